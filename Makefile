@@ -1,0 +1,72 @@
+# `make` alone lists what there is. Needs Python >= 3.11 (with venv), and nothing else.
+
+PYTHON ?= python3
+WORKERS ?= 2
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format drills lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.dev.stamp ## .venv with everything to run, test and lint
+
+demo: $(VENV)/.run.stamp ## capture a simulated market, kill it, prove that nothing was lost
+	@$(BIN)/forebay demo
+
+test: lint ## lint, types, import contracts, all tests but the long drills
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+lint: $(VENV)/.dev.stamp ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev.stamp ## mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+drills: $(VENV)/.dev.stamp ## the long acceptance tests, one after the other
+	$(BIN)/pytest -m drill
+
+lock: ## make requirements/*.lock again (UPGRADE=--upgrade for newer versions)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv." >&2; exit 2; }
+	$(COMPILE) --no-deps --group pyproject.toml:pip --output-file requirements/pip.lock
+	$(COMPILE) pyproject.toml --group build --output-file requirements/run.lock
+	$(COMPILE) pyproject.toml --group dev --constraint requirements/run.lock --output-file requirements/dev.lock
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" $(UPGRADE)
+
+clean: ## remove .venv, caches and everything built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was made from, so a changed lock or pyproject installs again.
+
+$(VENV)/.python.stamp: requirements/pip.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Forebay needs Python 3.11 or newer, and $(PYTHON) is not that. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. Install its venv package (Debian and Ubuntu: apt install python3-venv) and run make again." >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(INSTALL) -r requirements/pip.lock
+	@touch $@
+
+$(VENV)/.run.stamp: $(VENV)/.python.stamp requirements/run.lock pyproject.toml
+	$(INSTALL) -r requirements/run.lock
+	$(INSTALL_FOREBAY)
+	@touch $@
+
+$(VENV)/.dev.stamp: $(VENV)/.python.stamp requirements/dev.lock pyproject.toml
+	$(INSTALL) -r requirements/dev.lock
+	$(INSTALL_FOREBAY)
+	@touch $(VENV)/.run.stamp $@
+
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+INSTALL_FOREBAY = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+	--no-deps --no-build-isolation --editable .

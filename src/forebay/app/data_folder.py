@@ -1,0 +1,114 @@
+"""The data folder: what lies where, and who may use it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forebay.errors import ConfigError, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MARK = "FOREBAY"
+_MARK_TEXT = "Forebay data folder, layout 1\n"
+_SOCKET_PATH_LIMIT = 100
+"""A Unix socket's address holds 107 bytes on Linux, 103 elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Paths inside one data folder."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """Segments, watermark and lock of the journal."""
+        return self.root / "journal"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file."""
+        return self.root / "forebay.duckdb"
+
+    @property
+    def store_cursor(self) -> Path:
+        """How far the store has got, for the journal's housekeeping."""
+        return self.root / "cursors" / "store.cursor"
+
+    @property
+    def deliver_socket(self) -> Path:
+        """Where deliver answers queries."""
+        return self.root / "deliver.sock"
+
+    @property
+    def capture_socket(self) -> Path:
+        """Where capture answers about itself."""
+        return self.root / "capture.sock"
+
+    def create(self) -> DataFolder:
+        """Make the folder and what belongs in it; may be repeated.
+
+        Raises :class:`~forebay.errors.ConfigError` if that is not possible, or if there is
+        something in it that is not ours.
+        """
+        hint = "Choose another folder with --data, or make it writable."
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            strangers = {entry.name for entry in self.root.iterdir()} - {_MARK}
+            if strangers and not (self.root / _MARK).exists():
+                message = f"{self.root} is not empty and not a Forebay data folder."
+                raise ConfigError(message, hint="Choose an empty or a new folder with --data.")
+            for folder in (self.journal, self.store_cursor.parent):
+                folder.mkdir(exist_ok=True)
+            (self.root / _MARK).write_text(_MARK_TEXT)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise ConfigError(f"The data folder {self.root} cannot be written to.", hint=hint)
+        except OSError as error:
+            message = f"The data folder {self.root} cannot be used: {error.strerror}."
+            raise ConfigError(message, hint=hint) from error
+        return self
+
+    def existing(self) -> DataFolder:
+        """Answer this folder if it is one; raises :class:`~forebay.errors.ConfigError`."""
+        if not (self.root / _MARK).exists():
+            hint = "Capture something into it first, for instance with `forebay demo --keep DIR`."
+            raise ConfigError(f"{self.root} is not a Forebay data folder.", hint=hint)
+        return self
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the folder for one running capture; ends with the process however it ends.
+
+        Raises :class:`~forebay.errors.Unreachable` while another process holds it.
+        """
+        with (self.root / "run.lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                message = f"{self.root} is in use by the capture with process id {holder}."
+                raise Unreachable(message, hint="Stop it, or choose another --data.") from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+@contextlib.contextmanager
+def socket_address(path: Path) -> Iterator[str]:
+    """Answer an address for a Unix socket, also where the path is too long for one."""
+    if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

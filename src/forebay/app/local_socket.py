@@ -1,0 +1,139 @@
+"""How processes on one machine talk: a Unix socket in the data folder, one request a connection.
+
+Both ways a message is a 4-byte length, that many bytes of JSON, an 8-byte length and that many
+bytes of body, big endian. The body is an Arrow stream or empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+
+from forebay import errors
+from forebay.app.data_folder import socket_address
+from forebay.errors import ForebayError, Permanent, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+Request = dict[str, Any]
+Reply = tuple[dict[str, Any], bytes]
+Handler = "Callable[[Request], Awaitable[Reply]]"
+
+_HEAD = struct.Struct(">I")
+_BODY = struct.Struct(">Q")
+_MAX_HEAD = 16 << 20
+REQUEST_TIMEOUT_S = 10.0
+"""A client that does not finish its request in this time is left."""
+
+
+def arrow_body(table: pa.Table) -> bytes:
+    """Answer a table as an Arrow stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def read_arrow(body: bytes) -> pa.Table:
+    """Read what :func:`arrow_body` wrote."""
+    with pa.ipc.open_stream(body) as reader:
+        return reader.read_all()
+
+
+def _message(head: Mapping[str, Any], body: bytes) -> bytes:
+    encoded = msgspec.json.encode(head)
+    return _HEAD.pack(len(encoded)) + encoded + _BODY.pack(len(body)) + body
+
+
+class LocalServer:
+    """Answers requests on a Unix socket that only this user can open."""
+
+    def __init__(self, path: Path, handlers: Mapping[str, Callable[[Request], Awaitable[Reply]]]) -> None:
+        self._path = path
+        self._handlers = handlers
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> Any:  # noqa: ANN401 - an async iterator of nothing
+        """Serve while the context is open; a stale socket of a killed process is replaced."""
+        self._path.unlink(missing_ok=True)
+        with socket_address(self._path) as address:
+            before = os.umask(0o177)
+            try:
+                server = await asyncio.start_unix_server(self._answer, address)
+            finally:
+                os.umask(before)
+        try:
+            yield
+        finally:
+            server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                size = _HEAD.unpack(await reader.readexactly(_HEAD.size))[0]
+                request = msgspec.json.decode(await reader.readexactly(min(size, _MAX_HEAD)))
+            head, body = await self._handled(request)
+            writer.write(_message(head, body))
+            await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, msgspec.DecodeError):
+            pass  # the client went away or does not speak our language: nobody to tell
+        finally:
+            writer.close()
+
+    async def _handled(self, request: Request) -> Reply:
+        try:
+            handler = self._handlers.get(request.get("op", ""))
+            if handler is None:
+                raise Permanent(f"There is no request {request.get('op')!r}.")
+            return await handler(request)
+        except ForebayError as error:
+            told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+            return {"error": told}, b""
+
+
+def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:
+    """Send one request and wait for the answer; blocking.
+
+    Raises :class:`~forebay.errors.Unreachable` when nobody serves ``path``, and whatever the
+    other side raised.
+    """
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(stack.enter_context(socket_address(path)))
+            encoded = msgspec.json.encode(request)
+            connection.sendall(_HEAD.pack(len(encoded)) + encoded)
+            stream = stack.enter_context(connection.makefile("rb"))
+            head = msgspec.json.decode(_exactly(stream, _HEAD))
+            body = _exactly(stream, _BODY)
+        except (OSError, EOFError) as error:
+            message = f"Nothing answers on {path}: {error}."
+            raise Unreachable(message, hint="Is the capture running?") from error
+    if (told := head.get("error")) is not None:
+        kind = getattr(errors, told["kind"], ForebayError)
+        raise kind(told["message"], hint=told["hint"])
+    return head, body
+
+
+def _exactly(stream: Any, length: struct.Struct) -> bytes:  # noqa: ANN401 - any binary stream
+    size = length.unpack(_read(stream, length.size))[0]
+    return _read(stream, size)
+
+
+def _read(stream: Any, size: int) -> bytes:  # noqa: ANN401
+    data: bytes = stream.read(size)
+    if len(data) != size:
+        message = "the answer ended early"
+        raise EOFError(message)
+    return data

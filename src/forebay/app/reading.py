@@ -1,0 +1,136 @@
+"""Reading a data folder from Python, whether a capture is running or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from forebay.app.data_folder import DataFolder
+from forebay.app.local_socket import ask, read_arrow
+from forebay.app.times import to_ns
+from forebay.app.venues import parsers
+from forebay.errors import Unreachable
+from forebay.stores.duckdb import DuckDBReader
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from forebay.services.audit import AuditReport
+
+_TRIES = 3
+"""A capture that starts or stops between two tries moves the database from one to the other."""
+
+
+class Data:
+    """A data folder, open for reading; each answer is an Arrow table."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raise :class:`~forebay.errors.ConfigError` if ``folder`` is no data folder."""
+        self.folder = DataFolder(Path(folder)).existing()
+        self._file: DuckDBReader | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database file, if it is held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def sql(self, query: str, *, timeout_s: float = 60.0) -> pa.Table:
+        """Answer one reading SQL statement; see ``docs`` for the tables.
+
+        A running capture answers it; without one the database file is read. Raises
+        :class:`~forebay.errors.Permanent` if the query is wrong and
+        :class:`~forebay.errors.Unreachable` if neither can be reached.
+        """
+        failure: Unreachable | None = None
+        for _ in range(_TRIES):
+            try:
+                return self._ask(query, timeout_s)
+            except Unreachable:
+                pass
+            try:
+                return self._read(query, timeout_s)
+            except Unreachable as error:
+                failure = error
+        raise failure or Unreachable("The database cannot be reached.")
+
+    def _ask(self, query: str, timeout_s: float) -> pa.Table:
+        self.close()
+        request = {"op": "sql", "query": query, "timeout_s": timeout_s}
+        _, body = ask(self.folder.deliver_socket, request, timeout_s=timeout_s + 10)
+        return read_arrow(body)
+
+    def _read(self, query: str, timeout_s: float) -> pa.Table:
+        reader = DuckDBReader(self.folder.database)
+        try:
+            return reader.query(query, timeout_s=timeout_s)
+        finally:
+            reader.close()
+
+    def trades(
+        self,
+        symbol: str,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        venue: str | None = None,
+    ) -> pa.Table:
+        """Answer the trades of ``symbol`` with ``start <= event_ts < end``, in order of time.
+
+        Times without a zone are UTC.
+        """
+        wanted = [f"symbol = {_literal(symbol)}"]
+        if venue is not None:
+            wanted.append(f"venue = {_literal(venue)}")
+        if start is not None:
+            wanted.append(f"event_ts >= {_time(start)}")
+        if end is not None:
+            wanted.append(f"event_ts < {_time(end)}")
+        where = " AND ".join(wanted)
+        return self.sql(f"SELECT * FROM trades WHERE {where} ORDER BY event_ts, event_id")
+
+    def gaps(self) -> pa.Table:
+        """Answer every gap, filled and permanent ones included."""
+        return self.sql("SELECT * FROM gaps ORDER BY ALL")
+
+    def dead_letters(self) -> pa.Table:
+        """Answer every dead letter, with its bytes."""
+        return self.sql("SELECT * FROM dead_letters ORDER BY received_ts, item")
+
+    def audit_report(self, **options: object) -> AuditReport:
+        """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
+        from forebay.services.audit import run_audit  # noqa: PLC0415 - heavy, and seldom needed
+
+        return run_audit(self.sql, self.folder.journal, parsers(), **options)  # type: ignore[arg-type]
+
+    def audit(self) -> pa.Table:
+        """Answer the audit's account, one row a stream."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        return pa.Table.from_pylist(self.audit_report().as_json()["streams"])
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _time(moment: datetime | str) -> str:
+    return f"make_timestamp_ns({to_ns(moment)})"
+
+
+def open(folder: str | Path) -> Data:  # noqa: A001 - reads as forebay.open(...)
+    """Open a data folder for reading, whether a capture is running or not."""
+    return Data(folder)

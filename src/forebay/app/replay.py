@@ -1,0 +1,119 @@
+"""Recorded frames through the whole path: journal, projection, store."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from forebay.app.venues import check_venue, parsers
+from forebay.journal import CursorFile, Draft, JournalWriter
+from forebay.services.deliver import Deliverer
+from forebay.sources.recordings import read_recording
+from forebay.stores.duckdb import DuckDBStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from forebay.app.config import Config
+    from forebay.app.data_folder import DataFolder
+    from forebay.clock import Clock
+    from forebay.sources.recordings import Recorded
+    from forebay.telemetry import Observer
+
+GROUP_FRAMES = 4096
+"""Frames of one group commit."""
+_WALL = (0, 0)
+"""Recorded times are wall times already."""
+
+
+@contextlib.contextmanager
+def offline(
+    folder: DataFolder, config: Config, clock: Clock, observer: Observer
+) -> Iterator[tuple[JournalWriter, Deliverer]]:
+    """Hold the folder, its journal and its store in this process, with nothing left to deliver.
+
+    Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
+    """
+    with folder.create().owned():
+        cursor = CursorFile(folder.store_cursor)
+        floor = [position] if (position := cursor.load()) else []
+        writer = JournalWriter.open(folder.journal, clock=clock, floor=floor)
+        try:
+            store = DuckDBStore(folder.database, memory_limit_mb=config.store.memory_limit_mb)
+            try:
+                deliverer = Deliverer(
+                    folder.journal, store, parsers(), cursor=cursor, observer=observer
+                )
+                deliverer.drain()
+                yield writer, deliverer
+            finally:
+                store.close()
+        finally:
+            writer.close()
+
+
+def replay(  # noqa: PLR0913 - what to read, where to, and who is told
+    files: Sequence[Path],
+    venue: str,
+    folder: DataFolder,
+    config: Config,
+    *,
+    clock: Clock,
+    observer: Observer,
+    partial: bool = False,
+    progress: Callable[[Path, int], None] = lambda _path, _bytes: None,
+) -> dict[str, Any]:
+    """Capture and deliver the frames of ``files``; answer the account of them."""
+    check_venue(venue)
+    with offline(folder, config, clock, observer) as (writer, deliverer):
+        deliverer.forget_totals()
+        for file in files:
+            frames = read_recording(
+                file,
+                venue,
+                clock=clock,
+                partial=partial,
+                progress=lambda done, file=file: progress(file, done),  # type: ignore[misc]
+            )
+            for drafts in _groups(frames):
+                writer.commit(drafts)
+        deliverer.drain()
+        return account(deliverer)
+
+
+def account(deliverer: Deliverer) -> dict[str, Any]:
+    """Answer what became of the frames delivered; the outcomes add up to the frames."""
+    total = deliverer.delivered
+    gaps = deliverer.gap_counts()
+    return {
+        "frames": total.frames,
+        "yielding": total.outcomes.get("yielding", 0),
+        "control": total.outcomes.get("control", 0),
+        "dead_letters": total.outcomes.get("dead", 0),
+        "events": {"trades": total.rows + total.duplicates + total.conflicts},
+        "stored": {"trades": total.rows},
+        "duplicates": total.duplicates,
+        "conflicts": total.conflicts,
+        "gaps": gaps["open"] + gaps["permanent"],
+        "flagged": total.flagged,
+        "unknown": dict(sorted(total.unbuilt.items())),
+    }
+
+
+def _groups(frames: Iterable[Recorded]) -> Iterator[list[Draft]]:
+    """Gather frames into drafts of one context and kind, and drafts into groups."""
+    drafts: list[Draft] = []
+    gathered = 0
+    for frame in frames:
+        context, kind = frame.context.encode(), int(frame.kind)
+        if not drafts or (drafts[-1].context, drafts[-1].kind) != (context, kind):
+            drafts.append(Draft(kind, context, [], [], _WALL))
+        drafts[-1].payloads.append(frame.payload)
+        drafts[-1].mono_ns.append(frame.received_ns)
+        gathered += 1
+        if gathered == GROUP_FRAMES:
+            yield drafts
+            drafts, gathered = [], 0
+    if drafts:
+        yield drafts

@@ -1,0 +1,158 @@
+"""Keeps capture and deliver running, each in a process of its own.
+
+A heavy query must not stall a socket, and one process may hold a DuckDB file; so there are
+two. The supervisor only starts them, starts them again when they die, and at the end asks
+capture to stop first, so that deliver can store everything that was captured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from forebay.app.data_folder import DataFolder
+from forebay.app.local_socket import ask
+from forebay.clock import SystemClock
+from forebay.errors import ConfigError, ForebayError
+from forebay.resilience.backoff import Backoff
+from forebay.telemetry import ProcessDied, ProcessStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forebay.app.config import Config
+    from forebay.telemetry import Observer
+
+ROLES = ("capture", "deliver")
+STOP_S = {"capture": 20.0, "deliver": 40.0}
+"""How long a process may take to finish its work before it is killed."""
+STEADY_S = 10.0
+"""A process that ran so long is started again at once."""
+REFUSED = ConfigError.exit_code
+"""A process that ends with this code was asked for something that cannot be."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process."""
+
+    role: str
+    process: asyncio.subprocess.Process | None = None
+    starts: int = 0
+    code: int | None = None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs ``config`` until :attr:`stop` is set."""
+
+    config: Config
+    observer: Observer
+    clock: SystemClock = field(default_factory=SystemClock)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    children: dict[str, Child] = field(default_factory=dict)
+    only: tuple[str, ...] = ROLES
+
+    async def run(self, watch: Callable[[Supervisor], Any] | None = None) -> int:
+        """Supervise until stopped; answer the exit code of the whole.
+
+        ``watch`` is an async function that runs beside, for a live display.
+        """
+        folder = DataFolder(self.config.data).create()
+        with folder.owned():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop.set)
+            keepers = [
+                asyncio.create_task(self._keep(Child(role)), name=f"forebay-{role}")
+                for role in self.only
+            ]
+            watcher = asyncio.create_task(watch(self)) if watch else None
+            stopping = asyncio.create_task(self.stop.wait())
+            try:
+                await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self.stop.set()
+                codes = await self._end(keepers)
+                for task in filter(None, (watcher, stopping)):
+                    task.cancel()
+                await asyncio.gather(*filter(None, (watcher, stopping)), return_exceptions=True)
+        return max(codes, default=0)
+
+    async def _end(self, keepers: list[asyncio.Task[int]]) -> list[int]:
+        """Stop the processes in order: what is captured last must still be delivered."""
+        for role in self.only:
+            child = self.children.get(role)
+            if child is not None and child.process is not None:
+                await _finish(child.process, STOP_S[role])
+        return list(await asyncio.gather(*keepers))
+
+    async def _keep(self, child: Child) -> int:
+        """Start a process again whenever it dies; answer a code other than 0 if it refuses."""
+        self.children[child.role] = child
+        backoff = Backoff(random.Random(), base=0.1, cap=5.0)  # noqa: S311 - jitter
+        while not self.stop.is_set():
+            began = self.clock.monotonic_ns()
+            child.process = await self._start(child.role)
+            child.starts += 1
+            self.observer(ProcessStarted(child.role, child.process.pid))
+            child.code = await child.process.wait()
+            if self.stop.is_set():
+                return 0 if child.code <= 0 else child.code
+            if child.code == REFUSED:
+                return child.code
+            self.observer(ProcessDied(child.role, child.process.pid, _status(child.code)))
+            if self.clock.monotonic_ns() - began > STEADY_S * 1e9:
+                backoff.reset()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), backoff.next())
+        return 0
+
+    async def _start(self, role: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "forebay.app.processes",
+            role,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is for the supervisor, which stops it in order
+        )
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        process.stdin.write(self.config.model_dump_json().encode() + b"\n")
+        with contextlib.suppress(ConnectionError):  # it died already: wait() will tell
+            await process.stdin.drain()
+        return process
+
+
+def _status(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+async def _finish(process: asyncio.subprocess.Process, seconds: float) -> None:
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def statuses(folder: DataFolder, *, timeout_s: float = 2.0) -> dict[str, dict[str, Any] | None]:
+    """Answer what capture and deliver say of themselves, None for one that does not answer."""
+    found: dict[str, dict[str, Any] | None] = {}
+    for role, path in (("capture", folder.capture_socket), ("deliver", folder.deliver_socket)):
+        try:
+            found[role] = ask(path, {"op": "status"}, timeout_s=timeout_s)[0]
+        except ForebayError:
+            found[role] = None
+    return found

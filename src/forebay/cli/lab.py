@@ -1,0 +1,193 @@
+"""``forebay lab``: simulated exchanges and their truth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forebay.errors import ConfigError, ForebayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from forebay.lab.exchanges.coinbase.server import ServerConfig
+
+app = typer.Typer(
+    help="Simulated exchanges with a truth that can be computed, to test captures against.",
+    no_args_is_help=True,
+)
+
+_VENUES = ("coinbase",)
+
+Venue = Annotated[str, typer.Argument(help="Venue to simulate: coinbase.")]
+Seed = Annotated[int, typer.Option(help="Another seed is another market.")]
+Symbols = Annotated[str, typer.Option(help="Products, comma-separated.")]
+StepUs = Annotated[int, typer.Option(min=1, help="Venue time between two events of a symbol, µs.")]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 is any free one.")]
+
+
+@app.command(
+    epilog="Example: forebay lab serve coinbase --seed 1 --rate 5000 --faults drop=0.001,late=0.01"
+)
+def serve(
+    venue: Venue,
+    *,
+    seed: Seed,
+    symbols: Symbols = "BTC-USD,ETH-USD",
+    rate: Annotated[float, typer.Option(min=0.001, help="Events a second, all symbols.")] = 1000.0,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Stop the market after so many events, all symbols.")
+    ] = None,
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Probabilities per event: drop, duplicate, reorder, disconnect, halfopen, "
+            "corrupt, late; per REST request: rate_limit."
+        ),
+    ] = "",
+    start: Annotated[
+        str, typer.Option(help="Venue time of event 0: ISO 8601, nanoseconds, or now.")
+    ] = "2026-01-01T00:00:00Z",
+    step_us: StepUs = 1000,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Websocket port; 0: any.")] = 0,
+    rest_port: Port = 0,
+    truth_port: Port = 0,
+    rest_limit: Annotated[
+        bool, typer.Option("--rest-limit", help="Allow 10 REST requests a second, burst 15.")
+    ] = False,
+) -> None:
+    """Serve a simulated exchange on loopback until stopped.
+
+    The first line on stdout is one JSON document with ws_url, rest_url and truth_url. The
+    market's clock starts with the first accepted subscription.
+    """
+    with _explained():
+        _check_venue(venue)
+        from forebay.clock import SystemClock
+        from forebay.lab.exchanges.coinbase.exchange import ExchangeConfig
+        from forebay.lab.exchanges.coinbase.market import MarketConfig
+        from forebay.lab.exchanges.coinbase.server import ServerConfig
+        from forebay.lab.faults import parse_faults
+        from forebay.lab.truth import parse_start, parse_symbols
+
+        text = str(SystemClock.wall_ns()) if start == "now" else start
+        market = MarketConfig(
+            seed, parse_symbols(symbols), rate, events, parse_start(text), step_us
+        )
+        exchange = ExchangeConfig(market, parse_faults(faults))
+        code = _serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit))
+    raise typer.Exit(code)
+
+
+@app.command(
+    epilog="Example: forebay lab truth coinbase --seed 1 --symbols BTC-USD --from 0 --to 9 --digest"
+)
+def truth(
+    venue: Venue,
+    *,
+    seed: Seed,
+    symbols: Symbols,
+    first: Annotated[int, typer.Option("--from", min=0, help="First index, included.")],
+    end: Annotated[int, typer.Option("--to", min=0, help="Last index, excluded.")],
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Print count and sums per symbol instead.")
+    ] = False,
+    start: Annotated[
+        str, typer.Option(help="Venue time of event 0, as the simulator was told.")
+    ] = "2026-01-01T00:00:00Z",
+    step_us: StepUs = 1000,
+) -> None:
+    """Print what a simulated exchange says: NDJSON events, or their digest.
+
+    Events 0 to 99 of a symbol are its history; the live market goes on from 100.
+    """
+    with _explained():
+        _check_venue(venue)
+        from forebay.lab.truth import Digest, Trades, parse_start, parse_symbols
+
+        start_ns = parse_start(start)
+        markets = [
+            Trades(seed, venue, symbol, start_ns=start_ns, step_us=step_us)
+            for symbol in parse_symbols(symbols)
+        ]
+        if digest:
+            digests = {m.symbol: Digest.of(m.events(first, end)).document() for m in markets}
+            _print(digests)
+            return
+        for market in markets:
+            for trade in market.events(first, end):
+                _print(trade.document())
+
+
+def _serve(config: ServerConfig) -> int:
+    """Serve until SIGTERM (exit 0) or SIGINT (exit 130)."""
+    import asyncio
+    import os
+    import signal
+
+    import uvloop
+
+    from forebay.clock import SystemClock
+    from forebay.lab.exchanges.coinbase.market import VENUE
+    from forebay.lab.exchanges.coinbase.server import running
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        stopped: asyncio.Future[None] = loop.create_future()
+        codes: list[int] = []
+
+        def stop(code: int) -> None:
+            codes.append(code)
+            if not stopped.done():
+                stopped.set_result(None)
+
+        loop.add_signal_handler(signal.SIGTERM, stop, 0)
+        loop.add_signal_handler(signal.SIGINT, stop, 130)
+        async with running(config, SystemClock()) as server:
+            hello = {
+                "venue": VENUE,
+                "ws_url": server.ws_url,
+                "rest_url": server.rest_url,
+                "truth_url": server.truth_url,
+                "seed": config.exchange.market.seed,
+                "start": config.exchange.market.start_ns,
+                "pid": os.getpid(),
+            }
+            _print(hello)
+            sys.stdout.flush()
+            await asyncio.wait({stopped, server.ticking}, return_when=asyncio.FIRST_COMPLETED)
+            if server.ticking.done():
+                server.ticking.result()
+            return codes[0]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+def _print(document: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def _check_venue(venue: str) -> None:
+    if venue not in _VENUES:
+        message = f"There is no simulator of {venue!r}."
+        raise ConfigError(message, hint=f"There is {', '.join(_VENUES)}.")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn errors into one sentence on stderr and an exit code."""
+    try:
+        yield
+    except ForebayError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from error
+    except BrokenPipeError:
+        # The reader (`head`) has enough; stdout must not be flushed again at exit.
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        raise typer.Exit(0) from None

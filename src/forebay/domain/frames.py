@@ -1,0 +1,133 @@
+"""Frames: bytes as an exchange sent them, plus where and when they were received."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from forebay.errors import Corrupt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+LOSS_KIND = 255
+"""Kind of the journal's own record that a range of sequence numbers is unreadable."""
+
+
+class FrameKind(enum.IntEnum):
+    """What a captured payload is; stored as one byte in the journal."""
+
+    TEXT = 1
+    """A whole websocket text message, or one line of a recording."""
+    BINARY = 2
+    """A whole websocket binary message."""
+    COMPRESSED = 3
+    """A websocket message with RSV1 set although no compression was negotiated."""
+    REST = 4
+    """The body of one REST answer; the context's ``request`` says to what."""
+    CONTROL = 5
+    """A :data:`Control` record of the collector itself."""
+    LOSS = LOSS_KIND
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where frames come from; one JSON document at the head of every journal block."""
+
+    venue: str
+    source: Literal["ws", "rest", "file"]
+    collector: str
+    epoch: str
+    """One connection of one collector; unique, and the same for every frame of it."""
+    url: str = ""
+    symbols: tuple[str, ...] = ()
+    """Symbols asked for, in Forebay's spelling; empty means any."""
+    request: str = ""
+    """For REST: method, path and query."""
+    partial: bool = False
+    """The recording was filtered, so holes in its sequence are no gaps."""
+
+    def encode(self) -> bytes:
+        """JSON bytes, as the journal keeps them."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Context:
+        """Read what :meth:`encode` wrote; raises :class:`~forebay.errors.Corrupt`."""
+        try:
+            return msgspec.json.decode(raw, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            message = f"A journal block's context is unreadable: {error}."
+            raise Corrupt(message, hint="Run `forebay journal fsck`.") from error
+
+
+class EpochOpened(msgspec.Struct, frozen=True, tag="epoch_opened"):
+    """The connection is up; nothing is subscribed yet."""
+
+
+class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted"):
+    """The venue accepted the subscription: coverage is owed from here on."""
+
+
+class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
+    """The connection is over; absent from the journal if the collector was killed."""
+
+    reason: str
+
+
+class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
+    """The venue's history was asked for the whole range; what it lacked does not exist there."""
+
+    channel: str
+    symbol: str
+    first: int
+    last: int
+
+
+class Loss(msgspec.Struct, frozen=True, tag="loss"):
+    """Journal sequence numbers ``first`` to ``last`` cannot be read any more."""
+
+    first: int
+    last: int
+
+
+Control = EpochOpened | EpochAccepted | EpochClosed | FillFinished | Loss
+"""What a CONTROL or LOSS frame says."""
+
+_control_decoder = msgspec.json.Decoder(Control)
+
+
+def encode_control(control: Control) -> bytes:
+    """JSON bytes of a control record."""
+    return msgspec.json.encode(control)
+
+
+def decode_control(raw: bytes) -> Control:
+    """Read what :func:`encode_control` wrote; raises ``msgspec.DecodeError`` if it cannot be."""
+    try:
+        control: Control = _control_decoder.decode(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+    return control
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBatch:
+    """Consecutive frames of one context and kind."""
+
+    context: Context
+    kind: FrameKind
+    payloads: Sequence[bytes]
+    received_ns: npt.NDArray[np.int64]
+    """Receipt time of each frame: wall clock, UTC nanoseconds."""
+    log_id: str
+    seqs: npt.NDArray[np.int64]
+    """Journal sequence number of each frame."""
+
+    def __len__(self) -> int:
+        return len(self.payloads)

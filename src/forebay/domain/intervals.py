@@ -1,0 +1,132 @@
+"""Sets of integers kept as closed intervals: their size is that of the holes, not the members."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Interval = tuple[int, int]
+"""``(first, last)``, both included."""
+
+
+class IntervalSet:
+    """A set of integers as sorted, disjoint, non-adjacent closed intervals."""
+
+    __slots__ = ("_firsts", "_lasts")
+
+    def __init__(self, intervals: Iterable[Interval] = ()) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        for first, last in intervals:
+            self.add(first, last)
+
+    def add(self, first: int, last: int | None = None) -> None:
+        """Put in ``first`` to ``last``; a no-op when ``last < first``."""
+        if last is None:
+            last = first
+        if last < first:
+            return
+        firsts, lasts = self._firsts, self._lasts
+        if lasts and lasts[-1] + 1 == first:  # the common case: the stream goes on
+            lasts[-1] = last
+            return
+        # Everything that touches or overlaps [first, last] becomes one interval.
+        low = bisect_left(lasts, first - 1)
+        high = bisect_right(firsts, last + 1)
+        if low < high:
+            first = min(first, firsts[low])
+            last = max(last, lasts[high - 1])
+        firsts[low:high] = [first]
+        lasts[low:high] = [last]
+
+    def copy(self) -> IntervalSet:
+        """Answer an independent set with the same members."""
+        clone = IntervalSet()
+        clone._firsts = self._firsts.copy()
+        clone._lasts = self._lasts.copy()
+        return clone
+
+    def __iter__(self) -> Iterator[Interval]:
+        return zip(self._firsts, self._lasts, strict=True)
+
+    def __len__(self) -> int:
+        """Count the intervals, not the members: see :meth:`count`."""
+        return len(self._firsts)
+
+    def __bool__(self) -> bool:
+        return bool(self._firsts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IntervalSet):
+            return NotImplemented
+        return self._firsts == other._firsts and self._lasts == other._lasts
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"IntervalSet({list(self)})"
+
+    def __contains__(self, value: int) -> bool:
+        index = bisect_left(self._lasts, value)
+        return index < len(self._firsts) and self._firsts[index] <= value
+
+    @property
+    def first(self) -> int:
+        """Smallest member; raises ``IndexError`` when empty."""
+        return self._firsts[0]
+
+    @property
+    def last(self) -> int:
+        """Greatest member; raises ``IndexError`` when empty."""
+        return self._lasts[-1]
+
+    def count(self) -> int:
+        """Count the members."""
+        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
+    def within(self, first: int, last: int) -> IntervalSet:
+        """Answer the members between ``first`` and ``last``, both included."""
+        result = IntervalSet()
+        low = bisect_left(self._lasts, first)
+        high = bisect_right(self._firsts, last)
+        result._firsts = self._firsts[low:high]
+        result._lasts = self._lasts[low:high]
+        if result:
+            result._firsts[0] = max(result._firsts[0], first)
+            result._lasts[-1] = min(result._lasts[-1], last)
+        return result
+
+    def holes(self, first: int, last: int) -> IntervalSet:
+        """Answer what is not a member between ``first`` and ``last``, both included."""
+        result = IntervalSet()
+        at = first
+        for low, high in self.within(first, last):
+            result.add(at, low - 1)
+            at = high + 1
+        result.add(at, last)
+        return result
+
+    def __and__(self, other: IntervalSet) -> IntervalSet:
+        small, large = (self, other) if len(self) <= len(other) else (other, self)
+        result = IntervalSet()
+        for first, last in small:
+            for low, high in large.within(first, last):
+                result.add(low, high)
+        return result
+
+    def __sub__(self, other: IntervalSet) -> IntervalSet:
+        result = IntervalSet()
+        for first, last in self:
+            for low, high in other.holes(first, last):
+                result.add(low, high)
+        return result
+
+    def __or__(self, other: IntervalSet) -> IntervalSet:
+        small, large = (self, other) if len(self) <= len(other) else (other, self)
+        result = large.copy()
+        for first, last in small:
+            result.add(first, last)
+        return result

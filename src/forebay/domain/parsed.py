@@ -1,0 +1,74 @@
+"""What a parser makes of frames: columns as the venue wrote them, and what could not be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+Reason = Literal[
+    "binary",
+    "compressed",
+    "not_json",
+    "unknown_type",
+    "missing_field",
+    "wrong_type",
+    "unknown_symbol",
+    "bad_id",
+    "bad_price",
+    "bad_size",
+    "bad_side",
+    "bad_time",
+    "implausible_time",
+    "unknown_control",
+    "unknown_venue",
+]
+"""Why something is a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Something of a frame that can never become an event."""
+
+    frame: int
+    """Index of the frame in its batch."""
+    item: int
+    """Index of the event in its frame."""
+    reason: Reason
+    error: str
+
+
+@dataclass(slots=True)
+class RawTrades:
+    """Trades in arrival order, a column each; texts are not yet checked."""
+
+    market_type: str = "spot"
+    time_unit_ns: int = 1
+    """Coarsest unit in which any path of this channel gives time: ``event_ts`` is floored to it."""
+    frame: list[int] = field(default_factory=list)
+    item: list[int] = field(default_factory=list)
+    venue_symbol: list[str] = field(default_factory=list)
+    symbol: list[str] = field(default_factory=list)
+    trade_id: list[int] = field(default_factory=list)
+    price: list[str] = field(default_factory=list)
+    size: list[str] = field(default_factory=list)
+    side: list[str] = field(default_factory=list)
+    time: list[str] = field(default_factory=list)
+    """RFC 3339 texts with a zone."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(slots=True)
+class Parsed:
+    """The account of a batch: every frame yields events, is control, or is dead."""
+
+    trades: RawTrades = field(default_factory=RawTrades)
+    control: int = 0
+    """Frames that carry no event by design, those of unbuilt channels included."""
+    unbuilt: Counter[str] = field(default_factory=Counter)
+    """Frames of message types that are known but whose channels are not built yet."""
+    dead: list[DeadLetter] = field(default_factory=list)
+    latest: dict[str, int] = field(default_factory=dict)
+    """By symbol, the greatest id that the venue says exists (heartbeats)."""

@@ -1,0 +1,45 @@
+"""The journal: a durable, append-only log of frames on the local disk.
+
+It knows nothing of markets: a frame is a payload, a kind and a receipt time, and what its
+context means is the caller's business. See :mod:`forebay.journal.format` for the bytes.
+"""
+
+from forebay.journal.check import (
+    Finding,
+    FsckReport,
+    SegmentSummary,
+    ensure_durable,
+    fsck,
+    inspect,
+    iter_blocks,
+)
+from forebay.journal.cursor import CursorFile
+from forebay.journal.disk import OS_DISK, Disk, OsDisk
+from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Draft, Position
+from forebay.journal.reader import JournalReader
+from forebay.journal.recovery import RecoveryReport
+from forebay.journal.writer import JournalWriter, WriterBusy, WriterStats
+
+__all__ = [
+    "LOSS_KIND",
+    "NO_LOG",
+    "OS_DISK",
+    "Block",
+    "CursorFile",
+    "Disk",
+    "Draft",
+    "Finding",
+    "FsckReport",
+    "JournalReader",
+    "JournalWriter",
+    "OsDisk",
+    "Position",
+    "RecoveryReport",
+    "SegmentSummary",
+    "WriterBusy",
+    "WriterStats",
+    "ensure_durable",
+    "fsck",
+    "inspect",
+    "iter_blocks",
+]

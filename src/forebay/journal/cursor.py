@@ -1,0 +1,100 @@
+"""How far a consumer has durably got, in a file."""
+
+from __future__ import annotations
+
+import uuid
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from forebay.errors import Corrupt
+from forebay.journal.disk import OS_DISK, translated
+from forebay.journal.model import Position
+from forebay.journal.slots import SlotFile, create_slot_file, read_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from forebay.journal.disk import Disk
+
+_FIELDS = Struct("<8s16sQ")
+_MAGIC = b"\x89FBJC\r\n\x1a"
+
+
+def _random_id() -> str:
+    return uuid.uuid4().hex
+
+
+class CursorFile:
+    """One consumer's cursor: two slots, each with its CRC, synced at every store.
+
+    The record is ``magic 89 46 42 4a 43 0d 0a 1a | 16 log id | u64 seq`` in a two-slot file
+    (see :mod:`forebay.journal.slots`).
+    """
+
+    def __init__(
+        self, path: Path, disk: Disk = OS_DISK, *, random_id: Callable[[], str] = _random_id
+    ) -> None:
+        self._path = path
+        self._disk = disk
+        self._random_id = random_id
+        self._file: SlotFile | None = None
+
+    def load(self) -> Position | None:
+        """The cursor stored last, or the one before if that store was torn; None if never.
+
+        Raises :class:`~forebay.errors.Corrupt` if the file is there but neither slot is
+        sound, and :class:`~forebay.errors.Transient` if it cannot be read now.
+        """
+        with translated(f"read the cursor {self._path}"):
+            try:
+                fd = self._disk.open(self._path)
+            except FileNotFoundError:
+                return None
+            try:
+                slot = read_slots(self._disk, fd)
+            finally:
+                self._disk.close(fd)
+        payload = slot.payload if slot else b""
+        if len(payload) != _FIELDS.size or not payload.startswith(_MAGIC):
+            message = f"Both slots of the cursor {self._path} are damaged."
+            hint = "Move it away: its consumer reads again from the oldest frame."
+            raise Corrupt(message, hint=hint)
+        _, log_id, seq = _FIELDS.unpack(payload)
+        return Position(log_id.hex(), seq)
+
+    def store(self, position: Position) -> None:
+        """Put ``position`` on stable storage before returning.
+
+        Raises :class:`~forebay.errors.Transient` if that failed; :meth:`load` then gives
+        this position or the one before.
+        """
+        payload = _FIELDS.pack(_MAGIC, bytes.fromhex(position.log_id), position.seq)
+        with translated(f"store the cursor {self._path}"):
+            try:
+                self._put(payload)
+            except OSError:
+                # After a failed sync the descriptor proves nothing any more.
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; what was stored stays."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _put(self, payload: bytes) -> None:
+        if self._file is None:
+            try:
+                fd = self._disk.open(self._path, write=True)
+            except FileNotFoundError:
+                self._create(payload)
+                return
+            self._file = SlotFile(self._disk, fd)
+        self._file.put(payload, sync=True)
+
+    def _create(self, payload: bytes) -> None:
+        self._disk.make_folder(self._path.parent)
+        scratch = self._path.with_name(f".{self._path.name}.{self._random_id()}.tmp")
+        self._file = create_slot_file(self._disk, self._path, payload, scratch, sync=True)

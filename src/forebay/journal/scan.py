@@ -1,0 +1,150 @@
+"""Walking over a segment's bytes: what is sound, and where the holes are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from forebay.journal.disk import read_all
+from forebay.journal.format import (
+    BLOCK_HEADER_SIZE,
+    BLOCK_MAGIC,
+    BlockHeader,
+    body_is_sound,
+    parse_block_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forebay.journal.disk import Disk
+
+CHUNK = 4 << 20
+
+
+class Good(NamedTuple):
+    """A sound block."""
+
+    offset: int
+    header: BlockHeader
+    body: memoryview
+
+    @property
+    def end(self) -> int:
+        """Offset after the block."""
+        return self.offset + self.header.size
+
+
+class Hole(NamedTuple):
+    """Bytes that are no sound block, and the sequence numbers that are missing there."""
+
+    offset: int
+    end: int
+    first: int
+    next: int | None
+    """First sequence number that exists again; None if nothing sound follows."""
+
+
+class Window:
+    """A file seen through one buffer; nothing at or after ``limit`` exists."""
+
+    def __init__(self, disk: Disk, fd: int, limit: int, chunk: int = CHUNK) -> None:
+        self.limit = limit
+        self._disk = disk
+        self._fd = fd
+        self._chunk = chunk
+        self._base = 0
+        self._data = b""
+        self._view = memoryview(b"")
+
+    def view(self, offset: int, size: int) -> memoryview | None:
+        """Exactly ``size`` bytes, or None if the file has not so many before ``limit``."""
+        if offset + size > self.limit:
+            return None
+        if not self._holds(offset, size):
+            want = min(max(size, self._chunk), self.limit - offset)
+            self._data = read_all(self._disk, self._fd, want, offset)
+            self._view = memoryview(self._data)
+            self._base = offset
+            if not self._holds(offset, size):
+                return None
+        at = offset - self._base
+        return self._view[at : at + size]
+
+    def find(self, needle: bytes, offset: int) -> int:
+        """Offset of the next ``needle`` from ``offset`` on; -1 if there is none."""
+        while offset + len(needle) <= self.limit:
+            if self.view(offset, len(needle)) is None:
+                return -1
+            at = self._data.find(needle, offset - self._base)
+            if at >= 0:
+                return self._base + at
+            offset = self._base + len(self._data) - len(needle) + 1
+        return -1
+
+    def _holds(self, offset: int, size: int) -> bool:
+        return self._base <= offset and offset + size <= self._base + len(self._data)
+
+
+def header_at(window: Window, offset: int) -> BlockHeader | None:
+    """The block header at ``offset``, if there is one."""
+    raw = window.view(offset, BLOCK_HEADER_SIZE)
+    return None if raw is None else parse_block_header(bytes(raw))
+
+
+def block_at(window: Window, offset: int, header: BlockHeader) -> Good | None:
+    """The block that ``header`` begins, if its body is sound."""
+    body = window.view(offset + BLOCK_HEADER_SIZE, header.body_len)
+    if body is None or not body_is_sound(header, body):
+        return None
+    return Good(offset, header, body)
+
+
+def search(window: Window, offset: int, least: int, log_id: bytes | None) -> Good | None:
+    """The next sound block of the log whose first_seq is ``least`` or more."""
+    while (at := window.find(BLOCK_MAGIC, offset)) >= 0:
+        header = header_at(window, at)
+        if header and header.first_seq >= least and log_id in {None, header.log_id}:
+            good = block_at(window, at, header)
+            if good is not None:
+                return good
+        offset = at + 1
+    return None
+
+
+def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Good | Hole | None:
+    """What is at ``offset``, where the block that begins with ``expected`` should be.
+
+    None at the end. Every answer takes the walk further: either in bytes or in sequence
+    numbers, so that no damage can make it go round in circles.
+    """
+    if offset >= window.limit:
+        return None
+    header = header_at(window, offset)
+    resume, least = offset + 1, expected
+    if header is not None and log_id in {None, header.log_id}:
+        if header.first_seq == expected:
+            good = block_at(window, offset, header)
+            if good is not None:
+                return good
+            # Its header is right, so it tells where the next one begins.
+            resume, least = offset + BLOCK_HEADER_SIZE, header.next_seq
+            if offset + header.size <= window.limit:
+                resume = offset + header.size
+        elif header.first_seq > expected:
+            resume = offset
+    found = search(window, resume, least, log_id)
+    if found is None:
+        return Hole(offset, window.limit, expected, None)
+    return Hole(offset, found.offset, expected, found.header.first_seq)
+
+
+def walk(window: Window, offset: int, expected: int, log_id: bytes | None) -> Iterator[Good | Hole]:
+    """Everything from ``offset`` to the end, in order."""
+    while (item := step(window, offset, expected, log_id)) is not None:
+        yield item
+        offset = item.end
+        if isinstance(item, Good):
+            log_id = item.header.log_id
+            expected = item.header.next_seq
+        elif item.next is not None:
+            expected = item.next

@@ -1,0 +1,102 @@
+"""The files of a journal: their names, how they are made, whose they are."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forebay.journal.disk import read_all, write_all
+from forebay.journal.format import (
+    SEGMENT_HEADER_SIZE,
+    SegmentHeader,
+    encode_segment_header,
+    parse_segment_header,
+)
+from forebay.journal.scan import Window, search
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from forebay.journal.disk import Disk
+
+_NAME = re.compile(r"(\d{20})\.fbj")
+_SCRATCH = re.compile(r"[0-9a-f]{32}\.tmp")
+
+
+@dataclass(slots=True)
+class Segment:
+    """An open segment file."""
+
+    path: Path
+    fd: int
+    first_seq: int
+    log_id: bytes | None
+    """None if neither its header nor any block is sound."""
+    segment_id: bytes | None
+    """None if its header is damaged."""
+    size: int
+
+
+def segment_path(folder: Path, first_seq: int) -> Path:
+    """The file whose first frame is ``first_seq``."""
+    return folder / f"{first_seq:020d}.fbj"
+
+
+def scratch_path(folder: Path, random_id: str) -> Path:
+    """A file of the writer that has no name yet."""
+    return folder / f"{random_id}.tmp"
+
+
+def list_segments(disk: Disk, folder: Path) -> list[int]:
+    """First sequence numbers of all segments of a folder, ascending."""
+    matches = (_NAME.fullmatch(name) for name in disk.listdir(folder))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def create_segment(disk: Disk, folder: Path, header: SegmentHeader, blocks: bytes = b"") -> Segment:
+    """Make a segment, durably, with ``blocks`` in it.
+
+    It gets its name only when it is whole, so no segment ever lacks a header. One that is
+    already there under this name is replaced: since both begin with the same sequence
+    number and the old one was left for the new one, nothing in the old one was durable.
+    """
+    scratch = scratch_path(folder, header.segment_id.hex())
+    path = segment_path(folder, header.first_seq)
+    fd = disk.open(scratch, create=True)
+    try:
+        size = write_all(disk, fd, [encode_segment_header(header), blocks], 0)
+        disk.fdatasync(fd)
+        disk.rename(scratch, path)
+        disk.fsync_dir(folder)
+    except BaseException:
+        disk.close(fd)
+        # What is left would take space away from the next try on a full disk.
+        with contextlib.suppress(OSError):
+            disk.unlink(scratch)
+        raise
+    return Segment(path, fd, header.first_seq, header.log_id, header.segment_id, size)
+
+
+def open_segment(disk: Disk, folder: Path, first_seq: int, *, write: bool = False) -> Segment:
+    """Open an existing segment; its log is told by its blocks if its header is damaged."""
+    path = segment_path(folder, first_seq)
+    fd = disk.open(path, write=write)
+    try:
+        size = disk.size(fd)
+        header = parse_segment_header(read_all(disk, fd, SEGMENT_HEADER_SIZE, 0))
+        if header is not None and header.first_seq == first_seq:
+            return Segment(path, fd, first_seq, header.log_id, header.segment_id, size)
+        good = search(Window(disk, fd, size), 0, first_seq, None)
+        return Segment(path, fd, first_seq, good.header.log_id if good else None, None, size)
+    except BaseException:
+        disk.close(fd)
+        raise
+
+
+def remove_scratch(disk: Disk, folder: Path) -> None:
+    """Remove what a crash left of files that never got their name."""
+    for name in disk.listdir(folder):
+        if _SCRATCH.fullmatch(name):
+            disk.unlink(folder / name)

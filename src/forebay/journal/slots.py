@@ -1,0 +1,119 @@
+"""A small record that is overwritten again and again and is never torn.
+
+Two slots, a page apart, are written in turn; the valid one with the highest counter
+counts, so a write that a crash tears leaves the record before it. Slot, little endian::
+
+    u64 counter | u16 length | payload | CRC-32 of all before
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from struct import Struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from forebay.journal.disk import read_all, write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from forebay.journal.disk import Disk
+
+_HEAD = Struct("<QH")
+_CRC = Struct("<I")
+_SPACING = 4096
+_SLOT_SIZE = 256
+FILE_SIZE = _SPACING + _SLOT_SIZE
+MAX_PAYLOAD = _SLOT_SIZE - _HEAD.size - _CRC.size
+
+
+class Slot(NamedTuple):
+    """One valid slot."""
+
+    counter: int
+    side: int
+    payload: bytes
+
+
+def encode_slot(counter: int, payload: bytes) -> bytes:
+    """A slot's bytes, ``_SLOT_SIZE`` of them."""
+    content = _HEAD.pack(counter, len(payload)) + payload
+    return (content + _CRC.pack(zlib.crc32(content))).ljust(_SLOT_SIZE, b"\0")
+
+
+def parse_slots(raw: bytes) -> Slot | None:
+    """The newest valid slot of a file's bytes; None if none is valid."""
+    found: Slot | None = None
+    for side in range(2):
+        slot = _parse_slot(raw[side * _SPACING :][:_SLOT_SIZE], side)
+        if slot is not None and (found is None or slot.counter > found.counter):
+            found = slot
+    return found
+
+
+def _parse_slot(raw: bytes, side: int) -> Slot | None:
+    if len(raw) < _HEAD.size + _CRC.size:
+        return None
+    counter, length = _HEAD.unpack_from(raw)
+    end = _HEAD.size + length
+    # Counters begin at 1, so that a slot of zeros is never taken for a record.
+    if not counter or end + _CRC.size > len(raw):
+        return None
+    if _CRC.unpack_from(raw, end)[0] != zlib.crc32(raw[:end]):
+        return None
+    return Slot(counter, side, raw[_HEAD.size : end])
+
+
+def read_slots(disk: Disk, fd: int) -> Slot | None:
+    """The newest valid slot of an open file."""
+    return parse_slots(read_all(disk, fd, FILE_SIZE, 0))
+
+
+class SlotFile:
+    """An open two-slot file; its one writer."""
+
+    def __init__(self, disk: Disk, fd: int) -> None:
+        self._disk = disk
+        self._fd = fd
+        newest = read_slots(disk, fd)
+        self._counter = newest.counter if newest else 0
+        self._side = newest.side if newest else 1
+
+    def put(self, payload: bytes, *, sync: bool) -> None:
+        """Write the record; with ``sync`` it is on stable storage when this returns.
+
+        Raises :class:`OSError`; the record before is then still there, and the next call
+        writes the same slot again.
+        """
+        side = 1 - self._side
+        self._counter += 1
+        slot = encode_slot(self._counter, payload)
+        write_all(self._disk, self._fd, [slot], side * _SPACING)
+        if sync:
+            self._disk.fdatasync(self._fd)
+        self._side = side
+
+    def close(self) -> None:
+        """Close the file."""
+        self._disk.close(self._fd)
+
+
+def create_slot_file(
+    disk: Disk, path: Path, payload: bytes, scratch: Path, *, sync: bool
+) -> SlotFile:
+    """Make the file with its first record, so that it never exists without one."""
+    fd = disk.open(scratch, create=True)
+    try:
+        write_all(disk, fd, [encode_slot(1, payload).ljust(FILE_SIZE, b"\0")], 0)
+        if sync:
+            disk.fdatasync(fd)
+        disk.rename(scratch, path)
+        if sync:
+            disk.fsync_dir(path.parent)
+        return SlotFile(disk, fd)
+    except BaseException:
+        disk.close(fd)
+        with contextlib.suppress(OSError):
+            disk.unlink(scratch)
+        raise

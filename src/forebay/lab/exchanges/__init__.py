@@ -1,0 +1,1 @@
+"""Simulators, one package per venue; each speaks the venue's real protocol over real sockets."""

@@ -1,0 +1,1 @@
+"""Coinbase Exchange, simulated: the public feed's trades, their REST history, and the truth."""

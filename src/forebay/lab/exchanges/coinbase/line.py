@@ -1,0 +1,151 @@
+"""One connection of the simulated exchange: what it is subscribed to and what it is sent."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Protocol
+
+from forebay.lab.faults.scene import Ending
+
+if TYPE_CHECKING:
+    from forebay.lab.faults.scene import Emission
+    from forebay.lab.ledger import Ledger
+
+
+class Wire(Protocol):
+    """The socket under a line; nothing here blocks or awaits."""
+
+    def text(self, payload: bytes) -> None:
+        """Send a whole text message with the next :meth:`flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Send now; every other method does so first."""
+        ...
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        ...
+
+    def pong(self, payload: bytes) -> None:
+        """Send a pong."""
+        ...
+
+    def close(self, code: int) -> None:
+        """Send a close frame and close the socket."""
+        ...
+
+    def cut(self, payload: bytes) -> None:
+        """Send the beginning of a text message and close the socket."""
+        ...
+
+    def abort(self) -> None:
+        """Close the socket at once and forget what is not sent yet."""
+        ...
+
+    def backlog(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        ...
+
+
+class Line:
+    """One connection; a :class:`forebay.lab.faults.scene.Line` to faults."""
+
+    def __init__(self, wire: Wire, ledger: Ledger, now_ns: int) -> None:
+        self.wire = wire
+        self.opened_ns = now_ns
+        self.topics: dict[tuple[str, str], None] = {}
+        self.subscribed_once = False
+        self.ended = False
+        self.muted_ns: int | None = None
+        self._ledger = ledger
+        self._account = ledger.open_account()
+        self._swapped: Emission | None = None
+        self._held: list[tuple[int, int, Emission]] = []
+        self._holds = 0
+        self._now_ns = now_ns
+
+    @property
+    def muted(self) -> bool:
+        """Whether the line is half-open: silent for good, and not closed."""
+        return self.muted_ns is not None
+
+    def say(self, payload: bytes) -> None:
+        """Send a message that is no event."""
+        self.wire.text(payload)
+
+    def send(self, emission: Emission) -> None:
+        self._put(emission)
+        self.release()
+
+    def send_torn(self, emission: Emission, length: int) -> None:
+        self.wire.text(emission.frame[:length])
+        self._account.wrote_poison(emission.symbol, emission.index)
+
+    def swap(self, emission: Emission) -> None:
+        if self._swapped is None:
+            self._swapped = emission
+        else:
+            self.send(emission)
+
+    def hold(self, emission: Emission, until_ns: int) -> None:
+        self._holds += 1
+        heapq.heappush(self._held, (until_ns, self._holds, emission))
+
+    def mute(self) -> None:
+        self.muted_ns = self._now_ns
+        self._forget()
+
+    def end(self, ending: Ending, emission: Emission) -> None:
+        if ending is Ending.CUT:
+            self.over("disconnect")
+            self.wire.cut(emission.frame)
+        else:
+            self.close(ending.value, "disconnect")
+
+    def close(self, code: int, reason: str) -> None:
+        """Close in an orderly way; ``reason`` is for the ledger."""
+        self.over(reason)
+        self.wire.close(code)
+
+    def over(self, reason: str) -> None:
+        """The connection is over; what it did not confirm is in doubt. Idempotent."""
+        self.ended = True
+        self._forget()
+        self._ledger.close_account(self._account, reason)
+
+    def tick(self, now_ns: int) -> None:
+        """Send what was held back long enough."""
+        self._now_ns = now_ns
+        while self._held and self._held[0][0] <= now_ns:
+            self._put(heapq.heappop(self._held)[2])
+
+    def ping(self, now_ns: int) -> None:
+        """Ask the peer to prove what it has read."""
+        self.wire.ping(b"%d" % self._account.ping(now_ns))
+
+    def ponged(self, payload: bytes, now_ns: int) -> None:
+        """The peer answered a ping, or sent a pong of its own, which means nothing."""
+        if payload.isdigit():
+            self._account.pong(int(payload), now_ns)
+
+    def release(self) -> None:
+        """Send an event that waits for its successor."""
+        if self._swapped is not None:
+            emission, self._swapped = self._swapped, None
+            self._put(emission)
+
+    def holding(self, symbol: str) -> list[int]:
+        """Indices that are kept back and will be sent if the connection lives."""
+        held = [emission for _, _, emission in self._held]
+        if self._swapped is not None:
+            held.append(self._swapped)
+        return [emission.index for emission in held if emission.symbol == symbol]
+
+    def _put(self, emission: Emission) -> None:
+        self.wire.text(emission.frame)
+        self._account.wrote(emission.symbol, emission.index)
+
+    def _forget(self) -> None:
+        self._swapped = None
+        self._held.clear()

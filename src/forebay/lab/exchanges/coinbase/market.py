@@ -1,0 +1,104 @@
+"""The simulated market: which events have happened, and when the next ones are due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from forebay.lab.truth import DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VENUE: Final = "coinbase"
+HISTORY: Final = 100
+"""Events per symbol that happened before the clock starts: indices 0 to 99."""
+_BURST = 2_000  # events at once, so that catching up cannot starve the sockets
+
+
+@dataclass(frozen=True, slots=True)
+class MarketConfig:
+    """What a market is made from; with the same values it is the same market."""
+
+    seed: int
+    symbols: tuple[str, ...]
+    rate: float = 1_000.0
+    """Events per second over all symbols."""
+    events: int | None = None
+    """Events over all symbols, history not counted; None is without end."""
+    start_ns: int = DEFAULT_START_NS
+    step_us: int = DEFAULT_STEP_US
+
+
+class Market:
+    """Events take turns: live event ``k`` is index ``HISTORY + k // S`` of symbol ``k % S``.
+
+    The clock starts when somebody first subscribes, so that nobody misses the first events.
+    """
+
+    def __init__(self, config: MarketConfig) -> None:
+        self.config = config
+        self.trades = {
+            symbol: Trades(
+                config.seed, VENUE, symbol, start_ns=config.start_ns, step_us=config.step_us
+            )
+            for symbol in config.symbols
+        }
+        self.first_owed: dict[str, int] = {}
+        """By symbol, the first index after the first accepted subscription."""
+        self._started_ns: int | None = None
+        self._happened = 0
+        self._last = dict.fromkeys(config.symbols, HISTORY - 1)
+
+    @property
+    def clock_started(self) -> bool:
+        """Whether anybody has ever subscribed."""
+        return self._started_ns is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last event has happened."""
+        return self._happened == self.config.events
+
+    def subscribed(self, symbol: str, now_ns: int) -> None:
+        """Somebody subscribed: the clock runs, and events of ``symbol`` are owed from here."""
+        if self._started_ns is None:
+            self._started_ns = now_ns
+        self.first_owed.setdefault(symbol, self._last[symbol] + 1)
+
+    def advance(self, now_ns: int) -> Iterator[Trade]:
+        """Let happen what is due, a bounded number at once; late is caught up next time."""
+        if self._started_ns is None:
+            return
+        due = int((now_ns - self._started_ns) * self.config.rate / 1e9)
+        due = min(due, self._happened + _BURST)
+        if self.config.events is not None:
+            due = min(due, self.config.events)
+        symbols = self.config.symbols
+        while self._happened < due:
+            turn, at = divmod(self._happened, len(symbols))
+            symbol = symbols[at]
+            self._happened += 1
+            self._last[symbol] = HISTORY + turn
+            yield self.trades[symbol].event(HISTORY + turn)
+
+    def last(self, symbol: str) -> int:
+        """Index of the latest event."""
+        return self._last[symbol]
+
+    def last_trade(self, symbol: str) -> Trade:
+        """The latest event."""
+        return self.trades[symbol].event(self._last[symbol])
+
+    def page(
+        self, symbol: str, *, before: int | None, after: int | None, limit: int
+    ) -> list[Trade]:
+        """Newest trades first, with ids above ``before`` and below ``after``."""
+        trades = self.trades[symbol]
+        origin = trades.first_trade_id
+        newest = (
+            self._last[symbol] if after is None else min(self._last[symbol], after - 1 - origin)
+        )
+        oldest = 0 if before is None else max(0, before + 1 - origin)
+        oldest = max(oldest, newest - limit + 1)
+        return [trades.event(index) for index in range(newest, oldest - 1, -1)]

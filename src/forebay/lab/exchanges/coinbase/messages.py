@@ -1,0 +1,159 @@
+"""What Coinbase Exchange says, as bytes, and what it makes of what it is told.
+
+Shapes follow the exchange's published pages and recordings of its public feed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from forebay.lab.truth import Trade
+
+MATCHES: Final = "matches"
+HEARTBEAT: Final = "heartbeat"
+CHANNELS: Final = (MATCHES, HEARTBEAT)
+
+_MAKER = {"buy": "sell", "sell": "buy"}  # the feed and the history give the maker's side
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command that can be carried out."""
+
+    subscribe: bool
+    """Else unsubscribe."""
+    topics: tuple[tuple[str, str], ...]
+    """(channel, product) each once, in the order given."""
+
+
+class Refusal(Exception):
+    """A command that cannot be carried out."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+
+def parse_request(raw: bytes, products: Collection[str]) -> Request:
+    """What a client asks for.
+
+    Raises:
+        Refusal: not JSON, not a command, or a channel or product there is not.
+    """
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        raise Refusal("Failed to parse message", "Malformed JSON") from None
+    kind = document.get("type") if isinstance(document, dict) else None
+    if kind not in ("subscribe", "unsubscribe"):
+        raise Refusal("Failed to process message", f"{kind!r} is not a valid type")
+    topics = _topics(document)
+    failed = f"Failed to {kind}"
+    if not topics:
+        raise Refusal(failed, "channels and product_ids are required")
+    for channel, product in topics:
+        if channel not in CHANNELS:
+            raise Refusal(failed, f"{channel} is not a valid channel")
+        if product not in products:
+            raise Refusal(failed, f"{product} is not a valid product")
+    return Request(kind == "subscribe", topics)
+
+
+def _topics(document: dict[str, object]) -> tuple[tuple[str, str], ...]:
+    shared = _texts(document.get("product_ids"))
+    channels = document.get("channels")
+    topics: dict[tuple[str, str], None] = {}
+    for channel in channels if isinstance(channels, list) else []:
+        if isinstance(channel, dict):
+            name = str(channel.get("name"))
+            products = _texts(channel.get("product_ids")) or shared
+        else:
+            name, products = str(channel), shared
+        topics.update(((name, product), None) for product in products)
+    return tuple(topics)
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def match(trade: Trade, kind: str = "match") -> bytes:
+    """One trade as the feed sends it; ``kind`` is ``match`` or ``last_match``."""
+    return (
+        f'{{"type":"{kind}","trade_id":{trade.trade_id}'
+        f',"maker_order_id":"{trade.maker_order_id}","taker_order_id":"{trade.taker_order_id}"'
+        f',"side":"{_MAKER[trade.side]}","size":"{trade.size}","price":"{trade.price}"'
+        f',"product_id":"{trade.symbol}","sequence":{trade.sequence},"time":"{trade.time}"}}'
+    ).encode()
+
+
+def heartbeat(last: Trade) -> bytes:
+    """What the market has come to, ``last`` being its latest trade."""
+    return encode(
+        {
+            "type": "heartbeat",
+            "sequence": last.sequence,
+            "last_trade_id": last.trade_id,
+            "product_id": last.symbol,
+            "time": last.time,
+        }
+    )
+
+
+def subscriptions(topics: Sequence[tuple[str, str]]) -> bytes:
+    """All that a connection is subscribed to."""
+    by_channel: dict[str, list[str]] = {}
+    for channel, product in topics:
+        by_channel.setdefault(channel, []).append(product)
+    channels = [{"name": name, "product_ids": ids} for name, ids in by_channel.items()]
+    return encode({"type": "subscriptions", "channels": channels})
+
+
+def error(refusal: Refusal) -> bytes:
+    """A refused command."""
+    return encode({"type": "error", "message": refusal.message, "reason": refusal.reason})
+
+
+def history_row(trade: Trade) -> dict[str, int | str]:
+    """One trade as REST gives it."""
+    return {
+        "trade_id": trade.trade_id,
+        "side": _MAKER[trade.side],
+        "size": trade.size,
+        "price": trade.price,
+        "time": trade.time,
+    }
+
+
+def product(symbol: str, price_decimals: int) -> dict[str, str | bool]:
+    """One product as REST gives it."""
+    base, quote = symbol.split("-")
+    return {
+        "id": symbol,
+        "base_currency": base,
+        "quote_currency": quote,
+        "quote_increment": f"0.{'1'.rjust(price_decimals, '0')}",
+        "base_increment": "0.00000001",
+        "display_name": f"{base}-{quote}",
+        "min_market_funds": "1",
+        "margin_enabled": False,
+        "post_only": False,
+        "limit_only": False,
+        "cancel_only": False,
+        "status": "online",
+        "status_message": "",
+        "trading_disabled": False,
+        "fx_stablecoin": False,
+        "auction_mode": False,
+    }
+
+
+def encode(document: Mapping[str, object]) -> bytes:
+    """Compact JSON."""
+    return json.dumps(document, separators=(",", ":")).encode()

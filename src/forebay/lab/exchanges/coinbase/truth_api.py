@@ -1,0 +1,86 @@
+"""The truth server: what the simulated exchange did, for an audit to ask."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from forebay.lab.exchanges.coinbase.rest import BadQuery, number
+from forebay.lab.truth import Digest
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+    from forebay.clock import Clock
+    from forebay.lab.exchanges.coinbase.exchange import Exchange
+    from forebay.lab.truth import Trades
+
+_SLICE = 250  # events computed before the sockets get their turn
+
+
+class TruthApi:
+    """Handlers; every range is ``from`` included to ``to`` excluded, as on the command line."""
+
+    def __init__(self, exchange: Exchange, clock: Clock) -> None:
+        self._exchange = exchange
+        self._clock = clock
+
+    def app(self) -> web.Application:
+        """The application to be served."""
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get("/", self._status)
+        app.router.add_get("/withheld", self._withheld)
+        app.router.add_get("/events", self._events)
+        app.router.add_get("/digest", self._digest)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except BadQuery as error:
+            return web.json_response({"message": str(error)}, status=400)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._exchange.status())
+
+    async def _withheld(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._exchange.withheld())
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        trades, first, end = self._range(request)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        for low in range(first, end, _SLICE):
+            part = trades.events(low, min(low + _SLICE, end))
+            lines = "".join(json.dumps(trade.document()) + "\n" for trade in part)
+            await response.write(lines.encode())
+            await self._clock.sleep(0)
+        await response.write_eof()
+        return response
+
+    async def _digest(self, request: web.Request) -> web.Response:
+        trades, first, end = self._range(request)
+        digest = Digest()
+        for low in range(first, end, _SLICE):
+            for trade in trades.events(low, min(low + _SLICE, end)):
+                digest.add(trade)
+            await self._clock.sleep(0)
+        return web.json_response(digest.document())
+
+    def _range(self, request: web.Request) -> tuple[Trades, int, int]:
+        symbol = request.query.get("symbol", "")
+        trades = self._exchange.market.trades.get(symbol)
+        if trades is None:
+            raise BadQuery(f"There is no symbol {symbol!r} in this market")
+        first = number(request.query.get("from"), "from")
+        end = number(request.query.get("to"), "to")
+        if first is None or end is None:
+            raise BadQuery("Give both from (included) and to (excluded)")
+        if end > self._exchange.market.last(symbol) + 1:
+            raise BadQuery(f"{symbol} has not come to index {end - 1} yet")
+        return trades, first, end

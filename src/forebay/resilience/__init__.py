@@ -1,0 +1,1 @@
+"""How a call survives; what never fails needs nothing from here."""

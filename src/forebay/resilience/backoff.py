@@ -1,0 +1,77 @@
+"""How long to wait before the next try, decided without waiting.
+
+Two shapes, for two kinds of caller. A loop that never gives up spreads its tries over the
+whole interval (:class:`Backoff`, full jitter), so that many collectors do not return together.
+A call that somebody waits for is tried a bounded number of times with small jitter
+(:func:`retry_delay`), so that its total time is known.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+
+_MAX_DOUBLINGS = 62
+
+
+class Backoff:
+    """Full jitter: the n-th delay is uniform in ``[0, min(cap, base * 2**n)]`` seconds."""
+
+    def __init__(self, rng: random.Random, *, base: float = 0.5, cap: float = 30.0) -> None:
+        if not 0 < base <= cap:
+            message = f"base must be positive and at most cap, not {base} and {cap}"
+            raise ValueError(message)
+        self._rng = rng
+        self._base = base
+        self._cap = cap
+        self.attempt = 0
+        """Delays given since the last :meth:`reset`."""
+
+    def next(self) -> float:
+        """Seconds to wait before the next try; each call doubles the ceiling up to the cap."""
+        ceiling = min(self._cap, self._base * 2.0 ** min(self.attempt, _MAX_DOUBLINGS))
+        self.attempt += 1
+        return self._rng.uniform(0.0, ceiling)
+
+    def reset(self) -> None:
+        """A try has lasted: begin again at ``base``."""
+        self.attempt = 0
+
+
+def retry_delay(
+    attempt: int,
+    rng: random.Random,
+    *,
+    base: float = 2.0,
+    factor: float = 2.0,
+    cap: float = 30.0,
+    jitter: float = 0.1,
+) -> float:
+    """Seconds before try ``attempt + 1`` (``attempt`` from 1), within ``jitter`` of the nominal.
+
+    The nominal delay is ``base * factor**(attempt - 1)``; the result never exceeds ``cap``.
+    """
+    nominal = min(cap, base * factor ** min(attempt - 1, _MAX_DOUBLINGS))
+    return min(cap, nominal * rng.uniform(1.0 - jitter, 1.0 + jitter))
+
+
+def parse_retry_after(value: str | None, wall_ns: int) -> float | None:
+    """Seconds that a ``Retry-After`` header (RFC 9110, 10.2.3) asks for, or None.
+
+    The header holds seconds or an HTTP date, which is compared with ``wall_ns``. A date in the
+    past is 0; what cannot be read is None, since a bad header must not stop a retry.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, date.timestamp() - wall_ns / 1e9)

@@ -1,0 +1,1 @@
+"""What moves events: long-running jobs, each a thin shell around plain decisions."""

@@ -1,0 +1,190 @@
+"""Capture: sources to journal, and nothing else in the process.
+
+Ties one journal, one group commit and the sources together, keeps every part running, and at
+the end stops them in the order in which nothing received is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from forebay.resilience.backoff import Backoff
+from forebay.services.fill_plan import FillPlanner
+from forebay.services.filler import Filler
+from forebay.services.group_commit import GroupCommit, Limits
+from forebay.telemetry import DrainTimedOut, Observer, SourceCrashed, ignore
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from forebay.clock import Clock
+    from forebay.journal import Draft
+    from forebay.ports import Source
+    from forebay.services.filler import OpenGaps
+
+
+class Writer(Protocol):
+    """What capture needs of :class:`forebay.journal.JournalWriter`."""
+
+    def commit(self, drafts: Sequence[Draft]) -> int:
+        """See :class:`forebay.services.group_commit.Journal`."""
+        ...
+
+    def close(self) -> None:
+        """Release the journal; blocking."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A source by name, and where its open gaps are asked for (None: nowhere)."""
+
+    name: str
+    source: Source
+    open_gaps: OpenGaps | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    """Times in seconds."""
+
+    limits: Limits = field(default_factory=Limits)
+    fill_poll_s: float = 1.0
+    fills_at_once: int = 2
+    drain_s: float = 10.0
+    """How long, at the end, a journal that takes no frames is waited for."""
+    steady_s: float = 60.0
+    """A part that ran so long is started again without much waiting when it crashes."""
+
+
+class Capture:
+    """One capture process; :meth:`run` it once. ``sink`` may be used while it runs."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        feeds: Sequence[Feed],
+        *,
+        clock: Clock,
+        rng: random.Random,
+        next_seq: int = 1,
+        settings: CaptureSettings | None = None,
+        observer: Observer = ignore,
+    ) -> None:
+        self._writer = writer
+        self._feeds = feeds
+        self._clock = clock
+        self._rng = rng
+        self._settings = settings or CaptureSettings()
+        self._observe = observer
+        self.sink = GroupCommit(
+            writer,
+            clock=clock,
+            rng=rng,
+            next_seq=next_seq,
+            limits=self._settings.limits,
+            observer=observer,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Capture until ``stop`` is set, then drain: end epochs, capture what is taken, close.
+
+        Raises the journal's error if it broke in a way that waiting cannot heal.
+        """
+        self.sink.start()
+        tasks = [
+            asyncio.create_task(self._keep_running(name, part), name=f"forebay-{name}")
+            for name, part in self._parts()
+        ]
+        ends = [asyncio.create_task(event.wait()) for event in (stop, self.sink.broken)]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, *ends):
+                task.cancel()
+            await asyncio.gather(*tasks, *ends, return_exceptions=True)
+            await self._drain()
+        if self.sink.error is not None:
+            raise self.sink.error
+
+    def stats(self, *, reset_latency: bool = False) -> dict[str, int | float | bool]:
+        """Where capture stands; latencies are from receipt to CAPTURED."""
+        counters = self.sink.counters
+        latency = self.sink.latency(reset=reset_latency)
+        return {
+            "received": self.sink.received,
+            "captured": counters.captured,
+            "bytes": counters.bytes,
+            "commits": counters.commits,
+            "connected": counters.subscribed,
+            "epochs": counters.opened,
+            "reconnects": counters.closed,
+            "p50_ms": latency.p50_ms,
+            "p99_ms": latency.p99_ms,
+            "max_ms": latency.max_ms,
+            "pending_bytes": self.sink.pending_bytes,
+            "full": self.sink.full,
+        }
+
+    def _parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        for feed in self._feeds:
+            parts.append((feed.name, self._source(feed)))
+            if feed.open_gaps is not None:
+                parts.append((f"{feed.name}-filler", self._filler(feed, feed.open_gaps)))
+        return parts
+
+    def _source(self, feed: Feed) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:
+            await feed.source.run(self.sink)
+
+        return run
+
+    def _filler(self, feed: Feed, open_gaps: OpenGaps) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:
+            planner = FillPlanner(self._rng, at_once=self._settings.fills_at_once)
+            await Filler(
+                feed.source,
+                self.sink,
+                open_gaps,
+                planner=planner,
+                clock=self._clock,
+                observer=self._observe,
+                poll_s=self._settings.fill_poll_s,
+            ).run()
+
+        return run
+
+    async def _keep_running(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+        """Run a part again whenever it ends, which it should not."""
+        backoff = Backoff(self._rng, base=1.0, cap=30.0)
+        while True:
+            began = self._clock.monotonic_ns()
+            try:
+                await part()
+                error = "it returned"
+            except Exception as crash:  # noqa: BLE001 - told, and the part is started again
+                error = f"{type(crash).__name__}: {crash}"
+            if self._clock.monotonic_ns() - began >= self._settings.steady_s * 1e9:
+                backoff.reset()
+            delay_s = backoff.next()
+            self._observe(SourceCrashed(name, error, delay_s))
+            await self._clock.sleep(delay_s)
+
+    async def _drain(self) -> None:
+        """Capture what was taken, within the time for it, and close the journal."""
+        closing = asyncio.create_task(self.sink.close(), name="forebay-drain")
+        timer = asyncio.create_task(self._clock.sleep(self._settings.drain_s))
+        try:
+            await asyncio.wait({closing, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if not closing.done():
+                pending = self.sink.pending_bytes
+                self._observe(DrainTimedOut(pending, self._settings.drain_s))
+        finally:
+            timer.cancel()
+            closing.cancel()
+            await asyncio.gather(closing, timer, return_exceptions=True)
+            await asyncio.to_thread(self._writer.close)

@@ -1,0 +1,118 @@
+"""The hot path of capture: one frame in, two appends, back to the socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, FrameKind, encode_control
+from forebay.journal import Draft
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forebay.domain.frames import Control
+
+FRAME_OVERHEAD = 96
+"""Bytes of memory that a frame costs beside its payload: object headers, list slots, time."""
+
+QUANTUM = 64 << 10
+"""How many bytes of memory an epoch takes between two looks at the limits."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What went through, since the start."""
+
+    received: int = 0
+    """Frames of the groups taken so far; the open group is not in it."""
+    captured: int = 0
+    bytes: int = 0
+    """Payload bytes CAPTURED."""
+    commits: int = 0
+    opened: int = 0
+    """Epochs opened by a connection; a fill has none."""
+    closed: int = 0
+    subscribed: int = 0
+    """Epochs that are accepted and not closed."""
+
+
+class Group(Protocol):
+    """What an epoch needs of the group that its drafts join."""
+
+    counters: Counters
+
+    def begin(self, take: EpochTake, draft: Draft) -> None:
+        """A new draft joins the open group."""
+        ...
+
+    def measure(self) -> None:
+        """Another quantum was taken: look at the limits."""
+        ...
+
+
+class EpochTake:
+    """One context's way into the group; implements :class:`forebay.ports.EpochSink`."""
+
+    __slots__ = (
+        "_accepted",
+        "_append",
+        "_context",
+        "_group",
+        "_kind",
+        "_now",
+        "_room",
+        "_stamp",
+    )
+
+    def __init__(self, group: Group, context: bytes, now: Callable[[], int]) -> None:
+        self._group = group
+        self._context = context
+        self._now = now
+        self._accepted = False
+        self._append: Callable[[bytes], None]
+        self._stamp: Callable[[int], None]
+        self._kind: FrameKind | None = None
+        self._room = QUANTUM
+
+    def frame(self, kind: FrameKind, payload: bytes) -> None:
+        """Take one frame as RECEIVED now. The hot path: it must stay this short."""
+        if kind is not self._kind:
+            self._begin(kind)
+        self._append(payload)
+        self._stamp(self._now())
+        self._room -= len(payload) + FRAME_OVERHEAD
+        if self._room < 0:
+            self._group.measure()
+
+    def control(self, control: Control) -> None:
+        """Record something about the connection, in order with its frames."""
+        self.frame(FrameKind.CONTROL, encode_control(control))
+        counters = self._group.counters
+        if isinstance(control, EpochOpened):
+            counters.opened += 1
+        elif isinstance(control, EpochAccepted) and not self._accepted:
+            self._accepted = True
+            counters.subscribed += 1
+        elif isinstance(control, EpochClosed):
+            counters.closed += 1
+            counters.subscribed -= self._accepted
+            self._accepted = False
+
+    def weigh(self) -> int:
+        """Bytes of memory taken since the last call, payload and overhead."""
+        taken = QUANTUM - self._room
+        self._room = QUANTUM
+        return taken
+
+    def detach(self) -> None:
+        """The draft was taken away: the next frame begins another."""
+        self._kind = None
+
+    def _begin(self, kind: FrameKind) -> None:
+        """Begin a draft: a draft has one kind, so that a kind's change keeps the order."""
+        draft = Draft(kind=int(kind), context=self._context, payloads=[], mono_ns=[])
+        self._kind = kind
+        self._append = draft.payloads.append
+        self._stamp = draft.mono_ns.append
+        self._group.begin(self, draft)

@@ -1,0 +1,133 @@
+"""Which gaps to ask the venue's history for now. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forebay.ports import FillRequest
+from forebay.resilience.backoff import Backoff
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One range that was asked for, and when it may be asked for again."""
+
+    request: FillRequest
+    backoff: Backoff
+    running: bool = True
+    not_before_ns: int = 0
+    evidence_seq: int = 0
+    """Deliver must have read up to here before its opinion on the gap counts again."""
+
+
+class FillPlanner:
+    """Remembers what was asked for, so that each gap is asked for once per evidence.
+
+    A gap that deliver reports may be one whose answers lie in the journal already, unread. So
+    a range that was filled is not asked for again until deliver's cursor has passed the fill's
+    end, and one that failed, or is open in spite of it, not before its back-off. Ranges are
+    compared by overlap, since a gap's edges move while it is worked on.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        at_once: int = 2,
+        span: int = 1000,
+        base_s: float = 1.0,
+        cap_s: float = 30.0,
+    ) -> None:
+        self._rng = rng
+        self._at_once = at_once
+        self._span = span
+        self._base_s = base_s
+        self._cap_s = cap_s
+        self._asked: list[_Asked] = []
+
+    def plan(self, gaps: Sequence[FillRequest], cursor_seq: int, now_ns: int) -> list[FillRequest]:
+        """What to begin now; each answer must be ended by :meth:`filled` or :meth:`failed`."""
+        self._forget(gaps)
+        free = [gap for gap in gaps if not self._blocked(gap, cursor_seq, now_ns)]
+        slots = self._at_once - sum(asked.running for asked in self._asked)
+        chosen = coalesce(free, self._span)[: max(0, slots)]
+        for request in chosen:
+            self._remember(request)
+        return chosen
+
+    def filled(self, request: FillRequest, next_seq: int, now_ns: int) -> None:
+        """The fill ended, and its answers lie before journal sequence number ``next_seq``."""
+        asked = self._running(request)
+        asked.evidence_seq = next_seq
+        self._rest(asked, now_ns)
+
+    def failed(self, request: FillRequest, now_ns: int) -> float:
+        """The fill did not end; return the seconds until it may be tried again."""
+        return self._rest(self._running(request), now_ns)
+
+    def _rest(self, asked: _Asked, now_ns: int) -> float:
+        delay_s = asked.backoff.next()
+        asked.running = False
+        asked.not_before_ns = now_ns + round(delay_s * 1e9)
+        return delay_s
+
+    def _running(self, request: FillRequest) -> _Asked:
+        return next(asked for asked in self._asked if asked.running and asked.request == request)
+
+    def _blocked(self, gap: FillRequest, cursor_seq: int, now_ns: int) -> bool:
+        return any(
+            asked.running or now_ns < asked.not_before_ns or cursor_seq < asked.evidence_seq
+            for asked in self._asked
+            if overlap(asked.request, gap)
+        )
+
+    def _remember(self, request: FillRequest) -> None:
+        """Take over the longest back-off of what ``request`` overlaps."""
+        backoff = Backoff(self._rng, base=self._base_s, cap=self._cap_s)
+        kept = []
+        for asked in self._asked:
+            if asked.running or not overlap(asked.request, request):
+                kept.append(asked)
+            else:
+                backoff.attempt = max(backoff.attempt, asked.backoff.attempt)
+        self._asked = [*kept, _Asked(request, backoff)]
+
+    def _forget(self, gaps: Iterable[FillRequest]) -> None:
+        """Drop what overlaps no open gap any more, so that memory is bounded by the gaps."""
+        open_gaps = list(gaps)
+        self._asked = [
+            asked
+            for asked in self._asked
+            if asked.running or any(overlap(asked.request, gap) for gap in open_gaps)
+        ]
+
+
+def overlap(one: FillRequest, other: FillRequest) -> bool:
+    """Whether two requests share an id of one stream."""
+    return (
+        one.channel == other.channel
+        and one.symbol == other.symbol
+        and one.first <= other.last
+        and other.first <= one.last
+    )
+
+
+def coalesce(gaps: Iterable[FillRequest], span: int) -> list[FillRequest]:
+    """Join gaps of one stream that lie within ``span`` ids, since one page answers them all."""
+    joined: list[FillRequest] = []
+    for gap in sorted(gaps, key=lambda gap: (gap.channel, gap.symbol, gap.first, gap.last)):
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and (last.channel, last.symbol) == (gap.channel, gap.symbol)
+            and max(gap.last, last.last) - last.first < span
+        ):
+            joined[-1] = FillRequest(gap.channel, gap.symbol, last.first, max(gap.last, last.last))
+        else:
+            joined.append(gap)
+    return joined

@@ -1,0 +1,99 @@
+"""Closes gaps: asks deliver which are open and has the source fill them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from forebay.errors import ForebayError
+from forebay.ports import FillRequest
+from forebay.telemetry import (
+    FillDone,
+    FillFailed,
+    FillStarted,
+    GapsUnknown,
+    Observer,
+    ignore,
+)
+
+if TYPE_CHECKING:
+    from forebay.clock import Clock
+    from forebay.ports import FrameSink, Source
+    from forebay.services.fill_plan import FillPlanner
+
+OpenGaps = Callable[[], Awaitable[tuple[Sequence[FillRequest], int]]]
+"""Answers the open gaps and the journal sequence number up to which that is the truth.
+
+Raises :class:`~forebay.errors.Transient` while deliver is away."""
+
+
+class Filler:
+    """Fills one source's gaps until cancelled; no failure of a fill ends it."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink: FrameSink,
+        open_gaps: OpenGaps,
+        *,
+        planner: FillPlanner,
+        clock: Clock,
+        observer: Observer = ignore,
+        poll_s: float = 1.0,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._open_gaps = open_gaps
+        self._planner = planner
+        self._clock = clock
+        self._observe = observer
+        self._poll_s = poll_s
+        self._fills: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Poll, plan, fill; a poll comes early when a fill has ended."""
+        try:
+            while True:
+                await self._poll()
+                await self._pause()
+        finally:
+            for fill in self._fills:
+                fill.cancel()
+            await asyncio.gather(*self._fills, return_exceptions=True)
+
+    async def _poll(self) -> None:
+        try:
+            gaps, cursor_seq = await self._open_gaps()
+        except ForebayError as error:
+            self._observe(GapsUnknown(str(error)))
+            return
+        for request in self._planner.plan(gaps, cursor_seq, self._clock.monotonic_ns()):
+            fill = asyncio.create_task(self._fill(request), name="forebay-fill")
+            self._fills.add(fill)
+
+    async def _pause(self) -> None:
+        """Wait for the next poll; a fill that broke in an unforeseen way is raised here."""
+        timer = asyncio.create_task(self._clock.sleep(self._poll_s), name="forebay-fill-poll")
+        try:
+            await asyncio.wait({timer, *self._fills}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            await asyncio.gather(timer, return_exceptions=True)
+        ended = {fill for fill in self._fills if fill.done()}
+        self._fills -= ended
+        for fill in ended:
+            fill.result()
+
+    async def _fill(self, request: FillRequest) -> None:
+        named = (request.channel, request.symbol, request.first, request.last)
+        self._observe(FillStarted(*named))
+        try:
+            await self._source.fill(request, self._sink)
+            next_seq = await self._sink.flushed()
+        except ForebayError as error:
+            delay_s = self._planner.failed(request, self._clock.monotonic_ns())
+            self._observe(FillFailed(*named, str(error), delay_s))
+        else:
+            self._planner.filled(request, next_seq, self._clock.monotonic_ns())
+            self._observe(FillDone(*named, next_seq))

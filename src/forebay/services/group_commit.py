@@ -1,0 +1,315 @@
+"""Group commit: many frames, one ``fdatasync``; the line between RECEIVED and CAPTURED.
+
+Sources call ``EpochTake.frame`` on the event loop: it appends to a draft and returns.
+One task lets drafts gather for the linger time, hands them to one thread that writes and
+syncs them, and then publishes what is CAPTURED. Frames that arrive meanwhile form the next
+group. The journal is the only place that can refuse, and nothing received is dropped then:
+the group is kept, sources are told to pause, and the same group is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+from forebay.errors import Transient
+from forebay.resilience.backoff import Backoff
+from forebay.services.epoch_take import FRAME_OVERHEAD, Counters, EpochTake
+from forebay.services.latency import LatencyHistogram
+from forebay.telemetry import JournalFullBegan, JournalFullEnded, Observer, ignore
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from forebay.clock import Clock
+    from forebay.domain.frames import Context
+    from forebay.journal import Draft
+    from forebay.services.latency import Latency
+
+
+class Journal(Protocol):
+    """What group commit needs of the journal's writer."""
+
+    def commit(self, drafts: Sequence[Draft]) -> int:
+        """Write and sync; blocking. Returns the next sequence number.
+
+        Raises :class:`~forebay.errors.Transient` if nothing of it is in the log.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a group is closed, and when sources must pause."""
+
+    linger_s: float = 0.005
+    """How long the first frame of a group waits for company."""
+    group_bytes: int = 1 << 20
+    """A group of this size does not linger."""
+    max_pending: int = 32 << 20
+    """Sources pause above this many bytes of memory not CAPTURED, and go on below half."""
+    full_backoff_s: float = 0.25
+    full_cap_s: float = 2.0
+    """Base and cap of the wait between two tries at a full journal."""
+
+
+class GroupCommit:
+    """Implements :class:`forebay.ports.FrameSink` over a blocking journal.
+
+    Use as ``async with``, or call :meth:`start` and :meth:`close`. All methods belong to the
+    event loop's thread; only ``journal.commit`` runs elsewhere.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        next_seq: int = 1,
+        limits: Limits | None = None,
+        observer: Observer = ignore,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._observe = observer
+        self._backoff = Backoff(rng, base=self._limits.full_backoff_s, cap=self._limits.full_cap_s)
+        self._drafts: list[Draft] = []
+        self._open: dict[EpochTake, None] = {}
+        self._open_bytes = 0
+        self._flight: list[Draft] = []
+        self._flight_bytes = 0
+        self._group = 0
+        self._waiters: deque[tuple[int, asyncio.Future[int]]] = deque()
+        self._pressure_callbacks: dict[int, Callable[[bool], None]] = {}
+        self._callback_id = 0
+        self._histogram = LatencyHistogram()
+        self._begun = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self.broken = asyncio.Event()
+        """Set when the journal fails in a way that waiting cannot heal; ``error`` says how."""
+        self.error: Exception | None = None
+        self.counters = Counters()
+        self.next_seq = next_seq
+        self.pressure = False
+        self.full = False
+        """True while the journal refuses to take frames."""
+
+    # -------------------------------------------------------- what sources see
+
+    def open(self, context: Context) -> EpochTake:
+        """Begin an epoch; every frame given to the answer carries ``context``."""
+        return EpochTake(self, context.encode(), self._clock.monotonic_ns)
+
+    def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        """Call ``callback(True)`` when to pause (at once if that is now), ``False`` to go on."""
+        self._callback_id += 1
+        key = self._callback_id
+        self._pressure_callbacks[key] = callback
+        if self.pressure:
+            callback(True)
+
+        def unsubscribe() -> None:
+            self._pressure_callbacks.pop(key, None)
+
+        return unsubscribe
+
+    async def flushed(self) -> int:
+        """Wait until everything taken so far is CAPTURED; the answer is the next seq.
+
+        Raises the journal's error if it can take no more.
+        """
+        if self.error is not None:
+            raise self.error
+        if not self._drafts and not self._flight:
+            return self.next_seq
+        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiters.append((self._group + bool(self._drafts), waiter))
+        if self._drafts:
+            self._hurry.set()
+        return await waiter
+
+    # ------------------------------------------------------- what operators see
+
+    @property
+    def received(self) -> int:
+        """Frames taken since the start, CAPTURED or not."""
+        return self.counters.received + sum(len(draft.payloads) for draft in self._drafts)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Memory of what is RECEIVED and not CAPTURED, in bytes, payload and overhead."""
+        self._weigh_open()
+        return self._open_bytes + self._flight_bytes
+
+    def latency(self, *, reset: bool = False) -> Latency:
+        """Waits from receipt to CAPTURED since the last reset."""
+        return self._histogram.read(reset=reset)
+
+    # --------------------------------------------------------- from EpochTake
+
+    def begin(self, take: EpochTake, draft: Draft) -> None:
+        """A new draft joins the open group; the first one starts the linger time."""
+        self._drafts.append(draft)
+        self._open[take] = None
+        self._begun.set()
+
+    def measure(self) -> None:
+        """Look at the limits; an epoch calls it each 64 KB."""
+        pending = self.pending_bytes
+        if pending - self._flight_bytes >= self._limits.group_bytes:
+            self._hurry.set()
+        if pending > self._limits.max_pending:
+            self._press(on=True)
+
+    # -------------------------------------------------------------- lifecycle
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forebay-journal")
+        self._task = asyncio.create_task(self._run(), name="forebay-group-commit")
+
+    async def close(self) -> None:
+        """Capture what was taken and stop; the journal itself stays open.
+
+        Cancel it to give up on a journal that stays full: what is pending is then lost, and
+        was never acknowledged.
+        """
+        self._closing = True
+        self._begun.set()
+        self._hurry.set()
+        task, self._task = self._task, None
+        try:
+            if task is not None:
+                await task
+        finally:
+            if self._thread is not None:
+                await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --------------------------------------------------------------- the loop
+
+    async def _run(self) -> None:
+        try:
+            while not self._closing or self._drafts:
+                await self._begun.wait()
+                if not self._closing and not self._hurry.is_set():
+                    await self._linger()
+                self._take()
+                if self._flight:
+                    await self._commit()
+        except Exception as error:  # noqa: BLE001 - reported to every waiter and to the owner
+            self._fail(error)
+
+    async def _linger(self) -> None:
+        """Wait for the linger time, or until a group is big enough or somebody waits for it."""
+        timer = asyncio.create_task(self._ring())
+        try:
+            await self._hurry.wait()
+        finally:
+            timer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await timer
+
+    async def _ring(self) -> None:
+        await self._clock.sleep(self._limits.linger_s)
+        self._hurry.set()
+
+    def _take(self) -> None:
+        """Close the open group; the next frame begins another."""
+        self._weigh_open()
+        for take in self._open:
+            take.detach()
+        self._flight, self._drafts = self._drafts, []
+        frames = sum(len(draft.payloads) for draft in self._flight)
+        self.counters.received += frames
+        self._flight_bytes, self._open_bytes = self._open_bytes, 0
+        self._open.clear()
+        self._begun.clear()
+        self._hurry.clear()
+        self._group += 1
+
+    async def _commit(self) -> None:
+        """Commit the group in flight, for as long as it takes."""
+        loop = asyncio.get_running_loop()
+        began: int | None = None
+        while True:
+            try:
+                seq = await loop.run_in_executor(self._thread, self._journal.commit, self._flight)
+            except Transient as error:
+                if began is None:
+                    began = self._clock.monotonic_ns()
+                    self._begin_full(error)
+                await self._clock.sleep(self._backoff.next())
+            else:
+                if began is not None:
+                    self._end_full(began)
+                self._publish(seq)
+                return
+
+    def _publish(self, next_seq: int) -> None:
+        now = self._clock.monotonic_ns()
+        frames = 0
+        for draft in self._flight:
+            frames += len(draft.payloads)
+            self._histogram.add(draft.mono_ns, now)
+        self.counters.captured += frames
+        self.counters.bytes += self._flight_bytes - frames * FRAME_OVERHEAD
+        self.counters.commits += 1
+        self.next_seq = next_seq
+        self._flight = []
+        self._flight_bytes = 0
+        if self.pressure and self.pending_bytes * 2 < self._limits.max_pending:
+            self._press(on=False)
+        while self._waiters and self._waiters[0][0] <= self._group:
+            _, waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(next_seq)
+
+    # ----------------------------------------------------------------- states
+
+    def _begin_full(self, error: Transient) -> None:
+        self.full = True
+        self._press(on=True)
+        self._observe(JournalFullBegan(str(error), self.pending_bytes))
+
+    def _end_full(self, began_ns: int) -> None:
+        self.full = False
+        self._backoff.reset()
+        self._observe(JournalFullEnded((self._clock.monotonic_ns() - began_ns) / 1e9))
+
+    def _press(self, *, on: bool) -> None:
+        if on is self.pressure:
+            return
+        self.pressure = on
+        for callback in list(self._pressure_callbacks.values()):
+            callback(on)
+
+    def _weigh_open(self) -> None:
+        for take in self._open:
+            self._open_bytes += take.weigh()
+
+    def _fail(self, error: Exception) -> None:
+        """The journal is beyond waiting: pause everybody and say so to who waits."""
+        self._press(on=True)
+        self.error = error
+        self.broken.set()
+        while self._waiters:
+            _, waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)

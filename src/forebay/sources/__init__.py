@@ -1,0 +1,1 @@
+"""Where frames come from: one folder per venue, with the same file names in each."""

@@ -1,0 +1,41 @@
+"""Coinbase Exchange, pure: what ``GET /products`` says there is to capture."""
+
+from __future__ import annotations
+
+import msgspec
+
+from forebay.errors import Transient
+from forebay.ports import Instrument
+
+
+class _Product(msgspec.Struct):
+    id: str
+    base_currency: str
+    quote_currency: str
+    status: str = ""
+
+
+_decode = msgspec.json.Decoder(list[_Product]).decode
+
+
+def parse_products(body: bytes) -> list[Instrument]:
+    """Instruments in the order of the answer; Coinbase's spelling is Forebay's own.
+
+    Raises :class:`~forebay.errors.Transient` if the answer is not a list of products: the
+    venue answers with something else while it is being maintained.
+    """
+    try:
+        products = _decode(body)
+    except msgspec.DecodeError as error:
+        message = f"Coinbase's list of products cannot be read: {error}."
+        raise Transient(message, hint="Check the venue's status page.") from error
+    return [
+        Instrument(
+            symbol=product.id,
+            venue_symbol=product.id,
+            base=product.base_currency,
+            quote=product.quote_currency,
+            status=product.status,
+        )
+        for product in products
+    ]

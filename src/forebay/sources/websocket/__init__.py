@@ -1,0 +1,17 @@
+"""A websocket client that captures whatever a venue sends and knows no venue.
+
+===============  =========================================================
+``feed``         keeps one connection up for ever; awaits
+``upgrade``      from an address to an upgraded connection; awaits
+``connection``   the callbacks between the driver and the sink
+``messages``     from frames to whole messages; pure
+``liveness``     whether a connection should go on; pure
+``plan``         what to connect to and what to say there
+===============  =========================================================
+"""
+
+from forebay.sources.websocket.feed import WebSocketFeed
+from forebay.sources.websocket.liveness import Patience
+from forebay.sources.websocket.plan import FeedPlan
+
+__all__ = ["FeedPlan", "Patience", "WebSocketFeed"]

@@ -1,0 +1,230 @@
+"""One websocket connection: the callbacks between picows and the sink. Nothing here awaits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from forebay.domain.frames import Context, EpochAccepted, EpochClosed, EpochOpened, FrameKind
+from forebay.errors import Permanent
+from forebay.sources.websocket.liveness import Patience, Vitals, verdict
+from forebay.sources.websocket.messages import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Assembler, Violation
+from forebay.telemetry import (
+    ConnectionClosed,
+    ConnectionOpened,
+    FrameOversized,
+    Observer,
+    ReadingPaused,
+    ReadingResumed,
+    SubscriptionAccepted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forebay.clock import Clock
+    from forebay.ports import EpochSink, FrameSink
+    from forebay.sources.websocket.plan import FeedPlan
+
+_TEXT = WSMsgType.TEXT
+_REASON_BYTES = 120
+"""A close frame holds 125 bytes, two of them the code (RFC 6455, section 5.5)."""
+_VIOLATIONS = {MESSAGE_TOO_BIG: "oversized", 1011: "crashed"}
+
+
+class Connection(WSListener):
+    """Gives one connection's messages to an epoch of the sink, whole and in order.
+
+    The epoch ends once, at the first of: the peer closes, the socket breaks, the peer breaks
+    the protocol, :meth:`end`. Frames after that are not taken.
+    """
+
+    transport: WSTransport
+
+    def __init__(
+        self,
+        plan: FeedPlan,
+        sink: FrameSink,
+        *,
+        clock: Clock,
+        epoch: str,
+        patience: Patience,
+        observer: Observer,
+    ) -> None:
+        super().__init__()
+        self._plan = plan
+        self._sink = sink
+        self._clock = clock
+        self._epoch = epoch
+        self._patience = patience
+        self._observe = observer
+        self._assembler = Assembler(plan.max_message_bytes)
+        self._alive = False
+        self._plain = False
+        self._take: EpochSink
+        self._frame: Callable[[FrameKind, bytes], None]
+        self._unsubscribe: Callable[[], None] = _nothing
+        self.vitals = Vitals(0, 0)
+        self.opened = False
+        self.over = False
+        self.data = False
+        """True once a message came after the acceptance."""
+
+    # ------------------------------------------------------ called by picows
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Begin the epoch and subscribe."""
+        if self.over:
+            transport.disconnect(graceful=False)
+            return
+        self.transport = transport
+        now = self._clock.monotonic_ns()
+        self.vitals = Vitals(opened_ns=now, seen_ns=now)
+        self._take = self._sink.open(
+            Context(
+                venue=self._plan.venue,
+                source="ws",
+                collector=self._plan.collector,
+                epoch=self._epoch,
+                url=self._plan.url,
+                symbols=self._plan.symbols,
+            )
+        )
+        self._frame = self._take.frame
+        self._take.control(EpochOpened())
+        self.opened = True
+        for message in self._plan.messages:
+            transport.send(_TEXT, message)
+        self._observe(ConnectionOpened(self._plan.venue, self._plan.url, self._epoch))
+        self._unsubscribe = self._sink.on_pressure(self._pressed)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take a frame. A whole, plain text message is the hot path."""
+        self._alive = True
+        if (
+            self._plain
+            and frame.msg_type is _TEXT
+            and frame.fin
+            and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+        ):
+            self._frame(FrameKind.TEXT, frame.get_payload_as_bytes())
+        elif not self.over:
+            try:
+                self._take_any(transport, frame)
+            except Violation as violation:
+                self._violated(violation.code, violation.reason)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """End the epoch, if nothing ended it before."""
+        sent = transport.close_handshake and transport.close_handshake.sent
+        if self.over or not sent:
+            self._close("lost: the connection broke without a close frame")
+        else:  # picows itself closes when it cannot parse a frame
+            self._violated(sent.code.value, sent.reason)
+
+    # ------------------------------------------------------- called by us
+
+    def end(self, reason: str, code: WSCloseCode = WSCloseCode.OK) -> None:
+        """Close the epoch now and the socket at once; harmless if it is over.
+
+        Before the upgrade is answered, it makes sure that no epoch begins: the answer may be
+        in the socket's buffer already.
+        """
+        if self.over:
+            return
+        if not self.opened:
+            self.over = True
+            return
+        text = reason.encode("ascii", "replace")[:_REASON_BYTES]
+        self._close(reason)
+        self.transport.send_close(code, text)
+        self.transport.disconnect(graceful=False)
+
+    def examine(self) -> None:
+        """End the connection if it has been silent, or not accepted, for too long."""
+        now = self._clock.monotonic_ns()
+        if self._alive:
+            self._alive = False
+            self.vitals.seen_ns = now
+        reason = verdict(self.vitals, self._patience, now)
+        if reason is not None:
+            self.end(reason, WSCloseCode.GOING_AWAY)
+
+    # -------------------------------------------------------------- inside
+
+    def _take_any(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Whatever is not the hot path; raises :class:`Violation`."""
+        kind = frame.msg_type
+        if frame.rsv2 or frame.rsv3:
+            raise Violation(PROTOCOL_ERROR, "reserved bits set")
+        if kind in (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE):
+            if frame.rsv1:
+                raise Violation(PROTOCOL_ERROR, "RSV1 set on a control frame")
+            self._control(transport, frame)
+            return
+        message = self._assembler.feed(
+            kind.value, frame.get_payload_as_bytes(), fin=frame.fin, rsv1=frame.rsv1
+        )
+        if message is not None:
+            self._frame(*message)
+            if self.vitals.accepted_ns is None:
+                self._consider(message[1])
+            else:
+                self.data = True
+        self._plain = self.data and self._assembler.idle and not self.over
+
+    def _control(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif frame.msg_type is WSMsgType.CLOSE:
+            received = transport.close_handshake.recv
+            code = received.code.value if received else 0
+            said = f" {received.reason}" if received and received.reason else ""
+            self.end(f"closed by the venue: {code}{said}")
+
+    def _consider(self, payload: bytes) -> None:
+        """Ask the accept rule; the frame is taken already, whatever it says."""
+        try:
+            accepted = self._plan.accepts(payload)
+        except Permanent as refusal:
+            self.end(f"refused: {refusal}")
+            return
+        if accepted:
+            self.vitals.accepted_ns = self._clock.monotonic_ns()
+            self._take.control(EpochAccepted())
+            self._observe(SubscriptionAccepted(self._plan.venue, self._epoch))
+
+    def _violated(self, code: int, reason: str) -> None:
+        kind = _VIOLATIONS.get(code, "protocol error")
+        if code == MESSAGE_TOO_BIG:
+            limit = self._plan.max_message_bytes
+            self._observe(FrameOversized(self._plan.venue, self._epoch, limit))
+        self.end(f"{kind}: {reason}", WSCloseCode(code))
+
+    def _pressed(self, on: bool) -> None:
+        """Stop reading, so that TCP makes the venue wait, or read again."""
+        if self.over or on is (self.vitals.paused_ns is not None):
+            return
+        now = self._clock.monotonic_ns()
+        if on:
+            self.vitals.pause(now)
+            self.transport.underlying_transport.pause_reading()
+            self._observe(ReadingPaused(self._plan.venue, self._epoch))
+        else:
+            self.vitals.resume(now)
+            self.transport.underlying_transport.resume_reading()
+            self._observe(ReadingResumed(self._plan.venue, self._epoch))
+
+    def _close(self, reason: str) -> None:
+        if self.over:
+            return
+        self.over = True
+        self._plain = False
+        self._unsubscribe()
+        self._take.control(EpochClosed(reason))
+        self._observe(ConnectionClosed(self._plan.venue, self._epoch, reason))
+
+
+def _nothing() -> None:
+    """Stand in for a subscription that is not there yet."""

@@ -1,0 +1,76 @@
+"""Whether a connection should go on, decided from what is known about it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a connection is waited for, in seconds."""
+
+    connect_s: float = 10.0
+    """From the first packet to the answered upgrade, name look-up and TLS included."""
+    accept_s: float = 5.0
+    """From the upgrade to the venue's acceptance of the subscription."""
+    stale_s: float = 10.0
+    """Without any frame, a ping included, the connection counts as half-open."""
+    backoff_base_s: float = 0.5
+    backoff_cap_s: float = 30.0
+    settle_s: float = 10.0
+    """An accepted connection that lived so long, or gave data, ends the row of failures."""
+    retry_after_cap_s: float = 300.0
+    """A venue that asks for a longer wait is asked again after this one."""
+
+    @property
+    def tick_s(self) -> float:
+        """How often a connection is looked at."""
+        return min(self.accept_s, self.stale_s) / 4
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What is known about a connection; times are monotonic nanoseconds."""
+
+    opened_ns: int
+    seen_ns: int
+    """When the last frame of any kind was noticed, to a tick."""
+    accepted_ns: int | None = None
+    paused_ns: int | None = None
+    """Since when we do not read; a silence of our own making is not the peer's."""
+
+    def pause(self, now_ns: int) -> None:
+        """We stopped reading."""
+        if self.paused_ns is None:
+            self.paused_ns = now_ns
+
+    def resume(self, now_ns: int) -> None:
+        """We read again: every deadline moves by the time that we did not."""
+        if self.paused_ns is not None:
+            self.opened_ns += now_ns - self.paused_ns
+            self.seen_ns = now_ns
+            self.paused_ns = None
+
+
+def verdict(vitals: Vitals, patience: Patience, now_ns: int) -> str | None:
+    """Why the connection must end now, or None if it may go on."""
+
+    def longer_than(seconds: float, since_ns: int) -> bool:
+        return now_ns - since_ns > seconds * 1e9
+
+    if vitals.paused_ns is not None:
+        if longer_than(patience.stale_s, vitals.paused_ns):
+            return f"paused: the journal took no frames for {patience.stale_s:g} s"
+        return None
+    if vitals.accepted_ns is None and longer_than(patience.accept_s, vitals.opened_ns):
+        return f"not accepted: no answer to the subscription in {patience.accept_s:g} s"
+    if longer_than(patience.stale_s, vitals.seen_ns):
+        return f"stale: no frame for {patience.stale_s:g} s"
+    return None
+
+
+def settled(vitals: Vitals, patience: Patience, now_ns: int, *, data: bool) -> bool:
+    """Whether a connection that ends now was a success, so that back-off begins anew."""
+    if vitals.accepted_ns is None:
+        return False
+    return data or now_ns - vitals.accepted_ns >= patience.settle_s * 1e9

@@ -1,0 +1,148 @@
+"""From an address to an upgraded websocket: within a time, and without a trace if not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from picows import WSError, WSHandshakeError, ws_connect
+
+from forebay.errors import Unreachable
+from forebay.resilience.backoff import parse_retry_after
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+    from picows import WSListener
+    from picows.url import WSParsedURL
+
+    from forebay.clock import Clock
+    from forebay.sources.websocket.connection import Connection
+    from forebay.sources.websocket.plan import FeedPlan
+
+_READ_BUFFER_BYTES = 256 << 10
+_SWITCHING = 101
+"""The status that a successful upgrade has, so no reason of a failed one."""
+
+
+class _Silent:
+    """A logger that says nothing: all that the driver knows is a happening of ours."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name that logging gave it
+        return level < 0
+
+    def log(self, *_: object) -> None:
+        """Say nothing."""
+
+    debug = info = warning = error = exception = log
+
+
+class Refused(Unreachable):
+    """There is no connection; ``retry_after_s`` is the wait that the venue asked for, if any."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+async def connect(connection: Connection, plan: FeedPlan, clock: Clock, within_s: float) -> None:
+    """Connect ``connection`` to ``plan.url``; raises :class:`Refused`.
+
+    A cancelled or late attempt leaves no socket behind: the upgrade cannot be cancelled inside
+    the driver, so its socket is shut down under it.
+    """
+    sockets: list[socket.socket] = []
+    upgrade = asyncio.create_task(_upgrade(connection, plan, sockets), name="forebay-upgrade")
+    timer = asyncio.create_task(clock.sleep(within_s), name="forebay-connect-timer")
+    connected = False
+    try:
+        await asyncio.wait({upgrade, timer}, return_when=asyncio.FIRST_COMPLETED)
+        if not upgrade.done():
+            raise Refused(f"No answer from {plan.url} within {within_s:g} s.")
+        upgrade.result()
+        if not connection.opened:
+            raise Refused(f"{plan.url} closed the connection during the upgrade.")
+        connected = True
+    except (OSError, EOFError, WSError, UnicodeError) as error:
+        raise _refusal(error, plan.url, clock.wall_ns()) from error
+    finally:
+        if not connected:
+            connection.end("stopped")
+        if not upgrade.done():
+            upgrade.cancel()
+            _shut_down(sockets)
+        timer.cancel()
+        await asyncio.gather(upgrade, timer, return_exceptions=True)
+
+
+async def _upgrade(connection: Connection, plan: FeedPlan, sockets: list[socket.socket]) -> None:
+    async def open_socket(url: WSParsedURL) -> socket.socket:
+        return await _open_socket(url.host, url.port, sockets)
+
+    def listener() -> WSListener:
+        return connection
+
+    await ws_connect(
+        listener,
+        plan.url,
+        websocket_handshake_timeout=None,
+        logger_name=cast("Logger", _Silent()),
+        enable_auto_ping=False,
+        enable_auto_pong=False,
+        max_frame_size=plan.max_message_bytes,
+        max_redirects=0,
+        read_buffer_init_size=_READ_BUFFER_BYTES,
+        socket_factory=open_socket,
+    )
+
+
+async def _open_socket(host: str, port: int, sockets: list[socket.socket]) -> socket.socket:
+    """Connect to the first address of ``host`` that answers, and note the socket."""
+    loop = asyncio.get_running_loop()
+    error: OSError | None = None
+    for family, kind, protocol, _, address in await loop.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate.setblocking(False)
+            await loop.sock_connect(candidate, address)
+        except OSError as failed:
+            candidate.close()
+            error = failed
+        except BaseException:
+            candidate.close()
+            raise
+        else:
+            sockets.append(candidate)
+            return candidate
+    raise error or OSError(f"{host} has no address")
+
+
+def _shut_down(sockets: list[socket.socket]) -> None:
+    """Make the transport that owns the socket see its end, and close it."""
+    for open_socket in sockets:
+        try:
+            open_socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            open_socket.close()  # it was never connected, or the peer was faster
+
+
+def _refusal(error: Exception, url: str, wall_ns: int) -> Refused:
+    response = error.response if isinstance(error, WSHandshakeError) else None
+    status = int(response.status) if response else _SWITCHING
+    if response is None or status == _SWITCHING:
+        return Refused(f"{url} cannot be reached: {error or type(error).__name__}.")
+    location = response.headers.get("Location")
+    hint = {
+        401: "The venue wants credentials for this feed.",
+        403: "The venue refuses this address; a proxy or another region may be needed.",
+    }.get(status, "")
+    if location:
+        hint = f"The feed has moved to {location}; configure that address."
+    return Refused(
+        f"{url} refused the upgrade with HTTP {status}.",
+        hint=hint,
+        retry_after_s=parse_retry_after(response.headers.get("Retry-After"), wall_ns),
+    )

@@ -1,0 +1,54 @@
+"""The tables, made from the Arrow schemas so that the two cannot differ."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from forebay.domain import schema
+
+SCHEMA_VERSION = 1
+
+_TYPES = {
+    pa.uuid(): "UUID",
+    pa.string(): "VARCHAR",
+    pa.binary(): "BLOB",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    schema.TIME: "TIMESTAMP_NS",
+    schema.DECIMAL: "DECIMAL(38, 18)",
+}
+
+CONFLICTS = """
+CREATE TABLE IF NOT EXISTS conflicts (
+    event_id UUID NOT NULL, "table" VARCHAR, received_ts TIMESTAMP_NS,
+    stored VARCHAR, incoming VARCHAR
+)"""
+CURSORS = """
+CREATE TABLE IF NOT EXISTS cursors (consumer VARCHAR NOT NULL, log_id VARCHAR, seq BIGINT)"""
+EPOCHS = """
+CREATE TABLE IF NOT EXISTS stream_epochs (
+    venue VARCHAR, channel VARCHAR, symbol VARCHAR, epoch VARCHAR, last BIGINT
+)"""
+FRAMES = """
+CREATE TABLE IF NOT EXISTS frame_account (outcome VARCHAR NOT NULL, frames BIGINT)"""
+META = "CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER)"
+
+
+def _create(name: str, fields: pa.Schema) -> str:
+    columns = ", ".join(
+        f'"{field.name}" {_TYPES[field.type]}' + (" NOT NULL" if field.name == "event_ts" else "")
+        for field in fields
+    )
+    return f"CREATE TABLE IF NOT EXISTS {name} ({columns})"
+
+
+def statements() -> list[str]:
+    """Answer what makes an empty database ready; each may be repeated."""
+    tables = {
+        **schema.EVENT_TABLES,
+        "dead_letters": schema.DEAD_LETTERS,
+        "coverage": schema.COVERAGE,
+        "gaps": schema.GAPS,
+    }
+    made = [_create(name, fields) for name, fields in tables.items()]
+    return [*made, CONFLICTS, CURSORS, EPOCHS, FRAMES, META]

@@ -1,0 +1,102 @@
+"""Read-only queries: one statement, no side effects, bounded in time."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from forebay.errors import ForebayError, Permanent, Transient, Unreachable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+READ_ONLY_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+"""A query never makes this machine fetch anything."""
+
+_READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+
+
+def check_read_only(sql: str) -> None:
+    """Raise :class:`~forebay.errors.Permanent` unless ``sql`` is one statement that only reads."""
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise Permanent(f"The query cannot be parsed: {error}") from error
+    if len(statements) != 1:
+        message = f"The query has {len(statements)} statements; it must be exactly one."
+        raise Permanent(message, hint="Run them one after another.")
+    if statements[0].type not in _READS:
+        message = f"Only queries that read are answered, not {statements[0].type.name}."
+        raise Permanent(message, hint="Use SELECT, WITH, FROM, DESCRIBE, SUMMARIZE or EXPLAIN.")
+
+
+def read_only_query(
+    connection: duckdb.DuckDBPyConnection, sql: str, *, timeout_s: float
+) -> pa.Table:
+    """Answer the rows of one reading statement as an Arrow table.
+
+    ``connection`` must be the caller's own. Raises :class:`~forebay.errors.Permanent` for a
+    query that is wrong and :class:`~forebay.errors.Transient` for one that takes too long or
+    too much memory.
+    """
+    check_read_only(sql)
+    timer = threading.Timer(timeout_s, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.execute("BEGIN TRANSACTION READ ONLY").fetchall()
+        try:
+            return connection.sql(sql).to_arrow_table()
+        finally:
+            connection.execute("ROLLBACK").fetchall()
+    except duckdb.InterruptException as error:
+        message = f"The query took longer than {timeout_s:g} s and was stopped."
+        raise Transient(message, hint="Narrow it down, or raise query.timeout_s.") from error
+    except duckdb.OutOfMemoryException as error:
+        message = "The query needs more memory than it may use."
+        raise Transient(message, hint="Narrow it down, or raise store.memory_limit_mb.") from error
+    except duckdb.Error as error:
+        raise Permanent(f"The query failed: {error}") from error
+    finally:
+        timer.cancel()
+
+
+class DuckDBReader:
+    """Reads a database file that no process holds."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``; raises :class:`~forebay.errors.Unreachable` if it is held or absent."""
+        if not path.exists():
+            message = f"There is no database at {path}: nothing has been delivered yet."
+            raise Unreachable(message, hint="Run `forebay run` or `forebay replay` first.")
+        try:
+            self._connection = duckdb.connect(str(path), read_only=True, config=READ_ONLY_SETTINGS)
+        except duckdb.Error as error:
+            raise _unreadable(path, error) from error
+
+    def query(self, sql: str, *, timeout_s: float = 3600.0) -> pa.Table:
+        """See :func:`read_only_query`."""
+        cursor = self._connection.cursor()
+        try:
+            return read_only_query(cursor, sql, timeout_s=timeout_s)
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
+def _unreadable(path: Path, error: duckdb.Error) -> ForebayError:
+    text = str(error).splitlines()[0]
+    if "lock" in text.lower():
+        hint = "It is being opened or closed by a capture; try again in a second."
+        return Unreachable(f"The database {path} is held by another process: {text}", hint=hint)
+    return Permanent(f"The database {path} cannot be opened: {text}")

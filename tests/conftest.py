@@ -1,0 +1,42 @@
+"""What holds for every test: seeds are fixed, and nothing leaves this host."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+
+from hypothesis import settings
+
+settings.register_profile("forebay", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("forebay")
+
+
+class LeftTheHost(RuntimeError):
+    """A test tried to reach an address that is not a loopback one."""
+
+
+def is_local(host: object) -> bool:
+    """Whether ``host``, as given to the socket module, is this host or none at all."""
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    if host is None or host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _stay_here(event: str, args: tuple[object, ...]) -> None:
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event == "socket.connect" and isinstance(args[1], tuple):  # Unix sockets have a path
+        host = args[1][0]
+    else:
+        return
+    if not is_local(host):
+        message = f"A test tried to reach {host!r}: tests and their load stay on loopback."
+        raise LeftTheHost(message)
+
+
+sys.addaudithook(_stay_here)

@@ -1,0 +1,186 @@
+"""Coverage: the same facts in any order, split and repetition give the same sets and gaps."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.domain.coverage import SETS, Gap, Origin, StreamCoverage, StreamKey
+
+if TYPE_CHECKING:
+    from forebay.domain.intervals import Interval
+
+KEY = StreamKey("coinbase", "trade", "BTC-USD")
+IDS = st.integers(0, 30)
+RANGES = st.tuples(IDS, IDS).map(lambda ends: (min(ends), max(ends)))
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that coverage is told."""
+
+    what: str
+    first: int
+    last: int
+
+    def tell(self, coverage: StreamCoverage, epoch: str) -> None:
+        if self.what == "live":
+            coverage.cover("live", self.first, self.last)
+            coverage.span(epoch, self.first, self.last)
+        elif self.what == "fill":
+            coverage.cover("fill", self.first, self.last)
+        elif self.what == "know":
+            coverage.know(self.last)
+            coverage.span(epoch, self.last, self.last)
+        else:
+            coverage.miss(self.first, self.last)
+
+    def pieces(self, at: int) -> list[Fact]:
+        """Tell the same in two parts; what the venue's latest id is cannot be split."""
+        if self.what == "know" or not self.first < at <= self.last:
+            return [self]
+        return [Fact(self.what, self.first, at - 1), Fact(self.what, at, self.last)]
+
+
+FACTS = st.builds(
+    lambda what, ends: Fact(what, *ends),
+    st.sampled_from(["live", "live", "live", "fill", "know", "miss"]),
+    RANGES,
+)
+EPOCHS = st.lists(st.lists(FACTS, max_size=6), max_size=4)
+
+
+def told(epochs: list[tuple[str, list[Fact]]]) -> StreamCoverage:
+    coverage = StreamCoverage()
+    for epoch, facts in epochs:
+        for fact in facts:
+            fact.tell(coverage, epoch)
+    return coverage
+
+
+def sets(coverage: StreamCoverage) -> dict[str, list[Interval]]:
+    found = {name: list(getattr(coverage, name)) for name in SETS}
+    known = (coverage.known_first, coverage.known_last)
+    return found | {"known": [(first, last) for first, last in [known] if first is not None
+                              and last is not None]}  # fmt: skip
+
+
+@given(EPOCHS, st.randoms(use_true_random=False), IDS)
+def test_order_split_and_repetition_do_not_matter(
+    epochs: list[list[Fact]], dice: random.Random, at: int
+) -> None:
+    named = [(f"epoch-{number}", facts) for number, facts in enumerate(epochs)]
+    plain = told(named)
+    again = [
+        (epoch, [part for fact in facts for part in fact.pieces(at)] + facts[:2])
+        for epoch, facts in named + named[:2]
+    ]
+    dice.shuffle(again)
+    for _, facts in again:
+        dice.shuffle(facts)
+    shuffled = told(again)
+    assert sets(shuffled) == sets(plain)
+    assert shuffled.gaps(KEY) == plain.gaps(KEY)
+
+
+def expected_gaps(epochs: list[list[Fact]]) -> dict[int, tuple[str, str]]:
+    """Answer reason and state of every missing id, one at a time, from the words' definitions."""
+    live: set[int] = set()
+    fill: set[int] = set()
+    asked: set[int] = set()
+    known: set[int] = set()
+    spanned: set[int] = set()
+    for facts in epochs:
+        heard: set[int] = set()
+        for fact in facts:
+            ids = set(range(fact.first, fact.last + 1))
+            if fact.what == "live":
+                live |= ids
+                heard |= ids
+            elif fact.what == "know":
+                known.add(fact.last)
+                heard.add(fact.last)
+            elif fact.what == "fill":
+                fill |= ids
+            else:
+                asked |= ids
+        spanned |= set(range(min(heard), max(heard) + 1)) if heard else set()
+    exist = live | known
+    owed = set(range(min(exist), max(exist) + 1)) if exist else set()
+
+    def verdict(missing: int) -> tuple[str, str]:
+        if missing in asked - fill:
+            return "absent_from_history", "permanent"
+        reason = "in_connection" if missing in spanned else "between_connections"
+        return reason, "filled" if missing in fill else "open"
+
+    return {missing: verdict(missing) for missing in owed - live}
+
+
+@given(EPOCHS)
+def test_gaps_are_what_is_missing_with_its_reason(epochs: list[list[Fact]]) -> None:
+    gaps = told([(str(number), facts) for number, facts in enumerate(epochs)]).gaps(KEY)
+    found = {
+        missing: (gap.reason, gap.state) for gap in gaps for missing in range(gap.first, gap.last + 1)
+    }
+    assert found == expected_gaps(epochs)
+    assert sum(gap.last - gap.first + 1 for gap in gaps) == len(found), "no id is in two gaps"
+    assert gaps == sorted(gaps)
+    assert all((*gap[:3], gap[3]) == (*KEY, "id") for gap in map(_fields, gaps))
+
+
+def _fields(gap: Gap) -> tuple[str, str, str, str]:
+    return gap.venue, gap.channel, gap.symbol, gap.unit
+
+
+@given(EPOCHS)
+def test_a_copy_lives_its_own_life(epochs: list[list[Fact]]) -> None:
+    coverage = told([(str(number), facts) for number, facts in enumerate(epochs)])
+    clone = coverage.copy()
+    assert clone == coverage
+    before = sets(coverage)
+    for fact in (Fact("live", 40, 50), Fact("fill", 52, 53), Fact("know", 60, 60), Fact("miss", 55, 56)):
+        fact.tell(clone, "other")
+    assert sets(coverage) == before
+    assert set(clone.covered()) >= {(40, 50), (52, 53)}
+
+
+def test_memory_is_bounded_by_holes_not_by_events() -> None:
+    coverage = StreamCoverage()
+    for first in range(0, 100_000, 10):
+        coverage.cover("live", first, first + 9)
+        coverage.span("e1", first, first + 9)
+        coverage.know(first + 9)
+    assert [len(getattr(coverage, name)) for name in SETS] == [1, 0, 0, 1]
+    for hole in range(100_010, 100_110, 2):
+        coverage.cover("live", hole, hole)
+        coverage.span("e1", hole, hole)
+    assert [len(getattr(coverage, name)) for name in SETS] == [51, 0, 0, 1]
+
+
+@pytest.mark.parametrize("origin", ["live", "fill"])
+def test_what_history_lacked_and_then_arrived_is_not_absent(origin: Origin) -> None:
+    coverage = told([("e1", [Fact("live", 1, 3), Fact("live", 7, 9)])])
+    coverage.miss(4, 6)
+    assert [(gap.first, gap.last, gap.state) for gap in coverage.gaps(KEY)] == [(4, 6, "permanent")]
+    coverage.cover(origin, 5, 5)
+    assert list(coverage.absent) == [(4, 4), (6, 6)]
+    states = {gap.first: gap.state for gap in coverage.gaps(KEY)}
+    assert states == ({4: "permanent", 6: "permanent"} | ({5: "filled"} if origin == "fill" else {}))
+
+
+def test_a_stream_of_fills_alone_owes_nothing() -> None:
+    coverage = told([("e1", [Fact("fill", 1, 3), Fact("fill", 9, 9), Fact("miss", 5, 6)])])
+    assert coverage.hull() is None
+    assert coverage.gaps(KEY) == []
+
+
+def test_the_lost_tail_of_a_connection_is_a_gap() -> None:
+    coverage = told([("e1", [Fact("live", 1, 5), Fact("know", 8, 8)])])
+    (gap,) = coverage.gaps(KEY)
+    assert gap == Gap(*KEY, "id", 6, 8, "in_connection", "open")

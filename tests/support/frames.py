@@ -1,0 +1,139 @@
+"""Builders of Coinbase frames, batches and trade rows, with one obvious default for everything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from forebay.domain.frames import Context, FrameBatch, FrameKind
+from forebay.domain.parsed import RawTrades
+from forebay.domain.trades import build_trades
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
+T0 = 1_618_677_817 * SECOND
+"""2021-04-17T16:43:37Z, a second of the recording."""
+LOG = "a" * 32
+PRODUCT = "BTC-USD"
+
+Source = Literal["ws", "rest", "file"]
+
+
+def rfc3339(time_ns: int) -> str:
+    """Spell a time as the venue does: microseconds, Z."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_ns // 1000)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def as_json(message: object) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def match(trade_id: int, product: str = PRODUCT, **changed: object) -> bytes:
+    """Build a match; ``changed`` replaces or adds fields, None takes one out."""
+    message = {
+        "type": "match",
+        "trade_id": trade_id,
+        "maker_order_id": "2a0da34e-61f7-4c36-88e5-c9dd15927b16",
+        "taker_order_id": "3c82abaa-c01e-4608-be59-6a1e69742891",
+        "side": "sell" if trade_id % 2 else "buy",
+        "size": f"0.{trade_id % 997 + 1:04d}",
+        "price": f"{10_000 + trade_id % 89}.{trade_id % 100:02d}",
+        "product_id": product,
+        "sequence": trade_id * 3,
+        "time": rfc3339(T0 + trade_id * 1_000_000),
+    } | changed
+    return as_json({name: value for name, value in message.items() if value is not None})
+
+
+def heartbeat(last_trade_id: object, product: object = PRODUCT) -> bytes:
+    message = {"type": "heartbeat", "sequence": 90, "last_trade_id": last_trade_id}
+    return as_json({**message, "product_id": product, "time": rfc3339(T0)})
+
+
+def rest_row(trade_id: int, **changed: object) -> dict[str, object]:
+    """Build a trade of a page of history: the same facts as :func:`match` gives."""
+    fields = json.loads(match(trade_id))
+    row = {name: fields[name] for name in ("trade_id", "side", "size", "price", "time")} | changed
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def context(source: Source = "ws", epoch: str = "e1", **changed: object) -> Context:
+    fields = {"venue": "coinbase", "collector": "c1", "source": source, "epoch": epoch}
+    if source == "rest":
+        fields["symbols"] = (PRODUCT,)  # type: ignore[assignment]  # a plain dict of arguments
+    return Context(**(fields | changed))  # type: ignore[arg-type]  # checked by the tests' use
+
+
+def batch(
+    payloads: Sequence[bytes],
+    origin: Context | None = None,
+    *,
+    kind: FrameKind | None = None,
+    received_ns: Sequence[int] | None = None,
+    first_seq: int = 1,
+) -> FrameBatch:
+    """Put payloads into a batch, received a millisecond apart unless told otherwise."""
+    origin = origin or context()
+    if kind is None:
+        kind = FrameKind.REST if origin.source == "rest" else FrameKind.TEXT
+    if received_ns is None:
+        received_ns = [T0 + 2 * SECOND + index * 1_000_000 for index in range(len(payloads))]
+    received = np.array(received_ns, dtype=np.int64)
+    seqs = np.arange(first_seq, first_seq + len(payloads), dtype=np.int64)
+    return FrameBatch(origin, kind, payloads, received, LOG, seqs)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One trade as somebody tells it."""
+
+    trade_id: int
+    price: str = "10000.01"
+    size: str = "0.5"
+    side: str = "buy"
+    time_ns: int = T0
+    """Rounded down to microseconds by the spelling, unless ``time`` is given."""
+    symbol: str = PRODUCT
+    received_ns: int = T0 + SECOND
+    time: str | None = None
+
+    def but(self, **changed: object) -> Told:
+        return replace(self, **changed)  # type: ignore[arg-type]  # names are those of the fields
+
+
+def raw_trades(trades: Sequence[Told], *, time_unit_ns: int = 1000) -> RawTrades:
+    return RawTrades(
+        time_unit_ns=time_unit_ns,
+        frame=list(range(len(trades))),
+        item=[0] * len(trades),
+        venue_symbol=[told.symbol for told in trades],
+        symbol=[told.symbol for told in trades],
+        trade_id=[told.trade_id for told in trades],
+        price=[told.price for told in trades],
+        size=[told.size for told in trades],
+        side=[told.side for told in trades],
+        time=[rfc3339(told.time_ns) if told.time is None else told.time for told in trades],
+    )
+
+
+def told_batch(trades: Sequence[Told], origin: Context | None = None) -> FrameBatch:
+    """Build the batch that ``trades`` came in, one frame each."""
+    received = [told.received_ns for told in trades]
+    return batch([b"frame"] * len(trades), origin, received_ns=received)
+
+
+def rows_of(*trades: Told) -> pa.Table:
+    """Build rows of ``trades``; all of them must be acceptable."""
+    columns, dead = build_trades(raw_trades(trades), told_batch(trades))
+    assert not dead, dead
+    return columns.finish()

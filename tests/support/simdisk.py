@@ -1,0 +1,261 @@
+"""A disk in memory that forgets what was not synced, fills up and fails on request."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    Buffer = bytes | memoryview
+
+PAGE = 512
+"""A sector: the smallest unit that a power cut keeps or loses as a whole."""
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@dataclass
+class Inode:
+    """One file: what programs see, what the disk holds, and what differs."""
+
+    data: bytearray = field(default_factory=bytearray)
+    stable: bytearray = field(default_factory=bytearray)
+    dirty: set[int] = field(default_factory=set)
+    locked_by: int | None = None
+    reserved: int = 0
+
+    def touch(self, start: int, end: int) -> None:
+        self.dirty.update(range(start // PAGE, -(-end // PAGE)))
+
+    def sync(self) -> None:
+        self._put(self.dirty, len(self.data))
+        self.dirty.clear()
+
+    def lose_power(self, rng: random.Random) -> None:
+        """Keep any subset of the unsynced pages and one of the two sizes."""
+        kept = {page for page in sorted(self.dirty) if rng.random() < 0.5}
+        size = rng.choice([len(self.stable), len(self.data)])
+        self._put(kept, size)
+        self.data = bytearray(self.stable)
+        self.dirty.clear()
+
+    def _put(self, pages: set[int], size: int) -> None:
+        self.stable = self.stable[:size].ljust(size, b"\0")
+        for page in pages:
+            start, end = page * PAGE, min((page + 1) * PAGE, size, len(self.data))
+            if start < end:
+                self.stable[start:end] = self.data[start:end]
+
+
+class SimDisk:
+    """A :class:`forebay.journal.Disk`; ``rng`` decides what a power cut keeps.
+
+    ``fault(operation)`` is asked before every operation that changes something and may
+    raise an :class:`OSError`. An error from ``fdatasync`` leaves the file as Linux does:
+    pages clean in memory, some of them not on the disk.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        capacity: int = 1 << 40,
+        fault: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.rng = rng
+        self.capacity = capacity
+        self.fault = fault
+        self.boot = 1
+        self.pid = 100
+        self.short_writes = False
+        self.names: dict[Path, Inode] = {}
+        self.stable_names: dict[Path, Inode] = {}
+        self.handles: dict[int, tuple[Inode, bool]] = {}
+        self.log: list[str] = []
+        self._next_handle = 3
+
+    # ------------------------------------------------------------- disasters
+
+    def kill(self) -> None:
+        """``kill -9``: handles and locks are gone, every byte written is still there."""
+        self.handles.clear()
+        for inode in self.names.values():
+            inode.locked_by = None
+        self.pid += 1
+
+    def lose_power(self) -> None:
+        """A power cut and a new boot."""
+        self.kill()
+        self.boot += 1
+        for name in sorted(set(self.names) | set(self.stable_names)):
+            source = self.names if self.rng.random() < 0.5 else self.stable_names
+            if name in source:
+                self.stable_names[name] = source[name]
+            else:
+                self.stable_names.pop(name, None)
+        self.names = dict(self.stable_names)
+        for inode in {id(inode): inode for inode in self.names.values()}.values():
+            inode.lose_power(self.rng)
+
+    def flip(self, path: Path, bit: int) -> None:
+        """Rot one bit, in memory and on the disk."""
+        inode = self.names[path]
+        for data in (inode.data, inode.stable):
+            if bit // 8 < len(data):
+                data[bit // 8] ^= 1 << bit % 8
+
+    # ------------------------------------------------------------- the port
+
+    def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        if create:
+            self._do("create")
+            if path in self.names:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            self.names[path] = Inode()
+        if path not in self.names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return self._handle(self.names[path], write=write or create)
+
+    def close(self, fd: int) -> None:
+        inode, _ = self.handles.pop(fd)
+        if inode.locked_by == fd:
+            inode.locked_by = None
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        self._do("pread")
+        inode, _ = self.handles[fd]
+        return bytes(inode.data[offset : offset + size])
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        self._do("pwritev")
+        inode = self._writable(fd)
+        data = b"".join(bytes(buffer) for buffer in buffers)
+        if self.short_writes and len(data) > 1:
+            data = data[: self.rng.randint(1, len(data))]
+        room = max(0, self.free(None)) + max(len(inode.data), inode.reserved) - offset
+        data = data[: max(0, room)]
+        if not data:
+            raise _error(errno.ENOSPC)
+        end = offset + len(data)
+        if len(inode.data) < offset:
+            inode.data.extend(bytes(offset - len(inode.data)))
+        inode.data[offset:end] = data
+        inode.touch(offset, end)
+        return len(data)
+
+    def fdatasync(self, fd: int) -> None:
+        inode = self._writable(fd)
+        try:
+            self._do("fdatasync")
+        except OSError:
+            lost = {page for page in sorted(inode.dirty) if self.rng.random() < 0.5}
+            keep = inode.dirty - lost
+            inode._put(keep, len(inode.data))
+            inode.dirty.clear()
+            raise
+        inode.sync()
+
+    def fsync_dir(self, folder: Path) -> None:
+        self._do("fsync_dir")
+        for name in {*self.names, *self.stable_names}:
+            if name.parent == folder:
+                if name in self.names:
+                    self.stable_names[name] = self.names[name]
+                else:
+                    del self.stable_names[name]
+
+    def truncate(self, fd: int, size: int) -> None:
+        self._do("truncate")
+        inode = self._writable(fd)
+        del inode.data[size:]
+        inode.data.extend(bytes(size - len(inode.data)))
+
+    def allocate(self, fd: int, size: int) -> None:
+        self._do("allocate")
+        if size > self.free(None):
+            raise _error(errno.ENOSPC)
+        inode = self._writable(fd)
+        inode.reserved = size
+        inode.data.extend(bytes(size - len(inode.data)))
+
+    def size(self, fd: int) -> int:
+        return len(self.handles[fd][0].data)
+
+    def rename(self, old: Path, new: Path) -> None:
+        self._do("rename")
+        self.names[new] = self.names.pop(old)
+
+    def unlink(self, path: Path) -> None:
+        self._do("unlink")
+        if path not in self.names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        del self.names[path]
+
+    def listdir(self, folder: Path) -> list[str]:
+        return [name.name for name in self.names if name.parent == folder]
+
+    def make_folder(self, folder: Path) -> None:
+        """Folders are always there."""
+
+    def free(self, folder: Path | None) -> int:
+        inodes = {id(inode): inode for inode in self.names.values()}
+        return self.capacity - sum(len(inode.data) for inode in inodes.values())
+
+    def lock(self, path: Path, note: bytes) -> int:
+        inode = self.names.setdefault(path, Inode())
+        if inode.locked_by is not None:
+            raise BlockingIOError(errno.EWOULDBLOCK, "locked")
+        fd = self._handle(inode, write=True)
+        inode.locked_by = fd
+        inode.data[:] = note
+        return fd
+
+    def boot_id(self) -> str:
+        return f"boot-{self.boot}"
+
+    def process_id(self) -> int:
+        return self.pid
+
+    # ------------------------------------------------------------- inside
+
+    def _do(self, operation: str) -> None:
+        self.log.append(operation)
+        self.fault(operation)
+
+    def _handle(self, inode: Inode, *, write: bool) -> int:
+        self._next_handle += 1
+        self.handles[self._next_handle] = (inode, write)
+        return self._next_handle
+
+    def _writable(self, fd: int) -> Inode:
+        inode, write = self.handles[fd]
+        if not write:
+            raise _error(errno.EBADF)
+        return inode
+
+
+@dataclass
+class FailNext:
+    """A fault: the next operations of one kind fail with one error number."""
+
+    operation: str = ""
+    number: int = errno.EIO
+    times: int = 0
+    skip: int = 0
+
+    def __call__(self, operation: str) -> None:
+        if operation != self.operation or self.times <= 0:
+            return
+        if self.skip > 0:
+            self.skip -= 1
+            return
+        self.times -= 1
+        raise _error(self.number)

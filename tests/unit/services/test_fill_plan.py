@@ -1,0 +1,135 @@
+"""Which gaps are asked for and when, without asyncio."""
+
+from __future__ import annotations
+
+import random
+
+from forebay.ports import FillRequest
+from forebay.services.fill_plan import FillPlanner, coalesce, overlap
+
+S = 1_000_000_000
+
+
+class Highest(random.Random):
+    """Dice that always show the most."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+def gap(first: int, last: int, symbol: str = "BTC-USD") -> FillRequest:
+    return FillRequest("trade", symbol, first, last)
+
+
+def test_a_filled_gap_is_asked_again_only_on_later_evidence() -> None:
+    planner = FillPlanner(Highest(), base_s=1.0)
+    gaps = [gap(10, 20)]
+    assert planner.plan(gaps, 5, 0) == gaps
+    assert planner.plan(gaps, 99, 9 * S) == [], "it is running"
+    planner.filled(gaps[0], 100, 10 * S)
+    assert planner.plan(gaps, 99, 900 * S) == [], "deliver has not read the answers"
+    assert planner.plan(gaps, 100, 900 * S) == gaps, "it has, and the gap is open still"
+
+
+def test_an_open_gap_in_spite_of_its_fill_backs_off() -> None:
+    planner = FillPlanner(Highest(), base_s=1.0, cap_s=30.0)
+    gaps, now, waits = [gap(10, 20)], 0, []
+    for _ in range(8):
+        began = now
+        while not planner.plan(gaps, 1000, now):
+            now += S // 2
+        waits.append((now - began) / S)
+        planner.filled(gaps[0], 1, now)
+    assert waits == [0, 1, 2, 4, 8, 16, 30, 30]
+
+
+def test_a_failed_fill_backs_off_and_tells_how_long() -> None:
+    planner = FillPlanner(Highest(), base_s=1.0)
+    request = gap(1, 2)
+    assert planner.plan([request], 0, 0) == [request]
+    assert planner.failed(request, 0) == 1.0
+    assert planner.plan([request], 0, S - 1) == []
+    assert planner.plan([request], 0, S) == [request]
+    assert planner.failed(request, S) == 2.0
+
+
+def test_other_gaps_do_not_wait_for_a_failing_one() -> None:
+    planner = FillPlanner(Highest(), at_once=1)
+    bad, good = gap(1, 2), gap(50_000, 50_001)
+    assert planner.plan([bad], 0, 0) == [bad]
+    planner.failed(bad, 0)
+    assert planner.plan([bad, good], 0, 0) == [good]
+
+
+def test_moving_edges_are_the_same_gap() -> None:
+    planner = FillPlanner(Highest())
+    assert planner.plan([gap(10, 20)], 0, 0) == [gap(10, 20)]
+    assert planner.plan([gap(15, 40)], 0, 0) == [], "overlaps what is running"
+    planner.filled(gap(10, 20), 100, 0)
+    assert planner.plan([gap(15, 40)], 99, 900 * S) == []
+    assert planner.plan([gap(15, 40)], 100, 900 * S) == [gap(15, 40)]
+    assert planner.failed(gap(15, 40), 900 * S) == 2.0, "the second try of this gap"
+
+
+def test_no_more_than_so_many_at_once() -> None:
+    planner = FillPlanner(Highest(), at_once=2)
+    gaps = [gap(n * 10_000, n * 10_000 + 5) for n in range(5)]
+    first = planner.plan(gaps, 0, 0)
+    assert len(first) == 2
+    assert planner.plan(gaps, 0, 0) == []
+    planner.filled(first[0], 10, 0)
+    assert planner.plan(gaps, 0, 0) == [gaps[2]]
+
+
+def test_what_is_closed_is_forgotten() -> None:
+    planner = FillPlanner(Highest())
+    for n in range(1000):
+        request = gap(n, n)
+        assert planner.plan([request], n, n * S) == [request]
+        planner.filled(request, n + 10**6, n * S)
+    assert len(planner._asked) == 1  # noqa: SLF001 - its memory is the point
+    assert planner.plan([], 0, 0) == []
+    assert planner.plan([gap(999, 999)], 0, 0) == [gap(999, 999)]
+
+
+def test_a_running_fill_is_remembered_though_its_gap_is_gone() -> None:
+    planner = FillPlanner(Highest())
+    planner.plan([gap(1, 5)], 0, 0)
+    assert planner.plan([], 0, 0) == []
+    planner.filled(gap(1, 5), 7, 0)
+    assert planner.plan([], 0, 0) == []
+
+
+def test_near_gaps_become_one_request_of_at_most_a_page() -> None:
+    gaps = [gap(3, 3), gap(1, 1), gap(1000, 1000), gap(1001, 1001), gap(1, 9, "ETH-USD")]
+    assert coalesce(gaps, 1000) == [
+        gap(1, 1000),
+        gap(1001, 1001),
+        gap(1, 9, "ETH-USD"),
+    ]
+    assert coalesce([gap(1, 5000), gap(5001, 5001)], 1000) == [gap(1, 5000), gap(5001, 5001)]
+    assert coalesce([gap(1, 500), gap(2, 3)], 1000) == [gap(1, 500)]
+    assert coalesce([], 1000) == []
+
+
+def test_every_gap_is_inside_a_request_and_requests_do_not_overlap() -> None:
+    rng = random.Random(5)
+    for _ in range(200):
+        gaps, at = [], 0
+        for _ in range(rng.randrange(1, 30)):
+            first = at + rng.randrange(2, 900)
+            at = first + rng.randrange(0, 1500)
+            gaps.append(gap(first, at))
+        joined = coalesce(rng.sample(gaps, len(gaps)), 1000)
+        for one in gaps:
+            assert sum(j.first <= one.first and one.last <= j.last for j in joined) == 1
+        assert all(not overlap(a, b) for a in joined for b in joined if a is not b)
+        alone = {g.last - g.first for g in gaps}
+        assert all(j.last - j.first < 1000 or j.last - j.first in alone for j in joined)
+
+
+def test_streams_do_not_overlap_each_other() -> None:
+    assert overlap(gap(1, 5), gap(5, 9))
+    assert not overlap(gap(1, 5), gap(6, 9))
+    assert not overlap(gap(1, 5), gap(1, 5, "ETH-USD"))
+    assert not overlap(gap(1, 5), FillRequest("quote", "BTC-USD", 1, 5))
