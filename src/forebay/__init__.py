@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute can be anything
     if name == "open":  # loaded on demand: databases are heavy, and most commands need none
-        from forebay.app.reading import open as open_folder  # noqa: PLC0415
+        from forebay.app.reading import open as open_folder
 
         return open_folder
     message = f"module 'forebay' has no attribute {name!r}"

@@ -38,7 +38,7 @@ def as_json(message: object) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode()
 
 
-def match(trade_id: int, product: str = PRODUCT, **changed: object) -> bytes:
+def match(trade_id: int, product: str = PRODUCT, /, **changed: object) -> bytes:
     """Build a match; ``changed`` replaces or adds fields, None takes one out."""
     message = {
         "type": "match",
@@ -60,7 +60,7 @@ def heartbeat(last_trade_id: object, product: object = PRODUCT) -> bytes:
     return as_json({**message, "product_id": product, "time": rfc3339(T0)})
 
 
-def rest_row(trade_id: int, **changed: object) -> dict[str, object]:
+def rest_row(trade_id: int, /, **changed: object) -> dict[str, object]:
     """Build a trade of a page of history: the same facts as :func:`match` gives."""
     fields = json.loads(match(trade_id))
     row = {name: fields[name] for name in ("trade_id", "side", "size", "price", "time")} | changed
@@ -68,10 +68,11 @@ def rest_row(trade_id: int, **changed: object) -> dict[str, object]:
 
 
 def context(source: Source = "ws", epoch: str = "e1", **changed: object) -> Context:
-    fields = {"venue": "coinbase", "collector": "c1", "source": source, "epoch": epoch}
-    if source == "rest":
-        fields["symbols"] = (PRODUCT,)  # type: ignore[assignment]  # a plain dict of arguments
-    return Context(**(fields | changed))  # type: ignore[arg-type]  # checked by the tests' use
+    """Build a context; one of history asked for trades of :data:`PRODUCT`."""
+    request = f"GET /products/{PRODUCT}/trades?limit=1000&after=500" if source == "rest" else ""
+    fields: dict[str, object] = {"venue": "coinbase", "collector": "c1", "request": request}
+    fields |= {"source": source, "epoch": epoch, **changed}
+    return Context(**fields)  # type: ignore[arg-type]  # names are those of the fields
 
 
 def batch(

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,7 +162,11 @@ def test_make_help_lists_every_target() -> None:
 @pytest.mark.parametrize(
     ("python", "sentence"),
     [
-        ("exit 1", "Forebay needs Python 3.11 or newer"),
+        (
+            f'exec {sys.executable} -c "import sys; sys.version_info = (3, 10, 14); $2"',
+            "Forebay needs Python 3.11 or newer",
+        ),
+        ("exit 127", "Forebay needs Python 3.11 or newer"),
         ('case "$2" in *ensurepip*) exit 1;; esac', "cannot make virtual environments"),
     ],
 )

@@ -191,12 +191,13 @@ def _known_keys(path: list[str]) -> list[str]:
         if part.isdigit():
             continue
         field = model.model_fields.get(part)
-        kind = field.annotation if field else None
-        model = VenueConfig if part == "venues" else kind if isinstance(kind, type) else model
+        kind = VenueConfig if part == "venues" else field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
     return list(model.model_fields)
 
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # Forebay. Every key can be left out; what is shown is the default unless marked.
 # The same keys can be given as FOREBAY_DATA, FOREBAY_JOURNAL__LINGER_MS and so on.
 
@@ -233,4 +234,4 @@ timeout_s = 60.0              # of `forebay sql` while a capture runs
 [fill]
 enabled = true                # fill gaps from the venue's history
 poll_s = 1.0
-'''
+"""

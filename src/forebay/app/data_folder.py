@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _MARK = "FOREBAY"
 _MARK_TEXT = "Forebay data folder, layout 1\n"

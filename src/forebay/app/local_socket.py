@@ -40,7 +40,7 @@ def arrow_body(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def read_arrow(body: bytes) -> pa.Table:
@@ -57,7 +57,9 @@ def _message(head: Mapping[str, Any], body: bytes) -> bytes:
 class LocalServer:
     """Answers requests on a Unix socket that only this user can open."""
 
-    def __init__(self, path: Path, handlers: Mapping[str, Callable[[Request], Awaitable[Reply]]]) -> None:
+    def __init__(
+        self, path: Path, handlers: Mapping[str, Callable[[Request], Awaitable[Reply]]]
+    ) -> None:
         self._path = path
         self._handlers = handlers
 

@@ -96,7 +96,7 @@ def _json(handler: Callable[[Request], dict[str, Any]]) -> Callable[[Request], A
 
 async def capture(config: Config, observer: Observer) -> None:
     """Run the capture process until it is told to stop."""
-    clock, rng = SystemClock(), random.Random()  # noqa: S311 - jitter and names, no secrets
+    clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(config.data)
     floor = [position] if (position := CursorFile(folder.store_cursor).load()) else []
@@ -113,7 +113,7 @@ async def capture(config: Config, observer: Observer) -> None:
     report = writer.report
     observer(
         JournalRecovered(
-            writer.log_id, writer.position.seq, report.truncated_bytes, len(report.losses)
+            writer.position.log_id, writer.position.seq, report.truncated_bytes, len(report.losses)
         )
     )
     wiring = venues.Wiring(config.collector, clock, rng, observer)
@@ -140,7 +140,8 @@ async def capture(config: Config, observer: Observer) -> None:
         )
 
         def status(request: Request) -> dict[str, Any]:
-            return running.stats(reset_latency=bool(request.get("reset_latency")))
+            stats = running.stats(reset_latency=bool(request.get("reset_latency")))
+            return {"pid": os.getpid(), **stats, "next_seq": running.sink.next_seq}
 
         server = LocalServer(folder.capture_socket, {"status": _json(status)})
         async with server.serving():
@@ -190,7 +191,7 @@ async def deliver(config: Config, observer: Observer) -> None:
         return {"gaps": [(g.channel, g.symbol, g.first, g.last) for g in wanted], "seq": seq}
 
     def status(_: Request) -> dict[str, Any]:
-        return deliverer.status()
+        return {"pid": os.getpid(), **deliverer.status()}
 
     handlers = {"sql": sql, "gaps": _json(gaps), "status": _json(status)}
     async with LocalServer(folder.deliver_socket, handlers).serving():
@@ -233,9 +234,15 @@ async def _sleep_or_stop(life: Lifeline, seconds: float) -> None:
 ROLES = {"capture": capture, "deliver": deliver}
 
 
+def _first_line() -> bytes:
+    """Read stdin up to the end of its first line and not a byte further."""
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
+        return stdin.readline()
+
+
 def main(role: str) -> int:
     """Run one role; answer the exit code."""
-    config = Config.model_validate_json(sys.stdin.buffer.raw.readline())  # type: ignore[attr-defined]
+    config = Config.model_validate_json(_first_line())
     logs.configure(config.log_level, service=role)
     try:
         uvloop.run(ROLES[role](config, logs.observer()))

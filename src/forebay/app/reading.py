@@ -100,7 +100,7 @@ class Data:
         if end is not None:
             wanted.append(f"event_ts < {_time(end)}")
         where = " AND ".join(wanted)
-        return self.sql(f"SELECT * FROM trades WHERE {where} ORDER BY event_ts, event_id")
+        return self.sql(f"SELECT * FROM trades WHERE {where} ORDER BY event_ts, event_id")  # noqa: S608 - quoted above
 
     def gaps(self) -> pa.Table:
         """Answer every gap, filled and permanent ones included."""

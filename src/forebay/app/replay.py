@@ -53,7 +53,7 @@ def offline(
             writer.close()
 
 
-def replay(  # noqa: PLR0913 - what to read, where to, and who is told
+def replay(
     files: Sequence[Path],
     venue: str,
     folder: DataFolder,

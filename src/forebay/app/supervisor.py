@@ -95,7 +95,7 @@ class Supervisor:
     async def _keep(self, child: Child) -> int:
         """Start a process again whenever it dies; answer a code other than 0 if it refuses."""
         self.children[child.role] = child
-        backoff = Backoff(random.Random(), base=0.1, cap=5.0)  # noqa: S311 - jitter
+        backoff = Backoff(random.Random(), base=0.1, cap=5.0)
         while not self.stop.is_set():
             began = self.clock.monotonic_ns()
             child.process = await self._start(child.role)
@@ -103,7 +103,7 @@ class Supervisor:
             self.observer(ProcessStarted(child.role, child.process.pid))
             child.code = await child.process.wait()
             if self.stop.is_set():
-                return 0 if child.code <= 0 else child.code
+                return max(0, child.code)
             if child.code == REFUSED:
                 return child.code
             self.observer(ProcessDied(child.role, child.process.pid, _status(child.code)))

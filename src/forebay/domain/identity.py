@@ -49,6 +49,13 @@ def native_id(prefix: int, native: int) -> UUID:
     return UUID(int=prefix << 64 | _VARIANT << 62 | native)
 
 
+def content_id(digest: bytes) -> UUID:
+    """Answer an id that holds the first 122 bits of a digest of at least 16 bytes."""
+    bits = int.from_bytes(digest[:16], "big") >> 6
+    high, middle, low = bits >> 74, bits >> 62 & 0xFFF, bits & NATIVE_ID_LIMIT - 1
+    return UUID(int=high << 80 | _VERSION << 76 | middle << 64 | _VARIANT << 62 | low)
+
+
 def native_ids(prefixes: npt.NDArray[np.uint64], natives: npt.NDArray[np.int64]) -> pa.Array:
     """Answer event ids as an Arrow array of ``uuid``, one for each pair; see :func:`native_id`."""
     halves = np.empty((len(natives), 2), dtype=">u8")

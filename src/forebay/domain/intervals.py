@@ -90,6 +90,8 @@ class IntervalSet:
     def within(self, first: int, last: int) -> IntervalSet:
         """Answer the members between ``first`` and ``last``, both included."""
         result = IntervalSet()
+        if last < first:
+            return result
         low = bisect_left(self._lasts, first)
         high = bisect_right(self._firsts, last)
         result._firsts = self._firsts[low:high]

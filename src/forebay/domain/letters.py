@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pyarrow as pa
 
 from forebay.domain import schema
+from forebay.domain.identity import content_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from uuid import UUID
 
     from forebay.domain.frames import FrameBatch
     from forebay.domain.parsed import DeadLetter
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 def letter_id(venue: str, received_ns: int, item: int, payload: bytes) -> UUID:
     """Answer the same id whenever the same frame of the same moment is projected again."""
     head = f"{venue}|{received_ns}|{item}|".encode()
-    digest = hashlib.sha256(head + payload).digest()[:16]
-    return UUID(bytes=digest, version=8)
+    return content_id(hashlib.sha256(head + payload).digest())
 
 
 def letter_rows(batch: FrameBatch, letters: Iterable[DeadLetter], parser: str) -> pa.Table:

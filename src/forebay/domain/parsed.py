@@ -70,5 +70,5 @@ class Parsed:
     unbuilt: Counter[str] = field(default_factory=Counter)
     """Frames of message types that are known but whose channels are not built yet."""
     dead: list[DeadLetter] = field(default_factory=list)
-    latest: dict[str, int] = field(default_factory=dict)
-    """By symbol, the greatest id that the venue says exists (heartbeats)."""
+    latest: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By symbol, the least and the greatest id that the venue said was its latest (heartbeats)."""

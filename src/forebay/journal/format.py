@@ -47,7 +47,7 @@ smaller than expected, and what was skipped is lost. The payload of a loss block
 from __future__ import annotations
 
 import zlib
-from struct import Struct
+from struct import Struct, pack
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -146,7 +146,7 @@ def encode_block(
 ) -> tuple[bytes, bytes]:
     """Header and body of one block; ``anchor`` is ``(wall_ns, mono_ns)``."""
     payloads = draft.payloads
-    lengths = np.fromiter(map(len, payloads), "<u4", len(payloads)).tobytes()
+    lengths = pack(f"<{len(payloads)}I", *map(len, payloads))
     times = np.fromiter(draft.mono_ns, "<i8", len(payloads)).tobytes()
     body = b"".join((draft.context, lengths, times, *payloads))
     fields = _BLOCK.pack(

@@ -188,7 +188,7 @@ class JournalWriter:
         if self._commits and self._segment is not None:
             proof = self._blocks(Draft(0, b"", [], []), self._next_seq, (0, 0))
             with contextlib.suppress(OSError):
-                self._append(proof, self._next_seq)
+                self._append(self._segment, proof, self._next_seq)
         self._release()
 
     def __enter__(self) -> Self:
@@ -269,7 +269,7 @@ class JournalWriter:
     def _append_surely(self, buffers: list[bytes], next_seq: int) -> None:
         for attempt in range(_TRIES):
             try:
-                self._append(buffers, next_seq)
+                self._append(self._segment_for(sum(map(len, buffers))), buffers, next_seq)
             except OSError as error:
                 released = is_full(error) and self._ballast.release()
                 if attempt == _TRIES - 1 or (is_full(error) and not released):
@@ -277,9 +277,8 @@ class JournalWriter:
             else:
                 return
 
-    def _append(self, buffers: Sequence[bytes], next_seq: int) -> None:
+    def _append(self, segment: Segment, buffers: Sequence[bytes], next_seq: int) -> None:
         """Write and sync once. After an OSError none of it is in the log."""
-        segment = self._segment_for(sum(map(len, buffers)))
         try:
             end = write_all(self._disk, segment.fd, buffers, segment.size)
         except OSError as error:

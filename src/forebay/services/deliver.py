@@ -54,7 +54,7 @@ class Delivered:
 class Deliverer:
     """Moves one journal into one store. Blocking: run it in a thread of its own."""
 
-    def __init__(  # noqa: PLR0913 - one argument for each part that it is made of
+    def __init__(
         self,
         journal: Path,
         store: Store,
@@ -214,4 +214,3 @@ class Deliverer:
             for gap in gaps:
                 counts[gap.state] += 1
         return counts
-

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 FRAME_OVERHEAD = 96
 """Bytes of memory that a frame costs beside its payload: object headers, list slots, time."""
 
-QUANTUM = 64 << 10
-"""How many bytes of memory an epoch takes between two looks at the limits."""
+UNLOOKED = 255
+"""How many frames an epoch takes between two looks at the limits. Bytes are counted then and
+not for each frame, which costs as much as taking it; CPython keeps integers up to 256 ready,
+so counting this far costs next to nothing."""
+
+BIG = 4096
+"""A payload of more bytes is looked at at once: 255 frames must stay about a megabyte."""
 
 
 @dataclass(slots=True)
@@ -47,7 +52,7 @@ class Group(Protocol):
         ...
 
     def measure(self) -> None:
-        """Another quantum was taken: look at the limits."""
+        """Enough was taken: look at the limits."""
         ...
 
 
@@ -60,9 +65,11 @@ class EpochTake:
         "_context",
         "_group",
         "_kind",
+        "_left",
         "_now",
-        "_room",
+        "_payloads",
         "_stamp",
+        "_weighed",
     )
 
     def __init__(self, group: Group, context: bytes, now: Callable[[], int]) -> None:
@@ -73,7 +80,9 @@ class EpochTake:
         self._append: Callable[[bytes], None]
         self._stamp: Callable[[int], None]
         self._kind: FrameKind | None = None
-        self._room = QUANTUM
+        self._left = UNLOOKED
+        self._payloads: list[bytes] = []
+        self._weighed = 0
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
         """Take one frame as RECEIVED now. The hot path: it must stay this short."""
@@ -81,8 +90,8 @@ class EpochTake:
             self._begin(kind)
         self._append(payload)
         self._stamp(self._now())
-        self._room -= len(payload) + FRAME_OVERHEAD
-        if self._room < 0:
+        self._left -= 1
+        if not self._left or len(payload) > BIG:
             self._group.measure()
 
     def control(self, control: Control) -> None:
@@ -100,19 +109,24 @@ class EpochTake:
             self._accepted = False
 
     def weigh(self) -> int:
-        """Bytes of memory taken since the last call, payload and overhead."""
-        taken = QUANTUM - self._room
-        self._room = QUANTUM
-        return taken
+        """Bytes of memory taken by the draft since the last call, payload and overhead."""
+        fresh = self._payloads[self._weighed :]
+        self._weighed += len(fresh)
+        self._left = UNLOOKED
+        return sum(map(len, fresh)) + len(fresh) * FRAME_OVERHEAD
 
     def detach(self) -> None:
         """The draft was taken away: the next frame begins another."""
         self._kind = None
+        self._payloads = []
+        self._weighed = 0
 
     def _begin(self, kind: FrameKind) -> None:
         """Begin a draft: a draft has one kind, so that a kind's change keeps the order."""
         draft = Draft(kind=int(kind), context=self._context, payloads=[], mono_ns=[])
+        self._group.begin(self, draft)
         self._kind = kind
+        self._payloads = draft.payloads
+        self._weighed = 0
         self._append = draft.payloads.append
         self._stamp = draft.mono_ns.append
-        self._group.begin(self, draft)

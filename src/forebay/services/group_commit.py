@@ -159,14 +159,15 @@ class GroupCommit:
 
     def begin(self, take: EpochTake, draft: Draft) -> None:
         """A new draft joins the open group; the first one starts the linger time."""
+        self._open_bytes += take.weigh()
         self._drafts.append(draft)
         self._open[take] = None
         self._begun.set()
 
     def measure(self) -> None:
-        """Look at the limits; an epoch calls it each 64 KB."""
+        """Look at the limits; an epoch calls it each few hundred frames, and for a big one."""
         pending = self.pending_bytes
-        if pending - self._flight_bytes >= self._limits.group_bytes:
+        if self._open_bytes >= self._limits.group_bytes:
             self._hurry.set()
         if pending > self._limits.max_pending:
             self._press(on=True)

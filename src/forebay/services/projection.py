@@ -166,7 +166,7 @@ class Projection:
         if len(columns.ids):
             out.trades.append(columns.finish())
             out.covered.append(covered)
-            out.flagged += int(np.count_nonzero(columns.flags))
+            out.flagged += int(np.count_nonzero(columns.flags[~covered]))
         refused = {(letter.frame, letter.item) for letter in parsed.dead}
         if not refused:
             return np.unique(np.array(parsed.trades.frame, dtype=np.int64))
@@ -205,10 +205,11 @@ class Projection:
     def _know(self, batch: FrameBatch, parsed: Parsed, out: Projected) -> None:
         if batch.context.partial:
             return
-        for symbol, latest in parsed.latest.items():
+        for symbol, (least, greatest) in parsed.latest.items():
             coverage = self._stream(StreamKey(batch.context.venue, "trade", symbol), out)
-            coverage.know(latest)
-            coverage.span(batch.context.epoch, latest, latest)
+            coverage.know(least)
+            coverage.know(greatest)
+            coverage.span(batch.context.epoch, least, greatest)
 
 
 def _reached(coverage: StreamCoverage, epoch: str, ids: npt.NDArray[np.int64]) -> int:

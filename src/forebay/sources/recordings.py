@@ -104,7 +104,9 @@ def read_recording(
                 venue=venue, source="file", collector="replay", epoch=identity, partial=partial
             )
             name = path.name.removesuffix(".gz")
-            records = _rec(lines, context) if name.endswith(".rec") else _ndjson(lines, context, clock)
+            records = (
+                _rec(lines, context) if name.endswith(".rec") else _ndjson(lines, context, clock)
+            )
             for record in records:
                 yield record
                 progress(file.tell())
@@ -147,9 +149,7 @@ def _rest(context: Context, url: str, received_ns: int, body: bytes) -> Recorded
     return Recorded(asked, FrameKind.REST, received_ns, body)
 
 
-def _ndjson(
-    lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock
-) -> Iterator[Recorded]:
+def _ndjson(lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock) -> Iterator[Recorded]:
     exported = msgspec.json.Decoder(ExportedFrame)
     timed = msgspec.json.Decoder(_Timed)
     for line in lines:

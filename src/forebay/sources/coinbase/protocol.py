@@ -204,8 +204,9 @@ def _parse_feed(batch: FrameBatch) -> Parsed:
         else:
             parsed.control += 1
             if isinstance(message, _Heartbeat) and message.last_trade_id:
-                seen = parsed.latest.get(message.product_id, 0)
-                parsed.latest[message.product_id] = max(seen, message.last_trade_id)
+                last = message.last_trade_id
+                least, greatest = parsed.latest.get(message.product_id, (last, last))
+                parsed.latest[message.product_id] = min(least, last), max(greatest, last)
             elif (name := _unbuilt_types.get(type(message))) is not None:
                 parsed.unbuilt[name] += 1
     wanted = _wanted(batch, {match.product_id for _, match in matches} | parsed.latest.keys())

@@ -412,9 +412,7 @@ async def test_a_long_pause_ends_the_epoch_and_connects_only_afterwards() -> Non
     ],
 )
 async def test_a_refused_upgrade_is_told_and_tried_again(answer: bytes, words: str) -> None:
-    async with running(
-        sends(), lambda request: answer if request <= 3 else None
-    ) as (rig, server):
+    async with running(sends(), lambda request: answer if request <= 3 else None) as (rig, server):
         await rig.sink.until(lambda: bool(rig.sink.epochs))
         assert server.requests == 4
     failed = rig.heard(ConnectionFailed)
@@ -430,7 +428,7 @@ async def test_retry_after_is_honoured_up_to_its_cap() -> None:
     def refusal(request: int) -> bytes | None:
         return http("429 Too Many Requests", asks[request]) if request in asks else None
 
-    patience = Patience(retry_after_cap_s=300.0)
+    patience = Patience(retry_after_cap_s=300.0, connect_s=1e6)
     async with running(sends(), refusal, clock=clock, patience=patience) as (rig, _):
         while not rig.sink.epochs:
             await pass_time(clock, 20.0, 1.0)

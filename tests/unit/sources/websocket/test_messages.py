@@ -25,9 +25,7 @@ def test_a_whole_message_passes_as_the_same_object() -> None:
 
 @given(
     st.lists(
-        st.tuples(
-            st.sampled_from([TEXT, BINARY]), st.booleans(), st.lists(st.binary(), min_size=1)
-        )
+        st.tuples(st.sampled_from([TEXT, BINARY]), st.booleans(), st.lists(st.binary(), min_size=1))
     )
 )
 def test_any_split_of_any_messages_gives_them_back(

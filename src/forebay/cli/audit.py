@@ -1,0 +1,58 @@
+"""``forebay audit``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forebay.cli.output import DEFAULT_DATA, DataOption, JsonOption, err, explained, out
+
+
+def audit(
+    *,
+    data: DataOption = DEFAULT_DATA,
+    since: Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this time, not included.")] = None,
+    truth: Annotated[str | None, typer.Option(help="A simulator's truth_url.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what was received with what is stored, event by event; exit code 1 if they differ.
+
+    Works while a capture is running. Without --truth it proves that everything captured is
+    stored, once and unchanged, and that every hole is declared.
+
+    Example: forebay audit --data DIR --html report.html
+    """
+    with explained():
+        from rich.progress import Progress
+
+        from forebay.app.reading import Data
+        from forebay.app.times import to_ns
+        from forebay.cli.audit_view import render_table
+        from forebay.errors import ConfigError
+        from forebay.services.audit import render_html
+
+        with Data(data) as opened, Progress(console=err, transient=True) as bars:
+            task = bars.add_task("reading the journal", total=None)
+            report = opened.audit_report(
+                since_ns=to_ns(since) if since else None,
+                until_ns=to_ns(until) if until else None,
+                truth=truth,
+                progress=lambda done, total: bars.update(task, completed=done, total=total),
+            )
+        if html is not None:
+            try:
+                html.write_text(render_html(report))
+            except OSError as error:
+                message = f"The report cannot be written to {html}: {error.strerror}."
+                raise ConfigError(message, hint="Choose another path.") from error
+        if as_json:
+            sys.stdout.buffer.write(report.encode() + b"\n")
+        else:
+            out.print(render_table(report))
+        if not report.ok:
+            raise typer.Exit(1)

@@ -1,0 +1,86 @@
+"""``forebay dlq``: what could never become an event, with its bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from forebay.cli.output import (
+    DEFAULT_DATA,
+    DataOption,
+    JsonOption,
+    explained,
+    out,
+    print_json,
+    print_table,
+)
+from forebay.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, help="Dead letters: frames and events that cannot succeed.")
+
+_LISTED = (
+    "letter_id::VARCHAR AS letter, received_ts, venue, source, reason, error, "
+    "octet_length(payload) AS bytes, seq, item, attempts"
+)
+
+
+@app.command("list")
+def list_letters(
+    *,
+    data: DataOption = DEFAULT_DATA,
+    reason: Annotated[str | None, typer.Option(help="Only with this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, latest first.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List dead letters, latest first.
+
+    Example: forebay dlq list --data DIR --reason not_json
+    """
+    with explained():
+        from forebay.app.reading import Data
+        from forebay.cli.sql import Format, rows, write
+
+        where = f"WHERE reason = '{reason.replace(chr(39), chr(39) * 2)}'" if reason else ""
+        query = (
+            f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC LIMIT {limit}"  # noqa: S608
+        )
+        with Data(data) as opened:
+            table = opened.sql(query)
+        if as_json:
+            write(table, Format.json)
+        else:
+            print_table(f"{table.num_rows} dead letters", table.column_names, rows(table))
+
+
+@app.command("show")
+def show(
+    letter: Annotated[str, typer.Argument(help="Its id, or the beginning of it.")],
+    *,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dead letter whole, with its bytes.
+
+    Example: forebay dlq show 3f2a --data DIR
+    """
+    with explained():
+        from forebay.app.reading import Data
+        from forebay.cli.sql import rows
+
+        prefix = letter.lower()
+        if not set(prefix) <= set("0123456789abcdef-"):
+            raise ConfigError(f"{letter!r} is no dead letter's id.", hint="See `forebay dlq list`.")
+        query = f"SELECT * FROM dead_letters WHERE letter_id::VARCHAR LIKE '{prefix}%' LIMIT 2"  # noqa: S608
+        with Data(data) as opened:
+            table = opened.sql(query)
+        if table.num_rows != 1:
+            message = f"{table.num_rows or 'No'} dead letters begin with {letter!r}."
+            raise ConfigError(message, hint="See `forebay dlq list`.")
+        record = dict(zip(table.column_names, rows(table)[0], strict=True))
+        if as_json:
+            print_json(record)
+        else:
+            for name, value in record.items():
+                out.print(f"[bold]{name:>12}[/]  ", end="")
+                out.print(str(value), markup=False)

@@ -1,0 +1,154 @@
+"""``forebay journal``: look into the journal, check it, and copy it out."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forebay.cli.output import (
+    DEFAULT_DATA,
+    DataOption,
+    JsonOption,
+    explained,
+    out,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from forebay.journal import Block
+
+app = typer.Typer(no_args_is_help=True, help="The journal: every frame as it came, on disk.")
+
+
+def _folder(data: Path) -> Path:
+    from forebay.app.data_folder import DataFolder
+
+    return DataFolder(data).existing().journal
+
+
+@app.command()
+def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """Check every byte; exit code 1 if anything is damaged. Changes nothing.
+
+    Example: forebay journal fsck --data DIR
+    """
+    with explained():
+        from forebay.journal import fsck as check
+
+        report = check(_folder(data))
+        if as_json:
+            print_json({"ok": report.ok, **dataclasses.asdict(report)})
+        else:
+            print_table("", ("segments", "blocks", "frames", "bytes"), [_sums(report)])
+            for found in report.findings:
+                out.print(
+                    f"{found.segment} at {found.offset}: {found.what} {found.hint}", markup=False
+                )
+            out.print("no damage found" if report.ok else f"{len(report.findings)} findings")
+        if not report.ok:
+            raise typer.Exit(1)
+
+
+def _sums(report: Any) -> tuple[int, int, int, int]:  # noqa: ANN401 - FsckReport, loaded late
+    return report.segments, report.blocks, report.frames, report.bytes
+
+
+@app.command()
+def inspect(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """List the segments.
+
+    Example: forebay journal inspect --data DIR
+    """
+    with explained():
+        from forebay.journal import inspect as look
+
+        summaries = [dataclasses.asdict(summary) for summary in look(_folder(data))]
+        if as_json:
+            print_json(summaries)
+        else:
+            columns = list(summaries[0]) if summaries else ["segment"]
+            print_table("", columns, [list(summary.values()) for summary in summaries])
+
+
+@app.command()
+def export(
+    *,
+    data: DataOption = DEFAULT_DATA,
+    start: Annotated[int, typer.Option("--from", min=1, help="First sequence number.")] = 1,
+    end: Annotated[int | None, typer.Option("--to", help="Sequence number to stop before.")] = None,
+) -> None:
+    """Write frames as NDJSON to stdout; `forebay replay` reads them back.
+
+    Example: forebay journal export --data DIR | gzip > frames.ndjson.gz
+    """
+    with explained():
+        from forebay.journal import iter_blocks
+
+        for block in iter_blocks(_folder(data)):
+            if end is not None and block.first_seq >= end:
+                return
+            for seq, line in _lines(block):
+                if seq >= start and (end is None or seq < end):
+                    sys.stdout.write(line)
+
+
+@app.command()
+def tail(
+    *,
+    data: DataOption = DEFAULT_DATA,
+    frames: Annotated[int, typer.Option("-n", min=1, help="How many frames.")] = 10,
+) -> None:
+    """Write the last frames as NDJSON.
+
+    Example: forebay journal tail -n 3 --data DIR
+    """
+    with explained():
+        from collections import deque
+
+        from forebay.journal import Position, inspect, iter_blocks
+
+        folder = _folder(data)
+        summaries = inspect(folder)
+        if not summaries:
+            return
+        last = summaries[-1]
+        first = summaries[-2] if last.frames < frames and len(summaries) > 1 else last
+        kept: deque[str] = deque(maxlen=frames)
+        for block in iter_blocks(folder, Position(first.log_id, first.first_seq)):
+            kept.extend(line for _, line in _lines(block))
+        sys.stdout.writelines(kept)
+
+
+def _lines(block: Block) -> Iterator[tuple[int, str]]:
+    """Answer each frame of ``block`` with its sequence number as a line of the export."""
+    import msgspec
+
+    from forebay.domain.frames import LOSS_KIND, Context
+    from forebay.sources.recordings import ExportedFrame
+
+    lost = block.kind == LOSS_KIND
+    nowhere = Context(venue="", source="file", collector="journal", epoch="")
+    context = nowhere if lost else Context.decode(block.context)
+    for index, payload in enumerate(block.payloads):
+        try:
+            text, encoded = payload.decode(), None
+        except UnicodeDecodeError:
+            text, encoded = None, base64.b64encode(payload).decode()
+        frame = ExportedFrame(
+            log_id=block.log_id,
+            seq=block.first_seq + index,
+            kind=block.kind,
+            received_ns=int(block.received_ns[index]),
+            context=context,
+            payload=text,
+            payload_base64=encoded,
+        )
+        yield frame.seq, msgspec.json.encode(frame).decode() + "\n"

@@ -1,0 +1,74 @@
+"""``forebay``: the command and its verbs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import forebay
+from forebay.cli import (
+    audit,
+    check,
+    demo,
+    dlq,
+    gaps,
+    init,
+    journal,
+    lab,
+    replay,
+    run,
+    sql,
+    status,
+    symbols,
+)
+
+app = typer.Typer(
+    name="forebay",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Capture market data, deliver it once, and prove it.",
+    epilog="Start with `forebay demo`, then "
+    "`forebay run --venue coinbase --symbols BTC-USD --data DIR`.",
+)
+
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("replay")(replay.replay)
+app.command("sql")(sql.sql)
+app.command("audit")(audit.audit)
+app.command("status")(status.status)
+app.command("symbols")(symbols.symbols)
+app.add_typer(gaps.app, name="gaps")
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(journal.app, name="journal")
+app.add_typer(lab.app, name="lab")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"forebay {forebay.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What every command shares: JSON and tables on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from forebay.errors import ForebayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_PIPE_WIDTH = 10_000
+"""Into a file or a pipe, a table is as wide as its cells: nothing is cut."""
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="Data folder.", envvar=["FOREBAY_DATA", "DATA_DIR"])
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("-c", "--config", help="Configuration file, see `forebay init`.")
+]
+DEFAULT_DATA = Path("data")
+
+
+def print_json(document: object) -> None:
+    """Write one JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, default=str) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table to stdout."""
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    out.print(table)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn an error of ours into one sentence on stderr and its exit code."""
+    try:
+        yield
+    except ForebayError as error:
+        err.print(f"[bold red]error[/]: {_escaped(str(error))}")
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(130) from error
+    except BrokenPipeError as error:  # the reader of our output has seen enough
+        sys.stderr.close()
+        raise typer.Exit(0) from error
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - a cell can be anything
+    """Answer a cell as people and JSON readers expect it."""
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return value

@@ -1,0 +1,100 @@
+"""``forebay run``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forebay.cli.output import ConfigOption, err, explained
+from forebay.cli.settings import (
+    DataFlag,
+    RestFlag,
+    SymbolsFlag,
+    VenueFlag,
+    WsFlag,
+    capture_config,
+    need_venues,
+)
+from forebay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from forebay.app.supervisor import Supervisor
+
+_REFRESH_S = 1.0
+
+
+def run(
+    *,
+    config: ConfigOption = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run only this service: capture or deliver.")
+    ] = None,
+    venue: VenueFlag = None,
+    symbols: SymbolsFlag = None,
+    data: DataFlag = None,
+    ws_url: WsFlag = None,
+    rest_url: RestFlag = None,
+) -> None:
+    """Capture and deliver until stopped.
+
+    SIGTERM or Ctrl-C finishes what was received; SIGKILL loses nothing that was captured.
+
+    Example: forebay run --venue coinbase --symbols BTC-USD,ETH-USD --data DIR
+    """
+    with explained():
+        settings, _ = capture_config(
+            config, data=data, venue=venue, symbols=symbols, ws_url=ws_url, rest_url=rest_url
+        )
+        need_venues(settings)
+        from forebay.app import logs
+        from forebay.app.supervisor import ROLES, Supervisor
+
+        if unknown := set(only or ()) - set(ROLES):
+            message = f"There is no service {min(unknown)!r}."
+            raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
+        logs.configure(settings.log_level, service="supervisor")
+        supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES))
+        code = asyncio.run(supervisor.run(_live if err.is_terminal else None))
+        if code:
+            raise typer.Exit(code)
+
+
+async def _live(supervisor: Supervisor) -> None:
+    """Show events/s and lag on a terminal until cancelled."""
+    from rich.live import Live
+
+    from forebay.app.data_folder import DataFolder
+    from forebay.app.supervisor import statuses
+
+    folder = DataFolder(supervisor.config.data)
+    before: dict[str, dict[str, Any] | None] = {}
+    with Live(console=err, refresh_per_second=4, transient=True) as live:
+        while True:
+            now = await asyncio.to_thread(statuses, folder)
+            live.update(summary(before, now, _REFRESH_S))
+            before = now
+            await supervisor.clock.sleep(_REFRESH_S)
+
+
+def summary(
+    before: dict[str, dict[str, Any] | None],
+    now: dict[str, dict[str, Any] | None],
+    seconds: float,
+) -> str:
+    """Answer one line about what runs: rates, lag, latency and gaps."""
+    capture, deliver = now.get("capture"), now.get("deliver")
+    if capture is None or deliver is None:
+        away = " and ".join(role for role, told in now.items() if told is None)
+        return f"{away} not answering yet"
+    frames = capture["captured"] - ((before.get("capture") or capture)["captured"])
+    rows = deliver["rows"] - ((before.get("deliver") or deliver)["rows"])
+    lag = max(capture["next_seq"] - deliver["seq"], 0)
+    gaps = deliver["gaps"]
+    return (
+        f"{capture['connected']} connected · {max(frames, 0) / seconds:,.0f} frames/s captured · "
+        f"{max(rows, 0) / seconds:,.0f} events/s stored · lag {lag:,} frames · "
+        f"p99 {capture['p99_ms']:.1f} ms · gaps {gaps['open']} open, {gaps['filled']} filled, "
+        f"{gaps['permanent']} permanent"
+    )

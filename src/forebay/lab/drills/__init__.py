@@ -1,0 +1,1 @@
+"""Scripted failures of the real processes, with an audit at the end."""

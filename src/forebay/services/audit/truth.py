@@ -1,0 +1,152 @@
+"""A simulator's truth server over HTTP; blocking, for a process that has nothing else to do."""
+
+from __future__ import annotations
+
+import http.client
+from decimal import Decimal
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from forebay.domain.digest import Digest
+from forebay.errors import ConfigError, Unreachable
+
+T = TypeVar("T")
+
+TIMEOUT_S = 60
+_HINT = "Is the simulator (`forebay lab serve`) that this was captured from still running?"
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """First index owed (None: never subscribed) and last index that happened."""
+
+    first: int | None
+    last: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Where the simulated market stands."""
+
+    venue: str
+    symbols: dict[str, Bounds]
+    finished: bool = False
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """Indices that subscribers were not given; intervals are (first, last, reasons)."""
+
+    certain: list[tuple[int, int, str]] = []
+    in_doubt: list[tuple[int, int, str]] = []
+    poison: list[int] = []
+    poison_in_doubt: list[int] = []
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event as it happened."""
+
+    event_id: str
+    venue: str
+    symbol: str
+    trade_id: int
+    price: str
+    size: str
+    side: str
+    event_ts: int
+
+    def canonical(self) -> str:
+        """The canonical row, see :mod:`forebay.domain.digest`."""
+        price, size = (f"{Decimal(text):.18f}" for text in (self.price, self.size))
+        parts = (self.event_id, self.venue, self.symbol, self.event_ts, self.trade_id)
+        return "|".join(map(str, (*parts, price, size, self.side)))
+
+
+class _Digest(msgspec.Struct):
+    count: int
+    ids: str
+    rows: str
+
+
+class Truth:
+    """The truth server at ``url``; every call raises :class:`~forebay.errors.Unreachable`."""
+
+    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            message = f"{url!r} is not the address of a truth server."
+            raise ConfigError(message, hint="Give the truth_url that `forebay lab serve` prints.")
+        self._url = url
+        self._host, self._port = parts.hostname, parts.port
+        self._path = parts.path.rstrip("/")
+        self._timeout_s = timeout_s
+
+    def status(self) -> Status:
+        """Bounds by symbol."""
+        return self._get("/", Status)
+
+    def document(self) -> dict[str, Any]:
+        """Everything that the server says of itself."""
+        return self._get("/", dict[str, Any])
+
+    def withheld(self) -> dict[str, Withheld]:
+        """What was withheld so far, by symbol."""
+        return self._get("/withheld", dict[str, Withheld])
+
+    def base(self, symbol: str) -> int:
+        """The trade id of index 0."""
+        return self.events(symbol, 0, 1)[0].trade_id
+
+    def events(self, symbol: str, first: int, end: int) -> list[Event]:
+        """Events with index ``first`` to ``end - 1``."""
+        body = self._body(_range("/events", symbol, first, end))
+        events = self._decode(body, list[Event], lines=True)
+        if len(events) != end - first:
+            message = f"The truth server {self._url} gave {len(events)} of {end - first} events."
+            raise Unreachable(message, hint=_HINT)
+        return events
+
+    def digest(self, symbol: str, first: int, end: int) -> Digest:
+        """Digest of the events with index ``first`` to ``end - 1``."""
+        said = self._get(_range("/digest", symbol, first, end), _Digest)
+        return Digest(said.count, int(said.ids, 16), int(said.rows, 16))
+
+    def _get(self, path: str, kind: type[T]) -> T:
+        return self._decode(self._body(path), kind)
+
+    def _decode(self, body: bytes, kind: type[T], *, lines: bool = False) -> T:
+        decoder = msgspec.json.Decoder(kind)
+        try:
+            if lines:
+                body = b"[" + b",".join(body.splitlines()) + b"]"
+            return decoder.decode(body)
+        except msgspec.DecodeError as error:
+            message = f"The truth server {self._url} answered something else: {error}."
+            raise Unreachable(message, hint=_HINT) from error
+
+    def _body(self, path: str) -> bytes:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        try:
+            connection.request("GET", self._path + path)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            message = f"The truth server {self._url} did not answer: {error}."
+            raise Unreachable(message, hint=_HINT) from error
+        finally:
+            connection.close()
+        if answer.status != http.HTTPStatus.OK:
+            message = f"The truth server {self._url} answered {answer.status} to {path}."
+            raise Unreachable(message, hint=_HINT)
+        return body
+
+
+def _range(path: str, symbol: str, first: int, end: int) -> str:
+    return f"{path}?{urlencode({'symbol': symbol, 'from': first, 'to': end})}"
+
+
+def truth_document(url: str) -> dict[str, Any]:
+    """What the truth server at ``url`` says of itself, as plain JSON.
+
+    Raises :class:`~forebay.errors.Unreachable`.
+    """
+    return Truth(url).document()

@@ -1,0 +1,275 @@
+"""One port, one exam: every store sits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from forebay.domain import schema
+from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.journal import Position
+from forebay.ports import Commit, Committed, Store
+from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.memory import MemoryStore
+from tests.support.delivery import deliver, plain_rows
+from tests.support.frames import HOUR, LOG, SECOND, T0, Told, batch, context, match, rows_of
+from tests.support.recordings import COINBASE, recorded
+
+KEY = StreamKey("coinbase", "trade", "BTC-USD")
+OTHER = StreamKey("coinbase", "trade", "ETH-USD")
+ONE = Told(1)
+TABLES = ("trades", "dead_letters", "coverage", "gaps", "cursors", "frame_account")
+
+
+@pytest.fixture(params=["memory", "duckdb-file", "duckdb-memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made: Store = MemoryStore()
+    if request.param == "duckdb-file":
+        made = DuckDBStore(tmp_path / "forebay.duckdb")
+    elif request.param == "duckdb-memory":
+        made = DuckDBStore(None)
+    yield made
+    made.close()
+
+
+def commit(*trades: Told, covered: list[bool] | None = None, seq: int = 1) -> Commit:
+    return Commit(
+        "store",
+        Position(LOG, seq),
+        rows={"trades": rows_of(*trades)},
+        covered={} if covered is None else {"trades": np.array(covered)},
+    )
+
+
+def coverage() -> StreamCoverage:
+    made = StreamCoverage(known_first=1, known_last=30, epoch="e7", epoch_last=22)
+    for first, last in ((1, 5), (9, 9), (20, 22)):
+        made.live.add(first, last)
+    made.fill.add(11, 12)
+    made.absent.add(6, 7)
+    made.spanned.add(1, 9)
+    made.spanned.add(20, 22)
+    return made
+
+
+def trades_of(store: Store) -> list[tuple[object, ...]]:
+    return plain_rows(store.table("trades"))
+
+
+def conflicts_of(store: Store) -> list[object]:
+    table = store.table("conflicts")
+    found: list[object] = table["event_id"].to_pylist() if len(table) else []
+    return found
+
+
+# ------------------------------------------------------------------------ round trips
+
+
+def test_an_empty_store_has_every_table_and_no_state(store: Store) -> None:
+    assert (dict(store.load().positions), dict(store.load().coverage)) == ({}, {})
+    assert [len(store.table(name)) for name in TABLES] == [0] * len(TABLES)
+    assert list(store.gaps()) == []
+
+
+def test_rows_come_back_exact(store: Store) -> None:
+    rows = rows_of(
+        Told(1, "99999999999999999999.999999999999999999", "0.000000000000000001"),
+        Told(2, "0.00001305", "985", "sell", T0 + 89_723_000, received_ns=T0 + 130_000_001),
+        Told(3, time="2021-04-17T16:43:37.123456789Z"),
+        Told(4, "7.100000", received_ns=T0 + 24 * HOUR, symbol="ETH-USD"),
+    )
+    done = store.commit(Commit("store", Position(LOG, 5), rows={"trades": rows}))
+    assert done == Committed(inserted=4)
+    assert trades_of(store) == plain_rows(rows)
+    found = store.table("trades")
+    assert found.column_names == schema.TRADES.names
+    assert found["price"].type == schema.DECIMAL
+    assert found["event_ts"].type == schema.TIME
+
+
+def test_state_comes_back_whole(store: Store) -> None:
+    fresh = StreamCoverage(epoch="e9", epoch_last=3)
+    changed = {KEY: coverage(), OTHER: fresh}
+    store.commit(Commit("store", Position(LOG, 7), coverage=changed))
+    store.commit(Commit("archive", Position("b" * 32, 3)))
+    store.commit(Commit("store", Position(LOG, 9)))
+    state = store.load()
+    assert state.positions == {"store": Position(LOG, 9), "archive": Position("b" * 32, 3)}
+    assert dict(state.coverage) == changed
+    assert list(store.gaps()) == sorted(coverage().gaps(KEY))
+    assert plain_rows(store.table("gaps")) == sorted(
+        (tuple(getattr(gap, name) for name in schema.GAPS.names) for gap in coverage().gaps(KEY)),
+        key=repr,
+    )
+
+
+def test_new_coverage_replaces_that_of_its_stream_only(store: Store) -> None:
+    store.commit(Commit("store", Position(LOG, 1), coverage={KEY: coverage(), OTHER: coverage()}))
+    whole = StreamCoverage(epoch="e8", epoch_last=30)
+    whole.live.add(1, 30)
+    store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
+    assert dict(store.load().coverage) == {KEY: whole, OTHER: coverage()}
+    assert list(store.gaps()) == coverage().gaps(OTHER)
+
+
+def test_what_is_loaded_or_committed_is_not_shared(store: Store) -> None:
+    mine = coverage()
+    store.commit(Commit("store", Position(LOG, 1), coverage={KEY: mine}))
+    mine.live.add(100, 200)
+    store.load().coverage[KEY].live.add(300, 400)
+    assert store.load().coverage[KEY] == coverage()
+
+
+def test_the_frame_account_adds_up(store: Store) -> None:
+    for seq, frames in enumerate(({"yielding": 5, "dead": 1}, {"yielding": 2, "control": 4}), 1):
+        store.commit(Commit("store", Position(LOG, seq), frames=frames))
+    assert plain_rows(store.table("frame_account")) == [("control", 4), ("dead", 1), ("yielding", 7)]
+
+
+def test_dead_letters_come_back_with_their_bytes_and_once(store: Store) -> None:
+    poison = batch([b"\x00\xff", match(1, price="NaN"), b"\x00\xff"], first_seq=5)
+    again = batch([b"\x00\xff"], context(epoch="e2"), first_seq=99)
+    deliver(store, [[poison], [poison, again]])
+    letters = store.table("dead_letters")
+    assert letters.column_names == schema.DEAD_LETTERS.names
+    assert sorted(letters["payload"].to_pylist()) == sorted(poison.payloads)
+    assert sorted(letters["seq"].to_pylist()) == [5, 6, 7]
+
+
+def test_empty_tables_store_nothing_and_move_the_cursor(store: Store) -> None:
+    nothing = Commit(
+        "store",
+        Position(LOG, 4),
+        rows={"trades": schema.TRADES.empty_table()},
+        covered={"trades": np.zeros(0, dtype=np.bool_)},
+        dead_letters=schema.DEAD_LETTERS.empty_table(),
+    )
+    assert store.commit(nothing) == Committed()
+    assert store.load().positions == {"store": Position(LOG, 4)}
+
+
+# ------------------------------------------------------------------------ idempotence
+
+
+def test_the_same_commit_twice_is_stored_once(store: Store) -> None:
+    trades = [ONE, Told(2), Told(3, symbol="ETH-USD")]
+    assert store.commit(commit(*trades)) == Committed(inserted=3)
+    before = trades_of(store)
+    assert store.commit(commit(*trades, seq=2)) == Committed(duplicates=3)
+    assert store.commit(commit(*trades, covered=[True] * 3)) == Committed(duplicates=3)
+    assert (trades_of(store), conflicts_of(store)) == (before, [])
+
+
+def test_overlapping_batches_and_repetition_within_one_are_stored_once(store: Store) -> None:
+    store.commit(commit(*[Told(native) for native in range(1, 6)]))
+    done = store.commit(commit(*[Told(native) for native in (4, 6, 5, 6, 7, 6, 4)]))
+    assert done == Committed(inserted=2, duplicates=5)
+    assert sorted(store.table("trades")["trade_id"].to_pylist()) == list("1234567")
+
+
+def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: Store) -> None:
+    rows = rows_of(*[Told(native) for native in (9, 1, 2, 1, 2, 3)])
+    chunked = pa.concat_tables([rows.slice(1, 2), rows.slice(3, 3)])
+    done = store.commit(Commit("store", Position(LOG, 1), rows={"trades": chunked}))
+    assert done == Committed(inserted=3, duplicates=2)
+    assert sorted(store.table("trades")["trade_id"].to_pylist()) == ["1", "2", "3"]
+
+
+def test_a_duplicate_far_from_the_rest_of_its_batch_is_found(store: Store) -> None:
+    times = [T0 - hours * HOUR for hours in range(40)]
+    old = [Told(100 - index, time_ns=time_ns) for index, time_ns in enumerate(times)]
+    store.commit(commit(*old))
+    done = store.commit(commit(Told(500), old[39], Told(501), old[3], *old[10:30]))
+    assert done == Committed(inserted=2, duplicates=22)
+
+
+# -------------------------------------------------------------------------- conflicts
+
+OTHER_CONTENT = {
+    "price": {"price": "10000.02"},
+    "size": {"size": "0.500000000000000001"},
+    "side": {"side": "sell"},
+    "time": {"time_ns": T0 + 1000},
+}
+
+
+@pytest.mark.parametrize("changed", OTHER_CONTENT.values(), ids=OTHER_CONTENT)
+def test_other_content_under_a_known_id_is_a_conflict_and_the_first_stays(
+    store: Store, changed: dict[str, object]
+) -> None:
+    store.commit(commit(ONE))
+    before = trades_of(store)
+    for covered in ([False], [True], [True]):
+        assert store.commit(commit(ONE.but(**changed), covered=covered)) == Committed(conflicts=1)
+    assert trades_of(store) == before
+    assert conflicts_of(store) == [rows_of(ONE)["event_id"][0].as_py()], "told thrice, kept once"
+    assert store.table("conflicts")["table"].to_pylist() == ["trades"]
+
+
+def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: Store) -> None:
+    store.commit(commit(ONE))
+    far = ONE.but(time_ns=T0 - 72 * HOUR)
+    done = store.commit(commit(Told(2), far, covered=[False, True]))
+    assert done == Committed(inserted=1, conflicts=1)
+    assert len(trades_of(store)) == 2
+    assert len(conflicts_of(store)) == 1
+
+
+def test_a_conflict_within_one_batch_is_found(store: Store) -> None:
+    far = ONE.but(time_ns=T0 - 72 * HOUR)
+    done = store.commit(commit(ONE, ONE.but(price="2"), ONE, far, ONE.but(price="2")))
+    assert done == Committed(inserted=1, duplicates=1, conflicts=3)
+    assert trades_of(store) == plain_rows(rows_of(ONE))
+    assert len(conflicts_of(store)) == 2
+
+
+def test_each_other_content_is_a_conflict_of_its_own(store: Store) -> None:
+    store.commit(commit(ONE))
+    store.commit(commit(ONE.but(price="2"), ONE.but(price="3")))
+    store.commit(commit(ONE.but(price="3"), ONE.but(price="4")))
+    assert len(conflicts_of(store)) == 3
+
+
+def test_receipt_precision_and_flags_are_no_conflict(store: Store) -> None:
+    store.commit(commit(ONE))
+    before = trades_of(store)
+    finer = ONE.but(time="2021-04-17T16:43:37.000000999Z")
+    later = ONE.but(received_ns=T0 + 100 * SECOND)
+    assert store.commit(commit(finer, later)) == Committed(duplicates=2)
+    assert (trades_of(store), conflicts_of(store)) == (before, [])
+
+
+def test_trailing_zeros_are_no_conflict(store: Store) -> None:
+    store.commit(commit(ONE.but(price="1.50")))
+    assert store.commit(commit(ONE.but(price="1.5000"))) == Committed(duplicates=1)
+
+
+# ------------------------------------------------------------------------- whole path
+
+
+def halves() -> tuple[list[bytes], list[int]]:
+    frames = [frame for frame in recorded(COINBASE) if b"match" in frame.payload[:30]]
+    return [frame.payload for frame in frames], [frame.received_ns for frame in frames]
+
+
+def test_overlapping_halves_of_a_recording_in_either_order_are_the_whole(tmp_path: Path) -> None:
+    payloads, received = halves()
+    third = len(payloads) // 3
+    parts = [
+        batch(payloads[low:high], context("file", f"e{low}"), received_ns=received[low:high])
+        for low, high in ((0, len(payloads)), (0, 2 * third), (third, len(payloads)))
+    ]
+    found = []
+    for number, runs in enumerate(([0], [1, 2], [2, 1], [2, 1, 2, 0, 1], [0, 0])):
+        for store in (MemoryStore(), DuckDBStore(tmp_path / f"{number}.duckdb")):
+            deliver(store, [[parts[run]] for run in runs])
+            tables = ("trades", "coverage", "gaps", "dead_letters")
+            found.append([plain_rows(store.table(name)) for name in tables])
+            assert conflicts_of(store) == []
+            store.close()
+    assert len(found[0][0]) == len(payloads)
+    assert found[1:] == found[:1] * (len(found) - 1)

@@ -1,0 +1,279 @@
+"""A small recording from end to end: journal, delivery, store and a truth, to be spoiled by tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from forebay.clock import ManualClock
+from forebay.domain.frames import (
+    Context,
+    EpochAccepted,
+    EpochOpened,
+    FillFinished,
+    FrameKind,
+    encode_control,
+)
+from forebay.journal import Draft, JournalWriter
+from forebay.lab.exchanges.coinbase import messages
+from forebay.lab.truth import Digest, Trades
+from forebay.services.audit import AuditReport, run_audit
+from forebay.services.deliver import Deliverer
+from forebay.sources.coinbase.protocol import CoinbaseParser
+from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb.scratch import open_scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from forebay.domain.frames import Control
+    from forebay.lab.truth import Trade
+    from forebay.ports import Parser
+
+BTC, ETH = "BTC-USD", "ETH-USD"
+SEED = 7
+STEP_US = 36_000_000
+"""36 s from event to event: 100 events an hour."""
+PARSERS: dict[str, Parser] = {"coinbase": CoinbaseParser()}
+MARKET = {
+    symbol: Trades(SEED, "coinbase", symbol, step_us=STEP_US) for symbol in (BTC, ETH)
+}
+LAST = 399
+
+
+def native(index: int, symbol: str = BTC) -> int:
+    """The trade id of an index."""
+    return MARKET[symbol].first_trade_id + index
+
+
+def event(index: int, symbol: str = BTC) -> Trade:
+    return MARKET[symbol].event(index)
+
+
+@dataclass
+class Bench:
+    """A journal, the store made from it, and a way to audit them."""
+
+    folder: Path
+    writer: JournalWriter
+    store: DuckDBStore
+    deliverer: Deliverer
+    parsers: Mapping[str, Parser] = field(default_factory=lambda: PARSERS)
+    asked: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------ capturing
+
+    def write(
+        self, payloads: Sequence[bytes], kind: FrameKind, received: int, context: Context
+    ) -> None:
+        times = [received + number for number in range(len(payloads))]
+        self.writer.commit([Draft(int(kind), context.encode(), list(payloads), times, (0, 0))])
+
+    def live(
+        self,
+        indices: Iterable[int],
+        epoch: str = "e1",
+        symbol: str = BTC,
+        poison: Iterable[int] = (),
+    ) -> None:
+        """Capture matches; those in ``poison`` are cut short."""
+        context = self.context(epoch)
+        spoiled = set(poison)
+        for index in indices:
+            trade = event(index, symbol)
+            frame = messages.match(trade)
+            frame = frame[: len(frame) // 2] if index in spoiled else frame
+            self.write([frame], FrameKind.TEXT, trade.event_ts + 5_000_000, context)
+
+    def begin(self, index: int, epoch: str = "e1", symbol: str = BTC) -> None:
+        """Open a connection, which repeats the latest trade."""
+        now = event(index, symbol).event_ts + 6_000_000
+        for control in (EpochOpened(), EpochAccepted()):
+            self.control(control, now, self.context(epoch))
+        frame = messages.match(event(index, symbol), "last_match")
+        self.write([frame], FrameKind.TEXT, now, self.context(epoch))
+
+    def control(self, control: Control, now: int, context: Context) -> None:
+        self.write([encode_control(control)], FrameKind.CONTROL, now, context)
+
+    def heartbeat(self, index: int, epoch: str = "e1", symbol: str = BTC) -> None:
+        trade = event(index, symbol)
+        frame = messages.heartbeat(trade)
+        self.write([frame], FrameKind.TEXT, trade.event_ts + 7_000_000, self.context(epoch))
+
+    def fill(
+        self, first: int, last: int, *, without: Iterable[int] = (), symbol: str = BTC
+    ) -> None:
+        """Ask the history for a hole; it gives all but ``without``."""
+        now = event(LAST, symbol).event_ts + 9_000_000
+        context = Context(
+            venue="coinbase",
+            source="rest",
+            collector="c",
+            epoch="fill",
+            symbols=(symbol,),
+            request=f"GET /products/{symbol}/trades?limit=1000",
+        )
+        rows = [_rest_row(event(i, symbol)) for i in range(first, last + 1) if i not in set(without)]
+        self.write([json.dumps(rows).encode()], FrameKind.REST, now, context)
+        ends = native(first, symbol), native(last, symbol)
+        self.control(FillFinished("trade", symbol, *ends), now, context)
+
+    @staticmethod
+    def context(epoch: str) -> Context:
+        return Context(
+            venue="coinbase", source="ws", collector="c", epoch=epoch, symbols=(BTC, ETH)
+        )
+
+    # ------------------------------------------------------------- auditing
+
+    def deliver(self) -> None:
+        self.deliverer.drain()
+
+    def sql(self, statement: str) -> None:
+        """Spoil the store."""
+        self.store._connection.execute(statement).fetchall()
+
+    def query(self, statement: str) -> pa.Table:
+        self.asked.append(statement)
+        with self.store.reader() as connection:
+            return connection.sql(statement).to_arrow_table()
+
+    def audit(
+        self,
+        *,
+        truth: str | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        query: Callable[[str], pa.Table] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> AuditReport:
+        return run_audit(
+            query or self.query,
+            self.folder,
+            self.parsers,
+            scratch=open_scratch,
+            truth=truth,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            progress=progress,
+            clock=ManualClock(),
+        )
+
+
+def _rest_row(trade: Trade) -> dict[str, object]:
+    maker = {"buy": "sell", "sell": "buy"}[trade.side]
+    return {
+        "trade_id": trade.trade_id,
+        "price": trade.price,
+        "size": trade.size,
+        "side": maker,
+        "time": trade.time,
+    }
+
+
+@contextlib.contextmanager
+def bench(folder: Path, *, delivering: Mapping[str, Parser] = PARSERS) -> Iterator[Bench]:
+    """An empty journal and store; ``delivering`` are the parsers of delivery, not of the audit."""
+    writer = JournalWriter.open(folder, clock=ManualClock(), ballast_bytes=0)
+    store = DuckDBStore(None)
+    try:
+        yield Bench(folder, writer, store, Deliverer(folder, store, delivering))
+    finally:
+        store.close()
+        writer.close()
+
+
+def record(bench: Bench) -> None:
+    """Four hours with an outage (250 to 254), a drop (300) and a poison frame (310), all filled.
+
+    Events 100 to 399 of BTC-USD are owed, 100 to 199 of ETH-USD.
+    """
+    bench.begin(99)
+    bench.begin(99, symbol=ETH)
+    bench.live(range(100, 200), symbol=ETH)
+    bench.live(range(100, 250))
+    bench.begin(255, "e2")
+    bench.live((*range(256, 300), *range(301, LAST + 1)), "e2", poison=(310,))
+    bench.heartbeat(LAST, "e2")
+    bench.fill(250, 254)
+    bench.fill(300, 300)
+    bench.fill(310, 310)
+
+
+# --------------------------------------------------------------------- the truth
+
+
+@dataclass
+class TruthServer:
+    """What the simulator's truth server answers, from :mod:`forebay.lab.truth`."""
+
+    url: str = ""
+    bounds: dict[str, tuple[int | None, int]] = field(
+        default_factory=lambda: {BTC: (100, LAST), ETH: (100, 199)}
+    )
+    withheld: dict[str, dict[str, object]] = field(
+        default_factory=lambda: {
+            BTC: {
+                "certain": [[250, 254, "outage"], [300, 300, "drop"], [310, 310, "corrupt"]],
+                "in_doubt": [],
+                "poison": [310],
+                "poison_in_doubt": [],
+            },
+            ETH: {"certain": [], "in_doubt": [], "poison": [], "poison_in_doubt": []},
+        }
+    )
+    finished: bool = True
+    asked: list[str] = field(default_factory=list)
+    spoil: Callable[[bytes], bytes] = bytes
+
+    def answer(self, path: str) -> bytes:
+        self.asked.append(path)
+        parts = urlsplit(path)
+        if parts.path == "/":
+            symbols = {s: {"first": f, "last": t} for s, (f, t) in self.bounds.items()}
+            status = {"venue": "coinbase", "symbols": symbols, "finished": self.finished}
+            return json.dumps(status).encode()
+        if parts.path == "/withheld":
+            return json.dumps(self.withheld).encode()
+        asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        trades = MARKET[asked["symbol"]].events(int(asked["from"]), int(asked["to"]))
+        if parts.path == "/digest":
+            return json.dumps(Digest.of(trades).document()).encode()
+        return "".join(json.dumps(trade.document()) + "\n" for trade in trades).encode()
+
+
+@contextlib.contextmanager
+def truth_server() -> Iterator[TruthServer]:
+    """Serve a truth on loopback from a thread of its own."""
+    truth = TruthServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = truth.spoil(truth.answer(self.path))
+            self.send_response(200 if body else 500)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            del format, args
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    truth.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield truth
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,210 @@
+"""`forebay lab` as its users meet it: in a terminal and as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from forebay.cli.lab import app
+from forebay.lab.truth import Digest, Trades
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROCESS = [sys.executable, "-c", "from forebay.cli.lab import app; app()"]
+
+
+def lab(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300", "NO_COLOR": "1"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def truth(*arguments: str) -> tuple[int, str, str]:
+    return lab("truth", "coinbase", "--seed", "7", *arguments)
+
+
+@contextlib.contextmanager
+def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*PROCESS, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def hello(server: subprocess.Popen[str]) -> dict[str, str]:
+    assert server.stdout is not None
+    document: dict[str, str] = json.loads(server.stdout.readline())
+    return document
+
+
+# ------------------------------------------------------------------------- truth
+
+
+def test_truth_prints_events_from_included_to_excluded() -> None:
+    code, out, _ = truth("--symbols", "BTC-USD,ETH-USD", "--from", "3", "--to", "6")
+    expected = [
+        trade.document()
+        for symbol in ("BTC-USD", "ETH-USD")
+        for trade in Trades(7, "coinbase", symbol).events(3, 6)
+    ]
+    assert code == 0
+    assert [json.loads(line) for line in out.splitlines()] == expected
+    assert list(expected[0]) == [
+        "index",
+        "event_id",
+        "venue",
+        "symbol",
+        "trade_id",
+        "price",
+        "size",
+        "side",
+        "event_ts",
+        "time",
+    ]
+
+
+def test_truth_prints_one_document_of_digests() -> None:
+    code, out, _ = truth("--symbols", "BTC-USD", "--from", "3", "--to", "50", "--digest")
+    expected = Digest.of(Trades(7, "coinbase", "BTC-USD").events(3, 50)).document()
+    assert code == 0
+    assert json.loads(out) == {"BTC-USD": expected}
+
+
+def test_truth_takes_start_and_step() -> None:
+    when = ("--start", "2020-02-02T00:00:00Z", "--step-us", "5")
+    _, out, _ = truth("--symbols", "BTC-USD", "--from", "999", "--to", "1000", *when)
+    start_ns = 1_580_601_600_000_000_000
+    expected = Trades(7, "coinbase", "BTC-USD", start_ns=start_ns, step_us=5).event(999)
+    assert json.loads(out) == expected.document()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ("truth", "mtgox", "--seed", "1", "--symbols", "A-B", "--from", "0", "--to", "1"),
+            "mtgox",
+        ),
+        (("serve", "mtgox", "--seed", "1"), "There is no simulator of 'mtgox'. There is coinbase."),
+        (("serve", "coinbase", "--seed", "1", "--symbols", "btc"), "'btc' is not a symbol."),
+        (("serve", "coinbase", "--seed", "1", "--faults", "dorp=1"), "Did you mean 'drop'?"),
+        (("serve", "coinbase", "--seed", "1", "--faults", "drop=7"), "is not a probability"),
+        (("serve", "coinbase", "--seed", "1", "--start", "noon"), "is not a time"),
+        (("serve", "coinbase", "--seed", "1", "--rate", "0"), "--rate"),
+        (("serve", "coinbase"), "--seed"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_says_what_is_wrong(
+    arguments: tuple[str, ...], says: str
+) -> None:
+    code, out, err = lab(*arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["serve", "truth"])
+def test_help_has_an_example(command: str) -> None:
+    code, out, _ = lab(command, "--help")
+    assert code == 0
+    assert f"Example: forebay lab {command} coinbase --seed 1" in out
+
+
+def test_the_commands_load_nothing_heavy_until_they_run() -> None:
+    program = (
+        "import sys, forebay.cli.lab\n"
+        "print([m for m in ('aiohttp', 'picows', 'uvloop') if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    many = (
+        "truth",
+        "coinbase",
+        "--seed",
+        "1",
+        "--symbols",
+        "A1-B1",
+        "--from",
+        "0",
+        "--to",
+        "50000",
+    )
+    with process(*many) as printing:
+        assert printing.stdout is not None
+        assert printing.stderr is not None
+        json.loads(printing.stdout.readline())
+        printing.stdout.close()
+        assert printing.stderr.read() == ""
+        assert printing.wait(30) == 0
+
+
+# ------------------------------------------------------------------------- serve
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_serve_says_where_it_is_in_one_line_and_stops_when_told(
+    sent: signal.Signals, code: int
+) -> None:
+    with process("serve", "coinbase", "--seed", "7", "--start", "now") as server:
+        said = hello(server)
+        assert list(said) == [
+            "venue",
+            "ws_url",
+            "rest_url",
+            "truth_url",
+            "seed",
+            "start",
+            "pid",
+        ]
+        assert (said["venue"], said["seed"], said["pid"]) == ("coinbase", 7, server.pid)
+        assert int(said["start"]) > 1_767_225_600_000_000_000
+        with urllib.request.urlopen(f"{said['truth_url']}/", timeout=10) as answer:
+            status = json.load(answer)
+        assert status["start"] == said["start"]
+        assert status["symbols"]["ETH-USD"] == {"first": None, "last": 99}
+        server.send_signal(sent)
+        assert server.wait(20) == code
+        assert server.stdout is not None
+        assert server.stdout.read() == ""
+
+
+def test_a_port_in_use_is_exit_3_and_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with process("serve", "coinbase", "--seed", "1", "--port", port) as server:
+            assert server.stderr is not None
+            said = server.stderr.read()
+            assert server.wait(20) == 3
+    assert said == f"Port {port} on 127.0.0.1 is in use. Choose another, or 0 for any free one.\n"
+
+
+def test_the_same_ports_can_be_taken_again_after_a_kill() -> None:
+    with process("serve", "coinbase", "--seed", "7") as server:
+        first = hello(server)
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait(20)
+    ports = [first[name].rpartition(":")[2] for name in ("ws_url", "rest_url", "truth_url")]
+    options = ("--port", ports[0], "--rest-port", ports[1], "--truth-port", ports[2])
+    with process("serve", "coinbase", "--seed", "7", *options) as server:
+        again = hello(server)
+    assert [again[n] for n in ("ws_url", "truth_url")] == [
+        first[n] for n in ("ws_url", "truth_url")
+    ]

@@ -1,0 +1,169 @@
+"""The filler's loop: it fills, it survives, it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.clock import ManualClock
+from forebay.errors import Permanent, Transient
+from forebay.ports import FillRequest, FrameSink, Instrument
+from forebay.services.fill_plan import FillPlanner
+from forebay.services.filler import Filler
+from forebay.telemetry import FillDone, FillFailed, FillStarted, GapsUnknown
+from tests.support.sinks import RecordingSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from forebay.telemetry import Happening
+
+
+def gap(first: int, last: int) -> FillRequest:
+    return FillRequest("trade", "BTC-USD", first, last)
+
+
+class FakeSource:
+    """A source whose fills wait for the test."""
+
+    def __init__(self) -> None:
+        self.asked: list[FillRequest] = []
+        self.running = 0
+        self.most_running = 0
+        self.answers: asyncio.Queue[Exception | None] = asyncio.Queue()
+
+    async def run(self, sink: FrameSink) -> None:
+        raise AssertionError(sink)
+
+    async def instruments(self) -> Sequence[Instrument]:
+        raise AssertionError
+
+    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+        del sink
+        self.asked.append(request)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            answer = await self.answers.get()
+        finally:
+            self.running -= 1
+        if answer is not None:
+            raise answer
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.source = FakeSource()
+        self.gaps: list[FillRequest] | Exception = []
+        self.cursor = 0
+        self.polls = 0
+        self.said: list[Happening] = []
+        self.filler = Filler(
+            self.source,
+            RecordingSink(),
+            self.open_gaps,
+            planner=FillPlanner(random.Random(1)),
+            clock=self.clock,
+            observer=self.said.append,
+        )
+
+    async def open_gaps(self) -> tuple[list[FillRequest], int]:
+        self.polls += 1
+        if isinstance(self.gaps, Exception):
+            raise self.gaps
+        return self.gaps, self.cursor
+
+    async def __aenter__(self) -> Rig:
+        self.before = asyncio.all_tasks()
+        self.task = asyncio.create_task(self.filler.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+        assert self.source.running == 0, "a fill outlived the filler"
+        assert asyncio.all_tasks() - self.before == set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                self.clock.advance(0.1)
+                await asyncio.sleep(0)
+
+    def heard(self, kind: type[Happening]) -> list[Happening]:
+        return [happening for happening in self.said if isinstance(happening, kind)]
+
+
+async def test_a_gap_is_filled_once_until_deliver_has_read_the_answers() -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(5, 9)]
+        await rig.until(lambda: len(rig.source.asked) == 1)
+        rig.source.answers.put_nowait(None)
+        await rig.until(lambda: bool(rig.heard(FillDone)))
+        polls = rig.polls
+        await rig.until(lambda: rig.polls > polls + 100)
+        assert rig.source.asked == [gap(5, 9)], "asked again without evidence"
+        rig.cursor = 1
+        await rig.until(lambda: len(rig.source.asked) == 2)
+        assert rig.heard(FillStarted) == [FillStarted("trade", "BTC-USD", 5, 9)] * 2
+        assert rig.heard(FillDone) == [FillDone("trade", "BTC-USD", 5, 9, 1)]
+
+
+@pytest.mark.parametrize("error", [Transient("Away."), Permanent("HTTP 404.")])
+async def test_a_failed_fill_is_told_and_tried_again(error: Exception) -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(5, 9)]
+        for tries in range(1, 6):
+            await rig.until(lambda tries=tries: len(rig.source.asked) == tries)  # type: ignore[misc]
+            rig.source.answers.put_nowait(error)
+        await rig.until(lambda: len(rig.heard(FillFailed)) == 5)
+        assert str(error) in rig.heard(FillFailed)[0].reason  # type: ignore[attr-defined]
+
+
+async def test_deliver_being_away_is_waited_for() -> None:
+    async with Rig() as rig:
+        rig.gaps = Transient("Deliver does not answer.")
+        await rig.until(lambda: len(rig.heard(GapsUnknown)) == 5)
+        rig.gaps = [gap(1, 1)]
+        await rig.until(lambda: rig.source.asked == [gap(1, 1)])
+
+
+async def test_only_so_many_fills_run_and_the_next_begins_when_one_ends() -> None:
+    async with Rig() as rig:
+        gaps = [gap(n * 10_000, n * 10_000) for n in range(6)]
+        rig.gaps = list(gaps)
+        for ended in range(5):
+            await rig.until(lambda ended=ended: len(rig.source.asked) == 2 + min(ended, 4))  # type: ignore[misc]
+            rig.gaps.pop(0)
+            rig.source.answers.put_nowait(None)
+            await rig.until(lambda ended=ended: len(rig.heard(FillDone)) == ended + 1)  # type: ignore[misc]
+        assert rig.source.asked == gaps
+        assert rig.source.most_running == 2
+
+
+async def test_a_poll_comes_early_when_a_fill_has_ended() -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(1, 1)]
+        await rig.until(lambda: rig.source.running == 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        polls = rig.polls
+        rig.source.answers.put_nowait(None)
+        for _ in range(20):
+            await asyncio.sleep(0)  # the clock stands still
+        assert rig.polls == polls + 1
+
+
+async def test_an_error_of_ours_ends_the_filler_and_its_fills() -> None:
+    rig = Rig()
+    rig.gaps = [gap(1, 1), gap(90_000, 90_000)]
+    task = asyncio.create_task(rig.filler.run())
+    await rig.until(lambda: rig.source.running == 2)
+    rig.source.answers.put_nowait(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        await task
+    assert rig.source.running == 0

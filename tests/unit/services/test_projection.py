@@ -1,0 +1,307 @@
+"""The projection: rows, coverage and account of frames, by example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
+from forebay.domain.frames import (
+    Context,
+    Control,
+    EpochAccepted,
+    EpochClosed,
+    EpochOpened,
+    FillFinished,
+    FrameBatch,
+    FrameKind,
+    Loss,
+    encode_control,
+)
+from forebay.errors import Corrupt
+from forebay.journal import LOSS_KIND, Block
+from forebay.services.projection import Projected, Projection, batches_of
+from tests.support.delivery import PARSERS
+from tests.support.frames import LOG, PRODUCT, T0, as_json, batch, context, heartbeat, match, rest_row
+from tests.support.recordings import COINBASE, recorded
+
+KEY = StreamKey("coinbase", "trade", PRODUCT)
+
+
+def project(*batches: FrameBatch) -> Projected:
+    return Projection(PARSERS, {}).project(batches)
+
+
+def controls(*said: Control, origin: Context | None = None) -> FrameBatch:
+    payloads = [encode_control(control) for control in said]
+    return batch(payloads, origin or context("rest"), kind=FrameKind.CONTROL)
+
+
+def ids(projected: Projected) -> list[str]:
+    rows = projected.trade_rows()
+    found: list[str] = [] if rows is None else rows["trade_id"].to_pylist()
+    return found
+
+
+def flags(projected: Projected) -> list[str]:
+    rows = projected.trade_rows()
+    found: list[str] = [] if rows is None else rows["flags"].to_pylist()
+    return found
+
+
+def holes(projected: Projected) -> list[tuple[int, int, str, str]]:
+    gaps = projected.coverage[KEY].gaps(KEY)
+    return [(gap.first, gap.last, gap.reason, gap.state) for gap in gaps]
+
+
+# --------------------------------------------------------------------------- account
+
+
+def test_every_kind_of_frame_is_counted_once() -> None:
+    good, unbuilt = match(1), b'{"type":"l2update"}'
+    projected = project(batch([good, unbuilt, heartbeat(1), b"junk", match(2, price="NaN"), good]))
+    assert projected.frames == {"yielding": 2, "control": 2, "dead": 2}
+    assert projected.unbuilt == {"l2update": 1}
+    assert projected.reasons == {"not_json": 1, "bad_price": 1}
+
+
+def test_a_page_with_good_and_bad_rows_yields_and_one_with_bad_rows_only_is_dead() -> None:
+    bad, worse = rest_row(8, size="-1"), rest_row(7, size=None)
+    pages = [as_json(rows) for rows in ([rest_row(9), bad, worse], [bad, worse], [bad], [worse], [])]
+    projected = project(batch(pages, context("rest")))
+    assert projected.frames == {"yielding": 1, "control": 1, "dead": 3}
+    assert projected.reasons == {"bad_size": 3, "missing_field": 3}
+    assert ids(projected) == ["9"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(FrameKind.BINARY, "binary"), (FrameKind.COMPRESSED, "compressed")]
+)
+def test_frames_that_are_no_text_are_dead_and_do_not_reach_the_parser(
+    kind: FrameKind, reason: str
+) -> None:
+    projected = project(batch([match(1), match(2)], kind=kind))
+    assert projected.frames == {"yielding": 0, "control": 0, "dead": 2}
+    assert projected.reasons == {reason: 2}
+    assert projected.coverage == {}
+
+
+def test_frames_of_an_unknown_venue_are_dead() -> None:
+    projected = project(batch([match(1)], context(venue="mtgox")))
+    assert projected.reasons == {"unknown_venue": 1}
+    letters = projected.letter_rows()
+    assert letters is not None
+    assert letters["parser"].to_pylist() == ["none"]
+
+
+def test_a_dead_letter_keeps_bytes_place_and_parser() -> None:
+    poison = b"\x00\xff"
+    origin = context("rest", "fill-7")
+    page = as_json([rest_row(9), rest_row(8, price="0")])
+    live = batch([match(1), poison], first_seq=40, received_ns=[T0, T0 + 5])
+    letters = project(live, batch([page], origin, first_seq=90)).letter_rows()
+    assert letters is not None
+    names = ["venue", "source", "epoch", "log_id", "seq", "item", "reason", "parser", "payload"]
+    assert [tuple(row.values()) for row in letters.select(names).to_pylist()] == [
+        ("coinbase", "ws", "e1", LOG, 41, 0, "not_json", "coinbase/1", poison),
+        ("coinbase", "rest", "fill-7", LOG, 90, 1, "bad_price", "coinbase/1", page),
+    ]
+    assert letters["received_ts"][0].value == T0 + 5
+    assert letters["attempts"].to_pylist() == [1, 1]
+
+
+def test_a_dead_letters_id_depends_on_the_frame_and_not_on_the_journal() -> None:
+    def letter_ids(received: list[int], *payloads: bytes, first_seq: int = 1) -> list[object]:
+        dead = batch(payloads, received_ns=received, first_seq=first_seq)
+        letters = project(dead).letter_rows()
+        assert letters is not None
+        found: list[object] = letters["letter_id"].to_pylist()
+        return found
+
+    assert letter_ids([T0], b"x") == letter_ids([T0], b"x", first_seq=77)
+    assert len(set(letter_ids([T0, T0 + 1, T0], b"x", b"x", b"y"))) == 3
+
+
+def test_a_recording_adds_up() -> None:
+    frames = recorded(COINBASE)
+    payloads, received = [one.payload for one in frames], [one.received_ns for one in frames]
+    projected = project(batch(payloads, context("file"), received_ns=received))
+    assert projected.frames.total() == len(frames)
+    assert projected.frames["dead"] == 0
+    assert projected.unbuilt.total() == 6663
+    assert len(projected.coverage) == 6
+    assert all(not stream.gaps(key) for key, stream in projected.coverage.items())
+    assert all(len(stream.live) == 1 for stream in projected.coverage.values())
+    assert sum(stream.live.count() for stream in projected.coverage.values()) == len(ids(projected))
+
+
+# -------------------------------------------------------------------------- coverage
+
+
+def test_a_hole_within_a_connection_and_one_between_two() -> None:
+    first = batch([match(1), match(2), match(5)])
+    second = batch([match(9), match(10)], context(epoch="e2"))
+    assert holes(project(first, second)) == [
+        (3, 4, "in_connection", "open"),
+        (6, 8, "between_connections", "open"),
+    ]
+
+
+def test_a_hole_at_the_seam_of_two_batches_of_a_connection_is_in_it() -> None:
+    projection = Projection(PARSERS, {})
+    projection.adopt(projection.project([batch([match(1)])]))
+    projected = projection.project([batch([match(4)])])
+    assert holes(projected) == [(2, 3, "in_connection", "open")]
+
+
+def test_a_heartbeat_reveals_a_lost_tail_and_a_lost_head() -> None:
+    assert holes(project(batch([match(1), heartbeat(3)]))) == [(2, 3, "in_connection", "open")]
+    head = project(batch([heartbeat(3), match(5)]))
+    assert holes(head) == [(3, 4, "in_connection", "open")]
+
+
+def test_history_fills_and_what_it_lacks_is_permanent() -> None:
+    live = batch([match(1), match(6)])
+    page = batch([as_json([rest_row(4), rest_row(3)])], context("rest"))
+    done = controls(FillFinished("trade", PRODUCT, 2, 5))
+    projected = project(live, page, done)
+    assert holes(projected) == [
+        (2, 2, "absent_from_history", "permanent"),
+        (3, 4, "in_connection", "filled"),
+        (5, 5, "absent_from_history", "permanent"),
+    ]
+    assert flags(projected) == ["", "", "backfill", "backfill"]
+
+
+def test_what_was_refused_is_not_covered() -> None:
+    projected = project(batch([match(1), match(2, price="NaN"), match(3)]))
+    assert holes(projected) == [(2, 2, "in_connection", "open")]
+
+
+def test_a_filtered_recording_owes_nothing() -> None:
+    partial = context("file", partial=True)
+    projected = project(batch([match(1), match(9), heartbeat(20)], partial))
+    assert holes(projected) == []
+    assert list(projected.coverage[KEY].fill) == [(1, 1), (9, 9)]
+
+
+def test_controls_that_say_nothing_of_ids_change_nothing() -> None:
+    said = controls(EpochOpened(), EpochAccepted(), EpochClosed("bye"), origin=context())
+    projected = project(said)
+    assert (projected.coverage, projected.frames, projected.letters) == ({}, {}, [])
+
+
+def test_a_loss_is_reported() -> None:
+    loss = controls(Loss(5, 9))
+    assert project(loss).losses == [Loss(5, 9)]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"junk", b'{"type":"wibble"}', b'{"type":"loss"}', b'{"x":"\xff"}', b"[" * 100_000]
+)
+def test_an_unreadable_control_is_a_dead_letter(payload: bytes) -> None:
+    projected = project(batch([payload], kind=FrameKind.CONTROL))
+    assert projected.reasons == {"unknown_control": 1}
+    assert projected.coverage == {}
+
+
+def test_nothing_changes_before_it_is_adopted() -> None:
+    projection = Projection(PARSERS, {KEY: StreamCoverage()})
+    projected = projection.project([batch([match(1)])])
+    assert not projection.coverage[KEY].live
+    projection.adopt(projected)
+    assert list(projection.coverage[KEY].live) == [(1, 1)]
+
+
+def test_covered_says_whether_coverage_had_the_id_before() -> None:
+    projection = Projection(PARSERS, {})
+    first = projection.project([batch([match(1), match(2), match(2)])])
+    assert np.concatenate(first.covered).tolist() == [False, False, False]
+    projection.adopt(first)
+    page = batch([as_json([rest_row(4)])], context("rest"))
+    projection.adopt(projection.project([page]))
+    mixed = [match(3), match(2), match(4), match(2, "ETH-USD"), match(1)]
+    second = projection.project([batch(mixed)])
+    assert np.concatenate(second.covered).tolist() == [False, True, True, False, True]
+
+
+# ----------------------------------------------------------------------------- flags
+
+
+def test_out_of_order_is_after_a_later_trade_of_the_stream_on_the_connection() -> None:
+    told = [match(5), match(3), match(4), match(1, "ETH-USD"), match(6), match(6)]
+    assert flags(project(batch(told))) == ["", "out_of_order", "out_of_order", "", "", ""]
+
+
+def test_out_of_order_does_not_depend_on_where_batches_end() -> None:
+    told = [match(5), heartbeat(9), match(7), match(6), heartbeat(9), match(8), match(9), match(8)]
+    whole = flags(project(batch(told)))
+    assert whole == ["", "", "out_of_order", "", "", "out_of_order"]
+    for cut in range(1, len(told)):
+        projection = Projection(PARSERS, {})
+        first = projection.project([batch(told[:cut])])
+        projection.adopt(first)
+        assert flags(first) + flags(projection.project([batch(told[cut:])])) == whole, cut
+
+
+def test_another_connection_and_history_have_an_order_of_their_own() -> None:
+    first, second = batch([match(5)]), batch([match(3), match(4)], context(epoch="e2"))
+    page = batch([as_json([rest_row(4), rest_row(3)])], context("rest"))
+    assert flags(project(first, second, page)) == ["", "", "", "backfill", "backfill"]
+
+
+# ---------------------------------------------------------------------------- blocks
+
+
+def block(origin: Context, kind: int, first_seq: int, *payloads: bytes) -> Block:
+    received = np.arange(first_seq, first_seq + len(payloads), dtype=np.int64) + T0
+    return Block(LOG, first_seq, kind, origin.encode(), received, list(payloads))
+
+
+def test_blocks_of_a_context_are_joined_and_controls_come_last() -> None:
+    one, two = context(), context("rest")
+    joined = batches_of(
+        [
+            block(two, FrameKind.CONTROL, 1, b"done"),
+            block(one, FrameKind.TEXT, 2, b"a", b"b"),
+            block(two, FrameKind.REST, 4, b"page"),
+            block(one, FrameKind.TEXT, 8, b"c"),
+        ]
+    )
+    assert [(made.context, made.kind, list(made.payloads)) for made in joined] == [
+        (one, FrameKind.TEXT, [b"a", b"b", b"c"]),
+        (two, FrameKind.REST, [b"page"]),
+        (two, FrameKind.CONTROL, [b"done"]),
+    ]
+    assert joined[0].seqs.tolist() == [2, 3, 8]
+    assert joined[0].received_ns.tolist() == [T0 + 2, T0 + 3, T0 + 8]
+
+
+def test_a_declared_loss_has_no_context() -> None:
+    lost = encode_control(Loss(4, 9))
+    gone = Block(LOG, 4, LOSS_KIND, b"", np.zeros(1, dtype=np.int64), [lost], 5)
+    (made,) = batches_of([gone])
+    assert made.kind is FrameKind.LOSS
+    assert project(made).losses == [Loss(4, 9)]
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"junk", b'{"venue":"\xff"}', b"[" * 100_000])
+def test_an_unreadable_context_is_corrupt(raw: bytes) -> None:
+    with pytest.raises(Corrupt) as found:
+        Context.decode(raw)
+    assert "fsck" in found.value.hint
+
+
+def test_a_context_and_a_control_survive_being_written() -> None:
+    origin = context("rest", "e9", url="wss://x", symbols=("A-B", "C-D"), partial=True)
+    assert Context.decode(origin.encode()) == origin
+    assert project(controls(Loss(1, 2), Loss(4, 4))).losses == [Loss(1, 2), Loss(4, 4)]
+
+
+def test_a_gap_is_of_its_stream() -> None:
+    other = StreamKey("coinbase", "trade", "ETH-USD")
+    projected = project(batch([match(1), match(1, "ETH-USD"), match(3, "ETH-USD"), match(2)]))
+    assert projected.coverage[KEY].gaps(KEY) == []
+    assert projected.coverage[other].gaps(other) == [
+        Gap(*other, "id", 2, 2, "in_connection", "open")
+    ]

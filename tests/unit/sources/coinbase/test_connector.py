@@ -1,0 +1,279 @@
+"""Coinbase's live half against small servers: subscription, paging, fills, products."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from forebay.clock import SystemClock
+from forebay.domain.frames import FillFinished, FrameKind
+from forebay.errors import ConfigError, Permanent, Transient
+from forebay.ports import FillRequest
+from forebay.sources.coinbase.connector import CoinbaseSource, Timings
+from forebay.sources.rest import RestPolicy
+from tests.support.http_server import serving
+from tests.support.sinks import RecordingSink
+from tests.support.ws_server import Peer, WsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.sinks import RecordedEpoch
+
+QUICK = RestPolicy(base_s=0.001, cap_s=0.002, retry_after_cap_s=0.01, rate=1e6)
+
+
+def row(trade_id: int) -> dict[str, object]:
+    return {
+        "trade_id": trade_id,
+        "side": "buy",
+        "size": "1.5",
+        "price": "10.25",
+        "time": "2026-01-01T00:00:00.000001Z",
+    }
+
+
+class History:
+    """``GET /products/{id}/trades`` over the ids that exist, newest first."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.ids = sorted(ids, reverse=True)
+        self.asked: list[str] = []
+        self.refusals: list[web.Response] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.raw_path)
+        if self.refusals:
+            return self.refusals.pop(0)
+        if request.path != "/products/BTC-USD/trades":
+            return web.json_response({"message": "NotFound"}, status=404)
+        after = int(request.query["after"])
+        limit = int(request.query["limit"])
+        assert 1 <= limit <= 1000
+        page = [row(i) for i in self.ids if i < after][:limit]
+        return web.json_response(page)
+
+
+def source(
+    rest_url: str = "http://127.0.0.1:1", ws_url: str = "ws://127.0.0.1:1", **timings: object
+) -> CoinbaseSource:
+    return CoinbaseSource(
+        ["BTC-USD"],
+        collector="c1",
+        clock=SystemClock(),
+        rng=random.Random(4),
+        ws_url=ws_url,
+        rest_url=rest_url,
+        timings=Timings(rest=QUICK, **timings),  # type: ignore[arg-type]
+    )
+
+
+def ids_in(epochs: Sequence[RecordedEpoch]) -> list[int]:
+    return [
+        trade["trade_id"]
+        for epoch in epochs
+        for kind, body in epoch.data
+        for trade in json.loads(body)
+        if kind is FrameKind.REST
+    ]
+
+
+async def fill(history: History, first: int, last: int, **timings: object) -> RecordingSink:
+    sink = RecordingSink()
+    async with serving(history.answer) as url, source(url, **timings) as coinbase:
+        await coinbase.fill(FillRequest("trade", "BTC-USD", first, last), sink)
+    return sink
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "pages"),
+    [
+        (5000, 5000, 1),
+        (4001, 5000, 1),
+        (4000, 5000, 2),
+        (1, 5000, 5),
+        (9_990, 10_050, 1),
+    ],
+)
+async def test_a_hole_is_paged_exactly_down_to_its_first_id(
+    first: int, last: int, pages: int
+) -> None:
+    history = History(range(1, 10_001))
+    sink = await fill(history, first, last)
+    assert len(history.asked) == pages
+    exist = [i for i in range(last, first - 1, -1) if i <= 10_000]
+    assert [i for i in ids_in(sink.epochs) if i >= first] == exist
+    if last <= 10_000:
+        assert ids_in(sink.epochs) == exist, "more was asked for than the hole"
+    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", first, last)]
+    assert sum(len(epoch.controls) for epoch in sink.epochs) == 1
+
+
+async def test_every_page_is_one_epoch_and_says_what_was_asked() -> None:
+    history = History(range(1, 3001))
+    sink = await fill(history, 1001, 3000)
+    contexts = [epoch.context for epoch in sink.epochs]
+    assert len({context.epoch for context in contexts}) == 1
+    assert [context.request for context in contexts] == [
+        "GET /products/BTC-USD/trades?limit=1000&after=3001",
+        "GET /products/BTC-USD/trades?limit=1000&after=2001",
+    ]
+    for context in contexts:
+        assert (context.venue, context.source, context.collector) == ("coinbase", "rest", "c1")
+        assert context.symbols == ("BTC-USD",)
+        assert not context.partial
+    assert sink.epochs[-1].frames[-1][0] is FrameKind.CONTROL
+
+
+async def test_ids_that_never_existed_end_the_fill_at_the_empty_page() -> None:
+    history = History([7, 8])
+    sink = await fill(history, 1, 5000)
+    assert ids_in(sink.epochs) == [8, 7]
+    assert sink.epochs[-1].data == [(FrameKind.REST, b"[]")]
+    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 1, 5000)]
+
+
+async def test_pages_are_captured_on_the_way_so_that_memory_is_bounded() -> None:
+    sink = await fill(History(range(1, 10_001)), 1, 10_000, pages_per_flush=3)
+    assert sink.flushes == [3, 6, 9]
+
+
+async def test_a_429_with_retry_after_is_waited_for_and_nothing_is_skipped() -> None:
+    history = History(range(1, 2001))
+    history.refusals = [
+        web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "1"}),
+        web.Response(status=503),
+    ]
+    sink = await fill(history, 1, 2000)
+    assert ids_in(sink.epochs) == list(range(2000, 0, -1))
+    assert len(history.asked) == 4
+
+
+async def test_a_fill_that_the_venue_breaks_off_is_not_finished() -> None:
+    history = History(range(1, 5001))
+    sink = RecordingSink()
+    async with serving(history.answer) as url, source(url) as coinbase:
+        task = asyncio.create_task(coinbase.fill(FillRequest("trade", "BTC-USD", 1, 5000), sink))
+        await sink.until(lambda: sink.count >= 2)
+        history.refusals = [web.Response(status=503) for _ in range(50)]
+        with pytest.raises(Transient, match="HTTP 503"):
+            await task
+    assert ids_in(sink.epochs)[:2000] == list(range(5000, 3000, -1))
+    assert all(not epoch.controls for epoch in sink.epochs), "finished though it was not"
+
+
+async def test_an_unknown_product_is_permanent_and_not_finished() -> None:
+    sink = RecordingSink()
+    async with serving(History([]).answer) as url, source(url) as coinbase:
+        with pytest.raises(Permanent, match="HTTP 404"):
+            await coinbase.fill(FillRequest("trade", "NO-PE", 1, 2), sink)
+        with pytest.raises(Permanent, match="no 'quote'"):
+            await coinbase.fill(FillRequest("quote", "BTC-USD", 1, 2), sink)
+    assert sink.epochs == []
+
+
+async def test_an_answer_that_cannot_be_read_is_captured_and_tried_later() -> None:
+    history = History(range(1, 10))
+    history.refusals = [web.Response(body=b"<html>")]
+    sink = RecordingSink()
+    async with serving(history.answer) as url, source(url) as coinbase:
+        with pytest.raises(Transient, match="cannot be read"):
+            await coinbase.fill(FillRequest("trade", "BTC-USD", 1, 5), sink)
+    assert sink.epochs[0].frames == [(FrameKind.REST, b"<html>")]
+
+
+async def test_a_venue_that_does_not_page_does_not_hold_us_for_ever() -> None:
+    async def same(_: web.Request) -> web.Response:
+        return web.json_response([row(900), row(899)])
+
+    async with serving(same) as url, source(url) as coinbase:
+        with pytest.raises(Transient, match="asked for less than 899"):
+            await coinbase.fill(FillRequest("trade", "BTC-USD", 1, 950), RecordingSink())
+
+
+async def test_products_become_instruments() -> None:
+    async def products(request: web.Request) -> web.Response:
+        assert request.path == "/products"
+        product = {"id": "BTC-USD", "base_currency": "BTC", "quote_currency": "USD"}
+        return web.json_response(
+            [product | {"status": "online", "new_field": {}}, product | {"id": "OLD-USD"}]
+        )
+
+    async with serving(products) as url, source(url) as coinbase:
+        first, second = await coinbase.instruments()
+    assert (first.symbol, first.venue_symbol, first.base, first.quote, first.status) == (
+        "BTC-USD",
+        "BTC-USD",
+        "BTC",
+        "USD",
+        "online",
+    )
+    assert (second.symbol, second.status) == ("OLD-USD", "")
+
+
+async def test_a_list_of_products_that_is_none_is_transient() -> None:
+    async def html(_: web.Request) -> web.Response:
+        return web.Response(body=b"<html>maintenance</html>")
+
+    async with serving(html) as url, source(url) as coinbase:
+        with pytest.raises(Transient, match="cannot be read"):
+            await coinbase.instruments()
+
+
+async def test_the_feed_subscribes_to_matches_and_heartbeat() -> None:
+    asked: list[dict[str, object]] = []
+
+    async def script(peer: Peer) -> None:
+        asked.append(json.loads((await peer.receive())[1]))
+        await peer.text(b'{"type":"subscriptions","channels":[]}')
+        await peer.gone()
+
+    sink = RecordingSink()
+    async with WsServer(script) as server:
+        task = asyncio.create_task(source(ws_url=server.url).run(sink))
+        await sink.until(lambda: bool(sink.epochs) and len(sink.epochs[0].controls) == 2)
+        task.cancel()
+        await asyncio.wait({task})
+    assert task.cancelled()
+    assert asked == [
+        {"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["matches", "heartbeat"]}
+    ]
+    assert sink.epochs[0].context.symbols == ("BTC-USD",)
+    assert sink.epochs[0].reason == "stopped"
+
+
+async def test_many_symbols_are_spread_over_connections() -> None:
+    asked: list[list[str]] = []
+
+    async def script(peer: Peer) -> None:
+        asked.append(json.loads((await peer.receive())[1])["product_ids"])
+        await peer.gone()
+
+    sink = RecordingSink()
+    async with WsServer(script) as server:
+        coinbase = CoinbaseSource(
+            ["A-B", "C-D", "A-B", "E-F"],
+            collector="c",
+            clock=SystemClock(),
+            rng=random.Random(1),
+            ws_url=server.url,
+            timings=Timings(symbols_per_connection=2),
+        )
+        task = asyncio.create_task(coinbase.run(sink))
+        async with asyncio.timeout(10):
+            while len(asked) < 2:
+                await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+    assert sorted(asked) == [["A-B", "C-D"], ["E-F"]]
+    assert sorted(epoch.context.symbols for epoch in sink.epochs) == [("A-B", "C-D"), ("E-F",)]
+
+
+def test_no_symbols_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match="No symbols"):
+        CoinbaseSource([], collector="c", clock=SystemClock(), rng=random.Random(1))

@@ -1,0 +1,347 @@
+"""The Coinbase parser: every frame ends as events, as control or as a dead letter."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from forebay.domain.parsed import Parsed
+from forebay.errors import Permanent
+from forebay.sources.coinbase import protocol
+from forebay.sources.coinbase.protocol import CoinbaseParser, accepts, smallest_trade_id
+from tests.support.frames import PRODUCT, as_json, batch, context, heartbeat, match, rest_row
+from tests.support.recordings import COINBASE, recorded
+
+DEEP = b"[" * 100_000
+HUGE = b"9" * 5000
+
+
+def parse(*payloads: bytes, symbols: tuple[str, ...] = ()) -> Parsed:
+    return CoinbaseParser().parse(batch(payloads, context(symbols=symbols)))
+
+
+def parse_pages(*pages: bytes) -> Parsed:
+    return CoinbaseParser().parse(batch(pages, context("rest")))
+
+
+def account(parsed: Parsed) -> tuple[int, int, list[tuple[int, str]]]:
+    return len(parsed.trades), parsed.control, [(dead.frame, dead.reason) for dead in parsed.dead]
+
+
+# ------------------------------------------------------------------ what the feed says
+
+
+@pytest.mark.parametrize("kind", ["match", "last_match"])
+def test_a_match_is_a_trade_in_the_venues_own_texts(kind: str) -> None:
+    frame = match(280232, "SKL-BTC", type=kind, side="sell", size="985", price="0.00001305",
+                  time="2021-04-17T16:43:37.089723Z")  # fmt: skip
+    trades = parse(heartbeat(1), frame).trades
+    assert (trades.frame, trades.item) == ([1], [0])
+    assert (trades.symbol, trades.venue_symbol) == (["SKL-BTC"], ["SKL-BTC"])
+    assert trades.trade_id == [280232]
+    assert (trades.price, trades.size) == (["0.00001305"], ["985"])
+    assert trades.side == ["buy"], "the maker sold, so the taker bought"
+    assert trades.time == ["2021-04-17T16:43:37.089723Z"]
+    assert (trades.market_type, trades.time_unit_ns) == ("spot", 1000)
+
+
+def test_the_takers_side_is_the_opposite_of_the_makers() -> None:
+    assert parse(match(1, side="buy"), match(2, side="sell")).trades.side == ["sell", "buy"]
+    page = as_json([rest_row(2, side="buy"), rest_row(1, side="sell")])
+    assert parse_pages(page).trades.side == ["sell", "buy"]
+
+
+@pytest.mark.parametrize("side", ["", "BUY", "bid", "unknown", "sell?"])
+def test_a_side_that_the_venue_does_not_have_never_becomes_one(side: str) -> None:
+    assert parse(match(1, side=side)).trades.side[0] not in {"buy", "sell", "unknown"}
+    assert parse_pages(as_json([rest_row(1, side=side)])).trades.side[0] not in {"buy", "sell"}
+
+
+def test_heartbeats_say_what_exists() -> None:
+    parsed = parse(heartbeat(7), heartbeat(9), heartbeat(8), heartbeat(3, "ETH-USD"))
+    assert parsed.latest == {PRODUCT: (7, 9), "ETH-USD": (3, 3)}
+    assert account(parsed) == (0, 4, [])
+
+
+def test_a_heartbeat_of_a_product_never_traded_says_nothing() -> None:
+    parsed = parse(heartbeat(0))
+    assert parsed.latest == {}
+    assert account(parsed) == (0, 1, [])
+
+
+@pytest.mark.parametrize("last", [-1, 1 << 62, 1 << 63, 10**30, "7", 7.0, None, True, HUGE])
+def test_a_heartbeat_with_an_impossible_id_is_dead_and_declares_nothing(last: object) -> None:
+    written = last if isinstance(last, bytes) else as_json(last)
+    payload = heartbeat("LAST").replace(b'"LAST"', written)
+    parsed = parse(match(1), payload, match(2))
+    assert parsed.latest == {}
+    assert (len(parsed.trades), [dead.frame for dead in parsed.dead]) == (2, [1])
+
+
+@pytest.mark.parametrize("kind", ["subscriptions", "error"])
+def test_control_messages_are_counted_as_control(kind: str) -> None:
+    assert account(parse(as_json({"type": kind, "message": "x"}))) == (0, 1, [])
+
+
+@pytest.mark.parametrize("kind", protocol.UNBUILT)
+def test_messages_of_channels_not_built_are_counted_by_type(kind: str) -> None:
+    parsed = parse(as_json({"type": kind, "changes": [["buy", "1", "2"]]}), match(1))
+    assert account(parsed) == (1, 1, [])
+    assert parsed.unbuilt == Counter({kind: 1})
+
+
+def test_fields_that_we_do_not_know_do_not_matter() -> None:
+    extra = {"profile_id": "x", "nested": {"a": [1, {"b": None}]}, "taker_fee_rate": 0.5}
+    assert account(parse(match(1, **extra), as_json({**json.loads(heartbeat(3)), **extra}))) == (
+        1, 1, [])  # fmt: skip
+
+
+# ------------------------------------------------------------------ what it must not say
+
+POISON = [
+    (b"", "not_json"),
+    (b"\x00\xff\xfe garbage", "not_json"),
+    (match(5)[:-1], "not_json"),
+    (match(5)[:40], "not_json"),
+    (match(5) + b"}", "not_json"),
+    (b"<html>502 Bad Gateway</html>", "not_json"),
+    (match(5).replace(b"sell", b"se\xffl"), "not_json"),
+    (match(5, trade_id="x", extra=1).replace(b'"extra":1', b'"extra":"\xff"'), "not_json"),
+    (DEEP, "not_json"),
+    (b'{"type":"heartbeat","x":' + DEEP, "not_json"),
+    (b'{"type":"match","trade_id":"x","e":' + DEEP, "not_json"),
+    (b'{"x":' * 100_000, "not_json"),
+    (match(5).replace(b'"sell"', b"NaN"), "not_json"),
+    (b"null", "wrong_type"),
+    (b"[]", "wrong_type"),
+    (b'"match"', "wrong_type"),
+    (b"5", "wrong_type"),
+    (b"{}", "missing_field"),
+    (b'{"type":"wibble"}', "unknown_type"),
+    (b'{"type":"Match"}', "unknown_type"),
+    (b'{"type":null}', "unknown_type"),
+    (b'{"type":[]}', "unknown_type"),
+    (b'{"type":{"a":1}}', "unknown_type"),
+    (match(5, trade_id="5"), "wrong_type"),
+    (match(5, trade_id=5.5), "wrong_type"),
+    (match(5, trade_id=True), "wrong_type"),
+    (match(5, price=10000.5), "wrong_type"),
+    (match(5, size=1), "wrong_type"),
+    (match(5, side=["buy"]), "wrong_type"),
+    (match(5, time=1618677817), "wrong_type"),
+    (match(5, product_id=7), "wrong_type"),
+    *[(match(5, **{name: None}), "missing_field")
+      for name in ("trade_id", "product_id", "price", "size", "side", "time")],
+    (match(5, "BTC-USD<script>"), "unknown_symbol"),
+    (match(5, "btc-usd"), "unknown_symbol"),
+    (match(5, "BTC-USD\n"), "unknown_symbol"),
+    (match(5, ""), "unknown_symbol"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("payload", "reason"), POISON, ids=lambda value: repr(value)[:50])
+def test_poison_is_dead_and_its_neighbours_are_not(payload: bytes, reason: str) -> None:
+    parsed = parse(match(1), payload, heartbeat(2), match(2))
+    assert account(parsed) == (2, 1, [(1, reason)])
+    assert parsed.trades.frame == [0, 3]
+    assert parsed.dead[0].error
+
+
+def test_a_trade_id_of_any_length_reaches_validation_or_is_dead() -> None:
+    assert parse(match(1, trade_id=10**30)).trades.trade_id == [10**30]
+    long = match(5).replace(b'"trade_id":5', b'"trade_id":' + HUGE)
+    assert len(parse(long).dead) == 1
+
+
+def test_only_what_was_asked_for_is_taken() -> None:
+    parsed = parse(match(1), match(2, "ETH-USD"), heartbeat(9), heartbeat(9, "ETH-USD"),
+                   symbols=("ETH-USD",))  # fmt: skip
+    assert account(parsed) == (1, 2, [(0, "unknown_symbol")])
+    assert parsed.trades.symbol == ["ETH-USD"]
+    assert parsed.latest == {"ETH-USD": (9, 9)}
+    assert PRODUCT in parsed.dead[0].error
+
+
+def frames() -> st.SearchStrategy[bytes]:
+    """Real frames, mutated ones and pure noise."""
+    real = st.sampled_from([match(1), match(2, "ETH-USD"), heartbeat(3),
+                            b'{"type":"l2update"}', b'{"type":"subscriptions"}'])  # fmt: skip
+    mutated = st.builds(
+        lambda frame, at, junk, cut: frame[: at % len(frame)] + junk + frame[at % len(frame) + cut :],
+        real, st.integers(0, 500), st.binary(max_size=4), st.integers(0, 6),
+    )  # fmt: skip
+    return real | mutated | st.binary(max_size=40) | st.text(max_size=20).map(str.encode)
+
+
+@given(st.lists(frames(), max_size=12))
+@example([payload for payload, _ in POISON])
+def test_every_frame_of_the_feed_is_accounted_for_once(payloads: list[bytes]) -> None:
+    parsed = parse(*payloads)
+    dead = [letter.frame for letter in parsed.dead]
+    assert len(parsed.trades) + parsed.control + len(dead) == len(payloads)
+    assert len(set(dead)) == len(dead)
+    assert not set(dead) & set(parsed.trades.frame)
+    assert sum(parsed.unbuilt.values()) <= parsed.control
+
+
+@given(st.lists(frames(), max_size=8))
+def test_a_frame_means_the_same_whatever_came_with_it(payloads: list[bytes]) -> None:
+    together = parse(*payloads)
+    alone = [parse(payload) for payload in payloads]
+    assert together.trades.trade_id == [one for each in alone for one in each.trades.trade_id]
+    assert {letter.frame: letter.reason for letter in together.dead} == {
+        place: letter.reason for place, each in enumerate(alone) for letter in each.dead
+    }
+
+
+# ------------------------------------------------------------------------------ history
+
+
+def test_a_page_of_history_gives_its_trades_under_the_symbol_asked_for() -> None:
+    page = as_json([rest_row(9), rest_row(8), rest_row(7)])
+    trades = parse_pages(page, b"[]", as_json([rest_row(6)])).trades
+    assert trades.trade_id == [9, 8, 7, 6]
+    assert (trades.frame, trades.item) == ([0, 0, 0, 2], [0, 1, 2, 0])
+    assert trades.symbol == trades.venue_symbol == [PRODUCT] * 4
+    assert trades.time_unit_ns == 1000
+
+
+def test_both_paths_tell_the_same_facts() -> None:
+    live, history = parse(match(9)).trades, parse_pages(as_json([rest_row(9)])).trades
+    for name in ("trade_id", "price", "size", "side", "time", "symbol", "time_unit_ns"):
+        assert getattr(live, name) == getattr(history, name)
+
+
+def test_answers_to_other_questions_are_counted_by_what_was_asked() -> None:
+    asked = context("rest", request="GET /products?type=spot")
+    parsed = CoinbaseParser().parse(batch([as_json([{"id": "BTC-USD"}]), b"<html>"], asked))
+    assert account(parsed) == (0, 2, [])
+    assert parsed.unbuilt == Counter({"GET /products": 2})
+
+
+def test_an_empty_page_is_control() -> None:
+    assert account(parse_pages(b"[]", b" [ ] ")) == (0, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (rest_row(8, price=None), "missing_field"),
+        (rest_row(8, price=1), "wrong_type"),
+        (rest_row(8, trade_id="8"), "wrong_type"),
+        ([1, 2], "wrong_type"),
+        (None, "wrong_type"),
+    ],
+)
+def test_a_bad_row_of_a_page_costs_only_itself(row: object, reason: str) -> None:
+    parsed = parse_pages(as_json([rest_row(9), row, rest_row(7)]))
+    assert account(parsed) == (2, 0, [(0, reason)])
+    assert parsed.dead[0].item == 1
+    assert (parsed.trades.trade_id, parsed.trades.item) == ([9, 7], [0, 2])
+
+
+def test_rows_that_break_the_decoder_cost_only_themselves() -> None:
+    bad_text = as_json(rest_row(8)).replace(b'"price":"', b'"price":"\xff')
+    page = b"[" + as_json(rest_row(9)) + b"," + bad_text + b"," + as_json(rest_row(7)) + b"]"
+    parsed = parse_pages(page)
+    assert parsed.trades.trade_id == [9, 7]
+    assert [(letter.frame, letter.item) for letter in parsed.dead] == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"message":"NotFound"}', "wrong_type"),
+        (b"null", "wrong_type"),
+        (b"<html>", "not_json"),
+        (b"", "not_json"),
+        (as_json([rest_row(9)])[:-1], "not_json"),
+        (DEEP, "not_json"),
+        (b"\xff", "not_json"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_body_that_is_no_page_is_one_dead_letter(body: bytes, reason: str) -> None:
+    parsed = parse_pages(as_json([rest_row(9)]), body)
+    assert account(parsed) == (1, 0, [(1, reason)])
+
+
+@given(st.lists(st.binary(max_size=30) | st.sampled_from([b"[]", as_json([rest_row(1)])])))
+def test_every_page_is_accounted_for(pages: list[bytes]) -> None:
+    parsed = parse_pages(*pages)
+    yielding, dead = set(parsed.trades.frame), {letter.frame for letter in parsed.dead}
+    assert len(yielding | dead) + parsed.control == len(pages)
+
+
+def test_the_least_id_of_a_page_leads_to_the_next_one() -> None:
+    assert smallest_trade_id(as_json([rest_row(9), rest_row(4), rest_row(7)])) == 4
+    assert smallest_trade_id(b"[]") is None
+    bad_text = as_json([rest_row(8)]).replace(b'"price":"', b'"price":"\xff')
+    for body in (b"<html>", b"{}", DEEP, b"\xff", bad_text):
+        with pytest.raises(msgspec.DecodeError):
+            smallest_trade_id(body)
+
+
+# ------------------------------------------------------------------- what to say to it
+
+
+def test_the_subscription_asks_for_trades_and_heartbeats() -> None:
+    assert json.loads(protocol.subscribe_message(["BTC-USD", "ETH-USD"])) == {
+        "type": "subscribe",
+        "product_ids": ["BTC-USD", "ETH-USD"],
+        "channels": ["matches", "heartbeat"],
+    }
+
+
+def test_history_is_asked_for_below_an_id() -> None:
+    assert protocol.trades_path("BTC-USD", 500) == "/products/BTC-USD/trades?limit=1000&after=500"
+    assert protocol.trades_path("A-B", 5, 10) == "/products/A-B/trades?limit=10&after=5"
+
+
+def test_only_the_acknowledgement_accepts() -> None:
+    assert accepts(b'{"type":"subscriptions","channels":[]}')
+    for payload in (match(1), heartbeat(1), b"{}", b"[]", b"null", b"", b"\xff", DEEP,
+                    b'{"type":["subscriptions"]}', b'{"type":"heartbeat","x":"\xff"}'):  # fmt: skip
+        assert not accepts(payload)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"message": "Failed to subscribe", "reason": "BTC-XXX is not a valid product"}, "BTC-XXX"),
+        ({"message": "Failed to subscribe"}, "Failed to subscribe"),
+        ({}, "no reason given"),
+    ],
+)
+def test_a_refusal_says_why_and_what_to_do(said: dict[str, str], reason: str) -> None:
+    with pytest.raises(Permanent, match=reason) as refused:
+        accepts(as_json({"type": "error", **said}))
+    assert "forebay symbols" in refused.value.hint
+
+
+# ------------------------------------------------------------------------ real frames
+
+
+def test_a_recording_is_accounted_for_to_the_last_frame() -> None:
+    frames = recorded(COINBASE)
+    parsed = parse(*[frame.payload for frame in frames])
+    kinds = Counter(json.loads(frame.payload)["type"] for frame in frames)
+    assert account(parsed) == (len(frames) - parsed.control, parsed.control, [])
+    assert len(parsed.trades) == kinds["match"] + kinds["last_match"]
+    assert parsed.unbuilt == Counter(l2update=6582, ticker=75, snapshot=6)
+    assert parsed.control == parsed.unbuilt.total() + kinds["subscriptions"]
+
+
+def test_ids_of_a_recording_are_contiguous_per_product() -> None:
+    trades = parse(*[frame.payload for frame in recorded(COINBASE)]).trades
+    by_product: dict[str, list[int]] = {}
+    for symbol, native in zip(trades.symbol, trades.trade_id, strict=True):
+        by_product.setdefault(symbol, []).append(native)
+    assert len(by_product) == 6
+    for natives in by_product.values():
+        assert natives == list(range(natives[0], natives[0] + len(natives)))
