@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -52,11 +53,17 @@ def deliver(store: Store, runs: Iterable[Sequence[FrameBatch]]) -> Projected:
 
 
 def plain_rows(table: pa.Table, *without: str) -> list[tuple[object, ...]]:
-    """Answer the rows of a table in a fixed order, for comparing tables as sets."""
+    """Answer the rows of a table in a fixed order, for comparing tables as sets.
+
+    Stores may spell an id as a UUID or as its text.
+    """
     kept = table.select([name for name in table.column_names if name not in without])
     times = [field.with_type(pa.int64()) for field in kept.schema if field.type == schema.TIME]
     for field in times:
         place = kept.column_names.index(field.name)
         kept = kept.set_column(place, field, kept[field.name].cast(field.type))
-    columns = [column.to_pylist() for column in kept]
+    columns = [
+        [str(cell) if isinstance(cell, UUID) else cell for cell in column.to_pylist()]
+        for column in kept
+    ]
     return sorted(zip(*columns, strict=True), key=repr)

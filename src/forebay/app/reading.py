@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from forebay.app.data_folder import DataFolder
 from forebay.app.local_socket import ask, read_arrow
 from forebay.app.times import to_ns
 from forebay.app.venues import parsers
 from forebay.errors import Unreachable
-from forebay.stores.duckdb import DuckDBReader
+from forebay.stores.duckdb import DuckDBReader, open_scratch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from types import TracebackType
 
@@ -110,17 +113,34 @@ class Data:
         """Answer every dead letter, with its bytes."""
         return self.sql("SELECT * FROM dead_letters ORDER BY received_ts, item")
 
-    def audit_report(self, **options: object) -> AuditReport:
+    def audit_report(
+        self,
+        *,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        truth: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> AuditReport:
         """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
-        from forebay.services.audit import run_audit  # noqa: PLC0415 - heavy, and seldom needed
+        from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
 
-        return run_audit(self.sql, self.folder.journal, parsers(), **options)  # type: ignore[arg-type]
+        return run_audit(
+            self.sql,
+            self.folder.journal,
+            parsers(),
+            scratch=open_scratch,
+            since_ns=None if since is None else to_ns(since),
+            until_ns=None if until is None else to_ns(until),
+            truth=truth,
+            progress=progress,
+        )
 
     def audit(self) -> pa.Table:
         """Answer the audit's account, one row a stream."""
         import pyarrow as pa  # noqa: PLC0415
 
-        return pa.Table.from_pylist(self.audit_report().as_json()["streams"])
+        streams = msgspec.to_builtins(self.audit_report().streams)
+        return pa.Table.from_pylist(streams)
 
 
 def _literal(text: str) -> str:

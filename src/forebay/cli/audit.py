@@ -31,7 +31,6 @@ def audit(
         from rich.progress import Progress
 
         from forebay.app.reading import Data
-        from forebay.app.times import to_ns
         from forebay.cli.audit_view import render_table
         from forebay.errors import ConfigError
         from forebay.services.audit import render_html
@@ -39,8 +38,8 @@ def audit(
         with Data(data) as opened, Progress(console=err, transient=True) as bars:
             task = bars.add_task("reading the journal", total=None)
             report = opened.audit_report(
-                since_ns=to_ns(since) if since else None,
-                until_ns=to_ns(until) if until else None,
+                since=since,
+                until=until,
                 truth=truth,
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )

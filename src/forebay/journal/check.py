@@ -208,6 +208,7 @@ def _survey(
                 survey.durable = max(survey.durable, item.header.durable_seq)
             else:
                 survey.holes.append(item)
+                survey.durable = max(survey.durable, item.durable)
                 survey.next_seq = item.next or survey.next_seq
     finally:
         disk.close(segment.fd)

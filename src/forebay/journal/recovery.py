@@ -56,7 +56,7 @@ class RecoveryReport:
 
 
 class Extent(NamedTuple):
-    """A sound block or a hole, without its bytes; ``durable`` is 0 for a hole."""
+    """A sound block or a hole, without its bytes."""
 
     sound: bool
     offset: int
@@ -101,7 +101,7 @@ def extents(items: Iterable[Good | Hole]) -> list[Extent]:
                 Extent(True, item.offset, item.end, head.first_seq, head.next_seq, head.durable_seq)
             )
         else:
-            found.append(Extent(False, item.offset, item.end, item.first, item.next, 0))
+            found.append(Extent(False, item.offset, item.end, item.first, item.next, item.durable))
     return found
 
 

@@ -42,6 +42,8 @@ class Hole(NamedTuple):
     first: int
     next: int | None
     """First sequence number that exists again; None if nothing sound follows."""
+    durable: int = 0
+    """Highest durable_seq of the sound headers in there, whose bodies are damaged."""
 
 
 class Window:
@@ -99,16 +101,23 @@ def block_at(window: Window, offset: int, header: BlockHeader) -> Good | None:
     return Good(offset, header, body)
 
 
-def search(window: Window, offset: int, least: int, log_id: bytes | None) -> Good | None:
-    """The next sound block of the log whose first_seq is ``least`` or more."""
+def search(
+    window: Window, offset: int, least: int, log_id: bytes | None
+) -> tuple[Good | None, int]:
+    """The next sound block of the log whose first_seq is ``least`` or more.
+
+    Beside it, the highest durable_seq of headers on the way whose bodies are damaged.
+    """
+    durable = 0
     while (at := window.find(BLOCK_MAGIC, offset)) >= 0:
         header = header_at(window, at)
         if header and header.first_seq >= least and log_id in {None, header.log_id}:
             good = block_at(window, at, header)
             if good is not None:
-                return good
+                return good, durable
+            durable = max(durable, header.durable_seq)
         offset = at + 1
-    return None
+    return None, durable
 
 
 def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Good | Hole | None:
@@ -120,22 +129,24 @@ def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Go
     if offset >= window.limit:
         return None
     header = header_at(window, offset)
-    resume, least = offset + 1, expected
+    resume, least, proof = offset + 1, expected, 0
     if header is not None and log_id in {None, header.log_id}:
         if header.first_seq == expected:
             good = block_at(window, offset, header)
             if good is not None:
                 return good
             # Its header is right, so it tells where the next one begins.
+            proof = header.durable_seq
             resume, least = offset + BLOCK_HEADER_SIZE, header.next_seq
             if offset + header.size <= window.limit:
                 resume = offset + header.size
         elif header.first_seq > expected:
             resume = offset
-    found = search(window, resume, least, log_id)
+    found, durable = search(window, resume, least, log_id)
+    durable = max(durable, proof)
     if found is None:
-        return Hole(offset, window.limit, expected, None)
-    return Hole(offset, found.offset, expected, found.header.first_seq)
+        return Hole(offset, window.limit, expected, None, durable)
+    return Hole(offset, found.offset, expected, found.header.first_seq, durable)
 
 
 def walk(window: Window, offset: int, expected: int, log_id: bytes | None) -> Iterator[Good | Hole]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
+CONSIDERED = 500
+"""Planning runs beside the sockets and must not hold them up, however many gaps there are."""
+
 
 @dataclass(slots=True)
 class _Asked:
@@ -51,11 +54,17 @@ class FillPlanner:
         self._asked: list[_Asked] = []
 
     def plan(self, gaps: Sequence[FillRequest], cursor_seq: int, now_ns: int) -> list[FillRequest]:
-        """What to begin now; each answer must be ended by :meth:`filled` or :meth:`failed`."""
-        self._forget(gaps)
-        free = [gap for gap in gaps if not self._blocked(gap, cursor_seq, now_ns)]
+        """What to begin now; each answer must be ended by :meth:`filled` or :meth:`failed`.
+
+        Only the first :data:`CONSIDERED` gaps are looked at, so give them in a stable order.
+        """
         slots = self._at_once - sum(asked.running for asked in self._asked)
-        chosen = coalesce(free, self._span)[: max(0, slots)]
+        if slots <= 0:
+            return []
+        considered = gaps[:CONSIDERED]
+        self._forget(considered)
+        free = [gap for gap in considered if not self._blocked(gap, cursor_seq, now_ns)]
+        chosen = coalesce(free, self._span)[:slots]
         for request in chosen:
             self._remember(request)
         return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from forebay.lab.exchanges.coinbase.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.coinbase.market import MarketConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from forebay.lab.exchanges.coinbase.line import Line
 
@@ -116,6 +117,12 @@ def indices(exchange: Exchange, wire: FakeWire, symbol: str = BTC) -> list[int]:
         for m in wire.messages("match")
         if m["product_id"] == symbol
     ]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until it is so; the caller sets the time-out."""
+    while not condition():  # noqa: ASYNC110 - what is waited for is the server's own state
+        await asyncio.sleep(0)
 
 
 def pass_time(exchange: Exchange, start_ns: int, end_ns: int, step_ns: int = TICK) -> None:

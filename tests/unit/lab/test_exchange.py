@@ -8,7 +8,6 @@ import re
 import pytest
 
 from forebay.lab.exchanges.coinbase.exchange import MAX_BACKLOG, Exchange
-from forebay.lab.ledger import Withheld
 from forebay.lab.truth import Trades
 from tests.unit.lab.fakes import (
     BTC,
@@ -376,7 +375,7 @@ def test_status_and_withheld_are_json() -> None:
     exchange = build({"drop": 0.1}, events=50)
     join(exchange)
     pass_time(exchange, 0, SECOND)
-    said: dict[str, Withheld] = exchange.withheld()
+    said = exchange.withheld()
     assert json.loads(json.dumps(exchange.status()))["symbols"][BTC]["last"] == 149
     assert set(json.loads(json.dumps(said))[BTC]) == {
         "certain",

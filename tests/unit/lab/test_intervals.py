@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def test_it_holds_what_was_added_in_maximal_intervals(intervals: list[tuple[int,
     assert set(added.members()) == numbers(intervals)
     kept = list(added)
     assert all(first <= last for first, last in kept)
-    assert all(a[1] + 1 < b[0] for a, b in zip(kept, kept[1:], strict=False))
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(kept))
     assert bool(added) == bool(intervals)
 
 

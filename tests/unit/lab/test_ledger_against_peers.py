@@ -4,7 +4,8 @@ A peer reads what reaches it after a delay, answers pings as it reads them, and 
 it has read some time later (its group commit). A kill loses what is read and not kept.
 Whatever the delays, faults and moments of the kills:
 
-    certainly withheld ⊆ what no peer kept ⊆ certainly withheld ∪ in doubt
+    what is certainly withheld, no peer kept;
+    what no peer kept is certainly withheld or in doubt.
 """
 
 from __future__ import annotations

@@ -60,10 +60,11 @@ def test_catching_up_is_bounded_and_complete() -> None:
 def test_it_ends_after_so_many_events_and_not_before() -> None:
     busy = market(1_000, 7, BTC, ETH)
     busy.subscribed(BTC, 0)
-    happen(busy, 6_000_000)
-    assert not busy.finished
-    happen(busy, SECOND)
-    assert busy.finished
+    ended = []
+    for now_ns in (6_000_000, SECOND):
+        happen(busy, now_ns)
+        ended.append(busy.finished)
+    assert ended == [False, True]
     assert happen(busy, 9 * SECOND) == []
     assert (busy.last(BTC), busy.last(ETH)) == (103, 102)
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from decimal import Decimal
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -92,7 +93,7 @@ def test_numbers_are_plain_positive_decimals_within_bounds(symbol: str) -> None:
 def test_the_price_moves_slowly_and_far() -> None:
     prices = [Decimal(trade.price) for trade in market().events(0, 20_000)]
     assert max(prices) > min(prices) * Decimal("1.08")
-    steps = [abs(b - a) for a, b in zip(prices, prices[1:], strict=False)]
+    steps = [abs(b - a) for a, b in pairwise(prices)]
     assert max(steps) < prices[0] / 200
 
 
@@ -102,9 +103,9 @@ def test_ids_are_contiguous_and_sequences_rise_with_holes() -> None:
     assert ids == list(range(ids[0], ids[0] + 2_000))
     assert ids[0] % 1_000_000 == 0
     assert 1_000_000 <= ids[0] <= 50_000_000
-    steps = [b.sequence - a.sequence for a, b in zip(trades, trades[1:], strict=False)]
+    steps = [b.sequence - a.sequence for a, b in pairwise(trades)]
     assert min(steps) >= 1
-    assert max(steps) > 1
+    assert len(set(steps)) > 1
 
 
 def test_every_event_and_order_has_an_id_of_its_own() -> None:

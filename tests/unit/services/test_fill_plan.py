@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from forebay.ports import FillRequest
-from forebay.services.fill_plan import FillPlanner, coalesce, overlap
+from forebay.services.fill_plan import CONSIDERED, FillPlanner, coalesce, overlap
 
 S = 1_000_000_000
 
@@ -87,7 +87,7 @@ def test_what_is_closed_is_forgotten() -> None:
         request = gap(n, n)
         assert planner.plan([request], n, n * S) == [request]
         planner.filled(request, n + 10**6, n * S)
-    assert len(planner._asked) == 1  # noqa: SLF001 - its memory is the point
+    assert len(planner._asked) == 1  # its memory is the point
     assert planner.plan([], 0, 0) == []
     assert planner.plan([gap(999, 999)], 0, 0) == [gap(999, 999)]
 
@@ -133,3 +133,15 @@ def test_streams_do_not_overlap_each_other() -> None:
     assert not overlap(gap(1, 5), gap(6, 9))
     assert not overlap(gap(1, 5), gap(1, 5, "ETH-USD"))
     assert not overlap(gap(1, 5), FillRequest("quote", "BTC-USD", 1, 5))
+
+
+def test_a_flood_of_gaps_is_worked_off_from_its_front() -> None:
+    planner = FillPlanner(Highest(), at_once=1)
+    gaps = [gap(n * 10_000, n * 10_000) for n in range(3 * CONSIDERED)]
+    order = []
+    for n in range(3 * CONSIDERED):
+        (request,) = planner.plan(gaps, 10, n)
+        order.append(request)
+        planner.filled(request, 1, n)
+        gaps.pop(0)
+    assert order == [gap(n * 10_000, n * 10_000) for n in range(3 * CONSIDERED)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -77,7 +77,7 @@ class Rig:
             raise self.gaps
         return self.gaps, self.cursor
 
-    async def __aenter__(self) -> Rig:
+    async def __aenter__(self) -> Self:
         self.before = asyncio.all_tasks()
         self.task = asyncio.create_task(self.filler.run())
         return self

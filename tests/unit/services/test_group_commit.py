@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -25,6 +25,8 @@ from forebay.telemetry import JournalFullBegan, JournalFullEnded
 from tests.support.fake_journal import FakeJournal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from forebay.clock import Clock
     from forebay.telemetry import Happening
 
@@ -52,7 +54,7 @@ class Rig:
         )
         self.group.on_pressure(self.pressed.append)
 
-    async def __aenter__(self) -> Rig:
+    async def __aenter__(self) -> Self:
         await self.group.__aenter__()
         return self
 
@@ -61,9 +63,8 @@ class Rig:
         await self.group.close()
 
 
-async def until(condition: object, clock: ManualClock | None = None) -> None:
+async def until(condition: Callable[[], bool], clock: ManualClock | None = None) -> None:
     """Let everybody run until ``condition()``; a manual clock moves meanwhile."""
-    assert callable(condition)
     async with asyncio.timeout(20):
         while not condition():
             if clock is not None:
@@ -223,12 +224,12 @@ async def test_a_full_journal_loses_nothing_and_keeps_the_order() -> None:
             clock.advance(0.01)
             await asyncio.sleep(0)
         await until(lambda: rig.journal.tries >= 3, clock)
-        assert rig.group.full
+        states = [rig.group.full]
         assert rig.pressed == [True]
         assert rig.group.counters.captured == 0
         flush = asyncio.create_task(rig.group.flushed())
         await until(flush.done, clock)
-        assert not rig.group.full
+        assert [*states, rig.group.full] == [True, False]
         assert rig.pressed == [True, False]
         assert rig.group.counters.captured == rig.group.received == 600
     for name, payloads in sent.items():
@@ -310,7 +311,7 @@ async def test_counters_follow_the_epochs() -> None:
         assert counters.subscribed == 0
         take.frame(TEXT, b"abc")
         take.frame(TEXT, b"")
-        before = sum(len(p) for d in rig.group._drafts for p in d.payloads)  # noqa: SLF001
+        before = sum(len(p) for d in rig.group._drafts for p in d.payloads)
         await rig.group.flushed()
         assert counters.bytes == before
         assert counters.received == counters.captured == rig.group.received == 8
@@ -358,3 +359,28 @@ async def test_random_traffic_is_captured_once_in_each_epochs_order(seed: int) -
         name = Context.decode(draft.context).epoch
         got[name].extend((draft.kind, payload) for payload in draft.payloads)
     assert got == sent
+
+
+async def test_big_frames_are_looked_at_one_by_one() -> None:
+    """255 frames of 16 MB must not pass before anybody counts their bytes."""
+    async with Rig(Limits(linger_s=1e6, group_bytes=1 << 30, max_pending=1 << 20)) as rig:
+        rig.journal.gate.clear()
+        take = rig.group.open(context())
+        take.frame(TEXT, b"small")
+        take.frame(TEXT, b"x" * (1 << 19))
+        assert rig.pressed == []
+        take.frame(TEXT, b"x" * (1 << 19))
+        assert rig.pressed == [True]
+
+
+async def test_small_frames_of_many_epochs_are_counted_too() -> None:
+    async with Rig(Limits(linger_s=1e6, group_bytes=1 << 30, max_pending=1 << 20)) as rig:
+        rig.journal.gate.clear()
+        takes = [rig.group.open(context(f"e{n}")) for n in range(10)]
+        taken = 0
+        while not rig.pressed:
+            for take in takes:
+                take.frame(TEXT, b"x")
+                taken += 1 + FRAME_OVERHEAD
+        assert taken <= (1 << 20) + len(takes) * UNLOOKED * (1 + FRAME_OVERHEAD)
+        assert rig.group.pending_bytes == taken

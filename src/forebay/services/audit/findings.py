@@ -74,19 +74,19 @@ def problems_of(key: StreamKey, found: Found) -> list[Problem]:
     def say(kind: str, ids: IntervalSet, text: str) -> None:
         if ids:
             count = ids.count()
-            problems.append(Problem(kind, name, count, examples(members(ids)), f"{count} {text}"))
+            problems.append(Problem(kind, name, count, examples(members(ids)), f"{name}: {kind} {count}, {text}"))
 
-    say("missing", found.missing, f"events of {name} should be stored and are not.")
+    say("missing", found.missing, "to be stored and not there.")
     if found.doubled:
-        text = f"{found.doubled} rows of {name} repeat an event id that is stored already."
+        text = f"{name}: doubled {found.doubled}, rows with an event id that is stored already."
         problems.append(Problem("doubled", name, found.doubled, examples(found.twice), text))
-    say("mutated", found.mutated, f"events of {name} are stored with another content.")
+    say("mutated", found.mutated, "stored with another content.")
     if problems and problems[-1].kind == "mutated":
         last = problems[-1]
         told = [f"{each}: {found.how.get(int(each), 'event_ts differs')}" for each in last.examples]
         problems[-1] = Problem(last.kind, last.stream, last.count, told, last.text)
-    say("spurious", found.spurious, f"events of {name} are stored and never happened.")
-    say("uncovered", found.uncovered, f"stored events of {name} are in no coverage.")
+    say("spurious", found.spurious, "stored and never received.")
+    say("uncovered", found.uncovered, "stored and in no coverage.")
     return problems
 
 

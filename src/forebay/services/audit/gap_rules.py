@@ -21,13 +21,13 @@ def _problem(kind: str, key: StreamKey, ids: IntervalSet, text: str) -> list[Pro
     if not ids:
         return []
     count, name = ids.count(), name_of(key)
-    return [Problem(kind, name, count, examples(members(ids)), f"{count} ids of {name} {text}")]
+    return [Problem(kind, name, count, examples(members(ids)), f"{name}: {count} {text}")]
 
 
 def stays_open(key: StreamKey, snapshot: Snapshot, window: tuple[int, int]) -> list[Problem]:
     """A gap that is still open is a loss that may yet be mended."""
     ids = clip(snapshot.declared(key, ("open",)), window)
-    return _problem("gap_open", key, ids, "are in open gaps: run `forebay gaps fill`.")
+    return _problem("gap_open", key, ids, "in open gaps; run `forebay gaps fill`.")
 
 
 def against_journal(
@@ -43,9 +43,9 @@ def against_journal(
         declared = snapshot.declared(key, (state,))
         right = IntervalSet((gap.first, gap.last) for gap in ours if gap.state == state)
         unfounded, undeclared = clip(declared - right, window), clip(right - declared, window)
-        text = f"are declared as a gap, {state}, and the journal shows none there."
+        text = f"declared as a gap, {state}, where the journal shows none of that."
         problems += _problem("gap_unfounded", key, unfounded, text)
-        text = f"are a gap in the journal, {state}, and not declared as that."
+        text = f"a gap in the journal, {state}, and not declared as that."
         problems += _problem("gap_undeclared", key, undeclared, text)
     return problems
 
@@ -70,8 +70,8 @@ def against_withheld(
     silent = clip(certain - widened(declared), window)
     invented = clip(declared - widened(possible), window)
     return [
-        *_problem("withheld_undeclared", key, silent, "were withheld and no gap says so."),
-        *_problem("gap_unfounded", key, invented, "are declared as a gap and were delivered."),
+        *_problem("withheld_undeclared", key, silent, "withheld, and no gap says so."),
+        *_problem("gap_unfounded", key, invented, "declared as a gap, and delivered all the same."),
     ]
 
 
@@ -80,4 +80,4 @@ def unfilled(
 ) -> list[Problem]:
     """No gap stays where the venue's history has the events."""
     ids = clip(snapshot.declared(key, ("open", "permanent")) & history, window)
-    return _problem("gap_unfilled", key, ids, "are lost though the venue's history has them.")
+    return _problem("gap_unfilled", key, ids, "lost, though the venue's history has them.")

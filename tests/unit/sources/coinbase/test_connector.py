@@ -60,7 +60,9 @@ class History:
 
 
 def source(
-    rest_url: str = "http://127.0.0.1:1", ws_url: str = "ws://127.0.0.1:1", **timings: object
+    rest_url: str = "http://127.0.0.1:1",
+    ws_url: str = "ws://127.0.0.1:1",
+    pages_per_flush: int = 4,
 ) -> CoinbaseSource:
     return CoinbaseSource(
         ["BTC-USD"],
@@ -69,7 +71,7 @@ def source(
         rng=random.Random(4),
         ws_url=ws_url,
         rest_url=rest_url,
-        timings=Timings(rest=QUICK, **timings),  # type: ignore[arg-type]
+        timings=Timings(rest=QUICK, pages_per_flush=pages_per_flush),
     )
 
 
@@ -83,9 +85,14 @@ def ids_in(epochs: Sequence[RecordedEpoch]) -> list[int]:
     ]
 
 
-async def fill(history: History, first: int, last: int, **timings: object) -> RecordingSink:
+async def fill(
+    history: History, first: int, last: int, *, pages_per_flush: int = 4
+) -> RecordingSink:
     sink = RecordingSink()
-    async with serving(history.answer) as url, source(url, **timings) as coinbase:
+    async with (
+        serving(history.answer) as url,
+        source(url, pages_per_flush=pages_per_flush) as coinbase,
+    ):
         await coinbase.fill(FillRequest("trade", "BTC-USD", first, last), sink)
     return sink
 
@@ -249,9 +256,12 @@ async def test_the_feed_subscribes_to_matches_and_heartbeat() -> None:
 
 async def test_many_symbols_are_spread_over_connections() -> None:
     asked: list[list[str]] = []
+    both = asyncio.Event()
 
     async def script(peer: Peer) -> None:
         asked.append(json.loads((await peer.receive())[1])["product_ids"])
+        if len(asked) == 2:
+            both.set()
         await peer.gone()
 
     sink = RecordingSink()
@@ -266,8 +276,7 @@ async def test_many_symbols_are_spread_over_connections() -> None:
         )
         task = asyncio.create_task(coinbase.run(sink))
         async with asyncio.timeout(10):
-            while len(asked) < 2:
-                await asyncio.sleep(0)
+            await both.wait()
         task.cancel()
         await asyncio.wait({task})
     assert sorted(asked) == [["A-B", "C-D"], ["E-F"]]
