@@ -126,7 +126,11 @@ def test_what_is_loaded_or_committed_is_not_shared(store: Store) -> None:
 def test_the_frame_account_adds_up(store: Store) -> None:
     for seq, frames in enumerate(({"yielding": 5, "dead": 1}, {"yielding": 2, "control": 4}), 1):
         store.commit(Commit("store", Position(LOG, seq), frames=frames))
-    assert plain_rows(store.table("frame_account")) == [("control", 4), ("dead", 1), ("yielding", 7)]
+    assert plain_rows(store.table("frame_account")) == [
+        ("control", 4),
+        ("dead", 1),
+        ("yielding", 7),
+    ]
 
 
 def test_dead_letters_come_back_with_their_bytes_and_once(store: Store) -> None:
@@ -202,10 +206,13 @@ def test_other_content_under_a_known_id_is_a_conflict_and_the_first_stays(
 ) -> None:
     store.commit(commit(ONE))
     before = trades_of(store)
-    for covered in ([False], [True], [True]):
+    near = "time_ns" not in changed  # a row that coverage does not know is looked for at its time
+    for covered in ([not near], [True], [True]):
         assert store.commit(commit(ONE.but(**changed), covered=covered)) == Committed(conflicts=1)
     assert trades_of(store) == before
-    assert conflicts_of(store) == [str(rows_of(ONE)["event_id"][0].as_py())], "told thrice, kept once"
+    assert conflicts_of(store) == [str(rows_of(ONE)["event_id"][0].as_py())], (
+        "told thrice, kept once"
+    )
     assert store.table("conflicts")["table"].to_pylist() == ["trades"]
 
 

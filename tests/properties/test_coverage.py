@@ -126,7 +126,9 @@ def expected_gaps(epochs: list[list[Fact]]) -> dict[int, tuple[str, str]]:
 def test_gaps_are_what_is_missing_with_its_reason(epochs: list[list[Fact]]) -> None:
     gaps = told([(str(number), facts) for number, facts in enumerate(epochs)]).gaps(KEY)
     found = {
-        missing: (gap.reason, gap.state) for gap in gaps for missing in range(gap.first, gap.last + 1)
+        missing: (gap.reason, gap.state)
+        for gap in gaps
+        for missing in range(gap.first, gap.last + 1)
     }
     assert found == expected_gaps(epochs)
     assert sum(gap.last - gap.first + 1 for gap in gaps) == len(found), "no id is in two gaps"
@@ -144,7 +146,12 @@ def test_a_copy_lives_its_own_life(epochs: list[list[Fact]]) -> None:
     clone = coverage.copy()
     assert clone == coverage
     before = sets(coverage)
-    for fact in (Fact("live", 40, 50), Fact("fill", 52, 53), Fact("know", 60, 60), Fact("miss", 55, 56)):
+    for fact in (
+        Fact("live", 40, 50),
+        Fact("fill", 52, 53),
+        Fact("know", 60, 60),
+        Fact("miss", 55, 56),
+    ):
         fact.tell(clone, "other")
     assert sets(coverage) == before
     assert set(clone.covered()) >= {(40, 50), (52, 53)}
@@ -171,7 +178,9 @@ def test_what_history_lacked_and_then_arrived_is_not_absent(origin: Origin) -> N
     coverage.cover(origin, 5, 5)
     assert list(coverage.absent) == [(4, 4), (6, 6)]
     states = {gap.first: gap.state for gap in coverage.gaps(KEY)}
-    assert states == ({4: "permanent", 6: "permanent"} | ({5: "filled"} if origin == "fill" else {}))
+    assert states == (
+        {4: "permanent", 6: "permanent"} | ({5: "filled"} if origin == "fill" else {})
+    )
 
 
 def test_a_stream_of_fills_alone_owes_nothing() -> None:

@@ -97,7 +97,9 @@ def test_halves_of_a_clean_recording_are_the_whole_flags_included(
 
 def missing(found: Tables) -> set[int]:
     """Answer the ids in gaps; the reason is another if the hole is where the halves meet."""
-    return {native for gap in found["gaps"] for native in range(int(str(gap[4])), int(str(gap[5])) + 1)}
+    return {
+        native for gap in found["gaps"] for native in range(int(str(gap[4])), int(str(gap[5])) + 1)
+    }
 
 
 @given(FRAMES, st.lists(st.integers(1, 45), unique=True), st.booleans())

@@ -47,6 +47,8 @@ MARKET = {
     symbol: Trades(SEED, "coinbase", symbol, step_us=STEP_US) for symbol in (BTC, ETH)
 }
 LAST = 399
+BLOCK = 10
+"""Frames in a block of the journal."""
 
 
 def native(index: int, symbol: str = BTC) -> int:
@@ -87,11 +89,15 @@ class Bench:
         """Capture matches; those in ``poison`` are cut short."""
         context = self.context(epoch)
         spoiled = set(poison)
-        for index in indices:
+        drafts: list[Draft] = []
+        for number, index in enumerate(indices):
+            if number % BLOCK == 0:
+                drafts.append(Draft(int(FrameKind.TEXT), context.encode(), [], [], (0, 0)))
             trade = event(index, symbol)
             frame = messages.match(trade)
-            frame = frame[: len(frame) // 2] if index in spoiled else frame
-            self.write([frame], FrameKind.TEXT, trade.event_ts + 5_000_000, context)
+            drafts[-1].payloads.append(frame[: len(frame) // 2] if index in spoiled else frame)
+            drafts[-1].mono_ns.append(trade.event_ts + 5_000_000)
+        self.writer.commit(drafts)
 
     def begin(self, index: int, epoch: str = "e1", symbol: str = BTC) -> None:
         """Open a connection, which repeats the latest trade."""

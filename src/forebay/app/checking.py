@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.app import venues
@@ -44,7 +45,7 @@ async def check_all(config: Config) -> list[Finding]:
 
 def _folder(config: Config) -> Finding:
     try:
-        DataFolder(config.data).create()
+        DataFolder(Path(config.data)).create()
     except ForebayError as error:
         return Finding("data folder", str(error), error.exit_code)
     free = shutil.disk_usage(config.data).free

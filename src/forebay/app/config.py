@@ -2,94 +2,94 @@
 
 Precedence: flag, environment, file, default. Every key has an environment twin:
 ``FOREBAY_`` and its path in capitals, parts joined by two underscores, for instance
-``FOREBAY_JOURNAL__LINGER_MS``; lists are JSON.
+``FOREBAY_JOURNAL__LINGER_MS``; lists and tables are JSON.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource
+import msgspec
+from msgspec import Meta, Struct
 
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 FILE_NAME = "forebay.toml"
 ALIASES = {"DATA_DIR": "data", "LOG_LEVEL": "log_level"}
 """Environment names that other deployments use, and our keys."""
+_PREFIX = "FOREBAY_"
+
+Positive = Annotated[float, Meta(gt=0)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class VenueConfig(_Section):
+class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One venue to capture."""
 
     name: str
-    symbols: tuple[str, ...] = Field(min_length=1)
+    symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
     ws_url: str = ""
     rest_url: str = ""
-    stale_after_s: float = Field(default=10.0, gt=0)
-    reconnect_base_s: float = Field(default=0.5, gt=0)
+    stale_after_s: Positive = 10.0
+    reconnect_base_s: Positive = 0.5
 
 
-class JournalConfig(_Section):
+class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The durable log."""
 
-    linger_ms: float = Field(default=5.0, gt=0, le=1000)
-    segment_mb: int = Field(default=64, ge=1, le=4096)
-    max_pending_mb: int = Field(default=32, ge=1)
+    linger_ms: Annotated[float, Meta(gt=0, le=1000)] = 5.0
+    segment_mb: Annotated[int, Meta(ge=1, le=4096)] = 64
+    max_pending_mb: AtLeastOne = 32
 
 
-class StoreConfig(_Section):
+class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where events rest."""
 
     kind: Literal["duckdb"] = "duckdb"
-    memory_limit_mb: int = Field(default=1024, ge=64)
+    memory_limit_mb: Annotated[int, Meta(ge=64)] = 1024
 
 
-class QueryConfig(_Section):
+class QueryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Queries answered while a capture runs."""
 
-    timeout_s: float = Field(default=60.0, gt=0)
+    timeout_s: Positive = 60.0
 
 
-class FillConfig(_Section):
+class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Filling gaps from the venues' history."""
 
     enabled: bool = True
-    poll_s: float = Field(default=1.0, gt=0)
+    poll_s: Positive = 1.0
 
 
-class Config(BaseSettings):
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be configured."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)  # type: ignore[assignment]
-
-    data: Path = Path("data")
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field()] = "info"
-    collector: str = Field(default="collector-1", min_length=1)
+    data: Annotated[str, Meta(min_length=1)] = "data"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    collector: Annotated[str, Meta(min_length=1)] = "collector-1"
     venues: tuple[VenueConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
 
+    def encode(self) -> bytes:
+        """Answer one line of JSON."""
+        return msgspec.json.encode(self)
+
     @classmethod
-    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        """Take values from nowhere but the caller: :func:`load` has merged the layers."""
-        return (sources["init_settings"],)
-
-
-Layers = dict[str, dict[str, Any]]
+    def decode(cls, line: bytes) -> Config:
+        """Read what :meth:`encode` wrote."""
+        return msgspec.json.decode(line, type=cls)
 
 
 def load(
@@ -97,30 +97,30 @@ def load(
 ) -> tuple[Config, dict[str, str]]:
     """Answer the configuration and, by key, which layer its value came from.
 
-    Raises :class:`~forebay.errors.ConfigError` in one sentence that says what to do.
+    Flags that are None were not given. Raises :class:`~forebay.errors.ConfigError` in one
+    sentence that says what to do.
     """
     environ = os.environ if environment is None else environment
-    layers: Layers = {
-        "file": _from_file(file),
-        "environment": _from_environment(environ),
-        "flag": {key: value for key, value in flags.items() if value is not None},
+    layers = {
+        str(file): _from_file(file),
+        "the environment": _from_environment(environ),
+        "the command line": {key: value for key, value in flags.items() if value is not None},
     }
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name, layer in layers.items():
         _merge(merged, layer)
-        for key, _ in _leaves(layer):
-            origins[key] = name
+        origins |= {key: name for key, _ in _leaves(layer)}
     try:
-        config = Config(**merged)
-    except ValidationError as error:
-        raise _explain(error, origins, file) from error
-    return config, {key: origins.get(key, "default") for key, _ in _leaves(config.model_dump())}
+        config = msgspec.convert(merged, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explained(error, origins) from error
+    return config, {key: origins.get(key, "default") for key, _ in leaves(config)}
 
 
 def leaves(config: Config) -> Iterator[tuple[str, Any]]:
     """Answer every key with its value."""
-    return _leaves(config.model_dump(mode="json"))
+    return _leaves(msgspec.to_builtins(config))
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -133,10 +133,12 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
     for key, value in layer.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = dict(value) if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            below = into.setdefault(key, {})
+            if isinstance(below, dict):
+                _merge(below, value)
+                continue
+        into[key] = value
 
 
 def _from_file(file: Path | None) -> dict[str, Any]:
@@ -153,48 +155,74 @@ def _from_file(file: Path | None) -> dict[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    source = EnvSettingsSource(Config, env_prefix="FOREBAY_", env_nested_delimiter="__")
-    source.env_vars = {key.lower(): value for key, value in environment.items()}
-    try:
-        found: dict[str, Any] = source()
-    except ValueError as error:
-        message = f"A FOREBAY_ variable of the environment is not valid: {error}."
-        raise ConfigError(message, hint="Lists are JSON.") from error
+    found: dict[str, Any] = {}
     for alias, key in ALIASES.items():
         if alias in environment:
-            found.setdefault(key, environment[alias])
-    if isinstance(found.get("log_level"), str):
-        found["log_level"] = found["log_level"].lower()
+            found[key] = environment[alias]
+    for name, text in environment.items():
+        if name.startswith(_PREFIX):
+            *sections, key = name.removeprefix(_PREFIX).lower().split("__")
+            table = found
+            for section in sections:
+                table = table.setdefault(section, {})
+            table[key] = _from_json(name, text) if text[:1] in ("[", "{") else text
+    if "log_level" in found:
+        found["log_level"] = str(found["log_level"]).lower()
     return found
 
 
-def _explain(error: ValidationError, origins: Mapping[str, str], file: Path | None) -> ConfigError:
-    """Turn the first complaint into one sentence."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    key = ".".join(path)
-    origin = next((origins[name] for name in origins if name.startswith(path[0])), "flag")
-    where = str(file) if origin == "file" else f"the {origin}"
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
+def _from_json(name: str, text: str) -> object:
+    try:
+        found: object = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        message = f"The variable {name} is not valid JSON: {error}."
+        raise ConfigError(message, hint="Lists and tables are written as JSON.") from error
+    return found
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?")
+_MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
+_WRONG = re.compile(r"(.*) - at `\$(.*)`")
+
+
+def _explained(error: msgspec.ValidationError, origins: Mapping[str, str]) -> ConfigError:
+    """Turn the decoder's complaint into one sentence."""
+    text = str(error)
+    if found := _UNKNOWN.fullmatch(text):
+        name, path = found[1], found[2] or ""
+        near = difflib.get_close_matches(name, _known_keys(path), n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "`forebay init` writes every known key."
-        return ConfigError(f"There is no key {key!r} ({where}).", hint=hint)
-    if first["type"] == "missing":
-        return ConfigError(f"The key {key!r} is missing ({where}).", hint="Add it.")
-    message = f"The value of {key!r} ({where}) is wrong: {first['msg']}, not {first['input']!r}."
-    return ConfigError(message, hint="Correct it.")
+        key = f"{path}.{name}".lstrip(".")
+        return ConfigError(f"There is no key {key!r} ({_origin(key, origins)}).", hint=hint)
+    if found := _MISSING.fullmatch(text):
+        key = f"{found[2] or ''}.{found[1]}".lstrip(".")
+        return ConfigError(f"The key {key!r} is missing ({_origin(key, origins)}).", hint="Add it.")
+    found = _WRONG.fullmatch(text)
+    what, key = (found[1], found[2].lstrip(".")) if found else (text, "")
+    message = f"The value of {key!r} ({_origin(key, origins)}) is wrong: {what}."
+    return ConfigError(message, hint="Correct it; `forebay init` writes an example.")
 
 
-def _known_keys(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Config
-    for part in path:
-        if part.isdigit():
-            continue
-        field = model.model_fields.get(part)
-        kind = VenueConfig if part == "venues" else field.annotation if field else None
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model = kind
-    return list(model.model_fields)
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    """Answer the layer that ``key``, or the table it is in, came from."""
+    key = key.replace("[...]", "")
+    while key:
+        for known, layer in origins.items():
+            if known == key or known.startswith(f"{key}."):
+                return layer
+        key = key[:-3] if key.endswith("[...]") else key.rpartition(".")[0]
+    return "configuration"
+
+
+def _known_keys(path: str) -> tuple[str, ...]:
+    struct: type[Struct] = Config
+    for part in path.strip(".").split("."):
+        if part.startswith("venues"):
+            struct = VenueConfig
+        elif part:
+            section = getattr(Config(), part, None)
+            struct = type(section) if isinstance(section, Struct) else struct
+    return struct.__struct_fields__
 
 
 TEMPLATE = """\

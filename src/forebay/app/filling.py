@@ -6,6 +6,8 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from forebay.app import venues
 from forebay.app.config import VenueConfig
 from forebay.app.replay import offline
@@ -36,7 +38,7 @@ async def fill_gaps(
             symbols = tuple({request.symbol for request in wanted})
             venue = configured.get(name, VenueConfig(name=name, symbols=symbols))
             if rest_url:
-                venue = venue.model_copy(update={"rest_url": rest_url})
+                venue = msgspec.structs.replace(venue, rest_url=rest_url)
             sink = GroupCommit(writer, clock=clock, rng=rng, next_seq=writer.position.seq)
             async with sink, venues.source(venue, wiring) as source:
                 for request in wanted:

@@ -14,7 +14,6 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pyarrow as pa
 
 from forebay import errors
 from forebay.app.data_folder import socket_address
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 Request = dict[str, Any]
 Reply = tuple[dict[str, Any], bytes]
-Handler = "Callable[[Request], Awaitable[Reply]]"
 
 _HEAD = struct.Struct(">I")
 _BODY = struct.Struct(">Q")
@@ -35,18 +33,15 @@ REQUEST_TIMEOUT_S = 10.0
 """A client that does not finish its request in this time is left."""
 
 
-def arrow_body(table: pa.Table) -> bytes:
-    """Answer a table as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+def json_handler(
+    answer: Callable[[Request], dict[str, Any]],
+) -> Callable[[Request], Awaitable[Reply]]:
+    """Answer a handler from a plain function whose reply has no body."""
 
+    async def handle(request: Request) -> Reply:
+        return answer(request), b""
 
-def read_arrow(body: bytes) -> pa.Table:
-    """Read what :func:`arrow_body` wrote."""
-    with pa.ipc.open_stream(body) as reader:
-        return reader.read_all()
+    return handle
 
 
 def _message(head: Mapping[str, Any], body: bytes) -> bytes:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from forebay.app.arrow_stream import decode_arrow
 from forebay.app.data_folder import DataFolder
-from forebay.app.local_socket import ask, read_arrow
+from forebay.app.local_socket import ask
 from forebay.app.times import to_ns
 from forebay.app.venues import parsers
 from forebay.errors import Unreachable
@@ -75,7 +76,7 @@ class Data:
         self.close()
         request = {"op": "sql", "query": query, "timeout_s": timeout_s}
         _, body = ask(self.folder.deliver_socket, request, timeout_s=timeout_s + 10)
-        return read_arrow(body)
+        return decode_arrow(body)
 
     def _read(self, query: str, timeout_s: float) -> pa.Table:
         reader = DuckDBReader(self.folder.database)

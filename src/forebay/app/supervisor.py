@@ -13,8 +13,10 @@ import random
 import signal
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forebay.app.child import ROLES
 from forebay.app.data_folder import DataFolder
 from forebay.app.local_socket import ask
 from forebay.clock import SystemClock
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from forebay.app.config import Config
     from forebay.telemetry import Observer
 
-ROLES = ("capture", "deliver")
 STOP_S = {"capture": 20.0, "deliver": 40.0}
 """How long a process may take to finish its work before it is killed."""
 STEADY_S = 10.0
@@ -63,7 +64,7 @@ class Supervisor:
 
         ``watch`` is an async function that runs beside, for a live display.
         """
-        folder = DataFolder(self.config.data).create()
+        folder = DataFolder(Path(self.config.data)).create()
         with folder.owned():
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,14 +118,14 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "forebay.app.processes",
+            "forebay.app.child",
             role,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C is for the supervisor, which stops it in order
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
-        process.stdin.write(self.config.model_dump_json().encode() + b"\n")
+        process.stdin.write(self.config.encode() + b"\n")
         with contextlib.suppress(ConnectionError):  # it died already: wait() will tell
             await process.stdin.drain()
         return process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,7 +50,8 @@ def run(
         )
         need_venues(settings)
         from forebay.app import logs
-        from forebay.app.supervisor import ROLES, Supervisor
+        from forebay.app.child import ROLES
+        from forebay.app.supervisor import Supervisor
 
         if unknown := set(only or ()) - set(ROLES):
             message = f"There is no service {min(unknown)!r}."
@@ -68,7 +70,7 @@ async def _live(supervisor: Supervisor) -> None:
     from forebay.app.data_folder import DataFolder
     from forebay.app.supervisor import statuses
 
-    folder = DataFolder(supervisor.config.data)
+    folder = DataFolder(Path(supervisor.config.data))
     before: dict[str, dict[str, Any] | None] = {}
     with Live(console=err, refresh_per_second=4, transient=True) as live:
         while True:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
-import pyarrow as pa
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pyarrow as pa
 
 NATIVE_ID_LIMIT = 1 << 62
 """Native integer ids are below this."""
@@ -58,6 +58,8 @@ def content_id(digest: bytes) -> UUID:
 
 def native_ids(prefixes: npt.NDArray[np.uint64], natives: npt.NDArray[np.int64]) -> pa.Array:
     """Answer event ids as an Arrow array of ``uuid``, one for each pair; see :func:`native_id`."""
+    import pyarrow as pa  # noqa: PLC0415 - capture needs the ids' limit and no Arrow
+
     halves = np.empty((len(natives), 2), dtype=">u8")
     halves[:, 0] = prefixes
     halves[:, 1] = natives.astype(np.uint64) | np.uint64(_VARIANT << 62)

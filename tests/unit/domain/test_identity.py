@@ -46,7 +46,9 @@ def test_ids_equal_those_made_by_hand(
 
 
 @given(NAMES, NATIVES)
-def test_an_id_is_a_uuid_of_version_8_and_gives_the_native_id_back(symbol: str, native: int) -> None:
+def test_an_id_is_a_uuid_of_version_8_and_gives_the_native_id_back(
+    symbol: str, native: int
+) -> None:
     made = native_id(stream_prefix("v", "spot", "trade", symbol), native)
     assert made.version == 8
     assert made.variant == RFC_4122

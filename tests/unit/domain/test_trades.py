@@ -121,7 +121,9 @@ def test_a_row_holds_what_was_told() -> None:
     times = ["event_ts", "exchange_ts", "received_ts"]
     (row,) = rows_of(told).drop_columns(times).to_pylist()
     assert isinstance(row["event_id"], UUID)
-    assert row["event_id"] == native_id(stream_prefix("coinbase", "spot", "trade", "SKL-BTC"), 280232)
+    assert row["event_id"] == native_id(
+        stream_prefix("coinbase", "spot", "trade", "SKL-BTC"), 280232
+    )
     assert (row["venue"], row["symbol"], row["venue_symbol"]) == ("coinbase", "SKL-BTC", "SKL-BTC")
     assert (row["price"], row["size"]) == (Decimal("0.00001305"), Decimal(985))
     assert (row["trade_id"], row["side"], row["flags"]) == ("280232", "sell", "")

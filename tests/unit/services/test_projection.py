@@ -22,7 +22,17 @@ from forebay.errors import Corrupt
 from forebay.journal import LOSS_KIND, Block
 from forebay.services.projection import Projected, Projection, batches_of
 from tests.support.delivery import PARSERS
-from tests.support.frames import LOG, PRODUCT, T0, as_json, batch, context, heartbeat, match, rest_row
+from tests.support.frames import (
+    LOG,
+    PRODUCT,
+    T0,
+    as_json,
+    batch,
+    context,
+    heartbeat,
+    match,
+    rest_row,
+)
 from tests.support.recordings import COINBASE, recorded
 
 KEY = StreamKey("coinbase", "trade", PRODUCT)
@@ -67,7 +77,9 @@ def test_every_kind_of_frame_is_counted_once() -> None:
 
 def test_a_page_with_good_and_bad_rows_yields_and_one_with_bad_rows_only_is_dead() -> None:
     bad, worse = rest_row(8, size="-1"), rest_row(7, size=None)
-    pages = [as_json(rows) for rows in ([rest_row(9), bad, worse], [bad, worse], [bad], [worse], [])]
+    pages = [
+        as_json(rows) for rows in ([rest_row(9), bad, worse], [bad, worse], [bad], [worse], [])
+    ]
     projected = project(batch(pages, context("rest")))
     assert projected.frames == {"yielding": 1, "control": 1, "dead": 3}
     assert projected.reasons == {"bad_size": 3, "missing_field": 3}

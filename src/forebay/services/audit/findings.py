@@ -74,7 +74,11 @@ def problems_of(key: StreamKey, found: Found) -> list[Problem]:
     def say(kind: str, ids: IntervalSet, text: str) -> None:
         if ids:
             count = ids.count()
-            problems.append(Problem(kind, name, count, examples(members(ids)), f"{name}: {kind} {count}, {text}"))
+            problems.append(
+                Problem(
+                    kind, name, count, examples(members(ids)), f"{name}: {kind} {count}, {text}"
+                )
+            )
 
     say("missing", found.missing, "to be stored and not there.")
     if found.doubled:

@@ -209,7 +209,9 @@ def _registered(
         try:
             yield
         finally:
-            connection.unregister("incoming")
+            # Refused in an aborted transaction, whose own error is the one to hear of.
+            with contextlib.suppress(duckdb.Error):
+                connection.unregister("incoming")
 
     return scope()
 

@@ -1,0 +1,95 @@
+"""What the supervised processes share: when to stop, and waiting for a predecessor's locks.
+
+Each is started by the supervisor as ``python -m forebay.app.child ROLE`` with the
+configuration as one line of JSON on its standard input. That pipe then stays open: when it
+ends, the supervisor is gone, however it went, and the process stops, so that no orphan
+lives on holding the data folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+import uvloop
+
+from forebay.app import logs
+from forebay.app.config import Config
+from forebay.errors import ConfigError, ForebayError, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forebay.clock import Clock
+
+ROLES = ("capture", "deliver")
+LOCK_PATIENCE_S = 15.0
+"""How long to wait for what an orphan of a killed supervisor still holds."""
+_LOCK_POLL_S = 0.1
+_ORPHAN_GRACE_S = 3.0
+T = TypeVar("T")
+
+
+class Lifeline:
+    """Tells when to stop: a signal asks to finish the work, the end of stdin to leave at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.stop = asyncio.Event()
+        self.orphaned = False
+        self._loop = loop
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+
+    def _watch(self) -> None:
+        while os.read(0, 4096):
+            pass
+        self.orphaned = True
+        with contextlib.suppress(RuntimeError):  # the loop may have ended already
+            self._loop.call_soon_threadsafe(self.stop.set)
+        # A process that is stuck must not hold the folder against its successor. Leaving
+        # like this is as safe as being killed, which every part is built for.
+        threading.Event().wait(_ORPHAN_GRACE_S)
+        os._exit(1)
+
+
+async def patiently(clock: Clock, stop: asyncio.Event, acquire: Callable[[], T]) -> T:
+    """Call ``acquire`` until nobody else holds what it needs, within the patience for it."""
+    deadline = clock.monotonic_ns() + round(LOCK_PATIENCE_S * 1e9)
+    while True:
+        try:
+            return await asyncio.to_thread(acquire)
+        except (Unreachable, ConfigError):
+            if stop.is_set() or clock.monotonic_ns() > deadline:
+                raise
+        await clock.sleep(_LOCK_POLL_S)
+
+
+def _first_line() -> bytes:
+    """Read stdin up to the end of its first line and not a byte further."""
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
+        return stdin.readline()
+
+
+def main(role: str) -> int:
+    """Run one role; answer the exit code."""
+    config = Config.decode(_first_line())
+    logs.configure(config.log_level, service=role)
+    # A role brings only what it needs: capture is back the sooner after it was killed.
+    process = importlib.import_module(f"forebay.app.{role}_process")
+    try:
+        uvloop.run(process.run(config, logs.observer()))
+    except ForebayError as error:
+        sys.stderr.write(f"forebay {role}: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,95 @@
+"""The deliver process: journal to store, and answers to whoever reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forebay.app import venues
+from forebay.app.arrow_stream import encode_arrow
+from forebay.app.child import Lifeline, patiently
+from forebay.app.data_folder import DataFolder
+from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
+from forebay.clock import SystemClock
+from forebay.errors import Transient
+from forebay.journal import CursorFile
+from forebay.services.deliver import IDLE_S, RETRY_S, Deliverer
+from forebay.stores.duckdb import DuckDBStore
+from forebay.telemetry import StoreUnavailable
+
+if TYPE_CHECKING:
+    from forebay.app.config import Config
+    from forebay.telemetry import Observer
+
+DRAIN_S = 30.0
+"""How long to go on, when asked to stop, to deliver what is captured."""
+
+
+async def run(config: Config, observer: Observer) -> None:
+    """Run the deliver process until it is told to stop."""
+    clock = SystemClock()
+    life = Lifeline(asyncio.get_running_loop())
+    folder = DataFolder(Path(config.data))
+    store = await patiently(
+        clock,
+        life.stop,
+        lambda: DuckDBStore(folder.database, memory_limit_mb=config.store.memory_limit_mb),
+    )
+    deliverer = await asyncio.to_thread(
+        Deliverer,
+        folder.journal,
+        store,
+        venues.parsers(),
+        cursor=CursorFile(folder.store_cursor),
+        observer=observer,
+    )
+
+    async def sql(request: Request) -> Reply:
+        timeout_s = min(float(request.get("timeout_s", config.query.timeout_s)), 3600.0)
+        table = await asyncio.to_thread(store.query, str(request["query"]), timeout_s=timeout_s)
+        return {"rows": table.num_rows}, await asyncio.to_thread(encode_arrow, table)
+
+    def gaps(request: Request) -> dict[str, Any]:
+        wanted, seq = deliverer.open_gaps(request.get("venue"))
+        return {"gaps": [(g.channel, g.symbol, g.first, g.last) for g in wanted], "seq": seq}
+
+    def status(_: Request) -> dict[str, Any]:
+        return {"pid": os.getpid(), **deliverer.status()}
+
+    handlers = {"sql": sql, "gaps": json_handler(gaps), "status": json_handler(status)}
+    async with LocalServer(folder.deliver_socket, handlers).serving():
+        await _deliver_until_stopped(deliverer, life, clock, observer)
+    await asyncio.to_thread(store.close)
+
+
+async def _deliver_until_stopped(
+    deliverer: Deliverer, life: Lifeline, clock: SystemClock, observer: Observer
+) -> None:
+    """Deliver; after a signal until everything captured is stored, within :data:`DRAIN_S`."""
+    deadline: int | None = None
+    while not life.orphaned:
+        if life.stop.is_set() and deadline is None:
+            deadline = clock.monotonic_ns() + round(DRAIN_S * 1e9)
+        if deadline is not None and clock.monotonic_ns() > deadline:
+            return
+        try:
+            frames = await asyncio.to_thread(deliverer.step)
+        except Transient as error:
+            observer(StoreUnavailable(str(error), RETRY_S))
+            await _sleep_or_stop(life, RETRY_S)
+            continue
+        if not frames:
+            if life.stop.is_set():
+                return
+            await _sleep_or_stop(life, IDLE_S)
+
+
+async def _sleep_or_stop(life: Lifeline, seconds: float) -> None:
+    if life.stop.is_set():
+        await asyncio.sleep(seconds)
+        return
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(life.stop.wait(), seconds)

@@ -1,0 +1,397 @@
+"""The DuckDB store under failure: all or nothing, and errors that say what to do."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.errors import ConfigError, Corrupt, Permanent, Transient, Unreachable
+from forebay.journal import Position
+from forebay.ports import Commit
+from forebay.stores.duckdb import DuckDBStore, ddl
+from forebay.stores.duckdb import store as module
+from forebay.stores.duckdb.store import CLUSTER_GAP_NS, MAX_CLUSTERS, time_clusters, translate
+from tests.support.delivery import commit_of, deliver, plain_rows
+from tests.support.frames import HOUR, LOG, SECOND, T0, Told, batch, context, match, rows_of
+
+TABLES = ("trades", "dead_letters", "conflicts", "coverage", "gaps", "cursors", "frame_account",
+          "stream_epochs")  # fmt: skip
+KEY = StreamKey("coinbase", "trade", "BTC-USD")
+
+
+def content(store: DuckDBStore) -> dict[str, list[tuple[object, ...]]]:
+    return {name: plain_rows(store.table(name)) for name in TABLES}
+
+
+def busy_commit(seq: int = 2) -> Commit:
+    """Build a commit that touches every table: new, known, conflicting and dead."""
+    coverage = StreamCoverage(known_first=1, known_last=30, epoch="e2", epoch_last=22)
+    coverage.live.add(1, 5)
+    coverage.live.add(9, 22)
+    trades = [Told(1), Told(2, "9"), Told(3, time_ns=T0 - 50 * HOUR), Told(77), Told(78)]
+    return Commit(
+        "store",
+        Position(LOG, seq),
+        rows={"trades": rows_of(*trades)},
+        covered={"trades": np.array([True, True, True, False, False])},
+        dead_letters=letters(),
+        coverage={KEY: coverage},
+        frames={"yielding": 5, "dead": 1},
+    )
+
+
+def letters() -> Any:  # noqa: ANN401  # Arrow has no types
+    from forebay.services.projection import Projection
+    from tests.support.delivery import PARSERS
+
+    return commit_of(Projection(PARSERS, {}).project([batch([b"junk"])])).dead_letters
+
+
+def seed(path: Path) -> DuckDBStore:
+    store = DuckDBStore(path)
+    deliver(store, [[batch([match(4), b"old junk"])]])
+    rows = rows_of(Told(1), Told(2), Told(3))
+    store.commit(Commit("store", Position(LOG, 1), rows={"trades": rows}))
+    return store
+
+
+@pytest.fixture
+def seeded(tmp_path: Path) -> Iterator[DuckDBStore]:
+    store = seed(tmp_path / "forebay.duckdb")
+    yield store
+    store.close()
+
+
+# -------------------------------------------------------------------------- atomicity
+
+
+class FailAt:
+    """Stands in for :func:`run` and fails once, at the ``number``-th statement of a commit."""
+
+    def __init__(self, number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left, self.error, self.failed, self.real = number, error, False, module.run
+        monkeypatch.setattr(module, "run", self)
+
+    def __call__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        statement: str,
+        parameters: Sequence[object] = (),
+    ) -> list[tuple[Any, ...]]:
+        self.left -= 1
+        if self.left == 0 and not self.failed:
+            self.failed = True
+            raise self.error
+        return self.real(connection, statement, parameters)
+
+
+def statements_of_a_commit(seeded: DuckDBStore, monkeypatch: pytest.MonkeyPatch) -> int:
+    with monkeypatch.context() as patch:
+        counter = FailAt(1_000_000, AssertionError(), patch)
+        seeded.commit(busy_commit())
+        return 1_000_000 - counter.left
+
+
+FAILURES = [duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException]
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_commit_that_fails_at_any_statement_changes_nothing_and_can_be_repeated(
+    kind: type[duckdb.Error], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = seed(tmp_path / "reference")
+    before = content(reference)
+    statements = statements_of_a_commit(reference, monkeypatch)
+    after = content(reference)
+    assert statements > 15
+    assert all(after[name] != before[name] for name in TABLES)
+    reference.close()
+
+    store = seed(tmp_path / "failing")
+    for number in range(1, statements + 1):
+        with monkeypatch.context() as patch:
+            fault = FailAt(number, kind("No space left on device"), patch)
+            with pytest.raises(Transient):
+                store.commit(busy_commit())
+        assert fault.failed
+        assert content(store) == before, f"statement {number}"
+    store.commit(busy_commit())
+    assert content(store) == after
+    store.close()
+
+
+def test_a_failure_that_is_not_the_drivers_changes_nothing_either(
+    seeded: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(seeded)
+    for error in (ValueError("bug"), KeyboardInterrupt()):
+        with monkeypatch.context() as patch:
+            FailAt(9, error, patch)
+            with pytest.raises(type(error)):
+                seeded.commit(busy_commit())
+        assert content(seeded) == before
+    seeded.commit(busy_commit())
+    assert content(seeded) != before
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from forebay.stores.duckdb import DuckDBStore, store as module
+from tests.unit.stores.test_duckdb import busy_commit
+
+store = DuckDBStore(Path(sys.argv[1]))
+fatal, real = int(sys.argv[2]), module.run
+count = 0
+
+def run(connection, statement, parameters=()):
+    global count
+    count += 1
+    if count == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(connection, statement, parameters)
+
+module.run = run
+store.commit(busy_commit())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("statement", [0, 6, 14])
+def test_kill_9_leaves_all_of_a_commit_or_nothing(
+    seeded: DuckDBStore, tmp_path: Path, statement: int
+) -> None:
+    before = content(seeded)
+    seeded.commit(busy_commit())
+    after = content(seeded)
+    path = tmp_path / "child.duckdb"
+    seed(path).close()
+    killed = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path), str(statement)],
+        check=False,
+        cwd=Path(__file__).parents[3],
+        env={"PYTHONPATH": ":".join(("src", "."))},
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -9, killed.stderr
+    reopened = DuckDBStore(path)
+    assert content(reopened) == (before if statement else after)
+    reopened.close()
+
+
+# ------------------------------------------------------------------------ concurrency
+
+
+def test_another_thread_reads_whole_commits_while_they_happen(tmp_path: Path) -> None:
+    store = DuckDBStore(tmp_path / "forebay.duckdb")
+    done, seen = threading.Event(), []
+
+    def read() -> None:
+        with store.reader() as connection:
+            while not done.is_set():
+                question = "SELECT count(*), (SELECT max(seq) FROM cursors) FROM trades"
+                seen.append(module.run(connection, question)[0])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for seq in range(1, 40):
+            rows = rows_of(*[Told(seq * 100 + index) for index in range(10)])
+            store.commit(Commit("store", Position(LOG, seq), rows={"trades": rows}))
+    finally:
+        done.set()
+        reader.join()
+    store.close()
+    assert seen
+    assert {count - 10 * (seq or 0) for count, seq in seen} == {0}
+
+
+def test_commits_of_two_threads_do_not_mix(tmp_path: Path) -> None:
+    store = DuckDBStore(tmp_path / "forebay.duckdb")
+
+    def write(consumer: str, base: int) -> None:
+        for seq in range(1, 15):
+            rows = rows_of(Told(base + seq))
+            store.commit(Commit(consumer, Position(LOG, seq), rows={"trades": rows}))
+
+    threads = [threading.Thread(target=write, args=(name, base)) for name, base in
+               (("one", 0), ("two", 7), ("three", 100))]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.load().positions == dict.fromkeys(("one", "two", "three"), Position(LOG, 14))
+    assert len(store.table("trades")) == 21 + 14
+    store.close()
+
+
+# ----------------------------------------------------------------------------- errors
+
+
+def test_a_database_held_by_another_process_is_unreachable(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.duckdb"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import duckdb, sys; c = duckdb.connect(sys.argv[1]);"
+         "print('held', flush=True); sys.stdin.read()", str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Unreachable, match="open in another process") as refused:
+            DuckDBStore(path)
+        assert "Stop the other process" in refused.value.hint
+        holder.terminate()
+    DuckDBStore(path).close()
+
+
+def damage(data: bytes, how: str) -> bytes:
+    dice = random.Random(7)
+    if how == "noise":
+        return dice.randbytes(50_000)
+    if how == "cut":
+        return data[:10_000]
+    at = {"head": 0, "header": 100, "block": 8200}[how]
+    return data[:at] + dice.randbytes(64) + data[at + 64 :]
+
+
+@pytest.mark.parametrize("how", ["noise", "cut", "head", "header", "block"])
+def test_a_damaged_file_is_corrupt_and_stays_as_it_is(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "forebay.duckdb"
+    store = DuckDBStore(path)
+    store.commit(busy_commit())
+    store.close()
+    path.write_bytes(damage(path.read_bytes(), how))
+    damaged = path.read_bytes()
+    with pytest.raises(Corrupt) as found:
+        DuckDBStore(path)
+    assert "rebuilt from the journal" in found.value.hint
+    assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("text", [b"", b"hello", b"{}" * 10_000])
+def test_a_file_that_is_no_database_is_corrupt(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(text)
+    with pytest.raises(Corrupt):
+        DuckDBStore(path)
+
+
+def test_a_folder_that_is_not_there_is_transient(tmp_path: Path) -> None:
+    with pytest.raises(Transient, match="nowhere"):
+        DuckDBStore(tmp_path / "nowhere" / "forebay.duckdb")
+
+
+def test_a_database_of_a_newer_forebay_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.duckdb"
+    DuckDBStore(path).close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE meta SET schema_version = ?", [ddl.SCHEMA_VERSION + 1])
+    with pytest.raises(ConfigError, match=f"version {ddl.SCHEMA_VERSION + 1},") as refused:
+        DuckDBStore(path)
+    assert refused.value.hint == "Upgrade Forebay."
+
+
+def test_opening_again_keeps_what_was_stored(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.duckdb"
+    store = DuckDBStore(path)
+    store.commit(busy_commit())
+    stored, state = content(store), store.load()
+    store.close()
+    again = DuckDBStore(path)
+    assert (content(again), again.load()) == (stored, state)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (duckdb.IOException("IO Error: Could not set lock on file"), Unreachable),
+        (duckdb.IOException("IO Error: disk"), Transient),
+        (duckdb.TransactionException("conflict"), Transient),
+        (duckdb.FatalException("invalidated"), Transient),
+        (duckdb.InternalException("assertion"), Transient),
+        (duckdb.SerializationException("field id mismatch"), Corrupt),
+        (duckdb.Error("Corrupt database file: checksum"), Corrupt),
+        (duckdb.BinderException("no such column"), Permanent),
+        (duckdb.ConstraintException("not null"), Permanent),
+        (duckdb.Error(""), Permanent),
+    ],
+)
+def test_what_the_driver_says_becomes_one_of_ours(error: duckdb.Error, kind: type) -> None:
+    translated = translate(error)
+    assert type(translated) is kind
+    assert "\n" not in str(translated)
+
+
+def test_rows_of_another_shape_are_refused_whole(tmp_path: Path) -> None:
+    store = DuckDBStore(tmp_path / "forebay.duckdb")
+    narrow = rows_of(Told(1)).drop_columns(["price", "size"])
+    with pytest.raises(Permanent):
+        store.commit(Commit("store", Position(LOG, 1), rows={"trades": narrow}))
+    assert store.load().positions == {}
+    store.commit(busy_commit())
+    store.close()
+
+
+# --------------------------------------------------------------------------- clusters
+
+
+def clusters(*times: int) -> list[tuple[int, int]]:
+    return time_clusters(np.array(times, dtype=np.int64))
+
+
+def test_a_late_row_has_a_range_of_its_own() -> None:
+    late = T0 - 30 * HOUR
+    assert clusters(T0, T0 + SECOND, late, T0 + 5) == [(late, late), (T0, T0 + SECOND)]
+
+
+def test_clusters_part_just_beyond_the_gap() -> None:
+    assert clusters(T0 + CLUSTER_GAP_NS, T0) == [(T0, T0 + CLUSTER_GAP_NS)]
+    apart = T0 + CLUSTER_GAP_NS + 1
+    assert clusters(apart, T0) == [(T0, T0), (apart, apart)]
+    assert clusters(T0) == [(T0, T0)]
+    assert clusters(T0, T0) == [(T0, T0)]
+
+
+def test_above_the_most_the_narrowest_steps_are_bridged() -> None:
+    steps = [HOUR * (index + 2) for index in range(MAX_CLUSTERS + 3)]
+    times = [T0 + sum(steps[:index]) for index in range(len(steps) + 1)]
+    found = clusters(*times)
+    assert len(found) == MAX_CLUSTERS
+    assert found[0] == (T0, times[4]), "the four narrowest steps"
+    assert found[1:] == [(time_ns, time_ns) for time_ns in times[5:]]
+
+
+def test_as_many_as_may_be_stay_apart() -> None:
+    times = [T0 + index * HOUR for index in range(MAX_CLUSTERS)]
+    assert clusters(*times) == [(time_ns, time_ns) for time_ns in times]
+
+
+@given(st.lists(st.integers(T0 - 2000 * HOUR, T0), min_size=1, max_size=60))
+def test_clusters_hold_every_row_in_order_without_overlap(times: list[int]) -> None:
+    found = clusters(*times)
+    assert len(found) <= MAX_CLUSTERS
+    assert [end for ends in found for end in ends] == sorted(end for ends in found for end in ends)
+    assert {end for ends in found for end in ends} <= set(times)
+    assert all(any(first <= time_ns <= last for first, last in found) for time_ns in times)
+
+
+def test_unknown_context_is_no_matter_of_the_store(seeded: DuckDBStore) -> None:
+    """Dead letters of a venue without a parser are stored like any other."""
+    total = deliver(seeded, [[batch([b"?"], context(venue="mtgox"))]])
+    assert total.reasons == {"unknown_venue": 1}
+    assert "unknown_venue" in seeded.table("dead_letters")["reason"].to_pylist()
