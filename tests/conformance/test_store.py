@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,10 @@ from forebay.stores.memory import MemoryStore
 from tests.support.delivery import deliver, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told, batch, context, match, rows_of
 from tests.support.recordings import COINBASE, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 KEY = StreamKey("coinbase", "trade", "BTC-USD")
 OTHER = StreamKey("coinbase", "trade", "ETH-USD")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 from forebay.domain.coverage import SETS, Gap, Origin, StreamCoverage, StreamKey
 
 if TYPE_CHECKING:
+    import random
+
     from forebay.domain.intervals import Interval
 
 KEY = StreamKey("coinbase", "trade", "BTC-USD")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +12,9 @@ from forebay.domain.frames import Context, FrameBatch, FrameKind
 from forebay.stores.memory import MemoryStore
 from tests.support.delivery import deliver, plain_rows
 from tests.support.frames import T0, as_json, batch, context, heartbeat, match, rest_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Tables = dict[str, list[tuple[object, ...]]]
 Frame = tuple[bytes, int]
@@ -51,6 +54,7 @@ def cut(frames: list[Frame], at: list[int]) -> list[list[Frame]]:
     return [frames[low:high] for low, high in pairwise(ends)]
 
 
+@settings(max_examples=60)
 @given(FRAMES, st.lists(st.integers(0, 25), max_size=5))
 def test_where_batches_end_does_not_matter(frames: list[Frame], at: list[int]) -> None:
     whole = tables([[made(frames)]])
@@ -59,6 +63,7 @@ def test_where_batches_end_does_not_matter(frames: list[Frame], at: list[int]) -
     assert tables([parts]) == whole
 
 
+@settings(max_examples=60)
 @given(FRAMES, st.lists(st.integers(0, 25), max_size=3), st.booleans())
 def test_replaying_twice_changes_nothing(
     frames: list[Frame], at: list[int], same_epoch: bool
@@ -81,6 +86,7 @@ def test_overlapping_halves_in_either_order_are_the_same(
     assert found[1:] == found[:1] * 3
 
 
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60), st.sets(st.integers(0, 60)))
 def test_halves_of_a_clean_recording_are_the_whole_flags_included(
     count: int, one: int, other: int, withheld: set[int]
@@ -102,6 +108,7 @@ def missing(found: Tables) -> set[int]:
     }
 
 
+@settings(max_examples=60)
 @given(FRAMES, st.lists(st.integers(1, 45), unique=True), st.booleans())
 def test_history_before_or_after_the_feed_is_the_same(
     frames: list[Frame], natives: list[int], together: bool
@@ -125,7 +132,7 @@ ANYTHING = st.one_of(
 KINDS = (FrameKind.TEXT, FrameKind.BINARY, FrameKind.COMPRESSED, FrameKind.REST)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.lists(ANYTHING, max_size=20), st.sampled_from(KINDS), st.sampled_from(["coinbase", "x"]))
 def test_every_frame_yields_is_control_or_is_dead(
     payloads: list[bytes], kind: FrameKind, venue: str

@@ -1,4 +1,4 @@
-"""A small recording from end to end: journal, delivery, store and a truth, to be spoiled by tests."""
+"""A small recording end to end: journal, delivery, store and a truth, to be spoiled by tests."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ SEED = 7
 STEP_US = 36_000_000
 """36 s from event to event: 100 events an hour."""
 PARSERS: dict[str, Parser] = {"coinbase": CoinbaseParser()}
-MARKET = {
-    symbol: Trades(SEED, "coinbase", symbol, step_us=STEP_US) for symbol in (BTC, ETH)
-}
+MARKET = {symbol: Trades(SEED, "coinbase", symbol, step_us=STEP_US) for symbol in (BTC, ETH)}
 LAST = 399
 BLOCK = 10
 """Frames in a block of the journal."""
@@ -128,7 +126,9 @@ class Bench:
             symbols=(symbol,),
             request=f"GET /products/{symbol}/trades?limit=1000",
         )
-        rows = [_rest_row(event(i, symbol)) for i in range(first, last + 1) if i not in set(without)]
+        rows = [
+            _rest_row(event(i, symbol)) for i in range(first, last + 1) if i not in set(without)
+        ]
         self.write([json.dumps(rows).encode()], FrameKind.REST, now, context)
         ends = native(first, symbol), native(last, symbol)
         self.control(FillFinished("trade", symbol, *ends), now, context)

@@ -129,21 +129,19 @@ def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Go
     if offset >= window.limit:
         return None
     header = header_at(window, offset)
-    resume, least, proof = offset + 1, expected, 0
+    resume, least = offset + 1, expected
     if header is not None and log_id in {None, header.log_id}:
         if header.first_seq == expected:
             good = block_at(window, offset, header)
             if good is not None:
                 return good
             # Its header is right, so it tells where the next one begins.
-            proof = header.durable_seq
             resume, least = offset + BLOCK_HEADER_SIZE, header.next_seq
             if offset + header.size <= window.limit:
                 resume = offset + header.size
         elif header.first_seq > expected:
             resume = offset
     found, durable = search(window, resume, least, log_id)
-    durable = max(durable, proof)
     if found is None:
         return Hole(offset, window.limit, expected, None, durable)
     return Hole(offset, found.offset, expected, found.header.first_seq, durable)

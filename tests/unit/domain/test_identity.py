@@ -24,7 +24,7 @@ NATIVES = st.integers(0, NATIVE_ID_LIMIT - 1)
 
 def by_hand(venue: str, market: str, channel: str, symbol: str, native: int) -> str:
     """Build the id from the bits that the module's docstring draws, as text."""
-    digest = hashlib.sha256("|".join((venue, market, channel, symbol)).encode()).digest()
+    digest = hashlib.sha256(f"{venue}|{market}|{channel}|{symbol}".encode()).digest()
     key = "".join(f"{byte:08b}" for byte in digest)[:60]
     bits = key[:48] + "1000" + key[48:] + "10" + f"{native:062b}"
     return str(UUID(f"{int(bits, 2):032x}"))

@@ -6,7 +6,8 @@ import pytest
 
 from forebay.errors import CursorBeyondEnd, Permanent, Transient
 from forebay.journal import LOSS_KIND, NO_LOG, JournalReader, Position, iter_blocks
-from tests.support.simdisk import FailNext
+from forebay.journal.format import encode_block
+from tests.support.simdisk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     content,
@@ -286,18 +287,38 @@ def test_a_block_repeated_in_the_file_is_read_once() -> None:
     assert losses_of(blocks) == []
 
 
-def test_a_payload_that_contains_journal_bytes_is_never_taken_for_a_block() -> None:
+def journal_in_a_journal() -> tuple[SimDisk, int]:
+    """A block whose payloads are sound blocks of the same log; gives where it begins."""
     disk = sim()
     with open_writer(disk) as writer:
         writer.commit([numbered(1, 10)])
         raw = content(disk, segment_files(disk)[0])
-        forged = raw[64:].replace(b"\x01\x00\x00\x00\x00\x00\x00\x00", b"\x64" + bytes(7), 1)
-        writer.commit([draft(raw, b"\x89FBJB\r\n\x1a" * 50, forged)])
+        log_id = bytes.fromhex(writer.position.log_id)
+        future = encode_block(
+            draft(b"forged"), log_id=log_id, first_seq=14, durable_seq=1, anchor=(0, 0)
+        )
+        writer.commit([draft(raw, b"\x89FBJB\r\n\x1a" * 50, b"".join(future))])
         writer.commit([numbered(14, 10)])
-    disk.flip(segment_files(disk)[0], (len(raw) + 200) * 8)
+    return disk, len(raw)
+
+
+def test_a_damaged_body_is_stepped_over_whatever_it_contains() -> None:
+    disk, start = journal_in_a_journal()
+    disk.flip(segment_files(disk)[0], (start + 100) * 8)
     blocks = read_all(disk)
     assert losses_of(blocks) == [(11, 13)]
-    assert list(frames_of(blocks)) == [*range(1, 11), *range(14, 24)]
+    found = frames_of(blocks)
+    assert list(found) == [*range(1, 11), *range(14, 24)]
+    assert b"forged" not in found.values()
+
+
+def test_older_blocks_inside_a_payload_are_never_read_again() -> None:
+    disk, start = journal_in_a_journal()
+    disk.flip(segment_files(disk)[0], (start + 30) * 8)
+    blocks = read_all(disk)
+    assert losses_of(blocks)[0] == (11, 13)
+    assert list(frames_of(blocks))[:10] == list(range(1, 11))
+    assert min(block.first_seq for block in blocks[1:]) == 11
 
 
 def test_a_missing_segment_is_a_loss_wherever_it_is() -> None:

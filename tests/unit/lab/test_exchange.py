@@ -182,6 +182,7 @@ def test_what_happens_while_nobody_is_connected_is_an_outage() -> None:
     )
     assert set(certain(exchange)) == set(range(200, 299))
     assert set(certain(exchange).values()) == {"outage"}
+    assert exchange.withheld()[BTC]["in_doubt"][0] == (100, 199, "closed by peer")
 
 
 def test_a_second_connection_covers_an_outage_of_the_first() -> None:

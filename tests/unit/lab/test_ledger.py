@@ -77,6 +77,8 @@ def test_a_pong_that_nobody_asked_for_confirms_nothing() -> None:
     account = ledger.open_account()
     account.wrote(BTC, 0)
     account.ping(0)
+    account.pong(1, 0)
+    account.ping(SETTLE_NS)  # the answer to this one would confirm
     for number in (99, 0, 99):
         account.pong(number, SETTLE_NS * 9)
     assert report(ledger, 0)["in_doubt"] == [(0, 0, "unconfirmed")]

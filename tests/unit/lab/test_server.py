@@ -18,6 +18,7 @@ from forebay.lab.exchanges.coinbase.exchange import ExchangeConfig
 from forebay.lab.exchanges.coinbase.market import MarketConfig
 from forebay.lab.exchanges.coinbase.rest import Bucket, Limiter
 from forebay.lab.exchanges.coinbase.server import Running, ServerConfig, running
+from forebay.lab.faults import Faults
 from forebay.lab.truth import Digest, Trades
 from tests.unit.lab.fakes import BTC, ETH, SECOND, Message, command, until
 
@@ -184,6 +185,18 @@ async def test_a_huge_command_is_refused() -> None:
         assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
+async def test_a_huge_command_in_fragments_is_refused_too() -> None:
+    async with serving() as (server, session):
+        connection = await session.ws_connect(server.ws_url)
+        transport = connection._writer.transport
+        assert transport is not None
+        part = b"\xff" + (600_000).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 600_000
+        transport.write(b"\x01" + part + b"\x00" + part)
+        message = await connection.receive()
+    assert message.type is WSMsgType.CLOSE
+    assert connection.close_code == 1009
+
+
 async def test_poison_arrives_as_a_whole_message_that_is_no_json() -> None:
     async with serving({"corrupt": 1.0}, events=5) as (server, session):
         connection = await subscribed(session, server)
@@ -194,22 +207,36 @@ async def test_poison_arrives_as_a_whole_message_that_is_no_json() -> None:
     assert said["poison"] + said["poison_in_doubt"] == [100, 101, 102, 103, 104]
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_a_disconnect_ends_the_connection_with_its_code(seed: int) -> None:
+def seed_that_ends_with(code: int) -> int:
+    """A seed whose first event is cut off in this way."""
+    for seed in range(100):
+        fate = Faults(seed, {"disconnect": 1.0}).of_event(BTC, 100)
+        if fate and (1001, 1006, 1011, 1012)[fate[1] % 4] == code:
+            return seed
+    raise AssertionError(code)
+
+
+@pytest.mark.parametrize("code", [1001, 1011, 1012])
+async def test_a_disconnect_ends_the_connection_with_its_code(code: int) -> None:
+    seed = seed_that_ends_with(code)
     async with serving({"disconnect": 1.0}, events=1, seed=seed) as (server, session):
         connection = await subscribed(session, server)
         await read_until(connection, lambda got: len(got) >= 2)
         message = await connection.receive()
-        fate = server.exchange.faults.of_event(BTC, 100)
         said = server.exchange.withheld()[BTC]
-    assert fate is not None
-    expected = (1001, 1006, 1011, 1012)[fate[1] % 4]
-    if expected == 1006:
-        assert message.type is not WSMsgType.CLOSE
-        assert connection.close_code in (1006, None)
-    else:
-        assert message.type is WSMsgType.CLOSE
-        assert connection.close_code == expected
+    assert message.type is WSMsgType.CLOSE
+    assert connection.close_code == code
+    assert said["certain"] == [(100, 100, "disconnect")]
+
+
+async def test_a_disconnect_in_mid_frame_leaves_no_whole_frame_and_no_close_frame() -> None:
+    seed = seed_that_ends_with(1006)
+    async with serving({"disconnect": 1.0}, events=1, seed=seed) as (server, session):
+        connection = await subscribed(session, server)
+        await read_until(connection, lambda got: len(got) >= 2)
+        message = await connection.receive()
+        said = server.exchange.withheld()[BTC]
+    assert message.type in (WSMsgType.CLOSED, WSMsgType.ERROR)
     assert said["certain"] == [(100, 100, "disconnect")]
 
 

@@ -1,5 +1,7 @@
 """The audit without a truth: every way to spoil a store turns it red, by name and number."""
 
+# ruff: noqa: S608 - statements that spoil a store of our own
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -256,9 +258,7 @@ def only_of(report: AuditReport, kind: str, symbol: str) -> list[str]:
 
 
 def test_a_double_with_another_content_is_mutated_too(stored: Bench) -> None:
-    stored.sql(
-        f"INSERT INTO trades SELECT * REPLACE (price + 1 AS price) FROM trades {where(130)}"
-    )
+    stored.sql(f"INSERT INTO trades SELECT * REPLACE (price + 1 AS price) FROM trades {where(130)}")
 
     report = stored.audit()
 
@@ -356,7 +356,9 @@ def test_what_is_older_than_the_journal_is_said_not_to_be_compared(stored: Bench
         "INSERT INTO gaps SELECT * REPLACE "
         f"({native(LAST + 1)} AS first, {native(4999)} AS last) FROM gaps LIMIT 1"
     )
-    stored.sql("UPDATE gaps SET state = 'permanent' WHERE last > 0 AND last = (SELECT max(last) FROM gaps)")
+    stored.sql(
+        "UPDATE gaps SET state = 'permanent' WHERE last > 0 AND last = (SELECT max(last) FROM gaps)"
+    )
 
     report = stored.audit()
 
@@ -553,7 +555,7 @@ def test_a_store_that_moves_between_statements_is_no_loss(tmp_path: Path) -> Non
             at += 7
             return answer
 
-        report = moving.audit(query=query)  # type: ignore[arg-type]  # Arrow is untyped
+        report = moving.audit(query=query)
 
         assert len(moving.asked) >= 3, "rows were compared while the store moved on"
         assert wrong(report) == {"mutated": 1}
@@ -572,7 +574,7 @@ def test_a_store_that_moves_before_the_journal_is_read_is_no_loss(tmp_path: Path
             moving.deliver()
             return answer
 
-        report = moving.audit(query=query)  # type: ignore[arg-type]  # Arrow is untyped
+        report = moving.audit(query=query)
 
         assert wrong(report) == {}
         assert report.streams[0].events == 101
@@ -588,7 +590,7 @@ def test_a_store_that_goes_back_is_asked_for_another_audit(stored: Bench) -> Non
         return answer
 
     with pytest.raises(Transient, match="went back"):
-        stored.audit(query=query)  # type: ignore[arg-type]  # Arrow is untyped
+        stored.audit(query=query)
 
 
 def test_one_statement_is_one_moment(stored: Bench) -> None:

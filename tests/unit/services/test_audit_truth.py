@@ -1,5 +1,7 @@
 """The audit with a truth: bounds, events and withheld indices come from the simulator."""
 
+# ruff: noqa: S608 - statements that spoil a store of our own
+
 from __future__ import annotations
 
 import contextlib
@@ -86,7 +88,9 @@ def test_a_truth_that_goes_on_is_named(stored: Bench, truth: TruthServer) -> Non
 # ------------------------------------------------------------------ events
 
 
-def test_a_lost_tail_is_missing_though_nobody_received_it(tmp_path: Path, truth: TruthServer) -> None:
+def test_a_lost_tail_is_missing_though_nobody_received_it(
+    tmp_path: Path, truth: TruthServer
+) -> None:
     with bench(tmp_path / "journal") as cut:
         cut.begin(99)
         cut.live(range(100, 390))
@@ -162,9 +166,7 @@ def test_what_the_collector_altered_is_mutated(
 
 def test_an_event_that_never_happened_is_spurious(stored: Bench, truth: TruthServer) -> None:
     right = event(LAST + 1)
-    altered_everywhere(
-        stored, f'"price":"1","size":"1","side":"buy","time":"{right.time}"}}'
-    )
+    altered_everywhere(stored, f'"price":"1","size":"1","side":"buy","time":"{right.time}"}}')
 
     assert stored.audit().ok, "it was received"
     report = stored.audit(truth=truth.url)
@@ -219,9 +221,7 @@ def test_the_last_batch_dropped_with_its_cursor_is_missing(
 
 
 @pytest.mark.parametrize("state", ["open", "permanent", "filled"])
-def test_declaring_everything_lost_is_red(
-    stored: Bench, truth: TruthServer, state: str
-) -> None:
+def test_declaring_everything_lost_is_red(stored: Bench, truth: TruthServer, state: str) -> None:
     for table in ("trades", "coverage", "gaps"):
         stored.sql(f"DELETE FROM {table} WHERE symbol = '{BTC}'")
     stored.sql(
@@ -255,7 +255,12 @@ def test_declaring_everything_lost_is_red_by_the_truth_alone(
 
 
 def test_what_was_withheld_must_be_declared(stored: Bench, truth: TruthServer) -> None:
-    truth.withheld[BTC]["certain"] = [[200, 204, "drop"], [250, 254, ""], [300, 300, ""], [310, 310, ""]]
+    truth.withheld[BTC]["certain"] = [
+        [200, 204, "drop"],
+        [250, 254, ""],
+        [300, 300, ""],
+        [310, 310, ""],
+    ]
 
     report = stored.audit(truth=truth.url)
 
@@ -279,14 +284,17 @@ def test_what_is_in_doubt_may_be_declared_or_not(stored: Bench, truth: TruthServ
     assert wrong(stored.audit(truth=truth.url)) == {}
 
 
-@pytest.mark.parametrize(("certain", "kinds"), [
-    ([249, 255], {}),
-    ([251, 253], {}),
-    ([248, 254], {"withheld_undeclared": 1}),
-    ([250, 256], {"withheld_undeclared": 1}),
-    ([252, 253], {"gap_unfounded": 1}),
-    ([251, 252], {"gap_unfounded": 1}),
-])
+@pytest.mark.parametrize(
+    ("certain", "kinds"),
+    [
+        ([249, 255], {}),
+        ([251, 253], {}),
+        ([248, 254], {"withheld_undeclared": 1}),
+        ([250, 256], {"withheld_undeclared": 1}),
+        ([252, 253], {"gap_unfounded": 1}),
+        ([251, 252], {"gap_unfounded": 1}),
+    ],
+)
 def test_one_neighbour_either_side_is_tolerated(
     stored: Bench, truth: TruthServer, certain: list[int], kinds: dict[str, int]
 ) -> None:
@@ -313,7 +321,13 @@ def test_a_gap_that_history_could_fill_must_not_stay(tmp_path: Path, truth: Trut
 
 @pytest.mark.parametrize(
     ("poison", "doubtful", "red"),
-    [([310], [], False), ([], [310], False), ([310], [311], False), ([], [], True), ([310, 320], [], True)],
+    [
+        ([310], [], False),
+        ([], [310], False),
+        ([310], [311], False),
+        ([], [], True),
+        ([310, 320], [], True),
+    ],
 )
 def test_dead_letters_equal_the_injected_poison(
     stored: Bench, truth: TruthServer, poison: list[int], doubtful: list[int], red: bool
@@ -329,16 +343,18 @@ def test_dead_letters_equal_the_injected_poison(
 def test_a_time_range_is_compared_with_the_truth_of_that_range(
     stored: Bench, truth: TruthServer
 ) -> None:
-    times = {"since_ns": event(200).event_ts, "until_ns": event(240).event_ts}
+    def audit() -> AuditReport:
+        ends = event(200).event_ts, event(240).event_ts
+        return stored.audit(truth=truth.url, since_ns=ends[0], until_ns=ends[1])
 
-    report = stored.audit(truth=truth.url, **times)
+    report = audit()
 
     assert wrong(report) == {}
     assert report.streams[0].stages["truth"] == report.streams[0].stages["store"]
     stored.sql(f"DELETE FROM trades {where(100)}")
-    assert stored.audit(truth=truth.url, **times).ok
+    assert audit().ok
     stored.sql(f"DELETE FROM trades {where(220)}")
-    assert wrong(stored.audit(truth=truth.url, **times)) == {"missing": 1}
+    assert wrong(audit()) == {"missing": 1}
 
 
 # ------------------------------------------------------------------ both move
@@ -356,7 +372,7 @@ def test_a_truth_and_a_store_that_move_on_are_no_loss(stored: Bench, truth: Trut
         truth.bounds[BTC] = (100, at)
         return stored.query(statement)
 
-    report = stored.audit(truth=truth.url, query=query)  # type: ignore[arg-type]  # untyped
+    report = stored.audit(truth=truth.url, query=query)
 
     assert wrong(report) == {}
     assert report.streams[0].events == 306

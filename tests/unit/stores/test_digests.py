@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +14,12 @@ from forebay.journal import Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore, stream_digests
 from tests.support.frames import HOUR, LOG, T0, Told, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
 
 Bucket = tuple[str, str, str, int]
 ROWS = [
@@ -63,7 +67,7 @@ def by_sql(
         connection.register("told_rows", rows)
         found = stream_digests(connection, "told_rows", where, parameters)
         connection.unregister("told_rows")
-    return {tuple(key): (made.count, made.ids, made.rows) for key, made in found.items()}
+    return {(*key,): (made.count, made.ids, made.rows) for key, made in found.items()}
 
 
 def test_a_digest_is_what_its_definition_says(connection: DuckDBStore) -> None:
@@ -80,7 +84,7 @@ def test_a_digest_of_stored_rows_is_that_of_the_rows(tmp_path: Path) -> None:
     store = DuckDBStore(tmp_path / "forebay.duckdb")
     store.commit(Commit("store", Position(LOG, 1), rows={"trades": rows_of(*ROWS, *ROWS)}))
     with store.reader() as reader:
-        found = {tuple(key): (made.count, made.ids, made.rows)
+        found = {(*key,): (made.count, made.ids, made.rows)
                  for key, made in stream_digests(reader, "trades").items()}  # fmt: skip
     store.close()
     assert found == by_hand(ROWS)

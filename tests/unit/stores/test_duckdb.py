@@ -6,9 +6,8 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
@@ -25,6 +24,9 @@ from forebay.stores.duckdb import store as module
 from forebay.stores.duckdb.store import CLUSTER_GAP_NS, MAX_CLUSTERS, time_clusters, translate
 from tests.support.delivery import commit_of, deliver, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told, batch, context, match, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 TABLES = ("trades", "dead_letters", "conflicts", "coverage", "gaps", "cursors", "frame_account",
           "stream_epochs")  # fmt: skip
@@ -182,7 +184,7 @@ def test_kill_9_leaves_all_of_a_commit_or_nothing(
         [sys.executable, "-c", CHILD, str(path), str(statement)],
         check=False,
         cwd=Path(__file__).parents[3],
-        env={"PYTHONPATH": ":".join(("src", "."))},
+        env={"PYTHONPATH": "src:."},
         capture_output=True,
         text=True,
     )
@@ -241,13 +243,22 @@ def test_commits_of_two_threads_do_not_mix(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------- errors
 
 
+HOLDER = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 def test_a_database_held_by_another_process_is_unreachable(tmp_path: Path) -> None:
     path = tmp_path / "forebay.duckdb"
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import duckdb, sys; c = duckdb.connect(sys.argv[1]);"
-         "print('held', flush=True); sys.stdin.read()", str(path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

@@ -1,0 +1,205 @@
+"""How a report reads: HTML that escapes, a table that shows a loss at one glance."""
+
+from __future__ import annotations
+
+import io
+import json
+from html.parser import HTMLParser
+
+import msgspec
+from rich.console import Console
+
+from forebay.cli.audit_view import render_table
+from forebay.services.audit import (
+    AuditReport,
+    GapRow,
+    Problem,
+    Stage,
+    StreamReport,
+    render_html,
+)
+from forebay.services.audit.summary import gap_sums, verdict
+from forebay.services.audit.verdict import iso
+
+EVIL = "<script>alert('&\"[red]</script>"
+
+
+def stream(**changed: object) -> StreamReport:
+    fields: dict[str, object] = {
+        "venue": "coinbase",
+        "channel": "trade",
+        "symbol": "BTC-USD",
+        "events": 1234,
+        "verified_from": "2026-01-01T00:00:00.000000001Z",
+        "verified_to": "2026-01-01T01:00:00.000000000Z",
+        "basis": "id",
+        "stages": {"journal": Stage(1234), "store": Stage(1234), "truth": Stage(1235)},
+        "missing": 0,
+    }
+    return StreamReport(**(fields | changed))  # type: ignore[arg-type]
+
+
+def report(**changed: object) -> AuditReport:
+    fields: dict[str, object] = {
+        "ok": True,
+        "missing": 0,
+        "doubled": 0,
+        "mutated": 0,
+        "spurious": 0,
+        "ambiguous": 0,
+        "dead_letters": 17,
+        "conflicts": 0,
+        "gaps": [],
+        "streams": [stream()],
+        "problems": [],
+        "notes": [],
+        "position": "ab:12",
+        "since": None,
+        "until": None,
+        "frames": {"yielding": 1200, "control": 4, "dead": 17},
+        "took_ms": 5,
+    }
+    return AuditReport(**(fields | changed))  # type: ignore[arg-type]
+
+
+def gap(first: int, last: int, state: str, reason: str = "in_connection") -> GapRow:
+    return GapRow("coinbase", "trade", "BTC-USD", "id", first, last, reason, state)
+
+
+def shown(it: AuditReport) -> str:
+    file = io.StringIO()
+    Console(file=file, width=160).print(render_table(it))
+    return file.getvalue()
+
+
+class Texts(HTMLParser):
+    """Collects tags, attributes and texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str | None] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in {"src", "href"}]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def parsed(it: AuditReport) -> Texts:
+    texts = Texts()
+    texts.feed(render_html(it))
+    return texts
+
+
+def test_html_escapes_whatever_a_venue_says() -> None:
+    evil = report(
+        ok=False,
+        streams=[stream(symbol=EVIL)],
+        gaps=[gap(1, 2, EVIL, EVIL)],
+        problems=[Problem(EVIL, EVIL, 1, [EVIL], EVIL)],
+        notes=[EVIL],
+        position=EVIL,
+    )
+
+    texts = parsed(evil)
+
+    assert "script" not in texts.tags
+    assert sum(EVIL in text for text in texts.texts) >= 7
+
+
+def test_html_needs_nothing_else() -> None:
+    texts = parsed(report(gaps=[gap(1, 2, "filled")]))
+
+    assert texts.links == []
+    assert not {"link", "script", "img", "iframe"} & set(texts.tags)
+    assert "url(" not in render_html(report())
+
+
+def test_html_tells_green_from_red() -> None:
+    assert '<p class="ok">' in render_html(report())
+    red = render_html(report(ok=False, problems=[Problem("missing", "s", 3, ["7"], "three")]))
+    assert '<p class="red">' in red
+    assert "<td>three</td><td>7</td>" in red
+
+
+def test_the_table_of_a_whole_record() -> None:
+    text = shown(report())
+
+    assert "coinbase/trade/BTC-USD" in text
+    assert "1,234" in text
+    assert "1,235" in text
+    assert "2026-01-01T00:00:00 to 2026-01-01T01:00:00 by id" in text
+    assert "17 dead letters" in text
+    assert "Gaps" not in text
+    assert text.rstrip().endswith("Nothing lost: 1,234 events stored, each once and as received.")
+
+
+def test_the_table_of_a_loss() -> None:
+    lost = report(
+        ok=False,
+        missing=3,
+        streams=[stream(missing=3, verified_from=None, verified_to=None)],
+        problems=[
+            Problem("missing", "s", 3, [str(n) for n in range(70, 90)], "three are missing"),
+            Problem("gap_open", "s", 3, [], "a gap"),
+        ],
+        notes=["a note"],
+    )
+
+    text = shown(lost)
+
+    assert "three are missing 70, 71, 72, 73, 74\n" in text.replace("  ", "")
+    assert "a note" in text
+    assert text.rstrip().endswith("Not ok: gap open, missing; 1,234 events stored.")
+    assert "│       3 │" in text
+
+
+def test_markup_in_a_name_is_text() -> None:
+    text = shown(report(streams=[stream(symbol="[bold]X[/bold]")], notes=["[red]y"]))
+
+    assert "[bold]X[/bold]" in text
+    assert "[red]y" in text
+
+
+def test_no_basis_is_never_a_zero() -> None:
+    unknown = stream(basis="none", missing=None, verified_from=None, verified_to=None)
+    text = shown(report(streams=[unknown]))
+
+    assert "no basis" in text
+    assert "?" in text
+    assert json.loads(report(streams=[unknown]).encode())["streams"][0]["missing"] is None
+
+
+def test_gaps_are_summed_by_state_and_reason() -> None:
+    gaps = [gap(1, 5, "filled"), gap(9, 9, "filled"), gap(20, 29, "open", "between_connections")]
+
+    assert gap_sums(report(gaps=gaps)) == [
+        ("filled", "in_connection", 2, 6),
+        ("open", "between_connections", 1, 10),
+    ]
+    text = shown(report(gaps=gaps))
+    assert "between connections" in text
+
+
+def test_the_verdict_does_not_hide_what_is_gone_for_good() -> None:
+    assert verdict(report(gaps=[gap(1, 7, "permanent")])) == (
+        "Nothing lost: 1,234 events stored, each once and as received, "
+        "and 7 declared as gone for good."
+    )
+
+
+def test_a_report_reads_back() -> None:
+    it = report(gaps=[gap(1, 2, "open")], problems=[Problem("k", "s", 1, ["1"], "t")])
+
+    assert msgspec.json.decode(it.encode(), type=AuditReport) == it
+    assert it.as_json() == json.loads(it.encode())
+
+
+def test_times_keep_their_nanoseconds() -> None:
+    assert iso(1_767_225_600_000_000_001) == "2026-01-01T00:00:00.000000001Z"
+    assert iso(-1) == "1969-12-31T23:59:59.999999999Z"
+    assert iso(None) is None
