@@ -182,6 +182,7 @@ def _from_json(name: str, text: str) -> object:
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?")
 _MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
+_INDEX = re.compile(r"\[(?:\d+|\.\.\.)\]")
 _WRONG = re.compile(r"(.*) - at `\$(.*)`")
 
 
@@ -205,7 +206,7 @@ def _explained(error: msgspec.ValidationError, origins: Mapping[str, str]) -> Co
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:
     """Answer the layer that ``key``, or the table it is in, came from."""
-    key = key.replace("[...]", "")
+    key = _INDEX.sub("", key)
     while key:
         for known, layer in origins.items():
             if known == key or known.startswith(f"{key}."):

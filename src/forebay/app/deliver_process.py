@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from forebay.app.config import Config
     from forebay.telemetry import Observer
 
+DELIVER_NICENESS = 5
+"""Capture comes first: a frame not yet synced can be lost, one not yet delivered cannot."""
 DRAIN_S = 30.0
 """How long to go on, when asked to stop, to deliver what is captured."""
 
 
 async def run(config: Config, observer: Observer) -> None:
     """Run the deliver process until it is told to stop."""
+    os.nice(DELIVER_NICENESS)
     clock = SystemClock()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))

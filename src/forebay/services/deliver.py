@@ -84,11 +84,24 @@ class Deliverer:
         try:
             return JournalReader(self._journal, start=position)
         except CursorBeyondEnd:
-            # The log that the cursor counted in is gone. Everything that is left is read
-            # again: what the store has already is recognised by its ids.
-            if position is not None:
-                self._observe(LossFound(position.log_id, 0, position.seq - 1))
-            return JournalReader(self._journal)
+            return self._begin_again(position)
+
+    def _begin_again(self, position: Position | None) -> JournalReader:
+        """Read from the oldest frame: the log that the cursor counted in is gone.
+
+        What the store has already is recognised by its ids.
+        """
+        if position is not None:
+            self._observe(LossFound(position.log_id, 0, position.seq - 1))
+        return JournalReader(self._journal)
+
+    def _read(self) -> list[Block]:
+        try:
+            return self._reader.read()
+        except CursorBeyondEnd:  # known only now that somebody has recovered the journal
+            self._reader.close()
+            self._reader = self._begin_again(self.position)
+            return self._reader.read()
 
     def step(self) -> int:
         """Deliver what is durable now; answer the number of frames, 0 when there is none.
@@ -97,7 +110,7 @@ class Deliverer:
         """
         if self._pending is not None:
             return self._retry(*self._pending)
-        blocks = self._reader.read()
+        blocks = self._read()
         if not blocks:
             return 0
         return self._commit(*self._plan(blocks))

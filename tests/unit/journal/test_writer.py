@@ -11,9 +11,10 @@ from forebay.clock import ManualClock
 from forebay.errors import ConfigError, JournalFull, Permanent, Transient
 from forebay.journal import LOSS_KIND, CursorFile, Draft, JournalReader, Position, fsck
 from forebay.journal.disk import OsDisk
-from tests.support.simdisk import FailNext
+from tests.support.simdisk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
+    content,
     draft,
     drain,
     frames_of,
@@ -327,6 +328,58 @@ def test_any_error_anywhere_in_a_commit_loses_and_doubles_nothing(
     disk.lose_power()
     open_writer(disk).close()
     assert frames_of(read_all(disk)) == found
+
+
+def journal_with_leftovers() -> SimDisk:
+    """Its first segment goes on with a batch that could neither be synced nor removed."""
+    disk = sim()
+    failing = True
+
+    def fault(operation: str) -> None:
+        if failing and operation in {"fdatasync", "truncate"}:
+            raise OSError(errno.EIO, "failing")
+
+    with open_writer(disk) as writer:
+        writer.commit([numbered(1, 10)])
+        disk.fault = fault
+        with pytest.raises(Transient):
+            writer.commit([draft(b"stale"), draft(b"stale", b"stale")])
+        failing = False
+        writer.commit([numbered(11, 1)])
+        writer.commit([numbered(12, 9)])
+    assert b"stale" in content(disk, segment_files(disk)[0])
+    return disk
+
+
+def test_a_segment_ends_where_the_next_one_begins_whatever_follows_in_it() -> None:
+    disk = journal_with_leftovers()
+    found = frames_of(read_all(disk))
+    assert list(found) == list(range(1, 21))
+    assert all(says_its_seq(*item) for item in found.items())
+    report = fsck(FOLDER, disk=disk)
+    assert report.ok
+    assert (report.frames, report.findings) == (20, ())
+
+
+def test_damage_before_leftovers_is_lost_up_to_the_next_segment_only() -> None:
+    disk = journal_with_leftovers()
+    path = segment_files(disk)[0]
+    magic = content(disk, path).find(b"\x89FBJB", 200)
+    disk.flip(path, 70 * 8)
+    disk.flip(path, magic * 8)
+    blocks = read_all(disk)
+    assert losses_of(blocks) == [(1, 10)]
+    assert list(frames_of(blocks)) == list(range(11, 21))
+
+
+def test_a_leftover_that_reaches_into_the_next_segment_is_not_read() -> None:
+    disk = journal_with_leftovers()
+    old, new = segment_files(disk)
+    disk.names[FOLDER / f"{13:020d}.fbj"] = disk.names.pop(new)
+    blocks = read_all(disk)
+    assert b"stale" in content(disk, old)
+    assert (12, 12) in losses_of(blocks)
+    assert not {12, 13} & frames_of(blocks).keys()
 
 
 def test_a_watermark_that_cannot_be_written_does_not_undo_a_commit() -> None:

@@ -124,6 +124,8 @@ def test_repetition_and_overlap_in_the_journal_are_no_fault(stored: Bench) -> No
 
     assert wrong(report) == {}
     assert report.streams[0].events == 301
+    assert report.streams[0].stages["journal"] == report.streams[0].stages["store"]
+    assert len(stored.asked) == 1, "equal digests need no look at the rows"
 
 
 def test_progress_ends_at_all_bytes(stored: Bench) -> None:
@@ -240,6 +242,8 @@ def test_a_trade_stored_twice_is_doubled_and_nothing_else(stored: Bench) -> None
     assert wrong(report) == {"doubled": 1}
     assert only(report, "doubled") == [str(native(130))]
     assert (report.doubled, report.streams[0].doubled, report.streams[1].doubled) == (1, 1, 0)
+    stages = report.streams[0].stages
+    assert stages["store"] == stages["journal"], "digests are over distinct ids"
 
 
 def test_a_table_stored_three_times_counts_every_extra_row(stored: Bench) -> None:
@@ -290,6 +294,16 @@ def test_one_altered_value_is_mutated_and_named(stored: Bench, change: str, colu
     (example,) = only(report, "mutated")
     assert example.startswith(f"{native(222)}: {column} is ")
     assert (report.missing, report.mutated, report.spurious) == (0, 1, 0)
+
+
+def test_an_event_in_another_stream_is_mutated_and_not_missing(stored: Bench) -> None:
+    stored.sql(f"UPDATE trades SET symbol = '{ETH}' {where(222)}")
+
+    report = stored.audit()
+
+    assert wrong(report) == {"mutated": 1, "uncovered": 1}
+    assert only(report, "mutated") == [f"{native(222)}: symbol is {ETH} and should be {BTC}"]
+    assert [stream.mutated for stream in report.streams] == [1, 0]
 
 
 def test_what_is_not_content_may_differ(stored: Bench) -> None:
@@ -475,6 +489,29 @@ def test_a_time_range_that_lies_in_a_gap_shows_the_gap(tmp_path: Path) -> None:
         assert len(inside.gaps) == 1
         assert wrong(outside) == {}
         assert outside.gaps == []
+
+
+def test_a_gap_at_either_edge_of_a_time_range_is_seen(tmp_path: Path) -> None:
+    with bench(tmp_path / "journal") as short:
+        short.begin(99)
+        short.live((*range(100, 150), *range(250, 350), *range(380, 400)))
+        short.deliver()
+
+        edges = short.audit(since_ns=event(200).event_ts, until_ns=event(360).event_ts)
+        between = short.audit(since_ns=event(260).event_ts, until_ns=event(340).event_ts)
+
+        assert wrong(edges) == {"gap_open": 130}
+        assert wrong(between) == {}
+
+
+def test_an_event_that_was_moved_out_of_the_time_range_is_mutated(stored: Bench) -> None:
+    ends = event(200).event_ts, event(240).event_ts
+    stored.sql(f"UPDATE trades SET event_ts = event_ts + INTERVAL 9 HOUR {where(222)}")
+
+    report = stored.audit(since_ns=ends[0], until_ns=ends[1])
+
+    assert wrong(report) == {"mutated": 1}
+    assert only(report, "mutated") == [f"{native(222)}: event_ts differs"]
 
 
 # ------------------------------------------------------------------ nothing to compare with

@@ -281,6 +281,20 @@ async def test_close_captures_what_was_taken() -> None:
     assert empty.journal.groups == []
 
 
+async def test_what_comes_while_closing_is_captured_too() -> None:
+    rig = Rig(NEVER)
+    rig.group.start()
+    rig.journal.gate.clear()
+    take = rig.group.open(context())
+    take.frame(TEXT, b"1")
+    closing = asyncio.create_task(rig.group.close())
+    await until(lambda: rig.journal.tries == 1)
+    take.frame(TEXT, b"2")
+    rig.journal.gate.set()
+    await closing
+    assert rig.journal.payloads == [b"1", b"2"]
+
+
 async def test_close_can_be_given_up_while_the_journal_stays_full() -> None:
     rig = Rig(clock=ManualClock())
     rig.group.start()

@@ -55,7 +55,9 @@ class Rows:
         self._journal.advance(seq)
         return found
 
-    def compare(self, key: StreamKey, piece: Piece, snapshot: Snapshot, found: Found) -> None:
+    def compare(
+        self, key: StreamKey, piece: Piece, snapshot: Snapshot, found: dict[StreamKey, Found]
+    ) -> None:
         """Compare the rows of ``piece`` one by one."""
         rows = self.beside_journal(sql.rows(piece.where()))
         stored = rows.select(list(_STORED)).filter(pc.is_valid(rows.column("id")))
@@ -63,11 +65,11 @@ class Rows:
         held = snapshot.accounts.get(key, StreamAccount()).ids
         for native in self._scratch.query(sql.lacking(piece)).column("native").to_pylist():
             if native in held:
-                found.mutated.add(native)  # it lies at another time, and is seen there
+                found[key].mutated.add(native)  # it lies at another time, and is seen there
             else:
-                found.missing.add(native)
+                found[key].missing.add(native)
         for row in dictionaries(self._scratch.query(sql.DIFFERING)):
-            self._judge(row, found)
+            self._judge(key, row, found)
 
     def differing_minutes(self, piece: Piece) -> Iterable[int]:
         """Minutes of ``piece`` in which store and journal do not agree."""
@@ -76,16 +78,19 @@ class Rows:
         ours = minutes_from(first_row(self._scratch.query(sql.minutes(piece)))["minutes"])
         return sorted(m for m in stored.keys() | ours.keys() if stored.get(m) != ours.get(m))
 
-    def _judge(self, row: dict[str, object], found: Found) -> None:
+    def _judge(self, key: StreamKey, row: dict[str, object], found: dict[StreamKey, Found]) -> None:
         native, received = row["native"], row["received_ns"]
         if not isinstance(native, int):
             return
         if row["known"]:
-            found.mutate(native, difference(str(row["canonical"]), str(row["journal"])))
+            right = str(row["journal"])
+            venue, symbol = right.split("|")[1:3]  # where it belongs, if it lies elsewhere
+            owner = key._replace(venue=venue, symbol=symbol)
+            found[owner].mutate(native, difference(str(row["canonical"]), right))
         elif not isinstance(received, int) or self._journal.sees(received):
-            found.spurious.add(native)
+            found[key].spurious.add(native)
         else:
-            found.unseen.add(native)
+            found[key].unseen.add(native)
 
 
 def compare(
@@ -104,7 +109,7 @@ def compare(
         )
         for hour in hours:
             for piece in _pieces(rows, key, hour, span):
-                rows.compare(key, piece, snapshot, found[key])
+                rows.compare(key, piece, snapshot, found)
 
 
 def _pieces(rows: Rows, key: StreamKey, hour: int, span: Span) -> Iterator[Piece]:

@@ -1,0 +1,121 @@
+"""Configuration: precedence, origins, and complaints that say what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.app.config import TEMPLATE, Config, leaves, load
+from forebay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "forebay.toml"
+    path.write_text(text)
+    return path
+
+
+def complaint(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as raised:
+        load(file(tmp_path, text), {}, environment or {})
+    assert raised.value.hint
+    return str(raised.value)
+
+
+def test_without_anything_there_are_defaults() -> None:
+    config, origins = load(None, {}, {})
+
+    assert config == Config()
+    assert set(origins.values()) == {"default"}
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
+    path = file(tmp_path, 'data = "f"\ncollector = "f"\nlog_level = "error"\n')
+    environment = {"FOREBAY_DATA": "e", "FOREBAY_COLLECTOR": "e"}
+
+    config, origins = load(path, {"data": "flag", "collector": None}, environment)
+
+    assert (config.data, config.collector, config.log_level) == ("flag", "e", "error")
+    assert origins["data"] == "the command line"
+    assert origins["collector"] == "the environment"
+    assert origins["log_level"] == str(path)
+    assert origins["journal.linger_ms"] == "default"
+
+
+def test_nested_keys_of_the_environment(tmp_path: Path) -> None:
+    path = file(tmp_path, "[journal]\nlinger_ms = 3\nsegment_mb = 8\n")
+    environment = {
+        "FOREBAY_JOURNAL__LINGER_MS": "7.5",
+        "FOREBAY_FILL__ENABLED": "false",
+        "FOREBAY_VENUES": '[{"name": "coinbase", "symbols": ["BTC-USD"]}]',
+    }
+
+    config, _ = load(path, {}, environment)
+
+    assert (config.journal.linger_ms, config.journal.segment_mb) == (7.5, 8)
+    assert config.fill.enabled is False
+    assert config.venues[0].symbols == ("BTC-USD",)
+
+
+def test_names_of_other_deployments_are_understood() -> None:
+    config, origins = load(None, {}, {"DATA_DIR": "/srv/x", "LOG_LEVEL": "WARNING"})
+
+    assert (config.data, config.log_level) == ("/srv/x", "warning")
+    assert origins["data"] == "the environment"
+    assert load(None, {}, {"DATA_DIR": "a", "FOREBAY_DATA": "b"})[0].data == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("jurnal = 1", "There is no key 'jurnal'"),
+        ("[journal]\nlingerms = 1", "There is no key 'journal.lingerms'"),
+        ("[journal]\nlingerms = 1", "Did you mean 'linger_ms'?"),
+        ('[[venues]]\nname = "coinbase"\nsymbol = ["A-B"]', "Did you mean 'symbols'?"),
+        ('[[venues]]\nname = "coinbase"', "'venues[0].symbols' is missing"),
+        ("[journal]\nlinger_ms = -1", "The value of 'journal.linger_ms'"),
+        ('[journal]\nsegment_mb = "many"', "The value of 'journal.segment_mb'"),
+        ('log_level = "loud"', "The value of 'log_level'"),
+        ("data = 3 3", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    told = complaint(tmp_path, text)
+
+    assert says in told
+    assert "forebay.toml" in told
+    assert "\n" not in told
+
+
+def test_a_wrong_variable_names_the_environment(tmp_path: Path) -> None:
+    assert "the environment" in complaint(tmp_path, "", {"FOREBAY_JOURNAL__LINGER_MS": "quick"})
+    assert "FOREBAY_VENUES" in complaint(tmp_path, "", {"FOREBAY_VENUES": "[{"})
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="forebay init"):
+        load(tmp_path / "none.toml", {}, {})
+
+
+def test_the_template_is_the_defaults_and_one_example(tmp_path: Path) -> None:
+    config, _ = load(file(tmp_path, TEMPLATE), {}, {})
+    told, defaults = dict(leaves(config)), dict(leaves(Config()))
+
+    assert {key for key in told if told[key] != defaults[key]} == {"venues"}
+    commented = TEMPLATE.replace("# ws_url", "ws_url").replace("# rest_url", "rest_url")
+    commented = commented.replace("# stale", "stale").replace("# reconnect", "reconnect")
+    venue = load(file(tmp_path, commented), {}, {})[0].venues[0]
+    assert (venue.stale_after_s, venue.reconnect_base_s) == (10.0, 0.5)
+
+
+def test_the_way_to_a_child_process_and_back() -> None:
+    config, _ = load(None, {"venues": [{"name": "coinbase", "symbols": ["A-B"]}]}, {})
+
+    line = config.encode()
+
+    assert b"\n" not in line
+    assert Config.decode(line) == config

@@ -1,0 +1,64 @@
+"""The data folder: whose it is, and who may use it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.app.data_folder import DataFolder, socket_address
+from forebay.errors import ConfigError, Unreachable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_it_is_made_with_what_belongs_in_it_and_may_be_made_again(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "a" / "b").create().create()
+
+    assert folder.journal.is_dir()
+    assert folder.store_cursor.parent.is_dir()
+    assert folder.existing() is folder
+
+
+def test_a_strangers_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    with pytest.raises(ConfigError, match="not empty and not a Forebay data folder"):
+        DataFolder(tmp_path).create()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(ConfigError, match="is not a Forebay data folder"):
+        DataFolder(tmp_path).existing()
+
+
+def test_a_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ConfigError, match="cannot be used") as raised:
+        DataFolder(tmp_path / "file" / "below").create()
+    assert "--data" in raised.value.hint
+
+
+def test_one_capture_at_a_time(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+
+    with folder.owned():
+        refused = pytest.raises(Unreachable, match=r"in use by the capture with process id \d+")
+        with refused, folder.owned():
+            pytest.fail("two owners")
+    with folder.owned():
+        pass
+
+
+def test_a_socket_in_a_deep_folder_has_an_address(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 90) / ("e" * 90)
+    deep.mkdir(parents=True)
+
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        with socket_address(deep / "x.sock") as address:
+            server.bind(address)
+        server.listen()
+        with socket_address(deep / "x.sock") as address:
+            client.connect(address)
+    assert (deep / "x.sock").exists()

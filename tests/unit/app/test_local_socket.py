@@ -1,0 +1,93 @@
+"""Requests between processes over a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from forebay.app.arrow_stream import decode_arrow, encode_arrow
+from forebay.app.local_socket import LocalServer, Reply, Request, ask, json_handler
+from forebay.errors import ConfigError, Permanent, Unreachable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLE = pa.table({"a": [1, 2], "b": ["x", None]})
+
+
+async def _table(request: Request) -> Reply:
+    return {"asked": request["query"]}, encode_arrow(TABLE)
+
+
+async def _refuse(request: Request) -> Reply:
+    raise ConfigError("That cannot be.", hint="Ask for less.")
+
+
+HANDLERS = {"table": _table, "refuse": _refuse, "echo": json_handler(lambda request: request)}
+
+
+async def test_a_reply_has_a_head_and_a_body(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    async with LocalServer(path, HANDLERS).serving():
+        head, body = await asyncio.to_thread(ask, path, {"op": "table", "query": "q"})
+
+    assert head == {"asked": "q"}
+    assert decode_arrow(body).equals(TABLE)
+    assert not path.exists()
+
+
+async def test_an_error_arrives_as_what_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    async with LocalServer(path, HANDLERS).serving():
+        with pytest.raises(ConfigError, match="That cannot be") as raised:
+            await asyncio.to_thread(ask, path, {"op": "refuse"})
+        with pytest.raises(Permanent, match="no request 'nonsense'"):
+            await asyncio.to_thread(ask, path, {"op": "nonsense"})
+    assert raised.value.hint == "Ask for less."
+
+
+async def test_only_this_user_may_ask_and_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with pytest.raises(Unreachable):
+        ask(path, {"op": "echo"})
+
+    async with LocalServer(path, HANDLERS).serving():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        head, _ = await asyncio.to_thread(ask, path, {"op": "echo", "n": 1})
+    assert head == {"op": "echo", "n": 1}
+
+
+async def test_many_ask_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    async with LocalServer(path, HANDLERS).serving():
+        asked = [asyncio.to_thread(ask, path, {"op": "echo", "n": n}) for n in range(30)]
+        answers = await asyncio.gather(*asked)
+
+    assert [head["n"] for head, _ in answers] == list(range(30))
+
+
+@pytest.mark.parametrize("said", [b"", b"\0\0", b"\xff\xff\xff\xff", b"\0\0\0\2{]"])
+async def test_a_client_that_talks_nonsense_is_left_and_others_are_served(
+    tmp_path: Path, said: bytes
+) -> None:
+    path = tmp_path / "s.sock"
+    async with LocalServer(path, HANDLERS).serving():
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(said)
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        head, _ = await asyncio.to_thread(ask, path, {"op": "echo"})
+    assert head == {"op": "echo"}
+
+
+def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="Nothing answers"):
+        ask(tmp_path / "none.sock", {"op": "echo"})

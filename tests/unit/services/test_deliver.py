@@ -1,0 +1,227 @@
+"""Delivery: what happens between a read and a commit, and when either goes wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.clock import ManualClock
+from forebay.domain.frames import FillFinished, FrameKind, encode_control
+from forebay.errors import Transient
+from forebay.journal import CursorFile, Draft, JournalWriter
+from forebay.services.deliver import Deliverer
+from forebay.sources.coinbase.protocol import CoinbaseParser
+from forebay.stores.memory import MemoryStore
+from forebay.telemetry import DeadLettered, GapClosed, GapOpened, Happening, LossFound
+from tests.support.frames import PRODUCT, T0, as_json, context, heartbeat, match, rest_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from forebay.domain.frames import Context
+    from forebay.ports import Commit, Committed
+
+PARSERS = {"coinbase": CoinbaseParser()}
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[JournalWriter]:
+    with JournalWriter.open(tmp_path / "journal", clock=ManualClock()) as opened:
+        yield opened
+
+
+def put(
+    writer: JournalWriter,
+    payloads: Sequence[bytes],
+    origin: Context | None = None,
+    kind: FrameKind = FrameKind.TEXT,
+) -> None:
+    received = [T0 + index for index in range(len(payloads))]
+    writer.commit([Draft(kind, (origin or context()).encode(), list(payloads), received, (0, 0))])
+
+
+class FaultyStore(MemoryStore):
+    """Refuses a commit before or after it has happened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuse: str = ""
+
+    def commit(self, commit: Commit) -> Committed:
+        refuse, self.refuse = self.refuse, ""
+        if refuse == "before":
+            raise Transient("the disk is full")
+        done = super().commit(commit)
+        if refuse == "after":
+            raise Transient("the answer was lost")
+        return done
+
+
+def deliverer(tmp_path: Path, store: MemoryStore, seen: list[Happening] | None = None) -> Deliverer:
+    observe = (seen if seen is not None else []).append
+    cursor = CursorFile(tmp_path / "store.cursor")
+    return Deliverer(tmp_path / "journal", store, PARSERS, cursor=cursor, observer=observe)
+
+
+def stored_ids(store: MemoryStore) -> list[int]:
+    return sorted(int(text) for text in store.table("trades")["trade_id"].to_pylist())
+
+
+def test_a_step_stores_rows_and_moves_both_cursors(tmp_path: Path, writer: JournalWriter) -> None:
+    store = MemoryStore()
+    moving = deliverer(tmp_path, store)
+    put(writer, [match(1), match(2), b"garbage", heartbeat(2)])
+
+    assert moving.step() == 4
+    assert moving.step() == 0
+
+    assert stored_ids(store) == [1, 2]
+    assert moving.position == writer.position
+    assert store.load().positions["store"] == writer.position
+    assert CursorFile(tmp_path / "store.cursor").load() == writer.position
+    assert moving.delivered.outcomes == {"yielding": 2, "control": 1, "dead": 1}
+    assert moving.status()["seq"] == 5
+
+
+def test_a_restart_goes_on_where_the_store_is_not_where_the_file_is(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    store = MemoryStore()
+    put(writer, [match(1)])
+    deliverer(tmp_path, store).drain()
+    put(writer, [match(2)])
+    # The file is a hint for housekeeping: here it claims more than was stored.
+    CursorFile(tmp_path / "store.cursor").store(writer.position)
+
+    again = deliverer(tmp_path, store)
+
+    assert again.drain() == 1
+    assert stored_ids(store) == [1, 2]
+
+
+def test_a_refused_commit_is_tried_again_and_nothing_is_skipped(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    store = FaultyStore()
+    moving = deliverer(tmp_path, store)
+    put(writer, [match(1), match(2)])
+    store.refuse = "before"
+
+    with pytest.raises(Transient):
+        moving.step()
+    assert stored_ids(store) == []
+    assert moving.status()["behind"] is True
+    put(writer, [match(3)])
+
+    assert moving.drain() == 3
+    assert stored_ids(store) == [1, 2, 3]
+    assert moving.delivered.rows == 3
+
+
+def test_a_commit_whose_answer_was_lost_is_recognised(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    store = FaultyStore()
+    moving = deliverer(tmp_path, store)
+    put(writer, [match(1), b"garbage"])
+    store.refuse = "after"
+    with pytest.raises(Transient):
+        moving.step()
+
+    assert moving.step() == 2
+
+    assert stored_ids(store) == [1]
+    frames = dict(zip(*store.table("frame_account").to_pydict().values(), strict=True))
+    assert frames == {"yielding": 1, "control": 0, "dead": 1}, "it must not be committed twice"
+
+
+def test_gaps_are_told_offered_for_filling_and_closed(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    seen: list[Happening] = []
+    moving = deliverer(tmp_path, MemoryStore(), seen)
+    put(writer, [match(1), match(5)])
+    moving.drain()
+
+    wanted, seq = moving.open_gaps("coinbase")
+    assert [(gap.symbol, gap.first, gap.last) for gap in wanted] == [(PRODUCT, 2, 4)]
+    assert seq == writer.position.seq
+    assert moving.open_gaps("elsewhere") == ([], seq)
+    assert GapOpened("coinbase", "trade", PRODUCT, 2, 4, "in_connection") in seen
+
+    put(writer, [as_json([rest_row(3), rest_row(2)])], context("rest"), FrameKind.REST)
+    finished = encode_control(FillFinished("trade", PRODUCT, 2, 4))
+    put(writer, [finished], context("rest"), FrameKind.CONTROL)
+    moving.drain()
+
+    assert moving.gap_counts() == {"open": 0, "filled": 1, "permanent": 1}
+    assert GapClosed("coinbase", "trade", PRODUCT, 2, 3, "in_connection", "filled") in seen
+    assert GapClosed("coinbase", "trade", PRODUCT, 4, 4, "absent_from_history", "permanent") in seen
+
+
+def test_a_restart_knows_the_gaps_that_are_open(tmp_path: Path, writer: JournalWriter) -> None:
+    store = MemoryStore()
+    put(writer, [match(1), match(5)])
+    deliverer(tmp_path, store).drain()
+
+    seen: list[Happening] = []
+    again = deliverer(tmp_path, store, seen)
+
+    assert len(again.open_gaps()[0]) == 1
+    put(writer, [match(6)])
+    again.drain()
+    assert seen == [], "what was told before is not told again"
+
+
+def test_dead_letters_are_told_by_reason(tmp_path: Path, writer: JournalWriter) -> None:
+    seen: list[Happening] = []
+    put(writer, [b"garbage", b"{", match(1, price="NaN")])
+
+    deliverer(tmp_path, MemoryStore(), seen).drain()
+
+    assert seen == [DeadLettered(2, "not_json"), DeadLettered(1, "bad_price")]
+
+
+def test_a_journal_that_began_anew_is_read_from_its_oldest_frame(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    store = MemoryStore()
+    put(writer, [match(1), match(2)])
+    deliverer(tmp_path, store).drain()
+    writer.close()
+    for file in (tmp_path / "journal").iterdir():
+        file.unlink()
+
+    with JournalWriter.open(tmp_path / "journal", clock=ManualClock()) as fresh:
+        put(fresh, [match(2), match(3)])
+        seen: list[Happening] = []
+        again = deliverer(tmp_path, store, seen)
+        assert again.drain() == 2
+
+    assert stored_ids(store) == [1, 2, 3]
+    assert [type(happening) for happening in seen] == [LossFound]
+    assert again.delivered.duplicates == 1
+
+
+def test_a_journal_recovered_later_is_read_once_it_is(tmp_path: Path) -> None:
+    store = MemoryStore()
+    folder = tmp_path / "journal"
+    with JournalWriter.open(folder, clock=ManualClock()) as first:
+        put(first, [match(1)])
+        deliverer(tmp_path, store).drain()
+    for file in folder.iterdir():
+        file.unlink()
+
+    waiting = deliverer(tmp_path, store)
+    assert waiting.step() == 0
+
+    with JournalWriter.open(folder, clock=ManualClock()) as fresh:
+        put(fresh, [match(2)])
+        assert waiting.drain() == 1
+    assert stored_ids(store) == [1, 2]
+
+
+def test_nothing_is_read_beyond_what_is_durable(tmp_path: Path) -> None:
+    assert deliverer(tmp_path, MemoryStore()).step() == 0
