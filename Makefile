@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format drills lock clean
+.PHONY: help setup demo test lint format drills picture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ format: $(VENV)/.dev.stamp ## mend what ruff can mend
 
 drills: $(VENV)/.dev.stamp ## the long acceptance tests, one after the other
 	$(BIN)/pytest -m drill
+
+picture: $(VENV)/.dev.stamp ## docs/images/demo.svg from a real run
+	$(BIN)/python docs/picture.py
 
 lock: ## make requirements/*.lock again (UPGRADE=--upgrade for newer versions)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv." >&2; exit 2; }

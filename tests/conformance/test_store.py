@@ -139,7 +139,7 @@ def test_the_frame_account_adds_up(store: Store) -> None:
 def test_dead_letters_come_back_with_their_bytes_and_once(store: Store) -> None:
     poison = batch([b"\x00\xff", match(1, price="NaN"), b"\x00\xff"], first_seq=5)
     again = batch([b"\x00\xff"], context(epoch="e2"), first_seq=99)
-    deliver(store, [[poison], [poison, again]])
+    deliver(store, [[poison, again], [again, poison]])
     letters = store.table("dead_letters")
     assert letters.column_names == schema.DEAD_LETTERS.names
     assert sorted(letters["payload"].to_pylist()) == sorted(poison.payloads)

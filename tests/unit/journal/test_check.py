@@ -107,7 +107,8 @@ def test_fsck_changes_nothing_and_bears_a_live_writer() -> None:
             if operation == "fdatasync":
                 disk.fault = lambda _: None
                 log = len(disk.log)
-                assert fsck(FOLDER, disk=disk).findings == ()
+                report = fsck(FOLDER, disk=disk)
+                assert (report.findings, report.frames) == ((), 5)
                 assert set(disk.log[log:]) == {"pread"}
                 disk.fault = look
 

@@ -207,11 +207,13 @@ def test_the_ballast_makes_room_for_the_last_records_and_comes_back() -> None:
         with pytest.raises(JournalFull):
             writer.commit([numbered(101, 1000)])
         assert writer.commit([numbered(101, 1)]) == 102
+        disk.capacity += 8000
+        assert writer.commit([numbered(102, 1)]) == 103
         assert not writer.stats().ballast, "it must not take the last space for itself"
         disk.capacity = 1 << 30
-        assert writer.commit([numbered(102, 1)]) == 103
+        assert writer.commit([numbered(103, 1)]) == 104
         assert writer.stats().ballast
-    assert list(frames_of(read_all(disk))) == list(range(1, 103))
+    assert list(frames_of(read_all(disk))) == list(range(1, 104))
 
 
 def test_a_ballast_is_found_again() -> None:

@@ -6,19 +6,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from forebay.domain.digest import Digest
 from forebay.errors import Transient
-from forebay.journal import Draft, Position
+from forebay.journal import Draft, JournalReader, Position
 from forebay.lab.truth import Digest as TruthDigest
 from forebay.ports import Commit
+from forebay.services.projection import Projection, batches_of
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from tests.support.audit_bench import (
+    BLOCK,
     BTC,
     ETH,
     LAST,
     MARKET,
+    PARSERS,
     Bench,
     bench,
     event,
@@ -616,6 +620,42 @@ def test_a_store_that_moves_before_the_journal_is_read_is_no_loss(tmp_path: Path
         assert wrong(report) == {}
         assert report.streams[0].events == 101
         assert len(moving.asked) == 1
+
+
+def test_a_cursor_inside_a_block_is_an_exact_cut(tmp_path: Path) -> None:
+    with bench(tmp_path / "journal") as sliced:
+        sliced.begin(99)
+        sliced.live(range(100, 160))
+        projection = Projection(PARSERS, {})
+        reader = JournalReader(sliced.folder)
+
+        def step(frames: int) -> None:
+            projected = projection.project(batches_of(reader.read(max_frames=frames)))
+            projection.adopt(projected)
+            rows = projected.trade_rows()
+            assert rows is not None
+            covered = {"trades": np.concatenate(projected.covered)}
+            sliced.store.commit(
+                Commit(
+                    "store", reader.position, {"trades": rows}, covered, None, projected.coverage
+                )
+            )
+
+        def query(statement: str) -> object:
+            answer = sliced.query(statement)
+            step(4)
+            return answer
+
+        step(16)
+        assert (reader.position.seq - 4) % BLOCK == 3, "three frames into a block"
+        whole = sliced.audit()
+        sliced.sql(f"UPDATE trades SET price = price + 1 {where(105)}")
+        moving = sliced.audit(query=query)
+        reader.close()
+
+        assert wrong(whole) == {}
+        assert whole.streams[0].events == 1 + 13
+        assert wrong(moving) == {"mutated": 1}
 
 
 def test_a_store_that_goes_back_is_asked_for_another_audit(stored: Bench) -> None:

@@ -31,8 +31,8 @@ what is this
 """
 
 
-def read(path: Path, **options: bool) -> list[Recorded]:
-    return list(read_recording(path, "coinbase", clock=ManualClock(), **options))
+def read(path: Path, *, partial: bool = False) -> list[Recorded]:
+    return list(read_recording(path, "coinbase", clock=ManualClock(), partial=partial))
 
 
 def written(tmp_path: Path, name: str, text: str) -> Path:

@@ -387,6 +387,14 @@ def test_above_the_most_the_narrowest_steps_are_bridged() -> None:
     assert found[1:] == [(time_ns, time_ns) for time_ns in times[5:]]
 
 
+def test_one_above_the_most_is_one_step_bridged() -> None:
+    times = [T0, *(T0 + index * HOUR for index in range(2, MAX_CLUSTERS)), T0 + 99 * HOUR]
+    close = T0 + 99 * HOUR + CLUSTER_GAP_NS + 1
+    found = clusters(*times, close)
+    assert len(found) == MAX_CLUSTERS
+    assert found[-1] == (T0 + 99 * HOUR, close)
+
+
 def test_as_many_as_may_be_stay_apart() -> None:
     times = [T0 + index * HOUR for index in range(MAX_CLUSTERS)]
     assert clusters(*times) == [(time_ns, time_ns) for time_ns in times]

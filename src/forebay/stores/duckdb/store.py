@@ -292,7 +292,7 @@ def _record_conflicts(connection: duckdb.DuckDBPyConnection, name: str, repeats:
     run(
         connection,
         "INSERT INTO conflicts SELECT DISTINCT ON (event_id, incoming) * FROM told "
-        "ANTI JOIN conflicts USING (event_id, incoming)",
+        "ANTI JOIN conflicts USING (event_id, incoming) ORDER BY received_ts",
     )
     counted = run(connection, "SELECT count(*) FROM told")
     return int(counted[0][0])
@@ -303,7 +303,7 @@ def _insert_letters(connection: duckdb.DuckDBPyConnection, letters: pa.Table) ->
         run(
             connection,
             "INSERT INTO dead_letters SELECT DISTINCT ON (letter_id) * FROM incoming "
-            "ANTI JOIN dead_letters USING (letter_id)",
+            "ANTI JOIN dead_letters USING (letter_id) ORDER BY seq",
         )
 
 

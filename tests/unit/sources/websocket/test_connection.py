@@ -81,7 +81,7 @@ def test_a_connection_ends_once_whoever_ends_it_first() -> None:
     rig.disconnect()
     assert rig.sink.epochs[0].reason == "first"
     assert rig.transport.did == ["subscribe", "close frame", "disconnect"]
-    assert [type(happening) for happening in rig.said][0] is ConnectionOpened
+    assert isinstance(rig.said[0], ConnectionOpened)
     assert len(rig.said) == 2
 
 

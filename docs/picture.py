@@ -1,0 +1,43 @@
+"""Makes docs/images/demo.svg from a real run of the demonstration: ``make picture``."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from forebay.app.data_folder import DataFolder
+from forebay.cli.audit_view import render_table
+from forebay.clock import SystemClock
+from forebay.lab.demo import demo_plan
+from forebay.lab.drills.kill import KillDrill
+
+PICTURE = Path(__file__).parent / "images" / "demo.svg"
+SECONDS = 15.0
+
+
+def main() -> None:
+    """Run the demonstration and keep what it prints at its end."""
+    console = Console(record=True, width=124, file=io.StringIO(), highlight=False)
+    console.print("$ make demo", style="bold")
+    told: list[str] = []
+
+    def say(what: str, _share: float) -> None:
+        if what.startswith("killed") and what not in told[-1:]:
+            told.append(what)
+            console.print(f"  {what}")
+
+    with tempfile.TemporaryDirectory(prefix="forebay-picture-") as folder:
+        drill = KillDrill(
+            demo_plan(SECONDS, 1), DataFolder(Path(folder) / "data").create(), SystemClock(), say
+        )
+        report = asyncio.run(drill.run())
+    console.print(render_table(report))
+    console.save_svg(str(PICTURE), title="forebay demo")
+
+
+if __name__ == "__main__":
+    main()
