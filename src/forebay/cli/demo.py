@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from forebay.cli.output import JsonOption, err, explained, out
+from forebay.cli.output import JsonOption, command, err, explained, out
 
 
 def demo(
@@ -58,6 +58,6 @@ def demo(
             out.print(render_table(report))
             out.print(f"\nThe data is in {folder.root}. Next:\n")
             query = "SELECT symbol, count(*), min(price), max(price) FROM trades GROUP BY ALL"
-            out.print(f'  forebay sql "{query}" --data {folder.root}\n')
+            out.print(f'  {command()} sql "{query}" --data {folder.root}\n')
         if not report.ok:
             raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +65,15 @@ def explained() -> Iterator[None]:
 
 def _escaped(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+def command() -> str:
+    """Answer how this command was called, so that the next one can be typed the same way."""
+    called = Path(sys.argv[0])
+    if shutil.which(called.name) == str(called) or called.suffix == ".py":
+        return "forebay"
+    here = Path.cwd()
+    return str(called.relative_to(here) if called.is_relative_to(here) else called)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - a cell can be anything
