@@ -45,8 +45,16 @@ class FillPlanner:
         span: int = 1000,
         base_s: float = 1.0,
         cap_s: float = 30.0,
+        settle_s: float = 1.0,
     ) -> None:
+        """Ask for a gap once it was open for ``settle_s``.
+
+        A frame that is merely late closes it by itself meanwhile, and a venue's history may
+        lag behind its feed: what it does not have yet would count as absent.
+        """
         self._rng = rng
+        self._settle_ns = round(settle_s * 1e9)
+        self._first_seen: dict[tuple[str, str, int], int] = {}
         self._at_once = at_once
         self._span = span
         self._base_s = base_s
@@ -58,12 +66,13 @@ class FillPlanner:
 
         Only the first :data:`CONSIDERED` gaps are looked at, so give them in a stable order.
         """
+        considered = gaps[:CONSIDERED]
+        settled = self._settled(considered, now_ns)
         slots = self._at_once - sum(asked.running for asked in self._asked)
         if slots <= 0:
             return []
-        considered = gaps[:CONSIDERED]
         self._forget(considered)
-        free = [gap for gap in considered if not self._blocked(gap, cursor_seq, now_ns)]
+        free = [gap for gap in settled if not self._blocked(gap, cursor_seq, now_ns)]
         chosen = coalesce(free, self._span)[:slots]
         for request in chosen:
             self._remember(request)
@@ -78,6 +87,13 @@ class FillPlanner:
     def failed(self, request: FillRequest, now_ns: int) -> float:
         """The fill did not end; return the seconds until it may be tried again."""
         return self._rest(self._running(request), now_ns)
+
+    def _settled(self, gaps: Sequence[FillRequest], now_ns: int) -> list[FillRequest]:
+        """The gaps that are old enough; one is known by its first id, since its end may grow."""
+        keys = [(gap.channel, gap.symbol, gap.first) for gap in gaps]
+        self._first_seen = {key: self._first_seen.get(key, now_ns) for key in keys}
+        aged = zip(gaps, keys, strict=True)
+        return [gap for gap, key in aged if now_ns - self._first_seen[key] >= self._settle_ns]
 
     def _rest(self, asked: _Asked, now_ns: int) -> float:
         delay_s = asked.backoff.next()

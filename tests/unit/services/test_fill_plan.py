@@ -22,7 +22,7 @@ def gap(first: int, last: int, symbol: str = "BTC-USD") -> FillRequest:
 
 
 def test_a_filled_gap_is_asked_again_only_on_later_evidence() -> None:
-    planner = FillPlanner(Highest(), base_s=1.0)
+    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0)
     gaps = [gap(10, 20)]
     assert planner.plan(gaps, 5, 0) == gaps
     assert planner.plan(gaps, 99, 9 * S) == [], "it is running"
@@ -32,7 +32,7 @@ def test_a_filled_gap_is_asked_again_only_on_later_evidence() -> None:
 
 
 def test_an_open_gap_in_spite_of_its_fill_backs_off() -> None:
-    planner = FillPlanner(Highest(), base_s=1.0, cap_s=30.0)
+    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0, cap_s=30.0)
     gaps, now, waits = [gap(10, 20)], 0, []
     for _ in range(8):
         began = now
@@ -44,7 +44,7 @@ def test_an_open_gap_in_spite_of_its_fill_backs_off() -> None:
 
 
 def test_a_failed_fill_backs_off_and_tells_how_long() -> None:
-    planner = FillPlanner(Highest(), base_s=1.0)
+    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0)
     request = gap(1, 2)
     assert planner.plan([request], 0, 0) == [request]
     assert planner.failed(request, 0) == 1.0
@@ -54,7 +54,7 @@ def test_a_failed_fill_backs_off_and_tells_how_long() -> None:
 
 
 def test_other_gaps_do_not_wait_for_a_failing_one() -> None:
-    planner = FillPlanner(Highest(), at_once=1)
+    planner = FillPlanner(Highest(), settle_s=0, at_once=1)
     bad, good = gap(1, 2), gap(50_000, 50_001)
     assert planner.plan([bad], 0, 0) == [bad]
     planner.failed(bad, 0)
@@ -62,7 +62,7 @@ def test_other_gaps_do_not_wait_for_a_failing_one() -> None:
 
 
 def test_moving_edges_are_the_same_gap() -> None:
-    planner = FillPlanner(Highest())
+    planner = FillPlanner(Highest(), settle_s=0)
     assert planner.plan([gap(10, 20)], 0, 0) == [gap(10, 20)]
     assert planner.plan([gap(15, 40)], 0, 0) == [], "overlaps what is running"
     planner.filled(gap(10, 20), 100, 0)
@@ -72,7 +72,7 @@ def test_moving_edges_are_the_same_gap() -> None:
 
 
 def test_no_more_than_so_many_at_once() -> None:
-    planner = FillPlanner(Highest(), at_once=2)
+    planner = FillPlanner(Highest(), settle_s=0, at_once=2)
     gaps = [gap(n * 10_000, n * 10_000 + 5) for n in range(5)]
     first = planner.plan(gaps, 0, 0)
     assert len(first) == 2
@@ -82,7 +82,7 @@ def test_no_more_than_so_many_at_once() -> None:
 
 
 def test_what_is_closed_is_forgotten() -> None:
-    planner = FillPlanner(Highest())
+    planner = FillPlanner(Highest(), settle_s=0)
     for n in range(1000):
         request = gap(n, n)
         assert planner.plan([request], n, n * S) == [request]
@@ -93,7 +93,7 @@ def test_what_is_closed_is_forgotten() -> None:
 
 
 def test_a_running_fill_is_remembered_though_its_gap_is_gone() -> None:
-    planner = FillPlanner(Highest())
+    planner = FillPlanner(Highest(), settle_s=0)
     planner.plan([gap(1, 5)], 0, 0)
     assert planner.plan([], 0, 0) == []
     planner.filled(gap(1, 5), 7, 0)
@@ -136,7 +136,7 @@ def test_streams_do_not_overlap_each_other() -> None:
 
 
 def test_a_flood_of_gaps_is_worked_off_from_its_front() -> None:
-    planner = FillPlanner(Highest(), at_once=1)
+    planner = FillPlanner(Highest(), settle_s=0, at_once=1)
     gaps = [gap(n * 10_000, n * 10_000) for n in range(3 * CONSIDERED)]
     order = []
     for n in range(3 * CONSIDERED):
@@ -145,3 +145,28 @@ def test_a_flood_of_gaps_is_worked_off_from_its_front() -> None:
         planner.filled(request, 1, n)
         gaps.pop(0)
     assert order == [gap(n * 10_000, n * 10_000) for n in range(3 * CONSIDERED)]
+
+
+def test_a_gap_is_asked_for_once_it_has_settled() -> None:
+    planner = FillPlanner(Highest(), settle_s=1.0)
+    assert planner.plan([gap(10, 20)], 0, 0) == []
+    assert planner.plan([gap(10, 25)], 0, S - 1) == [], "its end grew: it is the same gap"
+    assert planner.plan([gap(10, 30)], 0, S) == [gap(10, 30)]
+
+
+def test_a_gap_that_closed_and_opened_again_is_new() -> None:
+    planner = FillPlanner(Highest(), settle_s=1.0)
+    assert planner.plan([gap(10, 20)], 0, 0) == []
+    assert planner.plan([], 0, S // 2) == []
+    assert planner.plan([gap(10, 20)], 0, S) == []
+    assert planner.plan([gap(10, 20)], 0, 2 * S) == [gap(10, 20)]
+
+
+def test_a_gap_settles_while_other_fills_run() -> None:
+    planner = FillPlanner(Highest(), settle_s=1.0, at_once=1)
+    first, second = gap(10, 20), gap(50_000, 50_001)
+    planner.plan([first], 0, 0)
+    assert planner.plan([first], 0, S) == [first]
+    assert planner.plan([first, second], 0, 2 * S) == []
+    planner.filled(first, 1, 3 * S)
+    assert planner.plan([first, second], 0, 3 * S) == [second]

@@ -66,7 +66,7 @@ class Rig:
             self.source,
             RecordingSink(),
             self.open_gaps,
-            planner=FillPlanner(random.Random(1)),
+            planner=FillPlanner(random.Random(1), settle_s=0),
             clock=self.clock,
             observer=self.said.append,
         )

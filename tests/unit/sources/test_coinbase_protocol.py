@@ -284,8 +284,7 @@ def test_every_page_is_accounted_for(pages: list[bytes]) -> None:
 def test_the_least_id_of_a_page_leads_to_the_next_one() -> None:
     assert smallest_trade_id(as_json([rest_row(9), rest_row(4), rest_row(7)])) == 4
     assert smallest_trade_id(b"[]") is None
-    bad_text = as_json([rest_row(8)]).replace(b'"price":"', b'"price":"\xff')
-    for body in (b"<html>", b"{}", DEEP, b"\xff", bad_text):
+    for body in (b"<html>", b"{}", DEEP, b"\xff", b'[{"trade_id":"4"}]'):
         with pytest.raises(msgspec.DecodeError):
             smallest_trade_id(body)
 
@@ -348,3 +347,8 @@ def test_ids_of_a_recording_are_contiguous_per_product() -> None:
     assert len(by_product) == 6
     for natives in by_product.values():
         assert natives == list(range(natives[0], natives[0] + len(natives)))
+
+
+def test_paging_goes_on_over_a_row_that_is_poison_otherwise() -> None:
+    page = as_json([rest_row(9), rest_row(8, price=None), rest_row(7, time=5)])
+    assert smallest_trade_id(page) == 7

@@ -101,6 +101,13 @@ class _RestTrade(msgspec.Struct):
     time: str
 
 
+class _RestTradeId(msgspec.Struct):
+    """Paging needs no more: a row that is poison in another field must not stop a fill."""
+
+    trade_id: int
+
+
+_decode_ids = msgspec.json.Decoder(list[_RestTradeId]).decode
 _decode_page = msgspec.json.Decoder(list[_RestTrade]).decode
 _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_row = msgspec.json.Decoder(_RestTrade).decode
@@ -143,7 +150,7 @@ def smallest_trade_id(body: bytes) -> int | None:
     Raises ``msgspec.DecodeError`` when it is not one.
     """
     try:
-        page = _decode_page(body)
+        page = _decode_ids(body)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
     return min(row.trade_id for row in page) if page else None
