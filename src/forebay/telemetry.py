@@ -279,6 +279,14 @@ class DrainTimedOut(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class CursorUnreadable(Happening):
+    """Both slots of a cursor file are damaged; its consumer has another copy."""
+
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreUnavailable(Happening):
     """The store could not take a commit; nothing is dropped, the journal keeps it."""
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from forebay.app import venues
 from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
+from forebay.app.journaling import open_journal
 from forebay.app.local_socket import LocalServer, Request, ask, json_handler
 from forebay.clock import SystemClock
-from forebay.journal import CursorFile, JournalWriter
 from forebay.ports import FillRequest
 from forebay.services.capture import Capture, CaptureSettings, Feed
 from forebay.services.group_commit import Limits
-from forebay.telemetry import JournalRecovered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,22 +31,8 @@ async def run(config: Config, observer: Observer) -> None:
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
-    floor = [position] if (position := CursorFile(folder.store_cursor).load()) else []
     writer = await patiently(
-        clock,
-        life.stop,
-        lambda: JournalWriter.open(
-            folder.journal,
-            clock=clock,
-            segment_bytes=config.journal.segment_mb << 20,
-            floor=floor,
-        ),
-    )
-    report = writer.report
-    observer(
-        JournalRecovered(
-            writer.position.log_id, writer.position.seq, report.truncated_bytes, len(report.losses)
-        )
+        clock, life.stop, lambda: open_journal(folder, config, clock, observer)
     )
     wiring = venues.Wiring(config.collector, clock, rng, observer)
     async with contextlib.AsyncExitStack() as stack:
@@ -62,13 +47,7 @@ async def run(config: Config, observer: Observer) -> None:
             clock=clock,
             rng=rng,
             next_seq=writer.position.seq,
-            settings=CaptureSettings(
-                limits=Limits(
-                    linger_s=config.journal.linger_ms / 1000,
-                    max_pending=config.journal.max_pending_mb << 20,
-                ),
-                fill_poll_s=config.fill.poll_s,
-            ),
+            settings=_settings(config),
             observer=observer,
         )
 
@@ -79,6 +58,16 @@ async def run(config: Config, observer: Observer) -> None:
         server = LocalServer(folder.capture_socket, {"status": json_handler(status)})
         async with server.serving():
             await running.run(life.stop)
+
+
+def _settings(config: Config) -> CaptureSettings:
+    return CaptureSettings(
+        limits=Limits(
+            linger_s=config.journal.linger_ms / 1000,
+            max_pending=config.journal.max_pending_mb << 20,
+        ),
+        fill_poll_s=config.fill.poll_s,
+    )
 
 
 def _gap_asker(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from forebay.app.journaling import open_journal
 from forebay.app.venues import check_venue, parsers
-from forebay.journal import CursorFile, Draft, JournalWriter
+from forebay.journal import CursorFile, Draft
 from forebay.services.deliver import Deliverer
 from forebay.sources.recordings import read_recording
 from forebay.stores.duckdb import DuckDBStore
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from forebay.app.config import Config
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
+    from forebay.journal import JournalWriter
     from forebay.sources.recordings import Recorded
     from forebay.telemetry import Observer
 
@@ -36,12 +38,11 @@ def offline(
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
     """
     with folder.create().owned():
-        cursor = CursorFile(folder.store_cursor)
-        floor = [position] if (position := cursor.load()) else []
-        writer = JournalWriter.open(folder.journal, clock=clock, floor=floor)
+        writer = open_journal(folder, config, clock, observer)
         try:
             store = DuckDBStore(folder.database, memory_limit_mb=config.store.memory_limit_mb)
             try:
+                cursor = CursorFile(folder.store_cursor)
                 deliverer = Deliverer(
                     folder.journal, store, parsers(), cursor=cursor, observer=observer
                 )

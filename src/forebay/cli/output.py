@@ -18,6 +18,8 @@ from forebay.errors import ForebayError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from rich.progress import Progress
+
 _PIPE_WIDTH = 10_000
 """Into a file or a pipe, a table is as wide as its cells: nothing is cut."""
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
@@ -65,6 +67,19 @@ def explained() -> Iterator[None]:
 
 def _escaped(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+def byte_bars() -> Progress:
+    """Answer progress bars on stderr that count bytes."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=err, transient=True)
 
 
 def command() -> str:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from forebay.cli.output import ConfigOption, JsonOption, err, explained, print_json, print_table
+from forebay.cli.output import (
+    ConfigOption,
+    JsonOption,
+    byte_bars,
+    explained,
+    print_json,
+    print_table,
+)
 
 
 def replay(
@@ -31,14 +38,6 @@ def replay(
     Example: forebay replay COINBASE-20210417.ws.rec --venue coinbase --data DIR --json
     """
     with explained():
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
         from forebay.app import logs
         from forebay.app.config import load
         from forebay.app.data_folder import DataFolder
@@ -48,17 +47,10 @@ def replay(
 
         for file in files:
             if not file.is_file():
-                hint = "Check the path."
-                raise ConfigError(f"There is no recording {file}.", hint=hint)
+                raise ConfigError(f"There is no recording {file}.", hint="Check the path.")
         settings, _ = load(config, {"data": str(data)})
         logs.configure("warning", service="replay")
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=err, transient=True) as bars:
+        with byte_bars() as bars:
             tasks = {file: bars.add_task(file.name, total=file.stat().st_size) for file in files}
             account = run_replay(
                 files,

@@ -1,0 +1,48 @@
+"""Opening the journal of a data folder for writing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forebay.errors import Corrupt
+from forebay.journal import CursorFile, JournalWriter
+from forebay.telemetry import CursorUnreadable, JournalRecovered
+
+if TYPE_CHECKING:
+    from forebay.app.config import Config
+    from forebay.app.data_folder import DataFolder
+    from forebay.clock import Clock
+    from forebay.journal import Position
+    from forebay.telemetry import Observer
+
+
+def open_journal(
+    folder: DataFolder, config: Config, clock: Clock, observer: Observer
+) -> JournalWriter:
+    """Create or recover the journal and tell what was found; blocking.
+
+    Raises as :meth:`forebay.journal.JournalWriter.open`.
+    """
+    writer = JournalWriter.open(
+        folder.journal,
+        clock=clock,
+        segment_bytes=config.journal.segment_mb << 20,
+        floor=_floor(folder, observer),
+    )
+    end, report = writer.position, writer.report
+    observer(JournalRecovered(end.log_id, end.seq, report.truncated_bytes, len(report.losses)))
+    return writer
+
+
+def _floor(folder: DataFolder, observer: Observer) -> list[Position]:
+    """Answer the store's cursor, if it can be read.
+
+    It only guards against a log that lost what was consumed; the store keeps its own, so a
+    damaged file must not keep capture from starting.
+    """
+    try:
+        position = CursorFile(folder.store_cursor).load()
+    except Corrupt as error:
+        observer(CursorUnreadable(str(error)))
+        return []
+    return [position] if position else []
