@@ -6,24 +6,29 @@ import asyncio
 import random
 import resource
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forebay.app import venues
 from forebay.app.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ForebayError
-from forebay.telemetry import ignore
+from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
 
 if TYPE_CHECKING:
     from forebay.app.config import Config, VenueConfig
     from forebay.domain.frames import Context, Control, FrameKind
     from forebay.ports import EpochSink
+    from forebay.telemetry import Happening, Observer
 
 MIN_FREE_BYTES = 1 << 30
 MIN_DESCRIPTORS = 256
 SUBSCRIBE_S = 15.0
+REFUSED = "refused: "
+"""How the reason of a connection that the venue closed on our subscription begins."""
+TRIES = 3
+"""A part that failed so often in a row is not reached: waiting longer would tell no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +68,56 @@ def _descriptors() -> Finding:
     return Finding("descriptors", f"{soft} may be open")
 
 
-def _wiring() -> venues.Wiring:
-    return venues.Wiring("check", SystemClock(), random.Random(), ignore)
+@dataclass(slots=True)
+class _Failures:
+    """Hears why a part is not reached."""
+
+    last: str = ""
+    count: int = 0
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, happening: Happening) -> None:
+        if isinstance(happening, (ConnectionFailed, ConnectionClosed, RestRetried)):
+            self.last = happening.reason
+            self.count += 1
+            if self.count == TRIES or self.last.startswith(REFUSED):
+                self.enough.set()
+
+
+def _wiring(observer: Observer = ignore) -> venues.Wiring:
+    return venues.Wiring("check", SystemClock(), random.Random(), observer)
 
 
 async def _rest(config: VenueConfig) -> Finding:
-    part = f"{config.name} REST"
-    try:
-        async with asyncio.timeout(SUBSCRIBE_S), venues.source(config, _wiring()) as source:
-            known = {instrument.symbol for instrument in await source.instruments()}
-    except ForebayError as error:
-        return Finding(part, str(error), error.exit_code)
-    except TimeoutError:
-        return Finding(part, f"no answer within {SUBSCRIBE_S:g} s. Check rest_url and network.", 3)
+    part, failures = f"{config.name} REST", _Failures()
+    async with venues.source(config, _wiring(failures)) as source:
+        asking = asyncio.create_task(source.instruments())
+        await _first_of(asking, failures)
+        if not asking.done():
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            late = f"no answer within {SUBSCRIBE_S:g} s. Check rest_url and the network."
+            return Finding(part, failures.last or late, 3)
+        try:
+            known = {instrument.symbol for instrument in asking.result()}
+        except ForebayError as error:
+            return Finding(part, str(error), error.exit_code)
     if unknown := sorted(set(config.symbols) - known):
         text = f"there is no {unknown[0]}. See `forebay symbols --venue {config.name}`."
         return Finding(part, text, 2)
     return Finding(part, f"answers, {len(known)} symbols")
+
+
+async def _first_of(task: asyncio.Task[Any], failures: _Failures) -> None:
+    """Wait until ``task`` ends, or it failed too often, or for :data:`SUBSCRIBE_S`."""
+    enough = asyncio.create_task(failures.enough.wait())
+    try:
+        await asyncio.wait(
+            {task, enough}, timeout=SUBSCRIBE_S, return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        enough.cancel()
+        await asyncio.gather(enough, return_exceptions=True)
 
 
 class _Probe:
@@ -108,18 +146,18 @@ class _Probe:
 
 
 async def _websocket(config: VenueConfig) -> Finding:
-    part, probe = f"{config.name} websocket", _Probe()
-    async with venues.source(config, _wiring()) as source:
+    part, probe, failures = f"{config.name} websocket", _Probe(), _Failures()
+    async with venues.source(config, _wiring(failures)) as source:
         running = asyncio.create_task(source.run(probe))  # type: ignore[arg-type]
         accepted = asyncio.create_task(probe.accepted.wait())
-        await asyncio.wait(
-            {running, accepted}, timeout=SUBSCRIBE_S, return_when=asyncio.FIRST_COMPLETED
-        )
-        subscribed = probe.accepted.is_set()
+        await _first_of(accepted, failures)
+        reason = failures.last  # what is told after this is of our own making
         for task in (running, accepted):
             task.cancel()
         await asyncio.gather(running, accepted, return_exceptions=True)
-    if subscribed:
+    if probe.accepted.is_set():
         return Finding(part, f"accepts a subscription to {', '.join(config.symbols)}")
-    text = f"no subscription was accepted within {SUBSCRIBE_S:g} s. Check ws_url and network."
-    return Finding(part, text, 3)
+    if reason.startswith(REFUSED):
+        return Finding(part, reason.removeprefix(REFUSED), 2)
+    text = reason.rstrip(".") or f"no subscription was accepted within {SUBSCRIBE_S:g} s"
+    return Finding(part, f"{text}. Check ws_url and the network.", 3)

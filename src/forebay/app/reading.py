@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
     from forebay.services.audit import AuditReport
 
+MAX_QUERY_S = 3600.0
+"""No query takes longer, whatever is asked for."""
+_GRACE_S = 10.0
+"""How much longer than the query itself its answer is waited for."""
 _TRIES = 3
 """A capture that starts or stops between two tries moves the database from one to the other."""
 
@@ -53,11 +58,13 @@ class Data:
             self._file.close()
             self._file = None
 
-    def sql(self, query: str, *, timeout_s: float = 60.0) -> pa.Table:
+    def sql(self, query: str, *, timeout_s: float | None = None) -> pa.Table:
         """Answer one reading SQL statement; see ``docs`` for the tables.
 
-        A running capture answers it; without one the database file is read. Raises
-        :class:`~forebay.errors.Permanent` if the query is wrong and
+        A running capture answers it, within its ``query.timeout_s`` unless ``timeout_s`` says
+        otherwise; without one the database file is read. Raises
+        :class:`~forebay.errors.Permanent` if the query is wrong,
+        :class:`~forebay.errors.Transient` if it takes too long and
         :class:`~forebay.errors.Unreachable` if neither can be reached.
         """
         failure: Unreachable | None = None
@@ -72,16 +79,19 @@ class Data:
                 failure = error
         raise failure or Unreachable("The database cannot be reached.")
 
-    def _ask(self, query: str, timeout_s: float) -> pa.Table:
+    def _ask(self, query: str, timeout_s: float | None) -> pa.Table:
         self.close()
-        request = {"op": "sql", "query": query, "timeout_s": timeout_s}
-        _, body = ask(self.folder.deliver_socket, request, timeout_s=timeout_s + 10)
+        request: dict[str, object] = {"op": "sql", "query": query}
+        if timeout_s is not None:
+            request["timeout_s"] = timeout_s
+        patience_s = (timeout_s or MAX_QUERY_S) + _GRACE_S
+        _, body = ask(self.folder.deliver_socket, request, timeout_s=patience_s)
         return decode_arrow(body)
 
-    def _read(self, query: str, timeout_s: float) -> pa.Table:
+    def _read(self, query: str, timeout_s: float | None) -> pa.Table:
         reader = DuckDBReader(self.folder.database)
         try:
-            return reader.query(query, timeout_s=timeout_s)
+            return reader.query(query, timeout_s=timeout_s or MAX_QUERY_S)
         finally:
             reader.close()
 
@@ -126,7 +136,7 @@ class Data:
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
 
         return run_audit(
-            self.sql,
+            functools.partial(self.sql, timeout_s=MAX_QUERY_S),
             self.folder.journal,
             parsers(),
             scratch=open_scratch,

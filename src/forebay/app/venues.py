@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from forebay.errors import ConfigError
 from forebay.sources.coinbase import protocol as coinbase_protocol
@@ -44,6 +45,16 @@ def check_venue(name: str) -> str:
         hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(VENUES)}."
         raise ConfigError(f"There is no venue {name!r}.", hint=hint)
     return name
+
+
+def check_addresses(config: VenueConfig) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if an address is none, before it is tried."""
+    for key, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
+        url: str = getattr(config, key)
+        parts = urlsplit(url)
+        if url and (parts.scheme not in schemes or not parts.hostname):
+            hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
+            raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
 
 
 def source(config: VenueConfig, wiring: Wiring) -> CoinbaseSource:

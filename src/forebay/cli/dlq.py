@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import sys
 from typing import Annotated
 
 import typer
@@ -58,11 +60,12 @@ def show(
     letter: Annotated[str, typer.Argument(help="Its id, or the beginning of it.")],
     *,
     data: DataOption = DEFAULT_DATA,
+    raw: Annotated[bool, typer.Option("--raw", help="Write exactly its bytes.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one dead letter whole, with its bytes.
+    """Show one dead letter whole, with its bytes; in JSON, base64 where they are no UTF-8.
 
-    Example: forebay dlq show 3f2a --data DIR
+    Example: forebay dlq show 3f2a --data DIR --raw > frame.bin
     """
     with explained():
         from forebay.app.reading import Data
@@ -78,9 +81,20 @@ def show(
             message = f"{table.num_rows or 'No'} dead letters begin with {letter!r}."
             raise ConfigError(message, hint="See `forebay dlq list`.")
         record = dict(zip(table.column_names, rows(table)[0], strict=True))
-        if as_json:
-            print_json(record)
+        payload: bytes = table["payload"][0].as_py()
+        if raw:
+            sys.stdout.buffer.write(payload)
+        elif as_json:
+            print_json({**record, **_payload(payload)})
         else:
             for name, value in record.items():
                 out.print(f"[bold]{name:>12}[/]  ", end="")
                 out.print(str(value), markup=False)
+
+
+def _payload(payload: bytes) -> dict[str, str | None]:
+    """Answer bytes as JSON can hold them, in the words of the journal's export."""
+    try:
+        return {"payload": payload.decode()}
+    except UnicodeDecodeError:
+        return {"payload": None, "payload_base64": base64.b64encode(payload).decode()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -31,13 +32,19 @@ REASONS = {
 }
 
 
+class State(StrEnum):
+    """What became of a gap."""
+
+    open = "open"
+    filled = "filled"
+    permanent = "permanent"
+
+
 @app.command("list")
 def list_gaps(
     *,
     data: DataOption = DEFAULT_DATA,
-    state: Annotated[
-        str | None, typer.Option(help="Only these: open, filled or permanent.")
-    ] = None,
+    state: Annotated[State | None, typer.Option(help="Only these.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List gaps.

@@ -67,7 +67,7 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="forebay")
 
 
 if __name__ == "__main__":

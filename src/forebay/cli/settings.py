@@ -32,7 +32,7 @@ def capture_config(
 ) -> tuple[Config, dict[str, str]]:
     """Answer the configuration and where each value came from; flags override the file."""
     from forebay.app.config import load
-    from forebay.app.venues import check_venue
+    from forebay.app.venues import check_addresses, check_venue
 
     flags: dict[str, Any] = {"data": str(data) if data else None}
     if venue is not None:
@@ -49,6 +49,7 @@ def capture_config(
     config, origins = load(file, flags)
     for configured in config.venues:
         check_venue(configured.name)
+        check_addresses(configured)
     return config, origins
 
 

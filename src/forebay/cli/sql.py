@@ -36,6 +36,10 @@ def sql(
     *,
     data: DataOption = DEFAULT_DATA,
     style: Annotated[Format, typer.Option("--format", help="Form of the answer.")] = Format.table,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Seconds that it may take; else query.timeout_s."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Query what was captured, while a capture is running or not.
@@ -48,7 +52,7 @@ def sql(
         from forebay.app.reading import Data
 
         with Data(data) as opened:
-            table = opened.sql(query)
+            table = opened.sql(query, timeout_s=timeout)
         write(table, Format.json if as_json else style)
 
 

@@ -42,9 +42,9 @@ def test_a_cursor_beyond_the_end_begins_a_new_log_above_it(tmp_path: Path) -> No
 def test_a_damaged_cursor_file_does_not_keep_capture_from_starting(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "d").create()
     first, _ = opened(folder)
-    with CursorFile(folder.store_cursor) as cursor:
-        cursor.store(Position(first.log_id, 1))
-        cursor.store(Position(first.log_id, 1))
+    cursor = CursorFile(folder.store_cursor)
+    cursor.store(Position(first.log_id, 1))
+    cursor.close()
     folder.store_cursor.write_bytes(b"\xff" * folder.store_cursor.stat().st_size)
 
     second, told = opened(folder)
