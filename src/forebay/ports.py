@@ -122,8 +122,6 @@ class Commit:
     dead_letters: pa.Table | None = None
     coverage: Mapping[StreamKey, StreamCoverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed; its gaps follow from it."""
-    frames: Mapping[str, int] = field(default_factory=dict)
-    """Increments of the frame account: ``yielding``, ``control`` and ``dead``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +131,13 @@ class Committed:
     inserted: int = 0
     duplicates: int = 0
     conflicts: int = 0
+
+    def __add__(self, other: Committed) -> Committed:
+        return Committed(
+            self.inserted + other.inserted,
+            self.duplicates + other.duplicates,
+            self.conflicts + other.conflicts,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
 from tests.support import made_recording as made
 from tests.support.commands import capture, forebay, simulator
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COUNTS = ("missing", "doubled", "mutated", "spurious")
 EVENTS = 600
@@ -51,7 +53,7 @@ LAST = "(SELECT max(received_ts) FROM trades)"
 ALTERED = "UPDATE trades SET {} WHERE symbol = 'BTC-USD' AND trade_id = '120'"
 TAMPERINGS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "the last batch dropped": (
-        (f"DELETE FROM trades WHERE received_ts > {LAST} - INTERVAL 5 SECOND",),
+        ("DELETE FROM trades WHERE received_ts > " + LAST + " - INTERVAL 5 SECOND",),
         {"missing": 10},
     ),
     "a price altered": ((ALTERED.format("price = price + 0.01"),), {"mutated": 1}),
@@ -65,15 +67,19 @@ TAMPERINGS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "a trade that nobody sent": (
         (
-            "INSERT INTO trades SELECT * REPLACE (uuid() AS event_id, '99' AS trade_id) "
-            "FROM trades WHERE symbol = 'ETH-USD' AND trade_id = '640'",
+            (
+                "INSERT INTO trades SELECT * REPLACE (uuid() AS event_id, '99' AS trade_id) "
+                "FROM trades WHERE symbol = 'ETH-USD' AND trade_id = '640'"
+            ),
         ),
         {"spurious": 1},
     ),
     "everything declared a gap": (
         (
-            "INSERT INTO gaps SELECT 'coinbase', 'trade', symbol, 'id', min(trade_id::BIGINT), "
-            "max(trade_id::BIGINT), 'in_connection', 'permanent' FROM trades GROUP BY symbol",
+            (
+                "INSERT INTO gaps SELECT 'coinbase', 'trade', symbol, 'id', min(trade_id::BIGINT), "
+                "max(trade_id::BIGINT), 'in_connection', 'permanent' FROM trades GROUP BY symbol"
+            ),
             "DELETE FROM coverage",
             "DELETE FROM trades",
         ),
@@ -112,10 +118,8 @@ def test_against_a_simulators_truth_a_lost_tail_is_missing(tmp_path: Path) -> No
 
         # Not even the journal knows of the tail now: only the truth does.
         tail = "trade_id::BIGINT > (SELECT max(trade_id::BIGINT) - 7 FROM trades)"
-        drop = f"DELETE FROM trades WHERE symbol = 'BTC-USD' AND {tail}"
-        code, report = audit(
-            tampered(data, tmp_path / "tail", drop), "--truth", lab.truth_url
-        )
+        drop = "DELETE FROM trades WHERE symbol = 'BTC-USD' AND " + tail
+        code, report = audit(tampered(data, tmp_path / "tail", drop), "--truth", lab.truth_url)
         assert code == 1
         assert report["missing"] > 0
         assert counts(report).keys() == {"missing"}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -13,6 +11,10 @@ import pytest
 import forebay as package
 from forebay.errors import Permanent, Transient
 from tests.support.commands import Lab, Running, capture, connected, forebay, refused, simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 RATE = 2000
 QUERY_S = 2.0

@@ -6,8 +6,7 @@ import gzip
 import json
 import os
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +15,9 @@ from forebay.cli.sql import rows
 from tests.support import made_recording as made
 from tests.support.commands import Answer, forebay
 from tests.support.recordings import COINBASE, recorded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QUERIES = {
     "trades": "SELECT * FROM trades ORDER BY ALL",
@@ -239,5 +241,3 @@ def test_overlapping_halves_of_a_real_recording_in_either_order(tmp_path: Path) 
     assert expected["trades"]
     assert tables(tmp_path / "forward") == expected
     assert tables(tmp_path / "backward") == expected
-
-

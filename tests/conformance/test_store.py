@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEY = StreamKey("coinbase", "trade", "BTC-USD")
 OTHER = StreamKey("coinbase", "trade", "ETH-USD")
 ONE = Told(1)
-TABLES = ("trades", "dead_letters", "coverage", "gaps", "cursors", "frame_account")
+TABLES = ("trades", "dead_letters", "coverage", "gaps", "cursors")
 
 
 @pytest.fixture(params=["memory", "duckdb-file", "duckdb-memory"])
@@ -124,16 +124,6 @@ def test_what_is_loaded_or_committed_is_not_shared(store: Store) -> None:
     mine.live.add(100, 200)
     store.load().coverage[KEY].live.add(300, 400)
     assert store.load().coverage[KEY] == coverage()
-
-
-def test_the_frame_account_adds_up(store: Store) -> None:
-    for seq, frames in enumerate(({"yielding": 5, "dead": 1}, {"yielding": 2, "control": 4}), 1):
-        store.commit(Commit("store", Position(LOG, seq), frames=frames))
-    assert plain_rows(store.table("frame_account")) == [
-        ("control", 4),
-        ("dead", 1),
-        ("yielding", 7),
-    ]
 
 
 def test_dead_letters_come_back_with_their_bytes_and_once(store: Store) -> None:

@@ -39,7 +39,7 @@ class Answer(NamedTuple):
     stderr: str
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - a document can be anything
         """Standard output as the one JSON document that it must be."""
         return json.loads(self.stdout)
 
@@ -143,12 +143,14 @@ def process(
             ended(child)
 
 
-def ended(child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+def ended(
+    child: subprocess.Popen[bytes], number: int = signal.SIGTERM, *, seconds: float = STOP_S
+) -> int:
     """Stop a process with a signal and answer its exit code."""
     if child.poll() is None:
         child.send_signal(number)
     try:
-        return child.wait(STOP_S)
+        return child.wait(seconds)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
@@ -232,4 +234,3 @@ def said(log: Path, event: str) -> list[dict[str, Any]]:
     lines = log.read_text().splitlines()
     documents = [json.loads(line) for line in lines if line.startswith("{")]
     return [document for document in documents if document.get("event") == event]
-

@@ -33,7 +33,6 @@ def commit_of(projected: Projected, seq: int = 1) -> Commit:
         covered={} if rows is None else {"trades": np.concatenate(projected.covered)},
         dead_letters=projected.letter_rows(),
         coverage=projected.coverage,
-        frames=projected.frames,
     )
 
 

@@ -112,9 +112,7 @@ async def _first_of(task: asyncio.Task[Any], failures: _Failures) -> None:
     """Wait until ``task`` ends, or it failed too often, or for :data:`SUBSCRIBE_S`."""
     enough = asyncio.create_task(failures.enough.wait())
     try:
-        await asyncio.wait(
-            {task, enough}, timeout=SUBSCRIBE_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({task, enough}, timeout=SUBSCRIBE_S, return_when=asyncio.FIRST_COMPLETED)
     finally:
         enough.cancel()
         await asyncio.gather(enough, return_exceptions=True)

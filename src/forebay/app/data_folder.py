@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forebay.errors import ConfigError, Unreachable
+from forebay.errors import ConfigError, JournalFull, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _MARK = "FOREBAY"
 _MARK_TEXT = "Forebay data folder, layout 1\n"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SOCKET_PATH_LIMIT = 100
 """A Unix socket's address holds 107 bytes on Linux, 103 elsewhere."""
 
@@ -55,7 +57,8 @@ class DataFolder:
         """Make the folder and what belongs in it; may be repeated.
 
         Raises :class:`~forebay.errors.ConfigError` if that is not possible, or if there is
-        something in it that is not ours.
+        something in it that is not ours, and :class:`~forebay.errors.JournalFull` if there is
+        no space.
         """
         hint = "Choose another folder with --data, or make it writable."
         try:
@@ -66,13 +69,20 @@ class DataFolder:
                 raise ConfigError(message, hint="Choose an empty or a new folder with --data.")
             for folder in (self.journal, self.store_cursor.parent):
                 folder.mkdir(exist_ok=True)
-            (self.root / _MARK).write_text(_MARK_TEXT)
+            if not (self.root / _MARK).exists():
+                (self.root / _MARK).write_text(_MARK_TEXT)
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise ConfigError(f"The data folder {self.root} cannot be written to.", hint=hint)
         except OSError as error:
+            if error.errno in _NO_SPACE:
+                raise self._full() from error
             message = f"The data folder {self.root} cannot be used: {error.strerror}."
             raise ConfigError(message, hint=hint) from error
         return self
+
+    def _full(self) -> JournalFull:
+        message = f"There is no space left for the data folder {self.root}."
+        return JournalFull(message, hint="Free some, or choose another disk with --data.")
 
     def existing(self) -> DataFolder:
         """Answer this folder if it is one; raises :class:`~forebay.errors.ConfigError`."""
@@ -85,7 +95,8 @@ class DataFolder:
     def owned(self) -> Iterator[None]:
         """Hold the folder for one running capture; ends with the process however it ends.
 
-        Raises :class:`~forebay.errors.Unreachable` while another process holds it.
+        Raises :class:`~forebay.errors.Unreachable` while another process holds it and
+        :class:`~forebay.errors.JournalFull` if there is no space.
         """
         with (self.root / "run.lock").open("a+") as lock:
             try:
@@ -95,9 +106,12 @@ class DataFolder:
                 holder = lock.read().strip() or "unknown"
                 message = f"{self.root} is in use by the capture with process id {holder}."
                 raise Unreachable(message, hint="Stop it, or choose another --data.") from error
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            try:
+                lock.truncate(0)
+                lock.write(str(os.getpid()))
+                lock.flush()
+            except OSError as error:
+                raise self._full() from error
             yield
 
 

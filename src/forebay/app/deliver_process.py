@@ -16,16 +16,22 @@ from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.clock import SystemClock
 from forebay.errors import Transient
 from forebay.journal import CursorFile
-from forebay.services.deliver import IDLE_S, RETRY_S, Deliverer
+from forebay.services.deliver import BACKLOG_FRAMES, PACE_S, RETRY_S, Deliverer
 from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb.query import read_only_query
 from forebay.telemetry import StoreUnavailable
 
 if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
     from forebay.app.config import Config
     from forebay.telemetry import Observer
 
 DELIVER_NICENESS = 5
 """Capture comes first: a frame not yet synced can be lost, one not yet delivered cannot."""
+INTERRUPT_S = 0.1
+"""How long a query that nobody waits for has until it is interrupted again."""
 DRAIN_S = 30.0
 """How long to go on, when asked to stop, to deliver what is captured."""
 
@@ -52,7 +58,7 @@ async def run(config: Config, observer: Observer) -> None:
 
     async def sql(request: Request) -> Reply:
         timeout_s = min(float(request.get("timeout_s", config.query.timeout_s)), 3600.0)
-        table = await asyncio.to_thread(store.query, str(request["query"]), timeout_s=timeout_s)
+        table = await _queried(store.reader(), str(request["query"]), timeout_s)
         return {"rows": table.num_rows}, await asyncio.to_thread(encode_arrow, table)
 
     def gaps(request: Request) -> dict[str, Any]:
@@ -66,6 +72,24 @@ async def run(config: Config, observer: Observer) -> None:
     async with LocalServer(folder.deliver_socket, handlers).serving():
         await _deliver_until_stopped(deliverer, life, clock, observer)
     await asyncio.to_thread(store.close)
+
+
+async def _queried(connection: duckdb.DuckDBPyConnection, query: str, timeout_s: float) -> pa.Table:
+    """Answer a query; when cancelled, because nobody waits for it any more, stop it."""
+
+    def answer() -> pa.Table:
+        with connection:
+            return read_only_query(connection, query, timeout_s=timeout_s)
+
+    answering = asyncio.get_running_loop().run_in_executor(None, answer)
+    try:
+        return await asyncio.shield(answering)
+    except asyncio.CancelledError:
+        while not answering.done():  # what has not begun yet cannot be interrupted yet
+            connection.interrupt()
+            await asyncio.wait({answering}, timeout=INTERRUPT_S)
+        await asyncio.gather(answering, return_exceptions=True)
+        raise
 
 
 async def _deliver_until_stopped(
@@ -84,10 +108,10 @@ async def _deliver_until_stopped(
             observer(StoreUnavailable(str(error), RETRY_S))
             await _sleep_or_stop(life, RETRY_S)
             continue
-        if not frames:
-            if life.stop.is_set():
-                return
-            await _sleep_or_stop(life, IDLE_S)
+        if not frames and life.stop.is_set():
+            return
+        if frames < BACKLOG_FRAMES:
+            await _sleep_or_stop(life, PACE_S)
 
 
 async def _sleep_or_stop(life: Lifeline, seconds: float) -> None:

@@ -20,7 +20,7 @@ from forebay.app.data_folder import socket_address
 from forebay.errors import ForebayError, Permanent, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from pathlib import Path
 
 Request = dict[str, Any]
@@ -79,9 +79,10 @@ class LocalServer:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 size = _HEAD.unpack(await reader.readexactly(_HEAD.size))[0]
                 request = msgspec.json.decode(await reader.readexactly(min(size, _MAX_HEAD)))
-            head, body = await self._handled(request)
-            writer.write(_message(head, body))
-            await writer.drain()
+            answer = await _unless_gone(reader, self._handled(request))
+            if answer is not None:
+                writer.write(_message(*answer))
+                await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, msgspec.DecodeError):
             pass  # the client went away or does not speak our language: nobody to tell
         finally:
@@ -96,6 +97,21 @@ class LocalServer:
         except ForebayError as error:
             told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
             return {"error": told}, b""
+
+
+async def _unless_gone(
+    reader: asyncio.StreamReader, handling: Coroutine[Any, Any, Reply]
+) -> Reply | None:
+    """Await a reply; when the client hangs up meanwhile, cancel it and answer None."""
+    working = asyncio.create_task(handling)
+    gone = asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
 
 
 def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:

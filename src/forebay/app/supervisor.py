@@ -104,7 +104,8 @@ class Supervisor:
             self.observer(ProcessStarted(child.role, child.process.pid))
             child.code = await child.process.wait()
             if self.stop.is_set():
-                return max(0, child.code)
+                # Killed because it did not finish in time: what it had to do is not done.
+                return 1 if child.code == -signal.SIGKILL else max(0, child.code)
             if child.code == REFUSED:
                 return child.code
             self.observer(ProcessDied(child.role, child.process.pid, _status(child.code)))

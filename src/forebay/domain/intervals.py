@@ -83,6 +83,12 @@ class IntervalSet:
         """Greatest member; raises ``IndexError`` when empty."""
         return self._lasts[-1]
 
+    def end_of(self, value: int) -> int:
+        """Answer the last member of the interval that holds ``value``, or ``value`` itself."""
+        index = bisect_left(self._lasts, value)
+        inside = index < len(self._firsts) and self._firsts[index] <= value
+        return self._lasts[index] if inside else value
+
     def count(self) -> int:
         """Count the members."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)

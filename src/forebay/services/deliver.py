@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
 CONSUMER = "store"
 """Name of the delivering consumer's cursor."""
-IDLE_S = 0.02
-"""How long to wait for more when everything durable is delivered."""
+PACE_S = 0.1
+"""How long to let frames gather after a step that found few: a commit costs the store about as
+much as thousands of rows, however few it holds."""
+BACKLOG_FRAMES = 4096
+"""A step that found so many is followed by the next one at once."""
 RETRY_S = 0.5
 """How long to wait after the store could not take a commit."""
 
@@ -137,7 +140,6 @@ class Deliverer:
             covered={} if trades is None else {"trades": np.concatenate(projected.covered)},
             dead_letters=projected.letter_rows(),
             coverage=projected.coverage,
-            frames=dict(projected.frames),
         )
         return commit, projected
 

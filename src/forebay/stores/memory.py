@@ -28,7 +28,6 @@ class MemoryStore:
         self._conflicts: dict[tuple[object, str], Row] = {}
         self._positions: dict[str, Position] = {}
         self._coverage: dict[StreamKey, StreamCoverage] = {}
-        self._frames: dict[str, int] = {}
 
     def load(self) -> StoreState:
         """See :meth:`forebay.ports.Store.load`."""
@@ -54,8 +53,6 @@ class MemoryStore:
             for row in _plain(commit.dead_letters):
                 self._letters.setdefault(row["letter_id"], row)
         self._coverage |= {key: stream.copy() for key, stream in commit.coverage.items()}
-        for outcome, frames in commit.frames.items():
-            self._frames[outcome] = self._frames.get(outcome, 0) + frames
         self._positions[commit.consumer] = commit.position
         return Committed(inserted, duplicates, conflicts)
 
@@ -88,9 +85,6 @@ class MemoryStore:
             "cursors": [
                 {"consumer": consumer, "log_id": position.log_id, "seq": position.seq}
                 for consumer, position in self._positions.items()
-            ],
-            "frame_account": [
-                {"outcome": outcome, "frames": frames} for outcome, frames in self._frames.items()
             ],
         }
         return pa.Table.from_pylist(plain[name])

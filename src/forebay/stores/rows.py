@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 CoverageRow = tuple[str, str, str, str, str, int, int]
 EpochRow = tuple[str, str, str, str, int]
+_EPOCHS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("venue", "channel", "symbol", "epoch")),
+        ("last", pa.int64()),
+    ]
+)
 
 
 def coverage_rows(coverage: Mapping[StreamKey, StreamCoverage]) -> pa.Table:
@@ -34,6 +40,12 @@ def gap_rows(coverage: Mapping[StreamKey, StreamCoverage]) -> pa.Table:
     """Answer rows of :data:`~forebay.domain.schema.GAPS`."""
     gaps = [gap for key, stream in coverage.items() for gap in stream.gaps(key)]
     return _table([_gap_row(gap) for gap in gaps], schema.GAPS)
+
+
+def epoch_rows(coverage: Mapping[StreamKey, StreamCoverage]) -> pa.Table:
+    """Answer one row a stream: which connection spoke last, and how far it has got."""
+    rows = [(*key, stream.epoch, stream.epoch_last) for key, stream in coverage.items()]
+    return _table(rows, _EPOCHS)
 
 
 def _gap_row(gap: Gap) -> tuple[object, ...]:
@@ -59,7 +71,10 @@ def coverage_from(
             getattr(stream, origin).add(first, last)
     for venue, channel, symbol, epoch, last in epochs:
         stream = streams.setdefault(StreamKey(venue, channel, symbol), StreamCoverage())
-        stream.epoch, stream.epoch_last = epoch, last
+        stream.epoch = epoch
+        # Written only when a stream changes its connection. What one connection spans is in
+        # one piece, so the piece that holds the place it began from tells how far it got.
+        stream.epoch_last = stream.spanned.end_of(last)
     return streams
 
 

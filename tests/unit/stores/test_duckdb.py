@@ -18,15 +18,15 @@ from forebay.errors import ConfigError, Corrupt, Permanent, Transient, Unreachab
 from forebay.journal import Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore, ddl
-from forebay.stores.duckdb import store as module
+from forebay.stores.duckdb.session import Session
 from forebay.stores.duckdb.store import translate
 from tests.support.delivery import commit_of, deliver, plain_rows
 from tests.support.frames import HOUR, LOG, T0, Told, batch, context, match, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-TABLES = ("trades", "dead_letters", "conflicts", "coverage", "gaps", "cursors", "frame_account",
+TABLES = ("trades", "dead_letters", "conflicts", "coverage", "gaps", "cursors",
           "stream_epochs")  # fmt: skip
 KEY = StreamKey("coinbase", "trade", "BTC-USD")
 
@@ -48,7 +48,6 @@ def busy_commit(seq: int = 2) -> Commit:
         covered={"trades": np.array([True, True, True, False, False])},
         dead_letters=letters(),
         coverage={KEY: coverage},
-        frames={"yielding": 5, "dead": 1},
     )
 
 
@@ -78,23 +77,21 @@ def seeded(tmp_path: Path) -> Iterator[DuckDBStore]:
 
 
 class FailAt:
-    """Stands in for :func:`run` and fails once, at the ``number``-th statement of a commit."""
+    """Stands in for ``Session.run`` and fails once, at the ``number``-th statement of a commit."""
 
     def __init__(self, number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.left, self.error, self.failed, self.real = number, error, False, module.run
-        monkeypatch.setattr(module, "run", self)
+        self.left, self.error, self.failed, self.real = number, error, False, Session.run
+        monkeypatch.setattr(Session, "run", self.bound())
 
-    def __call__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        statement: str,
-        parameters: Sequence[object] = (),
-    ) -> list[tuple[Any, ...]]:
-        self.left -= 1
-        if self.left == 0 and not self.failed:
-            self.failed = True
-            raise self.error
-        return self.real(connection, statement, parameters)
+    def bound(self) -> Callable[..., list[tuple[Any, ...]]]:
+        def run(session: Session, *told: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+            self.left -= 1
+            if self.left == 0 and not self.failed:
+                self.failed = True
+                raise self.error
+            return self.real(session, *told)
+
+        return run
 
 
 def statements_of_a_commit(seeded: DuckDBStore, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -115,7 +112,7 @@ def test_a_commit_that_fails_at_any_statement_changes_nothing_and_can_be_repeate
     before = content(reference)
     statements = statements_of_a_commit(reference, monkeypatch)
     after = content(reference)
-    assert statements > 15
+    assert statements > 12
     assert all(after[name] != before[name] for name in TABLES)
     reference.close()
 
@@ -149,21 +146,22 @@ def test_a_failure_that_is_not_the_drivers_changes_nothing_either(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from forebay.stores.duckdb import DuckDBStore, store as module
+from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb.session import Session
 from tests.unit.stores.test_duckdb import busy_commit
 
 store = DuckDBStore(Path(sys.argv[1]))
-fatal, real = int(sys.argv[2]), module.run
+fatal, real = int(sys.argv[2]), Session.run
 count = 0
 
-def run(connection, statement, parameters=()):
+def run(session, statement, parameters=()):
     global count
     count += 1
     if count == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(connection, statement, parameters)
+    return real(session, statement, parameters)
 
-module.run = run
+Session.run = run
 store.commit(busy_commit())
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -203,7 +201,7 @@ def test_another_thread_reads_whole_commits_while_they_happen(tmp_path: Path) ->
         with store.reader() as connection:
             while not done.is_set():
                 question = "SELECT count(*), (SELECT max(seq) FROM cursors) FROM trades"
-                seen.append(module.run(connection, question)[0])
+                seen.append(Session(connection).run(question)[0])
 
     reader = threading.Thread(target=read)
     reader.start()

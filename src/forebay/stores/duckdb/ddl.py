@@ -29,8 +29,6 @@ EPOCHS = """
 CREATE TABLE IF NOT EXISTS stream_epochs (
     venue VARCHAR, channel VARCHAR, symbol VARCHAR, epoch VARCHAR, last BIGINT
 )"""
-FRAMES = """
-CREATE TABLE IF NOT EXISTS frame_account (outcome VARCHAR NOT NULL, frames BIGINT)"""
 META = "CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER)"
 
 
@@ -51,4 +49,4 @@ def statements() -> list[str]:
         "gaps": schema.GAPS,
     }
     made = [_create(name, fields) for name, fields in tables.items()]
-    return [*made, CONFLICTS, CURSORS, EPOCHS, FRAMES, META]
+    return [*made, CONFLICTS, CURSORS, EPOCHS, META]
