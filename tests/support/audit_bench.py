@@ -146,7 +146,7 @@ class Bench:
 
     def sql(self, statement: str) -> None:
         """Spoil the store."""
-        self.store._connection.execute(statement).fetchall()
+        self.store._session.connection.execute(statement).fetchall()
 
     def query(self, statement: str) -> pa.Table:
         self.asked.append(statement)

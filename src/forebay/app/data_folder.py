@@ -108,8 +108,7 @@ class DataFolder:
                 raise Unreachable(message, hint="Stop it, or choose another --data.") from error
             try:
                 lock.truncate(0)
-                lock.write(str(os.getpid()))
-                lock.flush()
+                os.write(lock.fileno(), str(os.getpid()).encode())  # no buffer to fail later
             except OSError as error:
                 raise self._full() from error
             yield
