@@ -224,3 +224,10 @@ def test_a_test_cannot_leave_the_host() -> None:
         outward.connect(("192.0.2.1", 9))
     with pytest.raises(LeftTheHost):
         socket.getaddrinfo("exchange.example", 443)
+
+
+def test_every_promise_of_the_readme_names_a_test_that_exists() -> None:
+    promises = re.findall(r"\[`(test_\w+)`\]\((tests/[\w/]+\.py)\)", _read("README.md"))
+    assert len(promises) >= 10
+    for name, path in promises:
+        assert re.search(rf"^(async )?def {name}\(", _read(path), re.MULTILINE), name
