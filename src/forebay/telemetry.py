@@ -279,6 +279,22 @@ class DrainTimedOut(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ConflictFound(Happening):
+    """Events came with an id that is stored with other content; see the table ``conflicts``."""
+
+    level: ClassVar[Level] = "error"
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CursorNotSaved(Happening):
+    """A cursor file could not be written; its consumer has another copy."""
+
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CursorUnreadable(Happening):
     """Both slots of a cursor file are damaged; its consumer has another copy."""
 

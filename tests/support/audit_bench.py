@@ -131,7 +131,7 @@ class Bench:
         ]
         self.write([json.dumps(rows).encode()], FrameKind.REST, now, context)
         ends = native(first, symbol), native(last, symbol)
-        self.control(FillFinished("trade", symbol, *ends), now, context)
+        self.control(FillFinished("trade", symbol, *ends, absent=(ends,)), now, context)
 
     @staticmethod
     def context(epoch: str) -> Context:

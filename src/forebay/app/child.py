@@ -21,7 +21,8 @@ import uvloop
 
 from forebay.app import logs
 from forebay.app.config import Config
-from forebay.errors import ConfigError, ForebayError, Unreachable
+from forebay.errors import ForebayError, Unreachable
+from forebay.journal import WriterBusy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,12 +61,15 @@ class Lifeline:
 
 
 async def patiently(clock: Clock, stop: asyncio.Event, acquire: Callable[[], T]) -> T:
-    """Call ``acquire`` until nobody else holds what it needs, within the patience for it."""
+    """Call ``acquire`` until nobody else holds what it needs, within the patience for it.
+
+    Only being held is waited for; any other refusal is raised at once.
+    """
     deadline = clock.monotonic_ns() + round(LOCK_PATIENCE_S * 1e9)
     while True:
         try:
             return await asyncio.to_thread(acquire)
-        except (Unreachable, ConfigError):
+        except (Unreachable, WriterBusy):
             if stop.is_set() or clock.monotonic_ns() > deadline:
                 raise
         await clock.sleep(_LOCK_POLL_S)

@@ -159,15 +159,23 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for alias, key in ALIASES.items():
         if alias in environment:
             found[key] = environment[alias]
-    for name, text in environment.items():
+    for name, text in sorted(environment.items()):  # a table before its keys
         if name.startswith(_PREFIX):
             *sections, key = name.removeprefix(_PREFIX).lower().split("__")
             table = found
             for section in sections:
-                table = table.setdefault(section, {})
+                table = _table(table, section, name)
             table[key] = _from_json(name, text) if text[:1] in ("[", "{") else text
     if "log_level" in found:
         found["log_level"] = str(found["log_level"]).lower()
+    return found
+
+
+def _table(table: dict[str, Any], section: str, name: str) -> dict[str, Any]:
+    found = table.setdefault(section, {})
+    if not isinstance(found, dict):
+        message = f"The variable {name} sets a key of {section!r}, which has a plain value."
+        raise ConfigError(message, hint="Unset one of the two.")
     return found
 
 

@@ -113,6 +113,22 @@ class DataFolder:
                 raise self._full() from error
             yield
 
+    def in_use(self) -> bool:
+        """Whether a process holds the folder now."""
+        try:
+            with (self.root / "run.lock").open() as lock:
+                # Asking for the lock could refuse a capture that starts at this moment, so
+                # it is asked for only if the last holder may still be alive.
+                os.kill(int(lock.read() or 0), 0)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except PermissionError:  # it lives, and is another user's
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
+
 
 @contextlib.contextmanager
 def socket_address(path: Path) -> Iterator[str]:

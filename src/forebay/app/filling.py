@@ -12,11 +12,15 @@ from forebay.app import venues
 from forebay.app.config import VenueConfig
 from forebay.app.replay import offline
 from forebay.clock import SystemClock
+from forebay.errors import Permanent
 from forebay.services.group_commit import GroupCommit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from forebay.app.config import Config
     from forebay.app.data_folder import DataFolder
+    from forebay.ports import FillRequest, FrameSink, Source
     from forebay.telemetry import Observer
 
 
@@ -25,9 +29,11 @@ async def fill_gaps(
 ) -> dict[str, int]:
     """Ask each venue's history for its open gaps; answer how many gaps there are of each state.
 
-    Raises :class:`~forebay.errors.Transient` if a venue does not answer.
+    Raises :class:`~forebay.errors.Transient` if a venue does not answer, and at the end
+    :class:`~forebay.errors.Permanent` if one refused a symbol; the others are filled then.
     """
     clock, rng = SystemClock(), random.Random()
+    refused: dict[str, Permanent] = {}
     configured = {venue.name: venue for venue in config.venues}
     with offline(folder, config, clock, observer) as (writer, deliverer):
         wiring = venues.Wiring(config.collector, clock, rng, observer)
@@ -39,10 +45,32 @@ async def fill_gaps(
             venue = configured.get(name, VenueConfig(name=name, symbols=symbols))
             if rest_url:
                 venue = msgspec.structs.replace(venue, rest_url=rest_url)
+            venues.check_addresses(venue)
             sink = GroupCommit(writer, clock=clock, rng=rng, next_seq=writer.position.seq)
             async with sink, venues.source(venue, wiring) as source:
-                for request in wanted:
-                    await source.fill(request, sink)
+                refused |= await _fill_each(source, wanted, sink)
                 await sink.flushed()
             await asyncio.to_thread(deliverer.drain)
+        if refused:
+            raise _refusal(refused)
         return deliverer.gap_counts()
+
+
+async def _fill_each(
+    source: Source, wanted: Sequence[FillRequest], sink: FrameSink
+) -> dict[str, Permanent]:
+    """Ask for each range; answer what was refused, by symbol, which is not asked for again."""
+    refused: dict[str, Permanent] = {}
+    for request in wanted:
+        if request.symbol not in refused:
+            try:
+                await source.fill(request, sink)
+            except Permanent as error:
+                refused[request.symbol] = error
+    return refused
+
+
+def _refusal(refused: Mapping[str, Permanent]) -> Permanent:
+    told = "; ".join(f"{symbol}: {error.message}" for symbol, error in refused.items())
+    hint = "All other gaps were asked for; `forebay gaps list` shows what is open."
+    return Permanent(f"The venue refused to fill gaps of {told}", hint=hint)

@@ -92,11 +92,22 @@ class LocalServer:
         try:
             handler = self._handlers.get(request.get("op", ""))
             if handler is None:
-                raise Permanent(f"There is no request {request.get('op')!r}.")
+                message = f"There is no request {request.get('op')!r}."
+                return _told(Permanent.__name__, message, "")
             return await handler(request)
         except ForebayError as error:
-            told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-            return {"error": told}, b""
+            return _told(type(error).__name__, error.message, error.hint)
+        except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, whatever it is
+            message = f"The request {_asked(request)!r} failed: {type(error).__name__}: {error}."
+            return _told(Permanent.__name__, message, "Is the request complete? If so, report it.")
+
+
+def _told(kind: str, message: str, hint: str) -> Reply:
+    return {"error": {"kind": kind, "message": message, "hint": hint}}, b""
+
+
+def _asked(request: object) -> object:
+    return request.get("op") if isinstance(request, dict) else request
 
 
 async def _unless_gone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -43,6 +44,8 @@ def observer() -> Observer:
 
     def observe(happening: Happening) -> None:
         event = _WORDS.sub("_", type(happening).__name__).lower()
-        getattr(logger, happening.level)(event, **dataclasses.asdict(happening))
+        # A log that cannot be written, on a full disk or into a closed pipe, stops nothing.
+        with contextlib.suppress(OSError, ValueError):
+            getattr(logger, happening.level)(event, **dataclasses.asdict(happening))
 
     return observe

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +15,7 @@ from forebay.app.data_folder import DataFolder
 from forebay.app.local_socket import ask
 from forebay.app.times import to_ns
 from forebay.app.venues import parsers
+from forebay.clock import SystemClock
 from forebay.errors import Unreachable
 from forebay.stores.duckdb import DuckDBReader, open_scratch
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from forebay.clock import Clock
     from forebay.services.audit import AuditReport
 
 MAX_QUERY_S = 3600.0
@@ -31,15 +35,28 @@ _GRACE_S = 10.0
 """How much longer than the query itself its answer is waited for."""
 _TRIES = 3
 """A capture that starts or stops between two tries moves the database from one to the other."""
+_PATIENCE_S = 5.0
+"""How long a running capture may be neither answering nor have let go of the database."""
+_POLL_S = 0.2
 
 
 class Data:
     """A data folder, open for reading; each answer is an Arrow table."""
 
-    def __init__(self, folder: str | Path) -> None:
-        """Raise :class:`~forebay.errors.ConfigError` if ``folder`` is no data folder."""
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        clock: Clock | None = None,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        """Raise :class:`~forebay.errors.ConfigError` if ``folder`` is no data folder.
+
+        ``wait`` blocks for so many seconds of ``clock``; both are the machine's if not given.
+        """
         self.folder = DataFolder(Path(folder)).existing()
-        self._file: DuckDBReader | None = None
+        self._clock = clock or SystemClock()
+        self._wait = wait or threading.Event().wait
 
     def __enter__(self) -> Self:
         return self
@@ -50,13 +67,7 @@ class Data:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the database file, if it is held."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Nothing to let go of: between two answers nothing is held."""
 
     def sql(self, query: str, *, timeout_s: float | None = None) -> pa.Table:
         """Answer one reading SQL statement; see ``docs`` for the tables.
@@ -67,20 +78,23 @@ class Data:
         :class:`~forebay.errors.Transient` if it takes too long and
         :class:`~forebay.errors.Unreachable` if neither can be reached.
         """
-        failure: Unreachable | None = None
-        for _ in range(_TRIES):
-            try:
+        deadline = self._clock.monotonic_ns() + round(_PATIENCE_S * 1e9)
+        tries = 0
+        while True:
+            tries += 1
+            with contextlib.suppress(Unreachable):
                 return self._ask(query, timeout_s)
-            except Unreachable:
-                pass
             try:
                 return self._read(query, timeout_s)
-            except Unreachable as error:
-                failure = error
-        raise failure or Unreachable("The database cannot be reached.")
+            except Unreachable:
+                starting = self.folder.in_use()
+                late = self._clock.monotonic_ns() >= deadline
+                if late or (tries >= _TRIES and not starting):
+                    raise
+            if starting:
+                self._wait(_POLL_S)
 
     def _ask(self, query: str, timeout_s: float | None) -> pa.Table:
-        self.close()
         request: dict[str, object] = {"op": "sql", "query": query}
         if timeout_s is not None:
             request["timeout_s"] = timeout_s

@@ -104,8 +104,7 @@ class Supervisor:
             self.observer(ProcessStarted(child.role, child.process.pid))
             child.code = await child.process.wait()
             if self.stop.is_set():
-                # Killed because it did not finish in time: what it had to do is not done.
-                return 1 if child.code == -signal.SIGKILL else max(0, child.code)
+                return _end_code(child.code)
             if child.code == REFUSED:
                 return child.code
             self.observer(ProcessDied(child.role, child.process.pid, _status(child.code)))
@@ -130,6 +129,14 @@ class Supervisor:
         with contextlib.suppress(ConnectionError):  # it died already: wait() will tell
             await process.stdin.drain()
         return process
+
+
+def _end_code(code: int) -> int:
+    """Answer what the end of a process that was asked to stop means for the whole."""
+    if code == -signal.SIGTERM:  # it had not begun yet: there was nothing to finish
+        return 0
+    # Any other signal, be it ours because it was late or a crash: its work is not done.
+    return 1 if code < 0 else code
 
 
 def _status(code: int) -> str:

@@ -51,10 +51,18 @@ def check_addresses(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if an address is none, before it is tried."""
     for key, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
         url: str = getattr(config, key)
-        parts = urlsplit(url)
-        if url and (parts.scheme not in schemes or not parts.hostname):
+        if url and not _is_address(url, schemes):
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
             raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
+
+
+def _is_address(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises too, if it is no number or none that a port can have
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname)
 
 
 def source(config: VenueConfig, wiring: Wiring) -> CoinbaseSource:

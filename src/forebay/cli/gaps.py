@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from forebay.cli.output import (
     print_json,
     print_table,
 )
+from forebay.cli.settings import DataFlag
 from forebay.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Gaps: what is missing between what was captured.")
@@ -119,7 +121,7 @@ def explain(
 @app.command()
 def fill(
     *,
-    data: DataOption = DEFAULT_DATA,
+    data: DataFlag = None,
     config: ConfigOption = None,
     rest_url: Annotated[str | None, typer.Option(help="Another REST address.")] = None,
     as_json: JsonOption = False,
@@ -136,8 +138,8 @@ def fill(
         from forebay.app.data_folder import DataFolder
         from forebay.app.filling import fill_gaps
 
-        folder = DataFolder(data).existing()
-        settings, _ = load(config, {"data": str(data)})
+        settings, _ = load(config, {"data": str(data) if data else None})
+        folder = DataFolder(Path(settings.data)).existing()
         logs.configure("warning", service="fill")
         counts = asyncio.run(fill_gaps(folder, settings, logs.observer(), rest_url=rest_url))
         if as_json:

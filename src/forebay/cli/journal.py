@@ -34,6 +34,16 @@ def _folder(data: Path) -> Path:
     return DataFolder(data).existing().journal
 
 
+def _durable(data: Path) -> Path:
+    """Answer the journal's folder, readable also if nothing wrote to it since a reboot."""
+    from forebay.clock import SystemClock
+    from forebay.journal import ensure_durable
+
+    folder = _folder(data)
+    ensure_durable(folder, SystemClock())
+    return folder
+
+
 @app.command()
 def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
     """Check every byte; exit code 1 if anything is damaged. Changes nothing.
@@ -92,7 +102,7 @@ def export(
     with explained():
         from forebay.journal import iter_blocks
 
-        for block in iter_blocks(_folder(data)):
+        for block in iter_blocks(_durable(data)):
             if end is not None and block.first_seq >= end:
                 return
             for seq, line in _lines(block):
@@ -115,7 +125,7 @@ def tail(
 
         from forebay.journal import Position, inspect, iter_blocks
 
-        folder = _folder(data)
+        folder = _durable(data)
         summaries = inspect(folder)
         if not summaries:
             return

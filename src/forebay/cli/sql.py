@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -60,7 +61,7 @@ def write(table: pa.Table, style: Format) -> None:
     """Print ``table`` to stdout."""
     if style is Format.json:
         names = table.column_names
-        print_json([dict(zip(names, row, strict=True)) for row in rows(table)])
+        print_json([dict(zip(names, map(_finite, row), strict=True)) for row in rows(table)])
     elif style is Format.csv:
         import pyarrow.csv
 
@@ -77,6 +78,17 @@ def rows(table: pa.Table) -> list[list[object]]:
     """Answer rows of plain values; times are RFC 3339 texts with all their digits."""
     columns = [column.to_pylist() for column in _printable(table).columns]
     return [[plain(cell) for cell in row] for row in zip(*columns, strict=True)]
+
+
+def _finite(cell: object) -> object:
+    """Answer ``cell`` as JSON can hold it: there is no NaN and no infinity in it."""
+    if isinstance(cell, float):
+        return cell if math.isfinite(cell) else None
+    if isinstance(cell, dict):
+        return {key: _finite(value) for key, value in cell.items()}
+    if isinstance(cell, list | tuple):
+        return [_finite(value) for value in cell]
+    return cell
 
 
 def _printable(table: pa.Table) -> pa.Table:

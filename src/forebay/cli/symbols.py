@@ -44,6 +44,7 @@ async def _instruments(venue: str, rest_url: str) -> Sequence[Instrument]:
 
     venues.check_venue(venue)
     config = VenueConfig(name=venue, symbols=("BTC-USD",), rest_url=rest_url)
+    venues.check_addresses(config)
     rng = random.Random()
     wiring = venues.Wiring("symbols", SystemClock(), rng, ignore)
     async with venues.source(config, wiring) as source:

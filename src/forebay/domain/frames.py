@@ -81,12 +81,18 @@ class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
 
 
 class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
-    """The venue's history was asked for the whole range; what it lacked does not exist there."""
+    """The venue's history was asked for the whole range ``first`` to ``last``.
+
+    ``absent`` are the ids that it was seen to leave out: it listed an older and a newer one, or
+    ended, and said the same when asked again. An id that is merely not there yet, or whose row
+    could not be read, is not absent.
+    """
 
     channel: str
     symbol: str
     first: int
     last: int
+    absent: tuple[tuple[int, int], ...] = ()
 
 
 class Loss(msgspec.Struct, frozen=True, tag="loss"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from forebay.errors import CursorBeyondEnd
+from forebay.errors import CursorBeyondEnd, ForebayError
 from forebay.journal.disk import OS_DISK, translated
 from forebay.journal.format import SEGMENT_HEADER_SIZE, decode_block
 from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Position, loss_block
@@ -106,7 +106,13 @@ class JournalReader:
                 return blocks
             while max_frames > 0 and (max_bytes > 0 or not blocks):
                 if self._block is None:
-                    self._block, self._taken = self._next_block(mark), 0
+                    self._taken = 0
+                    try:
+                        self._block = self._next_block(mark)
+                    except (OSError, ForebayError):
+                        if not blocks:
+                            raise
+                        break  # what was taken is given; the next call meets the error itself
                 if self._block is None:
                     break
                 part = self._take(self._block, max_frames, max_bytes, forced=not blocks)

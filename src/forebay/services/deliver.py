@@ -13,11 +13,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forebay.errors import CursorBeyondEnd, Transient
+from forebay.errors import CursorBeyondEnd, ForebayError, Transient
 from forebay.journal import JournalReader
 from forebay.ports import Commit, Committed, FillRequest
 from forebay.services.projection import Projection, batches_of
-from forebay.telemetry import DeadLettered, GapClosed, GapOpened, LossFound, Observer, ignore
+from forebay.telemetry import (
+    ConflictFound,
+    CursorNotSaved,
+    DeadLettered,
+    GapClosed,
+    GapOpened,
+    LossFound,
+    Observer,
+    ignore,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,7 +104,7 @@ class Deliverer:
         What the store has already is recognised by its ids.
         """
         if position is not None:
-            self._observe(LossFound(position.log_id, 0, position.seq - 1))
+            self._observe(LossFound(position.log_id, 1, position.seq - 1))
         return JournalReader(self._journal)
 
     def _read(self) -> list[Block]:
@@ -161,8 +170,6 @@ class Deliverer:
         self._pending = None
         self._projection.adopt(projected)
         self.position = commit.position
-        if self._cursor is not None:
-            self._cursor.store(commit.position)
         frames = projected.frames.total()
         total = self.delivered
         total.steps += 1
@@ -179,7 +186,19 @@ class Deliverer:
             for name, count in new.items():
                 sums[name] = sums.get(name, 0) + count
         self._tell(projected)
+        if done.conflicts:
+            self._observe(ConflictFound(done.conflicts))
+        self._save_cursor(commit.position)
         return max(frames, 1)
+
+    def _save_cursor(self, position: Position) -> None:
+        """Tell the journal how far the store is; the store's own cursor is what counts."""
+        if self._cursor is None:
+            return
+        try:
+            self._cursor.store(position)
+        except ForebayError as error:
+            self._observe(CursorNotSaved(str(error)))
 
     def _tell(self, projected: Projected) -> None:
         for reason, count in projected.reasons.items():

@@ -60,19 +60,24 @@ class FillPlanner:
         self._base_s = base_s
         self._cap_s = cap_s
         self._asked: list[_Asked] = []
+        self._turn = 0
 
     def plan(self, gaps: Sequence[FillRequest], cursor_seq: int, now_ns: int) -> list[FillRequest]:
         """What to begin now; each answer must be ended by :meth:`filled` or :meth:`failed`.
 
-        Only the first :data:`CONSIDERED` gaps are looked at, so give them in a stable order.
+        At most :data:`CONSIDERED` gaps are looked at; if all of those have to wait, the next
+        call looks at those behind them. So give them in a stable order.
         """
-        considered = gaps[:CONSIDERED]
-        settled = self._settled(considered, now_ns)
+        settled = self._settled(gaps, now_ns)
         slots = self._at_once - sum(asked.running for asked in self._asked)
         if slots <= 0:
             return []
-        self._forget(considered)
-        free = [gap for gap in settled if not self._blocked(gap, cursor_seq, now_ns)]
+        self._forget(gaps)
+        window = settled[self._turn : self._turn + CONSIDERED]
+        free = [gap for gap in window if not self._blocked(gap, cursor_seq, now_ns)]
+        # Gaps that cannot be filled must not starve those behind them.
+        stuck = not free and self._turn + CONSIDERED < len(settled)
+        self._turn = self._turn + CONSIDERED if stuck else 0
         chosen = coalesce(free, self._span)[:slots]
         for request in chosen:
             self._remember(request)

@@ -22,6 +22,7 @@ from forebay.domain.frames import (
 from forebay.domain.letters import letter_rows
 from forebay.domain.parsed import DeadLetter, Parsed, Reason
 from forebay.domain.trades import OUT_OF_ORDER, TradeColumns, build_trades
+from forebay.errors import Corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,8 +46,8 @@ def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
         groups.setdefault((block.context, block.kind, block.log_id), []).append(block)
     batches = [
         FrameBatch(
-            context=_LOSS_CONTEXT if kind == FrameKind.LOSS else Context.decode(context),
-            kind=FrameKind(kind),
+            context=_context(context, kind),
+            kind=FrameKind(kind) if kind in _KINDS else FrameKind.BINARY,
             payloads=[payload for block in group for payload in block.payloads],
             received_ns=np.concatenate([block.received_ns for block in group]),
             log_id=log_id,
@@ -59,7 +60,18 @@ def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
     return sorted(batches, key=lambda batch: batch.kind >= FrameKind.CONTROL)
 
 
-_LOSS_CONTEXT = Context(venue="", source="file", collector="journal", epoch="")
+_NOWHERE = Context(venue="", source="file", collector="journal", epoch="")
+_KINDS = frozenset(FrameKind)
+
+
+def _context(raw: bytes, kind: int) -> Context:
+    """Whence frames are; one that cannot be read must not stop what comes behind it."""
+    if kind == FrameKind.LOSS:
+        return _NOWHERE
+    try:
+        return Context.decode(raw)
+    except Corrupt:
+        return _NOWHERE
 
 
 @dataclass(slots=True)
@@ -131,7 +143,8 @@ class Projection:
                 continue
             if isinstance(control, FillFinished):
                 key = StreamKey(batch.context.venue, control.channel, control.symbol)
-                self._stream(key, out).miss(control.first, control.last)
+                for first, last in control.absent:
+                    self._stream(key, out).miss(first, last)
             elif isinstance(control, Loss):
                 out.losses.append(control)
         _bury(batch, letters, _NO_PARSER, out)

@@ -19,6 +19,7 @@ import base64
 import gzip
 import hashlib
 import re
+import zlib
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import IO, TYPE_CHECKING
@@ -26,7 +27,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from forebay.domain.frames import Context, FrameKind
+from forebay.domain.frames import LOSS_KIND, Context, FrameKind
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ExportedFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def raw(self) -> bytes:
         """Answer the frame's bytes."""
         if self.payload_base64 is not None:
-            return base64.b64decode(self.payload_base64)
+            return base64.b64decode(self.payload_base64, validate=True)
         return (self.payload or "").encode()
 
 
@@ -110,7 +111,7 @@ def read_recording(
             for record in records:
                 yield record
                 progress(file.tell())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         message = f"The recording {path} cannot be read: {error}."
         raise ConfigError(message, hint="Give the path of a .rec or NDJSON file.") from error
 
@@ -152,7 +153,7 @@ def _rest(context: Context, url: str, received_ns: int, body: bytes) -> Recorded
 def _ndjson(lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock) -> Iterator[Recorded]:
     exported = msgspec.json.Decoder(ExportedFrame)
     timed = msgspec.json.Decoder(_Timed)
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         text = line.rstrip(b"\r\n")
         if not text:
             continue
@@ -161,7 +162,8 @@ def _ndjson(lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock) ->
         except msgspec.DecodeError:
             pass
         else:
-            yield Recorded(frame.context, FrameKind(frame.kind), frame.received_ns, frame.raw())
+            if frame.kind != LOSS_KIND:  # it tells of frames and is none
+                yield _exported(frame, number, partial=context.partial)
             continue
         try:
             stamped = timed.decode(text)
@@ -170,3 +172,16 @@ def _ndjson(lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock) ->
         else:
             received_ns = stamped.recv_ms * 1_000_000
             yield Recorded(context, FrameKind.TEXT, received_ns, bytes(stamped.event))
+
+
+def _exported(frame: ExportedFrame, number: int, *, partial: bool) -> Recorded:
+    """Answer the frame of line ``number`` of a journal export."""
+    try:
+        kind, payload = FrameKind(frame.kind), frame.raw()
+    except ValueError as error:
+        message = f"Line {number} of the recording is no frame of a journal export: {error}."
+        raise ConfigError(message, hint="Export the journal again.") from error
+    context = frame.context
+    if partial:
+        context = msgspec.structs.replace(context, partial=True)
+    return Recorded(context, kind, frame.received_ns, payload)

@@ -119,3 +119,24 @@ def test_the_way_to_a_child_process_and_back() -> None:
 
     assert b"\n" not in line
     assert Config.decode(line) == config
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"FOREBAY_DATA": "x", "FOREBAY_DATA__Y": "1"},
+        {"FOREBAY_DATA__Y": "1", "FOREBAY_DATA": "x"},
+        {"DATA_DIR": "x", "FOREBAY_DATA__Y": "1"},
+        {"FOREBAY_VENUES": "[]", "FOREBAY_VENUES__Y": "1"},
+    ],
+)
+def test_a_value_and_a_key_below_it_contradict(tmp_path: Path, environment: dict[str, str]) -> None:
+    assert "__Y sets a key of" in complaint(tmp_path, "", environment)
+
+
+def test_a_table_as_json_and_a_key_of_it_go_together() -> None:
+    environment = {"FOREBAY_JOURNAL__SEGMENT_MB": "8", "FOREBAY_JOURNAL": '{"linger_ms": 3}'}
+
+    config, _ = load(None, {}, environment)
+
+    assert (config.journal.linger_ms, config.journal.segment_mb) == (3, 8)

@@ -28,7 +28,16 @@ async def _refuse(request: Request) -> Reply:
     raise ConfigError("That cannot be.", hint="Ask for less.")
 
 
-HANDLERS = {"table": _table, "refuse": _refuse, "echo": json_handler(lambda request: request)}
+async def _broken(request: Request) -> Reply:
+    raise OSError("no disk")
+
+
+HANDLERS = {
+    "table": _table,
+    "refuse": _refuse,
+    "broken": _broken,
+    "echo": json_handler(lambda request: request),
+}
 
 
 async def test_a_reply_has_a_head_and_a_body(tmp_path: Path) -> None:
@@ -91,3 +100,22 @@ async def test_a_client_that_talks_nonsense_is_left_and_others_are_served(
 def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="Nothing answers"):
         ask(tmp_path / "none.sock", {"op": "echo"})
+
+
+@pytest.mark.parametrize(
+    ("request_", "parts"),
+    [
+        ({"op": "table"}, ["'table'", "KeyError", "query"]),
+        ({"op": "broken"}, ["'broken'", "OSError", "no disk"]),
+        ({"op": []}, ["TypeError"]),
+    ],
+)
+async def test_a_handler_that_fails_is_told_to_the_one_who_asked(
+    tmp_path: Path, request_: Request, parts: list[str]
+) -> None:
+    path = tmp_path / "s.sock"
+    async with LocalServer(path, HANDLERS).serving():
+        with pytest.raises(Permanent) as raised:
+            await asyncio.to_thread(ask, path, request_)
+    assert all(part in raised.value.message for part in parts)
+    assert raised.value.hint

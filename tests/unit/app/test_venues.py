@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forebay.app import venues
+from forebay.app.config import VenueConfig
 from forebay.errors import ConfigError
 
 
@@ -18,3 +19,20 @@ def test_a_near_miss_is_suggested() -> None:
         venues.check_venue("coinbas")
     with pytest.raises(ConfigError, match="There is: coinbase"):
         venues.check_venue("xyz")
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://[::1", "ws://localhost:65536", "ws://localhost:x", "http://localhost", "ws://"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    config = VenueConfig(name="coinbase", symbols=("BTC-USD",), ws_url=url)
+    with pytest.raises(ConfigError, match="is no address"):
+        venues.check_addresses(config)
+
+
+def test_addresses_are_accepted() -> None:
+    venues.check_addresses(
+        VenueConfig(
+            name="coinbase", symbols=("A",), ws_url="ws://[::1]:65535/x", rest_url="https://h"
+        )
+    )

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+from typing import TYPE_CHECKING
+
 import pytest
 
+from forebay.clock import ManualClock
 from forebay.errors import CursorBeyondEnd, Permanent, Transient
-from forebay.journal import LOSS_KIND, NO_LOG, JournalReader, Position, iter_blocks
+from forebay.journal import (
+    LOSS_KIND,
+    NO_LOG,
+    Draft,
+    JournalReader,
+    JournalWriter,
+    OsDisk,
+    Position,
+    iter_blocks,
+)
 from forebay.journal.format import encode_block
 from tests.support.simdisk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
@@ -24,6 +37,9 @@ from tests.unit.journal.helpers import (
     segment_files,
     sim,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_reader_waits_for_a_journal_that_does_not_exist_yet() -> None:
@@ -422,3 +438,37 @@ def test_all_frames_say_their_own_sequence_number() -> None:
         for first in range(1, 300, 3):
             writer.commit([numbered(first, 3)])
     assert all(says_its_seq(*item) for item in frames_of(read_all(disk)).items())
+
+
+class RunsOutOfDescriptors(OsDisk):
+    """Cannot open one file, once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        if path.name == self.name:
+            self.name = ""
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().open(path, write=write, create=create)
+
+
+def test_an_error_in_the_middle_of_a_read_loses_nothing_that_was_taken(tmp_path: Path) -> None:
+    with JournalWriter.open(tmp_path, clock=ManualClock(), segment_bytes=1000) as writer:
+        for number in range(40):
+            writer.commit([Draft(1, b"c", [b"x" * 100 + bytes([number])], [number])])
+    segments = sorted(tmp_path.glob("*.fbj"))
+    assert len(segments) > 3
+    with JournalReader(tmp_path, disk=RunsOutOfDescriptors(segments[2].name)) as reader:
+        seen: list[int] = []
+        failures = 0
+        while len(seen) < 40 and failures < 5:
+            try:
+                blocks = reader.read()
+            except Transient:
+                failures += 1
+                continue
+            if not blocks:
+                break
+            seen += [payload[-1] for block in blocks for payload in block.payloads]
+    assert seen == list(range(40))

@@ -13,7 +13,15 @@ from forebay.journal import CursorFile, Draft, JournalWriter
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
-from forebay.telemetry import DeadLettered, GapClosed, GapOpened, Happening, LossFound
+from forebay.telemetry import (
+    ConflictFound,
+    CursorNotSaved,
+    DeadLettered,
+    GapClosed,
+    GapOpened,
+    Happening,
+    LossFound,
+)
 from tests.support.frames import PRODUCT, T0, as_json, context, heartbeat, match, rest_row
 
 if TYPE_CHECKING:
@@ -154,7 +162,7 @@ def test_gaps_are_told_offered_for_filling_and_closed(
     assert GapOpened("coinbase", "trade", PRODUCT, 2, 4, "in_connection") in seen
 
     put(writer, [as_json([rest_row(3), rest_row(2)])], context("rest"), FrameKind.REST)
-    finished = encode_control(FillFinished("trade", PRODUCT, 2, 4))
+    finished = encode_control(FillFinished("trade", PRODUCT, 2, 4, absent=((4, 4),)))
     put(writer, [finished], context("rest"), FrameKind.CONTROL)
     moving.drain()
 
@@ -227,3 +235,55 @@ def test_a_journal_recovered_later_is_read_once_it_is(tmp_path: Path) -> None:
 
 def test_nothing_is_read_beyond_what_is_durable(tmp_path: Path) -> None:
     assert deliverer(tmp_path, MemoryStore()).step() == 0
+
+
+def test_hundreds_of_small_steps_skip_nothing(tmp_path: Path, writer: JournalWriter) -> None:
+    store = MemoryStore()
+    moving = deliverer(tmp_path, store)
+    for number in range(1, 301):
+        put(writer, [match(number)])
+        assert moving.step() == 1
+    assert stored_ids(store) == list(range(1, 301))
+    assert moving.delivered.rows == 300
+
+
+def test_a_conflict_is_an_alarm(tmp_path: Path, writer: JournalWriter) -> None:
+    seen: list[Happening] = []
+    put(writer, [match(1), match(1, price="7"), match(2)])
+
+    deliverer(tmp_path, MemoryStore(), seen).drain()
+
+    assert seen == [ConflictFound(1)]
+    assert ConflictFound.level == "error"
+
+
+def test_a_cursor_file_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    seen: list[Happening] = []
+    store, file = MemoryStore(), tmp_path / "folder" / "store.cursor"
+    cursor = CursorFile(file)
+    moving = Deliverer(tmp_path / "journal", store, PARSERS, cursor=cursor, observer=seen.append)
+    file.parent.write_text("a file where a folder should be")
+    put(writer, [match(1), match(3)])
+
+    assert moving.drain() == 2
+
+    assert stored_ids(store) == [1, 3]
+    assert [type(happening) for happening in seen] == [GapOpened, CursorNotSaved]
+    assert len(moving.open_gaps()[0]) == 1
+
+
+def test_a_kind_or_context_of_nobody_knows_stops_nothing(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    store = MemoryStore()
+    put(writer, [match(1)])
+    writer.commit([Draft(77, context().encode(), [b"?"], [T0], (0, 0))])
+    writer.commit([Draft(1, b"{broken", [b"??"], [T0], (0, 0))])
+    put(writer, [match(2)])
+
+    assert deliverer(tmp_path, store).drain() == 4
+
+    assert stored_ids(store) == [1, 2]
+    assert sorted(store.table("dead_letters")["payload"].to_pylist()) == [b"?", b"??"]

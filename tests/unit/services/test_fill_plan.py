@@ -170,3 +170,16 @@ def test_a_gap_settles_while_other_fills_run() -> None:
     assert planner.plan([first, second], 0, 2 * S) == []
     planner.filled(first, 1, 3 * S)
     assert planner.plan([first, second], 0, 3 * S) == [second]
+
+
+def test_gaps_that_cannot_be_filled_starve_no_other() -> None:
+    planner = FillPlanner(Highest(), settle_s=0, at_once=2)
+    delisted = [gap(n * 10_000, n * 10_000 + 1, "AAA-USD") for n in range(CONSIDERED + 100)]
+    wanted, now = gap(5, 6), 0
+    for _ in range(2 * CONSIDERED):
+        for request in planner.plan([*delisted, wanted], 0, now):
+            if request == wanted:
+                return
+            planner.failed(request, now)
+        now += S // 100
+    raise AssertionError("it was never asked for")

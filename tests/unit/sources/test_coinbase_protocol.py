@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from forebay.errors import Permanent
 from forebay.sources.coinbase import protocol
-from forebay.sources.coinbase.protocol import CoinbaseParser, accepts, smallest_trade_id
+from forebay.sources.coinbase.protocol import CoinbaseParser, accepts, trade_ids
 from tests.support.frames import PRODUCT, as_json, batch, context, heartbeat, match, rest_row
 from tests.support.recordings import COINBASE, recorded
 
@@ -282,11 +282,11 @@ def test_every_page_is_accounted_for(pages: list[bytes]) -> None:
 
 
 def test_the_least_id_of_a_page_leads_to_the_next_one() -> None:
-    assert smallest_trade_id(as_json([rest_row(9), rest_row(4), rest_row(7)])) == 4
-    assert smallest_trade_id(b"[]") is None
+    assert trade_ids(as_json([rest_row(9), rest_row(7), rest_row(4)])) == [9, 7, 4]
+    assert trade_ids(b"[]") == []
     for body in (b"<html>", b"{}", DEEP, b"\xff", b'[{"trade_id":"4"}]'):
         with pytest.raises(msgspec.DecodeError):
-            smallest_trade_id(body)
+            trade_ids(body)
 
 
 # ------------------------------------------------------------------- what to say to it
@@ -351,4 +351,4 @@ def test_ids_of_a_recording_are_contiguous_per_product() -> None:
 
 def test_paging_goes_on_over_a_row_that_is_poison_otherwise() -> None:
     page = as_json([rest_row(9), rest_row(8, price=None), rest_row(7, time=5)])
-    assert smallest_trade_id(page) == 7
+    assert trade_ids(page) == [9, 8, 7]

@@ -143,3 +143,44 @@ def test_an_unreadable_file_is_one_sentence(tmp_path: Path, name: str) -> None:
 
     with pytest.raises(ConfigError, match="cannot be read"):
         read(path)
+
+
+def exported(**changes: object) -> str:
+    context = {"venue": "coinbase", "source": "ws", "collector": "c", "epoch": "e9"}
+    line = {"log_id": "a" * 32, "seq": 7, "kind": 1, "received_ns": 5, "context": context}
+    return json.dumps(line | changes)
+
+
+def test_a_loss_in_a_journal_export_is_no_frame(tmp_path: Path) -> None:
+    lines = [exported(payload="1"), exported(kind=255, payload="{}"), exported(payload="2")]
+
+    frames = read(written(tmp_path, "x.ndjson", "\n".join(lines)))
+
+    assert [frame.payload for frame in frames] == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "bad", [exported(kind=77, payload="x"), exported(payload_base64="AA*A="), exported(kind=0)]
+)
+def test_a_bad_line_of_a_journal_export_is_named(tmp_path: Path, bad: str) -> None:
+    path = written(tmp_path, "x.ndjson", f"{exported(payload='x')}\n{bad}\n")
+
+    with pytest.raises(ConfigError, match="Line 2 "):
+        read(path)
+
+
+def test_partial_is_part_of_an_exported_context_too(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.ndjson", exported(payload="x"))
+
+    assert [frame.context.partial for frame in read(path, partial=True)] == [True]
+    assert [frame.context.partial for frame in read(path)] == [False]
+
+
+def test_damaged_gzip_is_one_sentence(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.rec.gz", REC)
+    data = bytearray(path.read_bytes())
+    data[10] = 0xFF  # the head of the first deflate block, which then has a type that is none
+    path.write_bytes(data)
+
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(path)

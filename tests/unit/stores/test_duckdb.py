@@ -359,3 +359,32 @@ def test_unknown_context_is_no_matter_of_the_store(seeded: DuckDBStore) -> None:
     total = deliver(seeded, [[batch([b"?"], context(venue="mtgox"))]])
     assert total.reasons == {"unknown_venue": 1}
     assert "unknown_venue" in seeded.table("dead_letters")["reason"].to_pylist()
+
+
+def test_a_commit_whose_answer_was_lost_leaves_no_stale_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DuckDBStore(tmp_path / "forebay.duckdb")
+    holed = StreamCoverage(epoch="e")
+    holed.cover("live", 1, 2)
+    holed.cover("live", 4, 5)
+    real = Session.run
+
+    def lost(session: Session, *told: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        answer = real(session, *told)
+        if told[0] == "COMMIT":
+            monkeypatch.setattr(Session, "run", real)
+            raise duckdb.IOException("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(Session, "run", lost)
+    with pytest.raises(Transient):
+        store.commit(Commit("store", Position(LOG, 1), coverage={KEY: holed}))
+    assert len(store.gaps()) == 1
+
+    whole = holed.copy()
+    whole.cover("live", 3, 3)
+    store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
+
+    assert store.gaps() == []
+    store.close()

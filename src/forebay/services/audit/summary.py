@@ -35,7 +35,7 @@ def verdict(report: AuditReport) -> str:
     """The one sentence that matters."""
     stored = sum(stream.events for stream in report.streams)
     if report.ok:
-        return f"Nothing lost: {stored:,} events stored, each once and as received{_gone(report)}."
+        return f"Nothing lost: {stored:,} events stored, each once and as received{_gone(report)}{_disputed(report)}."
     kinds = sorted({problem.kind.replace("_", " ") for problem in report.problems})
     return f"Not ok: {', '.join(kinds)}; {stored:,} events stored."
 
@@ -44,6 +44,13 @@ def _gone(report: AuditReport) -> str:
     """What even a clean record lacks, so that the sentence does not lie."""
     gone = sum(gap.ids for gap in report.gaps if gap.state == "permanent")
     return f", and {gone:,} declared as gone for good" if gone else ""
+
+
+def _disputed(report: AuditReport) -> str:
+    """Where the venue told two stories, what is stored is the first one."""
+    if not report.conflicts:
+        return ""
+    return f"; {report.conflicts:,} were told again with other content (table conflicts)"
 
 
 def gap_sums(report: AuditReport) -> list[GapSum]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from forebay.domain.frames import Context, FillFinished, FrameKind
+from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.sources.coinbase.instruments import parse_products
 from forebay.sources.coinbase.protocol import (
     VENUE,
     accepts,
-    smallest_trade_id,
     subscribe_message,
+    trade_ids,
     trades_path,
 )
 from forebay.sources.rest import RestClient, RestPolicy
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forebay.clock import Clock
-    from forebay.ports import EpochSink, FillRequest, FrameSink, Instrument
+    from forebay.ports import FillRequest, FrameSink, Instrument
 
 WS_URL = "wss://ws-feed.exchange.coinbase.com"
 REST_URL = "https://api.exchange.coinbase.com"
@@ -97,7 +99,7 @@ class CoinbaseSource:
     async def fill(self, request: FillRequest, sink: FrameSink) -> None:
         """Page the trade history from ``request.last`` down to ``request.first``.
 
-        Pages may hold more than was asked for. Raises :class:`~forebay.errors.Transient` if
+        Pages hold an id more on each side. Raises :class:`~forebay.errors.Transient` if
         the venue does not answer now, :class:`~forebay.errors.Permanent` if it knows no such
         product; what was answered until then is captured either way.
         """
@@ -105,21 +107,34 @@ class CoinbaseSource:
             message = f"Coinbase's history has no {request.channel!r} to fill from."
             raise Permanent(message)
         epoch = f"{self._rng.getrandbits(128):032x}"
-        after = request.last + 1
-        pages = 0
-        while True:
-            rows = min(PAGE_ROWS, after - request.first)
-            take, oldest = await self._page(request.symbol, after, rows, epoch, sink)
-            if oldest is None or oldest <= request.first:
-                break
-            if oldest >= after:
-                message = f"Coinbase answered ids from {oldest} when asked for less than {after}."
-                raise Transient(message, hint="The venue does not page; the fill is tried again.")
-            after = oldest
+        # One id on each side is asked for as well: what lies between two that history lists
+        # and is not listed itself does not exist; what lies beyond may only be late.
+        listed, after, pages, ended = IntervalSet(), request.last + 2, 0, False
+        while not ended and (not listed or listed.first >= request.first):
+            rows = min(PAGE_ROWS, after - request.first + 1)
+            ids = await self._page(request.symbol, after, rows, epoch, sink)
+            ended = not ids
+            for number in ids:
+                listed.add(number)
+            after = ids[-1] if ids else after
             pages += 1
             if pages % self._timings.pages_per_flush == 0:
                 await sink.flushed()
-        take.control(FillFinished(request.channel, request.symbol, request.first, request.last))
+        if not listed:
+            message = f"Coinbase's history of {request.symbol} is empty below {after}."
+            raise Transient(message, hint="It may lag behind; the fill is tried again.")
+        absent = []
+        floor = request.first if ended else max(request.first, listed.first)
+        for hole in listed.holes(floor, min(request.last, listed.last)):
+            again = await self._page(request.symbol, hole[1] + 1, 1, epoch, sink)
+            if not again or again[0] < hole[0]:
+                absent.append(hole)
+        take = sink.open(self._context(request.symbol, "", epoch))
+        take.control(
+            FillFinished(
+                request.channel, request.symbol, request.first, request.last, tuple(absent)
+            )
+        )
 
     async def instruments(self) -> list[Instrument]:
         """What the venue lists; raises :class:`~forebay.errors.Transient`."""
@@ -138,27 +153,32 @@ class CoinbaseSource:
 
     async def _page(
         self, symbol: str, after: int, rows: int, epoch: str, sink: FrameSink
-    ) -> tuple[EpochSink, int | None]:
-        """Capture one page; return where it went and its smallest id."""
+    ) -> list[int]:
+        """Capture one page; return its ids, newest first."""
         target = trades_path(symbol, after, rows)
         answer = await self._rest.get(target)
-        take = sink.open(
-            Context(
-                venue=VENUE,
-                source="rest",
-                collector=self._collector,
-                epoch=epoch,
-                url=self._rest_url,
-                symbols=(symbol,),
-                request=f"GET {target}",
-            )
-        )
+        take = sink.open(self._context(symbol, f"GET {target}", epoch))
         take.frame(FrameKind.REST, answer.body)
         try:
-            return take, smallest_trade_id(answer.body)
+            ids = trade_ids(answer.body)
         except msgspec.DecodeError as error:
             message = f"Coinbase's page of trades cannot be read: {error}."
             raise Transient(message, hint="It is kept as a dead letter.") from error
+        if any(newer <= older for newer, older in pairwise([after, *ids])):
+            message = f"Coinbase's page of trades below {after} is not in falling order of ids."
+            raise Transient(message, hint="Nothing follows from it; the fill is tried again.")
+        return ids
+
+    def _context(self, symbol: str, request: str, epoch: str) -> Context:
+        return Context(
+            venue=VENUE,
+            source="rest",
+            collector=self._collector,
+            epoch=epoch,
+            url=self._rest_url,
+            symbols=(symbol,),
+            request=request,
+        )
 
 
 def _chunks(symbols: Sequence[str], size: int) -> list[tuple[str, ...]]:

@@ -144,16 +144,16 @@ def trades_path(symbol: str, after: int, limit: int = 1000) -> str:
     return f"/products/{symbol}/trades?limit={limit}&after={after}"
 
 
-def smallest_trade_id(body: bytes) -> int | None:
-    """Answer the least id of a page of history, None for an empty page.
+def trade_ids(body: bytes) -> list[int]:
+    """Answer the ids of a page of history, newest first as they are listed.
 
-    Raises ``msgspec.DecodeError`` when it is not one.
+    Raises ``msgspec.DecodeError`` when it is none.
     """
     try:
         page = _decode_ids(body)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
-    return min(row.trade_id for row in page) if page else None
+    return [row.trade_id for row in page]
 
 
 def why_undecodable(payload: bytes, error: msgspec.DecodeError) -> Reason:

@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-
-CLUSTER_GAP_NS = 600_000_000_000
-"""Rows further apart than this in time are looked up in ranges of their own."""
-MAX_CLUSTERS = 16
-"""Above this, neighbouring clusters share a range: each costs a query of its own."""
-
 T = TypeVar("T")
 _RESTARTABLE = (duckdb.FatalException, duckdb.InternalException)
 _TRANSIENT = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)
@@ -73,10 +67,18 @@ class DuckDBStore:
         self._gaps: dict[StreamKey, tuple[Gap, ...]] = {}
         self._epochs: dict[StreamKey, str] = {}
         """As they are stored, to write those alone that changed: a statement is dear."""
+        self._recalled = False
+        self._recall()
+
+    def _recall(self) -> None:
+        """Learn what is stored: a commit that failed may have happened all the same."""
+        gaps: dict[StreamKey, tuple[Gap, ...]] = {}
         for gap in self.gaps():
             key = StreamKey(gap.venue, gap.channel, gap.symbol)
-            self._gaps[key] = (*self._gaps.get(key, ()), gap)
+            gaps[key] = (*gaps.get(key, ()), gap)
         self._epochs = {key: stream.epoch for key, stream in self.load().coverage.items()}
+        self._gaps = gaps
+        self._recalled = True
 
     def _connect(self) -> Session:
         target = str(self._path) if self._path else ":memory:"
@@ -152,6 +154,19 @@ class DuckDBStore:
 
     def commit(self, commit: Commit) -> Committed:
         """See :meth:`forebay.ports.Store.commit`."""
+        if not self._recalled:
+            self._recall()
+        self._recalled = False
+        try:
+            total = self._commit(commit)
+        except BaseException:
+            with contextlib.suppress(ForebayError):
+                self._recall()
+            raise
+        self._recalled = True
+        return total
+
+    def _commit(self, commit: Commit) -> Committed:
         total = Committed()
         gaps = {key: tuple(stream.gaps(key)) for key, stream in commit.coverage.items()}
         epochs = {key: stream.epoch for key, stream in commit.coverage.items()}

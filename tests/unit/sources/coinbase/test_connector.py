@@ -101,9 +101,9 @@ async def fill(
     ("first", "last", "pages"),
     [
         (5000, 5000, 1),
-        (4001, 5000, 1),
-        (4000, 5000, 2),
-        (1, 5000, 5),
+        (4003, 5000, 1),
+        (4001, 5000, 2),
+        (2, 5000, 6),
         (9_990, 10_050, 1),
     ],
 )
@@ -113,10 +113,9 @@ async def test_a_hole_is_paged_exactly_down_to_its_first_id(
     history = History(range(1, 10_001))
     sink = await fill(history, first, last)
     assert len(history.asked) == pages
-    exist = [i for i in range(last, first - 1, -1) if i <= 10_000]
-    assert [i for i in ids_in(sink.epochs) if i >= first] == exist
+    exist = [i for i in range(last + 1, first - 2, -1) if i <= 10_000]
     if last <= 10_000:
-        assert ids_in(sink.epochs) == exist, "more was asked for than the hole"
+        assert ids_in(sink.epochs) == exist, "the hole and one id on each side"
     assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", first, last)]
     assert sum(len(epoch.controls) for epoch in sink.epochs) == 1
 
@@ -127,8 +126,10 @@ async def test_every_page_is_one_epoch_and_says_what_was_asked() -> None:
     contexts = [epoch.context for epoch in sink.epochs]
     assert len({context.epoch for context in contexts}) == 1
     assert [context.request for context in contexts] == [
-        "GET /products/BTC-USD/trades?limit=1000&after=3001",
+        "GET /products/BTC-USD/trades?limit=1000&after=3002",
         "GET /products/BTC-USD/trades?limit=1000&after=2001",
+        "GET /products/BTC-USD/trades?limit=1&after=1001",
+        "",
     ]
     for context in contexts:
         assert (context.venue, context.source, context.collector) == ("coinbase", "rest", "c1")
@@ -137,12 +138,52 @@ async def test_every_page_is_one_epoch_and_says_what_was_asked() -> None:
     assert sink.epochs[-1].frames[-1][0] is FrameKind.CONTROL
 
 
-async def test_ids_that_never_existed_end_the_fill_at_the_empty_page() -> None:
-    history = History([7, 8])
-    sink = await fill(history, 1, 5000)
-    assert ids_in(sink.epochs) == [8, 7]
-    assert sink.epochs[-1].data == [(FrameKind.REST, b"[]")]
-    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 1, 5000)]
+async def test_ids_between_two_that_are_listed_are_absent_once_it_was_asked_again() -> None:
+    history = History([7, 8, 12, 5001])
+    sink = await fill(history, 8, 5000)
+    assert sink.epochs[-1].controls == [
+        FillFinished("trade", "BTC-USD", 8, 5000, absent=((9, 11), (13, 5000)))
+    ]
+
+
+async def test_what_lies_below_the_end_of_history_is_absent() -> None:
+    sink = await fill(History([7, 8, 9]), 1, 8)
+    finished = FillFinished("trade", "BTC-USD", 1, 8, absent=((1, 6),))
+    assert sink.epochs[-1].controls == [finished]
+
+
+async def test_a_history_that_lags_behind_proves_no_absence() -> None:
+    sink = await fill(History(range(1, 151)), 140, 160)
+    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 140, 160)]
+
+
+async def test_an_empty_history_proves_nothing() -> None:
+    with pytest.raises(Transient, match="is empty"):
+        await fill(History([]), 140, 141)
+
+
+async def test_a_hole_that_another_page_contradicts_is_not_absent() -> None:
+    """A stray old row ends paging early; asked again, history has what it seemed to lack."""
+
+    async def stray(request: web.Request) -> web.Response:
+        after, limit = (int(request.query[name]) for name in ("after", "limit"))
+        ids = list(range(after - 1, max(0, after - 1 - limit), -1))
+        return web.json_response([row(i) for i in [*ids[:-1], 3]] if limit > 1 else [row(ids[0])])
+
+    sink = RecordingSink()
+    async with serving(stray) as url, source(url) as coinbase:
+        await coinbase.fill(FillRequest("trade", "BTC-USD", 101, 3199), sink)
+    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 101, 3199)]
+
+
+async def test_a_row_that_cannot_be_read_is_not_absent() -> None:
+    async def poison(_: web.Request) -> web.Response:
+        return web.json_response([row(141), row(140) | {"price": "NaN"}, row(139)])
+
+    sink = RecordingSink()
+    async with serving(poison) as url, source(url) as coinbase:
+        await coinbase.fill(FillRequest("trade", "BTC-USD", 140, 140), sink)
+    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 140, 140)]
 
 
 async def test_pages_are_captured_on_the_way_so_that_memory_is_bounded() -> None:
@@ -156,7 +197,7 @@ async def test_a_429_with_retry_after_is_waited_for_and_nothing_is_skipped() -> 
         web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "1"}),
         web.Response(status=503),
     ]
-    sink = await fill(history, 1, 2000)
+    sink = await fill(history, 2, 1999)
     assert ids_in(sink.epochs) == list(range(2000, 0, -1))
     assert len(history.asked) == 4
 
@@ -199,7 +240,7 @@ async def test_a_venue_that_does_not_page_does_not_hold_us_for_ever() -> None:
         return web.json_response([row(900), row(899)])
 
     async with serving(same) as url, source(url) as coinbase:
-        with pytest.raises(Transient, match="asked for less than 899"):
+        with pytest.raises(Transient, match="below 899 is not in falling order"):
             await coinbase.fill(FillRequest("trade", "BTC-USD", 1, 950), RecordingSink())
 
 

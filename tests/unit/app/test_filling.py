@@ -1,0 +1,65 @@
+"""Filling gaps without a capture."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.app import filling, venues
+from forebay.app.config import Config
+from forebay.app.data_folder import DataFolder
+from forebay.errors import Permanent
+from forebay.ports import FillRequest
+from forebay.telemetry import ignore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+WANTED = [FillRequest("trade", symbol, 1, 2) for symbol in ("GONE", "GONE", "BTC-USD")]
+
+
+class Asked:
+    """Journal, deliverer and source in one: knows no symbol GONE."""
+
+    def __init__(self) -> None:
+        self.symbols: list[str] = []
+        self.drained = 0
+        self.position = self
+        self.seq = 1
+
+    async def fill(self, request: FillRequest, sink: object) -> None:
+        self.symbols.append(request.symbol)
+        if request.symbol == "GONE":
+            raise Permanent("There is no such product.")
+
+    def open_gaps(self, venue: str) -> tuple[list[FillRequest], int]:
+        return WANTED, 1
+
+    def drain(self) -> None:
+        self.drained += 1
+
+
+async def test_a_refused_symbol_does_not_keep_the_others_from_being_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked()
+
+    @contextlib.contextmanager
+    def offline(*_: object) -> Iterator[tuple[Asked, Asked]]:
+        yield asked, asked
+
+    @contextlib.asynccontextmanager
+    async def source(*_: object) -> AsyncIterator[Asked]:
+        yield asked
+
+    monkeypatch.setattr(filling, "offline", offline)
+    monkeypatch.setattr(venues, "source", source)
+
+    with pytest.raises(Permanent, match="GONE: There is no such product"):
+        await filling.fill_gaps(DataFolder(tmp_path), Config(), ignore)
+
+    assert asked.symbols == ["GONE", "BTC-USD"]
+    assert asked.drained == 1

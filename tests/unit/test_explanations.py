@@ -1,0 +1,569 @@
+"""The pages that explain: their tables and examples are compared with what the code does."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import errno
+import hashlib
+import importlib
+import inspect
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+from uuid import UUID
+
+import pytest
+
+from forebay import errors
+from forebay.clock import ManualClock
+from forebay.domain import parsed, schema, trades
+from forebay.domain.coverage import SETS, GapState, StreamKey
+from forebay.domain.digest import Digest
+from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
+from forebay.domain.identity import native_id, stream_prefix
+from forebay.domain.intervals import IntervalSet
+from forebay.domain.letters import letter_id
+from forebay.journal import (
+    CursorFile,
+    Draft,
+    JournalReader,
+    JournalWriter,
+    Position,
+    disk,
+    slots,
+    watermark,
+)
+from forebay.journal import cursor as cursors
+from forebay.journal import format as layout
+from forebay.journal.recovery import Extent, Verdict, decide
+from forebay.ports import Commit
+from forebay.services.audit import sql
+from forebay.services.audit.accounts import accounts_from
+from forebay.services.audit.report import AuditReport, StreamReport
+from forebay.services.projection import Projection
+from forebay.stores.duckdb import DuckDBStore
+from tests.support.delivery import PARSERS
+from tests.support.frames import as_json, batch, context, heartbeat, match, rest_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from struct import Struct
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = {
+    path.stem: path.read_text(encoding="utf-8")
+    for path in sorted((DOCS / "explanation").glob("*.md"))
+}
+JOURNAL, IDENTITY, COVERAGE, AUDIT, SEEDS = (
+    PAGES.get(name, "") for name in ("journal", "identity", "coverage", "audit", "seeds")
+)
+BTC = StreamKey("coinbase", "trade", "BTC-USD")
+RECEIVED_NS = 1_767_225_600_130_000_000
+CELL = re.compile(r"(?<!\\)\|")
+
+Table = list[list[str]]
+
+
+# ------------------------------------------------------------------- reading a page
+
+
+def section(page: str, heading: str) -> str:
+    """What stands below a heading of any level, up to the next one."""
+    _, below = re.split(rf"^#+ {re.escape(heading)}\n", page, maxsplit=1, flags=re.MULTILINE)
+    return re.split(r"^#+ ", below, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def tables(text: str) -> Iterator[Table]:
+    """Every table, its head first, cells stripped of spaces."""
+    for lines in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        rows = [
+            [cell.strip().replace("\\|", "|") for cell in CELL.split(line)[1:-1]]
+            for line in lines.splitlines()
+        ]
+        assert set("".join(rows[1])) <= {"-"}, rows[0]
+        yield [rows[0], *rows[2:]]
+
+
+def table(text: str, *head: str) -> Table:
+    """The rows of the one table with this head."""
+    (found,) = [each for each in tables(text) if tuple(each[0]) == head]
+    assert len(found) > 1
+    return found[1:]
+
+
+def block(page: str, name: str) -> str:
+    """The one fenced block of this name."""
+    (found,) = re.findall(rf"^```{name}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def ticked(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def intervals(text: str) -> list[tuple[int, int]]:
+    """``101–104, 106`` as pairs; a dash is nothing."""
+    found = re.findall(r"(\d+)(?:–(\d+))?", text)
+    return [(int(first), int(last or first)) for first, last in found]
+
+
+# ---------------------------------------------------------------- the pages as pages
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links(path: Path) -> list[tuple[Path, str]]:
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    found = []
+    for inline, reference in targets:
+        target, _, anchor = (inline or reference).partition("#")
+        if "://" not in target:
+            found.append(((path.parent / target).resolve() if target else path, anchor))
+    return found
+
+
+@pytest.mark.parametrize("name", [*PAGES, "README"])
+def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
+    path = DOCS / "README.md" if name == "README" else DOCS / "explanation" / f"{name}.md"
+    assert links(path)
+    for target, anchor in links(path):
+        assert target.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), anchor
+
+
+def test_every_document_can_be_reached_from_the_index() -> None:
+    reached: set[Path] = set()
+    ahead = [DOCS / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page not in reached and page.suffix == ".md" and page.is_relative_to(DOCS):
+            reached.add(page)
+            ahead += [target for target, _ in links(page)]
+    assert {*DOCS.rglob("*.md")} - reached == {DOCS / "adr" / "template.md"} - reached
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_wrapped(name: str) -> None:
+    assert [line for line in PAGES[name].splitlines() if len(line) > 100] == []
+
+
+def constants() -> list[tuple[str, str, str]]:
+    return [
+        (name, ticked(row[1])[0], ticked(row[2])[0])
+        for name, page in PAGES.items()
+        for each in tables(page)
+        if each[0] == ["constant", "value", "where"]
+        for row in each[1:]
+    ]
+
+
+def looked_up(where: str) -> Any:  # noqa: ANN401 - whatever stands there
+    """The value at a dotted path, a default of a field, or of a parameter in brackets."""
+    path, _, parameter = where.rstrip(")").partition("(")
+    parts = path.split(".")
+    depth = next(
+        depth
+        for depth in range(len(parts), 0, -1)
+        if (ROOT / "src" / "/".join(parts[:depth])).with_suffix(".py").exists()
+        or (ROOT / "src" / "/".join(parts[:depth]) / "__init__.py").exists()
+    )
+    found: Any = importlib.import_module(".".join(parts[:depth]))
+    for name in parts[depth:]:
+        if dataclasses.is_dataclass(found) or hasattr(found, "__struct_fields__"):
+            found = found()
+        found = getattr(found, name)
+    return inspect.signature(found).parameters[parameter].default if parameter else found
+
+
+@pytest.mark.parametrize(("page", "value", "where"), constants())
+def test_a_constant_is_that_of_the_code(page: str, value: str, where: str) -> None:
+    assert ast.literal_eval(value) == looked_up(where), page
+
+
+def test_there_are_constants_on_the_pages_that_need_them() -> None:
+    assert {page for page, _, _ in constants()} == {"journal", "identity", "coverage", "audit"}
+
+
+# ------------------------------------------------------------------------ journal.md
+
+TYPES = {"s": "bytes", "x": "zero", "B": "u8", "H": "u16", "I": "u32", "Q": "u64", "q": "i64"}
+SEGMENT = ["magic", "version", "zero", *layout.SegmentHeader._fields, "zero", "crc"]
+BLOCK = ["magic", "version", "kind", "codec", "zero", *layout.BlockHeader._fields[1:], "crc"]
+LAYOUTS = {
+    "Segment header": (layout._SEGMENT, True, SEGMENT),
+    "Block header": (
+        layout._BLOCK,
+        True,
+        [{"frames": "count"}.get(name, name) for name in BLOCK],
+    ),
+    "Two-slot files": (slots._HEAD, False, ["counter", "length"]),
+    "Watermark": (watermark._FIELDS, False, [*watermark.Watermark._fields]),
+    "Cursor": (cursors._FIELDS, False, ["magic", "log_id", "seq"]),
+}
+
+
+def laid_out(struct: Struct, crc: bool) -> list[tuple[int, int, str]]:
+    """Offset, size and type of every field of a packed structure."""
+    assert struct.format.startswith("<")
+    found, offset = [], 0
+    for count, code in re.findall(r"(\d*)([a-zA-Z])", struct.format[1:] + "I" * crc):
+        assert code in "sx" or not count
+        size = int(count or 1) * {"H": 2, "I": 4, "Q": 8, "q": 8}.get(code, 1)
+        found.append((offset, size, TYPES[code]))
+        offset += size
+    return found
+
+
+@pytest.mark.parametrize("heading", LAYOUTS)
+def test_a_layout_is_that_of_the_code(heading: str) -> None:
+    struct, crc, names = LAYOUTS[heading]
+    rows = table(section(JOURNAL, heading), "offset", "bytes", "type", "field", "value")
+    told = [(int(row[0]), int(row[1]), row[2]) for row in rows]
+    assert told == laid_out(struct, crc)
+    assert [row[3] for row in rows] == names
+
+
+def test_magics_and_sizes_are_those_of_the_code() -> None:
+    magics = re.findall(r"magic \| `([0-9a-f ]+)`", JOURNAL)
+    right = [layout.SEGMENT_MAGIC, layout.BLOCK_MAGIC, cursors._MAGIC]
+    assert [bytes.fromhex(magic) for magic in magics] == right
+    for size, text in (
+        (layout.SEGMENT_HEADER_SIZE, "The first {} bytes of a segment."),
+        (layout.BLOCK_HEADER_SIZE, "{} bytes of header and `body_len`"),
+        (layout._BYTES_PER_FRAME, "`body_len < context_len + {} * count`"),
+        (slots.FILE_SIZE, "{} bytes in all"),
+        (slots.MAX_PAYLOAD, "at most {}"),
+        (watermark._FIELDS.size, "Payload of the file `watermark`, {} bytes:"),
+        (cursors._FIELDS.size, "{} bytes of payload, synced at every store"),
+    ):
+        assert text.format(size) in JOURNAL
+
+
+def test_the_example_is_the_file_that_a_writer_makes(tmp_path: Path) -> None:
+    right = bytes.fromhex(block(JOURNAL, "hex"))
+    header = layout.parse_segment_header(right[: layout.SEGMENT_HEADER_SIZE])
+    assert header is not None
+    ids = iter([header.log_id.hex(), "f" * 32, header.segment_id.hex()])
+    draft = Draft(1, b'{"venue":"v"}', [b"hi", b"you"], [1000, 1500], (1_700 * 10**15, 1000))
+    with JournalWriter.open(
+        tmp_path, clock=ManualClock(), random_id=lambda: next(ids), ballast_bytes=0
+    ) as writer:
+        writer.commit([draft])
+        with JournalReader(tmp_path) as reader:
+            (read,) = reader.read()
+    assert (tmp_path / "00000000000000000001.fbj").read_bytes() == right
+    assert f"{len(right)} bytes" in JOURNAL
+    assert [f"{ns}" in JOURNAL for ns in read.received_ns] == [True, True]
+
+
+def test_the_cursor_is_the_file_that_is_stored(tmp_path: Path) -> None:
+    right = bytes.fromhex(block(JOURNAL, "cursor"))
+    (told,) = re.findall(r"The cursor \(log id `([0-9a-f]{32})`, seq (\d+)\)", JOURNAL)
+    path = tmp_path / "cursor"
+    CursorFile(path).store(Position(told[0], int(told[1])))
+    assert path.read_bytes().rstrip(b"\0") == right
+
+
+def extents_of(found: str) -> list[Extent]:
+    """Each found thing, 100 bytes long and behind the other."""
+    extents: list[Extent] = []
+    expected, offset = 1, 64
+    things = re.findall(r"\[(junk|\d+–\d* damaged(?: d\d+)?|\d+–\d+ d\d+)\]", found)
+    assert len(things) == found.count("[")
+    for thing in things:
+        numbers = [int(number) for number in re.findall(r"\d+", thing.partition(" ")[0])]
+        following = numbers[1] + 1 if len(numbers) > 1 else None
+        durable = int((re.findall(r"d(\d+)", thing) or ["0"])[0])
+        if thing == "junk":
+            numbers, following = [expected], expected
+        sound = "damaged" not in thing and thing != "junk"
+        extents.append(Extent(sound, offset, offset + 100, numbers[0], following, durable))
+        expected, offset = following or expected, offset + 100
+    return extents
+
+
+def fate(verdict: Verdict, extents: list[Extent]) -> str:
+    if verdict.abandoned:
+        return "left, new segment"
+    if verdict.end_offset == (extents[-1].end if extents else 64):
+        return "kept"
+    (last,) = [extent.next for extent in extents if extent.end == verdict.end_offset]
+    return f"cut after {(last or 0) - 1}"
+
+
+RECOVERY = table(JOURNAL, "found", "watermark", "next number", "lost", "the file")
+
+
+@pytest.mark.parametrize("row", RECOVERY, ids=lambda row: f"{row[0]} {row[1]}")
+def test_recovery_decides_as_the_table_says(row: list[str]) -> None:
+    found, mark, following, lost, file = row
+    extents = extents_of(found)
+    verdict = decide(extents, 1, 64, 0 if mark == "–" else int(mark))
+    assert verdict.end_seq == int(following)
+    assert list(verdict.losses) == intervals(lost)
+    assert fate(verdict, extents) == file
+
+
+def test_the_errors_are_those_of_the_tree() -> None:
+    rows = table(JOURNAL, "error", "exit code", "the journal raises it when")
+    right = [
+        (kind.__name__, kind.exit_code)
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.ForebayError)
+    ]
+    assert [(ticked(row[0])[0], int(row[1])) for row in rows] == right
+
+
+def test_the_systems_errors_become_ours_as_the_table_says() -> None:
+    rows = table(JOURNAL, "errno", "error")
+    told = {name: ticked(row[1])[0] for row in rows for name in ticked(row[0])}
+    for number, name in errno.errorcode.items():
+        error = disk.translate(OSError(number, "no"), "test")
+        assert type(error).__name__ == told.get(name, "Transient"), name
+
+
+# ----------------------------------------------------------------------- identity.md
+
+
+def test_the_ids_are_those_of_the_code() -> None:
+    for stream, native, event_id in table(IDENTITY, "stream", "native id", "event id"):
+        prefix = stream_prefix(*stream.strip("`").split("|"))
+        assert str(native_id(prefix, int(native))) == event_id.strip("`")
+
+
+def test_the_steps_of_an_id_are_right() -> None:
+    steps = section(IDENTITY, "A native id")
+    digest = hashlib.sha256(b"coinbase|spot|trade|BTC-USD").hexdigest()
+    high = f"{stream_prefix('coinbase', 'spot', 'trade', 'BTC-USD'):016x}"
+    assert f"first 8 bytes   {digest[:16]}\n" in steps
+    assert f"first 60 bits            {digest[:15]}\n" in steps
+    assert f"48 bits, 12 bits         {digest[:12]}  {digest[12:15]}\n" in steps
+    assert f"high half                {high[:12]} {high[12]} {high[13:]}\n" in steps
+    assert f"2 × 2⁶² + 280232 = {(2 << 62) + 280_232:016x}\n" in steps
+
+
+def told_frame(**changed: object) -> bytes:
+    return as_json(json.loads(block(IDENTITY, "json")) | changed)
+
+
+def projected(*frames: bytes) -> FrameBatch:
+    return batch(frames, context(), received_ns=[RECEIVED_NS] * len(frames))
+
+
+def plain(rows: Any, column: str) -> str:  # noqa: ANN401 - Arrow has no types
+    cells = rows[column]
+    (value,) = (cells.cast("int64") if cells.type == schema.TIME else cells).to_pylist()
+    return str(value)
+
+
+def test_the_frame_becomes_the_row() -> None:
+    assert f"Received at {RECEIVED_NS} " in IDENTITY
+    rows = Projection(PARSERS, {}).project([projected(told_frame())]).trade_rows()
+    told = table(IDENTITY, "column", "type", "value")
+    assert [ticked(row[0])[0] for row in told] == schema.TRADES.names
+    assert rows is not None
+    for name, _, value in told:
+        assert plain(rows, name.strip("`")) == value.strip("`"), name
+
+
+def test_the_canonical_row_is_what_the_store_makes() -> None:
+    (columns,) = re.findall(r"^event_id\|.+$", IDENTITY, re.MULTILINE)
+    assert columns.split("|") == ["event_id", *schema.CONTENT["trades"]]
+    with_one = stored(told_frame())
+    (row,) = with_one.query(sql.rows("true")).to_pylist()
+    assert block(IDENTITY, "canonical").replace("\n", "") == row["canonical"]
+
+
+def test_conflicts_are_about_these_columns_and_the_examples_hold() -> None:
+    text = section(IDENTITY, "Conflicts")
+    assert tuple(ticked(text.partition("\n*")[0])) == schema.CONTENT["trades"]
+    time = "2026-01-01T00:00:00.123456Z"
+    assert time in text
+    for price, committed in (("64250.12", (0, 1)), ("64250.1", (1, 0))):
+        assert f"`{price}`" in text
+        store = stored(told_frame())
+        rows = Projection(PARSERS, {}).project([projected(told_frame(price=price, time=time))])
+        done = store.commit(Commit("store", Position("a" * 32, 9), {"trades": rows.trade_rows()}))
+        assert (done.inserted, done.duplicates, done.conflicts) == (0, *committed)
+
+
+def test_flags_and_reasons_are_those_of_the_code() -> None:
+    flags = tuple(ticked(row[0])[0] for row in table(IDENTITY, "flag", "when"))
+    assert flags == trades.FLAGS
+    (told,) = re.findall(r"reasons of dead letters\nare (.+?)\. A row", IDENTITY, re.DOTALL)
+    assert tuple(ticked(told)) == get_args(parsed.Reason)
+
+
+def test_the_id_of_a_dead_letter_is_right() -> None:
+    text = section(IDENTITY, "Ids of dead letters")
+    made = letter_id("coinbase", RECEIVED_NS, 0, b'{"type":')
+    assert f"`{made}`" in text
+
+
+# ----------------------------------------------------------------------- coverage.md
+
+
+def frame_of(line: str) -> FrameBatch:
+    verb, *words = line.split(maxsplit=2 if line.startswith(("live", "heart")) else 1)
+    ids = [n for first, last in intervals(words[-1]) for n in range(first, last + 1)]
+    if verb == "live":
+        return batch([match(native) for native in ids], context(epoch=words[0]))
+    if verb == "heartbeat":
+        return batch([heartbeat(ids[0])], context(epoch=words[0]))
+    fill = context("rest", epoch="fill")
+    if verb == "history":
+        return batch([as_json([rest_row(native) for native in ids])], fill)
+    assert verb == "finished"
+    told, _, absent = words[-1].partition(", absent ")
+    ended = FillFinished("trade", BTC.symbol, *intervals(told)[0], tuple(intervals(absent)))
+    return batch([encode_control(ended)], fill, kind=FrameKind.CONTROL)
+
+
+def test_the_worked_example_is_what_the_projection_makes() -> None:
+    projection = Projection(PARSERS, {})
+    sets = table(COVERAGE, "set", "step 1", "step 2", "step 3")
+    gaps = table(COVERAGE, "step", "gap", "reason", "state")
+    assert [ticked(row[0])[0] for row in sets] == [*SETS, "known"]
+    for step in (1, 2, 3):
+        for line in block(COVERAGE, f"step {step}").splitlines():
+            projection.adopt(projection.project([frame_of(line)]))
+        stream = projection.coverage[BTC]
+        for row in sets[:-1]:
+            told = intervals(row[step])
+            assert list(getattr(stream, ticked(row[0])[0])) == told, (row[0], step)
+        assert [(stream.known_first, stream.known_last)] == intervals(sets[-1][step])
+        found = [(gap.first, gap.last, gap.reason, gap.state) for gap in stream.gaps(BTC)]
+        told_gaps = [row for row in gaps if row[0] == str(step)]
+        assert found == [
+            (*intervals(gap)[0], reason.strip("`"), state.strip("`"))
+            for _, gap, reason, state in told_gaps
+        ]
+        hull = stream.hull()
+        assert hull is not None
+        assert f"The hull is {hull[0]}–{hull[1]} throughout." in COVERAGE
+
+
+def test_sets_and_states_are_those_of_the_code() -> None:
+    sets = [ticked(row[0])[0] for row in table(COVERAGE, "set", "contains", "grows when")]
+    assert sets == [*SETS, "known"]
+    rows = table(COVERAGE, "part", "inside `spanned`", "outside", "state")
+    assert {ticked(row[3])[0] for row in rows} == {*get_args(GapState)}
+
+
+# -------------------------------------------------------------------------- audit.md
+
+
+def stored(*frames: bytes) -> DuckDBStore:
+    """A store that holds what these frames say."""
+    store = DuckDBStore(None)
+    made = Projection(PARSERS, {}).project([projected(*frames)])
+    rows = {"trades": made.trade_rows()}
+    store.commit(Commit("store", Position("a" * 32, 2), rows, coverage=made.coverage))
+    return store
+
+
+def test_the_worked_digest_is_right_and_is_the_stores() -> None:
+    told = json.loads(block(AUDIT, "json"))
+    rows = [row.replace("\n", "") for row in block(AUDIT, "rows").strip().split("\n\n")]
+    ids = [UUID(row.split("|")[0]).int for row in rows]
+    hashes = [hashlib.md5(row.encode(), usedforsecurity=False).digest() for row in rows]
+    numbers = [int.from_bytes(each, "little") for each in hashes]
+    assert Digest(len(rows), sum(ids) % 2**128, sum(numbers) % 2**128).as_json() == told
+
+    values = table(AUDIT, "", "first trade", "second trade", "sum mod 2¹²⁸")
+    halves = [[cell.strip("`") for cell in row[1:]] for row in values]
+    joined = [
+        "".join(pair)
+        for top, below in zip(*[iter(halves)] * 2, strict=True)
+        for pair in zip(top, below, strict=True)
+    ]
+    texts = [f"{number:032x}" for number in (*ids, *numbers)]
+    assert joined == [
+        *texts[:2],
+        told["ids"],
+        *(each.hex() for each in hashes),
+        "",
+        *texts[2:],
+        told["rows"],
+    ]
+
+    other = {"trade_id": 280_233, "side": "buy", "price": "64250.11", "size": "1"}
+    store = stored(told_frame(), told_frame(**other))
+    account = accounts_from(store.query(sql.accounts(sql.Span())))[BTC]
+    assert account.total().as_json() == told
+    assert [row["canonical"] for row in store.query(sql.rows("true")).to_pylist()] == rows
+
+
+def kinds_in_the_code() -> set[str]:
+    """First arguments of whatever makes a problem."""
+    found: set[str] = set()
+    for path in (ROOT / "src" / "forebay" / "services" / "audit").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = getattr(node.func, "id", "")
+            first = node.args[0]
+            if name in {"Problem", "_problem", "say"} and isinstance(first, ast.Constant):
+                found.add(str(first.value))
+    return found
+
+
+def test_the_kinds_of_problems_are_those_of_the_code() -> None:
+    told = [ticked(row[0])[0] for row in table(AUDIT, "kind", "says", "counts")]
+    assert len(told) == len(set(told))
+    assert set(told) == kinds_in_the_code()
+
+
+def test_the_report_has_these_fields() -> None:
+    text = section(AUDIT, "The report")
+    told = [name for row in table(text, "field", "is") for name in ticked(row[0])]
+    assert sorted(told) == sorted(AuditReport.__struct_fields__)
+    (stream,) = re.findall(r"^Each stream has (.+?)\. The basis", text, re.MULTILINE | re.DOTALL)
+    named = re.sub(r"\(.*?\)", "", stream, flags=re.DOTALL)
+    assert sorted(ticked(named)) == sorted(StreamReport.__struct_fields__)
+
+
+# -------------------------------------------------------------------------- seeds.md
+
+
+def test_each_of_the_fifteen_has_its_answer_and_tests_that_exist() -> None:
+    parts = re.split(r"^## (\d+)\. .+\n", SEEDS, flags=re.MULTILINE)[1:]
+    files = dict(re.findall(r"^\[(\w+)\]: (\S+)$", SEEDS, re.MULTILINE))
+    used = set()
+    assert [int(number) for number in parts[::2]] == list(range(1, 16))
+    for text in parts[1::2]:
+        answer = text.partition("\n## ")[0]
+        named = re.findall(r"^\* \[`(test_\w+)`\]\[(\w+)\]$", answer, re.MULTILINE)
+        assert named
+        assert [text.count(f"\n**{word}.** ") for word in ("Wrong", "Here")] == [1, 1]
+        for name, file in named:
+            source = (DOCS / "explanation" / files[file]).read_text(encoding="utf-8")
+            assert re.search(rf"^(async )?def {name}\(", source, re.MULTILINE), name
+            used.add(file)
+    assert used == files.keys()
+
+
+def test_what_is_said_not_to_be_built_is_not() -> None:
+    names = {path.stem for path in (ROOT / "src" / "forebay").rglob("*")}
+    words = {part for name in names for part in [name, *name.split("_")]}
+    for what, told in table(SEEDS, "what", "words"):
+        assert words.isdisjoint(told.split(", ")), what
+
+
+def test_intervals_of_the_example_are_sets() -> None:
+    """A slip of the pen in a table must not pass as another spelling of the same set."""
+    for row in table(COVERAGE, "set", "step 1", "step 2", "step 3")[:-1]:
+        for cell in row[1:]:
+            told = intervals(cell)
+            assert list(IntervalSet(told)) == told
+            assert all(one[1] < other[0] for one, other in pairwise(told))
