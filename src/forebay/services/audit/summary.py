@@ -35,7 +35,8 @@ def verdict(report: AuditReport) -> str:
     """The one sentence that matters."""
     stored = sum(stream.events for stream in report.streams)
     if report.ok:
-        return f"Nothing lost: {stored:,} events stored, each once and as received{_gone(report)}{_disputed(report)}."
+        but = _gone(report) + _disputed(report)
+        return f"Nothing lost: {stored:,} events stored, each once and as received{but}."
     kinds = sorted({problem.kind.replace("_", " ") for problem in report.problems})
     return f"Not ok: {', '.join(kinds)}; {stored:,} events stored."
 
