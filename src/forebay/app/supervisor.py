@@ -101,6 +101,8 @@ class Supervisor:
             began = self.clock.monotonic_ns()
             child.process = await self._start(child.role)
             child.starts += 1
+            if self.stop.is_set():  # whoever ends the others has not seen this one
+                await _finish(child.process, STOP_S[child.role])
             self.observer(ProcessStarted(child.role, child.process.pid))
             child.code = await child.process.wait()
             if self.stop.is_set():
