@@ -264,7 +264,7 @@ def test_an_interrupt_ends_a_capture_gracefully_and_a_command_with_130(tmp_path:
                 wait_for(lambda: connection_of(query.pid), "the query to have been asked")
                 assert ended(query, signal.SIGINT) == 130
             # Nobody waits for its answer any more, so nothing may wait for its end.
-            assert ended(running.process, signal.SIGINT, seconds=15.0) == 0
+            assert ended(running.process, signal.SIGINT, seconds=15.0) == 130
         assert ended(lab.process, signal.SIGINT) == 130
 
 

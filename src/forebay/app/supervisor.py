@@ -58,6 +58,8 @@ class Supervisor:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     children: dict[str, Child] = field(default_factory=dict)
     only: tuple[str, ...] = ROLES
+    interrupted: bool = False
+    """Whether it was stopped from the keyboard; it ends in the same order either way."""
 
     async def run(self, watch: Callable[[Supervisor], Any] | None = None) -> int:
         """Supervise until stopped; answer the exit code of the whole.
@@ -67,8 +69,8 @@ class Supervisor:
         folder = DataFolder(Path(self.config.data)).create()
         with folder.owned():
             loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop.set)
+            loop.add_signal_handler(signal.SIGTERM, self.stop.set)
+            loop.add_signal_handler(signal.SIGINT, self._interrupt)
             keepers = [
                 asyncio.create_task(self._keep(Child(role)), name=f"forebay-{role}")
                 for role in self.only
@@ -84,6 +86,10 @@ class Supervisor:
                     task.cancel()
                 await asyncio.gather(*filter(None, (watcher, stopping)), return_exceptions=True)
         return max(codes, default=0)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self.stop.set()
 
     async def _end(self, keepers: list[asyncio.Task[int]]) -> list[int]:
         """Stop the processes in order: what is captured last must still be delivered."""

@@ -40,7 +40,8 @@ def run(
 ) -> None:
     """Capture and deliver until stopped.
 
-    SIGTERM or Ctrl-C finishes what was received; SIGKILL loses nothing that was captured.
+    SIGTERM or Ctrl-C (exit code 130) finishes what was received; SIGKILL loses nothing that was
+    captured.
 
     Example: forebay run --venue coinbase --symbols BTC-USD,ETH-USD --data DIR
     """
@@ -59,8 +60,8 @@ def run(
         logs.configure(settings.log_level, service="supervisor")
         supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES))
         code = asyncio.run(supervisor.run(_live if err.is_terminal else None))
-        if code:
-            raise typer.Exit(code)
+        if code or supervisor.interrupted:
+            raise typer.Exit(code or 130)
 
 
 async def _live(supervisor: Supervisor) -> None:

@@ -7,7 +7,7 @@ gaps are a pure function of the sets: nothing opens or closes a gap, it is there
 =========  ===============================================================
 live       ids that reached us over a live connection
 fill       ids that the venue's history (or a filtered recording) gave
-absent     ids that the venue's history was asked for and does not have
+absent     ids that the venue's history was seen to leave out
 spanned    from the first to the last id of every connection
 known      the least and greatest id that the venue said exists
 =========  ===============================================================

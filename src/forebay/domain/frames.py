@@ -71,7 +71,7 @@ class EpochOpened(msgspec.Struct, frozen=True, tag="epoch_opened"):
 
 
 class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted"):
-    """The venue accepted the subscription: coverage is owed from here on."""
+    """The venue accepted the subscription."""
 
 
 class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
