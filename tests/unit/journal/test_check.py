@@ -24,7 +24,7 @@ from tests.unit.journal.helpers import (
 )
 
 if TYPE_CHECKING:
-    from tests.support.simdisk import SimDisk
+    from forebay.lab.simulation.disk import SimDisk
 
 
 def journal() -> SimDisk:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PAGE = 512
 """A sector: the smallest unit that a power cut keeps or loses as a whole."""
+_HALF = 0.5
 
 
 def _error(number: int) -> OSError:
@@ -36,18 +37,19 @@ class Inode:
         self.dirty.update(range(start // PAGE, -(-end // PAGE)))
 
     def sync(self) -> None:
-        self._put(self.dirty, len(self.data))
+        self.put(self.dirty, len(self.data))
         self.dirty.clear()
 
     def lose_power(self, rng: random.Random) -> None:
         """Keep any subset of the unsynced pages and one of the two sizes."""
-        kept = {page for page in sorted(self.dirty) if rng.random() < 0.5}
+        kept = {page for page in sorted(self.dirty) if rng.random() < _HALF}
         size = rng.choice([len(self.stable), len(self.data)])
-        self._put(kept, size)
+        self.put(kept, size)
         self.data = bytearray(self.stable)
         self.dirty.clear()
 
-    def _put(self, pages: set[int], size: int) -> None:
+    def put(self, pages: set[int], size: int) -> None:
+        """Bring some pages and a size to the disk."""
         self.stable = self.stable[:size].ljust(size, b"\0")
         for page in pages:
             start, end = page * PAGE, min((page + 1) * PAGE, size, len(self.data))
@@ -96,7 +98,7 @@ class SimDisk:
         self.kill()
         self.boot += 1
         for name in sorted(set(self.names) | set(self.stable_names)):
-            source = self.names if self.rng.random() < 0.5 else self.stable_names
+            source = self.names if self.rng.random() < _HALF else self.stable_names
             if name in source:
                 self.stable_names[name] = source[name]
             else:
@@ -156,9 +158,9 @@ class SimDisk:
         try:
             self._do("fdatasync")
         except OSError:
-            lost = {page for page in sorted(inode.dirty) if self.rng.random() < 0.5}
+            lost = {page for page in sorted(inode.dirty) if self.rng.random() < _HALF}
             keep = inode.dirty - lost
-            inode._put(keep, len(inode.data))
+            inode.put(keep, len(inode.data))
             inode.dirty.clear()
             raise
         inode.sync()
@@ -206,6 +208,7 @@ class SimDisk:
         """Folders are always there."""
 
     def free(self, folder: Path | None) -> int:
+        del folder  # there is one file system
         inodes = {id(inode): inode for inode in self.names.values()}
         return self.capacity - sum(len(inode.data) for inode in inodes.values())
 

@@ -1,0 +1,1 @@
+"""Whole runs of the core on virtual time and a simulated disk, by seed."""
