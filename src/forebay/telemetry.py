@@ -169,6 +169,25 @@ class LossFound(Happening):
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class HousekeepingRefused(Happening):
+    """A segment could not be recorded, sealed or removed (``action``); it stays as it is."""
+
+    level: ClassVar[Level] = "warning"
+    action: str
+    segment: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRemoved(Happening):
+    """A segment that every consumer is past and the ledger has was removed as configured."""
+
+    segment: str
+    frames: int
+    bytes: int
+
+
 # ------------------------------------------------------ gaps, fills, dead letters
 
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forebay.errors import ConfigError, JournalFull, Unreachable
+from forebay.journal import OS_DISK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from forebay.journal import Disk
 
 _MARK = "FOREBAY"
 _MARK_TEXT = "Forebay data folder, layout 1\n"
@@ -44,6 +47,11 @@ class DataFolder:
         return self.root / "cursors" / "store.cursor"
 
     @property
+    def ledger(self) -> Path:
+        """The permanent record of what the journal held."""
+        return self.root / "ledger"
+
+    @property
     def deliver_socket(self) -> Path:
         """Where deliver answers queries."""
         return self.root / "deliver.sock"
@@ -53,8 +61,8 @@ class DataFolder:
         """Where capture answers about itself."""
         return self.root / "capture.sock"
 
-    def create(self) -> DataFolder:
-        """Make the folder and what belongs in it; may be repeated.
+    def create(self, disk: Disk = OS_DISK) -> DataFolder:
+        """Make the folder and what belongs in it, on stable storage; may be repeated.
 
         Raises :class:`~forebay.errors.ConfigError` if that is not possible, or if there is
         something in it that is not ours, and :class:`~forebay.errors.JournalFull` if there is
@@ -62,15 +70,12 @@ class DataFolder:
         """
         hint = "Choose another folder with --data, or make it writable."
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(self.root)
             strangers = {entry.name for entry in self.root.iterdir()} - {_MARK}
             if strangers and not (self.root / _MARK).exists():
                 message = f"{self.root} is not empty and not a Forebay data folder."
                 raise ConfigError(message, hint="Choose an empty or a new folder with --data.")
-            for folder in (self.journal, self.store_cursor.parent):
-                folder.mkdir(exist_ok=True)
-            if not (self.root / _MARK).exists():
-                (self.root / _MARK).write_text(_MARK_TEXT)
+            self._make_durably(disk)
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise ConfigError(f"The data folder {self.root} cannot be written to.", hint=hint)
         except OSError as error:
@@ -79,6 +84,22 @@ class DataFolder:
             message = f"The data folder {self.root} cannot be used: {error.strerror}."
             raise ConfigError(message, hint=hint) from error
         return self
+
+    def _make_durably(self, disk: Disk) -> None:
+        """Make what belongs in the folder, whatever an earlier try left undone.
+
+        The mark comes first and is durable before anything else is made: a power cut must not
+        leave a folder that looks like a stranger's. Names are synced even if they are there
+        already, because a try that was killed may not have got so far.
+        """
+        mark = self.root / _MARK
+        if not mark.exists():
+            mark.write_text(_MARK_TEXT)
+        disk.fsync_dir(self.root)
+        for folder in (self.journal, self.store_cursor.parent):
+            disk.make_folder(folder)
+        with contextlib.suppress(PermissionError):  # a parent that may be passed, and not read
+            disk.fsync_dir(self.root.parent)
 
     def _full(self) -> JournalFull:
         message = f"There is no space left for the data folder {self.root}."
@@ -98,8 +119,11 @@ class DataFolder:
         Raises :class:`~forebay.errors.Unreachable` while another process holds it and
         :class:`~forebay.errors.JournalFull` if there is no space.
         """
-        with (self.root / "run.lock").open("a+") as lock:
+        with contextlib.ExitStack() as held:
+            lock = held.enter_context((self.root / "run.lock").open("a+"))
             try:
+                # The folder's own lock too: somebody may have removed the file by hand.
+                held.callback(os.close, OS_DISK.lock_folder(self.root))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 lock.seek(0)

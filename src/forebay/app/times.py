@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 from forebay.errors import ConfigError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND_NS = 1000
+SPAN = r"\A(0|[1-9][0-9]{0,5}[smhdw])\Z"
+"""A span of time: ``0``, or a whole number and one unit."""
+SPAN_HINT = (
+    'Write a whole number and s, m, h, d or w, like "12h" or "7d"; "0" keeps nothing longer '
+    "than it must."
+)
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def to_ns(moment: datetime | str) -> int:
@@ -26,3 +34,19 @@ def to_ns(moment: datetime | str) -> int:
     elapsed = moment - _EPOCH
     seconds = elapsed.days * 86_400 + elapsed.seconds
     return (seconds * 1_000_000 + elapsed.microseconds) * _MICROSECOND_NS
+
+
+def to_text(moment_ns: int) -> str:
+    """Answer UTC nanoseconds as ISO 8601, to the second."""
+    moment = _EPOCH + timedelta(seconds=moment_ns // 10**9)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def span_ns(text: str) -> int:
+    """Answer the nanoseconds of ``0``, ``90s``, ``15m``, ``12h``, ``7d`` or ``2w``.
+
+    Raises :class:`~forebay.errors.ConfigError` if the text is nothing like that.
+    """
+    if re.match(SPAN, text) is None:
+        raise ConfigError(f"{text!r} is no span of time.", hint=SPAN_HINT)
+    return 0 if text == "0" else int(text[:-1]) * _UNIT_S[text[-1]] * 10**9

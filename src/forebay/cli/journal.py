@@ -51,17 +51,17 @@ def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> Non
     Example: forebay journal fsck --data DIR
     """
     with explained():
+        from forebay.app.data_folder import DataFolder
         from forebay.journal import fsck as check
 
-        report = check(_folder(data))
+        folder = DataFolder(data).existing()
+        report = check(folder.journal, cursors=[folder.store_cursor])
         if as_json:
             print_json({"ok": report.ok, **dataclasses.asdict(report)})
         else:
             print_table("", ("segments", "blocks", "frames", "bytes"), [_sums(report)])
             for found in report.findings:
-                out.print(
-                    f"{found.segment} at {found.offset}: {found.what} {found.hint}", markup=False
-                )
+                out.print(found.sentence, markup=False, soft_wrap=True)
             out.print("no damage found" if report.ok else f"{len(report.findings)} findings")
         if not report.ok:
             raise typer.Exit(1)
@@ -73,19 +73,26 @@ def _sums(report: Any) -> tuple[int, int, int, int]:  # noqa: ANN401 - FsckRepor
 
 @app.command()
 def inspect(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
-    """List the segments.
+    """List the segments: what each holds, and whether it is sealed.
 
     Example: forebay journal inspect --data DIR
     """
     with explained():
         from forebay.journal import inspect as look
 
-        summaries = [dataclasses.asdict(summary) for summary in look(_folder(data))]
+        summaries = [_told(dataclasses.asdict(summary)) for summary in look(_folder(data))]
         if as_json:
             print_json(summaries)
         else:
             columns = list(summaries[0]) if summaries else ["segment"]
             print_table("", columns, [list(summary.values()) for summary in summaries])
+
+
+def _told(summary: dict[str, Any]) -> dict[str, Any]:
+    """Say ``sealed`` or ``raw``, and how many bytes one byte of the file stands for."""
+    state = "sealed" if summary.pop("sealed") else "raw"
+    ratio = summary["raw_bytes"] / summary["bytes"] if summary["bytes"] else 1.0
+    return {**summary, "state": state, "ratio": round(ratio, 2)}
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -30,12 +31,37 @@ def status(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> N
         folder = DataFolder(data).existing()
         found = statuses(folder)
         running = all(found.values())
+        journal = _journal(folder.journal)
         if as_json:
-            print_json({"data": str(data), "running": running, **found})
+            print_json({"data": str(data), "running": running, **found, "journal": journal})
         else:
-            print_table(f"Capture in {data}", ("process", "what", "value"), _rows(found))
+            rows = _rows({**found, "journal": journal})
+            print_table(f"Capture in {data}", ("part", "what", "value"), rows)
         if not running:
             raise typer.Exit(NOT_RUNNING)
+
+
+def _journal(folder: Path) -> dict[str, Any]:
+    """Answer how large the journal is and how fast it grows; rates are of recent segments."""
+    from forebay.app.times import to_text
+    from forebay.journal.overview import overview
+
+    seen = overview(folder)
+    days = seen.days_left
+    return {
+        "bytes": seen.bytes,
+        "segments": seen.segments,
+        "sealed": seen.sealed,
+        "raw": seen.segments - seen.sealed,
+        "oldest": None if seen.oldest_ns is None else to_text(seen.oldest_ns),
+        "gb_per_day": _gigabytes(seen.raw_per_day),
+        "gb_per_day_on_disk": _gigabytes(seen.disk_per_day),
+        "days_until_full": None if days is None else round(days, 1),
+    }
+
+
+def _gigabytes(number: int | None) -> float | None:
+    return None if number is None else round(number / 1e9, 3)
 
 
 def _rows(found: dict[str, dict[str, Any] | None]) -> list[tuple[str, str, object]]:

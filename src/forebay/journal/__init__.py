@@ -5,7 +5,6 @@ context means is the caller's business. See :mod:`forebay.journal.format` for th
 """
 
 from forebay.journal.check import (
-    Finding,
     FsckReport,
     SegmentSummary,
     ensure_durable,
@@ -15,10 +14,12 @@ from forebay.journal.check import (
 )
 from forebay.journal.cursor import CursorFile
 from forebay.journal.disk import OS_DISK, Disk, OsDisk
+from forebay.journal.findings import Finding
+from forebay.journal.lock import WriterBusy
 from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Draft, Position
 from forebay.journal.reader import JournalReader
 from forebay.journal.recovery import RecoveryReport
-from forebay.journal.writer import JournalWriter, WriterBusy, WriterStats
+from forebay.journal.writer import JournalWriter, WriterStats
 
 __all__ = [
     "LOSS_KIND",

@@ -6,14 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forebay.errors import ConfigError, Transient
-from forebay.journal.disk import OS_DISK, translated
-from forebay.journal.format import SEGMENT_HEADER_SIZE
+from forebay.journal.cursor import decode_cursor
+from forebay.journal.disk import OS_DISK, read_all, translated
+from forebay.journal.findings import (
+    Finding,
+    SegmentFacts,
+    judge_cursor,
+    judge_ends,
+    judge_segment,
+    judge_slots,
+)
+from forebay.journal.format import PACK, SEGMENT_HEADER_SIZE
+from forebay.journal.lock import WriterBusy
 from forebay.journal.model import Block, Position
 from forebay.journal.reader import JournalReader
 from forebay.journal.scan import Good, Hole, Window, walk
 from forebay.journal.segments import Segment, list_segments, open_segment
-from forebay.journal.watermark import Watermark, WatermarkReader
-from forebay.journal.writer import JournalWriter, WriterBusy
+from forebay.journal.slots import check_slots, parse_slots
+from forebay.journal.watermark import FILE_NAME, Watermark, WatermarkReader, read_watermark
+from forebay.journal.writer import JournalWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,22 +35,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something in a segment that is not as it was written."""
-
-    segment: str
-    """File name."""
-    offset: int
-    what: str
-    first_seq: int | None
-    """First sequence number that is lost; None if none is."""
-    last_seq: int | None
-    hint: str
-
-
-@dataclass(frozen=True, slots=True)
 class FsckReport:
-    """What a check of all segments found."""
+    """What a check of all files found."""
 
     findings: tuple[Finding, ...]
     segments: int
@@ -49,11 +46,11 @@ class FsckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing that was acknowledged is damaged.
+        """Whether all findings are harmless.
 
-        An unfinished write at the very end is a finding but no damage.
+        An unfinished write at the very end, for instance, is a finding but no damage.
         """
-        return all(finding.what == UNFINISHED for finding in self.findings)
+        return all(finding.harmless for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,49 +66,72 @@ class SegmentSummary:
     frames: int
     bytes: int
     holes: int
-
-
-UNFINISHED = "unfinished write at the end"
+    sealed: bool
+    raw_bytes: int
+    """Size before it was sealed; that of the file if it is not."""
 
 
 @dataclass(slots=True)
 class _Survey:
-    """One segment walked through; ``end`` is its next_seq by its name's successor."""
+    """One segment walked through."""
 
     segment: Segment
     blocks: int
     next_seq: int
     durable: int
     holes: list[Hole]
+    packed: int = 0
+    """Bytes that packs save."""
+    sealed: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Frames that can be read."""
+        missing = sum((hole.next or hole.first) - hole.first for hole in self.holes)
+        return self.next_seq - self.segment.first_seq - missing
 
 
-def fsck(folder: Path, *, disk: Disk = OS_DISK) -> FsckReport:
+def fsck(folder: Path, *, disk: Disk = OS_DISK, cursors: Sequence[Path] = ()) -> FsckReport:
     """Read every byte of the journal and say what is damaged; changes nothing.
 
-    May run beside a writer: what it has not yet published is left out. Raises
+    ``cursors`` are files of consumers, checked as well. May run beside a writer and its
+    consumers: what is not yet published is left out. Raises
     :class:`~forebay.errors.ConfigError` if the folder holds no journal.
     """
     findings: list[Finding] = []
-    blocks = frames = size = 0
+    surveys: list[_Survey] = []
     with translated(f"check the journal {folder}"):
-        firsts = _segments_of(disk, folder)
-        mark = _mark(disk, folder)
-        for first_seq, following in zip(firsts, [*firsts[1:], None], strict=True):
+        # In this order: no cursor is ahead of a watermark that is read after it.
+        payloads = [_check_slots(disk, path, findings, cursor=True) for path in cursors]
+        _check_slots(disk, folder / FILE_NAME, findings, cursor=False)
+        proof, mark = read_watermark(disk, folder), _mark(disk, folder)
+        firsts = list_segments(disk, folder) if proof else _segments_of(disk, folder)
+        for first_seq, following in zip(firsts, [*firsts[1:], None], strict=False):
             survey = _survey(disk, folder, first_seq, following, mark)
-            findings += _judge(survey, following, mark)
-            blocks += survey.blocks
-            frames += survey.next_seq - first_seq - _missing(survey.holes)
-            size += survey.segment.size
-    return FsckReport(tuple(findings), len(firsts), blocks, frames, size)
+            surveys.append(survey)
+            findings += judge_segment(_facts(survey, following, proof))
+    findings += judge_ends([survey.segment.first_seq for survey in surveys], proof)
+    logs = _logs(surveys, proof)
+    for path, payload in zip(cursors, payloads, strict=True):
+        position = decode_cursor(payload)
+        if position is not None and surveys:
+            findings += judge_cursor(path.name, position, logs)
+    return FsckReport(
+        tuple(findings),
+        len(surveys),
+        sum(survey.blocks for survey in surveys),
+        sum(survey.frames for survey in surveys),
+        sum(survey.segment.size for survey in surveys),
+    )
 
 
 def inspect(folder: Path, *, disk: Disk = OS_DISK) -> list[SegmentSummary]:
     """One line for each segment, oldest first; raises as :func:`fsck` does."""
     with translated(f"inspect the journal {folder}"):
-        firsts = _segments_of(disk, folder)
-        mark = _mark(disk, folder)
-        pairs = zip(firsts, [*firsts[1:], None], strict=True)
-        surveys = [_survey(disk, folder, first, following, mark) for first, following in pairs]
+        try:
+            surveys = _surveys(disk, folder)
+        except FileNotFoundError:  # the oldest segment was removed just now: look again
+            surveys = _surveys(disk, folder)
     return [
         SegmentSummary(
             name=survey.segment.path.name,
@@ -119,9 +139,11 @@ def inspect(folder: Path, *, disk: Disk = OS_DISK) -> list[SegmentSummary]:
             first_seq=survey.segment.first_seq,
             next_seq=survey.next_seq,
             blocks=survey.blocks,
-            frames=survey.next_seq - survey.segment.first_seq - _missing(survey.holes),
+            frames=survey.frames,
             bytes=survey.segment.size,
             holes=len(survey.holes),
+            sealed=survey.sealed,
+            raw_bytes=survey.segment.size + survey.packed,
         )
         for survey in surveys
     ]
@@ -189,6 +211,13 @@ def _mark(disk: Disk, folder: Path) -> Watermark | None:
         reader.close()
 
 
+def _surveys(disk: Disk, folder: Path) -> list[_Survey]:
+    firsts = _segments_of(disk, folder)
+    mark = _mark(disk, folder)
+    pairs = zip(firsts, [*firsts[1:], None], strict=True)
+    return [_survey(disk, folder, first, following, mark) for first, following in pairs]
+
+
 def _survey(
     disk: Disk, folder: Path, first_seq: int, following: int | None, mark: Watermark | None
 ) -> _Survey:
@@ -203,7 +232,9 @@ def _survey(
             if following is not None and survey.next_seq >= following:
                 break
             if isinstance(item, Good):
-                survey.blocks += 1
+                survey.blocks += len(item.blocks)
+                survey.packed += item.raw_size - item.header.size
+                survey.sealed |= item.header.codec == PACK
                 survey.next_seq = item.header.next_seq
                 survey.durable = max(survey.durable, item.header.durable_seq)
             else:
@@ -215,37 +246,52 @@ def _survey(
     return survey
 
 
-def _judge(survey: _Survey, following: int | None, mark: Watermark | None) -> list[Finding]:
-    name = survey.segment.path.name
-    findings = []
-    if survey.segment.segment_id is None:
-        hint = "Its blocks are read all the same."
-        findings.append(Finding(name, 0, "damaged segment header", None, None, hint))
-    proved = survey.durable
-    if mark is not None and mark.log_id == survey.segment.log_id:
-        proved = max(proved, mark.next_seq)
-    end = proved if following is None else following
-    findings += [
-        _finding(name, hole, end if hole.next is None else hole.next, end) for hole in survey.holes
-    ]
-    reached = max((hole.first for hole in survey.holes if hole.next is None), default=None)
-    if reached is None and survey.next_seq < end:
-        absent = Hole(survey.segment.size, survey.segment.size, survey.next_seq, None)
-        findings.append(_finding(name, absent, end, end))
-    return findings
+def _facts(survey: _Survey, following: int | None, proof: Watermark | None) -> SegmentFacts:
+    segment = survey.segment
+    end = following
+    if end is None:
+        ours = proof is not None and segment.log_id in {None, proof.log_id}
+        end = max(survey.durable, proof.next_seq if proof and ours else 0)
+    return SegmentFacts(
+        name=segment.path.name,
+        size=segment.size,
+        header_sound=segment.segment_id is not None,
+        next_seq=survey.next_seq,
+        end=end,
+        last=following is None,
+        holes=survey.holes,
+    )
 
 
-def _finding(name: str, hole: Hole, next_seq: int, end: int) -> Finding:
-    if next_seq > hole.first:
-        hint = "Readers declare the loss and go on; fill it from a sibling or the venue."
-        what = f"{hole.end - hole.offset} unreadable bytes"
-        return Finding(name, hole.offset, what, hole.first, next_seq - 1, hint)
-    if hole.next is None and hole.first >= end:
-        hint = "It was never acknowledged; the next start of the writer cuts it off."
-        return Finding(name, hole.offset, UNFINISHED, None, None, hint)
-    hint = "No frame is missing here."
-    return Finding(name, hole.offset, "bytes that are no block", None, None, hint)
+def _logs(surveys: Sequence[_Survey], proof: Watermark | None) -> dict[str, tuple[int, int]]:
+    """First sequence number and end of each log; ends that only the watermark knows included."""
+    found: dict[str, tuple[int, int]] = {}
+    for survey, following in zip(surveys, [*surveys[1:], None], strict=False):
+        if survey.segment.log_id is not None:
+            log_id, end = survey.segment.log_id.hex(), survey.next_seq
+            if following is not None:
+                end = following.segment.first_seq
+            found[log_id] = (found.get(log_id, (survey.segment.first_seq, 0))[0], end)
+    if proof is not None:
+        log_id = proof.log_id.hex()
+        first, end = found.get(log_id, (proof.next_seq, 0))
+        found[log_id] = (first, max(end, proof.next_seq))
+    return found
 
 
-def _missing(holes: list[Hole]) -> int:
-    return sum((hole.next or hole.first) - hole.first for hole in holes)
+def _check_slots(disk: Disk, path: Path, findings: list[Finding], *, cursor: bool) -> bytes:
+    """Look at a two-slot file; gives its newest payload, empty if it has none."""
+    try:
+        fd = disk.open(path)
+    except FileNotFoundError:
+        return b""
+    try:
+        raw, before = read_all(disk, fd, disk.size(fd), 0), b""
+        while check_slots(raw).damaged and raw != before:
+            # Perhaps it is being written at this moment: damage looks the same twice.
+            raw, before = read_all(disk, fd, disk.size(fd), 0), raw
+    finally:
+        disk.close(fd)
+    findings += judge_slots(path.name, check_slots(raw), cursor=cursor)
+    slot = parse_slots(raw)
+    return slot.payload if slot else b""

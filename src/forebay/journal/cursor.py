@@ -25,6 +25,14 @@ def _random_id() -> str:
     return uuid.uuid4().hex
 
 
+def decode_cursor(payload: bytes) -> Position | None:
+    """The position of a slot's payload; None if it is something else."""
+    if len(payload) != _FIELDS.size or not payload.startswith(_MAGIC):
+        return None
+    _, log_id, seq = _FIELDS.unpack(payload)
+    return Position(log_id.hex(), seq)
+
+
 class CursorFile:
     """One consumer's cursor: two slots, each with its CRC, synced at every store.
 
@@ -55,13 +63,12 @@ class CursorFile:
                 slot = read_slots(self._disk, fd)
             finally:
                 self._disk.close(fd)
-        payload = slot.payload if slot else b""
-        if len(payload) != _FIELDS.size or not payload.startswith(_MAGIC):
+        position = decode_cursor(slot.payload if slot else b"")
+        if position is None:
             message = f"Both slots of the cursor {self._path} are damaged."
             hint = "Move it away: its consumer reads again from the oldest frame."
             raise Corrupt(message, hint=hint)
-        _, log_id, seq = _FIELDS.unpack(payload)
-        return Position(log_id.hex(), seq)
+        return position
 
     def store(self, position: Position) -> None:
         """Put ``position`` on stable storage before returning.

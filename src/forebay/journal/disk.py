@@ -20,6 +20,7 @@ _IOV_MAX = 1024
 _PAGE = 4096
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP})
+_NO_FOLDER_LOCKS = frozenset({errno.EBADF, errno.EISDIR, errno.EINVAL, errno.EOPNOTSUPP})
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -79,6 +80,14 @@ class Disk(Protocol):
         """Lock a file until it is closed and leave ``note`` in it.
 
         Raises :class:`BlockingIOError` if somebody else has it.
+        """
+        ...
+
+    def lock_folder(self, folder: Path) -> int:
+        """Lock the folder itself until the handle is closed, whatever files come and go in it.
+
+        Raises :class:`BlockingIOError` if somebody else has it. A file system that locks no
+        folders gives a handle that holds nothing.
         """
         ...
 
@@ -149,6 +158,17 @@ class OsDisk:
         except BaseException:
             os.close(fd)
             raise
+        return fd
+
+    def lock_folder(self, folder: Path) -> int:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some network file systems lock only what is open for writing: a folder never is.
+            if error.errno not in _NO_FOLDER_LOCKS:
+                os.close(fd)
+                raise
         return fd
 
     def boot_id(self) -> str:

@@ -20,7 +20,7 @@ Block header, 88 bytes, then ``body_len`` bytes of body::
     0   8   magic        89 46 42 4a 42 0d 0a 1a
     8   1   version      1
     9   1   kind         255: a loss, see below
-    10  1   codec        0: the body is as below; 1: reserved for zstd
+    10  1   codec        0: the body is as below; 1: a pack, see :mod:`forebay.journal.packs`
     11  1   zero
     12  16  log id
     28  8   first_seq    sequence number of the first frame
@@ -61,6 +61,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 RAW = 0
+PACK = 1
+"""Codec of a block whose body is other blocks, compressed."""
+MAX_PACK_BYTES = 64 << 20
+"""Bytes of the blocks in one pack: no header makes a reader allocate more."""
 BLOCK_MAGIC = b"\x89FBJB\r\n\x1a"
 SEGMENT_MAGIC = b"\x89FBJS\r\n\x1a"
 
@@ -85,14 +89,18 @@ class BlockHeader(NamedTuple):
     """The 88 bytes before a block's body; its CRC was right."""
 
     kind: int
+    codec: int
     log_id: bytes
     first_seq: int
     frames: int
     context_len: int
+    """Of a pack: bytes of the blocks in it."""
     body_len: int
     durable_seq: int
     anchor_wall: int
+    """Of a pack: receipt of its latest frame, wall clock, ns."""
     anchor_mono: int
+    """Of a pack: receipt of its earliest frame, wall clock, ns."""
     digest: int
 
     @property
@@ -115,7 +123,7 @@ def _crc_is_right(raw: bytes) -> bool:
 
 
 def _check_version(version: int, codec: int = RAW) -> None:
-    if version != VERSION or codec != RAW:
+    if version != VERSION or codec not in {RAW, PACK}:
         message = f"The journal holds format version {version}, codec {codec}."
         hint = "It was written by a newer Forebay: use that one; nothing was changed."
         raise Permanent(message, hint=hint)
@@ -139,6 +147,11 @@ def parse_segment_header(raw: bytes) -> SegmentHeader | None:
         return None
     _check_version(version)
     return SegmentHeader(log_id, segment_id, first_seq)
+
+
+def encode_block_header(header: BlockHeader) -> bytes:
+    """The 88 bytes that :func:`parse_block_header` reads."""
+    return _with_crc(_BLOCK.pack(BLOCK_MAGIC, VERSION, *header))
 
 
 def encode_block(
@@ -172,20 +185,24 @@ def parse_block_header(raw: bytes) -> BlockHeader | None:
     Raises :class:`~forebay.errors.Permanent` if they are sound but of another version or
     codec, because skipping them as damage would throw good frames away.
     """
-    if not raw.startswith(BLOCK_MAGIC) or not _crc_is_right(raw):
+    if len(raw) != BLOCK_HEADER_SIZE or not raw.startswith(BLOCK_MAGIC) or not _crc_is_right(raw):
         return None
     _, version, kind, codec, *rest = _BLOCK.unpack_from(raw)
     _check_version(version, codec)
-    header = BlockHeader(kind, *rest)
-    if header.body_len < header.context_len + header.frames * _BYTES_PER_FRAME:
-        return None
-    return header
+    header = BlockHeader(kind, codec, *rest)
+    if header.codec == PACK:
+        adds_up = header.kind == 0 and header.context_len <= MAX_PACK_BYTES
+    else:
+        adds_up = header.body_len >= header.context_len + header.frames * _BYTES_PER_FRAME
+    return header if adds_up else None
 
 
 def body_is_sound(header: BlockHeader, body: memoryview) -> bool:
-    """Whether the body is what was written, and adds up."""
+    """Whether the body is what was written, and adds up; of a pack only the former."""
     if len(body) != header.body_len or xxhash.xxh3_64_intdigest(body) != header.digest:
         return False
+    if header.codec == PACK:
+        return True
     payload_bytes = header.body_len - header.context_len - header.frames * _BYTES_PER_FRAME
     return int(_lengths(header, body).sum(dtype=np.int64)) == payload_bytes
 
@@ -194,18 +211,24 @@ def _lengths(header: BlockHeader, body: memoryview) -> np.ndarray[tuple[int], np
     return np.frombuffer(body, dtype="<u4", count=header.frames, offset=header.context_len)
 
 
+def receipts(header: BlockHeader, body: memoryview) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """When each frame of a block was received: wall clock, UTC nanoseconds."""
+    start = header.context_len + 4 * header.frames
+    mono_ns = np.frombuffer(body, dtype="<i8", count=header.frames, offset=start)
+    return mono_ns.astype(np.int64) + (header.anchor_wall - header.anchor_mono)
+
+
 def decode_block(header: BlockHeader, body: memoryview) -> Block:
     """The frames of a block whose body is sound."""
     context_len, count = header.context_len, header.frames
-    mono_ns = np.frombuffer(body, dtype="<i8", count=count, offset=context_len + 4 * count)
     payload_bytes = bytes(body[context_len + _BYTES_PER_FRAME * count :])
     ends = _lengths(header, body).cumsum(dtype=np.int64).tolist()
-    starts = [0, *ends[:-1]]
+    begin = 0
     return Block(
         log_id=header.log_id.hex(),
         first_seq=header.first_seq,
         kind=header.kind,
         context=bytes(body[:context_len]),
-        received_ns=mono_ns.astype(np.int64) + (header.anchor_wall - header.anchor_mono),
-        payloads=[payload_bytes[start:end] for start, end in zip(starts, ends, strict=True)],
+        received_ns=receipts(header, body),
+        payloads=[payload_bytes[begin : (begin := end)] for end in ends],
     )

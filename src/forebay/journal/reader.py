@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from forebay.errors import CursorBeyondEnd, ForebayError
@@ -37,9 +39,16 @@ class _Place:
         self.offset = SEGMENT_HEADER_SIZE
         self.expected = segment.first_seq
         self.following: int | None = None
+        self.certain = False
+        """Whether no other file can get this segment's name any more."""
+        self._inner: deque[Good] = deque()
 
     def next(self, bound: _Bound, log_id: bytes | None) -> Good | Hole:
-        """Step over the next block or hole before ``bound``."""
+        """Step over the next block or hole before ``bound``; a pack gives its blocks."""
+        if self._inner:
+            block = self._inner.popleft()
+            self.expected = block.header.next_seq
+            return block
         self.window.limit = bound.offset
         item = step(self.window, self.offset, self.expected, log_id)
         if item is None:
@@ -49,7 +58,13 @@ class _Place:
         if isinstance(item, Hole) and (item.next is None or item.next > bound.seq):
             item = item._replace(end=bound.offset, next=bound.seq)
         self.offset = item.end
-        self.expected = item.next or bound.seq if isinstance(item, Hole) else item.header.next_seq
+        if isinstance(item, Hole):
+            self.expected = item.next or bound.seq
+            return item
+        if item.inner:
+            self._inner.extend(item.inner)
+            return self.next(bound, log_id)
+        self.expected = item.header.next_seq
         return item
 
 
@@ -143,11 +158,8 @@ class JournalReader:
 
     def _take(self, block: Block, max_frames: int, max_bytes: int, *, forced: bool) -> Block | None:
         """The next part of ``block`` within the limits; one frame at least if ``forced``."""
-        stop, room = self._taken, max_bytes
-        last = min(len(block.payloads), self._taken + max_frames)
-        while stop < last and room >= len(block.payloads[stop]):
-            room -= len(block.payloads[stop])
-            stop += 1
+        sizes = map(len, islice(block.payloads, self._taken, self._taken + max_frames))
+        stop = self._taken + bisect_right(list(accumulate(sizes)), max_bytes)
         if stop == self._taken:
             if not forced:
                 return None
@@ -180,16 +192,21 @@ class JournalReader:
         """The open segment; None if nothing can be said about it yet.
 
         The writer begins a segment anew if it could not sync anything into it; then the
-        file that is open here is no longer the one that ``mark`` speaks of.
+        file that is open here is no longer the one that ``mark`` speaks of. Once ``mark`` is
+        in a later segment it does not tell, so one from which nothing was taken is opened
+        again by its name.
         """
         for _ in range(2):
             place = self._place
             if place is None or place.segment.first_seq > mark.segment_first_seq:
                 return None
+            earlier = place.segment.first_seq < mark.segment_first_seq
+            begun = place.expected > place.segment.first_seq
             same = place.segment.segment_id in {None, mark.segment_id}
-            if same or place.segment.first_seq < mark.segment_first_seq:
+            if (earlier and (begun or place.certain)) or (same and not earlier):
                 return place
-            self._enter(place.segment.first_seq)
+            # One that has lost its name since is read from the file that is open.
+            (self._enter(place.segment.first_seq) or place).certain = earlier
         return None
 
     def _block_of(self, item: Good | Hole, log_id: bytes) -> Block | None:

@@ -41,7 +41,7 @@ class RecoveryReport:
 
     truncated_bytes: int = 0
     tail: Tail = "whole"
-    """What is known of the truncated bytes.
+    """What is known of the truncated bytes, or of bytes behind a loss at the very end.
 
     ``undecided``: nothing proves that they were acknowledged, and after a power cut an
     unfinished write looks like this; but a disk that damaged its last bytes does too.
@@ -199,12 +199,15 @@ class _Recovery:
         proved = mark.next_seq if mark else 0
         verdict = decide(found, segment.first_seq, SEGMENT_HEADER_SIZE, proved)
         report = RecoveryReport(losses=verdict.losses, blocks=verdict.blocks, frames=verdict.frames)
+        certain = mark is not None and mark.newest and mark.boot_id == self._disk.boot_id()
+        tail: Tail = "never acknowledged" if certain else "undecided"
         if verdict.abandoned:
+            # What the hole may hold beyond the proved end is not cut, but hidden by the next name.
+            hidden = not certain and any(extent.next is None for extent in found)
+            report = replace(report, tail="undecided" if hidden else "whole")
             return Recovered(log_id, verdict.end_seq, None, report)
         cut = max(0, segment.size - verdict.end_offset)
         if cut:
-            certain = mark is not None and mark.boot_id == self._disk.boot_id()
-            tail: Tail = "never acknowledged" if certain else "undecided"
             report = replace(report, truncated_bytes=cut, tail=tail)
         kept = self._settle(segment, log_id, verdict)
         return Recovered(log_id, verdict.end_seq, kept, report)

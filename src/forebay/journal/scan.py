@@ -8,10 +8,12 @@ from forebay.journal.disk import read_all
 from forebay.journal.format import (
     BLOCK_HEADER_SIZE,
     BLOCK_MAGIC,
+    PACK,
     BlockHeader,
     body_is_sound,
     parse_block_header,
 )
+from forebay.journal.packs import split, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,16 +24,30 @@ CHUNK = 4 << 20
 
 
 class Good(NamedTuple):
-    """A sound block."""
+    """A sound block, or a pack of sound blocks."""
 
     offset: int
+    """In the file; of a block in a pack: in the pack's body."""
     header: BlockHeader
     body: memoryview
+    """Of a pack: the blocks in it, byte for byte."""
+    inner: tuple[Good, ...] = ()
+    """The blocks of a pack."""
 
     @property
     def end(self) -> int:
         """Offset after the block."""
         return self.offset + self.header.size
+
+    @property
+    def blocks(self) -> tuple[Good, ...]:
+        """The blocks that frames are in: itself, unless it is a pack."""
+        return self.inner if self.header.codec == PACK else (self,)
+
+    @property
+    def raw_size(self) -> int:
+        """Bytes of those blocks when they are not in a pack."""
+        return len(self.body) if self.header.codec == PACK else self.header.size
 
 
 class Hole(NamedTuple):
@@ -98,7 +114,13 @@ def block_at(window: Window, offset: int, header: BlockHeader) -> Good | None:
     body = window.view(offset + BLOCK_HEADER_SIZE, header.body_len)
     if body is None or not body_is_sound(header, body):
         return None
-    return Good(offset, header, body)
+    if header.codec != PACK:
+        return Good(offset, header, body)
+    raw = unpacked(header, body)
+    inner = None if raw is None else split(header, raw)
+    if raw is None or inner is None:
+        return None
+    return Good(offset, header, raw, tuple(Good(*each) for each in inner))
 
 
 def search(

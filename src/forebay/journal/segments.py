@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forebay.journal.disk import Disk
 
 _NAME = re.compile(r"(\d{20})\.fbj")
+_SEALING = re.compile(r"[0-9a-f]{32}\.seal")
 _SCRATCH = re.compile(r"[0-9a-f]{32}\.tmp")
 
 
@@ -47,6 +48,11 @@ def segment_path(folder: Path, first_seq: int) -> Path:
 def scratch_path(folder: Path, random_id: str) -> Path:
     """A file of the writer that has no name yet."""
     return folder / f"{random_id}.tmp"
+
+
+def sealing_path(folder: Path, random_id: str) -> Path:
+    """A file that is going to be a sealed segment; not the writer's to remove."""
+    return folder / f"{random_id}.seal"
 
 
 def list_segments(disk: Disk, folder: Path) -> list[int]:
@@ -100,3 +106,21 @@ def remove_scratch(disk: Disk, folder: Path) -> None:
     for name in disk.listdir(folder):
         if _SCRATCH.fullmatch(name):
             disk.unlink(folder / name)
+
+
+def remove_sealing(disk: Disk, folder: Path) -> None:
+    """Remove what a crash left of segments that were being sealed."""
+    for name in disk.listdir(folder):
+        if _SEALING.fullmatch(name):
+            disk.unlink(folder / name)
+
+
+def remove_segment(disk: Disk, folder: Path, first_seq: int) -> None:
+    """Remove the oldest segment, for good.
+
+    The folder is synced before as well: whatever a power cut brings back, the segments that
+    are there follow one another.
+    """
+    disk.fsync_dir(folder)
+    disk.unlink(segment_path(folder, first_seq))
+    disk.fsync_dir(folder)

@@ -34,6 +34,8 @@ class Slot(NamedTuple):
     counter: int
     side: int
     payload: bytes
+    newest: bool = True
+    """False if the other slot is damaged: it may have held what was written later."""
 
 
 def encode_slot(counter: int, payload: bytes) -> bytes:
@@ -44,12 +46,12 @@ def encode_slot(counter: int, payload: bytes) -> bytes:
 
 def parse_slots(raw: bytes) -> Slot | None:
     """The newest valid slot of a file's bytes; None if none is valid."""
-    found: Slot | None = None
-    for side in range(2):
-        slot = _parse_slot(raw[side * _SPACING :][:_SLOT_SIZE], side)
-        if slot is not None and (found is None or slot.counter > found.counter):
-            found = slot
-    return found
+    sides = [raw[side * _SPACING :][:_SLOT_SIZE] for side in range(2)]
+    sound = [slot for side in range(2) if (slot := _parse_slot(sides[side], side))]
+    if not sound:
+        return None
+    found = max(sound, key=lambda slot: slot.counter)
+    return found._replace(newest=len(sound) > 1 or not any(sides[1 - found.side]))
 
 
 def _parse_slot(raw: bytes, side: int) -> Slot | None:
@@ -68,6 +70,43 @@ def _parse_slot(raw: bytes, side: int) -> Slot | None:
 def read_slots(disk: Disk, fd: int) -> Slot | None:
     """The newest valid slot of an open file."""
     return parse_slots(read_all(disk, fd, FILE_SIZE, 0))
+
+
+class SlotCheck(NamedTuple):
+    """What is wrong with the bytes of a two-slot file."""
+
+    valid: int
+    """Sound slots."""
+    damaged: tuple[int, ...]
+    """Sides whose slot is neither sound nor empty."""
+    stray: int | None
+    """Offset of the first byte that must be zero and is not; None if there is none."""
+
+    @staticmethod
+    def offset_of(side: int) -> int:
+        """Where the slot of a side begins."""
+        return side * _SPACING
+
+
+def check_slots(raw: bytes) -> SlotCheck:
+    """Look at every byte of a two-slot file."""
+    expected = bytearray(max(len(raw), FILE_SIZE))
+    valid, damaged = 0, []
+    for side in range(2):
+        here = slice(side * _SPACING, side * _SPACING + _SLOT_SIZE)
+        slot = _parse_slot(raw[here], side)
+        if slot is not None:
+            valid += 1
+            expected[here] = encode_slot(slot.counter, slot.payload)
+        elif any(raw[here]):
+            damaged.append(side)
+            expected[here] = raw[here].ljust(_SLOT_SIZE, b"\0")
+    return SlotCheck(valid, tuple(damaged), _first_difference(raw, bytes(expected[: len(raw)])))
+
+
+def _first_difference(raw: bytes, expected: bytes) -> int | None:
+    differing = int.from_bytes(raw, "little") ^ int.from_bytes(expected, "little")
+    return ((differing & -differing).bit_length() - 1) // 8 if differing else None
 
 
 class SlotFile:

@@ -36,6 +36,8 @@ class Watermark(NamedTuple):
     segment_first_seq: int
     segment_id: bytes
     offset: int
+    newest: bool = True
+    """False if a newer one may have been in a slot that is damaged now."""
 
 
 def encode_watermark(mark: Watermark) -> bytes:
@@ -70,7 +72,8 @@ def read_watermark(disk: Disk, folder: Path) -> Watermark | None:
         slot = read_slots(disk, fd)
     finally:
         disk.close(fd)
-    return decode_watermark(slot.payload) if slot else None
+    mark = decode_watermark(slot.payload) if slot else None
+    return mark._replace(newest=slot.newest) if mark and slot else None
 
 
 class WatermarkReader:

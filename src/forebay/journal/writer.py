@@ -8,10 +8,11 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from forebay.errors import ConfigError, Permanent
+from forebay.errors import Permanent
 from forebay.journal.ballast import Ballast
 from forebay.journal.disk import OS_DISK, Disk, is_full, translate, translated, write_all
 from forebay.journal.format import SegmentHeader, encode_block
+from forebay.journal.lock import WriterLock
 from forebay.journal.model import LOSS_KIND, Draft, Position, encode_loss
 from forebay.journal.recovery import Recovered, RecoveryReport, recover
 from forebay.journal.segments import (
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
 
-LOCK_NAME = "writer.lock"
 _BALLAST_NAME = "ballast"
 _TRIES = 3
 """As it is, in a new segment or without the ballast, and once more if both had to be."""
@@ -55,10 +55,6 @@ class WriterStats:
     """Whether space is held back for the last records."""
 
 
-class WriterBusy(ConfigError):
-    """Another writer has the folder."""
-
-
 class JournalWriter:
     """Appends to the journal in one folder; blocking, for one thread at a time."""
 
@@ -69,7 +65,7 @@ class JournalWriter:
         *,
         clock: Clock,
         disk: Disk,
-        lock: int,
+        lock: WriterLock,
         boot_id: str,
         random_id: Callable[[], str],
         segment_bytes: int,
@@ -78,7 +74,7 @@ class JournalWriter:
         self._folder = folder
         self._clock = clock
         self._disk = disk
-        self._lock: int | None = lock
+        self._lock: WriterLock | None = lock
         self._random_id = random_id
         self._segment_bytes = segment_bytes
         self._log_id = recovered.log_id
@@ -88,7 +84,7 @@ class JournalWriter:
         self._ballast = Ballast(disk, folder / _BALLAST_NAME, 0)
         self._watermark = WatermarkWriter(disk, folder, scratch_path(folder, random_id()))
         self._commits = self._frames = self._failed_syncs = 0
-        self._sealed: dict[int, int] = {}
+        self._finished: dict[int, int] = {}
         self.report: RecoveryReport = recovered.report
         """What opening found."""
 
@@ -103,15 +99,18 @@ class JournalWriter:
         segment_bytes: int = 64 << 20,
         ballast_bytes: int = 4 << 20,
         floor: Sequence[Position] = (),
+        new_log: bool = False,
     ) -> JournalWriter:
         """Create the journal or recover it, and publish how far it is durable.
 
         ``random_id`` gives 32 hexadecimal digits, different at every call. ``floor`` holds
         the cursors of known consumers. If one is beyond the recovered end, the log lost
         what that consumer has: a new log begins above it, with a loss record for the range
-        between, so that no sequence number means two things.
+        between, so that no sequence number means two things. ``new_log`` begins one in any
+        case, for a caller who knows of a consumer and not how far it is; a journal that never
+        held a frame stays as it is.
 
-        Raises :class:`WriterBusy` if another writer has the folder,
+        Raises :class:`~forebay.journal.WriterBusy` if another writer has the folder,
         :class:`~forebay.errors.ConfigError` if it may not be written,
         :class:`~forebay.errors.JournalFull` if there is no space for a first segment, and
         :class:`~forebay.errors.Transient` if the disk fails.
@@ -119,7 +118,7 @@ class JournalWriter:
         with translated(f"open the journal {folder}"):
             boot_id = disk.boot_id()
             disk.make_folder(folder)
-            lock = _take_lock(disk, folder)
+            lock = WriterLock(disk, folder)
             try:
                 writer = cls(
                     folder,
@@ -132,10 +131,10 @@ class JournalWriter:
                     segment_bytes=segment_bytes,
                 )
             except BaseException:
-                disk.close(lock)
+                lock.release()
                 raise
             try:
-                writer._start(floor, ballast_bytes)
+                writer._start(floor, ballast_bytes, new_log=new_log)
             except BaseException:
                 writer._release()
                 raise
@@ -168,8 +167,8 @@ class JournalWriter:
         """Counters since opening; sizes as they are now."""
         current = self._segment
         return WriterStats(
-            bytes_on_disk=sum(self._sealed.values()) + (current.size if current else 0),
-            segments=len(self._sealed) + (current is not None),
+            bytes_on_disk=sum(self._finished.values()) + (current.size if current else 0),
+            segments=len(self._finished) + (current is not None),
             commits=self._commits,
             frames=self._frames,
             failed_syncs=self._failed_syncs,
@@ -204,36 +203,43 @@ class JournalWriter:
 
     # ------------------------------------------------------------ opening
 
-    def _start(self, floor: Sequence[Position], ballast_bytes: int) -> None:
-        ahead = [cursor.seq for cursor in floor if cursor.log_id == self._log_id.hex()]
+    def _start(self, floor: Sequence[Position], ballast_bytes: int, *, new_log: bool) -> None:
+        known = [cursor.seq for cursor in floor if cursor.log_id == self._log_id.hex()]
+        ahead = max(known, default=0)
         self._measure()
-        if max(ahead, default=0) > self._next_seq:
-            self._begin_new_log(max(ahead))
+        self._ballast = Ballast(self._disk, self._folder / _BALLAST_NAME, ballast_bytes)
+        self._ballast.restore()
+        if ahead > self._next_seq or (new_log and self._next_seq > 1):
+            self._begin_new_log(max(ahead, self._next_seq))
         elif self._segment is None:
             self._segment = self._create_segment()
         self._publish()
-        self._ballast = Ballast(self._disk, self._folder / _BALLAST_NAME, ballast_bytes)
-        self._ballast.restore()
 
     def _begin_new_log(self, first_seq: int) -> None:
         """Start over above what a consumer has; the loss record comes with the segment."""
         vanished = (self._next_seq, first_seq - 1)
-        self._seal()
+        self._finish()
         self._log_id = bytes.fromhex(self._random_id())
         self._next_seq = first_seq
+        self.report = replace(self.report, new_log=True)
+        if vanished[0] == first_seq:
+            self._segment = self._create_segment()
+            return
         now = (self._clock.wall_ns(), self._clock.monotonic_ns())
         loss = Draft(LOSS_KIND, b"", [encode_loss(*vanished)], [now[1]])
         self._segment = self._create_segment(b"".join(self._blocks(loss, first_seq, now)))
         self._next_seq += 1
         losses = (*self.report.losses, vanished)
-        self.report = replace(self.report, losses=losses, new_log=True)
+        self.report = replace(self.report, losses=losses)
 
     def _measure(self) -> None:
         current = self._segment.first_seq if self._segment else None
         for first_seq in list_segments(self._disk, self._folder):
-            if first_seq != current:
+            if first_seq == current:
+                continue
+            with contextlib.suppress(FileNotFoundError):  # removed by retention just now
                 fd = self._disk.open(segment_path(self._folder, first_seq))
-                self._sealed[first_seq] = self._disk.size(fd)
+                self._finished[first_seq] = self._disk.size(fd)
                 self._disk.close(fd)
 
     # ---------------------------------------------------------- committing
@@ -300,14 +306,19 @@ class JournalWriter:
             fits = segment.size + size <= self._segment_bytes
             if fits or self._next_seq == segment.first_seq:
                 return segment
-            self._seal()
+            self._finish()
         self._segment = self._create_segment()
         return self._segment
 
     def _create_segment(self, blocks: bytes = b"") -> Segment:
         header = SegmentHeader(self._log_id, bytes.fromhex(self._random_id()), self._next_seq)
-        segment = create_segment(self._disk, self._folder, header, blocks)
-        self._sealed.pop(segment.first_seq, None)
+        try:
+            segment = create_segment(self._disk, self._folder, header, blocks)
+        except OSError as error:
+            if not (is_full(error) and self._ballast.release()):
+                raise
+            segment = create_segment(self._disk, self._folder, header, blocks)
+        self._finished.pop(segment.first_seq, None)
         return segment
 
     def _take_back(self, segment: Segment, error: OSError) -> None:
@@ -328,11 +339,11 @@ class JournalWriter:
         self._failed_syncs += 1
         with contextlib.suppress(OSError):
             self._disk.truncate(segment.fd, segment.size)
-        self._seal()
+        self._finish()
 
-    def _seal(self) -> None:
+    def _finish(self) -> None:
         if self._segment is not None:
-            self._sealed[self._segment.first_seq] = self._segment.size
+            self._finished[self._segment.first_seq] = self._segment.size
             self._disk.close(self._segment.fd)
             self._segment = None
 
@@ -352,29 +363,8 @@ class JournalWriter:
         )
 
     def _release(self) -> None:
-        self._seal()
+        self._finish()
         self._watermark.close()
         if self._lock is not None:
-            self._disk.close(self._lock)
+            self._lock.release()
             self._lock = None
-
-
-def lock_holder(disk: Disk, folder: Path) -> str:
-    """What the lock file says about who holds it."""
-    try:
-        fd = disk.open(folder / LOCK_NAME)
-    except OSError:
-        return "unknown"
-    try:
-        return disk.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown"
-    finally:
-        disk.close(fd)
-
-
-def _take_lock(disk: Disk, folder: Path) -> int:
-    try:
-        return disk.lock(folder / LOCK_NAME, f"{disk.process_id()}\n".encode("ascii"))
-    except BlockingIOError as error:
-        message = f"The journal {folder} has a writer already: process {lock_holder(disk, folder)}."
-        hint = "Stop that process, or give this one another folder."
-        raise WriterBusy(message, hint=hint) from error

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from forebay.app.times import to_ns
+from forebay.app.times import span_ns, to_ns, to_text
 from forebay.errors import ConfigError
 
 NOON = 1_795_348_800_000_000_000
@@ -33,3 +33,26 @@ def test_microseconds_are_exact() -> None:
 def test_no_time_at_all() -> None:
     with pytest.raises(ConfigError, match="'yesterday' is not a time"):
         to_ns("yesterday")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("1s", 1), ("90m", 5400), ("12h", 43_200), ("7d", 604_800), ("2w", 1_209_600)],
+)
+def test_a_span_of_time(text: str, seconds: int) -> None:
+    assert span_ns(text) == seconds * 10**9
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "7", "d", "7 d", "7D", "-7d", "1.5d", "07d", "00", "0d", "7days", "7d\n", "1e3d"],
+)
+def test_no_span_of_time_at_all(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no span of time") as raised:
+        span_ns(text)
+    assert '"12h"' in raised.value.hint
+
+
+def test_a_moment_as_text() -> None:
+    assert to_text(NOON + 999_999_999) == "2026-11-22T12:00:00Z"
+    assert to_text(0) == "1970-01-01T00:00:00Z"

@@ -143,4 +143,4 @@ def test_a_cursor_may_go_back() -> None:
 def test_a_slot_never_outgrows_its_place() -> None:
     assert len(encode_slot(1, bytes(MAX_PAYLOAD))) == 256
     raw = encode_slot(7, b"x" * MAX_PAYLOAD)
-    assert parse_slots(raw.ljust(FILE_SIZE, b"\0")) == (7, 0, b"x" * MAX_PAYLOAD)
+    assert parse_slots(raw.ljust(FILE_SIZE, b"\0")) == (7, 0, b"x" * MAX_PAYLOAD, True)

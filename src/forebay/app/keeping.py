@@ -1,0 +1,170 @@
+"""Housekeeping beside delivery: when its turn is, and what it works on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from forebay.app import venues
+from forebay.app.times import span_ns
+from forebay.errors import ForebayError
+from forebay.journal import CursorFile
+from forebay.journal.retention import Rules
+from forebay.services.deliver import BACKLOG_FRAMES
+from forebay.services.housekeeping import Housekeeper
+from forebay.services.ledger import open_ledger
+from forebay.telemetry import HousekeepingRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from forebay.app.config import JournalConfig
+    from forebay.app.data_folder import DataFolder
+    from forebay.clock import Clock
+    from forebay.journal import Position
+    from forebay.journal.overview import Overview
+    from forebay.journal.retention import Step
+    from forebay.telemetry import Observer
+
+IDLE_S = 5.0
+"""Between two looks when there was nothing to do, or delivery was behind."""
+BREATH_S = 0.5
+"""Between two segments: recording and sealing one takes seconds of a core."""
+GIGABYTE = 10**9
+_DAY_NS = 86_400 * 10**9
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What delivery has before it."""
+
+    frames: int = BACKLOG_FRAMES
+    """Found by its last step; nobody knows before the first one."""
+    stopping: bool = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether delivery needs the machine for itself."""
+        return self.stopping or self.frames >= BACKLOG_FRAMES
+
+
+def rules(config: JournalConfig) -> Rules:
+    """Answer how long segments are kept. Raises :class:`~forebay.errors.ConfigError`."""
+    cap = None if config.retain_gb is None else round(config.retain_gb * GIGABYTE)
+    return Rules(span_ns(config.retain), cap)
+
+
+def needed(seen: Overview, kept: Rules) -> int | None:
+    """Answer the bytes that the journal grows to under ``kept``; None if nobody can tell."""
+    if seen.disk_per_day is None:
+        return None
+    need = seen.disk_per_day * kept.retain_ns // _DAY_NS
+    return need if kept.cap_bytes is None else min(need, kept.cap_bytes)
+
+
+class Keeper(Protocol):
+    """Work that gives way to delivery."""
+
+    def step(self) -> object | None:
+        """Do one piece; None if there was none to do. Blocking."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class House:
+    """One housekeeper and its ledger.
+
+    They are opened when their turn comes: what is wrong with them is told then, and does not
+    keep delivery from starting.
+    """
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        config: JournalConfig,
+        position: Callable[[], Position | None],
+        *,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        """``position`` is how far the store durably is: the one required consumer."""
+        self._folder = folder
+        self._rules = rules(config)
+        self._position = position
+        self._clock = clock
+        self._observe = observer
+        self._opened = contextlib.ExitStack()
+        self._keeper: Housekeeper | None = None
+
+    def step(self) -> Step | None:
+        """Do one thing with one segment, see :meth:`Housekeeper.step`; blocking."""
+        if self._keeper is None:
+            self._keeper = self._open()
+        return self._keeper.step()
+
+    def close(self) -> None:
+        """Leave the journal and the ledger to others."""
+        self._opened.close()
+
+    def _open(self) -> Housekeeper:
+        ledger = open_ledger(self._folder.ledger, venues.parsers(), self._clock)
+        self._opened.callback(ledger.close)
+        keeper = Housekeeper(
+            self._folder.journal,
+            clock=self._clock,
+            cursors=self._cursors,
+            ledger=ledger,
+            rules=self._rules,
+            observer=self._observe,
+        )
+        self._opened.callback(keeper.close)
+        return keeper
+
+    def _cursors(self) -> Sequence[Position]:
+        # Both are durable: the row in the store, which counts, and the file, which the writer
+        # takes for its floor. What either does not know of yet is not touched.
+        stored, told = self._position(), CursorFile(self._folder.store_cursor).load()
+        return [stored, told] if stored and told else []
+
+
+async def keep_house(house: Keeper, backlog: Backlog, clock: Clock, observer: Observer) -> None:
+    """Go on until cancelled, never while delivery is behind; whatever fails is told and left."""
+    pause_s = IDLE_S
+    while True:
+        await clock.sleep(pause_s)
+        done = not backlog.behind and await _one_step(house, observer)
+        pause_s = BREATH_S if done else IDLE_S
+
+
+async def _one_step(house: Keeper, observer: Observer) -> bool:
+    """Answer whether something was done; a step in work is waited for, also when cancelled."""
+    working = asyncio.get_running_loop().run_in_executor(None, house.step)
+    try:
+        return await asyncio.shield(working) is not None
+    except asyncio.CancelledError:
+        await asyncio.gather(working, return_exceptions=True)
+        raise
+    except ForebayError as error:
+        observer(HousekeepingRefused("look", "", str(error)))
+    except Exception as crash:  # noqa: BLE001 - told; delivery must not end with it
+        observer(HousekeepingRefused("look", "", f"{type(crash).__name__}: {crash}"))
+    return False
+
+
+@contextlib.asynccontextmanager
+async def keeping_house(
+    house: Keeper, backlog: Backlog, clock: Clock, observer: Observer
+) -> AsyncIterator[None]:
+    """Keep house as long as the block runs."""
+    task = asyncio.create_task(keep_house(house, backlog, clock, observer), name="housekeeping")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        house.close()

@@ -1,0 +1,259 @@
+"""Housekeeping beside delivery: its turn, its configuration, and what it must not stop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.app import checking, keeping
+from forebay.app.config import Config, JournalConfig
+from forebay.app.data_folder import DataFolder
+from forebay.app.keeping import BREATH_S, IDLE_S, Backlog, House, keeping_house, needed, rules
+from forebay.clock import ManualClock, SystemClock
+from forebay.errors import Corrupt, Transient
+from forebay.journal import CursorFile, Draft, JournalWriter, Position, inspect
+from forebay.journal.overview import Overview
+from forebay.journal.retention import Rules, Step
+from forebay.services.deliver import BACKLOG_FRAMES
+from forebay.telemetry import Happening, HousekeepingRefused
+from tests.support.frames import context, match
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Steps:
+    """A house whose steps are told beforehand."""
+
+    def __init__(self, *results: object) -> None:
+        self.results = list(results)
+        self.calls = 0
+        self.closed = False
+
+    def step(self) -> Step | None:
+        self.calls += 1
+        result = self.results.pop(0) if self.results else None
+        if isinstance(result, Exception):
+            raise result
+        return None if result is None else Step("seal", 1, Position("a" * 32, 2))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def run(
+    house: Steps, backlog: Backlog, seconds: float
+) -> tuple[list[float], list[Happening]]:
+    """Let so much time pass; the pauses it made, and what it told."""
+    clock = ManualClock()
+    told: list[Happening] = []
+    async with keeping_house(house, backlog, clock, told.append):
+        await settle()
+        for _ in range(round(seconds / BREATH_S)):
+            clock.advance(BREATH_S)
+            await settle()
+    return clock.slept, told
+
+
+async def settle() -> None:
+    """Let the loop and its threads come to rest."""
+    for _ in range(5):
+        await asyncio.to_thread(lambda: None)
+        await asyncio.sleep(0)
+
+
+IDLE = Backlog(0)
+
+
+async def test_it_looks_every_few_seconds_and_goes_on_at_once_while_there_is_something() -> None:
+    house = Steps("a step", "a step", None)
+    slept, told = await run(house, IDLE, 2 * IDLE_S + 2)
+    assert slept[:4] == [IDLE_S, BREATH_S, BREATH_S, IDLE_S]
+    assert house.calls == 4
+    assert house.closed
+    assert told == []
+
+
+@pytest.mark.parametrize("backlog", [Backlog(), Backlog(BACKLOG_FRAMES), Backlog(0, stopping=True)])
+async def test_never_while_delivery_is_behind_or_is_to_end(backlog: Backlog) -> None:
+    house = Steps("a step")
+    await run(house, backlog, 4 * IDLE_S)
+    assert house.calls == 0
+    assert house.closed
+
+
+async def test_its_turn_comes_when_delivery_has_caught_up() -> None:
+    assert not Backlog(BACKLOG_FRAMES - 1).behind
+    house = Steps("a step")
+    await run(house, Backlog(BACKLOG_FRAMES - 1), IDLE_S + 1)
+    assert house.calls
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Transient("The disk is busy.", hint="Wait."), "The disk is busy. Wait."),
+        (Corrupt("The ledger is damaged.", hint="Look."), "The ledger is damaged. Look."),
+        (ZeroDivisionError("no"), "ZeroDivisionError: no"),
+    ],
+)
+async def test_whatever_goes_wrong_is_told_and_tried_again(error: Exception, says: str) -> None:
+    house = Steps(error, error, "a step")
+    _, told = await run(house, IDLE, 3 * IDLE_S + 1)
+    assert told == [HousekeepingRefused("look", "", says)] * 2
+    assert house.calls >= 3
+
+
+async def test_a_step_in_work_is_waited_for() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Steps):
+        def step(self) -> Step | None:
+            begun.set()
+            assert go_on.wait(20)
+            assert not self.closed
+            return super().step()
+
+    house, clock = Slow(), ManualClock()
+    async with keeping_house(house, IDLE, clock, lambda _: None):
+        await settle()
+        clock.advance(IDLE_S)
+        await asyncio.to_thread(begun.wait, 20)
+        asyncio.get_running_loop().call_later(0.01, go_on.set)
+    assert (house.calls, house.closed) == (1, True)
+
+
+def test_the_rules_are_those_of_the_configuration() -> None:
+    assert rules(JournalConfig()) == Rules(7 * 86_400 * 10**9, None)
+    assert rules(JournalConfig(retain="0", retain_gb=1.5)) == Rules(0, 1_500_000_000)
+
+
+# ------------------------------------------------------------ with a real journal and ledger
+
+
+def captured(folder: DataFolder, frames: int = 60) -> Position:
+    """A closed journal of many segments."""
+    with JournalWriter.open(folder.journal, clock=SystemClock(), segment_bytes=900) as writer:
+        for native in range(1, frames + 1):
+            writer.commit([Draft(1, context().encode(), [match(native)], [0])])
+        return writer.position
+
+
+def steps(house: House) -> list[str]:
+    done: list[str] = []
+    while (step := house.step()) is not None:
+        done.append(step.action)
+    return done
+
+
+def house_of(folder: DataFolder, position: Position | None, *, retain: str = "7d") -> House:
+    return House(
+        folder,
+        JournalConfig(retain=retain),
+        lambda: position,
+        clock=SystemClock(),
+        observer=lambda _: None,
+    )
+
+
+def test_with_the_real_ledger_everything_is_recorded_and_sealed(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    end = captured(folder)
+    CursorFile(folder.store_cursor).store(end)
+    house = house_of(folder, end)
+    done = steps(house)
+    house.close()
+    older = len(inspect(folder.journal)) - 1
+    assert older > 5
+    assert done == ["record"] * older + ["seal"] * older
+    assert [each.sealed for each in inspect(folder.journal)] == [True] * older + [False]
+    assert folder.ledger.is_dir()
+    again = house_of(folder, end, retain="0")
+    assert steps(again) == ["remove"] * older
+    again.close()
+
+
+@pytest.mark.parametrize("which", ["stored", "told", "both"])
+def test_without_both_cursors_nothing_is_touched(tmp_path: Path, which: str) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    end = captured(folder)
+    if which == "stored":
+        CursorFile(folder.store_cursor).store(end)
+    house = house_of(folder, end if which == "told" else None, retain="0")
+    assert steps(house) == []
+    house.close()
+
+
+def test_the_lower_of_both_cursors_counts(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    end = captured(folder)
+    third = inspect(folder.journal)[2].first_seq
+    CursorFile(folder.store_cursor).store(end)
+    house = house_of(folder, Position(end.log_id, third))
+    assert steps(house) == ["record"] * 2 + ["seal"] * 2
+    house.close()
+    CursorFile(folder.store_cursor).store(Position(end.log_id, third))
+    house = house_of(folder, end)
+    assert steps(house) == []
+    house.close()
+
+
+def test_a_ledger_that_cannot_be_opened_is_an_error_of_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    end = captured(folder)
+    CursorFile(folder.store_cursor).store(end)
+
+    def refuse(*_: object) -> None:
+        raise Transient("No.", hint="Later.")
+
+    house = house_of(folder, end)
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "open_ledger", refuse)
+        with pytest.raises(Transient, match=r"No\. Later\."):
+            house.step()
+    assert house.step() is not None
+    house.close()
+
+
+# ------------------------------------------------------------------------ what it comes to
+
+DAY_NS = 86_400 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("per_day", "kept", "bytes_needed"),
+    [
+        (100, Rules(7 * DAY_NS), 700),
+        (100, Rules(DAY_NS // 2), 50),
+        (100, Rules(7 * DAY_NS, 300), 300),
+        (100, Rules(DAY_NS, 300), 100),
+        (None, Rules(DAY_NS, 300), None),
+    ],
+)
+def test_the_bytes_that_are_needed(
+    per_day: int | None, kept: Rules, bytes_needed: int | None
+) -> None:
+    seen = Overview(1, 1, 0, 1, per_day, per_day, 1)
+    assert needed(seen, kept) == bytes_needed
+
+
+def test_a_check_warns_if_the_disk_is_full_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(data=str(tmp_path / "d"))
+    DataFolder(tmp_path / "d").create()
+    assert checking._retention(config) == []
+    day = Overview(10**9, 2, 0, 1, 10**10, 10**9, 6 * 10**9)
+    monkeypatch.setattr(checking, "overview", lambda _: day)
+    assert checking._retention(config) == []
+    monkeypatch.setattr(checking, "overview", lambda _: dataclasses.replace(day, free_bytes=1))
+    (found,) = checking._retention(config)
+    assert (found.part, found.exit_code) == ("retention", 0)
+    assert "7d takes 7.0 GB" in found.text
+    assert "journal.retain_gb" in found.text
