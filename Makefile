@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format drills picture lock clean
+.PHONY: help setup demo test lint format drills bench peer picture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ format: $(VENV)/.dev.stamp ## mend what ruff can mend
 drills: $(VENV)/.dev.stamp ## the long acceptance tests, one after the other
 	$(BIN)/pytest -m drill
 
+bench: $(VENV)/.bench.stamp ## compare with peers, write build/bench.json (ONLY=append for one)
+	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(ONLY))
+
+peer: build/peer/.stamp ## build/peer: cryptofeed for make bench, AGPL, apart from all else
+
 picture: $(VENV)/.dev.stamp ## docs/images/demo.svg from a real run
 	$(BIN)/python docs/picture.py
 
@@ -42,6 +47,7 @@ lock: ## make requirements/*.lock again (UPGRADE=--upgrade for newer versions)
 	$(COMPILE) --no-deps --group pyproject.toml:pip --output-file requirements/pip.lock
 	$(COMPILE) pyproject.toml --group build --output-file requirements/run.lock
 	$(COMPILE) pyproject.toml --group dev --constraint requirements/run.lock --output-file requirements/dev.lock
+	$(COMPILE) --group pyproject.toml:bench --constraint requirements/dev.lock --output-file requirements/bench.lock
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -69,6 +75,19 @@ $(VENV)/.dev.stamp: $(VENV)/.python.stamp requirements/dev.lock pyproject.toml
 	$(INSTALL) -r requirements/dev.lock
 	$(INSTALL_FOREBAY)
 	@touch $(VENV)/.run.stamp $@
+
+$(VENV)/.bench.stamp: $(VENV)/.dev.stamp requirements/bench.lock
+	$(INSTALL) -r requirements/bench.lock
+	@touch $@
+
+# Measured, never imported: it has its own Python and no place in our locks.
+build/peer/.stamp:
+	@command -v $(PEER_PYTHON) >/dev/null || { echo "cryptofeed needs Python 3.13 or newer, and $(PEER_PYTHON) is not here: make peer PEER_PYTHON=/path/to/python3.13" >&2; exit 2; }
+	$(PEER_PYTHON) -m venv --clear build/peer
+	build/peer/bin/python -m pip install --quiet --disable-pip-version-check --no-input cryptofeed==3.0.1 asyncpg uvloop
+	@touch $@
+
+PEER_PYTHON ?= python3.13
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
 INSTALL_FOREBAY = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from forebay.domain.frames import EpochClosed, FrameKind, decode_control, encode_control
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from forebay.domain.frames import Context, Control
 
@@ -23,8 +23,12 @@ class RecordedEpoch:
     frames: list[tuple[FrameKind, bytes]] = field(default_factory=list)
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
-        self.frames.append((kind, payload))
-        self.sink.notice()
+        self.batch(kind, (payload,))
+
+    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
+        for payload in payloads:
+            self.frames.append((kind, payload))
+            self.sink.notice()
 
     def control(self, control: Control) -> None:
         self.frame(FrameKind.CONTROL, encode_control(control))

@@ -1,4 +1,4 @@
-"""The hot path of capture: one frame in, two appends, back to the socket."""
+"""The hot path of capture: the frames of one read in, two lists longer, back to the socket."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, Frame
 from forebay.journal import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from forebay.domain.frames import Control
 
 FRAME_OVERHEAD = 96
 """Bytes of memory that a frame costs beside its payload: object headers, list slots, time."""
-
-UNLOOKED = 255
-"""How many frames an epoch takes between two looks at the limits. Bytes are counted then and
-not for each frame, which costs as much as taking it; CPython keeps integers up to 256 ready,
-so counting this far costs next to nothing."""
-
-BIG = 4096
-"""A payload of more bytes is looked at at once: 255 frames must stay about a megabyte."""
 
 
 @dataclass(slots=True)
@@ -51,48 +43,39 @@ class Group(Protocol):
         """A new draft joins the open group."""
         ...
 
-    def measure(self) -> None:
-        """Enough was taken: look at the limits."""
+    def grow(self, size: int) -> None:
+        """The open group holds ``size`` more bytes of memory: look at the limits."""
         ...
 
 
 class EpochTake:
     """One context's way into the group; implements :class:`forebay.ports.EpochSink`."""
 
-    __slots__ = (
-        "_accepted",
-        "_append",
-        "_context",
-        "_group",
-        "_kind",
-        "_left",
-        "_now",
-        "_payloads",
-        "_stamp",
-        "_weighed",
-    )
+    __slots__ = ("_accepted", "_context", "_group", "_kind", "_mono_ns", "_now", "_payloads")
 
     def __init__(self, group: Group, context: bytes, now: Callable[[], int]) -> None:
         self._group = group
         self._context = context
         self._now = now
         self._accepted = False
-        self._append: Callable[[bytes], None]
-        self._stamp: Callable[[int], None]
         self._kind: FrameKind | None = None
-        self._left = UNLOOKED
         self._payloads: list[bytes] = []
-        self._weighed = 0
+        self._mono_ns: list[int] = []
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
-        """Take one frame as RECEIVED now. The hot path: it must stay this short."""
+        """Take one frame as RECEIVED now."""
+        self.batch(kind, (payload,))
+
+    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
+        """Take frames that were read together, in their order, all as RECEIVED now.
+
+        The hot path: what is done for each frame is done by list and sum, in C.
+        """
         if kind is not self._kind:
             self._begin(kind)
-        self._append(payload)
-        self._stamp(self._now())
-        self._left -= 1
-        if not self._left or len(payload) > BIG:
-            self._group.measure()
+        self._payloads += payloads
+        self._mono_ns += [self._now()] * len(payloads)
+        self._group.grow(sum(map(len, payloads)) + len(payloads) * FRAME_OVERHEAD)
 
     def control(self, control: Control) -> None:
         """Record something about the connection, in order with its frames."""
@@ -108,18 +91,9 @@ class EpochTake:
             counters.subscribed -= self._accepted
             self._accepted = False
 
-    def weigh(self) -> int:
-        """Bytes of memory taken by the draft since the last call, payload and overhead."""
-        fresh = self._payloads[self._weighed :]
-        self._weighed += len(fresh)
-        self._left = UNLOOKED
-        return sum(map(len, fresh)) + len(fresh) * FRAME_OVERHEAD
-
     def detach(self) -> None:
         """The draft was taken away: the next frame begins another."""
         self._kind = None
-        self._payloads = []
-        self._weighed = 0
 
     def _begin(self, kind: FrameKind) -> None:
         """Begin a draft: a draft has one kind, so that a kind's change keeps the order."""
@@ -127,6 +101,4 @@ class EpochTake:
         self._group.begin(self, draft)
         self._kind = kind
         self._payloads = draft.payloads
-        self._weighed = 0
-        self._append = draft.payloads.append
-        self._stamp = draft.mono_ns.append
+        self._mono_ns = draft.mono_ns

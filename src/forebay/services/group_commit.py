@@ -1,6 +1,6 @@
 """Group commit: many frames, one ``fdatasync``; the line between RECEIVED and CAPTURED.
 
-Sources call ``EpochTake.frame`` on the event loop: it appends to a draft and returns.
+Sources call ``EpochTake.batch`` on the event loop: it appends to a draft and returns.
 One task lets drafts gather for the linger time, hands them to one thread that writes and
 syncs them, and then publishes what is CAPTURED. Frames that arrive meanwhile form the next
 group. The journal is the only place that can refuse, and nothing received is dropped then:
@@ -91,6 +91,8 @@ class GroupCommit:
         self._callback_id = 0
         self._histogram = LatencyHistogram()
         self._begun = asyncio.Event()
+        self._begun_ns = 0
+        """When the open group got its first frame."""
         self._hurry = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -148,7 +150,6 @@ class GroupCommit:
     @property
     def pending_bytes(self) -> int:
         """Memory of what is RECEIVED and not CAPTURED, in bytes, payload and overhead."""
-        self._weigh_open()
         return self._open_bytes + self._flight_bytes
 
     def latency(self, *, reset: bool = False) -> Latency:
@@ -159,17 +160,18 @@ class GroupCommit:
 
     def begin(self, take: EpochTake, draft: Draft) -> None:
         """A new draft joins the open group; the first one starts the linger time."""
-        self._open_bytes += take.weigh()
+        if not self._drafts:
+            self._begun_ns = self._clock.monotonic_ns()
+            self._begun.set()
         self._drafts.append(draft)
         self._open[take] = None
-        self._begun.set()
 
-    def measure(self) -> None:
-        """Look at the limits; an epoch calls it each few hundred frames, and for a big one."""
-        pending = self.pending_bytes
+    def grow(self, size: int) -> None:
+        """The open group holds ``size`` more bytes of memory: look at the limits."""
+        self._open_bytes += size
         if self._open_bytes >= self._limits.group_bytes:
             self._hurry.set()
-        if pending > self._limits.max_pending:
+        if self._open_bytes + self._flight_bytes > self._limits.max_pending:
             self._press(on=True)
 
     # -------------------------------------------------------------- lifecycle
@@ -218,8 +220,14 @@ class GroupCommit:
             self._fail(error)
 
     async def _linger(self) -> None:
-        """Wait for the linger time, or until a group is big enough or somebody waits for it."""
-        timer = asyncio.create_task(self._ring())
+        """Wait for the linger time, or until a group is big enough or somebody waits for it.
+
+        The time runs from the group's first frame: what gathered during a commit has waited.
+        """
+        left = self._limits.linger_s - (self._clock.monotonic_ns() - self._begun_ns) / 1e9
+        if left <= 0:
+            return
+        timer = asyncio.create_task(self._ring(left))
         try:
             await self._hurry.wait()
         finally:
@@ -227,13 +235,12 @@ class GroupCommit:
             with contextlib.suppress(asyncio.CancelledError):
                 await timer
 
-    async def _ring(self) -> None:
-        await self._clock.sleep(self._limits.linger_s)
+    async def _ring(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
         self._hurry.set()
 
     def _take(self) -> None:
         """Close the open group; the next frame begins another."""
-        self._weigh_open()
         for take in self._open:
             take.detach()
         self._flight, self._drafts = self._drafts, []
@@ -300,10 +307,6 @@ class GroupCommit:
         self.pressure = on
         for callback in list(self._pressure_callbacks.values()):
             callback(on)
-
-    def _weigh_open(self) -> None:
-        for take in self._open:
-            self._open_bytes += take.weigh()
 
     def _fail(self, error: Exception) -> None:
         """The journal is beyond waiting: pause everybody and say so to who waits."""

@@ -19,7 +19,7 @@ from forebay.domain.frames import (
     decode_control,
 )
 from forebay.errors import Corrupt, JournalFull, Unreachable
-from forebay.services.epoch_take import FRAME_OVERHEAD, UNLOOKED
+from forebay.services.epoch_take import FRAME_OVERHEAD
 from forebay.services.group_commit import GroupCommit, Limits
 from forebay.telemetry import JournalFullBegan, JournalFullEnded
 from tests.support.fake_journal import FakeJournal
@@ -120,6 +120,32 @@ async def test_frames_gather_for_the_linger_time() -> None:
         assert [draft.payloads for draft in rig.journal.drafts] == [[b"1", b"2"]]
 
 
+async def test_what_gathered_during_a_commit_does_not_linger_again() -> None:
+    clock = ManualClock()
+    async with Rig(Limits(linger_s=0.01), clock) as rig:
+        rig.journal.gate.clear()
+        take = rig.group.open(context())
+        take.frame(TEXT, b"1")
+        await until(lambda: rig.journal.tries == 1, clock)
+        take.frame(TEXT, b"2")
+        clock.advance(0.004)
+        take.frame(BINARY, b"3")
+        clock.advance(0.004)
+        slept = len(clock.slept)
+        rig.journal.gate.set()
+        await until(lambda: len(clock.slept) > slept)
+        assert clock.slept[-1] == pytest.approx(0.002)
+        rig.journal.gate.clear()
+        clock.advance(0.002)
+        await until(lambda: rig.journal.tries == 2)
+        take.frame(TEXT, b"4")
+        clock.advance(0.01)
+        rig.journal.gate.set()
+        slept = len(clock.slept)
+        await until(lambda: rig.group.counters.captured == 4)
+        assert len(clock.slept) == slept, "it has waited long enough"
+
+
 async def test_a_big_group_does_not_linger() -> None:
     async with Rig(Limits(linger_s=1e6, group_bytes=1 << 20)) as rig:
         take = rig.group.open(context())
@@ -194,7 +220,7 @@ async def test_pressure_begins_above_the_limit_and_ends_below_half() -> None:
         while not rig.pressed:
             take.frame(TEXT, b"x" * 904)
             taken += 904 + FRAME_OVERHEAD
-            assert taken <= limit + UNLOOKED * 1000, "memory is not bounded"
+            assert taken <= limit + 1000, "memory is not bounded"
             await asyncio.sleep(0)
         assert taken > limit
         assert rig.pressed == [True]
@@ -375,15 +401,35 @@ async def test_random_traffic_is_captured_once_in_each_epochs_order(seed: int) -
     assert got == sent
 
 
-async def test_big_frames_are_looked_at_one_by_one() -> None:
-    """255 frames of 16 MB must not pass before anybody counts their bytes."""
-    async with Rig(Limits(linger_s=1e6, group_bytes=1 << 30, max_pending=1 << 20)) as rig:
+async def test_frames_read_together_keep_their_order_and_share_their_time() -> None:
+    clock = ManualClock()
+    async with Rig(clock=clock) as rig:
+        take = rig.group.open(context())
+        take.frame(TEXT, b"0")
+        clock.advance(0.000_001)
+        take.batch(TEXT, [b"1", b"2", b"3"])
+        clock.advance(0.000_001)
+        take.batch(BINARY, (b"4", b"5"))
+        take.batch(TEXT, [])
+        take.frame(TEXT, b"6")
+        assert rig.group.received == 7
+        assert await rig.group.flushed() == 8
+    assert rig.journal.payloads == [b"%d" % n for n in range(7)]
+    drafts = rig.journal.drafts
+    assert [draft.kind for draft in drafts] == [TEXT, BINARY, TEXT]
+    assert [draft.mono_ns for draft in drafts] == [[0, 1000, 1000, 1000], [2000, 2000], [2000]]
+
+
+async def test_every_byte_counts_at_once_for_both_limits() -> None:
+    size = 1000 + FRAME_OVERHEAD
+    limits = Limits(linger_s=1e6, group_bytes=1 << 30, max_pending=10 * size)
+    async with Rig(limits) as rig:
         rig.journal.gate.clear()
         take = rig.group.open(context())
-        take.frame(TEXT, b"small")
-        take.frame(TEXT, b"x" * (1 << 19))
+        take.batch(TEXT, [b"x" * 1000] * 10)
         assert rig.pressed == []
-        take.frame(TEXT, b"x" * (1 << 19))
+        assert rig.group.pending_bytes == 10 * size
+        take.frame(TEXT, b"")
         assert rig.pressed == [True]
 
 
@@ -396,5 +442,5 @@ async def test_small_frames_of_many_epochs_are_counted_too() -> None:
             for take in takes:
                 take.frame(TEXT, b"x")
                 taken += 1 + FRAME_OVERHEAD
-        assert taken <= (1 << 20) + len(takes) * UNLOOKED * (1 + FRAME_OVERHEAD)
+        assert taken <= (1 << 20) + len(takes) * (1 + FRAME_OVERHEAD)
         assert rig.group.pending_bytes == taken

@@ -4,6 +4,7 @@
 ``feed``         keeps one connection up for ever; awaits
 ``upgrade``      from an address to an upgraded connection; awaits
 ``connection``   the callbacks between the driver and the sink
+``splitter``     the quick way for plain messages, in front of the driver
 ``messages``     from frames to whole messages; pure
 ``liveness``     whether a connection should go on; pure
 ``plan``         what to connect to and what to say there

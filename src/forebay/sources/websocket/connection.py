@@ -9,7 +9,14 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from forebay.domain.frames import Context, EpochAccepted, EpochClosed, EpochOpened, FrameKind
 from forebay.errors import Permanent
 from forebay.sources.websocket.liveness import Patience, Vitals, verdict
-from forebay.sources.websocket.messages import MESSAGE_TOO_BIG, PROTOCOL_ERROR, Assembler, Violation
+from forebay.sources.websocket.messages import (
+    MESSAGE_TOO_BIG,
+    PROTOCOL_ERROR,
+    TEXT,
+    Assembler,
+    Violation,
+)
+from forebay.sources.websocket.splitter import PLAIN_BYTES, Splitter
 from forebay.telemetry import (
     ConnectionClosed,
     ConnectionOpened,
@@ -61,9 +68,9 @@ class Connection(WSListener):
         self._observe = observer
         self._assembler = Assembler(plan.max_message_bytes)
         self._alive = False
-        self._plain = False
+        self._quick = plan.max_message_bytes < PLAIN_BYTES
+        """Whether plain messages are cut out before the driver, or never will be."""
         self._take: EpochSink
-        self._frame: Callable[[FrameKind, bytes], None]
         self._unsubscribe: Callable[[], None] = _nothing
         self.vitals = Vitals(0, 0)
         self.opened = False
@@ -91,7 +98,6 @@ class Connection(WSListener):
                 symbols=self._plan.symbols,
             )
         )
-        self._frame = self._take.frame
         self._take.control(EpochOpened())
         self.opened = True
         for message in self._plan.messages:
@@ -100,20 +106,16 @@ class Connection(WSListener):
         self._unsubscribe = self._sink.on_pressure(self._pressed)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take a frame. A whole, plain text message is the hot path."""
+        """Take a frame. Once nothing waits behind one, plain messages go the quick way."""
         self._alive = True
-        if (
-            self._plain
-            and frame.msg_type is _TEXT
-            and frame.fin
-            and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-        ):
-            self._frame(FrameKind.TEXT, frame.get_payload_as_bytes())
-        elif not self.over:
-            try:
-                self._take_any(transport, frame)
-            except Violation as violation:
-                self._violated(violation.code, violation.reason)
+        if self.over:
+            return
+        try:
+            self._take_any(transport, frame)
+        except Violation as violation:
+            self._violated(violation.code, violation.reason)
+        if not frame.tail_size:
+            self._quicken(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """End the epoch, if nothing ended it before."""
@@ -153,6 +155,27 @@ class Connection(WSListener):
 
     # -------------------------------------------------------------- inside
 
+    def _quicken(self, transport: WSTransport) -> None:
+        """Go on without the driver where that is possible: its buffer is empty now."""
+        if not (self._quick or self.over):
+            self._quick = True
+            Splitter(transport, self._take_texts)
+
+    def _take_texts(self, messages: list[bytes]) -> None:
+        """Whole, plain text messages that were read together. The hot path."""
+        self._alive = True
+        if self.vitals.accepted_ns is not None and self._assembler.idle and not self.over:
+            self.data = True
+            self._take.batch(FrameKind.TEXT, messages)
+            return
+        for message in messages:
+            if self.over:
+                return
+            try:
+                self._take_data(TEXT, message)
+            except Violation as violation:
+                self._violated(violation.code, violation.reason)
+
     def _take_any(self, transport: WSTransport, frame: WSFrame) -> None:
         """Whatever is not the hot path; raises :class:`Violation`."""
         kind = frame.msg_type
@@ -163,16 +186,19 @@ class Connection(WSListener):
                 raise Violation(PROTOCOL_ERROR, "RSV1 set on a control frame")
             self._control(transport, frame)
             return
-        message = self._assembler.feed(
-            kind.value, frame.get_payload_as_bytes(), fin=frame.fin, rsv1=frame.rsv1
-        )
-        if message is not None:
-            self._frame(*message)
-            if self.vitals.accepted_ns is None:
-                self._consider(message[1])
-            else:
-                self.data = True
-        self._plain = self.data and self._assembler.idle and not self.over
+        self._take_data(kind.value, frame.get_payload_as_bytes(), fin=frame.fin, rsv1=frame.rsv1)
+
+    def _take_data(
+        self, opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False
+    ) -> None:
+        message = self._assembler.feed(opcode, payload, fin=fin, rsv1=rsv1)
+        if message is None:
+            return
+        self._take.frame(*message)
+        if self.vitals.accepted_ns is None:
+            self._consider(message[1])
+        else:
+            self.data = True
 
     def _control(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is WSMsgType.PING:
@@ -220,7 +246,6 @@ class Connection(WSListener):
         if self.over:
             return
         self.over = True
-        self._plain = False
         self._unsubscribe()
         self._take.control(EpochClosed(reason))
         self._observe(ConnectionClosed(self._plan.venue, self._epoch, reason))

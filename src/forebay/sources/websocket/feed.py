@@ -8,6 +8,7 @@ connection is over, wait with full jitter, connect again. What a message is deci
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from picows import WSProtocolError
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from forebay.ports import FrameSink
     from forebay.sources.websocket.plan import FeedPlan
 
+Dial = Callable[[Connection, "FeedPlan", "Clock", float], Awaitable[None]]
+"""Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.Refused`."""
+
 
 class WebSocketFeed:
     """One connection at a time, for as long as :meth:`run` runs."""
@@ -37,7 +41,9 @@ class WebSocketFeed:
         rng: random.Random,
         patience: Patience | None = None,
         observer: Observer = ignore,
+        dial: Dial = connect,
     ) -> None:
+        self._dial = dial
         self._plan = plan
         self._clock = clock
         self._rng = rng
@@ -80,7 +86,7 @@ class WebSocketFeed:
             observer=self._observe,
         )
         try:
-            await connect(connection, self._plan, self._clock, self._patience.connect_s)
+            await self._dial(connection, self._plan, self._clock, self._patience.connect_s)
             await self._live(connection)
         except Refused as refused:
             self._observe(ConnectionFailed(self._plan.venue, self._plan.url, str(refused)))
