@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from forebay.domain.identity import IdentityClass
+
+    Texts: TypeAlias = list[str] | pa.Array
+    Numbers: TypeAlias = list[int] | npt.NDArray[np.int64]
 
 Reason = Literal[
     "binary",
@@ -40,21 +50,33 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class RawTrades:
-    """Trades in arrival order, a column each; texts are not yet checked."""
+    """Trades in arrival order, a column each; texts are not yet checked.
 
+    A parser that reads frame by frame gives lists; one that reads many at once gives
+    :class:`~forebay.domain.columns.TradeArrays`.
+    """
+
+    identity: IdentityClass = "native"
+    """As the venue's protocol declares it for this channel."""
     market_type: str = "spot"
     time_unit_ns: int = 1
     """Coarsest unit in which any path of this channel gives time: ``event_ts`` is floored to it."""
-    frame: list[int] = field(default_factory=list)
-    item: list[int] = field(default_factory=list)
-    venue_symbol: list[str] = field(default_factory=list)
-    symbol: list[str] = field(default_factory=list)
-    trade_id: list[int] = field(default_factory=list)
-    price: list[str] = field(default_factory=list)
-    size: list[str] = field(default_factory=list)
-    side: list[str] = field(default_factory=list)
-    time: list[str] = field(default_factory=list)
+    frame: Numbers = field(default_factory=list)
+    item: Numbers = field(default_factory=list)
+    venue_symbol: Texts = field(default_factory=list)
+    symbol: Texts = field(default_factory=list)
+    trade_id: Numbers = field(default_factory=list)
+    """The venue's numbers; empty in the classes ``content`` and ``observation``."""
+    price: Texts = field(default_factory=list)
+    size: Texts = field(default_factory=list)
+    side: Texts = field(default_factory=list)
+    time: Texts = field(default_factory=list)
     """RFC 3339 texts with a zone."""
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the venue numbers these trades."""
+        return self.identity in ("native", "session")
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
-from forebay.domain.identity import NATIVE_ID_LIMIT, native_ids, stream_prefix
+from forebay.domain.columns import as_arrays, cells
+from forebay.domain.event_ids import event_ids, observed
+from forebay.domain.identity import ITEM_BITS, NATIVE_ID_LIMIT, uuids
 from forebay.domain.parsed import DeadLetter, RawTrades, Reason
 
 if TYPE_CHECKING:
@@ -23,16 +25,18 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from forebay.domain.columns import Column, TradeArrays
     from forebay.domain.frames import FrameBatch
 
-FLAGS = ("backfill", "late", "out_of_order", "skewed")
+FLAGS = ("backfill", "late", "out_of_order", "skewed", "ambiguous")
 """Names of the flags; flag ``i`` is bit ``1 << i``.
 
 ``backfill``: came from the venue's history. ``late``: received over 60 s after it happened.
 ``out_of_order``: a later trade of the stream came first on this connection.
-``skewed``: the venue's time is over 5 s ahead of ours.
+``skewed``: the venue's time is over 5 s ahead of ours. ``ambiguous``: a connection began, or a
+page of history began or ended, within the trade's instant, so equal ones may be missing.
 """
-BACKFILL, LATE, OUT_OF_ORDER, SKEWED = (1 << bit for bit in range(len(FLAGS)))
+BACKFILL, LATE, OUT_OF_ORDER, SKEWED, AMBIGUOUS = (1 << bit for bit in range(len(FLAGS)))
 
 SECOND = 1_000_000_000
 LATE_AFTER_NS = 60 * SECOND
@@ -49,7 +53,7 @@ _FLAG_NAMES = pa.array(
     ]
 )
 _PLAIN_DECIMAL = r"^[0-9]{1,20}(\.[0-9]{1,18})?$"
-SIDES = ("buy", "sell", "unknown")
+SIDES = pa.array(["buy", "sell", "unknown"], pa.string())
 
 
 @dataclass(slots=True)
@@ -61,8 +65,10 @@ class TradeColumns:
     symbols: list[str]
     codes: npt.NDArray[np.int64]
     """Of each row, the index of its symbol in ``symbols``; shape (n,)."""
+    frames: npt.NDArray[np.int64]
+    """Of each row, the index of its frame in the batch, rising; shape (n,)."""
     ids: npt.NDArray[np.int64]
-    """Native ids, shape (n,)."""
+    """The venue's numbers, shape (n,); 0 where it gives none."""
     flags: npt.NDArray[np.uint8]
     """Bits of :data:`FLAGS`, shape (n,)."""
 
@@ -73,7 +79,7 @@ class TradeColumns:
         return pa.Table.from_arrays(columns, schema=schema.TRADES)
 
 
-def _cast(values: Sequence[str], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+def _cast(texts: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     """Cast texts; those that cannot be are null and named by index."""
     bad: list[int] = []
 
@@ -88,41 +94,41 @@ def _cast(values: Sequence[str], kind: pa.DataType) -> tuple[pa.Array, list[int]
         parts = (convert(array[:middle], offset), convert(array[middle:], offset + middle))
         return pa.concat_arrays(parts)
 
-    return convert(pa.array(values, pa.string()), 0), bad
+    return convert(texts, 0), bad
 
 
 class _Verdicts:
     """The first reason against each row; rows without one are accepted."""
 
-    def __init__(self, raw: RawTrades) -> None:
+    def __init__(self, raw: TradeArrays) -> None:
         self.raw = raw
         self.dead: dict[int, DeadLetter] = {}
 
-    def reject(self, rows: Sequence[int], reason: Reason, column: Sequence[object]) -> None:
-        for row in rows:
-            error = f"{reason.removeprefix('bad_')} {column[row]!r:.200} of {self.raw.symbol[row]}"
-            letter = DeadLetter(self.raw.frame[row], self.raw.item[row], reason, error)
-            self.dead.setdefault(row, letter)
+    def reject(self, rows: Sequence[int], reason: Reason, column: Column) -> None:
+        if not rows:
+            return
+        raw, what = self.raw, reason.removeprefix("bad_")
+        told = [cells(cell, rows) for cell in (raw.frame, raw.item, raw.symbol, column)]
+        for row, frame, item, symbol, cell in zip(rows, *told, strict=True):
+            error = f"{what} {cell!r:.200} of {symbol}"
+            self.dead.setdefault(row, DeadLetter(frame, item, reason, error))
 
-    def reject_where(
-        self, mask: npt.NDArray[np.bool_], reason: Reason, column: Sequence[object]
-    ) -> None:
+    def reject_where(self, mask: npt.NDArray[np.bool_], reason: Reason, column: Column) -> None:
         if mask.any():
-            self.reject([int(row) for row in np.flatnonzero(mask)], reason, column)
+            self.reject(np.flatnonzero(mask).tolist(), reason, column)
 
 
-def _decimals(verdicts: _Verdicts, reason: Reason, column: Sequence[str]) -> pa.Array:
+def _decimals(verdicts: _Verdicts, reason: Reason, texts: pa.Array) -> pa.Array:
     """Exact positive decimals; rejected rows are null or not positive.
 
     Arrow is given plain digits only: what has more than 20 of them before the point, and some
     exponents, it casts to a wrong number without an error.
     """
-    texts = pa.array(column, pa.string())
     plain = pc.match_substring_regex(texts, _PLAIN_DECIMAL)
     values = pc.if_else(plain, texts, pa.scalar(None, pa.string())).cast(schema.DECIMAL)
     positive = pc.greater(values, pa.scalar(0, schema.DECIMAL))
     wrong = pc.invert(pc.fill_null(positive, fill_value=False))
-    verdicts.reject_where(wrong.to_numpy(zero_copy_only=False), reason, column)
+    verdicts.reject_where(wrong.to_numpy(zero_copy_only=False), reason, texts)
     return values
 
 
@@ -141,56 +147,68 @@ def _times(
 
 
 def _native(verdicts: _Verdicts) -> npt.NDArray[np.int64]:
-    column = verdicts.raw.trade_id
-    bad = [row for row, native in enumerate(column) if not 0 <= native < NATIVE_ID_LIMIT]
-    verdicts.reject(bad, "bad_id", column)
-    if not bad:
-        return np.array(column, dtype=np.int64)
-    return np.array([native if 0 <= native < NATIVE_ID_LIMIT else 0 for native in column])
+    """The venue's numbers; where it gives none, what an observation is numbered by is checked."""
+    raw = verdicts.raw
+    if raw.identity == "observation":
+        verdicts.reject_where(raw.item >> ITEM_BITS > 0, "bad_id", raw.item)
+    if not raw.numbered:
+        return np.zeros(len(raw), dtype=np.int64)
+    bad = (raw.trade_id < 0) | (raw.trade_id >= NATIVE_ID_LIMIT)
+    verdicts.reject_where(bad, "bad_id", raw.trade_id)
+    return np.where(bad, 0, raw.trade_id).astype(np.int64)
+
+
+def _flags(
+    batch: FrameBatch, received_ns: npt.NDArray[np.int64], exchange_ns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint8]:
+    """Answer the flags that follow from a trade alone."""
+    behind_ns = received_ns - exchange_ns
+    if batch.context.source == "rest":
+        flags = np.full(len(behind_ns), BACKFILL, dtype=np.uint8)
+    else:
+        flags = (behind_ns > LATE_AFTER_NS) * np.uint8(LATE)
+    return flags | (-behind_ns > SKEWED_AFTER_NS) * np.uint8(SKEWED)
 
 
 def build_trades(raw: RawTrades, batch: FrameBatch) -> tuple[TradeColumns, list[DeadLetter]]:
     """Check every trade of ``raw`` and answer the accepted ones and the dead letters."""
+    return _build(as_arrays(raw), batch)
+
+
+def _build(raw: TradeArrays, batch: FrameBatch) -> tuple[TradeColumns, list[DeadLetter]]:
     venue, verdicts = batch.context.venue, _Verdicts(raw)
     price = _decimals(verdicts, "bad_price", raw.price)
     size = _decimals(verdicts, "bad_size", raw.size)
-    received_ns = batch.received_ns[np.array(raw.frame, dtype=np.int64)]
+    received_ns = batch.received_ns[raw.frame]
     exchange, exchange_ns = _times(verdicts, received_ns)
     ids = _native(verdicts)
-    verdicts.reject(
-        [row for row, side in enumerate(raw.side) if side not in SIDES], "bad_side", raw.side
-    )
+    known = pc.is_in(raw.side, value_set=SIDES).to_numpy(zero_copy_only=False)
+    verdicts.reject_where(~known, "bad_side", raw.side)
 
-    coded = pa.array(raw.symbol, pa.string()).dictionary_encode()
+    coded = raw.symbol.dictionary_encode()
     symbols: list[str] = coded.dictionary.to_pylist()
     codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    prefixes = np.array(
-        [stream_prefix(venue, raw.market_type, "trade", symbol) for symbol in symbols],
-        dtype=np.uint64,
-    )
     event_ns = exchange_ns // raw.time_unit_ns * raw.time_unit_ns
-    flags = np.zeros(len(raw), dtype=np.uint8)
-    if batch.context.source == "rest":
-        flags |= np.uint8(BACKFILL)
-    else:
-        flags |= np.where(received_ns - exchange_ns > LATE_AFTER_NS, LATE, 0).astype(np.uint8)
-    flags |= np.where(exchange_ns - received_ns > SKEWED_AFTER_NS, SKEWED, 0).astype(np.uint8)
-
+    numbers = ids
+    if raw.identity == "observation":
+        numbers = observed(batch, raw.frame, raw.item)
+    content = [pa.array(event_ns), price, size, raw.side]
     columns = [
-        native_ids(prefixes[codes], ids),
+        uuids(event_ids(raw, batch, symbols, codes, numbers=numbers, content=content)),
         pa.repeat(venue, len(raw)),
-        coded.cast(pa.string()),
-        pa.array(raw.venue_symbol, pa.string()),
+        raw.symbol,
+        raw.venue_symbol,
         pa.array(event_ns).cast(schema.TIME),
         exchange,
         pa.array(received_ns).cast(schema.TIME),
-        pa.array(ids).cast(pa.string()),
+        pa.array(ids).cast(pa.string()) if raw.numbered else pa.repeat("", len(raw)),
         price,
         size,
-        pa.array(raw.side, pa.string()),
+        raw.side,
     ]
     table = pa.Table.from_arrays(columns, schema=schema.TRADES.remove(len(columns)))
-    accepted = TradeColumns(table, symbols, codes, ids, flags)
+    flags = _flags(batch, received_ns, exchange_ns)
+    accepted = TradeColumns(table, symbols, codes, raw.frame, ids, flags)
     if verdicts.dead:
         accepted = _keep(accepted, verdicts.dead)
     return accepted, list(verdicts.dead.values())
@@ -200,5 +218,5 @@ def _keep(columns: TradeColumns, dead: dict[int, DeadLetter]) -> TradeColumns:
     mask = np.ones(len(columns.ids), dtype=bool)
     mask[list(dead)] = False
     table = columns.table.filter(pa.array(mask))
-    kept = columns.codes[mask], columns.ids[mask], columns.flags[mask]
-    return TradeColumns(table, columns.symbols, *kept)
+    places = columns.codes[mask], columns.frames[mask], columns.ids[mask]
+    return TradeColumns(table, columns.symbols, *places, columns.flags[mask])
