@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.domain.coverage import SETS, Gap, Origin, StreamCoverage, StreamKey
+from forebay.domain.coverage import EPOCHS, SETS, Gap, Origin, StreamCoverage, StreamKey
+from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
-    import random
-
     from forebay.domain.intervals import Interval
 
 KEY = StreamKey("coinbase", "trade", "BTC-USD")
@@ -53,7 +54,7 @@ FACTS = st.builds(
     st.sampled_from(["live", "live", "live", "fill", "know", "miss"]),
     RANGES,
 )
-EPOCHS = st.lists(st.lists(FACTS, max_size=6), max_size=4)
+CONNECTIONS = st.lists(st.lists(FACTS, max_size=6), max_size=EPOCHS)
 
 
 def told(epochs: list[tuple[str, list[Fact]]]) -> StreamCoverage:
@@ -71,7 +72,7 @@ def sets(coverage: StreamCoverage) -> dict[str, list[Interval]]:
                               and last is not None]}  # fmt: skip
 
 
-@given(EPOCHS, st.randoms(use_true_random=False), IDS)
+@given(CONNECTIONS, st.randoms(use_true_random=False), IDS)
 def test_order_split_and_repetition_do_not_matter(
     epochs: list[list[Fact]], dice: random.Random, at: int
 ) -> None:
@@ -81,10 +82,10 @@ def test_order_split_and_repetition_do_not_matter(
         (epoch, [part for fact in facts for part in fact.pieces(at)] + facts[:2])
         for epoch, facts in named + named[:2]
     ]
-    dice.shuffle(again)
-    for _, facts in again:
-        dice.shuffle(facts)
-    shuffled = told(again)
+    # Connections alternate as they like.
+    pairs = [(epoch, fact) for epoch, facts in again for fact in facts]
+    dice.shuffle(pairs)
+    shuffled = told([(epoch, [fact]) for epoch, fact in pairs])
     assert sets(shuffled) == sets(plain)
     assert shuffled.gaps(KEY) == plain.gaps(KEY)
 
@@ -123,7 +124,7 @@ def expected_gaps(epochs: list[list[Fact]]) -> dict[int, tuple[str, str]]:
     return {missing: verdict(missing) for missing in owed - live}
 
 
-@given(EPOCHS)
+@given(CONNECTIONS)
 def test_gaps_are_what_is_missing_with_its_reason(epochs: list[list[Fact]]) -> None:
     gaps = told([(str(number), facts) for number, facts in enumerate(epochs)]).gaps(KEY)
     found = {
@@ -141,7 +142,7 @@ def _fields(gap: Gap) -> tuple[str, str, str, str]:
     return gap.venue, gap.channel, gap.symbol, gap.unit
 
 
-@given(EPOCHS)
+@given(CONNECTIONS)
 def test_a_copy_lives_its_own_life(epochs: list[list[Fact]]) -> None:
     coverage = told([(str(number), facts) for number, facts in enumerate(epochs)])
     clone = coverage.copy()
@@ -158,17 +159,67 @@ def test_a_copy_lives_its_own_life(epochs: list[list[Fact]]) -> None:
     assert set(clone.covered()) >= {(40, 50), (52, 53)}
 
 
-def test_memory_is_bounded_by_holes_not_by_events() -> None:
+def weight(coverage: StreamCoverage) -> int:
+    """Bytes of all that a coverage holds."""
+    return sum(
+        sys.getsizeof(ends) + sum(map(sys.getsizeof, ends))
+        for name in SETS
+        for ends in (getattr(coverage, name)._firsts, getattr(coverage, name)._lasts)
+    )
+
+
+@pytest.mark.parametrize("holes", [0, 50])
+def test_memory_is_bounded_by_holes_not_by_events(holes: int) -> None:
+    """Two million ids in blocks of a thousand, in random order, from three connections."""
+    size, count = 1000, 2000
+    dice = random.Random(7)
+    blocks = list(range(count))
+    withheld = set(dice.sample(blocks[1:-1], holes))
+    told = [block for block in blocks if block not in withheld]
+    dice.shuffle(told)
+    coverage, most = StreamCoverage(), 0
+    for number, block in enumerate(told):
+        first, last = block * size, block * size + size - 1
+        coverage.cover("live", first, last)
+        coverage.span(f"e{number % 3}", first, last)
+        coverage.know(last)
+        most = max(most, len(coverage.live))
+    neighbours = sum(block + 1 in withheld for block in withheld)
+    assert coverage.live.count() == len(told) * size >= 1_900_000
+    assert [len(getattr(coverage, name)) for name in SETS] == [holes - neighbours + 1, 0, 0, 1]
+    assert most <= count / 2, "no more pieces than blocks that stand alone"
+    assert weight(coverage) < 1_000 + 150 * holes
+    assert len(coverage.gaps(KEY)) == holes - neighbours
+
+
+def test_single_ids_in_random_order_end_as_one_interval() -> None:
+    ids = list(range(100_000))
+    random.Random(3).shuffle(ids)
+    covered = StreamCoverage()
+    most = 0
+    for native in ids:
+        covered.cover("live", native, native)
+        most = max(most, len(covered.live))
+    assert list(covered.live) == [(0, 99_999)]
+    assert 20_000 < most < 30_000, "at worst every fourth stood alone"
+    assert weight(covered) < 1_000, "and nothing is left of it"
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 11), RANGES), max_size=40))
+def test_how_far_connections_got_is_bounded_and_only_of_late(
+    told: list[tuple[int, tuple[int, int]]],
+) -> None:
     coverage = StreamCoverage()
-    for first in range(0, 100_000, 10):
-        coverage.cover("live", first, first + 9)
-        coverage.span("e1", first, first + 9)
-        coverage.know(first + 9)
-    assert [len(getattr(coverage, name)) for name in SETS] == [1, 0, 0, 1]
-    for hole in range(100_010, 100_110, 2):
-        coverage.cover("live", hole, hole)
-        coverage.span("e1", hole, hole)
-    assert [len(getattr(coverage, name)) for name in SETS] == [51, 0, 0, 1]
+    hulls: dict[int, tuple[int, int]] = {}
+    for epoch, (first, last) in told:
+        coverage.span(f"e{epoch}", first, last)
+        least, greatest = hulls.pop(epoch, (first, last))
+        hulls[epoch] = min(least, first), max(greatest, last)
+        if len(hulls) > EPOCHS:
+            del hulls[next(iter(hulls))]
+        assert coverage.epochs == {f"e{name}": hull[1] for name, hull in hulls.items()}
+        assert all(coverage.spanned.holes(*hull) == IntervalSet() for hull in hulls.values())
 
 
 @pytest.mark.parametrize("origin", ["live", "fill"])

@@ -53,6 +53,8 @@ class Gap:
 
 
 SETS = ("live", "fill", "absent", "spanned")
+EPOCHS = 8
+"""Connections of a stream that may alternate without a hole's reason depending on the order."""
 
 
 @dataclass(slots=True)
@@ -66,9 +68,9 @@ class StreamCoverage:
     spanned: IntervalSet = field(default_factory=IntervalSet)
     known_first: int | None = None
     known_last: int | None = None
-    epoch: str = ""
-    """The connection that spoke last, and how far it got: see :meth:`span`."""
-    epoch_last: int = 0
+    epochs: dict[str, int] = field(default_factory=dict)
+    """How far each of the connections got that spoke last, at most :data:`EPOCHS` of them, in
+    the order in which they did: see :meth:`span`."""
 
     def copy(self) -> StreamCoverage:
         """Answer an independent coverage with the same content."""
@@ -80,8 +82,7 @@ class StreamCoverage:
             self.spanned.copy(),
             self.known_first,
             self.known_last,
-            self.epoch,
-            self.epoch_last,
+            self.epochs.copy(),
         )
 
     def cover(self, origin: Origin, first: int, last: int) -> None:
@@ -96,12 +97,16 @@ class StreamCoverage:
         self.known_last = last if self.known_last is None else max(self.known_last, last)
 
     def span(self, epoch: str, first: int, last: int) -> None:
-        """Note that ``epoch`` reached from ``first`` to ``last``, whatever it left out."""
-        if epoch == self.epoch:
-            first = min(first, self.epoch_last)
-            last = max(last, self.epoch_last)
-        self.spanned.add(first, last)
-        self.epoch, self.epoch_last = epoch, last
+        """Note that ``epoch`` reached from ``first`` to ``last``, whatever it left out.
+
+        What one epoch spans is in one piece of ``spanned``, so a single id of it, how far it
+        got, is all that is needed to join the next piece to it.
+        """
+        reached = self.epochs.pop(epoch, last)
+        self.spanned.add(min(first, reached), max(last, reached))
+        self.epochs[epoch] = max(last, reached)
+        if len(self.epochs) > EPOCHS:
+            del self.epochs[next(iter(self.epochs))]
 
     def miss(self, first: int, last: int) -> None:
         """Note that history was asked for the range and whatever it gave is all there is."""

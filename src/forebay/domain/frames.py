@@ -51,6 +51,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For REST: method, path and query."""
     partial: bool = False
     """The recording was filtered, so holes in its sequence are no gaps."""
+    run: str = ""
+    """Which replay of a recording this is: a replay repeated tells its epochs once more, so
+    equal events of two runs are counted apart. Empty for what was captured."""
 
     def encode(self) -> bytes:
         """JSON bytes, as the journal keeps them."""

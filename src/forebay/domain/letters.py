@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from forebay.domain import schema
-from forebay.domain.identity import content_id
+from forebay.domain.identity import digest_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def letter_id(venue: str, received_ns: int, item: int, payload: bytes) -> UUID:
     """Answer the same id whenever the same frame of the same moment is projected again."""
     head = f"{venue}|{received_ns}|{item}|".encode()
-    return content_id(hashlib.sha256(head + payload).digest())
+    return digest_id(hashlib.sha256(head + payload).digest())
 
 
 def letter_rows(batch: FrameBatch, letters: Iterable[DeadLetter], parser: str) -> pa.Table:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +15,7 @@ import pyarrow as pa
 from forebay.domain.coverage import StreamCoverage, StreamKey
 from forebay.domain.frames import (
     Context,
+    EpochClosed,
     FillFinished,
     FrameBatch,
     FrameKind,
@@ -23,12 +26,16 @@ from forebay.domain.letters import letter_rows
 from forebay.domain.parsed import DeadLetter, Parsed, Reason
 from forebay.domain.trades import OUT_OF_ORDER, TradeColumns, build_trades
 from forebay.errors import Corrupt
+from forebay.services.numbering import Numbering, by_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
+    from forebay.domain.identity import IdentityClass
+    from forebay.domain.intervals import IntervalSet
+    from forebay.domain.ordinals import StreamOrdinals
     from forebay.journal import Block
     from forebay.ports import Parser
 
@@ -48,7 +55,7 @@ def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
         FrameBatch(
             context=_context(context, kind),
             kind=FrameKind(kind) if kind in _KINDS else FrameKind.BINARY,
-            payloads=[payload for block in group for payload in block.payloads],
+            payloads=list(chain.from_iterable(block.payloads for block in group)),
             received_ns=np.concatenate([block.received_ns for block in group]),
             log_id=log_id,
             seqs=np.concatenate(
@@ -81,9 +88,14 @@ class Projected:
     trades: list[pa.Table] = field(default_factory=list)
     covered: list[npt.NDArray[np.bool_]] = field(default_factory=list)
     """Of each trade, whether coverage had its id before."""
+    places: list[tuple[str, npt.NDArray[np.int64]]] = field(default_factory=list)
+    """Until they are in the journal's order: of each table of ``trades``, the log and the
+    sequence numbers of its rows' frames."""
     letters: list[pa.Table] = field(default_factory=list)
     coverage: dict[StreamKey, StreamCoverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed."""
+    ordinals: dict[StreamKey, StreamOrdinals] = field(default_factory=dict)
+    """Whole new ordinals of each stream that changed."""
     frames: Counter[str] = field(default_factory=Counter)
     """Frames by outcome: ``yielding``, ``control``, ``dead``; they add up to all frames."""
     unbuilt: Counter[str] = field(default_factory=Counter)
@@ -93,7 +105,7 @@ class Projected:
     losses: list[Loss] = field(default_factory=list)
 
     def trade_rows(self) -> pa.Table | None:
-        """All trades in the order of their frames' batches, None when there is none."""
+        """All trades in the order of the journal, None when there is none."""
         return pa.concat_tables(self.trades) if self.trades else None
 
     def letter_rows(self) -> pa.Table | None:
@@ -108,23 +120,31 @@ class Projection:
         self,
         parsers: Mapping[str, Parser],
         coverage: Mapping[StreamKey, StreamCoverage],
+        ordinals: Mapping[StreamKey, bytes] = MappingProxyType({}),
     ) -> None:
         self._parsers = parsers
         self.coverage = dict(coverage)
+        self._numbering = Numbering(ordinals)
 
     def project(self, batches: Iterable[FrameBatch]) -> Projected:
         """Answer rows, dead letters and new coverage of ``batches``."""
-        out = Projected()
+        out = Projected(ordinals=self._numbering.changed())
         for batch in batches:
             if batch.kind is FrameKind.LOSS or batch.kind is FrameKind.CONTROL:
                 self._control(batch, out)
             else:
                 self._frames(batch, out)
+        _in_journal_order(out)
         return out
 
     def adopt(self, projected: Projected) -> None:
-        """Take over the coverage of what has been stored."""
+        """Take over the coverage and ordinals of what has been stored."""
         self.coverage.update(projected.coverage)
+        self._numbering.adopt(projected.ordinals)
+
+    def begin_again(self) -> None:
+        """Count ordinals from 0: frames that were counted will be read once more."""
+        self._numbering.begin_again()
 
     def _stream(self, key: StreamKey, out: Projected) -> StreamCoverage:
         if (changed := out.coverage.get(key)) is not None:
@@ -145,6 +165,8 @@ class Projection:
                 key = StreamKey(batch.context.venue, control.channel, control.symbol)
                 for first, last in control.absent:
                     self._stream(key, out).miss(first, last)
+            elif isinstance(control, EpochClosed):
+                self._numbering.close(batch.context, out.ordinals)
             elif isinstance(control, Loss):
                 out.losses.append(control)
         _bury(batch, letters, _NO_PARSER, out)
@@ -161,35 +183,32 @@ class Projection:
         if len(parsed.trades):
             columns, refused = build_trades(parsed.trades, batch)
             parsed.dead.extend(refused)
-            yielding = self._trades(batch, parsed, columns, out)
+            self._trades(batch, parsed.trades.identity, columns, out)
+            yielding = columns.frames[_begins(columns.frames)]
         self._know(batch, parsed, out)
         _bury(batch, parsed.dead, parser.name if parser else _NO_PARSER, out)
-        dead = {letter.frame for letter in parsed.dead}.difference(yielding.tolist())
+        dead = {letter.frame for letter in parsed.dead}
+        if dead:
+            dead.difference_update(yielding.tolist())
         out.unbuilt.update(parsed.unbuilt)
         out.frames.update(yielding=len(yielding), control=parsed.control, dead=len(dead))
 
     def _trades(
-        self, batch: FrameBatch, parsed: Parsed, columns: TradeColumns, out: Projected
-    ) -> npt.NDArray[np.int64]:
-        """Cover what arrived; answer the indices of the frames that yielded something."""
+        self, batch: FrameBatch, identity: IdentityClass, columns: TradeColumns, out: Projected
+    ) -> None:
+        """Number or cover what arrived, and take its rows."""
         covered = np.zeros(len(columns.ids), dtype=np.bool_)
-        for symbol, rows in _by_symbol(columns):
-            key = StreamKey(batch.context.venue, "trade", symbol)
-            self._cover(self._stream(key, out), batch.context, columns, rows, covered)
+        if identity == "content":
+            self._numbering.number(batch, columns, out.ordinals)
+        elif identity == "native":
+            for symbol, rows in by_symbol(columns):
+                key = StreamKey(batch.context.venue, "trade", symbol)
+                self._cover(self._stream(key, out), batch.context, columns, rows, covered)
         if len(columns.ids):
             out.trades.append(columns.finish())
             out.covered.append(covered)
             out.flagged += int(np.count_nonzero(columns.flags[~covered]))
-        refused = {(letter.frame, letter.item) for letter in parsed.dead}
-        if not refused:
-            return np.unique(np.array(parsed.trades.frame, dtype=np.int64))
-        trades = parsed.trades
-        kept = {
-            frame
-            for frame, item in zip(trades.frame, trades.item, strict=True)
-            if (frame, item) not in refused
-        }
-        return np.array(sorted(kept), dtype=np.int64)
+            out.places.append((batch.log_id, batch.seqs[columns.frames]))
 
     def _cover(
         self,
@@ -200,17 +219,19 @@ class Projection:
         covered: npt.NDArray[np.bool_],
     ) -> None:
         ids = columns.ids[rows]
-        runs = _runs(ids)
-        for known in (coverage.live, coverage.fill):
-            for first, last in known.within(runs[0][0], runs[-1][1]):
-                covered[rows[(ids >= first) & (ids <= last)]] = True
+        rising = bool((ids[1:] >= ids[:-1]).all())
+        runs = _runs(ids if rising else np.sort(ids))
+        for origin in (coverage.live, coverage.fill):
+            if known := origin.within(runs[0][0], runs[-1][1]):
+                covered[rows] |= _held(known, ids)
         if context.source == "rest" or context.partial:
             for first, last in runs:
                 coverage.cover("fill", first, last)
             return
         reached = _reached(coverage, context.epoch, ids)
-        before = np.maximum.accumulate(np.concatenate(([reached], ids)))[:-1]
-        columns.flags[rows[ids < before]] |= np.uint8(OUT_OF_ORDER)
+        if not rising or reached > ids[0]:
+            before = np.maximum.accumulate(np.concatenate(([reached], ids)))[:-1]
+            columns.flags[rows[ids < before]] |= np.uint8(OUT_OF_ORDER)
         for first, last in runs:
             coverage.cover("live", first, last)
         coverage.span(context.epoch, runs[0][0], runs[-1][1])
@@ -225,36 +246,55 @@ class Projection:
             coverage.span(batch.context.epoch, least, greatest)
 
 
+def _in_journal_order(out: Projected) -> None:
+    """Undo what grouping frames by context did to the order of trades.
+
+    Of two versions of one event, the one that was received first is then stored.
+    """
+    if len(out.trades) < 2:  # noqa: PLR2004
+        return
+    logs = list(dict.fromkeys(log_id for log_id, _ in out.places))
+    log = np.concatenate([np.full(len(seqs), logs.index(log_id)) for log_id, seqs in out.places])
+    seqs = np.concatenate([seqs for _, seqs in out.places])
+    order = np.lexsort((seqs, log))  # stable: items of a frame stay in order
+    out.trades = [pa.concat_tables(out.trades).take(pa.array(order))]
+    out.covered = [np.concatenate(out.covered)[order]]
+    out.places = []
+
+
 def _reached(coverage: StreamCoverage, epoch: str, ids: npt.NDArray[np.int64]) -> int:
     """Answer the greatest id before ``ids`` that can make one of them out of order.
 
-    Only trades count: a heartbeat may run ahead of them and moves ``epoch_last``.
+    Only trades count: a heartbeat may run ahead of them and moves what it reached.
     """
-    if coverage.epoch == epoch:
-        earlier = coverage.live.within(int(ids.min()), coverage.epoch_last)
+    if (reached := coverage.epochs.get(epoch)) is not None:
+        earlier = coverage.live.within(int(ids.min()), reached)
         if earlier:
             return earlier.last
     return int(ids[0])
 
 
-def _by_symbol(columns: TradeColumns) -> Iterable[tuple[str, npt.NDArray[np.int64]]]:
-    """Rows of each symbol, in arrival order."""
-    order = np.argsort(columns.codes, kind="stable")
-    codes = columns.codes[order]
-    starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
-    if not len(codes):
-        return
-    for rows in np.split(order, starts[1:]):
-        yield columns.symbols[columns.codes[rows[0]]], rows
+def _begins(values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which of rising values, none below 0, is not the same as the one before it."""
+    begins: npt.NDArray[np.bool_] = np.diff(values, prepend=-1) != 0
+    return begins
+
+
+def _held(known: IntervalSet, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which of ``ids`` are members of ``known``, which has some."""
+    firsts, lasts = np.array(list(known), dtype=np.int64).T
+    place = np.searchsorted(lasts, ids)
+    inside = place < len(lasts)
+    held: npt.NDArray[np.bool_] = inside & (firsts[np.where(inside, place, 0)] <= ids)
+    return held
 
 
 def _runs(ids: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Maximal runs of consecutive ids, in order."""
-    ordered = ids if bool((ids[1:] >= ids[:-1]).all()) else np.sort(ids)
-    breaks = np.flatnonzero(ordered[1:] > ordered[:-1] + 1)
-    firsts = ordered[np.concatenate(([0], breaks + 1))]
-    lasts = ordered[np.concatenate((breaks, [len(ordered) - 1]))]
-    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+    """Maximal runs of consecutive ids among rising ones, in order."""
+    breaks = np.flatnonzero(ids[1:] > ids[:-1] + 1)
+    firsts = [int(ids[0]), *ids[breaks + 1].tolist()]
+    lasts = [*ids[breaks].tolist(), int(ids[-1])]
+    return list(zip(firsts, lasts, strict=True))
 
 
 def _all_dead(batch: FrameBatch, reason: Reason, error: str) -> Parsed:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forebay.domain.identity import (
     NATIVE_ID_LIMIT,
-    content_id,
+    digest_id,
     native_id,
     native_ids,
     stream_prefix,
@@ -93,7 +93,7 @@ def test_every_part_of_the_stream_is_in_the_id() -> None:
 def test_an_id_of_content_is_a_uuid_of_version_8_with_122_bits_of_the_digest() -> None:
     digest = hashlib.sha256(b"content").digest()
     bits = "".join(f"{byte:08b}" for byte in digest)[:122]
-    made = content_id(digest)
+    made = digest_id(digest)
     assert f"{made.int:0128b}" == bits[:48] + "1000" + bits[48:60] + "10" + bits[60:]
     assert (made.version, made.variant) == (8, RFC_4122)
-    assert content_id(digest[:16]) == made
+    assert digest_id(digest[:16]) == made

@@ -21,7 +21,8 @@ from forebay.domain.frames import (
 from forebay.errors import Corrupt
 from forebay.journal import LOSS_KIND, Block
 from forebay.services.projection import Projected, Projection, batches_of
-from tests.support.delivery import PARSERS
+from forebay.stores.memory import MemoryStore
+from tests.support.delivery import PARSERS, deliver
 from tests.support.frames import (
     LOG,
     PRODUCT,
@@ -78,12 +79,13 @@ def test_every_kind_of_frame_is_counted_once() -> None:
 def test_a_page_with_good_and_bad_rows_yields_and_one_with_bad_rows_only_is_dead() -> None:
     bad, worse = rest_row(8, size="-1"), rest_row(7, size=None)
     pages = [
-        as_json(rows) for rows in ([rest_row(9), bad, worse], [bad, worse], [bad], [worse], [])
+        as_json(rows)
+        for rows in ([rest_row(9), bad, rest_row(6), worse], [bad, worse], [bad], [worse], [])
     ]
     projected = project(batch(pages, context("rest")))
     assert projected.frames == {"yielding": 1, "control": 1, "dead": 3}
     assert projected.reasons == {"bad_size": 3, "missing_field": 3}
-    assert ids(projected) == ["9"]
+    assert ids(projected) == ["9", "6"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_a_heartbeat_reveals_a_lost_tail_and_a_lost_head() -> None:
 
 def test_history_fills_and_what_it_lacks_is_permanent() -> None:
     live = batch([match(1), match(6)])
-    page = batch([as_json([rest_row(4), rest_row(3)])], context("rest"))
+    page = batch([as_json([rest_row(4), rest_row(3)])], context("rest"), first_seq=3)
     done = controls(FillFinished("trade", PRODUCT, 2, 5, absent=((2, 5),)))
     projected = project(live, page, done)
     assert holes(projected) == [
@@ -237,6 +239,67 @@ def test_covered_says_whether_coverage_had_the_id_before() -> None:
     assert np.concatenate(second.covered).tolist() == [False, True, True, False, True]
 
 
+def test_covered_is_exact_however_many_holes_there_are() -> None:
+    projection = Projection(PARSERS, {})
+    told = [*range(3, 300, 3), *range(400, 420)]
+    projection.adopt(projection.project([batch([match(native) for native in told])]))
+    asked = [410, *range(1, 430), 4]
+    again = projection.project([batch([match(native) for native in asked])])
+    assert np.concatenate(again.covered).tolist() == [native in told for native in asked]
+
+
+# ----------------------------------------------------------------------------- order
+
+
+def test_rows_of_a_step_are_in_the_journals_order_whatever_their_contexts() -> None:
+    one, two = context(epoch="e1"), context(epoch="e2")
+    blocks = [
+        block(two, FrameKind.TEXT, 1, match(7), match(3)),
+        block(one, FrameKind.TEXT, 3, match(5, price="1"), b"junk", match(6)),
+        block(two, FrameKind.TEXT, 6, match(5, price="2"), match(4)),
+        block(context("rest"), FrameKind.REST, 8, as_json([rest_row(9), rest_row(8)])),
+        block(one, FrameKind.TEXT, 9, match(5, price="3"), match(7)),
+    ]
+    projection = Projection(PARSERS, {})
+    projected = projection.project(batches_of(blocks))
+    assert ids(projected) == ["7", "3", "5", "6", "5", "4", "9", "8", "5", "7"]
+    rows = projected.trade_rows()
+    assert rows is not None
+    prices = [str(price.normalize()) for price in rows["price"].to_pylist()]
+    assert [prices[place] for place in (2, 4, 8)] == ["1", "2", "3"]
+    covered = np.concatenate(projected.covered)
+    assert len(covered) == len(rows)
+    # The second connection's frames came first, so it is they that had the ids before.
+    assert covered.tolist() == [False] * 2 + [True] + [False] * 5 + [True, True]
+
+
+def test_the_first_version_received_is_the_one_that_is_stored() -> None:
+    one, two = context(epoch="e1"), context(epoch="e2")
+    blocks = [
+        block(one, FrameKind.TEXT, 1, match(1)),
+        block(two, FrameKind.TEXT, 2, match(5, price="2")),
+        block(one, FrameKind.TEXT, 3, match(5, price="1")),
+    ]
+    stored = []
+    for run in ([blocks], [[part] for part in blocks]):
+        store = MemoryStore()
+        deliver(store, [batches_of(step) for step in run])
+        stored.append(
+            [str(price.normalize()) for price in store.table("trades")["price"].to_pylist()]
+        )
+        assert len(store.table("conflicts")) == 1
+    assert stored[0] == stored[1]
+    assert stored[0][1] == "2"
+
+
+def test_an_older_log_comes_before_a_newer_one() -> None:
+    one, two = context(epoch="e1"), context(epoch="e2")
+    newer = [Block("b" * 32, 1, FrameKind.TEXT, origin.encode(), np.full(1, T0), [match(native)])
+             for origin, native in ((one, 3), (two, 4))]  # fmt: skip
+    older = [block(two, FrameKind.TEXT, 8, match(1)), block(one, FrameKind.TEXT, 9, match(2))]
+    assert ids(project(*batches_of([*older, *newer]))) == ["1", "2", "3", "4"]
+
+
 # ----------------------------------------------------------------------------- flags
 
 
@@ -257,8 +320,9 @@ def test_out_of_order_does_not_depend_on_where_batches_end() -> None:
 
 
 def test_another_connection_and_history_have_an_order_of_their_own() -> None:
-    first, second = batch([match(5)]), batch([match(3), match(4)], context(epoch="e2"))
-    page = batch([as_json([rest_row(4), rest_row(3)])], context("rest"))
+    first = batch([match(5)])
+    second = batch([match(3), match(4)], context(epoch="e2"), first_seq=2)
+    page = batch([as_json([rest_row(4), rest_row(3)])], context("rest"), first_seq=4)
     assert flags(project(first, second, page)) == ["", "", "", "backfill", "backfill"]
 
 

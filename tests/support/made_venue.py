@@ -1,0 +1,191 @@
+"""A made-up venue for each identity class: a trade is one line of text, a page many.
+
+``SYMBOL NUMBER MICROSECONDS PRICE SIZE SIDE``, microseconds after :data:`T0`; on REST and file a
+frame may hold several, separated by ``;``. ``#`` begins a frame that says nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, get_args
+
+from forebay.clock import ManualClock
+from forebay.domain.frames import Context, EpochClosed, FrameKind, encode_control
+from forebay.domain.identity import IdentityClass
+from forebay.domain.parsed import DeadLetter, Parsed, RawTrades
+from forebay.journal import Draft, JournalWriter
+from forebay.services.deliver import Deliverer
+from forebay.stores.duckdb import DuckDBStore
+from tests.support.frames import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from forebay.domain.frames import FrameBatch
+    from forebay.ports import Store
+    from tests.support.frames import Source
+
+T0 = datetime(2021, 4, 17, 16, 43, 37, tzinfo=UTC)
+T0_NS = 1_618_677_817_000_000_000
+SYMBOL = "A-B"
+FIELDS = 6
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Deal:
+    """One trade as the venue tells it."""
+
+    price: str = "7.5"
+    size: str = "1"
+    side: str = "buy"
+    micros: int = 5
+    number: int = 0
+    symbol: str = SYMBOL
+
+    def line(self) -> str:
+        fields = (self.symbol, self.number, self.micros, self.price, self.size, self.side)
+        return " ".join(map(str, fields))
+
+
+def frame(*deals: Deal) -> bytes:
+    return ";".join(deal.line() for deal in deals).encode()
+
+
+class MadeParser:
+    """The venue whose trades are of one class."""
+
+    def __init__(self, identity: IdentityClass) -> None:
+        self.identity = identity
+        self.name = f"made-{identity}/1"
+
+    def parse(self, batch: FrameBatch) -> Parsed:
+        parsed, lines = Parsed(), []
+        for index, payload in enumerate(batch.payloads):
+            if payload.startswith(b"#"):
+                parsed.control += 1
+                continue
+            for item, line in enumerate(payload.decode().split(";")):
+                fields = line.split(" ")
+                if len(fields) == FIELDS:
+                    lines.append((index, item, fields))
+                else:
+                    parsed.dead.append(DeadLetter(index, item, "missing_field", line))
+        parsed.trades = self._trades(lines)
+        return parsed
+
+    def _trades(self, lines: list[tuple[int, int, list[str]]]) -> RawTrades:
+        symbols, numbers, micros, prices, sizes, sides = (
+            [fields[place] for _, _, fields in lines] for place in range(FIELDS)
+        )
+        numbered = self.identity in ("native", "session")
+        return RawTrades(
+            identity=self.identity,
+            time_unit_ns=1000,
+            frame=[index for index, _, _ in lines],
+            item=[item for _, item, _ in lines],
+            symbol=symbols,
+            venue_symbol=symbols,
+            trade_id=[int(number) for number in numbers] if numbered else [],
+            price=prices,
+            size=sizes,
+            side=sides,
+            time=[_spelled(int(text)) for text in micros],
+        )
+
+
+def _spelled(micros: int) -> str:
+    return (T0 + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+CLASSES: tuple[IdentityClass, ...] = get_args(IdentityClass)
+MADE = {f"made-{identity}": MadeParser(identity) for identity in CLASSES}
+
+
+class Rig:
+    """A journal on disk and a store, with a deliverer between them that can be killed."""
+
+    def __init__(self, folder: Path, identity: IdentityClass, opened: Callable[[], Store]) -> None:
+        self.venue = f"made-{identity}"
+        self._folder = folder / "journal"
+        self._opened = opened
+        self.writer = JournalWriter.open(self._folder, clock=ManualClock())
+        self.store = opened()
+        self._deliverer = self._deliver()
+
+    def _deliver(self) -> Deliverer:
+        return Deliverer(self._folder, self.store, MADE)
+
+    def context(
+        self, epoch: str, collector: str = "c1", source: Source = "ws", run: str = ""
+    ) -> bytes:
+        made = Context(venue=self.venue, source=source, collector=collector, epoch=epoch, run=run)
+        return made.encode()
+
+    def put(self, context: bytes, *frames: bytes, kind: FrameKind = FrameKind.TEXT) -> None:
+        """Write one block."""
+        received = [T0_NS + SECOND] * len(frames)
+        self.writer.commit([Draft(kind, context, list(frames), received, (0, 0))])
+
+    def tell(self, epoch: str, *deals: Deal, collector: str = "c1") -> None:
+        """Write one block of one frame a deal."""
+        self.put(self.context(epoch, collector), *map(frame, deals))
+
+    def page(self, epoch: str, *deals: Deal) -> None:
+        """Write one answer of the venue's history."""
+        self.put(self.context(epoch, source="rest"), frame(*deals), kind=FrameKind.REST)
+
+    def close(self, epoch: str, collector: str = "c1") -> None:
+        """Write that a connection is over."""
+        closed = encode_control(EpochClosed("done"))
+        self.put(self.context(epoch, collector), closed, kind=FrameKind.CONTROL)
+
+    def step(self) -> None:
+        self._deliverer.step()
+
+    def drain(self) -> None:
+        self._deliverer.drain()
+
+    def kill(self) -> None:
+        """Forget what is in memory, and open the store again."""
+        self.store.close()
+        self.store = self._opened()
+        self._deliverer = self._deliver()
+
+    def rebuilt(self, store: Store) -> Store:
+        """Fill an empty store from the whole journal."""
+        Deliverer(self._folder, store, MADE).drain()
+        return store
+
+    def rows(self, store: Store | None = None) -> list[dict[str, object]]:
+        """Answer all trades, in the order of their ids."""
+        table = (store or self.store).table("trades")
+        times = table["event_ts"].cast("int64")
+        rows: list[dict[str, object]] = (
+            table.set_column(4, "event_ts", times)
+            .select(
+                ["event_id", "symbol", "event_ts", "trade_id", "price", "size", "side", "flags"]
+            )
+            .to_pylist()
+        )
+        for row in rows:
+            row["event_id"] = str(row["event_id"])
+        return sorted(rows, key=lambda row: str(row["event_id"]))
+
+    def end(self) -> None:
+        self.writer.close()
+        self.store.close()
+
+
+@contextmanager
+def rig(
+    folder: Path, identity: IdentityClass, opened: Callable[[], Store] | None = None
+) -> Iterator[Rig]:
+    """Answer a rig whose store is DuckDB in ``folder`` unless told otherwise."""
+    made = Rig(folder, identity, opened or (lambda: DuckDBStore(folder / "made.duckdb")))
+    try:
+        yield made
+    finally:
+        made.end()
