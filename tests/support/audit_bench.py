@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 from dataclasses import dataclass, field
@@ -19,11 +20,13 @@ from forebay.domain.frames import (
     FrameKind,
     encode_control,
 )
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import OS_DISK, Draft, JournalReader, JournalWriter, Position
+from forebay.journal.segments import list_segments, segment_path
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.truth import Digest, Trades
 from forebay.services.audit import AuditReport, run_audit
 from forebay.services.deliver import Deliverer
+from forebay.services.ledger import open_ledger
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.scratch import open_scratch
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.frames import Control
+    from forebay.journal import Block
     from forebay.lab.truth import Trade
     from forebay.ports import Parser
+    from forebay.services.audit import Use
 
 BTC, ETH = "BTC-USD", "ETH-USD"
 SEED = 7
@@ -68,6 +73,12 @@ class Bench:
     deliverer: Deliverer
     parsers: Mapping[str, Parser] = field(default_factory=lambda: PARSERS)
     asked: list[str] = field(default_factory=list)
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    @property
+    def ledger(self) -> Path:
+        """Folder of the ledger."""
+        return self.folder.parent / "ledger"
 
     # ------------------------------------------------------------ capturing
 
@@ -95,7 +106,8 @@ class Bench:
             frame = messages.match(trade)
             drafts[-1].payloads.append(frame[: len(frame) // 2] if index in spoiled else frame)
             drafts[-1].mono_ns.append(trade.event_ts + 5_000_000)
-        self.writer.commit(drafts)
+        for draft in drafts:
+            self.writer.commit([draft])
 
     def begin(self, index: int, epoch: str = "e1", symbol: str = BTC) -> None:
         """Open a connection, which repeats the latest trade."""
@@ -139,6 +151,30 @@ class Bench:
             venue="coinbase", source="ws", collector="c", epoch=epoch, symbols=(BTC, ETH)
         )
 
+    # --------------------------------------------------------- housekeeping
+
+    def ends(self) -> list[Position]:
+        """Where every segment but the last ends."""
+        firsts = list_segments(OS_DISK, self.folder)
+        return [Position(self.writer.position.log_id, first) for first in firsts[1:]]
+
+    def keep_ledger(self, ends: Iterable[Position] | None = None) -> list[Position]:
+        """Record what lies before each of ``ends``; all whole segments if none are given."""
+        ends = self.ends() if ends is None else list(ends)
+        with open_ledger(self.ledger, self.parsers, self.clock) as ledger:
+            reached = ledger.reached()
+            with JournalReader(self.folder, start=reached) as reader:
+                for end in ends:
+                    ledger.record(blocks_until(reader, end.seq), end)
+        return ends
+
+    def forget(self, before: int) -> None:
+        """Unlink the segments that lie wholly before a sequence number."""
+        firsts = list_segments(OS_DISK, self.folder)
+        for first, following in itertools.pairwise(firsts):
+            if following <= before:
+                segment_path(self.folder, first).unlink()
+
     # ------------------------------------------------------------- auditing
 
     def deliver(self) -> None:
@@ -159,6 +195,7 @@ class Bench:
         truth: str | None = None,
         since_ns: int | None = None,
         until_ns: int | None = None,
+        source: Use = "auto",
         query: Callable[[str], pa.Table] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> AuditReport:
@@ -167,6 +204,8 @@ class Bench:
             self.folder,
             self.parsers,
             scratch=open_scratch,
+            ledger_folder=self.ledger,
+            source=source,
             truth=truth,
             since_ns=since_ns,
             until_ns=until_ns,
@@ -186,10 +225,23 @@ def _rest_row(trade: Trade) -> dict[str, object]:
     }
 
 
+def blocks_until(reader: JournalReader, end: int) -> Iterator[Block]:
+    """What ``reader`` gives before a sequence number."""
+    while (ahead := end - reader.position.seq) > 0 and (blocks := reader.read(max_frames=ahead)):
+        yield from blocks
+
+
 @contextlib.contextmanager
-def bench(folder: Path, *, delivering: Mapping[str, Parser] = PARSERS) -> Iterator[Bench]:
+def bench(
+    folder: Path,
+    *,
+    delivering: Mapping[str, Parser] = PARSERS,
+    segment_bytes: int = 64 << 20,
+) -> Iterator[Bench]:
     """An empty journal and store; ``delivering`` are the parsers of delivery, not of the audit."""
-    writer = JournalWriter.open(folder, clock=ManualClock(), ballast_bytes=0)
+    writer = JournalWriter.open(
+        folder, clock=ManualClock(), ballast_bytes=0, segment_bytes=segment_bytes
+    )
     store = DuckDBStore(None)
     try:
         yield Bench(folder, writer, store, Deliverer(folder, store, delivering))

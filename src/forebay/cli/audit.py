@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,19 +12,32 @@ import typer
 from forebay.cli.output import DEFAULT_DATA, DataOption, JsonOption, err, explained, out
 
 
+class Source(enum.Enum):
+    """What ``--from`` may say."""
+
+    AUTO = "auto"
+    FRAMES = "frames"
+    LEDGER = "ledger"
+
+
 def audit(
     *,
     data: DataOption = DEFAULT_DATA,
     since: Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this time, not included.")] = None,
     truth: Annotated[str | None, typer.Option(help="A simulator's truth_url.")] = None,
+    source: Annotated[
+        Source, typer.Option("--from", help="What the store is compared with.")
+    ] = Source.AUTO,
     html: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare what was received with what is stored, event by event; exit code 1 if they differ.
 
     Works while a capture is running. Without --truth it proves that everything captured is
-    stored, once and unchanged, and that every hole is declared.
+    stored, once and unchanged, and that every hole is declared. What the ledger has recorded is
+    verified by its digests, and frames are read for what is newer or differs; --from frames reads
+    every frame that is kept, --from ledger insists on a ledger.
 
     Example: forebay audit --data DIR --html report.html
     """
@@ -41,6 +55,7 @@ def audit(
                 since=since,
                 until=until,
                 truth=truth,
+                source=source.value,
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )
         if html is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -107,7 +108,7 @@ def test_gaps_are_reported_with_reason_and_state(stored: Bench) -> None:
 
 
 def test_the_json_is_the_contract(stored: Bench) -> None:
-    document = stored.audit().as_json()
+    document = msgspec.json.decode(stored.audit().encode())
 
     assert {"ok", "missing", "doubled", "mutated", "spurious", "ambiguous"} <= document.keys()
     assert document["dead_letters"] == 1
@@ -515,7 +516,8 @@ def test_an_event_that_was_moved_out_of_the_time_range_is_mutated(stored: Bench)
     report = stored.audit(since_ns=ends[0], until_ns=ends[1])
 
     assert wrong(report) == {"mutated": 1}
-    assert only(report, "mutated") == [f"{native(222)}: event_ts differs"]
+    (example,) = only(report, "mutated")
+    assert example.startswith(f"{native(222)}: event_ts is ")
 
 
 # ------------------------------------------------------------------ nothing to compare with

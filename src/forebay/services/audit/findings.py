@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.services.audit.report import MAX_EXAMPLES, Problem
 
@@ -13,6 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from forebay.domain.coverage import StreamKey
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND_NS = 1_000_000_000
+
+
+class Unlike(NamedTuple):
+    """An hour that differs from the ledger, and of which the frames are gone."""
+
+    hour: int
+    """Since the Unix epoch."""
+    stored: Digest
+    ledger: Digest
 
 
 @dataclass(slots=True)
@@ -25,8 +41,11 @@ class Found:
     uncovered: IntervalSet = field(default_factory=IntervalSet)
     unseen: IntervalSet = field(default_factory=IntervalSet)
     """Stored ids of which the journal does not have the frames any more; nothing is wrong."""
+    unproved: int = 0
+    """Events of hours that are partly lost, and partly in a ledger without frames."""
     doubled: int = 0
     twice: list[int] = field(default_factory=list)
+    unlike: list[Unlike] = field(default_factory=list)
     how: dict[int, str] = field(default_factory=dict)
     """Of some mutated ids, what differs."""
 
@@ -39,11 +58,6 @@ class Found:
     def settle(self) -> None:
         """An event that is there but different is not missing as well."""
         self.missing -= self.mutated
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is wrong."""
-        return not (self.missing or self.mutated or self.spurious or self.uncovered or self.doubled)
 
 
 def members(ids: IntervalSet) -> Iterator[int]:
@@ -85,13 +99,32 @@ def problems_of(key: StreamKey, found: Found) -> list[Problem]:
         text = f"{name}: doubled {found.doubled}, rows with an event id that is stored already."
         problems.append(Problem("doubled", name, found.doubled, examples(found.twice), text))
     say("mutated", found.mutated, "stored with another content.")
-    if problems and problems[-1].kind == "mutated":
-        last = problems[-1]
-        told = [f"{each}: {found.how.get(int(each), 'event_ts differs')}" for each in last.examples]
-        problems[-1] = Problem(last.kind, last.stream, last.count, told, last.text)
+    if found.mutated:
+        told = [f"{native}: {how}" for native, how in sorted(found.how.items())]
+        problems[-1] = msgspec.structs.replace(problems[-1], examples=told)
     say("spurious", found.spurious, "stored and never received.")
     say("uncovered", found.uncovered, "stored and in no coverage.")
-    return problems
+    return problems + [_unlike(name, each) for each in found.unlike]
+
+
+def _unlike(name: str, each: Unlike) -> Problem:
+    """Say what can be said of an hour without its frames."""
+    stored, ledger = each.stored, each.ledger
+    what = "other ids" if stored.ids != ledger.ids else "the same ids with other content"
+    text = (
+        f"{name}: the hour from {iso(each.hour * HOUR_NS)} has {stored.count} events stored and "
+        f"{ledger.count} in the ledger, {what} (ids {stored.ids:032x} and {ledger.ids:032x}, rows "
+        f"{stored.rows:032x} and {ledger.rows:032x}); its frames are gone, so which ones cannot "
+        "be said any more."
+    )
+    count = max(1, abs(stored.count - ledger.count))
+    return Problem("unlike_ledger", name, count, [], text)
+
+
+def iso(ns: int) -> str:
+    """UTC nanoseconds as ISO 8601 with nine decimals."""
+    seconds, rest = divmod(ns, _SECOND_NS)
+    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def difference(stored: str, right: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from forebay.domain.coverage import Gap
+
 Basis = Literal["id", "seq", "checksum", "time", "none"]
+Source = Literal["ledger", "frames"]
 MAX_EXAMPLES = 20
 
 
@@ -16,24 +19,6 @@ class Stage(msgspec.Struct, frozen=True):
     count: int = 0
     ids: str = "0" * 32
     rows: str = "0" * 32
-
-
-class GapRow(msgspec.Struct, frozen=True, order=True):
-    """A declared gap, ``first`` to ``last``, both included."""
-
-    venue: str
-    channel: str
-    symbol: str
-    unit: str
-    first: int
-    last: int
-    reason: str
-    state: str
-
-    @property
-    def ids(self) -> int:
-        """How many ids it spans."""
-        return self.last - self.first + 1
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +33,8 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     verified_to: str | None
     basis: Basis
     stages: dict[str, Stage]
+    verified_by: list[Source] = []
+    """Where what it was compared with is from: frames that were projected anew, the ledger."""
     missing: int | None = None
     doubled: int = 0
     mutated: int = 0
@@ -82,7 +69,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     ambiguous: int
     dead_letters: int
     conflicts: int
-    gaps: list[GapRow]
+    gaps: list[Gap]
     streams: list[StreamReport]
     problems: list[Problem]
     notes: list[str]
@@ -94,12 +81,10 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: dict[str, int]
     """Frames of the journal up to ``position`` by outcome."""
     took_ms: int
+    undelivered: int = 0
+    """Captured frames, the collector's own records included, beyond ``position``."""
+    verified_by: list[Source] = []
 
     def encode(self) -> bytes:
         """The report as one JSON document."""
         return msgspec.json.encode(self)
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as plain lists and dictionaries."""
-        document: dict[str, Any] = msgspec.to_builtins(self)
-        return document

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from forebay.clock import SystemClock
+from forebay.errors import ConfigError
 from forebay.services.audit import gap_rules, sql, store_stage
-from forebay.services.audit.accounts import accounts_from, snapshot_from
+from forebay.services.audit.accounts import snapshot_from
 from forebay.services.audit.journal_stage import JournalStage
 from forebay.services.audit.report import AuditReport, Problem
 from forebay.services.audit.sql import Span
 from forebay.services.audit.truth import Truth
 from forebay.services.audit.truth_stage import Look, TruthStage
 from forebay.services.audit.verdict import Audited, report_of
+from forebay.services.ledger import read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from forebay.ports import Parser
     from forebay.services.audit.scratch import OpenScratch, Query
 
+Use = Literal["auto", "frames", "ledger"]
 _CLOCK = SystemClock()
 _MILLISECOND_NS = 1_000_000
 
@@ -32,6 +35,8 @@ def run_audit(
     parsers: Mapping[str, Parser],
     *,
     scratch: OpenScratch,
+    ledger_folder: Path | None = None,
+    source: Use = "auto",
     since_ns: int | None = None,
     until_ns: int | None = None,
     truth: str | None = None,
@@ -48,6 +53,10 @@ def run_audit(
         journal_folder: where the journal's segments are.
         parsers: by venue; the journal's frames are projected with them.
         scratch: opens a private database, such as ``open_scratch`` of the DuckDB store.
+        ledger_folder: where the ledger is; None: frames only.
+        source: ``auto`` takes the ledger's word as far as it reaches and projects the frames
+            behind it, ``ledger`` is the same and insists that there is one, ``frames`` projects
+            every frame that is kept.
         since_ns: audit events from this ``event_ts`` on, UTC nanoseconds.
         until_ns: audit events before this ``event_ts``, UTC nanoseconds.
         truth: a simulator's ``truth_url``. Audit once it has finished and all is delivered,
@@ -56,7 +65,7 @@ def run_audit(
         clock: for how long it took.
 
     Raises:
-        ConfigError: ``truth`` is no address.
+        ConfigError: ``truth`` is no address, or there is no ledger and it was insisted on.
         Unreachable: the store or the truth server does not answer.
         Transient: the store was rebuilt meanwhile, or scratch space ran out.
     """
@@ -68,17 +77,32 @@ def run_audit(
         snapshot = snapshot_from(query(sql.snapshot(span)))
         after = Look.at(server) if server else None
         with JournalStage(journal_folder, parsers, box, clock, progress) as journal:
-            reached = snapshot.cursor is None or journal.advance(snapshot.cursor.seq)
-            ours = accounts_from(box.query(sql.accounts(span)))
-            audit = Audited(span, snapshot, ours, journal)
-            audit.gaps = {key: held.gaps(key) for key, held in journal.coverage.items()}
+            cursor = snapshot.cursor.seq if snapshot.cursor else 1
+            _use_ledger(journal, ledger_folder, source, cursor, clock)
+            reached = journal.advance(cursor)
+            audit = Audited(span, snapshot, journal)
             if server and before and after:
                 audit.truth = TruthStage(server, before, after)
             if not reached:
                 audit.problems.append(_too_short(audit))
-            _compare(audit, store_stage.Rows(query, box, journal))
+            _compare(audit, store_stage.Rows(query, box, journal, snapshot, span))
             took_ms = (clock.monotonic_ns() - began) // _MILLISECOND_NS
             return report_of(audit, took_ms)
+
+
+def _use_ledger(
+    journal: JournalStage, folder: Path | None, source: Use, cursor: int, clock: Clock
+) -> None:
+    if source == "frames":
+        return
+    entries = [] if folder is None else read_ledger(folder, clock)
+    if entries and journal.use(entries, cursor):
+        return
+    what = f"The ledger {folder} is of another journal." if entries else "There is no ledger yet."
+    if source == "ledger":
+        raise ConfigError(what, hint="Audit with `--from auto` or `--from frames`.")
+    if entries:
+        journal.notes.append(f"{what} Frames were read instead.")
 
 
 def _too_short(audit: Audited) -> Problem:
@@ -92,7 +116,7 @@ def _compare(audit: Audited, rows: store_stage.Rows) -> None:
     """Fill in what is wrong with each stream, and with the gaps."""
     snapshot, truth = audit.snapshot, audit.truth
     audit.problems += _letters(audit)
-    store_stage.compare(rows, audit.span, snapshot, audit.ours, audit.found)
+    store_stage.compare(rows, audit.hours, audit.found)
     for key in audit.streams():
         found, window = audit.found[key], audit.window(key)
         store_stage.believe_nothing(key, snapshot, window, found)

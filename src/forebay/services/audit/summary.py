@@ -43,7 +43,7 @@ def verdict(report: AuditReport) -> str:
 
 def _gone(report: AuditReport) -> str:
     """What even a clean record lacks, so that the sentence does not lie."""
-    gone = sum(gap.ids for gap in report.gaps if gap.state == "permanent")
+    gone = sum(gap.last - gap.first + 1 for gap in report.gaps if gap.state == "permanent")
     return f", and {gone:,} declared as gone for good" if gone else ""
 
 
@@ -60,7 +60,7 @@ def gap_sums(report: AuditReport) -> list[GapSum]:
     for gap in report.gaps:
         entry = sums[gap.state, gap.reason]
         entry[0] += 1
-        entry[1] += gap.ids
+        entry[1] += gap.last - gap.first + 1
     return [GapSum(*key, gaps, ids) for key, (gaps, ids) in sorted(sums.items())]
 
 
@@ -82,7 +82,8 @@ def _verified(stream: StreamReport) -> str:
     if stream.verified_from is None or stream.verified_to is None:
         return "no basis" if stream.basis == "none" else "no"
     seconds = len("2026-01-01T00:00:00")
-    return f"{stream.verified_from[:seconds]} to {stream.verified_to[:seconds]} by {stream.basis}"
+    times = f"{stream.verified_from[:seconds]} to {stream.verified_to[:seconds]}"
+    return f"{times} by {stream.basis}, from {' and '.join(stream.verified_by)}"
 
 
 def other_facts(report: AuditReport) -> str:

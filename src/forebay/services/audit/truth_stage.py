@@ -119,7 +119,7 @@ class TruthStage:
             last = min(reach[1], (chunk + 1) * sql.CHUNK - 1)
             digest = self.truth.digest(key.symbol, first - base, last - base + 1)
             total += digest
-            if digest != account.chunks.get(chunk, Digest()):
+            if digest != account.chunk(chunk):
                 self._rows(key, base, (first, last), rows, found)
         self.digests[key] = total
 

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from forebay.domain.digest import Digest
 from forebay.domain.intervals import IntervalSet
+from forebay.services.accounting import OUTCOMES
 from forebay.services.audit import store_stage
 from forebay.services.audit.accounts import StreamAccount
-from forebay.services.audit.findings import Found, clip, problems_of
-from forebay.services.audit.report import AuditReport, Basis, Problem, Stage, StreamReport
+from forebay.services.audit.findings import Found, clip, iso, problems_of
+from forebay.services.audit.report import (
+    AuditReport,
+    Basis,
+    Problem,
+    Source,
+    Stage,
+    StreamReport,
+)
 
 if TYPE_CHECKING:
-    from forebay.domain.coverage import Gap, StreamKey
-    from forebay.domain.digest import Digest
-    from forebay.services.audit.accounts import Accounts, Snapshot
-    from forebay.services.audit.journal_stage import JournalStage
-    from forebay.services.audit.report import GapRow
-    from forebay.services.audit.sql import Span
-    from forebay.services.audit.truth_stage import TruthStage
+    from collections.abc import Mapping
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND_NS = 1_000_000_000
+    from forebay.domain.coverage import Gap, StreamKey
+    from forebay.services.audit.accounts import Snapshot
+    from forebay.services.audit.journal_stage import JournalStage
+    from forebay.services.audit.sql import Span
+    from forebay.services.audit.store_stage import Hours
+    from forebay.services.audit.truth_stage import TruthStage
 
 
 @dataclass(slots=True)
@@ -34,41 +40,41 @@ class Audited:
 
     span: Span
     snapshot: Snapshot
-    ours: Accounts
-    """What the journal holds."""
     journal: JournalStage
     truth: TruthStage | None = None
-    gaps: dict[StreamKey, list[Gap]] = field(default_factory=dict)
-    """Gaps as they follow from the journal."""
     found: dict[StreamKey, Found] = field(default_factory=lambda: defaultdict(Found))
     problems: list[Problem] = field(default_factory=list)
+    hours: Hours = field(init=False)
+    """Digests that the journal has."""
+    gaps: dict[StreamKey, list[Gap]] = field(init=False)
+    """Gaps as they follow from the journal."""
     letters: int = field(init=False)
     frames: dict[str, int] = field(init=False)
+    undelivered: int = field(init=False)
+    """Sequence numbers that are captured and that the store has not consumed."""
     whole_journal: bool = field(init=False)
-    """Whether every frame that the store consumed could be read again."""
+    """Whether every frame that the store consumed could be read or is in the ledger."""
 
     def __post_init__(self) -> None:
         # The journal goes on while rows are compared; these belong to the snapshot.
+        record, cursor = self.journal.record, self.snapshot.cursor
+        self.hours = {key: dict(hours) for key, hours in record.hours.items()}
+        self.gaps = {key: held.gaps(key) for key, held in record.coverage.items()}
         self.letters = self.journal.letters()
-        self.frames = {kind: self.journal.frames[kind] for kind in ("yielding", "control", "dead")}
-        self.whole_journal = self.journal.complete
+        self.frames = {kind: record.frames[kind] for kind in OUTCOMES}
+        self.undelivered = max(
+            0, self.journal.end - (cursor.seq if cursor else self.journal.oldest)
+        )
+        self.whole_journal = record.complete
 
     def streams(self) -> list[StreamKey]:
         """Every stream that anybody has heard of."""
-        known = {*self.snapshot.accounts, *self.ours, *self.snapshot.claims, *self.gaps}
+        known = {*self.snapshot.accounts, *self.hours, *self.snapshot.claims, *self.gaps}
         return sorted(known.union(self.truth.streams() if self.truth else ()))
 
     def window(self, key: StreamKey) -> tuple[int, int]:
         """Ids of a stream that the audited times can contain."""
         return store_stage.window_of(key, self.snapshot, self.span)
-
-
-def iso(ns: int | None) -> str | None:
-    """UTC nanoseconds as ISO 8601 with nine decimals."""
-    if ns is None:
-        return None
-    seconds, rest = divmod(ns, _SECOND_NS)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def report_of(audit: Audited, took_ms: int) -> AuditReport:
@@ -95,14 +101,16 @@ def report_of(audit: Audited, took_ms: int) -> AuditReport:
         problems=problems,
         notes=_notes(audit),
         position=f"{cursor.log_id}:{cursor.seq}" if cursor else None,
-        since=iso(audit.span.since),
-        until=iso(audit.span.until),
+        since=_time(audit.span.since),
+        until=_time(audit.span.until),
         frames=audit.frames,
+        undelivered=audit.undelivered,
+        verified_by=_sources(bool(audit.journal.by_ledger), bool(audit.journal.by_frames)),
         took_ms=took_ms,
     )
 
 
-def _concerns(audit: Audited, gap: GapRow) -> bool:
+def _concerns(audit: Audited, gap: Gap) -> bool:
     """Whether a gap may hold events of the audited times."""
     for key in audit.streams():
         if key == (gap.venue, gap.channel, gap.symbol):
@@ -110,25 +118,37 @@ def _concerns(audit: Audited, gap: GapRow) -> bool:
     return True
 
 
-def _stage(digest: Digest) -> Stage:
+def _time(ns: int | None) -> str | None:
+    return None if ns is None else iso(ns)
+
+
+def _sources(ledger: bool, frames: bool) -> list[Source]:
+    found: list[Source] = ["ledger"] if ledger else []
+    return [*found, "frames"] if frames else found
+
+
+def _stage(hours: Mapping[int, Digest]) -> Stage:
+    digest = sum(hours.values(), Digest())
     return Stage(digest.count, f"{digest.ids:032x}", f"{digest.rows:032x}")
 
 
 def _stream(audit: Audited, key: StreamKey, problems: list[Problem]) -> StreamReport:
-    ours = audit.ours.get(key, StreamAccount())
-    stored = audit.snapshot.accounts.get(key, StreamAccount())
-    found, journal = audit.found[key], ours.total()
-    basis: Basis = "id" if journal.count and key in audit.snapshot.claims else "none"
-    stages = {"journal": _stage(journal), "store": _stage(stored.total())}
+    account = audit.snapshot.accounts.get(key, StreamAccount())
+    hours = audit.hours.get(key, {})
+    hours = {hour: digest for hour, digest in hours.items() if audit.span.touches(hour)}
+    found = audit.found[key]
+    basis: Basis = "id" if hours and key in audit.snapshot.claims else "none"
+    stages = {"journal": _stage(hours), "store": _stage(account.hours())}
     if audit.truth and key in audit.truth.digests:
-        stages["truth"] = _stage(audit.truth.digests[key])
+        stages["truth"] = _stage({0: audit.truth.digests[key]})
     report = StreamReport(
         venue=key.venue,
         channel=key.channel,
         symbol=key.symbol,
-        events=stages["store"].count,
+        events=account.events,
         verified_from=None,
         verified_to=None,
+        verified_by=_sources(key in audit.journal.by_ledger, key in audit.journal.by_frames),
         basis=basis,
         stages=stages,
         missing=found.missing.count() if basis != "none" or found.missing else None,
@@ -138,21 +158,36 @@ def _stream(audit: Audited, key: StreamKey, problems: list[Problem]) -> StreamRe
     )
     if basis == "none" or any(problem.stream in {"", report.name} for problem in problems):
         return report
-    return _verified(report, ours)
+    return _verified(report, account, hours, exactly=bool(found.unseen) or found.unproved > 0)
 
 
-def _verified(report: StreamReport, ours: StreamAccount) -> StreamReport:
-    """Say from when to when a stream without a problem was found to be complete."""
-    return msgspec.structs.replace(
-        report, verified_from=iso(ours.first_ns), verified_to=iso(ours.last_ns)
-    )
+def _verified(
+    report: StreamReport, account: StreamAccount, hours: Mapping[int, Digest], *, exactly: bool
+) -> StreamReport:
+    """Say from when to when a stream without a problem was found to be complete.
+
+    ``exactly``: only hours that are the journal's, since some of what is stored was not seen.
+    """
+    stored = account.hours()
+    proved = {hour for hour in hours if not exactly or stored.get(hour) == hours[hour]}
+    ends = [
+        (bucket.first_ns, bucket.last_ns)
+        for bucket in account.buckets
+        if bucket.hour in proved and bucket.first_ns is not None and bucket.last_ns is not None
+    ]
+    if not ends:
+        return report
+    first, last = min(first for first, _ in ends), max(last for _, last in ends)
+    return msgspec.structs.replace(report, verified_from=iso(first), verified_to=iso(last))
 
 
 def _notes(audit: Audited) -> list[str]:
-    notes = []
+    notes = [*audit.journal.notes]
+    if audit.undelivered:
+        notes.append(f"{audit.undelivered} captured frames are not delivered yet.")
     if not audit.whole_journal:
         notes.append("Some frames are not in the journal any more: gaps were not projected anew.")
-    unseen = sum(found.unseen.count() for found in audit.found.values())
+    unseen = sum(found.unseen.count() + found.unproved for found in audit.found.values())
     if unseen:
         notes.append(f"{unseen} stored events are older than the journal and were not compared.")
     if audit.truth and not audit.truth.before.status.finished:

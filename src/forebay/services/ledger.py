@@ -1,0 +1,171 @@
+"""The ledger: a permanent account of every segment, kept when its frames are gone.
+
+It is a small journal of its own: each frame is one :class:`~forebay.domain.ledger.Entry` as
+JSON, so it is durable, checked and recovered as any journal is, and ``forebay journal fsck``
+reads it. Entries are made from frames by projecting them, never from a store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from forebay.domain.ledger import VERSION, decode_entry, record_of
+from forebay.errors import ConfigError, Corrupt
+from forebay.journal import (
+    LOSS_KIND,
+    OS_DISK,
+    Draft,
+    JournalReader,
+    JournalWriter,
+    Position,
+    ensure_durable,
+)
+from forebay.journal.watermark import WatermarkReader
+from forebay.services.accounting import Accountant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from forebay.clock import Clock
+    from forebay.domain.ledger import Entry
+    from forebay.journal import Block, Disk
+    from forebay.ports import Parser
+
+SEGMENT_BYTES = 4 << 20
+"""An entry is some kilobytes, and a crash should not have much to recover."""
+_CONTEXT = b'{"ledger":1}'
+_ENTRY_KIND = 1
+
+
+class Ledger:
+    """The ledger of one data folder, open for writing; for one thread at a time."""
+
+    def __init__(
+        self,
+        writer: JournalWriter,
+        parsers: Mapping[str, Parser],
+        clock: Clock,
+        entries: Iterable[Entry],
+    ) -> None:
+        """Internal: use :func:`open_ledger`."""
+        self._writer = writer
+        self._parsers = parsers
+        self._clock = clock
+        self._record = record_of(entries)
+
+    def reached(self) -> Position | None:
+        """Answer where the next entry begins: everything before is durable. None: no entry."""
+        record = self._record
+        return Position(record.log_id, record.end) if record.log_id else None
+
+    def record(self, blocks: Iterable[Block], end: Position) -> None:
+        """Account for one segment's blocks, in order, durably; ``end`` is where the next begins.
+
+        Nothing if that was done already. Raises :class:`~forebay.errors.Transient` if the disk
+        has no space or fails; nothing has changed then.
+        """
+        reached = self.reached()
+        start = reached.seq if reached else 0
+        if end.seq <= start:
+            return
+        accountant = Accountant(self._parsers, self._record)
+        entry = accountant.account(_between(blocks, start, end.seq), end)
+        now = self._clock.monotonic_ns()
+        self._writer.commit([Draft(_ENTRY_KIND, _CONTEXT, [entry.encode()], [now])])
+        self._record.add(entry)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _between(blocks: Iterable[Block], start: int, end: int) -> Iterator[Block]:
+    """What of ``blocks`` lies from ``start`` up to ``end``, not included."""
+    for block in blocks:
+        if block.next_seq <= start or block.first_seq >= end:
+            continue
+        if block.kind == LOSS_KIND or (block.first_seq >= start and block.next_seq <= end):
+            yield block
+        else:
+            low = max(0, start - block.first_seq)
+            yield block.part(low, min(len(block.payloads), end - block.first_seq))
+
+
+def open_ledger(
+    folder: Path, parsers: Mapping[str, Parser], clock: Clock, *, disk: Disk = OS_DISK
+) -> Ledger:
+    """Open or create the ledger in ``folder`` for writing.
+
+    Raises :class:`~forebay.journal.WriterBusy` if another process has it,
+    :class:`~forebay.errors.Transient` if the disk fails, and as :func:`read_ledger`.
+    """
+    writer = JournalWriter.open(
+        folder, clock=clock, disk=disk, segment_bytes=SEGMENT_BYTES, ballast_bytes=0
+    )
+    try:
+        return Ledger(writer, parsers, clock, _entries(folder, disk))
+    except BaseException:
+        writer.close()
+        raise
+
+
+def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[Entry]:
+    """Answer the entries in the order of the journal; none if there is no ledger.
+
+    An entry that is damaged is left out: the next one does not begin where the last one ends.
+    Raises :class:`~forebay.errors.ConfigError` if a newer Forebay wrote it,
+    :class:`~forebay.errors.Corrupt` if an entry is no account, and
+    :class:`~forebay.errors.Transient` if the disk fails.
+    """
+    return list(_entries(folder, disk)) if durable_end(folder, clock, disk=disk) else []
+
+
+def durable_end(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> int:
+    """Answer where the journal in ``folder`` ends; 0 if there is none.
+
+    One that nobody has written since the machine started is recovered first.
+    """
+    watermark = WatermarkReader(disk, folder)
+    try:
+        mark = watermark.read()
+    finally:
+        watermark.close()
+    try:
+        return mark.next_seq if mark else ensure_durable(folder, clock=clock, disk=disk).seq
+    except ConfigError:
+        return 0
+
+
+def _entries(folder: Path, disk: Disk) -> Iterator[Entry]:
+    with JournalReader(folder, disk=disk) as reader:
+        while blocks := reader.read():
+            for block in blocks:
+                if block.kind != LOSS_KIND:
+                    yield from (_decoded(folder, payload) for payload in block.payloads)
+
+
+def _decoded(folder: Path, payload: bytes) -> Entry:
+    hint = "Audit with `--from frames` meanwhile."
+    try:
+        version = msgspec.json.decode(payload, type=_Version).version
+        if version > VERSION:
+            message = f"The ledger {folder} has entries of version {version}, newer than these."
+            raise ConfigError(message, hint="Upgrade Forebay.")
+        return decode_entry(payload)
+    except msgspec.DecodeError as error:
+        raise Corrupt(
+            f"The ledger {folder} has an entry that is none: {error}.", hint=hint
+        ) from error
+
+
+class _Version(msgspec.Struct):
+    version: int = 0
