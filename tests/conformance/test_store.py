@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,7 @@ def commit(*trades: Told, covered: list[bool] | None = None, seq: int = 1) -> Co
 
 
 def coverage() -> StreamCoverage:
-    made = StreamCoverage(known_first=1, known_last=30, epoch="e7", epoch_last=22)
+    made = StreamCoverage(known_first=1, known_last=30, epochs={"e7": 22})
     for first, last in ((1, 5), (9, 9), (20, 22)):
         made.live.add(first, last)
     made.fill.add(11, 12)
@@ -94,7 +95,7 @@ def test_rows_come_back_exact(store: Store) -> None:
 
 
 def test_state_comes_back_whole(store: Store) -> None:
-    fresh = StreamCoverage(epoch="e9", epoch_last=3)
+    fresh = StreamCoverage(epochs={"e9": 3})
     changed = {KEY: coverage(), OTHER: fresh}
     store.commit(Commit("store", Position(LOG, 7), coverage=changed))
     store.commit(Commit("archive", Position("b" * 32, 3)))
@@ -111,7 +112,7 @@ def test_state_comes_back_whole(store: Store) -> None:
 
 def test_new_coverage_replaces_that_of_its_stream_only(store: Store) -> None:
     store.commit(Commit("store", Position(LOG, 1), coverage={KEY: coverage(), OTHER: coverage()}))
-    whole = StreamCoverage(epoch="e8", epoch_last=30)
+    whole = StreamCoverage(epochs={"e8": 30})
     whole.live.add(1, 30)
     store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
     assert dict(store.load().coverage) == {KEY: whole, OTHER: coverage()}
@@ -165,6 +166,26 @@ def test_overlapping_batches_and_repetition_within_one_are_stored_once(store: St
     done = store.commit(commit(*[Told(native) for native in (4, 6, 5, 6, 7, 6, 4)]))
     assert done == Committed(inserted=2, duplicates=5)
     assert sorted(store.table("trades")["trade_id"].to_pylist()) == list("1234567")
+
+
+def test_ids_that_coverage_does_not_keep_are_looked_for_whatever_it_says(store: Store) -> None:
+    """Of the other identity classes nobody can say that an event is new."""
+    kept = StreamCoverage(epochs={"e": 5})
+    kept.cover("live", 1, 5)
+    for seq, expected in ((1, Committed(inserted=2)), (2, Committed(duplicates=2))):
+        one = commit(Told(1, symbol="ETH-USD"), Told(2, symbol="ETH-USD"), covered=[False] * 2)
+        again = dataclasses.replace(one, position=Position(LOG, seq), coverage={KEY: kept})
+        assert store.commit(again) == expected
+
+
+def test_one_id_twice_in_a_batch_is_new_if_coverage_lacked_either(store: Store) -> None:
+    """Rows come in the order of the journal, and coverage may have met them in another."""
+    kept = StreamCoverage(epochs={"e": 2})
+    kept.cover("live", 1, 2)
+    trades = [ONE, Told(2), ONE.but(price="2")]
+    made = dataclasses.replace(commit(*trades, covered=[True, False, False]), coverage={KEY: kept})
+    assert store.commit(made) == Committed(inserted=2, conflicts=1)
+    assert trades_of(store) == plain_rows(rows_of(ONE, Told(2)))
 
 
 def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: Store) -> None:
@@ -224,6 +245,14 @@ def test_a_conflict_within_one_batch_is_found(store: Store) -> None:
     assert done == Committed(inserted=1, duplicates=1, conflicts=3)
     assert trades_of(store) == plain_rows(rows_of(ONE))
     assert len(conflicts_of(store)) == 2
+
+
+def test_a_conflict_hours_away_is_found_beside_the_stored_version(store: Store) -> None:
+    store.commit(commit(ONE))
+    far = ONE.but(time_ns=T0 - 72 * HOUR)
+    assert store.commit(commit(ONE, far)) == Committed(duplicates=1, conflicts=1)
+    assert store.commit(commit(far, ONE)) == Committed(duplicates=1, conflicts=1)
+    assert len(conflicts_of(store)) == 1
 
 
 def test_each_other_content_is_a_conflict_of_its_own(store: Store) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from forebay.domain import schema
 from forebay.ports import Commit, Committed, StoreState
-from forebay.stores.rows import coverage_rows, gap_rows
+from forebay.stores.rows import coverage_rows, gap_rows, merged_flags
 
 if TYPE_CHECKING:
     from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
@@ -28,11 +28,12 @@ class MemoryStore:
         self._conflicts: dict[tuple[object, str], Row] = {}
         self._positions: dict[str, Position] = {}
         self._coverage: dict[StreamKey, StreamCoverage] = {}
+        self._ordinals: dict[StreamKey, bytes] = {}
 
     def load(self) -> StoreState:
         """See :meth:`forebay.ports.Store.load`."""
         streams = {key: stream.copy() for key, stream in self._coverage.items()}
-        return StoreState(dict(self._positions), streams)
+        return StoreState(dict(self._positions), streams, dict(self._ordinals))
 
     def commit(self, commit: Commit) -> Committed:
         """See :meth:`forebay.ports.Store.commit`."""
@@ -41,6 +42,7 @@ class MemoryStore:
             table, content = self._events[name], schema.CONTENT[name]
             for row in _plain(rows):
                 stored = table.setdefault(row["event_id"], row)
+                stored["flags"] = merged_flags(str(stored["flags"]), str(row["flags"]))
                 told = [[str(version[column]) for column in content] for version in (stored, row)]
                 if stored is row:
                     inserted += 1
@@ -53,6 +55,7 @@ class MemoryStore:
             for row in _plain(commit.dead_letters):
                 self._letters.setdefault(row["letter_id"], row)
         self._coverage |= {key: stream.copy() for key, stream in commit.coverage.items()}
+        self._ordinals |= commit.ordinals
         self._positions[commit.consumer] = commit.position
         return Committed(inserted, duplicates, conflicts)
 

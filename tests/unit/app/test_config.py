@@ -140,3 +140,26 @@ def test_a_table_as_json_and_a_key_of_it_go_together() -> None:
     config, _ = load(None, {}, environment)
 
     assert (config.journal.linger_ms, config.journal.segment_mb) == (3, 8)
+
+
+@pytest.mark.parametrize(
+    "text", ['"7"', '"7d\\n"', '"7 days"', '"-1d"', '"1.5d"', '"d"', '""', "7", '"0d"']
+)
+def test_how_long_frames_are_kept_is_strict_and_says_how_to_write_it(
+    tmp_path: Path, text: str
+) -> None:
+    told = complaint(tmp_path, f"[journal]\nretain = {text}")
+
+    assert "The value of 'journal.retain'" in told
+    assert "forebay.toml" in told
+    assert '"12h" or "7d"' in told
+
+
+def test_how_long_frames_are_kept(tmp_path: Path) -> None:
+    path = file(tmp_path, '[journal]\nretain = "12h"\nretain_gb = 0.5')
+
+    config, _ = load(path, {}, {"FOREBAY_JOURNAL__RETAIN": "0"})
+
+    assert (config.journal.retain, config.journal.retain_gb) == ("0", 0.5)
+    assert "retain_gb" in complaint(tmp_path, "[journal]\nretain_gb = 0")
+    assert load(None, {}, {})[0].journal.retain_gb is None

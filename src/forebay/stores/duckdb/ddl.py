@@ -5,8 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 
 from forebay.domain import schema
+from forebay.stores.duckdb.session import identifier
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: notes of the hours whose Parquet file is to be written."""
 
 _TYPES = {
     pa.uuid(): "UUID",
@@ -29,15 +31,22 @@ EPOCHS = """
 CREATE TABLE IF NOT EXISTS stream_epochs (
     venue VARCHAR, channel VARCHAR, symbol VARCHAR, epoch VARCHAR, last BIGINT
 )"""
+ORDINALS = """
+CREATE TABLE IF NOT EXISTS stream_ordinals (
+    venue VARCHAR, channel VARCHAR, symbol VARCHAR, state BLOB
+)"""
+HOURS = """
+CREATE TABLE IF NOT EXISTS hours_to_write ("table" VARCHAR, start_ns BIGINT, number BIGINT)"""
 META = "CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER)"
 
 
 def _create(name: str, fields: pa.Schema) -> str:
     columns = ", ".join(
-        f'"{field.name}" {_TYPES[field.type]}' + (" NOT NULL" if field.name == "event_ts" else "")
+        f"{identifier(field.name)} {_TYPES[field.type]}"
+        + (" NOT NULL" if field.name == "event_ts" else "")
         for field in fields
     )
-    return f"CREATE TABLE IF NOT EXISTS {name} ({columns})"
+    return f"CREATE TABLE IF NOT EXISTS {identifier(name)} ({columns})"
 
 
 def statements() -> list[str]:
@@ -49,4 +58,4 @@ def statements() -> list[str]:
         "gaps": schema.GAPS,
     }
     made = [_create(name, fields) for name, fields in tables.items()]
-    return [*made, CONFLICTS, CURSORS, EPOCHS, META]
+    return [*made, CONFLICTS, CURSORS, EPOCHS, ORDINALS, HOURS, META]

@@ -1,30 +1,34 @@
 """Events and dead letters into their tables, once.
 
-A batch is made idempotent by joining it with what is stored around its own time, one range
-of time per cluster of the batch: one range over a batch with a single late row would read
-the whole table. Rows that coverage has already are looked up without a range, so that an id
-told again with another time is found too.
+What coverage vouches for as new is inserted without a look. Anything else is looked up around its
+own time, one range of time per cluster of such rows: one range over a batch with a single late
+row would read the whole table. Only an id that is known, but not at that time, is looked for
+everywhere, so that one told again with another time is found too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forebay.domain import schema
 from forebay.ports import Committed
-from forebay.stores.rows import repeated_in_batch
+from forebay.stores.duckdb.hours import HOUR_NS
+from forebay.stores.rows import AMBIGUOUS, first_of_each_id
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.stores.duckdb.session import Session
 
+    Rows = npt.NDArray[np.int64]
+
 CLUSTER_GAP_NS = 600_000_000_000
 """Rows further apart than this in time are looked up in ranges of their own."""
-MAX_CLUSTERS = 16
+MAX_CLUSTERS = 64
 """Above this, neighbouring clusters share a range: each costs a query of its own."""
 
 
@@ -41,90 +45,165 @@ def time_clusters(event_ns: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
+class Inserted(NamedTuple):
+    """What became of a batch."""
+
+    done: Committed
+    hours: list[int]
+    """Starts of the hours, UTC nanoseconds, in which rows are new or changed."""
+
+
 def insert_events(
     session: Session,
     name: str,
     rows: pa.Table,
     covered: npt.NDArray[np.bool_],
-) -> Committed:
-    """Insert what is new; what is known stays as it was and is compared with what came."""
-    if not len(rows):
-        return Committed()
-    again = repeated_in_batch(rows)
-    numbered = rows.append_column("row", pa.array(np.arange(len(rows))))
-    fresh = np.ones(len(rows), dtype=np.bool_)
-    fresh[again] = False
-    with session.incoming(numbered):
-        fresh[_known_rows(session, name, numbered, covered & fresh)] = False
-        if fresh.all():
-            session.run(f"INSERT INTO {name} SELECT * EXCLUDE row FROM incoming")
-            return Committed(len(rows))
-    new = rows.filter(pa.array(fresh))
-    with session.incoming(new):
-        session.run(f"INSERT INTO {name} SELECT * FROM incoming")
-    repeats = numbered.filter(pa.array(~fresh))
-    conflicts = _record_conflicts(session, name, repeats) if len(repeats) else 0
-    return Committed(len(new), len(repeats) - conflicts, conflicts)
+    new: npt.NDArray[np.bool_],
+) -> Inserted:
+    """Insert what is new; what is known stays as it was and is compared with what came.
 
-
-def _known_rows(
-    session: Session,
-    name: str,
-    numbered: pa.Table,
-    covered: npt.NDArray[np.bool_],
-) -> list[int]:
-    """Answer the numbers of the rows of ``incoming`` that the table has.
-
-    Rows of ``covered`` are looked up wherever they are, the others around their own time.
+    Of each row, ``covered`` says that coverage had its id before, and ``new`` that coverage
+    vouches for the opposite; both shape (n,), and n is not 0.
     """
-    event_ns = numbered.column("event_ts").cast(pa.int64()).to_numpy()
-    known: set[int] = set()
-    for first, last in time_clusters(event_ns):
-        found = session.run(
-            f"SELECT i.row FROM incoming i JOIN {name} t ON i.event_id = t.event_id "
-            "WHERE t.event_ts BETWEEN make_timestamp_ns(?) AND make_timestamp_ns(?)",
-            [first, last],
-        )
-        known.update(row for (row,) in found)
-    elsewhere = sorted(set(np.flatnonzero(covered).tolist()) - known)
-    if elsewhere:
-        found = session.run(
-            f"SELECT i.row FROM incoming i JOIN {name} t ON i.event_id = t.event_id "
-            "WHERE list_contains(?, i.row)",
-            [elsewhere],
-        )
-        known.update(row for (row,) in found)
-    return list(known)
+    lookup = _Lookup(session, name, rows)
+    first = first_of_each_id(rows)
+    known = lookup.known_ids(first, covered, new)
+    begins = first == np.arange(len(rows))
+    fresh = begins & ~known
+    told = rows if fresh.all() else rows.filter(pa.array(fresh))
+    if len(told):
+        session.run(f"INSERT INTO {name} FROM incoming", incoming=told)
+    if len(told) == len(rows):
+        return Inserted(Committed(len(rows)), _hours(rows))
+    lookup.find(np.flatnonzero(~begins & ~known), at=first)
+    lookup.record_conflicts()
+    repeats = rows.filter(pa.array(~fresh))
+    changed = pa.concat_tables([told, _flag_ambiguous(session, name, repeats)])
+    conflicts = len(lookup.conflicts)
+    return Inserted(Committed(len(told), len(repeats) - conflicts, conflicts), _hours(changed))
 
 
-def _record_conflicts(session: Session, name: str, repeats: pa.Table) -> int:
-    """Keep what was told differently under a known id; answer how many rows did so."""
-    content = schema.CONTENT[name]
-    differs = " OR ".join(f"i.{column} IS DISTINCT FROM t.{column}" for column in content)
-    stored, incoming = (
-        "to_json(struct_pack("
-        + ", ".join(f"{column} := {alias}.{column}::VARCHAR" for column in content)
-        + "))::VARCHAR"
-        for alias in "ti"
-    )
-    with session.incoming(repeats):
+def _times(rows: pa.Table) -> npt.NDArray[np.int64]:
+    event_ns: npt.NDArray[np.int64] = rows.column("event_ts").cast(pa.int64()).to_numpy()
+    return event_ns
+
+
+def _hours(rows: pa.Table) -> list[int]:
+    hours: list[int] = (np.unique(_times(rows) // HOUR_NS) * HOUR_NS).tolist()
+    return hours
+
+
+class _Lookup:
+    """The rows of one batch that the table has, and what it has of those that differ."""
+
+    def __init__(self, session: Session, name: str, rows: pa.Table) -> None:
+        self._session = session
+        self._name = name
+        self._rows = rows.append_column("row", pa.array(np.arange(len(rows))))
+        self._times = _times(rows)
+        self._found = np.zeros(len(rows), dtype=np.bool_)
+        self.conflicts: dict[int, tuple[str, str]] = {}
+        """By row, the content that is stored and the other one that came."""
+        content = schema.CONTENT[name]
+        differs = " OR ".join(f"i.{column} IS DISTINCT FROM t.{column}" for column in content)
+        stored, came = (
+            "to_json(struct_pack("
+            + ", ".join(f"{column} := {alias}.{column}::VARCHAR" for column in content)
+            + "))::VARCHAR"
+            for alias in "ti"
+        )
+        self._select = (
+            f"SELECT i.row, CASE WHEN {differs} THEN {stored} END AS stored, "
+            f"CASE WHEN {differs} THEN {came} END AS came "
+            f"FROM incoming i JOIN {name} t ON i.event_id = t.event_id"
+        )
+
+    def known_ids(
+        self, first: Rows, covered: npt.NDArray[np.bool_], new: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Answer of each row whether its id was stored before; ``first`` is the row of its id."""
+        vouched = _of_id(first, new)
+        self.find(np.flatnonzero(~vouched), at=None)
+        owed = (covered | _of_id(first, self._found)) & ~vouched & ~self._found
+        self.find_anywhere(np.flatnonzero(owed))
+        return _of_id(first, self._found)
+
+    def find(self, which: Rows, *, at: Rows | None) -> None:
+        """Look for rows around their own time, or around that of the rows ``at`` names."""
+        times = self._times[which if at is None else at[which]]
+        if not len(which):
+            return
+        order = np.argsort(times, kind="stable")
+        for begin, end in time_clusters(times):
+            low, high = np.searchsorted(times[order], [begin, end + 1])
+            self._note(
+                f"{self._select} WHERE t.event_ts BETWEEN make_timestamp_ns(?) "
+                "AND make_timestamp_ns(?)",
+                [begin, end],
+                which[order[low:high]],
+            )
+
+    def find_anywhere(self, which: Rows) -> None:
+        """Look for rows in the whole table."""
+        if len(which):
+            self._note(self._select, [], which)
+
+    def _note(self, statement: str, parameters: list[int], which: Rows) -> None:
+        rows = self._rows if len(which) == len(self._rows) else self._rows.take(pa.array(which))
+        answer = self._session.columns(statement, parameters, rows)
+        self._found[answer["row"]] = True
+        differing = np.flatnonzero(~np.ma.getmaskarray(answer["stored"]))
+        for index in differing.tolist():
+            row, stored, came = (answer[name][index] for name in ("row", "stored", "came"))
+            self.conflicts[int(row)] = (stored, came)
+
+    def record_conflicts(self) -> None:
+        """Keep what was told differently under a known id, once each."""
+        if not self.conflicts:
+            return
+        which = self._rows.take(pa.array(self.conflicts))
+        stored, came = zip(*self.conflicts.values(), strict=True)
+        told = pa.table(
+            {
+                "event_id": which["event_id"],
+                "table": pa.repeat(self._name, len(which)),
+                "received_ts": which["received_ts"],
+                "stored": stored,
+                "incoming": came,
+            }
+        )
+        self._session.run(
+            "INSERT INTO conflicts SELECT DISTINCT ON (event_id, i.incoming) i.* FROM incoming i "
+            "ANTI JOIN conflicts USING (event_id, incoming) ORDER BY received_ts",
+            incoming=told,
+        )
+
+
+def _of_id(first: Rows, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Answer of each row whether any row of its id is among ``rows``."""
+    ids = np.zeros(len(rows), dtype=np.bool_)
+    ids[first[rows]] = True
+    return ids[first]
+
+
+def _flag_ambiguous(session: Session, name: str, repeats: pa.Table) -> pa.Table:
+    """Flag what is told again as ambiguous, and answer it: see ``rows.merged_flags``."""
+    told = repeats.filter(pc.match_substring(repeats["flags"], AMBIGUOUS))
+    if len(told):
         session.run(
-            f"CREATE OR REPLACE TEMP TABLE told AS SELECT i.event_id, '{name}' AS \"table\", "
-            f"i.received_ts, {stored} AS stored, {incoming} AS incoming "
-            f"FROM incoming i JOIN {name} t ON i.event_id = t.event_id WHERE {differs}",
+            f"UPDATE {name} SET flags = ltrim(flags || ',{AMBIGUOUS}', ',') "
+            "WHERE event_id IN (SELECT event_id FROM incoming) AND event_ts BETWEEN "
+            "(SELECT min(event_ts) FROM incoming) AND (SELECT max(event_ts) FROM incoming) "
+            f"AND NOT list_contains(string_split(flags, ','), '{AMBIGUOUS}')",
+            incoming=told,
         )
-    session.run(
-        "INSERT INTO conflicts SELECT DISTINCT ON (event_id, incoming) * FROM told "
-        "ANTI JOIN conflicts USING (event_id, incoming) ORDER BY received_ts",
-    )
-    counted = session.run("SELECT count(*) FROM told")
-    return int(counted[0][0])
+    return told
 
 
 def insert_letters(session: Session, letters: pa.Table) -> None:
     """Insert dead letters that are not there yet."""
-    with session.incoming(letters):
-        session.run(
-            "INSERT INTO dead_letters SELECT DISTINCT ON (letter_id) * FROM incoming "
-            "ANTI JOIN dead_letters USING (letter_id) ORDER BY seq",
-        )
+    session.run(
+        "INSERT INTO dead_letters SELECT DISTINCT ON (letter_id) * FROM incoming "
+        "ANTI JOIN dead_letters USING (letter_id) ORDER BY seq",
+        incoming=letters,
+    )

@@ -71,13 +71,19 @@ def read_only_query(
 class DuckDBReader:
     """Reads a database file that no process holds."""
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path``; raises :class:`~forebay.errors.Unreachable` if it is held or absent."""
+    def __init__(self, path: Path, *, memory_limit_mb: int | None = None) -> None:
+        """Open ``path``; raises :class:`~forebay.errors.Unreachable` if it is held or absent.
+
+        Queries take as much memory as the machine lets them unless there is a limit.
+        """
         if not path.exists():
             message = f"There is no database at {path}: nothing has been delivered yet."
             raise Unreachable(message, hint="Run `forebay run` or `forebay replay` first.")
+        settings = dict(READ_ONLY_SETTINGS)
+        if memory_limit_mb is not None:
+            settings |= {"memory_limit": f"{memory_limit_mb}MB", "threads": 2}
         try:
-            self._connection = duckdb.connect(str(path), read_only=True, config=READ_ONLY_SETTINGS)
+            self._connection = duckdb.connect(str(path), read_only=True, config=settings)
         except duckdb.Error as error:
             raise _unreadable(path, error) from error
 

@@ -1,16 +1,25 @@
-"""One DuckDB connection: statements fetched to the end, Arrow tables under a name."""
+"""One DuckDB connection: statements fetched to the end, Arrow tables as their input."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    import duckdb
+    import numpy.typing as npt
     import pyarrow as pa
+
+
+def identifier(name: str) -> str:
+    """Answer a name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Answer a text as SQL has it, where it takes no parameter."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 class Session:
@@ -19,17 +28,26 @@ class Session:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
-    def run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Execute and fetch to the end: a result left open would block the connection."""
-        return self.connection.execute(statement, list(parameters)).fetchall()
+    def run(
+        self, statement: str, parameters: Sequence[object] = (), incoming: pa.Table | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Execute and fetch to the end: a result left open would block the connection.
 
-    @contextlib.contextmanager
-    def incoming(self, rows: pa.Table) -> Iterator[None]:
-        """Let statements read ``rows`` as the table ``incoming``."""
-        self.connection.register("incoming", rows)
-        try:
-            yield
-        finally:
-            # Refused in an aborted transaction, whose own error is the one to hear of.
-            with contextlib.suppress(duckdb.Error):
-                self.connection.unregister("incoming")
+        The statement reads ``incoming`` as the table of that name.
+        """
+        return self.execute(statement, parameters, incoming).fetchall()
+
+    def columns(
+        self, statement: str, parameters: Sequence[object] = (), incoming: pa.Table | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Execute as :meth:`run` does and answer columns by name; missing texts are masked."""
+        return self.execute(statement, parameters, incoming).fetchnumpy()
+
+    def execute(
+        self,
+        statement: str,
+        parameters: Sequence[object],
+        incoming: pa.Table | None,  # noqa: ARG002 - DuckDB looks it up among these names
+    ) -> duckdb.DuckDBPyConnection:
+        """Every statement of a commit comes through here; registering a table costs another two."""
+        return self.connection.execute(statement, list(parameters))

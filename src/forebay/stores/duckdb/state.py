@@ -1,4 +1,4 @@
-"""Coverage, gaps, epochs and cursors: the state of streams and consumers.
+"""Coverage, gaps, epochs, ordinals and cursors: the state of streams and consumers.
 
 Every statement costs about as much as inserting a thousand rows, so there are few, and what
 has not changed is not written.
@@ -6,18 +6,20 @@ has not changed is not written.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
 from forebay.journal import Position
-from forebay.stores.rows import coverage_from, coverage_rows, epoch_rows, gap_rows
+from forebay.stores.rows import coverage_from, coverage_rows, epoch_rows, gap_rows, ordinal_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    import pyarrow as pa
 
     from forebay.stores.duckdb.session import Session
 
-_THEIR_STREAMS = "(venue, channel, symbol) IN (SELECT venue, channel, symbol FROM incoming)"
+T = TypeVar("T")
 
 
 def read_positions(session: Session) -> dict[str, Position]:
@@ -32,34 +34,77 @@ def read_coverage(session: Session) -> dict[StreamKey, StreamCoverage]:
     return coverage_from(coverage, session.run("SELECT * FROM stream_epochs"))
 
 
+def read_ordinals(session: Session) -> dict[StreamKey, bytes]:
+    """Answer the ordinals of every stream."""
+    return {StreamKey(*row[:3]): row[3] for row in session.run("SELECT * FROM stream_ordinals")}
+
+
 def read_gaps(session: Session) -> list[Gap]:
     """Answer every gap, in order."""
     return sorted(Gap(*row) for row in session.run("SELECT * FROM gaps"))
 
 
-def write_coverage(session: Session, coverage: Mapping[StreamKey, StreamCoverage]) -> None:
-    """Replace the coverage of the given streams."""
-    with session.incoming(coverage_rows(coverage)):
-        session.run(f"DELETE FROM coverage WHERE {_THEIR_STREAMS}")
-        session.run("INSERT INTO coverage SELECT * FROM incoming")
+class Written:
+    """State as it is stored, so that a commit writes no more than what changed."""
+
+    def __init__(
+        self,
+        positions: Mapping[str, Position],
+        coverage: Mapping[StreamKey, StreamCoverage],
+        gaps: Collection[Gap],
+    ) -> None:
+        self.positions = dict(positions)
+        self._epochs = _epochs(coverage)
+        self._gaps: dict[StreamKey, tuple[Gap, ...]] = {}
+        for gap in gaps:
+            key = StreamKey(gap.venue, gap.channel, gap.symbol)
+            self._gaps[key] = (*self._gaps.get(key, ()), gap)
+
+    def write_streams(
+        self,
+        session: Session,
+        coverage: Mapping[StreamKey, StreamCoverage],
+        ordinals: Mapping[StreamKey, bytes],
+    ) -> None:
+        """Replace coverage, gaps, epochs and ordinals of the given streams."""
+        if coverage:
+            _replace(session, "coverage", coverage, coverage_rows(coverage))
+        gaps = {key: tuple(stream.gaps(key)) for key, stream in coverage.items()}
+        if moved := {key: coverage[key] for key in _unlike(gaps, self._gaps, ())}:
+            _replace(session, "gaps", moved, gap_rows(moved))
+        epochs = _epochs(coverage)
+        if begun := {key: coverage[key] for key in _unlike(epochs, self._epochs, frozenset())}:
+            _replace(session, "stream_epochs", begun, epoch_rows(begun))
+        if ordinals:
+            _replace(session, "stream_ordinals", ordinals, ordinal_rows(ordinals))
+        self._gaps |= gaps
+        self._epochs |= epochs
+
+    def write_position(self, session: Session, consumer: str, position: Position) -> None:
+        """Move a consumer's cursor."""
+        statement = "INSERT INTO cursors (log_id, seq, consumer) VALUES (?, ?, ?)"
+        if consumer in self.positions:
+            statement = "UPDATE cursors SET log_id = ?, seq = ? WHERE consumer = ?"
+        session.run(statement, [position.log_id, position.seq, consumer])
+        self.positions[consumer] = position
 
 
-def write_gaps(session: Session, coverage: Mapping[StreamKey, StreamCoverage]) -> None:
-    """Replace the gaps of the given streams."""
-    with session.incoming(epoch_rows(coverage)):
-        session.run(f"DELETE FROM gaps WHERE {_THEIR_STREAMS}")
-    with session.incoming(gap_rows(coverage)):
-        session.run("INSERT INTO gaps SELECT * FROM incoming")
+def _replace(session: Session, table: str, keys: Collection[StreamKey], rows: pa.Table) -> None:
+    """Put ``rows`` in the place of all that ``table`` has of the streams."""
+    theirs = ", ".join(["(?, ?, ?)"] * len(keys))
+    session.run(
+        f"DELETE FROM {table} WHERE (venue, channel, symbol) IN ({theirs})",
+        [part for key in keys for part in key],
+    )
+    if len(rows):
+        session.run(f"INSERT INTO {table} FROM incoming", incoming=rows)
 
 
-def write_epochs(session: Session, coverage: Mapping[StreamKey, StreamCoverage]) -> None:
-    """Replace, of the given streams, which connection spoke last and how far it had got."""
-    with session.incoming(epoch_rows(coverage)):
-        session.run(f"DELETE FROM stream_epochs WHERE {_THEIR_STREAMS}")
-        session.run("INSERT INTO stream_epochs SELECT * FROM incoming")
+def _epochs(coverage: Mapping[StreamKey, StreamCoverage]) -> dict[StreamKey, frozenset[str]]:
+    return {key: frozenset(stream.epochs) for key, stream in coverage.items()}
 
 
-def write_position(session: Session, consumer: str, position: Position) -> None:
-    """Move a consumer's cursor."""
-    session.run("DELETE FROM cursors WHERE consumer = ?", [consumer])
-    session.run("INSERT INTO cursors VALUES (?, ?, ?)", [consumer, position.log_id, position.seq])
+def _unlike(
+    now: Mapping[StreamKey, T], stored: Mapping[StreamKey, T], nothing: T
+) -> set[StreamKey]:
+    return {key for key, value in now.items() if value != stored.get(key, nothing)}

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 
-from forebay.domain.coverage import Gap, StreamKey
 from forebay.errors import ConfigError, Corrupt, ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Commit, Committed, StoreState
 from forebay.stores.duckdb import ddl, state
 from forebay.stores.duckdb.events import insert_events, insert_letters
-from forebay.stores.duckdb.query import READ_ONLY_SETTINGS, read_only_query
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.hours import HourNote, HourNotes, export_hour, note_all
+from forebay.stores.duckdb.query import READ_ONLY_SETTINGS
+from forebay.stores.duckdb.session import Session, identifier
+from forebay.stores.duckdb.state import Written
+from forebay.stores.rows import vouched_new
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
     import pyarrow as pa
 
-T = TypeVar("T")
+    from forebay.domain.coverage import Gap
+
 _RESTARTABLE = (duckdb.FatalException, duckdb.InternalException)
 _TRANSIENT = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)
 
-_DAMAGED = ("not a valid DuckDB database", "Corrupt database", "Could not read enough bytes")
-"""What DuckDB says of damaged files, under various exceptions."""
+CHECKPOINT_MB = 64
+"""How much DuckDB's own log may hold: moving it into the table costs the more, the bigger the
+table is, and reading it again after a kill half a second."""
+_DAMAGED = (
+    "not a valid DuckDB database",
+    "Corrupt database",
+    "Could not read enough bytes",
+    "This WAL was created for",
+)
+"""What DuckDB says of damaged files, under various exceptions. The last is of an older copy of a
+database beside the log of a newer one: what lies between is in neither, and stays so."""
 
 
 def translate(error: duckdb.Error) -> ForebayError:
@@ -38,7 +51,7 @@ def translate(error: duckdb.Error) -> ForebayError:
         hint = "Stop the other process, or ask the running capture through its socket."
         return Unreachable(f"The database is open in another process: {text}.", hint=hint)
     if isinstance(error, duckdb.SerializationException) or any(say in text for say in _DAMAGED):
-        hint = "Move it away; it is rebuilt from the journal."
+        hint = "`forebay rebuild` makes it anew from the journal, and keeps this one."
         return Corrupt(f"The database is damaged: {text}.", hint=hint)
     if isinstance(error, (*_TRANSIENT, *_RESTARTABLE)):
         return Transient(f"DuckDB could not store: {text}.", hint="Check space and permissions.")
@@ -60,47 +73,38 @@ class DuckDBStore:
             **READ_ONLY_SETTINGS,
             "memory_limit": f"{memory_limit_mb}MB",
             "threads": 2,
+            "checkpoint_threshold": f"{min(CHECKPOINT_MB, memory_limit_mb // 8)}MB",
         }
         self._lock = threading.Lock()
         self._broken = False
         self._session = self._connect()
-        self._gaps: dict[StreamKey, tuple[Gap, ...]] = {}
-        self._epochs: dict[StreamKey, str] = {}
-        """As they are stored, to write those alone that changed: a statement is dear."""
-        self._recalled = False
+        self._notes = HourNotes()
+        self._written: Written | None = None
         self._recall()
 
-    def _recall(self) -> None:
+    def _recall(self) -> Written:
         """Learn what is stored: a commit that failed may have happened all the same."""
-        gaps: dict[StreamKey, tuple[Gap, ...]] = {}
-        for gap in self.gaps():
-            key = StreamKey(gap.venue, gap.channel, gap.symbol)
-            gaps[key] = (*gaps.get(key, ()), gap)
-        self._epochs = {key: stream.epoch for key, stream in self.load().coverage.items()}
-        self._gaps = gaps
-        self._recalled = True
+        with self._transaction() as session:
+            self._notes.recall(session)
+            self._written = Written(
+                state.read_positions(session),
+                state.read_coverage(session),
+                state.read_gaps(session),
+            )
+        return self._written
 
     def _connect(self) -> Session:
         target = str(self._path) if self._path else ":memory:"
         try:
             session = Session(duckdb.connect(target, config=self._settings))
-            for statement in ddl.statements():
-                session.run(statement)
-            found = session.run("SELECT schema_version FROM meta")
-            if not found:
-                session.run("INSERT INTO meta VALUES (?)", [ddl.SCHEMA_VERSION])
-            elif found[0][0] > ddl.SCHEMA_VERSION:
+            try:
+                _prepare(session, target)
+            except BaseException:
                 session.connection.close()
-                message = f"{target} has tables of version {found[0][0]}, newer than this Forebay."
-                raise ConfigError(message, hint="Upgrade Forebay.")
+                raise
         except duckdb.Error as error:
             raise translate(error) from error
         return session
-
-    def query(self, sql: str, *, timeout_s: float = 60.0) -> pa.Table:
-        """Answer a reading statement; see :func:`~forebay.stores.duckdb.query.read_only_query`."""
-        with self.reader() as connection:
-            return read_only_query(connection, sql, timeout_s=timeout_s)
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Answer a second connection to the same database, for use in another thread."""
@@ -133,12 +137,24 @@ class DuckDBStore:
     def load(self) -> StoreState:
         """See :meth:`forebay.ports.Store.load`."""
         with self._transaction() as session:
-            return StoreState(state.read_positions(session), state.read_coverage(session))
+            return StoreState(
+                state.read_positions(session),
+                state.read_coverage(session),
+                state.read_ordinals(session),
+            )
 
     def table(self, name: str) -> pa.Table:
         """See :meth:`forebay.ports.Store.table`."""
         with self._transaction() as session:
-            return session.connection.sql(f'SELECT * FROM "{name}"').to_arrow_table()
+            return session.connection.sql(f"FROM {identifier(name)}").to_arrow_table()
+
+    def counts(self, names: Sequence[str]) -> dict[str, int]:
+        """Answer how many rows each of the tables has."""
+        with self._transaction() as session:
+            return {
+                name: int(session.run(f"SELECT count(*) FROM {identifier(name)}")[0][0])
+                for name in names
+            }
 
     def gaps(self) -> list[Gap]:
         """See :meth:`forebay.ports.Store.gaps`."""
@@ -154,41 +170,99 @@ class DuckDBStore:
 
     def commit(self, commit: Commit) -> Committed:
         """See :meth:`forebay.ports.Store.commit`."""
-        if not self._recalled:
-            self._recall()
-        self._recalled = False
+        written = self._written or self._recall()
+        self._written = None  # until the answer is there, what is stored is not known
         try:
-            total = self._commit(commit)
+            total = self._commit(commit, written)
         except BaseException:
             with contextlib.suppress(ForebayError):
                 self._recall()
             raise
-        self._recalled = True
+        self._written = written
         return total
 
-    def _commit(self, commit: Commit) -> Committed:
+    def _commit(self, commit: Commit, written: Written) -> Committed:
         total = Committed()
-        gaps = {key: tuple(stream.gaps(key)) for key, stream in commit.coverage.items()}
-        epochs = {key: stream.epoch for key, stream in commit.coverage.items()}
         with self._transaction() as session:
             for name, rows in commit.rows.items():
-                covered = commit.covered.get(name, np.zeros(len(rows), dtype=np.bool_))
-                total += insert_events(session, name, rows, covered)
-            if commit.dead_letters is not None:
+                if not len(rows):
+                    continue
+                covered, new = _known_of(commit, name, written)
+                inserted = insert_events(session, name, rows, covered, new)
+                total += inserted.done
+                self._notes.write(session, name, inserted.hours)
+            if commit.dead_letters is not None and len(commit.dead_letters):
                 insert_letters(session, commit.dead_letters)
-            if commit.coverage:
-                state.write_coverage(session, commit.coverage)
-            if moved := _unlike(gaps, self._gaps, ()):
-                state.write_gaps(session, {key: commit.coverage[key] for key in moved})
-            if begun := _unlike(epochs, self._epochs, ""):
-                state.write_epochs(session, {key: commit.coverage[key] for key in begun})
-            state.write_position(session, commit.consumer, commit.position)
-        self._gaps |= gaps
-        self._epochs |= epochs
+            written.write_streams(session, commit.coverage, commit.ordinals)
+            written.write_position(session, commit.consumer, commit.position)
         return total
 
+    # ------------------------------------------------------------- hours
 
-def _unlike(
-    now: Mapping[StreamKey, T], stored: Mapping[StreamKey, T], nothing: T
-) -> set[StreamKey]:
-    return {key for key, value in now.items() if value != stored.get(key, nothing)}
+    def hours_to_write(self) -> list[HourNote]:
+        """Answer the hours of event tables that have rows which no file has, oldest first."""
+        with self._lock:
+            return self._notes.all()
+
+    def export_hour(self, note: HourNote, path: Path) -> int:
+        """Write the rows of an hour to ``path`` as Parquet, beside commits; answer their number.
+
+        They are sorted by venue, symbol, ``event_ts`` and id. The hour stays noted until
+        :meth:`hour_written`, which is for whoever has made the file durable. Raises as
+        :meth:`commit`.
+        """
+        with self._lock:  # a commit is either in the file, or leaves a note of its own
+            self._notes.begin(note)
+            connection = self.reader()
+        try:
+            with connection:
+                return export_hour(connection, note, path)
+        except duckdb.Error as error:
+            raise translate(error) from error
+
+    def hour_written(self, note: HourNote) -> None:
+        """Remove the note of an hour whose file is durable."""
+        with self._transaction() as session:
+            self._notes.finish(session, note)
+
+
+def _prepare(session: Session, target: str) -> None:
+    """Make what is missing; raises :class:`~forebay.errors.ConfigError` if it is too new."""
+    session.run("BEGIN")
+    for statement in ddl.statements():
+        session.run(statement)
+    found = session.run("SELECT schema_version FROM meta")
+    version = found[0][0] if found else ddl.SCHEMA_VERSION
+    if version > ddl.SCHEMA_VERSION:
+        message = f"{target} has tables of version {version}, newer than this Forebay."
+        raise ConfigError(message, hint="Upgrade Forebay.")
+    if not found:
+        session.run("INSERT INTO meta VALUES (?)", [ddl.SCHEMA_VERSION])
+    elif version < ddl.SCHEMA_VERSION:
+        note_all(session)
+        session.run("UPDATE meta SET schema_version = ?", [ddl.SCHEMA_VERSION])
+    session.run("COMMIT")
+
+
+def _known_of(
+    commit: Commit, name: str, written: Written
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Answer which rows of a table coverage had before, and which it vouches for as new.
+
+    It can vouch only if the cursor moves on: a commit that is repeated, because its answer was
+    lost, has the coverage of before its first time.
+    """
+    rows = commit.rows[name]
+    nothing = np.zeros(len(rows), dtype=np.bool_)
+    covered = commit.covered.get(name)
+    if covered is None:
+        return nothing, nothing
+    before, now = written.positions.get(commit.consumer), commit.position
+    if before is not None and before.log_id == now.log_id and before.seq >= now.seq:
+        return covered, nothing
+    numbered = {
+        (key.venue, key.symbol)
+        for key, stream in commit.coverage.items()
+        if f"{key.channel}s" == name and (stream.live or stream.fill)
+    }
+    return covered, vouched_new(rows, covered, numbered)

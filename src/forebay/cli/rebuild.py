@@ -1,0 +1,63 @@
+"""``forebay rebuild``."""
+
+from __future__ import annotations
+
+from forebay.cli.output import (
+    DEFAULT_DATA,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    err,
+    explained,
+    print_json,
+    print_table,
+)
+
+
+def rebuild(
+    *,
+    data: DataOption = DEFAULT_DATA,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the database anew from the journal, and put it in the place of the old one.
+
+    The old one stays in use until the new one is whole. Where it has what the journal does not
+    hold any more, that is said, and it is kept beside the new one.
+
+    Example: forebay rebuild --data DIR
+    """
+    with explained():
+        from rich.progress import Progress
+
+        from forebay.app import logs
+        from forebay.app.config import load
+        from forebay.app.data_folder import DataFolder
+        from forebay.app.rebuild import rebuild_database
+        from forebay.clock import SystemClock
+
+        settings, _ = load(config, {"data": str(data)})
+        logs.configure("warning", service="rebuild")
+        with Progress(console=err, transient=True) as bars:
+            task = bars.add_task("Rebuilding", total=None)
+            account = rebuild_database(
+                DataFolder(data),
+                settings,
+                clock=SystemClock(),
+                observer=logs.observer(),
+                progress=lambda done, total: bars.update(task, completed=done, total=total),
+            )
+        if as_json:
+            print_json(account)
+            return
+        shown = {name: value for name, value in account.items() if name not in _APART}
+        print_table("Rebuilt", ("what", "count"), (shown | account["stored"]).items())
+        if account["not_in_journal"]:
+            rows = [tuple(absence.values()) for absence in account["not_in_journal"]]
+            columns = ("venue", "channel", "symbol", "ids", "first", "last")
+            print_table("Not in the journal any more", columns, rows)
+        if account["kept"]:
+            err.print(f"The old database has what the new one lacks; it is {account['kept']}.")
+
+
+_APART = ("stored", "not_in_journal", "kept")

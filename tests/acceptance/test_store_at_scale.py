@@ -1,0 +1,167 @@
+"""A big DuckDB store takes late, repeated and old rows at the rate of new ones, in flat memory."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forebay.ports import Committed
+from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb.session import Session
+from tests.support.big_store import STEP_NS, Batches, fill
+
+if TYPE_CHECKING:
+    from forebay.ports import Commit
+
+SIZE = 5000
+SLACK_NS = 2_000_000_000
+MIX = ("in_order", "late", "backfill", "repeated")
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("million") / "forebay.duckdb"
+    fill(path, 1_000_000)
+    return path
+
+
+class Watched:
+    """Notes what is asked of the trades, by every commit after :meth:`forget`."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.ranges: list[tuple[int, int]] = []
+        self.everywhere: list[int] = []
+        self.statements: list[str] = []
+        real = Session.execute
+
+        def execute(session: Session, statement: str, parameters: Any, incoming: Any) -> Any:  # noqa: ANN401
+            self.statements.append(statement)
+            if "JOIN trades" in statement and parameters:
+                self.ranges.append(tuple(parameters))
+            elif "JOIN trades" in statement:
+                self.everywhere.append(len(incoming))
+            return real(session, statement, parameters, incoming)
+
+        patch.setattr(Session, "execute", execute)
+
+    def forget(self) -> None:
+        for told in (self.ranges, self.everywhere, self.statements):
+            told.clear()
+
+
+def test_a_commit_reads_no_more_of_the_table_than_it_must(
+    million: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, batches = DuckDBStore(million), Batches(1_000_000, SIZE)
+    store.commit(batches.in_order())
+    watched, span_ns = Watched(monkeypatch), SIZE * STEP_NS + SLACK_NS
+
+    for commit in (batches.in_order(), batches.late(), batches.backfill()):
+        watched.forget()
+        assert store.commit(commit) == Committed(SIZE)
+        assert not watched.ranges, "coverage says that they are new"
+        assert not watched.everywhere
+        assert len(watched.statements) <= 7
+
+    watched.forget()
+    assert store.commit(batches.repeated()) == Committed(duplicates=SIZE)
+    ((first, last),) = watched.ranges
+    assert last - first < span_ns
+    assert watched.everywhere == []
+
+    watched.forget()
+    assert store.commit(batches.doubled()) == Committed(SIZE - 20, 20)
+    assert len(watched.ranges) == 1, "where the first of each was put"
+    assert watched.everywhere == []
+
+    watched.forget()
+    assert store.commit(batches.scattered(50)) == Committed(SIZE - 50, 50)
+    assert len(watched.ranges) <= 50
+    assert all(last - first < 100 * span_ns for first, last in watched.ranges)
+    assert watched.everywhere == []
+
+    watched.forget()
+    assert store.commit(batches.retold()) == Committed(0, SIZE - 1, 1)
+    assert watched.everywhere == [1], "the one that is not where it is told to be"
+    store.close()
+
+
+def test_a_commit_that_coverage_cannot_vouch_for_is_looked_up_around_its_time(
+    million: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, batches = DuckDBStore(million), Batches(1_000_000, SIZE)
+    batches.next += 10**6
+    batches.seq = 1000
+    new = batches.in_order()
+    store.commit(new)
+    watched = Watched(monkeypatch)
+    assert store.commit(new) == Committed(duplicates=SIZE), "the same commit again"
+    assert len(watched.ranges) == 1
+    assert watched.everywhere == []
+    store.close()
+
+
+# ---------------------------------------------------------------------- at scale
+
+
+def timed(store: DuckDBStore, commit: Commit) -> float:
+    begin = time.process_time()
+    store.commit(commit)
+    return time.process_time() - begin
+
+
+def resident_mb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() >> 20
+
+
+def rates(path: Path, rows: int, rounds: int) -> dict[str, float]:
+    """Answer rows per second of one core, of each kind of commit, one after the other."""
+    store, batches = DuckDBStore(path, memory_limit_mb=512), Batches(rows, SIZE)
+    spent = dict.fromkeys(MIX, 0.0)
+    for _ in range(rounds):
+        for kind in MIX:
+            spent[kind] += timed(store, getattr(batches, kind)())
+    store.close()
+    return {kind: SIZE * rounds / seconds for kind, seconds in spent.items()}
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(3600)
+def test_fifty_million_rows(tmp_path: Path) -> None:
+    found = {}
+    for rows in (1_000_000, 50_000_000):
+        path = tmp_path / f"{rows}.duckdb"
+        fill(path, rows)
+        found[rows] = rates(path, rows, 120)
+        for kind, rate in found[rows].items():
+            print(f"{rows:>11,} rows: {kind:9} {rate:>9,.0f} rows/s of a core")
+        path.unlink()
+    big, small = found[50_000_000], found[1_000_000]
+    assert big["late"] >= 0.7 * big["in_order"]
+    assert big["in_order"] >= 0.7 * small["in_order"], "checkpoints name every row group"
+
+
+def memory_of(path: Path, rows: int, commits: int, size: int) -> tuple[int, int]:
+    """Answer MB resident after a third of ``commits``, and at the end."""
+    store, batches, third = DuckDBStore(path, memory_limit_mb=256), Batches(rows, size), 0
+    for number in range(commits):
+        store.commit(getattr(batches, MIX[number % len(MIX)])())
+        if number == commits // 3:
+            third = resident_mb()
+    store.close()
+    return third, resident_mb()
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(3600)
+def test_memory_is_flat_over_thousands_of_commits(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.duckdb"
+    fill(path, 1_000_000)
+    third, end = memory_of(path, 1_000_000, 6000, 1000)
+    print(f"{third} MB after 2000 commits, {end} MB after 6000")
+    assert end < third + 100
