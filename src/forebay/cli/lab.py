@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from forebay.errors import ConfigError, ForebayError
+from forebay.cli.output import JsonOption, err, explained, print_json, print_table
+from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from forebay.lab.exchanges.coinbase.server import ServerConfig
+    from forebay.lab.simulation.controls import Score
+    from forebay.lab.simulation.run import Summary
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="Simulated exchanges with a truth that can be computed, to test captures against.",
@@ -65,7 +69,7 @@ def serve(
     The first line on stdout is one JSON document with ws_url, rest_url and truth_url. The
     market's clock starts with the first accepted subscription.
     """
-    with _explained():
+    with explained():
         _check_venue(venue)
         from forebay.clock import SystemClock
         from forebay.lab.exchanges.coinbase.exchange import ExchangeConfig
@@ -105,7 +109,7 @@ def truth(
 
     Events 0 to 99 of a symbol are its history; the live market goes on from 100.
     """
-    with _explained():
+    with explained():
         _check_venue(venue)
         from forebay.lab.truth import Digest, Trades, parse_start, parse_symbols
 
@@ -121,6 +125,110 @@ def truth(
         for market in markets:
             for trade in market.events(first, end):
                 _print(trade.document())
+
+
+@app.command(epilog="Example: forebay lab simulate --seeds 1000 --jobs 2, then --seed 7 --trace")
+def simulate(
+    *,
+    seed: Annotated[int | None, typer.Option(min=0, help="Run this world alone.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Run so many worlds.")] = 1000,
+    first: Annotated[int, typer.Option("--from", min=0, help="The first one's seed.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes to run them in.")] = 1,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="With --seed: print everything that happened.")
+    ] = False,
+    part: Annotated[
+        str,
+        typer.Option(
+            help="Run a negative control instead: json-files, clear-on-overflow, "
+            "timestamp-cursor, success-if-either."
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Run the core in worlds where everything goes wrong, in virtual time, by seed.
+
+    Exit code 1: a world failed, which is printed with the command that runs it again; or
+    something that should go wrong now and then never did. A negative control is expected to
+    lose or double, and is no failure.
+    """
+    with explained():
+        if trace and seed is None:
+            raise ConfigError("--trace is of one world.", hint="Name it with --seed N.")
+        start, count = (first, seeds) if seed is None else (seed, 1)
+        if part:
+            from forebay.lab.simulation.controls import run_control
+
+            _print_score(
+                _with_bar(count, lambda bar: run_control(part, start, count, bar)), as_json
+            )
+            return
+        if trace:
+            ok = _print_trace(start)
+        else:
+            from forebay.lab.simulation.run import run_many
+
+            ok = _print_summary(
+                _with_bar(count, lambda bar: run_many(start, count, jobs=jobs, progress=bar)),
+                as_json,
+            )
+    raise typer.Exit(0 if ok else 1)
+
+
+def _with_bar(total: int, work: Callable[[Callable[[int], None]], T]) -> T:
+    """Do ``work`` with a progress bar on stderr."""
+    from rich.progress import Progress
+
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("worlds", total=total)
+        return work(lambda done: bar.update(task, completed=done))
+
+
+def _print_trace(seed: int) -> bool:
+    from forebay.lab.simulation.run import run_seed
+
+    outcome = run_seed(seed, keep_trace=True)
+    for line in outcome.lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"trace {outcome.trace}\n")
+    return not outcome.failures
+
+
+def _print_summary(summary: Summary, as_json: bool) -> bool:
+    failed = [
+        {"seed": seed, "failure": failure, "again": f"forebay lab simulate --seed {seed}"}
+        for seed, failure in summary.failed
+    ]
+    document = {
+        "ok": summary.ok,
+        "seeds": summary.seeds,
+        "events": summary.events,
+        "trace": summary.trace,
+        "failed": failed,
+        "never": summary.never(),
+        "happened": summary.counts(),
+    }
+    if as_json:
+        print_json(document)
+        return summary.ok
+    print_table("", ("happened", "times"), summary.counts().items())
+    verdict = f"{len(failed)} failed" if failed else "none failed"
+    sys.stdout.write(f"{summary.seeds} seeds, {summary.events} events: {verdict}\n")
+    for failure in failed:
+        sys.stdout.write(
+            f"seed {failure['seed']}: {failure['failure']}\n  {failure['again']} --trace\n"
+        )
+    for name in summary.never():
+        sys.stdout.write(f"never happened: {name}\n")
+    return summary.ok
+
+
+def _print_score(score: Score, as_json: bool) -> None:
+    document = {"part": score.part, **score.document()}
+    if as_json:
+        print_json(document)
+    else:
+        print_table("", tuple(document), [tuple(document.values())])
 
 
 def _serve(config: ServerConfig) -> int:
@@ -176,18 +284,3 @@ def _check_venue(venue: str) -> None:
     if venue not in _VENUES:
         message = f"There is no simulator of {venue!r}."
         raise ConfigError(message, hint=f"There is {', '.join(_VENUES)}.")
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn errors into one sentence on stderr and an exit code."""
-    try:
-        yield
-    except ForebayError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from error
-    except BrokenPipeError:
-        # The reader (`head`) has enough; stdout must not be flushed again at exit.
-        with contextlib.suppress(OSError):
-            sys.stdout.close()
-        raise typer.Exit(0) from None

@@ -194,7 +194,8 @@ def test_a_port_in_use_is_exit_3_and_one_sentence() -> None:
             assert server.stderr is not None
             said = server.stderr.read()
             assert server.wait(20) == 3
-    assert said == f"Port {port} on 127.0.0.1 is in use. Choose another, or 0 for any free one.\n"
+    expected = f"Port {port} on 127.0.0.1 is in use. Choose another, or 0 for any free one."
+    assert said == f"error: {expected}\n"
 
 
 def test_the_same_ports_can_be_taken_again_after_a_kill() -> None:

@@ -80,16 +80,19 @@ class SimDisk:
         self.short_writes = False
         self.names: dict[Path, Inode] = {}
         self.stable_names: dict[Path, Inode] = {}
+        self.folders: dict[Path, Inode] = {}
+        """Folders that were locked; they hold no bytes."""
         self.handles: dict[int, tuple[Inode, bool]] = {}
         self.log: list[str] = []
         self._next_handle = 3
+        self._paths: dict[str, Path] = {}
 
     # ------------------------------------------------------------- disasters
 
     def kill(self) -> None:
         """``kill -9``: handles and locks are gone, every byte written is still there."""
         self.handles.clear()
-        for inode in self.names.values():
+        for inode in (*self.names.values(), *self.folders.values()):
             inode.locked_by = None
         self.pid += 1
 
@@ -117,6 +120,7 @@ class SimDisk:
     # ------------------------------------------------------------- the port
 
     def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        path = self._known(path)
         if create:
             self._do("create")
             if path in self.names:
@@ -142,10 +146,11 @@ class SimDisk:
         data = b"".join(bytes(buffer) for buffer in buffers)
         if self.short_writes and len(data) > 1:
             data = data[: self.rng.randint(1, len(data))]
-        room = max(0, self.free(None)) + max(len(inode.data), inode.reserved) - offset
-        data = data[: max(0, room)]
-        if not data:
-            raise _error(errno.ENOSPC)
+        if offset + len(data) > len(inode.data):
+            room = max(0, self.free(None)) + max(len(inode.data), inode.reserved) - offset
+            data = data[: max(0, room)]
+            if not data:
+                raise _error(errno.ENOSPC)
         end = offset + len(data)
         if len(inode.data) < offset:
             inode.data.extend(bytes(offset - len(inode.data)))
@@ -193,10 +198,12 @@ class SimDisk:
 
     def rename(self, old: Path, new: Path) -> None:
         self._do("rename")
+        old, new = self._known(old), self._known(new)
         self.names[new] = self.names.pop(old)
 
     def unlink(self, path: Path) -> None:
         self._do("unlink")
+        path = self._known(path)
         if path not in self.names:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         del self.names[path]
@@ -209,17 +216,16 @@ class SimDisk:
 
     def free(self, folder: Path | None) -> int:
         del folder  # there is one file system
-        inodes = {id(inode): inode for inode in self.names.values()}
-        return self.capacity - sum(len(inode.data) for inode in inodes.values())
+        return self.capacity - sum([len(inode.data) for inode in self.names.values()])
 
     def lock(self, path: Path, note: bytes) -> int:
-        inode = self.names.setdefault(path, Inode())
-        if inode.locked_by is not None:
-            raise BlockingIOError(errno.EWOULDBLOCK, "locked")
-        fd = self._handle(inode, write=True)
-        inode.locked_by = fd
+        inode = self.names.setdefault(self._known(path), Inode())
+        fd = self._lock(inode)
         inode.data[:] = note
         return fd
+
+    def lock_folder(self, folder: Path) -> int:
+        return self._lock(self.folders.setdefault(folder, Inode()))
 
     def boot_id(self) -> str:
         return f"boot-{self.boot}"
@@ -229,9 +235,20 @@ class SimDisk:
 
     # ------------------------------------------------------------- inside
 
+    def _known(self, path: Path) -> Path:
+        """One object a path: comparing those of pathlib costs more than all else here."""
+        return self._paths.setdefault(str(path), path)
+
     def _do(self, operation: str) -> None:
         self.log.append(operation)
         self.fault(operation)
+
+    def _lock(self, inode: Inode) -> int:
+        if inode.locked_by is not None:
+            raise BlockingIOError(errno.EWOULDBLOCK, "locked")
+        fd = self._handle(inode, write=True)
+        inode.locked_by = fd
+        return fd
 
     def _handle(self, inode: Inode, *, write: bool) -> int:
         self._next_handle += 1

@@ -1,0 +1,293 @@
+"""Between the venue and a process: connections and requests that take virtual time and fail.
+
+The product's own feed, connection and REST client run; what is simulated is the driver below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import aiohttp
+from picows import WSCloseCode, WSMsgType
+
+from forebay.sources.coinbase.connector import CoinbaseSource, Timings
+from forebay.sources.coinbase.protocol import VENUE, accepts, subscribe_message
+from forebay.sources.rest import RestClient, RestPolicy
+from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.websocket.upgrade import Refused
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator
+
+    from picows import WSFrame, WSTransport
+
+    from forebay.clock import Clock
+    from forebay.lab.simulation.machine import Life
+    from forebay.lab.simulation.venue import Venue
+    from forebay.lab.simulation.weather import Weather
+    from forebay.sources.websocket.connection import Connection
+    from forebay.telemetry import Observer
+
+PATIENCE = Patience(
+    connect_s=1.5,
+    accept_s=1.5,
+    stale_s=3.0,
+    backoff_base_s=0.2,
+    backoff_cap_s=2.0,
+    settle_s=2.0,
+    retry_after_cap_s=5.0,
+)
+REST = RestPolicy(attempts=3, base_s=0.2, cap_s=2.0, retry_after_cap_s=2.0)
+URL = "wss://venue.test"
+
+
+class _Frame:
+    """A whole text message as the driver hands it over."""
+
+    fin = True
+    rsv1 = rsv2 = rsv3 = False
+    tail_size = 1  # something always waits behind it, so the driver is not taken over
+    msg_type = WSMsgType.TEXT
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def get_payload_as_bytes(self) -> bytes:
+        return self._payload
+
+
+class Wire:
+    """One connection: a line to the venue, a transport to the product."""
+
+    close_handshake = None
+
+    def __init__(self, network: Network, connection: Connection, latency_s: float) -> None:
+        self._network = network
+        self._connection = connection
+        self._latency_s = latency_s
+        self._loop = asyncio.get_running_loop()
+        self._free_at = 0.0
+        self._paused = False
+        self._waiting: list[bytes] = []
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self.mute = False
+        self.accepted = False
+
+    # ------------------------------------------------------------- the venue's side
+
+    def say(self, payload: bytes, late_s: float = 0.0) -> None:
+        """Send a text message; only a late one is overtaken by those after it."""
+        at = self._loop.time() + self._latency_s
+        if late_s:
+            at += late_s
+        else:
+            at = self._free_at = max(at, self._free_at)
+        self._loop.call_at(at, self._arrive, payload)
+
+    def drop(self) -> None:
+        """The connection breaks, seen on both sides."""
+        self._network.forget(self)
+        self._loop.call_soon(self._lost)
+
+    def _arrive(self, payload: bytes) -> None:
+        if self._over.done() or self.mute or not self._network.life.alive:
+            return
+        if self._paused:
+            self._waiting.append(payload)
+            return
+        self.accepted = True
+        self._connection.on_ws_frame(cast("WSTransport", self), cast("WSFrame", _Frame(payload)))
+
+    def _lost(self) -> None:
+        if self._over.done():
+            return
+        self._over.set_result(None)
+        self._connection.on_ws_disconnected(cast("WSTransport", self))
+
+    # ---------------------------------------------------------- the product's side
+
+    @property
+    def underlying_transport(self) -> Self:
+        """What can be paused."""
+        return self
+
+    def send(self, kind: WSMsgType, message: bytes) -> None:
+        """The subscription goes out."""
+        del kind, message
+        self._loop.call_later(self._latency_s, self._network.subscribe, self)
+
+    def send_pong(self, payload: bytes) -> None:
+        """The simulated venue does not ping."""
+
+    def send_close(self, code: WSCloseCode, message: bytes) -> None:
+        """The venue learns of the end by :meth:`disconnect`."""
+
+    def disconnect(self, *, graceful: bool = True) -> None:
+        """Close."""
+        del graceful
+        self.drop()
+
+    async def wait_disconnected(self) -> None:
+        """Wait until the connection is over."""
+        await asyncio.shield(self._over)
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the socket."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """Take what has arrived."""
+        self._paused = False
+        waiting, self._waiting = self._waiting, []
+        for payload in waiting:
+            self._arrive(payload)
+
+
+class Network:
+    """The connections of one process's life."""
+
+    def __init__(self, life: Life, venue: Venue, weather: Weather, rng: random.Random) -> None:
+        self.life = life
+        self.wires: dict[Wire, None] = {}
+        self.venue = venue
+        self.weather = weather
+        self.rng = rng
+        life.on_death.append(self._cut)
+
+    async def dial(
+        self, connection: Connection, plan: FeedPlan, clock: Clock, within_s: float
+    ) -> None:
+        """Bring ``connection`` up, as :func:`forebay.sources.websocket.upgrade.connect` does."""
+        if self.weather.strikes("unanswered"):
+            await clock.sleep(within_s)
+            raise Refused(f"No answer from {plan.url} within {within_s:g} s.")
+        await clock.sleep(self.rng.uniform(0.01, 0.2))
+        flapping = self.weather.lasts("flap", asyncio.get_running_loop().time())
+        if flapping or self.weather.strikes("refused"):
+            raise Refused(f"{plan.url} cannot be reached.")
+        self.life.check()
+        wire = Wire(self, connection, self.rng.uniform(0.001, 0.15))
+        self.wires[wire] = None
+        connection.on_ws_connected(cast("WSTransport", wire))
+
+    def subscribe(self, wire: Wire) -> None:
+        """The subscription has arrived."""
+        if wire in self.wires and not wire.mute:
+            self.venue.subscribed(wire)
+
+    def forget(self, wire: Wire) -> None:
+        """A connection is over."""
+        self.wires.pop(wire, None)
+        self.venue.gone(wire)
+
+    def drop_all(self) -> int:
+        """Every connection breaks; answers how many there were."""
+        wires = list(self.wires)
+        for wire in wires:
+            wire.drop()
+        return len(wires)
+
+    def mute_all(self) -> int:
+        """Every connection goes half-open: silent, and not closed."""
+        for wire in self.wires:
+            wire.mute = True
+        return len(self.wires)
+
+    def _cut(self) -> None:
+        for wire in list(self.wires):
+            self.forget(wire)
+
+
+class _Body:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        del size
+        yield self._body
+
+
+class _Response:
+    """An answer that comes after its latency."""
+
+    def __init__(self, network: Network, target: str) -> None:
+        self._network = network
+        self._target = target
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.content = _Body(b"")
+
+    async def __aenter__(self) -> Self:
+        network = self._network
+        weather = network.weather
+        await asyncio.sleep(network.rng.uniform(0.02, 0.4))
+        network.life.check()
+        down = weather.lasts("history_down", asyncio.get_running_loop().time())
+        if down or weather.strikes("rest_timeout"):
+            await asyncio.sleep(1.0)
+            raise aiohttp.ServerTimeoutError
+        if weather.strikes("rate_limited"):
+            self.status, self.headers = 429, {"Retry-After": "1"}
+        elif weather.strikes("server_error"):
+            self.status = 503
+        else:
+            self.content = _Body(network.venue.page(self._target))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to release."""
+
+
+class _Session:
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def get(self, url: Any, *, allow_redirects: bool) -> _Response:  # noqa: ANN401 - as aiohttp
+        del allow_redirects
+        return _Response(self._network, str(url))
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+class _SimRest(RestClient):
+    def __init__(self, network: Network, **options: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__("https://history.test", **options)
+        self._network = network
+
+    def _pool(self) -> aiohttp.ClientSession:
+        return cast("aiohttp.ClientSession", _Session(self._network))
+
+
+class SimSource(CoinbaseSource):
+    """The product's Coinbase source over a simulated network."""
+
+    def __init__(
+        self,
+        network: Network,
+        symbols: tuple[str, ...],
+        *,
+        clock: Clock,
+        rng: random.Random,
+        observer: Observer,
+    ) -> None:
+        super().__init__(
+            symbols, collector="sim", clock=clock, rng=rng, timings=Timings(PATIENCE, REST)
+        )
+        self._rest = _SimRest(network, clock=clock, rng=rng, policy=REST, observer=observer)
+        plan = FeedPlan(
+            venue=VENUE,
+            collector="sim",
+            url=URL,
+            messages=(subscribe_message(symbols),),
+            accepts=accepts,
+            symbols=symbols,
+        )
+        self._feeds = [
+            WebSocketFeed(
+                plan, clock=clock, rng=rng, patience=PATIENCE, observer=observer, dial=network.dial
+            )
+            for _ in range(network.weather.feeds)
+        ]

@@ -1,0 +1,171 @@
+"""Bugs for the simulation to find: each breaks the core in one place, in memory only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forebay.domain.coverage import StreamCoverage
+from forebay.domain.frames import FillFinished
+from forebay.errors import Transient
+from forebay.journal import recovery
+from forebay.journal.writer import JournalWriter
+from forebay.lab.simulation.machine import LifeDisk
+from forebay.lab.simulation.store import SimStore
+from forebay.ports import Commit
+from forebay.services.deliver import Deliverer
+from forebay.services.fill_plan import FillPlanner
+from forebay.services.group_commit import GroupCommit
+from forebay.sources.coinbase.connector import CoinbaseSource
+from forebay.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pytest
+
+    from forebay.journal import Draft
+    from forebay.journal.recovery import Verdict
+    from forebay.journal.segments import Segment
+    from forebay.ports import FillRequest, FrameSink
+
+
+def acknowledged_before_the_sync(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LifeDisk, "fdatasync", lambda self, fd: self._life.operate("fdatasync"))
+
+
+def sink_that_answers_too_early(patch: pytest.MonkeyPatch) -> None:
+    async def flushed(self: GroupCommit) -> int:
+        return self.next_seq
+
+    patch.setattr(GroupCommit, "flushed", flushed)
+
+
+def folder_not_synced(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LifeDisk, "fsync_dir", lambda self, _: self._life.operate("fsync_dir"))
+
+
+def recovery_that_cuts_too_much(patch: pytest.MonkeyPatch) -> None:
+    decide = recovery.decide
+
+    def one_block_less(found: Any, first_seq: int, start: int, proved: int) -> Verdict:  # noqa: ANN401
+        sound = [extent for extent in found if extent.sound]
+        return decide(sound[:-1] if len(sound) > 1 else found, first_seq, start, 0)
+
+    patch.setattr(recovery, "decide", one_block_less)
+
+
+def reader_beyond_the_watermark(patch: pytest.MonkeyPatch) -> None:
+    """The writer tells of what it has not synced yet."""
+    append = JournalWriter._append
+
+    def told_first(
+        self: JournalWriter, segment: Segment, buffers: Sequence[bytes], next_seq: int
+    ) -> None:
+        before, size = self._next_seq, segment.size
+        self._next_seq, segment.size = next_seq, size + sum(map(len, buffers))
+        self._publish()
+        self._next_seq, segment.size = before, size
+        append(self, segment, buffers, next_seq)
+
+    patch.setattr(JournalWriter, "_append", told_first)
+
+
+def cursor_apart_from_the_rows(patch: pytest.MonkeyPatch) -> None:
+    """The position is committed first, and the rows only if the process still lives then."""
+    commit = SimStore.commit
+
+    def position_first(self: SimStore, whole: Commit) -> Any:  # noqa: ANN401
+        self._inner.commit(Commit(whole.consumer, whole.position))
+        return commit(self, whole)
+
+    patch.setattr(SimStore, "commit", position_first)
+
+
+def gap_closed_on_an_empty_page(patch: pytest.MonkeyPatch) -> None:
+    """Whatever history does not list at once counts as absent."""
+    fill = CoinbaseSource.fill
+
+    async def hasty(self: CoinbaseSource, request: FillRequest, sink: FrameSink) -> None:
+        rows = request.last - request.first + 1
+        ids = await self._page(request.symbol, request.last + 1, rows, "hasty", sink)
+        if ids:
+            await fill(self, request, sink)
+            return
+        absent = ((request.first, request.last),)
+        finished = FillFinished(request.channel, request.symbol, *absent[0], absent)
+        sink.open(self._context(request.symbol, "", "hasty")).control(finished)
+
+    patch.setattr(CoinbaseSource, "fill", hasty)
+
+
+def duplicates_not_removed(patch: pytest.MonkeyPatch) -> None:
+    """A store whose key is where the row came from and not what it is."""
+    plain = MemoryStore.table
+
+    def doubled(self: MemoryStore, name: str) -> Any:  # noqa: ANN401
+        table = plain(self, name)
+        extra = getattr(self, "_seen_twice", 0)
+        if name != "trades" or not extra:
+            return table
+        return type(table).from_batches([*table.to_batches(), *table.slice(0, extra).to_batches()])
+
+    commit = MemoryStore.commit
+
+    def counted(self: MemoryStore, whole: Commit) -> Any:  # noqa: ANN401
+        done = commit(self, whole)
+        self._seen_twice = getattr(self, "_seen_twice", 0) + done.duplicates  # type: ignore[attr-defined]
+        return done
+
+    patch.setattr(MemoryStore, "table", doubled)
+    patch.setattr(MemoryStore, "commit", counted)
+
+
+def fill_taken_for_live(patch: pytest.MonkeyPatch) -> None:
+    cover = StreamCoverage.cover
+    patch.setattr(
+        StreamCoverage, "cover", lambda self, _, first, last: cover(self, "live", first, last)
+    )
+
+
+def group_dropped_on_a_full_disk(patch: pytest.MonkeyPatch) -> None:
+    commit = JournalWriter.commit
+
+    def careless(self: JournalWriter, drafts: Sequence[Draft]) -> int:
+        try:
+            return commit(self, drafts)
+        except Transient:
+            return self.position.seq
+
+    patch.setattr(JournalWriter, "commit", careless)
+
+
+def commit_repeated_blindly(patch: pytest.MonkeyPatch) -> None:
+    """After a lost answer the next frames are read at once: the refused commit is forgotten."""
+
+    def forget(self: Deliverer, commit: Commit, projected: Any) -> int:  # noqa: ANN401
+        del commit, projected
+        self._pending = None
+        return 1
+
+    patch.setattr(Deliverer, "_retry", forget)
+
+
+def gap_never_asked_for_again(patch: pytest.MonkeyPatch) -> None:
+    """A fill that failed is never tried again."""
+    patch.setattr(FillPlanner, "failed", lambda self, request, now: 1.0)
+
+
+MUTANTS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
+    acknowledged_before_the_sync,
+    sink_that_answers_too_early,
+    folder_not_synced,
+    recovery_that_cuts_too_much,
+    reader_beyond_the_watermark,
+    cursor_apart_from_the_rows,
+    gap_closed_on_an_empty_page,
+    duplicates_not_removed,
+    fill_taken_for_live,
+    group_dropped_on_a_full_disk,
+    commit_repeated_blindly,
+    gap_never_asked_for_again,
+)

@@ -1,0 +1,107 @@
+"""The core in worlds where everything goes wrong: thousands of seeds, each the same every time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.lab.simulation.run import ENOUGH, SOMETIMES, run_many, run_seed
+from tests.simulation.mutants import MUTANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CI_SEEDS = 2_000
+CHUNK = 250
+DRILL_SEEDS = 100_000
+FOUND_WITHIN = 60
+"""Seeds within which a mutant of the short test must be found."""
+QUICK = {
+    "acknowledged_before_the_sync",
+    "folder_not_synced",
+    "recovery_that_cuts_too_much",
+    "cursor_apart_from_the_rows",
+    "duplicates_not_removed",
+    "fill_taken_for_live",
+    "group_dropped_on_a_full_disk",
+}
+"""Mutants that a few seeds find; the drill takes them all."""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("first", range(0, CI_SEEDS, CHUNK), ids=lambda n: f"{n}-{n + CHUNK - 1}")
+def test_no_world_loses_doubles_alters_or_hides_an_event(first: int) -> None:
+    summary = run_many(first, CHUNK)
+    assert summary.failed == []
+    assert summary.seeds == CHUNK
+    assert summary.events > 50 * CHUNK
+    # A short run need not have met all of it, but most.
+    happened = [name for name, count in summary.counts().items() if count]
+    assert len(happened) > 0.9 * len(SOMETIMES)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(24 * 3600)
+def test_a_hundred_thousand_worlds() -> None:
+    summary = run_many(1_000_000, DRILL_SEEDS, jobs=2)
+    assert summary.failed == []
+    assert summary.never() == []
+    assert summary.seeds == DRILL_SEEDS >= ENOUGH
+
+
+def test_a_seed_is_the_same_world_every_time() -> None:
+    for seed in (3, 4, 5):
+        first, second = run_seed(seed, keep_trace=True), run_seed(seed)
+        assert first.trace == second.trace
+        assert first.seen == second.seen
+        assert len(first.lines) > 20
+        assert second.lines == []
+    assert run_seed(3).trace != run_seed(4).trace
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_seed_is_the_same_world_in_every_process(hash_seed: str) -> None:
+    program = (
+        "import json; from forebay.lab.simulation.run import run_seed\n"
+        "print(json.dumps([run_seed(seed).trace for seed in (7, 8, 9, 10)]))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert json.loads(answer.stdout) == [run_seed(seed).trace for seed in (7, 8, 9, 10)]
+
+
+def found_after(mutant: Callable[[pytest.MonkeyPatch], None], most: int) -> int | None:
+    """The number of worlds until one of them fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        mutant(patch)
+        for seed in range(most):
+            if run_seed(seed).failures:
+                return seed + 1
+    return None
+
+
+@pytest.mark.parametrize(
+    "mutant", [each for each in MUTANTS if each.__name__ in QUICK], ids=lambda each: each.__name__
+)
+def test_a_bug_in_the_core_is_found(mutant: Callable[[pytest.MonkeyPatch], None]) -> None:
+    assert found_after(mutant, FOUND_WITHIN) is not None
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
+def test_every_planted_bug_is_found(mutant: Callable[[pytest.MonkeyPatch], None]) -> None:
+    assert found_after(mutant, 1_000) is not None
+
+
+def test_the_quick_mutants_are_mutants() -> None:
+    assert {each.__name__ for each in MUTANTS} > QUICK
