@@ -28,6 +28,10 @@ class EpochSink(Protocol):
         """Take one frame as RECEIVED now; it becomes CAPTURED within the linger time."""
         ...
 
+    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
+        """Take frames that were read together, in their order, all as RECEIVED now."""
+        ...
+
     def control(self, control: Control) -> None:
         """Record something about the connection itself, in order with its frames."""
         ...
@@ -118,10 +122,13 @@ class Commit:
     """Event rows by table name; at least once, so a store removes duplicates by ``event_id``."""
     covered: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     """By table, which of ``rows`` coverage had before: a store looks those up wherever they
-    are, and may look for the others only around their own time."""
+    are, and may look for the others only around their own time. Where ``coverage`` keeps the ids
+    of their stream and ``position`` moves on, it may take the others for new without a look."""
     dead_letters: pa.Table | None = None
     coverage: Mapping[StreamKey, StreamCoverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed; its gaps follow from it."""
+    ordinals: Mapping[StreamKey, bytes] = field(default_factory=dict)
+    """Whole new ordinals of each stream that changed, of the class ``content``; opaque here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,7 @@ class StoreState:
 
     positions: Mapping[str, Position]
     coverage: Mapping[StreamKey, StreamCoverage]
+    ordinals: Mapping[StreamKey, bytes] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -155,15 +163,16 @@ class Store(Protocol):
     """
 
     def load(self) -> StoreState:
-        """Cursors and coverage as of the last commit."""
+        """Cursors, coverage and ordinals as of the last commit."""
         ...
 
     def commit(self, commit: Commit) -> Committed:
         """Store rows, coverage, gaps, dead letters and cursor in one transaction.
 
         Idempotent by ``event_id``. Same id with other content goes to ``conflicts`` and
-        the row stored first stays. Raises :class:`~forebay.errors.Transient` when nothing
-        was stored and the same commit may succeed later.
+        the row stored first stays, but for one flag: it is ``ambiguous`` if any of them is.
+        Raises :class:`~forebay.errors.Transient` when nothing was stored and the same commit
+        may succeed later.
         """
         ...
 

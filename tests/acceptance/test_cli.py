@@ -239,7 +239,17 @@ def test_sigterm_drains_and_gaps_are_filled_afterwards(tmp_path: Path) -> None:
             assert (told.code, told.json["running"]) == (0, True)
             assert told.json["capture"]["connected"] == 1
             assert running.stop() == 0
-        assert forebay("status", "--data", data, "--json").code == 3
+        stopped = forebay("status", "--data", data, "--json")
+        assert stopped.code == 3
+        journal = stopped.json["journal"]
+        assert (journal["segments"], journal["sealed"], journal["raw"]) == (1, 0, 1)
+        assert (
+            journal["bytes"]
+            == forebay("journal", "inspect", "--data", data, "--json").json[0]["bytes"]
+        )
+        assert journal["oldest"][:2] == "20"
+        assert journal["gb_per_day"] == journal["gb_per_day_on_disk"] > 0
+        assert journal["days_until_full"] > 0
         with package.open(data) as opened:
             position = opened.sql("SELECT seq FROM cursors").to_pylist()
         summaries = forebay("journal", "inspect", "--data", data, "--json").json

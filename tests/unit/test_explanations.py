@@ -10,21 +10,34 @@ import importlib
 import inspect
 import json
 import re
+import zlib
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
+import numpy as np
+import pyarrow as pa
 import pytest
+import xxhash
 
 from forebay import errors
+from forebay.app.venues import VENUES
 from forebay.clock import ManualClock
 from forebay.domain import parsed, schema, trades
 from forebay.domain.coverage import SETS, GapState, StreamKey
 from forebay.domain.digest import Digest
 from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
-from forebay.domain.identity import native_id, stream_prefix
+from forebay.domain.identity import (
+    IdentityClass,
+    digest_ids,
+    native_id,
+    numbered,
+    stream_prefix,
+    uuids,
+)
 from forebay.domain.intervals import IntervalSet
+from forebay.domain.ledger import Covered, Entry, Hour, Lost, StreamEntry
 from forebay.domain.letters import letter_id
 from forebay.journal import (
     CursorFile,
@@ -33,6 +46,8 @@ from forebay.journal import (
     JournalWriter,
     Position,
     disk,
+    seal,
+    segments,
     slots,
     watermark,
 )
@@ -41,12 +56,16 @@ from forebay.journal import format as layout
 from forebay.journal.recovery import Extent, Verdict, decide
 from forebay.ports import Commit
 from forebay.services.audit import sql
-from forebay.services.audit.accounts import accounts_from
+from forebay.services.audit.accounts import moments_of, snapshot_from
 from forebay.services.audit.report import AuditReport, StreamReport
+from forebay.services.ledger import open_ledger
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb.query import read_only_query
 from tests.support.delivery import PARSERS
 from tests.support.frames import as_json, batch, context, heartbeat, match, rest_row
+from tests.support.made_venue import MADE, T0_NS, Deal
+from tests.support.made_venue import frame as made_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,7 +217,7 @@ def test_there_are_constants_on_the_pages_that_need_them() -> None:
 
 TYPES = {"s": "bytes", "x": "zero", "B": "u8", "H": "u16", "I": "u32", "Q": "u64", "q": "i64"}
 SEGMENT = ["magic", "version", "zero", *layout.SegmentHeader._fields, "zero", "crc"]
-BLOCK = ["magic", "version", "kind", "codec", "zero", *layout.BlockHeader._fields[1:], "crc"]
+BLOCK = ["magic", "version", "kind", "codec", "zero", *layout.BlockHeader._fields[2:], "crc"]
 LAYOUTS = {
     "Segment header": (layout._SEGMENT, True, SEGMENT),
     "Block header": (
@@ -207,7 +226,7 @@ LAYOUTS = {
         [{"frames": "count"}.get(name, name) for name in BLOCK],
     ),
     "Two-slot files": (slots._HEAD, False, ["counter", "length"]),
-    "Watermark": (watermark._FIELDS, False, [*watermark.Watermark._fields]),
+    "Watermark": (watermark._FIELDS, False, [*watermark.Watermark._fields[:6]]),
     "Cursor": (cursors._FIELDS, False, ["magic", "log_id", "seq"]),
 }
 
@@ -264,6 +283,58 @@ def test_the_example_is_the_file_that_a_writer_makes(tmp_path: Path) -> None:
     assert (tmp_path / "00000000000000000001.fbj").read_bytes() == right
     assert f"{len(right)} bytes" in JOURNAL
     assert [f"{ns}" in JOURNAL for ns in read.received_ns] == [True, True]
+
+
+def fields_of(header: bytes, heading: str) -> dict[str, bytes]:
+    """The bytes of each field, cut out as the page's table says."""
+    rows = table(section(JOURNAL, heading), "offset", "bytes", "type", "field", "value")
+    return {row[3]: header[int(row[0]) : int(row[0]) + int(row[1])] for row in rows}
+
+
+def number(raw: bytes) -> int:
+    return int.from_bytes(raw, "little")
+
+
+def test_the_sealed_example_is_unpacked_by_the_page_alone() -> None:
+    """Knows nothing but the page, zlib, XXH3 and zstd."""
+    whole, right = (bytes.fromhex(block(JOURNAL, name)) for name in ("sealed", "hex"))
+    head, body = whole[64:152], whole[152:]
+    told = fields_of(head, "Block header")
+    assert number(told["crc"]) == zlib.crc32(head[:84])
+    values = {name: number(told[name]) for name in told if name not in {"magic", "log_id"}}
+    assert (values["kind"], values["codec"], values["body_len"]) == (0, 1, len(body))
+    assert values["digest"] == xxhash.xxh3_64_intdigest(body)
+    raw = pa.Codec("zstd").decompress(body, values["context_len"], asbytes=True)
+    assert whole[:64] + raw == right
+    assert f"sealed, {len(whole)} bytes" in JOURNAL
+    first, second = (fields_of(raw[at : at + 88], "Block header") for at in (0, 130))
+    assert values["first_seq"] == number(first["first_seq"])
+    assert values["count"] == number(first["count"]) + number(second["count"])
+    assert values["durable_seq"] == max(number(each["durable_seq"]) for each in (first, second))
+    received = [number(first["anchor_wall"]) + after for after in (0, 500)]
+    assert [values["anchor_mono"], values["anchor_wall"]] == received
+    assert told["log_id"] == first["log_id"] == second["log_id"]
+
+
+def test_the_sealed_example_is_what_sealing_makes_and_the_reader_reads(tmp_path: Path) -> None:
+    whole, right = (bytes.fromhex(block(JOURNAL, name)) for name in ("sealed", "hex"))
+    path = tmp_path / "00000000000000000001.fbj"
+    path.write_bytes(right)
+    seal.seal(disk.OS_DISK, tmp_path, 1, 3, random_id=lambda: "e" * 32)
+    made = path.read_bytes()
+    # The same but for what zstd makes of it, which is its own business.
+    assert made[: 64 + 44] == whole[: 64 + 44]
+    path.write_bytes(whole)
+    segment = segments.open_segment(disk.OS_DISK, tmp_path, 1)
+    assert b"".join(seal.unsealed(disk.OS_DISK, segment, 3)) == right
+    disk.OS_DISK.close(segment.fd)
+
+
+def test_the_fields_of_a_pack_are_those_of_a_header() -> None:
+    rows = table(section(JOURNAL, "Packs"), "field", "of a pack")
+    names = [{"frames": "count"}.get(name, name) for name in layout.BlockHeader._fields]
+    assert [ticked(row[0])[0] for row in rows] == names
+    assert f"at most {layout.MAX_PACK_BYTES}" in dict(rows)["`context_len`"]
 
 
 def test_the_cursor_is_the_file_that_is_stored(tmp_path: Path) -> None:
@@ -380,7 +451,7 @@ def test_the_canonical_row_is_what_the_store_makes() -> None:
     (columns,) = re.findall(r"^event_id\|.+$", IDENTITY, re.MULTILINE)
     assert columns.split("|") == ["event_id", *schema.CONTENT["trades"]]
     with_one = stored(told_frame())
-    (row,) = with_one.query(sql.rows("true")).to_pylist()
+    (row,) = read_only_query(with_one.reader(), sql.rows("true"), timeout_s=60).to_pylist()
     assert block(IDENTITY, "canonical").replace("\n", "") == row["canonical"]
 
 
@@ -408,6 +479,51 @@ def test_the_id_of_a_dead_letter_is_right() -> None:
     text = section(IDENTITY, "Ids of dead letters")
     made = letter_id("coinbase", RECEIVED_NS, 0, b'{"type":')
     assert f"`{made}`" in text
+
+
+def test_the_classes_are_those_of_the_code_and_of_every_venue() -> None:
+    rows = table(IDENTITY, "class", "when", "told again", "two collectors")
+    assert tuple(ticked(row[0])[0] for row in rows) == get_args(IdentityClass)
+    told = [tuple(ticked("".join(row))) for row in table(IDENTITY, "venue", "channel", "class")]
+    protocols = [importlib.import_module(f"forebay.sources.{name}.protocol") for name in VENUES]
+    assert told == [
+        (protocol.VENUE, *declared)
+        for protocol in protocols
+        for declared in protocol.IDENTITY.items()
+    ]
+    assert not {*VENUES} & {*get_args(IdentityClass)}
+    feed = PARSERS["coinbase"].parse(projected(told_frame()))
+    page = PARSERS["coinbase"].parse(batch([as_json([rest_row(1)])], context("rest")))
+    assert [("coinbase", "trade", parsed.trades.identity) for parsed in (feed, page)] == told * 2
+
+
+def test_the_ids_of_the_other_classes_are_made_of_their_texts() -> None:
+    """Re-implemented from the page, compared with its examples and with the code."""
+    examples = re.findall(r"^(\S+)\n  \+ (\d+) = (\S+)$", block(IDENTITY, "ids"), re.MULTILINE)
+    assert {text.partition("|")[0] for text, _, _ in examples} == {*get_args(IdentityClass)[1:]}
+    for text, number, event_id in examples:
+        digest = hashlib.sha256(text.encode()).digest()
+        bits = "".join(f"{byte:08b}" for byte in digest)[:122]
+        low = (int(bits[60:], 2) + int(number)) % 2**62
+        whole = f"{bits[:48]}1000{bits[48:60]}10{low:062b}"
+        assert str(UUID(int=int(whole, 2))) == event_id
+        made = numbered(digest_ids([text]), np.array([int(number)]))
+        assert str(uuids(made)[0].as_py()) == event_id
+
+
+def test_what_is_told_of_ordinals_is_what_the_projection_makes() -> None:
+    deals = [Deal(), Deal(micros=6), Deal(price="7.50"), Deal(), Deal(micros=6)]
+    frames = batch([made_frame(deal) for deal in deals], context(venue="made-content"))
+    rows = Projection(MADE, {}).project([frames]).trade_rows()
+    assert rows is not None
+    stream, units = "content|made-content|spot|trade|A-B", 7_500_000_000_000_000_000
+    for row, (micros, ordinal) in enumerate([(5, 0), (6, 0), (5, 1), (5, 2), (6, 1)]):
+        text = f"{stream}|{T0_NS + micros * 1000}|{units}|{10**18}|buy"
+        low = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big") >> 6
+        expected = (low + ordinal) % 2**62
+        assert rows["event_id"][row].as_py().int % 2**62 == expected
+        assert ("ambiguous" in rows["flags"][row].as_py()) is (micros == 5)
+        assert rows["trade_id"][row].as_py() == ""
 
 
 # ----------------------------------------------------------------------- coverage.md
@@ -478,7 +594,8 @@ def test_the_worked_digest_is_right_and_is_the_stores() -> None:
     ids = [UUID(row.split("|")[0]).int for row in rows]
     hashes = [hashlib.md5(row.encode(), usedforsecurity=False).digest() for row in rows]
     numbers = [int.from_bytes(each, "little") for each in hashes]
-    assert Digest(len(rows), sum(ids) % 2**128, sum(numbers) % 2**128).as_json() == told
+    digest = Digest(len(rows), sum(ids) % 2**128, sum(numbers) % 2**128)
+    assert Hour.of(0, digest) == Hour(0, **told)
 
     values = table(AUDIT, "", "first trade", "second trade", "sum mod 2¹²⁸")
     halves = [[cell.strip("`") for cell in row[1:]] for row in values]
@@ -499,9 +616,55 @@ def test_the_worked_digest_is_right_and_is_the_stores() -> None:
 
     other = {"trade_id": 280_233, "side": "buy", "price": "64250.11", "size": "1"}
     store = stored(told_frame(), told_frame(**other))
-    account = accounts_from(store.query(sql.accounts(sql.Span())))[BTC]
-    assert account.total().as_json() == told
-    assert [row["canonical"] for row in store.query(sql.rows("true")).to_pylist()] == rows
+    snapshot = snapshot_from(
+        read_only_query(store.reader(), sql.snapshot(sql.Span()), timeout_s=60)
+    )
+    assert [*snapshot.accounts[BTC].hours().values()] == [digest]
+    assert [
+        row["canonical"]
+        for row in read_only_query(store.reader(), sql.rows("true"), timeout_s=60).to_pylist()
+    ] == rows
+
+
+def test_the_worked_entry_is_what_the_ledger_records(tmp_path: Path) -> None:
+    told = block(AUDIT, "entry").replace("\n", "")
+    other = {"trade_id": 280_233, "side": "buy", "price": "64250.11", "size": "1"}
+    frames = [told_frame(), told_frame(**other), told_frame(price="1")]
+    entry = json.loads(told)
+    draft = Draft(1, context().encode(), frames, [RECEIVED_NS + at for at in range(3)], (0, 0))
+    with JournalWriter.open(
+        tmp_path / "journal", clock=ManualClock(), random_id=lambda: entry["log_id"],
+        ballast_bytes=0,
+    ) as writer:  # fmt: skip
+        writer.commit([draft])
+        with (
+            JournalReader(tmp_path / "journal") as reader,
+            open_ledger(tmp_path / "ledger", PARSERS, ManualClock()) as ledger,
+        ):
+            ledger.record(reader.read(), writer.position)
+    with JournalReader(tmp_path / "ledger") as reader:
+        (recorded,) = reader.read()
+
+    assert (recorded.kind, recorded.payloads) == (1, [told.encode()])
+    text = section(AUDIT, "The ledger")
+    rows = table(text, "field", "is")
+    assert [field for row in rows for field in ticked(row[0])] == [*Entry.__struct_fields__]
+    for kind in (Lost, StreamEntry, Covered, Hour):
+        assert set(kind.__struct_fields__) <= set(ticked(text)), kind
+
+
+def test_the_moments_of_an_interval_are_as_the_page_says() -> None:
+    text = section(AUDIT, "Ids without a list")
+    assert "`(a + b)(b − a + 1) / 2`" in text
+    assert "`S(n) = n(n + 1)(2n + 1) / 6`" in text
+    start = 7 * sql.CHUNK
+    for ids in ([(0, 0)], [(0, sql.CHUNK - 1)], [(3, 9), (40_000, 41_234)]):
+        offsets = [k for first, last in ids for k in range(first, last + 1)]
+        held = IntervalSet((start + first, start + last) for first, last in ids)
+        right = (len(offsets), sum(offsets), sum(k * k for k in offsets))
+        assert moments_of(held, 7) == right
+    one, other = (IntervalSet((k, k) for k in ks) for ks in ((1, 5, 6), (2, 3, 7)))
+    assert moments_of(one, 0) == moments_of(other, 0), "as the page warns"
 
 
 def kinds_in_the_code() -> set[str]:

@@ -74,7 +74,7 @@ def pins(lock: str) -> Mapping[str, set[str]]:
 # --------------------------------------------------------------------------- locks
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "bench.lock"])
 def test_a_lock_is_hashed_and_names_no_host(name: str) -> None:
     lock = _read(f"requirements/{name}")
     assert pins(lock)

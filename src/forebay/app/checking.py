@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app import venues
 from forebay.app.data_folder import DataFolder
+from forebay.app.keeping import GIGABYTE, needed, rules
 from forebay.clock import SystemClock
 from forebay.errors import ForebayError
+from forebay.journal.overview import overview
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from forebay.app.config import Config, VenueConfig
     from forebay.domain.frames import Context, Control, FrameKind
     from forebay.ports import EpochSink
@@ -43,6 +47,8 @@ class Finding:
 async def check_all(config: Config) -> list[Finding]:
     """Answer a finding for the data folder, the limits and each venue."""
     found = [_folder(config), _descriptors()]
+    if found[0].exit_code == 0:
+        found += _retention(config)
     for venue in config.venues:
         found += await asyncio.gather(_rest(venue), _websocket(venue))
     return found
@@ -58,6 +64,23 @@ def _folder(config: Config) -> Finding:
         text = f"{config.data} has {free >> 20} MB left. Free some space, or choose another disk."
         return Finding("data folder", text, 3)
     return Finding("data folder", f"{config.data} can be written to, {free >> 30} GB free")
+
+
+def _retention(config: Config) -> list[Finding]:
+    """Warn if the disk will be full before the oldest frames may go; no reason not to start."""
+    kept = rules(config.journal)
+    try:
+        seen = overview(DataFolder(Path(config.data)).journal)
+    except ForebayError as error:
+        return [Finding("retention", str(error), error.exit_code)]
+    need = needed(seen, kept)
+    if need is None or need <= seen.free_bytes + seen.bytes:
+        return []
+    text = (
+        f"keeping frames for {config.journal.retain} takes {need / GIGABYTE:.1f} GB at the present "
+        f"rate, and the disk is full before. Set journal.retain or journal.retain_gb lower."
+    )
+    return [Finding("retention", text)]
 
 
 def _descriptors() -> Finding:
@@ -130,6 +153,9 @@ class _Probe:
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
         del kind, payload
+
+    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
+        del kind, payloads
 
     def control(self, control: Control) -> None:
         if type(control).__name__ == "EpochAccepted":

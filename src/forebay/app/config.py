@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from forebay.app.times import SPAN, SPAN_HINT
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     linger_ms: Annotated[float, Meta(gt=0, le=1000)] = 5.0
     segment_mb: Annotated[int, Meta(ge=1, le=4096)] = 64
     max_pending_mb: AtLeastOne = 32
+    retain: Annotated[str, Meta(pattern=SPAN)] = "7d"
+    """How long frames are kept after they are stored and recorded, see
+    :func:`forebay.app.times.span_ns`."""
+    retain_gb: Positive | None = None
+    """Gigabytes (10⁹ bytes) of journal above which the oldest frames go earlier."""
 
 
 class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,6 +61,8 @@ class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     kind: Literal["duckdb"] = "duckdb"
     memory_limit_mb: Annotated[int, Meta(ge=64)] = 1024
+    parquet: bool = True
+    """Whether closed hours are kept as Parquet files beside the database."""
 
 
 class QueryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -192,6 +200,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?
 _MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
 _INDEX = re.compile(r"\[(?:\d+|\.\.\.)\]")
 _WRONG = re.compile(r"(.*) - at `\$(.*)`")
+_HINTS = {"journal.retain": SPAN_HINT}
 
 
 def _explained(error: msgspec.ValidationError, origins: Mapping[str, str]) -> ConfigError:
@@ -209,7 +218,8 @@ def _explained(error: msgspec.ValidationError, origins: Mapping[str, str]) -> Co
     found = _WRONG.fullmatch(text)
     what, key = (found[1], found[2].lstrip(".")) if found else (text, "")
     message = f"The value of {key!r} ({_origin(key, origins)}) is wrong: {what}."
-    return ConfigError(message, hint="Correct it; `forebay init` writes an example.")
+    hint = _HINTS.get(key, "Correct it; `forebay init` writes an example.")
+    return ConfigError(message, hint=hint)
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:
@@ -260,10 +270,13 @@ symbols = ["BTC-USD", "ETH-USD"]
 linger_ms = 5.0               # how long the first frame of a group waits for company
 segment_mb = 64
 max_pending_mb = 32           # sources pause above this much not yet captured
+retain = "7d"                 # keep frames so long after they are stored; "0": not at all
+# retain_gb = 100.0           # and never more than this; there is no cap unless one is set
 
 [store]
 kind = "duckdb"
 memory_limit_mb = 1024
+parquet = true                # closed hours also as files under parquet/
 
 [query]
 timeout_s = 60.0              # of `forebay sql` while a capture runs

@@ -12,6 +12,8 @@ from forebay.app import venues
 from forebay.app.arrow_stream import encode_arrow
 from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
+from forebay.app.hourly import HourlyParquet
+from forebay.app.keeping import Backlog, House, keeping_house
 from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.clock import SystemClock
 from forebay.errors import Transient
@@ -69,8 +71,17 @@ async def run(config: Config, observer: Observer) -> None:
         return {"pid": os.getpid(), **deliverer.status()}
 
     handlers = {"sql": sql, "gaps": json_handler(gaps), "status": json_handler(status)}
-    async with LocalServer(folder.deliver_socket, handlers).serving():
-        await _deliver_until_stopped(deliverer, life, clock, observer)
+    house = House(
+        folder, config.journal, lambda: deliverer.position, clock=clock, observer=observer
+    )
+    backlog = Backlog()
+    async with contextlib.AsyncExitStack() as beside:
+        await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
+        await beside.enter_async_context(keeping_house(house, backlog, clock, observer))
+        if config.store.parquet:
+            hourly = HourlyParquet(folder.root / "parquet", store, clock=clock)
+            await beside.enter_async_context(keeping_house(hourly, backlog, clock, observer))
+        await _deliver_until_stopped(deliverer, life, clock, observer, backlog)
     await asyncio.to_thread(store.close)
 
 
@@ -93,17 +104,18 @@ async def _queried(connection: duckdb.DuckDBPyConnection, query: str, timeout_s:
 
 
 async def _deliver_until_stopped(
-    deliverer: Deliverer, life: Lifeline, clock: SystemClock, observer: Observer
+    deliverer: Deliverer, life: Lifeline, clock: SystemClock, observer: Observer, backlog: Backlog
 ) -> None:
     """Deliver; after a signal until everything captured is stored, within :data:`DRAIN_S`."""
     deadline: int | None = None
     while not life.orphaned:
-        if life.stop.is_set() and deadline is None:
+        backlog.stopping = life.stop.is_set()
+        if backlog.stopping and deadline is None:
             deadline = clock.monotonic_ns() + round(DRAIN_S * 1e9)
         if deadline is not None and clock.monotonic_ns() > deadline:
             return
         try:
-            frames = await asyncio.to_thread(deliverer.step)
+            frames = backlog.frames = await asyncio.to_thread(deliverer.step)
         except Transient as error:
             observer(StoreUnavailable(str(error), RETRY_S))
             await _sleep_or_stop(life, RETRY_S)

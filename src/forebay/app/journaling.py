@@ -21,13 +21,18 @@ def open_journal(
 ) -> JournalWriter:
     """Create or recover the journal and tell what was found; blocking.
 
+    If there is a store whose cursor cannot be had, a new log begins: the journal may be an older
+    copy, and the store would pass over frames that got the numbers of those it has.
+
     Raises as :meth:`forebay.journal.JournalWriter.open`.
     """
+    floor = _floor(folder, observer)
     writer = JournalWriter.open(
         folder.journal,
         clock=clock,
         segment_bytes=config.journal.segment_mb << 20,
-        floor=_floor(folder, observer),
+        floor=floor,
+        new_log=not floor and folder.database.exists(),
     )
     end, report = writer.position, writer.report
     observer(JournalRecovered(end.log_id, end.seq, report.truncated_bytes, len(report.losses)))

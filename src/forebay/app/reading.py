@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.clock import Clock
-    from forebay.services.audit import AuditReport
+    from forebay.services.audit import AuditReport, Use
 
 MAX_QUERY_S = 3600.0
 """No query takes longer, whatever is asked for."""
+_AUDIT_MEMORY_MB = 256
+"""For an audit's statements on a database file: they add up, and need no more for millions."""
 _GRACE_S = 10.0
 """How much longer than the query itself its answer is waited for."""
 _TRIES = 3
@@ -78,6 +80,11 @@ class Data:
         :class:`~forebay.errors.Transient` if it takes too long and
         :class:`~forebay.errors.Unreachable` if neither can be reached.
         """
+        return self._query(query, timeout_s)
+
+    def _query(
+        self, query: str, timeout_s: float | None, memory_limit_mb: int | None = None
+    ) -> pa.Table:
         deadline = self._clock.monotonic_ns() + round(_PATIENCE_S * 1e9)
         tries = 0
         while True:
@@ -85,7 +92,7 @@ class Data:
             with contextlib.suppress(Unreachable):
                 return self._ask(query, timeout_s)
             try:
-                return self._read(query, timeout_s)
+                return self._read(query, timeout_s, memory_limit_mb)
             except Unreachable:
                 starting = self.folder.in_use()
                 late = self._clock.monotonic_ns() >= deadline
@@ -102,8 +109,8 @@ class Data:
         _, body = ask(self.folder.deliver_socket, request, timeout_s=patience_s)
         return decode_arrow(body)
 
-    def _read(self, query: str, timeout_s: float | None) -> pa.Table:
-        reader = DuckDBReader(self.folder.database)
+    def _read(self, query: str, timeout_s: float | None, memory_limit_mb: int | None) -> pa.Table:
+        reader = DuckDBReader(self.folder.database, memory_limit_mb=memory_limit_mb)
         try:
             return reader.query(query, timeout_s=timeout_s or MAX_QUERY_S)
         finally:
@@ -144,16 +151,19 @@ class Data:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         truth: str | None = None,
+        source: Use = "auto",
         progress: Callable[[int, int], None] | None = None,
     ) -> AuditReport:
         """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
 
         return run_audit(
-            functools.partial(self.sql, timeout_s=MAX_QUERY_S),
+            functools.partial(self._query, timeout_s=MAX_QUERY_S, memory_limit_mb=_AUDIT_MEMORY_MB),
             self.folder.journal,
             parsers(),
             scratch=open_scratch,
+            ledger_folder=self.folder.ledger,
+            source=source,
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
             truth=truth,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from forebay.app.journaling import open_journal
 from forebay.app.venues import check_venue, parsers
 from forebay.journal import CursorFile, Draft
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from forebay.app.config import Config
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
+    from forebay.domain.frames import Context
     from forebay.journal import JournalWriter
     from forebay.sources.recordings import Recorded
     from forebay.telemetry import Observer
@@ -77,7 +80,8 @@ def replay(
                 partial=partial,
                 progress=lambda done, file=file: progress(file, done),  # type: ignore[misc]
             )
-            for drafts in _groups(frames):
+            start = writer.position
+            for drafts in _groups(frames, f"{start.log_id}-{start.seq}"):
                 writer.commit(drafts)
         deliverer.drain()
         return account(deliverer)
@@ -102,12 +106,16 @@ def account(deliverer: Deliverer) -> dict[str, Any]:
     }
 
 
-def _groups(frames: Iterable[Recorded]) -> Iterator[list[Draft]]:
+def _groups(frames: Iterable[Recorded], run: str) -> Iterator[list[Draft]]:
     """Gather frames into drafts of one context and kind, and drafts into groups."""
+    encoded: dict[Context, bytes] = {}
     drafts: list[Draft] = []
     gathered = 0
     for frame in frames:
-        context, kind = frame.context.encode(), int(frame.kind)
+        kind = int(frame.kind)
+        if (context := encoded.get(frame.context)) is None:
+            context = msgspec.structs.replace(frame.context, run=run).encode()
+            encoded[frame.context] = context
         if not drafts or (drafts[-1].context, drafts[-1].kind) != (context, kind):
             drafts.append(Draft(kind, context, [], [], _WALL))
         drafts[-1].payloads.append(frame.payload)

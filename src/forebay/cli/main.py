@@ -16,6 +16,7 @@ from forebay.cli import (
     init,
     journal,
     lab,
+    rebuild,
     replay,
     run,
     sql,
@@ -39,6 +40,7 @@ app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)
+app.command("rebuild")(rebuild.rebuild)
 app.command("sql")(sql.sql)
 app.command("audit")(audit.audit)
 app.command("status")(status.status)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forebay.errors import CursorBeyondEnd, ForebayError, Transient
-from forebay.journal import JournalReader
+from forebay.journal import OS_DISK, JournalReader
 from forebay.ports import Commit, Committed, FillRequest
 from forebay.services.projection import Projection, batches_of
 from forebay.telemetry import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
-    from forebay.journal import Block, CursorFile, Position
+    from forebay.journal import Block, CursorFile, Disk, Position
     from forebay.ports import Parser, Store
     from forebay.services.projection import Projected
 
@@ -75,6 +75,7 @@ class Deliverer:
         cursor: CursorFile | None = None,
         observer: Observer = ignore,
         consumer: str = CONSUMER,
+        disk: Disk = OS_DISK,
     ) -> None:
         """Go on where ``store`` says that ``consumer`` has got to."""
         self._journal = journal
@@ -82,10 +83,11 @@ class Deliverer:
         self._cursor = cursor
         self._observe = observer
         self._consumer = consumer
+        self._disk = disk
         self._pending: tuple[Commit, Projected] | None = None
         self.delivered = Delivered()
         state = store.load()
-        self._projection = Projection(parsers, state.coverage)
+        self._projection = Projection(parsers, state.coverage, state.ordinals)
         self.position = state.positions.get(consumer)
         self._reader = self._open_reader(self.position)
         self._gaps: dict[StreamKey, set[Gap]] = {
@@ -94,7 +96,7 @@ class Deliverer:
 
     def _open_reader(self, position: Position | None) -> JournalReader:
         try:
-            return JournalReader(self._journal, start=position)
+            return JournalReader(self._journal, start=position, disk=self._disk)
         except CursorBeyondEnd:
             return self._begin_again(position)
 
@@ -105,7 +107,8 @@ class Deliverer:
         """
         if position is not None:
             self._observe(LossFound(position.log_id, 1, position.seq - 1))
-        return JournalReader(self._journal)
+        self._projection.begin_again()
+        return JournalReader(self._journal, disk=self._disk)
 
     def _read(self) -> list[Block]:
         try:
@@ -149,6 +152,7 @@ class Deliverer:
             covered={} if trades is None else {"trades": np.concatenate(projected.covered)},
             dead_letters=projected.letter_rows(),
             coverage=projected.coverage,
+            ordinals={key: stream.encode() for key, stream in projected.ordinals.items()},
         )
         return commit, projected
 
