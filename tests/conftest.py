@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    import pytest
 
 settings.register_profile("forebay", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("forebay")
@@ -40,3 +44,11 @@ def _stay_here(event: str, args: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_stay_here)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests want to be known though they passed: ``record_property("summary", …)``."""
+    for report in terminalreporter.getreports("passed"):
+        for name, told in report.user_properties:
+            if name == "summary":
+                terminalreporter.write_line(str(told))

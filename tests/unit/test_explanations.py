@@ -645,7 +645,7 @@ def test_the_worked_entry_is_what_the_ledger_records(tmp_path: Path) -> None:
     with JournalReader(tmp_path / "ledger") as reader:
         (recorded,) = reader.read()
 
-    assert (recorded.kind, recorded.payloads) == (1, [told.encode()])
+    assert (recorded.kind, list(recorded.payloads)) == (1, [told.encode()])
     text = section(AUDIT, "The ledger")
     rows = table(text, "field", "is")
     assert [field for row in rows for field in ticked(row[0])] == [*Entry.__struct_fields__]

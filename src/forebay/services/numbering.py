@@ -79,7 +79,7 @@ class Numbering:
 
 def _epoch(context: Context) -> str:
     """Name what is counted together: one connection of one collector, as told by one replay."""
-    return "|".join((context.collector, context.epoch, context.run))
+    return f"{context.collector}|{context.epoch}|{context.run}"
 
 
 def _note(

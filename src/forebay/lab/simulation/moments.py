@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from forebay.lab.simulation.world import World
+
+_TAIL_BYTES = 300
 
 
 def strike(world: World, kind: str) -> bool:
@@ -46,21 +49,32 @@ def _fuse(name: str, *, power: bool = False) -> Callable[[World], bool]:
 
 
 def _rot(world: World) -> bool:
-    """Flip a bit of a segment."""
-    dice, disk = world.dice["moments"], world.disk
-    segments = sorted(path for path in disk.names if path.suffix == ".fbj")
-    if not segments:
-        return False
-    path = dice.choice(segments)
-    disk.flip(path, dice.randrange(len(disk.names[path].data) * 8))
-    world.rotted = True
-    return True
+    """Flip a bit of any segment."""
+    segments = _segments(world)
+    if segments:
+        path = world.dice["moments"].choice(segments)
+        _flip(world, path, len(world.disk.names[path].data))
+    return bool(segments)
 
 
 def _rot_and_cut_power(world: World) -> bool:
-    rotted = _rot(world)
+    """Flip a bit near the end of the log, where nothing but a cursor can prove what was there."""
+    segments = _segments(world)
+    if segments:
+        _flip(world, segments[-1], _TAIL_BYTES)
     world.machine.cut_power()
-    return rotted
+    return bool(segments)
+
+
+def _segments(world: World) -> list[Path]:
+    return sorted(path for path in world.disk.names if path.suffix == ".fbj")
+
+
+def _flip(world: World, path: Path, tail: int) -> None:
+    size = len(world.disk.names[path].data)
+    first = max(0, size - tail)
+    world.disk.flip(path, world.dice["moments"].randrange(first * 8, size * 8))
+    world.rotted = True
 
 
 def _fill_disk(world: World) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from forebay.stores.duckdb.session import identifier
 from forebay.stores.duckdb.store import translate
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ class DuckDBScratch:
 
     def create(self, name: str, rows: pa.Table) -> None:
         """Make (or make anew) a table with the columns of ``rows``, and put them in."""
-        self._run(f'CREATE OR REPLACE TABLE "{name}" AS FROM incoming', rows)
+        self._run(f"CREATE OR REPLACE TABLE {identifier(name)} AS FROM incoming", rows)
 
     def insert(self, name: str, rows: pa.Table) -> None:
         """Add rows to a table."""
-        self._run(f'INSERT INTO "{name}" FROM incoming', rows)
+        self._run(f"INSERT INTO {identifier(name)} FROM incoming", rows)
 
     def query(self, statement: str) -> pa.Table:
         """Answer the rows of one statement."""

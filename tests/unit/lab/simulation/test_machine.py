@@ -175,3 +175,18 @@ def test_a_reader_in_a_segment_that_was_begun_anew_follows_it_into_later_ones() 
         blocks = reader.read()
     assert [block.kind for block in blocks] == [1] * 4
     assert [block.first_seq for block in blocks] == [1, 2, 3, 4]
+
+
+def test_a_reader_in_a_segment_with_a_damaged_header_follows_the_one_that_replaces_it() -> None:
+    """Found by seed 1284: whatever came into the new file was declared lost."""
+    disk = SimDisk(random.Random(1))
+    opened(disk, 1 << 20).close()
+    (segment,) = [path for path in disk.names if path.suffix == ".fbj"]
+    disk.flip(segment, 40 * 8)
+    with JournalReader(FOLDER, disk=disk) as reader:
+        assert reader.read() == []
+        with opened(disk, 1 << 20) as writer:
+            writer.commit([Draft(1, b"c", [b"one", b"two"], [0, 0])])
+            blocks = reader.read()
+    assert [(block.kind, block.first_seq) for block in blocks] == [(1, 1)]
+    assert list(blocks[0].payloads) == [b"one", b"two"]
