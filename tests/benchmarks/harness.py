@@ -43,7 +43,7 @@ class Row:
     ratio: float | None = None
     """Ours over the peer's: more than 1 is faster; None without a peer."""
     reached: bool | None = None
-    """None if it was not measured."""
+    """None if it was not measured, or there is no goal."""
     rounds: int = 0
     spread: str = ""
     """Smallest and largest of our rounds."""
@@ -85,20 +85,20 @@ class Rounds:
         ours = self.figures[OURS]
         return statistics.median(a / b for a, b in zip(ours, self.figures[peer], strict=True))
 
-    def row(self, name: str, unit: str, goal: Goal, peer: str = "", note: str = "") -> Row:
-        """One line: us beside ``peer``, or alone."""
+    def row(self, name: str, unit: str, goal: Goal | None, peer: str = "", note: str = "") -> Row:
+        """One line: us beside ``peer``, or alone; without a goal it only informs."""
         ours = self.median(OURS)
         ratio = self.ratio(peer) if peer else None
         mine = self.figures[OURS]
         return Row(
             name=name,
             unit=unit,
-            goal=str(goal),
+            goal=str(goal) if goal else "",
             ours=ours,
             peer=self.median(peer) if peer else None,
             peer_name=peer,
             ratio=ratio,
-            reached=goal.reached(ours, ratio),
+            reached=goal.reached(ours, ratio) if goal else None,
             rounds=len(mine),
             spread=f"{_short(min(mine))} to {_short(max(mine))}",
             note=note,
@@ -181,7 +181,7 @@ def table(rows: list[Row]) -> str:
             continue
         peer = f"{_short(row.peer)} {row.peer_name}" if row.peer is not None else ""
         ratio = f"{row.ratio:.2f}x" if row.ratio is not None else ""
-        verdict = "reached" if row.reached else "MISSED"
+        verdict = {True: "reached", False: "MISSED", None: "no goal"}[row.reached]
         note = f"{verdict}  ({row.spread}; {row.unit}{'; ' + row.note if row.note else ''})"
         lines.append((row.name, _short(row.ours), peer, ratio, row.goal, note))
     widths = [max(len(line[column]) for line in lines) for column in range(5)]

@@ -19,6 +19,7 @@ import numpy as np
 
 from forebay.domain.frames import Context, FrameKind
 from forebay.journal import Block
+from forebay.payloads import Payloads
 from forebay.services.projection import Projection, batches_of
 from forebay.sources.coinbase.protocol import VENUE, CoinbaseParser
 from tests.benchmarks.frames import matches
@@ -46,7 +47,7 @@ def recorded_block(path: Path, frames: int = FRAMES) -> Block:
 
 def _block(payloads: list[bytes]) -> Block:
     received = np.full(len(payloads), 1_767_225_700 * 10**9)  # beside the simulator's own time
-    return Block("a" * 32, 1, FrameKind.TEXT, _CONTEXT, received, payloads)
+    return Block("a" * 32, 1, FrameKind.TEXT, _CONTEXT, received, Payloads.of(payloads))
 
 
 def frames_per_cpu_second(block: Block | None = None, *, quick: bool = True) -> float:

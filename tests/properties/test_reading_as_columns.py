@@ -110,7 +110,9 @@ def test_real_frames_and_what_becomes_of_them() -> None:
 TEXTS = st.sampled_from(
     ["", "1", "0.5", "NaN", "-1", "1e5", "é", "\\", '"', "\n", "\x7f", "0" * 50]
 )
-NOT_TEXTS = st.sampled_from([None, True, 0, -1, 1.5, 10**17, 10**18, 2**63, 10**30, [], {}])
+NOT_TEXTS: st.SearchStrategy[object] = st.sampled_from(
+    [None, True, 0, -1, 1.5, 10**17, 10**18, 2**63, 10**30, [], {}]
+)
 VALUES: st.SearchStrategy[object] = TEXTS | NOT_TEXTS
 FIELDS = st.sampled_from(["type", "trade_id", "maker_order_id", "side", "size", "price",
                           "product_id", "sequence", "time", "extra"])  # fmt: skip

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forebay.services.deliver import Delivered
     from forebay.telemetry import Observer
 
-COUNTED = ("trades", "dead_letters", "conflicts")
+HOURS = "parquet"
 
 
 def rebuild_database(
@@ -40,7 +40,8 @@ def rebuild_database(
 
     The old one is replaced at the very end, by one rename: a kill before leaves it as it was, and
     the next try begins anew. If it has what the journal has not, or cannot be read, it is kept
-    beside under the name that the account says.
+    beside under the name that the account says, and so are the Parquet files of its hours: they
+    would be made anew from less.
 
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
     """
@@ -55,15 +56,19 @@ def rebuild_database(
             )
             before = _state(folder.database, config) if folder.database.exists() else None
             missing = [] if before is None else absences(before[0].coverage, after[0].coverage)
-            lacking = before is None or any(before[1][name] > after[1][name] for name in COUNTED)
+            lacking = before is None or before[1] > after[1] or bool(before[2] - after[2])
             keep = folder.database.exists() and (bool(missing) or lacking)
+            if keep:
+                _set_aside(folder.root / HOURS)
             kept = _swap(folder.database, new, keep=keep)
             return _account(folder, delivered, missing, kept)
         finally:
             writer.close()
 
 
-State = tuple["StoreState", dict[str, int]]
+State = tuple["StoreState", int, frozenset[tuple[str, str]]]
+"""Cursor and coverage, how many trades, and which dead letters and conflicts. Counts of those
+would hide a loss for which as many new ones came; of trades, coverage tells."""
 
 
 def _build(
@@ -76,7 +81,7 @@ def _build(
     store = DuckDBStore(path, memory_limit_mb=config.store.memory_limit_mb)
     try:
         delivered = rebuild(folder.journal, store, parsers(), observer=observer, progress=progress)
-        return delivered, (store.load(), store.counts(COUNTED))
+        return delivered, _said(store)
     finally:
         store.close()
 
@@ -88,11 +93,15 @@ def _state(path: Path, config: Config) -> State | None:
     except ForebayError:
         return None
     try:
-        return store.load(), store.counts(COUNTED)
+        return _said(store)
     except ForebayError:
         return None
     finally:
         store.close()
+
+
+def _said(store: DuckDBStore) -> State:
+    return store.load(), store.counts(["trades"])["trades"], store.rarities()
 
 
 def _sibling(path: Path, what: str) -> Path:
@@ -106,14 +115,25 @@ def _remove(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
+def _unused(path: Path) -> Path:
+    names = (_sibling(path, f"before-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def _set_aside(files: Path) -> None:
+    if files.exists():
+        with translated(f"keep {files}"):
+            OS_DISK.rename(files, _unused(files))
+            OS_DISK.fsync_dir(files.parent)
+
+
 def _swap(old: Path, new: Path, *, keep: bool) -> Path | None:
     """Put ``new`` in the place of ``old``; answer where the old one is kept, if it is."""
     kept = None
     with translated(f"put {new} in the place of {old}"):
         log = _sibling(old, "wal")
         if keep:
-            names = (_sibling(old, f"before-{number}") for number in itertools.count(1))
-            kept = next(name for name in names if not name.exists())
+            kept = _unused(old)
             kept.hardlink_to(old)
             if log.exists():
                 OS_DISK.rename(log, _sibling(kept, "wal"))

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from forebay.payloads import Payloads
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -106,13 +108,15 @@ class Template:
         self._padding = b" " * (len(text) + (MOST_BYTES + 1) * (len(self._steps) + 1))
 
     def read(self, payloads: Sequence[bytes]) -> Iterator[Rows]:
-        """Answer those of ``payloads`` that fit, in order, some thousands at a time."""
-        for first in range(0, len(payloads), AT_ONCE):
-            yield self._read(first, payloads[first : first + AT_ONCE])
+        """Answer those of ``payloads`` that fit, in order, some thousands at a time.
 
-    def _read(self, first: int, payloads: Sequence[bytes]) -> Rows:
-        text = b"".join((*payloads, self._padding))
-        ends = np.cumsum(np.fromiter(map(len, payloads), np.int64, len(payloads)))
+        :class:`~forebay.payloads.Payloads` are read from their buffer, without an object for any.
+        """
+        for first in range(0, len(payloads), AT_ONCE):
+            yield self._read(first, Payloads.of(payloads[first : first + AT_ONCE]))
+
+    def _read(self, first: int, payloads: Payloads) -> Rows:
+        text, ends = b"".join((payloads.data, self._padding)), payloads.ends
         starts = np.concatenate(([0], ends[:-1]))
         likely = np.flatnonzero(_plain(text, ends) & _stands(text, self._steps[0][0], starts))
         fit = np.ones(len(likely), dtype=np.bool_)

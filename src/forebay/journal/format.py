@@ -55,6 +55,7 @@ import xxhash
 
 from forebay.errors import Permanent
 from forebay.journal.model import Block
+from forebay.payloads import Payloads
 
 if TYPE_CHECKING:
     from forebay.journal.model import Draft
@@ -215,20 +216,18 @@ def receipts(header: BlockHeader, body: memoryview) -> np.ndarray[tuple[int], np
     """When each frame of a block was received: wall clock, UTC nanoseconds."""
     start = header.context_len + 4 * header.frames
     mono_ns = np.frombuffer(body, dtype="<i8", count=header.frames, offset=start)
-    return mono_ns.astype(np.int64) + (header.anchor_wall - header.anchor_mono)
+    return mono_ns + (header.anchor_wall - header.anchor_mono)
 
 
 def decode_block(header: BlockHeader, body: memoryview) -> Block:
-    """The frames of a block whose body is sound."""
-    context_len, count = header.context_len, header.frames
-    payload_bytes = bytes(body[context_len + _BYTES_PER_FRAME * count :])
-    ends = _lengths(header, body).cumsum(dtype=np.int64).tolist()
-    begin = 0
+    """The frames of a block whose body is sound; the payloads stay in ``body``, uncopied."""
+    context_len = header.context_len
+    data = body[context_len + _BYTES_PER_FRAME * header.frames :]
     return Block(
         log_id=header.log_id.hex(),
         first_seq=header.first_seq,
         kind=header.kind,
         context=bytes(body[:context_len]),
         received_ns=receipts(header, body),
-        payloads=[payload_bytes[begin : (begin := end)] for end in ends],
+        payloads=Payloads(data, _lengths(header, body).astype(np.int64).cumsum()),
     )

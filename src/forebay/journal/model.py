@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from forebay.payloads import Payloads
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -56,7 +58,9 @@ class Block:
     """Empty if ``kind`` is :data:`LOSS_KIND`."""
     received_ns: npt.NDArray[np.int64]
     """Receipt of each frame: wall clock, UTC nanoseconds; 0 for a loss found while reading."""
-    payloads: list[bytes]
+    payloads: Payloads
+    """They and the :meth:`part` of a block share a buffer with the blocks beside them in the file,
+    of some MB, or with all of a pack, of at most 64 MiB; it lives as long as one of them does."""
     unreadable: int = 0
     """Sequence numbers that follow the payloads and that nothing can be said about."""
 
@@ -89,5 +93,5 @@ def encode_loss(first: int, last: int) -> bytes:
 def loss_block(log_id: str, first: int, next_seq: int) -> Block:
     """The block a reader gives instead of ``first`` to ``next_seq - 1``."""
     received = np.zeros(1, dtype=np.int64)
-    payload = encode_loss(first, next_seq - 1)
-    return Block(log_id, first, LOSS_KIND, b"", received, [payload], next_seq - first - 1)
+    payloads = Payloads.of([encode_loss(first, next_seq - 1)])
+    return Block(log_id, first, LOSS_KIND, b"", received, payloads, next_seq - first - 1)

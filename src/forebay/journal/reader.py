@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from itertools import accumulate, islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from forebay.errors import CursorBeyondEnd, ForebayError
@@ -135,7 +134,7 @@ class JournalReader:
                     break
                 blocks.append(part)
                 max_frames -= len(part.payloads)
-                max_bytes -= sum(map(len, part.payloads))
+                max_bytes -= len(part.payloads.data)
         return blocks
 
     def close(self) -> None:
@@ -158,8 +157,7 @@ class JournalReader:
 
     def _take(self, block: Block, max_frames: int, max_bytes: int, *, forced: bool) -> Block | None:
         """The next part of ``block`` within the limits; one frame at least if ``forced``."""
-        sizes = map(len, islice(block.payloads, self._taken, self._taken + max_frames))
-        stop = self._taken + bisect_right(list(accumulate(sizes)), max_bytes)
+        stop = min(block.payloads.within(self._taken, max_bytes), self._taken + max_frames)
         if stop == self._taken:
             if not forced:
                 return None
@@ -191,22 +189,26 @@ class JournalReader:
     def _current(self, mark: Watermark) -> _Place | None:
         """The open segment; None if nothing can be said about it yet.
 
-        The writer begins a segment anew if it could not sync anything into it; then the
-        file that is open here is no longer the one that ``mark`` speaks of. Once ``mark`` is
-        in a later segment it does not tell, so one from which nothing was taken is opened
-        again by its name.
+        The writer begins a segment anew if it could not sync anything into it; then the file
+        that is open here is not the one that ``mark`` speaks of. Neither a damaged header nor a
+        ``mark`` in a later segment tells, so one from which nothing was taken is opened again
+        by its name.
         """
-        for _ in range(2):
+        for fresh in (False, True):
             place = self._place
             if place is None or place.segment.first_seq > mark.segment_first_seq:
                 return None
-            earlier = place.segment.first_seq < mark.segment_first_seq
-            begun = place.expected > place.segment.first_seq
-            same = place.segment.segment_id in {None, mark.segment_id}
-            if (earlier and (begun or place.certain)) or (same and not earlier):
+            known = fresh or place.expected > place.segment.first_seq
+            if place.segment.first_seq < mark.segment_first_seq:
+                place.certain = place.certain or known
+                right = place.certain
+            elif place.segment.segment_id is None:
+                right = known
+            else:
+                right = place.segment.segment_id == mark.segment_id
+            if right:
                 return place
-            # One that has lost its name since is read from the file that is open.
-            (self._enter(place.segment.first_seq) or place).certain = earlier
+            self._enter(place.segment.first_seq)
         return None
 
     def _block_of(self, item: Good | Hole, log_id: bytes) -> Block | None:

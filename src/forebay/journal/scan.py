@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from forebay.journal.disk import Disk
 
-CHUNK = 4 << 20
+CHUNK = 8 << 20
+"""Bytes of a file read at a time: as many as a reader gives at a time, so that their memory is
+taken up again for the next ones, and few blocks lie across an end and are read twice."""
 
 
 class Good(NamedTuple):

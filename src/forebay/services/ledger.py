@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from forebay.domain.ledger import VERSION, decode_entry, record_of
-from forebay.errors import ConfigError, Corrupt
+from forebay.errors import ConfigError, Corrupt, Transient
 from forebay.journal import (
     LOSS_KIND,
     OS_DISK,
@@ -112,7 +112,7 @@ def open_ledger(
         folder, clock=clock, disk=disk, segment_bytes=SEGMENT_BYTES, ballast_bytes=0
     )
     try:
-        return Ledger(writer, parsers, clock, _entries(folder, disk))
+        return Ledger(writer, parsers, clock, _entries(folder, disk, writer.position.seq))
     except BaseException:
         writer.close()
         raise
@@ -126,7 +126,8 @@ def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[Ent
     :class:`~forebay.errors.Corrupt` if an entry is no account, and
     :class:`~forebay.errors.Transient` if the disk fails.
     """
-    return list(_entries(folder, disk)) if durable_end(folder, clock, disk=disk) else []
+    end = durable_end(folder, clock, disk=disk)
+    return list(_entries(folder, disk, end)) if end else []
 
 
 def durable_end(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> int:
@@ -145,12 +146,15 @@ def durable_end(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> int:
         return 0
 
 
-def _entries(folder: Path, disk: Disk) -> Iterator[Entry]:
+def _entries(folder: Path, disk: Disk, end: int) -> Iterator[Entry]:
     with JournalReader(folder, disk=disk) as reader:
         while blocks := reader.read():
             for block in blocks:
                 if block.kind != LOSS_KIND:
                     yield from (_decoded(folder, payload) for payload in block.payloads)
+        if reader.position.seq < end:  # no watermark tells what is durable
+            message = f"The ledger {folder} cannot be read up to its end {end} now."
+            raise Transient(message, hint="Check the disk; it is tried again.")
 
 
 def _decoded(folder: Path, payload: bytes) -> Entry:

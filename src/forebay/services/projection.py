@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from forebay.domain.letters import letter_rows
 from forebay.domain.parsed import DeadLetter, Parsed, Reason
 from forebay.domain.trades import OUT_OF_ORDER, TradeColumns, build_trades
 from forebay.errors import Corrupt
+from forebay.payloads import Payloads
 from forebay.services.numbering import Numbering, by_symbol
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
         FrameBatch(
             context=_context(context, kind),
             kind=FrameKind(kind) if kind in _KINDS else FrameKind.BINARY,
-            payloads=list(chain.from_iterable(block.payloads for block in group)),
+            payloads=Payloads.joined([block.payloads for block in group]),
             received_ns=np.concatenate([block.received_ns for block in group]),
             log_id=log_id,
             seqs=np.concatenate(

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from forebay.app import rebuild as module
 from forebay.app.config import Config
 from forebay.app.data_folder import DataFolder
+from forebay.app.hourly import HourlyParquet, hour_path
 from forebay.app.journaling import open_journal
 from forebay.app.rebuild import rebuild_database
 from forebay.app.venues import parsers
@@ -308,3 +310,65 @@ def test_the_command_prints_the_account_and_exits_3_while_a_capture_runs(tmp_pat
         refused = CliRunner().invoke(app, ["rebuild", "--data", str(folder.root)])
     assert refused.exit_code == 3
     assert f"process id {os.getpid()}" in refused.stderr
+
+
+# ------------------------------------------------- what the journal does not hold any more
+
+
+def short_segments(folder: DataFolder, payloads: list[bytes], received_ns: int) -> None:
+    """Capture, a segment for each frame."""
+    with open_journal(folder, CONFIG, ManualClock(T0), ignore) as writer:
+        writer._segment_bytes = 300
+        for number, payload in enumerate(payloads):
+            writer.commit([draft(context(), [payload], received_ns + number)])
+
+
+def delivered(folder: DataFolder) -> DuckDBStore:
+    store = DuckDBStore(folder.database)
+    cursor = CursorFile(folder.store_cursor)
+    Deliverer(folder.journal, store, parsers(), cursor=cursor).drain()
+    cursor.close()
+    return store
+
+
+def forget(folder: DataFolder, keep: int) -> None:
+    """Remove old segments, as retention does."""
+    for first_seq in list_segments(OS_DISK, folder.journal)[:-keep]:
+        segment_path(folder.journal, first_seq).unlink()
+
+
+def test_dead_letters_that_only_the_old_database_has_keep_it(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data").create()
+    short_segments(folder, [*(b"old junk %d" % n for n in range(3)), match(1)], T0)
+    delivered(folder).close()
+    short_segments(folder, [b"new junk %d" % n for n in range(3)], T0 + SECOND)
+    forget(folder, 4)
+
+    account = rebuild_database(folder, CONFIG, clock=ManualClock(T0), observer=ignore)
+
+    assert account["dead_letters"] == 3
+    kept = DuckDBStore(Path(account["kept"]))
+    letters = {bytes(payload) for payload in kept.table("dead_letters")["payload"].to_pylist()}
+    kept.close()
+    assert letters == {b"old junk 0", b"old junk 1", b"old junk 2"}
+
+
+def test_hours_of_which_the_journal_has_less_are_kept_beside(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data").create()
+    short_segments(folder, [match(number) for number in range(1, 7)], T0)
+    hours = folder.root / "parquet"
+    store = delivered(folder)
+    (note,) = store.hours_to_write()
+    HourlyParquet(hours, store, clock=ManualClock(T0)).make(note)
+    store.close()
+    forget(folder, 1)
+
+    rebuild_database(folder, CONFIG, clock=ManualClock(T0), observer=ignore)
+
+    store = DuckDBStore(folder.database)
+    (note,) = store.hours_to_write()
+    HourlyParquet(hours, store, clock=ManualClock(T0)).make(note)
+    store.close()
+    beside = folder.root / "parquet.before-1"
+    rows = [pq.read_metadata(hour_path(root, note)).num_rows for root in (hours, beside)]
+    assert rows == [1, 6]

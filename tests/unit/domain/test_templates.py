@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from hypothesis import strategies as st
 
 from forebay.domain import templates
 from forebay.domain.templates import MOST_BYTES, MOST_DIGITS, Rows, Template
+from forebay.payloads import Payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SHAPE = Template('{"kind":"trade","id":<id>,"price":"<price>","n":<n>,"who":"<who>"}')
 GOOD = b'{"kind":"trade","id":70,"price":"1.5","n":0,"who":"me"}'
 
 
-def told(payloads: list[bytes], template: Template = SHAPE) -> list[tuple[object, ...]]:
+def told(payloads: Sequence[bytes], template: Template = SHAPE) -> list[tuple[object, ...]]:
     """Index and values of each payload that fits."""
     return [row for rows in template.read(payloads) for row in values(rows)]
 
@@ -136,13 +141,31 @@ def test_rows_can_be_thinned_out() -> None:
 def test_memory_depends_on_how_many_are_read_and_not_on_what_they_say() -> None:
     worst = GOOD[:-4] + b'"' * 1000
     sizes = []
-    for payloads in ([worst] * 8000, [GOOD] * 8000):
+    for payloads in (Payloads.of([worst] * 8000), Payloads.of([GOOD] * 8000)):
         tracemalloc.start()
         list(SHAPE.read(payloads))
         sizes.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert sizes[0] < 2 * len(worst) * 8000
     assert sizes[1] < 16 * len(GOOD) * 8000
+
+
+def no_object_a_frame(payloads: Payloads) -> Iterator[bytes]:
+    raise AssertionError(payloads)
+
+
+def test_payloads_in_one_buffer_are_read_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "AT_ONCE", 4)
+    payloads = [GOOD.replace(b"70", b"%d" % index) for index in range(20)]
+    payloads[6] = b""
+    payloads[7] = b"junk"
+    whole = Payloads.of([b"before", *payloads, b"after"])
+    part = whole[1:-1]
+    with monkeypatch.context() as only:
+        only.setattr(Payloads, "__iter__", no_object_a_frame)
+        read = told(part)
+    assert [row[:2] for row in read] == [(at, at) for at in range(20) if at not in {6, 7}]
+    assert read == told(payloads)
 
 
 def test_a_template_may_be_of_any_shape() -> None:

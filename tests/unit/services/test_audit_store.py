@@ -197,6 +197,32 @@ def test_coverage_that_claims_what_was_never_received_is_missing(stored: Bench) 
     assert only(report, "missing")[0] == str(native(LAST + 1))
 
 
+@pytest.mark.parametrize("how", ["as many others", "others with the same sum"])
+def test_coverage_of_as_many_other_ids_is_seen(stored: Bench, how: str) -> None:
+    live = f"WHERE symbol = '{ETH}' AND origin = 'live'"
+    first, last = native(99, ETH), native(199, ETH)
+    if how == "as many others":
+        stored.sql(f"UPDATE coverage SET first = first + 2, last = last + 2 {live}")
+        missing, uncovered = [last + 1, last + 2], [first, first + 1]
+    else:
+        for edge in (first - 1, last + 1):
+            stored.sql(
+                f"INSERT INTO coverage SELECT * REPLACE ({edge} AS first, {edge} AS last) "
+                f"FROM coverage {live} AND first = {first}"
+            )
+        stored.sql(
+            f"UPDATE coverage SET first = first + 1, last = last - 1 {live} AND first = {first} "
+            f"AND last = {last}"
+        )
+        missing, uncovered = [first - 1, last + 1], [first, last]
+
+    report = stored.audit()
+
+    assert wrong(report) == {"missing": 2, "uncovered": 2}
+    assert only(report, "missing") == [*map(str, missing)]
+    assert only(report, "uncovered") == [*map(str, uncovered)]
+
+
 def test_a_deleted_gap_row_makes_its_ids_owed(tmp_path: Path) -> None:
     with bench(tmp_path / "journal") as short:
         short.begin(99)
@@ -211,6 +237,7 @@ class Deaf(CoinbaseParser):
     """Ignores one type of message."""
 
     def __init__(self, kind: bytes) -> None:
+        super().__init__()
         self._kind = b'"type":"%s"' % kind
 
     def parse(self, batch: FrameBatch) -> Parsed:

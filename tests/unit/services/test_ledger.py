@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.clock import ManualClock
-from forebay.domain.coverage import StreamKey
+from forebay.domain.coverage import StreamCoverage, StreamKey
 from forebay.domain.digest import Digest, digests_by_hour
 from forebay.domain.frames import Context, FrameKind
 from forebay.domain.ledger import Entry, Record, record_of
@@ -28,6 +28,7 @@ from forebay.journal import (
     fsck,
 )
 from forebay.journal.model import loss_block
+from forebay.payloads import Payloads
 from forebay.services.accounting import Accountant
 from forebay.services.ledger import Ledger, durable_end, open_ledger, read_ledger
 from forebay.services.projection import Projection, batches_of
@@ -61,7 +62,9 @@ def block(
     start = T0 + first_seq if received is None else received
     times = np.arange(start, start + len(natives), dtype=np.int64)
     payloads = [match(each, price=price) for each in natives]
-    return Block(LOG, first_seq, int(FrameKind.TEXT), context.encode(), times, payloads)
+    return Block(
+        LOG, first_seq, int(FrameKind.TEXT), context.encode(), times, Payloads.of(payloads)
+    )
 
 
 def account(*blocks: Block, end: int | None = None, record: Record | None = None) -> Entry:
@@ -130,6 +133,14 @@ def test_an_event_that_coverage_has_is_not_new() -> None:
     assert list(before.coverage[KEY].live) == [(1, 2), (5, 5)]
 
 
+def test_an_event_that_history_gave_is_not_new_either() -> None:
+    before = Record()
+    before.coverage[KEY] = StreamCoverage()
+    before.coverage[KEY].cover("fill", 1, 2)
+
+    assert total(account(block(4, [1, 2, 3]), record=before)) == rows_of(block(4, [3]))
+
+
 def test_an_hour_of_repeated_events_is_named_without_a_digest() -> None:
     before = Record()
     before.add(account(block(1, [1])))
@@ -183,7 +194,8 @@ def test_losses_are_written_down_with_the_receipts_around_them() -> None:
 
 
 def test_dead_letters_are_told_apart_by_their_ids() -> None:
-    bad = Block(LOG, 1, 1, block(1, [1]).context, np.array([5, 5, 6]), [b"?", b"?", b"?"])
+    payloads = Payloads.of([b"?", b"?", b"?"])
+    bad = Block(LOG, 1, 1, block(1, [1]).context, np.array([5, 5, 6]), payloads)
 
     entry = account(bad)
 
@@ -245,10 +257,10 @@ class Full(OsDisk):
 
     full = False
 
-    def pwritev(self, fd: int, buffers: Sequence[bytes], offset: int) -> int:
+    def pwritev(self, fd: int, buffers: Any, offset: int, flags: int = 0, /) -> int:  # noqa: ANN401
         if self.full:
             raise OSError(errno.ENOSPC, "full")
-        return super().pwritev(fd, buffers, offset)
+        return super().pwritev(fd, buffers, offset, flags)
 
 
 def test_a_full_disk_is_transient_and_changes_nothing(tmp_path: Path) -> None:
@@ -279,6 +291,49 @@ def test_blocks_that_cannot_be_read_to_the_end_change_nothing(
     assert read_ledger(tmp_path / "ledger", ManualClock()) == []
     ledger.record([block(1, [1, 2])], Position(LOG, 3))
     assert total(read_ledger(tmp_path / "ledger", ManualClock())[0]).count == 2
+
+
+class NoWatermark(OsDisk):
+    """A disk that, from the second boot on, takes everything but the watermark."""
+
+    def __init__(self) -> None:
+        self.refuses = False
+
+    def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        if self.refuses and path.name == "watermark" and (write or create):
+            raise OSError(errno.EIO, "no watermark")
+        return super().open(path, write=write, create=create)
+
+    def rename(self, old: Path, new: Path) -> None:  # type: ignore[override]
+        if self.refuses and new.name == "watermark":
+            raise OSError(errno.EIO, "no watermark")
+        OsDisk.rename(old, new)
+
+    def boot_id(self) -> str:
+        return f"boot {1 + self.refuses}"
+
+
+def test_a_ledger_that_cannot_be_read_to_its_end_is_not_taken_for_empty(tmp_path: Path) -> None:
+    disk = NoWatermark()
+    with bench(tmp_path / "journal", segment_bytes=4096) as capture:
+        record(capture)
+        ends = capture.ends()
+        with (
+            open_ledger(capture.ledger, PARSERS, capture.clock, disk=disk) as ledger,
+            JournalReader(capture.folder) as reader,
+        ):
+            for end in ends[:3]:
+                ledger.record(blocks_until(reader, end.seq), end)
+        disk.refuses = True
+
+        with pytest.raises(Transient):
+            open_ledger(capture.ledger, PARSERS, capture.clock, disk=disk)
+        with pytest.raises(Transient):
+            read_ledger(capture.ledger, capture.clock, disk=disk)
+
+        disk.refuses = False
+        entries = read_ledger(capture.ledger, capture.clock, disk=disk)
+    assert [entry.end for entry in entries] == [end.seq for end in ends[:3]]
 
 
 def test_a_ledger_has_one_writer(ledger: Ledger, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -20,6 +23,7 @@ from forebay.domain.frames import (
 )
 from forebay.errors import Corrupt
 from forebay.journal import LOSS_KIND, Block
+from forebay.payloads import Payloads
 from forebay.services.projection import Projected, Projection, batches_of
 from forebay.stores.memory import MemoryStore
 from tests.support.delivery import PARSERS, deliver
@@ -35,6 +39,9 @@ from tests.support.frames import (
     rest_row,
 )
 from tests.support.recordings import COINBASE, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 KEY = StreamKey("coinbase", "trade", PRODUCT)
 
@@ -294,8 +301,10 @@ def test_the_first_version_received_is_the_one_that_is_stored() -> None:
 
 def test_an_older_log_comes_before_a_newer_one() -> None:
     one, two = context(epoch="e1"), context(epoch="e2")
-    newer = [Block("b" * 32, 1, FrameKind.TEXT, origin.encode(), np.full(1, T0), [match(native)])
-             for origin, native in ((one, 3), (two, 4))]  # fmt: skip
+    newer = [
+        Block("b" * 32, 1, FrameKind.TEXT, origin.encode(), np.full(1, T0), payloads)
+        for origin, payloads in ((one, Payloads.of([match(3)])), (two, Payloads.of([match(4)])))
+    ]
     older = [block(two, FrameKind.TEXT, 8, match(1)), block(one, FrameKind.TEXT, 9, match(2))]
     assert ids(project(*batches_of([*older, *newer]))) == ["1", "2", "3", "4"]
 
@@ -331,7 +340,7 @@ def test_another_connection_and_history_have_an_order_of_their_own() -> None:
 
 def block(origin: Context, kind: int, first_seq: int, *payloads: bytes) -> Block:
     received = np.arange(first_seq, first_seq + len(payloads), dtype=np.int64) + T0
-    return Block(LOG, first_seq, kind, origin.encode(), received, list(payloads))
+    return Block(LOG, first_seq, kind, origin.encode(), received, Payloads.of(payloads))
 
 
 def test_blocks_of_a_context_are_joined_and_controls_come_last() -> None:
@@ -353,9 +362,36 @@ def test_blocks_of_a_context_are_joined_and_controls_come_last() -> None:
     assert joined[0].received_ns.tolist() == [T0 + 2, T0 + 3, T0 + 8]
 
 
+def no_object_a_frame(payloads: Payloads) -> Iterator[bytes]:
+    raise AssertionError(payloads)
+
+
+def test_a_backlog_is_projected_without_an_object_for_a_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    single = Payloads.of([match(native) for native in range(1, 1001)])
+    halves = [single[:600], single[600:]]
+    made = [block(context(), FrameKind.TEXT, at) for at in (1, 601)]
+    blocks = [
+        dataclasses.replace(
+            each,
+            payloads=half,
+            received_ns=np.full(len(half), T0, dtype=np.int64),
+        )
+        for each, half in zip(made, halves, strict=True)
+    ]
+    monkeypatch.setattr(Payloads, "__iter__", no_object_a_frame)
+    (joined,) = batches_of(blocks)
+    (alone,) = batches_of(blocks[:1])
+    assert alone.payloads is blocks[0].payloads
+    rows = project(joined).trade_rows()
+    assert rows is not None
+    assert rows["trade_id"].to_pylist() == [str(native) for native in range(1, 1001)]
+
+
 def test_a_declared_loss_has_no_context() -> None:
     lost = encode_control(Loss(4, 9))
-    gone = Block(LOG, 4, LOSS_KIND, b"", np.zeros(1, dtype=np.int64), [lost], 5)
+    gone = Block(LOG, 4, LOSS_KIND, b"", np.zeros(1, dtype=np.int64), Payloads.of([lost]), 5)
     (made,) = batches_of([gone])
     assert made.kind is FrameKind.LOSS
     assert project(made).losses == [Loss(4, 9)]

@@ -15,7 +15,8 @@ from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import HOUR_NS, hours_of
 from forebay.domain.ledger import Record
 from forebay.errors import CursorBeyondEnd
-from forebay.journal import LOSS_KIND, JournalReader, Position
+from forebay.journal import LOSS_KIND, OS_DISK, JournalReader, Position
+from forebay.journal.segments import list_segments
 from forebay.services.accounting import PIECE_FRAMES, Accountant
 from forebay.services.audit.scratch import columns_of, first_row, prepare
 from forebay.services.ledger import durable_end
@@ -64,7 +65,7 @@ class JournalStage:
         self.by_ledger: set[StreamKey] = set()
         """Streams of which the ledger has events that were not projected again."""
         self.by_frames: set[StreamKey] = set()
-        self.oldest = min((int(path.stem) for path in folder.glob("*.fbj")), default=0)
+        self.oldest = min(list_segments(OS_DISK, folder) if folder.is_dir() else [0], default=0)
         """The first sequence number that there may be a frame of; 0: no frame at all."""
         self.end = durable_end(folder, clock)
         """Where the journal ended when the audit began."""
@@ -155,7 +156,7 @@ class JournalStage:
         self.by_frames.update(stream.key for stream in entry.streams if stream.hours)
         self._bury(entry)
         for block in blocks:
-            self._done += sum(map(len, block.payloads)) + _FRAME_OVERHEAD * len(block.payloads)
+            self._done += len(block.payloads.data) + _FRAME_OVERHEAD * len(block.payloads)
         self._progress(min(self._done, self._total), self._total)
 
     def _bury(self, entry: Entry) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,6 +39,17 @@ _STORED = ("id", "native", "canonical", "received_ns")
 _CHUNKS_AT_ONCE = 8
 """At most so many times 50 000 ids are put into order by one statement."""
 _IDS_AT_ONCE = 1000
+ROWS_AT_ONCE = 20_000
+"""Rows that are compared by one statement, unless a single minute has more."""
+
+
+class Minute(NamedTuple):
+    """One minute of a stream."""
+
+    minute: int
+    """Since the Unix epoch."""
+    rows: int
+    agrees: bool
 
 
 class Rows:
@@ -126,12 +137,17 @@ class Rows:
         for row in dictionaries(self._scratch.query(sql.DIFFERING)):
             self._judge(key, row, found)
 
-    def differing_minutes(self, piece: Piece) -> Iterable[int]:
-        """Minutes of ``piece`` in which store and journal do not agree."""
+    def minutes(self, piece: Piece) -> list[Minute]:
+        """Minutes of ``piece``, in order: how many rows, and whether store and journal agree."""
         row = first_row(self.beside_journal(sql.minutes(piece)))
         stored = minutes_from(row["minutes"])
         ours = minutes_from(first_row(self._scratch.query(sql.minutes(piece)))["minutes"])
-        return sorted(m for m in stored.keys() | ours.keys() if stored.get(m) != ours.get(m))
+        none = Digest()
+        pairs = {m: (stored.get(m, none), ours.get(m, none)) for m in stored.keys() | ours.keys()}
+        return [
+            Minute(minute, max(one.count, other.count), one == other)
+            for minute, (one, other) in sorted(pairs.items())
+        ]
 
     def _judge(
         self, key: StreamKey, row: dict[str, object], found: Mapping[StreamKey, Found]
@@ -144,12 +160,12 @@ class Rows:
             venue, symbol = right.split("|")[1:3]  # where it belongs, if it lies elsewhere
             owner = key._replace(venue=venue, symbol=symbol)
             found[owner].mutate(native, difference(str(row["canonical"]), right))
+        elif isinstance(received, int) and not self.journal.record.sees(received):
+            found[key].unseen.add(native)
         elif self._received(key, native):
             found[key].mutate(native, "it was received with another time")
-        elif not isinstance(received, int) or self.journal.record.sees(received):
-            found[key].spurious.add(native)
         else:
-            found[key].unseen.add(native)
+            found[key].spurious.add(native)
 
     def _received(self, key: StreamKey, native: int) -> bool:
         coverage = self.journal.record.coverage.get(key)
@@ -167,7 +183,9 @@ def compare(rows: Rows, ours: Hours, found: Mapping[StreamKey, Found]) -> None:
             rows.look(key, chunks)
         found[key].doubled, found[key].twice = account.doubled, account.twice
         for hour in _differing(account.hours(), mine):
-            if rows.journal.lacks((key, hour)):
+            if not rows.journal.record.log_id:
+                found[key].unproved += account.hours()[hour].count  # there is nothing at all
+            elif rows.journal.lacks((key, hour)):
                 stored, ledger = (each.get(hour, Digest()) for each in (account.hours(), mine))
                 if stored.count > ledger.count and not rows.journal.record.complete:
                     found[key].unproved += stored.count  # the others may have been lost here
@@ -188,11 +206,28 @@ def _differing(stored: Mapping[int, Digest], ours: Mapping[int, Digest]) -> list
 
 def _pieces(rows: Rows, key: StreamKey, hour: int) -> Iterator[Piece]:
     whole = sql.Piece(key.venue, key.symbol, hour * HOUR_NS, (hour + 1) * HOUR_NS)
-    whole = _within(whole, rows.span)
-    for minute in rows.differing_minutes(whole):
-        start = minute * sql.MINUTE_NS
-        piece = sql.Piece(key.venue, key.symbol, start, start + sql.MINUTE_NS)
-        yield _within(piece, rows.span)
+    for first, last in stretches(rows.minutes(_within(whole, rows.span))):
+        start, end = first * sql.MINUTE_NS, (last + 1) * sql.MINUTE_NS
+        yield _within(whole._replace(start=start, end=end), rows.span)
+
+
+def stretches(minutes: Iterable[Minute]) -> list[tuple[int, int]]:
+    """Answer from which to which minute rows are to be compared: all that do not agree.
+
+    What lies between two of them is taken along if it is little: a statement has its price.
+    """
+    found: list[tuple[int, int]] = []
+    weight = 0
+    for minute in minutes:
+        weight += minute.rows
+        if minute.agrees:
+            continue
+        if found and weight <= ROWS_AT_ONCE:
+            found[-1] = (found[-1][0], minute.minute)
+        else:
+            found.append((minute.minute, minute.minute))
+            weight = minute.rows
+    return found
 
 
 def _within(piece: Piece, span: Span) -> Piece:

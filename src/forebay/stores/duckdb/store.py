@@ -156,6 +156,15 @@ class DuckDBStore:
                 for name in names
             }
 
+    def rarities(self) -> frozenset[tuple[str, str]]:
+        """Answer which dead letters and which conflicts there are, by id and what was told."""
+        with self._transaction() as session:
+            rows = session.run(
+                "SELECT letter_id::VARCHAR, '' FROM dead_letters "
+                "UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"
+            )
+        return frozenset(rows)
+
     def gaps(self) -> list[Gap]:
         """See :meth:`forebay.ports.Store.gaps`."""
         with self._transaction() as session:
