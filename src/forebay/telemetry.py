@@ -267,6 +267,58 @@ class DeadLettered(Happening):
     reason: str
 
 
+# --------------------------------------------------------------- resilience
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerMoved(Happening):
+    """A breaker went from one state to another, at ``wall_ns``; a trip is ``now`` = ``open``."""
+
+    level: ClassVar[Level] = "warning"
+    breaker: str
+    was: str
+    now: str
+    reason: str
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallRetried(Happening):
+    """Try number ``attempt`` of a call failed; the next one begins in ``delay_s`` seconds."""
+
+    level: ClassVar[Level] = "warning"
+    call: str
+    delay_s: float
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetriesEnded(Happening):
+    """A call is not tried again after ``attempts`` tries; ``reason`` is what forbids it."""
+
+    level: ClassVar[Level] = "warning"
+    call: str
+    attempts: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackBegan(Happening):
+    """Callers of ``service`` get the fallback's answers, because of ``reason``."""
+
+    level: ClassVar[Level] = "warning"
+    service: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackEnded(Happening):
+    """Callers of ``service`` get its own answers again."""
+
+    service: str
+
+
 # -------------------------------------------------------------- processes
 
 

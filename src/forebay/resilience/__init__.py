@@ -1,1 +1,38 @@
-"""How a call survives; what never fails needs nothing from here."""
+"""How a call survives; what never fails needs nothing from here.
+
+It knows nothing of markets and can be used on its own. First is outermost: a fallback around a
+deadline, around retries, around a rate limit, around a breaker, around a bulkhead.
+"""
+
+from __future__ import annotations
+
+from forebay.resilience.backoff import Backoff
+from forebay.resilience.breaker import CircuitBreaker
+from forebay.resilience.breaker_config import BreakerConfig
+from forebay.resilience.budget import RetryBudget
+from forebay.resilience.bulkhead import Bulkhead
+from forebay.resilience.deadline import adeadline, attempt, deadline, remaining
+from forebay.resilience.eras import Snapshot, State
+from forebay.resilience.fallback import Fallback
+from forebay.resilience.permit import Permit
+from forebay.resilience.rate_limit import RateLimit
+from forebay.resilience.refusals import (
+    AttemptTimeout,
+    BulkheadFull,
+    CircuitOpen,
+    DeadlineExceeded,
+    RateLimited,
+    Refused,
+)
+from forebay.resilience.retry import Retry, RetryConfig
+from forebay.resilience.stale_cache import Answer, Origin, StaleCache
+from forebay.resilience.verdict import Classify, Verdict
+from forebay.resilience.windows import FailureRate, FailuresWithin
+
+__all__ = [
+    "Answer", "AttemptTimeout", "Backoff", "BreakerConfig", "Bulkhead", "BulkheadFull",
+    "CircuitBreaker", "CircuitOpen", "Classify", "DeadlineExceeded", "FailureRate",
+    "FailuresWithin", "Fallback", "Origin", "Permit", "RateLimit", "RateLimited", "Refused",
+    "Retry", "RetryBudget", "RetryConfig", "Snapshot", "StaleCache", "State", "Verdict",
+    "adeadline", "attempt", "deadline", "remaining",
+]  # fmt: skip

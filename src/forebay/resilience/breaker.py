@@ -1,0 +1,282 @@
+"""A circuit breaker whose success path takes no lock.
+
+The object that admits a call, its *era*, is the proof at the call's end that the verdict still
+matters: one object of :mod:`forebay.resilience.eras` from one transition to the next. A verdict
+whose era is over is counted as stale and changes nothing. Failures and transitions happen under
+one lock; user code and listeners never run under it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from forebay.clock import SystemClock
+from forebay.resilience.breaker_config import BreakerConfig
+from forebay.resilience.deadline import attempt
+from forebay.resilience.eras import Closed, Disabled, Era, Open, Snapshot, State
+from forebay.resilience.forms import Forms, Shape, require
+from forebay.resilience.machine import Machine
+from forebay.resilience.permit import BreakerGuard, Permit
+from forebay.resilience.refusals import CircuitOpen
+from forebay.resilience.verdict import Verdict
+from forebay.resilience.windows import NS
+from forebay.telemetry import ignore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from forebay.clock import Clock
+    from forebay.telemetry import Observer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_log = logging.getLogger("forebay.resilience")
+
+
+class CircuitBreaker(Forms):
+    """Lets calls through until they fail as ``config`` says, and then only probes.
+
+    Safe between threads and between event loops. ``listener`` is told of every transition, in
+    order, by one thread at a time, and never under a lock.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: BreakerConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        listener: Observer = ignore,
+    ) -> None:
+        self.name = name
+        self.clock = clock or SystemClock()
+        self._machine = Machine(name, config or BreakerConfig(), self.clock, rng or random.Random())
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._telling = threading.Lock()
+        # Ends of calls that must not wait for the lock: see settle_later.
+        self._later: deque[tuple[Permit, Verdict]] = deque()
+
+    # ------------------------------------------------------------------- calls
+
+    def acquire(self) -> Permit:
+        """Ask for one call; whoever has the permit says once how it ended.
+
+        Raises CircuitOpen if the call must not be made.
+        """
+        machine, now = self._machine, self.clock.monotonic_ns()
+        era = machine.era
+        if isinstance(era, Closed):
+            return Permit(self, era, now)
+        if isinstance(era, Open):
+            # As Open.refuses and Open.remaining say, without the calls: this is the hot path
+            # while a dependency is down.
+            wait, passed = era.wait_ns, now - era.since_ns
+            if wait is None or 0 <= passed < wait:
+                machine.rejected += 1
+                left = None if wait is None else (wait - passed) / NS
+                raise CircuitOpen(self.name, left, machine.cause)
+        with self._lock:
+            self._absorb(now)
+            admitted = machine.admit(now)
+            machine.rejected += admitted is None
+            retry_after, cause = machine.retry_after(now), machine.cause
+        self._tell()
+        if admitted is None:
+            raise CircuitOpen(self.name, retry_after, cause)
+        return Permit(self, admitted[0], now, admitted[1])
+
+    def guard(self) -> BreakerGuard:
+        """Answer a new block, for ``with`` or ``async with``, that is one call."""
+        return BreakerGuard(self)
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a plain function. Raises CircuitOpen instead if the breaker refuses."""
+        require(fn, Shape.PLAIN)
+        result: R = self._call(fn, args, kwargs)
+        return result
+
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function and await what it gives, for at most ``timeout`` seconds.
+
+        Raises CircuitOpen instead if the breaker refuses, and AttemptTimeout.
+        """
+        result: R = await self._acall(fn, args, kwargs)
+        return result
+
+    def _call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        permit = self.acquire()
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            permit.failure(error)
+            raise
+        permit.success(result)
+        return result
+
+    async def _acall(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        permit = self.acquire()
+        limit = self._machine.config.timeout
+        try:
+            if limit is None:
+                result = await fn(*args, **kwargs)
+            else:
+                async with attempt(limit):
+                    result = await fn(*args, **kwargs)
+        except BaseException as error:
+            permit.failure(error)
+            raise
+        permit.success(result)
+        return result
+
+    def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        breaker, machine = self, self._machine
+
+        def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            era = machine.quick
+            if era is None:
+                return breaker._call(fn, args, kwargs)
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                breaker._quick_failed(era, error)
+                raise
+            if era.streak:
+                breaker._settle_era(era, Verdict.OK)
+            else:
+                machine.quick_ok += 1
+            return result
+
+        return plain
+
+    def _coroutine(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        breaker, machine = self, self._machine
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            era = machine.quick
+            if era is None or machine.config.timeout is not None:
+                return await breaker._acall(fn, args, kwargs)
+            try:
+                result = await fn(*args, **kwargs)
+            except BaseException as error:
+                breaker._quick_failed(era, error)
+                raise
+            if era.streak:
+                breaker._settle_era(era, Verdict.OK)
+            else:
+                machine.quick_ok += 1
+            return result
+
+        return coroutine
+
+    # ---------------------------------------------------------------- verdicts
+
+    def _quick_failed(self, era: Closed, error: BaseException) -> None:
+        if isinstance(error, GeneratorExit):  # perhaps from the collector: no lock
+            self.settle_later(Permit(self, era, None), Verdict.NEUTRAL)
+        else:
+            self._settle_era(era, self.config.classify.error(error), error)
+
+    def _settle_era(self, era: Era, verdict: Verdict, error: BaseException | None = None) -> None:
+        self.settle(Permit(self, era, None), verdict, error)
+
+    def settle(self, permit: Permit, verdict: Verdict, error: BaseException | None = None) -> None:
+        """Count the end of a call, once."""
+        now = self.clock.monotonic_ns()
+        with self._lock:
+            self._absorb(now)
+            self._apply(permit, verdict, now, type(error).__name__ if error else "")
+        self._tell()
+
+    def settle_later(self, permit: Permit, verdict: Verdict) -> None:
+        """Count the end of a call without waiting for the lock.
+
+        The garbage collector ends abandoned calls, and may run in a thread that is inside the
+        lock already. Whoever has the lock next counts what could not be counted at once.
+        """
+        self._later.append((permit, verdict))
+        if self._lock.acquire(blocking=False):
+            try:
+                self._absorb(self.clock.monotonic_ns())
+            finally:
+                self._lock.release()
+        self._tell()
+
+    def _absorb(self, now: int) -> None:
+        while self._later:
+            permit, verdict = self._later.popleft()
+            self._apply(permit, verdict, now, "")
+
+    def _apply(self, permit: Permit, verdict: Verdict, now: int, what: str) -> None:
+        era, permit.era = permit.era, None
+        if era is not None:
+            self._machine.end(era, permit.token, verdict, now, what)
+
+    def _tell(self) -> None:
+        """Tell the listener what happened, in order: one thread at a time, nobody waits."""
+        untold = self._machine.untold
+        while untold and self._telling.acquire(blocking=False):
+            try:
+                while untold:
+                    self._listener(untold.popleft())
+            except Exception:  # noqa: BLE001 - logged; the others hear of what follows
+                _log.exception("A listener of breaker %s raised.", self.name)
+            finally:
+                self._telling.release()
+
+    # ------------------------------------------------------------------- admin
+
+    @property
+    def config(self) -> BreakerConfig:
+        """What it was told last."""
+        return self._machine.config
+
+    @property
+    def state(self) -> State:
+        """The state now; OPEN stays OPEN until somebody calls, however long that takes."""
+        return self._machine.era.state
+
+    def retry_after(self) -> float | None:
+        """Seconds until a call may be let through; 0 if now, None if nobody can know."""
+        return self._locked(lambda machine, now: machine.retry_after(now))
+
+    def force_open(self, reason: str) -> bool:
+        """Refuse every call until somebody says otherwise. False if it does so already."""
+        return self._locked(lambda machine, _: machine.order(Open(0, None, 0), reason))
+
+    def disable(self, reason: str) -> bool:
+        """Let every call through and only count. False if it does so already."""
+        return self._locked(lambda machine, _: machine.order(Disabled(), reason))
+
+    def reset(self, reason: str) -> bool:
+        """Begin anew as CLOSED: nothing has failed. False if it was CLOSED already."""
+        return self._locked(lambda machine, _: machine.order(machine.config.closed(), reason))
+
+    def force_half_open(self, reason: str) -> bool:
+        """Let probes through at once. False unless it is OPEN or FORCED_OPEN."""
+        return self._locked(lambda machine, _: machine.order_half_open(reason))
+
+    def reconfigure(self, config: BreakerConfig) -> None:
+        """Change the thresholds and keep what is known.
+
+        CLOSED goes on from its failures, but calls under way become stale; OPEN waits as long
+        from its beginning as the new wait says; HALF_OPEN keeps its probes.
+        """
+        self._locked(lambda machine, _: machine.reconfigure(config))
+
+    def snapshot(self) -> Snapshot:
+        """Everything there is to say, at one moment."""
+        return self._locked(lambda machine, now: machine.snapshot(now))
+
+    def _locked(self, act: Callable[[Machine, int], R]) -> R:
+        now = self.clock.monotonic_ns()
+        with self._lock:
+            self._absorb(now)
+            result = act(self._machine, now)
+        self._tell()
+        return result

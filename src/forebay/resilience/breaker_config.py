@@ -1,0 +1,97 @@
+"""What a breaker is told: thresholds, waits and what counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forebay.errors import ConfigError
+from forebay.resilience.eras import Closed
+from forebay.resilience.verdict import Classify
+from forebay.resilience.windows import NS
+
+if TYPE_CHECKING:
+    import random
+
+    from forebay.resilience.windows import FailureRate, FailuresWithin
+
+_MOST_ROUNDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerConfig:
+    """When a breaker trips, how long it waits and what closes it. Durations are seconds."""
+
+    failure_threshold: int | None = 5
+    """Consecutive failures that trip it; None leaves that to ``window``."""
+    window: FailureRate | FailuresWithin | None = None
+    """Another way to trip, beside the consecutive failures."""
+    recovery_timeout: float = 30.0
+    """OPEN lasts so long, give or take ``recovery_jitter``, before a probe is let through."""
+    recovery_backoff: float = 1.0
+    """Each failed recovery multiplies the next wait by this, up to ``recovery_max``."""
+    recovery_max: float = 600.0
+    recovery_jitter: float = 0.1
+    success_threshold: int = 2
+    """Probes that must succeed to close it."""
+    half_open_permits: int = 1
+    """Probes at a time."""
+    probe_lease: float | None = None
+    """A probe that has not ended after so long gives its place to another; None is the larger of
+    ``timeout`` and ``recovery_timeout``."""
+    timeout: float | None = None
+    """Time-out of one call. Enforced on ``async def`` and ``acall``: a thread cannot be stopped."""
+    slow_call_duration: float | None = None
+    """A call that lasts so long counts as a failure, whatever it returned."""
+    classify: Classify = field(default_factory=Classify)
+
+    def __post_init__(self) -> None:
+        counts = {
+            "failure_threshold": self.failure_threshold,
+            "success_threshold": self.success_threshold,
+            "half_open_permits": self.half_open_permits,
+            "recovery_timeout": self.recovery_timeout,
+            "probe_lease": self.probe_lease,
+            "timeout": self.timeout,
+            "slow_call_duration": self.slow_call_duration,
+        }
+        for name, value in counts.items():
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is {value}.", hint="It must be more than 0.")
+        if self.failure_threshold is None and self.window is None:
+            raise ConfigError(
+                "This breaker never trips.", hint="Give failure_threshold or a window."
+            )
+        if self.recovery_backoff < 1 or self.recovery_max < self.recovery_timeout:
+            raise ConfigError(
+                f"recovery_backoff is {self.recovery_backoff}, recovery_max {self.recovery_max}.",
+                hint="They must be at least 1 and recovery_timeout.",
+            )
+        if not 0 <= self.recovery_jitter < 1:
+            raise ConfigError(
+                f"recovery_jitter is {self.recovery_jitter}.", hint="It is a share, 0 to below 1."
+            )
+
+    def closed(self) -> Closed:
+        """Begin a CLOSED era."""
+        return Closed(self.failure_threshold, self.window.window() if self.window else None)
+
+    def is_quick(self) -> bool:
+        """Whether a success needs neither the time nor a look at the result."""
+        counts = self.window is not None and self.window.window().counts_successes
+        return not counts and self.slow_call_duration is None and self.classify.result is None
+
+    def wait_ns(self, failed_rounds: int, rng: random.Random) -> int:
+        """Nanoseconds that OPEN lasts after so many failed recoveries in a row."""
+        grown = self.recovery_timeout * self.recovery_backoff ** min(failed_rounds, _MOST_ROUNDS)
+        jitter = rng.uniform(1.0 - self.recovery_jitter, 1.0 + self.recovery_jitter)
+        return max(1, round(min(self.recovery_max, grown) * jitter * NS))
+
+    def lease_ns(self) -> int:
+        """Nanoseconds that a probe may keep its place."""
+        longest = max(self.timeout or 0.0, self.recovery_timeout)
+        return round((longest if self.probe_lease is None else self.probe_lease) * NS)
+
+    def is_hung(self, ran_ns: int) -> bool:
+        """Whether a probe that ended its lease has outlasted its time-out: then it failed."""
+        return self.timeout is not None and ran_ns >= self.timeout * NS

@@ -1,0 +1,109 @@
+"""A limit on calls in a time: the generic cell rate algorithm, one integer of state."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from forebay.clock import SystemClock
+from forebay.errors import ConfigError
+from forebay.resilience.forms import Forms, Guard
+from forebay.resilience.refusals import RateLimited
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from forebay.clock import Clock
+
+_NS = 1_000_000_000
+
+
+class RateLimit(Forms):
+    """``per_second`` calls on average, ``burst`` at once after a rest.
+
+    In any time T it grants at most ``burst + per_second * T`` calls. A thread gets RateLimited
+    when none is left. A task waits up to ``longest_wait`` seconds, first come first served; its
+    grant is reserved, so what holds for any time T is when calls were granted, and a late event
+    loop may make two of them together.
+    """
+
+    def __init__(
+        self,
+        per_second: float,
+        *,
+        burst: int = 1,
+        longest_wait: float = 0.0,
+        name: str = "rate limit",
+        clock: Clock | None = None,
+    ) -> None:
+        if not per_second > 0 or burst < 1 or longest_wait < 0:
+            raise ConfigError(
+                f"{name} allows {per_second} calls a second, {burst} at once.",
+                hint="per_second is more than 0, burst at least 1, longest_wait at least 0.",
+            )
+        self.name = name
+        self.longest_wait = longest_wait
+        self._clock = clock or SystemClock()
+        # Rounded up, so that the promise holds.
+        self._spacing = max(1, -int(-_NS // per_second))
+        self._tolerance = (burst - 1) * self._spacing
+        self._next: int | None = None
+        self._lock = threading.RLock()
+
+    def guard(self) -> Guard:
+        """Answer a new block that uses one call of the rate."""
+        return _Granted(self)
+
+    def take(self) -> None:
+        """Use one call. Raises RateLimited, with when one will be free."""
+        self._take(0)
+
+    async def atake(self) -> None:
+        """Use one call, waiting for it. Raises RateLimited if that would take too long."""
+        reserved, wait = self._take(round(self.longest_wait * _NS))
+        if wait:
+            try:
+                await self._clock.sleep(wait / _NS)
+            except BaseException:
+                self._give_back(reserved)
+                raise
+
+    def _take(self, longest_ns: int) -> tuple[int, int]:
+        now = self._clock.monotonic_ns()
+        with self._lock:
+            due = now if self._next is None else max(self._next, now)
+            wait = max(0, due - self._tolerance - now)
+            if wait <= longest_ns:
+                self._next = due + self._spacing
+                return self._next, wait
+        raise RateLimited(
+            f"{self.name} is used up.",
+            hint="Call less often, or allow more.",
+            retry_after=wait / _NS,
+        )
+
+    def _give_back(self, reserved: int) -> None:
+        # Only the last reservation can be undone: others count on theirs.
+        with self._lock:
+            if self._next == reserved:
+                self._next = reserved - self._spacing
+
+
+class _Granted(Guard):
+    def __init__(self, limit: RateLimit) -> None:
+        self._limit = limit
+
+    def __enter__(self) -> None:
+        self._limit.take()
+
+    async def __aenter__(self) -> None:
+        await self._limit.atake()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Nothing to give back: the call was made."""

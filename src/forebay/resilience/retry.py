@@ -1,0 +1,208 @@
+"""Trying again: which errors, how often, after how long, and when not to."""
+
+from __future__ import annotations
+
+import functools
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from forebay.clock import SystemClock
+from forebay.errors import ConfigError, Transient
+from forebay.resilience.backoff import Backoff, retry_delay
+from forebay.resilience.deadline import remaining
+from forebay.resilience.forms import Shape, require, shape_of
+from forebay.telemetry import CallRetried, RetriesEnded, ignore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from forebay.clock import Clock
+    from forebay.resilience.budget import RetryBudget
+    from forebay.resilience.verdict import Kinds
+    from forebay.telemetry import Observer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Pause = Callable[[float], bool]
+"""Waits for so many seconds; True says to try no more. ``threading.Event().wait`` is one."""
+
+
+def asked_wait(error: BaseException) -> float | None:
+    """Seconds that the error's ``retry_after`` asks for, if it says."""
+    asked = getattr(error, "retry_after", None)
+    return float(asked) if isinstance(asked, int | float) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """How often to try and how long to wait between. Durations are seconds.
+
+    With ``full_jitter`` a wait is anything up to the nominal one, for callers that must not come
+    back together; else it is within ``jitter`` of it, for calls whose total time matters.
+    """
+
+    attempts: int | None = 3
+    """Tries in all; None never gives up."""
+    on: Kinds = (Transient, OSError)
+    """Errors that are worth another try. Cancellation never is, whatever stands here."""
+    base: float = 1.0
+    factor: float = 2.0
+    cap: float = 30.0
+    jitter: float = 0.1
+    full_jitter: bool = False
+    longest_asked: float = 300.0
+    """A server may ask, by ``retry_after``, to wait so long. For longer, a bounded call gives up
+    and an endless one waits no longer than this."""
+    asked: Callable[[BaseException], float | None] = asked_wait
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and self.attempts < 1:
+            raise ConfigError(f"attempts is {self.attempts}.", hint="The first try counts.")
+        if not 0 < self.base <= self.cap or self.factor < 1 or not 0 <= self.jitter < 1:
+            raise ConfigError(
+                f"base {self.base}, factor {self.factor}, cap {self.cap}, jitter {self.jitter}.",
+                hint="0 < base <= cap, factor >= 1 and 0 <= jitter < 1.",
+            )
+        if self.full_jitter and self.factor != 2:  # noqa: PLR2004 - Backoff doubles
+            raise ConfigError(f"factor is {self.factor}.", hint="Full jitter doubles: leave it 2.")
+
+
+class Retry:
+    """Tries calls again; stateless between calls, so one object serves all callers.
+
+    An error that is not retried, or not any more, is raised as the object it is. A wait that
+    would outlast the deadline is not begun. ``pause`` waits in threads; give a stop event's
+    ``wait`` to end the tries at a stop.
+    """
+
+    def __init__(
+        self,
+        config: RetryConfig | None = None,
+        *,
+        name: str = "call",
+        budget: RetryBudget | None = None,
+        rng: random.Random | None = None,
+        clock: Clock | None = None,
+        pause: Pause | None = None,
+        listener: Observer = ignore,
+    ) -> None:
+        self.config = config or RetryConfig()
+        self.name = name
+        self._budget = budget
+        self._rng = rng or random.Random()
+        self._clock = clock or SystemClock()
+        self._pause = pause or threading.Event().wait
+        self._listener = listener
+
+    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a plain function until it succeeds or trying again is pointless."""
+        require(fn, Shape.PLAIN)
+        run = self._begin()
+        while True:
+            try:
+                return fn(*args, **kwargs)
+            except Exception as error:
+                wait = run.wait_after(error)
+                if wait is None or self._pause(wait):
+                    raise
+
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call and await until it succeeds or trying again is pointless."""
+        run = self._begin()
+        while True:
+            try:
+                return await fn(*args, **kwargs)
+            except Exception as error:
+                wait = run.wait_after(error)
+                if wait is None:
+                    raise
+            await self._clock.sleep(wait)
+
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a ``def`` or an ``async def``; TypeError for a generator.
+
+        Items that were given cannot be taken back: retry the call that opens the stream.
+        """
+        require(fn, Shape.PLAIN, Shape.COROUTINE)
+        plain = cast("Callable[..., Any]", fn)
+        if shape_of(fn) is Shape.COROUTINE:
+
+            async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+                return await self.acall(plain, *args, **kwargs)
+
+            return cast("Callable[P, R]", functools.wraps(fn)(coroutine))
+
+        def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            return self.call(plain, *args, **kwargs)
+
+        return cast("Callable[P, R]", functools.wraps(fn)(called))
+
+    def _begin(self) -> _Run:
+        if self._budget is not None:
+            self._budget.called()
+        return _Run(self.config, self.name, self._budget, self._rng, self._listener)
+
+
+class _Run:
+    """The tries of one call: decides, and waits for nothing."""
+
+    def __init__(
+        self,
+        config: RetryConfig,
+        name: str,
+        budget: RetryBudget | None,
+        rng: random.Random,
+        listener: Observer,
+    ) -> None:
+        self._config = config
+        self._name = name
+        self._budget = budget
+        self._rng = rng
+        self._listener = listener
+        self._failed = 0
+        self._spread = Backoff(rng, base=config.base, cap=config.cap)
+
+    def wait_after(self, error: Exception) -> float | None:
+        """Seconds to wait after a failed try, or None to raise its error."""
+        self._failed += 1
+        if not isinstance(error, self._config.on):
+            return None
+        asked = self._config.asked(error)
+        wait = max(self._nominal(), min(asked or 0.0, self._config.longest_asked))
+        kind = type(error).__name__
+        if reason := self._forbidden(wait, asked):
+            self._listener(RetriesEnded(self._name, self._failed, f"{kind}; {reason}"))
+            return None
+        self._listener(CallRetried(self._name, wait, self._failed, kind))
+        return wait
+
+    def _forbidden(self, wait: float, asked: float | None) -> str:
+        """Why there is no other try, or nothing."""
+        config = self._config
+        if config.attempts is not None:
+            if self._failed >= config.attempts:
+                return "that was the last try"
+            if asked is not None and asked > config.longest_asked:
+                return f"asked to wait {asked:g} s"
+        left = remaining()
+        if left is not None and wait >= left:
+            return "the deadline would pass"
+        if self._budget is not None and not self._budget.spend():
+            return "the retry budget is used up"
+        return ""
+
+    def _nominal(self) -> float:
+        config = self._config
+        if config.full_jitter:
+            return self._spread.next()
+        return retry_delay(
+            self._failed,
+            self._rng,
+            base=config.base,
+            factor=config.factor,
+            cap=config.cap,
+            jitter=config.jitter,
+        )

@@ -1,0 +1,167 @@
+"""Answers that say what they are, and a cache that may serve old ones when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from forebay.clock import SystemClock
+from forebay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from forebay.clock import Clock
+
+_NS = 1_000_000_000
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Origin(StrEnum):
+    """Where an answer is from."""
+
+    LIVE = "live"
+    """The dependency, now."""
+    CACHED = "cached"
+    """The cache, not older than ``fresh`` seconds."""
+    STALE = "stale"
+    """The cache, because the dependency failed."""
+    SUBSTITUTE = "substitute"
+    """Something else than the dependency's answer, such as an empty result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[V]):
+    """A value with where it is from, how old it is in seconds, and why it is not live."""
+
+    value: V
+    origin: Origin = Origin.LIVE
+    age: float = 0.0
+    reason: str = ""
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether a fallback served it."""
+        return self.origin in {Origin.STALE, Origin.SUBSTITUTE}
+
+
+class StaleCache(Generic[K, V]):
+    """The last answers by key, the least recently used of more than ``items`` forgotten.
+
+    Up to ``fresh`` seconds an answer is served without asking the dependency (0: always ask); up
+    to ``stale`` seconds it is served if asking fails with one of ``on``. While one task asks, the
+    others of its event loop wait for what it gets. Safe between threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        fresh: float = 0.0,
+        stale: float = 3600.0,
+        items: int = 1000,
+        on: type[Exception] | tuple[type[Exception], ...] = Exception,
+        clock: Clock | None = None,
+    ) -> None:
+        if fresh < 0 or stale < fresh or items < 1:
+            raise ConfigError(
+                f"A cache is fresh for {fresh} s, stale for {stale} s and has {items} items.",
+                hint="0 <= fresh <= stale and items >= 1.",
+            )
+        self._fresh_ns = round(fresh * _NS)
+        self._stale_ns = round(stale * _NS)
+        self._items = items
+        self._on = on
+        self._clock = clock or SystemClock()
+        self._kept: OrderedDict[K, tuple[int, V]] = OrderedDict()
+        self._asking: dict[
+            tuple[asyncio.AbstractEventLoop, K], asyncio.Future[Answer[V] | Exception | None]
+        ] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def put(self, key: K, value: V) -> None:
+        """Keep an answer that the dependency gave now."""
+        now = self._clock.monotonic_ns()
+        with self._lock:
+            self._kept[key] = (now, value)
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._items:
+                self._kept.popitem(last=False)
+
+    def get(self, key: K, load: Callable[[], V]) -> Answer[V]:
+        """Answer from the cache if fresh, else from ``load``, else from the cache if it may.
+
+        Raises what ``load`` raised if there is nothing to serve.
+        """
+        if (found := self._fresh(key)) is not None:
+            return found
+        try:
+            value = load()
+        except self._on as error:
+            return self._stale_or_raise(key, error)
+        self.put(key, value)
+        return Answer(value)
+
+    async def aget(self, key: K, load: Callable[[], Awaitable[V]]) -> Answer[V]:
+        """:meth:`get` on an event loop; one task asks for a key, the others wait."""
+        flight = (asyncio.get_running_loop(), key)
+        while True:
+            if (found := self._fresh(key)) is not None:
+                return found
+            asking = self._asking.get(flight)
+            if asking is None:
+                return await self._ask(flight, load)
+            outcome = await asyncio.shield(asking)
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome is not None:
+                return outcome
+            # Who asked was cancelled: somebody else must.
+
+    async def _ask(
+        self, flight: tuple[asyncio.AbstractEventLoop, K], load: Callable[[], Awaitable[V]]
+    ) -> Answer[V]:
+        asking = self._asking[flight] = flight[0].create_future()
+        outcome: Answer[V] | Exception | None = None
+        try:
+            try:
+                value = await load()
+            except self._on as error:
+                outcome = self._stale_or_raise(flight[1], error)
+            else:
+                self.put(flight[1], value)
+                outcome = Answer(value)
+            return outcome
+        except Exception as error:
+            outcome = error
+            raise
+        finally:
+            del self._asking[flight]
+            asking.set_result(outcome)
+
+    def _fresh(self, key: K) -> Answer[V] | None:
+        return self._kept_within(key, self._fresh_ns, Origin.CACHED, "")
+
+    def _stale_or_raise(self, key: K, error: Exception) -> Answer[V]:
+        reason = type(error).__name__
+        found = self._kept_within(key, self._stale_ns, Origin.STALE, reason)
+        if found is None:
+            raise error
+        return found
+
+    def _kept_within(self, key: K, limit_ns: int, origin: Origin, reason: str) -> Answer[V] | None:
+        now = self._clock.monotonic_ns()
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None or (age := now - found[0]) > limit_ns or limit_ns == 0:
+                return None
+            self._kept.move_to_end(key)
+        return Answer(found[1], origin, age / _NS, reason)

@@ -1,0 +1,232 @@
+"""Threads that meet at the worst moment: switched every microsecond, begun together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.clock import ManualClock
+from forebay.resilience import (
+    BreakerConfig,
+    Bulkhead,
+    BulkheadFull,
+    CircuitBreaker,
+    CircuitOpen,
+    State,
+)
+from forebay.telemetry import BreakerMoved, Happening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+THREADS = 8
+DOWN = ValueError("down")
+
+
+@pytest.fixture(autouse=True)
+def _switch_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def together(*works: Callable[[], object]) -> None:
+    """Run each in a thread of its own, all from the same moment; raise what they raise."""
+    barrier, errors = threading.Barrier(len(works)), []
+
+    def run(work: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def make(clock: ManualClock, told: list[BreakerMoved], **config: float) -> CircuitBreaker:
+    settings = BreakerConfig(failure_threshold=1, recovery_jitter=0, **config)  # type: ignore[arg-type]
+
+    def listener(moved: Happening) -> None:
+        assert isinstance(moved, BreakerMoved)
+        told.append(moved)
+
+    return CircuitBreaker("b", settings, clock=clock, listener=listener)
+
+
+@pytest.mark.parametrize("permits", [1, 3])
+def test_no_more_probes_than_permits_and_one_transition(permits: int) -> None:
+    for _ in range(60):
+        clock, told, kept = ManualClock(), list[BreakerMoved](), list[object]()
+        breaker = make(clock, told, half_open_permits=permits)
+        breaker.acquire().failure(DOWN)
+        clock.advance(30)
+        told.clear()
+
+        def ask(breaker: CircuitBreaker = breaker, kept: list[object] = kept) -> None:
+            with contextlib.suppress(CircuitOpen):
+                kept.append(breaker.acquire())
+
+        together(*[ask] * 20)
+        assert len(kept) == permits
+        assert [moved.now for moved in told] == ["half_open"]
+        assert breaker.snapshot().not_permitted == 20 - permits
+
+
+def test_threads_are_not_serialised() -> None:
+    breaker, inside = CircuitBreaker("b"), threading.Barrier(THREADS, timeout=30)
+    together(*[breaker(inside.wait)] * THREADS)
+    assert breaker.snapshot().ok == THREADS
+
+
+def test_no_failure_is_lost() -> None:
+    each = 300
+    breaker = CircuitBreaker("b", BreakerConfig(failure_threshold=THREADS * each))
+
+    @breaker
+    def fail() -> None:
+        raise DOWN
+
+    def failing() -> None:
+        for _ in range(each):
+            with pytest.raises(ValueError, match="down"):
+                fail()
+
+    last_but_one = breaker.config.failure_threshold
+    assert last_but_one is not None
+    together(*[failing] * (THREADS - 1))
+    assert breaker.snapshot().streak == each * (THREADS - 1)
+    failing()
+    assert breaker.state is State.OPEN
+
+
+def test_a_success_heals_or_is_before_the_failure_and_every_call_is_counted() -> None:
+    each = 400
+    breaker = CircuitBreaker("b", BreakerConfig(failure_threshold=10**9))
+
+    @breaker
+    def call(error: Exception | None) -> None:
+        if error:
+            raise error
+
+    def failing() -> None:
+        for _ in range(each):
+            with pytest.raises(ValueError, match="down"):
+                call(DOWN)
+
+    def fine() -> None:
+        for _ in range(each):
+            call(None)
+
+    together(*[failing, fine] * (THREADS // 2))
+    seen = breaker.snapshot()
+    assert (seen.ok, seen.failed) == (each * THREADS // 2, each * THREADS // 2)
+    call(None)
+    assert breaker.snapshot().streak == 0
+
+
+def test_an_order_and_a_verdict_at_once_leave_one_history() -> None:
+    for _ in range(150):
+        clock, told = ManualClock(), list[BreakerMoved]()
+        breaker = make(clock, told, success_threshold=1)
+        breaker.acquire().failure(DOWN)
+        clock.advance(30)
+        probe = breaker.acquire()
+        together(probe.success, functools.partial(breaker.force_open, "night"))
+        assert breaker.state is State.FORCED_OPEN
+        moves = [(moved.was, moved.now) for moved in told]
+        assert all(moves[i][1] == moves[i + 1][0] for i in range(len(moves) - 1))
+        assert moves[-1][1] == "forced_open"
+        assert list(breaker.snapshot().history) == told
+
+
+def test_orders_of_many_threads_are_told_in_one_order() -> None:
+    told: list[BreakerMoved] = []
+    breaker = make(ManualClock(), told)
+
+    def order() -> None:
+        for _ in range(50):
+            breaker.force_open("x")
+            breaker.force_half_open("x")
+            breaker.reconfigure(BreakerConfig())
+            breaker.reset("x")
+
+    together(*[order] * 4)
+    moves = [(moved.was, moved.now) for moved in told]
+    assert len(moves) >= 3
+    assert moves[0][0] == moves[-1][1] == "closed"
+    assert all(moves[i][1] == moves[i + 1][0] for i in range(len(moves) - 1))
+
+
+def test_two_event_loops_in_two_threads_share_one() -> None:
+    clock, told = ManualClock(), list[BreakerMoved]()
+    breaker = make(clock, told, success_threshold=1)
+    breaker.acquire().failure(DOWN)
+    clock.advance(30)
+    hits: list[int] = []
+
+    @breaker
+    async def call() -> None:
+        hits.append(1)
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def callers() -> list[BaseException | None]:
+        return await asyncio.gather(*(call() for _ in range(20)), return_exceptions=True)
+
+    results: list[BaseException | None] = []
+    together(*[lambda: results.extend(asyncio.run(callers()))] * 2)
+    refused = sum(isinstance(result, CircuitOpen) for result in results)
+    assert refused + len(hits) == 40
+    assert 19 <= refused <= 39
+    assert breaker.state is State.CLOSED
+
+
+def test_a_bulkhead_of_threads_and_loops_never_holds_more_than_its_limit() -> None:
+    bulkhead, most, now, lock = Bulkhead(3, waiting=100), 0, 0, threading.Lock()
+
+    def enter() -> None:
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+
+    def leave() -> None:
+        nonlocal now
+        with lock:
+            now -= 1
+
+    async def call() -> None:
+        async with bulkhead.guard():
+            enter()
+            await asyncio.sleep(0)
+            leave()
+
+    async def calls() -> None:
+        await asyncio.gather(*(call() for _ in range(40)))
+
+    def thread() -> None:
+        for _ in range(200):
+            try:
+                with bulkhead.guard():
+                    enter()
+                    leave()
+            except BulkheadFull:
+                pass
+
+    together(lambda: asyncio.run(calls()), lambda: asyncio.run(calls()), thread, thread)
+    assert 1 <= most <= 3
+    assert (bulkhead.in_flight, bulkhead.queued, now) == (0, 0, 0)
