@@ -17,6 +17,7 @@ from tests.benchmarks import (
     journal_recovery,
     normalising,
     pipeline,
+    resilience,
     scaling,
     websocket_capture,
 )
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "normalise": ("normalise", normalising.run),
     "pipeline": ("websocket -> stored", pipeline.run),
     "symbols": ("cost of idle symbols", scaling.symbols),
+    "breaker": ("overhead of a breaker", resilience.run),
     "outage": ("memory with a store down", scaling.outage),
 }
 _LIBRARIES = ("picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets")

@@ -544,3 +544,9 @@ def test_thresholds_that_make_no_sense_are_refused(wrong: dict[str, float]) -> N
 def test_windows_that_make_no_sense_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(ConfigError):
         make()
+
+
+@pytest.mark.parametrize(("apart", "trips"), [(10 * 10**9, True), (10 * 10**9 + 1, False)])
+def test_failures_exactly_as_far_apart_as_the_window_trip(apart: int, *, trips: bool) -> None:
+    window = FailuresWithin(2, 10).window()
+    assert [window.bad(0), window.bad(apart)] == [False, trips]
