@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 settings.register_profile("forebay", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("forebay")
+
+# A build that was started in the background has it ignored, and so would the commands under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class LeftTheHost(RuntimeError):

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERBS = [
-    *("init", "check", "demo", "run", "replay", "sql", "audit", "status", "symbols"),
+    *("init", "check", "demo", "run", "replay", "rebuild"),
+    *("sql", "audit", "status", "symbols"),
     *("gaps list", "gaps explain", "gaps fill", "dlq list", "dlq show"),
     *("journal fsck", "journal inspect", "journal export", "journal tail"),
-    *("lab serve", "lab truth"),
+    *("lab serve", "lab truth", "lab simulate"),
 ]
 NO_TABLE = {"init", "run", "journal export", "journal tail", "lab serve", "lab truth"}
 """Commands that print no table: nothing, or NDJSON, or JSON anyway."""
