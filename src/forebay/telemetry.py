@@ -151,7 +151,7 @@ class JournalFullEnded(Happening):
 
 @dataclass(frozen=True, slots=True)
 class JournalRecovered(Happening):
-    """The journal was opened after an unclean end."""
+    """The journal was opened; what its recovery cut off, and how many ranges are lost."""
 
     log_id: str
     next_seq: int

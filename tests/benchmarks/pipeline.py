@@ -44,10 +44,10 @@ def _advanced(count: int) -> Iterator[bytes]:
         yield json.dumps(message, separators=(",", ":")).encode()
 
 
-def _start(command: list[str], request: dict[str, Any]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*command, json.dumps(request)], cwd=ROOT, env=environment(), stdout=subprocess.PIPE
-    )
+def _start(command: list[str], request: dict[str, Any], folder: str) -> subprocess.Popen[bytes]:
+    """Begin a contender in ``folder``, where it may leave what it likes."""
+    command = [*command, json.dumps(request)]
+    return subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE)
 
 
 def _answer(process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -65,9 +65,9 @@ def _ours(url: str, count: int) -> float:
     """Capture and deliver at the same time; frames a CPU second of both."""
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         request = {"url": url, "folder": f"{folder}/journal", "frames": count}
-        capturing = _start([sys.executable, "-m", "tests.benchmarks.recorder"], request)
+        capturing = _start([sys.executable, "-m", "tests.benchmarks.recorder"], request, folder)
         request = {"folder": folder, "frames": count - 1}  # the last heartbeat of a round may wait
-        delivering = _start([sys.executable, "-m", "tests.benchmarks.deliverer"], request)
+        delivering = _start([sys.executable, "-m", "tests.benchmarks.deliverer"], request, folder)
         captured, stored = _answer(capturing), _answer(delivering)
         return float(stored["frames"] / (captured["cpu_s"] + stored["cpu_s"]))
 
@@ -76,7 +76,8 @@ def _peers(url: str, count: int, reached: dict[str, Any]) -> float:
     asyncio.run(_empty_table(reached))
     request = {"url": url, "frames": count, "symbols": frames.SYMBOLS, "postgres": reached}
     command = [str(PEER_PYTHON), str(Path(__file__).with_name("cryptofeed_peer.py"))]
-    result = _answer(_start(command, request))
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
+        result = _answer(_start(command, request, folder))
     return float(result["frames"] / result["cpu_s"])
 
 

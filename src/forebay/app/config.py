@@ -270,7 +270,7 @@ symbols = ["BTC-USD", "ETH-USD"]
 linger_ms = 5.0               # how long the first frame of a group waits for company
 segment_mb = 64
 max_pending_mb = 32           # sources pause above this much not yet captured
-retain = "7d"                 # keep frames so long after they are stored; "0": not at all
+retain = "7d"                 # remove frames so long after receipt, once stored; "0": at once
 # retain_gb = 100.0           # and never more than this; there is no cap unless one is set
 
 [store]

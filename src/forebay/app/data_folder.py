@@ -42,6 +42,11 @@ class DataFolder:
         return self.root / "forebay.duckdb"
 
     @property
+    def parquet(self) -> Path:
+        """Closed hours as files."""
+        return self.root / "parquet"
+
+    @property
     def store_cursor(self) -> Path:
         """How far the store has got, for the journal's housekeeping."""
         return self.root / "cursors" / "store.cursor"

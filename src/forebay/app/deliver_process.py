@@ -79,7 +79,7 @@ async def run(config: Config, observer: Observer) -> None:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(keeping_house(house, backlog, clock, observer))
         if config.store.parquet:
-            hourly = HourlyParquet(folder.root / "parquet", store, clock=clock)
+            hourly = HourlyParquet(folder.parquet, store, clock=clock)
             await beside.enter_async_context(keeping_house(hourly, backlog, clock, observer))
         await _deliver_until_stopped(deliverer, life, clock, observer, backlog)
     await asyncio.to_thread(store.close)

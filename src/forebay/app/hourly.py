@@ -12,9 +12,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from forebay.domain.digest import HOUR_NS
 from forebay.journal import OS_DISK
 from forebay.journal.disk import translated
-from forebay.stores.duckdb.hours import HOUR_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GRACE_NS = 300_000_000_000
 """How long after its end an hour is closed, and how long a note of it waits for more rows."""
 GATHER_NS = 900_000_000_000
-"""How long late rows gather until a file is made again."""
+"""How long late rows gather until a file that this process made is made again."""
 _MAKING = ".making"
 
 Hour = tuple[str, int]

@@ -18,6 +18,7 @@ from forebay.app.venues import parsers
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
 from forebay.stores.duckdb import DuckDBReader, open_scratch
+from forebay.stores.duckdb.session import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ class Data:
         """Nothing to let go of: between two answers nothing is held."""
 
     def sql(self, query: str, *, timeout_s: float | None = None) -> pa.Table:
-        """Answer one reading SQL statement; see ``docs`` for the tables.
+        """Answer one reading SQL statement; see ``forebay sql --help`` for the tables.
 
         A running capture answers it, within its ``query.timeout_s`` unless ``timeout_s`` says
         otherwise; without one the database file is read. Raises
@@ -127,9 +128,9 @@ class Data:
 
         Times without a zone are UTC.
         """
-        wanted = [f"symbol = {_literal(symbol)}"]
+        wanted = [f"symbol = {literal(symbol)}"]
         if venue is not None:
-            wanted.append(f"venue = {_literal(venue)}")
+            wanted.append(f"venue = {literal(venue)}")
         if start is not None:
             wanted.append(f"event_ts >= {_time(start)}")
         if end is not None:
@@ -176,10 +177,6 @@ class Data:
 
         streams = msgspec.to_builtins(self.audit_report().streams)
         return pa.Table.from_pylist(streams)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _time(moment: datetime | str) -> str:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from forebay.services.deliver import Delivered
     from forebay.telemetry import Observer
 
-HOURS = "parquet"
-
 
 def rebuild_database(
     folder: DataFolder,
@@ -59,7 +57,7 @@ def rebuild_database(
             lacking = before is None or before[1] > after[1] or bool(before[2] - after[2])
             keep = folder.database.exists() and (bool(missing) or lacking)
             if keep:
-                _set_aside(folder.root / HOURS)
+                _set_aside(folder.parquet)
             kept = _swap(folder.database, new, keep=keep)
             return _account(folder, delivered, missing, kept)
         finally:

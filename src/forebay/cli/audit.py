@@ -25,7 +25,9 @@ def audit(
     data: DataOption = DEFAULT_DATA,
     since: Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this time, not included.")] = None,
-    truth: Annotated[str | None, typer.Option(help="A simulator's truth_url.")] = None,
+    truth: Annotated[
+        str | None, typer.Option(help="The truth_url that forebay lab serve printed.")
+    ] = None,
     source: Annotated[
         Source, typer.Option("--from", help="What the store is compared with.")
     ] = Source.AUTO,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from forebay.journal import Block
+    from forebay.journal import Block, FsckReport
 
 app = typer.Typer(no_args_is_help=True, help="The journal: every frame as it came, on disk.")
 
@@ -46,7 +46,7 @@ def _durable(data: Path) -> Path:
 
 @app.command()
 def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
-    """Check every byte; exit code 1 if anything is damaged. Changes nothing.
+    """Check every byte of journal and ledger; exit code 1 if anything is damaged. Changes nothing.
 
     Example: forebay journal fsck --data DIR
     """
@@ -55,20 +55,31 @@ def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> Non
         from forebay.journal import fsck as check
 
         folder = DataFolder(data).existing()
-        report = check(folder.journal, cursors=[folder.store_cursor])
+        journal = check(folder.journal, cursors=[folder.store_cursor])
+        ledger = check(folder.ledger) if folder.ledger.is_dir() else None
+        reports = {"journal": journal} | ({"ledger": ledger} if ledger else {})
+        ok = all(report.ok for report in reports.values())
         if as_json:
-            print_json({"ok": report.ok, **dataclasses.asdict(report)})
+            recorded = dataclasses.asdict(ledger) if ledger else None
+            print_json({"ok": ok, **dataclasses.asdict(journal), "ledger": recorded})
         else:
-            print_table("", ("segments", "blocks", "frames", "bytes"), [_sums(report)])
-            for found in report.findings:
-                out.print(found.sentence, markup=False, soft_wrap=True)
-            out.print("no damage found" if report.ok else f"{len(report.findings)} findings")
-        if not report.ok:
+            _print_checks(reports)
+        if not ok:
             raise typer.Exit(1)
 
 
-def _sums(report: Any) -> tuple[int, int, int, int]:  # noqa: ANN401 - FsckReport, loaded late
-    return report.segments, report.blocks, report.frames, report.bytes
+def _print_checks(reports: dict[str, FsckReport]) -> None:
+    columns = ("", "segments", "blocks", "frames", "bytes")
+    rows = [(name, r.segments, r.blocks, r.frames, r.bytes) for name, r in reports.items()]
+    print_table("", columns, rows)
+    count = 0
+    for name, report in reports.items():
+        for found in report.findings:
+            count += 1
+            text = found.sentence if name == "journal" else f"{name}: {found.sentence}"
+            out.print(text, markup=False, soft_wrap=True)
+    ok = all(report.ok for report in reports.values())
+    out.print("no damage found" if ok else f"{count} findings")
 
 
 @app.command()

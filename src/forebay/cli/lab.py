@@ -155,6 +155,8 @@ def simulate(
     with explained():
         if trace and seed is None:
             raise ConfigError("--trace is of one world.", hint="Name it with --seed N.")
+        if trace and (part or as_json):
+            raise ConfigError("--trace goes with neither --part nor --json.", hint="Leave one out.")
         start, count = (first, seeds) if seed is None else (seed, 1)
         if part:
             from forebay.lab.simulation.controls import run_control

@@ -22,8 +22,8 @@ def rebuild(
 ) -> None:
     """Make the database anew from the journal, and put it in the place of the old one.
 
-    The old one stays in use until the new one is whole. Where it has what the journal does not
-    hold any more, that is said, and it is kept beside the new one.
+    The old one stays in use until the new one is whole. If it has what the journal does not
+    hold any more, or cannot be read, it is kept beside the new one, with its Parquet files.
 
     Example: forebay rebuild --data DIR
     """
@@ -57,7 +57,8 @@ def rebuild(
             columns = ("venue", "channel", "symbol", "ids", "first", "last")
             print_table("Not in the journal any more", columns, rows)
         if account["kept"]:
-            err.print(f"The old database has what the new one lacks; it is {account['kept']}.")
+            why = "The old database has what the new one lacks, or cannot be read"
+            err.print(f"{why}: it is {account['kept']}, a folder parquet/ beside it likewise.")
 
 
 _APART = ("stored", "not_in_journal", "kept")

@@ -161,7 +161,7 @@ def encode_block(
     """Header and body of one block; ``anchor`` is ``(wall_ns, mono_ns)``."""
     payloads = draft.payloads
     lengths = pack(f"<{len(payloads)}I", *map(len, payloads))
-    times = np.fromiter(draft.mono_ns, "<i8", len(payloads)).tobytes()
+    times = pack(f"<{len(payloads)}q", *draft.mono_ns)
     body = b"".join((draft.context, lengths, times, *payloads))
     fields = _BLOCK.pack(
         BLOCK_MAGIC,

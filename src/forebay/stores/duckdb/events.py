@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
+from forebay.domain.digest import HOUR_NS
 from forebay.ports import Committed
-from forebay.stores.duckdb.hours import HOUR_NS
 from forebay.stores.rows import AMBIGUOUS, first_of_each_id
 
 if TYPE_CHECKING:

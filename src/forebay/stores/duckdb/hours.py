@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.domain import schema
+from forebay.domain.digest import HOUR_NS
 from forebay.stores.duckdb.session import Session, literal
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
-
-HOUR_NS = 3_600_000_000_000
 
 
 class HourNote(NamedTuple):

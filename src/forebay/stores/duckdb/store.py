@@ -76,6 +76,7 @@ class DuckDBStore:
             "checkpoint_threshold": f"{min(CHECKPOINT_MB, memory_limit_mb // 8)}MB",
         }
         self._lock = threading.Lock()
+        self._committing = threading.Lock()
         self._broken = False
         self._session = self._connect()
         self._notes = HourNotes()
@@ -86,12 +87,13 @@ class DuckDBStore:
         """Learn what is stored: a commit that failed may have happened all the same."""
         with self._transaction() as session:
             self._notes.recall(session)
-            self._written = Written(
+            written = Written(
                 state.read_positions(session),
                 state.read_coverage(session),
                 state.read_gaps(session),
             )
-        return self._written
+        self._written = written
+        return written
 
     def _connect(self) -> Session:
         target = str(self._path) if self._path else ":memory:"
@@ -179,16 +181,17 @@ class DuckDBStore:
 
     def commit(self, commit: Commit) -> Committed:
         """See :meth:`forebay.ports.Store.commit`."""
-        written = self._written or self._recall()
-        self._written = None  # until the answer is there, what is stored is not known
-        try:
-            total = self._commit(commit, written)
-        except BaseException:
-            with contextlib.suppress(ForebayError):
-                self._recall()
-            raise
-        self._written = written
-        return total
+        with self._committing:  # what is known of the store changes with what is stored
+            written = self._written or self._recall()
+            self._written = None  # until the answer is there, what is stored is not known
+            try:
+                total = self._commit(commit, written)
+            except BaseException:
+                with contextlib.suppress(ForebayError):
+                    self._recall()
+                raise
+            self._written = written
+            return total
 
     def _commit(self, commit: Commit, written: Written) -> Committed:
         total = Committed()
