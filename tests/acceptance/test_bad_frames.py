@@ -70,7 +70,7 @@ BAD = {
     "an unknown type": Bad(json.dumps({"type": "surprise"}).encode(), "unknown_type"),
 }
 FRAGMENTED = match(FIRST + GOOD)
-SKEWED = match(FIRST + GOOD + 1, time=f"{NOW + timedelta(minutes=10):%Y-%m-%dT%H:%M:%S}.000000Z")
+SKEWED = match(FIRST + GOOD + 1, time=f"{NOW + timedelta(hours=12):%Y-%m-%dT%H:%M:%S}.000000Z")
 BAD_AT = FIRST + GOOD // 2
 """The good trade in whose midst the bad price stands."""
 

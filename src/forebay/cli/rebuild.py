@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from forebay.cli.output import (
     DEFAULT_DATA,
     ConfigOption,
@@ -24,6 +26,8 @@ def rebuild(
 
     The old one stays in use until the new one is whole. If it has what the journal does not
     hold any more, or cannot be read, it is kept beside the new one, with its Parquet files.
+
+    Exit code 1: that was so. Exit code 3: a capture runs.
 
     Example: forebay rebuild --data DIR
     """
@@ -49,7 +53,7 @@ def rebuild(
             )
         if as_json:
             print_json(account)
-            return
+            raise typer.Exit(1 if account["kept"] else 0)
         shown = {name: value for name, value in account.items() if name not in _APART}
         print_table("Rebuilt", ("what", "count"), (shown | account["stored"]).items())
         if account["not_in_journal"]:
@@ -59,6 +63,7 @@ def rebuild(
         if account["kept"]:
             why = "The old database has what the new one lacks, or cannot be read"
             err.print(f"{why}: it is {account['kept']}, a folder parquet/ beside it likewise.")
+            raise typer.Exit(1)
 
 
 _APART = ("stored", "not_in_journal", "kept")

@@ -189,7 +189,10 @@ def _notes(audit: Audited) -> list[str]:
         notes.append("Some frames are not in the journal any more: gaps were not projected anew.")
     unseen = sum(found.unseen.count() + found.unproved for found in audit.found.values())
     if unseen:
-        notes.append(f"{unseen} stored events are older than the journal and were not compared.")
+        notes.append(
+            f"{unseen} stored events were not compared: the journal does not hold their frames, "
+            "which are older, or damaged (`forebay journal fsck` tells)."
+        )
     if audit.truth and not audit.truth.before.status.finished:
         notes.append("The simulator had not finished: what was under way counts as missing.")
     return notes

@@ -77,8 +77,9 @@ class DuckDBReader:
         Queries take as much memory as the machine lets them unless there is a limit.
         """
         if not path.exists():
-            message = f"There is no database at {path}: nothing has been delivered yet."
-            raise Unreachable(message, hint="Run `forebay run` or `forebay replay` first.")
+            message = f"There is no database at {path}: nothing was delivered, or it was lost."
+            hint = "Run `forebay run` or `forebay replay`, or `forebay rebuild` if it was lost."
+            raise Unreachable(message, hint=hint)
         settings = dict(READ_ONLY_SETTINGS)
         if memory_limit_mb is not None:
             settings |= {"memory_limit": f"{memory_limit_mb}MB", "threads": 2}
