@@ -21,7 +21,7 @@ from forebay.app.reading import Data
 from forebay.clock import ManualClock, SystemClock
 from forebay.domain.coverage import StreamCoverage, StreamKey
 from forebay.domain.digest import digests_by_hour
-from forebay.domain.identity import native_ids, stream_prefix
+from forebay.domain.identity import numbered, stream_prefix, uuids
 from forebay.domain.ledger import Covered, Entry, Hour, StreamEntry
 from forebay.journal import Draft, JournalWriter
 from forebay.stores.duckdb import ddl
@@ -97,8 +97,8 @@ def _record(connection: duckdb.DuckDBPyConnection, ledger: Path, events: int) ->
 
 def _entry(first: int, rows: pa.Table) -> Entry:
     numbers = np.arange(first, first + len(rows))
-    prefixes = np.array(PREFIXES, dtype=np.uint64)[numbers % 2]
-    rows = rows.append_column("event_id", native_ids(prefixes, BASE + numbers // 2))
+    bases = np.array([(prefix, 0) for prefix in PREFIXES], dtype=np.uint64)[numbers % 2]
+    rows = rows.append_column("event_id", uuids(numbered(bases, BASE + numbers // 2)))
     hours: dict[str, list[Hour]] = {symbol: [] for symbol in SYMBOLS}
     for (_, symbol, hour), digest in digests_by_hour(rows).items():
         hours[symbol].append(Hour.of(hour, digest))

@@ -146,6 +146,20 @@ class Flips(NamedTuple):
     """Journals whose very last commit was hit together with what proves it."""
 
 
+BITS = 5_000
+"""Bits that one run flips."""
+_JOURNALS = 1_000_000
+"""Seeds that a run may use; it ends when it has flipped its bits."""
+
+
+def bear_flips(made: Template, run: int) -> None:
+    """Flip the bits of one run; fails if one of them is not borne, or if they hit nothing."""
+    flips = flip_bits(made, range(run * _JOURNALS, (run + 1) * _JOURNALS), BITS)
+    print(f"run {run}: {flips}")
+    assert flips.bits >= BITS
+    assert flips.lost > flips.journals // 10, "the flips hit nothing that mattered"
+
+
 def flip_bits(made: Template, seeds: Iterable[int], bits: int) -> Flips:
     """Flip at least ``bits`` bits, one or some a journal, and look what becomes of each."""
     names = list(made.files)

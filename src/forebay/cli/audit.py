@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forebay.cli.output import DEFAULT_DATA, DataOption, JsonOption, err, explained, out
+
+if TYPE_CHECKING:
+    from forebay.services.audit import AuditReport
 
 
 class Source(enum.Enum):
@@ -48,8 +51,6 @@ def audit(
 
         from forebay.app.reading import Data
         from forebay.cli.audit_view import render_table
-        from forebay.errors import ConfigError
-        from forebay.services.audit import render_html
 
         with Data(data) as opened, Progress(console=err, transient=True) as bars:
             task = bars.add_task("reading the journal", total=None)
@@ -61,14 +62,21 @@ def audit(
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )
         if html is not None:
-            try:
-                html.write_text(render_html(report))
-            except OSError as error:
-                message = f"The report cannot be written to {html}: {error.strerror}."
-                raise ConfigError(message, hint="Choose another path.") from error
+            _write_html(html, report)
         if as_json:
             sys.stdout.buffer.write(report.encode() + b"\n")
         else:
             out.print(render_table(report))
         if not report.ok:
             raise typer.Exit(1)
+
+
+def _write_html(path: Path, report: AuditReport) -> None:
+    from forebay.errors import ConfigError
+    from forebay.services.audit import render_html
+
+    try:
+        path.write_text(render_html(report))
+    except OSError as error:
+        message = f"The report cannot be written to {path}: {error.strerror}."
+        raise ConfigError(message, hint="Choose another path.") from error

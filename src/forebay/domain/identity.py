@@ -121,14 +121,6 @@ def numbered(
     return ids
 
 
-def native_ids(prefixes: npt.NDArray[np.uint64], natives: npt.NDArray[np.int64]) -> pa.Array:
-    """Answer event ids as an Arrow array of ``uuid``, one for each pair; see :func:`native_id`."""
-    halves = np.empty((len(natives), 2), dtype=np.uint64)
-    halves[:, 0] = prefixes
-    halves[:, 1] = natives.astype(np.uint64) | np.uint64(_VARIANT << 62)
-    return uuids(halves)
-
-
 def uuids(halves: npt.NDArray[np.uint64]) -> pa.Array:
     """Answer ids, shape (n, 2), as an Arrow array of ``uuid``."""
     import pyarrow as pa  # noqa: PLC0415 - capture needs the ids' limit and no Arrow

@@ -14,8 +14,9 @@ from forebay.domain.identity import (
     NATIVE_ID_LIMIT,
     digest_id,
     native_id,
-    native_ids,
+    numbered,
     stream_prefix,
+    uuids,
 )
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="|"), max_size=12)
@@ -73,7 +74,8 @@ def test_a_native_id_that_does_not_fit_is_refused(native: int) -> None:
 def test_a_column_of_ids_equals_single_ids(pairs: list[tuple[str, int]]) -> None:
     prefixes = [stream_prefix("v", "spot", "trade", symbol) for symbol, _ in pairs]
     natives = [native for _, native in pairs]
-    column = native_ids(np.array(prefixes, dtype=np.uint64), np.array(natives, dtype=np.int64))
+    bases = np.array([(prefix, 0) for prefix in prefixes], dtype=np.uint64).reshape(-1, 2)
+    column = uuids(numbered(bases, np.array(natives, dtype=np.int64)))
     single = [native_id(prefix, native) for prefix, native in zip(prefixes, natives, strict=True)]
     assert column.to_pylist() == single
     assert column.null_count == 0
