@@ -319,6 +319,106 @@ class FallbackEnded(Happening):
     service: str
 
 
+# ------------------------------------------------------------------- system
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMoved(Happening):
+    """The system as a whole went from one state to another (healthy, degraded, …)."""
+
+    level: ClassVar[Level] = "warning"
+    was: str
+    now: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDown(Happening):
+    """A service is not operational; ``root`` is the service whose failure that is."""
+
+    level: ClassVar[Level] = "warning"
+    service: str
+    root: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUp(Happening):
+    """A service is operational again."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWriteRefused(Happening):
+    """In EMERGENCY nothing is written to a store; ``frames`` captured ones wait in the journal."""
+
+    level: ClassVar[Level] = "warning"
+    store: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkShed(Happening):
+    """Work that can wait does, because the system is ``state``."""
+
+    level: ClassVar[Level] = "warning"
+    work: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkResumed(Happening):
+    """Work that was shed goes on."""
+
+    work: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded(Happening):
+    """The configuration was read again: keys that hold from now, and keys that need a restart."""
+
+    applied: tuple[str, ...]
+    restart_needed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused(Happening):
+    """The configuration was read again and cannot be; everything stays as it was."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCalled(Happening):
+    """Somebody called a route of administration: the audit log, refused calls included."""
+
+    level: ClassVar[Level] = "warning"
+    action: str
+    target: str
+    client: str
+    status: int
+    """The HTTP status that was answered."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpServing(Happening):
+    """Health, metrics and administration are served at ``url``."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUnavailable(Happening):
+    """The routes cannot be served; it is tried again in ``delay_s`` seconds, capture goes on."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+    delay_s: float
+
+
 # -------------------------------------------------------------- processes
 
 

@@ -1,0 +1,169 @@
+"""What there is to look at and to command, as types; the application fills them in.
+
+A process says of itself what a :class:`ProcessReport` holds, when it is asked. The routes and the
+metrics know the :class:`System` and nothing behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from forebay.errors import Permanent
+from forebay.resilience.health import ServiceHealth, SystemHealth
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerReport:
+    """One breaker at one moment; times are wall-clock nanoseconds, durations seconds."""
+
+    name: str
+    process: str
+    state: str
+    """One of :class:`forebay.resilience.State`."""
+    failure_count: int
+    """Consecutive failures."""
+    cause: str
+    retry_after_s: float | None
+    last_failure_ns: int | None
+    opened_ns: int | None
+    """When it went to OPEN or FORCED_OPEN last, if it is not CLOSED since."""
+    requests: int
+    successes: int
+    failures: int
+    slow: int
+    not_permitted: int
+    stale: int
+    trips: int
+    transitions: Mapping[str, int]
+    """How often it went to each state."""
+    latency_sum_s: float
+    latency_count: int
+    config: Mapping[str, float | int | None]
+    """``failure_threshold``, ``recovery_timeout_s``, ``success_threshold``, ``timeout_s``."""
+    history: Sequence[Mapping[str, str | int]] = ()
+    """The last transitions, oldest first: ``was``, ``now``, ``reason``, ``at_ns``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One number under one name of :data:`forebay.ops.metrics.CATALOGUE`."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A histogram: counts up to and including each upper edge in seconds, and their sum."""
+
+    name: str
+    edges_s: Sequence[float]
+    counts: Sequence[int]
+    """Cumulative, one for each edge and one more for all."""
+    sum_s: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; ``duration_s`` is how long looking took."""
+
+    name: str
+    ok: bool
+    detail: str
+    last_check_ns: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """What one process says of itself."""
+
+    process: str
+    pid: int
+    not_ready: str
+    """Why it cannot do its job now; nothing if it can."""
+    services: Sequence[ServiceHealth] = ()
+    breakers: Sequence[BreakerReport] = ()
+    samples: Sequence[Sample] = ()
+    buckets: Sequence[Buckets] = ()
+    status: Mapping[str, object] = field(default_factory=dict)
+    """What ``forebay status`` prints of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemReport:
+    """The whole system at ``at_ns``; a process that did not answer is not in ``processes``."""
+
+    at_ns: int
+    health: SystemHealth
+    not_ready: str
+    checks: Sequence[Check]
+    processes: Sequence[ProcessReport]
+    fallbacks: Sequence[str] = ()
+    """Services whose callers get substitutes now."""
+    restart_needed: Sequence[str] = ()
+    """Keys of the configuration that were changed and wait for a restart."""
+
+    def breakers(self) -> list[BreakerReport]:
+        """Answer the breakers of all processes by name."""
+        found = [breaker for process in self.processes for breaker in process.breakers]
+        return sorted(found, key=lambda breaker: breaker.name)
+
+
+class Action(StrEnum):
+    """What an operator can command."""
+
+    FORCE_OPEN = "force-open"
+    RESET = "reset"
+    FORCE_RECOVERY = "force-recovery"
+    CONFIGURE = "configure"
+    """Change the thresholds of one breaker until the next start."""
+    RELOAD = "reload"
+    """Read the configuration again, as SIGHUP does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command; ``target`` is a breaker's name, or nothing for all or none."""
+
+    action: Action
+    target: str = ""
+    reason: str = ""
+    settings: Mapping[str, float | int] = field(default_factory=dict)
+    """For CONFIGURE: some of the keys of :attr:`BreakerReport.config`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a command: the breakers that moved or changed, and words for a person."""
+
+    changed: Sequence[str]
+    detail: str
+
+
+class UnknownName(Permanent):
+    """There is no breaker of that name; the hint lists those that there are."""
+
+
+class System(Protocol):
+    """What the routes show and command."""
+
+    async def report(self) -> SystemReport:
+        """Answer what is known, not older than a poll."""
+        ...
+
+    async def command(self, command: Command) -> Outcome:
+        """Carry a command out.
+
+        Raises :class:`UnknownName` if there is no such breaker,
+        :class:`~forebay.errors.ConfigError` if the settings cannot be, and
+        :class:`~forebay.errors.Unreachable` if its process does not answer.
+        """
+        ...
