@@ -6,15 +6,13 @@ metrics know the :class:`System` and nothing behind it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from forebay.errors import Permanent
 from forebay.resilience.health import ServiceHealth, SystemHealth
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
