@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "forebay.toml"
-ALIASES = {"DATA_DIR": "data", "LOG_LEVEL": "log_level"}
+ALIASES = {
+    "DATA_DIR": "data",
+    "LOG_LEVEL": "log_level",
+    "HEALTH_PORT": "http.port",
+    "HEALTH_CHECK_INTERVAL": "resilience.check_interval_s",
+    "ENABLE_AUTO_RECOVERY": "resilience.auto_recovery",
+}
 """Environment names that other deployments use, and our keys."""
 _PREFIX = "FOREBAY_"
+_SECRETS = ("http.token",)
+SECRET = "***"
+"""What is shown of a secret."""
 
 Positive = Annotated[float, Meta(gt=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
@@ -78,6 +87,44 @@ class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     poll_s: Positive = 1.0
 
 
+class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Health, metrics and administration."""
+
+    enabled: bool = True
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """0 takes any that is free; ``forebay status`` says which."""
+    token: str = ""
+    """What a caller of administration must know; empty switches administration off."""
+    token_file: str = ""
+    """A file that holds the token instead, so that it is in no environment."""
+
+
+class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may be changed of a breaker; None is its preset's number. Durations are seconds."""
+
+    failure_threshold: AtLeastOne | None = None
+    recovery_timeout_s: Positive | None = None
+    success_threshold: AtLeastOne | None = None
+    timeout_s: Positive | None = None
+
+
+class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a part counts as down, and what brings it back."""
+
+    auto_recovery: bool = True
+    """Without it a breaker that opened waits for an operator; the journal keeps everything."""
+    check_interval_s: Positive = 30.0
+    """How often breakers that nobody calls are probed."""
+    recovery_hold_s: Annotated[float, Meta(ge=0)] = 10.0
+    """So long must the system be better before it is said to be."""
+    critical: tuple[str, ...] = ()
+    """Services that are critical beside those that always are."""
+    store: BreakerLimits = BreakerLimits()
+    rest: BreakerLimits = BreakerLimits()
+    websocket: BreakerLimits = BreakerLimits()
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be configured."""
 
@@ -89,10 +136,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
+    http: HttpConfig = HttpConfig()
+    resilience: ResilienceConfig = ResilienceConfig()
 
     def encode(self) -> bytes:
-        """Answer one line of JSON."""
-        return msgspec.json.encode(self)
+        """Answer one line of JSON for a child process, which needs no token."""
+        http = msgspec.structs.replace(self.http, token="")
+        return msgspec.json.encode(msgspec.structs.replace(self, http=http))
 
     @classmethod
     def decode(cls, line: bytes) -> Config:
@@ -127,8 +177,9 @@ def load(
 
 
 def leaves(config: Config) -> Iterator[tuple[str, Any]]:
-    """Answer every key with its value."""
-    return _leaves(msgspec.to_builtins(config))
+    """Answer every key with its value; a secret is shown as stars."""
+    for key, value in _leaves(msgspec.to_builtins(config)):
+        yield key, SECRET if key in _SECRETS and value else value
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -164,9 +215,13 @@ def _from_file(file: Path | None) -> dict[str, Any]:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for alias, key in ALIASES.items():
+    for alias, path in ALIASES.items():
         if alias in environment:
-            found[key] = environment[alias]
+            *sections, key = path.split(".")
+            table = found
+            for section in sections:
+                table = _table(table, section, alias)
+            table[key] = environment[alias]
     for name, text in sorted(environment.items()):  # a table before its keys
         if name.startswith(_PREFIX):
             *sections, key = name.removeprefix(_PREFIX).lower().split("__")
@@ -234,14 +289,13 @@ def _origin(key: str, origins: Mapping[str, str]) -> str:
 
 
 def _known_keys(path: str) -> tuple[str, ...]:
-    struct: type[Struct] = Config
-    for part in path.strip(".").split("."):
+    found: Struct = Config()
+    for part in filter(None, path.strip(".").split(".")):
         if part.startswith("venues"):
-            struct = VenueConfig
-        elif part:
-            section = getattr(Config(), part, None)
-            struct = type(section) if isinstance(section, Struct) else struct
-    return struct.__struct_fields__
+            return VenueConfig.__struct_fields__
+        below = getattr(found, part, None)
+        found = below if isinstance(below, Struct) else found
+    return found.__struct_fields__
 
 
 TEMPLATE = """\
@@ -284,4 +338,25 @@ timeout_s = 60.0              # of `forebay sql` while a capture runs
 [fill]
 enabled = true                # fill gaps from the venue's history
 poll_s = 1.0
+
+# Health, metrics and administration of this capture.
+[http]
+enabled = true
+host = "127.0.0.1"
+port = 8080                   # 0: any that is free; `forebay status` says which
+# token_file = "token"        # administration is off without a token
+
+# When a part counts as down. This table, log_level, http.token_file, journal.retain, retain_gb
+# and query.timeout_s may be changed while it runs: edit, then send the process SIGHUP.
+[resilience]
+auto_recovery = true          # false: a breaker that opened waits for an operator
+check_interval_s = 30.0       # how often a breaker that nobody calls is probed
+recovery_hold_s = 10.0        # so long must the system be better before it is said to be
+critical = []                 # services beside those that always are, like "coinbase-rest"
+
+[resilience.store]            # likewise [resilience.rest] and [resilience.websocket]
+# failure_threshold = 5       # consecutive failures that open the breaker
+# recovery_timeout_s = 60.0   # how long it stays open
+# success_threshold = 1       # probes that close it
+# timeout_s = 30.0            # of one call; none unless set
 """

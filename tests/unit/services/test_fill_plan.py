@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from forebay.ports import FillRequest
+from forebay.services import fill_plan
 from forebay.services.fill_plan import CONSIDERED, FillPlanner, coalesce, overlap
+
+if TYPE_CHECKING:
+    import pytest
 
 S = 1_000_000_000
 
@@ -172,11 +177,13 @@ def test_a_gap_settles_while_other_fills_run() -> None:
     assert planner.plan([first, second], 0, 3 * S) == [second]
 
 
-def test_gaps_that_cannot_be_filled_starve_no_other() -> None:
+def test_gaps_that_cannot_be_filled_starve_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    considered = CONSIDERED // 10  # the time this takes grows with its square
+    monkeypatch.setattr(fill_plan, "CONSIDERED", considered)
     planner = FillPlanner(Highest(), settle_s=0, at_once=2)
-    delisted = [gap(n * 10_000, n * 10_000 + 1, "AAA-USD") for n in range(CONSIDERED + 100)]
+    delisted = [gap(n * 10_000, n * 10_000 + 1, "AAA-USD") for n in range(considered + 10)]
     wanted, now = gap(5, 6), 0
-    for _ in range(2 * CONSIDERED):
+    for _ in range(2 * considered):
         for request in planner.plan([*delisted, wanted], 0, now):
             if request == wanted:
                 return
