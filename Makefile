@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format drills bench peer picture lock clean
+.PHONY: help setup demo test lint format drills bench probes peer picture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ drills: $(VENV)/.dev.stamp ## the long acceptance tests, one after the other
 
 bench: $(VENV)/.bench.stamp ## compare with peers, write build/bench.json (ONLY=append for one)
 	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(ONLY))
+
+probes: $(VENV)/.bench.stamp ## how our breaker and others behave where breakers go wrong
+	$(BIN)/python -m tests.resilience_peers
 
 peer: build/peer/.stamp ## build/peer: cryptofeed for make bench, AGPL, apart from all else
 

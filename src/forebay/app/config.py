@@ -34,7 +34,7 @@ ALIASES = {
 """Environment names that other deployments use, and our keys."""
 _PREFIX = "FOREBAY_"
 _SECRETS = ("http.token",)
-SECRET = "***"
+STARS = "***"
 """What is shown of a secret."""
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -178,8 +178,13 @@ def load(
 
 def leaves(config: Config) -> Iterator[tuple[str, Any]]:
     """Answer every key with its value; a secret is shown as stars."""
-    for key, value in _leaves(msgspec.to_builtins(config)):
-        yield key, SECRET if key in _SECRETS and value else value
+    for key, value in all_leaves(config):
+        yield key, STARS if key in _SECRETS and value else value
+
+
+def all_leaves(config: Config) -> Iterator[tuple[str, Any]]:
+    """Answer every key with its value, secrets included: never to be shown."""
+    return _leaves(msgspec.to_builtins(config))
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -66,6 +66,11 @@ class DataFolder:
         """Where capture answers about itself."""
         return self.root / "capture.sock"
 
+    @property
+    def supervisor_socket(self) -> Path:
+        """Where the supervisor answers about the whole."""
+        return self.root / "run.sock"
+
     def create(self, disk: Disk = OS_DISK) -> DataFolder:
         """Make the folder and what belongs in it, on stable storage; may be repeated.
 

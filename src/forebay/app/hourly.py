@@ -65,6 +65,8 @@ def hour_path(root: Path, note: HourNote) -> Path:
 class HourlyParquet:
     """Makes the files of one database. Blocking; commits may go on in another thread."""
 
+    name = "Parquet files of closed hours"
+
     def __init__(
         self,
         root: Path,

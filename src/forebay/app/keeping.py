@@ -15,7 +15,7 @@ from forebay.journal.retention import Rules
 from forebay.services.deliver import BACKLOG_FRAMES
 from forebay.services.housekeeping import Housekeeper
 from forebay.services.ledger import open_ledger
-from forebay.telemetry import HousekeepingRefused
+from forebay.telemetry import HousekeepingRefused, WorkResumed, WorkShed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -43,6 +43,8 @@ class Backlog:
     frames: int = BACKLOG_FRAMES
     """Found by its last step; nobody knows before the first one."""
     stopping: bool = False
+    sheds: Callable[[], str] = str
+    """Answers why work that can wait has to, by the state of the system; nothing if it need not."""
 
     @property
     def behind(self) -> bool:
@@ -67,6 +69,9 @@ def needed(seen: Overview, kept: Rules) -> int | None:
 class Keeper(Protocol):
     """Work that gives way to delivery."""
 
+    name: str
+    """What it is, for people."""
+
     def step(self) -> object | None:
         """Do one piece; None if there was none to do. Blocking."""
         ...
@@ -82,6 +87,8 @@ class House:
     They are opened when their turn comes: what is wrong with them is told then, and does not
     keep delivery from starting.
     """
+
+    name = "housekeeping of the journal"
 
     def __init__(
         self,
@@ -106,6 +113,12 @@ class House:
         if self._keeper is None:
             self._keeper = self._open()
         return self._keeper.step()
+
+    def keep(self, config: JournalConfig) -> None:
+        """Keep segments as ``config`` says from now on."""
+        self._rules = rules(config)
+        if self._keeper is not None:
+            self._keeper.rules = self._rules
 
     def close(self) -> None:
         """Leave the journal and the ledger to others."""
@@ -133,11 +146,17 @@ class House:
 
 
 async def keep_house(house: Keeper, backlog: Backlog, clock: Clock, observer: Observer) -> None:
-    """Go on until cancelled, never while delivery is behind; whatever fails is told and left."""
-    pause_s = IDLE_S
+    """Go on until cancelled, never while delivery is behind or the system is in trouble.
+
+    Whatever fails is told and left.
+    """
+    pause_s, shed = IDLE_S, ""
     while True:
         await clock.sleep(pause_s)
-        done = not backlog.behind and await _one_step(house, observer)
+        was, shed = shed, backlog.sheds()
+        if bool(was) is not bool(shed):
+            observer(WorkShed(house.name, shed) if shed else WorkResumed(house.name))
+        done = not shed and not backlog.behind and await _one_step(house, observer)
         pause_s = BREATH_S if done else IDLE_S
 
 

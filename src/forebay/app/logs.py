@@ -33,7 +33,7 @@ def configure(level: str, *, service: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # the level may change while it runs
     )
     structlog.contextvars.bind_contextvars(service=service)
 

@@ -77,6 +77,8 @@ class Check:
     detail: str
     last_check_ns: int
     duration_s: float
+    failures: int = 0
+    """How often in a row it was not ok."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class ProcessReport:
     breakers: Sequence[BreakerReport] = ()
     samples: Sequence[Sample] = ()
     buckets: Sequence[Buckets] = ()
+    fallbacks: Sequence[str] = ()
+    """Services whose callers get substitutes now."""
     status: Mapping[str, object] = field(default_factory=dict)
     """What ``forebay status`` prints of it."""
 

@@ -68,7 +68,8 @@ class Housekeeper:
         self._clock = clock
         self._cursors = cursors
         self._ledger = ledger
-        self._rules = rules
+        self.rules = rules
+        """How long segments are kept; may change between two steps."""
         self._disk = disk
         self._observe = observer
         self._random_id = random_id
@@ -88,7 +89,7 @@ class Housekeeper:
             segments = self._look()
         floor = Floor(self._cursors(), self._ledger.reached())
         known = {segment.first_seq: segment for segment in segments}
-        for step in plan(segments, self._clock.wall_ns(), self._rules, floor, self._left):
+        for step in plan(segments, self._clock.wall_ns(), self.rules, floor, self._left):
             if self._settled(step, known[step.first_seq]):
                 return step
         return None

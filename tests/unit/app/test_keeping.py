@@ -19,7 +19,7 @@ from forebay.journal import CursorFile, Draft, JournalWriter, Position, inspect
 from forebay.journal.overview import Overview
 from forebay.journal.retention import Rules, Step
 from forebay.services.deliver import BACKLOG_FRAMES
-from forebay.telemetry import Happening, HousekeepingRefused
+from forebay.telemetry import Happening, HousekeepingRefused, WorkResumed, WorkShed
 from tests.support.frames import context, match
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class Steps:
     """A house whose steps are told beforehand."""
+
+    name = "house"
 
     def __init__(self, *results: object) -> None:
         self.results = list(results)
@@ -257,3 +259,38 @@ def test_a_check_warns_if_the_disk_is_full_before(
     assert (found.part, found.exit_code) == ("retention", 0)
     assert "7d takes 7.0 GB" in found.text
     assert "journal.retain_gb" in found.text
+
+
+async def test_what_can_wait_waits_while_the_system_is_in_trouble_and_that_is_told_once() -> None:
+    house, state = Steps(True, True, True), ["critical"]
+    backlog = Backlog(frames=0, sheds=lambda: state[0])
+    clock, told = ManualClock(), list[Happening]()
+    async with keeping_house(house, backlog, clock, told.append):
+        await settle()
+        for _ in range(20):
+            clock.advance(IDLE_S)
+            await settle()
+        assert house.calls == 0
+        assert told == [WorkShed("house", "critical")]
+        state[0] = ""
+        clock.advance(IDLE_S)
+        await settle()
+        assert house.calls == 1
+        assert told[1:] == [WorkResumed("house")]
+
+
+async def test_another_retention_holds_from_the_next_step_on(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data").create()
+    house = House(
+        folder, JournalConfig(), lambda: None, clock=ManualClock(), observer=lambda _: None
+    )
+    house.step()
+    keeper = house._keeper
+    assert keeper is not None
+    assert keeper.rules.retain_ns == 7 * 86_400 * 10**9
+
+    house.keep(JournalConfig(retain="1h"))
+
+    assert keeper.rules.retain_ns == 3600 * 10**9
+    assert house._keeper is keeper
+    house.close()

@@ -1,0 +1,113 @@
+"""Serves a running system: HTTP for everybody who may, a socket in the data folder for the CLI."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import forebay
+from forebay.app.local_socket import LocalServer, json_handler
+from forebay.errors import ConfigError, Unreachable
+from forebay.telemetry import HttpServing, HttpUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from forebay.app.config import HttpConfig
+    from forebay.app.data_folder import DataFolder
+    from forebay.app.local_socket import Request
+    from forebay.app.system import RunningSystem
+    from forebay.clock import Clock
+    from forebay.telemetry import Observer
+
+AGAIN_S = 10.0
+"""How long until an address that could not be had is tried again."""
+
+
+def token_of(http: HttpConfig) -> str:
+    """Answer the token of administration, empty if it is off.
+
+    Raises :class:`~forebay.errors.ConfigError` if its file cannot be read or is empty.
+    """
+    if http.token or not http.token_file:
+        return http.token
+    try:
+        token = Path(http.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        message = f"The file of http.token_file, {http.token_file}, cannot be read: {why}."
+        raise ConfigError(message, hint="Make it, readable by this user alone.") from error
+    if not token:
+        message = f"The file of http.token_file, {http.token_file}, is empty."
+        raise ConfigError(message, hint="Write a long random word into it.")
+    return token
+
+
+@dataclass(slots=True)
+class Front:
+    """What people reach of a running system."""
+
+    system: RunningSystem
+    folder: DataFolder
+    service: str
+    clock: Clock
+    observer: Observer
+    url: str = ""
+    """Where HTTP is served; empty while it is not."""
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve while the block runs."""
+        stop = asyncio.Event()
+        handlers = {"report": json_handler(self._report)}
+        async with LocalServer(self.folder.supervisor_socket, handlers).serving():
+            serving = asyncio.create_task(self._serve(stop), name="forebay-http")
+            try:
+                yield
+            finally:
+                stop.set()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    def _report(self, _: Request) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.to_builtins(self.system.last)
+        return {**found, "http": self.url}
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        """Serve HTTP; an address that is taken stops nothing, and is tried again."""
+        if not self.system.config.http.enabled:
+            return
+        from forebay.ops import api, server  # noqa: PLC0415 - a slow import, beside the start
+        from forebay.ops.metrics import render  # noqa: PLC0415
+
+        app = api.build(
+            self.system,
+            service=self.service,
+            version=forebay.__version__,
+            token=self._token,
+            metrics=render,
+            clock=self.clock,
+            observer=self.observer,
+        )
+        http = self.system.config.http
+        while not stop.is_set():
+            try:
+                await server.serve(app, http.host, http.port, started=self._started, stop=stop)
+            except Unreachable as error:
+                self.observer(HttpUnavailable(str(error), AGAIN_S))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), AGAIN_S)
+            finally:
+                self.url = ""
+
+    def _started(self, url: str) -> None:
+        self.url = url
+        self.observer(HttpServing(url))
+
+    def _token(self) -> str | None:
+        """The token now: its file may have been written anew since the start."""
+        return token_of(self.system.config.http) or None

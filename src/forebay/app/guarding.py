@@ -1,0 +1,252 @@
+"""What a supervised process does for its supervisor: breakers by configuration, reports, orders."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from forebay.app import logs
+from forebay.app.config import BreakerLimits, Config
+from forebay.app.local_socket import json_handler
+from forebay.errors import Permanent
+from forebay.ops.view import Action, BreakerReport, Command, ProcessReport
+from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
+from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+
+    from forebay.app.local_socket import Reply, Request
+    from forebay.clock import Clock
+    from forebay.resilience import CircuitBreaker, Snapshot
+    from forebay.telemetry import Happening, Observer
+
+Section = Literal["store", "rest", "websocket"]
+_NS = 1_000_000_000
+_OF_THE_WHOLE = (ServiceDown, ServiceUp, SystemMoved)
+"""What the supervisor tells, who sees all processes."""
+PRESETS: dict[Section, BreakerConfig] = {
+    "store": presets.CLICKHOUSE_BRIDGE,
+    "rest": presets.EXCHANGE_API,
+    "websocket": presets.WEBSOCKET,
+}
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """What a supervisor wants to hold from now on, in a process that runs or has just begun."""
+
+    config: Config
+    limits: dict[str, BreakerLimits] = {}
+    """By breaker, what an operator changed since."""
+    forced_open: dict[str, str] = {}
+    """By breaker that an operator holds open, why."""
+
+
+class Guarding:
+    """The breakers of one process; they are made here, so that none is forgotten."""
+
+    def __init__(
+        self,
+        process: str,
+        config: Config,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        observer: Observer,
+    ) -> None:
+        self.process = process
+        self.config = config
+        said = config.resilience
+
+        def listener(happening: Happening) -> None:
+            if not isinstance(happening, _OF_THE_WHOLE):
+                observer(happening)
+
+        self.manager = ResilienceManager(
+            process=process,
+            clock=clock,
+            rng=rng,
+            listener=listener,
+            recovery_hold=said.recovery_hold_s,
+            check_interval=said.check_interval_s,
+            auto_recovery=said.auto_recovery,
+        )
+        self.manager.watch(process, lambda: "", critical=True)
+        self._sections: dict[str, Section] = {}
+        self._limits: dict[str, BreakerLimits] = {}
+
+    def breaker(
+        self,
+        name: str,
+        section: Section,
+        *,
+        critical: bool = False,
+        depends_on: Collection[str] = (),
+        probe: Callable[[], Awaitable[object]] | None = None,
+    ) -> CircuitBreaker:
+        """Make and register the breaker of a service of this process."""
+        self._sections[name] = section
+        return self.manager.register(
+            name,
+            configured(section, self.config, self._limits.get(name)),
+            critical=critical,
+            depends_on=(self.process, *depends_on),
+            probe=probe,
+        )
+
+    def sheds(self) -> str:
+        """Why work that can wait has to: the state of the system, nothing while it is well."""
+        state = self.manager.state
+        return state.value if state in (SystemState.CRITICAL, SystemState.EMERGENCY) else ""
+
+    @contextlib.asynccontextmanager
+    async def recovering(self) -> AsyncIterator[None]:
+        """Probe what nobody calls, while the block runs."""
+        task = asyncio.create_task(self.manager.run(), name="forebay-recovery")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # ------------------------------------------------------------------ orders
+
+    def obey(self, orders: Orders) -> None:
+        """Let another configuration hold; the breakers keep their state and what they know.
+
+        Raises :class:`~forebay.errors.ConfigError`, with nothing changed, if it cannot be.
+        """
+        wanted = {
+            name: configured(section, orders.config, orders.limits.get(name))
+            for name, section in self._sections.items()
+        }
+        self.config, self._limits = orders.config, orders.limits
+        said = orders.config.resilience
+        self.manager.recovery_hold = said.recovery_hold_s
+        self.manager.check_interval = said.check_interval_s
+        self.manager.set_auto_recovery(said.auto_recovery)
+        for name, config in wanted.items():
+            self.manager.reconfigure(name, config)
+        for name, reason in orders.forced_open.items():
+            if name in self._sections:
+                self.manager.force_open(name, reason)
+        logs.configure(orders.config.log_level, service=self.process)
+
+    def command(self, command: Command) -> tuple[str, ...]:
+        """Carry out what concerns breakers; answer the names of those that moved."""
+        manager, target, reason = self.manager, command.target, command.reason
+        if command.action is Action.FORCE_RECOVERY:
+            return manager.force_recovery(target or None, reason)
+        act = {Action.FORCE_OPEN: manager.force_open, Action.RESET: manager.reset}
+        if command.action not in act:
+            raise Permanent(f"A process cannot {command.action}.", hint="Its supervisor can.")
+        return (target,) if act[command.action](target, reason) else ()
+
+    # ----------------------------------------------------------------- reports
+
+    def handlers(
+        self,
+        tell: Callable[[], ProcessReport],
+        changed: Callable[[Config], None] = lambda _: None,
+    ) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
+        """Answer the handlers of this process's socket; ``changed`` hears of configurations."""
+
+        def report(request: Request) -> dict[str, Any]:
+            self.manager.heed(SystemState(request.get("system", SystemState.HEALTHY)))
+            found: dict[str, Any] = msgspec.to_builtins(tell())
+            return found
+
+        def order(request: Request) -> dict[str, Any]:
+            orders = msgspec.convert(request["orders"], Orders)
+            self.obey(orders)
+            changed(orders.config)
+            return {}
+
+        def command(request: Request) -> dict[str, Any]:
+            wanted = msgspec.convert(request["command"], Command)
+            return {"changed": list(self.command(wanted))}
+
+        return {
+            "report": json_handler(report),
+            "orders": json_handler(order),
+            "command": json_handler(command),
+        }
+
+    def report(self, **parts: Any) -> ProcessReport:  # noqa: ANN401 - the fields of a report
+        """Answer a report with this process's services and breakers."""
+        return ProcessReport(
+            process=self.process,
+            pid=os.getpid(),
+            services=self.manager.services(),
+            breakers=self.breaker_reports(),
+            fallbacks=self.manager.fallbacks_serving(),
+            **parts,
+        )
+
+    def breaker_reports(self) -> list[BreakerReport]:
+        """Answer every breaker at this moment."""
+        return [
+            breaker_report(self.process, breaker.snapshot(), breaker.config)
+            for breaker in self.manager.breakers.values()
+        ]
+
+
+def configured(
+    section: Section, config: Config, limits: BreakerLimits | None = None
+) -> BreakerConfig:
+    """Answer a section's preset with what the configuration, and then ``limits``, change of it.
+
+    Raises :class:`~forebay.errors.ConfigError` if that cannot be.
+    """
+    found = PRESETS[section]
+    for said in (getattr(config.resilience, section), limits or BreakerLimits()):
+        numbers = {
+            "failure_threshold": said.failure_threshold,
+            "recovery_timeout": said.recovery_timeout_s,
+            "success_threshold": said.success_threshold,
+            "timeout": said.timeout_s,
+        }
+        changes: dict[str, Any] = {key: value for key, value in numbers.items() if value}
+        found = dataclasses.replace(found, **changes)
+    return found
+
+
+def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:
+    """Answer a snapshot as people and metrics read it."""
+    ended = seen.ok + seen.failed + seen.slow + seen.neutral
+    return BreakerReport(
+        name=seen.name,
+        process=process,
+        state=seen.state,
+        failure_count=seen.streak,
+        cause=seen.cause,
+        retry_after_s=seen.retry_after,
+        last_failure_ns=seen.last_failure_wall_ns,
+        opened_ns=seen.opened_wall_ns,
+        requests=ended + seen.not_permitted + seen.stale,
+        successes=seen.ok,
+        failures=seen.failed,
+        slow=seen.slow,
+        not_permitted=seen.not_permitted,
+        stale=seen.stale,
+        trips=seen.trips,
+        transitions=dict(seen.transitions),
+        latency_sum_s=seen.latency_sum_ns / _NS,
+        latency_count=seen.latency_count,
+        config={
+            "failure_threshold": config.failure_threshold,
+            "recovery_timeout_s": config.recovery_timeout,
+            "success_threshold": config.success_threshold,
+            "timeout_s": config.timeout,
+        },
+        history=[
+            {"was": moved.was, "now": moved.now, "reason": moved.reason, "at_ns": moved.wall_ns}
+            for moved in seen.history
+        ],
+    )

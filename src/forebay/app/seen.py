@@ -1,0 +1,116 @@
+"""What is known of each process from asking it, and what follows for the whole. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forebay.ops.view import Check
+from forebay.resilience import ServiceHealth, SystemState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from forebay.ops.view import ProcessReport
+
+AWAY_AFTER = 3
+"""A process that misses more polls than this in a row is down; one that is started again
+after a kill misses fewer."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """One process: its last answer, and how often it has not answered since."""
+
+    role: str
+    socket: Path
+    report: ProcessReport | None = None
+    failures: int = 0
+    """Polls in a row without an answer."""
+    reason: str = ""
+    checked_ns: int = 0
+    took_ns: int = 0
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the last poll was answered."""
+        return self.report is not None and not self.failures
+
+    @property
+    def away(self) -> bool:
+        """Whether it counts as down."""
+        return self.failures > AWAY_AFTER
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, as it said last."""
+        return None if self.report is None else self.report.pid
+
+    def answered(self, report: ProcessReport, wall_ns: int, took_ns: int) -> None:
+        """It said how it is."""
+        self.report, self.failures, self.reason = report, 0, ""
+        self.checked_ns, self.took_ns = wall_ns, took_ns
+
+    def missed(self, reason: str, wall_ns: int, took_ns: int) -> None:
+        """It did not answer."""
+        self.failures += 1
+        self.reason, self.checked_ns, self.took_ns = reason, wall_ns, took_ns
+
+
+def services(seen: Sequence[Seen], critical: Collection[str]) -> list[ServiceHealth]:
+    """Answer every service; those of a process that is away are down with it.
+
+    A process that has not answered yet is starting, and in nobody's count.
+    """
+    found: list[ServiceHealth] = []
+    for each in seen:
+        told = () if each.report is None else each.report.services
+        if not each.away:
+            found += told
+            continue
+        found.append(ServiceHealth(each.role, up=False, critical=True, reason="does not answer"))
+        reason = f"{each.role} does not answer"
+        found += [
+            dataclasses.replace(service, up=False, reason=service.reason or reason)
+            for service in told
+            if service.name != each.role
+        ]
+    return [
+        dataclasses.replace(service, critical=service.critical or service.name in critical)
+        for service in found
+    ]
+
+
+def not_ready(seen: Sequence[Seen], state: SystemState) -> str:
+    """Answer why the system cannot do its job now; nothing if it can."""
+    reasons = [f"{each.role} does not answer" for each in seen if not each.fresh]
+    reasons += [
+        each.report.not_ready
+        for each in seen
+        if each.fresh and each.report is not None and each.report.not_ready
+    ]
+    if state is SystemState.EMERGENCY:
+        reasons.append("the system is in EMERGENCY")
+    return "; ".join(reasons)
+
+
+def checks(seen: Sequence[Seen]) -> list[Check]:
+    """Answer what was looked at: each process, and each service as its process sees it."""
+    found: list[Check] = []
+    for each in seen:
+        took_s = each.took_ns / 1e9
+        detail = "answers" if each.fresh else each.reason or "has not answered yet"
+        found.append(Check(each.role, each.fresh, detail, each.checked_ns, took_s, each.failures))
+        found += [
+            Check(service.name, service.up, service.reason or "up", each.checked_ns, took_s)
+            for service in ([] if each.report is None or not each.fresh else each.report.services)
+            if service.name != each.role
+        ]
+    return found
+
+
+def fallbacks(seen: Sequence[Seen]) -> list[str]:
+    """Answer the services whose callers get substitutes."""
+    return [name for each in seen if each.report is not None for name in each.report.fallbacks]

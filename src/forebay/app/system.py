@@ -1,0 +1,232 @@
+"""The processes of one data folder as one system: asked each second, assessed, commanded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from forebay.app import logs
+from forebay.app.config import BreakerLimits
+from forebay.app.guarding import Orders
+from forebay.app.local_socket import ask
+from forebay.app.reload import reconciled
+from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
+from forebay.errors import ConfigError, ForebayError, Unreachable
+from forebay.ops.view import Action, Outcome, ProcessReport, SystemReport, UnknownName
+from forebay.resilience import Hysteresis, SystemState, assess
+from forebay.telemetry import (
+    ConfigRefused,
+    ConfigReloaded,
+    ServiceDown,
+    ServiceUp,
+    SystemMoved,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from forebay.app.config import Config
+    from forebay.clock import Clock
+    from forebay.ops.view import Command
+    from forebay.resilience import SystemHealth
+    from forebay.telemetry import Observer
+
+SUPERVISOR = "supervisor"
+POLL_S = 1.0
+ANSWER_S = 2.0
+"""How long a process is waited for."""
+
+
+class RunningSystem:
+    """Implements :class:`forebay.ops.view.System` for the processes that a supervisor runs.
+
+    ``config`` is what holds now; a process that is started again is started with it. ``load``
+    reads the configuration again.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        sockets: Mapping[str, Path],
+        *,
+        load: Callable[[], Config],
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self.config = config
+        self._load = load
+        self._clock = clock
+        self._observe = observer
+        self._seen = {role: Seen(role, path) for role, path in sockets.items()}
+        self._steady = Hysteresis(config.resilience.recovery_hold_s)
+        self._limits: dict[str, BreakerLimits] = {}
+        self._forced_open: dict[str, str] = {}
+        self._waiting: tuple[str, ...] = ()
+        self._commanding = asyncio.Lock()
+        self._down: dict[str, str] = {}
+        self.last = self._assembled()
+        """What was known after the last poll."""
+
+    @property
+    def state(self) -> SystemState:
+        """The state of the whole, as it was assessed last."""
+        return self.last.health.state
+
+    async def watch(self) -> None:
+        """Ask each process once a second, until cancelled."""
+        while True:
+            await self.poll()
+            await self._clock.sleep(POLL_S)
+
+    async def poll(self) -> None:
+        """Ask each process once and assess what they say."""
+        await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
+        before = self.last.health.state
+        self.last = self._assembled()
+        self._tell(before, self.last.health)
+
+    async def report(self) -> SystemReport:
+        """See :meth:`forebay.ops.view.System.report`."""
+        return self.last
+
+    # --------------------------------------------------------------------- asking
+
+    async def _ask(self, seen: Seen) -> None:
+        began, wall = self._clock.monotonic_ns(), self._clock.wall_ns()
+        try:
+            told = await self._request(seen, {"op": "report", "system": self.state})
+            report = msgspec.convert(told, ProcessReport)
+            if report.pid != seen.pid and (self._limits or self._forced_open):
+                await self._order(seen)
+        except (ForebayError, msgspec.ValidationError) as error:
+            seen.missed(str(error), wall, self._clock.monotonic_ns() - began)
+        else:
+            seen.answered(report, wall, self._clock.monotonic_ns() - began)
+
+    async def _request(self, seen: Seen, request: dict[str, Any]) -> dict[str, Any]:
+        answer, _ = await asyncio.to_thread(ask, seen.socket, request, timeout_s=ANSWER_S)
+        return answer
+
+    async def _order(self, seen: Seen) -> None:
+        orders = Orders(self.config, self._limits, self._forced_open)
+        await self._request(seen, {"op": "orders", "orders": msgspec.to_builtins(orders)})
+
+    # ------------------------------------------------------------------ assessing
+
+    def _assembled(self) -> SystemReport:
+        seen = list(self._seen.values())
+        found = assess(services(seen, self.config.resilience.critical))
+        state = self._steady.see(found.state, self._clock.monotonic_ns())
+        health = dataclasses.replace(found, state=state)
+        return SystemReport(
+            at_ns=self._clock.wall_ns(),
+            health=health,
+            not_ready=not_ready(seen, state),
+            checks=checks(seen),
+            processes=[each.report for each in seen if each.report is not None and each.fresh],
+            fallbacks=fallbacks(seen),
+            restart_needed=self._waiting,
+        )
+
+    def _tell(self, before: SystemState, health: SystemHealth) -> None:
+        reasons = {service.name: service.reason for service in health.services}
+        for name, root in health.attributed.items():
+            if name not in self._down:
+                self._observe(ServiceDown(name, root, reasons.get(name, "")))
+        for name in self._down.keys() - health.attributed.keys():
+            self._observe(ServiceUp(name))
+        self._down = dict(health.attributed)
+        if health.state is not before:
+            self._observe(SystemMoved(before, health.state, health.reason))
+
+    # ----------------------------------------------------------------- commanding
+
+    async def command(self, command: Command) -> Outcome:
+        """See :meth:`forebay.ops.view.System.command`."""
+        async with self._commanding:
+            if command.action is Action.RELOAD:
+                return await self._reload()
+            named = self._holders(command.target)
+            if command.action is Action.CONFIGURE:
+                return await self._configure(named, command)
+            return await self._move(named, command)
+
+    async def reload(self) -> None:
+        """Read the configuration again, as SIGHUP asks; what is wrong with it is told."""
+        try:
+            async with self._commanding:
+                await self._reload()
+        except ForebayError as error:
+            self._observe(ConfigRefused(str(error)))
+
+    def _holders(self, target: str) -> list[Seen]:
+        """The process that has the breaker ``target``, or all for none."""
+        if not target:
+            return list(self._seen.values())
+        known = {
+            breaker.name: seen
+            for seen in self._seen.values()
+            if seen.report is not None
+            for breaker in seen.report.breakers
+        }
+        if target in known:
+            return [known[target]]
+        near = difflib.get_close_matches(target, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(sorted(known))}."
+        raise UnknownName(f"There is no breaker {target[:100]!r}.", hint=hint)
+
+    async def _move(self, holders: Iterable[Seen], command: Command) -> Outcome:
+        changed: list[str] = []
+        wanted = msgspec.to_builtins(command)
+        for seen in holders:
+            answer = await self._request(seen, {"op": "command", "command": wanted})
+            changed += answer["changed"]
+        # An order to hold a breaker open outlives the process that has the breaker.
+        if command.action is Action.FORCE_OPEN:
+            self._forced_open[command.target] = command.reason
+        else:
+            self._forced_open.pop(command.target, None)
+        detail = f"{', '.join(changed)} moved." if changed else "Nothing had to move."
+        return Outcome(changed, detail)
+
+    async def _configure(self, holders: list[Seen], command: Command) -> Outcome:
+        before = self._limits.get(command.target, BreakerLimits())
+        try:
+            settings = {**msgspec.to_builtins(before), **command.settings}
+            said = msgspec.convert(settings, BreakerLimits)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"These settings cannot be: {error}.") from error
+        kept, self._limits = self._limits, {**self._limits, command.target: said}
+        try:
+            for seen in holders:
+                await self._order(seen)
+        except ForebayError:
+            self._limits = kept
+            raise
+        return Outcome([command.target], f"{command.target} has its new thresholds.")
+
+    async def _reload(self) -> Outcome:
+        config, applied, waiting = reconciled(self.config, self._load())
+        kept = self.config, self._limits
+        self.config, self._limits = config, {}
+        try:
+            for seen in self._seen.values():
+                # One that is away is started again with this configuration.
+                with contextlib.suppress(Unreachable):
+                    await self._order(seen)
+        except ForebayError:
+            self.config, self._limits = kept
+            raise
+        logs.configure(config.log_level, service=SUPERVISOR)
+        self._steady.hold_s = config.resilience.recovery_hold_s
+        self._waiting = waiting
+        self._observe(ConfigReloaded(applied, waiting))
+        words = [f"now: {', '.join(applied)}" if applied else "nothing changed at once"]
+        words += [f"after a restart: {', '.join(waiting)}"] if waiting else []
+        return Outcome(applied, "; ".join(words) + ".")

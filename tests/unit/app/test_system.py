@@ -1,0 +1,299 @@
+"""The supervisor's view of its processes, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import pytest
+
+from forebay.app import logs
+from forebay.app.config import Config
+from forebay.app.guarding import Guarding
+from forebay.app.local_socket import LocalServer
+from forebay.app.seen import AWAY_AFTER
+from forebay.app.system import RunningSystem
+from forebay.clock import ManualClock
+from forebay.errors import ConfigError, Unreachable
+from forebay.ops.view import Action, Command, UnknownName
+from forebay.resilience import State, SystemState
+from forebay.telemetry import (
+    ConfigRefused,
+    ConfigReloaded,
+    Happening,
+    ServiceDown,
+    ServiceUp,
+    SystemMoved,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from forebay.app.guarding import Section
+    from forebay.app.local_socket import Reply, Request
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "configure", lambda level, *, service: None)
+
+
+def config(**tables: object) -> Config:
+    return msgspec.convert(tables, Config)
+
+
+class Rig:
+    """A capture and a deliver that answer on sockets, and the system that asks them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock()
+        self.told: list[Happening] = []
+        self.folder = folder
+        self.wanted = config()
+        self.pids = {"capture": 1, "deliver": 2}
+        self.systems: list[str] = []
+        self.made = {role: self.child(role) for role in self.pids}
+        sockets = {role: folder / f"{role}.sock" for role in self.pids}
+        self.system = RunningSystem(
+            config(),
+            sockets,
+            load=lambda: self.wanted,
+            clock=self.clock,
+            observer=self.told.append,
+        )
+
+    def child(self, role: str) -> Guarding:
+        made = Guarding(
+            role,
+            config(),
+            clock=self.clock,
+            rng=random.Random(1),
+            observer=lambda _: None,
+        )
+        names = {"capture": ("coinbase-rest", "coinbase-websocket"), "deliver": ("store",)}
+        for name in names[role]:
+            section = cast("Section", name.rpartition("-")[2])
+            made.breaker(name, section, critical=name != "coinbase-rest")
+        return made
+
+    @contextlib.asynccontextmanager
+    async def answering(self, *roles: str) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for role in roles:
+                server = LocalServer(self.folder / f"{role}.sock", self.handlers(role))
+                await stack.enter_async_context(server.serving())
+            yield
+
+    def handlers(self, role: str) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
+        made = self.made[role]
+        handlers = made.handlers(
+            lambda: dataclasses.replace(made.report(not_ready=""), pid=self.pids[role])
+        )
+        report = handlers["report"]
+
+        async def noting(request: Request) -> Reply:
+            self.systems.append(request["system"])
+            return await report(request)
+
+        return {**handlers, "report": noting}
+
+    async def polls(self, times: int = 1) -> None:
+        for _ in range(times):
+            await self.system.poll()
+            self.clock.advance(1.0)
+
+    def moved(self) -> list[str]:
+        return [each.now for each in self.told if isinstance(each, SystemMoved)]
+
+    def hold_open(self, *names: str) -> None:
+        for made in self.made.values():
+            for name in names:
+                if name in made.manager.breakers:
+                    made.manager.force_open(name, "a test")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+async def test_before_and_after_the_first_answer(rig: Rig) -> None:
+    first = await rig.system.report()
+    assert (first.processes, first.health.state) == ([], SystemState.HEALTHY)
+    assert "capture does not answer" in first.not_ready
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        seen = await rig.system.report()
+    assert [each.process for each in seen.processes] == ["capture", "deliver"]
+    assert [each.name for each in seen.breakers()] == [
+        "coinbase-rest", "coinbase-websocket", "store",
+    ]  # fmt: skip
+    assert (seen.health.state, seen.not_ready, rig.told) == (SystemState.HEALTHY, "", [])
+
+
+async def test_a_critical_service_down_is_critical_and_two_are_an_emergency(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        rig.hold_open("store")
+        await rig.polls(2)
+        assert rig.system.state is SystemState.CRITICAL
+        rig.hold_open("coinbase-websocket")
+        await rig.polls(2)
+        assert rig.system.state is SystemState.EMERGENCY
+        assert "EMERGENCY" in (await rig.system.report()).not_ready
+    assert rig.moved() == ["critical", "emergency"]
+    downs = [each for each in rig.told if isinstance(each, ServiceDown)]
+    assert [(each.service, each.root) for each in downs] == [
+        ("store", "store"), ("coinbase-websocket", "coinbase-websocket"),
+    ]  # fmt: skip
+    assert rig.systems[0] == "healthy"
+    assert rig.systems[-2:] == ["emergency"] * 2, "each process hears of the whole"
+    assert rig.made["deliver"].sheds() == "emergency"
+
+
+async def test_it_gets_better_only_after_the_hold(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        rig.hold_open("store")
+        await rig.polls(1)
+        rig.made["deliver"].manager.reset("store", "mended")
+        await rig.polls(9)
+        assert rig.system.state is SystemState.CRITICAL
+        await rig.polls(3)
+    assert rig.moved() == ["critical", "healthy"]
+    assert [each.service for each in rig.told if isinstance(each, ServiceUp)] == ["store"]
+
+
+async def test_what_the_configuration_calls_critical_is(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        rig.hold_open("coinbase-rest", "store")
+        await rig.polls()
+        assert rig.system.state is SystemState.CRITICAL
+        rig.wanted = config(resilience={"critical": ["coinbase-rest"]})
+        await rig.system.reload()
+        await rig.polls()
+        assert rig.system.state is SystemState.EMERGENCY
+
+
+async def test_a_process_that_dies_is_down_after_some_polls_and_not_before(rig: Rig) -> None:
+    async with rig.answering("deliver"):
+        async with rig.answering("capture"):
+            await rig.polls(2)
+        await rig.polls(AWAY_AFTER)
+        assert rig.system.state is SystemState.HEALTHY
+        assert [each.process for each in (await rig.system.report()).processes] == ["deliver"]
+        await rig.polls()
+        assert rig.system.state is SystemState.CRITICAL
+        health = (await rig.system.report()).health
+        assert health.roots == ("capture",)
+        assert set(health.attributed.values()) == {"capture"}
+        assert len(health.attributed) == 3
+
+
+async def test_commands_reach_the_process_that_has_the_breaker(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        outcome = await rig.system.command(Command(Action.FORCE_OPEN, "store", "disk swap"))
+        assert outcome.changed == ["store"]
+        store = rig.made["deliver"].manager.breakers["store"]
+        assert (store.state, store.snapshot().cause) == (State.FORCED_OPEN, "disk swap")
+        assert (await rig.system.command(Command(Action.FORCE_RECOVERY))).changed == []
+        outcome = await rig.system.command(Command(Action.FORCE_RECOVERY, "store"))
+        assert (outcome.changed, store.state) == (["store"], State.HALF_OPEN)
+        with pytest.raises(UnknownName, match="Did you mean 'store'"):
+            await rig.system.command(Command(Action.RESET, "stroe"))
+    with pytest.raises(Unreachable):
+        await rig.system.command(Command(Action.RESET, "store"))
+
+
+async def test_thresholds_by_an_operator_and_holding_open_outlive_the_process(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        wanted = Command(Action.CONFIGURE, "store", settings={"failure_threshold": 9})
+        assert (await rig.system.command(wanted)).changed == ["store"]
+        more = Command(Action.CONFIGURE, "store", settings={"recovery_timeout_s": 7.5})
+        await rig.system.command(more)
+        await rig.system.command(Command(Action.FORCE_OPEN, "coinbase-rest", "hands off"))
+        kept = rig.made["deliver"].manager.breakers["store"].config
+        assert (kept.failure_threshold, kept.recovery_timeout) == (9, 7.5)
+
+    rig.made = {role: rig.child(role) for role in rig.pids}
+    rig.pids = {"capture": 11, "deliver": 12}
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+    again = rig.made["deliver"].manager.breakers["store"].config
+    assert (again.failure_threshold, again.recovery_timeout) == (9, 7.5)
+    rest = rig.made["capture"].manager.breakers["coinbase-rest"]
+    assert (rest.state, rest.snapshot().cause) == (State.FORCED_OPEN, "hands off")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"failure_threshold": 0}, {"recovery_timeout_s": 1e9}, {"success_threshold": -1}],
+)
+async def test_settings_that_cannot_be_change_nothing(
+    rig: Rig, settings: dict[str, float | int]
+) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        before = rig.made["deliver"].manager.breakers["store"].config
+        with pytest.raises(ConfigError):
+            await rig.system.command(Command(Action.CONFIGURE, "store", settings=settings))
+        assert rig.made["deliver"].manager.breakers["store"].config == before
+        await rig.system.command(Command(Action.CONFIGURE, "store", settings={"timeout_s": 3.0}))
+    assert rig.made["deliver"].manager.breakers["store"].config.timeout == 3.0
+
+
+async def test_reading_the_configuration_again(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        await rig.system.command(
+            Command(Action.CONFIGURE, "store", settings={"failure_threshold": 9})
+        )
+        rig.wanted = config(
+            data="elsewhere", log_level="error", resilience={"store": {"timeout_s": 8.0}}
+        )
+        outcome = await rig.system.command(Command(Action.RELOAD))
+        assert set(outcome.changed) == {"log_level", "resilience.store.timeout_s"}
+        assert "after a restart: data" in outcome.detail
+        await rig.polls()
+        assert (await rig.system.report()).restart_needed == ("data",)
+    store = rig.made["deliver"].manager.breakers["store"].config
+    assert (store.timeout, store.failure_threshold) == (8.0, 5), "the file is the truth again"
+    assert rig.system.config.data == "data"
+    assert rig.told == [ConfigReloaded(tuple(outcome.changed), ("data",))]
+
+
+async def test_a_configuration_that_cannot_be_is_told_and_changes_nothing(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        rig.wanted = config(log_level="error", resilience={"store": {"recovery_timeout_s": 1e9}})
+        await rig.system.reload()
+    assert rig.system.config == config()
+    assert rig.made["deliver"].manager.breakers["store"].config.recovery_timeout == 60.0
+    (refused,) = rig.told
+    assert isinstance(refused, ConfigRefused)
+    assert "recovery" in refused.reason
+
+
+async def test_a_process_that_is_away_does_not_keep_the_others_from_a_reload(rig: Rig) -> None:
+    async with rig.answering("deliver"):
+        await rig.polls()
+        rig.wanted = config(resilience={"store": {"timeout_s": 8.0}})
+        await rig.system.reload()
+    assert rig.system.config == rig.wanted
+    assert rig.made["deliver"].manager.breakers["store"].config.timeout == 8.0
+
+
+async def test_it_asks_once_a_second_until_cancelled(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        watching = asyncio.create_task(rig.system.watch())
+        while len(rig.systems) < 6:
+            await asyncio.sleep(0)
+            rig.clock.advance(1.0)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert set(rig.clock.slept) == {1.0}
