@@ -9,11 +9,13 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.app import venues
+from forebay.app import samples, venues
 from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
+from forebay.app.guarding import Guarding
 from forebay.app.journaling import open_journal
 from forebay.app.local_socket import LocalServer, Request, ask, json_handler
+from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.ports import FillRequest
 from forebay.services.capture import Capture, CaptureSettings, Feed
@@ -22,8 +24,12 @@ from forebay.services.group_commit import Limits
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from forebay.app.config import Config
+    from forebay.app.config import Config, VenueConfig
+    from forebay.ops.view import ProcessReport
+    from forebay.ports import Source
     from forebay.telemetry import Observer
+
+PROCESS, JOURNAL = "capture", "journal"
 
 
 async def run(config: Config, observer: Observer) -> None:
@@ -31,14 +37,14 @@ async def run(config: Config, observer: Observer) -> None:
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
-    writer = await patiently(
-        clock, life.stop, lambda: open_journal(folder, config, clock, observer)
-    )
-    wiring = venues.Wiring(config.collector, clock, rng, observer)
+    tally = Tally(observer)
+    writer = await patiently(clock, life.stop, lambda: open_journal(folder, config, clock, tally))
+    guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
+    wiring = venues.Wiring(config.collector, clock, rng, tally)
     async with contextlib.AsyncExitStack() as stack:
         feeds = []
         for venue in config.venues:
-            source = await stack.enter_async_context(venues.source(venue, wiring))
+            source = await stack.enter_async_context(_source(venue, wiring, guarding))
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
             feeds.append(Feed(venue.name, source, asker))
         running = Capture(
@@ -48,16 +54,68 @@ async def run(config: Config, observer: Observer) -> None:
             rng=rng,
             next_seq=writer.position.seq,
             settings=_settings(config),
-            observer=observer,
+            observer=tally,
+            sheds=guarding.sheds,
+        )
+        guarding.manager.watch(
+            JOURNAL, lambda: _why_not(running), critical=True, depends_on=(PROCESS,)
+        )
+        handlers = _handlers(running, guarding, tally, config.journal.max_pending_mb << 20)
+        await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
+        await stack.enter_async_context(guarding.recovering())
+        await running.run(life.stop)
+
+
+def _source(
+    venue: VenueConfig, wiring: venues.Wiring, guarding: Guarding
+) -> contextlib.AbstractAsyncContextManager[Source]:
+    """Wire a venue behind breakers of its own; the REST one is probed when nobody calls."""
+
+    async def probe() -> None:
+        await source.probe()
+
+    source = venues.source(
+        venue,
+        wiring,
+        rest_breaker=guarding.breaker(f"{venue.name}-rest", "rest", probe=probe),
+        websocket_breaker=guarding.breaker(f"{venue.name}-websocket", "websocket", critical=True),
+    )
+    return source
+
+
+def _handlers(
+    running: Capture, guarding: Guarding, tally: Tally, max_pending: int
+) -> dict[str, Any]:
+    def status(request: Request) -> dict[str, Any]:
+        stats = running.stats(reset_latency=bool(request.get("reset_latency")))
+        return {"pid": os.getpid(), **stats, "next_seq": running.sink.next_seq}
+
+    async def tell() -> ProcessReport:
+        stats, counts = running.stats(), tally.counts()
+        return guarding.report(
+            not_ready=_not_ready(running),
+            samples=[
+                *samples.capture(stats, counts, max_pending=max_pending),
+                *guarding.samples(counts),
+            ],
+            buckets=samples.latency(running.sink.latency_totals()),
+            status={**stats, "next_seq": running.sink.next_seq},
         )
 
-        def status(request: Request) -> dict[str, Any]:
-            stats = running.stats(reset_latency=bool(request.get("reset_latency")))
-            return {"pid": os.getpid(), **stats, "next_seq": running.sink.next_seq}
+    return {"status": json_handler(status), **guarding.handlers(tell)}
 
-        server = LocalServer(folder.capture_socket, {"status": json_handler(status)})
-        async with server.serving():
-            await running.run(life.stop)
+
+def _why_not(running: Capture) -> str:
+    """Why the journal takes no frames now; nothing if it does."""
+    if running.sink.error is not None:
+        return f"it broke: {running.sink.error}"
+    return "its disk has no space or cannot be written to" if running.sink.full else ""
+
+
+def _not_ready(running: Capture) -> str:
+    if why := _why_not(running):
+        return f"the journal takes no frames: {why}"
+    return "" if running.sink.counters.subscribed else "no source is subscribed"
 
 
 def _settings(config: Config) -> CaptureSettings:

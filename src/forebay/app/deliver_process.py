@@ -5,45 +5,50 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.app import venues
+from forebay.app import samples, venues
 from forebay.app.arrow_stream import encode_arrow
 from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
+from forebay.app.guarding import Guarding
 from forebay.app.hourly import HourlyParquet
 from forebay.app.keeping import Backlog, House, keeping_house
 from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
+from forebay.app.tally import Tally
 from forebay.clock import SystemClock
-from forebay.errors import Transient
 from forebay.journal import CursorFile
-from forebay.services.deliver import BACKLOG_FRAMES, PACE_S, RETRY_S, Deliverer
+from forebay.services.deliver import Deliverer
+from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.query import read_only_query
-from forebay.telemetry import StoreUnavailable
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
     from forebay.app.config import Config
+    from forebay.ops.view import ProcessReport
     from forebay.telemetry import Observer
 
 DELIVER_NICENESS = 5
 """Capture comes first: a frame not yet synced can be lost, one not yet delivered cannot."""
 INTERRUPT_S = 0.1
 """How long a query that nobody waits for has until it is interrupted again."""
-DRAIN_S = 30.0
-"""How long to go on, when asked to stop, to deliver what is captured."""
+PROCESS, STORE = "deliver", "store"
 
 
 async def run(config: Config, observer: Observer) -> None:
     """Run the deliver process until it is told to stop."""
     os.nice(DELIVER_NICENESS)
-    clock = SystemClock()
+    clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
+    tally = Tally(observer)
+    guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
     store = await patiently(
         clock,
         life.stop,
@@ -55,12 +60,41 @@ async def run(config: Config, observer: Observer) -> None:
         store,
         venues.parsers(),
         cursor=CursorFile(folder.store_cursor),
-        observer=observer,
+        observer=tally,
     )
+    delivery = GuardedDelivery(
+        deliverer,
+        folder.journal,
+        clock=clock,
+        rng=rng,
+        breaker=guarding.breaker(STORE, "store", critical=True),
+        system=lambda: guarding.manager.state,
+        observer=tally,
+    )
+    house = House(folder, config.journal, lambda: deliverer.position, clock=clock, observer=tally)
+    reporting = await _Reporting.begin(guarding, deliverer, delivery, tally, folder)
+    handlers = {
+        **_reading(store, deliverer, guarding),
+        **guarding.handlers(reporting.tell, lambda changed: house.keep(changed.journal)),
+    }
+    backlog = Backlog(sheds=guarding.sheds)
+    async with contextlib.AsyncExitStack() as beside:
+        await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
+        await beside.enter_async_context(guarding.recovering())
+        await beside.enter_async_context(keeping_house(house, backlog, clock, tally))
+        if config.store.parquet:
+            hourly = HourlyParquet(folder.parquet, store, clock=clock)
+            await beside.enter_async_context(keeping_house(hourly, backlog, clock, tally))
+        await delivery.run(life, backlog)
+    await asyncio.to_thread(store.close)
+
+
+def _reading(store: DuckDBStore, deliverer: Deliverer, guarding: Guarding) -> dict[str, Any]:
+    """Answer the handlers of whoever reads."""
 
     async def sql(request: Request) -> Reply:
-        timeout_s = min(float(request.get("timeout_s", config.query.timeout_s)), 3600.0)
-        table = await _queried(store.reader(), str(request["query"]), timeout_s)
+        wanted = request.get("timeout_s", guarding.config.query.timeout_s)
+        table = await _queried(store.reader(), str(request["query"]), min(float(wanted), 3600.0))
         return {"rows": table.num_rows}, await asyncio.to_thread(encode_arrow, table)
 
     def gaps(request: Request) -> dict[str, Any]:
@@ -70,19 +104,61 @@ async def run(config: Config, observer: Observer) -> None:
     def status(_: Request) -> dict[str, Any]:
         return {"pid": os.getpid(), **deliverer.status()}
 
-    handlers = {"sql": sql, "gaps": json_handler(gaps), "status": json_handler(status)}
-    house = House(
-        folder, config.journal, lambda: deliverer.position, clock=clock, observer=observer
-    )
-    backlog = Backlog()
-    async with contextlib.AsyncExitStack() as beside:
-        await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
-        await beside.enter_async_context(keeping_house(house, backlog, clock, observer))
-        if config.store.parquet:
-            hourly = HourlyParquet(folder.parquet, store, clock=clock)
-            await beside.enter_async_context(keeping_house(hourly, backlog, clock, observer))
-        await _deliver_until_stopped(deliverer, life, clock, observer, backlog)
-    await asyncio.to_thread(store.close)
+    return {"sql": sql, "gaps": json_handler(gaps), "status": json_handler(status)}
+
+
+@dataclass(slots=True)
+class _Reporting:
+    """What this process says of itself."""
+
+    guarding: Guarding
+    deliverer: Deliverer
+    delivery: GuardedDelivery
+    tally: Tally
+    folder: DataFolder
+    inherited: int
+    """Frames that were captured and not stored when this process began."""
+
+    @classmethod
+    async def begin(
+        cls,
+        guarding: Guarding,
+        deliverer: Deliverer,
+        delivery: GuardedDelivery,
+        tally: Tally,
+        folder: DataFolder,
+    ) -> _Reporting:
+        found = await delivery.measure()
+        return cls(guarding, deliverer, delivery, tally, folder, found.backlog)
+
+    async def tell(self) -> ProcessReport:
+        seen, status, counts = (
+            await self.delivery.measure(),
+            self.deliverer.status(),
+            self.tally.counts(),
+        )
+        delivery = samples.Delivery(
+            waited=seen.waited,
+            flushed=seen.flushed,
+            failed=seen.database_errors,
+            refused=seen.writes_refused,
+            backlog=seen.backlog,
+            lag_s=seen.lag_s,
+            oldest_s=seen.lag_s,
+            inherited=self.inherited,
+        )
+        machine = await asyncio.to_thread(
+            samples.machine, samples.OsReader(), self.folder.root, self.folder.journal
+        )
+        return self.guarding.report(
+            not_ready="",
+            samples=[
+                *samples.deliver(status, delivery, counts, store=self.guarding.config.store.kind),
+                *self.guarding.samples(counts),
+                *machine,
+            ],
+            status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
+        )
 
 
 async def _queried(connection: duckdb.DuckDBPyConnection, query: str, timeout_s: float) -> pa.Table:
@@ -101,34 +177,3 @@ async def _queried(connection: duckdb.DuckDBPyConnection, query: str, timeout_s:
             await asyncio.wait({answering}, timeout=INTERRUPT_S)
         await asyncio.gather(answering, return_exceptions=True)
         raise
-
-
-async def _deliver_until_stopped(
-    deliverer: Deliverer, life: Lifeline, clock: SystemClock, observer: Observer, backlog: Backlog
-) -> None:
-    """Deliver; after a signal until everything captured is stored, within :data:`DRAIN_S`."""
-    deadline: int | None = None
-    while not life.orphaned:
-        backlog.stopping = life.stop.is_set()
-        if backlog.stopping and deadline is None:
-            deadline = clock.monotonic_ns() + round(DRAIN_S * 1e9)
-        if deadline is not None and clock.monotonic_ns() > deadline:
-            return
-        try:
-            frames = backlog.frames = await asyncio.to_thread(deliverer.step)
-        except Transient as error:
-            observer(StoreUnavailable(str(error), RETRY_S))
-            await _sleep_or_stop(life, RETRY_S)
-            continue
-        if not frames and life.stop.is_set():
-            return
-        if frames < BACKLOG_FRAMES:
-            await _sleep_or_stop(life, PACE_S)
-
-
-async def _sleep_or_stop(life: Lifeline, seconds: float) -> None:
-    if life.stop.is_set():
-        await asyncio.sleep(seconds)
-        return
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(life.stop.wait(), seconds)

@@ -81,10 +81,9 @@ class Front:
         """Serve HTTP; an address that is taken stops nothing, and is tried again."""
         if not self.system.config.http.enabled:
             return
-        from forebay.ops import api, server  # noqa: PLC0415 - a slow import, beside the start
-        from forebay.ops.metrics import render  # noqa: PLC0415
-
-        app = api.build(
+        # Importing a web framework takes a second, in which processes must be watched already.
+        build, serve, render = await asyncio.to_thread(_routes)
+        app = build(
             self.system,
             service=self.service,
             version=forebay.__version__,
@@ -96,7 +95,7 @@ class Front:
         http = self.system.config.http
         while not stop.is_set():
             try:
-                await server.serve(app, http.host, http.port, started=self._started, stop=stop)
+                await serve(app, http.host, http.port, started=self._started, stop=stop)
             except Unreachable as error:
                 self.observer(HttpUnavailable(str(error), AGAIN_S))
                 with contextlib.suppress(TimeoutError):
@@ -111,3 +110,9 @@ class Front:
     def _token(self) -> str | None:
         """The token now: its file may have been written anew since the start."""
         return token_of(self.system.config.http) or None
+
+
+def _routes() -> tuple[Any, Any, Any]:
+    from forebay.ops import api, metrics, server  # noqa: PLC0415 - see where it is called
+
+    return api.build, server.serve, metrics.render

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from forebay.app import logs
+from forebay.app import logs, samples
 from forebay.app.config import BreakerLimits, Config
 from forebay.app.local_socket import json_handler
 from forebay.errors import Permanent
-from forebay.ops.view import Action, BreakerReport, Command, ProcessReport
+from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
     from forebay.app.local_socket import Reply, Request
+    from forebay.app.tally import Counts
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Happening, Observer
@@ -152,15 +153,14 @@ class Guarding:
 
     def handlers(
         self,
-        tell: Callable[[], ProcessReport],
+        tell: Callable[[], Awaitable[ProcessReport]],
         changed: Callable[[Config], None] = lambda _: None,
     ) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
         """Answer the handlers of this process's socket; ``changed`` hears of configurations."""
 
-        def report(request: Request) -> dict[str, Any]:
+        async def report(request: Request) -> Reply:
             self.manager.heed(SystemState(request.get("system", SystemState.HEALTHY)))
-            found: dict[str, Any] = msgspec.to_builtins(tell())
-            return found
+            return msgspec.to_builtins(await tell()), b""
 
         def order(request: Request) -> dict[str, Any]:
             orders = msgspec.convert(request["orders"], Orders)
@@ -173,7 +173,7 @@ class Guarding:
             return {"changed": list(self.command(wanted))}
 
         return {
-            "report": json_handler(report),
+            "report": report,
             "orders": json_handler(order),
             "command": json_handler(command),
         }
@@ -188,6 +188,14 @@ class Guarding:
             fallbacks=self.manager.fallbacks_serving(),
             **parts,
         )
+
+    def samples(self, counts: Counts) -> list[Sample]:
+        """Answer what every process measures of itself."""
+        return [
+            *samples.tallied(self.process, counts),
+            *samples.recoveries(self.manager.recovery_attempts),
+            *samples.process(self.process, samples.OsReader()),
+        ]
 
     def breaker_reports(self) -> list[BreakerReport]:
         """Answer every breaker at this moment."""

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app.child import ROLES
 from forebay.app.data_folder import DataFolder
+from forebay.app.front import Front, token_of
 from forebay.app.local_socket import ask
+from forebay.app.system import RunningSystem
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError
 from forebay.resilience.backoff import Backoff
@@ -46,6 +48,8 @@ class Child:
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
     code: int | None = None
+    ending: asyncio.subprocess.Process | None = None
+    """The process that was asked to end."""
 
 
 @dataclass(slots=True)
@@ -54,10 +58,15 @@ class Supervisor:
 
     config: Config
     observer: Observer
+    load: Callable[[], Config] | None = None
+    """Reads the configuration again; SIGHUP and administration ask for it."""
     clock: SystemClock = field(default_factory=SystemClock)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     children: dict[str, Child] = field(default_factory=dict)
     only: tuple[str, ...] = ROLES
+    system: RunningSystem = field(init=False)
+    """What is known of the processes, once :meth:`run` has begun."""
+    _reloads: set[asyncio.Task[None]] = field(default_factory=set)
     interrupted: bool = False
     """Whether it was stopped from the keyboard; it ends in the same order either way."""
 
@@ -66,26 +75,53 @@ class Supervisor:
 
         ``watch`` is an async function that runs beside, for a live display.
         """
+        token_of(self.config.http)  # one that cannot be read is said now, not when it is asked for
         folder = DataFolder(Path(self.config.data)).create()
         with folder.owned():
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGTERM, self.stop.set)
-            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+            self.system = self._system(folder)
+            self._heed_signals()
             keepers = [
                 asyncio.create_task(self._keep(Child(role)), name=f"forebay-{role}")
                 for role in self.only
             ]
-            watcher = asyncio.create_task(watch(self)) if watch else None
-            stopping = asyncio.create_task(self.stop.wait())
-            try:
-                await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self.stop.set()
-                codes = await self._end(keepers)
-                for task in filter(None, (watcher, stopping)):
-                    task.cancel()
-                await asyncio.gather(*filter(None, (watcher, stopping)), return_exceptions=True)
+            beside = [
+                asyncio.create_task(self.stop.wait()),
+                asyncio.create_task(self.system.watch(), name="forebay-watch"),
+                *([asyncio.create_task(watch(self))] if watch else []),
+            ]
+            front = Front(self.system, folder, "forebay", self.clock, self.observer)
+            async with front.open():
+                try:
+                    stopping = {beside[0], *keepers}
+                    await asyncio.wait(stopping, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    self.stop.set()
+                    codes = await self._end(keepers)
+                    for task in beside:
+                        task.cancel()
+                    await asyncio.gather(*beside, return_exceptions=True)
         return max(codes, default=0)
+
+    def _system(self, folder: DataFolder) -> RunningSystem:
+        sockets = {"capture": folder.capture_socket, "deliver": folder.deliver_socket}
+        return RunningSystem(
+            self.config,
+            {role: sockets[role] for role in self.only},
+            load=self.load or (lambda: self.config),
+            clock=self.clock,
+            observer=self.observer,
+        )
+
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.system.reload(), name="forebay-reload")
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     def _interrupt(self) -> None:
         self.interrupted = True
@@ -96,7 +132,7 @@ class Supervisor:
         for role in self.only:
             child = self.children.get(role)
             if child is not None and child.process is not None:
-                await _finish(child.process, STOP_S[role])
+                await _finish(child, STOP_S[role])
         return list(await asyncio.gather(*keepers))
 
     async def _keep(self, child: Child) -> int:
@@ -108,7 +144,7 @@ class Supervisor:
             child.process = await self._start(child.role)
             child.starts += 1
             if self.stop.is_set():  # whoever ends the others has not seen this one
-                await _finish(child.process, STOP_S[child.role])
+                await _finish(child, STOP_S[child.role])
             self.observer(ProcessStarted(child.role, child.process.pid))
             child.code = await child.process.wait()
             if self.stop.is_set():
@@ -133,7 +169,7 @@ class Supervisor:
             start_new_session=True,  # a Ctrl-C is for the supervisor, which stops it in order
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
-        process.stdin.write(self.config.encode() + b"\n")
+        process.stdin.write(self.system.config.encode() + b"\n")
         with contextlib.suppress(ConnectionError):  # it died already: wait() will tell
             await process.stdin.drain()
         return process
@@ -151,9 +187,15 @@ def _status(code: int) -> str:
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
-async def _finish(process: asyncio.subprocess.Process, seconds: float) -> None:
-    if process.returncode is not None:
+async def _finish(child: Child, seconds: float) -> None:
+    """End a process once: a signal to one that ends just then takes its exit code away."""
+    process = child.process
+    if process is None or process.returncode is not None:
         return
+    if child.ending is process:
+        await process.wait()
+        return
+    child.ending = process
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:

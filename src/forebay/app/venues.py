@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from forebay.app.config import VenueConfig
     from forebay.clock import Clock
     from forebay.ports import Parser
+    from forebay.resilience import CircuitBreaker
     from forebay.sources.coinbase.connector import CoinbaseSource
     from forebay.telemetry import Observer
 
@@ -65,8 +66,17 @@ def _is_address(url: str, schemes: tuple[str, ...]) -> bool:
     return parts.scheme in schemes and bool(parts.hostname)
 
 
-def source(config: VenueConfig, wiring: Wiring) -> CoinbaseSource:
-    """Answer the live source that ``config`` asks for; use it with ``async with``."""
+def source(
+    config: VenueConfig,
+    wiring: Wiring,
+    *,
+    rest_breaker: CircuitBreaker | None = None,
+    websocket_breaker: CircuitBreaker | None = None,
+) -> CoinbaseSource:
+    """Answer the live source that ``config`` asks for; use it with ``async with``.
+
+    Without breakers it has its own, by their presets.
+    """
     from forebay.sources.coinbase import connector  # noqa: PLC0415 - only a capture needs sockets
     from forebay.sources.websocket import Patience  # noqa: PLC0415
 
@@ -81,4 +91,6 @@ def source(config: VenueConfig, wiring: Wiring) -> CoinbaseSource:
         ws_url=config.ws_url or connector.WS_URL,
         rest_url=config.rest_url or connector.REST_URL,
         timings=connector.Timings(feed=patience),
+        rest_breaker=rest_breaker,
+        websocket_breaker=websocket_breaker,
     )

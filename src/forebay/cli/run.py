@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +20,7 @@ from forebay.cli.settings import (
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
+    from forebay.app.config import Config
     from forebay.app.supervisor import Supervisor
 
 _REFRESH_S = 1.0
@@ -41,15 +41,21 @@ def run(
     """Capture and deliver until stopped.
 
     SIGTERM or Ctrl-C (exit code 130) finishes what was received; SIGKILL loses nothing that was
-    captured.
+    captured. SIGHUP reads the configuration again. Health, metrics and administration are served
+    on http://127.0.0.1:8080 unless the table [http] says otherwise.
 
     Example: forebay run --venue coinbase --symbols BTC-USD,ETH-USD --data DIR
     """
     with explained():
-        settings, _ = capture_config(
-            config, data=data, venue=venue, symbols=symbols, ws_url=ws_url, rest_url=rest_url
-        )
-        need_venues(settings)
+
+        def load() -> Config:
+            found, _ = capture_config(
+                config, data=data, venue=venue, symbols=symbols, ws_url=ws_url, rest_url=rest_url
+            )
+            need_venues(found)
+            return found
+
+        settings = load()
         from forebay.app import logs
         from forebay.app.child import ROLES
         from forebay.app.supervisor import Supervisor
@@ -58,7 +64,7 @@ def run(
             message = f"There is no service {min(unknown)!r}."
             raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
         logs.configure(settings.log_level, service="supervisor")
-        supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES))
+        supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
         code = asyncio.run(supervisor.run(_live if err.is_terminal else None))
         if code or supervisor.interrupted:
             raise typer.Exit(code or 130)
@@ -68,15 +74,14 @@ async def _live(supervisor: Supervisor) -> None:
     """Show events/s and lag on a terminal until cancelled."""
     from rich.live import Live
 
-    from forebay.app.data_folder import DataFolder
-    from forebay.app.supervisor import statuses
+    from forebay.app.asking import Told, statuses
 
-    folder = DataFolder(Path(supervisor.config.data))
     before: dict[str, dict[str, Any] | None] = {}
     with Live(console=err, refresh_per_second=4, transient=True) as live:
         while True:
-            now = await asyncio.to_thread(statuses, folder)
-            live.update(summary(before, now, _REFRESH_S))
+            report = supervisor.system.last
+            now = statuses(Told(report, ""))
+            live.update(f"{report.health.state} · {summary(before, now, _REFRESH_S)}")
             before = now
             await supervisor.clock.sleep(_REFRESH_S)
 
@@ -89,7 +94,7 @@ def summary(
     """Answer one line about what runs: rates, lag, latency and gaps."""
     capture, deliver = now.get("capture"), now.get("deliver")
     if capture is None or deliver is None:
-        away = " and ".join(role for role, told in now.items() if told is None)
+        away = " and ".join(sorted(role for role, told in now.items() if told is None))
         return f"{away} not answering yet"
     frames = capture["captured"] - ((before.get("capture") or capture)["captured"])
     rows = deliver["rows"] - ((before.get("deliver") or deliver)["rows"])

@@ -168,7 +168,11 @@ def test_it_sheds_when_the_whole_is_in_trouble_or_itself_is() -> None:
 async def test_over_the_socket() -> None:
     made, heard = guarding(), list[Config]()
     made.breaker("store", "store")
-    handlers = made.handlers(lambda: made.report(not_ready="no"), heard.append)
+
+    async def tell() -> ProcessReport:
+        return made.report(not_ready="no")
+
+    handlers = made.handlers(tell, heard.append)
     answer, body = await handlers["report"]({"op": "report", "system": "critical"})
     assert (answer["not_ready"], answer["process"], body) == ("no", "deliver", b"")
     assert made.manager.state is SystemState.CRITICAL

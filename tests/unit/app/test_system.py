@@ -19,7 +19,7 @@ from forebay.app.seen import AWAY_AFTER
 from forebay.app.system import RunningSystem
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Unreachable
-from forebay.ops.view import Action, Command, UnknownName
+from forebay.ops.view import Action, Command, ProcessReport, UnknownName
 from forebay.resilience import State, SystemState
 from forebay.telemetry import (
     ConfigRefused,
@@ -91,9 +91,11 @@ class Rig:
 
     def handlers(self, role: str) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
         made = self.made[role]
-        handlers = made.handlers(
-            lambda: dataclasses.replace(made.report(not_ready=""), pid=self.pids[role])
-        )
+
+        async def tell() -> ProcessReport:
+            return dataclasses.replace(made.report(not_ready=""), pid=self.pids[role])
+
+        handlers = made.handlers(tell)
         report = handlers["report"]
 
         async def noting(request: Request) -> Reply:

@@ -1,0 +1,218 @@
+"""From what a process knows of itself to the samples of its report.
+
+Plain functions; what the machine tells is asked through a :class:`Reader`. All counters count
+since the process started, and nothing here resets anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, get_args
+
+from forebay.domain.parsed import Reason
+from forebay.domain.trades import FLAGS
+from forebay.ops.view import Buckets, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from forebay.app.tally import Counts
+    from forebay.services.latency import LatencyTotals
+
+_KIB = 1024
+
+
+class Reader(Protocol):
+    """What the machine tells. Its methods raise :class:`OSError`."""
+
+    page_size: int
+    """Bytes of a page of memory."""
+    ticks: int
+    """Units of processor time in a second."""
+
+    def text(self, path: str) -> str:
+        """Answer a file of ``/proc``."""
+        ...
+
+    def entries(self, path: str) -> int:
+        """Answer how many entries a folder has."""
+        ...
+
+    def space(self, folder: Path) -> tuple[int, int]:
+        """Answer the bytes that may still be written there, and the size of the disk."""
+        ...
+
+    def size(self, folder: Path) -> int:
+        """Answer the bytes of all files in a folder, those of folders below it left out."""
+        ...
+
+
+class OsReader:
+    """This machine."""
+
+    page_size = os.sysconf("SC_PAGE_SIZE")
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def text(self, path: str) -> str:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+
+    def entries(self, path: str) -> int:
+        return sum(1 for _ in Path(path).iterdir())
+
+    def space(self, folder: Path) -> tuple[int, int]:
+        status = os.statvfs(folder)
+        return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+
+    def size(self, folder: Path) -> int:
+        total = 0
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # removed since
+                    total += entry.stat().st_size if entry.is_file() else 0
+        return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What delivery knows beside the totals of the deliverer; counts are of frames or calls."""
+
+    waited: int
+    """Frames that had to wait because the store would not take them."""
+    flushed: int
+    """Those of them stored afterwards."""
+    failed: int
+    """Commits that the store did not take."""
+    refused: int
+    """Writes refused because of EMERGENCY."""
+    backlog: int
+    """Frames captured and not yet stored."""
+    lag_s: float
+    """Receipt of the newest captured frame minus that of the newest stored one; 0 without
+    a backlog."""
+    oldest_s: float
+    """Age of the oldest frame that is not stored, 0 if there is none."""
+    inherited: int = 0
+    """The backlog that this process found when it started."""
+
+
+def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> list[Sample]:
+    """Answer what :meth:`forebay.services.capture.Capture.stats` tells.
+
+    ``max_pending`` is the bound of the bytes that may wait for the journal.
+    """
+    return [
+        Sample("events", stats["received"], {"state": "received"}),
+        Sample("events", stats["captured"], {"state": "captured"}),
+        Sample("received_bytes", stats["bytes"]),
+        Sample("journal_commits", stats["commits"]),
+        Sample("journal_full", int(stats["full"])),
+        Sample("websocket_connections", stats["connected"]),
+        Sample("reconnections", stats["reconnects"]),
+        Sample("buffer_utilisation", stats["pending_bytes"] / max_pending, {"resource": "memory"}),
+        *_labelled("market_registry_rest_errors", "endpoint", counts.rest_errors),
+    ]
+
+
+def latency(totals: LatencyTotals) -> list[Buckets]:
+    """Answer the waits from receipt to capture."""
+    return [Buckets("capture_latency_seconds", totals.edges_s, totals.counts, totals.sum_s)]
+
+
+def deliver(
+    status: Mapping[str, Any], delivery: Delivery, counts: Counts, *, store: str
+) -> list[Sample]:
+    """Answer what :meth:`forebay.services.deliver.Deliverer.status` and delivery tell.
+
+    ``store`` is the kind of store. What can be labelled beforehand is told from 0 on: Prometheus
+    takes a counter that appears for one that has not risen.
+    """
+    flags = dict.fromkeys(FLAGS, 0) | status["flags"]
+    reasons = Counter(dict.fromkeys(get_args(Reason), 0))
+    reasons.update(counts.dead_letters)
+    return [
+        Sample("published_nats", 0),
+        Sample("published_kafka", 0),
+        Sample("events", 0, {"state": "published"}),
+        Sample("events", status["rows"], {"state": "stored"}),
+        Sample("buffered_to_disk", delivery.waited),
+        Sample("flushed_from_buffer", delivery.flushed),
+        Sample("recovered_messages", min(delivery.inherited, status["frames"])),
+        Sample("total_batch_inserts", status["steps"]),
+        Sample("total_insert_errors", delivery.failed),
+        Sample("database_connection_errors", delivery.failed, {"store": store}),
+        Sample("store_writes_refused", delivery.refused),
+        Sample("buffer_size", delivery.backlog),
+        Sample("dedup_sync_lag_seconds", delivery.lag_s),
+        Sample("journal_oldest_unacknowledged_seconds", delivery.oldest_s),
+        Sample("conflicts", status["conflicts"]),
+        Sample("duplicates", status["duplicates"]),
+        Sample("ambiguous", flags["ambiguous"]),
+        *_labelled("flagged", "flag", flags),
+        *_labelled("coverage_gaps", "state", status["gaps"]),
+        *_labelled("dead_letters", "reason", reasons),
+    ]
+
+
+def tallied(service: str, counts: Counts) -> list[Sample]:
+    """Answer what happened in the process of ``service``."""
+    return [
+        Sample("errors", counts.errors, {"service": service}),
+        *(
+            Sample("happenings", count, {"service": service, "happening": name})
+            for name, count in sorted(counts.happenings.items())
+        ),
+    ]
+
+
+def recoveries(attempts: Mapping[str, int]) -> list[Sample]:
+    """Answer how often the recovery loop has tried each breaker."""
+    return _labelled("recovery_attempts", "breaker", attempts)
+
+
+def process(service: str, reader: Reader) -> list[Sample]:
+    """Answer what this process uses; what the machine does not tell is left out."""
+    labels = {"service": service}
+    found: list[Sample] = []
+    with contextlib.suppress(OSError):
+        pages = int(reader.text("/proc/self/statm").split()[1])
+        found.append(Sample("process_resident_memory_bytes", pages * reader.page_size, labels))
+        # The name of the program is in brackets, and may have spaces and brackets in it.
+        fields = reader.text("/proc/self/stat").rpartition(")")[2].split()
+        busy = (int(fields[11]) + int(fields[12])) / reader.ticks
+        found.append(Sample("process_cpu_seconds", busy, labels))
+        found.append(Sample("process_open_fds", reader.entries("/proc/self/fd"), labels))
+        limits = reader.text("/proc/self/limits").partition("Max open files")[2].split()
+        found.append(
+            Sample("process_max_fds", float(limits[0].replace("unlimited", "inf")), labels)
+        )
+    return found
+
+
+def machine(reader: Reader, data: Path, journal: Path) -> list[Sample]:
+    """Answer how full memory and the disk of folder ``data`` are, and how large the journal is.
+
+    Blocking, a look at each file of the journal; what the machine does not tell is left out.
+    """
+    found: list[Sample] = []
+    with contextlib.suppress(OSError):
+        lines = (line.split() for line in reader.text("/proc/meminfo").splitlines())
+        memory = {line[0]: int(line[1]) * _KIB for line in lines if len(line) > 1}
+        found.append(Sample("memory_total_bytes", memory["MemTotal:"]))
+        found.append(Sample("memory_available_bytes", memory["MemAvailable:"]))
+    with contextlib.suppress(OSError):
+        free, total = reader.space(data)
+        found.append(Sample("disk_free_bytes", free))
+        found.append(Sample("disk_total_bytes", total))
+        size = reader.size(journal)
+        found.append(Sample("journal_bytes", size))
+        share = size / (size + free) if size else 0.0
+        found.append(Sample("buffer_utilisation", share, {"resource": "disk"}))
+    return found
+
+
+def _labelled(name: str, label: str, values: Mapping[str, float]) -> list[Sample]:
+    return [Sample(name, value, {label: key}) for key, value in sorted(values.items())]

@@ -1,0 +1,86 @@
+"""Counts what happens, by kind and by a few labels, for the metrics of one process."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from forebay.telemetry import CallRetried, DeadLettered, RestRetried, RetriesEnded
+
+if TYPE_CHECKING:
+    from forebay.telemetry import Happening, Observer
+
+LABELS = 50
+"""Different values of one label that are told apart; what comes later counts as :data:`OTHER`."""
+OTHER = "other"
+_WORD = re.compile(r"[a-z_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a :class:`Tally` has counted up to one moment."""
+
+    happenings: Counter[str]
+    """By name of their type."""
+    errors: int
+    """Happenings of the level error."""
+    dead_letters: Counter[str]
+    """By reason."""
+    rest_errors: Counter[str]
+    """Failed tries by endpoint."""
+
+
+class Tally:
+    """An :data:`~forebay.telemetry.Observer` that counts and passes on; of any thread."""
+
+    def __init__(self, observer: Observer, *, labels: int = LABELS) -> None:
+        self._pass_on = observer
+        self._labels = labels
+        self._lock = threading.Lock()
+        self._happenings: Counter[str] = Counter()
+        self._errors = 0
+        self._dead_letters: Counter[str] = Counter()
+        self._rest_errors: Counter[str] = Counter()
+
+    def __call__(self, happening: Happening) -> None:
+        with self._lock:
+            self._happenings[type(happening).__name__] += 1
+            self._errors += happening.level == "error"
+            match happening:
+                case DeadLettered(count=count, reason=reason):
+                    self._add(self._dead_letters, reason, count)
+                case (
+                    RestRetried(path=target) | CallRetried(call=target) | RetriesEnded(call=target)
+                ):
+                    if found := endpoint(target):
+                        self._add(self._rest_errors, found, 1)
+        self._pass_on(happening)
+
+    def counts(self) -> Counts:
+        """Answer a copy of what was counted."""
+        with self._lock:
+            return Counts(
+                Counter(self._happenings),
+                self._errors,
+                Counter(self._dead_letters),
+                Counter(self._rest_errors),
+            )
+
+    def _add(self, counter: Counter[str], label: str, count: int) -> None:
+        known = label in counter or len(counter) < self._labels
+        counter[label if known else OTHER] += count
+
+
+def endpoint(target: str) -> str:
+    """Answer what REST calls of one kind have in common; nothing if ``target`` is no path.
+
+    A part of the path that is not a plain word, as a symbol or an id, is ``*``:
+    ``GET /products/BTC-USD/trades?after=7`` is ``/products/*/trades``.
+    """
+    path = target.rpartition(" ")[2].partition("?")[0]
+    if not path.startswith("/"):
+        return ""
+    return "/".join(part if _WORD.fullmatch(part) else "*" * bool(part) for part in path.split("/"))
