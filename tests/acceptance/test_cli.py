@@ -34,12 +34,22 @@ if TYPE_CHECKING:
 
 VERBS = [
     *("init", "check", "demo", "run", "replay", "rebuild"),
-    *("sql", "audit", "status", "symbols"),
+    *("sql", "audit", "status", "top", "symbols", "alerts"),
     *("gaps list", "gaps explain", "gaps fill", "dlq list", "dlq show"),
     *("journal fsck", "journal inspect", "journal export", "journal tail"),
+    *("drill list", "drill run"),
     *("lab serve", "lab truth", "lab simulate"),
 ]
-NO_TABLE = {"init", "run", "journal export", "journal tail", "lab serve", "lab truth"}
+NO_TABLE = {
+    "init",
+    "run",
+    "top",
+    "alerts",
+    "journal export",
+    "journal tail",
+    "lab serve",
+    "lab truth",
+}
 """Commands that print no table: nothing, or NDJSON, or JSON anyway."""
 
 

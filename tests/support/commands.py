@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL")
+OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
 """Names that configure Forebay; a test's commands see only those that the test gives."""
 SLOW_S = 60.0
 T = TypeVar("T")
@@ -216,12 +216,17 @@ def capture(
     symbols: str = "BTC-USD,ETH-USD",
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
+    file: Path | None = None,
 ) -> Iterator[Running]:
-    """Run a capture of Coinbase into ``data`` while the context is open."""
-    file = log or data.with_name(f"{data.name}.log")
-    arguments = ("--venue", "coinbase", "--symbols", symbols, "--data", data, *flags)
-    with process("run", *arguments, env=env, log=file) as child:
-        yield Running(child, DataFolder(data), file)
+    """Run a capture of Coinbase into ``data`` while the context is open; HTTP on a free port.
+
+    With a configuration ``file`` it is what that says.
+    """
+    env = {"FOREBAY_HTTP__PORT": "0", **(env or {})}
+    lines = log or data.with_name(f"{data.name}.log")
+    venue = ("-c", file) if file else ("--venue", "coinbase", "--symbols", symbols)
+    with process("run", *venue, "--data", data, *flags, env=env, log=lines) as child:
+        yield Running(child, DataFolder(data), lines)
 
 
 def connected(running: Running) -> dict[str, dict[str, Any]]:

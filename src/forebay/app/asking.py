@@ -9,14 +9,15 @@ from urllib.request import Request, urlopen
 import msgspec
 
 from forebay.app.local_socket import ask
+from forebay.app.times import to_ns
 from forebay.errors import ConfigError, Unreachable
-from forebay.ops.view import SystemReport
+from forebay.ops.view import BreakerReport, ProcessReport, SystemReport
+from forebay.resilience import SystemHealth
 
 if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder
 
 ANSWER_S = 5.0
-STATUS = "/api/v1/status"
 _MOST = 8 << 20
 
 
@@ -45,12 +46,52 @@ def of_url(url: str) -> Told:
     if urlsplit(base).scheme not in ("http", "https"):
         raise ConfigError(f"{url!r} is no address.", hint="Write http://HOST:PORT.")
     try:
-        with urlopen(Request(base + STATUS), timeout=ANSWER_S) as answer:  # noqa: S310 - checked
-            report = msgspec.json.decode(answer.read(_MOST), type=SystemReport)
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"No running Forebay answers at {base}: {error}."
+        documents = [_get(base + path) for path in ("/api/v1/status", "/health/resilience")]
+        return Told(_report(*documents), base)
+    except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+        message = f"No running Forebay answers at {base}: {error or type(error).__name__}."
         raise Unreachable(message, hint="See http.port in its configuration.") from error
-    return Told(report, base)
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urlopen(Request(url), timeout=ANSWER_S) as answer:  # noqa: S310 - http, see of_url
+        found: dict[str, Any] = msgspec.json.decode(answer.read(_MOST), type=dict)
+    return found
+
+
+def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
+    """Answer as a report what the two routes say; what the CLI does not show is left out."""
+    breakers = [
+        msgspec.convert(
+            {**told, "last_failure_ns": None, "opened_ns": None, "history": ()}, BreakerReport
+        )
+        for told in resilience["breakers"]
+    ]
+    told = {
+        **resilience,
+        "state": resilience["status"],
+        "attributed": {
+            each["name"]: each["root"] for each in resilience["services"] if each["root"]
+        },
+    }
+    return SystemReport(
+        at_ns=to_ns(status["timestamp"]),
+        health=msgspec.convert(told, SystemHealth),
+        not_ready="; ".join(each["not_ready"] for each in status["processes"].values()),
+        checks=(),
+        processes=[
+            ProcessReport(
+                process=name,
+                pid=each["pid"],
+                not_ready=each["not_ready"],
+                breakers=[breaker for breaker in breakers if breaker.process == name],
+                status=each["status"],
+            )
+            for name, each in status["processes"].items()
+        ],
+        fallbacks=resilience["fallbacks"],
+        restart_needed=resilience["restart_needed"],
+    )
 
 
 def statuses(told: Told) -> dict[str, dict[str, Any] | None]:

@@ -91,8 +91,7 @@ class Delivery:
     backlog: int
     """Frames captured and not yet stored."""
     lag_s: float
-    """Receipt of the newest captured frame minus that of the newest stored one; 0 without
-    a backlog."""
+    """How far the store is behind capture, by receipt time; 0 if it is not."""
     oldest_s: float
     """Age of the oldest frame that is not stored, 0 if there is none."""
     inherited: int = 0

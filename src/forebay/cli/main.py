@@ -8,10 +8,12 @@ import typer
 
 import forebay
 from forebay.cli import (
+    alerts,
     audit,
     check,
     demo,
     dlq,
+    drill,
     gaps,
     init,
     journal,
@@ -22,6 +24,7 @@ from forebay.cli import (
     sql,
     status,
     symbols,
+    top,
 )
 
 app = typer.Typer(
@@ -44,10 +47,13 @@ app.command("rebuild")(rebuild.rebuild)
 app.command("sql")(sql.sql)
 app.command("audit")(audit.audit)
 app.command("status")(status.status)
+app.command("top")(top.top)
 app.command("symbols")(symbols.symbols)
+app.command("alerts")(alerts.alerts)
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(journal.app, name="journal")
+app.add_typer(drill.app, name="drill")
 app.add_typer(lab.app, name="lab")
 
 

@@ -62,7 +62,9 @@ def asked(data: Path, url: str | None) -> Told | None:
 
 def running(told: Told) -> bool:
     """Whether every process answers."""
-    return all(check.ok for check in told.report.checks if check.name in ("capture", "deliver"))
+    from forebay.app.asking import statuses
+
+    return all(statuses(told).values())
 
 
 def document(

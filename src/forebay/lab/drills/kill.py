@@ -105,7 +105,7 @@ class KillDrill:
         plan, file = self.plan, self.folder.root / "forebay.toml"
         symbols = ", ".join(f'"{symbol}"' for symbol in plan.symbols)
         file.write_text(
-            f"data = {json.dumps(str(self.folder.root))}\n\n"
+            f"data = {json.dumps(str(self.folder.root))}\n\n[http]\nport = 0\n\n"
             f'[[venues]]\nname = "coinbase"\nsymbols = [{symbols}]\n'
             f'ws_url = "{urls["ws_url"]}"\nrest_url = "{urls["rest_url"]}"\n'
             f"stale_after_s = {plan.stale_after_s}\nreconnect_base_s = {plan.reconnect_base_s}\n"

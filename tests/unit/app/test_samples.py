@@ -1,0 +1,218 @@
+"""From what processes know to samples: with the real parts, and a machine of round numbers."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.app import samples
+from forebay.app.tally import Tally
+from forebay.clock import ManualClock
+from forebay.domain.frames import FrameKind
+from forebay.journal import Draft, JournalWriter
+from forebay.ops.catalogue import CATALOGUE
+from forebay.services.capture import Capture
+from forebay.services.deliver import Deliverer
+from forebay.sources.coinbase.protocol import CoinbaseParser
+from forebay.stores.memory import MemoryStore
+from forebay.telemetry import ignore
+from tests.support.fake_journal import FakeJournal
+from tests.support.fake_report import COUNTS, DELIVERY, STATS, STATUS, FakeReader
+from tests.support.frames import T0, context, match
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from forebay.ops.view import Sample
+
+
+def by_name(found: Iterable[Sample]) -> dict[str, float]:
+    """Values by name and labels, as in a scrape but for ``_total``."""
+    result = {}
+    for each in found:
+        inside = ",".join(f"{key}={value}" for key, value in sorted(each.labels.items()))
+        key = f"{each.name}{{{inside}}}" if inside else each.name
+        assert key not in result, key
+        result[key] = each.value
+    return result
+
+
+def test_all_samples_are_in_the_catalogue_with_their_labels(tmp_path: Path) -> None:
+    reader = samples.OsReader()
+    everything = [
+        *samples.capture(STATS, COUNTS, max_pending=10),
+        *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb"),
+        *samples.tallied("capture", COUNTS),
+        *samples.recoveries({"store": 1}),
+        *samples.process("capture", reader),
+        *samples.machine(reader, tmp_path, tmp_path),
+    ]
+    assert len(everything) > 40
+    for each in everything:
+        assert {*CATALOGUE[each.name].labels} == {*each.labels}, each
+
+
+# --------------------------------------------------------------------- real parts
+
+
+def test_capture_tells_what_is_asked_of_it() -> None:
+    running = Capture(FakeJournal(), [], clock=ManualClock(), rng=random.Random(1))
+    found = by_name(samples.capture(running.stats(), Tally(ignore).counts(), max_pending=1 << 20))
+    assert found["events{state=received}"] == 0
+    assert found["journal_full"] == 0
+    assert found["websocket_connections"] == 0
+    assert found["buffer_utilisation{resource=memory}"] == 0
+    (latency,) = samples.latency(running.sink.latency_totals())
+    assert len(latency.counts) == len(latency.edges_s) + 1
+    assert latency.counts[-1] == 0
+
+
+def test_deliver_tells_what_is_asked_of_it(tmp_path: Path) -> None:
+    payloads = [match(number) for number in (1, 2, 5)] + [b"{}"]
+    received = [T0 + index for index in range(len(payloads))]
+    tally = Tally(ignore)
+    with JournalWriter.open(tmp_path, clock=ManualClock()) as writer:
+        writer.commit([Draft(FrameKind.TEXT, context().encode(), payloads, received, (0, 0))])
+        parsers = {"coinbase": CoinbaseParser()}
+        deliverer = Deliverer(tmp_path, MemoryStore(), parsers, observer=tally)
+        deliverer.drain()
+    found = by_name(samples.deliver(deliverer.status(), DELIVERY, tally.counts(), store="memory"))
+    assert found["events{state=stored}"] == 3
+    assert found["total_batch_inserts"] == 1
+    assert found["coverage_gaps{state=open}"] == 1
+    assert sum(n for name, n in found.items() if name.startswith("dead_letters")) == 1
+    assert found["recovered_messages"] == 4
+    assert found["database_connection_errors{store=memory}"] == DELIVERY.failed
+    flagged = {name: n for name, n in found.items() if name.startswith("flagged")}
+    assert set(flagged) == {
+        f"flagged{{flag={name}}}"
+        for name in ("backfill", "late", "out_of_order", "skewed", "ambiguous")
+    }
+
+
+def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
+    hour_later = T0 + 3600 * 10**9
+    with JournalWriter.open(tmp_path, clock=ManualClock()) as writer:
+        late = Draft(FrameKind.TEXT, context().encode(), [match(1)], [hour_later], (0, 0))
+        writer.commit([late])
+        deliverer = Deliverer(tmp_path, MemoryStore(), {"coinbase": CoinbaseParser()})
+        deliverer.drain()
+    status = deliverer.status()
+    assert status["flags"] == {"late": 1}
+    assert status["flagged"] == 1
+    found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb"))
+    assert found["flagged{flag=late}"] == 1
+    assert found["ambiguous"] == 0
+
+
+# ------------------------------------------------------------------ what follows
+
+
+def test_a_reason_is_told_before_it_has_happened() -> None:
+    found = by_name(samples.deliver(STATUS, DELIVERY, Tally(ignore).counts(), store="duckdb"))
+    reasons = {name: n for name, n in found.items() if name.startswith("dead_letters")}
+    assert len(reasons) > 3
+    assert set(reasons.values()) == {0}
+
+
+@pytest.mark.parametrize(("frames", "recovered"), [(0, 0), (69, 69), (70, 70), (900, 70)])
+def test_recovered_messages_are_those_of_an_earlier_process(frames: int, recovered: int) -> None:
+    status = STATUS | {"frames": frames}
+    found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb"))
+    assert found["recovered_messages"] == recovered
+
+
+def test_a_full_journal_and_its_memory() -> None:
+    stats = STATS | {"full": True, "pending_bytes": 48}
+    found = by_name(samples.capture(stats, COUNTS, max_pending=32))
+    assert found["journal_full"] == 1
+    assert found["buffer_utilisation{resource=memory}"] == 1.5
+
+
+# -------------------------------------------------------------------- the machine
+
+
+def test_a_process_tells_what_it_uses() -> None:
+    assert by_name(samples.process("deliver", FakeReader())) == {
+        "process_resident_memory_bytes{service=deliver}": 1000 * 4096,
+        "process_cpu_seconds{service=deliver}": 15,
+        "process_open_fds{service=deliver}": 12,
+        "process_max_fds{service=deliver}": 1024,
+    }
+
+
+def test_the_machine_tells_its_memory_and_disk(tmp_path: Path) -> None:
+    assert by_name(samples.machine(FakeReader(), tmp_path, tmp_path)) == {
+        "memory_total_bytes": 1000 * 1024,
+        "memory_available_bytes": 250 * 1024,
+        "disk_free_bytes": 600,
+        "disk_total_bytes": 1000,
+        "journal_bytes": 200,
+        "buffer_utilisation{resource=disk}": 0.25,
+    }
+
+
+class Elsewhere(FakeReader):
+    """A machine without /proc, and without an own limit on descriptors."""
+
+    def text(self, path: str) -> str:
+        raise FileNotFoundError(path)
+
+
+class Empty(FakeReader):
+    """A journal that has not begun, on a full disk."""
+
+    def space(self, folder: Path) -> tuple[int, int]:
+        return 0, 1000
+
+    def size(self, folder: Path) -> int:
+        return 0
+
+
+class Unlimited(FakeReader):
+    """A process that may open what it likes."""
+
+    def text(self, path: str) -> str:
+        return super().text(path).replace("1024 ", "unlimited ")
+
+
+def test_what_a_machine_does_not_tell_is_absent(tmp_path: Path) -> None:
+    assert samples.process("capture", Elsewhere()) == []
+    found = by_name(samples.machine(Elsewhere(), tmp_path, tmp_path))
+    assert "memory_total_bytes" not in found
+    assert found["disk_free_bytes"] == 600
+
+
+def test_nothing_is_divided_by_nothing(tmp_path: Path) -> None:
+    found = by_name(samples.machine(Empty(), tmp_path, tmp_path))
+    assert found["buffer_utilisation{resource=disk}"] == 0
+    limits = by_name(samples.process("capture", Unlimited()))
+    assert limits["process_max_fds{service=capture}"] == float("inf")
+
+
+def test_this_machine_tells_of_this_process(tmp_path: Path) -> None:
+    (tmp_path / "segment").write_bytes(b"x" * 1234)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "other").write_bytes(b"x" * 99)
+    reader = samples.OsReader()
+    mine = by_name(samples.process("capture", reader))
+    files = [(tmp_path / f"{number}").open("w") for number in range(7)]
+    try:
+        more = by_name(samples.process("capture", reader))
+    finally:
+        for file in files:
+            file.close()
+    fds = "process_open_fds{service=capture}"
+    assert more[fds] == mine[fds] + 7
+    assert mine["process_max_fds{service=capture}"] > mine[fds]
+    assert 5e6 < mine["process_resident_memory_bytes{service=capture}"] < 1e11
+    busy = sum(os.times()[:2])
+    assert mine["process_cpu_seconds{service=capture}"] == pytest.approx(busy, abs=1.0)
+    found = by_name(samples.machine(reader, tmp_path, tmp_path))
+    assert found["journal_bytes"] == 1234
+    assert 0 < found["disk_free_bytes"] <= found["disk_total_bytes"]
+    assert 0 < found["memory_available_bytes"] < found["memory_total_bytes"]
