@@ -188,7 +188,7 @@ def test_check_reaches_every_part(tmp_path: Path) -> None:
         assert answer.json["ok"]
         parts = {part["part"]: part["ok"] for part in answer.json["parts"]}
         assert parts == dict.fromkeys(
-            ("data folder", "descriptors", "coinbase REST", "coinbase websocket"), True
+            ("data folder", "descriptors", "http", "coinbase REST", "coinbase websocket"), True
         )
         wrong = forebay("check", "--venue", "coinbase", "--symbols", "DOGE-USD", *flags)
         assert wrong.code == 2

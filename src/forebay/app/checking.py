@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app import venues
 from forebay.app.data_folder import DataFolder
+from forebay.app.front import token_of
 from forebay.app.keeping import GIGABYTE, needed, rules
 from forebay.clock import SystemClock
-from forebay.errors import ForebayError
+from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
 
@@ -46,7 +47,7 @@ class Finding:
 
 async def check_all(config: Config) -> list[Finding]:
     """Answer a finding for the data folder, the limits and each venue."""
-    found = [_folder(config), _descriptors()]
+    found = [_folder(config), _descriptors(), _administration(config)]
     if found[0].exit_code == 0:
         found += _retention(config)
     for venue in config.venues:
@@ -64,6 +65,17 @@ def _folder(config: Config) -> Finding:
         text = f"{config.data} has {free >> 20} MB left. Free some space, or choose another disk."
         return Finding("data folder", text, 3)
     return Finding("data folder", f"{config.data} can be written to, {free >> 30} GB free")
+
+
+def _administration(config: Config) -> Finding:
+    part, http = "http", config.http
+    if not http.enabled:
+        return Finding(part, "is off: neither health nor metrics can be asked for")
+    try:
+        admin = "on" if token_of(http) else "off, since there is no http.token_file"
+    except ConfigError as error:
+        return Finding(part, str(error), error.exit_code)
+    return Finding(part, f"http://{http.host}:{http.port}, administration is {admin}")
 
 
 def _retention(config: Config) -> list[Finding]:

@@ -13,7 +13,7 @@ import msgspec
 from forebay.app import logs, samples
 from forebay.app.config import BreakerLimits, Config
 from forebay.app.local_socket import json_handler
-from forebay.errors import Permanent
+from forebay.errors import ConfigError, Permanent
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
@@ -223,6 +223,16 @@ def configured(
         changes: dict[str, Any] = {key: value for key, value in numbers.items() if value}
         found = dataclasses.replace(found, **changes)
     return found
+
+
+def validate(config: Config) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if a table of thresholds cannot be."""
+    for section in PRESETS:
+        try:
+            configured(section, config)
+        except ConfigError as error:
+            message = f"The table [resilience.{section}] cannot be: {error.message}"
+            raise ConfigError(message, hint=error.hint) from error
 
 
 def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:

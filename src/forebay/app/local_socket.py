@@ -62,17 +62,27 @@ class LocalServer:
     async def serving(self) -> Any:  # noqa: ANN401 - an async iterator of nothing
         """Serve while the context is open; a stale socket of a killed process is replaced."""
         self._path.unlink(missing_ok=True)
-        with socket_address(self._path) as address:
-            before = os.umask(0o177)
-            try:
-                server = await asyncio.start_unix_server(self._answer, address)
-            finally:
-                os.umask(before)
+        server = await asyncio.start_unix_server(self._answer, sock=self._bound())
         try:
             yield
         finally:
             server.close()
             self._path.unlink(missing_ok=True)
+
+    def _bound(self) -> socket.socket:
+        """Answer a socket that does not listen yet, so nobody was there before its mode was.
+
+        A umask would be in force for what other threads make meanwhile, folders included.
+        """
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with socket_address(self._path) as address:
+                bound.bind(address)
+                os.chmod(address, 0o600)  # noqa: PTH101 - an address, which may lead over /proc
+        except BaseException:
+            bound.close()
+            raise
+        return bound
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -32,6 +32,7 @@ def capture_config(
 ) -> tuple[Config, dict[str, str]]:
     """Answer the configuration and where each value came from; flags override the file."""
     from forebay.app.config import load
+    from forebay.app.guarding import validate
     from forebay.app.venues import check_addresses, check_venue
 
     flags: dict[str, Any] = {"data": str(data) if data else None}
@@ -47,6 +48,7 @@ def capture_config(
         message = "--symbols, --ws-url and --rest-url go with --venue."
         raise ConfigError(message, hint="Add --venue coinbase.")
     config, origins = load(file, flags)
+    validate(config)
     for configured in config.venues:
         check_venue(configured.name)
         check_addresses(configured)

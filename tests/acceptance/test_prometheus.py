@@ -1,0 +1,127 @@
+"""A real Prometheus reads our scrape, and an alert reaches a person through Alertmanager."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from forebay.clock import SystemClock
+from forebay.errors import Unreachable
+from forebay.lab.servers import alertmanager, prometheus, webhook
+from forebay.ops import alerts
+from forebay.ops.catalogue import CATALOGUE
+from forebay.ops.metrics import render
+from forebay.ops.view import ProcessReport, Sample
+from tests.support import http_server
+from tests.support.fake_report import breaker, processes, report
+from tests.support.servers import needed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from forebay.lab.servers.process import Server
+    from forebay.ops.view import SystemReport
+
+LAG = "dedup_sync_lag_seconds"
+SOON_S = 20.0
+
+
+def system(*, trouble: bool) -> SystemReport:
+    """Everything there is to scrape; in trouble a breaker is open and the store 400 s behind."""
+    told = [
+        dataclasses.replace(
+            process,
+            breakers=[breaker(state="open" if trouble else "closed")] if process.breakers else [],
+            samples=[
+                Sample(LAG, 400 if trouble else 0) if each.name == LAG else each
+                for each in process.samples
+            ],
+        )
+        for process in processes()
+    ]
+    return report(*told, ProcessReport("other", 4, ""))
+
+
+@dataclasses.dataclass
+class Page:
+    """What is scraped, as a test changes it."""
+
+    trouble: bool = False
+
+    async def answer(self, request: web.Request) -> web.Response:
+        body, kind = render(system(trouble=self.trouble))
+        assert request.path == "/metrics"
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+
+async def names(server: Server) -> set[str]:
+    """Names of all series that Prometheus has of us."""
+    found = await prometheus.query(server, 'count by (__name__) ({job="forebay"})')
+    return {dict(labels)["__name__"] for labels in found}
+
+
+def wanted() -> set[str]:
+    endings = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
+    return {
+        f"{metric.exposed}{ending}"
+        for metric in CATALOGUE.values()
+        for ending in endings.get(metric.kind, ("",))
+        if not metric.needs
+    }
+
+
+async def test_an_alert_and_its_end_reach_a_person(tmp_path: Path) -> None:
+    needed("prometheus")
+    needed("alertmanager", "prometheus-alertmanager")
+    clock, page = SystemClock(), Page()
+    rules = alerts.scaled(alerts.text(), 0.01)
+    async with (
+        http_server.serving(page.answer) as url,
+        webhook.receiving(clock) as hook,
+        alertmanager.running(tmp_path / "alertmanager", hook.url, clock=clock) as manager,
+        prometheus.running(
+            tmp_path / "prometheus",
+            [url.removeprefix("http://")],
+            rules=rules,
+            alertmanager=manager.address,
+            clock=clock,
+        ) as server,
+    ):
+        scraped = {
+            name for name in await names(server) if not name.startswith(("scrape_", "ALERTS"))
+        }
+        assert scraped == wanted() | {"up"}
+        assert await prometheus.query(server, "up") == {
+            (("__name__", "up"), ("instance", url.removeprefix("http://")), ("job", "forebay")): 1
+        }
+        in_trouble = {"ForebayBreakerOpen", "ForebayLag", "ForebayLagLarge"}
+        assert not in_trouble & hook.seen("firing")
+        page.trouble = True
+        for alert in in_trouble:
+            firing = await hook.wait(alert, "firing", seconds=SOON_S)
+            assert firing.annotations["description"]
+            assert "{{" not in firing.annotations["summary"]
+        assert in_trouble <= await prometheus.firing(server)
+        critical = await hook.wait("ForebayLagLarge", "firing", seconds=SOON_S)
+        assert (critical.severity, critical.annotations["summary"]) == (
+            "critical",
+            "The store is 6m 40s behind capture",
+        )
+        assert not in_trouble & hook.seen("resolved")
+        page.trouble = False
+        for alert in in_trouble:
+            await hook.wait(alert, "resolved", seconds=SOON_S)
+        assert not in_trouble & await prometheus.firing(server)
+    assert manager.version[0].isdigit()
+    assert server.version[0].isdigit()
+
+
+@pytest.mark.parametrize("rules", ["groups: [", "groups: [{name: x, rules: [{alert: X}]}]"])
+async def test_a_server_that_cannot_start_says_why(tmp_path: Path, rules: str) -> None:
+    needed("prometheus")
+    with pytest.raises(Unreachable, match=r"ended at its start.*rules\.yml"):
+        async with prometheus.running(tmp_path, [], rules=rules, clock=SystemClock()):
+            pytest.fail("it started")
