@@ -77,14 +77,16 @@ async def run(config: Config, observer: Observer) -> None:
         **_reading(store, deliverer, guarding),
         **guarding.handlers(reporting.tell, lambda changed: house.keep(changed.journal)),
     }
-    backlog = Backlog(sheds=guarding.sheds)
+    backlog = Backlog()
     async with contextlib.AsyncExitStack() as beside:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(keeping_house(house, backlog, clock, tally))
         if config.store.parquet:
             hourly = HourlyParquet(folder.parquet, store, clock=clock)
-            await beside.enter_async_context(keeping_house(hourly, backlog, clock, tally))
+            await beside.enter_async_context(
+                keeping_house(hourly, backlog, clock, tally, guarding.sheds)
+            )
         await delivery.run(life, backlog)
     await asyncio.to_thread(store.close)
 

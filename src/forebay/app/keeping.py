@@ -43,8 +43,6 @@ class Backlog:
     frames: int = BACKLOG_FRAMES
     """Found by its last step; nobody knows before the first one."""
     stopping: bool = False
-    sheds: Callable[[], str] = str
-    """Answers why work that can wait has to, by the state of the system; nothing if it need not."""
 
     @property
     def behind(self) -> bool:
@@ -145,15 +143,22 @@ class House:
         return [stored, told] if stored and told else []
 
 
-async def keep_house(house: Keeper, backlog: Backlog, clock: Clock, observer: Observer) -> None:
-    """Go on until cancelled, never while delivery is behind or the system is in trouble.
+async def keep_house(
+    house: Keeper,
+    backlog: Backlog,
+    clock: Clock,
+    observer: Observer,
+    sheds: Callable[[], str] = str,
+) -> None:
+    """Go on until cancelled, never while delivery is behind; whatever fails is told and left.
 
-    Whatever fails is told and left.
+    ``sheds`` answers why this work has to wait for the system to recover; nothing if it need not.
+    What makes room on the disk never has to: a full disk may be the trouble.
     """
     pause_s, shed = IDLE_S, ""
     while True:
         await clock.sleep(pause_s)
-        was, shed = shed, backlog.sheds()
+        was, shed = shed, sheds()
         if bool(was) is not bool(shed):
             observer(WorkShed(house.name, shed) if shed else WorkResumed(house.name))
         done = not shed and not backlog.behind and await _one_step(house, observer)
@@ -177,10 +182,16 @@ async def _one_step(house: Keeper, observer: Observer) -> bool:
 
 @contextlib.asynccontextmanager
 async def keeping_house(
-    house: Keeper, backlog: Backlog, clock: Clock, observer: Observer
+    house: Keeper,
+    backlog: Backlog,
+    clock: Clock,
+    observer: Observer,
+    sheds: Callable[[], str] = str,
 ) -> AsyncIterator[None]:
-    """Keep house as long as the block runs."""
-    task = asyncio.create_task(keep_house(house, backlog, clock, observer), name="housekeeping")
+    """Keep house as :func:`keep_house` does, as long as the block runs."""
+    task = asyncio.create_task(
+        keep_house(house, backlog, clock, observer, sheds), name="housekeeping"
+    )
     try:
         yield
     finally:

@@ -263,9 +263,8 @@ def test_a_check_warns_if_the_disk_is_full_before(
 
 async def test_what_can_wait_waits_while_the_system_is_in_trouble_and_that_is_told_once() -> None:
     house, state = Steps(True, True, True), ["critical"]
-    backlog = Backlog(frames=0, sheds=lambda: state[0])
     clock, told = ManualClock(), list[Happening]()
-    async with keeping_house(house, backlog, clock, told.append):
+    async with keeping_house(house, IDLE, clock, told.append, lambda: state[0]):
         await settle()
         for _ in range(20):
             clock.advance(IDLE_S)
