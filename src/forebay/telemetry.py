@@ -283,6 +283,15 @@ class BreakerMoved(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeFailed(Happening):
+    """The recovery loop called what breaker ``breaker`` guards, and that failed again."""
+
+    level: ClassVar[Level] = "warning"
+    breaker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallRetried(Happening):
     """Try number ``attempt`` of a call failed; the next one begins in ``delay_s`` seconds."""
 

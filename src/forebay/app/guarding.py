@@ -114,7 +114,9 @@ class Guarding:
             yield
         finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.result()  # what ended it, if it was not us
 
     # ------------------------------------------------------------------ orders
 

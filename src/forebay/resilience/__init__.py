@@ -14,6 +14,15 @@ from forebay.resilience.bulkhead import Bulkhead
 from forebay.resilience.deadline import adeadline, attempt, deadline, remaining
 from forebay.resilience.eras import Snapshot, State
 from forebay.resilience.fallback import Fallback
+from forebay.resilience.graph import start_order
+from forebay.resilience.health import (
+    Hysteresis,
+    ServiceHealth,
+    SystemHealth,
+    SystemState,
+    assess,
+)
+from forebay.resilience.manager import ResilienceManager
 from forebay.resilience.permit import Permit
 from forebay.resilience.rate_limit import RateLimit
 from forebay.resilience.refusals import (
@@ -32,7 +41,8 @@ from forebay.resilience.windows import FailureRate, FailuresWithin
 __all__ = [
     "Answer", "AttemptTimeout", "Backoff", "BreakerConfig", "Bulkhead", "BulkheadFull",
     "CircuitBreaker", "CircuitOpen", "Classify", "DeadlineExceeded", "FailureRate",
-    "FailuresWithin", "Fallback", "Origin", "Permit", "RateLimit", "RateLimited", "Refused",
-    "Retry", "RetryBudget", "RetryConfig", "Snapshot", "StaleCache", "State", "Verdict",
-    "adeadline", "attempt", "deadline", "remaining",
+    "FailuresWithin", "Fallback", "Hysteresis", "Origin", "Permit", "RateLimit", "RateLimited",
+    "Refused", "ResilienceManager", "Retry", "RetryBudget", "RetryConfig", "ServiceHealth",
+    "Snapshot", "StaleCache", "State", "SystemHealth", "SystemState", "Verdict", "adeadline",
+    "assess", "attempt", "deadline", "remaining", "start_order",
 ]  # fmt: skip

@@ -70,17 +70,18 @@ class CircuitBreaker(Forms):
         Raises CircuitOpen if the call must not be made.
         """
         machine, now = self._machine, self.clock.monotonic_ns()
-        era = machine.era
-        if isinstance(era, Closed):
-            return Permit(self, era, now)
-        if isinstance(era, Open):
+        shut = machine.shut
+        if shut is not None:
             # As Open.refuses and Open.remaining say, without the calls: this is the hot path
             # while a dependency is down.
-            wait, passed = era.wait_ns, now - era.since_ns
+            wait, passed = shut.wait_ns, now - shut.since_ns
             if wait is None or 0 <= passed < wait:
                 machine.rejected += 1
                 left = None if wait is None else (wait - passed) / NS
                 raise CircuitOpen(self.name, left, machine.cause)
+        era = machine.era
+        if isinstance(era, Closed):
+            return Permit(self, era, now)
         with self._lock:
             self._absorb(now)
             admitted = machine.admit(now)
@@ -98,7 +99,7 @@ class CircuitBreaker(Forms):
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a plain function. Raises CircuitOpen instead if the breaker refuses."""
         require(fn, Shape.PLAIN)
-        result: R = self._call(fn, args, kwargs)
+        result: R = self._call(self.acquire(), fn, args, kwargs)
         return result
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -106,11 +107,11 @@ class CircuitBreaker(Forms):
 
         Raises CircuitOpen instead if the breaker refuses, and AttemptTimeout.
         """
-        result: R = await self._acall(fn, args, kwargs)
+        result: R = await self._acall(self.acquire(), fn, args, kwargs)
         return result
 
-    def _call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
-        permit = self.acquire()
+    @staticmethod
+    def _call(permit: Permit, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
@@ -119,8 +120,13 @@ class CircuitBreaker(Forms):
         permit.success(result)
         return result
 
-    async def _acall(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
-        permit = self.acquire()
+    async def _acall(
+        self,
+        permit: Permit,
+        fn: Callable[..., Any],
+        args: Any,  # noqa: ANN401
+        kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         limit = self._machine.config.timeout
         try:
             if limit is None:
@@ -140,16 +146,16 @@ class CircuitBreaker(Forms):
         def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             era = machine.quick
             if era is None:
-                return breaker._call(fn, args, kwargs)
+                return breaker._call(breaker.acquire(), fn, args, kwargs)
             try:
-                result = fn(*args, **kwargs)
+                # Passing on no names at all is cheaper than passing on an empty dict of them.
+                result = fn(*args, **kwargs) if kwargs else fn(*args)
             except BaseException as error:
                 breaker._quick_failed(era, error)
                 raise
-            if era.streak:
-                breaker._settle_era(era, Verdict.OK)
-            else:
-                machine.quick_ok += 1
+            for _ in era.fine:
+                return result
+            breaker._settle_era(era, Verdict.OK)
             return result
 
         return plain
@@ -158,18 +164,17 @@ class CircuitBreaker(Forms):
         breaker, machine = self, self._machine
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            era = machine.quick
-            if era is None or machine.config.timeout is not None:
-                return await breaker._acall(fn, args, kwargs)
+            era = machine.quick_awaited
+            if era is None:
+                return await breaker._acall(breaker.acquire(), fn, args, kwargs)
             try:
-                result = await fn(*args, **kwargs)
+                result = await (fn(*args, **kwargs) if kwargs else fn(*args))
             except BaseException as error:
                 breaker._quick_failed(era, error)
                 raise
-            if era.streak:
-                breaker._settle_era(era, Verdict.OK)
-            else:
-                machine.quick_ok += 1
+            for _ in era.fine:
+                return result
+            breaker._settle_era(era, Verdict.OK)
             return result
 
         return coroutine
@@ -199,6 +204,7 @@ class CircuitBreaker(Forms):
         The garbage collector ends abandoned calls, and may run in a thread that is inside the
         lock already. Whoever has the lock next counts what could not be counted at once.
         """
+        permit.started_ns = None  # how long the call took is not known here
         self._later.append((permit, verdict))
         if self._lock.acquire(blocking=False):
             try:
@@ -215,7 +221,7 @@ class CircuitBreaker(Forms):
     def _apply(self, permit: Permit, verdict: Verdict, now: int, what: str) -> None:
         era, permit.era = permit.era, None
         if era is not None:
-            self._machine.end(era, permit.token, verdict, now, what)
+            self._machine.end(era, permit.token, verdict, now, what, began=permit.started_ns)
 
     def _tell(self) -> None:
         """Tell the listener what happened, in order: one thread at a time, nobody waits."""
@@ -241,13 +247,18 @@ class CircuitBreaker(Forms):
         """The state now; OPEN stays OPEN until somebody calls, however long that takes."""
         return self._machine.era.state
 
+    @property
+    def cause(self) -> str:
+        """The type of the last failure, or why an operator opened it; takes no lock."""
+        return self._machine.cause
+
     def retry_after(self) -> float | None:
         """Seconds until a call may be let through; 0 if now, None if nobody can know."""
         return self._locked(lambda machine, now: machine.retry_after(now))
 
     def force_open(self, reason: str) -> bool:
         """Refuse every call until somebody says otherwise. False if it does so already."""
-        return self._locked(lambda machine, _: machine.order(Open(0, None, 0), reason))
+        return self._locked(lambda machine, _: machine.order(Open(0, None, 0, forced=True), reason))
 
     def disable(self, reason: str) -> bool:
         """Let every call through and only count. False if it does so already."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from forebay.resilience.windows import FailureRate, FailuresWithin
 
 _MOST_ROUNDS = 64
+_LEASE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,9 @@ class BreakerConfig:
     """Consecutive failures that trip it; None leaves that to ``window``."""
     window: FailureRate | FailuresWithin | None = None
     """Another way to trip, beside the consecutive failures."""
-    recovery_timeout: float = 30.0
-    """OPEN lasts so long, give or take ``recovery_jitter``, before a probe is let through."""
+    recovery_timeout: float | None = 30.0
+    """OPEN lasts so long, give or take ``recovery_jitter``, before a probe is let through; None:
+    until an operator acts."""
     recovery_backoff: float = 1.0
     """Each failed recovery multiplies the next wait by this, up to ``recovery_max``."""
     recovery_max: float = 600.0
@@ -38,7 +40,7 @@ class BreakerConfig:
     """Probes at a time."""
     probe_lease: float | None = None
     """A probe that has not ended after so long gives its place to another; None is the larger of
-    ``timeout`` and ``recovery_timeout``."""
+    ``timeout`` and ``recovery_timeout``, or 30 s if both are None."""
     timeout: float | None = None
     """Time-out of one call. Enforced on ``async def`` and ``acall``: a thread cannot be stopped."""
     slow_call_duration: float | None = None
@@ -62,7 +64,7 @@ class BreakerConfig:
             raise ConfigError(
                 "This breaker never trips.", hint="Give failure_threshold or a window."
             )
-        if self.recovery_backoff < 1 or self.recovery_max < self.recovery_timeout:
+        if self.recovery_backoff < 1 or self.recovery_max < (self.recovery_timeout or 0.0):
             raise ConfigError(
                 f"recovery_backoff is {self.recovery_backoff}, recovery_max {self.recovery_max}.",
                 hint="They must be at least 1 and recovery_timeout.",
@@ -81,15 +83,17 @@ class BreakerConfig:
         counts = self.window is not None and self.window.window().counts_successes
         return not counts and self.slow_call_duration is None and self.classify.result is None
 
-    def wait_ns(self, failed_rounds: int, rng: random.Random) -> int:
-        """Nanoseconds that OPEN lasts after so many failed recoveries in a row."""
+    def wait_ns(self, failed_rounds: int, rng: random.Random) -> int | None:
+        """Nanoseconds that OPEN lasts after so many failed recoveries in a row; None for ever."""
+        if self.recovery_timeout is None:
+            return None
         grown = self.recovery_timeout * self.recovery_backoff ** min(failed_rounds, _MOST_ROUNDS)
         jitter = rng.uniform(1.0 - self.recovery_jitter, 1.0 + self.recovery_jitter)
         return max(1, round(min(self.recovery_max, grown) * jitter * NS))
 
     def lease_ns(self) -> int:
         """Nanoseconds that a probe may keep its place."""
-        longest = max(self.timeout or 0.0, self.recovery_timeout)
+        longest = max(self.timeout or 0.0, self.recovery_timeout or 0.0) or _LEASE
         return round((longest if self.probe_lease is None else self.probe_lease) * NS)
 
     def is_hung(self, ran_ns: int) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from forebay.resilience.windows import NS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from forebay.resilience.windows import Window
     from forebay.telemetry import BreakerMoved
 
@@ -28,11 +30,6 @@ class State(StrEnum):
     """Makes it and only counts."""
 
 
-OVER = -1
-"""The streak of a CLOSED era that has ended, so that one look tells a success that it must take
-the lock: it heals a streak, or is stale."""
-
-
 class Closed:
     """Calls are made, and counted: consecutive failures, and the window beside them.
 
@@ -40,13 +37,16 @@ class Closed:
     time-outs of one caller do, however far apart.
     """
 
-    __slots__ = ("_threshold", "streak", "window")
+    __slots__ = ("_threshold", "fine", "streak", "window")
     state: ClassVar[State] = State.CLOSED
 
     def __init__(self, threshold: int | None, window: Window | None) -> None:
         self._threshold = threshold
         self.streak = 0
         self.window = window
+        self.fine: Iterable[None] = ()
+        """A success that changes nothing takes one item, which counts it. Empty if a success has
+        to take the lock: it would heal a streak, or the era is over and it is stale."""
 
     def ok(self, now_ns: int) -> None:
         """A call succeeded."""
@@ -57,6 +57,7 @@ class Closed:
     def bad(self, now_ns: int) -> bool:
         """A call failed or was slow; answers whether that trips."""
         self.streak += 1
+        self.fine = ()
         beside = self.window is not None and self.window.bad(now_ns)
         return beside or (self._threshold is not None and self.streak >= self._threshold)
 
@@ -74,11 +75,15 @@ class Disabled:
 
 
 class Open:
-    """Calls are refused from ``since_ns`` for ``wait_ns``; for ever if that is None."""
+    """Calls are refused from ``since_ns`` for ``wait_ns``; until an operator acts if None."""
 
-    __slots__ = ("failed_rounds", "since_ns", "wait_ns")
+    __slots__ = ("failed_rounds", "forced", "since_ns", "wait_ns")
 
-    def __init__(self, since_ns: int, wait_ns: int | None, failed_rounds: int) -> None:
+    def __init__(
+        self, since_ns: int, wait_ns: int | None, failed_rounds: int, *, forced: bool = False
+    ) -> None:
+        self.forced = forced
+        """An operator ordered it; the configuration has no say."""
         self.since_ns = since_ns
         self.wait_ns = wait_ns
         self.failed_rounds = failed_rounds
@@ -86,8 +91,8 @@ class Open:
 
     @property
     def state(self) -> State:
-        """OPEN, or FORCED_OPEN if it never ends by itself."""
-        return State.FORCED_OPEN if self.wait_ns is None else State.OPEN
+        """FORCED_OPEN if an operator ordered it, OPEN if failures did."""
+        return State.FORCED_OPEN if self.forced else State.OPEN
 
     def refuses(self, now_ns: int) -> bool:
         """Whether a call is refused now, with nothing to change."""
@@ -144,7 +149,10 @@ class Snapshot:
 
     ``ok + failed + slow + neutral + not_permitted + stale`` is the number of those calls.
     ``streak`` is of consecutive failures, ``trips`` of transitions to OPEN, and ``history`` has
-    the last transitions, oldest first. ``retry_after`` is in seconds.
+    the last transitions, oldest first; ``transitions`` counts all by the state entered.
+    ``retry_after`` is in seconds. ``latency_sum_ns`` is of the ``latency_count`` calls that were
+    ok, failed or slow and whose begin was timed: those of a permit, a guard, ``call`` and
+    ``acall``, and of a decorated function when its success needs the time.
     """
 
     name: str
@@ -162,3 +170,8 @@ class Snapshot:
     stale: int
     trips: int
     history: tuple[BreakerMoved, ...]
+    transitions: Mapping[str, int]
+    opened_wall_ns: int | None
+    """When it went to OPEN or FORCED_OPEN last; None if it was CLOSED since."""
+    latency_sum_ns: int
+    latency_count: int

@@ -6,6 +6,13 @@ from collections.abc import Mapping, Sequence  # noqa: TC003 - read at run time,
 from dataclasses import dataclass
 from enum import StrEnum
 
+from forebay.errors import ConfigError
+from forebay.resilience.graph import behind, lenient_order
+from forebay.resilience.windows import NS
+
+HEALTHY_SHARE = 0.8
+DEGRADED_SHARE = 0.5
+
 
 class SystemState(StrEnum):
     """The whole, from good to bad."""
@@ -14,6 +21,19 @@ class SystemState(StrEnum):
     DEGRADED = "degraded"
     CRITICAL = "critical"
     EMERGENCY = "emergency"
+
+    @property
+    def severity(self) -> int:
+        """0 for HEALTHY to 3 for EMERGENCY. States are strings: do not compare them with ``<``."""
+        return _SEVERITIES[self]
+
+
+_SEVERITIES = {state: number for number, state in enumerate(SystemState)}
+
+
+def worst(*states: SystemState) -> SystemState:
+    """Answer the most severe of them."""
+    return max(states, key=lambda state: state.severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +60,114 @@ class SystemHealth:
     """Each service that is down, and the root that is why; a root's is itself."""
     services: Sequence[ServiceHealth]
     reason: str
+
+
+def assess(services: Sequence[ServiceHealth]) -> SystemHealth:
+    """Judge the whole; names are unique.
+
+    A service that is down while something it depends on is down, directly or through others, is
+    attributed to that root: of several, to the first in the order of start. It is not counted.
+
+    * EMERGENCY: two critical roots or more.
+    * CRITICAL: one critical root, or a share below 0.5.
+    * DEGRADED: a share below 0.8, or a fallback that serves.
+    * HEALTHY: else. No services at all are healthy.
+
+    A root is critical if it is, or if any service that is down because of it is: what the
+    operator must have is gone either way, and the root is where to begin.
+
+    Names in ``depends_on`` that nobody has are ignored, since another process may have them and
+    not answer. Of services that depend on each other, which registration refuses, one is the root.
+    """
+    attributed = _attribute(services)
+    roots = tuple(dict.fromkeys(attributed.values()))
+    critical = {attributed[each.name] for each in services if each.critical and not each.up}
+    share = (len(services) - len(roots)) / len(services) if services else 1.0
+    substitutes = [each.name for each in services if each.serving_fallback]
+    return SystemHealth(
+        state=_state(len(critical), share, fallback=bool(substitutes)),
+        share=share,
+        roots=roots,
+        attributed=attributed,
+        services=tuple(services),
+        reason=_reason(services, attributed, substitutes),
+    )
+
+
+def _attribute(services: Sequence[ServiceHealth]) -> dict[str, str]:
+    """Answer the root of each service that is down, in the order of start."""
+    graph = {each.name: each.depends_on for each in services}
+    down = {each.name for each in services if not each.up}
+    roots: list[str] = []
+    attributed: dict[str, str] = {}
+    for name in lenient_order(graph):  # so whatever a service depends on has its root already
+        if name in down:
+            needed = behind(name, graph)
+            root = next((root for root in roots if root in needed), name)
+            attributed[name] = root
+            if root == name:
+                roots.append(name)
+    return attributed
+
+
+def _state(critical_roots: int, share: float, *, fallback: bool) -> SystemState:
+    if critical_roots > 1:
+        return SystemState.EMERGENCY
+    if critical_roots or share < DEGRADED_SHARE:
+        return SystemState.CRITICAL
+    if fallback or share < HEALTHY_SHARE:
+        return SystemState.DEGRADED
+    return SystemState.HEALTHY
+
+
+def _reason(
+    services: Sequence[ServiceHealth], attributed: Mapping[str, str], substitutes: Sequence[str]
+) -> str:
+    """Say in words what is down and why; nothing if nothing is."""
+    why = {each.name: each.reason for each in services}
+    parts = []
+    for root in dict.fromkeys(attributed.values()):
+        others = [name for name, its in attributed.items() if its == root != name]
+        with_it = f", and so {', '.join(others)}" if others else ""
+        parts.append(f"{root} is down{f' ({why[root]})' if why[root] else ''}{with_it}")
+    parts += [f"substitutes are served for {name}" for name in substitutes]
+    return "; ".join(parts)
+
+
+class Hysteresis:
+    """Shows a state that worsens at once and improves late.
+
+    What is shown is the worst state of the last ``hold_s`` seconds, where a state holds from when
+    it is seen until another is. So it improves when the system has been better for the whole
+    hold, and then to the worst it was meanwhile. ``hold_s`` may be changed at any time. Not safe
+    between threads.
+    """
+
+    def __init__(self, hold_s: float) -> None:
+        self.hold_s = hold_s
+        self._seen = SystemState.HEALTHY
+        self._left: dict[SystemState, int] = {}
+        """When each state was seen to be over."""
+
+    @property
+    def hold_s(self) -> float:
+        """Seconds; raises ConfigError if set below 0."""
+        return self._hold_ns / NS
+
+    @hold_s.setter
+    def hold_s(self, seconds: float) -> None:
+        if not seconds >= 0:
+            raise ConfigError(f"The recovery hold is {seconds} s.", hint="It is 0 or more.")
+        self._hold_ns = round(seconds * NS)
+
+    def see(self, state: SystemState, now_ns: int) -> SystemState:
+        """Take the state of now, at a monotonic time, and answer the one to show.
+
+        A clock that went back makes it hold once from there, and no longer.
+        """
+        if state is not self._seen:
+            self._left[self._seen] = now_ns
+            self._seen = state
+        self._left = {was: min(left, now_ns) for was, left in self._left.items()}
+        held = [was for was, left in self._left.items() if now_ns - left < self._hold_ns]
+        return worst(state, *held)

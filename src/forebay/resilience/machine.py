@@ -8,9 +8,11 @@ lock.
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
+from operator import length_hint
 from typing import TYPE_CHECKING
 
-from forebay.resilience.eras import OVER, Closed, Era, HalfOpen, Open, Snapshot
+from forebay.resilience.eras import Closed, Era, HalfOpen, Open, Snapshot, State
 from forebay.resilience.verdict import Verdict
 from forebay.telemetry import BreakerMoved
 
@@ -23,14 +25,18 @@ if TYPE_CHECKING:
 _HISTORY = 50
 NEUTRAL_PER_PERMIT = 3
 """So many probes without a verdict for each permit, in a row, and it waits again."""
+_MANY = 2**62
+"""Successes are counted down from it, by the one counter that C keeps and a loop can turn: it
+makes no integer, and no other thread comes between looking at it and counting."""
 
 
 class Machine:
     """The state of one breaker. ``clock`` labels transitions with the wall clock, no more."""
 
     __slots__ = (
-        "_clock", "_history", "_last_failure_ns", "_rng", "_trips", "cause", "config", "ended",
-        "era", "name", "quick", "quick_ok", "rejected", "stale", "untold",
+        "_clock", "_history", "_last_failure_ns", "_latency_count", "_latency_sum_ns", "_rng",
+        "_ticks", "_transitions", "cause", "config", "ended", "era", "name", "quick",
+        "quick_awaited", "rejected", "shut", "stale", "untold",
     )  # fmt: skip
 
     def __init__(self, name: str, config: BreakerConfig, clock: Clock, rng: random.Random) -> None:
@@ -41,16 +47,21 @@ class Machine:
         self._history: deque[BreakerMoved] = deque(maxlen=_HISTORY)
         self.untold: deque[BreakerMoved] = deque()
         self.ended = dict.fromkeys(Verdict, 0)
-        self.quick_ok = 0
-        """Successes that had nothing to change; counted without the lock."""
+        self._ticks = repeat(None, _MANY)
         self.rejected = 0
         self.stale = 0
-        self._trips = 0
+        self._transitions = {state.value: 0 for state in State}
+        self._latency_sum_ns = self._latency_count = 0
         self.cause = ""
         self._last_failure_ns: int | None = None
+        self.quick: Closed | None = None
+        """The CLOSED era if a success needs neither the time nor the lock, else None."""
+        self.quick_awaited: Closed | None = None
+        """The same for an awaited call: None also if that has a time-out."""
+        self.shut: Open | None = None
+        """The OPEN or FORCED_OPEN era, else None."""
         self.era: Era = config.closed()
-        self.quick = self._quick_of(self.era)
-        """The CLOSED era if a success needs no more than a look at its streak, else None."""
+        self._begin(self.era)
 
     # ------------------------------------------------------------------- calls
 
@@ -73,13 +84,25 @@ class Machine:
             return None
         return era, era.begin(now, now + self.config.lease_ns())
 
-    def end(self, era: Era, token: object, verdict: Verdict, now: int, what: str) -> None:
+    def end(
+        self,
+        era: Era,
+        token: object,
+        verdict: Verdict,
+        now: int,
+        what: str,
+        *,
+        began: int | None = None,
+    ) -> None:
         """Judge the end of a call that ``era`` admitted; ``what`` names its failure."""
         live = era.end(token) if isinstance(era, HalfOpen) else True
         if era is not self.era or not live:
             self.stale += 1
             return
         self.ended[verdict] += 1
+        if began is not None and verdict is not Verdict.NEUTRAL:
+            self._latency_sum_ns += max(0, now - began)
+            self._latency_count += 1
         bad = verdict is Verdict.FAILURE or verdict is Verdict.SLOW
         if bad:
             self._last_failure_ns = self._clock.wall_ns()
@@ -91,6 +114,7 @@ class Machine:
                 self._open(now, 0, self.cause)
             elif verdict is Verdict.OK:
                 era.ok(now)
+                era.fine = self._ticks
 
     def _probed(self, era: HalfOpen, verdict: Verdict, now: int) -> None:
         if verdict is Verdict.OK:
@@ -119,23 +143,27 @@ class Machine:
     # ------------------------------------------------------------------ states
 
     def _open(self, now: int, failed_rounds: int, reason: str) -> None:
-        self._trips += 1
         wait = self.config.wait_ns(failed_rounds, self._rng)
         self._enter(Open(now, wait, failed_rounds), reason)
 
     def _enter(self, era: Era, reason: str) -> None:
         was = self.era
         if isinstance(was, Closed):
-            was.streak = OVER
-        self.quick = self._quick_of(era)
+            was.fine = ()
+        self._begin(era)
         self.era = era
         if was.state is not era.state:
             moved = BreakerMoved(self.name, was.state, era.state, reason, self._clock.wall_ns())
+            self._transitions[era.state] += 1
             self._history.append(moved)
             self.untold.append(moved)
 
-    def _quick_of(self, era: Era) -> Closed | None:
-        return era if isinstance(era, Closed) and self.config.is_quick() else None
+    def _begin(self, era: Era) -> None:
+        if isinstance(era, Closed) and not era.streak:
+            era.fine = self._ticks
+        self.quick = era if isinstance(era, Closed) and self.config.is_quick() else None
+        self.quick_awaited = self.quick if self.config.timeout is None else None
+        self.shut = era if isinstance(era, Open) else None
 
     def order(self, era: Era, reason: str) -> bool:
         """An operator wants this state; False if it is there. A reset always forgets failures."""
@@ -161,7 +189,7 @@ class Machine:
             successor = config.closed()
             successor.carry(era)
             self._enter(successor, "")
-        elif isinstance(era, Open) and era.wait_ns is not None:
+        elif isinstance(era, Open) and not era.forced:
             era.wait_ns = config.wait_ns(era.failed_rounds, self._rng)
 
     def retry_after(self, now: int) -> float | None:
@@ -169,6 +197,16 @@ class Machine:
         if isinstance(self.era, Open):
             return self.era.remaining(now)
         return None if isinstance(self.era, HalfOpen) else 0.0
+
+    def _opened_ns(self) -> int | None:
+        # Without CLOSED between them, states other than these two follow each other twice at
+        # most, so the history is long enough.
+        for moved in reversed(self._history):
+            if moved.now in {State.OPEN, State.FORCED_OPEN}:
+                return moved.wall_ns
+            if moved.now == State.CLOSED:
+                break
+        return None
 
     def snapshot(self, now: int) -> Snapshot:
         """Everything there is to say."""
@@ -181,12 +219,16 @@ class Machine:
             retry_after=self.retry_after(now),
             cause=self.cause,
             last_failure_wall_ns=self._last_failure_ns,
-            ok=ended[Verdict.OK] + self.quick_ok,
+            ok=ended[Verdict.OK] + _MANY - length_hint(self._ticks),
             failed=ended[Verdict.FAILURE],
             slow=ended[Verdict.SLOW],
             neutral=ended[Verdict.NEUTRAL],
             not_permitted=self.rejected,
             stale=self.stale,
-            trips=self._trips,
+            trips=self._transitions[State.OPEN],
             history=tuple(self._history),
+            transitions=dict(self._transitions),
+            opened_wall_ns=self._opened_ns(),
+            latency_sum_ns=self._latency_sum_ns,
+            latency_count=self._latency_count,
         )

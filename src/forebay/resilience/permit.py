@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 class Permit:
     """Say once how the call ended; the first word counts. Dropping it says :meth:`release`."""
 
-    __slots__ = ("_breaker", "_started_ns", "era", "token")
+    __slots__ = ("_breaker", "era", "started_ns", "token")
 
     def __init__(
         self, breaker: CircuitBreaker, era: Era, started_ns: int | None, token: object = None
     ) -> None:
         self._breaker = breaker
-        self._started_ns = started_ns
+        self.started_ns = started_ns
+        """When it began, if that was asked."""
         self.era: Era | None = era
         """What admitted it; None once it has ended."""
         self.token = token
@@ -61,9 +62,9 @@ class Permit:
 
     def _was_slow(self) -> bool:
         limit = self._breaker.config.slow_call_duration
-        if limit is None or self._started_ns is None:
+        if limit is None or self.started_ns is None:
             return False
-        return self._breaker.clock.monotonic_ns() - self._started_ns >= limit * NS
+        return self._breaker.clock.monotonic_ns() - self.started_ns >= limit * NS
 
     def __del__(self) -> None:
         if self.era is not None:

@@ -16,6 +16,8 @@ None where nobody can know; a :class:`~forebay.resilience.retry.Retry` waits at 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from forebay.errors import Transient
 
 
@@ -24,24 +26,49 @@ class Refused(Transient):
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        self.retry_after = retry_after
+        self._retry_after = retry_after
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the call may be made; None if nobody can know."""
+        return self._retry_after
 
 
 class CircuitOpen(Refused):
-    """The breaker ``breaker`` let no call through.
+    """A breaker let no call through.
 
-    ``cause`` is the type of the failure that tripped it, or why an operator opened it. The error
-    itself is not kept, since its traceback would keep alive all that it saw.
+    The error that tripped it is not kept, since its traceback would keep alive all that it saw.
     """
 
-    def __init__(self, breaker: str, retry_after: float | None, cause: str) -> None:
-        # Refusing must stay cheap while a dependency is down: no chain of constructors, and the
-        # sentence is put together when it is read.
-        self.message = "The breaker is open."
-        self.hint = ""
-        self.retry_after = retry_after
-        self.breaker = breaker
-        self.cause = cause
+    message = "The breaker is open."
+    hint = ""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, breaker: str, retry_after: float | None, cause: str) -> None: ...
+
+    else:
+        # Refusing must stay cheap while a dependency is down: what is known is kept as it is,
+        # in ``args``, and looked at by who wants to know.
+        __init__ = Exception.__init__
+
+    @property
+    def breaker(self) -> str:
+        """The name of the breaker."""
+        name: str = self.args[0]
+        return name
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a probe may be made; None if that is an operator's to say."""
+        seconds: float | None = self.args[1]
+        return seconds
+
+    @property
+    def cause(self) -> str:
+        """The type of the failure that tripped it, or why an operator opened it."""
+        text: str = self.args[2]
+        return text
 
     def __str__(self) -> str:
         wait = "" if self.retry_after is None else f" for another {self.retry_after:.1f} s"

@@ -100,22 +100,34 @@ class Retry:
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a plain function until it succeeds or trying again is pointless."""
         require(fn, Shape.PLAIN)
-        run = self._begin()
+        result: R = self._call(fn, args, kwargs)
+        return result
+
+    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call and await until it succeeds or trying again is pointless."""
+        result: R = await self._acall(fn, args, kwargs)
+        return result
+
+    def _call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        run: _Run | None = None  # most calls succeed at once
+        self._begin()
         while True:
             try:
                 return fn(*args, **kwargs)
             except Exception as error:
+                run = run or self._run()
                 wait = run.wait_after(error)
                 if wait is None or self._pause(wait):
                     raise
 
-    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call and await until it succeeds or trying again is pointless."""
-        run = self._begin()
+    async def _acall(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        run: _Run | None = None  # most calls succeed at once
+        self._begin()
         while True:
             try:
                 return await fn(*args, **kwargs)
             except Exception as error:
+                run = run or self._run()
                 wait = run.wait_after(error)
                 if wait is None:
                     raise
@@ -131,18 +143,20 @@ class Retry:
         if shape_of(fn) is Shape.COROUTINE:
 
             async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-                return await self.acall(plain, *args, **kwargs)
+                return await self._acall(plain, args, kwargs)
 
             return cast("Callable[P, R]", functools.wraps(fn)(coroutine))
 
         def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            return self.call(plain, *args, **kwargs)
+            return self._call(plain, args, kwargs)
 
         return cast("Callable[P, R]", functools.wraps(fn)(called))
 
-    def _begin(self) -> _Run:
+    def _begin(self) -> None:
         if self._budget is not None:
             self._budget.called()
+
+    def _run(self) -> _Run:
         return _Run(self.config, self.name, self._budget, self._rng, self._listener)
 
 

@@ -1,0 +1,310 @@
+"""All breakers of a process: made here, watched here, commanded here."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from forebay.clock import SystemClock
+from forebay.errors import ConfigError, Permanent
+from forebay.resilience import graph
+from forebay.resilience.breaker import CircuitBreaker
+from forebay.resilience.breaker_config import BreakerConfig
+from forebay.resilience.eras import State
+from forebay.resilience.health import ServiceHealth
+from forebay.resilience.overview import Overview
+from forebay.resilience.recovery import RecoveryLoop
+from forebay.resilience.windows import NS
+from forebay.telemetry import ignore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping
+
+    from forebay.clock import Clock
+    from forebay.resilience.fallback import Fallback
+    from forebay.resilience.health import SystemHealth, SystemState
+    from forebay.telemetry import Observer
+
+    Probe = Callable[[], Awaitable[object]]
+
+OPERATIONAL = frozenset({State.CLOSED, State.DISABLED})
+"""States of a breaker whose service is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    name: str
+    why_down: Callable[[], str]
+    critical: bool
+    depends_on: tuple[str, ...]
+    breaker: CircuitBreaker | None = None
+    fallback: Fallback[Any] | None = None
+    probe: Probe | None = None
+
+    def look(self) -> ServiceHealth:
+        try:
+            why = self.why_down()
+        except Exception as error:  # noqa: BLE001 - what cannot say how it is, is not up
+            why = f"it cannot say: {type(error).__name__}"
+        serving = self.fallback is not None and self.fallback.serving
+        return ServiceHealth(self.name, not why, self.critical, self.depends_on, serving, why)
+
+
+class ResilienceManager:
+    """Makes the breakers of a process and knows its services, and how it is as a whole.
+
+    Safe between threads. ``listener`` is told what the breakers do, then what follows from it
+    (ServiceDown, ServiceUp, SystemMoved), by one thread at a time: when a breaker moves, and
+    whenever :meth:`health` looks. ``recovery_hold`` is how many seconds the whole must be better
+    before that is said, ``check_interval`` the seconds between two checks of the recovery loop,
+    :meth:`run`.
+    """
+
+    def __init__(
+        self,
+        *,
+        process: str = "",
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        listener: Observer = ignore,
+        recovery_hold: float = 30.0,
+        check_interval: float = 30.0,
+        auto_recovery: bool = True,
+    ) -> None:
+        self.process = process
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()
+        # A listener may command the manager while a command is carried out: hence reentrant.
+        self._changing = threading.RLock()
+        self._services: dict[str, _Service] = {}  # replaced, never changed
+        self._wanted: dict[str, BreakerConfig] = {}
+        self._auto_recovery = auto_recovery
+        self._overview = Overview(
+            self.services,
+            recovery_hold=recovery_hold,
+            clock=self._clock,
+            listener=listener,
+            alarm=self._alarm,
+        )
+        self._recovery = RecoveryLoop(
+            check_interval,
+            clock=self._clock,
+            look=self._overview.look,
+            targets=self._targets,
+            listener=self._overview.tell,
+        )
+
+    # ------------------------------------------------------------ registration
+
+    def register(
+        self,
+        name: str,
+        config: BreakerConfig | None = None,
+        *,
+        critical: bool = False,
+        depends_on: Collection[str] = (),
+        fallback: Fallback[Any] | None = None,
+        probe: Probe | None = None,
+    ) -> CircuitBreaker:
+        """Make the breaker of a service.
+
+        ``probe`` calls the service harmlessly; the recovery loop awaits it while nobody else
+        calls. Raises ConfigError for a name that is taken and for an unknown dependency: what a
+        service depends on is registered before it, so there are no cycles.
+        """
+        with self._changing:
+            self._require_new(name, depends_on)
+            wanted = config or BreakerConfig()
+            breaker = CircuitBreaker(
+                name,
+                self._effective(wanted),
+                clock=self._clock,
+                rng=random.Random(self._rng.getrandbits(64)),
+                listener=self._overview.follow,
+            )
+            why_down = functools.partial(_why_down, breaker)
+            needed = tuple(depends_on)
+            service = _Service(name, why_down, critical, needed, breaker, fallback, probe)
+            self._wanted[name] = wanted
+            self._services = {**self._services, name: service}
+        return breaker
+
+    def watch(
+        self,
+        name: str,
+        why_down: Callable[[], str],
+        *,
+        critical: bool = False,
+        depends_on: Collection[str] = (),
+    ) -> None:
+        """Know a service that has no breaker; ``why_down`` says nothing while it is up.
+
+        It is called from any thread, must not wait, and if it raises the service is down. Raises
+        ConfigError as :meth:`register` does.
+        """
+        with self._changing:
+            self._require_new(name, depends_on)
+            service = _Service(name, why_down, critical, tuple(depends_on))
+            self._services = {**self._services, name: service}
+
+    def _require_new(self, name: str, depends_on: Collection[str]) -> None:
+        if name in self._services:
+            raise ConfigError(
+                f"There is a service {name} already.", hint="Give each service its own name."
+            )
+        graph.require_known(name, depends_on, self._services)
+
+    @property
+    def breakers(self) -> Mapping[str, CircuitBreaker]:
+        """The breakers by name, in the order of registration."""
+        services = self._services.values()
+        return {each.name: each.breaker for each in services if each.breaker is not None}
+
+    def start_order(self) -> tuple[str, ...]:
+        """Answer all services, each after what it depends on."""
+        return graph.start_order({each.name: each.depends_on for each in self._services.values()})
+
+    def stop_order(self) -> tuple[str, ...]:
+        """Answer all services, each before what it depends on."""
+        return self.start_order()[::-1]
+
+    # ------------------------------------------------------------------ health
+
+    def services(self) -> tuple[ServiceHealth, ...]:
+        """Look at every service now."""
+        return tuple(service.look() for service in self._services.values())
+
+    def fallbacks_serving(self) -> tuple[str, ...]:
+        """Answer the services whose callers get substitutes now."""
+        return tuple(service.name for service in self.services() if service.serving_fallback)
+
+    def health(self) -> SystemHealth:
+        """Look at the whole now, tell what changed, and answer the state with its hold."""
+        return self._overview.look()
+
+    def heed(self, state: SystemState) -> None:
+        """Take the state of a larger system that this process is part of, and look at its own.
+
+        It holds for 30 s, so say it again before: whoever says it may have died.
+        """
+        self._overview.heed(state)
+
+    @property
+    def state(self) -> SystemState:
+        """The worse of the own state, as :meth:`health` last saw it, and of what was heeded."""
+        return self._overview.state
+
+    # ---------------------------------------------------------------- commands
+
+    def force_open(self, name: str, reason: str) -> bool:
+        """Refuse every call of this breaker; False if it does so already. Permanent if unknown."""
+        return self._breaker(name).force_open(reason)
+
+    def reset(self, name: str, reason: str) -> bool:
+        """Begin anew as CLOSED; False if it was CLOSED already. Permanent if unknown."""
+        return self._breaker(name).reset(reason)
+
+    def force_recovery(self, name: str | None, reason: str) -> tuple[str, ...]:
+        """Let a breaker that is OPEN or FORCED_OPEN probe at once; answer the names that moved.
+
+        None is every OPEN breaker: one that an operator holds open has to be named. Raises
+        Permanent for an unknown name.
+        """
+        if name is None:
+            chosen = [each for each in self.breakers.values() if each.state is State.OPEN]
+        else:
+            chosen = [self._breaker(name)]
+        moved = tuple(each.name for each in chosen if each.force_half_open(reason))
+        self._recovery.wake()
+        return moved
+
+    def reconfigure(self, name: str, config: BreakerConfig) -> None:
+        """Change the thresholds of a breaker and keep what it knows. Permanent if unknown."""
+        with self._changing:
+            breaker = self._breaker(name)
+            self._wanted[name] = config
+            effective = self._effective(config)
+            if effective != breaker.config:  # calls under way keep their verdict
+                breaker.reconfigure(effective)
+
+    def _breaker(self, name: str) -> CircuitBreaker:
+        breakers = self.breakers
+        if name not in breakers:
+            raise Permanent(f"There is no breaker {name}.", hint=graph.near(name, breakers))
+        return breakers[name]
+
+    # ---------------------------------------------------------------- recovery
+
+    async def run(self) -> None:
+        """Probe what nobody calls, until cancelled.
+
+        At each check, and at once when the state becomes CRITICAL or worse, the probe of each
+        breaker that waits for one is awaited through the breaker, all at the same time.
+        """
+        await self._recovery.run()
+
+    @property
+    def recovery_attempts(self) -> Mapping[str, int]:
+        """How many recoveries the loop began, by breaker."""
+        return {name: self._recovery.attempts[name] for name in self.breakers}
+
+    @property
+    def check_interval(self) -> float:
+        """Seconds between checks; may be set. ConfigError unless above 0."""
+        return self._recovery.interval
+
+    @check_interval.setter
+    def check_interval(self, seconds: float) -> None:
+        self._recovery.interval = seconds
+
+    @property
+    def recovery_hold(self) -> float:
+        """Seconds that the whole must be better for; may be set. ConfigError if below 0."""
+        return self._overview.hysteresis.hold_s
+
+    @recovery_hold.setter
+    def recovery_hold(self, seconds: float) -> None:
+        self._overview.hysteresis.hold_s = seconds
+
+    @property
+    def auto_recovery(self) -> bool:
+        """Whether breakers recover without an operator."""
+        return self._auto_recovery
+
+    def set_auto_recovery(self, on: bool) -> None:
+        """Let breakers recover by themselves, or stay OPEN until an operator acts.
+
+        One that is OPEN keeps its beginning: if its wait is over it may probe at once.
+        """
+        with self._changing:
+            self._auto_recovery = on
+            for name, wanted in self._wanted.items():
+                self.reconfigure(name, wanted)
+        self._recovery.wake()
+
+    def _effective(self, wanted: BreakerConfig) -> BreakerConfig:
+        if self._auto_recovery:
+            return wanted
+        # A probe keeps its place for as long as it would have.
+        lease = wanted.lease_ns() / NS
+        return dataclasses.replace(wanted, recovery_timeout=None, probe_lease=lease)
+
+    def _alarm(self) -> None:
+        self._recovery.wake()
+
+    def _targets(self) -> list[tuple[CircuitBreaker, Probe]]:
+        if not self._auto_recovery:
+            return []
+        services = self._services.values()
+        return [(each.breaker, each.probe) for each in services if each.breaker and each.probe]
+
+
+def _why_down(breaker: CircuitBreaker) -> str:
+    state, cause = breaker.state, breaker.cause
+    if state in OPERATIONAL:
+        return ""
+    return f"{state}: {cause}" if cause else str(state)
