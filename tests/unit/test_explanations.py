@@ -12,7 +12,6 @@ import json
 import re
 import zlib
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
@@ -24,9 +23,10 @@ import xxhash
 from forebay import errors
 from forebay.app.venues import VENUES
 from forebay.clock import ManualClock
-from forebay.domain import parsed, schema, trades
+from forebay.domain import parsed, schema
 from forebay.domain.coverage import SETS, GapState, StreamKey
 from forebay.domain.digest import Digest
+from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
 from forebay.domain.identity import (
     IdentityClass,
@@ -66,13 +66,12 @@ from tests.support.delivery import PARSERS
 from tests.support.frames import as_json, batch, context, heartbeat, match, rest_row
 from tests.support.made_venue import MADE, T0_NS, Deal
 from tests.support.made_venue import frame as made_frame
+from tests.support.pages import DOCS, ROOT, block, links, section, slug, table, tables, ticked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
     from struct import Struct
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
 PAGES = {
     path.stem: path.read_text(encoding="utf-8")
     for path in sorted((DOCS / "explanation").glob("*.md"))
@@ -82,46 +81,11 @@ JOURNAL, IDENTITY, COVERAGE, AUDIT, SEEDS = (
 )
 BTC = StreamKey("coinbase", "trade", "BTC-USD")
 RECEIVED_NS = 1_767_225_600_130_000_000
-CELL = re.compile(r"(?<!\\)\|")
-
-Table = list[list[str]]
-
-
-# ------------------------------------------------------------------- reading a page
-
-
-def section(page: str, heading: str) -> str:
-    """What stands below a heading of any level, up to the next one."""
-    _, below = re.split(rf"^#+ {re.escape(heading)}\n", page, maxsplit=1, flags=re.MULTILINE)
-    return re.split(r"^#+ ", below, maxsplit=1, flags=re.MULTILINE)[0]
-
-
-def tables(text: str) -> Iterator[Table]:
-    """Every table, its head first, cells stripped of spaces."""
-    for lines in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
-        rows = [
-            [cell.strip().replace("\\|", "|") for cell in CELL.split(line)[1:-1]]
-            for line in lines.splitlines()
-        ]
-        assert set("".join(rows[1])) <= {"-"}, rows[0]
-        yield [rows[0], *rows[2:]]
-
-
-def table(text: str, *head: str) -> Table:
-    """The rows of the one table with this head."""
-    (found,) = [each for each in tables(text) if tuple(each[0]) == head]
-    assert len(found) > 1
-    return found[1:]
-
-
-def block(page: str, name: str) -> str:
-    """The one fenced block of this name."""
-    (found,) = re.findall(rf"^```{name}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    return str(found)
-
-
-def ticked(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
+READ = {
+    f"{path.parent.name}/{path.stem}": path
+    for folder in ("explanation", "how-to", "tutorial")
+    for path in sorted((DOCS / folder).glob("*.md"))
+} | {"README": DOCS / "README.md"}
 
 
 def intervals(text: str) -> list[tuple[int, int]]:
@@ -133,26 +97,10 @@ def intervals(text: str) -> list[tuple[int, int]]:
 # ---------------------------------------------------------------- the pages as pages
 
 
-def slug(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def links(path: Path) -> list[tuple[Path, str]]:
-    text = path.read_text(encoding="utf-8")
-    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
-    found = []
-    for inline, reference in targets:
-        target, _, anchor = (inline or reference).partition("#")
-        if "://" not in target:
-            found.append(((path.parent / target).resolve() if target else path, anchor))
-    return found
-
-
-@pytest.mark.parametrize("name", [*PAGES, "README"])
+@pytest.mark.parametrize("name", READ)
 def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
-    path = DOCS / "README.md" if name == "README" else DOCS / "explanation" / f"{name}.md"
-    assert links(path)
+    path = READ[name]
+    assert links(path) or name.startswith("tutorial/")
     for target, anchor in links(path):
         assert target.exists(), target
         if anchor:
@@ -171,9 +119,10 @@ def test_every_document_can_be_reached_from_the_index() -> None:
     assert {*DOCS.rglob("*.md")} - reached == {DOCS / "adr" / "template.md"} - reached
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", READ)
 def test_a_page_is_wrapped(name: str) -> None:
-    assert [line for line in PAGES[name].splitlines() if len(line) > 100] == []
+    lines = READ[name].read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 100] == []
 
 
 def constants() -> list[tuple[str, str, str]]:
@@ -210,7 +159,9 @@ def test_a_constant_is_that_of_the_code(page: str, value: str, where: str) -> No
 
 
 def test_there_are_constants_on_the_pages_that_need_them() -> None:
-    assert {page for page, _, _ in constants()} == {"journal", "identity", "coverage", "audit"}
+    assert {page for page, _, _ in constants()} == {
+        "journal", "identity", "coverage", "audit", "resilience",
+    }  # fmt: skip
 
 
 # ------------------------------------------------------------------------ journal.md
@@ -470,7 +421,7 @@ def test_conflicts_are_about_these_columns_and_the_examples_hold() -> None:
 
 def test_flags_and_reasons_are_those_of_the_code() -> None:
     flags = tuple(ticked(row[0])[0] for row in table(IDENTITY, "flag", "when"))
-    assert flags == trades.FLAGS
+    assert flags == FLAGS
     (told,) = re.findall(r"reasons of dead letters\nare (.+?)\. A row", IDENTITY, re.DOTALL)
     assert tuple(ticked(told)) == get_args(parsed.Reason)
 

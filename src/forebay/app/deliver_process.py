@@ -72,7 +72,7 @@ async def run(config: Config, observer: Observer) -> None:
         observer=tally,
     )
     house = House(folder, config.journal, lambda: deliverer.position, clock=clock, observer=tally)
-    reporting = await _Reporting.begin(guarding, deliverer, delivery, tally, folder)
+    reporting = await _Reporting.begin(guarding, deliverer, delivery, tally)
     handlers = {
         **_reading(store, deliverer, guarding),
         **guarding.handlers(reporting.tell, lambda changed: house.keep(changed.journal)),
@@ -117,7 +117,6 @@ class _Reporting:
     deliverer: Deliverer
     delivery: GuardedDelivery
     tally: Tally
-    folder: DataFolder
     inherited: int
     """Frames that were captured and not stored when this process began."""
 
@@ -128,10 +127,9 @@ class _Reporting:
         deliverer: Deliverer,
         delivery: GuardedDelivery,
         tally: Tally,
-        folder: DataFolder,
     ) -> _Reporting:
         found = await delivery.measure()
-        return cls(guarding, deliverer, delivery, tally, folder, found.backlog)
+        return cls(guarding, deliverer, delivery, tally, found.backlog)
 
     async def tell(self) -> ProcessReport:
         seen, status, counts = (
@@ -149,15 +147,11 @@ class _Reporting:
             oldest_s=seen.lag_s,
             inherited=self.inherited,
         )
-        machine = await asyncio.to_thread(
-            samples.machine, samples.OsReader(), self.folder.root, self.folder.journal
-        )
         return self.guarding.report(
             not_ready="",
             samples=[
                 *samples.deliver(status, delivery, counts, store=self.guarding.config.store.kind),
                 *self.guarding.samples(counts),
-                *machine,
             ],
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
         )

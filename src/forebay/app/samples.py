@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
+from forebay.domain.flags import FLAGS
 from forebay.domain.parsed import Reason
-from forebay.domain.trades import FLAGS
 from forebay.ops.view import Buckets, Sample
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forebay.ops.view import Check
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
     from forebay.ops.view import ProcessReport
 
-AWAY_AFTER = 3
+AWAY_AFTER = 5
 """A process that misses more polls than this in a row is down; one that is started again
 after a kill misses fewer."""
+STARTING = 30
+"""Polls that one may miss before its first answer: it may wait for locks of a predecessor."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class Seen:
     reason: str = ""
     checked_ns: int = 0
     took_ns: int = 0
+    down: Counter[str] = field(default_factory=Counter)
+    """How many answers in a row said of a service that it is down."""
 
     @property
     def fresh(self) -> bool:
@@ -41,7 +46,7 @@ class Seen:
     @property
     def away(self) -> bool:
         """Whether it counts as down."""
-        return self.failures > AWAY_AFTER
+        return self.failures > (STARTING if self.report is None else AWAY_AFTER)
 
     @property
     def pid(self) -> int | None:
@@ -52,6 +57,9 @@ class Seen:
         """It said how it is."""
         self.report, self.failures, self.reason = report, 0, ""
         self.checked_ns, self.took_ns = wall_ns, took_ns
+        self.down = Counter(
+            {each.name: self.down[each.name] + 1 for each in report.services if not each.up}
+        )
 
     def missed(self, reason: str, wall_ns: int, took_ns: int) -> None:
         """It did not answer."""
@@ -104,7 +112,14 @@ def checks(seen: Sequence[Seen]) -> list[Check]:
         detail = "answers" if each.fresh else each.reason or "has not answered yet"
         found.append(Check(each.role, each.fresh, detail, each.checked_ns, took_s, each.failures))
         found += [
-            Check(service.name, service.up, service.reason or "up", each.checked_ns, took_s)
+            Check(
+                service.name,
+                service.up,
+                service.reason or "up",
+                each.checked_ns,
+                took_s,
+                each.down[service.name],
+            )
             for service in ([] if each.report is None or not each.fresh else each.report.services)
             if service.name != each.role
         ]

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forebay.app import samples
 from forebay.app.child import ROLES
 from forebay.app.data_folder import DataFolder
 from forebay.app.front import Front, token_of
 from forebay.app.local_socket import ask
-from forebay.app.system import RunningSystem
+from forebay.app.system import SUPERVISOR, RunningSystem
+from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError
 from forebay.resilience.backoff import Backoff
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forebay.app.config import Config
+    from forebay.ops.view import Sample
     from forebay.telemetry import Observer
 
 STOP_S = {"capture": 20.0, "deliver": 40.0}
@@ -104,10 +107,21 @@ class Supervisor:
 
     def _system(self, folder: DataFolder) -> RunningSystem:
         sockets = {"capture": folder.capture_socket, "deliver": folder.deliver_socket}
+        tally, reader = Tally(self.observer), samples.OsReader()
+        self.observer = tally
+
+        def measure() -> list[Sample]:
+            return [
+                *samples.tallied(SUPERVISOR, tally.counts()),
+                *samples.process(SUPERVISOR, reader),
+                *samples.machine(reader, folder.root, folder.journal),
+            ]
+
         return RunningSystem(
             self.config,
             {role: sockets[role] for role in self.only},
             load=self.load or (lambda: self.config),
+            measure=measure,
             clock=self.clock,
             observer=self.observer,
         )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import difflib
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,12 +29,12 @@ from forebay.telemetry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from forebay.app.config import Config
     from forebay.clock import Clock
-    from forebay.ops.view import Command
+    from forebay.ops.view import Command, Sample
     from forebay.resilience import SystemHealth
     from forebay.telemetry import Observer
 
@@ -47,7 +48,7 @@ class RunningSystem:
     """Implements :class:`forebay.ops.view.System` for the processes that a supervisor runs.
 
     ``config`` is what holds now; a process that is started again is started with it. ``load``
-    reads the configuration again.
+    reads the configuration again; ``measure`` answers samples of the supervisor's own, blocking.
     """
 
     def __init__(
@@ -56,11 +57,14 @@ class RunningSystem:
         sockets: Mapping[str, Path],
         *,
         load: Callable[[], Config],
+        measure: Callable[[], Sequence[Sample]] = tuple,
         clock: Clock,
         observer: Observer,
     ) -> None:
         self.config = config
         self._load = load
+        self._measure = measure
+        self._own = self._report_of(())
         self._clock = clock
         self._observe = observer
         self._seen = {role: Seen(role, path) for role, path in sockets.items()}
@@ -87,6 +91,7 @@ class RunningSystem:
     async def poll(self) -> None:
         """Ask each process once and assess what they say."""
         await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
+        self._own = self._report_of(await asyncio.to_thread(self._measure))
         before = self.last.health.state
         self.last = self._assembled()
         self._tell(before, self.last.health)
@@ -129,10 +134,17 @@ class RunningSystem:
             health=health,
             not_ready=not_ready(seen, state),
             checks=checks(seen),
-            processes=[each.report for each in seen if each.report is not None and each.fresh],
+            processes=[
+                self._own,
+                *(each.report for each in seen if each.report is not None and each.fresh),
+            ],
             fallbacks=fallbacks(seen),
             restart_needed=self._waiting,
         )
+
+    @staticmethod
+    def _report_of(samples: Sequence[Sample]) -> ProcessReport:
+        return ProcessReport(SUPERVISOR, os.getpid(), "", samples=samples)
 
     def _tell(self, before: SystemState, health: SystemHealth) -> None:
         reasons = {service.name: service.reason for service in health.services}

@@ -116,7 +116,8 @@ def _run(
     from forebay.lab.drills.alarms import Alarms
     from forebay.lab.drills.run import run_drill
 
-    clock, reports = SystemClock(), list[DrillReport]()
+    clock = SystemClock()
+    reports: list[DrillReport] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bars:
         task = bars.add_task("", total=len(drills))
@@ -146,6 +147,8 @@ def _print(reports: Sequence[DrillReport]) -> None:
         out.print(f"\n{each.name}: {'ok' if each.ok else 'RED'}")
         for check in each.checks:
             out.print(f"  {'yes' if check.ok else 'NO '}  {check.what}")
+        if each.alerts_skipped:
+            out.print(f"  alerts were not looked at: {each.alerts_skipped}")
         for alert in each.alerts:
             fired, cleared = ("yes" if said else "NO" for said in (alert.fired, alert.cleared))
             out.print(f"  alert {alert.name}: fired {fired}, cleared {cleared}")

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from forebay.domain import schema
 from forebay.domain.columns import as_arrays, cells
 from forebay.domain.event_ids import event_ids, observed
+from forebay.domain.flags import FLAGS
 from forebay.domain.identity import ITEM_BITS, NATIVE_ID_LIMIT, uuids
 from forebay.domain.parsed import DeadLetter, RawTrades, Reason
 
@@ -28,14 +29,6 @@ if TYPE_CHECKING:
     from forebay.domain.columns import Column, TradeArrays
     from forebay.domain.frames import FrameBatch
 
-FLAGS = ("backfill", "late", "out_of_order", "skewed", "ambiguous")
-"""Names of the flags; flag ``i`` is bit ``1 << i``.
-
-``backfill``: came from the venue's history. ``late``: received over 60 s after it happened.
-``out_of_order``: a later trade of the stream came first on this connection.
-``skewed``: the venue's time is over 5 s ahead of ours. ``ambiguous``: a connection began, or a
-page of history began or ended, within the trade's instant, so equal ones may be missing.
-"""
 BACKFILL, LATE, OUT_OF_ORDER, SKEWED, AMBIGUOUS = (1 << bit for bit in range(len(FLAGS)))
 
 SECOND = 1_000_000_000

@@ -73,13 +73,16 @@ class Capture:
         next_seq: int = 1,
         settings: CaptureSettings | None = None,
         observer: Observer = ignore,
+        sheds: Callable[[], str] = str,
     ) -> None:
+        """``sheds`` answers why gap fills have to wait; nothing if they need not."""
         self._writer = writer
         self._feeds = feeds
         self._clock = clock
         self._rng = rng
         self._settings = settings or CaptureSettings()
         self._observe = observer
+        self._sheds = sheds
         self.sink = GroupCommit(
             writer,
             clock=clock,
@@ -154,6 +157,7 @@ class Capture:
                 clock=self._clock,
                 observer=self._observe,
                 poll_s=self._settings.fill_poll_s,
+                sheds=self._sheds,
             ).run()
 
         return run

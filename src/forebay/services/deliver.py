@@ -1,8 +1,9 @@
 """From the journal to a store: CAPTURED becomes STORED, in order, once.
 
-One :meth:`Deliverer.step` reads what is durable, projects it and commits rows, coverage and
-cursor together. A step that failed changed nothing; before it is tried again the store is
-asked how far it got, because a commit whose answer was lost may have happened.
+:meth:`Deliverer.prepare` reads what is durable and projects it; :meth:`Deliverer.store` commits
+rows, coverage and cursor together, and is the only one that touches the store. What is prepared
+stays in hand until it is stored; before a failed commit is tried again the store is asked how
+far it got, because a commit whose answer was lost may have happened.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forebay.errors import CursorBeyondEnd, ForebayError, Transient
+from forebay.errors import CursorBeyondEnd, ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.ports import Commit, Committed, FillRequest
 from forebay.services.projection import Projection, batches_of
@@ -49,6 +50,18 @@ RETRY_S = 0.5
 
 
 @dataclass(slots=True)
+class _InHand:
+    """Read and projected, not yet stored."""
+
+    commit: Commit
+    projected: Projected
+    oldest_ns: int
+    """Receipt of its first frame."""
+    tried: bool = False
+    """Whether the store may have it already."""
+
+
+@dataclass(slots=True)
 class Delivered:
     """Totals since the process started."""
 
@@ -61,6 +74,7 @@ class Delivered:
     steps: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     unbuilt: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
 
 
 class Deliverer:
@@ -84,7 +98,7 @@ class Deliverer:
         self._observe = observer
         self._consumer = consumer
         self._disk = disk
-        self._pending: tuple[Commit, Projected] | None = None
+        self._in_hand: _InHand | None = None
         self.delivered = Delivered()
         state = store.load()
         self._projection = Projection(parsers, state.coverage, state.ordinals)
@@ -119,16 +133,39 @@ class Deliverer:
             return self._reader.read()
 
     def step(self) -> int:
-        """Deliver what is durable now; answer the number of frames, 0 when there is none.
+        """Prepare and store what is durable; answer the number of frames, 0 when there is none.
 
         Raises :class:`~forebay.errors.Transient` if the store could not take it: call again.
         """
-        if self._pending is not None:
-            return self._retry(*self._pending)
-        blocks = self._read()
-        if not blocks:
+        return self.store() if self.prepare() else 0
+
+    def prepare(self) -> bool:
+        """Have something in hand to store, if anything is durable; answer whether there is.
+
+        Raises :class:`~forebay.errors.Transient` if the journal cannot be read now.
+        """
+        if self._in_hand is None:
+            blocks = self._read()
+            if blocks:
+                self._in_hand = self._plan(blocks)
+        return self._in_hand is not None
+
+    def store(self) -> int:
+        """Commit what is in hand; answer the number of its frames, at least 1, or 0 without.
+
+        Raises :class:`~forebay.errors.Transient` if the store could not take it: call again.
+        """
+        held = self._in_hand
+        if held is None:
             return 0
-        return self._commit(*self._plan(blocks))
+        done = self._found(held.commit) if held.tried else None
+        if done is None:
+            try:
+                done = self._store.commit(held.commit)
+            except ForebayError:
+                held.tried = True
+                raise
+        return self._committed(held.commit, held.projected, done)
 
     def forget_totals(self) -> None:
         """Count from zero again."""
@@ -142,7 +179,7 @@ class Deliverer:
             progress(total)
         return total
 
-    def _plan(self, blocks: list[Block]) -> tuple[Commit, Projected]:
+    def _plan(self, blocks: list[Block]) -> _InHand:
         projected = self._projection.project(batches_of(blocks))
         trades = projected.trade_rows()
         commit = Commit(
@@ -154,24 +191,18 @@ class Deliverer:
             coverage=projected.coverage,
             ordinals={key: stream.encode() for key, stream in projected.ordinals.items()},
         )
-        return commit, projected
+        received = [int(block.received_ns[0]) for block in blocks if len(block.received_ns)]
+        return _InHand(commit, projected, next(filter(None, received), 0))
 
-    def _commit(self, commit: Commit, projected: Projected) -> int:
-        try:
-            done = self._store.commit(commit)
-        except Transient:
-            self._pending = (commit, projected)
-            raise
-        return self._committed(commit, projected, done)
-
-    def _retry(self, commit: Commit, projected: Projected) -> int:
-        if self._store.load().positions.get(self._consumer) == commit.position:
-            rows = commit.rows.get("trades")
-            return self._committed(commit, projected, Committed(0 if rows is None else len(rows)))
-        return self._commit(commit, projected)
+    def _found(self, commit: Commit) -> Committed | None:
+        """What a commit whose answer was lost has done; None if it has not happened."""
+        if self._store.load().positions.get(self._consumer) != commit.position:
+            return None
+        rows = commit.rows.get("trades")
+        return Committed(0 if rows is None else len(rows))
 
     def _committed(self, commit: Commit, projected: Projected, done: Committed) -> int:
-        self._pending = None
+        self._in_hand = None
         self._projection.adopt(projected)
         self.position = commit.position
         frames = projected.frames.total()
@@ -186,6 +217,7 @@ class Deliverer:
         for sums, new in (
             (total.outcomes, projected.frames),
             (total.unbuilt, projected.unbuilt),
+            (total.flags, projected.flags),
         ):
             for name, count in new.items():
                 sums[name] = sums.get(name, 0) + count
@@ -242,8 +274,14 @@ class Deliverer:
             "log_id": position.log_id if position else None,
             "seq": position.seq if position else 0,
             "gaps": self.gap_counts(),
-            "behind": self._pending is not None,
+            "behind": self._in_hand is not None and self._in_hand.tried,
         }
+
+    @property
+    def waiting_since_ns(self) -> int:
+        """Receipt of the oldest frame in hand, wall clock; 0 if nothing is or nobody knows."""
+        held = self._in_hand
+        return 0 if held is None else held.oldest_ns
 
     def gap_counts(self) -> dict[str, int]:
         """Answer how many gaps there are of each state."""

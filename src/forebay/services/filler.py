@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from forebay.errors import ForebayError
 from forebay.ports import FillRequest
+from forebay.resilience.retry import asked_wait
 from forebay.telemetry import (
     FillDone,
     FillFailed,
     FillStarted,
     GapsUnknown,
     Observer,
+    WorkResumed,
+    WorkShed,
     ignore,
 )
 
@@ -26,10 +29,18 @@ OpenGaps = Callable[[], Awaitable[tuple[Sequence[FillRequest], int]]]
 """Answers the open gaps and the journal sequence number up to which that is the truth.
 
 Raises :class:`~forebay.errors.Transient` while deliver is away."""
+_WORK = "gap fills"
+LONGEST_WAIT_S = 3600.0
+"""A venue, or the breaker before it, that asks for a longer wait is asked again after this one."""
 
 
 class Filler:
-    """Fills one source's gaps until cancelled; no failure of a fill ends it."""
+    """Fills one source's gaps until cancelled; no failure of a fill ends it.
+
+    An error that says when to come again says so for the whole venue: no fill begins before.
+    None begins while ``sheds`` answers why work that can wait has to, either; those under way go
+    on, since what they were answered is captured already.
+    """
 
     def __init__(
         self,
@@ -41,6 +52,7 @@ class Filler:
         clock: Clock,
         observer: Observer = ignore,
         poll_s: float = 1.0,
+        sheds: Callable[[], str] = str,
     ) -> None:
         self._source = source
         self._sink = sink
@@ -49,6 +61,9 @@ class Filler:
         self._clock = clock
         self._observe = observer
         self._poll_s = poll_s
+        self._sheds = sheds
+        self._shed = ""
+        self._not_before_ns = 0
         self._fills: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -63,6 +78,8 @@ class Filler:
             await asyncio.gather(*self._fills, return_exceptions=True)
 
     async def _poll(self) -> None:
+        if self._must_wait() or self._clock.monotonic_ns() < self._not_before_ns:
+            return
         try:
             gaps, cursor_seq = await self._open_gaps()
         except ForebayError as error:
@@ -71,6 +88,12 @@ class Filler:
         for request in self._planner.plan(gaps, cursor_seq, self._clock.monotonic_ns()):
             fill = asyncio.create_task(self._fill(request), name="forebay-fill")
             self._fills.add(fill)
+
+    def _must_wait(self) -> bool:
+        was, self._shed = self._shed, self._sheds()
+        if bool(was) is not bool(self._shed):
+            self._observe(WorkShed(_WORK, self._shed) if self._shed else WorkResumed(_WORK))
+        return bool(self._shed)
 
     async def _pause(self) -> None:
         """Wait for the next poll; a fill that broke in an unforeseen way is raised here."""
@@ -92,7 +115,10 @@ class Filler:
             await self._source.fill(request, self._sink)
             next_seq = await self._sink.flushed()
         except ForebayError as error:
-            delay_s = self._planner.failed(request, self._clock.monotonic_ns())
+            now = self._clock.monotonic_ns()
+            asked_s = min(asked_wait(error) or 0.0, LONGEST_WAIT_S)
+            self._not_before_ns = max(self._not_before_ns, now + round(asked_s * 1e9))
+            delay_s = max(self._planner.failed(request, now), asked_s)
             self._observe(FillFailed(*named, str(error), delay_s))
         else:
             self._planner.filled(request, next_seq, self._clock.monotonic_ns())

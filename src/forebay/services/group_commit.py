@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.frames import Context
     from forebay.journal import Draft
-    from forebay.services.latency import Latency
+    from forebay.services.latency import Latency, LatencyTotals
 
 
 class Journal(Protocol):
@@ -155,6 +155,10 @@ class GroupCommit:
     def latency(self, *, reset: bool = False) -> Latency:
         """Waits from receipt to CAPTURED since the last reset."""
         return self._histogram.read(reset=reset)
+
+    def latency_totals(self) -> LatencyTotals:
+        """Waits from receipt to CAPTURED since the start."""
+        return self._histogram.totals()
 
     # --------------------------------------------------------- from EpochTake
 

@@ -17,6 +17,9 @@ _STEPS_PER_OCTAVE = 8
 _EDGES_NS = tuple(round(_BASE_NS * 2 ** (i / _STEPS_PER_OCTAVE)) for i in range(200))
 """Upper edges of the buckets: 10 µs to about 5 minutes, each 9 % above the one before."""
 
+_OCTAVES = range(4 * _STEPS_PER_OCTAVE, len(_EDGES_NS), _STEPS_PER_OCTAVE)
+"""The edges that :meth:`LatencyHistogram.totals` tells: 160 µs to about 3 minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -28,11 +31,24 @@ class Latency:
     max_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class LatencyTotals:
+    """All waits since the start, whatever was reset, in octaves."""
+
+    edges_s: tuple[float, ...]
+    counts: tuple[int, ...]
+    """Frames that waited no longer than each edge, and one more count: of all frames."""
+    sum_s: float
+    """As if each had waited as long as its bucket allows: up to 9 % more than they did."""
+
+
 class LatencyHistogram:
     """Counts waits in :data:`_EDGES_NS`; memory and the cost of a batch do not grow with frames."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(len(_EDGES_NS) + 1, dtype=np.int64)
+        self._before = np.zeros(len(_EDGES_NS) + 1, dtype=np.int64)
+        """What had been counted at the last reset, and is not in ``_counts`` any more."""
         self._max_ns = 0
 
     def add(self, received_ns: Sequence[int], captured_ns: int) -> None:
@@ -60,9 +76,24 @@ class LatencyHistogram:
         count = int(self._counts.sum())
         summary = Latency(count, self._percentile(0.5), self._percentile(0.99), self._max_ns / 1e6)
         if reset:
+            self._before += self._counts
             self._counts[:] = 0
             self._max_ns = 0
         return summary
+
+    def totals(self) -> LatencyTotals:
+        """Answer what was counted since the start; no reset is seen in it, and it resets nothing.
+
+        Waits above the highest edge count as twice that edge in the sum.
+        """
+        counts = self._before + self._counts
+        up_to = np.cumsum(counts)
+        longest_ns = (*_EDGES_NS, 2 * _EDGES_NS[-1])
+        return LatencyTotals(
+            tuple(_EDGES_NS[index] / 1e9 for index in _OCTAVES),
+            (*(int(up_to[index]) for index in _OCTAVES), int(up_to[-1])),
+            sum(int(count) * edge for count, edge in zip(counts, longest_ns, strict=True)) / 1e9,
+        )
 
     def _percentile(self, share: float) -> float:
         """Upper edge, in ms, of the bucket where ``share`` of all frames is reached."""

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.flags import FLAGS
 from forebay.domain.frames import (
     Context,
     EpochClosed,
@@ -102,6 +103,8 @@ class Projected:
     reasons: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason."""
     flagged: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+    """How many new events have each flag."""
     losses: list[Loss] = field(default_factory=list)
 
     def trade_rows(self) -> pa.Table | None:
@@ -207,7 +210,7 @@ class Projection:
         if len(columns.ids):
             out.trades.append(columns.finish())
             out.covered.append(covered)
-            out.flagged += int(np.count_nonzero(columns.flags[~covered]))
+            _count_flags(columns.flags[~covered], out)
             out.places.append((batch.log_id, batch.seqs[columns.frames]))
 
     def _cover(
@@ -305,3 +308,12 @@ def _bury(batch: FrameBatch, letters: Sequence[DeadLetter], parser: str, out: Pr
     if letters:
         out.letters.append(letter_rows(batch, letters, parser))
         out.reasons.update(letter.reason for letter in letters)
+
+
+def _count_flags(flags: npt.NDArray[np.uint8], out: Projected) -> None:
+    """Count the bits of new events; shape (n,)."""
+    flagged = flags[flags != 0]
+    out.flagged += len(flagged)
+    if len(flagged):
+        bits = np.unpackbits(flagged[:, None], axis=1, bitorder="little").sum(axis=0)
+        out.flags.update({name: int(n) for name, n in zip(FLAGS, bits, strict=False) if n})

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from forebay.domain import schema
 from forebay.domain.coverage import SETS, Gap, StreamCoverage, StreamKey
-from forebay.domain.trades import FLAGS
+from forebay.domain.flags import FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping

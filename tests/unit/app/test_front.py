@@ -21,7 +21,7 @@ from forebay.lab.commands import until
 from forebay.telemetry import Happening, HttpServing, HttpUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
@@ -142,7 +142,7 @@ async def test_something_else_at_that_address_is_not_taken_for_ours(
 
 def _answering(
     answers: dict[str, bytes],
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]:
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = (await reader.readline()).split()[1].decode()
         while (await reader.readline()).strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forebay.app.seen import AWAY_AFTER, Seen, checks, fallbacks, not_ready, services
+from forebay.app.seen import AWAY_AFTER, STARTING, Seen, checks, fallbacks, not_ready, services
 from forebay.ops.view import ProcessReport
 from forebay.resilience import ServiceHealth, SystemState, assess
 
@@ -36,7 +36,7 @@ def test_a_process_that_answers_speaks_for_its_services() -> None:
 
 
 def test_one_that_starts_or_is_started_again_is_not_down() -> None:
-    assert services([starting(failures=AWAY_AFTER)], ()) == []
+    assert services([starting(failures=STARTING)], ()) == []
     restarted = seen("capture", *CAPTURE, failures=AWAY_AFTER)
     assert services([restarted], ()) == list(CAPTURE)
     assert not restarted.fresh
@@ -53,7 +53,7 @@ def test_one_that_is_away_takes_its_services_along_and_is_counted_once() -> None
     health = assess(found)
     assert health.roots == ("capture",)
     assert health.state is SystemState.CRITICAL
-    assert services([starting(failures=AWAY_AFTER + 1)], ()) == [
+    assert services([starting(failures=STARTING + 1)], ()) == [
         ServiceHealth("capture", up=False, critical=True, reason="does not answer")
     ]
 
@@ -87,6 +87,11 @@ def test_checks_say_when_and_how_long() -> None:
     )  # fmt: skip
     assert (journal.name, journal.ok) == ("journal", True)
     assert (rest.ok, rest.detail) == (False, "open: Transient")
+    again = seen("capture", *CAPTURE)
+    again.answered(ProcessReport("capture", 7, "", services=CAPTURE), 6 * S, S)
+    assert [check.failures for check in checks([again])] == [0, 0, 2]
+    again.answered(ProcessReport("capture", 7, "", services=CAPTURE[:2]), 7 * S, S)
+    assert again.down == {}
     (missed,) = checks([seen("capture", *CAPTURE, failures=2)])
     assert (missed.ok, missed.failures, missed.detail) == (False, 2, "Nothing answers.")
     assert (missed.last_check_ns, missed.duration_s) == (6 * S, 2.0)

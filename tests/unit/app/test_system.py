@@ -19,7 +19,7 @@ from forebay.app.seen import AWAY_AFTER
 from forebay.app.system import RunningSystem
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Unreachable
-from forebay.ops.view import Action, Command, ProcessReport, UnknownName
+from forebay.ops.view import Action, Command, ProcessReport, Sample, UnknownName
 from forebay.resilience import State, SystemState
 from forebay.telemetry import (
     ConfigRefused,
@@ -63,6 +63,7 @@ class Rig:
             config(),
             sockets,
             load=lambda: self.wanted,
+            measure=lambda: [Sample("x", 1.0)],
             clock=self.clock,
             observer=self.told.append,
         )
@@ -129,12 +130,14 @@ def rig(tmp_path: Path) -> Rig:
 
 async def test_before_and_after_the_first_answer(rig: Rig) -> None:
     first = await rig.system.report()
-    assert (first.processes, first.health.state) == ([], SystemState.HEALTHY)
+    assert [each.process for each in first.processes] == ["supervisor"]
+    assert first.health.state is SystemState.HEALTHY
     assert "capture does not answer" in first.not_ready
     async with rig.answering("capture", "deliver"):
         await rig.polls()
         seen = await rig.system.report()
-    assert [each.process for each in seen.processes] == ["capture", "deliver"]
+    assert [each.process for each in seen.processes] == ["supervisor", "capture", "deliver"]
+    assert seen.processes[0].samples == [Sample("x", 1.0)]
     assert [each.name for each in seen.breakers()] == [
         "coinbase-rest", "coinbase-websocket", "store",
     ]  # fmt: skip
@@ -189,7 +192,8 @@ async def test_a_process_that_dies_is_down_after_some_polls_and_not_before(rig: 
             await rig.polls(2)
         await rig.polls(AWAY_AFTER)
         assert rig.state() == "healthy"
-        assert [each.process for each in (await rig.system.report()).processes] == ["deliver"]
+        processes = (await rig.system.report()).processes
+        assert [each.process for each in processes] == ["supervisor", "deliver"]
         await rig.polls()
         assert rig.state() == "critical"
         health = (await rig.system.report()).health

@@ -1,0 +1,12 @@
+"""What an event may be marked with, beside being stored."""
+
+from __future__ import annotations
+
+FLAGS = ("backfill", "late", "out_of_order", "skewed", "ambiguous")
+"""Names of the flags; flag ``i`` is bit ``1 << i``.
+
+``backfill``: came from the venue's history. ``late``: received over 60 s after it happened.
+``out_of_order``: a later trade of the stream came first on this connection.
+``skewed``: the venue's time is over 5 s ahead of ours. ``ambiguous``: a connection began, or a
+page of history began or ended, within the trade's instant, so equal ones may be missing.
+"""

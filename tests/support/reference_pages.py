@@ -1,0 +1,122 @@
+"""Pages of docs/reference that follow from the code: ``python -m tests.support.reference_pages``.
+
+``tests/unit/ops/test_metrics.py`` fails while a page is not what is made here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from forebay.ops import alerts
+from forebay.ops.catalogue import SECTIONS, Metric
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
+
+METRICS = """\
+# Metrics
+
+What `GET /metrics` of `forebay run` answers, in Prometheus' text format. The page is made from
+the code: `python -m tests.support.reference_pages`.
+
+A counter ends in `_total`, a summary in `_sum` and `_count`, a histogram in `_bucket`, `_sum` and
+`_count`. Counters start at 0 with the process that has them. A metric comes from the document in
+the third column (S0 to S4: the systems that Forebay replaces; + is ours). Words are those of the
+[explanations](../explanation/journal.md).
+
+* `buffer_utilisation` is an answer for each resource that can be full: `memory` is the share of
+  `journal.max_pending_mb` that waits to be captured; `disk` is the journal's share of the space
+  that it has or can get, its own bytes and the free ones. The alert looks at both.
+* `events_total`: a frame is parsed after capture, so in the states `received` and `captured`
+  frames are counted, and rows in `stored`. `verified` is what an audit answers, not a scrape.
+* A trip is a transition to open; a refused call is none.
+* With an embedded store each failed commit is one of `database_connection_errors_total` and one of
+  `total_insert_errors_total`.
+* A process that does not answer has no metrics until it does. `service_up`, `healthy_gatherers`,
+  `desired_gatherers`, `websocket_connections` and `ws_client_connected` are told for it.
+"""
+ALERTS = """\
+# Alerts
+
+Rules for Prometheus: `forebay alerts > forebay.rules.yml`, then in `prometheus.yml`
+
+```yaml
+rule_files: [forebay.rules.yml]
+scrape_configs:
+  - job_name: forebay
+    static_configs:
+      - targets: ["127.0.0.1:8080"]
+```
+
+and in `alertmanager.yml` a receiver, so that an alert and its end reach a person:
+
+```yaml
+route:
+  receiver: on-call
+  group_by: [alertname, instance]
+receivers:
+  - name: on-call
+    webhook_configs:
+      - url: http://127.0.0.1:9000/
+        send_resolved: true
+```
+
+Severities: info (have a look some time), warning (today), alarm (within the hour), critical (now).
+Each alert is fired, cleared and held just below its threshold in `tests/unit/ops/test_alerts.py`.
+The page is made from the code: `python -m tests.support.reference_pages`.
+"""
+
+
+def metrics() -> str:
+    """The page of all metrics."""
+    parts = [METRICS]
+    for title, section in SECTIONS.items():
+        parts += [
+            f"\n## {title}\n",
+            "| metric | kind | from | labels | what |",
+            "|---|---|---|---|---|",
+        ]
+        parts += map(_metric, section)
+    return _page(parts)
+
+
+def _page(parts: list[str]) -> str:
+    return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
+
+
+def _metric(metric: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    later = f" Not yet: it needs the {metric.needs}." if metric.needs else ""
+    cells = [f"`{metric.exposed}`", metric.kind, metric.origin, labels, f"{metric.help}{later}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def page_of_alerts() -> str:
+    """The page of all alerts."""
+    parts = [ALERTS]
+    for group in yaml.safe_load(alerts.text())["groups"]:
+        parts += [f"\n## {group['name']}\n"]
+        parts += ["| alert | severity | fires when | for | what to do |", "|---|---|---|---|---|"]
+        parts += map(_alert, group["rules"])
+    return _page(parts)
+
+
+def _alert(rule: dict[str, Any]) -> str:
+    expression = rule["expr"].replace("|", "\\|")
+    cells = [
+        rule["alert"],
+        rule["labels"]["severity"],
+        f"`{expression}`",
+        rule.get("for", ""),
+        rule["annotations"]["description"].replace("{{ $labels.", "(").replace(" }}", ")"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+PAGES = {"metrics": metrics, "alerts": page_of_alerts}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (FOLDER / f"{name}.md").write_text(page(), encoding="utf-8")

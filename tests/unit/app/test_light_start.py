@@ -1,0 +1,26 @@
+"""A process brings only what it needs: after a kill it is back the sooner."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("pyarrow", "duckdb", "fastapi", "pydantic", "prometheus_client")
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("forebay.app.capture_process", set()),
+        ("forebay.app.supervisor", set()),
+        ("forebay.app.deliver_process", {"pyarrow", "duckdb"}),
+        ("forebay.resilience", set()),
+    ],
+)
+def test_what_a_process_imports(module: str, allowed: set[str]) -> None:
+    program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert set(json.loads(done.stdout)) & set(HEAVY) == allowed

@@ -1,0 +1,294 @@
+"""A scrape against the catalogue, the catalogue against the contract, and each number in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from forebay.ops.catalogue import CATALOGUE, SECTIONS, Metric
+from forebay.ops.metrics import render
+from forebay.ops.view import Buckets, ProcessReport, Sample, SystemReport
+from forebay.resilience import ServiceHealth, State, SystemState
+from tests.support import fake_report, reference_pages
+from tests.support.fake_report import breaker, report, with_samples
+
+ROOT = Path(__file__).resolve().parents[3]
+
+CONTRACT = {
+    "S0": """published_nats published_kafka buffered_to_disk flushed_from_buffer errors
+    total_aggregates_inserted total_batch_inserts total_insert_errors circuit_breaker_trips
+    buffer_size circuit_breaker_state circuit_breaker_failure_count
+    circuit_breaker_last_failure_time circuit_breaker_timeout_seconds""",
+    "S2": """circuit_breaker_requests circuit_breaker_successes circuit_breaker_failures
+    circuit_breaker_not_permitted circuit_breaker_stale circuit_breaker_transitions
+    circuit_breaker_latency_seconds service_health_share active_fallbacks recovery_attempts""",
+    "S3": """buffer_utilisation journal_commits recovered_messages websocket_connections
+    reconnections received_bytes health_check_duration_seconds""",
+    "S4": """dedup_sync_lag_seconds ws_client_connected market_registry_rest_errors
+    healthy_gatherers database_connection_errors""",
+    "+": """events journal_bytes journal_oldest_unacknowledged_seconds coverage_gaps dead_letters
+    capture_latency_seconds conflicts ambiguous""",
+}
+"""The metrics that were promised, by where they come from. Prose of the contract has these names:
+a breaker's values begin with ``circuit_breaker_``, flush frequency is ``journal_commits``,
+message throughput ``received_bytes`` and ``events``."""
+NOT_YET = {"total_aggregates_inserted"}
+
+Scrape = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scraped(told: SystemReport) -> Scrape:
+    """What an independent parser reads: values by name and sorted labels."""
+    text, kind = render(told)
+    assert kind.startswith("text/plain")
+    found: Scrape = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            key = sample.name, tuple(sorted(sample.labels.items()))
+            assert key not in found, key
+            found[key] = sample.value
+    return found
+
+
+def value(found: Scrape, name: str, **labels: str) -> float:
+    return found[name, tuple(sorted(labels.items()))]
+
+
+def names(found: Scrape) -> set[str]:
+    """Names without the endings of histograms and summaries."""
+    return {re.sub(r"(?<=_seconds)_(bucket|sum|count)$", "", name) for name, _ in found}
+
+
+# ------------------------------------------------------------ catalogue and contract
+
+
+@pytest.mark.parametrize("origin", CONTRACT)
+def test_the_catalogue_has_what_was_promised(origin: str) -> None:
+    promised = set(CONTRACT[origin].split())
+    assert promised <= {name for name, metric in CATALOGUE.items() if metric.origin == origin}
+
+
+def test_no_name_is_there_twice_and_none_ends_in_total() -> None:
+    assert sum(map(len, SECTIONS.values())) == len(CATALOGUE)
+    assert [name for name in CATALOGUE if name.endswith("_total")] == []
+    assert {name for name, metric in CATALOGUE.items() if metric.needs} == NOT_YET
+
+
+@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.name)
+def test_a_help_is_a_sentence(metric: Metric) -> None:
+    assert re.fullmatch(r"[A-Z0-9].*[a-z.0-9]\.", metric.help), metric.help
+    assert len(metric.help) < 160
+
+
+def test_a_scrape_of_everything_has_the_catalogue_and_nothing_else() -> None:
+    wanted = {f"{metric.exposed}" for metric in CATALOGUE.values() if metric.name not in NOT_YET}
+    assert names(scraped(report())) == wanted
+
+
+def test_kind_and_help_are_told_as_the_catalogue_has_them() -> None:
+    text = render(report())[0].decode()
+    for metric in CATALOGUE.values():
+        if metric.name not in NOT_YET:
+            assert f"# TYPE {metric.exposed} {metric.kind}\n" in text
+            assert f"# HELP {metric.exposed} {metric.help}\n" in text
+
+
+@pytest.mark.parametrize("page", ["metrics", "alerts"])
+def test_a_reference_page_is_what_the_code_says(page: str) -> None:
+    file = ROOT / "docs" / "reference" / f"{page}.md"
+    assert file.read_text(encoding="utf-8") == reference_pages.PAGES[page](), (
+        "Write it again: python -m tests.support.reference_pages"
+    )
+
+
+# ------------------------------------------------------------------------- numbers
+
+
+def test_each_number_of_the_processes_arrives() -> None:
+    found = scraped(report())
+    expected = {
+        'events_total{state="received"}': 1000,
+        'events_total{state="captured"}': 990,
+        'events_total{state="published"}': 0,
+        'events_total{state="stored"}': 850,
+        "received_bytes_total": 123_456,
+        "journal_commits_total": 40,
+        "websocket_connections": 2,
+        "ws_client_connected": 1,
+        "reconnections_total": 3,
+        'buffer_utilisation{resource="memory"}': 0.25,
+        'buffer_utilisation{resource="disk"}': 0.25,
+        "buffered_to_disk_total": 50,
+        "flushed_from_buffer_total": 45,
+        "recovered_messages_total": 70,
+        "total_batch_inserts_total": 30,
+        "total_insert_errors_total": 6,
+        'database_connection_errors_total{store="duckdb"}': 6,
+        "store_writes_refused_total": 8,
+        "buffer_size": 90,
+        "dedup_sync_lag_seconds": 1.25,
+        "journal_oldest_unacknowledged_seconds": 2.5,
+        "ambiguous_total": 5,
+        'flagged_total{flag="late"}': 4,
+        'flagged_total{flag="skewed"}': 0,
+        'coverage_gaps{state="permanent"}': 3,
+        'dead_letters_total{reason="oversized"}': 2,
+        'market_registry_rest_errors_total{endpoint="/products/*/trades"}': 3,
+        'errors_total{service="deliver"}': 4,
+        'happenings_total{happening="BreakerMoved",service="deliver"}': 2,
+        'recovery_attempts_total{breaker="store"}': 9,
+        'process_cpu_seconds_total{service="capture"}': 15,
+        "service_health_share": 0.75,
+        "active_fallbacks": 1,
+        'service_up{service="store"}': 0,
+        'service_up{service="coinbase-rest"}': 1,
+        'health_check_failures{check="store"}': 4,
+        'health_check_duration_seconds{check="store"}': 0.5,
+        "healthy_gatherers": 1,
+        "desired_gatherers": 1,
+        "metrics_left_out": 0,
+    }
+    for line, number in expected.items():
+        name, _, inside = line.partition("{")
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', inside))
+        assert value(found, name, **labels) == number, line
+
+
+def test_the_state_of_the_system_is_one_of_all() -> None:
+    found = scraped(report())
+    states = {state: value(found, "system_state", state=state) for state in SystemState}
+    assert states == dict.fromkeys(SystemState, 0) | {SystemState.CRITICAL: 1}
+
+
+def test_a_breaker_is_told_whole() -> None:
+    found = scraped(report(ProcessReport("deliver", 2, "", breakers=[breaker()])))
+    states = {s: value(found, "circuit_breaker_state", breaker="store", state=s) for s in State}
+    assert states == dict.fromkeys(State, 0) | {State.OPEN: 1}
+    entered = {
+        s: value(found, "circuit_breaker_transitions_total", breaker="store", state=s)
+        for s in State
+    }
+    assert entered == dict.fromkeys(State, 0) | {"open": 3, "half_open": 2, "closed": 1}
+    numbers = {
+        "failure_count": 5,
+        "last_failure_time": fake_report.AT_NS / 1e9,
+        "timeout_seconds": 60,
+        "trips_total": 3,
+        "requests_total": 100,
+        "successes_total": 60,
+        "failures_total": 13,
+        "not_permitted_total": 20,
+        "stale_total": 4,
+        "latency_seconds_sum": 7.5,
+        "latency_seconds_count": 73,
+    }
+    for name, number in numbers.items():
+        assert value(found, f"circuit_breaker_{name}", breaker="store") == number, name
+
+
+def test_what_a_breaker_does_not_have_is_absent() -> None:
+    fresh = breaker(last_failure_ns=None, config={"recovery_timeout_s": None})
+    found = scraped(report(ProcessReport("deliver", 2, "", breakers=[fresh])))
+    absent = {"circuit_breaker_last_failure_time", "circuit_breaker_timeout_seconds"}
+    assert names(found) & absent == set()
+    assert "circuit_breaker_failure_count" in names(found)
+
+
+def test_the_histogram_is_cumulative_and_ends_with_all() -> None:
+    found = scraped(report())
+    buckets = {
+        dict(labels)["le"]: number
+        for (name, labels), number in found.items()
+        if name == "capture_latency_seconds_bucket"
+    }
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert buckets["+Inf"] == value(found, "capture_latency_seconds_count") == 3
+    assert sum(number == 2 for number in buckets.values()) > 3
+    assert value(found, "capture_latency_seconds_sum") == pytest.approx(0.102, rel=0.1)
+
+
+# -------------------------------------------------------------- collectors away
+
+CAPTURE = ServiceHealth("capture", up=True, critical=True)
+CONNECTED, NOT_CONNECTED = (Sample("websocket_connections", number) for number in (2, 0))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([ProcessReport("capture", 1, "", samples=[CONNECTED])], (1, 1, 1, 2)),
+        ([ProcessReport("capture", 1, "no websocket", samples=[NOT_CONNECTED])], (1, 0, 0, 0)),
+        ([ProcessReport("capture", 1, "starting")], (1, 0, 0, 0)),
+        ([ProcessReport("deliver", 2, "")], (1, 0, 0, 0)),
+    ],
+    ids=["ready", "not ready", "starting", "away"],
+)
+def test_a_collector_that_is_away_is_told_as_missing(
+    told: list[ProcessReport], expected: tuple[int, ...]
+) -> None:
+    found = scraped(report(*told, services=(CAPTURE,)))
+    gauges = (
+        "desired_gatherers",
+        "healthy_gatherers",
+        "ws_client_connected",
+        "websocket_connections",
+    )
+    assert tuple(value(found, name) for name in gauges) == expected
+
+
+def test_without_capture_no_websocket_is_missed() -> None:
+    deliver = ServiceHealth("deliver", up=True)
+    found = scraped(report(ProcessReport("deliver", 2, ""), services=(deliver,)))
+    assert value(found, "desired_gatherers") == 0
+    assert "ws_client_connected" not in names(found)
+
+
+# ------------------------------------------------------------ mistakes of ours
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Sample("no_such_metric", 1),
+        Sample("errors", 1),
+        Sample("buffer_size", 1, {"store": "duckdb"}),
+        Sample("total_aggregates_inserted", 1),
+    ],
+    ids=["unknown", "label missing", "label too many", "not yet"],
+)
+def test_a_sample_that_fits_no_metric_is_left_out_and_told(wrong: Sample) -> None:
+    found = scraped(with_samples(wrong, Sample("conflicts", 3)))
+    assert value(found, "metrics_left_out") == 1
+    assert value(found, "conflicts_total") == 3
+    assert (CATALOGUE[wrong.name].exposed if wrong.name in CATALOGUE else wrong.name) not in names(
+        found
+    )
+
+
+def test_a_sample_that_is_told_twice_counts_once() -> None:
+    found = scraped(with_samples(Sample("conflicts", 3), Sample("conflicts", 4)))
+    assert value(found, "conflicts_total") == 3
+    assert value(found, "metrics_left_out") == 1
+
+
+def test_text_of_others_cannot_break_a_scrape() -> None:
+    evil = 'a"b\\c\nconflicts_total 7'
+    found = scraped(with_samples(Sample("dead_letters", 1, {"reason": evil})))
+    assert value(found, "dead_letters_total", reason=evil) == 1
+    assert "conflicts_total" not in names(found)
+
+
+def test_a_scrape_leaves_the_next_one_as_it_was() -> None:
+    told = report()
+    assert render(told) == render(told)
+
+
+def test_buckets_of_two_processes_do_not_mix() -> None:
+    one = Buckets("capture_latency_seconds", (0.1,), (1, 2), 0.5)
+    twice = ProcessReport("deliver", 2, "", buckets=[one, one])
+    found = scraped(report(twice))
+    assert value(found, "capture_latency_seconds_count") == 2
+    assert value(found, "metrics_left_out") == 1
