@@ -71,7 +71,7 @@ class Front:
                 yield
             finally:
                 stop.set()
-                await asyncio.gather(serving, return_exceptions=True)
+                await serving
 
     def _report(self, _: Request) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(self.system.last)
@@ -96,8 +96,11 @@ class Front:
         while not stop.is_set():
             try:
                 await serve(app, http.host, http.port, started=self._started, stop=stop)
-            except Unreachable as error:
-                self.observer(HttpUnavailable(str(error), AGAIN_S))
+            except Exception as error:  # noqa: BLE001 - told; capture must not end with it
+                told = (
+                    error if isinstance(error, Unreachable) else f"{type(error).__name__}: {error}"
+                )
+                self.observer(HttpUnavailable(str(told), AGAIN_S))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), AGAIN_S)
             finally:

@@ -32,7 +32,6 @@ class Seen:
     report: ProcessReport | None = None
     failures: int = 0
     """Polls in a row without an answer."""
-    reason: str = ""
     checked_ns: int = 0
     took_ns: int = 0
     down: Counter[str] = field(default_factory=Counter)
@@ -55,16 +54,16 @@ class Seen:
 
     def answered(self, report: ProcessReport, wall_ns: int, took_ns: int) -> None:
         """It said how it is."""
-        self.report, self.failures, self.reason = report, 0, ""
+        self.report, self.failures = report, 0
         self.checked_ns, self.took_ns = wall_ns, took_ns
         self.down = Counter(
             {each.name: self.down[each.name] + 1 for each in report.services if not each.up}
         )
 
-    def missed(self, reason: str, wall_ns: int, took_ns: int) -> None:
+    def missed(self, wall_ns: int, took_ns: int) -> None:
         """It did not answer."""
         self.failures += 1
-        self.reason, self.checked_ns, self.took_ns = reason, wall_ns, took_ns
+        self.checked_ns, self.took_ns = wall_ns, took_ns
 
 
 def services(seen: Sequence[Seen], critical: Collection[str]) -> list[ServiceHealth]:
@@ -109,7 +108,7 @@ def checks(seen: Sequence[Seen]) -> list[Check]:
     found: list[Check] = []
     for each in seen:
         took_s = each.took_ns / 1e9
-        detail = "answers" if each.fresh else each.reason or "has not answered yet"
+        detail = "answers" if each.fresh else "does not answer"
         found.append(Check(each.role, each.fresh, detail, each.checked_ns, took_s, each.failures))
         found += [
             Check(

@@ -109,8 +109,8 @@ class RunningSystem:
             report = msgspec.convert(told, ProcessReport)
             if report.pid != seen.pid and (self._limits or self._forced_open):
                 await self._order(seen)
-        except (ForebayError, msgspec.ValidationError) as error:
-            seen.missed(str(error), wall, self._clock.monotonic_ns() - began)
+        except (ForebayError, msgspec.ValidationError):
+            seen.missed(wall, self._clock.monotonic_ns() - began)
         else:
             seen.answered(report, wall, self._clock.monotonic_ns() - began)
 

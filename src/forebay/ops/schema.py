@@ -210,9 +210,7 @@ class DoneBody(Body):
 class Asked(BaseModel):
     """A request's body: keys that are not listed are refused, and so is a number in quotes."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     reason: Annotated[str, Field(max_length=1000)] = ""
     """Why, for the audit log and the breaker's history."""

@@ -20,14 +20,14 @@ def seen(role: str = "capture", *told: ServiceHealth, failures: int = 0, why: st
     found = Seen(role, Path("none"))
     found.answered(ProcessReport(role, 7, why, services=told, fallbacks=("cache",)), 5 * S, S)
     for _ in range(failures):
-        found.missed("Nothing answers.", 6 * S, 2 * S)
+        found.missed(6 * S, 2 * S)
     return found
 
 
 def starting(role: str = "capture", failures: int = 1) -> Seen:
     found = Seen(role, Path("none"))
     for _ in range(failures):
-        found.missed("Nothing answers.", 6 * S, 2 * S)
+        found.missed(6 * S, 2 * S)
     return found
 
 
@@ -93,7 +93,7 @@ def test_checks_say_when_and_how_long() -> None:
     again.answered(ProcessReport("capture", 7, "", services=CAPTURE[:2]), 7 * S, S)
     assert again.down == {}
     (missed,) = checks([seen("capture", *CAPTURE, failures=2)])
-    assert (missed.ok, missed.failures, missed.detail) == (False, 2, "Nothing answers.")
+    assert (missed.ok, missed.failures, missed.detail) == (False, 2, "does not answer")
     assert (missed.last_check_ns, missed.duration_s) == (6 * S, 2.0)
 
 

@@ -1,0 +1,148 @@
+"""A report of a whole system, made by the functions that make real ones, of numbers to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+from forebay.app import samples
+from forebay.app.tally import Counts
+from forebay.ops.view import BreakerReport, Buckets, Check, ProcessReport, Sample, SystemReport
+from forebay.resilience import ServiceHealth, SystemHealth, SystemState
+from forebay.services.latency import LatencyHistogram
+
+AT_NS = 1_767_225_600_500_000_000
+STATS = {
+    "received": 1000,
+    "captured": 990,
+    "bytes": 123_456,
+    "commits": 40,
+    "connected": 2,
+    "epochs": 5,
+    "reconnects": 3,
+    "p50_ms": 1.0,
+    "p99_ms": 2.0,
+    "max_ms": 3.0,
+    "pending_bytes": 1 << 20,
+    "full": False,
+}
+STATUS: dict[str, Any] = {
+    "frames": 900,
+    "rows": 850,
+    "duplicates": 7,
+    "conflicts": 1,
+    "dead_letters": 2,
+    "flagged": 9,
+    "steps": 30,
+    "outcomes": {"yielding": 880, "control": 18, "dead": 2},
+    "unbuilt": {},
+    "flags": {"late": 4, "ambiguous": 5},
+    "log_id": "00",
+    "seq": 901,
+    "gaps": {"open": 1, "filled": 2, "permanent": 3},
+    "behind": False,
+}
+DELIVERY = samples.Delivery(
+    waited=50, flushed=45, failed=6, refused=8, backlog=90, lag_s=1.25, oldest_s=2.5, inherited=70
+)
+COUNTS = Counts(
+    happenings=Counter(BreakerMoved=2),
+    errors=4,
+    dead_letters=Counter(oversized=2),
+    rest_errors=Counter({"/products/*/trades": 3}),
+)
+
+
+class FakeReader:
+    """A machine with round numbers."""
+
+    page_size = 4096
+    ticks = 100
+    files: ClassVar = {
+        "/proc/self/statm": "2000 1000 300 1 0 500 0\n",
+        "/proc/self/stat": "7 (a (b) c) S 1 7 7 0 -1 4 1 2 3 4 1250 250 0 0 20 0 1 0 5 6 7\n",
+        "/proc/self/limits": "Limit   Soft Limit  Hard Limit  Units\n"
+        "Max open files            1024                 4096                 files     \n",
+        "/proc/meminfo": "MemTotal:        1000 kB\nMemFree: 1 kB\nMemAvailable:     250 kB\nX:\n",
+    }
+
+    def text(self, path: str) -> str:
+        return self.files[path]
+
+    def entries(self, path: str) -> int:
+        return {"/proc/self/fd": 12}[path]
+
+    def space(self, folder: Path) -> tuple[int, int]:
+        return 600, 1000
+
+    def size(self, folder: Path) -> int:
+        return 200
+
+
+def breaker(name: str = "store", state: str = "open", **changes: Any) -> BreakerReport:  # noqa: ANN401
+    """A breaker of whose numbers no two are the same."""
+    known: dict[str, Any] = {
+        "process": "deliver",
+        "failure_count": 5,
+        "cause": "Transient",
+        "retry_after_s": 12.0,
+        "last_failure_ns": AT_NS,
+        "opened_ns": AT_NS,
+        "requests": 100,
+        "successes": 60,
+        "failures": 11,
+        "slow": 2,
+        "not_permitted": 20,
+        "stale": 4,
+        "trips": 3,
+        "transitions": {"open": 3, "half_open": 2, "closed": 1},
+        "latency_sum_s": 7.5,
+        "latency_count": 73,
+        "config": {"failure_threshold": 5, "recovery_timeout_s": 60.0, "success_threshold": 1},
+    }
+    return BreakerReport(name=name, state=state, **(known | changes))
+
+
+def latency() -> list[Buckets]:
+    histogram = LatencyHistogram()
+    histogram.add([0, 0], 1_000_000)
+    histogram.add([0], 100_000_000)
+    return samples.latency(histogram.totals())
+
+
+def processes() -> list[ProcessReport]:
+    """What capture, deliver and the supervisor tell."""
+    reader, folder = FakeReader(), Path("data")
+    capture = [
+        *samples.capture(STATS, COUNTS, max_pending=4 << 20),
+        *samples.process("capture", reader),
+    ]
+    deliver = [
+        *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb"),
+        *samples.tallied("deliver", COUNTS),
+        *samples.recoveries({"store": 9}),
+    ]
+    return [
+        ProcessReport("capture", 1, "", samples=capture, buckets=latency()),
+        ProcessReport("deliver", 2, "", samples=deliver, breakers=[breaker()]),
+        ProcessReport("supervisor", 3, "", samples=samples.machine(reader, folder, folder)),
+    ]
+
+
+def report(*told: ProcessReport, services: tuple[ServiceHealth, ...] = ()) -> SystemReport:
+    """The system, with ``told`` or with everything."""
+    known = services or (
+        ServiceHealth("capture", up=True, critical=True),
+        ServiceHealth("deliver", up=True, critical=True),
+        ServiceHealth("store", up=False, critical=True, reason="open"),
+        ServiceHealth("coinbase-rest", up=True),
+    )
+    health = SystemHealth(SystemState.CRITICAL, 0.75, ("store",), {"store": "store"}, known, "")
+    checks = [Check("store", ok=False, detail="x", last_check_ns=AT_NS, duration_s=0.5, failures=4)]
+    return SystemReport(AT_NS, health, "", checks, list(told or processes()), fallbacks=["cache"])
+
+
+def with_samples(*found: Sample) -> SystemReport:
+    """The system, of which one process tells only ``found``."""
+    return report(ProcessReport("deliver", 2, "", samples=list(found)))
