@@ -18,6 +18,7 @@ from tests.benchmarks import (
     normalising,
     pipeline,
     resilience,
+    resilience_peers,
     scaling,
     websocket_capture,
 )
@@ -36,9 +37,13 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "pipeline": ("websocket -> stored", pipeline.run),
     "symbols": ("cost of idle symbols", scaling.symbols),
     "breaker": ("overhead of a breaker", resilience.run),
+    "peers": ("overhead of breakers and retries", resilience_peers.run),
     "outage": ("memory with a store down", scaling.outage),
 }
-_LIBRARIES = ("picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets")
+_LIBRARIES = (
+    "picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets",
+    "circuitbreaker", "interlock-cb", "nopanic", "pybreaker", "stamina", "tenacity",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

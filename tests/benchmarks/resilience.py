@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CALLS = 100_000
 REFUSALS = 20_000
 ROUNDS = 15
+UNIT = "calls/s of CPU"
 WRAPPER = "bare wrapper"
 RAISE = "plain raise"
 
@@ -27,11 +28,13 @@ class _Refused(Exception):
     """What the floor of the refusing path raises."""
 
 
-def _work(value: int) -> int:
+def work(value: int) -> int:
+    """Answer at once: what is measured is what is around it."""
     return value
 
 
-async def _awaited(value: int) -> int:
+async def awaited(value: int) -> int:
+    """Answer at once, awaited."""
     return value
 
 
@@ -55,34 +58,41 @@ def _raise(*args: int, **kwargs: int) -> int:
     raise _Refused("open")
 
 
-def _rate(fn: Callable[[int], int]) -> float:
+def cpu_of(fn: Callable[[int], object], calls: int = CALLS) -> float:
+    """CPU seconds of so many calls."""
     began = time.process_time()
-    for _ in range(CALLS):
+    for _ in range(calls):
         fn(1)
-    return CALLS / (time.process_time() - began)
+    return time.process_time() - began
 
 
-def _async_rate(fn: Callable[[int], Awaitable[int]]) -> float:
-    async def calls() -> None:
-        for _ in range(CALLS):
+def cpu_of_awaited(fn: Callable[[int], Awaitable[object]], calls: int = CALLS) -> float:
+    """CPU seconds of so many awaited calls."""
+
+    async def many() -> float:
+        began = time.process_time()
+        for _ in range(calls):
             await fn(1)
+        return time.process_time() - began
 
+    return asyncio.run(many())
+
+
+def refusals_of(
+    fn: Callable[[int], object], refusal: type[Exception], calls: int = REFUSALS
+) -> float:
+    """Calls per CPU second that raise ``refusal``."""
     began = time.process_time()
-    asyncio.run(calls())
-    return CALLS / (time.process_time() - began)
-
-
-def _refusal_rate(fn: Callable[[int], int]) -> float:
-    began = time.process_time()
-    for _ in range(REFUSALS):
+    for _ in range(calls):
         try:  # noqa: SIM105 - a context manager would be measured too
             fn(1)
-        except (_Refused, CircuitOpen):
+        except refusal:
             pass
-    return REFUSALS / (time.process_time() - began)
+    return calls / (time.process_time() - began)
 
 
-def _open_breaker() -> CircuitBreaker:
+def open_breaker() -> CircuitBreaker:
+    """Answer one that refuses for as long as anybody measures."""
     breaker = CircuitBreaker("open", BreakerConfig(failure_threshold=1, recovery_timeout=600))
     breaker.acquire().failure(ValueError())
     return breaker
@@ -90,17 +100,26 @@ def _open_breaker() -> CircuitBreaker:
 
 def run() -> Iterator[Row]:
     """Rows of G1 (a plain call), G3's own half (an awaited one) and G4's floor (a refusal)."""
-    unit = "calls/s of CPU"
-    ours, bare = CircuitBreaker("b")(_work), _bare(_work)
-    rounds = alternate({OURS: lambda: _rate(ours), WRAPPER: lambda: _rate(bare)}, ROUNDS)
-    yield rounds.row("breaker, call", unit, Goal(ratio=1 / 1.35), WRAPPER)
-    awaited, bare_async = CircuitBreaker("b")(_awaited), _bare_async(_awaited)
+    ours, bare = CircuitBreaker("b")(work), _bare(work)
     rounds = alternate(
-        {OURS: lambda: _async_rate(awaited), WRAPPER: lambda: _async_rate(bare_async)}, ROUNDS
+        {OURS: lambda: CALLS / cpu_of(ours), WRAPPER: lambda: CALLS / cpu_of(bare)}, ROUNDS
     )
-    yield rounds.row("breaker, awaited", unit, Goal(ratio=1 / 1.35), WRAPPER)
-    refused = _open_breaker()(_work)
+    yield rounds.row("breaker, call", UNIT, Goal(ratio=1 / 1.35), WRAPPER)
+    ours_async, bare_async = CircuitBreaker("b")(awaited), _bare_async(awaited)
     rounds = alternate(
-        {OURS: lambda: _refusal_rate(refused), RAISE: lambda: _refusal_rate(_raise)}, ROUNDS
+        {
+            OURS: lambda: CALLS / cpu_of_awaited(ours_async),
+            WRAPPER: lambda: CALLS / cpu_of_awaited(bare_async),
+        },
+        ROUNDS,
     )
-    yield rounds.row("breaker, refusal", unit, Goal(ratio=1 / 3.5), RAISE)
+    yield rounds.row("breaker, awaited", UNIT, Goal(ratio=1 / 1.35), WRAPPER)
+    refused = open_breaker()(work)
+    rounds = alternate(
+        {
+            OURS: lambda: refusals_of(refused, CircuitOpen),
+            RAISE: lambda: refusals_of(_raise, _Refused),
+        },
+        ROUNDS,
+    )
+    yield rounds.row("breaker, refusal", UNIT, Goal(ratio=1 / 3.5), RAISE)

@@ -1,20 +1,36 @@
-"""The tutorial's blocks run, in order, as they are printed."""
+"""The blocks of the pages about resilience run, in order, as they are printed."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import pytest
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "tutorial" / "resilience.md"
+from tests.support.pages import blocks, page
+
+PAGES = {"tutorial/resilience": 5, "explanation/resilience": 2, "how-to/coming-from": 4}
+"""Pages, and how many blocks of ours they have."""
+PEERS = ("pybreaker", "tenacity")
 
 
-def test_every_block_of_the_tutorial_runs() -> None:
-    blocks = re.findall(
-        r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    assert len(blocks) == 5
-    assert all("assert" in block for block in blocks)
+def run(name: str, kind: str) -> dict[str, object]:
     namespace: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), namespace)  # noqa: S102
-    assert len(namespace["tries"]) == 3  # type: ignore[arg-type]
+    for block in blocks(page(name), kind):
+        assert "assert" in block, "a block that says nothing of what comes out shows nothing"
+        exec(compile(block, name, "exec"), namespace)  # noqa: S102
+    return namespace
+
+
+@pytest.mark.parametrize(("name", "count"), PAGES.items())
+def test_every_block_of_ours_runs(name: str, count: int) -> None:
+    assert len(blocks(page(name), "python")) == count
+    assert run(name, "python")
+
+
+def test_the_tutorial_retries() -> None:
+    assert len(run("tutorial/resilience", "python")["tries"]) == 3  # type: ignore[arg-type]
+
+
+def test_what_is_said_of_peers_is_so_where_they_are_installed() -> None:
+    for peer in PEERS:
+        pytest.importorskip(peer, reason=f"{peer} is in the group peers: make probes installs it")
+    names = run("how-to/coming-from", "py")
+    assert {"pybreaker", "retry"} <= names.keys()
