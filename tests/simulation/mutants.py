@@ -141,13 +141,15 @@ def group_dropped_on_a_full_disk(patch: pytest.MonkeyPatch) -> None:
 
 def commit_repeated_blindly(patch: pytest.MonkeyPatch) -> None:
     """After a lost answer the next frames are read at once: the refused commit is forgotten."""
+    store = Deliverer.store
 
-    def forget(self: Deliverer, commit: Commit, projected: Any) -> int:  # noqa: ANN401
-        del commit, projected
-        self._pending = None
-        return 1
+    def forget(self: Deliverer) -> int:
+        if self._in_hand is not None and self._in_hand.tried:
+            self._in_hand = None
+            return 1
+        return store(self)
 
-    patch.setattr(Deliverer, "_retry", forget)
+    patch.setattr(Deliverer, "store", forget)
 
 
 def gap_never_asked_for_again(patch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_a_seed_is_the_same_world_every_time() -> None:
 def test_a_seed_is_the_same_world_in_every_process(hash_seed: str) -> None:
     program = (
         "import json; from forebay.lab.simulation.run import run_seed\n"
-        "print(json.dumps([run_seed(seed).trace for seed in (7, 8, 9, 10)]))"
+        "print(json.dumps([run_seed(seed).trace for seed in (6, 7, 8, 9)]))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program],
@@ -82,7 +82,7 @@ def test_a_seed_is_the_same_world_in_every_process(hash_seed: str) -> None:
         check=True,
         env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
     )
-    assert json.loads(answer.stdout) == [run_seed(seed).trace for seed in (7, 8, 9, 10)]
+    assert json.loads(answer.stdout) == [run_seed(seed).trace for seed in (6, 7, 8, 9)]
 
 
 def found_after(mutant: Callable[[pytest.MonkeyPatch], None], most: int) -> int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Permanent
+from forebay.resilience import BreakerConfig, CircuitBreaker
 from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import Peer, WsServer
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from forebay.telemetry import Happening
 
 QUICK = Patience(backoff_base_s=0.001, backoff_cap_s=0.002)
+NEVER = BreakerConfig(failure_threshold=1_000_000)
+"""A breaker that lets every call through."""
 
 
 def accepts(payload: bytes) -> bool:
@@ -37,6 +40,11 @@ class Rig:
         self.clock = clock or SystemClock()
         patience = settings.pop("patience", QUICK)
         assert isinstance(patience, Patience)
+        config = settings.pop("breaker", NEVER)
+        assert isinstance(config, BreakerConfig)
+        self.breaker = CircuitBreaker(
+            "testex", config, clock=self.clock, rng=random.Random(7), listener=self.said.append
+        )
         plan = {
             "venue": "testex",
             "collector": "c1",
@@ -49,6 +57,7 @@ class Rig:
             clock=self.clock,
             rng=random.Random(7),
             patience=patience,
+            breaker=self.breaker,
             observer=self.said.append,
         )
 

@@ -11,9 +11,17 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.errors import Permanent, Transient
 from forebay.ports import FillRequest, FrameSink, Instrument
+from forebay.resilience import CircuitOpen
 from forebay.services.fill_plan import FillPlanner
-from forebay.services.filler import Filler
-from forebay.telemetry import FillDone, FillFailed, FillStarted, GapsUnknown
+from forebay.services.filler import LONGEST_WAIT_S, Filler
+from forebay.telemetry import (
+    FillDone,
+    FillFailed,
+    FillStarted,
+    GapsUnknown,
+    WorkResumed,
+    WorkShed,
+)
 from tests.support.sinks import RecordingSink
 
 if TYPE_CHECKING:
@@ -61,6 +69,7 @@ class Rig:
         self.gaps: list[FillRequest] | Exception = []
         self.cursor = 0
         self.polls = 0
+        self.trouble = ""
         self.said: list[Happening] = []
         self.filler = Filler(
             self.source,
@@ -69,6 +78,7 @@ class Rig:
             planner=FillPlanner(random.Random(1), settle_s=0),
             clock=self.clock,
             observer=self.said.append,
+            sheds=lambda: self.trouble,
         )
 
     async def open_gaps(self) -> tuple[list[FillRequest], int]:
@@ -167,3 +177,59 @@ async def test_an_error_of_ours_ends_the_filler_and_its_fills() -> None:
     with pytest.raises(ZeroDivisionError):
         await task
     assert rig.source.running == 0
+
+
+# ------------------------------------------------------ a venue that is down, a system in trouble
+
+
+async def test_a_breaker_that_is_open_is_waited_for_and_no_other_gap_is_tried() -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(n * 10_000, n * 10_000) for n in range(50)]
+        rig.source.answers.put_nowait(CircuitOpen("coinbase-rest", 60.0, "Unreachable"))
+        rig.source.answers.put_nowait(CircuitOpen("coinbase-rest", 59.0, "Unreachable"))
+        await rig.until(lambda: len(rig.heard(FillFailed)) == 2)
+        began, polls, asked = rig.clock.monotonic_ns(), rig.polls, len(rig.source.asked)
+        await rig.until(lambda: len(rig.source.asked) > asked)
+        assert asked == 2
+        assert 59.8 <= (rig.clock.monotonic_ns() - began) / 1e9 < 62
+        assert rig.polls == polls + 1, "deliver was asked although nothing could be done"
+        told = rig.heard(FillFailed)[0]
+        assert told.delay_s == 60.0  # type: ignore[attr-defined]
+        assert "is not called for another 60.0 s" in told.reason  # type: ignore[attr-defined]
+
+
+async def test_a_wait_that_a_venue_asks_for_is_bounded() -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(1, 1)]
+        rig.source.answers.put_nowait(CircuitOpen("coinbase-rest", 1e9, ""))
+        await rig.until(lambda: bool(rig.heard(FillFailed)))
+        rig.clock.advance(LONGEST_WAIT_S)
+        await rig.until(lambda: len(rig.source.asked) == 2)
+
+
+async def test_a_failure_that_says_nothing_of_when_stops_only_its_own_gap() -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(1, 1), gap(90_000, 90_000), gap(190_000, 190_000)]
+        rig.source.answers.put_nowait(CircuitOpen("coinbase-rest", None, ""))
+        await rig.until(lambda: len(rig.source.asked) == 3)
+        assert (rig.clock.monotonic_ns()) / 1e9 < 2
+
+
+async def test_in_trouble_no_fill_begins_those_under_way_go_on_and_both_are_told_once() -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(1, 1)]
+        await rig.until(lambda: rig.source.running == 1)
+        rig.trouble = "critical"
+        rig.gaps = [gap(1, 1), gap(90_000, 90_000)]
+        await rig.until(lambda: bool(rig.heard(WorkShed)))
+        rig.trouble = "emergency"
+        rig.source.answers.put_nowait(None)
+        await rig.until(lambda: bool(rig.heard(FillDone)))
+        ends = rig.clock.monotonic_ns() + 120 * 10**9
+        await rig.until(lambda: rig.clock.monotonic_ns() >= ends)
+        assert rig.source.asked == [gap(1, 1)]
+        assert rig.heard(WorkShed) == [WorkShed("gap fills", "critical")]
+        assert rig.heard(WorkResumed) == []
+        rig.trouble = ""
+        await rig.until(lambda: len(rig.source.asked) == 2)
+        assert rig.heard(WorkResumed) == [WorkResumed("gap fills")]

@@ -52,3 +52,29 @@ def test_reset_forgets() -> None:
     histogram.add([0], 1 * MS)
     latency = histogram.read()
     assert (latency.count, latency.max_ms) == (1, 1.0)
+
+
+def test_totals_go_on_over_a_reset_and_reset_nothing() -> None:
+    histogram = LatencyHistogram()
+    histogram.add([0, 0], 20 * MS)
+    assert histogram.read(reset=True).count == 2
+    histogram.add([0], 1 * MS)
+    histogram.add([0], 3600 * 1000 * MS)
+    totals = histogram.totals()
+    by_edge = dict(zip(totals.edges_s, totals.counts, strict=False))
+    assert [count for edge, count in by_edge.items() if edge < 0.001] == [0, 0, 0]
+    assert {count for edge, count in by_edge.items() if 0.001 < edge < 0.02} == {1}
+    assert {count for edge, count in by_edge.items() if edge > 0.021} == {3}
+    assert totals.counts[-1] == 4
+    assert list(totals.edges_s) == sorted(totals.edges_s)
+    assert totals == histogram.totals()
+    assert histogram.read().count == 2
+
+
+def test_the_sum_of_the_totals_is_within_a_bucket_of_the_truth() -> None:
+    histogram = LatencyHistogram()
+    waits = [MS * wait for wait in (1, 3, 10, 31, 100, 316, 1000)]
+    for wait in waits:
+        histogram.add([0], wait)
+    true = sum(waits) / 1e9
+    assert true <= histogram.totals().sum_s <= true * 1.1

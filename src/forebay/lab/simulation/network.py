@@ -6,11 +6,13 @@ The product's own feed, connection and REST client run; what is simulated is the
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import aiohttp
 from picows import WSCloseCode, WSMsgType
 
+from forebay.resilience import CircuitBreaker, RetryConfig, presets
 from forebay.sources.coinbase.connector import CoinbaseSource, Timings
 from forebay.sources.coinbase.protocol import VENUE, accepts, subscribe_message
 from forebay.sources.rest import RestClient, RestPolicy
@@ -39,7 +41,9 @@ PATIENCE = Patience(
     settle_s=2.0,
     retry_after_cap_s=5.0,
 )
-REST = RestPolicy(attempts=3, base_s=0.2, cap_s=2.0, retry_after_cap_s=2.0)
+REST = RestPolicy(RetryConfig(attempts=3, base=0.2, cap=2.0, longest_asked=2.0))
+REST_BREAKER = replace(presets.EXCHANGE_API, recovery_timeout=2.0)
+FEED_BREAKER = replace(presets.WEBSOCKET, recovery_timeout=1.0)
 URL = "wss://venue.test"
 
 
@@ -276,7 +280,11 @@ class SimSource(CoinbaseSource):
         super().__init__(
             symbols, collector="sim", clock=clock, rng=rng, timings=Timings(PATIENCE, REST)
         )
-        self._rest = _SimRest(network, clock=clock, rng=rng, policy=REST, observer=observer)
+        common: dict[str, Any] = {"clock": clock, "rng": rng, "observer": observer}
+        made: dict[str, Any] = {"clock": clock, "rng": rng, "listener": observer}
+        rest_breaker = CircuitBreaker(f"{VENUE}-rest", REST_BREAKER, **made)
+        feed_breaker = CircuitBreaker(f"{VENUE}-websocket", FEED_BREAKER, **made)
+        self._rest = _SimRest(network, policy=REST, breaker=rest_breaker, **common)
         plan = FeedPlan(
             venue=VENUE,
             collector="sim",
@@ -287,7 +295,7 @@ class SimSource(CoinbaseSource):
         )
         self._feeds = [
             WebSocketFeed(
-                plan, clock=clock, rng=rng, patience=PATIENCE, observer=observer, dial=network.dial
+                plan, patience=PATIENCE, breaker=feed_breaker, dial=network.dial, **common
             )
             for _ in range(network.weather.feeds)
         ]

@@ -12,6 +12,7 @@ import msgspec
 from forebay.domain.frames import Context, FillFinished, FrameKind
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError, Permanent, Transient
+from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.coinbase.instruments import parse_products
 from forebay.sources.coinbase.protocol import (
     VENUE,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import FillRequest, FrameSink, Instrument
+    from forebay.resilience import BreakerConfig
 
 WS_URL = "wss://ws-feed.exchange.coinbase.com"
 REST_URL = "https://api.exchange.coinbase.com"
@@ -51,7 +53,11 @@ class Timings:
 
 
 class CoinbaseSource:
-    """Implements :class:`forebay.ports.Source`; use ``async with``, which closes its REST pool."""
+    """Implements :class:`forebay.ports.Source`; use ``async with``, which closes its REST pool.
+
+    All connections share ``websocket_breaker`` and all calls ``rest_breaker``; without them it
+    has its own, by the presets WEBSOCKET and EXCHANGE_API.
+    """
 
     def __init__(
         self,
@@ -64,14 +70,28 @@ class CoinbaseSource:
         rest_url: str = REST_URL,
         observer: Observer = ignore,
         timings: Timings | None = None,
+        rest_breaker: CircuitBreaker | None = None,
+        websocket_breaker: CircuitBreaker | None = None,
     ) -> None:
         self._timings = timings or Timings()
         self._collector = collector
         self._rng = rng
+        self._symbols = tuple(symbols)
         self._rest_url = rest_url
+
+        def breaker(part: str, preset: BreakerConfig) -> CircuitBreaker:
+            name = f"{VENUE}-{part}"
+            return CircuitBreaker(name, preset, clock=clock, rng=rng, listener=observer)
+
         self._rest = RestClient(
-            rest_url, clock=clock, rng=rng, policy=self._timings.rest, observer=observer
+            rest_url,
+            clock=clock,
+            rng=rng,
+            policy=self._timings.rest,
+            breaker=rest_breaker or breaker("rest", presets.EXCHANGE_API),
+            observer=observer,
         )
+        shared = websocket_breaker or breaker("websocket", presets.WEBSOCKET)
         self._feeds = [
             WebSocketFeed(
                 FeedPlan(
@@ -85,6 +105,7 @@ class CoinbaseSource:
                 clock=clock,
                 rng=rng,
                 patience=self._timings.feed,
+                breaker=shared,
                 observer=observer,
             )
             for chunk in _chunks(symbols, self._timings.symbols_per_connection)
@@ -140,6 +161,14 @@ class CoinbaseSource:
         """What the venue lists; raises :class:`~forebay.errors.Transient`."""
         answer = await self._rest.get("/products")
         return parse_products(answer.body)
+
+    async def probe(self) -> None:
+        """Ask the history for next to nothing, past the breaker.
+
+        For a recovery that holds the permit of ``rest_breaker`` itself. Raises
+        :class:`~forebay.errors.ForebayError`.
+        """
+        await self._rest.probe(trades_path(self._symbols[0], 2, 1))
 
     async def close(self) -> None:
         """Close the REST pool."""

@@ -1,5 +1,5 @@
-"""A REST client that somebody waits for: paced, bounded in tries, time and size."""
+"""A REST client that somebody waits for: tried again, paced, behind a breaker."""
 
-from forebay.sources.rest.client import RestAnswer, RestClient, RestPolicy
+from forebay.sources.rest.client import ComeAgain, RestAnswer, RestClient, RestPolicy
 
-__all__ = ["RestAnswer", "RestClient", "RestPolicy"]
+__all__ = ["ComeAgain", "RestAnswer", "RestClient", "RestPolicy"]

@@ -2,6 +2,7 @@
 
 ===============  =========================================================
 ``feed``         keeps one connection up for ever; awaits
+``trial``        what a connection says about its venue, to a breaker
 ``upgrade``      from an address to an upgraded connection; awaits
 ``connection``   the callbacks between the driver and the sink
 ``splitter``     the quick way for plain messages, in front of the driver

@@ -2,22 +2,27 @@
 
 Connect, send the subscription, give every message to the sink, end the epoch when the
 connection is over, wait with full jitter, connect again. What a message is decides
-:mod:`.messages`, when a connection is over :mod:`.liveness`; this module only awaits.
+:mod:`.messages`, when a connection is over :mod:`.liveness`, what it says about the venue
+:mod:`.trial`; this module only awaits.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from picows import WSProtocolError
 
-from forebay.resilience.backoff import Backoff
+from forebay.errors import Transient
+from forebay.resilience import CircuitBreaker, CircuitOpen, Retry, presets
+from forebay.resilience.retry import asked_wait
 from forebay.sources.websocket.connection import Connection
-from forebay.sources.websocket.liveness import Patience, settled
+from forebay.sources.websocket.liveness import Patience
+from forebay.sources.websocket.trial import Trial, Unsettled
 from forebay.sources.websocket.upgrade import Refused, connect
-from forebay.telemetry import ConnectionFailed, Observer, ReconnectScheduled, ignore
+from forebay.telemetry import CallRetried, ConnectionFailed, Observer, ReconnectScheduled, ignore
 
 if TYPE_CHECKING:
     import random
@@ -25,13 +30,21 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.ports import FrameSink
     from forebay.sources.websocket.plan import FeedPlan
+    from forebay.telemetry import Happening
 
 Dial = Callable[[Connection, "FeedPlan", "Clock", float], Awaitable[None]]
 """Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.Refused`."""
+_EARLY_S = 0.01
+"""A timer of the event loop may be a millisecond early, and who is early at a breaker that is
+about to let somebody through waits a whole back-off more."""
 
 
 class WebSocketFeed:
-    """One connection at a time, for as long as :meth:`run` runs."""
+    """One connection at a time, for as long as :meth:`run` runs.
+
+    ``breaker`` is shared by the connections of one venue; without one, the feed has one of its
+    own by :data:`~forebay.resilience.presets.WEBSOCKET`.
+    """
 
     def __init__(
         self,
@@ -40,6 +53,7 @@ class WebSocketFeed:
         clock: Clock,
         rng: random.Random,
         patience: Patience | None = None,
+        breaker: CircuitBreaker | None = None,
         observer: Observer = ignore,
         dial: Dial = connect,
     ) -> None:
@@ -47,11 +61,20 @@ class WebSocketFeed:
         self._plan = plan
         self._clock = clock
         self._rng = rng
-        self._patience = patience or Patience()
-        self._observe = observer
-        self._backoff = Backoff(
-            rng, base=self._patience.backoff_base_s, cap=self._patience.backoff_cap_s
+        self._patience = patience = patience or Patience()
+        self._breaker = breaker or CircuitBreaker(
+            f"{plan.venue}-websocket", presets.WEBSOCKET, clock=clock, rng=rng, listener=observer
         )
+        self._observe = observer
+        config = replace(
+            presets.ENDLESS,
+            on=Transient,
+            base=patience.backoff_base_s,
+            cap=patience.backoff_cap_s,
+            longest_asked=patience.retry_after_cap_s,
+            asked=_asked,
+        )
+        self._retry = Retry(config, name=plan.venue, rng=rng, clock=clock, listener=self._told)
 
     async def run(self, sink: FrameSink) -> None:
         """Capture until cancelled; no failure of the venue or the network ends it."""
@@ -67,16 +90,18 @@ class WebSocketFeed:
         unsubscribe = sink.on_pressure(pressed)
         try:
             while True:
-                await flowing.wait()
-                least_s = await self._attempt(sink)
-                delay_s = max(self._backoff.next(), least_s)
-                self._observe(ReconnectScheduled(self._plan.venue, delay_s, self._backoff.attempt))
+                await self._retry.acall(self._attempt, sink, flowing)
+                # It had settled, so the row of failures begins anew: back without much waiting.
+                delay_s = self._rng.uniform(0.0, self._patience.backoff_base_s)
+                self._observe(ReconnectScheduled(self._plan.venue, delay_s, 1))
                 await self._clock.sleep(delay_s)
         finally:
             unsubscribe()
 
-    async def _attempt(self, sink: FrameSink) -> float:
-        """One connection from start to end; the answer is the least wait, in seconds."""
+    async def _attempt(self, sink: FrameSink, flowing: asyncio.Event) -> None:
+        """One connection from start to end. Raises Transient unless it had settled."""
+        await flowing.wait()
+        trial = Trial(self._breaker, self._patience, self._clock)
         connection = Connection(
             self._plan,
             sink,
@@ -86,22 +111,31 @@ class WebSocketFeed:
             observer=self._observe,
         )
         try:
-            await self._dial(connection, self._plan, self._clock, self._patience.connect_s)
-            await self._live(connection)
-        except Refused as refused:
-            self._observe(ConnectionFailed(self._plan.venue, self._plan.url, str(refused)))
-            asked = refused.retry_after_s or 0.0
-            return min(asked, self._patience.retry_after_cap_s)
+            await self._dial(connection, self._plan, self._clock, self._within_s())
+            await self._live(connection, trial)
+            trial.end(connection, self._plan.url)
+        except (Refused, Unsettled) as failed:
+            if isinstance(failed, Refused):
+                self._observe(ConnectionFailed(self._plan.venue, self._plan.url, str(failed)))
+            trial.fail(failed)
+            raise
         finally:
             connection.end("stopped")
-        now = self._clock.monotonic_ns()
-        if settled(connection.vitals, self._patience, now, data=connection.data):
-            self._backoff.reset()
-        return 0.0
+            trial.drop()
 
-    async def _live(self, connection: Connection) -> None:
+    def _within_s(self) -> float:
+        limit = self._breaker.config.timeout
+        return min(self._patience.connect_s, limit or self._patience.connect_s)
+
+    def _told(self, happening: Happening) -> None:
+        if isinstance(happening, CallRetried):
+            delay_s, attempt = happening.delay_s, happening.attempt
+            happening = ReconnectScheduled(self._plan.venue, delay_s, attempt)
+        self._observe(happening)
+
+    async def _live(self, connection: Connection, trial: Trial) -> None:
         """Wait until the connection is over, and look at it each tick meanwhile."""
-        watch = asyncio.create_task(self._watch(connection), name="forebay-watch")
+        watch = asyncio.create_task(self._watch(connection, trial), name="forebay-watch")
         over = asyncio.create_task(_disconnected(connection), name="forebay-connection")
         try:
             await asyncio.wait({watch, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,10 +147,11 @@ class WebSocketFeed:
             if not task.cancelled():
                 task.result()
 
-    async def _watch(self, connection: Connection) -> None:
+    async def _watch(self, connection: Connection, trial: Trial) -> None:
         while True:
             await self._clock.sleep(self._patience.tick_s)
             connection.examine()
+            trial.look(connection)
 
 
 async def _disconnected(connection: Connection) -> None:
@@ -125,3 +160,8 @@ async def _disconnected(connection: Connection) -> None:
         await connection.transport.wait_disconnected()
     except WSProtocolError:
         return  # the peer's fault, and already the epoch's reason
+
+
+def _asked(error: BaseException) -> float | None:
+    asked = asked_wait(error)
+    return asked + _EARLY_S if asked is not None and isinstance(error, CircuitOpen) else asked

@@ -39,11 +39,11 @@ class _Silent:
 
 
 class Refused(Unreachable):
-    """There is no connection; ``retry_after_s`` is the wait that the venue asked for, if any."""
+    """There is no connection; ``retry_after`` is the wait that the venue asked for, if any."""
 
-    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        self.retry_after_s = retry_after_s
+        self.retry_after = retry_after
 
 
 async def connect(connection: Connection, plan: FeedPlan, clock: Clock, within_s: float) -> None:
@@ -144,5 +144,5 @@ def _refusal(error: Exception, url: str, wall_ns: int) -> Refused:
     return Refused(
         f"{url} refused the upgrade with HTTP {status}.",
         hint=hint,
-        retry_after_s=parse_retry_after(response.headers.get("Retry-After"), wall_ns),
+        retry_after=parse_retry_after(response.headers.get("Retry-After"), wall_ns),
     )

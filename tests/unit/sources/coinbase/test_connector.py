@@ -14,6 +14,7 @@ from forebay.clock import SystemClock
 from forebay.domain.frames import FillFinished, FrameKind
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ports import FillRequest
+from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
 from forebay.sources.coinbase.connector import CoinbaseSource, Timings
 from forebay.sources.rest import RestPolicy
 from tests.support.http_server import serving
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.sinks import RecordedEpoch
 
-QUICK = RestPolicy(base_s=0.001, cap_s=0.002, retry_after_cap_s=0.01, rate=1e6)
+QUICK = RestPolicy(RetryConfig(attempts=5, base=0.001, cap=0.002, longest_asked=10), rate=1e6)
 
 
 def row(trade_id: int) -> dict[str, object]:
@@ -327,3 +328,58 @@ async def test_many_symbols_are_spread_over_connections() -> None:
 def test_no_symbols_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="No symbols"):
         CoinbaseSource([], collector="c", clock=SystemClock(), rng=random.Random(1))
+
+
+async def test_all_connections_and_all_calls_go_through_the_breakers_that_it_is_given() -> None:
+    clock, rng = SystemClock(), random.Random(1)
+    breakers = {
+        name: CircuitBreaker(f"coinbase-{name}", clock=clock, rng=rng)
+        for name in ("rest", "websocket")
+    }
+    async with CoinbaseSource(
+        ["BTC-USD", "ETH-USD", "SOL-USD"],
+        collector="c1",
+        clock=clock,
+        rng=rng,
+        ws_url="ws://127.0.0.1:1",
+        rest_url="http://127.0.0.1:1",
+        timings=Timings(symbols_per_connection=1),
+        rest_breaker=breakers["rest"],
+        websocket_breaker=breakers["websocket"],
+    ) as coinbase:
+        for breaker in breakers.values():
+            breaker.force_open("maintenance")
+        with pytest.raises(CircuitOpen, match="coinbase-rest is not called"):
+            await coinbase.instruments()
+        running = asyncio.create_task(coinbase.run(RecordingSink()))
+        async with asyncio.timeout(20):
+            for _ in range(20):
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait({running})
+    assert breakers["rest"].snapshot().not_permitted == 1
+    assert breakers["websocket"].snapshot().not_permitted == 3, "a connection has its own"
+
+
+async def test_without_breakers_its_connections_share_one_of_the_preset() -> None:
+    coinbase = CoinbaseSource(
+        ["BTC-USD", "ETH-USD"],
+        collector="c1",
+        clock=SystemClock(),
+        rng=random.Random(1),
+        timings=Timings(symbols_per_connection=1),
+    )
+    shared = {id(feed._breaker) for feed in coinbase._feeds}
+    assert len(shared) == 1
+    assert coinbase._feeds[0]._breaker.config == presets.WEBSOCKET
+    assert coinbase._feeds[0]._breaker.name == "coinbase-websocket"
+    assert coinbase._rest._breaker.config == presets.EXCHANGE_API
+    assert coinbase._rest._breaker.name == "coinbase-rest"
+
+
+async def test_a_recovery_asks_for_next_to_nothing_past_the_breaker() -> None:
+    history = History(range(1, 10))
+    async with serving(history.answer) as url, source(url) as coinbase:
+        coinbase._rest._breaker.force_open("as while a recovery has the permit")
+        await coinbase.probe()
+    assert history.asked == ["/products/BTC-USD/trades?limit=1&after=2"]
