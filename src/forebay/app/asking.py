@@ -77,7 +77,9 @@ def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
     return SystemReport(
         at_ns=to_ns(status["timestamp"]),
         health=msgspec.convert(told, SystemHealth),
-        not_ready="; ".join(each["not_ready"] for each in status["processes"].values()),
+        not_ready="; ".join(
+            each["not_ready"] for each in status["processes"].values() if each["not_ready"]
+        ),
         checks=(),
         processes=[
             ProcessReport(

@@ -84,7 +84,7 @@ def _first_line() -> bytes:
 def main(role: str) -> int:
     """Run one role; answer the exit code."""
     config = Config.decode(_first_line())
-    logs.configure(config.log_level, service=role)
+    logs.configure(config.log_level, process=role)
     # A role brings only what it needs: capture is back the sooner after it was killed.
     process = importlib.import_module(f"forebay.app.{role}_process")
     try:

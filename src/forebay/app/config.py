@@ -363,5 +363,5 @@ critical = []                 # services beside those that always are, like "coi
 # failure_threshold = 5       # consecutive failures that open the breaker
 # recovery_timeout_s = 60.0   # how long it stays open
 # success_threshold = 1       # probes that close it
-# timeout_s = 30.0            # of one call; none unless set
+# timeout_s = 30.0            # of one call, not of the store's; none unless set
 """

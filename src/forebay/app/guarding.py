@@ -139,7 +139,7 @@ class Guarding:
         for name, reason in orders.forced_open.items():
             if name in self._sections:
                 self.manager.force_open(name, reason)
-        logs.configure(orders.config.log_level, service=self.process)
+        logs.configure(orders.config.log_level, process=self.process)
 
     def command(self, command: Command) -> tuple[str, ...]:
         """Carry out what concerns breakers; answer the names of those that moved."""
@@ -223,6 +223,9 @@ def configured(
             "timeout": said.timeout_s,
         }
         changes: dict[str, Any] = {key: value for key, value in numbers.items() if value}
+        if section == "store" and "timeout" in changes:
+            message = "A commit of the store runs in a thread, which no time-out can end."
+            raise ConfigError(message, hint="Leave timeout_s out.")
         found = dataclasses.replace(found, **changes)
     return found
 

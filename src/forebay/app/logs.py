@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def configure(level: str, *, service: str) -> None:
+def configure(level: str, *, process: str) -> None:
     """Send log lines of ``level`` and above to stderr: for people on a terminal, else JSON."""
     render: structlog.types.Processor
     if sys.stderr.isatty():
@@ -35,7 +35,7 @@ def configure(level: str, *, service: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,  # the level may change while it runs
     )
-    structlog.contextvars.bind_contextvars(service=service)
+    structlog.contextvars.bind_contextvars(process=process)
 
 
 def observer() -> Observer:

@@ -235,7 +235,7 @@ class RunningSystem:
         except ForebayError:
             self.config, self._limits = kept
             raise
-        logs.configure(config.log_level, service=SUPERVISOR)
+        logs.configure(config.log_level, process=SUPERVISOR)
         self._steady.hold_s = config.resilience.recovery_hold_s
         self._waiting = waiting
         self._observe(ConfigReloaded(applied, waiting))

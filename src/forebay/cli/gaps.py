@@ -140,7 +140,7 @@ def fill(
 
         settings, _ = load(config, {"data": str(data) if data else None})
         folder = DataFolder(Path(settings.data)).existing()
-        logs.configure("warning", service="fill")
+        logs.configure("warning", process="fill")
         counts = asyncio.run(fill_gaps(folder, settings, logs.observer(), rest_url=rest_url))
         if as_json:
             print_json(counts)

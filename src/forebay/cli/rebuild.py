@@ -41,7 +41,7 @@ def rebuild(
         from forebay.clock import SystemClock
 
         settings, _ = load(config, {"data": str(data)})
-        logs.configure("warning", service="rebuild")
+        logs.configure("warning", process="rebuild")
         with Progress(console=err, transient=True) as bars:
             task = bars.add_task("Rebuilding", total=None)
             account = rebuild_database(

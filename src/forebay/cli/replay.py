@@ -49,7 +49,7 @@ def replay(
             if not file.is_file():
                 raise ConfigError(f"There is no recording {file}.", hint="Check the path.")
         settings, _ = load(config, {"data": str(data)})
-        logs.configure("warning", service="replay")
+        logs.configure("warning", process="replay")
         with byte_bars() as bars:
             tasks = {file: bars.add_task(file.name, total=file.stat().st_size) for file in files}
             account = run_replay(

@@ -42,7 +42,7 @@ def run(
 
     SIGTERM or Ctrl-C (exit code 130) finishes what was received; SIGKILL loses nothing that was
     captured. SIGHUP reads the configuration again. Health, metrics and administration are served
-    on http://127.0.0.1:8080 unless the table [http] says otherwise.
+    on http://127.0.0.1:8080 unless the configuration says otherwise.
 
     Example: forebay run --venue coinbase --symbols BTC-USD,ETH-USD --data DIR
     """
@@ -63,7 +63,7 @@ def run(
         if unknown := set(only or ()) - set(ROLES):
             message = f"There is no service {min(unknown)!r}."
             raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
-        logs.configure(settings.log_level, service="supervisor")
+        logs.configure(settings.log_level, process="supervisor")
         supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
         code = asyncio.run(supervisor.run(_live if err.is_terminal else None))
         if code or supervisor.interrupted:

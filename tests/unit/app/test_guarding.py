@@ -53,10 +53,12 @@ def test_the_presets_are_the_numbers_of_the_systems_that_are_replaced() -> None:
 
 
 def test_the_configuration_changes_some_numbers_and_an_operator_others() -> None:
-    said = config(store={"failure_threshold": 2, "timeout_s": 4.0})
-    found = configured("store", said, BreakerLimits(timeout_s=9.0))
+    said = config(rest={"failure_threshold": 2, "timeout_s": 4.0})
+    found = configured("rest", said, BreakerLimits(timeout_s=9.0))
     assert (found.failure_threshold, found.timeout, found.recovery_timeout) == (2, 9.0, 60.0)
-    assert configured("rest", said) == PRESETS["rest"]
+    assert configured("store", said) == PRESETS["store"]
+    with pytest.raises(ConfigError, match="thread"):
+        configured("store", config(store={"timeout_s": 4.0}))
     with pytest.raises(ConfigError):
         configured("store", config(store={"recovery_timeout_s": 6000.0}))
 

@@ -60,6 +60,15 @@ async def test_an_error_arrives_as_what_it_was(tmp_path: Path) -> None:
     assert raised.value.hint == "Ask for less."
 
 
+async def test_what_other_threads_make_meanwhile_keeps_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.umask", lambda mask: pytest.fail("a umask is the whole process's"))
+
+    async with LocalServer(tmp_path / "s.sock", HANDLERS).serving():
+        assert (tmp_path / "s.sock").is_socket()
+
+
 async def test_only_this_user_may_ask_and_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     with socket.socket(socket.AF_UNIX) as dead:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda level, *, service: None)
+    monkeypatch.setattr(logs, "configure", lambda level, *, process: None)
 
 
 def config(**tables: object) -> Config:
@@ -241,7 +241,12 @@ async def test_thresholds_by_an_operator_and_holding_open_outlive_the_process(ri
 
 @pytest.mark.parametrize(
     "settings",
-    [{"failure_threshold": 0}, {"recovery_timeout_s": 1e9}, {"success_threshold": -1}],
+    [
+        {"failure_threshold": 0},
+        {"recovery_timeout_s": 1e9},
+        {"success_threshold": -1},
+        {"timeout_s": 3.0},
+    ],
 )
 async def test_settings_that_cannot_be_change_nothing(
     rig: Rig, settings: dict[str, float | int]
@@ -252,8 +257,10 @@ async def test_settings_that_cannot_be_change_nothing(
         with pytest.raises(ConfigError):
             await rig.system.command(Command(Action.CONFIGURE, "store", settings=settings))
         assert rig.made["deliver"].manager.breakers["store"].config == before
-        await rig.system.command(Command(Action.CONFIGURE, "store", settings={"timeout_s": 3.0}))
-    assert rig.made["deliver"].manager.breakers["store"].config.timeout == 3.0
+        await rig.system.command(
+            Command(Action.CONFIGURE, "store", settings={"success_threshold": 3})
+        )
+    assert rig.made["deliver"].manager.breakers["store"].config.success_threshold == 3
 
 
 async def test_reading_the_configuration_again(rig: Rig) -> None:
@@ -263,15 +270,17 @@ async def test_reading_the_configuration_again(rig: Rig) -> None:
             Command(Action.CONFIGURE, "store", settings={"failure_threshold": 9})
         )
         rig.wanted = config(
-            data="elsewhere", log_level="error", resilience={"store": {"timeout_s": 8.0}}
+            data="elsewhere", log_level="error", resilience={"store": {"recovery_timeout_s": 8.0}}
         )
         outcome = await rig.system.command(Command(Action.RELOAD))
-        assert set(outcome.changed) == {"log_level", "resilience.store.timeout_s"}
+        assert set(outcome.changed) == {"log_level", "resilience.store.recovery_timeout_s"}
         assert "after a restart: data" in outcome.detail
         await rig.polls()
         assert (await rig.system.report()).restart_needed == ("data",)
     store = rig.made["deliver"].manager.breakers["store"].config
-    assert (store.timeout, store.failure_threshold) == (8.0, 5), "the file is the truth again"
+    assert (store.recovery_timeout, store.failure_threshold) == (8.0, 5), (
+        "the file is the truth again"
+    )
     assert rig.system.config.data == "data"
     assert rig.told == [ConfigReloaded(tuple(outcome.changed), ("data",))]
 
@@ -291,10 +300,10 @@ async def test_a_configuration_that_cannot_be_is_told_and_changes_nothing(rig: R
 async def test_a_process_that_is_away_does_not_keep_the_others_from_a_reload(rig: Rig) -> None:
     async with rig.answering("deliver"):
         await rig.polls()
-        rig.wanted = config(resilience={"store": {"timeout_s": 8.0}})
+        rig.wanted = config(resilience={"store": {"recovery_timeout_s": 8.0}})
         await rig.system.reload()
     assert rig.system.config == rig.wanted
-    assert rig.made["deliver"].manager.breakers["store"].config.timeout == 8.0
+    assert rig.made["deliver"].manager.breakers["store"].config.recovery_timeout == 8.0
 
 
 async def test_it_asks_once_a_second_until_cancelled(rig: Rig) -> None:
