@@ -172,7 +172,8 @@ class SimDisk:
 
     def fsync_dir(self, folder: Path) -> None:
         self._do("fsync_dir")
-        for name in {*self.names, *self.stable_names}:
+        # A dict and not a set: the order of the names decides which page a power cut draws for.
+        for name in self.stable_names | self.names:
             if name.parent == folder:
                 if name in self.names:
                     self.stable_names[name] = self.names[name]

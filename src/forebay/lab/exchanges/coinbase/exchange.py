@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.line import Line
-from forebay.lab.exchanges.coinbase.market import VENUE, Market, MarketConfig
-from forebay.lab.faults import STRIKES, Faults, half_open
+from forebay.lab.exchanges.coinbase.market import VENUE, Market, MarketConfig, restated
+from forebay.lab.faults import STRIKES, Faults, corrupt, half_open
 from forebay.lab.faults.scene import Emission, Scene
+from forebay.lab.faults.troubles import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
 from forebay.lab.ledger import OUTAGE, Ledger, Withheld
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ MAX_BACKLOG: Final = 32 << 20
 """Bytes a connection may lag behind before the server gives it up."""
 
 _POLICY_VIOLATION = 1008
+_SERVICE_RESTART = 1012
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Status(TypedDict):
     settled: bool
     symbols: dict[str, Bounds]
     rate_limited: int
+    rest_requests: int
     connections: int
 
 
@@ -67,7 +70,9 @@ class Exchange:
         self.market = Market(config.market)
         self.faults = Faults(config.market.seed, config.faults)
         self.ledger = Ledger()
+        self.troubles = Troubles()
         self.rate_limited = 0
+        self.rest_requests = 0
         self._lines: list[Line] = []
         self._listeners: dict[str, tuple[Line, ...]] = {}
         self._next_ping_ns = 0
@@ -111,6 +116,8 @@ class Exchange:
         line.topics.update(dict.fromkeys(new))
         line.subscribed_once = True
         line.say(messages.subscriptions(list(line.topics)))
+        if self._troubled(line, now_ns):
+            return
         for channel, symbol in new:
             if channel == messages.MATCHES:
                 self._begin(line, symbol, now_ns)
@@ -119,6 +126,35 @@ class Exchange:
         self.market.subscribed(symbol, now_ns)
         last = self.market.last_trade(symbol)
         line.send(Emission(symbol, last.index, messages.match(last, "last_match")))
+
+    # ------------------------------------------------------------------ troubles
+
+    def switch(
+        self, name: str, now_ns: int, *, on: bool, settings: Mapping[str, object] | None = None
+    ) -> None:
+        """Switch a trouble on or off; one of the websocket strikes living connections at once.
+
+        Raises :class:`~forebay.errors.ConfigError` if there is no such trouble or setting.
+        """
+        self.troubles.switch(name, on=on, settings=settings)
+        for line in tuple(self._speaking()):
+            self._troubled(line, now_ns)
+
+    def refuses_upgrade(self, now_ns: int) -> bool:
+        """Whether a websocket that asks to be one is refused."""
+        return self.troubles.strikes(NO_UPGRADE, now_ns)
+
+    def _troubled(self, line: Line, now_ns: int) -> bool:
+        """Whether a trouble took this connection: it is muted or closed then."""
+        if self.troubles.strikes(SILENCE, now_ns):
+            line.wire.flush()
+            line.mute(now_ns)
+            return True
+        closing = self.troubles.on(NO_UPGRADE) or self.troubles.strikes(FLAP, now_ns)
+        if closing:
+            self._remove(line)
+            line.close(_SERVICE_RESTART, "trouble")
+        return closing
 
     # -------------------------------------------------------------- time goes on
 
@@ -184,9 +220,14 @@ class Exchange:
             return
         emission = Emission(symbol, index, messages.match(trade))
         fate = self.faults.of_event(symbol, index)
+        if self.troubles.strikes_event(TEAR, index, now_ns):
+            fate = corrupt.NAME, len(emission.frame) - 3  # two bytes short of a whole one
         if fate is None:
+            again = self.troubles.strikes_event(RESTATE, index, now_ns)
             for line in speaking:
                 line.send(emission)
+                if again:
+                    line.say(messages.match(restated(trade)))
             return
         fault, roll = fate
         self.ledger.note(symbol, index, fault)
@@ -212,6 +253,10 @@ class Exchange:
         self.rate_limited += roll is not None
         return roll
 
+    def close_market(self) -> None:
+        """Let no further event happen; connections and REST go on."""
+        self.market.close()
+
     def status(self) -> Status:
         """Where the market and its clients stand."""
         market = self.market
@@ -229,6 +274,7 @@ class Exchange:
                 for symbol in market.trades
             },
             "rate_limited": self.rate_limited,
+            "rest_requests": self.rest_requests,
             "connections": len(self._lines),
         }
 

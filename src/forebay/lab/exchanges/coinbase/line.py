@@ -92,8 +92,8 @@ class Line:
         self._holds += 1
         heapq.heappush(self._held, (until_ns, self._holds, emission))
 
-    def mute(self) -> None:
-        self.muted_ns = self._now_ns
+    def mute(self, now_ns: int | None = None) -> None:
+        self.muted_ns = self._now_ns if now_ns is None else now_ns
         self._forget()
 
     def end(self, ending: Ending, emission: Emission) -> None:

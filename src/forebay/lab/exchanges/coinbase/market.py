@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from forebay.lab.truth import DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Market:
         """By symbol, the first index after the first accepted subscription."""
         self._started_ns: int | None = None
         self._happened = 0
+        self._events = config.events
         self._last = dict.fromkeys(config.symbols, HISTORY - 1)
 
     @property
@@ -58,7 +61,11 @@ class Market:
     @property
     def finished(self) -> bool:
         """Whether the last event has happened."""
-        return self._happened == self.config.events
+        return self._happened == self._events
+
+    def close(self) -> None:
+        """Let no further event happen."""
+        self._events = self._happened
 
     def subscribed(self, symbol: str, now_ns: int) -> None:
         """Somebody subscribed: the clock runs, and events of ``symbol`` are owed from here."""
@@ -72,8 +79,8 @@ class Market:
             return
         due = int((now_ns - self._started_ns) * self.config.rate / 1e9)
         due = min(due, self._happened + _BURST)
-        if self.config.events is not None:
-            due = min(due, self.config.events)
+        if self._events is not None:
+            due = min(due, self._events)
         symbols = self.config.symbols
         while self._happened < due:
             turn, at = divmod(self._happened, len(symbols))
@@ -102,3 +109,8 @@ class Market:
         oldest = 0 if before is None else max(0, before + 1 - origin)
         oldest = max(oldest, newest - limit + 1)
         return [trades.event(index) for index in range(newest, oldest - 1, -1)]
+
+
+def restated(trade: Trade) -> Trade:
+    """The same trade told with another price, as no exchange should."""
+    return msgspec.structs.replace(trade, price=f"1{trade.price}")

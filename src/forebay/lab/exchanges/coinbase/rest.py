@@ -9,6 +9,7 @@ from aiohttp import web
 
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.faults import rate_limit
+from forebay.lab.faults.troubles import BROKEN, HANG, REFUSE, TOO_MANY
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -21,6 +22,7 @@ REQUESTS_PER_SECOND: Final = 10
 BURST: Final = 15
 _CLIENTS = 1_024
 _SECOND_NS = 1_000_000_000
+_HANG_POLL_S = 0.05
 
 
 @dataclass(slots=True)
@@ -78,7 +80,6 @@ class RestApi:
         self._exchange = exchange
         self._clock = clock
         self._limiter = Limiter() if limited else None
-        self._requests = 0
 
     def app(self) -> web.Application:
         """The application to be served."""
@@ -89,8 +90,11 @@ class RestApi:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._requests += 1
-        roll = self._exchange.refuses_request(self._requests)
+        self._exchange.rest_requests += 1
+        troubled = await self._troubled(request)
+        if troubled is not None:
+            return troubled
+        roll = self._exchange.refuses_request(self._exchange.rest_requests)
         if roll is not None:
             wait = rate_limit.retry_after(roll)
             return _refusal(
@@ -106,6 +110,24 @@ class RestApi:
             return _refusal(404, "NotFound")
         except BadQuery as error:
             return _refusal(400, str(error))
+
+    async def _troubled(self, request: web.Request) -> web.Response | None:
+        """Answer as the trouble that lasts would have it, None if there is none."""
+        troubles, now_ns = self._exchange.troubles, self._clock.monotonic_ns()
+        if troubles.strikes(TOO_MANY, now_ns):
+            wait = troubles.setting(TOO_MANY, "retry_after_s")
+            headers = {"Retry-After": str(wait)} if wait else {}
+            return _refusal(429, "Public rate limit exceeded", headers)
+        if troubles.strikes(BROKEN, now_ns):
+            return _refusal(troubles.setting(BROKEN, "status"), "Internal server error")
+        hanging = troubles.strikes(HANG, now_ns)
+        while troubles.on(HANG):
+            await self._clock.sleep(_HANG_POLL_S)
+        if not (hanging or troubles.strikes(REFUSE, now_ns)):
+            return None
+        if request.transport is not None:
+            request.transport.abort()
+        return _refusal(500, "never sent: the connection is gone")
 
     async def _products(self, request: web.Request) -> web.Response:
         del request

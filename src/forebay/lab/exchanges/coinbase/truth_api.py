@@ -1,4 +1,8 @@
-"""The truth server: what the simulated exchange did, for an audit to ask."""
+"""The truth server: what the simulated exchange did, for an audit to ask, and its troubles.
+
+``PUT /troubles/NAME`` switches a trouble on, with its settings as a JSON object, ``DELETE`` off;
+``GET /troubles`` says how often each struck. ``POST /close`` ends the market.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from forebay.errors import ConfigError
 from forebay.lab.exchanges.coinbase.rest import BadQuery, number
 from forebay.lab.truth import Digest
 
@@ -34,13 +39,17 @@ class TruthApi:
         app.router.add_get("/withheld", self._withheld)
         app.router.add_get("/events", self._events)
         app.router.add_get("/digest", self._digest)
+        app.router.add_get("/troubles", self._troubles)
+        app.router.add_put("/troubles/{name}", self._switch)
+        app.router.add_delete("/troubles/{name}", self._switch)
+        app.router.add_post("/close", self._close)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except BadQuery as error:
+        except (BadQuery, ConfigError) as error:
             return web.json_response({"message": str(error)}, status=400)
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -71,6 +80,27 @@ class TruthApi:
                 digest.add(trade)
             await self._clock.sleep(0)
         return web.json_response(digest.document())
+
+    async def _troubles(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._exchange.troubles.document())
+
+    async def _switch(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            settings = json.loads(body) if body else {}
+        except ValueError:
+            settings = None
+        if not isinstance(settings, dict):
+            raise BadQuery("The settings of a trouble are a JSON object")
+        on = request.method == "PUT"
+        now_ns = self._clock.monotonic_ns()
+        self._exchange.switch(request.match_info["name"], now_ns, on=on, settings=settings)
+        return await self._troubles(request)
+
+    async def _close(self, request: web.Request) -> web.Response:
+        self._exchange.close_market()
+        return await self._status(request)
 
     def _range(self, request: web.Request) -> tuple[Trades, int, int]:
         symbol = request.query.get("symbol", "")

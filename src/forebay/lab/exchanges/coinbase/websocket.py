@@ -5,7 +5,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from picows import WSCloseCode, WSListener, WSMsgType, ws_create_server
+from picows import (
+    WSCloseCode,
+    WSListener,
+    WSMsgType,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -124,8 +131,11 @@ async def serve_websocket(
     connection must not answer.
     """
 
-    def listener(request: WSUpgradeRequest) -> WSListener:
+    def listener(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
         del request
+        if exchange.refuses_upgrade(clock.monotonic_ns()):
+            refusal = WSUpgradeResponse.create_error_response(503, b"trouble")
+            return WSUpgradeResponseWithListener(refusal, None)
         return _Listener(exchange, clock)
 
     return await ws_create_server(

@@ -1,0 +1,330 @@
+"""What a drill plays on: a simulated exchange and ``forebay run``, each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from forebay.app.data_folder import DataFolder
+from forebay.errors import ForebayError, Permanent, Transient
+from forebay.lab.commands import running, stop, until
+from forebay.lab.drills.report import Check
+from forebay.lab.drills.watch import Watch
+from forebay.lab.servers.process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from forebay.clock import Clock
+    from forebay.lab.drills.plan import Drill, Timing, Value
+    from forebay.lab.drills.watch import Seen
+    from forebay.lab.drills.web import Web
+
+PLAIN = (sys.executable, "-m", "forebay.lab.drills.plain_user")
+_OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
+"""Environment that would configure the run beside its file."""
+CALM_S = 2.5
+"""So long must nothing be left to do at the end: heartbeats, one a second, tell the last ids."""
+START_S = 60.0
+_LAG = 1000
+"""Frames. Commits gather frames for a tenth of a second, and the looks at both sides differ."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """One run of a drill; :meth:`open` sets it up and takes it down."""
+
+    drill: Drill
+    root: Path
+    """An empty folder: configuration, logs and the data folder."""
+    seed: int
+    timing: Timing
+    clock: Clock
+    web: Web
+    say: Callable[[str], None] = lambda _what: None
+    checks: list[Check] = field(default_factory=list)
+    fault_hits: int = 0
+    recovery_s: float | None = None
+    healthy_rss: int = 0
+    truth_url: str = ""
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    watch: Watch = field(init=False, repr=False)
+    run: asyncio.subprocess.Process = field(init=False, repr=False)
+    """``forebay run``, once it was started."""
+    _over_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.data, self.web, self.clock)
+
+    @property
+    def data(self) -> DataFolder:
+        """The data folder of the run."""
+        return DataFolder(self.root / "data")
+
+    @property
+    def config(self) -> Path:
+        """The configuration of the run."""
+        return self.root / "forebay.toml"
+
+    @contextlib.asynccontextmanager
+    async def exchange(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Run the simulated exchange; the context is its addresses."""
+        async with running("lab", "serve", "coinbase", *self._market()) as lab:
+            assert lab.stdout is not None  # noqa: S101 - it was asked for
+            urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), START_S))
+            self.truth_url = urls["truth_url"]
+            yield urls
+
+    @contextlib.asynccontextmanager
+    async def capture(self, urls: Mapping[str, Any]) -> AsyncIterator[None]:
+        """Run ``forebay run`` from a connection on; stop it at the end as a user would.
+
+        Raises :class:`~forebay.errors.Transient` if it does not come up.
+        """
+        self._configure(urls)
+        await self.start_run()
+        watching = asyncio.create_task(self.watch.run(), name="drill-watch")
+        try:
+            await self.until(lambda seen: seen.connected and bool(seen.url), "a start", START_S)
+            yield
+        except ForebayError as error:
+            self.check(str(error), ok=False)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            self.say("stopping")
+            code = await stop(self.run)
+            self.check(f"forebay run ends with exit code {code}", code == 0)
+
+    def _market(self) -> tuple[str, ...]:
+        drill = self.drill
+        return (
+            *("--seed", str(self.seed), "--symbols", ",".join(drill.symbols), "--start", "now"),
+            *("--rate", str(drill.rate), "--faults", drill.faults),
+        )
+
+    def _configure(self, urls: Mapping[str, Any]) -> None:
+        """Write configuration and token."""
+        token = self.root / "token"
+        token.touch(mode=0o600)
+        token.write_text(self.token)
+        venue = {
+            "name": "coinbase",
+            "symbols": list(self.drill.symbols),
+            "ws_url": urls["ws_url"],
+            "rest_url": urls["rest_url"],
+            "stale_after_s": 2.5,
+            "reconnect_base_s": 0.2,
+            **self.drill.venue,
+        }
+        tables: dict[str, Mapping[str, Value]] = {
+            "http": {"port": free_port(), "token_file": str(token)},
+            "resilience": {"check_interval_s": 1, "recovery_hold_s": 1},
+        }
+        for name, table in self.drill.config.items():
+            tables[name] = {**tables.get(name, {}), **table}
+        parts = [f"data = {json.dumps(str(self.data.root))}\n"]
+        parts += [_toml(f"[{name}]", table) for name, table in tables.items()]
+        self.config.write_text("\n".join([*parts, _toml("[[venues]]", venue)]))
+
+    async def start_run(self) -> None:
+        """Start ``forebay run``; what was watched before stays known."""
+        inherited = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
+        with (self.root / "run.log").open("ab") as log:
+            self.run = await asyncio.create_subprocess_exec(
+                *PLAIN,
+                *("run", "-c", str(self.config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=log,
+                env=inherited,
+            )
+        self.watch.supervisor = self.run.pid
+
+    # ---------------------------------------------------------- the exchange
+
+    async def trouble(
+        self, name: str, settings: Mapping[str, int] | None = None, *, on: bool = True
+    ) -> None:
+        """Switch a trouble of the simulated exchange on or off."""
+        self.say(f"{name} {'begins' if on else 'ends'}")
+        method = "PUT" if on else "DELETE"
+        await self._control(method, f"/troubles/{name}", settings or {})
+
+    async def hits(self, name: str) -> list[int]:
+        """Answer when a trouble struck, as nanoseconds of one clock."""
+        moments: list[int] = (await self._control("GET", "/troubles"))[name]["moments_ns"]
+        return moments
+
+    async def truth(self) -> dict[str, Any]:
+        """Answer what the exchange says of itself."""
+        found: dict[str, Any] = await self._control("GET", "/")
+        return found
+
+    async def withheld(self) -> dict[str, Any]:
+        """Answer what subscribers were not given, by symbol."""
+        found: dict[str, Any] = await self._control("GET", "/withheld")
+        return found
+
+    async def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401
+        status, answer = await self.web.ask(self.truth_url + path, method, document)
+        if status != 200:  # noqa: PLR2004 - OK
+            raise Permanent(f"The simulated exchange answered {status} to {method} {path}.")
+        return answer
+
+    # ----------------------------------------------------------------- the run
+
+    async def admin(self, method: str, path: str, document: object = None) -> tuple[int, Any]:
+        """Call a route of administration; answer status and body."""
+        return await self.get(path, method, document, {"Authorization": f"Bearer {self.token}"})
+
+    async def get(
+        self,
+        path: str,
+        method: str = "GET",
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Call any route."""
+        seen = await self.until(lambda seen: bool(seen.url), "HTTP to be served", START_S)
+        return await self.web.ask(seen.url + path, method, document, headers)
+
+    async def metric(self, name: str) -> float:
+        """Answer a metric, summed over its labels; 0 if it is not there."""
+        _, text = await self.get("/metrics")
+        found = 0.0
+        for line in str(text).splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.partition("{")[0] == name:
+                found += float(value)
+        return found
+
+    def happened(self, event: str) -> list[dict[str, Any]]:
+        """Answer the lines of the run's log that tell of one kind of happening."""
+        with (self.root / "run.log").open(errors="replace") as log:
+            lines = [json.loads(line) for line in log if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    # ----------------------------------------------------------------- waiting
+
+    async def until(
+        self, holds: Callable[[Seen], bool], what: str, seconds: float | None = None
+    ) -> Seen:
+        """Wait until something holds of what is seen; answer that look."""
+
+        async def look() -> Seen | None:
+            seen = self.watch.last
+            return seen if seen is not None and holds(seen) else None
+
+        patience_s = self.timing.patience_s if seconds is None else seconds
+        return await until(self.clock, look, what, patience_s)
+
+    async def breaker(self, name: str, *states: str) -> Seen:
+        """Wait until a breaker is in one of ``states``."""
+        what = f"the breaker {name} to be {' or '.join(states)}"
+        return await self.until(lambda seen: seen.breakers.get(name) in states, what)
+
+    async def seen(self) -> Seen:
+        """Answer a look that begins now."""
+        return await self.watch.look()
+
+    async def comes(self, holds: Callable[[Seen], bool], what: str) -> None:
+        """Check that something comes to hold of what is seen."""
+        try:
+            await self.until(holds, what)
+        except Transient:
+            self.check(what, ok=False)
+        else:
+            self.check(what, ok=True)
+
+    async def captured(self, frames: int) -> None:
+        """Check that so many more frames are captured than now."""
+        begin = await self.until(lambda seen: seen.capture is not None, "the capture to answer")
+        goal = (begin.capture or {})["captured"] + frames
+        await self.comes(
+            lambda seen: bool(seen.capture and seen.capture["captured"] >= goal),
+            "capture goes on during the fault",
+        )
+
+    async def last(self, seconds: float) -> None:
+        """Let things be as they are for a while, or as long as the drill needs."""
+        await self.clock.sleep(max(seconds, self.drill.least_s))
+
+    def check(self, what: str, ok: bool) -> None:
+        """Note something that had to be so."""
+        self.checks.append(Check(what, ok))
+
+    # ------------------------------------------------------------------- parts
+
+    async def healthy(self) -> None:
+        """Let the market go on for a while, all being well."""
+        self.say("healthy")
+        await self.clock.sleep(self.timing.healthy_s)
+        if not self.healthy_rss:
+            self.healthy_rss = self.watch.peak_rss_bytes()
+
+    def fault_over(self, hits: int) -> None:
+        """Say that the fault is taken away now, and how often it struck."""
+        self.fault_hits += hits
+        self._over_ns = self.clock.monotonic_ns()
+        self.say("recovering")
+
+    async def recovered(self) -> None:
+        """Wait until breakers, system and lag are as before, without a person."""
+        await self.until(self._is_well, "the recovery")
+        if self._over_ns is not None:
+            self.recovery_s = (self.clock.monotonic_ns() - self._over_ns) / 1e9
+
+    def _is_well(self, seen: Seen) -> bool:
+        closed = all(seen.breakers.get(name) == "closed" for name in self.drill.breakers)
+        lag = seen.lag
+        return closed and seen.state == "healthy" and lag is not None and lag < _LAG
+
+    async def settled(self) -> None:
+        """End the market and wait until everything is stored and no gap is open."""
+        self.say("the market has closed; filling the last gaps")
+        await self._control("POST", "/close")
+        calm_ns: int | None = None
+
+        def calm(seen: Seen) -> bool:
+            nonlocal calm_ns
+            lag = _LAG if seen.lag is None else seen.lag
+            # Heartbeats go on, so the store is never quite at the end of the journal.
+            if not seen.connected or seen.gaps_open != 0 or lag >= _LAG // 10:
+                calm_ns = None
+            elif calm_ns is None:
+                calm_ns = seen.at_ns
+            return calm_ns is not None and seen.at_ns - calm_ns > CALM_S * 1e9
+
+        await self.until(calm, "everything to be stored and filled")
+
+    async def audit(self) -> dict[str, Any]:
+        """Answer what ``forebay audit --truth`` says, the market being known to the end.
+
+        Raises :class:`~forebay.errors.Permanent` if it says nothing.
+        """
+        self.say("auditing against the simulator's truth")
+        arguments = ("audit", "--data", str(self.data.root), "--truth", self.truth_url, "--json")
+        async with running(*arguments) as process:
+            assert process.stdout is not None  # noqa: S101 - it was asked for
+            told = await process.stdout.read()
+            await process.wait()  # asking it to end when it just did confuses its exit code
+        try:
+            found: dict[str, Any] = json.loads(told)
+        except ValueError as error:
+            raise Permanent("The audit ended without a report.") from error
+        return found
+
+
+def _toml(head: str, table: Mapping[str, Value]) -> str:
+    """Write one table; JSON's scalars and lists are TOML's."""
+    return (
+        "\n".join([head, *(f"{key} = {json.dumps(value)}" for key, value in table.items())]) + "\n"
+    )

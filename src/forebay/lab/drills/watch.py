@@ -1,0 +1,157 @@
+"""Looks at a running ``forebay run`` again and again, and remembers what it has seen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from forebay.app.local_socket import ask
+from forebay.app.supervisor import statuses
+from forebay.errors import ForebayError
+from forebay.lab.drills.resources import disk_bytes, peak_rss_bytes
+
+if TYPE_CHECKING:
+    from forebay.app.data_folder import DataFolder
+    from forebay.clock import Clock
+    from forebay.lab.drills.web import Web
+
+LOOK_S = 0.2
+_DISK_EVERY = 5
+"""Every so many looks the folder is measured."""
+_BEGINS = "closed"
+OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look; a part that did not answer is empty or None."""
+
+    at_ns: int
+    """Monotonic."""
+    url: str
+    state: str
+    """Of the whole system."""
+    breakers: dict[str, str]
+    down: dict[str, str]
+    """Services that are down, each with the one whose failure that is."""
+    capture: dict[str, Any] | None
+    deliver: dict[str, Any] | None
+
+    @property
+    def lag(self) -> int | None:
+        """Frames that are captured and not stored, None if that cannot be said."""
+        if self.capture is None or self.deliver is None:
+            return None
+        return max(0, int(self.capture["next_seq"]) - int(self.deliver["seq"]))
+
+    @property
+    def connected(self) -> bool:
+        """Whether a websocket is subscribed."""
+        return self.capture is not None and self.capture["connected"] > 0
+
+    @property
+    def stored(self) -> int | None:
+        """Rows that deliver stored since it started, None if it does not answer."""
+        return None if self.deliver is None else int(self.deliver["rows"])
+
+    @property
+    def gaps_open(self) -> int | None:
+        """Open gaps, None if deliver does not answer."""
+        return None if self.deliver is None else int(self.deliver["gaps"]["open"])
+
+    def pid(self, role: str) -> int | None:
+        """Process id of capture or deliver, None if it does not answer."""
+        told = {"capture": self.capture, "deliver": self.deliver}[role]
+        return None if told is None else int(told["pid"])
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen of one run."""
+
+    folder: DataFolder
+    web: Web
+    clock: Clock
+    supervisor: int = 0
+    """Process id."""
+    last: Seen | None = None
+    states: list[str] = field(default_factory=list)
+    rss: dict[int, int] = field(default_factory=dict)
+    """Peak by process id, in bytes."""
+    disk: int = 0
+    """Peak of the data folder, in bytes."""
+    _moves: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
+    """By breaker, when it went to which state, in the order in which that was seen."""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        looks = 0
+        while True:
+            if looks % _DISK_EVERY == 0:
+                size = await asyncio.to_thread(disk_bytes, self.folder.root)
+                self.disk = max(self.disk, size)
+            self.last = await self.look()
+            looks += 1
+            await self.clock.sleep(LOOK_S)
+
+    async def look(self) -> Seen:
+        """Look once."""
+        told = await asyncio.to_thread(statuses, self.folder, timeout_s=1.0)
+        self._measure([self.supervisor, *(said["pid"] for said in told.values() if said)])
+        url = await asyncio.to_thread(self._url)
+        health: dict[str, Any] = {}
+        if url:
+            with contextlib.suppress(ForebayError):
+                status, found = await self.web.ask(f"{url}/health/resilience")
+                health = found if status == OK else {}
+        self._remember(health)
+        return Seen(
+            at_ns=self.clock.monotonic_ns(),
+            url=url,
+            state=health.get("status", ""),
+            breakers={each["name"]: each["state"] for each in health.get("breakers", ())},
+            down={
+                each["name"]: each["root"] for each in health.get("services", ()) if each["root"]
+            },
+            capture=told["capture"],
+            deliver=told["deliver"],
+        )
+
+    def _url(self) -> str:
+        """Answer where the run serves HTTP, empty while it does not."""
+        try:
+            report, _ = ask(self.folder.supervisor_socket, {"op": "report"}, timeout_s=1.0)
+        except ForebayError:
+            return ""
+        return str(report.get("http", ""))
+
+    def _remember(self, health: dict[str, Any]) -> None:
+        state = health.get("status")
+        if state and self.states[-1:] != [state]:
+            self.states.append(state)
+        for breaker in health.get("breakers", ()):
+            moves = self._moves.setdefault(breaker["name"], {})
+            for moved in breaker["history"]:
+                moves.setdefault((moved["at"], moved["now"]))
+
+    def transitions(self) -> dict[str, list[str]]:
+        """Answer the states that each breaker went to, in order, the first one included.
+
+        A process that was started again begins with a breaker that is CLOSED.
+        """
+        found = {}
+        for name, moves in self._moves.items():
+            ordered = sorted(moves, key=lambda move: move[0])
+            found[name] = [_BEGINS, *(now for _, now in ordered)]
+        return found
+
+    def peak_rss_bytes(self) -> int:
+        """Answer the sum of the peaks of all processes, a killed one's successor not added."""
+        return sum(self.rss.values())
+
+    def _measure(self, pids: list[int]) -> None:
+        alive = {pid: peak_rss_bytes(pid) for pid in pids}
+        if sum(alive.values()) > sum(self.rss.values()):
+            self.rss = alive

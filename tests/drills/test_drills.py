@@ -1,0 +1,92 @@
+"""Drills with real processes: each must be green, and its fault must have happened.
+
+The short ones run beside each other, so that all take as long as the longest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.clock import SystemClock
+from forebay.errors import Unreachable
+from forebay.lab.drills.alarms import Alarms
+from forebay.lab.drills.catalogue import DRILLS
+from forebay.lab.drills.plan import LONG, Timing
+from forebay.lab.drills.run import run_drill
+from forebay.lab.servers.binaries import find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from forebay.lab.drills.report import DrillReport
+
+SHORT = Timing(healthy_s=0.5, fault_s=1.0)
+SHORT_ONES = ("store-read-only", "rest-500", "websocket-flap")
+"""One of each family."""
+
+
+def green(report: DrillReport) -> None:
+    wrong = [check.what for check in report.checks if not check.ok]
+    assert report.ok, (report.name, wrong, report.folder)
+    assert wrong == []
+    assert report.fault_happened
+    assert report.stored >= report.produced > 0
+    assert (report.missing, report.doubled, report.mutated) == (0, 0, 0)
+    assert report.recovery_s is not None
+    assert report.states[-1] == "healthy"
+
+
+@pytest.mark.timeout(300)  # seconds on quiet cores; a drill has a patience of its own
+async def test_store_rest_and_websocket_fail_and_come_back_with_nothing_lost(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    def play(name: str) -> asyncio.Task[DrillReport]:
+        folder = tmp_path / name
+        folder.mkdir()
+        running = run_drill(DRILLS[name], folder, seed=7, timing=SHORT, clock=SystemClock())
+        return asyncio.create_task(running)
+
+    reports = await asyncio.gather(*(play(name) for name in SHORT_ONES))
+
+    for report in reports:
+        green(report)
+        said = f"{report.name}: {report.stored:,} events, recovery {report.recovery_s:g} s"
+        record_property("summary", said)
+
+
+async def played(name: str, folder: Path, seed: int, timing: Timing, alarms: Alarms | None) -> None:
+    """Run a drill; one that needs a disk of its own is skipped where none can be mounted."""
+    drill = DRILLS[name]
+    try:
+        report = await run_drill(
+            drill, folder, seed=seed, timing=timing, clock=SystemClock(), alarms=alarms
+        )
+    except Unreachable as error:
+        if not drill.disk_mb:
+            raise
+        pytest.skip(f"{name}: {error}")
+    green(report)
+    if alarms is not None:
+        assert report.alerts_skipped == ""
+        assert {alert.name for alert in report.alerts} == set(drill.alerts)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", [name for name, drill in DRILLS.items() if drill.least_s == 0])
+async def test_a_long_drill_is_green(name: str, seed: int, tmp_path: Path) -> None:
+    await played(name, tmp_path, seed, LONG, None)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name, drill in DRILLS.items() if drill.alerts])
+async def test_the_alerts_of_a_drill_fire_and_clear(name: str, tmp_path: Path) -> None:
+    find("prometheus")  # raises, with what to do, where it cannot be had
+    timing = Timing(fault_s=8.0, patience_s=120.0)
+    await played(name, tmp_path, 1, timing, Alarms(SystemClock()))

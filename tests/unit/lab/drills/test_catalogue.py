@@ -1,0 +1,65 @@
+"""All drills are there, and every alert has one or a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forebay.errors import ConfigError
+from forebay.lab.drills.alert_table import NOT_YET, drills_of
+from forebay.lab.drills.catalogue import DRILLS, drill_named
+from forebay.lab.faults import parse_faults
+from forebay.lab.faults.troubles import ABOUT
+from forebay.ops import alerts
+
+PAGE = Path(__file__).parents[4] / "docs" / "reference" / "drills.md"
+ALERTS = alerts.names(alerts.text())
+
+
+def test_every_alert_fires_and_clears_in_a_drill_or_says_why_it_cannot() -> None:
+    assert ALERTS
+    covered = {alert for alert in ALERTS if drills_of(alert)}
+
+    assert covered | set(NOT_YET) == set(ALERTS)
+    assert covered & set(NOT_YET) == set()
+
+
+def test_no_drill_names_an_alert_that_there_is_not() -> None:
+    named = {alert for drill in DRILLS.values() for alert in drill.alerts}
+
+    assert named <= set(ALERTS)
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_a_drill_is_complete(name: str) -> None:
+    drill = DRILLS[name]
+
+    assert drill.rate >= 2000
+    assert drill.about
+    assert parse_faults(drill.faults) is not None
+    assert set(drill.breakers) <= {"store", "coinbase-rest", "coinbase-websocket"}
+
+
+def test_a_name_that_is_nearly_right_gets_a_suggestion() -> None:
+    with pytest.raises(ConfigError) as refused:
+        drill_named("store-readonly")
+    assert "store-read-only" in refused.value.hint
+    with pytest.raises(ConfigError) as refused:
+        drill_named("zzz")
+    assert "forebay drill list" in refused.value.hint
+
+
+def test_the_reference_page_has_every_drill_alert_and_trouble_as_the_code_has_them() -> None:
+    lines = PAGE.read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    rows = {row[0].strip("`"): row[1] for row in cells if row[0].startswith("`")}
+
+    expected = {drill.name: drill.about for drill in DRILLS.values()}
+    expected |= {alert: NOT_YET.get(alert) or _named(drills_of(alert)) for alert in ALERTS}
+    expected |= ABOUT
+    assert rows == expected
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

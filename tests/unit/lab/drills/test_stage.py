@@ -1,0 +1,153 @@
+"""The configuration that a drill writes, and what it reads of the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forebay.app.config import load
+from forebay.clock import ManualClock
+from forebay.errors import Permanent
+from forebay.lab.drills import resources
+from forebay.lab.drills.catalogue import DRILLS
+from forebay.lab.drills.plain_user import give_up_root
+from forebay.lab.drills.plan import Timing
+from forebay.lab.drills.stage import Stage
+from forebay.lab.drills.watch import Seen
+from forebay.lab.drills.web import Web
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URLS = {"ws_url": "ws://127.0.0.1:1", "rest_url": "http://127.0.0.1:2"}
+
+
+def stage(root: Path, name: str = "emergency") -> Stage:
+    return Stage(DRILLS[name], root, 1, Timing(), ManualClock(), Web())
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_the_configuration_of_every_drill_is_one(tmp_path: Path, name: str) -> None:
+    made = stage(tmp_path, name)
+    made._configure(URLS)
+
+    config, _ = load(made.config, {}, {})
+
+    assert config.data == str(tmp_path / "data")
+    assert config.venues[0].ws_url == URLS["ws_url"]
+    assert config.http.host == "127.0.0.1"
+    wanted = DRILLS[name].config.get("resilience.store", {}).get("recovery_timeout_s")
+    assert config.resilience.store.recovery_timeout_s == wanted
+
+
+def test_the_token_is_in_a_file_that_only_this_user_reads_and_in_no_repr(tmp_path: Path) -> None:
+    made = stage(tmp_path)
+    made._configure(URLS)
+    token = tmp_path / "token"
+
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert token.read_text() == made.token
+    assert made.token not in repr(made)
+    assert made.token not in made.config.read_text()
+
+
+def test_what_happened_is_read_from_the_log_whatever_else_is_in_it(tmp_path: Path) -> None:
+    made = stage(tmp_path)
+    lines = ['{"event": "a", "n": 1}', "Traceback", '{"event": "b"}', '{"event": "a", "n": 2}']
+    (tmp_path / "run.log").write_text("\n".join(lines))
+
+    assert [line["n"] for line in made.happened("a")] == [1, 2]
+
+
+async def test_a_metric_is_summed_over_its_labels_and_no_other_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '# HELP x_total t\nx_total{a="1"} 2.0\nx_total{a="2"} 3.0\nx_total_more 9.0\n'
+
+    async def get(*_: Any) -> tuple[int, str]:  # noqa: ANN401
+        return 200, text
+
+    monkeypatch.setattr(Stage, "get", get)
+
+    assert await stage(tmp_path).metric("x_total") == 5.0
+    assert await stage(tmp_path).metric("y_total") == 0.0
+
+
+async def test_an_exchange_that_refuses_a_switch_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(*_: Any) -> tuple[int, str]:  # noqa: ANN401
+        return 400, "no"
+
+    monkeypatch.setattr(Web, "ask", ask)
+
+    with pytest.raises(Permanent, match="400"):
+        await stage(tmp_path).trouble("rest-429")
+
+
+@pytest.mark.parametrize(
+    ("state", "breakers", "lag", "well"),
+    [
+        ("healthy", ("closed", "closed"), 5, True),
+        ("critical", ("closed", "closed"), 5, False),
+        ("healthy", ("half_open", "closed"), 5, False),
+        ("healthy", ("closed", "open"), 5, False),
+        ("healthy", ("closed", "closed"), 5000, False),
+        ("healthy", ("closed", "closed"), None, False),
+    ],
+)
+def test_all_is_well_only_if_breakers_state_and_lag_are(
+    tmp_path: Path, state: str, breakers: tuple[str, str], lag: int | None, well: bool
+) -> None:
+    told = None if lag is None else {"next_seq": lag}
+    names = dict(zip(("store", "coinbase-rest"), breakers, strict=True))
+    seen = Seen(0, "", state, names, {}, told, {"seq": 0})
+
+    assert stage(tmp_path)._is_well(seen) is well
+
+
+# ------------------------------------------------------------------ the machine
+
+
+def test_resources_are_read_from_proc_and_of_nobody_they_are_nothing(tmp_path: Path) -> None:
+    mine = os.getpid()
+    (tmp_path / "some").write_bytes(b"x" * 100_000)
+
+    assert resources.peak_rss_bytes(mine) > 1 << 20
+    assert resources.process_state(mine) == "R"
+    assert resources.open_descriptors(mine) > 2
+    assert resources.disk_bytes(tmp_path) >= 100_000
+    gone = tmp_path / "proc"
+    assert resources.peak_rss_bytes(1, gone) == resources.open_descriptors(1, gone) == 0
+    assert resources.process_state(1, gone) == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_a_plain_user_is_bound_by_a_read_only_folder_even_as_root(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from forebay.lab.drills.plain_user import give_up_root\n"
+        "give_up_root()\n"
+        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])\n"
+    )
+    writes = f"open({json.dumps(str(tmp_path / 'folder' / 'file'))}, 'w')"
+    (tmp_path / "folder").mkdir(mode=0o555)
+    command = [sys.executable, "-c", code, writes]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert "PermissionError" in done.stderr
+    assert not (tmp_path / "folder" / "file").exists()
+
+
+def test_who_is_not_root_has_nothing_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: pytest.fail("asked the kernel"))
+
+    assert give_up_root() is None  # type: ignore[func-returns-value]
