@@ -67,7 +67,8 @@ class LocalServer:
             yield
         finally:
             server.close()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a read-only folder; a stale one is replaced
+                self._path.unlink(missing_ok=True)
 
     def _bound(self) -> socket.socket:
         """Answer a socket that does not listen yet, so nobody was there before its mode was.

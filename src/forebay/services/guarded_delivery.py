@@ -152,9 +152,11 @@ class GuardedDelivery:
             asked = refused.retry_after
             return Stepped(taken=False, wait_s=math.inf if asked is None else asked, look_s=LOOK_S)
         except Transient as error:
-            wait_s = self._backoff.next()
+            wait_s, look_s = self._backoff.next(), math.inf
+            if self._breaker.state is State.OPEN:  # it says when to come again
+                wait_s, look_s = self._breaker.retry_after() or math.inf, LOOK_S
             self._observe(StoreUnavailable(str(error), wait_s))
-            return Stepped(taken=False, wait_s=wait_s)
+            return Stepped(taken=False, wait_s=wait_s, look_s=look_s)
         return Stepped(frames, wait_s=0.0 if frames >= BACKLOG_FRAMES else PACE_S)
 
     async def measure(self) -> Measured:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import FillRequest, FrameSink, Instrument
-    from forebay.resilience import BreakerConfig
 
 WS_URL = "wss://ws-feed.exchange.coinbase.com"
 REST_URL = "https://api.exchange.coinbase.com"
@@ -78,20 +77,17 @@ class CoinbaseSource:
         self._rng = rng
         self._symbols = tuple(symbols)
         self._rest_url = rest_url
-
-        def breaker(part: str, preset: BreakerConfig) -> CircuitBreaker:
-            name = f"{VENUE}-{part}"
-            return CircuitBreaker(name, preset, clock=clock, rng=rng, listener=observer)
-
         self._rest = RestClient(
             rest_url,
             clock=clock,
             rng=rng,
             policy=self._timings.rest,
-            breaker=rest_breaker or breaker("rest", presets.EXCHANGE_API),
+            breaker=rest_breaker,
             observer=observer,
         )
-        shared = websocket_breaker or breaker("websocket", presets.WEBSOCKET)
+        shared = websocket_breaker or CircuitBreaker(
+            f"{VENUE}-websocket", presets.WEBSOCKET, clock=clock, rng=rng, listener=observer
+        )
         self._feeds = [
             WebSocketFeed(
                 FeedPlan(

@@ -1,0 +1,102 @@
+"""What happens between us and a venue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from forebay.telemetry.happening import Happening, Level
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened(Happening):
+    """A connection is up and its subscription has been sent."""
+
+    venue: str
+    url: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionAccepted(Happening):
+    """The venue accepted the subscription; coverage is owed from here on."""
+
+    venue: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed(Happening):
+    """A connection ended, whoever ended it."""
+
+    level: ClassVar[Level] = "warning"
+    venue: str
+    epoch: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFailed(Happening):
+    """A connection could not be made, so there was no epoch."""
+
+    level: ClassVar[Level] = "warning"
+    venue: str
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectScheduled(Happening):
+    """The next try comes in ``delay_s`` seconds; ``attempt`` is 1 after a success."""
+
+    venue: str
+    delay_s: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOversized(Happening):
+    """A message exceeded ``limit`` bytes, so its connection was closed."""
+
+    level: ClassVar[Level] = "error"
+    venue: str
+    epoch: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingPaused(Happening):
+    """A connection's socket is not read, because the journal cannot take frames fast enough."""
+
+    level: ClassVar[Level] = "warning"
+    venue: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingResumed(Happening):
+    """A connection's socket is read again."""
+
+    venue: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCrashed(Happening):
+    """A source's task ended by an error of ours; it is started again in ``delay_s`` seconds."""
+
+    level: ClassVar[Level] = "error"
+    source: str
+    error: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestRetried(Happening):
+    """A REST call failed in a way that may pass; it is tried again in ``delay_s`` seconds."""
+
+    level: ClassVar[Level] = "warning"
+    path: str
+    reason: str
+    delay_s: float
+    attempt: int
