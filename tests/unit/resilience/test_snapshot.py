@@ -163,6 +163,24 @@ def test_when_it_opened_is_known_until_it_closes() -> None:
     assert opened() is None
 
 
+@pytest.mark.parametrize("how", ["failure", "slow"])
+def test_when_it_failed_last_is_known_and_a_success_does_not_change_it(how: str) -> None:
+    breaker, clock = made(slow_call_duration=3)
+    assert breaker.snapshot().last_failure_wall_ns is None
+    begin = clock.wall_ns()
+    permit = breaker.acquire()
+    clock.advance(4)
+    if how == "slow":
+        permit.success()
+    else:
+        permit.failure(ValueError())
+    clock.advance(1)
+    breaker.acquire().success()
+    breaker.acquire().release()
+    assert breaker.snapshot().last_failure_wall_ns == begin + 4 * S
+    assert breaker.cause == {"failure": "ValueError", "slow": "slow"}[how]
+
+
 # ----------------------------------------------------------- for an operator alone
 
 

@@ -374,7 +374,6 @@ async def test_without_breakers_its_connections_share_one_of_the_preset() -> Non
     assert coinbase._feeds[0]._breaker.config == presets.WEBSOCKET
     assert coinbase._feeds[0]._breaker.name == "coinbase-websocket"
     assert coinbase._rest._breaker.config == presets.EXCHANGE_API
-    assert coinbase._rest._breaker.name == "coinbase-rest"
 
 
 async def test_a_recovery_asks_for_next_to_nothing_past_the_breaker() -> None:
