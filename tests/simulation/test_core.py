@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from forebay.lab.simulation.run import ENOUGH, run_many, run_seed
+from tests.simulation.elsewhere import LOOSENED, ask, fingerprint
 from tests.simulation.mutants import MUTANTS
 
 if TYPE_CHECKING:
@@ -30,6 +28,13 @@ QUICK = {
     "group_dropped_on_a_full_disk",
 }
 """Mutants that a few seeds find; the drill takes them all."""
+ONCE_DIFFERED = (
+    *(3, 7, 8, 9, 10, 11, 22, 36, 47, 49, 50, 60),
+    *(87, 98, 100, 133, 134, 139, 143, 161, 176, 183),
+)
+"""Worlds that went another way when the disk went through its names as a set."""
+TELLING = {"names_in_a_set": (3, 10), "tasks_in_any_order": (12, 14)}
+"""Worlds that each of :data:`LOOSENED` changes."""
 
 
 @pytest.mark.timeout(1200)
@@ -69,20 +74,26 @@ def test_a_seed_is_the_same_world_every_time() -> None:
     assert run_seed(3).trace != run_seed(4).trace
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_a_seed_is_the_same_world_in_every_process(hash_seed: str) -> None:
-    program = (
-        "import json; from forebay.lab.simulation.run import run_seed\n"
-        "print(json.dumps([run_seed(seed).trace for seed in (6, 7, 8, 9)]))"
-    )
-    answer = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
-    )
-    assert json.loads(answer.stdout) == [run_seed(seed).trace for seed in (6, 7, 8, 9)]
+def test_a_seed_is_the_same_world_in_every_process() -> None:
+    """Here, with other hashes and much imported, and in a process of its own, backwards."""
+    here = [fingerprint(seed) for seed in ONCE_DIFFERED]
+    assert ask(ONCE_DIFFERED[::-1], hash_seed=1) == here[::-1]
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(3600)
+def test_two_hundred_seeds_are_the_same_worlds_in_every_process() -> None:
+    seeds = range(200)
+    here = [fingerprint(seed) for seed in seeds]
+    assert len(set(here)) == len(seeds)
+    assert ask(seeds, hash_seed=1) == here
+    assert ask(seeds[::-1], hash_seed=2) == here[::-1]
+
+
+@pytest.mark.parametrize("loosened", LOOSENED)
+def test_a_world_that_depends_on_more_than_its_seed_is_noticed(loosened: str) -> None:
+    seeds = TELLING[loosened]
+    assert ask(seeds, 1, loosened) != ask(seeds, 2, loosened)
 
 
 def found_after(mutant: Callable[[pytest.MonkeyPatch], None], most: int) -> int | None:

@@ -307,7 +307,7 @@ TEMPLATE = """\
 # Forebay. Every key can be left out; what is shown is the default unless marked.
 # The same keys can be given as FOREBAY_DATA, FOREBAY_JOURNAL__LINGER_MS and so on.
 
-# Where the journal, the database and the sockets live.
+# Where the journal, the database and the sockets live, seen from where forebay is started.
 data = "data"
 
 # debug, info, warning or error; logs go to stderr.
@@ -359,9 +359,8 @@ check_interval_s = 30.0       # how often a breaker that nobody calls is probed
 recovery_hold_s = 10.0        # so long must the system be better before it is said to be
 critical = []                 # services beside those that always are, like "coinbase-rest"
 
-[resilience.store]            # likewise [resilience.rest] and [resilience.websocket]
-# failure_threshold = 5       # consecutive failures that open the breaker
-# recovery_timeout_s = 60.0   # how long it stays open
-# success_threshold = 1       # probes that close it
-# timeout_s = 30.0            # of one call, not of the store's; none unless set
+# [resilience.store]          # the defaults; [resilience.rest] has 5, 60.0 and 3,
+# failure_threshold = 5       # [resilience.websocket] 3, 30.0 and 2:
+# recovery_timeout_s = 60.0   # consecutive failures that open the breaker, how long it stays open,
+# success_threshold = 1       # and probes that close it; timeout_s limits a call, not the store's
 """

@@ -73,6 +73,7 @@ class RunningSystem:
         self._forced_open: dict[str, str] = {}
         self._waiting: tuple[str, ...] = ()
         self._commanding = asyncio.Lock()
+        self._polling = asyncio.Lock()
         self._down: dict[str, str] = {}
         self.last = self._assembled()
         """What was known after the last poll."""
@@ -90,11 +91,12 @@ class RunningSystem:
 
     async def poll(self) -> None:
         """Ask each process once and assess what they say."""
-        await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
-        self._own = self._report_of(await asyncio.to_thread(self._measure))
-        before = self.last.health.state
-        self.last = self._assembled()
-        self._tell(before, self.last.health)
+        async with self._polling:
+            await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
+            self._own = self._report_of(await asyncio.to_thread(self._measure))
+            before = self.last.health.state
+            self.last = self._assembled()
+            self._tell(before, self.last.health)
 
     async def report(self) -> SystemReport:
         """See :meth:`forebay.ops.view.System.report`."""
@@ -128,7 +130,9 @@ class RunningSystem:
         seen = list(self._seen.values())
         found = assess(services(seen, self.config.resilience.critical))
         state = self._steady.see(found.state, self._clock.monotonic_ns())
-        health = dataclasses.replace(found, state=state)
+        held = "" if state is found.state else f"better for less than {self._steady.hold_s:g} s"
+        reason = "; ".join(filter(None, (found.reason, held)))
+        health = dataclasses.replace(found, state=state, reason=reason)
         return SystemReport(
             at_ns=self._clock.wall_ns(),
             health=health,
@@ -204,8 +208,10 @@ class RunningSystem:
             self._forced_open[command.target] = command.reason
         else:
             self._forced_open.pop(command.target, None)
-        detail = f"{', '.join(changed)} moved." if changed else "Nothing had to move."
-        return Outcome(changed, detail)
+        await self.poll()  # so that whoever looks next sees it
+        states = {breaker.name: breaker.state for breaker in self.last.breakers()}
+        moved = ", ".join(f"{name}: {states.get(name, 'unknown')}" for name in changed)
+        return Outcome(changed, f"{moved}." if moved else "Nothing had to move.")
 
     async def _configure(self, holders: list[Seen], command: Command) -> Outcome:
         before = self._limits.get(command.target, BreakerLimits())
@@ -221,6 +227,7 @@ class RunningSystem:
         except ForebayError:
             self._limits = kept
             raise
+        await self.poll()
         return Outcome([command.target], f"{command.target} has its new thresholds.")
 
     async def _reload(self) -> Outcome:
@@ -236,6 +243,8 @@ class RunningSystem:
             self.config, self._limits = kept
             raise
         logs.configure(config.log_level, process=SUPERVISOR)
+        await self.poll()
+        applied += tuple(f"thresholds of {name}" for name in kept[1])  # an operator's, undone
         self._steady.hold_s = config.resilience.recovery_hold_s
         self._waiting = waiting
         self._observe(ConfigReloaded(applied, waiting))

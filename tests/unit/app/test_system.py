@@ -19,7 +19,7 @@ from forebay.app.seen import AWAY_AFTER
 from forebay.app.system import RunningSystem
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Unreachable
-from forebay.ops.view import Action, Command, ProcessReport, Sample, UnknownName
+from forebay.ops.view import Action, Command, Outcome, ProcessReport, Sample, UnknownName
 from forebay.resilience import State, SystemState
 from forebay.telemetry import (
     ConfigRefused,
@@ -170,6 +170,7 @@ async def test_it_gets_better_only_after_the_hold(rig: Rig) -> None:
         rig.made["deliver"].manager.reset("store", "mended")
         await rig.polls(9)
         assert rig.state() == "critical"
+        assert (await rig.system.report()).health.reason == "better for less than 10 s"
         await rig.polls(3)
     assert rig.moved() == ["critical", "healthy"]
     assert [each.service for each in rig.told if isinstance(each, ServiceUp)] == ["store"]
@@ -206,7 +207,8 @@ async def test_commands_reach_the_process_that_has_the_breaker(rig: Rig) -> None
     async with rig.answering("capture", "deliver"):
         await rig.polls()
         outcome = await rig.system.command(Command(Action.FORCE_OPEN, "store", "disk swap"))
-        assert outcome.changed == ["store"]
+        assert outcome == Outcome(["store"], "store: forced_open.")
+        assert (await rig.system.report()).breakers()[-1].state == "forced_open", "seen at once"
         store = rig.made["deliver"].manager.breakers["store"]
         assert (store.state, store.snapshot().cause) == (State.FORCED_OPEN, "disk swap")
         assert (await rig.system.command(Command(Action.FORCE_RECOVERY))).changed == []
@@ -273,7 +275,8 @@ async def test_reading_the_configuration_again(rig: Rig) -> None:
             data="elsewhere", log_level="error", resilience={"store": {"recovery_timeout_s": 8.0}}
         )
         outcome = await rig.system.command(Command(Action.RELOAD))
-        assert set(outcome.changed) == {"log_level", "resilience.store.recovery_timeout_s"}
+        changed = {"log_level", "resilience.store.recovery_timeout_s", "thresholds of store"}
+        assert set(outcome.changed) == changed, "what an operator changed is undone, and said"
         assert "after a restart: data" in outcome.detail
         await rig.polls()
         assert (await rig.system.report()).restart_needed == ("data",)

@@ -91,3 +91,16 @@ def test_a_refusal_says_all_it_knows_and_keeps_no_error() -> None:
     assert refused.__context__ is None
     assert "another 5.0 s" in str(refused)
     assert Refused("x", hint="y", retry_after=2).retry_after == 2
+
+
+async def test_the_success_that_heals_gives_its_result() -> None:
+    breaker = CircuitBreaker("b", clock=ManualClock())
+
+    async def answer() -> int:
+        return 2
+
+    plain, awaited = breaker(lambda: 1), breaker(answer)
+    for expected in (1, 2):
+        breaker.acquire().failure(DOWN)
+        assert (plain() if expected == 1 else await awaited()) == expected
+        assert breaker.snapshot().streak == 0
