@@ -14,7 +14,7 @@ from forebay.clock import SystemClock
 from forebay.errors import Unreachable
 from forebay.lab.drills.alarms import Alarms
 from forebay.lab.drills.catalogue import DRILLS
-from forebay.lab.drills.plan import LONG, Timing
+from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.run import run_drill
 from forebay.lab.servers.binaries import find
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from forebay.lab.drills.report import DrillReport
 
 SHORT = Timing(healthy_s=0.5, fault_s=1.0)
+LONG = Timing(healthy_s=10.0, fault_s=20.0, patience_s=120.0)
 SHORT_ONES = ("store-read-only", "rest-500", "websocket-flap")
 """One of each family."""
 

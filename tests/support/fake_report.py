@@ -10,6 +10,7 @@ from forebay.app import samples
 from forebay.app.tally import Counts
 from forebay.ops.view import BreakerReport, Buckets, Check, ProcessReport, Sample, SystemReport
 from forebay.resilience import ServiceHealth, SystemHealth, SystemState
+from forebay.services.guarded_delivery import Measured
 from forebay.services.latency import LatencyHistogram
 
 AT_NS = 1_767_225_600_500_000_000
@@ -19,6 +20,8 @@ STATS = {
     "bytes": 123_456,
     "commits": 40,
     "connected": 2,
+    "wanted": 2,
+    "wanted": 2,
     "epochs": 5,
     "reconnects": 3,
     "p50_ms": 1.0,
@@ -43,9 +46,10 @@ STATUS: dict[str, Any] = {
     "gaps": {"open": 1, "filled": 2, "permanent": 3},
     "behind": False,
 }
-DELIVERY = samples.Delivery(
-    waited=50, flushed=45, failed=6, refused=8, backlog=90, lag_s=1.25, oldest_s=2.5, inherited=70
+DELIVERY = Measured(
+    backlog=90, lag_s=1.25, waited=50, flushed=45, writes_refused=8, database_errors=6
 )
+INHERITED = 70
 COUNTS = Counts(
     happenings=Counter(BreakerMoved=2),
     errors=4,
@@ -119,7 +123,7 @@ def processes() -> list[ProcessReport]:
         *samples.process("capture", reader),
     ]
     deliver = [
-        *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb"),
+        *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
         *samples.tallied("deliver", COUNTS),
         *samples.recoveries({"store": 9}),
     ]

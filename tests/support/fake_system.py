@@ -47,7 +47,7 @@ def breaker(name: str, process: str, state: str = "closed") -> BreakerReport:
         state=state,
         failure_count=2,
         cause="Unreachable",
-        retry_after_s=None if state == "half-open" else 1.5,
+        retry_after_s=None if state == "half_open" else 1.5,
         last_failure_ns=AT,
         opened_ns=None,
         requests=10,
@@ -57,7 +57,7 @@ def breaker(name: str, process: str, state: str = "closed") -> BreakerReport:
         not_permitted=0,
         stale=0,
         trips=1,
-        transitions={"open": 1, "half-open": 1, "closed": 1},
+        transitions={"open": 1, "half_open": 1, "closed": 1},
         latency_sum_s=0.25,
         latency_count=10,
         config={

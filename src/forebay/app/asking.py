@@ -60,10 +60,19 @@ def _get(url: str) -> dict[str, Any]:
 
 
 def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
-    """Answer as a report what the two routes say; what the CLI does not show is left out."""
+    """Answer as a report what the two routes say; moments are to the millisecond."""
     breakers = [
         msgspec.convert(
-            {**told, "last_failure_ns": None, "opened_ns": None, "history": ()}, BreakerReport
+            {
+                **told,
+                "last_failure_ns": _ns(told["last_failure"]),
+                "opened_ns": _ns(told["opened"]),
+                "history": [
+                    {"was": m["was"], "now": m["now"], "reason": m["reason"], "at_ns": _ns(m["at"])}
+                    for m in told["history"]
+                ],
+            },
+            BreakerReport,
         )
         for told in resilience["breakers"]
     ]
@@ -77,9 +86,7 @@ def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
     return SystemReport(
         at_ns=to_ns(status["timestamp"]),
         health=msgspec.convert(told, SystemHealth),
-        not_ready="; ".join(
-            each["not_ready"] for each in status["processes"].values() if each["not_ready"]
-        ),
+        not_ready=status["not_ready"],
         checks=(),
         processes=[
             ProcessReport(
@@ -94,6 +101,10 @@ def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
         fallbacks=resilience["fallbacks"],
         restart_needed=resilience["restart_needed"],
     )
+
+
+def _ns(moment: str | None) -> int | None:
+    return None if moment is None else to_ns(moment)
 
 
 def statuses(told: Told) -> dict[str, dict[str, Any] | None]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from forebay.app.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
-    from forebay.ports import Source
+    from forebay.sources.coinbase.connector import CoinbaseSource
     from forebay.telemetry import Observer
 
 PROCESS, JOURNAL = "capture", "journal"
@@ -46,7 +46,7 @@ async def run(config: Config, observer: Observer) -> None:
         for venue in config.venues:
             source = await stack.enter_async_context(_source(venue, wiring, guarding))
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
-            feeds.append(Feed(venue.name, source, asker))
+            feeds.append(Feed(venue.name, source, asker, source.connections))
         running = Capture(
             writer,
             feeds,
@@ -66,9 +66,7 @@ async def run(config: Config, observer: Observer) -> None:
         await running.run(life.stop)
 
 
-def _source(
-    venue: VenueConfig, wiring: venues.Wiring, guarding: Guarding
-) -> contextlib.AbstractAsyncContextManager[Source]:
+def _source(venue: VenueConfig, wiring: venues.Wiring, guarding: Guarding) -> CoinbaseSource:
     """Wire a venue behind breakers of its own; the REST one is probed when nobody calls."""
 
     async def probe() -> None:

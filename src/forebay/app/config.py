@@ -37,7 +37,7 @@ _SECRETS = ("http.token",)
 STARS = "***"
 """What is shown of a secret."""
 
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
@@ -116,7 +116,7 @@ class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Without it a breaker that opened waits for an operator; the journal keeps everything."""
     check_interval_s: Positive = 30.0
     """How often breakers that nobody calls are probed."""
-    recovery_hold_s: Annotated[float, Meta(ge=0)] = 10.0
+    recovery_hold_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     """So long must the system be better before it is said to be."""
     critical: tuple[str, ...] = ()
     """Services that are critical beside those that always are."""
@@ -140,9 +140,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     resilience: ResilienceConfig = ResilienceConfig()
 
     def encode(self) -> bytes:
-        """Answer one line of JSON for a child process, which needs no token."""
-        http = msgspec.structs.replace(self.http, token="")
-        return msgspec.json.encode(msgspec.structs.replace(self, http=http))
+        """Answer one line of JSON for a child process."""
+        return msgspec.json.encode(self.for_children())
+
+    def for_children(self) -> Config:
+        """Answer the same without the token, which only the supervisor needs."""
+        return msgspec.structs.replace(self, http=msgspec.structs.replace(self.http, token=""))
 
     @classmethod
     def decode(cls, line: bytes) -> Config:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 DELIVER_NICENESS = 5
 """Capture comes first: a frame not yet synced can be lost, one not yet delivered cannot."""
+_QUERIES = ThreadPoolExecutor(4, thread_name_prefix="query")
+"""Queries have threads of their own: however many are asked, delivery has one."""
 INTERRUPT_S = 0.1
 """How long a query that nobody waits for has until it is interrupted again."""
 PROCESS, STORE = "deliver", "store"
@@ -137,20 +140,11 @@ class _Reporting:
             self.deliverer.status(),
             self.tally.counts(),
         )
-        delivery = samples.Delivery(
-            waited=seen.waited,
-            flushed=seen.flushed,
-            failed=seen.database_errors,
-            refused=seen.writes_refused,
-            backlog=seen.backlog,
-            lag_s=seen.lag_s,
-            oldest_s=seen.lag_s,
-            inherited=self.inherited,
-        )
+        store = self.guarding.config.store.kind
         return self.guarding.report(
             not_ready="",
             samples=[
-                *samples.deliver(status, delivery, counts, store=self.guarding.config.store.kind),
+                *samples.deliver(status, seen, counts, store=store, inherited=self.inherited),
                 *self.guarding.samples(counts),
             ],
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
@@ -164,7 +158,7 @@ async def _queried(connection: duckdb.DuckDBPyConnection, query: str, timeout_s:
         with connection:
             return read_only_query(connection, query, timeout_s=timeout_s)
 
-    answering = asyncio.get_running_loop().run_in_executor(None, answer)
+    answering = asyncio.get_running_loop().run_in_executor(_QUERIES, answer)
     try:
         return await asyncio.shield(answering)
     except asyncio.CancelledError:

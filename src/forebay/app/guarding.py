@@ -13,9 +13,10 @@ import msgspec
 from forebay.app import logs, samples
 from forebay.app.config import BreakerLimits, Config
 from forebay.app.local_socket import json_handler
-from forebay.errors import ConfigError, Permanent
+from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
+from forebay.resilience.graph import near
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Guarding:
     ) -> None:
         self.process = process
         self.config = config
+        self._clock = clock
         said = config.resilience
 
         def listener(happening: Happening) -> None:
@@ -165,12 +167,14 @@ class Guarding:
             return msgspec.to_builtins(await tell()), b""
 
         def order(request: Request) -> dict[str, Any]:
+            self._require_in_time(request)
             orders = msgspec.convert(request["orders"], Orders)
             self.obey(orders)
             changed(orders.config)
             return {}
 
         def command(request: Request) -> dict[str, Any]:
+            self._require_in_time(request)
             wanted = msgspec.convert(request["command"], Command)
             return {"changed": list(self.command(wanted))}
 
@@ -179,6 +183,12 @@ class Guarding:
             "orders": json_handler(order),
             "command": json_handler(command),
         }
+
+    def _require_in_time(self, request: Request) -> None:
+        """Both processes are on one machine, whose monotonic clock they share."""
+        until_ns = request.get("until_ns")
+        if until_ns is not None and self._clock.monotonic_ns() > until_ns:
+            raise Transient("Nobody waits for this any more.", hint="Say it again.")
 
     def report(self, **parts: Any) -> ProcessReport:  # noqa: ANN401 - the fields of a report
         """Answer a report with this process's services and breakers."""
@@ -231,13 +241,19 @@ def configured(
 
 
 def validate(config: Config) -> None:
-    """Raise :class:`~forebay.errors.ConfigError` if a table of thresholds cannot be."""
+    """Raise :class:`~forebay.errors.ConfigError` if what is said of resilience cannot be."""
     for section in PRESETS:
         try:
             configured(section, config)
         except ConfigError as error:
             message = f"The table [resilience.{section}] cannot be: {error.message}"
             raise ConfigError(message, hint=error.hint) from error
+    known = ["capture", "deliver", "journal", "store"]
+    known += [f"{venue.name}-{part}" for venue in config.venues for part in ("rest", "websocket")]
+    for name in config.resilience.critical:
+        if config.venues and name not in known:
+            message = f"resilience.critical names {name!r}, and there is no such service."
+            raise ConfigError(message, hint=near(name, known))
 
 
 def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:

@@ -143,9 +143,9 @@ def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:
     other side raised.
     """
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        connection.settimeout(timeout_s)
         try:
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            connection.settimeout(timeout_s)
             connection.connect(stack.enter_context(socket_address(path)))
             encoded = msgspec.json.encode(request)
             connection.sendall(_HEAD.pack(len(encoded)) + encoded)

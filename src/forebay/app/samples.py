@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
@@ -21,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from forebay.app.tally import Counts
+    from forebay.services.guarded_delivery import Measured
     from forebay.services.latency import LatencyTotals
 
 _KIB = 1024
+_UNTOLD = (OSError, KeyError, ValueError, IndexError)
+"""What reading ``/proc`` raises where it is not there, or tells something else."""
 
 
 class Reader(Protocol):
@@ -76,28 +78,6 @@ class OsReader:
         return total
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """What delivery knows beside the totals of the deliverer; counts are of frames or calls."""
-
-    waited: int
-    """Frames that had to wait because the store would not take them."""
-    flushed: int
-    """Those of them stored afterwards."""
-    failed: int
-    """Commits that the store did not take."""
-    refused: int
-    """Writes refused because of EMERGENCY."""
-    backlog: int
-    """Frames captured and not yet stored."""
-    lag_s: float
-    """How far the store is behind capture, by receipt time; 0 if it is not."""
-    oldest_s: float
-    """Age of the oldest frame that is not stored, 0 if there is none."""
-    inherited: int = 0
-    """The backlog that this process found when it started."""
-
-
 def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> list[Sample]:
     """Answer what :meth:`forebay.services.capture.Capture.stats` tells.
 
@@ -110,6 +90,7 @@ def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> 
         Sample("journal_commits", stats["commits"]),
         Sample("journal_full", int(stats["full"])),
         Sample("websocket_connections", stats["connected"]),
+        Sample("websocket_connections_wanted", stats["wanted"]),
         Sample("reconnections", stats["reconnects"]),
         Sample("buffer_utilisation", stats["pending_bytes"] / max_pending, {"resource": "memory"}),
         *_labelled("market_registry_rest_errors", "endpoint", counts.rest_errors),
@@ -122,11 +103,12 @@ def latency(totals: LatencyTotals) -> list[Buckets]:
 
 
 def deliver(
-    status: Mapping[str, Any], delivery: Delivery, counts: Counts, *, store: str
+    status: Mapping[str, Any], seen: Measured, counts: Counts, *, store: str, inherited: int
 ) -> list[Sample]:
     """Answer what :meth:`forebay.services.deliver.Deliverer.status` and delivery tell.
 
-    ``store`` is the kind of store. What can be labelled beforehand is told from 0 on: Prometheus
+    ``store`` is the kind of store, ``inherited`` the backlog, in frames, that this process found
+    when it started. What can be labelled beforehand is told from 0 on: Prometheus
     takes a counter that appears for one that has not risen.
     """
     flags = dict.fromkeys(FLAGS, 0) | status["flags"]
@@ -137,16 +119,16 @@ def deliver(
         Sample("published_kafka", 0),
         Sample("events", 0, {"state": "published"}),
         Sample("events", status["rows"], {"state": "stored"}),
-        Sample("buffered_to_disk", delivery.waited),
-        Sample("flushed_from_buffer", delivery.flushed),
-        Sample("recovered_messages", min(delivery.inherited, status["frames"])),
+        Sample("buffered_to_disk", seen.waited),
+        Sample("flushed_from_buffer", seen.flushed),
+        Sample("recovered_messages", min(inherited, status["frames"])),
         Sample("total_batch_inserts", status["steps"]),
-        Sample("total_insert_errors", delivery.failed),
-        Sample("database_connection_errors", delivery.failed, {"store": store}),
-        Sample("store_writes_refused", delivery.refused),
-        Sample("buffer_size", delivery.backlog),
-        Sample("dedup_sync_lag_seconds", delivery.lag_s),
-        Sample("journal_oldest_unacknowledged_seconds", delivery.oldest_s),
+        Sample("total_insert_errors", seen.database_errors),
+        Sample("database_connection_errors", seen.database_errors, {"store": store}),
+        Sample("store_writes_refused", seen.writes_refused),
+        Sample("buffer_size", seen.backlog),
+        Sample("dedup_sync_lag_seconds", seen.lag_s),
+        Sample("journal_oldest_unacknowledged_seconds", seen.lag_s),
         Sample("conflicts", status["conflicts"]),
         Sample("duplicates", status["duplicates"]),
         Sample("ambiguous", flags["ambiguous"]),
@@ -176,7 +158,7 @@ def process(service: str, reader: Reader) -> list[Sample]:
     """Answer what this process uses; what the machine does not tell is left out."""
     labels = {"service": service}
     found: list[Sample] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*_UNTOLD):
         pages = int(reader.text("/proc/self/statm").split()[1])
         found.append(Sample("process_resident_memory_bytes", pages * reader.page_size, labels))
         # The name of the program is in brackets, and may have spaces and brackets in it.
@@ -197,7 +179,7 @@ def machine(reader: Reader, data: Path, journal: Path) -> list[Sample]:
     Blocking, a look at each file of the journal; what the machine does not tell is left out.
     """
     found: list[Sample] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*_UNTOLD):
         lines = (line.split() for line in reader.text("/proc/meminfo").splitlines())
         memory = {line[0]: int(line[1]) * _KIB for line in lines if len(line) > 1}
         found.append(Sample("memory_total_bytes", memory["MemTotal:"]))

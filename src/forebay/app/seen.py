@@ -34,6 +34,8 @@ class Seen:
     """Polls in a row without an answer."""
     checked_ns: int = 0
     took_ns: int = 0
+    obeys: tuple[int, object] | None = None
+    """The process id that acknowledged orders, and which."""
     down: Counter[str] = field(default_factory=Counter)
     """How many answers in a row said of a service that it is down."""
 

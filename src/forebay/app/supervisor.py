@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -70,6 +71,7 @@ class Supervisor:
     system: RunningSystem = field(init=False)
     """What is known of the processes, once :meth:`run` has begun."""
     _reloads: set[asyncio.Task[None]] = field(default_factory=set)
+    _terminal: bool = field(default_factory=lambda: os.isatty(0))
     interrupted: bool = False
     """Whether it was stopped from the keyboard; it ends in the same order either way."""
 
@@ -89,14 +91,16 @@ class Supervisor:
             ]
             beside = [
                 asyncio.create_task(self.stop.wait()),
-                asyncio.create_task(self.system.watch(), name="forebay-watch"),
+                asyncio.create_task(self.system.watch(), name="forebay-system"),
                 *([asyncio.create_task(watch(self))] if watch else []),
             ]
             front = Front(self.system, folder, "forebay", self.clock, self.observer)
             async with front.open():
                 try:
-                    stopping = {beside[0], *keepers}
+                    stopping = {*beside[:2], *keepers}  # without its watch it must not go on
                     await asyncio.wait(stopping, return_when=asyncio.FIRST_COMPLETED)
+                    if beside[1].done():
+                        beside[1].result()
                 finally:
                     self.stop.set()
                     codes = await self._end(keepers)
@@ -130,7 +134,14 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop.set)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self) -> None:
+        """SIGHUP: the terminal is gone, so stop; or somebody wants the configuration read again."""
+        if self._terminal and not os.isatty(0):
+            self.stop.set()
+        elif len(self._reloads) <= 1:  # one that waits will read what is written by then
+            self._reload()
 
     def _reload(self) -> None:
         task = asyncio.get_running_loop().create_task(self.system.reload(), name="forebay-reload")
@@ -155,7 +166,12 @@ class Supervisor:
         backoff = Backoff(random.Random(), base=0.1, cap=5.0)
         while not self.stop.is_set():
             began = self.clock.monotonic_ns()
-            child.process = await self._start(child.role)
+            try:
+                child.process = await self._start(child.role)
+            except OSError as error:  # no descriptors or no memory now: the other goes on
+                self.observer(ProcessDied(child.role, 0, f"it could not be started: {error}"))
+                await self._pause(backoff.next())
+                continue
             child.starts += 1
             if self.stop.is_set():  # whoever ends the others has not seen this one
                 await _finish(child, STOP_S[child.role])
@@ -168,9 +184,12 @@ class Supervisor:
             self.observer(ProcessDied(child.role, child.process.pid, _status(child.code)))
             if self.clock.monotonic_ns() - began > STEADY_S * 1e9:
                 backoff.reset()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), backoff.next())
+            await self._pause(backoff.next())
         return 0
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), seconds)
 
     async def _start(self, role: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(

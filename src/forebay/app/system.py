@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import difflib
 import os
 from typing import TYPE_CHECKING, Any
@@ -13,20 +12,15 @@ import msgspec
 
 from forebay.app import logs
 from forebay.app.config import BreakerLimits
+from forebay.app.front import token_of
 from forebay.app.guarding import Orders
 from forebay.app.local_socket import ask
 from forebay.app.reload import reconciled
 from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
 from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.ops.view import Action, Outcome, ProcessReport, SystemReport, UnknownName
-from forebay.resilience import Hysteresis, SystemState, assess
-from forebay.telemetry import (
-    ConfigRefused,
-    ConfigReloaded,
-    ServiceDown,
-    ServiceUp,
-    SystemMoved,
-)
+from forebay.resilience.overview import Overview
+from forebay.telemetry import ConfigRefused, ConfigReloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,13 +29,15 @@ if TYPE_CHECKING:
     from forebay.app.config import Config
     from forebay.clock import Clock
     from forebay.ops.view import Command, Sample
-    from forebay.resilience import SystemHealth
+    from forebay.resilience import ServiceHealth, SystemState
     from forebay.telemetry import Observer
 
 SUPERVISOR = "supervisor"
 POLL_S = 1.0
 ANSWER_S = 2.0
 """How long a process is waited for."""
+STALE_S = 10.0
+"""An older report is none: asking may hang, for instance on a disk that is gone."""
 
 
 class RunningSystem:
@@ -68,13 +64,18 @@ class RunningSystem:
         self._clock = clock
         self._observe = observer
         self._seen = {role: Seen(role, path) for role, path in sockets.items()}
-        self._steady = Hysteresis(config.resilience.recovery_hold_s)
+        self._overview = Overview(
+            self._services,
+            recovery_hold=config.resilience.recovery_hold_s,
+            clock=clock,
+            listener=observer,
+        )
         self._limits: dict[str, BreakerLimits] = {}
         self._forced_open: dict[str, str] = {}
         self._waiting: tuple[str, ...] = ()
         self._commanding = asyncio.Lock()
         self._polling = asyncio.Lock()
-        self._down: dict[str, str] = {}
+        self._polled_ns = clock.monotonic_ns()
         self.last = self._assembled()
         """What was known after the last poll."""
 
@@ -94,12 +95,16 @@ class RunningSystem:
         async with self._polling:
             await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
             self._own = self._report_of(await asyncio.to_thread(self._measure))
-            before = self.last.health.state
             self.last = self._assembled()
-            self._tell(before, self.last.health)
+            self._polled_ns = self._clock.monotonic_ns()
 
     async def report(self) -> SystemReport:
-        """See :meth:`forebay.ops.view.System.report`."""
+        """See :meth:`forebay.ops.view.System.report`; Unreachable if it is too old to be true."""
+        silent_s = (self._clock.monotonic_ns() - self._polled_ns) / 1e9
+        if silent_s > STALE_S:
+            message = f"The processes were last asked {silent_s:.0f} s ago."
+            hint = "/health/live says whether this process answers at all; the log may say more."
+            raise Unreachable(message, hint=hint)
         return self.last
 
     # --------------------------------------------------------------------- asking
@@ -109,34 +114,39 @@ class RunningSystem:
         try:
             told = await self._request(seen, {"op": "report", "system": self.state})
             report = msgspec.convert(told, ProcessReport)
-            if report.pid != seen.pid and (self._limits or self._forced_open):
-                await self._order(seen)
-        except (ForebayError, msgspec.ValidationError):
+            # One that was starting, or hung, while orders changed has not heard of it.
+            if seen.obeys != (report.pid, self._orders()):
+                await self._order(seen, report.pid)
+        except (ForebayError, msgspec.MsgspecError, OSError, RuntimeError):
             seen.missed(wall, self._clock.monotonic_ns() - began)
         else:
             seen.answered(report, wall, self._clock.monotonic_ns() - began)
 
     async def _request(self, seen: Seen, request: dict[str, Any]) -> dict[str, Any]:
+        # Who hung until nobody waited any more must not carry it out afterwards.
+        request = {**request, "until_ns": self._clock.monotonic_ns() + round(ANSWER_S * 1e9)}
         answer, _ = await asyncio.to_thread(ask, seen.socket, request, timeout_s=ANSWER_S)
         return answer
 
-    async def _order(self, seen: Seen) -> None:
-        orders = Orders(self.config, self._limits, self._forced_open)
+    def _orders(self) -> Orders:
+        return Orders(self.config.for_children(), dict(self._limits), dict(self._forced_open))
+
+    async def _order(self, seen: Seen, pid: int | None = None) -> None:
+        orders = self._orders()
         await self._request(seen, {"op": "orders", "orders": msgspec.to_builtins(orders)})
+        seen.obeys = (pid or seen.pid or 0, orders)
 
     # ------------------------------------------------------------------ assessing
 
+    def _services(self) -> list[ServiceHealth]:
+        return services(list(self._seen.values()), self.config.resilience.critical)
+
     def _assembled(self) -> SystemReport:
-        seen = list(self._seen.values())
-        found = assess(services(seen, self.config.resilience.critical))
-        state = self._steady.see(found.state, self._clock.monotonic_ns())
-        held = "" if state is found.state else f"better for less than {self._steady.hold_s:g} s"
-        reason = "; ".join(filter(None, (found.reason, held)))
-        health = dataclasses.replace(found, state=state, reason=reason)
+        seen, health = list(self._seen.values()), self._overview.look()
         return SystemReport(
             at_ns=self._clock.wall_ns(),
             health=health,
-            not_ready=not_ready(seen, state),
+            not_ready=not_ready(seen, health.state),
             checks=checks(seen),
             processes=[
                 self._own,
@@ -149,17 +159,6 @@ class RunningSystem:
     @staticmethod
     def _report_of(samples: Sequence[Sample]) -> ProcessReport:
         return ProcessReport(SUPERVISOR, os.getpid(), "", samples=samples)
-
-    def _tell(self, before: SystemState, health: SystemHealth) -> None:
-        reasons = {service.name: service.reason for service in health.services}
-        for name, root in health.attributed.items():
-            if name not in self._down:
-                self._observe(ServiceDown(name, root, reasons.get(name, "")))
-        for name in self._down.keys() - health.attributed.keys():
-            self._observe(ServiceUp(name))
-        self._down = dict(health.attributed)
-        if health.state is not before:
-            self._observe(SystemMoved(before, health.state, health.reason))
 
     # ----------------------------------------------------------------- commanding
 
@@ -232,6 +231,7 @@ class RunningSystem:
 
     async def _reload(self) -> Outcome:
         config, applied, waiting = reconciled(self.config, self._load())
+        token_of(config.http)
         kept = self.config, self._limits
         self.config, self._limits = config, {}
         try:
@@ -243,11 +243,12 @@ class RunningSystem:
             self.config, self._limits = kept
             raise
         logs.configure(config.log_level, process=SUPERVISOR)
-        await self.poll()
-        applied += tuple(f"thresholds of {name}" for name in kept[1])  # an operator's, undone
-        self._steady.hold_s = config.resilience.recovery_hold_s
+        self._overview.hysteresis.hold_s = config.resilience.recovery_hold_s
         self._waiting = waiting
         self._observe(ConfigReloaded(applied, waiting))
         words = [f"now: {', '.join(applied)}" if applied else "nothing changed at once"]
         words += [f"after a restart: {', '.join(waiting)}"] if waiting else []
+        undone = ", ".join(sorted(kept[1]))
+        words += [f"undone: what an operator changed of {undone}"] if undone else []
+        await self.poll()
         return Outcome(applied, "; ".join(words) + ".")

@@ -63,7 +63,7 @@ def picture(before: Told | None, now: Told) -> Group:
         why = service.reason if root in ("", service.name) else f"{service.reason} ({root})"
         mark = "[green]up[/]" if service.up else "[red]down[/]"
         services.add_row(service.name, mark, "yes" if service.critical else "", why)
-    breakers = Table("breaker", "state", "in a row", "calls", "failed", "refused", box=None)
+    breakers = Table("breaker", "state", "in a row", "calls", "failed", "not permitted", box=None)
     for breaker in report.breakers():
         wait = f" {breaker.retry_after_s:.0f} s" if breaker.retry_after_s else ""
         breakers.add_row(

@@ -70,7 +70,7 @@ class Admin:
         return await self._do(request, Action.RESET, name, body)
 
     async def configure(self, request: Request, name: str, body: ConfigureBody) -> Response:
-        """Change thresholds of one breaker until the next start; what it knows stays."""
+        """Change thresholds of one breaker until the next start or reload; what it knows stays."""
         settings = body.settings()
         if not settings:
             raise Refusal(422, "invalid-body", "No threshold is given.", hint="Name one at least.")

@@ -74,6 +74,7 @@ _DELIVERY = (
 )
 _CAPTURE = (
     _gauge("websocket_connections", "S3", "Epochs that the venue accepted and that are not over."),
+    _gauge("websocket_connections_wanted", "+", "Connections that the configured symbols need."),
     _counter("reconnections", "S3", "Epochs that ended, each followed by another."),
     _counter("received_bytes", "S3", "Payload bytes captured: message throughput."),
     _counter("journal_commits", "S3", "Group commits of the journal: flush frequency."),
@@ -81,7 +82,7 @@ _CAPTURE = (
     _counter(
         "market_registry_rest_errors",
         "S4",
-        "Tries of REST calls that failed.",
+        "Tries of REST calls that failed and may pass: no answer, 408, 425, 429, 5xx.",
         "endpoint",
     ),
     _gauge("healthy_gatherers", "S4", "Collectors that run and are ready."),
@@ -126,7 +127,7 @@ _BREAKERS = (
     ),
 )
 _SYSTEM = (
-    _gauge("service_health_share", "S2", "Share of services that have not failed, 0 to 1."),
+    _gauge("service_health_share", "S2", "Share of services that are no root, 0 to 1."),
     _gauge("active_fallbacks", "S2", "Services whose callers get substitutes now."),
     _counter("recovery_attempts", "S2", "Probes by the recovery loop.", "breaker"),
     _gauge("health_check_duration_seconds", "S3", "How long the last look took.", "check"),

@@ -1,6 +1,6 @@
 """A report as Prometheus reads it.
 
-Nothing counts for the metrics: each scrape renders a :class:`~forebay.ops.view.SystemReport`
+No frame is counted for the metrics: each scrape renders a :class:`~forebay.ops.view.SystemReport`
 through a collector of its own, so that a hot path pays nothing for being watched.
 """
 

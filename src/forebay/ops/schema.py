@@ -165,7 +165,7 @@ class BreakersBody(Stamped):
 
 
 class ResilienceBody(Stamped):
-    """Everything that is known of health; ``share`` is of services that are up, 0 to 1."""
+    """Everything that is known of health; ``share`` is of services that are no root, 0 to 1."""
 
     status: SystemState
     reason: str
@@ -193,7 +193,8 @@ class StatusBody(Stamped):
     status: SystemState
     version: str
     reason: str
-    ready: bool
+    not_ready: str
+    """Why the system cannot do its job now; nothing if it can."""
     processes: dict[str, ProcessBody]
 
 

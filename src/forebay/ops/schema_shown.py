@@ -128,7 +128,7 @@ def status_body(report: SystemReport, service: str, version: str) -> StatusBody:
         status=report.health.state,
         version=version,
         reason=report.health.reason,
-        ready=not report.not_ready,
+        not_ready=report.not_ready,
         processes={
             process.process: ProcessBody(
                 pid=process.pid, not_ready=process.not_ready, status=dict(process.status)

@@ -126,7 +126,7 @@ class Action(StrEnum):
     RESET = "reset"
     FORCE_RECOVERY = "force-recovery"
     CONFIGURE = "configure"
-    """Change the thresholds of one breaker until the next start."""
+    """Change the thresholds of one breaker until the next start or reload."""
     RELOAD = "reload"
     """Read the configuration again, as SIGHUP does."""
 

@@ -64,10 +64,14 @@ class BreakerConfig:
             raise ConfigError(
                 "This breaker never trips.", hint="Give failure_threshold or a window."
             )
-        if self.recovery_backoff < 1 or self.recovery_max < (self.recovery_timeout or 0.0):
+        if self.recovery_backoff < 1:
             raise ConfigError(
-                f"recovery_backoff is {self.recovery_backoff}, recovery_max {self.recovery_max}.",
-                hint="They must be at least 1 and recovery_timeout.",
+                f"recovery_backoff is {self.recovery_backoff}.", hint="It must be at least 1."
+            )
+        if self.recovery_max < (self.recovery_timeout or 0.0):
+            raise ConfigError(
+                f"recovery_timeout is {self.recovery_timeout} s.",
+                hint=f"It must be at most recovery_max, {self.recovery_max:g} s.",
             )
         if not 0 <= self.recovery_jitter < 1:
             raise ConfigError(

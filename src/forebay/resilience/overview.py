@@ -38,7 +38,7 @@ class Overview:
         recovery_hold: float,
         clock: Clock,
         listener: Observer,
-        alarm: Callable[[], object],
+        alarm: Callable[[], object] = lambda: None,
     ) -> None:
         self.hysteresis = Hysteresis(recovery_hold)
         self._services = services

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from forebay.app.config import BreakerLimits, Config
-from forebay.app.guarding import PRESETS, Guarding, Orders, configured
+from forebay.app.guarding import PRESETS, Guarding, Orders, configured, validate
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, Command, ProcessReport
@@ -189,3 +189,34 @@ async def test_over_the_socket() -> None:
     assert heard == [wanted]
     command = msgspec.to_builtins(Command(Action.FORCE_OPEN, "store", "x"))
     assert (await handlers["command"]({"command": command}))[0] == {"changed": ["store"]}
+
+
+async def test_an_order_that_nobody_waits_for_any_more_is_not_carried_out() -> None:
+    made = guarding()
+    breaker = made.breaker("store", "store")
+
+    async def tell() -> ProcessReport:
+        return made.report(not_ready="")
+
+    handlers = made.handlers(tell)
+    now = ManualClock().monotonic_ns()
+    command = msgspec.to_builtins(Command(Action.FORCE_OPEN, "store", "x"))
+    with pytest.raises(Transient, match="Nobody waits"):
+        await handlers["command"]({"command": command, "until_ns": now - 1})
+    orders = msgspec.to_builtins(Orders(config(store={"failure_threshold": 9})))
+    with pytest.raises(Transient):
+        await handlers["orders"]({"orders": orders, "until_ns": now - 1})
+    assert (state(breaker), breaker.config) == ("closed", PRESETS["store"])
+    await handlers["command"]({"command": command, "until_ns": now + 1})
+    assert state(breaker) == "forced_open"
+
+
+def test_a_critical_service_that_there_is_not_is_a_mistake() -> None:
+    venues = [{"name": "coinbase", "symbols": ["BTC-USD"]}]
+    for name in ("coinbase-rest", "store", "capture"):
+        validate(msgspec.convert({"venues": venues, "resilience": {"critical": [name]}}, Config))
+    wrong = {"venues": venues, "resilience": {"critical": ["coinbase-rset"]}}
+    with pytest.raises(ConfigError, match="coinbase-rest"):
+        validate(msgspec.convert(wrong, Config))
+    with pytest.raises(ConfigError, match=r"resilience\.rest"):
+        validate(config(rest={"recovery_timeout_s": 900.0}))

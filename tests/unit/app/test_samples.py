@@ -20,7 +20,7 @@ from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
 from forebay.telemetry import ignore
 from tests.support.fake_journal import FakeJournal
-from tests.support.fake_report import COUNTS, DELIVERY, STATS, STATUS, FakeReader
+from tests.support.fake_report import COUNTS, DELIVERY, INHERITED, STATS, STATUS, FakeReader
 from tests.support.frames import T0, context, match
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def test_all_samples_are_in_the_catalogue_with_their_labels(tmp_path: Path) -> N
     reader = samples.OsReader()
     everything = [
         *samples.capture(STATS, COUNTS, max_pending=10),
-        *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb"),
+        *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
         *samples.tallied("capture", COUNTS),
         *samples.recoveries({"store": 1}),
         *samples.process("capture", reader),
@@ -80,13 +80,17 @@ def test_deliver_tells_what_is_asked_of_it(tmp_path: Path) -> None:
         parsers = {"coinbase": CoinbaseParser()}
         deliverer = Deliverer(tmp_path, MemoryStore(), parsers, observer=tally)
         deliverer.drain()
-    found = by_name(samples.deliver(deliverer.status(), DELIVERY, tally.counts(), store="memory"))
+    found = by_name(
+        samples.deliver(
+            deliverer.status(), DELIVERY, tally.counts(), store="memory", inherited=INHERITED
+        )
+    )
     assert found["events{state=stored}"] == 3
     assert found["total_batch_inserts"] == 1
     assert found["coverage_gaps{state=open}"] == 1
     assert sum(n for name, n in found.items() if name.startswith("dead_letters")) == 1
     assert found["recovered_messages"] == 4
-    assert found["database_connection_errors{store=memory}"] == DELIVERY.failed
+    assert found["database_connection_errors{store=memory}"] == DELIVERY.database_errors
     flagged = {name: n for name, n in found.items() if name.startswith("flagged")}
     assert set(flagged) == {
         f"flagged{{flag={name}}}"
@@ -105,7 +109,7 @@ def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
     status = deliverer.status()
     assert status["flags"] == {"late": 1}
     assert (status["flagged"], status["duplicates"]) == (1, 1)
-    found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb"))
+    found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED))
     assert found["flagged{flag=late}"] == 1
     assert found["ambiguous"] == 0
 
@@ -114,7 +118,11 @@ def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
 
 
 def test_a_reason_is_told_before_it_has_happened() -> None:
-    found = by_name(samples.deliver(STATUS, DELIVERY, Tally(ignore).counts(), store="duckdb"))
+    found = by_name(
+        samples.deliver(
+            STATUS, DELIVERY, Tally(ignore).counts(), store="duckdb", inherited=INHERITED
+        )
+    )
     reasons = {name: n for name, n in found.items() if name.startswith("dead_letters")}
     assert len(reasons) > 3
     assert set(reasons.values()) == {0}
@@ -123,7 +131,7 @@ def test_a_reason_is_told_before_it_has_happened() -> None:
 @pytest.mark.parametrize(("frames", "recovered"), [(0, 0), (69, 69), (70, 70), (900, 70)])
 def test_recovered_messages_are_those_of_an_earlier_process(frames: int, recovered: int) -> None:
     status = STATUS | {"frames": frames}
-    found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb"))
+    found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED))
     assert found["recovered_messages"] == recovered
 
 
@@ -164,6 +172,13 @@ class Elsewhere(FakeReader):
         raise FileNotFoundError(path)
 
 
+class Strange(FakeReader):
+    """A machine of which one file has another text."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.files = {**FakeReader.files, path: text}  # type: ignore[misc]
+
+
 class Empty(FakeReader):
     """A journal that has not begun, on a full disk."""
 
@@ -185,6 +200,37 @@ def test_what_a_machine_does_not_tell_is_absent(tmp_path: Path) -> None:
     assert samples.process("capture", Elsewhere()) == []
     found = by_name(samples.machine(Elsewhere(), tmp_path, tmp_path))
     assert "memory_total_bytes" not in found
+    assert found["disk_free_bytes"] == 600
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "left"),
+    [
+        ("/proc/self/statm", "", []),
+        ("/proc/self/statm", "many pages", []),
+        ("/proc/self/stat", "7 (a) S 1", ["memory"]),
+        ("/proc/self/limits", "", ["memory", "cpu", "fds"]),
+        ("/proc/self/limits", "Max open files  several", ["memory", "cpu", "fds"]),
+    ],
+)
+def test_what_a_process_cannot_read_of_itself_is_absent(
+    path: str, text: str, left: list[str]
+) -> None:
+    found = by_name(samples.process("capture", Strange(path, text)))
+    names = {"memory": "resident_memory_bytes", "cpu": "cpu_seconds", "fds": "open_fds"}
+    assert list(found) == [f"process_{names[each]}{{service=capture}}" for each in left]
+
+
+@pytest.mark.parametrize(
+    ("text", "total"),
+    [("", None), ("MemTotal: much kB", None), ("MemTotal: 9 kB\nMemFree: 1 kB", 9 * 1024)],
+)
+def test_what_meminfo_does_not_have_is_absent_and_the_disk_is_told(
+    tmp_path: Path, text: str, total: int | None
+) -> None:
+    found = by_name(samples.machine(Strange("/proc/meminfo", text), tmp_path, tmp_path))
+    assert found.get("memory_total_bytes") == total
+    assert "memory_available_bytes" not in found
     assert found["disk_free_bytes"] == 600
 
 

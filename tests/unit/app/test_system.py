@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import random
 from typing import TYPE_CHECKING, cast
 
@@ -12,11 +13,12 @@ import msgspec
 import pytest
 
 from forebay.app import logs
+from forebay.app import system as system_module
 from forebay.app.config import Config
 from forebay.app.guarding import Guarding
 from forebay.app.local_socket import LocalServer
 from forebay.app.seen import AWAY_AFTER
-from forebay.app.system import RunningSystem
+from forebay.app.system import STALE_S, RunningSystem
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import Action, Command, Outcome, ProcessReport, Sample, UnknownName
@@ -57,6 +59,7 @@ class Rig:
         self.wanted = config()
         self.pids = {"capture": 1, "deliver": 2}
         self.systems: list[str] = []
+        self.ordered: list[Request] = []
         self.made = {role: self.child(role) for role in self.pids}
         sockets = {role: folder / f"{role}.sock" for role in self.pids}
         self.system = RunningSystem(
@@ -97,13 +100,17 @@ class Rig:
             return dataclasses.replace(made.report(not_ready=""), pid=self.pids[role])
 
         handlers = made.handlers(tell)
-        report = handlers["report"]
+        report, orders = handlers["report"], handlers["orders"]
 
         async def noting(request: Request) -> Reply:
             self.systems.append(request["system"])
             return await report(request)
 
-        return {**handlers, "report": noting}
+        async def ordered(request: Request) -> Reply:
+            self.ordered.append(request)
+            return await orders(request)
+
+        return {**handlers, "report": noting, "orders": ordered}
 
     async def polls(self, times: int = 1) -> None:
         for _ in range(times):
@@ -275,8 +282,8 @@ async def test_reading_the_configuration_again(rig: Rig) -> None:
             data="elsewhere", log_level="error", resilience={"store": {"recovery_timeout_s": 8.0}}
         )
         outcome = await rig.system.command(Command(Action.RELOAD))
-        changed = {"log_level", "resilience.store.recovery_timeout_s", "thresholds of store"}
-        assert set(outcome.changed) == changed, "what an operator changed is undone, and said"
+        assert set(outcome.changed) == {"log_level", "resilience.store.recovery_timeout_s"}
+        assert "undone: what an operator changed of store" in outcome.detail
         assert "after a restart: data" in outcome.detail
         await rig.polls()
         assert (await rig.system.report()).restart_needed == ("data",)
@@ -318,3 +325,63 @@ async def test_it_asks_once_a_second_until_cancelled(rig: Rig) -> None:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     assert set(rig.clock.slept) == {1.0}
+
+
+async def test_it_goes_on_asking_after_an_error_that_is_none_of_ours(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: object, **__: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        with monkeypatch.context() as patch:
+            patch.setattr(system_module, "ask", short)
+            await rig.polls(AWAY_AFTER + 1)
+        assert rig.state() == "emergency"
+        await rig.polls(1)
+        assert len((await rig.system.report()).processes) == 3
+
+
+@pytest.mark.parametrize("pid", [2, 22], ids=["hung", "starting"])
+async def test_a_process_that_missed_a_reload_gets_it_when_it_answers(rig: Rig, pid: int) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+    rig.wanted = config(resilience={"store": {"failure_threshold": 77}})
+    await rig.system.reload()
+    rig.pids["deliver"] = pid
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        assert rig.made["deliver"].manager.breakers["store"].config.failure_threshold == 77
+        heard = len(rig.ordered)
+        await rig.polls(3)
+        assert len(rig.ordered) == heard, "once is enough"
+
+
+async def test_a_report_that_is_old_is_none(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        rig.clock.advance(STALE_S + 1)
+        with pytest.raises(Unreachable, match="last asked 12 s ago"):
+            await rig.system.report()
+        await rig.system.poll()
+        assert (await rig.system.report()).health.state is SystemState.HEALTHY
+
+
+async def test_children_get_no_token(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        rig.wanted = config(http={"token": "a long random word"})
+        await rig.system.reload()
+        await rig.polls()
+    assert rig.system.config.http.token == "a long random word"
+    assert rig.ordered
+    assert "random" not in str(rig.ordered)
+
+
+async def test_a_token_file_that_cannot_be_read_refuses_the_reload(rig: Rig) -> None:
+    async with rig.answering("capture", "deliver"):
+        await rig.polls()
+        rig.wanted = config(http={"token_file": "/nowhere/token"}, log_level="error")
+        await rig.system.reload()
+    assert rig.system.config == config()
+    assert isinstance(rig.told[-1], ConfigRefused)

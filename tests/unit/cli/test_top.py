@@ -46,6 +46,7 @@ def told(at_s: int, captured: int, rows: int) -> Told:
         "captured": captured,
         "next_seq": captured + 1,
         "connected": 2,
+        "wanted": 2,
         "p99_ms": 12.34,
     }
     deliver = {

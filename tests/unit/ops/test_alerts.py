@@ -83,6 +83,10 @@ CASES: dict[str, Case | Rise] = {
         {'coverage_gaps{state="open"}': (1, 0)}, 900, ({'coverage_gaps{state="permanent"}': 9},)
     ),
     "ForebayNoWebsocket": Case({"ws_client_connected": (0, 1)}, 30),
+    "ForebayWebsocketsMissing": Case(
+        {"websocket_connections": (2, 3), "websocket_connections_wanted": (3, 3)}, 60
+    ),
+    "ForebayReconnecting": Rise("reconnections_total", 600, 31, 30),
     "ForebayGatherersFew": Case(
         {"healthy_gatherers": (2, 3), "desired_gatherers": (3, 3)},
         60,

@@ -227,7 +227,7 @@ async def test_a_breaker_is_shown_whole(site: Site) -> None:
         "not_permitted": 0,
         "stale": 0,
         "trips": 1,
-        "transitions": {"open": 1, "half-open": 1, "closed": 1},
+        "transitions": {"open": 1, "half_open": 1, "closed": 1},
         "latency_sum_s": 0.25,
         "latency_count": 10,
         "config": {
@@ -269,7 +269,7 @@ async def test_status_shows_the_processes(site: Site) -> None:
         "status": "healthy",
         "version": "1.2.3",
         "reason": "",
-        "ready": True,
+        "not_ready": "",
         "processes": {
             "capture": {"pid": 11, "not_ready": "", "status": {"connected": 3, "received": 100}},
             "deliver": {"pid": 12, "not_ready": "", "status": {"seq": 7}},

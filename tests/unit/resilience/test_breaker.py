@@ -196,6 +196,17 @@ def test_a_hung_probe_holds_nobody_longer_than_its_lease(
     assert rig.breaker.state is state
 
 
+def test_a_probe_whose_lease_is_shorter_than_its_time_out_did_not_hang() -> None:
+    rig = Rig(timeout=100.0, probe_lease=2.0)
+    rig.clock.advance(1000)  # so that the moment it began is no duration
+    rig.half_open()
+    slow = rig.breaker.acquire()
+    rig.clock.advance(2)
+    rig.breaker.acquire().release()
+    assert rig.is_in(State.HALF_OPEN)
+    slow.release()
+
+
 def test_refusals_of_what_lies_inside_return_the_probe() -> None:
     rig = Rig(success_threshold=1)
     rig.half_open()

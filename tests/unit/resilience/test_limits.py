@@ -197,3 +197,11 @@ async def test_the_last_reservation_comes_back_when_its_task_is_cancelled() -> N
 def test_limits_that_make_no_sense_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(ConfigError):
         make()
+
+
+def test_a_rate_that_does_not_divide_a_second_is_rounded_to_the_slower() -> None:
+    limit = RateLimit(3, clock=ManualClock())
+    limit.take()
+    with pytest.raises(RateLimited) as refused:
+        limit.take()
+    assert refused.value.retry_after == 0.333333334

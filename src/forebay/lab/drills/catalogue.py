@@ -149,7 +149,7 @@ _ALL = (
         requirements="G1 G6",
         config={"resilience.websocket": _QUICK},
         gaps=True,
-        alerts=("ForebayNoWebsocket", "ForebayNoGatherer"),
+        alerts=("ForebayNoWebsocket", "ForebayWebsocketsMissing", "ForebayNoGatherer"),
     ),
     Drill(
         "emergency",

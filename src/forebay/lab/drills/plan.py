@@ -26,9 +26,6 @@ class Timing:
     """How long anything that must happen is waited for."""
 
 
-LONG = Timing(healthy_s=10.0, fault_s=20.0, patience_s=120.0)
-
-
 @dataclass(frozen=True, slots=True)
 class Drill:
     """One drill by name."""

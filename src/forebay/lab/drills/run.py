@@ -40,7 +40,9 @@ async def run_drill(
     """Run a drill in the empty folder ``root``; ``alarms`` looks at its alerts.
 
     Whatever goes wrong in it makes the report red. Raises
-    :class:`~forebay.errors.Unreachable` if the simulated exchange does not start.
+    :class:`~forebay.errors.Transient` if ``forebay run`` does not begin to capture, and
+    :class:`~forebay.errors.Unreachable` if the simulated exchange does not start or a disk of
+    the drill's own cannot be mounted.
     """
     began = clock.monotonic_ns()
     async with Web() as web, contextlib.AsyncExitStack() as beside:

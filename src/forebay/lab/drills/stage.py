@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.data_folder import DataFolder
-from forebay.errors import ForebayError, Permanent, Transient
+from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.lab.commands import running, stop, until
 from forebay.lab.drills.report import Check
 from forebay.lab.drills.watch import Watch
@@ -39,7 +38,7 @@ _LAG = 1000
 
 @dataclass(slots=True)
 class Stage:
-    """One run of a drill; :meth:`open` sets it up and takes it down."""
+    """One run of a drill; :meth:`exchange` and :meth:`capture` set it up and take it down."""
 
     drill: Drill
     root: Path
@@ -54,7 +53,6 @@ class Stage:
     recovery_s: float | None = None
     healthy_rss: int = 0
     truth_url: str = ""
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     watch: Watch = field(init=False, repr=False)
     run: asyncio.subprocess.Process = field(init=False, repr=False)
     """``forebay run``, once it was started."""
@@ -75,10 +73,18 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def exchange(self) -> AsyncIterator[Mapping[str, Any]]:
-        """Run the simulated exchange; the context is its addresses."""
+        """Run the simulated exchange; the context is its addresses.
+
+        Raises :class:`~forebay.errors.Unreachable` if it does not start.
+        """
         async with running("lab", "serve", "coinbase", *self._market()) as lab:
             assert lab.stdout is not None  # noqa: S101 - it was asked for
-            urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), START_S))
+            try:
+                urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), START_S))
+            except (ValueError, TimeoutError) as error:
+                message = "The simulated exchange did not start."
+                hint = "`forebay lab serve coinbase` says why."
+                raise Unreachable(message, hint=hint) from error
             self.truth_url = urls["truth_url"]
             yield urls
 
@@ -91,11 +97,13 @@ class Stage:
         self._configure(urls)
         await self.start_run()
         watching = asyncio.create_task(self.watch.run(), name="drill-watch")
+        began = f"forebay run to begin; its log is {self.root / 'run.log'}"
         try:
-            await self.until(lambda seen: seen.connected and bool(seen.url), "a start", START_S)
-            yield
-        except ForebayError as error:
-            self.check(str(error), ok=False)
+            await self.until(lambda seen: seen.connected and bool(seen.url), began, START_S)
+            try:
+                yield
+            except ForebayError as error:
+                self.check(str(error), ok=False)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -111,10 +119,7 @@ class Stage:
         )
 
     def _configure(self, urls: Mapping[str, Any]) -> None:
-        """Write configuration and token."""
-        token = self.root / "token"
-        token.touch(mode=0o600)
-        token.write_text(self.token)
+        """Write the configuration."""
         venue = {
             "name": "coinbase",
             "symbols": list(self.drill.symbols),
@@ -125,7 +130,7 @@ class Stage:
             **self.drill.venue,
         }
         tables: dict[str, Mapping[str, Value]] = {
-            "http": {"port": free_port(), "token_file": str(token)},
+            "http": {"port": free_port()},
             "resilience": {"check_interval_s": 1, "recovery_hold_s": 1},
         }
         for name, table in self.drill.config.items():
@@ -181,20 +186,10 @@ class Stage:
 
     # ----------------------------------------------------------------- the run
 
-    async def admin(self, method: str, path: str, document: object = None) -> tuple[int, Any]:
-        """Call a route of administration; answer status and body."""
-        return await self.get(path, method, document, {"Authorization": f"Bearer {self.token}"})
-
-    async def get(
-        self,
-        path: str,
-        method: str = "GET",
-        document: object = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, Any]:
-        """Call any route."""
+    async def get(self, path: str) -> tuple[int, Any]:
+        """Answer status and body of any route."""
         seen = await self.until(lambda seen: bool(seen.url), "HTTP to be served", START_S)
-        return await self.web.ask(seen.url + path, method, document, headers)
+        return await self.web.ask(seen.url + path)
 
     async def metric(self, name: str) -> float:
         """Answer a metric, summed over its labels; 0 if it is not there."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import aiohttp
 
 from forebay.errors import Unreachable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _ASK_S = 5.0
 
@@ -28,22 +25,14 @@ class Web:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(
-        self,
-        url: str,
-        method: str = "GET",
-        document: object = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, Any]:
+    async def ask(self, url: str, method: str = "GET", document: object = None) -> tuple[int, Any]:
         """Answer status and body: JSON as what it is, anything else as text.
 
         Raises :class:`~forebay.errors.Unreachable`.
         """
         assert self._session is not None  # noqa: S101 - the context is entered
         try:
-            async with self._session.request(
-                method, url, json=document, headers=headers
-            ) as response:
+            async with self._session.request(method, url, json=document) as response:
                 is_json = response.content_type.endswith("json")
                 return response.status, await (response.json() if is_json else response.text())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

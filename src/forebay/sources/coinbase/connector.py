@@ -107,6 +107,11 @@ class CoinbaseSource:
             for chunk in _chunks(symbols, self._timings.symbols_per_connection)
         ]
 
+    @property
+    def connections(self) -> int:
+        """How many websocket connections it keeps up."""
+        return len(self._feeds)
+
     async def run(self, sink: FrameSink) -> None:
         """Capture every symbol until cancelled, each connection on its own."""
         async with asyncio.TaskGroup() as group:

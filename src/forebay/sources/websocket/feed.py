@@ -39,6 +39,12 @@ _EARLY_S = 0.01
 about to let somebody through waits a whole back-off more."""
 
 
+QUICK = 3
+"""So many connections in a row may live shortly and be followed by the next one at once."""
+SHORT_LIVED_CAP_S = 5.0
+"""The longest pause between those after them; a connection that gives data is worth having."""
+
+
 class WebSocketFeed:
     """One connection at a time, for as long as :meth:`run` runs.
 
@@ -89,18 +95,30 @@ class WebSocketFeed:
 
         unsubscribe = sink.on_pressure(pressed)
         try:
+            short = 0
             while True:
-                await self._retry.acall(self._attempt, sink, flowing)
+                lived_s = await self._retry.acall(self._attempt, sink, flowing)
                 # It had settled, so the row of failures begins anew: back without much waiting.
-                delay_s = self._rng.uniform(0.0, self._patience.backoff_base_s)
+                # One that gives a message and closes, again and again, is not dialled ever faster.
+                short = 0 if lived_s >= self._patience.settle_s else short + 1
+                delay_s = self._rng.uniform(0.0, self._longest_pause_s(short))
                 self._observe(ReconnectScheduled(self._plan.venue, delay_s, 1))
                 await self._clock.sleep(delay_s)
         finally:
             unsubscribe()
 
-    async def _attempt(self, sink: FrameSink, flowing: asyncio.Event) -> None:
-        """One connection from start to end. Raises Transient unless it had settled."""
+    def _longest_pause_s(self, short: int) -> float:
+        """Seconds, after so many connections in a row that settled and did not live long."""
+        grown = self._patience.backoff_base_s * 2.0 ** min(max(0, short - QUICK), 32)
+        return min(grown, max(SHORT_LIVED_CAP_S, self._patience.backoff_base_s))
+
+    async def _attempt(self, sink: FrameSink, flowing: asyncio.Event) -> float:
+        """One connection from start to end; answers the seconds it lived.
+
+        Raises Transient unless it had settled.
+        """
         await flowing.wait()
+        began = self._clock.monotonic_ns()
         trial = Trial(self._breaker, self._patience, self._clock)
         connection = Connection(
             self._plan,
@@ -122,6 +140,7 @@ class WebSocketFeed:
         finally:
             connection.end("stopped")
             trial.drop()
+        return (self._clock.monotonic_ns() - began) / 1e9
 
     def _within_s(self) -> float:
         limit = self._breaker.config.timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -258,9 +259,18 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
             child.kill()
 
 
+class Stopping(Played):
+    """A stage on which nothing comes before the process has stopped, which takes a moment."""
+
+    async def comes(self, holds: Callable[[Seen], bool], what: str) -> None:
+        pid = (await self.seen()).pid("deliver") or 0
+        await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WSTOPPED)
+        await super().comes(holds, what)
+
+
 async def test_a_hung_process_is_stopped_and_goes_on(tmp_path: Path) -> None:
     with sleeper() as child:
-        stage = Played(tmp_path, seen_now=seen(pid=child.pid, down={"store": "deliver"}))
+        stage = Stopping(tmp_path, seen_now=seen(pid=child.pid, down={"store": "deliver"}))
         await hung.deliver(stage)  # type: ignore[arg-type]
 
         assert stage.hits_told == [1]

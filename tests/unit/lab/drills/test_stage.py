@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
-import stat
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from forebay.app.config import load
 from forebay.clock import ManualClock
-from forebay.errors import Permanent
+from forebay.errors import Permanent, Transient, Unreachable
 from forebay.lab.drills import resources
+from forebay.lab.drills import stage as staging
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plain_user import give_up_root
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.stage import Stage
-from forebay.lab.drills.watch import Seen
+from forebay.lab.drills.watch import Seen, Watch
 from forebay.lab.drills.web import Web
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 URLS = {"ws_url": "ws://127.0.0.1:1", "rest_url": "http://127.0.0.1:2"}
+
+
+class Impatient(ManualClock):
+    """Whoever sleeps has slept."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
 
 
 def stage(root: Path, name: str = "emergency") -> Stage:
@@ -46,15 +57,78 @@ def test_the_configuration_of_every_drill_is_one(tmp_path: Path, name: str) -> N
     assert config.resilience.store.recovery_timeout_s == wanted
 
 
-def test_the_token_is_in_a_file_that_only_this_user_reads_and_in_no_repr(tmp_path: Path) -> None:
-    made = stage(tmp_path)
-    made._configure(URLS)
-    token = tmp_path / "token"
+class Process:
+    """A process that ends when asked to."""
 
-    assert stat.S_IMODE(token.stat().st_mode) == 0o600
-    assert token.read_text() == made.token
-    assert made.token not in repr(made)
-    assert made.token not in made.config.read_text()
+    returncode = pid = 0
+
+    def terminate(self) -> None:
+        self.returncode = 4
+
+    async def wait(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Process:
+    """A run that is started and never looked at: its watch sees nothing."""
+    process = Process()
+
+    async def start_run(made: Stage) -> None:
+        made.run = process  # type: ignore[assignment]
+
+    async def look(_: Watch) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Stage, "start_run", start_run)
+    monkeypatch.setattr(Watch, "run", look)
+    return process
+
+
+async def test_a_run_that_does_not_come_up_is_an_error_and_is_stopped(
+    tmp_path: Path, started: Process
+) -> None:
+    made = stage(tmp_path)
+    made.clock = Impatient()
+
+    with pytest.raises(Transient, match=r"forebay run to begin; its log is .*run\.log"):
+        async with made.capture(URLS):
+            pytest.fail("it began")
+
+    assert started.returncode == 4
+
+
+async def test_what_goes_wrong_in_a_run_that_is_up_makes_the_report_red(
+    tmp_path: Path, started: Process
+) -> None:
+    made = stage(tmp_path)
+    made.watch.last = Seen(0, "http://there", "healthy", {}, {}, {"connected": 1}, None)
+
+    async with made.capture(URLS):
+        await made.until(lambda _: False, "something", 0)
+
+    assert [check.what for check in made.checks if not check.ok] == [
+        "Waited 0 s in vain for something.",
+        "forebay run ends with exit code 4",
+    ]
+
+
+@pytest.mark.parametrize("said", ["", "no JSON\n"])
+async def test_an_exchange_that_does_not_start_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    @contextlib.asynccontextmanager
+    async def running(*_: str) -> AsyncIterator[Any]:
+        stdout = asyncio.StreamReader()
+        stdout.feed_data(said.encode())
+        stdout.feed_eof()
+        yield SimpleNamespace(stdout=stdout)
+
+    monkeypatch.setattr(staging, "running", running)
+
+    with pytest.raises(Unreachable, match="exchange did not start"):
+        async with stage(tmp_path).exchange():
+            pytest.fail("it started")
 
 
 def test_what_happened_is_read_from_the_log_whatever_else_is_in_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.resilience import State, presets
 from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.websocket.feed import QUICK, SHORT_LIVED_CAP_S
 from forebay.telemetry import BreakerMoved, ConnectionFailed, ReconnectScheduled
 from tests.support.feed_rig import Rig, accepts, running, sends
 from tests.support.sinks import RecordingSink
@@ -115,7 +116,20 @@ async def test_connections_that_gave_data_may_end_as_often_as_they_like() -> Non
         await until(lambda: server.requests >= 20, clock)
         assert rig.breaker.state is State.CLOSED
         assert rig.breaker.snapshot().failed == 0
-        assert max(delays(rig)) <= PATIENCE.backoff_base_s, "one drop is followed by little waiting"
+        waits = delays(rig)
+        assert max(waits[:QUICK]) <= PATIENCE.backoff_base_s, "a drop is followed by little waiting"
+        assert PATIENCE.backoff_base_s * 2 < max(waits) <= SHORT_LIVED_CAP_S, (
+            "a row of them by more"
+        )
+
+
+def test_the_pause_after_short_lives_grows_to_a_cap() -> None:
+    plan = FeedPlan("v", "c", "ws://127.0.0.1:9", (b"{}",), accepts, ("A-B",))
+    feed = WebSocketFeed(plan, clock=ManualClock(), rng=random.Random(1), patience=PATIENCE)
+    longest = [feed._longest_pause_s(short) for short in range(QUICK + 8)]
+    assert longest[: QUICK + 1] == [PATIENCE.backoff_base_s] * (QUICK + 1)
+    assert longest == sorted(longest)
+    assert longest[-1] == SHORT_LIVED_CAP_S
 
 
 async def test_a_stop_at_any_moment_gives_the_probe_back_and_says_nothing() -> None:
