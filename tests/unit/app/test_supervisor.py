@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 
 from forebay.app.config import Config
 from forebay.app.supervisor import Supervisor
-from forebay.telemetry import ignore
+from forebay.telemetry import Happening, ProcessDied, ignore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +66,63 @@ async def test_a_process_that_crashes_while_it_stops_is_no_success(
     supervisor.script = script
 
     assert await supervisor.run() == code
+
+
+async def test_a_terminal_that_closes_stops_it_and_any_other_hangup_reloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(Config(data=str(tmp_path / "data")), ignore)
+    reloads: list[int] = []
+    monkeypatch.setattr(Supervisor, "_reload", lambda _: reloads.append(1))
+    for had, has, stops in ((False, False, False), (True, True, False), (True, False, True)):
+        supervisor._terminal = had
+        monkeypatch.setattr("os.isatty", lambda _, has=has: has)
+        supervisor._hung_up()
+        assert supervisor.stop.is_set() is stops
+    assert len(reloads) == 2
+
+
+async def test_hangups_behind_a_process_that_hangs_do_not_pile_up(tmp_path: Path) -> None:
+    supervisor = Supervisor(Config(data=str(tmp_path / "data")), ignore)
+    supervisor._terminal = False
+    hung, begun = asyncio.Event(), 0
+
+    class Hung:
+        async def reload(self) -> None:
+            nonlocal begun
+            begun += 1
+            await hung.wait()
+
+    supervisor.system = Hung()  # type: ignore[assignment]
+    for _ in range(60):
+        supervisor._hung_up()
+        await asyncio.sleep(0)
+    assert begun == 2, "one that runs, and one that will read what is written by then"
+    hung.set()
+    await asyncio.gather(*supervisor._reloads)
+    await asyncio.sleep(0)
+    supervisor._hung_up()
+    await asyncio.sleep(0)
+    assert begun == 3
+    await asyncio.gather(*supervisor._reloads)
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    told: list[Happening] = []
+
+    class Poor(Stopped):
+        tries = 0
+
+        async def _start(self, role: str) -> asyncio.subprocess.Process:
+            self.tries += 1
+            if self.tries <= 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return await super()._start(role)
+
+    supervisor = Poor(Config(data=str(tmp_path / "data")), told.append, only=("capture",))
+    supervisor.script = EXITS_SO.format(number=0)
+
+    assert await supervisor.run() == 0
+    died = [each.status for each in told if isinstance(each, ProcessDied)]
+    assert len(died) == 2
+    assert all("Too many open files" in status for status in died)
