@@ -21,7 +21,6 @@ STATS = {
     "commits": 40,
     "connected": 2,
     "wanted": 2,
-    "wanted": 2,
     "epochs": 5,
     "reconnects": 3,
     "p50_ms": 1.0,

@@ -56,7 +56,11 @@ _DELIVERY = (
         "resource",
     ),
     _counter("recovered_messages", "S3", "Frames stored that an earlier process had captured."),
-    _gauge("dedup_sync_lag_seconds", "S4", "How far the store is behind capture, by receipt time."),
+    _gauge(
+        "dedup_sync_lag_seconds",
+        "S4",
+        "How far the store is behind capture: age, by receipt, of the oldest frame not stored.",
+    ),
     _counter("database_connection_errors", "S4", "Failed calls of the store.", "store"),
     _counter("store_writes_refused", "+", "Store writes refused in a state of emergency."),
     _counter(
@@ -89,7 +93,11 @@ _CAPTURE = (
     _gauge("desired_gatherers", "S4", "Collectors that should run."),
     _gauge("journal_bytes", "+", "Size of the journal on disk."),
     _gauge("journal_full", "+", "1 while the journal takes no frames, else 0."),
-    _gauge("journal_oldest_unacknowledged_seconds", "+", "Age of the oldest frame not stored."),
+    _gauge(
+        "journal_oldest_unacknowledged_seconds",
+        "+",
+        "Age of the oldest frame not stored: the same number as dedup_sync_lag_seconds.",
+    ),
     Metric(
         "capture_latency_seconds", "histogram", (), "+", "From receipt of a frame to its capture."
     ),

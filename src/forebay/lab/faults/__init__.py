@@ -72,7 +72,7 @@ def parse_faults(text: str) -> dict[str, float]:
         if name not in NAMES:
             raise ConfigError(f"{name!r} is not a fault.", hint=_suggestion(name))
         probabilities[name] = _probability(name, value)
-    return {}
+    return probabilities
 
 
 def _probability(name: str, value: str) -> float:
