@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Needs Python >= 3.11 (with venv), and nothing else.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import signal
 import sys
@@ -48,6 +49,12 @@ def _stay_here(event: str, args: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_stay_here)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what was imported and collected: thousands of tests are a heap."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

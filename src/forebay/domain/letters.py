@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,13 +18,9 @@ if TYPE_CHECKING:
     from forebay.domain.parsed import DeadLetter
 
 
-def letter_id(venue: str, received_ns: int, item: int, payload: bytes, twin: int = 0) -> UUID:
-    """Answer the same id whenever the same frame of the same moment is projected again.
-
-    Frames that were read together share their moment: ``twin`` tells equal ones apart, by how many
-    came before.
-    """
-    head = f"{venue}|{received_ns}|{item}|{f'{twin}|' if twin else ''}".encode()
+def letter_id(venue: str, received_ns: int, item: int, payload: bytes) -> UUID:
+    """Answer the same id whenever the same frame of the same moment is projected again."""
+    head = f"{venue}|{received_ns}|{item}|".encode()
     return digest_id(hashlib.sha256(head + payload).digest())
 
 
@@ -33,15 +28,11 @@ def letter_rows(batch: FrameBatch, letters: Iterable[DeadLetter], parser: str) -
     """Answer rows of :data:`~forebay.domain.schema.DEAD_LETTERS` with the frames' bytes."""
     context = batch.context
     rows = []
-    twins: Counter[tuple[int, int, bytes]] = Counter()
     for letter in letters:
         payload, received = batch.payloads[letter.frame], int(batch.received_ns[letter.frame])
-        same = (received, letter.item, payload)
-        named = letter_id(context.venue, received, letter.item, payload, twins[same])
-        twins[same] += 1
         rows.append(
             {
-                "letter_id": named.bytes,
+                "letter_id": letter_id(context.venue, received, letter.item, payload).bytes,
                 "venue": context.venue,
                 "source": context.source,
                 "epoch": context.epoch,

@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 def install(tmp_path: Path, path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(path / "bash"), str(SCRIPT)],
-        env={"PATH": str(path), "HOME": str(tmp_path), "FOREBAY_SERVERS": str(tmp_path / "cache")},
+        env={"PATH": str(path), "HOME": str(tmp_path), "LAB_SERVERS": str(tmp_path / "cache")},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from forebay.errors import Unreachable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FOLDER = "FOREBAY_SERVERS"
+FOLDER = "LAB_SERVERS"
 """Variable that names the folder which ``.ci/install-servers`` fills."""
 _PLACES = (".", "bin", "usr/bin")
 """Where programs are below it; the last one is that of an unpacked Debian package."""
