@@ -52,9 +52,14 @@ sys.addaudithook(_stay_here)
 
 
 def pytest_collection_finish() -> None:
-    """Let the collector pass over what was imported and collected: thousands of tests are a heap."""
+    """Let the collector pass over what was imported and collected, which is a large heap."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Give it back: some libraries look at the end for what was not collected."""
+    gc.unfreeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
