@@ -19,7 +19,7 @@ demo: $(VENV)/.run.stamp ## capture a simulated market, kill it, prove that noth
 	@$(BIN)/forebay demo
 
 test: lint ## lint, types, import contracts, all tests but the long drills
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev.stamp ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -92,6 +92,6 @@ build/peer/.stamp:
 
 PEER_PYTHON ?= python3.13
 
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes
 INSTALL_FOREBAY = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
 	--no-deps --no-build-isolation --editable .
