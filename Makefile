@@ -19,7 +19,7 @@ demo: $(VENV)/.run.stamp ## capture a simulated market, kill it, prove that noth
 	@$(BIN)/forebay demo
 
 test: lint ## lint, types, import contracts, all tests but the long drills
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.dev.stamp ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
