@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
+    from forebay.domain.channels import Channel
+    from forebay.domain.coverage import Coverage, Gap, StreamKey
+    from forebay.domain.digest import Digest, StreamHour
     from forebay.domain.frames import Context, Control, FrameBatch, FrameKind
     from forebay.domain.parsed import Parsed
     from forebay.journal import Position
@@ -58,12 +60,15 @@ class FrameSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FillRequest:
-    """A hole that the venue's history is asked for: ids ``first`` to ``last``, both included."""
+    """A hole that the venue's history is asked for: ``first`` to ``last``, both included."""
 
     channel: str
     symbol: str
     first: int
     last: int
+    unit: Literal["id", "time"] = "id"
+    """What the ends are: ids, or receipts in UTC nanoseconds."""
+    market: str = "spot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class Parser(Protocol):
 
     name: str
     """Name and version, kept with every dead letter."""
+    channels: Mapping[str, Channel]
+    """What the venue declares, by kind of event."""
 
     def parse(self, batch: FrameBatch) -> Parsed:
         """Account for every frame of ``batch`` as events, control or dead letter."""
@@ -90,6 +97,11 @@ class Parser(Protocol):
 
 class Source(Protocol):
     """A venue's live half."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections it wants to have."""
+        ...
 
     async def run(self, sink: FrameSink) -> None:
         """Capture until cancelled: connect, subscribe, reconnect; never gives up."""
@@ -111,6 +123,20 @@ class Source(Protocol):
 # ----------------------------------------------------------------- stores
 
 
+class Events(NamedTuple):
+    """Event rows of one table, and what coverage says of each; ``n`` of them, in order."""
+
+    rows: pa.Table
+    seen_before: npt.NDArray[np.bool_]
+    """Whether coverage already had the row's event, shape (n,). A store must find such a row
+    wherever it is; any other can only have arrived at about the same time, so a range around its
+    ``event_ts`` is enough."""
+    vouched_new: npt.NDArray[np.bool_]
+    """Whether coverage vouches that no row of an earlier commit has its id, shape (n,). Such a
+    row needs no look, provided that the cursor moves on: a commit that is repeated, because its
+    answer was lost, has the coverage of before its first time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """Everything that becomes STORED together, or not at all."""
@@ -118,14 +144,10 @@ class Commit:
     consumer: str
     position: Position
     """Where ``consumer`` goes on reading once this is stored."""
-    rows: Mapping[str, pa.Table] = field(default_factory=dict)
-    """Event rows by table name; at least once, so a store removes duplicates by ``event_id``."""
-    covered: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
-    """By table, which of ``rows`` coverage had before: a store looks those up wherever they
-    are, and may look for the others only around their own time. Where ``coverage`` keeps the ids
-    of their stream and ``position`` moves on, it may take the others for new without a look."""
+    events: Mapping[str, Events] = field(default_factory=dict)
+    """By table; at least once, so a store removes duplicates by ``event_id``."""
     dead_letters: pa.Table | None = None
-    coverage: Mapping[StreamKey, StreamCoverage] = field(default_factory=dict)
+    coverage: Mapping[StreamKey, Coverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed; its gaps follow from it."""
     ordinals: Mapping[StreamKey, bytes] = field(default_factory=dict)
     """Whole new ordinals of each stream that changed, of the class ``content``; opaque here."""
@@ -133,18 +155,18 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit did."""
+    """What a commit did; the same however often it is repeated."""
 
-    inserted: int = 0
-    duplicates: int = 0
+    first: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """By table, whether the row is the first that told its event: the stored row came with the
+    same frame. Shape (n,), as the rows of the commit."""
     conflicts: int = 0
+    """Rows whose event is stored with another content."""
 
-    def __add__(self, other: Committed) -> Committed:
-        return Committed(
-            self.inserted + other.inserted,
-            self.duplicates + other.duplicates,
-            self.conflicts + other.conflicts,
-        )
+    @property
+    def inserted(self) -> int:
+        """Rows that are stored."""
+        return sum(int(first.sum()) for first in self.first.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +174,7 @@ class StoreState:
     """What a consumer needs to go on where the last commit ended."""
 
     positions: Mapping[str, Position]
-    coverage: Mapping[StreamKey, StreamCoverage]
+    coverage: Mapping[StreamKey, Coverage]
     ordinals: Mapping[StreamKey, bytes] = field(default_factory=dict)
 
 
@@ -176,6 +198,13 @@ class Store(Protocol):
         """
         ...
 
+    def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Return which of ``rows``, all committed before, are the first that told their event.
+
+        Shape (n,); see :attr:`Committed.first`.
+        """
+        ...
+
     def table(self, name: str) -> pa.Table:
         """All rows of a table, for tests and small tables; big ones are queried instead."""
         ...
@@ -186,4 +215,100 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release the store; nothing committed is lost."""
+        ...
+
+
+# ------------------------------------------------------------------ audits
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Whole hours of ``event_ts`` that are audited, since the Unix epoch; None: no bound."""
+
+    since: int | None = None
+    until: int | None = None
+    """Not included."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self.since is None and self.until is None
+
+    def touches(self, hour: int) -> bool:
+        """Return whether an hour is audited."""
+        after = self.since is None or hour >= self.since
+        return after and (self.until is None or hour < self.until)
+
+
+class HourAccount(NamedTuple):
+    """What a store has of one stream and hour."""
+
+    digest: Digest | None
+    """Of all rows, doubled ones included; None outside the audited span."""
+    events: int
+    """Rows."""
+    first_ns: int
+    last_ns: int
+    """Least and greatest ``event_ts``, UTC nanoseconds."""
+    first_number: int | None
+    last_number: int | None
+    """Least and greatest ``venue_seq``; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccount:
+    """A store at one moment."""
+
+    position: Position | None
+    """Up to where it has consumed the journal."""
+    hours: Mapping[StreamHour, HourAccount]
+    coverage: Mapping[StreamKey, Coverage]
+    gaps: Sequence[Gap]
+    letters: int
+    """Different dead letters."""
+    conflicts: int
+    ambiguous: int
+    """Rows flagged so."""
+
+
+class Minutes(NamedTuple):
+    """Digests of all rows of one stream and hour, by minutes since the Unix epoch."""
+
+    position: Position | None
+    """Of the store at that moment."""
+    digests: Mapping[int, Digest]
+
+
+class Rows(NamedTuple):
+    """Some rows of one stream, as the audit compares them."""
+
+    position: Position | None
+    """Of the store at that moment."""
+    rows: pa.Table
+    """Of :data:`AUDIT_COLUMNS`: ``event_id`` and ``canonical`` as texts, the others integers."""
+
+
+AUDIT_COLUMNS = ("event_id", "canonical", "event_ns", "received_ns", "venue_seq")
+
+
+class Audited(Protocol):
+    """A store as the audit asks it; every answer is of one moment, and says which.
+
+    Raises :class:`~forebay.errors.Unreachable` when it cannot be asked.
+    """
+
+    def account(self, span: Span) -> StoreAccount:
+        """Return all of the store by hour; only hours of ``span`` are hashed."""
+        ...
+
+    def minutes(self, stream: StreamKey, hour: int) -> Minutes:
+        """Return the digests of one hour by minute."""
+        ...
+
+    def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
+        """Return the rows with ``begin_ns <= event_ts < end_ns``, doubled ones included."""
+        ...
+
+    def find(self, channel: str, ids: Sequence[str]) -> Rows:
+        """Return the rows of a kind of event that have one of ``ids``, of whatever stream."""
         ...

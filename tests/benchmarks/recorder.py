@@ -35,6 +35,8 @@ _POLL_S = 0.005
 class WebsocketsSource:
     """The same sink behind another driver: the ``websockets`` library, written as its docs say."""
 
+    connections = 1
+
     def __init__(self, url: str) -> None:
         self._url = url
 

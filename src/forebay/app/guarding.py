@@ -21,7 +21,7 @@ from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from forebay.app.local_socket import Reply, Request
     from forebay.app.tally import Counts
@@ -90,7 +90,6 @@ class Guarding:
         section: Section,
         *,
         critical: bool = False,
-        depends_on: Collection[str] = (),
         probe: Callable[[], Awaitable[object]] | None = None,
     ) -> CircuitBreaker:
         """Make and register the breaker of a service of this process."""
@@ -99,7 +98,7 @@ class Guarding:
             name,
             configured(section, self.config, self._limits.get(name)),
             critical=critical,
-            depends_on=(self.process, *depends_on),
+            depends_on=(self.process,),
             probe=probe,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from forebay.app.reload import reconciled
 from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
 from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.ops.view import Action, Outcome, ProcessReport, SystemReport, UnknownName
+from forebay.resilience.graph import near
 from forebay.resilience.overview import Overview
 from forebay.telemetry import ConfigRefused, ConfigReloaded
 
@@ -192,9 +192,7 @@ class RunningSystem:
         }
         if target in known:
             return [known[target]]
-        near = difflib.get_close_matches(target, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(sorted(known))}."
-        raise UnknownName(f"There is no breaker {target[:100]!r}.", hint=hint)
+        raise UnknownName(f"There is no breaker {target[:100]!r}.", hint=near(target[:100], known))
 
     async def _move(self, holders: Iterable[Seen], command: Command) -> Outcome:
         changed: list[str] = []

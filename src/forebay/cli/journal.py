@@ -163,7 +163,9 @@ def _lines(block: Block) -> Iterator[tuple[int, str]]:
     from forebay.sources.recordings import ExportedFrame
 
     lost = block.kind == LOSS_KIND
-    nowhere = Context(venue="", source="file", collector="journal", epoch="")
+    nowhere = Context(
+        venue="", source="file", purpose="recording", collector="journal", epoch=""
+    )
     context = nowhere if lost else Context.decode(block.context)
     for index, payload in enumerate(block.payloads):
         try:

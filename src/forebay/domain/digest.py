@@ -5,40 +5,36 @@ A set's digest is three numbers over its *distinct* events:
 * ``count``
 * ``ids``: the sum of event ids as 128-bit integers, mod 2**128
 * ``rows``: the sum over the events of MD5 of the canonical row, read as a little-endian
-  128-bit integer, mod 2**128
+  128-bit integer, mod 2**128; see :mod:`forebay.domain.canonical`
 
-The canonical row of a trade is the text
-``event_id|venue|symbol|event_ts|trade_id|price|size|side`` with the id in lower case with
-dashes, the time in integer nanoseconds since the Unix epoch, and price and size with exactly
-18 decimals. MD5 because DuckDB, PostgreSQL and ClickHouse all compute it; it guards against
-accidents, not against an adversary. Two sets that agree in ``count`` and ``ids`` but not in
-``rows`` differ in content.
+MD5 because DuckDB, PostgreSQL and ClickHouse all compute it; it guards against accidents, not
+against an adversary. Two sets that agree in ``count`` and ``ids`` but not in ``rows`` differ in
+content.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from forebay.domain import schema
+from forebay.domain.canonical import canonical_rows, id_halves
+from forebay.domain.coverage import StreamKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
+
+    from forebay.domain.kinds import EventKind
 
 MODULUS = 1 << 128
 HOUR_NS = 3_600_000_000_000
-Bucket = tuple[str, str, int]
-"""Venue, symbol, and hours since the Unix epoch of ``event_ts``."""
-_DASHES = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
-"""Of an id's 32 hex digits: from, to, and where they stand between the dashes."""
+MINUTE_NS = 60_000_000_000
+
+StreamHour = tuple[StreamKey, int]
+"""A stream, and hours since the Unix epoch of ``event_ts``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,57 +61,10 @@ class Digest:
             ((rows[0] << 64) + rows[1]) % MODULUS,
         )
 
-
-def id_halves(trades: pa.Table) -> npt.NDArray[np.uint64]:
-    """Event ids as pairs of their high and low 64 bits; shape (n, 2)."""
-    return np.frombuffer(_id_bytes(trades), ">u8").reshape(-1, 2).astype(np.uint64)
-
-
-def _id_bytes(trades: pa.Table) -> bytes:
-    ids = trades.column("event_id").combine_chunks()
-    storage = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
-    raw = storage.buffers()[1] if len(storage) else b""
-    return bytes(raw)[16 * storage.offset : 16 * (storage.offset + len(storage))]
-
-
-def _id_texts(trades: pa.Table) -> pa.Array:
-    digits = np.frombuffer(_id_bytes(trades).hex().encode("ascii"), np.uint8).reshape(-1, 32)
-    texts = np.full((len(digits), 36), ord("-"), np.uint8)
-    for start, end, at in _DASHES:
-        texts[:, at : at + end - start] = digits[:, start:end]
-    fixed = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(36), len(texts), [None, pa.py_buffer(texts)]
-    )
-    return fixed.cast(pa.binary()).cast(pa.string())
-
-
-def _decimal_texts(column: pa.ChunkedArray) -> pa.Array:
-    """Decimals with all their places; Arrow writes those below 1e-6 with an exponent."""
-    texts = column.cast(pa.string()).combine_chunks()
-    short = pc.match_substring(texts, "E")
-    if not pc.any(short).as_py():
-        return texts
-    plain = [
-        f"{value:.{schema.DECIMAL_PLACES}f}"
-        for value in map(Decimal, texts.filter(short).to_pylist())
-    ]
-    return pc.replace_with_mask(texts, short, pa.array(plain, pa.string()))
-
-
-def canonical_rows(trades: pa.Table) -> pa.Array:
-    """Canonical rows of ``trades``, a table with the columns of their content, as texts."""
-    texts = [
-        _id_texts(trades),
-        trades.column("venue").cast(pa.string()),
-        trades.column("symbol").cast(pa.string()),
-        trades.column("event_ts").cast(pa.int64()).cast(pa.string()),
-        trades.column("trade_id").cast(pa.string()),
-        _decimal_texts(trades.column("price")),
-        _decimal_texts(trades.column("size")),
-        trades.column("side").cast(pa.string()),
-    ]
-    joined = pc.binary_join_element_wise(*texts, "|")
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+    def halves(self) -> tuple[int, int, int, int]:
+        """Return the high and low 64 bits of ``ids``, then of ``rows``."""
+        low = (1 << 64) - 1
+        return self.ids >> 64, self.ids & low, self.rows >> 64, self.rows & low
 
 
 class _Buckets(NamedTuple):
@@ -123,35 +72,44 @@ class _Buckets(NamedTuple):
 
     order: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
-    keys: list[Bucket]
+    keys: list[StreamHour]
 
 
-def _buckets(trades: pa.Table) -> _Buckets:
-    hours = trades.column("event_ts").cast(pa.int64()).to_numpy() // HOUR_NS
-    codes = _codes(trades.column("venue")) << 32 | _codes(trades.column("symbol"))
-    order = np.lexsort((hours, codes))
-    codes, hours = codes[order], hours[order]
-    changes = (codes[1:] != codes[:-1]) | (hours[1:] != hours[:-1])
+def _buckets(events: pa.Table, kind: EventKind, bucket_ns: int) -> _Buckets:
+    times = events.column("event_ts").cast(pa.int64()).to_numpy() // bucket_ns
+    names = ("venue", "market", "symbol")
+    codes = np.zeros(len(times), dtype=np.int64)
+    for name in names:
+        codes = codes << 21 | _codes(events.column(name))
+    order = np.lexsort((times, codes))
+    codes, times = codes[order], times[order]
+    changes = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
     starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
     firsts = pa.array(order[starts])
-    names = (trades.column(name).take(firsts).to_pylist() for name in ("venue", "symbol"))
-    return _Buckets(order, starts, list(zip(*names, hours[starts].tolist(), strict=True)))
+    told = zip(*(events.column(name).take(firsts).to_pylist() for name in names), strict=True)
+    streams = [StreamKey(venue, market, kind.channel, symbol) for venue, market, symbol in told]
+    return _Buckets(order, starts, list(zip(streams, times[starts].tolist(), strict=True)))
 
 
-def hours_of(trades: pa.Table) -> list[Bucket]:
-    """Streams and hours that ``trades`` are of, each once."""
-    return _buckets(trades).keys if len(trades) else []
+def hours_of(events: pa.Table, kind: EventKind) -> list[StreamHour]:
+    """Return the streams and hours that ``events`` are of, each once."""
+    return _buckets(events, kind, HOUR_NS).keys if len(events) else []
 
 
-def digests_by_hour(trades: pa.Table) -> Mapping[Bucket, Digest]:
-    """Digests of ``trades``, which must be distinct, by stream and hour."""
-    if not len(trades):
+def digests_by_hour(
+    events: pa.Table, kind: EventKind, *, bucket_ns: int = HOUR_NS
+) -> dict[StreamHour, Digest]:
+    """Return digests of ``events``, which must be distinct, by stream and hour.
+
+    With another ``bucket_ns`` by as many nanoseconds instead of hours.
+    """
+    if not len(events):
         return {}
-    texts = canonical_rows(trades).cast(pa.binary()).to_pylist()
+    texts = canonical_rows(events, kind).cast(pa.binary()).to_pylist()
     hashed = b"".join([hashlib.md5(text, usedforsecurity=False).digest() for text in texts])
     rows = np.frombuffer(hashed, "<u8").reshape(-1, 2)
-    ids = id_halves(trades)
-    order, starts, keys = _buckets(trades)
+    ids = id_halves(events)
+    order, starts, keys = _buckets(events, kind, bucket_ns)
     counts = np.diff(np.append(starts, len(order))).tolist()
     halves = (ids[:, 0], ids[:, 1], rows[:, 1], rows[:, 0])
     sums = zip(*(_sums(half[order], starts) for half in halves), strict=True)
@@ -164,14 +122,18 @@ def digests_by_hour(trades: pa.Table) -> Mapping[Bucket, Digest]:
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Small numbers, the same for equal texts."""
-    coded = column.combine_chunks().dictionary_encode()
+    """Return small numbers, the same for equal texts."""
+    coded = column.unify_dictionaries().combine_chunks()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.chunk(0)
+    if not isinstance(coded, pa.DictionaryArray):
+        coded = coded.dictionary_encode()
     codes: npt.NDArray[np.int64] = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes
 
 
 def _sums(values: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64]) -> list[int]:
-    """Exact sums of runs, made of 32-bit halves so that nothing overflows."""
+    """Return exact sums of runs, made of 32-bit halves so that nothing overflows."""
     low = np.add.reduceat(values & np.uint64(0xFFFF_FFFF), starts)
     high = np.add.reduceat(values >> np.uint64(32), starts)
     return [(top << 32) + bottom for top, bottom in zip(high.tolist(), low.tolist(), strict=True)]

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from forebay.domain.canonical import cell_texts
 from forebay.domain.identity import (
     ITEM_BITS,
     base_id,
@@ -29,82 +30,69 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.domain.frames import FrameBatch
-    from forebay.domain.parsed import RawTrades
+    from forebay.domain.parsed import RawEvents
 
-CHANNEL = "trade"
-_UNITS = pa.decimal128(38, 0)
+    Halves = npt.NDArray[np.uint64]
 
 
 def event_ids(
-    raw: RawTrades,
+    raw: RawEvents,
     batch: FrameBatch,
     symbols: Sequence[str],
     codes: npt.NDArray[np.int64],
     *,
-    numbers: npt.NDArray[np.int64],
+    natives: npt.NDArray[np.int64] | None,
     content: Sequence[pa.Array],
-) -> npt.NDArray[np.uint64]:
-    """Answer the ids of the n events of ``raw`` as halves, shape (n, 2).
+) -> Halves:
+    """Return the ids of the n events of ``raw`` as halves, shape (n, 2).
 
-    ``codes`` are the events' places in ``symbols``. ``numbers`` are the venue's own, or what
-    :func:`observed` says. ``content`` are the columns that tell an event of class ``content``,
+    ``codes`` are the events' places in ``symbols``. ``natives`` are the venue's own ids, checked,
+    where they are integers. ``content`` are the columns that tell an event of class ``content``,
     whose ordinals are all 0 here.
     """
     if not len(codes):
         return np.empty((0, 2), dtype=np.uint64)
-    context = batch.context
-    streams = [(context.venue, raw.market_type, CHANNEL, symbol) for symbol in symbols]
-    if raw.identity == "content":
-        return _content_bases(streams, codes, content)
-    if raw.identity == "native":
-        prefixes = np.array([stream_prefix(*stream) for stream in streams], dtype=np.uint64)
+    context, identity = batch.context, raw.channel.identity
+    streams = [(context.venue, raw.market, raw.channel.kind, symbol) for symbol in symbols]
+    if identity == "content":
+        return _digests("content", streams, codes, content)
+    if identity == "native" and natives is None:
+        return _digests("native", streams, codes, [raw.native])
+    if identity == "native":
         bases = np.zeros((len(streams), 2), dtype=np.uint64)
-        bases[:, 0] = prefixes
+        bases[:, 0] = np.array([stream_prefix(*stream) for stream in streams], dtype=np.uint64)
     else:
-        session = raw.identity == "session"
-        told = (context.collector, context.epoch) if session else (batch.log_id,)
-        bases = halves_of([base_id(raw.identity, *stream, *told) for stream in streams])
+        told = (context.collector, context.epoch) if identity == "session" else (batch.log_id,)
+        bases = halves_of([base_id(identity, *stream, *told) for stream in streams])
+    numbers = observed(batch, raw) if identity == "observation" else natives
+    if numbers is None:
+        message = f"events of class {identity} need integers of the venue, and {raw.channel} has none"
+        raise TypeError(message)
     return numbered(bases[codes], numbers)
 
 
-def observed(
-    batch: FrameBatch, frames: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Answer the numbers of observations: item ``items[i]`` of frame ``frames[i]`` of ``batch``."""
-    return batch.seqs[frames] << ITEM_BITS | items
+def observed(batch: FrameBatch, raw: RawEvents) -> npt.NDArray[np.int64]:
+    """Return the numbers of observations: item ``i`` of a frame of ``batch``; shape (n,)."""
+    found: npt.NDArray[np.int64] = batch.seqs[raw.frame] << ITEM_BITS | raw.item
+    return found
 
 
-def _content_bases(
+def _digests(
+    identity: str,
     streams: Sequence[tuple[str, ...]],
     codes: npt.NDArray[np.int64],
     content: Sequence[pa.Array],
-) -> npt.NDArray[np.uint64]:
-    """Hash the canonical content of each event; of a rejected one, whose cells are null, anything.
-
-    Decimals are told in units of their last place, as integers: they have one spelling.
-    """
-    heads = pa.array([base_text("content", *stream) for stream in streams], pa.string())
+) -> Halves:
+    """Hash what tells each event; of a rejected one, whose cells are null, anything."""
+    heads = pa.array([base_text(identity, *stream) for stream in streams], pa.string())
     texts = pc.binary_join_element_wise(
-        heads.take(pa.array(codes)),
-        *map(_told, content),
-        "|",
-        null_handling="replace",
-        null_replacement="",
+        heads.take(pa.array(codes)), *map(cell_texts, content), "|"
     )
     return digest_ids(texts.to_pylist())
 
 
-def _told(column: pa.Array) -> pa.Array:
-    if not pa.types.is_decimal(column.type):
-        return column.cast(pa.string())
-    units = pa.Array.from_buffers(
-        _UNITS, len(column), column.buffers(), column.null_count, column.offset
-    )
-    return units.cast(pa.string())
-
-
 def contents_of(ids: pa.Array) -> list[bytes]:
-    """Answer the 16 bytes of each id: of class ``content``, what its ordinal is counted by."""
+    """Return the 16 bytes of each id: of class ``content``, what its ordinal is counted by."""
     contents: list[bytes] = ids.storage.to_pylist()
     return contents
 

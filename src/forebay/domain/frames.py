@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -36,17 +36,28 @@ class FrameKind(enum.IntEnum):
     LOSS = LOSS_KIND
 
 
+Purpose = Literal["live", "history", "recording"]
+"""Why frames were asked for: to follow the market, to fill what is missing, or to replay."""
+_PURPOSE_OF_LAYOUT_1: dict[str, Purpose] = {"ws": "live", "rest": "history", "file": "recording"}
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where frames come from; one JSON document at the head of every journal block."""
 
     venue: str
     source: Literal["ws", "rest", "file"]
+    """By which way they came; says nothing of why: a poller by REST is live."""
+    purpose: Purpose
     collector: str
     epoch: str
     """One connection of one collector; unique, and the same for every frame of it."""
     url: str = ""
     symbols: tuple[str, ...] = ()
     """Symbols asked for, in Forebay's spelling; empty means any."""
+    market: str = "spot"
+    """Of :attr:`symbols`: what was asked for, in the market type that event ids know."""
+    channels: tuple[str, ...] = ()
+    """Channels asked for, in Forebay's words; empty means all that the venue declares."""
     request: str = ""
     """For REST: method, path and query."""
     partial: bool = False
@@ -61,9 +72,16 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def decode(cls, raw: bytes) -> Context:
-        """Read what :meth:`encode` wrote; raises :class:`~forebay.errors.Corrupt`."""
+        """Read what :meth:`encode` wrote; raises :class:`~forebay.errors.Corrupt`.
+
+        Contexts of layout 1 do not say their purpose; there, it followed from the source.
+        """
         try:
-            return msgspec.json.decode(raw, type=cls)
+            if b'"purpose"' in raw:
+                return msgspec.json.decode(raw, type=cls)
+            fields = msgspec.json.decode(raw, type=dict[str, Any])
+            fields.setdefault("purpose", _PURPOSE_OF_LAYOUT_1.get(fields.get("source", "")))
+            return msgspec.convert(fields, cls, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             message = f"A journal block's context is unreadable: {error}."
             raise Corrupt(message, hint="Run `forebay journal fsck`.") from error
@@ -81,14 +99,17 @@ class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
     """The connection is over; absent from the journal if the collector was killed."""
 
     reason: str
+    silent_ns: int | None = None
+    """How long before this record its last frame was received; None if there was none, or
+    nobody noted it."""
 
 
 class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
-    """The venue's history was asked for the whole range ``first`` to ``last``.
+    """The venue's history was asked for the whole range ``first`` to ``last``, in ``unit``.
 
     ``absent`` are the ids that it was seen to leave out: it listed an older and a newer one, or
     ended, and said the same when asked again. An id that is merely not there yet, or whose row
-    could not be read, is not absent.
+    could not be read, is not absent. Of times, it is what history says nothing of.
     """
 
     channel: str
@@ -96,6 +117,8 @@ class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
     first: int
     last: int
     absent: tuple[tuple[int, int], ...] = ()
+    unit: Literal["id", "time"] = "id"
+    market: str = "spot"
 
 
 class Loss(msgspec.Struct, frozen=True, tag="loss"):

@@ -16,6 +16,7 @@ a channel:
 class        base                                  number
 ===========  ====================================  =======================================
 native       stream key (60 bits), low part 0      the venue's own integer id
+native       digest of stream and text             0, where the venue's own id is a text
 session      digest of stream, collector, epoch    the venue's number in that connection
 content      digest of stream, time and content    ordinal: equal ones of its epoch before
 observation  digest of stream, log id              journal sequence * 2**16 + item

@@ -5,8 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
 
 Interval = tuple[int, int]
 """``(first, last)``, both included."""
@@ -72,6 +76,15 @@ class IntervalSet:
     def __contains__(self, value: int) -> bool:
         index = bisect_left(self._lasts, value)
         return index < len(self._firsts) and self._firsts[index] <= value
+
+    def contains(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of ``values`` are members; shape (n,), as theirs."""
+        if not self:
+            return np.zeros(len(values), dtype=np.bool_)
+        firsts, lasts = np.array(self._firsts), np.array(self._lasts)
+        place = np.searchsorted(lasts, values)
+        held: npt.NDArray[np.bool_] = firsts[np.minimum(place, len(lasts) - 1)] <= values
+        return held & (place < len(lasts))
 
     @property
     def first(self) -> int:

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from forebay.domain.coverage import StreamCoverage, StreamKey
-from forebay.domain.digest import Digest
-from forebay.domain.intervals import Interval, IntervalSet
+from forebay.domain.channels import Unit
+from forebay.domain.coverage import COVERAGES, Coverage, Row, StreamKey
+from forebay.domain.digest import Digest, StreamHour
+from forebay.domain.intervals import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSION = 1
+VERSION = 2
+"""2: streams have a market, and coverage has a unit."""
 _DAWN, _DUSK = -(1 << 63), (1 << 63) - 1
 
 
@@ -50,45 +52,32 @@ class Hour(msgspec.Struct, frozen=True):
 
 
 class Covered(msgspec.Struct, frozen=True, kw_only=True):
-    """Coverage of one stream: intervals of ids, both ends included."""
+    """Coverage of one stream, as its rows and epochs."""
 
-    unit: str
-    live: list[Interval]
-    fill: list[Interval]
-    absent: list[Interval]
-    spanned: list[Interval]
-    known: Interval | None
-    epochs: dict[str, int]
+    unit: Unit
+    rows: list[tuple[str, str, int, int]]
+    """Fields of :class:`~forebay.domain.coverage.Row`."""
+    epochs: list[tuple[str, int]]
     """How far each of the connections got that spoke last, in the order in which they did."""
 
     @classmethod
-    def of(cls, coverage: StreamCoverage) -> Covered:
+    def of(cls, coverage: Coverage) -> Covered:
         """Write down ``coverage``."""
-        first, last = coverage.known_first, coverage.known_last
-        return cls(
-            unit=coverage.unit,
-            live=list(coverage.live),
-            fill=list(coverage.fill),
-            absent=list(coverage.absent),
-            spanned=list(coverage.spanned),
-            known=None if first is None or last is None else (first, last),
-            epochs=coverage.epochs.copy(),
-        )
+        rows = [tuple(row) for row in coverage.rows()]
+        return cls(unit=coverage.unit, rows=rows, epochs=list(coverage.epochs.items()))
 
     @property
-    def coverage(self) -> StreamCoverage:
+    def coverage(self) -> Coverage:
         """What was written down."""
-        first, last = self.known or (None, None)
-        sets = (self.live, self.fill, self.absent, self.spanned)
-        live, fill, absent, spanned = map(IntervalSet, sets)
-        epochs = self.epochs.copy()
-        return StreamCoverage(self.unit, live, fill, absent, spanned, first, last, epochs)
+        rows = [Row(*row) for row in self.rows]
+        return COVERAGES[self.unit].from_rows(rows, self.epochs)
 
 
 class StreamEntry(msgspec.Struct, frozen=True):
     """What the frames of one entry did to one stream."""
 
     venue: str
+    market: str
     channel: str
     symbol: str
     hours: list[Hour]
@@ -101,7 +90,7 @@ class StreamEntry(msgspec.Struct, frozen=True):
     @property
     def key(self) -> StreamKey:
         """The stream."""
-        return StreamKey(self.venue, self.channel, self.symbol)
+        return StreamKey(self.venue, self.market, self.channel, self.symbol)
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -144,10 +133,6 @@ class Part(NamedTuple):
     end: int
 
 
-StreamHour = tuple[StreamKey, int]
-"""A stream, and hours since the Unix epoch."""
-
-
 @dataclass(slots=True)
 class Record:
     """The entries so far, added up."""
@@ -156,8 +141,11 @@ class Record:
     end: int = 1
     """Everything before this sequence number is accounted for, or lost."""
     hours: dict[StreamKey, dict[int, Digest]] = field(default_factory=dict)
-    coverage: dict[StreamKey, StreamCoverage] = field(default_factory=dict)
+    coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
     ordinals: dict[StreamKey, bytes] = field(default_factory=dict)
+    ordinals_before: dict[Part, dict[StreamKey, bytes]] = field(default_factory=dict)
+    """Of the streams whose ordinals changed within a part, those before it: from there its frames
+    can be projected once more."""
     frames: Counter[str] = field(default_factory=Counter)
     parts: dict[StreamHour, list[Part]] = field(default_factory=dict)
     """Where in the journal the events of an hour are, repeated ones included."""
@@ -183,14 +171,17 @@ class Record:
             self._oldest_ns = min(self._oldest_ns, earliest)
         self.log_id, self.end = entry.log_id, entry.end
         self.frames.update(entry.frames)
+        part = Part(entry.log_id, entry.first, entry.end)
         for stream in entry.streams:
-            self._add_stream(stream, Part(entry.log_id, entry.first, entry.end))
+            self._add_stream(stream, part)
 
     def _add_stream(self, stream: StreamEntry, part: Part) -> None:
         key = stream.key
         if stream.coverage is not None:
             self.coverage[key] = stream.coverage.coverage
         if stream.ordinals is not None:
+            if (before := self.ordinals.get(key)) is not None:
+                self.ordinals_before.setdefault(part, {})[key] = before
             self.ordinals[key] = bytes.fromhex(stream.ordinals)
         hours = self.hours.setdefault(key, {})
         for each in stream.hours:

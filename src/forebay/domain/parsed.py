@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-    from forebay.domain.identity import IdentityClass
+    from forebay.domain.channels import Channel
 
     Texts: TypeAlias = list[str] | pa.Array
     Numbers: TypeAlias = list[int] | npt.NDArray[np.int64]
+    Levels: TypeAlias = list[list[str]] | pa.Array
 
 Reason = Literal[
     "binary",
@@ -29,6 +30,7 @@ Reason = Literal[
     "bad_size",
     "bad_side",
     "bad_time",
+    "bad_value",
     "implausible_time",
     "unknown_control",
     "unknown_venue",
@@ -48,49 +50,68 @@ class DeadLetter:
     error: str
 
 
-@dataclass(slots=True)
-class RawTrades:
-    """Trades in arrival order, a column each; texts are not yet checked.
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Times as the venue counts them: whole units since the Unix epoch, UTC."""
 
-    A parser that reads frame by frame gives lists; one that reads many at once gives
-    :class:`~forebay.domain.columns.TradeArrays`.
+    values: Numbers
+    unit_ns: int
+
+
+@dataclass(slots=True, kw_only=True)
+class RawEvents:
+    """Events of one channel and market in arrival order, a column each; texts are not checked.
+
+    All columns have the same length. A parser that reads frame by frame gives lists; one that
+    reads many at once gives arrays: numpy for numbers, Arrow for texts.
     """
 
-    identity: IdentityClass = "native"
-    """As the venue's protocol declares it for this channel."""
-    market_type: str = "spot"
-    time_unit_ns: int = 1
-    """Coarsest unit in which any path of this channel gives time: ``event_ts`` is floored to it."""
-    frame: Numbers = field(default_factory=list)
-    item: Numbers = field(default_factory=list)
-    venue_symbol: Texts = field(default_factory=list)
-    symbol: Texts = field(default_factory=list)
-    trade_id: Numbers = field(default_factory=list)
-    """The venue's numbers; empty in the classes ``content`` and ``observation``."""
-    price: Texts = field(default_factory=list)
-    size: Texts = field(default_factory=list)
-    side: Texts = field(default_factory=list)
-    time: Texts = field(default_factory=list)
-    """RFC 3339 texts with a zone."""
-
-    @property
-    def numbered(self) -> bool:
-        """Whether the venue numbers these trades."""
-        return self.identity in ("native", "session")
+    channel: Channel
+    market: str = "spot"
+    frame: Numbers
+    item: Numbers
+    """Which event of its frame."""
+    venue_symbol: Texts
+    symbol: Texts
+    native: Numbers | Texts | None = None
+    """The venue's ids: of class ``native`` integers or texts that mean the same on every path,
+    of class ``session`` the numbers of its connection. None in the other classes."""
+    sequence: Numbers | None = None
+    """What coverage of the unit ``seq`` counts; None: :attr:`native` is that."""
+    time: Texts | Moments | None
+    """RFC 3339 texts with a zone, or numbers; None where the venue gives no time."""
+    columns: dict[str, Texts | Levels]
+    """The kind's own columns by name."""
 
     def __len__(self) -> int:
         return len(self.frame)
+
+
+class Known(NamedTuple):
+    """The least and the greatest id that a venue said is the latest of a stream (heartbeats)."""
+
+    least: int
+    greatest: int
+
+
+StreamName: TypeAlias = tuple[str, str, str]
+"""Market, channel and symbol: a stream of the venue that a parser is of."""
 
 
 @dataclass(slots=True)
 class Parsed:
     """The account of a batch: every frame yields events, is control, or is dead."""
 
-    trades: RawTrades = field(default_factory=RawTrades)
+    events: list[RawEvents] = field(default_factory=list)
+    """Those of one channel, market and shape together; none of them empty."""
     control: int = 0
     """Frames that carry no event by design, those of unbuilt channels included."""
     unbuilt: Counter[str] = field(default_factory=Counter)
     """Frames of message types that are known but whose channels are not built yet."""
     dead: list[DeadLetter] = field(default_factory=list)
-    latest: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By symbol, the least and the greatest id that the venue said was its latest (heartbeats)."""
+    known: dict[StreamName, Known] = field(default_factory=dict)
+
+    def know(self, stream: StreamName, last: int) -> None:
+        """Note that ``last`` is said to be the latest id of ``stream``."""
+        least, greatest = self.known.get(stream, (last, last))
+        self.known[stream] = Known(min(least, last), max(greatest, last))

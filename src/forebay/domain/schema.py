@@ -1,6 +1,7 @@
-"""Columns of the tables, the same names in every store, as Arrow types.
+"""Columns that tables share, the same names in every store, as Arrow types.
 
-Times are UTC nanoseconds without a zone; prices and sizes are exact decimals with 18 places.
+Times are UTC nanoseconds without a zone; prices and sizes are exact decimals with 18 places. What
+is an event's own is with its kind, in :mod:`forebay.domain.kinds`.
 """
 
 from __future__ import annotations
@@ -9,25 +10,35 @@ import pyarrow as pa
 
 DECIMAL_PLACES = 18
 DECIMAL = pa.decimal128(38, DECIMAL_PLACES)
+DECIMALS = pa.list_(DECIMAL)
 TIME = pa.timestamp("ns")
+LABEL = pa.dictionary(pa.int32(), pa.string())
+"""A text that most rows of a batch have in common."""
 
-TRADES = pa.schema(
+ENVELOPE = pa.schema(
     [
         ("event_id", pa.uuid()),
-        ("venue", pa.string()),
-        ("symbol", pa.string()),
-        ("venue_symbol", pa.string()),
+        ("venue", LABEL),
+        ("market", LABEL),
+        ("symbol", LABEL),
+        ("venue_symbol", LABEL),
+        ("collector", LABEL),
+        ("epoch", LABEL),
+        ("log_id", LABEL),
+        ("seq", pa.int64()),
+        ("venue_seq", pa.int64()),
         ("event_ts", TIME),
         ("exchange_ts", TIME),
         ("received_ts", TIME),
-        ("trade_id", pa.string()),
-        ("price", DECIMAL),
-        ("size", DECIMAL),
-        ("side", pa.string()),
-        ("flags", pa.string()),
     ]
 )
-"""``side`` is the taker's. ``flags`` are names joined by commas, empty when there is none."""
+"""First columns of every event; behind its own come ``flags``.
+
+``collector``, ``epoch``, ``log_id`` and ``seq`` say whose frame told the event first, and where it
+is in the journal. ``venue_seq`` is the number that coverage counts, null where it counts none.
+"""
+FLAGS = pa.field("flags", pa.string())
+"""Names joined by commas, empty when there is none."""
 
 DEAD_LETTERS = pa.schema(
     [
@@ -48,13 +59,14 @@ DEAD_LETTERS = pa.schema(
 )
 """``log_id`` and ``seq`` say where in the journal the frame is; ``item`` which event of it."""
 
+STREAM = pa.schema([(name, pa.string()) for name in ("venue", "market", "channel", "symbol")])
+
 COVERAGE = pa.schema(
     [
-        ("venue", pa.string()),
-        ("channel", pa.string()),
-        ("symbol", pa.string()),
+        *STREAM,
         ("unit", pa.string()),
         ("origin", pa.string()),
+        ("epoch", pa.string()),
         ("first", pa.int64()),
         ("last", pa.int64()),
     ]
@@ -62,21 +74,12 @@ COVERAGE = pa.schema(
 
 GAPS = pa.schema(
     [
-        ("venue", pa.string()),
-        ("channel", pa.string()),
-        ("symbol", pa.string()),
+        *STREAM,
         ("unit", pa.string()),
+        ("epoch", pa.string()),
         ("first", pa.int64()),
         ("last", pa.int64()),
         ("reason", pa.string()),
         ("state", pa.string()),
     ]
 )
-
-EVENT_TABLES = {"trades": TRADES}
-"""Tables of events, each with its own ``event_id``."""
-
-CONTENT = {
-    "trades": ("venue", "symbol", "event_ts", "trade_id", "price", "size", "side"),
-}
-"""What two events with one id must agree on; not when or how precisely it was received."""

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import html
 import logging
 from collections.abc import Callable
@@ -42,6 +41,7 @@ from forebay.ops.schema import (
     errors,
 )
 from forebay.ops.view import System, SystemReport
+from forebay.resilience.graph import near
 from forebay.resilience.health import SystemState
 from forebay.telemetry import Observer
 
@@ -175,7 +175,7 @@ class Reading:
         for breaker in found:
             if breaker.name == name:
                 return _json(schema_shown.breaker_body(breaker))
-        hint = _nearest(name, [breaker.name for breaker in found])
+        hint = near(name[:200], [breaker.name for breaker in found])
         raise Refusal(404, "unknown-name", f"There is no breaker {clean(name, 100)!r}.", hint=hint)
 
     async def _report(self) -> SystemReport:
@@ -193,12 +193,6 @@ class Reading:
             _log.exception("The system could not report.")
             message = f"The system could not report: {type(error).__name__}."
             raise Refusal(503, "unavailable", message, hint="The log has more.") from error
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    """Answer a hint that names what was probably meant, or all there is."""
-    found = difflib.get_close_matches(name[:200], names, n=1)
-    return f"Did you mean {found[0]}?" if found else f"There are: {', '.join(names)}."
 
 
 def _json(body: BaseModel, status: int = 200) -> Response:

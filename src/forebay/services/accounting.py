@@ -1,19 +1,20 @@
-"""From frames to entries: projected, counted and digested, a piece at a time."""
+"""From what is projected to the ledger's entries: counted and digested, never parsed again."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import Digest, digests_by_hour, hours_of, id_halves
+from forebay.domain.canonical import first_of_each_id, id_bytes
+from forebay.domain.digest import HOUR_NS, Digest, digests_by_hour, hours_of
 from forebay.domain.frames import Loss, decode_control
-from forebay.domain.identity import NATIVE_ID_LIMIT
+from forebay.domain.kinds import kind_of_table
 from forebay.domain.ledger import Covered, Entry, Hour, Lost, StreamEntry
 from forebay.journal import LOSS_KIND, NO_LOG
 from forebay.services.projection import Projection, batches_of
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from forebay.domain.coverage import StreamCoverage
-    from forebay.domain.digest import Bucket
-    from forebay.domain.intervals import IntervalSet
+    from forebay.domain.coverage import Coverage, StreamKey
+    from forebay.domain.digest import StreamHour
+    from forebay.domain.kinds import EventKind
     from forebay.domain.ledger import Record
     from forebay.journal import Block, Position
-    from forebay.ports import Parser
+    from forebay.ports import Events, Parser
+    from forebay.services.projection import Projected
+
+    Mask = npt.NDArray[np.bool_]
 
 PIECE_FRAMES = 65536
 """Frames projected at once, which bounds the memory that an entry takes to make."""
@@ -36,8 +40,16 @@ OUTCOMES = ("yielding", "control", "dead")
 """How a frame ends; see :class:`~forebay.services.projection.Projected`."""
 
 
+class FirstTold(Protocol):
+    """Knows which events were told before, where coverage does not."""
+
+    def __call__(self, table: str, rows: pa.Table) -> Mask:
+        """Return which of ``rows`` are the first that told their event; shape (n,)."""
+        ...
+
+
 @dataclass(slots=True)
-class _Sums:
+class Sums:
     """What becomes an entry."""
 
     log_id: str = NO_LOG
@@ -48,52 +60,39 @@ class _Sums:
     letters: set[str] = field(default_factory=set)
     lost: list[Lost] = field(default_factory=list)
     hours: dict[StreamKey, dict[int, Digest]] = field(default_factory=dict)
-    changed: set[StreamKey] = field(default_factory=set)
+    coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
     ordinals: dict[StreamKey, bytes] = field(default_factory=dict)
 
-    def see(self, block: Block) -> None:
-        """Note where a block is, when it was received, and whether it says that frames are lost."""
-        if not self.first:
-            self.first = self.end = block.first_seq
-        if block.kind == LOSS_KIND:
-            self.lose(*_loss(block))
-        else:
-            self.lose(self.end, block.first_seq - 1)
-            self._receive(block.received_ns)
-        self.log_id, self.end = block.log_id, block.next_seq
+    def add(
+        self, blocks: Iterable[Block], projected: Projected, firsts: Mapping[str, Mask]
+    ) -> None:
+        """Add consecutive frames and what was made of them; ``firsts`` tells what is new."""
+        for block in blocks:
+            self._see(block)
+        for table, events in projected.tables().items():
+            self._digest(kind_of_table(table), events.rows, firsts[table])
+        if (letters := projected.letter_rows()) is not None:
+            self.letters.update(letter.hex for letter in letters.column("letter_id").to_pylist())
+        self.frames.update(projected.frames)
+        self.coverage |= projected.coverage
+        self.ordinals |= {key: each.encode() for key, each in projected.ordinals.items()}
 
     def lose(self, first: int, last: int) -> None:
         """Note that ``first`` to ``last`` cannot be read; nothing if that is no range."""
         if first <= last:
             self.lost.append(Lost(first, last, self.received[1] if self.received else None))
 
-    def _receive(self, times: npt.NDArray[np.int64]) -> None:
-        if not len(times):
-            return
-        first, last, earliest = int(times[0]), int(times[-1]), int(times.min())
-        self.lost = [
-            msgspec.structs.replace(lost, before_ns=first) if lost.before_ns is None else lost
-            for lost in self.lost
-        ]
-        begun, _, least = self.received or (first, last, earliest)
-        self.received = (begun, last, min(least, earliest))
-
-    def add(self, hours: Mapping[Bucket, Digest]) -> None:
-        """Add digests of new events, or empty ones of repeated events."""
-        for (venue, symbol, hour), digest in hours.items():
-            sums = self.hours.setdefault(StreamKey(venue, "trade", symbol), {})
-            sums[hour] = sums.get(hour, Digest()) + digest
-
-    def entry(self, coverage: Mapping[StreamKey, StreamCoverage]) -> Entry:
-        """Write down the account; ``coverage`` is that after it."""
+    def entry(self) -> Entry:
+        """Return the account."""
+        keys = self.hours.keys() | self.coverage.keys() | self.ordinals.keys()
         streams = [
             StreamEntry(
                 *key,
                 [Hour.of(*each) for each in sorted(self.hours.get(key, {}).items())],
-                Covered.of(coverage[key]) if key in self.changed else None,
+                Covered.of(self.coverage[key]) if key in self.coverage else None,
                 self.ordinals[key].hex() if key in self.ordinals else None,
             )
-            for key in sorted(self.hours.keys() | self.changed | self.ordinals.keys())
+            for key in sorted(keys)
         ]
         return Entry(
             log_id=self.log_id,
@@ -106,95 +105,169 @@ class _Sums:
             streams=streams,
         )
 
+    def _see(self, block: Block) -> None:
+        """Note where a block is, when it was received, and whether it says that frames are lost."""
+        if not self.first:
+            self.first = self.end = block.first_seq
+        if block.kind == LOSS_KIND:
+            self.lose(*_loss(block))
+        else:
+            self.lose(self.end, block.first_seq - 1)
+            self._receive(block.received_ns)
+        self.log_id, self.end = block.log_id, block.next_seq
+
+    def _receive(self, times: npt.NDArray[np.int64]) -> None:
+        if not len(times):
+            return
+        first, last, earliest = int(times[0]), int(times[-1]), int(times.min())
+        self.lost = [
+            msgspec.structs.replace(lost, before_ns=first) if lost.before_ns is None else lost
+            for lost in self.lost
+        ]
+        begun, _, least = self.received or (first, last, earliest)
+        self.received = (begun, last, min(least, earliest))
+
+    def _digest(self, kind: EventKind, rows: pa.Table, first: Mask) -> None:
+        """Add digests of new events, and empty ones of hours that have repeated ones."""
+        new = rows if first.all() else rows.filter(pa.array(first))
+        self._sum(digests_by_hour(new, kind))
+        if len(new) < len(rows):
+            repeated = rows.filter(pa.array(~first))
+            self._sum(dict.fromkeys(hours_of(repeated, kind), Digest()))
+
+    def _sum(self, hours: Mapping[StreamHour, Digest]) -> None:
+        for (key, hour), digest in hours.items():
+            sums = self.hours.setdefault(key, {})
+            sums[hour] = sums.get(hour, Digest()) + digest
+
+
+class LiveSums:
+    """The sums of what is being delivered, until the ledger takes them.
+
+    Delivery adds to them in its thread, housekeeping cuts entries off them in another. What was
+    added and not cut is lost with the process: the ledger makes it up from the frames.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sums = Sums()
+        self._cut: Entry | None = None
+        self._counts = True
+
+    def begin(self, position: Position | None) -> None:
+        """Delivery begins at ``position``; None: at the first frame that there is."""
+        if position is not None:
+            with self._lock:
+                self._sums = Sums(position.log_id, position.seq, position.seq)
+
+    def stop(self) -> None:
+        """Delivery does not go on where it was: from here on the frames must tell."""
+        with self._lock:
+            self._sums, self._cut, self._counts = Sums(), None, False
+
+    def add(
+        self,
+        blocks: Iterable[Block],
+        projected: Projected,
+        firsts: Mapping[str, Mask],
+    ) -> None:
+        """Add what was stored; see :meth:`Sums.add`."""
+        with self._lock:
+            if self._counts:
+                self._sums.add(blocks, projected, firsts)
+
+    @property
+    def begins(self) -> int | None:
+        """From which sequence number on everything is in the sums; None: nothing is."""
+        with self._lock:
+            return (self._cut.first if self._cut else self._sums.first) or None
+
+    def cut(self) -> Entry | None:
+        """Return the entry of all that was added, the same one until :meth:`written`.
+
+        None if nothing was added.
+        """
+        with self._lock:
+            if self._cut is None and self._sums.end > self._sums.first:
+                self._cut = self._sums.entry()
+                self._sums = Sums(self._cut.log_id, self._cut.end, self._cut.end)
+            return self._cut
+
+    def written(self) -> None:
+        """The entry that was cut is in the ledger."""
+        with self._lock:
+            self._cut = None
+
+
+class Remembered:
+    """Remembers the ids that were told, by table and hour: 16 bytes an event."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, int], npt.NDArray[np.bytes_]] = {}
+
+    def __call__(self, table: str, rows: pa.Table) -> Mask:
+        """See :class:`FirstTold`."""
+        ids = np.frombuffer(id_bytes(rows), "S16")
+        hours = rows["event_ts"].cast(pa.int64()).to_numpy() // HOUR_NS
+        first: Mask = first_of_each_id(rows) == np.arange(len(rows))
+        for hour in np.unique(hours).tolist():
+            where = np.flatnonzero(hours == hour)
+            theirs = ids[where]
+            known = self._told.get((table, hour), theirs[:0])
+            first[where] &= ~np.isin(theirs, known)
+            self._told[table, hour] = np.union1d(known, theirs)
+        return first
+
 
 class Accountant:
     """Makes entries from frames, each on top of the coverage after the one before."""
 
-    def __init__(self, parsers: Mapping[str, Parser], record: Record) -> None:
+    def __init__(
+        self, parsers: Mapping[str, Parser], record: Record, first_told: FirstTold
+    ) -> None:
         """Go on after ``record``, which stays as it is."""
         self._projection = Projection(parsers, record.coverage, record.ordinals)
-
-    @property
-    def coverage(self) -> Mapping[StreamKey, StreamCoverage]:
-        """Coverage after the last entry."""
-        return self._projection.coverage
+        self._first_told = first_told
 
     def account(
         self,
         blocks: Iterable[Block],
         end: Position | None = None,
-        keep: Callable[[pa.Table], None] | None = None,
+        keep: Callable[[Projected], None] | None = None,
     ) -> Entry:
-        """Answer the entry of consecutive frames; there must be some, or an ``end``.
+        """Return the entry of consecutive frames; there must be some, or an ``end``.
 
-        What is lacking up to ``end`` is lost. ``keep`` is given the rows piece by piece.
+        What is lacking up to ``end`` is lost. ``keep`` is given what is projected piece by piece.
         """
-        sums = _Sums()
+        sums = Sums()
         for piece in _pieces(blocks):
-            for block in piece:
-                sums.see(block)
-            rows = self._project(piece, sums)
-            if rows is not None and keep is not None:
-                keep(rows)
+            projected = self._projection.project(batches_of(piece))
+            tables = projected.tables()
+            firsts = {table: self._firsts(table, events) for table, events in tables.items()}
+            sums.add(piece, projected, firsts)
+            self._projection.adopt(projected)
+            if keep is not None:
+                keep(projected)
         if end is not None:
             sums.first = sums.first or end.seq
             sums.lose(sums.end or end.seq, end.seq - 1)
             sums.log_id, sums.end = end.log_id, end.seq
-        return sums.entry(self.coverage)
+        return sums.entry()
 
-    def _project(self, piece: list[Block], sums: _Sums) -> pa.Table | None:
-        projected = self._projection.project(batches_of(piece))
-        if (rows := projected.trade_rows()) is not None:
-            fresh = fresh_rows(rows, self.coverage)
-            sums.add(digests_by_hour(rows.filter(pa.array(fresh))))
-            if not fresh.all():
-                repeated = rows.filter(pa.array(~fresh))
-                sums.add(dict.fromkeys(hours_of(repeated), Digest()))
-        if (letters := projected.letter_rows()) is not None:
-            sums.letters.update(letter.hex for letter in letters.column("letter_id").to_pylist())
-        sums.frames.update(projected.frames)
-        sums.changed.update(projected.coverage)
-        sums.ordinals |= {key: each.encode() for key, each in projected.ordinals.items()}
-        self._projection.adopt(projected)
-        return rows
-
-
-def fresh_rows(
-    rows: pa.Table, coverage: Mapping[StreamKey, StreamCoverage]
-) -> npt.NDArray[np.bool_]:
-    """Answer which of ``rows`` are the first to tell their event, after ``coverage``.
-
-    Shape (n,). Only of events with native ids, whose coverage is of the unit ``id``.
-    """
-    halves = id_halves(rows)
-    fresh = np.zeros(len(rows), dtype=np.bool_)
-    prefixes, streams = np.unique(halves[:, 0], return_inverse=True)
-    for number in range(len(prefixes)):
-        where = np.flatnonzero(streams == number)
-        natives = (halves[where, 1] & np.uint64(NATIVE_ID_LIMIT - 1)).astype(np.int64)
-        at = int(where[0])
-        venue, symbol = (rows.column(name)[at].as_py() for name in ("venue", "symbol"))
-        known = np.zeros(len(where), dtype=np.bool_)
-        if (covered := coverage.get(StreamKey(venue, "trade", symbol))) is not None:
-            known = _inside(covered.live, natives) | _inside(covered.fill, natives)
-        _, firsts = np.unique(natives, return_index=True)
-        first = np.zeros(len(where), dtype=np.bool_)
-        first[firsts] = True
-        fresh[where] = first & ~known
-    return fresh
-
-
-def _inside(ids: IntervalSet, natives: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    near = np.array(list(ids.within(int(natives.min()), int(natives.max()))), dtype=np.int64)
-    if not len(near):
-        return np.zeros(len(natives), dtype=np.bool_)
-    at = np.searchsorted(near[:, 1], natives)
-    inside: npt.NDArray[np.bool_] = near[np.minimum(at, len(near) - 1), 0] <= natives
-    return inside & (at < len(near))
+    def _firsts(self, table: str, events: Events) -> Mask:
+        """Return which rows are the first of their event: coverage's word, else who remembers."""
+        vouched = events.vouched_new
+        first: Mask = first_of_each_id(events.rows) == np.arange(len(vouched))
+        asked = ~vouched & ~events.seen_before
+        if asked.any():
+            vouched = vouched.copy()
+            rows = events.rows.filter(pa.array(asked))
+            vouched[asked] = self._first_told(table, rows)
+        return first & vouched
 
 
 def _loss(block: Block) -> tuple[int, int]:
-    """The range that a loss block speaks of."""
+    """Return the range that a loss block speaks of."""
     try:
         control = decode_control(block.payloads[0])
     except msgspec.DecodeError:
@@ -205,7 +278,7 @@ def _loss(block: Block) -> tuple[int, int]:
 
 
 def _pieces(blocks: Iterable[Block]) -> Iterator[list[Block]]:
-    """Blocks in groups of at most :data:`PIECE_FRAMES`, unless one alone has more."""
+    """Return blocks in groups of at most :data:`PIECE_FRAMES`, unless one alone has more."""
     piece: list[Block] = []
     frames = 0
     for block in blocks:

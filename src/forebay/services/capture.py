@@ -45,8 +45,6 @@ class Feed:
     name: str
     source: Source
     open_gaps: OpenGaps | None = None
-    connections: int = 1
-    """How many connections it wants to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ class Capture:
             "bytes": counters.bytes,
             "commits": counters.commits,
             "connected": counters.subscribed,
-            "wanted": sum(feed.connections for feed in self._feeds),
+            "wanted": sum(feed.source.connections for feed in self._feeds),
             "epochs": counters.opened,
             "reconnects": counters.closed,
             "p50_ms": latency.p50_ms,

@@ -12,8 +12,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from forebay.errors import CursorBeyondEnd, ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.ports import Commit, Committed, FillRequest
@@ -33,9 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
+    from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.journal import Block, CursorFile, Disk, Position
     from forebay.ports import Parser, Store
+    from forebay.services.accounting import LiveSums
     from forebay.services.projection import Projected
 
 CONSUMER = "store"
@@ -53,12 +52,13 @@ RETRY_S = 0.5
 class _InHand:
     """Read and projected, not yet stored."""
 
+    blocks: list[Block]
     commit: Commit
     projected: Projected
     oldest_ns: int
     """Receipt of its first frame."""
     tried: bool = False
-    """Whether the store may have it already."""
+    """Whether it was refused, or its answer was lost."""
 
 
 @dataclass(slots=True)
@@ -67,11 +67,17 @@ class Delivered:
 
     frames: int = 0
     rows: int = 0
+    """Events that were stored."""
     duplicates: int = 0
+    """Events that were stored already, with the same content."""
     conflicts: int = 0
     dead_letters: int = 0
     flagged: int = 0
     steps: int = 0
+    stored: dict[str, int] = field(default_factory=dict)
+    """Events that were stored, by table."""
+    events: dict[str, int] = field(default_factory=dict)
+    """Events that were told, by table."""
     outcomes: dict[str, int] = field(default_factory=dict)
     unbuilt: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
@@ -90,20 +96,32 @@ class Deliverer:
         observer: Observer = ignore,
         consumer: str = CONSUMER,
         disk: Disk = OS_DISK,
+        sums: LiveSums | None = None,
     ) -> None:
-        """Go on where ``store`` says that ``consumer`` has got to."""
+        """Go on where ``store`` says that ``consumer`` has got to.
+
+        ``sums`` are told of all that is stored, for the ledger.
+        """
         self._journal = journal
         self._store = store
         self._cursor = cursor
         self._observe = observer
         self._consumer = consumer
         self._disk = disk
+        self._sums = sums
         self._in_hand: _InHand | None = None
         self.delivered = Delivered()
         state = store.load()
         self._projection = Projection(parsers, state.coverage, state.ordinals)
+        self._channels = {
+            (venue, name): channel
+            for venue, parser in parsers.items()
+            for name, channel in parser.channels.items()
+        }
         self.position = state.positions.get(consumer)
         self._reader = self._open_reader(self.position)
+        if sums is not None:
+            sums.begin(self.position)
         self._gaps: dict[StreamKey, set[Gap]] = {
             key: set(stream.gaps(key)) for key, stream in state.coverage.items()
         }
@@ -122,6 +140,8 @@ class Deliverer:
         if position is not None:
             self._observe(LossFound(position.log_id, 1, position.seq - 1))
         self._projection.begin_again()
+        if self._sums is not None:
+            self._sums.stop()
         return JournalReader(self._journal, disk=self._disk)
 
     def _read(self) -> list[Block]:
@@ -158,14 +178,12 @@ class Deliverer:
         held = self._in_hand
         if held is None:
             return 0
-        done = self._found(held.commit) if held.tried else None
-        if done is None:
-            try:
-                done = self._store.commit(held.commit)
-            except ForebayError:
-                held.tried = True
-                raise
-        return self._committed(held.commit, held.projected, done)
+        try:
+            done = self._store.commit(held.commit)
+        except ForebayError:
+            held.tried = True
+            raise
+        return self._committed(held, done)
 
     def forget_totals(self) -> None:
         """Count from zero again."""
@@ -181,51 +199,52 @@ class Deliverer:
 
     def _plan(self, blocks: list[Block]) -> _InHand:
         projected = self._projection.project(batches_of(blocks))
-        trades = projected.trade_rows()
         commit = Commit(
             consumer=self._consumer,
             position=self._reader.position,
-            rows={} if trades is None else {"trades": trades},
-            covered={} if trades is None else {"trades": np.concatenate(projected.covered)},
+            events=projected.tables(),
             dead_letters=projected.letter_rows(),
             coverage=projected.coverage,
             ordinals={key: stream.encode() for key, stream in projected.ordinals.items()},
         )
         received = [int(block.received_ns[0]) for block in blocks if len(block.received_ns)]
-        return _InHand(commit, projected, next(filter(None, received), 0))
+        return _InHand(blocks, commit, projected, next(filter(None, received), 0))
 
-    def _found(self, commit: Commit) -> Committed | None:
-        """What a commit whose answer was lost has done; None if it has not happened."""
-        if self._store.load().positions.get(self._consumer) != commit.position:
-            return None
-        rows = commit.rows.get("trades")
-        return Committed(0 if rows is None else len(rows))
-
-    def _committed(self, commit: Commit, projected: Projected, done: Committed) -> int:
+    def _committed(self, held: _InHand, done: Committed) -> int:
+        commit, projected = held.commit, held.projected
         self._in_hand = None
         self._projection.adopt(projected)
+        if self._sums is not None:
+            self._sums.add(held.blocks, projected, done.first)
         self.position = commit.position
         frames = projected.frames.total()
+        self._count(commit, projected, done)
+        self._tell(projected)
+        if done.conflicts:
+            self._observe(ConflictFound(done.conflicts))
+        self._save_cursor(commit.position)
+        return max(frames, 1)
+
+    def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
         total = self.delivered
+        told = {table: len(events.rows) for table, events in commit.events.items()}
+        stored = {table: int(first.sum()) for table, first in done.first.items()}
         total.steps += 1
-        total.frames += frames
+        total.frames += projected.frames.total()
         total.rows += done.inserted
-        total.duplicates += done.duplicates
+        total.duplicates += sum(told.values()) - done.inserted - done.conflicts
         total.conflicts += done.conflicts
         total.flagged += projected.flagged
         total.dead_letters += sum(projected.reasons.values())
         for sums, new in (
+            (total.events, told),
+            (total.stored, stored),
             (total.outcomes, projected.frames),
             (total.unbuilt, projected.unbuilt),
             (total.flags, projected.flags),
         ):
             for name, count in new.items():
                 sums[name] = sums.get(name, 0) + count
-        self._tell(projected)
-        if done.conflicts:
-            self._observe(ConflictFound(done.conflicts))
-        self._save_cursor(commit.position)
-        return max(frames, 1)
 
     def _save_cursor(self, position: Position) -> None:
         """Tell the journal how far the store is; the store's own cursor is what counts."""
@@ -244,13 +263,15 @@ class Deliverer:
         for key, stream in projected.coverage.items():
             self._tell_gaps(key, stream)
 
-    def _tell_gaps(self, key: StreamKey, stream: StreamCoverage) -> None:
+    def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
         for gap in sorted(now - before):
+            where = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
+            of = {"market": key.market, "unit": gap.unit}
             if gap.state == "open":
-                self._observe(GapOpened(*key, gap.first, gap.last, gap.reason))
+                self._observe(GapOpened(*where, **of))
             else:
-                self._observe(GapClosed(*key, gap.first, gap.last, gap.reason, gap.state))
+                self._observe(GapClosed(*where, gap.state, **of))
         self._gaps[key] = now
 
     # ---------------------------------------------------------------- answers
@@ -259,12 +280,17 @@ class Deliverer:
         """Answer the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0
         wanted = [
-            FillRequest(gap.channel, gap.symbol, gap.first, gap.last)
+            FillRequest(gap.channel, gap.symbol, gap.first, gap.last, gap.unit, gap.market)
             for gaps in list(self._gaps.values())
             for gap in sorted(gaps)
-            if gap.state == "open" and venue in (None, gap.venue)
+            if gap.state == "open" and venue in (None, gap.venue) and self._fillable(gap)
         ]
         return wanted, seq
+
+    def _fillable(self, gap: Gap) -> bool:
+        """Return whether the venue's history can be asked for a gap."""
+        channel = self._channels.get((gap.venue, gap.channel))
+        return channel is not None and channel.history and channel.unit == gap.unit
 
     def status(self) -> dict[str, object]:
         """Answer totals, position and gaps, as JSON can hold them."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, FrameKind, encode_control
 from forebay.journal import Draft
 
@@ -51,7 +53,7 @@ class Group(Protocol):
 class EpochTake:
     """One context's way into the group; implements :class:`forebay.ports.EpochSink`."""
 
-    __slots__ = ("_accepted", "_context", "_group", "_kind", "_mono_ns", "_now", "_payloads")
+    __slots__ = ("_accepted", "_context", "_group", "_kind", "_last_ns", "_mono_ns", "_now", "_payloads")
 
     def __init__(self, group: Group, context: bytes, now: Callable[[], int]) -> None:
         self._group = group
@@ -61,6 +63,8 @@ class EpochTake:
         self._kind: FrameKind | None = None
         self._payloads: list[bytes] = []
         self._mono_ns: list[int] = []
+        self._last_ns: int | None = None
+        """When the last frame of the venue was received, on the monotonic clock."""
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
         """Take one frame as RECEIVED now."""
@@ -73,13 +77,18 @@ class EpochTake:
         """
         if kind is not self._kind:
             self._begin(kind)
+        self._last_ns = now_ns = self._now()
         self._payloads += payloads
-        self._mono_ns += [self._now()] * len(payloads)
+        self._mono_ns += [now_ns] * len(payloads)
         self._group.grow(sum(map(len, payloads)) + len(payloads) * FRAME_OVERHEAD)
 
     def control(self, control: Control) -> None:
         """Record something about the connection, in order with its frames."""
+        last_ns = self._last_ns
+        if isinstance(control, EpochClosed) and last_ns is not None:
+            control = msgspec.structs.replace(control, silent_ns=max(0, self._now() - last_ns))
         self.frame(FrameKind.CONTROL, encode_control(control))
+        self._last_ns = last_ns  # a record of ours is no frame of the venue
         counters = self._group.counters
         if isinstance(control, EpochOpened):
             counters.opened += 1

@@ -37,9 +37,9 @@ class Ledger(Protocol):
         ...
 
     def record(self, blocks: Iterable[Block], end: Position) -> None:
-        """Record one segment's blocks, in order; durable when it returns.
+        """Record everything before ``end``, perhaps more; durable when it returns.
 
-        The same ``end`` again changes nothing. Raises :class:`~forebay.errors.Transient`.
+        ``blocks`` are one segment's, in order, for what is not known without. The same ``end`` again changes nothing. Raises :class:`~forebay.errors.Transient`.
         """
         ...
 
@@ -154,7 +154,8 @@ class Housekeeper:
         if step.action == "record":
             start = Position(segment.log_id or step.end.log_id, step.first_seq)
             self._ledger.record(self._blocks(start, step.end.seq), step.end)
-            if self._ledger.reached() != step.end:
+            reached = self._ledger.reached()
+            if reached is None or reached.seq < step.end.seq:
                 message = f"The ledger has no entry up to {step.end.log_id}:{step.end.seq}."
                 raise Transient(message, hint="Is it the ledger of another journal?")
             return

@@ -2,7 +2,8 @@
 
 It is a small journal of its own: each frame is one :class:`~forebay.domain.ledger.Entry` as
 JSON, so it is durable, checked and recovered as any journal is, and ``forebay journal fsck``
-reads it. Entries are made from frames by projecting them, never from a store.
+reads it. Entries are made of what delivery projected for the store, before the store had it; what
+a process that ended took with it is projected once more.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from forebay.domain.ledger import Entry
     from forebay.journal import Block, Disk
     from forebay.ports import Parser
+    from forebay.services.accounting import FirstTold, LiveSums
 
 SEGMENT_BYTES = 4 << 20
 """An entry is some kilobytes, and a crash should not have much to recover."""
@@ -49,30 +51,52 @@ class Ledger:
         parsers: Mapping[str, Parser],
         clock: Clock,
         entries: Iterable[Entry],
+        first_told: FirstTold,
+        live: LiveSums | None,
     ) -> None:
         """Internal: use :func:`open_ledger`."""
         self._writer = writer
         self._parsers = parsers
         self._clock = clock
         self._record = record_of(entries)
+        self._first_told = first_told
+        self._live = live
 
     def reached(self) -> Position | None:
-        """Answer where the next entry begins: everything before is durable. None: no entry."""
+        """Return where the next entry begins: everything before is durable. None: no entry."""
         record = self._record
         return Position(record.log_id, record.end) if record.log_id else None
 
     def record(self, blocks: Iterable[Block], end: Position) -> None:
-        """Account for one segment's blocks, in order, durably; ``end`` is where the next begins.
+        """Account for everything before ``end``, durably; perhaps for more.
 
-        Nothing if that was done already. Raises :class:`~forebay.errors.Transient` if the disk
-        has no space or fails; nothing has changed then.
+        ``blocks`` are those of one segment, in order; they are read only as far as the live sums
+        do not have them. Nothing if that was done already. Raises
+        :class:`~forebay.errors.Transient` if the disk has no space or fails; nothing has changed
+        then.
         """
-        reached = self.reached()
-        start = reached.seq if reached else 0
+        start = self._end()
         if end.seq <= start:
             return
-        accountant = Accountant(self._parsers, self._record)
-        entry = accountant.account(_between(blocks, start, end.seq), end)
+        begins = self._live.begins if self._live else None
+        if begins is None or begins < start:
+            begins = end.seq  # the frames must tell
+        if begins > max(start, 1):
+            stop = Position(end.log_id, min(end.seq, begins))
+            accountant = Accountant(self._parsers, self._record, self._first_told)
+            self._write(accountant.account(_between(blocks, start, stop.seq), stop))
+        while self._live is not None and self._end() < end.seq:
+            entry = self._live.cut()
+            if entry is None or entry.first != max(self._end(), 1):
+                break
+            self._write(entry)
+            self._live.written()
+
+    def _end(self) -> int:
+        reached = self.reached()
+        return reached.seq if reached else 0
+
+    def _write(self, entry: Entry) -> None:
         now = self._clock.monotonic_ns()
         self._writer.commit([Draft(_ENTRY_KIND, _CONTEXT, [entry.encode()], [now])])
         self._record.add(entry)
@@ -101,18 +125,26 @@ def _between(blocks: Iterable[Block], start: int, end: int) -> Iterator[Block]:
 
 
 def open_ledger(
-    folder: Path, parsers: Mapping[str, Parser], clock: Clock, *, disk: Disk = OS_DISK
+    folder: Path,
+    parsers: Mapping[str, Parser],
+    clock: Clock,
+    *,
+    first_told: FirstTold,
+    live: LiveSums | None = None,
+    disk: Disk = OS_DISK,
 ) -> Ledger:
     """Open or create the ledger in ``folder`` for writing.
 
-    Raises :class:`~forebay.journal.WriterBusy` if another process has it,
+    Entries are cut off ``live`` as far as that reaches back; before, frames are projected, and
+    ``first_told`` is asked what coverage does not know. Raises :class:`~forebay.journal.WriterBusy` if another process has it,
     :class:`~forebay.errors.Transient` if the disk fails, and as :func:`read_ledger`.
     """
     writer = JournalWriter.open(
         folder, clock=clock, disk=disk, segment_bytes=SEGMENT_BYTES, ballast_bytes=0
     )
     try:
-        return Ledger(writer, parsers, clock, _entries(folder, disk, writer.position.seq))
+        entries = _entries(folder, disk, writer.position.seq)
+        return Ledger(writer, parsers, clock, entries, first_told, live)
     except BaseException:
         writer.close()
         raise

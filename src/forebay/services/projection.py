@@ -11,10 +11,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.coverage import StreamCoverage, StreamKey
-from forebay.domain.flags import FLAGS
+from forebay.domain.coverage import COVERAGES, Arrival, StreamKey
+from forebay.domain.events import EventColumns, build_events
+from forebay.domain.flags import FLAGS, OUT_OF_ORDER
 from forebay.domain.frames import (
     Context,
+    EpochAccepted,
     EpochClosed,
     FillFinished,
     FrameBatch,
@@ -24,18 +26,19 @@ from forebay.domain.frames import (
 )
 from forebay.domain.letters import letter_rows
 from forebay.domain.parsed import DeadLetter, Parsed, Reason
-from forebay.domain.trades import OUT_OF_ORDER, TradeColumns, build_trades
 from forebay.errors import Corrupt
 from forebay.payloads import Payloads
-from forebay.services.numbering import Numbering, by_symbol
+from forebay.ports import Events
+from forebay.services.ordinals import OrdinalAssigner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from forebay.domain.identity import IdentityClass
-    from forebay.domain.intervals import IntervalSet
+    from forebay.domain.channels import Channel, Unit
+    from forebay.domain.coverage import Coverage
+    from forebay.domain.frames import Control
     from forebay.domain.ordinals import StreamOrdinals
     from forebay.journal import Block
     from forebay.ports import Parser
@@ -68,7 +71,7 @@ def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
     return sorted(batches, key=lambda batch: batch.kind >= FrameKind.CONTROL)
 
 
-_NOWHERE = Context(venue="", source="file", collector="journal", epoch="")
+_NOWHERE = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
 _KINDS = frozenset(FrameKind)
 
 
@@ -86,14 +89,10 @@ def _context(raw: bytes, kind: int) -> Context:
 class Projected:
     """What a run of frames amounts to."""
 
-    trades: list[pa.Table] = field(default_factory=list)
-    covered: list[npt.NDArray[np.bool_]] = field(default_factory=list)
-    """Of each trade, whether coverage had its id before."""
-    places: list[tuple[str, npt.NDArray[np.int64]]] = field(default_factory=list)
-    """Until they are in the journal's order: of each table of ``trades``, the log and the
-    sequence numbers of its rows' frames."""
+    events: dict[str, list[Events]] = field(default_factory=dict)
+    """By table, in the order of the journal."""
     letters: list[pa.Table] = field(default_factory=list)
-    coverage: dict[StreamKey, StreamCoverage] = field(default_factory=dict)
+    coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed."""
     ordinals: dict[StreamKey, StreamOrdinals] = field(default_factory=dict)
     """Whole new ordinals of each stream that changed."""
@@ -107,12 +106,21 @@ class Projected:
     """How many new events have each flag."""
     losses: list[Loss] = field(default_factory=list)
 
-    def trade_rows(self) -> pa.Table | None:
-        """All trades in the order of the journal, None when there is none."""
-        return pa.concat_tables(self.trades) if self.trades else None
+    def tables(self) -> dict[str, Events]:
+        """Return the events of each table that has some."""
+        return {
+            table: parts[0]
+            if len(parts) == 1
+            else Events(
+                pa.concat_tables([part.rows for part in parts]),
+                np.concatenate([part.seen_before for part in parts]),
+                np.concatenate([part.vouched_new for part in parts]),
+            )
+            for table, parts in self.events.items()
+        }
 
     def letter_rows(self) -> pa.Table | None:
-        """All dead letters, None when there is none."""
+        """Return all dead letters, None when there is none."""
         return pa.concat_tables(self.letters) if self.letters else None
 
 
@@ -122,19 +130,19 @@ class Projection:
     def __init__(
         self,
         parsers: Mapping[str, Parser],
-        coverage: Mapping[StreamKey, StreamCoverage],
+        coverage: Mapping[StreamKey, Coverage],
         ordinals: Mapping[StreamKey, bytes] = MappingProxyType({}),
     ) -> None:
         self._parsers = parsers
         self.coverage = dict(coverage)
-        self._numbering = Numbering(ordinals)
+        self._ordinals = OrdinalAssigner(ordinals)
 
     def project(self, batches: Iterable[FrameBatch]) -> Projected:
-        """Answer rows, dead letters and new coverage of ``batches``."""
-        out = Projected(ordinals=self._numbering.changed())
+        """Return rows, dead letters and new coverage of ``batches``."""
+        out = Projected(ordinals=self._ordinals.changed())
         for batch in batches:
             if batch.kind is FrameKind.LOSS or batch.kind is FrameKind.CONTROL:
-                self._control(batch, out)
+                self._controls(batch, out)
             else:
                 self._frames(batch, out)
         _in_journal_order(out)
@@ -143,20 +151,26 @@ class Projection:
     def adopt(self, projected: Projected) -> None:
         """Take over the coverage and ordinals of what has been stored."""
         self.coverage.update(projected.coverage)
-        self._numbering.adopt(projected.ordinals)
+        self._ordinals.adopt(projected.ordinals)
 
     def begin_again(self) -> None:
         """Count ordinals from 0: frames that were counted will be read once more."""
-        self._numbering.begin_again()
+        self._ordinals.begin_again()
 
-    def _stream(self, key: StreamKey, out: Projected) -> StreamCoverage:
+    def _stream(self, key: StreamKey, unit: Unit, out: Projected) -> Coverage:
         if (changed := out.coverage.get(key)) is not None:
             return changed
         known = self.coverage.get(key)
-        out.coverage[key] = copy = known.copy() if known else StreamCoverage()
+        # A venue whose declaration has changed counts anew.
+        if known is None or known.unit != unit:
+            out.coverage[key] = fresh = COVERAGES[unit]()
+            return fresh
+        out.coverage[key] = copy = known.copy()
         return copy
 
-    def _control(self, batch: FrameBatch, out: Projected) -> None:
+    # ---------------------------------------------------------------- controls
+
+    def _controls(self, batch: FrameBatch, out: Projected) -> None:
         letters = []
         for index, payload in enumerate(batch.payloads):
             try:
@@ -164,15 +178,45 @@ class Projection:
             except msgspec.DecodeError as error:
                 letters.append(DeadLetter(index, 0, "unknown_control", str(error)))
                 continue
-            if isinstance(control, FillFinished):
-                key = StreamKey(batch.context.venue, control.channel, control.symbol)
-                for first, last in control.absent:
-                    self._stream(key, out).miss(first, last)
-            elif isinstance(control, EpochClosed):
-                self._numbering.close(batch.context, out.ordinals)
-            elif isinstance(control, Loss):
-                out.losses.append(control)
+            self._control(batch.context, control, int(batch.received_ns[index]), out)
         _bury(batch, letters, _NO_PARSER, out)
+
+    def _control(self, context: Context, control: Control, now_ns: int, out: Projected) -> None:
+        if isinstance(control, FillFinished):
+            key = StreamKey(context.venue, control.market, control.channel, control.symbol)
+            unit = self._declared(context.venue, control.channel)
+            in_ids = control.unit == "id"
+            if (unit == "id") is in_ids and (control.absent or not in_ids):
+                ends = control.first, control.last
+                self._stream(key, unit, out).finished(*ends, control.absent)
+        elif isinstance(control, EpochAccepted):
+            for key, unit in self._carried(context):
+                self._stream(key, unit, out).opened(context.epoch, now_ns)
+        elif isinstance(control, EpochClosed):
+            self._ordinals.close(context, out.ordinals)
+            silent_ns = control.silent_ns
+            last_ns = None if silent_ns is None else now_ns - silent_ns
+            for key, unit in self._carried(context):
+                self._stream(key, unit, out).closed(context.epoch, last_ns)
+        elif isinstance(control, Loss):
+            out.losses.append(control)
+
+    def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:
+        """Return the streams of a live connection that count when it was heard."""
+        parser = self._parsers.get(context.venue)
+        if parser is None or context.purpose != "live":
+            return
+        for name, channel in parser.channels.items():
+            if channel.unit in _HEARD and name in (context.channels or parser.channels):
+                for symbol in context.symbols:
+                    yield StreamKey(context.venue, context.market, name, symbol), channel.unit
+
+    def _declared(self, venue: str, channel: str) -> Unit:
+        parser = self._parsers.get(venue)
+        declared = parser.channels.get(channel) if parser else None
+        return declared.unit if declared else "none"
+
+    # ------------------------------------------------------------------ frames
 
     def _frames(self, batch: FrameBatch, out: Projected) -> None:
         parser = self._parsers.get(batch.context.venue)
@@ -182,122 +226,73 @@ class Projection:
             parsed = _all_dead(batch, "unknown_venue", f"no parser for {batch.context.venue!r}")
         else:
             parsed = parser.parse(batch)
-        yielding: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        if len(parsed.trades):
-            columns, refused = build_trades(parsed.trades, batch)
+        yielding = np.zeros(len(batch), dtype=np.bool_)
+        for raw in parsed.events:
+            columns, refused = build_events(raw, batch)
             parsed.dead.extend(refused)
-            self._trades(batch, parsed.trades.identity, columns, out)
-            yielding = columns.frames[_begins(columns.frames)]
+            if len(columns.numbers):
+                self._events(batch, columns, out)
+                yielding[columns.frames] = True
         self._know(batch, parsed, out)
         _bury(batch, parsed.dead, parser.name if parser else _NO_PARSER, out)
         dead = {letter.frame for letter in parsed.dead}
         if dead:
-            dead.difference_update(yielding.tolist())
+            dead.difference_update(np.flatnonzero(yielding).tolist())
         out.unbuilt.update(parsed.unbuilt)
-        out.frames.update(yielding=len(yielding), control=parsed.control, dead=len(dead))
+        out.frames.update(yielding=int(yielding.sum()), control=parsed.control, dead=len(dead))
 
-    def _trades(
-        self, batch: FrameBatch, identity: IdentityClass, columns: TradeColumns, out: Projected
-    ) -> None:
-        """Number or cover what arrived, and take its rows."""
-        covered = np.zeros(len(columns.ids), dtype=np.bool_)
-        if identity == "content":
-            self._numbering.number(batch, columns, out.ordinals)
-        elif identity == "native":
-            for symbol, rows in by_symbol(columns):
-                key = StreamKey(batch.context.venue, "trade", symbol)
-                self._cover(self._stream(key, out), batch.context, columns, rows, covered)
-        if len(columns.ids):
-            out.trades.append(columns.finish())
-            out.covered.append(covered)
-            _count_flags(columns.flags[~covered], out)
-            out.places.append((batch.log_id, batch.seqs[columns.frames]))
-
-    def _cover(
-        self,
-        coverage: StreamCoverage,
-        context: Context,
-        columns: TradeColumns,
-        rows: npt.NDArray[np.int64],
-        covered: npt.NDArray[np.bool_],
-    ) -> None:
-        ids = columns.ids[rows]
-        rising = bool((ids[1:] >= ids[:-1]).all())
-        runs = _runs(ids if rising else np.sort(ids))
-        for origin in (coverage.live, coverage.fill):
-            if known := origin.within(runs[0][0], runs[-1][1]):
-                covered[rows] |= _held(known, ids)
-        if context.source == "rest" or context.partial:
-            for first, last in runs:
-                coverage.cover("fill", first, last)
-            return
-        reached = _reached(coverage, context.epoch, ids)
-        if not rising or reached > ids[0]:
-            before = np.maximum.accumulate(np.concatenate(([reached], ids)))[:-1]
-            columns.flags[rows[ids < before]] |= np.uint8(OUT_OF_ORDER)
-        for first, last in runs:
-            coverage.cover("live", first, last)
-        coverage.span(context.epoch, runs[0][0], runs[-1][1])
+    def _events(self, batch: FrameBatch, columns: EventColumns, out: Projected) -> None:
+        """Number and cover what arrived, and take its rows."""
+        channel, context = columns.channel, batch.context
+        if channel.identity == "content":
+            self._ordinals.assign(batch, columns, out.ordinals)
+        seen_before = np.zeros(len(columns.numbers), dtype=np.bool_)
+        live = context.purpose != "history" and not context.partial
+        for symbol, rows in columns.by_symbol():
+            key = StreamKey(context.venue, columns.market, columns.kind.channel, symbol)
+            arrival = Arrival(context.epoch, live, columns.numbers[rows], columns.received_ns[rows])
+            seen = self._stream(key, channel.unit, out).see(arrival)
+            seen_before[rows] = seen.before
+            if seen.out_of_order.any():
+                columns.flags[rows[seen.out_of_order]] |= np.uint8(OUT_OF_ORDER)
+        vouches = _vouches(channel, live=live)
+        events = Events(columns.finish(), seen_before, ~seen_before & vouches)
+        out.events.setdefault(columns.kind.table, []).append(events)
+        _count_flags(columns.flags[~seen_before], out)
 
     def _know(self, batch: FrameBatch, parsed: Parsed, out: Projected) -> None:
         if batch.context.partial:
             return
-        for symbol, (least, greatest) in parsed.latest.items():
-            coverage = self._stream(StreamKey(batch.context.venue, "trade", symbol), out)
-            coverage.know(least)
-            coverage.know(greatest)
-            coverage.span(batch.context.epoch, least, greatest)
+        for (market, channel, symbol), known in parsed.known.items():
+            key = StreamKey(batch.context.venue, market, channel, symbol)
+            unit = self._declared(batch.context.venue, channel)
+            self._stream(key, unit, out).know(batch.context.epoch, *known)
+
+
+_HEARD = ("time", "seq")
+"""Units that count when a connection was heard, even if it said nothing."""
+
+
+def _vouches(channel: Channel, *, live: bool) -> bool:
+    """Return whether coverage of a channel knows by its numbers which event is new."""
+    if channel.unit == "id":
+        return True
+    return live and channel.unit == "seq" and channel.identity == "session"
 
 
 def _in_journal_order(out: Projected) -> None:
-    """Undo what grouping frames by context did to the order of trades.
+    """Undo what grouping frames by context did to the order of events.
 
     Of two versions of one event, the one that was received first is then stored.
     """
-    if len(out.trades) < 2:  # noqa: PLR2004
-        return
-    logs = list(dict.fromkeys(log_id for log_id, _ in out.places))
-    log = np.concatenate([np.full(len(seqs), logs.index(log_id)) for log_id, seqs in out.places])
-    seqs = np.concatenate([seqs for _, seqs in out.places])
-    order = np.lexsort((seqs, log))  # stable: items of a frame stay in order
-    out.trades = [pa.concat_tables(out.trades).take(pa.array(order))]
-    out.covered = [np.concatenate(out.covered)[order]]
-    out.places = []
-
-
-def _reached(coverage: StreamCoverage, epoch: str, ids: npt.NDArray[np.int64]) -> int:
-    """Answer the greatest id before ``ids`` that can make one of them out of order.
-
-    Only trades count: a heartbeat may run ahead of them and moves what it reached.
-    """
-    if (reached := coverage.epochs.get(epoch)) is not None:
-        earlier = coverage.live.within(int(ids.min()), reached)
-        if earlier:
-            return earlier.last
-    return int(ids[0])
-
-
-def _begins(values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Tell which of rising values, none below 0, is not the same as the one before it."""
-    begins: npt.NDArray[np.bool_] = np.diff(values, prepend=-1) != 0
-    return begins
-
-
-def _held(known: IntervalSet, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Tell which of ``ids`` are members of ``known``, which has some."""
-    firsts, lasts = np.array(list(known), dtype=np.int64).T
-    place = np.searchsorted(lasts, ids)
-    inside = place < len(lasts)
-    held: npt.NDArray[np.bool_] = inside & (firsts[np.where(inside, place, 0)] <= ids)
-    return held
-
-
-def _runs(ids: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Maximal runs of consecutive ids among rising ones, in order."""
-    breaks = np.flatnonzero(ids[1:] > ids[:-1] + 1)
-    firsts = [int(ids[0]), *ids[breaks + 1].tolist()]
-    lasts = [*ids[breaks].tolist(), int(ids[-1])]
-    return list(zip(firsts, lasts, strict=True))
+    for table, whole in out.tables().items():
+        if len(out.events[table]) > 1:
+            logs = whole.rows["log_id"].unify_dictionaries().combine_chunks()
+            logs = logs.chunk(0) if isinstance(logs, pa.ChunkedArray) else logs
+            keys = whole.rows["seq"].to_numpy(), logs.indices.to_numpy()
+            order = np.lexsort(keys)  # stable: items of a frame stay in order
+            masks = (mask[order] for mask in whole[1:])
+            out.events[table] = [Events(whole.rows.take(pa.array(order)), *masks)]
 
 
 def _all_dead(batch: FrameBatch, reason: Reason, error: str) -> Parsed:

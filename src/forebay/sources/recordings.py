@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from forebay.domain.frames import LOSS_KIND, Context, FrameKind
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, Corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,8 @@ class ExportedFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     seq: int
     kind: int
     received_ns: int
-    context: Context
+    context: msgspec.Raw
+    """A :class:`~forebay.domain.frames.Context`, of whatever layout."""
     payload: str | None = None
     payload_base64: str | None = None
 
@@ -102,7 +103,12 @@ def read_recording(
         with path.open("rb") as file:
             lines = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
             context = Context(
-                venue=venue, source="file", collector="replay", epoch=identity, partial=partial
+                venue=venue,
+                source="file",
+                purpose="recording",
+                collector="replay",
+                epoch=identity,
+                partial=partial,
             )
             name = path.name.removesuffix(".gz")
             records = (
@@ -146,7 +152,9 @@ def _rec(lines: IO[bytes] | gzip.GzipFile, context: Context) -> Iterator[Recorde
 def _rest(context: Context, url: str, received_ns: int, body: bytes) -> Recorded:
     parts = urlsplit(url)
     request = f"GET {parts.path}" + (f"?{parts.query}" if parts.query else "")
-    asked = msgspec.structs.replace(context, source="rest", url=url, request=request)
+    asked = msgspec.structs.replace(
+        context, source="rest", purpose="history", url=url, request=request
+    )
     return Recorded(asked, FrameKind.REST, received_ns, body)
 
 
@@ -159,11 +167,12 @@ def _ndjson(lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock) ->
             continue
         try:
             frame = exported.decode(text)
-        except msgspec.DecodeError:
+            told = Context.decode(bytes(frame.context))
+        except (msgspec.DecodeError, Corrupt):
             pass
         else:
             if frame.kind != LOSS_KIND:  # it tells of frames and is none
-                yield _exported(frame, number, partial=context.partial)
+                yield _exported(frame, told, number, partial=context.partial)
             continue
         try:
             stamped = timed.decode(text)
@@ -174,14 +183,15 @@ def _ndjson(lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock) ->
             yield Recorded(context, FrameKind.TEXT, received_ns, bytes(stamped.event))
 
 
-def _exported(frame: ExportedFrame, number: int, *, partial: bool) -> Recorded:
+def _exported(
+    frame: ExportedFrame, context: Context, number: int, *, partial: bool
+) -> Recorded:
     """Answer the frame of line ``number`` of a journal export."""
     try:
         kind, payload = FrameKind(frame.kind), frame.raw()
     except ValueError as error:
         message = f"Line {number} of the recording is no frame of a journal export: {error}."
         raise ConfigError(message, hint="Export the journal again.") from error
-    context = frame.context
     if partial:
         context = msgspec.structs.replace(context, partial=True)
     return Recorded(context, kind, frame.received_ns, payload)

@@ -74,6 +74,8 @@ class GapOpened(Happening):
     first: int
     last: int
     reason: str
+    market: str = "spot"
+    unit: str = "id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class GapClosed(Happening):
     last: int
     reason: str
     state: str
+    market: str = "spot"
+    unit: str = "id"
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,17 @@ def test_without_auto_recovery_a_trip_waits_for_an_operator() -> None:
     assert state(breaker) == "half_open"
 
 
+def test_orders_switch_recovery_off_and_on_again() -> None:
+    made = guarding()
+    breaker = made.breaker("store", "store")
+    fail(breaker, 5)
+    assert breaker.retry_after() is not None
+    made.obey(Orders(config(auto_recovery=False)))
+    assert breaker.retry_after() is None, "an operator must come"
+    made.obey(Orders(config()))
+    assert breaker.retry_after() is not None
+
+
 def test_commands_move_breakers_and_say_which() -> None:
     made = guarding()
     breaker = made.breaker("store", "store")

@@ -12,6 +12,7 @@ import pytest
 
 from forebay.app.config import Config
 from forebay.app.supervisor import Supervisor
+from forebay.app.system import RunningSystem
 from forebay.telemetry import Happening, ProcessDied, ignore
 
 if TYPE_CHECKING:
@@ -126,3 +127,20 @@ async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -
     died = [each.status for each in told if isinstance(each, ProcessDied)]
     assert len(died) == 2
     assert all("Too many open files" in status for status in died)
+
+
+@pytest.mark.timeout(30)  # a supervisor that does not notice goes on for ever
+async def test_it_does_not_go_on_without_its_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def blind(_: object) -> None:
+        raise RuntimeError("the watch broke")
+
+    class Steady(Supervisor):
+        async def _start(self, role: str) -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(sys.executable, "-c", NOT_READY)
+
+    monkeypatch.setattr(RunningSystem, "watch", blind)
+    supervisor = Steady(Config(data=str(tmp_path / "data")), ignore, only=("capture",))
+    with pytest.raises(RuntimeError, match="the watch broke"):
+        await supervisor.run()

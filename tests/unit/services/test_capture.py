@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 class FakeSource:
     """A source that runs what a test gives it."""
 
+    connections = 3
+
     def __init__(self, body: Callable[[FrameSink], Awaitable[None]]) -> None:
         self.body = body
         self.runs = 0
@@ -104,6 +106,7 @@ async def test_stopping_closes_epochs_and_captures_everything_first() -> None:
     await until(lambda: int(whole.stats()["captured"]) > 50)
     running = whole.stats()
     assert running["connected"] == running["epochs"] == 1
+    assert running["wanted"] == FakeSource.connections
     assert running["full"] is False
     stop.set()
     await task

@@ -43,6 +43,8 @@ class FakeSource:
         self.most_running = 0
         self.answers: asyncio.Queue[Exception | None] = asyncio.Queue()
 
+    connections = 0
+
     async def run(self, sink: FrameSink) -> None:
         raise AssertionError(sink)
 

@@ -15,6 +15,7 @@ from forebay.errors import ConfigError, Permanent, Transient
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.coinbase.instruments import parse_products
 from forebay.sources.coinbase.protocol import (
+    TRADES,
     VENUE,
     accepts,
     subscribe_message,
@@ -109,7 +110,7 @@ class CoinbaseSource:
 
     @property
     def connections(self) -> int:
-        """How many websocket connections it keeps up."""
+        """One for each :attr:`Timings.symbols_per_connection` symbols."""
         return len(self._feeds)
 
     async def run(self, sink: FrameSink) -> None:
@@ -125,7 +126,7 @@ class CoinbaseSource:
         the venue does not answer now, :class:`~forebay.errors.Permanent` if it knows no such
         product; what was answered until then is captured either way.
         """
-        if request.channel != "trade":
+        if (request.channel, request.unit) != (TRADES.kind, "id"):
             message = f"Coinbase's history has no {request.channel!r} to fill from."
             raise Permanent(message)
         epoch = f"{self._rng.getrandbits(128):032x}"
@@ -203,6 +204,7 @@ class CoinbaseSource:
         return Context(
             venue=VENUE,
             source="rest",
+            purpose="history",
             collector=self._collector,
             epoch=epoch,
             url=self._rest_url,

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.columns import TradeArrays
+from forebay.domain.parsed import RawEvents
 from forebay.domain.templates import Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from forebay.domain.channels import Channel
     from forebay.domain.templates import Rows
 
 _MATCH = Template(
@@ -30,17 +31,17 @@ _MATCH = Template(
 
 
 def read_matches(
-    payloads: Sequence[bytes], wanted: Callable[[set[str]], set[str]], time_unit_ns: int
-) -> list[TradeArrays]:
-    """Answer trades of the ``payloads`` that could be read, some thousands a part, in order.
+    payloads: Sequence[bytes], wanted: Callable[[set[str]], set[str]], channel: Channel
+) -> list[RawEvents]:
+    """Return trades of the ``payloads`` that could be read, some thousands a part, in order.
 
     ``wanted`` answers those of some products whose trades are taken.
     """
-    parts = (_trades(rows, wanted, time_unit_ns) for rows in _MATCH.read(payloads))
+    parts = (_trades(rows, wanted, channel) for rows in _MATCH.read(payloads))
     return [part for part in parts if len(part)]
 
 
-def _trades(rows: Rows, wanted: Callable[[set[str]], set[str]], time_unit_ns: int) -> TradeArrays:
+def _trades(rows: Rows, wanted: Callable[[set[str]], set[str]], channel: Channel) -> RawEvents:
     products = rows.texts("product_id").dictionary_encode()
     names: list[str] = products.dictionary.to_pylist()
     taken = wanted(set(names))
@@ -50,18 +51,19 @@ def _trades(rows: Rows, wanted: Callable[[set[str]], set[str]], time_unit_ns: in
         mask &= np.array([name in taken for name in names])[products.indices.to_numpy()]
     if not mask.all():
         rows, products, buy = rows.only(mask), products.filter(pa.array(mask)), buy[mask]
-    symbol = products.cast(pa.string())
     # The side of a match is the maker's.
     takers = pa.array(["buy", "sell"], pa.string())
-    return TradeArrays(
-        time_unit_ns=time_unit_ns,
+    return RawEvents(
+        channel=channel,
         frame=rows.index,
         item=np.zeros(len(rows), dtype=np.int64),
-        venue_symbol=symbol,
-        symbol=symbol,
-        trade_id=rows.numbers("trade_id"),
-        price=rows.texts("price"),
-        size=rows.texts("size"),
-        side=takers.take(pa.array(buy.view(np.int8))),
+        venue_symbol=products,
+        symbol=products,
+        native=rows.numbers("trade_id"),
         time=rows.texts("time"),
+        columns={
+            "price": rows.texts("price"),
+            "size": rows.texts("size"),
+            "side": takers.take(pa.array(buy.view(np.int8))),
+        },
     )

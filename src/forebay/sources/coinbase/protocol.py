@@ -19,23 +19,24 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 import numpy as np
 
+from forebay.domain.channels import Channel
+from forebay.domain.frames import FrameKind
 from forebay.domain.identity import NATIVE_ID_LIMIT
-from forebay.domain.parsed import DeadLetter, Parsed, RawTrades, Reason
+from forebay.domain.parsed import DeadLetter, Parsed, RawEvents, Reason
 from forebay.errors import Permanent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from forebay.domain.frames import FrameBatch
-    from forebay.domain.identity import IdentityClass
 
 VENUE = "coinbase"
 PARSER = "coinbase/1"
 """Name and version of this parser, kept with every dead letter."""
 CHANNELS = ("matches", "heartbeat")
-IDENTITY: Mapping[str, IdentityClass] = {"trade": "native"}
-"""The identity class of each of Forebay's channels: ``trade_id`` is the same on every path."""
-MICROSECOND_NS = 1000
+TRADES = Channel("trade", identity="native", unit="id", time_unit_ns=1000, history=True)
+"""``trade_id`` rises by one and is the same on every path; times are in microseconds."""
+MARKET = "spot"
 FEWEST = 512
 """Fewer frames than this are read sooner one by one than as columns."""
 
@@ -185,13 +186,14 @@ class CoinbaseParser:
     """
 
     name = PARSER
+    channels: Mapping[str, Channel] = {TRADES.kind: TRADES}  # noqa: RUF012 - never written
 
     def __init__(self, fewest: int = FEWEST) -> None:
         self._fewest = fewest
 
     def parse(self, batch: FrameBatch) -> Parsed:
         """Account for every frame of ``batch``; see :class:`~forebay.ports.Parser`."""
-        if batch.context.source == "rest":
+        if batch.kind is FrameKind.REST:
             return _parse_history(batch)
         return _parse_feed(batch, self._fewest)
 
@@ -219,28 +221,28 @@ def _parse_feed(batch: FrameBatch, fewest: int) -> Parsed:
     """Read the matches among at least ``fewest`` frames as columns, all else frame by frame."""
     parsed = Parsed()
     if len(batch) < fewest:
-        parsed.trades = _read(batch, range(len(batch)), batch.payloads, parsed)
+        trades = _read(batch, range(len(batch)), batch.payloads, parsed)
+        parsed.events = [trades] if len(trades) else []
         return parsed
     # Capture imports this module too, and needs no Arrow.
     from forebay.domain.columns import joined  # noqa: PLC0415
     from forebay.sources.coinbase.matches import read_matches  # noqa: PLC0415
 
-    parts: list[RawTrades] = [
-        *read_matches(batch.payloads, partial(_wanted, batch), MICROSECOND_NS)
-    ]
+    parts = read_matches(batch.payloads, partial(_wanted, batch), TRADES)
     rest = np.ones(len(batch), dtype=np.bool_)
     for part in parts:
         rest[part.frame] = False
     indices: list[int] = np.flatnonzero(rest).tolist()
     others = _read(batch, indices, [batch.payloads[index] for index in indices], parsed)
-    parsed.trades = joined([*parts, others] if len(others) or not parts else parts)
+    parts += [others] if len(others) else []
+    parsed.events = [joined(parts)] if parts else []
     return parsed
 
 
 def _read(
     batch: FrameBatch, indices: Sequence[int], payloads: Sequence[bytes], parsed: Parsed
-) -> RawTrades:
-    """Account for frames, given with their indices in ``batch``; answer the trades."""
+) -> RawEvents:
+    """Account for frames, given with their indices in ``batch``; return the trades."""
     matches: list[tuple[int, _Match]] = []
     for entry in _decoded(indices, payloads, parsed.dead):
         message = entry[1]
@@ -249,14 +251,12 @@ def _read(
         else:
             parsed.control += 1
             if isinstance(message, _Heartbeat) and message.last_trade_id:
-                last = message.last_trade_id
-                least, greatest = parsed.latest.get(message.product_id, (last, last))
-                parsed.latest[message.product_id] = min(least, last), max(greatest, last)
+                parsed.know((MARKET, TRADES.kind, message.product_id), message.last_trade_id)
             elif (name := _unbuilt_types.get(type(message))) is not None:
                 parsed.unbuilt[name] += 1
-    wanted = _wanted(batch, {match.product_id for _, match in matches} | parsed.latest.keys())
-    for product in parsed.latest.keys() - wanted:
-        del parsed.latest[product]
+    told = {stream[-1] for stream in parsed.known}
+    wanted = _wanted(batch, {match.product_id for _, match in matches} | told)
+    parsed.known = {name: known for name, known in parsed.known.items() if name[-1] in wanted}
     if any(match.product_id not in wanted for _, match in matches):
         matches = _refuse_unknown(matches, wanted, parsed)
     return _columns(matches)
@@ -278,21 +278,23 @@ def _refuse_unknown(
     return [entry for entry in matches if entry[1].product_id in wanted]
 
 
-def _columns(matches: Sequence[tuple[int, _Match]]) -> RawTrades:
+def _columns(matches: Sequence[tuple[int, _Match]]) -> RawEvents:
     """Turn matches into columns; a comprehension a column is the fastest way in Python."""
     taker = _TAKER
     products = [match.product_id for _, match in matches]
-    return RawTrades(
-        time_unit_ns=MICROSECOND_NS,
+    return RawEvents(
+        channel=TRADES,
         frame=[index for index, _ in matches],
         item=[0] * len(matches),
         venue_symbol=products,
         symbol=products,
-        trade_id=[match.trade_id for _, match in matches],
-        price=[match.price for _, match in matches],
-        size=[match.size for _, match in matches],
-        side=[taker.get(match.side, match.side + "?") for _, match in matches],
+        native=[match.trade_id for _, match in matches],
         time=[match.time for _, match in matches],
+        columns={
+            "price": [match.price for _, match in matches],
+            "size": [match.size for _, match in matches],
+            "side": [taker.get(match.side, match.side + "?") for _, match in matches],
+        },
     )
 
 
@@ -312,19 +314,24 @@ def _parse_history(batch: FrameBatch) -> Parsed:
         if not rows:
             parsed.control += 1  # an empty page says that there is no more
         told.extend((index, item, row) for item, row in rows)
+    if not told:
+        return parsed
     symbols = [asked[1]] * len(told)
-    parsed.trades = RawTrades(
-        time_unit_ns=MICROSECOND_NS,
+    trades = RawEvents(
+        channel=TRADES,
         frame=[index for index, _, _ in told],
         item=[item for _, item, _ in told],
         venue_symbol=symbols,
         symbol=symbols,
-        trade_id=[row.trade_id for _, _, row in told],
-        price=[row.price for _, _, row in told],
-        size=[row.size for _, _, row in told],
-        side=[_TAKER.get(row.side, row.side + "?") for _, _, row in told],
+        native=[row.trade_id for _, _, row in told],
         time=[row.time for _, _, row in told],
+        columns={
+            "price": [row.price for _, _, row in told],
+            "size": [row.size for _, _, row in told],
+            "side": [_TAKER.get(row.side, row.side + "?") for _, _, row in told],
+        },
     )
+    parsed.events = [trades]
     return parsed
 
 

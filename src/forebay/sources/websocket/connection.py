@@ -92,10 +92,13 @@ class Connection(WSListener):
             Context(
                 venue=self._plan.venue,
                 source="ws",
+                purpose="live",
                 collector=self._plan.collector,
                 epoch=self._epoch,
                 url=self._plan.url,
                 symbols=self._plan.symbols,
+                market=self._plan.market,
+                channels=self._plan.channels,
             )
         )
         self._take.control(EpochOpened())

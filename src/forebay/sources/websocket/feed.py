@@ -118,7 +118,6 @@ class WebSocketFeed:
         Raises Transient unless it had settled.
         """
         await flowing.wait()
-        began = self._clock.monotonic_ns()
         trial = Trial(self._breaker, self._patience, self._clock)
         connection = Connection(
             self._plan,
@@ -140,7 +139,7 @@ class WebSocketFeed:
         finally:
             connection.end("stopped")
             trial.drop()
-        return (self._clock.monotonic_ns() - began) / 1e9
+        return (self._clock.monotonic_ns() - connection.vitals.opened_ns) / 1e9
 
     def _within_s(self) -> float:
         limit = self._breaker.config.timeout

@@ -25,6 +25,9 @@ class FeedPlan:
     """Told each message until it answers True (accepted). Raises
     :class:`~forebay.errors.Permanent` if the message refuses the subscription."""
     symbols: tuple[str, ...] = ()
+    market: str = "spot"
+    channels: tuple[str, ...] = ()
+    """Asked for, in Forebay's words; empty: all that the venue declares."""
     max_message_bytes: int = 16 << 20
 
     def __post_init__(self) -> None:

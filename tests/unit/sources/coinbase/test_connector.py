@@ -371,6 +371,7 @@ async def test_without_breakers_its_connections_share_one_of_the_preset() -> Non
     )
     shared = {id(feed._breaker) for feed in coinbase._feeds}
     assert len(shared) == 1
+    assert coinbase.connections == 2
     assert coinbase._feeds[0]._breaker.config == presets.WEBSOCKET
     assert coinbase._feeds[0]._breaker.name == "coinbase-websocket"
     assert coinbase._rest._breaker.config == presets.EXCHANGE_API

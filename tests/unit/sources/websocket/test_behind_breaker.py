@@ -13,7 +13,7 @@ from forebay.clock import ManualClock
 from forebay.resilience import State, presets
 from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
 from forebay.sources.websocket.feed import QUICK, SHORT_LIVED_CAP_S
-from forebay.telemetry import BreakerMoved, ConnectionFailed, ReconnectScheduled
+from forebay.telemetry import BreakerMoved, ConnectionFailed, Happening, ReconnectScheduled
 from tests.support.feed_rig import Rig, accepts, running, sends
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import TEXT, Peer, WsServer, encode, http
@@ -63,9 +63,11 @@ async def test_refused_upgrades_trip_it_and_it_closes_without_a_person() -> None
         assert server.requests == 3
         await until(lambda: len(delays(rig)) == 4, clock)
         assert 26 < delays(rig)[3] < 33.1, "the wait is the breaker's"
+        await until(lambda: server.requests == 4, clock)
+        await rig.sink.until(lambda: len(rig.sink.first) == 2)  # real sockets, whatever our clock
         took = await until(lambda: rig.breaker.state is State.CLOSED, clock)
         assert server.requests == 4, "more than the probe was let through"
-        assert 26 + 10 < took < 33.1 + 12 + 2
+        assert 10 <= took < 10 + 2 * TICKING.tick_s + 1, "two successes, 10 s of life apart"
         assert len(rig.sink.epochs) == 1
         assert rig.sink.epochs[0].reason is None, "the probe's connection lives on"
     assert moves(rig) == ["open", "half_open", "closed"]
@@ -109,6 +111,7 @@ async def test_connections_that_gave_data_may_end_as_often_as_they_like() -> Non
         peer.writer.close()
 
     clock = ManualClock()
+    clock.advance(1000.0)  # a life is counted from its own beginning
     async with running(script, clock=clock, patience=PATIENCE, breaker=presets.WEBSOCKET) as (
         rig,
         server,
@@ -123,9 +126,41 @@ async def test_connections_that_gave_data_may_end_as_often_as_they_like() -> Non
         )
 
 
+class Longest(random.Random):
+    """Dice that always show the most."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+NOWHERE = FeedPlan("v", "c", "ws://127.0.0.1:9", (b"{}",), accepts, ("A-B",))
+
+
+async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, waits = ManualClock(), list[float]()
+    lives = [1.0] * (QUICK + 2) + [PATIENCE.settle_s, 1.0]
+
+    def told(said: Happening) -> None:
+        waits.append(getattr(said, "delay_s"))  # noqa: B009 - of whatever is told here
+
+    feed = WebSocketFeed(NOWHERE, clock=clock, rng=Longest(), patience=PATIENCE, observer=told)
+
+    async def attempt(*_: object) -> float:
+        if not lives:
+            raise asyncio.CancelledError
+        return lives.pop(0)
+
+    monkeypatch.setattr(feed, "_attempt", attempt)
+    running = asyncio.create_task(feed.run(RecordingSink()))
+    await until(running.done, clock)
+    base = PATIENCE.backoff_base_s
+    assert waits == [*[base] * QUICK, 2 * base, 4 * base, base, base]
+
+
 def test_the_pause_after_short_lives_grows_to_a_cap() -> None:
-    plan = FeedPlan("v", "c", "ws://127.0.0.1:9", (b"{}",), accepts, ("A-B",))
-    feed = WebSocketFeed(plan, clock=ManualClock(), rng=random.Random(1), patience=PATIENCE)
+    feed = WebSocketFeed(NOWHERE, clock=ManualClock(), rng=random.Random(1), patience=PATIENCE)
     longest = [feed._longest_pause_s(short) for short in range(QUICK + 8)]
     assert longest[: QUICK + 1] == [PATIENCE.backoff_base_s] * (QUICK + 1)
     assert longest == sorted(longest)

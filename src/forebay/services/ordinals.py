@@ -1,4 +1,4 @@
-"""Ordinals of the class ``content`` on the way: which of several equal trades each is."""
+"""Ordinals of the class ``content`` on the way: which of several equal events each is."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import pyarrow as pa
 
 from forebay.domain.coverage import StreamKey
 from forebay.domain.event_ids import contents_of, with_ordinals
+from forebay.domain.flags import AMBIGUOUS
+from forebay.domain.frames import FrameKind
 from forebay.domain.ordinals import StreamOrdinals, count_page
-from forebay.domain.trades import AMBIGUOUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
+    from forebay.domain.events import EventColumns
     from forebay.domain.frames import Context, FrameBatch
-    from forebay.domain.trades import TradeColumns
 
 Ordinals = dict[StreamKey, StreamOrdinals]
 
 
-class Numbering:
+class OrdinalAssigner:
     """The ordinals of all streams as of the last commit; what changes them is held apart."""
 
     def __init__(self, stored: Mapping[StreamKey, bytes]) -> None:
@@ -31,7 +32,7 @@ class Numbering:
         self._anew = False
 
     def changed(self) -> Ordinals:
-        """Answer the change to begin with: none, or that everything is forgotten."""
+        """Return the change to begin with: none, or that everything is forgotten."""
         return {key: StreamOrdinals() for key in self._stored} if self._anew else {}
 
     def adopt(self, changed: Ordinals) -> None:
@@ -51,21 +52,25 @@ class Numbering:
                 if _epoch(context) in stream.epochs:
                     self._stream(key, changed).close(_epoch(context))
 
-    def number(self, batch: FrameBatch, columns: TradeColumns, changed: Ordinals) -> None:
-        """Add to the ids of ``columns`` their ordinals, and the flag of those at an edge."""
+    def assign(self, batch: FrameBatch, columns: EventColumns, changed: Ordinals) -> None:
+        """Add to the ids of ``columns`` their ordinals, and the flag of those at an edge.
+
+        An answer by REST is an epoch of its own, whatever it was asked for.
+        """
         table = columns.table
         ids = table["event_id"].combine_chunks()
         contents = np.array(contents_of(ids), dtype=object)
         event_ns = table["event_ts"].cast(pa.int64()).to_numpy()
         ordinals = np.zeros(len(table), dtype=np.int64)
-        for symbol, rows in by_symbol(columns):
-            if batch.context.source == "rest":
+        for symbol, rows in columns.by_symbol():
+            if batch.kind is FrameKind.REST:
                 for page in _pages(rows, columns.frames):
                     told = count_page(contents[page].tolist(), event_ns[page].tolist())
                     _note(columns, ordinals, page, *told)
                 continue
-            stream = self._stream(StreamKey(batch.context.venue, "trade", symbol), changed)
+            key = StreamKey(batch.context.venue, columns.market, columns.kind.channel, symbol)
             moments = event_ns[rows].tolist()
+            stream = self._stream(key, changed)
             told = stream.count(_epoch(batch.context), contents[rows].tolist(), moments)
             _note(columns, ordinals, rows, *told)
         columns.table = table.set_column(0, table.field(0), with_ordinals(ids, ordinals.tolist()))
@@ -78,12 +83,12 @@ class Numbering:
 
 
 def _epoch(context: Context) -> str:
-    """Name what is counted together: one connection of one collector, as told by one replay."""
+    """Return what is counted together: one connection of a collector, as told by one replay."""
     return f"{context.collector}|{context.epoch}|{context.run}"
 
 
 def _note(
-    columns: TradeColumns,
+    columns: EventColumns,
     ordinals: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
     told: Sequence[int],
@@ -96,16 +101,6 @@ def _note(
 def _pages(
     rows: npt.NDArray[np.int64], frames: npt.NDArray[np.int64]
 ) -> Iterable[npt.NDArray[np.int64]]:
-    """Rows of each answer, in arrival order: an answer is one frame."""
+    """Return the rows of each answer, in arrival order: an answer is one frame."""
     theirs = frames[rows]
     return np.split(rows, np.flatnonzero(theirs[1:] != theirs[:-1]) + 1)
-
-
-def by_symbol(columns: TradeColumns) -> Iterable[tuple[str, npt.NDArray[np.int64]]]:
-    """Answer the rows of each symbol, in arrival order."""
-    order = np.argsort(columns.codes, kind="stable")
-    codes = columns.codes[order]
-    if not len(codes):
-        return
-    for rows in np.split(order, np.flatnonzero(codes[1:] != codes[:-1]) + 1):
-        yield columns.symbols[columns.codes[rows[0]]], rows

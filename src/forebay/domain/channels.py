@@ -1,0 +1,59 @@
+"""What a venue's protocol declares of each of its channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from forebay.domain.identity import IdentityClass
+
+Unit = Literal["id", "seq", "time", "none"]
+"""What a stream's coverage counts.
+
+``id``: the venue's own contiguous ids. ``seq``: numbers that rise by one within a connection.
+``time``: the times during which a connection that carries the stream was heard. ``none``: nothing.
+"""
+
+UNITS_OF: dict[IdentityClass, tuple[Unit, ...]] = {
+    "native": ("id", "seq", "time", "none"),
+    "session": ("seq", "time", "none"),
+    "content": ("seq", "time", "none"),
+    "observation": ("seq", "time", "none"),
+}
+"""The units that a channel of each class may declare: only a venue's own ids can be counted
+beyond one connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a venue: its kind of event, what identifies one, and what is owed."""
+
+    kind: str
+    """Of :data:`forebay.domain.kinds.KINDS`; named, so that capture need not load Arrow."""
+    identity: IdentityClass
+    unit: Unit
+    time_unit_ns: int = 1
+    """Coarsest unit in which any path of the channel gives time: ``event_ts`` is floored to it."""
+    history: bool = False
+    """Whether the venue's history can be asked for a gap, in this unit."""
+    cannot_see: str = ""
+    """What its unit cannot see, if that is other than :data:`UNSEEABLE` says."""
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS_OF[self.identity]:
+            message = f"a channel of class {self.identity} cannot count in the unit {self.unit}"
+            raise ValueError(message)
+
+    @property
+    def unseeable(self) -> str:
+        """What cannot be seen of this channel, as a clause; nothing if all can."""
+        return self.cannot_see or UNSEEABLE[self.unit]
+
+
+UNSEEABLE: dict[Unit, str] = {
+    "id": "",
+    "seq": "how many events passed between two connections",
+    "time": "an event that was left out while a connection was heard",
+    "none": "any event that never reached the journal",
+}
+"""What coverage of a unit can never show."""

@@ -1,0 +1,39 @@
+"""What a stream has been seen to contain, by unit, and the gaps that follow from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forebay.domain.coverage.gaps import GAP_STATES, Gap, GapState, StreamKey
+from forebay.domain.coverage.ids import IdCoverage
+from forebay.domain.coverage.nothing import NoCoverage
+from forebay.domain.coverage.sequence import SequenceCoverage
+from forebay.domain.coverage.time import TimeCoverage
+from forebay.domain.coverage.unit import Arrival, Coverage, Row, Seen
+
+if TYPE_CHECKING:
+    from forebay.domain.channels import Unit
+
+__all__ = [
+    "COVERAGES",
+    "GAP_STATES",
+    "Arrival",
+    "Coverage",
+    "Gap",
+    "GapState",
+    "IdCoverage",
+    "NoCoverage",
+    "Row",
+    "Seen",
+    "SequenceCoverage",
+    "StreamKey",
+    "TimeCoverage",
+]
+
+COVERAGES: dict[Unit, type[Coverage]] = {
+    "id": IdCoverage,
+    "seq": SequenceCoverage,
+    "time": TimeCoverage,
+    "none": NoCoverage,
+}
+"""The coverage of each unit."""

@@ -1,0 +1,54 @@
+"""Streams, and the gaps in what has been seen of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from forebay.domain.channels import Unit
+
+GapState = Literal["open", "filled", "permanent"]
+GAP_STATES: tuple[GapState, ...] = ("open", "filled", "permanent")
+
+
+class StreamKey(NamedTuple):
+    """The unit of order, sequence and gap."""
+
+    venue: str
+    market: str
+    """Market type, such as ``spot``: the spot and the perpetual of one symbol share nothing."""
+    channel: str
+    symbol: str
+
+    @property
+    def name(self) -> str:
+        """The stream as one word; the market is left out where it is ``spot``."""
+        return "/".join(part for part in self if part != "spot")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Gap:
+    """A hole in a stream's live coverage, ``first`` to ``last``, both included."""
+
+    venue: str
+    market: str
+    channel: str
+    symbol: str
+    unit: Unit
+    """What ``first`` and ``last`` are: ids, numbers of one connection, UTC nanoseconds."""
+    epoch: str
+    """The connection that numbers of the unit ``seq`` are of, otherwise empty."""
+    first: int
+    last: int
+    reason: str
+    """``in_connection``: both sides came over one connection, so the venue or the network
+    withheld it. ``between_connections``: nothing was connected, or what was received had not
+    been captured yet when the collector died. ``absent_from_history``: asked for and not to be
+    had."""
+    state: GapState
+
+    @property
+    def key(self) -> StreamKey:
+        """The stream."""
+        return StreamKey(self.venue, self.market, self.channel, self.symbol)

@@ -1,0 +1,108 @@
+"""Coverage by numbers that rise by one within a connection, and begin anew with the next.
+
+A hole between two numbers of one connection is a gap of the unit ``seq``, named with its epoch.
+Between two connections nobody can count: what is lost there is a gap in time, as it is of
+:class:`~forebay.domain.coverage.time.TimeCoverage`, which this has within it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from forebay.domain.coverage.gaps import Gap
+from forebay.domain.coverage.ids import runs
+from forebay.domain.coverage.time import TimeCoverage
+from forebay.domain.coverage.unit import Row, Seen
+from forebay.domain.intervals import IntervalSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from forebay.domain.channels import Unit
+    from forebay.domain.coverage.gaps import StreamKey
+    from forebay.domain.coverage.unit import Arrival
+    from forebay.domain.intervals import Interval
+
+_NUMBERS = "live"
+_TIME = "time_"
+"""Origins of rows: numbers, and what precedes the name of a set of times."""
+
+
+@dataclass(slots=True)
+class SequenceCoverage:
+    """The numbers of each connection of one stream, and when it was heard."""
+
+    unit: Unit = field(default="seq", init=False)
+    numbers: dict[str, IntervalSet] = field(default_factory=dict)
+    """By epoch."""
+    time: TimeCoverage = field(default_factory=TimeCoverage)
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """See :class:`~.unit.Coverage`."""
+        return self.time.epochs
+
+    def copy(self) -> Self:
+        """See :class:`~.unit.Coverage`."""
+        numbers = {epoch: numbers.copy() for epoch, numbers in self.numbers.items()}
+        return type(self)(numbers, self.time.copy())
+
+    def see(self, arrival: Arrival) -> Seen:
+        """See :class:`~.unit.Coverage`."""
+        seen = self.time.see(arrival)
+        if not arrival.live:
+            return seen
+        numbers = arrival.numbers
+        known = self.numbers.setdefault(arrival.epoch, IntervalSet())
+        before = known.within(int(numbers.min()), int(numbers.max())).contains(numbers)
+        earlier = known.last if known else int(numbers[0])
+        greatest = np.maximum.accumulate(np.concatenate(([earlier], numbers)))[:-1]
+        for run in runs(np.sort(numbers)):
+            known.add(*run)
+        return Seen(before, numbers < greatest)
+
+    def know(self, epoch: str, least: int, greatest: int) -> None:
+        """Nothing: no venue tells how far its numbers are."""
+
+    def opened(self, epoch: str, now_ns: int) -> None:
+        """See :class:`~.unit.Coverage`."""
+        self.time.opened(epoch, now_ns)
+
+    def closed(self, epoch: str, last_ns: int | None) -> None:
+        """See :class:`~.unit.Coverage`."""
+        self.time.closed(epoch, last_ns)
+
+    def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
+        """See :class:`~.unit.Coverage`: history knows times, never a connection's numbers."""
+        self.time.finished(first, last, absent)
+
+    def gaps(self, key: StreamKey) -> list[Gap]:
+        """See :class:`~.unit.Coverage`."""
+        found = [
+            Gap(*key, "seq", epoch, *hole, "in_connection", "open")
+            for epoch, numbers in self.numbers.items()
+            for hole in numbers.holes(numbers.first, numbers.last)
+        ]
+        return sorted([*found, *self.time.gaps(key)])
+
+    def rows(self) -> Iterator[Row]:
+        """See :class:`~.unit.Coverage`."""
+        for epoch, numbers in self.numbers.items():
+            yield from (Row(_NUMBERS, epoch, *interval) for interval in numbers)
+        for row in self.time.rows():
+            yield row._replace(origin=f"{_TIME}{row.origin}")
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
+        """See :class:`~.unit.Coverage`."""
+        found, times = cls(), []
+        for row in rows:
+            if row.origin == _NUMBERS:
+                found.numbers.setdefault(row.epoch, IntervalSet()).add(row.first, row.last)
+            else:
+                times.append(row._replace(origin=row.origin.removeprefix(_TIME)))
+        found.time = TimeCoverage.from_rows(times, epochs)
+        return found

@@ -1,0 +1,110 @@
+"""Coverage by time: when a connection that carries the stream was heard.
+
+It is what a stream without numbers can honestly claim: from the acceptance of a connection to its
+last frame nothing was cut off, though the venue may have left something out.
+
+=========  ===============================================================
+live       from acceptance to the last frame of each live connection
+fill       times that the venue's history was asked for, and answered
+absent     times of which the venue's history says that it has nothing
+=========  ===============================================================
+
+Times are receipts, UTC nanoseconds. A gap is a hole of ``live``. A connection that ended without
+a word, since its collector was killed, counts up to the last event of the stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from forebay.domain.coverage.gaps import Gap
+from forebay.domain.coverage.unit import Row, Seen, reach
+from forebay.domain.intervals import IntervalSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from forebay.domain.channels import Unit
+    from forebay.domain.coverage.gaps import StreamKey
+    from forebay.domain.coverage.unit import Arrival
+    from forebay.domain.intervals import Interval
+
+SETS = ("live", "fill", "absent")
+
+
+@dataclass(slots=True)
+class TimeCoverage:
+    """The interval sets of one stream; see the module and :class:`~.unit.Coverage`."""
+
+    unit: Unit = field(default="time", init=False)
+    live: IntervalSet = field(default_factory=IntervalSet)
+    fill: IntervalSet = field(default_factory=IntervalSet)
+    absent: IntervalSet = field(default_factory=IntervalSet)
+    epochs: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> Self:
+        """See :class:`~.unit.Coverage`."""
+        return type(self)(*(getattr(self, name).copy() for name in SETS), self.epochs.copy())
+
+    def see(self, arrival: Arrival) -> Seen:
+        """See :class:`~.unit.Coverage`; it cannot tell one event from another."""
+        if arrival.live:
+            times = arrival.received_ns
+            self.heard(arrival.epoch, int(times.min()), int(times.max()))
+        nothing = np.zeros(len(arrival.received_ns), dtype=np.bool_)
+        return Seen(nothing, nothing)
+
+    def heard(self, epoch: str, first_ns: int, last_ns: int) -> None:
+        """Note that ``epoch`` was heard from ``first_ns`` to ``last_ns``, and since before."""
+        reached = reach(self.epochs, epoch, last_ns)
+        self.live.add(min(first_ns, reached), max(last_ns, reached))
+
+    def know(self, epoch: str, least: int, greatest: int) -> None:
+        """Nothing: what exists by number says nothing of time."""
+
+    def opened(self, epoch: str, now_ns: int) -> None:
+        """See :class:`~.unit.Coverage`."""
+        self.heard(epoch, now_ns, now_ns)
+
+    def closed(self, epoch: str, last_ns: int | None) -> None:
+        """See :class:`~.unit.Coverage`."""
+        if epoch in self.epochs and last_ns is not None:
+            self.heard(epoch, last_ns, last_ns)
+        self.epochs.pop(epoch, None)
+
+    def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
+        """See :class:`~.unit.Coverage`."""
+        lacking = IntervalSet(absent)
+        self.fill |= IntervalSet([(first, last)]) - lacking
+        self.absent = (self.absent | lacking) - self.fill
+
+    def gaps(self, key: StreamKey) -> list[Gap]:
+        """See :class:`~.unit.Coverage`."""
+        if not self.live:
+            return []
+        holes = self.live.holes(self.live.first, self.live.last)
+        named = (*key, "time", "")
+        between = "between_connections"
+        found = [Gap(*named, *hole, between, "filled") for hole in holes & self.fill]
+        lacking = holes - self.fill
+        found += [Gap(*named, *hole, between, "open") for hole in lacking - self.absent]
+        gone = "absent_from_history"
+        found += [Gap(*named, *hole, gone, "permanent") for hole in lacking & self.absent]
+        return sorted(found)
+
+    def rows(self) -> Iterator[Row]:
+        """See :class:`~.unit.Coverage`."""
+        for origin in SETS:
+            yield from (Row(origin, "", *interval) for interval in getattr(self, origin))
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
+        """See :class:`~.unit.Coverage`; an epoch's piece tells how far it got."""
+        found = cls()
+        for row in rows:
+            getattr(found, row.origin).add(row.first, row.last)
+        found.epochs = {epoch: found.live.end_of(last) for epoch, last in epochs}
+        return found

@@ -1,0 +1,237 @@
+"""Columns of raw events to exact values, and the first reason against each row.
+
+The fast way casts whole columns. A column that does not cast is halved until the culprits are
+found, so one bad text costs its own row and never its ten thousand neighbours, and a row's
+verdict does not depend on which rows stand beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forebay.domain import schema
+from forebay.domain.columns import cells
+from forebay.domain.identity import NATIVE_ID_LIMIT
+from forebay.domain.parsed import DeadLetter, Moments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from forebay.domain.columns import Column
+    from forebay.domain.parsed import RawEvents, Reason
+
+    Mask = npt.NDArray[np.bool_]
+    Integers = npt.NDArray[np.int64]
+
+_PLAIN_DECIMAL = r"^[0-9]{1,20}(\.[0-9]{1,18})?$"
+_TEXT = pa.string()
+
+
+class Checks:
+    """Checks the ``n`` rows of one batch of raw events; rows without a reason are accepted.
+
+    Each method reads a raw column, puts the checked one under the same name into
+    :attr:`columns` and returns it. Cells of rejected rows are null or anything.
+    """
+
+    def __init__(self, raw: RawEvents) -> None:
+        """``raw`` has arrays; see :func:`~forebay.domain.columns.as_arrays`."""
+        self.raw = raw
+        self.columns: dict[str, pa.Array] = {}
+        self.dead: dict[int, DeadLetter] = {}
+        """By row, the first reason against it."""
+        self.flags: npt.NDArray[np.uint8] = np.zeros(len(raw), dtype=np.uint8)
+        """Bits of :data:`~forebay.domain.flags.FLAGS`, shape (n,)."""
+
+    # ---------------------------------------------------------------- verdicts
+
+    def reject(self, rows: Sequence[int], reason: Reason, column: Column) -> None:
+        """Give ``reason`` against some rows, with what their cell of ``column`` says."""
+        if not rows:
+            return
+        raw, what = self.raw, reason.removeprefix("bad_")
+        told = [cells(cell, rows) for cell in (raw.frame, raw.item, raw.symbol, column)]
+        for row, frame, item, symbol, cell in zip(rows, *told, strict=True):
+            error = f"{what} {cell!r:.200} of {symbol}"
+            self.dead.setdefault(row, DeadLetter(frame, item, reason, error))
+
+    def reject_where(self, mask: Mask, reason: Reason, column: Column) -> None:
+        """Give ``reason`` against the rows for which ``mask``, of shape (n,), is true."""
+        if mask.any():
+            self.reject(np.flatnonzero(mask).tolist(), reason, column)
+
+    def flag(self, mask: Mask, bit: int) -> None:
+        """Mark the rows for which ``mask``, of shape (n,), is true."""
+        self.flags |= mask * np.uint8(bit)
+
+    def flag_crossed(self, bid: pa.Array, ask: pa.Array, bit: int) -> None:
+        """Mark the rows whose bid is not below their ask; one that is null crosses nothing."""
+        self.flag(true_where(pc.greater_equal(bid, ask)), bit)
+
+    # ----------------------------------------------------------------- numbers
+
+    def positive(self, name: str, reason: Reason, *, optional: bool = False) -> pa.Array:
+        """Read exact decimals above 0; ``optional`` ones may be null, others not."""
+        return self._decimals(name, reason, pc.greater, optional=optional)
+
+    def not_negative(self, name: str, reason: Reason, *, optional: bool = False) -> pa.Array:
+        """Read exact decimals that are 0 or above; ``optional`` ones may be null, others not."""
+        return self._decimals(name, reason, pc.greater_equal, optional=optional)
+
+    def _decimals(
+        self, name: str, reason: Reason, right: Callable[..., pa.Array], *, optional: bool
+    ) -> pa.Array:
+        texts = self._raw(name, _TEXT)
+        values = decimals(texts)
+        wrong = ~true_where(right(values, _ZERO))
+        if optional:
+            wrong &= true_where(pc.is_valid(texts))
+        self.reject_where(wrong, reason, texts)
+        self.columns[name] = values
+        return values
+
+    def levels(self, prices: str, sizes: str) -> tuple[pa.Array, pa.Array]:
+        """Read the lists of one side of a book: prices above 0, and as many sizes of 0 or above."""
+        raw = [self._raw(name, _LIST) for name in (prices, sizes)]
+        counts = [pc.fill_null(pc.list_value_length(lists), -1).to_numpy() for lists in raw]
+        rights: tuple[tuple[Callable[..., pa.Array], Reason], ...] = (
+            (pc.greater, "bad_price"),
+            (pc.greater_equal, "bad_size"),
+        )
+        read = []
+        for name, lists, (right, reason) in zip((prices, sizes), raw, rights, strict=True):
+            values = decimals(lists.flatten())
+            wrong = np.zeros(len(lists), dtype=np.bool_)
+            parents = pc.list_parent_indices(lists).to_numpy()
+            wrong[parents[~true_where(right(values, _ZERO))]] = True
+            uneven = (counts[0] != counts[1]) | (counts[0] < 0)
+            self.reject_where(wrong | uneven, reason, lists)
+            lengths = np.maximum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(), 0)
+            offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+            self.columns[name] = pa.ListArray.from_arrays(pa.array(offsets), values)
+            read.append(self.columns[name])
+        return read[0], read[1]
+
+    def integer(self, name: str, *, least: int = 0, optional: bool = False) -> pa.Array:
+        """Read whole numbers from ``least`` on; ``optional`` ones may be null, others not."""
+        column = self._raw(name, pa.int64())
+        values = column if isinstance(column, pa.Array) else pa.array(column, pa.int64())
+        wrong = ~true_where(pc.greater_equal(values, least))
+        if optional:
+            wrong &= true_where(pc.is_valid(values))
+        self.reject_where(wrong, "bad_value", values)
+        self.columns[name] = values
+        return values
+
+    # ------------------------------------------------------------------- texts
+
+    def choice(self, name: str, values: Sequence[str], reason: Reason = "bad_value") -> pa.Array:
+        """Read texts that are one of ``values``."""
+        texts = self._raw(name, _TEXT)
+        known = true_where(pc.is_in(texts, value_set=pa.array(values, _TEXT)))
+        self.reject_where(~known, reason, texts)
+        self.columns[name] = texts
+        return texts
+
+    def truth(self, name: str) -> pa.Array:
+        """Read texts that are ``true`` or ``false``."""
+        texts = self.choice(name, ("true", "false"))
+        self.columns[name] = pc.equal(texts, "true")
+        return self.columns[name]
+
+    def native(self, name: str) -> pa.Array:
+        """Put the venue's own ids as texts under ``name``; empty where it gives none."""
+        ids = self.raw.native
+        if ids is None:
+            self.columns[name] = pa.repeat(pa.scalar("", _TEXT), len(self.raw))
+        elif isinstance(ids, pa.Array):
+            self.columns[name] = ids
+        else:
+            self.columns[name] = pa.array(whole_numbers(ids)[0]).cast(_TEXT)
+        return self.columns[name]
+
+    # ------------------------------------------------------------------- times
+
+    def time(self, name: str) -> pa.Array:
+        """Read times of the kind's own, UTC."""
+        values, ns, bad = times(self.raw.columns[name], len(self.raw))
+        self.reject(bad, "bad_time", _told(self.raw.columns[name]))
+        del ns
+        self.columns[name] = values
+        return values
+
+    def _raw(self, name: str, kind: pa.DataType) -> pa.Array:
+        """Return a raw column; one that the parser did not give is null everywhere."""
+        column: Any = self.raw.columns.get(name)
+        return pa.nulls(len(self.raw), kind) if column is None else column
+
+
+_ZERO = pa.scalar(0, schema.DECIMAL)
+_LIST = pa.list_(pa.string())
+
+
+def decimals(texts: pa.Array) -> pa.Array:
+    """Return exact decimals; what is none is null.
+
+    Arrow is given plain digits only: what has more than 20 of them before the point, and some
+    exponents, it casts to a wrong number without an error.
+    """
+    plain = pc.match_substring_regex(texts, _PLAIN_DECIMAL)
+    return pc.if_else(plain, texts, pa.scalar(None, _TEXT)).cast(schema.DECIMAL)
+
+
+def whole_numbers(column: Column) -> tuple[Integers, Mask]:
+    """Return integers in [0, 2**62), 0 for those that are not, and which those are; shape (n,)."""
+    bad: Mask = (column < 0) | (column >= NATIVE_ID_LIMIT)
+    return np.where(bad, 0, column).astype(np.int64), bad
+
+
+def times(column: Any, count: int) -> tuple[pa.Array, Integers, list[int]]:  # noqa: ANN401
+    """Return times as Arrow timestamps and as integers, and the rows that have none.
+
+    ``column`` has ``count`` RFC 3339 texts or is :class:`~forebay.domain.parsed.Moments`.
+    """
+    if isinstance(column, Moments):
+        limit = np.iinfo(np.int64).max // column.unit_ns
+        wrong = (column.values < 0) | (column.values > limit)  # type: ignore[operator]
+        ns = np.where(wrong, 0, column.values).astype(np.int64) * column.unit_ns
+        return pa.array(ns).cast(schema.TIME), ns, np.flatnonzero(wrong).tolist()
+    values, bad = _cast(column, pa.timestamp("ns", "UTC"))
+    integers = values.cast(pa.int64())
+    ns = pc.fill_null(integers, 0).to_numpy()
+    return integers.cast(schema.TIME), ns.reshape(count), bad
+
+
+def _told(column: Any) -> Column:  # noqa: ANN401
+    told: Column = column.values if isinstance(column, Moments) else column
+    return told
+
+
+def true_where(mask: pa.Array) -> Mask:
+    """Return a mask as numpy has it; null is false."""
+    found: Mask = pc.fill_null(mask, fill_value=False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _cast(texts: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Cast texts; those that cannot be are null and named by index."""
+    bad: list[int] = []
+
+    def convert(array: pa.Array, offset: int) -> pa.Array:
+        try:
+            return array.cast(kind)
+        except pa.ArrowInvalid:
+            if len(array) == 1:
+                bad.append(offset)
+                return pa.nulls(1, kind)
+        middle = len(array) // 2
+        parts = (convert(array[:middle], offset), convert(array[middle:], offset + middle))
+        return pa.concat_arrays(parts)
+
+    return convert(texts, 0), bad

@@ -1,0 +1,38 @@
+"""Quotes: best bid and ask, as the venue states them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from forebay.domain.flags import CROSSED
+from forebay.domain.kinds.kind import EventKind
+from forebay.domain.schema import DECIMAL
+
+if TYPE_CHECKING:
+    from forebay.domain.kinds.checks import Checks
+
+
+def check_quote(checks: Checks) -> None:
+    """Reject quotes without a positive price; flag those whose bid is not below their ask."""
+    bid = checks.positive("bid_price", "bad_price")
+    ask = checks.positive("ask_price", "bad_price")
+    checks.not_negative("bid_size", "bad_size")
+    checks.not_negative("ask_size", "bad_size")
+    checks.flag_crossed(bid, ask, CROSSED)
+
+
+QUOTE = EventKind(
+    channel="quote",
+    table="quotes",
+    columns=pa.schema(
+        [
+            ("bid_price", DECIMAL),
+            ("bid_size", DECIMAL),
+            ("ask_price", DECIMAL),
+            ("ask_size", DECIMAL),
+        ]
+    ),
+    check=check_quote,
+)
