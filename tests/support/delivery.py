@@ -11,34 +11,59 @@ import pyarrow as pa
 
 from forebay.domain import schema
 from forebay.journal import Position
-from forebay.ports import Commit, Store
+from forebay.ports import Commit, Events, Store
 from forebay.services.projection import Projected, Projection
 from forebay.sources.coinbase.protocol import CoinbaseParser
-from tests.support.frames import LOG
+from tests.support.frames import LOG, Told, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from forebay.domain.frames import FrameBatch
+    from forebay.ports import Parser
 
-PARSERS = {"coinbase": CoinbaseParser()}
+PARSERS: dict[str, Parser] = {"coinbase": CoinbaseParser()}
+
+
+def events_of(
+    *trades: Told,
+    seen_before: Sequence[bool] = (),
+    vouched_new: Sequence[bool] = (),
+    first_seq: int = 1,
+) -> Events:
+    """Build events of a commit; coverage says nothing of them unless told otherwise."""
+    return as_events(rows_of(*trades, first_seq=first_seq), seen_before, vouched_new)
+
+
+def as_events(
+    rows: pa.Table, seen_before: Sequence[bool] = (), vouched_new: Sequence[bool] = ()
+) -> Events:
+    """Build events of a commit from their rows; see :func:`events_of`."""
+    nothing = [False] * len(rows)
+    masks = (np.array(mask or nothing, dtype=np.bool_) for mask in (seen_before, vouched_new))
+    return Events(rows, *masks)
 
 
 def commit_of(projected: Projected, seq: int = 1) -> Commit:
-    rows = projected.trade_rows()
+    """Build the commit of what was projected, up to ``seq``."""
     return Commit(
         consumer="store",
         position=Position(LOG, seq),
-        rows={} if rows is None else {"trades": rows},
-        covered={} if rows is None else {"trades": np.concatenate(projected.covered)},
+        events=projected.tables(),
         dead_letters=projected.letter_rows(),
         coverage=projected.coverage,
+        ordinals={key: stream.encode() for key, stream in projected.ordinals.items()},
     )
 
 
-def deliver(store: Store, runs: Iterable[Sequence[FrameBatch]]) -> Projected:
-    """Project and commit each run after what the store has; answer the sums of the account."""
-    projection = Projection(PARSERS, store.load().coverage)
+def deliver(
+    store: Store,
+    runs: Iterable[Sequence[FrameBatch]],
+    parsers: Mapping[str, Parser] | None = None,
+) -> Projected:
+    """Project and commit each run after what the store has; return the sums of the account."""
+    state = store.load()
+    projection = Projection(parsers or PARSERS, state.coverage, state.ordinals)
     total = Projected()
     for seq, batches in enumerate(runs, 1):
         projected = projection.project(batches)
@@ -52,7 +77,7 @@ def deliver(store: Store, runs: Iterable[Sequence[FrameBatch]]) -> Projected:
 
 
 def plain_rows(table: pa.Table, *without: str) -> list[tuple[object, ...]]:
-    """Answer the rows of a table in a fixed order, for comparing tables as sets.
+    """Return the rows of a table in a fixed order, for comparing tables as sets.
 
     Stores may spell an id as a UUID or as its text.
     """

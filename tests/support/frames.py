@@ -1,4 +1,4 @@
-"""Builders of Coinbase frames, batches and trade rows, with one obvious default for everything."""
+"""Builders of Coinbase frames, batches and event rows, with one obvious default for everything."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from forebay.domain.channels import Channel
+from forebay.domain.events import build_events
 from forebay.domain.frames import Context, FrameBatch, FrameKind
-from forebay.domain.parsed import RawTrades
-from forebay.domain.trades import build_trades
+from forebay.domain.parsed import RawEvents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
+
+    from forebay.domain.frames import Purpose
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
@@ -25,7 +28,12 @@ T0 = 1_618_677_817 * SECOND
 LOG = "a" * 32
 PRODUCT = "BTC-USD"
 
+TRADES = Channel("trade", identity="native", unit="id", time_unit_ns=1000, history=True)
+"""The channel of :func:`raw_trades`, unless told otherwise."""
+
 Source = Literal["ws", "rest", "file"]
+PURPOSES: dict[Source, Purpose] = {"ws": "live", "rest": "history", "file": "recording"}
+"""Why frames of each source are asked for, unless told otherwise."""
 
 
 def rfc3339(time_ns: int) -> str:
@@ -71,7 +79,7 @@ def context(source: Source = "ws", epoch: str = "e1", **changed: object) -> Cont
     """Build a context; one of history asked for trades of :data:`PRODUCT`."""
     request = f"GET /products/{PRODUCT}/trades?limit=1000&after=500" if source == "rest" else ""
     fields: dict[str, object] = {"venue": "coinbase", "collector": "c1", "request": request}
-    fields |= {"source": source, "epoch": epoch, **changed}
+    fields |= {"source": source, "purpose": PURPOSES[source], "epoch": epoch, **changed}
     return Context(**fields)  # type: ignore[arg-type]  # names are those of the fields
 
 
@@ -112,29 +120,37 @@ class Told:
         return replace(self, **changed)  # type: ignore[arg-type]  # names are those of the fields
 
 
-def raw_trades(trades: Sequence[Told], *, time_unit_ns: int = 1000) -> RawTrades:
-    return RawTrades(
-        time_unit_ns=time_unit_ns,
+def raw_trades(
+    trades: Sequence[Told], channel: Channel = TRADES, *, market: str = "spot"
+) -> RawEvents:
+    """Build what a parser makes of one frame a trade."""
+    return RawEvents(
+        channel=channel,
+        market=market,
         frame=list(range(len(trades))),
         item=[0] * len(trades),
         venue_symbol=[told.symbol for told in trades],
         symbol=[told.symbol for told in trades],
-        trade_id=[told.trade_id for told in trades],
-        price=[told.price for told in trades],
-        size=[told.size for told in trades],
-        side=[told.side for told in trades],
+        native=[told.trade_id for told in trades],
         time=[rfc3339(told.time_ns) if told.time is None else told.time for told in trades],
+        columns={
+            "price": [told.price for told in trades],
+            "size": [told.size for told in trades],
+            "side": [told.side for told in trades],
+        },
     )
 
 
-def told_batch(trades: Sequence[Told], origin: Context | None = None) -> FrameBatch:
+def told_batch(
+    trades: Sequence[Told], origin: Context | None = None, *, first_seq: int = 1
+) -> FrameBatch:
     """Build the batch that ``trades`` came in, one frame each."""
     received = [told.received_ns for told in trades]
-    return batch([b"frame"] * len(trades), origin, received_ns=received)
+    return batch([b"frame"] * len(trades), origin, received_ns=received, first_seq=first_seq)
 
 
-def rows_of(*trades: Told) -> pa.Table:
-    """Build rows of ``trades``; all of them must be acceptable."""
-    columns, dead = build_trades(raw_trades(trades), told_batch(trades))
+def rows_of(*trades: Told, first_seq: int = 1) -> pa.Table:
+    """Build rows of ``trades``, a frame each from ``first_seq`` on; all must be acceptable."""
+    columns, dead = build_events(raw_trades(trades), told_batch(trades, first_seq=first_seq))
     assert not dead, dead
     return columns.finish()

@@ -84,7 +84,7 @@ def _frames(step: int) -> Iterator[bytes]:
 
 
 def lines(first: int = STEPS.start, end: int = STEPS.stop) -> list[bytes]:
-    """Answer the recording's lines of some steps, after the lines at its head."""
+    """Return the recording's lines of some steps, after the lines at its head."""
     made = _connection(0)
     for step in range(first, end):
         if step == RECONNECT:
@@ -103,7 +103,7 @@ def _received(step: int, frame: bytes) -> bytes:
 
 
 def frames() -> list[tuple[int, bytes]]:
-    """Answer receipt times in milliseconds and payloads of all received frames."""
+    """Return receipt times in milliseconds and payloads of all received frames."""
     found = []
     for line in lines():
         head, separator, payload = line.partition(b": ")
@@ -113,5 +113,5 @@ def frames() -> list[tuple[int, bytes]]:
 
 
 def rec(first: int = STEPS.start, end: int = STEPS.stop) -> bytes:
-    """Answer the recording, or some steps of it, as a ``.rec`` file."""
+    """Return the recording, or some steps of it, as a ``.rec`` file."""
     return b"\n".join(lines(first, end)) + b"\n"

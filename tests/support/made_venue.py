@@ -1,4 +1,4 @@
-"""A made-up venue for each identity class: a trade is one line of text, a page many.
+"""A made-up venue for each identity class and unit: a trade is one line of text, a page many.
 
 ``SYMBOL NUMBER MICROSECONDS PRICE SIZE SIDE``, microseconds after :data:`T0`; on REST and file a
 frame may hold several, separated by ``;``. ``#`` begins a frame that says nothing.
@@ -12,26 +12,30 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, get_args
 
 from forebay.clock import ManualClock
+from forebay.domain.channels import UNITS_OF, Channel
 from forebay.domain.frames import Context, EpochClosed, FrameKind, encode_control
 from forebay.domain.identity import IdentityClass
-from forebay.domain.parsed import DeadLetter, Parsed, RawTrades
+from forebay.domain.parsed import DeadLetter, Parsed, RawEvents
 from forebay.journal import Draft, JournalWriter
 from forebay.services.deliver import Deliverer
 from forebay.stores.duckdb import DuckDBStore
-from tests.support.frames import SECOND
+from tests.support.frames import PURPOSES, SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from forebay.domain.channels import Unit
     from forebay.domain.frames import FrameBatch
-    from forebay.ports import Store
+    from forebay.ports import Parser, Store
     from tests.support.frames import Source
 
 T0 = datetime(2021, 4, 17, 16, 43, 37, tzinfo=UTC)
 T0_NS = 1_618_677_817_000_000_000
 SYMBOL = "A-B"
 FIELDS = 6
+TOLD = ["event_id", "symbol", "event_ts", "trade_id", "price", "size", "side", "flags"]
+"""The columns of :meth:`Rig.rows`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,11 +59,18 @@ def frame(*deals: Deal) -> bytes:
 
 
 class MadeParser:
-    """The venue whose trades are of one class."""
+    """The venue whose trades are of one class and counted in one unit.
 
-    def __init__(self, identity: IdentityClass) -> None:
-        self.identity = identity
+    Where its own ids are ``texts``, they are ``t`` and the number.
+    """
+
+    def __init__(
+        self, identity: IdentityClass, unit: Unit | None = None, *, texts: bool = False
+    ) -> None:
+        self.channel = Channel("trade", identity, unit or UNIT_OF[identity], time_unit_ns=1000)
+        self.channels: Mapping[str, Channel] = {self.channel.kind: self.channel}
         self.name = f"made-{identity}/1"
+        self._texts = texts
 
     def parse(self, batch: FrameBatch) -> Parsed:
         parsed, lines = Parsed(), []
@@ -73,26 +84,28 @@ class MadeParser:
                     lines.append((index, item, fields))
                 else:
                     parsed.dead.append(DeadLetter(index, item, "missing_field", line))
-        parsed.trades = self._trades(lines)
+        parsed.events = [self._trades(lines, batch.context.market)] if lines else []
         return parsed
 
-    def _trades(self, lines: list[tuple[int, int, list[str]]]) -> RawTrades:
+    def _trades(self, lines: list[tuple[int, int, list[str]]], market: str) -> RawEvents:
         symbols, numbers, micros, prices, sizes, sides = (
             [fields[place] for _, _, fields in lines] for place in range(FIELDS)
         )
-        numbered = self.identity in ("native", "session")
-        return RawTrades(
-            identity=self.identity,
-            time_unit_ns=1000,
+        counted = [int(number) for number in numbers]
+        native: list[int] | list[str] | None = None
+        if self.channel.identity in ("native", "session"):
+            native = [f"t{number}" for number in numbers] if self._texts else counted
+        return RawEvents(
+            channel=self.channel,
+            market=market,
             frame=[index for index, _, _ in lines],
             item=[item for _, item, _ in lines],
             symbol=symbols,
             venue_symbol=symbols,
-            trade_id=[int(number) for number in numbers] if numbered else [],
-            price=prices,
-            size=sizes,
-            side=sides,
+            native=native,
+            sequence=counted if self.channel.unit == "seq" else None,
             time=[_spelled(int(text)) for text in micros],
+            columns={"price": prices, "size": sizes, "side": sides},
         )
 
 
@@ -101,14 +114,30 @@ def _spelled(micros: int) -> str:
 
 
 CLASSES: tuple[IdentityClass, ...] = get_args(IdentityClass)
-MADE = {f"made-{identity}": MadeParser(identity) for identity in CLASSES}
+UNIT_OF: dict[IdentityClass, Unit] = {
+    "native": "id",
+    "session": "seq",
+    "content": "time",
+    "observation": "time",
+}
+"""What each class counts unless told otherwise."""
+PAIRS = [(identity, unit) for identity in CLASSES for unit in UNITS_OF[identity]]
+"""Every class with every unit that it may have."""
+MADE: dict[str, Parser] = {f"made-{identity}": MadeParser(identity) for identity in CLASSES}
 
 
 class Rig:
     """A journal on disk and a store, with a deliverer between them that can be killed."""
 
-    def __init__(self, folder: Path, identity: IdentityClass, opened: Callable[[], Store]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: IdentityClass,
+        opened: Callable[[], Store],
+        parser: MadeParser | None = None,
+    ) -> None:
         self.venue = f"made-{identity}"
+        self.parsers: dict[str, Parser] = {self.venue: parser or MadeParser(identity)}
         self._folder = folder / "journal"
         self._opened = opened
         self.writer = JournalWriter.open(self._folder, clock=ManualClock())
@@ -116,13 +145,21 @@ class Rig:
         self._deliverer = self._deliver()
 
     def _deliver(self) -> Deliverer:
-        return Deliverer(self._folder, self.store, MADE)
+        return Deliverer(self._folder, self.store, self.parsers)
 
     def context(
         self, epoch: str, collector: str = "c1", source: Source = "ws", run: str = ""
     ) -> bytes:
-        made = Context(venue=self.venue, source=source, collector=collector, epoch=epoch, run=run)
-        return made.encode()
+        """Encode a context of :data:`SYMBOL`."""
+        return Context(
+            venue=self.venue,
+            source=source,
+            purpose=PURPOSES[source],
+            collector=collector,
+            epoch=epoch,
+            symbols=(SYMBOL,),
+            run=run,
+        ).encode()
 
     def put(self, context: bytes, *frames: bytes, kind: FrameKind = FrameKind.TEXT) -> None:
         """Write one block."""
@@ -156,19 +193,16 @@ class Rig:
 
     def rebuilt(self, store: Store) -> Store:
         """Fill an empty store from the whole journal."""
-        Deliverer(self._folder, store, MADE).drain()
+        Deliverer(self._folder, store, self.parsers).drain()
         return store
 
     def rows(self, store: Store | None = None) -> list[dict[str, object]]:
-        """Answer all trades, in the order of their ids."""
+        """Return all trades, in the order of their ids; ``event_ts`` in nanoseconds."""
         table = (store or self.store).table("trades")
         times = table["event_ts"].cast("int64")
+        place = table.column_names.index("event_ts")
         rows: list[dict[str, object]] = (
-            table.set_column(4, "event_ts", times)
-            .select(
-                ["event_id", "symbol", "event_ts", "trade_id", "price", "size", "side", "flags"]
-            )
-            .to_pylist()
+            table.set_column(place, "event_ts", times).select(TOLD).to_pylist()
         )
         for row in rows:
             row["event_id"] = str(row["event_id"])
@@ -181,10 +215,13 @@ class Rig:
 
 @contextmanager
 def rig(
-    folder: Path, identity: IdentityClass, opened: Callable[[], Store] | None = None
+    folder: Path,
+    identity: IdentityClass,
+    opened: Callable[[], Store] | None = None,
+    parser: MadeParser | None = None,
 ) -> Iterator[Rig]:
-    """Answer a rig whose store is DuckDB in ``folder`` unless told otherwise."""
-    made = Rig(folder, identity, opened or (lambda: DuckDBStore(folder / "made.duckdb")))
+    """Return a rig whose store is DuckDB in ``folder`` unless told otherwise."""
+    made = Rig(folder, identity, opened or (lambda: DuckDBStore(folder / "made.duckdb")), parser)
     try:
         yield made
     finally:

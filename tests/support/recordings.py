@@ -20,7 +20,7 @@ class Received(NamedTuple):
 
 
 def recorded(path: Path) -> list[Received]:
-    """Answer the received frames of a ``.rec`` file; skips the test if it is not there."""
+    """Return the received frames of a ``.rec`` file; skips the test if it is not there."""
     if not path.exists():
         pytest.skip(f"the recording {path.name} is not beside this checkout")
     frames = []
