@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format drills bench probes peer picture lock clean
+.PHONY: help setup demo test lint format drills soak bench probes peer picture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ format: $(VENV)/.dev.stamp ## mend what ruff can mend
 
 drills: $(VENV)/.dev.stamp ## the long acceptance tests, one after the other
 	$(BIN)/pytest -m drill
+
+soak: $(VENV)/.dev.stamp ## the large counts, for a night
+	$(BIN)/pytest -m soak
 
 bench: $(VENV)/.bench.stamp ## compare with peers, write build/bench.json (ONLY=append for one)
 	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(ONLY))

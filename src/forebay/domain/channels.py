@@ -36,8 +36,6 @@ class Channel:
     """Coarsest unit in which any path of the channel gives time: ``event_ts`` is floored to it."""
     history: bool = False
     """Whether the venue's history can be asked for a gap, in this unit."""
-    cannot_see: str = ""
-    """What its unit cannot see, if that is other than :data:`UNSEEABLE` says."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS_OF[self.identity]:
@@ -46,14 +44,21 @@ class Channel:
 
     @property
     def unseeable(self) -> str:
-        """What cannot be seen of this channel, as a clause; nothing if all can."""
-        return self.cannot_see or UNSEEABLE[self.unit]
+        """What can never be seen of this channel without a second source, as clauses."""
+        clauses = (_LEFT_OUT[self.unit], _TOLD_TWICE[self.identity], _ALTERED)
+        return "; ".join(filter(None, clauses))
 
 
-UNSEEABLE: dict[Unit, str] = {
+_LEFT_OUT: dict[Unit, str] = {
     "id": "",
     "seq": "how many events passed between two connections",
     "time": "an event that was left out while a connection was heard",
-    "none": "any event that never reached the journal",
+    "none": "an event that never came",
 }
-"""What coverage of a unit can never show."""
+_TOLD_TWICE: dict[IdentityClass, str] = {
+    "native": "",
+    "session": "",
+    "content": "an event that the venue told twice over one connection",
+    "observation": "an event that the venue told twice",
+}
+_ALTERED = "an event that came with another content than it had, and was told once"

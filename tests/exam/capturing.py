@@ -1,0 +1,98 @@
+"""Real processes that capture and store what the made-up venue sends in some editions."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from forebay.app.config import Config, FillConfig, JournalConfig, StoreConfig, VenueConfig
+from forebay.app.data_folder import DataFolder
+from forebay.app.local_socket import ask
+from forebay.errors import ForebayError
+from forebay.journal import OS_DISK
+from forebay.journal.watermark import WatermarkReader
+from tests.benchmarks.harness import ROOT, environment, sending
+from tests.exam.wire import SYMBOLS, write_wire
+from tests.support.commands import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tests.exam.made.protocol import Edition
+
+STOP_S = 60
+
+
+def capture(root: Path, editions: Sequence[Edition], count: int) -> DataFolder:
+    """Capture ``count`` events of each of ``editions`` and store them; return the data folder."""
+    folder = DataFolder(root / "data").create()
+    write_wire(root / "wire", count)
+    with sending(root / "wire") as url:
+        config = Config(
+            data=str(folder.root),
+            venues=tuple(
+                VenueConfig(name=edition.venue, symbols=SYMBOLS, ws_url=url, stale_after_s=600.0)
+                for edition in editions
+            ),
+            journal=JournalConfig(segment_mb=1),
+            store=StoreConfig(parquet=False),
+            fill=FillConfig(enabled=False),
+        )
+        with _running("deliver", config) as deliver:
+            with _running("capture", config) as capturing:
+                wait_for(
+                    lambda: _stored(folder, (deliver, capturing), count * len(editions)),
+                    "all events stored",
+                    120.0,
+                )
+            wait_for(lambda: _drained(folder), "the ends of the connections stored", 60.0)
+    return folder
+
+
+@contextlib.contextmanager
+def _running(role: str, config: Config) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one process until the block ends; then it finishes its work."""
+    command = [sys.executable, "-m", "tests.exam.process", role]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        process.stdin.write(config.encode() + b"\n")
+        process.stdin.flush()
+        yield process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+
+
+def _stored(
+    folder: DataFolder, processes: Sequence[subprocess.Popen[bytes]], wanted: int
+) -> bool | None:
+    assert all(process.poll() is None for process in processes), "a process ended"
+    return _status(folder, "rows") >= wanted or None
+
+
+def _drained(folder: DataFolder) -> bool | None:
+    """Whether the store has consumed the records that ended the connections."""
+    with contextlib.suppress(ForebayError):
+        answer, _ = ask(folder.deliver_socket, {"op": "status"})
+        reader = WatermarkReader(OS_DISK, folder.journal)
+        try:
+            mark = reader.read()
+        finally:
+            reader.close()
+        return (mark is not None and answer["seq"] >= mark.next_seq) or None
+    return None
+
+
+def _status(folder: DataFolder, name: str) -> int:
+    with contextlib.suppress(ForebayError):
+        answer, _ = ask(folder.deliver_socket, {"op": "status"})
+        return int(answer[name])
+    return 0
