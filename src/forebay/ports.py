@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
@@ -96,7 +97,7 @@ class Parser(Protocol):
 
 
 class Source(Protocol):
-    """A venue's live half."""
+    """A venue's live half; use ``async with``, which lets go of what it holds."""
 
     @property
     def connections(self) -> int:
@@ -118,6 +119,24 @@ class Source(Protocol):
     async def instruments(self) -> Sequence[Instrument]:
         """What can be captured; raises :class:`~forebay.errors.Transient`."""
         ...
+
+    async def probe(self) -> None:
+        """Ask the venue's history for next to nothing, past the breaker.
+
+        For a recovery that holds the breaker's permit itself. Raises
+        :class:`~forebay.errors.ForebayError`.
+        """
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
 
 
 # ----------------------------------------------------------------- stores

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from forebay.app import samples, venues
 from forebay.app.child import Lifeline, patiently
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from forebay.app.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
-    from forebay.sources.coinbase.connector import CoinbaseSource
+    from forebay.ports import Source
     from forebay.telemetry import Observer
 
 PROCESS, JOURNAL = "capture", "journal"
@@ -66,18 +69,18 @@ async def run(config: Config, observer: Observer) -> None:
         await running.run(life.stop)
 
 
-def _source(venue: VenueConfig, wiring: venues.Wiring, guarding: Guarding) -> CoinbaseSource:
+def _source(venue: VenueConfig, wiring: venues.Wiring, guarding: Guarding) -> Source:
     """Wire a venue behind breakers of its own; the REST one is probed when nobody calls."""
 
     async def probe() -> None:
         await source.probe()
 
-    source = venues.source(
-        venue,
+    guarded = dataclasses.replace(
         wiring,
         rest_breaker=guarding.breaker(f"{venue.name}-rest", "rest", probe=probe),
         websocket_breaker=guarding.breaker(f"{venue.name}-websocket", "websocket", critical=True),
     )
+    source = venues.source(venue, guarded)
     return source
 
 
@@ -132,6 +135,6 @@ def _gap_asker(
     async def open_gaps() -> tuple[Sequence[FillRequest], int]:
         request = {"op": "gaps", "venue": venue}
         answer, _ = await asyncio.to_thread(ask, folder.deliver_socket, request, timeout_s=5.0)
-        return [FillRequest(*gap) for gap in answer["gaps"]], answer["seq"]
+        return msgspec.convert(answer["gaps"], list[FillRequest]), answer["seq"]
 
     return open_gaps

@@ -1,4 +1,8 @@
-"""The data folder: what lies where, and who may use it."""
+"""The data folder: what lies where, in which layout, and who may use it.
+
+Its mark says the layout, and only this one is worked with: an older folder is made anew from its
+journal, see :mod:`forebay.app.rebuild`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forebay.errors import ConfigError, JournalFull, Unreachable
 from forebay.journal import OS_DISK
+from forebay.journal.disk import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +24,11 @@ if TYPE_CHECKING:
 
     from forebay.journal import Disk
 
+LAYOUT = 2
+"""2: streams have a market, and rows say which frame told them."""
 _MARK = "FOREBAY"
-_MARK_TEXT = "Forebay data folder, layout 1\n"
+_MAKING = "FOREBAY.making"
+_MARK_TEXT = re.compile(r"Forebay data folder, layout ([1-9][0-9]*)\n")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SOCKET_PATH_LIMIT = 100
 """A Unix socket's address holds 107 bytes on Linux, 103 elsewhere."""
@@ -81,10 +90,12 @@ class DataFolder:
         hint = "Choose another folder with --data, or make it writable."
         try:
             disk.make_folder(self.root)
-            strangers = {entry.name for entry in self.root.iterdir()} - {_MARK}
-            if strangers and not (self.root / _MARK).exists():
+            names = {entry.name for entry in self.root.iterdir()} - {_MAKING}
+            if names and _MARK not in names:
                 message = f"{self.root} is not empty and not a Forebay data folder."
                 raise ConfigError(message, hint="Choose an empty or a new folder with --data.")
+            if names:
+                self._require(0 if names == {_MARK} else LAYOUT)
             self._make_durably(disk)
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise ConfigError(f"The data folder {self.root} cannot be written to.", hint=hint)
@@ -102,9 +113,8 @@ class DataFolder:
         leave a folder that looks like a stranger's. Names are synced even if they are there
         already, because a try that was killed may not have got so far.
         """
-        mark = self.root / _MARK
-        if not mark.exists():
-            mark.write_text(_MARK_TEXT)
+        if not self._mark.exists() or self.layout() != LAYOUT:
+            self.mark(disk)
         disk.fsync_dir(self.root)
         for folder in (self.journal, self.store_cursor.parent):
             disk.make_folder(folder)
@@ -115,12 +125,61 @@ class DataFolder:
         message = f"There is no space left for the data folder {self.root}."
         return JournalFull(message, hint="Free some, or choose another disk with --data.")
 
-    def existing(self) -> DataFolder:
-        """Answer this folder if it is one; raises :class:`~forebay.errors.ConfigError`."""
-        if not (self.root / _MARK).exists():
+    @property
+    def _mark(self) -> Path:
+        return self.root / _MARK
+
+    def mark(self, disk: Disk = OS_DISK) -> None:
+        """Say that the folder has this layout, durably; all of it or nothing is said."""
+        making = self.root / _MAKING
+        making.unlink(missing_ok=True)
+        fd = disk.open(making, create=True)
+        try:
+            write_all(disk, fd, [f"Forebay data folder, layout {LAYOUT}\n".encode()], 0)
+            disk.fdatasync(fd)
+        finally:
+            disk.close(fd)
+        disk.rename(making, self._mark)
+        disk.fsync_dir(self.root)
+
+    def layout(self) -> int:
+        """Return the layout that the mark says, one that is not known included.
+
+        Raises :class:`~forebay.errors.ConfigError` if there is no mark, or none that says one.
+        """
+        try:
+            text = self._mark.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError as error:
             hint = "Capture something into it first, for instance with `forebay demo --keep DIR`."
-            raise ConfigError(f"{self.root} is not a Forebay data folder.", hint=hint)
+            raise ConfigError(f"{self.root} is not a Forebay data folder.", hint=hint) from error
+        except OSError as error:
+            message = f"The data folder {self.root} cannot be read: {error.strerror}."
+            raise ConfigError(message, hint="Make it readable.") from error
+        if not text:
+            return 1  # it was not synced then, so a power cut could empty it
+        found = _MARK_TEXT.fullmatch(text)
+        if found is None:
+            message = f"{self.root} is a data folder of an unknown layout."
+            raise ConfigError(message, hint="Upgrade Forebay.")
+        return int(found[1])
+
+    def existing(self, *, oldest: int = LAYOUT) -> DataFolder:
+        """Return this folder if it is one of this layout, or of one since ``oldest``.
+
+        Raises :class:`~forebay.errors.ConfigError` otherwise.
+        """
+        self._require(oldest)
         return self
+
+    def _require(self, oldest: int) -> None:
+        layout = self.layout()
+        message = f"{self.root} has layout {layout} of a data folder, and this Forebay needs {LAYOUT}."
+        if layout > LAYOUT:
+            raise ConfigError(message, hint="Upgrade Forebay.")
+        if layout < oldest:
+            rebuild = f"`forebay rebuild --data {self.root}`"
+            hint = f"{rebuild} makes the new one from its journal, and keeps the old database."
+            raise ConfigError(message, hint=hint)
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from forebay.app import samples, venues
 from forebay.app.arrow_stream import encode_arrow
 from forebay.app.child import Lifeline, patiently
@@ -22,6 +24,7 @@ from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
+from forebay.services.accounting import LiveSums
 from forebay.services.deliver import Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.stores.duckdb import DuckDBStore
@@ -57,6 +60,7 @@ async def run(config: Config, observer: Observer) -> None:
         life.stop,
         lambda: DuckDBStore(folder.database, memory_limit_mb=config.store.memory_limit_mb),
     )
+    sums = LiveSums()
     deliverer = await asyncio.to_thread(
         Deliverer,
         folder.journal,
@@ -64,6 +68,7 @@ async def run(config: Config, observer: Observer) -> None:
         venues.parsers(),
         cursor=CursorFile(folder.store_cursor),
         observer=tally,
+        sums=sums,
     )
     delivery = GuardedDelivery(
         deliverer,
@@ -74,7 +79,15 @@ async def run(config: Config, observer: Observer) -> None:
         system=lambda: guarding.manager.state,
         observer=tally,
     )
-    house = House(folder, config.journal, lambda: deliverer.position, clock=clock, observer=tally)
+    house = House(
+        folder,
+        config.journal,
+        lambda: deliverer.position,
+        store.first_told,
+        live=sums,
+        clock=clock,
+        observer=tally,
+    )
     reporting = await _Reporting.begin(guarding, deliverer, delivery, tally)
     handlers = {
         **_reading(store, deliverer, guarding),
@@ -104,7 +117,7 @@ def _reading(store: DuckDBStore, deliverer: Deliverer, guarding: Guarding) -> di
 
     def gaps(request: Request) -> dict[str, Any]:
         wanted, seq = deliverer.open_gaps(request.get("venue"))
-        return {"gaps": [(g.channel, g.symbol, g.first, g.last) for g in wanted], "seq": seq}
+        return {"gaps": msgspec.to_builtins(wanted), "seq": seq}
 
     def status(_: Request) -> dict[str, Any]:
         return {"pid": os.getpid(), **deliverer.status()}

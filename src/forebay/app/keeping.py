@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from forebay.journal import Position
     from forebay.journal.overview import Overview
     from forebay.journal.retention import Step
+    from forebay.services.accounting import FirstTold, LiveSums
     from forebay.telemetry import Observer
 
 IDLE_S = 5.0
@@ -93,14 +94,21 @@ class House:
         folder: DataFolder,
         config: JournalConfig,
         position: Callable[[], Position | None],
+        first_told: FirstTold,
         *,
+        live: LiveSums | None = None,
         clock: Clock,
         observer: Observer,
     ) -> None:
-        """``position`` is how far the store durably is: the one required consumer."""
+        """``position`` is how far the store durably is: the one required consumer.
+
+        The ledger takes what is in ``live``, and asks ``first_told`` of what it reads itself.
+        """
         self._folder = folder
         self._rules = rules(config)
         self._position = position
+        self._first_told = first_told
+        self._live = live
         self._clock = clock
         self._observe = observer
         self._opened = contextlib.ExitStack()
@@ -123,7 +131,13 @@ class House:
         self._opened.close()
 
     def _open(self) -> Housekeeper:
-        ledger = open_ledger(self._folder.ledger, venues.parsers(), self._clock)
+        ledger = open_ledger(
+            self._folder.ledger,
+            venues.parsers(),
+            self._clock,
+            first_told=self._first_told,
+            live=self._live,
+        )
         self._opened.callback(ledger.close)
         keeper = Housekeeper(
             self._folder.journal,
