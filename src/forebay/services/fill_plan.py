@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
-from forebay.ports import FillRequest
 from forebay.resilience.backoff import Backoff
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
 
+    from forebay.ports import FillRequest
+
 CONSIDERED = 500
 """Planning runs beside the sockets and must not hold them up, however many gaps there are."""
+_Counted: TypeAlias = tuple[str, str, str, str]
+"""Market, channel, symbol and unit: only numbers that agree in all of them are of one kind."""
 
 
 @dataclass(slots=True)
@@ -50,11 +53,12 @@ class FillPlanner:
         """Ask for a gap once it was open for ``settle_s``.
 
         A frame that is merely late closes it by itself meanwhile, and a venue's history may
-        lag behind its feed: what it does not have yet would count as absent.
+        lag behind its feed: what it does not have yet would count as absent. ``span`` ids are
+        asked for together, since one page answers them all.
         """
         self._rng = rng
         self._settle_ns = round(settle_s * 1e9)
-        self._first_seen: dict[tuple[str, str, int], int] = {}
+        self._first_seen: dict[tuple[_Counted, int], int] = {}
         self._at_once = at_once
         self._span = span
         self._base_s = base_s
@@ -63,7 +67,7 @@ class FillPlanner:
         self._turn = 0
 
     def plan(self, gaps: Sequence[FillRequest], cursor_seq: int, now_ns: int) -> list[FillRequest]:
-        """What to begin now; each answer must be ended by :meth:`filled` or :meth:`failed`.
+        """Return what to begin now; each request must be ended by :meth:`filled` or :meth:`failed`.
 
         At most :data:`CONSIDERED` gaps are looked at; if all of those have to wait, the next
         call looks at those behind them. So give them in a stable order.
@@ -94,8 +98,8 @@ class FillPlanner:
         return self._rest(self._running(request), now_ns)
 
     def _settled(self, gaps: Sequence[FillRequest], now_ns: int) -> list[FillRequest]:
-        """The gaps that are old enough; one is known by its first id, since its end may grow."""
-        keys = [(gap.channel, gap.symbol, gap.first) for gap in gaps]
+        """Return the gaps that are old enough; a gap is known by its begin: its end may grow."""
+        keys = [(_counted(gap), gap.first) for gap in gaps]
         self._first_seen = {key: self._first_seen.get(key, now_ns) for key in keys}
         aged = zip(gaps, keys, strict=True)
         return [gap for gap, key in aged if now_ns - self._first_seen[key] >= self._settle_ns]
@@ -138,26 +142,26 @@ class FillPlanner:
 
 
 def overlap(one: FillRequest, other: FillRequest) -> bool:
-    """Whether two requests share an id of one stream."""
-    return (
-        one.channel == other.channel
-        and one.symbol == other.symbol
-        and one.first <= other.last
-        and other.first <= one.last
-    )
+    """Return whether two requests have something of one stream in common."""
+    return _counted(one) == _counted(other) and one.first <= other.last and other.first <= one.last
 
 
 def coalesce(gaps: Iterable[FillRequest], span: int) -> list[FillRequest]:
-    """Join gaps of one stream that lie within ``span`` ids, since one page answers them all."""
+    """Join gaps of one stream that lie within ``span`` ids; gaps in time stay apart."""
     joined: list[FillRequest] = []
-    for gap in sorted(gaps, key=lambda gap: (gap.channel, gap.symbol, gap.first, gap.last)):
+    for gap in sorted(gaps, key=lambda gap: (_counted(gap), gap.first, gap.last)):
         last = joined[-1] if joined else None
         if (
             last is not None
-            and (last.channel, last.symbol) == (gap.channel, gap.symbol)
+            and gap.unit == "id"
+            and _counted(last) == _counted(gap)
             and max(gap.last, last.last) - last.first < span
         ):
-            joined[-1] = FillRequest(gap.channel, gap.symbol, last.first, max(gap.last, last.last))
+            joined[-1] = replace(last, last=max(gap.last, last.last))
         else:
             joined.append(gap)
     return joined
+
+
+def _counted(request: FillRequest) -> _Counted:
+    return request.market, request.channel, request.symbol, request.unit

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from forebay.services.fill_plan import FillPlanner
 
 OpenGaps = Callable[[], Awaitable[tuple[Sequence[FillRequest], int]]]
-"""Answers the open gaps and the journal sequence number up to which that is the truth.
+"""Returns the open gaps and the journal sequence number up to which that is the truth.
 
 Raises :class:`~forebay.errors.Transient` while deliver is away."""
 _WORK = "gap fills"
@@ -38,8 +38,8 @@ class Filler:
     """Fills one source's gaps until cancelled; no failure of a fill ends it.
 
     An error that says when to come again says so for the whole venue: no fill begins before.
-    None begins while ``sheds`` answers why work that can wait has to, either; those under way go
-    on, since what they were answered is captured already.
+    None begins while ``sheds`` says why work that can wait has to, either; those under way go on,
+    since what they were answered is captured already.
     """
 
     def __init__(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import pytest
 
 from forebay.ports import FillRequest
 from forebay.services import fill_plan
 from forebay.services.fill_plan import CONSIDERED, FillPlanner, coalesce, overlap
 
 if TYPE_CHECKING:
-    import pytest
+    from typing import Any
 
 S = 1_000_000_000
 
@@ -20,6 +23,10 @@ class Highest(random.Random):
 
     def uniform(self, a: float, b: float) -> float:
         return max(a, b)
+
+
+OTHERS = [{"market": "perpetual"}, {"channel": "quote"}, {"symbol": "ETH-USD"}, {"unit": "time"}]
+"""What makes numbers those of another stream, or of another meaning."""
 
 
 def gap(first: int, last: int, symbol: str = "BTC-USD") -> FillRequest:
@@ -133,11 +140,45 @@ def test_every_gap_is_inside_a_request_and_requests_do_not_overlap() -> None:
         assert all(j.last - j.first < 1000 or j.last - j.first in alone for j in joined)
 
 
-def test_streams_do_not_overlap_each_other() -> None:
+def test_requests_overlap_that_share_a_number() -> None:
     assert overlap(gap(1, 5), gap(5, 9))
     assert not overlap(gap(1, 5), gap(6, 9))
-    assert not overlap(gap(1, 5), gap(1, 5, "ETH-USD"))
-    assert not overlap(gap(1, 5), FillRequest("quote", "BTC-USD", 1, 5))
+
+
+@pytest.mark.parametrize("changed", OTHERS, ids=lambda changed: next(iter(changed)))
+def test_streams_and_units_keep_apart(changed: dict[str, Any]) -> None:
+    one, other = gap(1, 5), replace(gap(1, 5), **changed)
+    assert not overlap(one, other)
+    assert set(coalesce([one, replace(other, first=2, last=6)], 1000)) == {
+        one,
+        replace(other, first=2, last=6),
+    }
+
+
+@pytest.mark.parametrize("changed", OTHERS, ids=lambda changed: next(iter(changed)))
+def test_a_gap_does_not_wait_for_the_fill_of_another_stream(changed: dict[str, Any]) -> None:
+    planner = FillPlanner(Highest(), settle_s=0)
+    one, other = gap(1, 5), replace(gap(1, 5), **changed)
+    assert planner.plan([one], 0, 0) == [one]
+    assert planner.plan([one, other], 0, 0) == [other]
+
+
+@pytest.mark.parametrize("changed", OTHERS, ids=lambda changed: next(iter(changed)))
+def test_a_gap_settles_for_itself(changed: dict[str, Any]) -> None:
+    planner = FillPlanner(Highest(), settle_s=1.0)
+    one, other = gap(1, 5), replace(gap(1, 5), **changed)
+    assert planner.plan([one], 0, 0) == []
+    assert planner.plan([one, other], 0, S) == [one], "the other was seen only now"
+
+
+def test_a_joined_request_is_of_the_stream_of_its_gaps() -> None:
+    perpetual = [replace(gap(n, n), market="perpetual") for n in (1, 5)]
+    assert coalesce(perpetual, 1000) == [replace(gap(1, 5), market="perpetual")]
+
+
+def test_gaps_in_time_are_not_joined_by_a_number_of_ids() -> None:
+    gaps = [replace(gap(n, n + 1), unit="time") for n in (1, 5)]
+    assert coalesce(gaps, 1000) == gaps
 
 
 def test_a_flood_of_gaps_is_worked_off_from_its_front() -> None:
