@@ -307,7 +307,7 @@ class Rows(NamedTuple):
     """Of :data:`AUDIT_COLUMNS`: ``event_id`` and ``canonical`` as texts, the others integers."""
 
 
-AUDIT_COLUMNS = ("event_id", "canonical", "event_ns", "received_ns", "venue_seq")
+AUDIT_COLUMNS = ("event_id", "canonical", "event_ns", "received_ns", "venue_seq", "seq")
 
 
 class Audited(Protocol):
