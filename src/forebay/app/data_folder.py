@@ -159,7 +159,7 @@ class DataFolder:
             return 1  # it was not synced then, so a power cut could empty it
         found = _MARK_TEXT.fullmatch(text)
         if found is None:
-            message = f"{self.root} is a data folder of an unknown layout."
+            message = f"{self.root} is a data folder of a layout that is not known."
             raise ConfigError(message, hint="Upgrade Forebay.")
         return int(found[1])
 
@@ -173,7 +173,7 @@ class DataFolder:
 
     def _require(self, oldest: int) -> None:
         layout = self.layout()
-        message = f"{self.root} has layout {layout} of a data folder, and this Forebay needs {LAYOUT}."
+        message = f"{self.root} is a data folder of layout {layout}; this Forebay needs {LAYOUT}."
         if layout > LAYOUT:
             raise ConfigError(message, hint="Upgrade Forebay.")
         if layout < oldest:

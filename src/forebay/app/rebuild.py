@@ -1,29 +1,40 @@
-"""A data folder's database made anew from its journal, and put in the place of the old one."""
+"""A data folder's database made anew from its journal, and put in the place of the old one.
+
+So is a folder of an earlier layout moved to this one: what is not the journal is set aside and
+made again, and the mark is written last.
+"""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from forebay.app.data_folder import LAYOUT
 from forebay.app.journaling import open_journal
+from forebay.app.layout_1 import read_layout_1
 from forebay.app.venues import parsers
+from forebay.domain.kinds import KINDS
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.journal.disk import translated
-from forebay.services.rebuild import Absence, absences, rebuild
+from forebay.services.rebuild import Absence, absences, arrived, rebuild
 from forebay.stores.duckdb import DuckDBStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from forebay.app.config import Config
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
-    from forebay.ports import StoreState
+    from forebay.domain.intervals import IntervalSet
     from forebay.services.deliver import Delivered
+    from forebay.services.rebuild import Counted
     from forebay.telemetry import Observer
+
+OLDEST = 1
+"""The oldest layout whose journal can be read."""
 
 
 def rebuild_database(
@@ -34,16 +45,17 @@ def rebuild_database(
     observer: Observer,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[str, Any]:
-    """Make the database anew and answer the account of it.
+    """Make the database anew and return the account of it.
 
     The old one is replaced at the very end, by one rename: a kill before leaves it as it was, and
     the next try begins anew. If it has what the journal has not, or cannot be read, it is kept
     beside under the name that the account says, and so are the Parquet files of its hours: they
-    would be made anew from less.
+    would be made anew from less. Those of an earlier layout are kept in any case, and its ledger.
 
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
     """
-    with folder.existing().owned():
+    with folder.existing(oldest=OLDEST).owned():
+        moves = folder.layout() != LAYOUT
         writer = open_journal(folder, config, clock, observer)
         try:
             end = writer.position.seq
@@ -52,21 +64,37 @@ def rebuild_database(
             delivered, after = _build(
                 folder, config, new, observer, lambda seq: progress(seq - 1, end - 1)
             )
-            before = _state(folder.database, config) if folder.database.exists() else None
-            missing = [] if before is None else absences(before[0].coverage, after[0].coverage)
-            lacking = before is None or before[1] > after[1] or bool(before[2] - after[2])
-            keep = folder.database.exists() and (bool(missing) or lacking)
-            if keep:
+            there = folder.database.exists()
+            before = _state(folder.database, config, moves=moves) if there else None
+            missing = absences(before.arrived, after.arrived) if before else []
+            lacks = there and (before is None or bool(missing) or before.exceeds(after))
+            if lacks or moves:
                 _set_aside(folder.parquet)
-            kept = _swap(folder.database, new, keep=keep)
-            return _account(folder, delivered, missing, kept)
+            if moves:
+                _set_aside(folder.ledger)
+            kept = _swap(folder.database, new, keep=there and (lacks or moves))
+            if moves:
+                with translated(f"write the mark of {folder.root}"):
+                    folder.mark()
+            return _account(folder, delivered, missing, kept, complete=not lacks)
         finally:
             writer.close()
 
 
-State = tuple["StoreState", int, frozenset[tuple[str, str]]]
-"""Cursor and coverage, how many trades, and which dead letters and conflicts. Counts of those
-would hide a loss for which as many new ones came; of trades, coverage tells."""
+class State(NamedTuple):
+    """What a database has."""
+
+    arrived: Mapping[Counted, IntervalSet]
+    events: Mapping[str, int]
+    """By table, how many."""
+    rarities: frozenset[tuple[str, str]]
+    """Which dead letters and conflicts. Their number would hide a loss for which as many new ones
+    came; of events, coverage tells."""
+
+    def exceeds(self, other: State) -> bool:
+        """Return whether it has events or rarities that the other, by their numbers, has not."""
+        more = any(count > other.events.get(table, 0) for table, count in self.events.items())
+        return more or bool(self.rarities - other.rarities)
 
 
 def _build(
@@ -84,22 +112,28 @@ def _build(
         store.close()
 
 
-def _state(path: Path, config: Config) -> State | None:
-    """What a database has; None if it cannot be read. Afterwards it is in one file, without log."""
+def _state(path: Path, config: Config, *, moves: bool) -> State | None:
+    """Return what a database has; None if it cannot be read.
+
+    One of this layout is in one file afterwards, without log. In a folder that moves to it there
+    may be one already, if the move was ended before the mark was written.
+    """
+    limit = config.store.memory_limit_mb
     try:
-        store = DuckDBStore(path, memory_limit_mb=config.store.memory_limit_mb)
+        if moves and (earlier := read_layout_1(path, memory_limit_mb=limit)) is not None:
+            return State(*earlier)
+        store = DuckDBStore(path, memory_limit_mb=limit)
+        try:
+            return _said(store)
+        finally:
+            store.close()
     except ForebayError:
         return None
-    try:
-        return _said(store)
-    except ForebayError:
-        return None
-    finally:
-        store.close()
 
 
 def _said(store: DuckDBStore) -> State:
-    return store.load(), store.counts(["trades"])["trades"], store.rarities()
+    tables = [kind.table for kind in KINDS.values()]
+    return State(arrived(store.load().coverage), store.counts(tables), store.rarities())
 
 
 def _sibling(path: Path, what: str) -> Path:
@@ -126,7 +160,7 @@ def _set_aside(files: Path) -> None:
 
 
 def _swap(old: Path, new: Path, *, keep: bool) -> Path | None:
-    """Put ``new`` in the place of ``old``; answer where the old one is kept, if it is."""
+    """Put ``new`` in the place of ``old``; return where the old one is kept, if it is."""
     kept = None
     with translated(f"put {new} in the place of {old}"):
         log = _sibling(old, "wal")
@@ -147,17 +181,23 @@ def _swap(old: Path, new: Path, *, keep: bool) -> Path | None:
 
 
 def _account(
-    folder: DataFolder, delivered: Delivered, missing: list[Absence], kept: Path | None
+    folder: DataFolder,
+    delivered: Delivered,
+    missing: list[Absence],
+    kept: Path | None,
+    *,
+    complete: bool,
 ) -> dict[str, Any]:
     with JournalReader(folder.journal) as reader:
         first = reader.position.seq
     return {
         "frames": delivered.frames,
-        "stored": {"trades": delivered.rows},
+        "stored": delivered.stored,
         "duplicates": delivered.duplicates,
         "conflicts": delivered.conflicts,
         "dead_letters": delivered.dead_letters,
         "oldest_frame": first,
         "not_in_journal": [asdict(absence) for absence in missing],
+        "complete": complete,
         "kept": None if kept is None else str(kept),
     }

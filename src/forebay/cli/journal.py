@@ -163,10 +163,8 @@ def _lines(block: Block) -> Iterator[tuple[int, str]]:
     from forebay.sources.recordings import ExportedFrame
 
     lost = block.kind == LOSS_KIND
-    nowhere = Context(
-        venue="", source="file", purpose="recording", collector="journal", epoch=""
-    )
-    context = nowhere if lost else Context.decode(block.context)
+    nowhere = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
+    context = msgspec.Raw((nowhere if lost else Context.decode(block.context)).encode())
     for index, payload in enumerate(block.payloads):
         try:
             text, encoded = payload.decode(), None

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.domain.coverage import StreamCoverage
+from forebay.domain.coverage import IdCoverage, SequenceCoverage, TimeCoverage
+from forebay.domain.intervals import IntervalSet
 from forebay.services.deliver import Deliverer
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from forebay.domain.coverage import StreamKey
-    from forebay.domain.intervals import IntervalSet
+    from forebay.domain.channels import Unit
+    from forebay.domain.coverage import Coverage, StreamKey
     from forebay.ports import Parser, Store
     from forebay.services.deliver import Delivered
 
 
+class Counted(NamedTuple):
+    """What is counted of a stream: ids, times, or the numbers of one connection."""
+
+    stream: StreamKey
+    unit: Unit
+    epoch: str
+    """The connection that numbers of the unit ``seq`` are of, otherwise empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Ids of a stream that a store had and the journal has not, all in ``first`` to ``last``."""
+    """What of a stream a store had and the journal has not, all in ``first`` to ``last``."""
 
     venue: str
+    market: str
     channel: str
     symbol: str
-    ids: int
+    unit: Unit
+    epoch: str
+    """See :class:`Counted`."""
+    count: int
+    """How many ids, numbers, or nanoseconds."""
     first: int
     last: int
 
@@ -39,7 +54,7 @@ def rebuild(
     observer: Observer = ignore,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Delivered:
-    """Deliver all that is durable in ``journal`` to ``store``, which is empty; answer the account.
+    """Deliver all that is durable in ``journal`` to ``store``, which is empty; return the account.
 
     ``progress`` is told the sequence number that has been reached. Raises as
     :meth:`~forebay.services.deliver.Deliverer.step`.
@@ -51,13 +66,34 @@ def rebuild(
     return deliverer.delivered
 
 
+def arrived(coverage: Mapping[StreamKey, Coverage]) -> dict[Counted, IntervalSet]:
+    """Return what arrived of each stream, by whatever way; a stream without coverage has none."""
+    return {
+        Counted(key, unit, epoch): numbers
+        for key, stream in coverage.items()
+        for unit, epoch, numbers in _arrived(stream)
+    }
+
+
+def _arrived(stream: Coverage) -> Iterator[tuple[Unit, str, IntervalSet]]:
+    if isinstance(stream, IdCoverage):
+        yield "id", "", stream.covered()
+    elif isinstance(stream, TimeCoverage):
+        yield "time", "", stream.live | stream.fill
+    elif isinstance(stream, SequenceCoverage):
+        for epoch, numbers in stream.numbers.items():
+            yield "seq", epoch, numbers
+        yield from _arrived(stream.time)
+
+
 def absences(
-    before: Mapping[StreamKey, StreamCoverage], after: Mapping[StreamKey, StreamCoverage]
+    before: Mapping[Counted, IntervalSet], after: Mapping[Counted, IntervalSet]
 ) -> list[Absence]:
-    """Answer what coverage had ``before`` and has not ``after``, stream by stream."""
+    """Return what had arrived ``before`` and has not ``after``, stream by stream."""
     found = []
-    for key, stream in sorted(before.items()):
-        missing: IntervalSet = stream.covered() - after.get(key, StreamCoverage()).covered()
+    for counted, numbers in sorted(before.items()):
+        missing = numbers - after.get(counted, IntervalSet())
         if missing:
-            found.append(Absence(*key, missing.count(), missing.first, missing.last))
+            named = *counted.stream, counted.unit, counted.epoch
+            found.append(Absence(*named, missing.count(), missing.first, missing.last))
     return found

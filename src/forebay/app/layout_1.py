@@ -1,0 +1,60 @@
+"""What a database of a folder of layout 1 has, read to tell whether its journal has it all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from forebay.domain.coverage import StreamKey
+from forebay.domain.intervals import IntervalSet
+from forebay.services.rebuild import Counted
+from forebay.stores.duckdb import DuckDBReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+_OF_THIS_LAYOUT = """
+SELECT 1 FROM information_schema.columns WHERE table_name = 'coverage' AND column_name = 'market'"""
+_ARRIVED = """
+SELECT venue, channel, symbol, first, last FROM coverage WHERE origin IN ('live', 'fill')"""
+_TABLES = """
+SELECT table_name FROM information_schema.columns WHERE column_name = 'event_ts'"""
+_RARITIES = """
+SELECT letter_id::VARCHAR, '' FROM dead_letters
+UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"""
+
+
+class Layout1(NamedTuple):
+    """See :class:`forebay.app.rebuild.State`; all its streams were spot, and counted ids."""
+
+    arrived: dict[Counted, IntervalSet]
+    events: dict[str, int]
+    rarities: frozenset[tuple[str, str]]
+
+
+def read_layout_1(path: Path, *, memory_limit_mb: int) -> Layout1 | None:
+    """Return what the database has; None if it is not of layout 1.
+
+    Raises :class:`~forebay.errors.ForebayError` if it cannot be read.
+    """
+    reader = DuckDBReader(path, memory_limit_mb=memory_limit_mb)
+    try:
+        if _rows(reader.query(_OF_THIS_LAYOUT)):
+            return None
+        arrived: dict[Counted, IntervalSet] = {}
+        for venue, channel, symbol, first, last in _rows(reader.query(_ARRIVED)):
+            stream = StreamKey(str(venue), "spot", str(channel), str(symbol))
+            numbers = arrived.setdefault(Counted(stream, "id", ""), IntervalSet())
+            numbers.add(first, last)
+        events = {
+            str(table): _rows(reader.query(f'SELECT count(*) FROM "{table}"'))[0][0]  # noqa: S608
+            for (table,) in _rows(reader.query(_TABLES))
+        }
+        return Layout1(arrived, events, frozenset(_rows(reader.query(_RARITIES))))
+    finally:
+        reader.close()
+
+
+def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
