@@ -20,7 +20,7 @@ from forebay.journal.segments import list_segments, remove_sealing, remove_segme
 from forebay.telemetry import HousekeepingRefused, Observer, SegmentRemoved, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -90,7 +90,7 @@ class Housekeeper:
         floor = Floor(self._cursors(), self._ledger.reached())
         known = {segment.first_seq: segment for segment in segments}
         for step in plan(segments, self._clock.wall_ns(), self.rules, floor, self._left):
-            if self._settled(step, known[step.first_seq]):
+            if self._settled(step, known):
                 return step
         return None
 
@@ -139,10 +139,13 @@ class Housekeeper:
                     break
         return segments
 
-    def _settled(self, step: Step, segment: SegmentFacts) -> bool:
+    def _settled(self, step: Step, known: Mapping[int, SegmentFacts]) -> bool:
         name = segment_path(self._folder, step.first_seq).name
         try:
-            self._do(step, segment, name)
+            if step.action == "record":
+                self._record(step, known)
+            else:
+                self._do(step, known[step.first_seq], name)
         except ForebayError as error:
             self._observe(HousekeepingRefused(step.action, name, str(error)))
             if not isinstance(error, Unsealable):
@@ -150,15 +153,16 @@ class Housekeeper:
             self._left.add(step.first_seq)
         return True
 
+    def _record(self, step: Step, known: Mapping[int, SegmentFacts]) -> None:
+        start = Position(known[step.first_seq].log_id or step.end.log_id, step.first_seq)
+        self._ledger.record(self._blocks(start, step.end.seq), step.end)
+        reached = self._ledger.reached()
+        logs = {step.end.log_id, *(segment.log_id for segment in known.values())}
+        if reached is None or reached.seq < step.end.seq or reached.log_id not in logs:
+            message = f"The ledger has no entry up to {step.end.log_id}:{step.end.seq}."
+            raise Transient(message, hint="Is it the ledger of another journal?")
+
     def _do(self, step: Step, segment: SegmentFacts, name: str) -> None:
-        if step.action == "record":
-            start = Position(segment.log_id or step.end.log_id, step.first_seq)
-            self._ledger.record(self._blocks(start, step.end.seq), step.end)
-            reached = self._ledger.reached()
-            if reached is None or reached.seq < step.end.seq:
-                message = f"The ledger has no entry up to {step.end.log_id}:{step.end.seq}."
-                raise Transient(message, hint="Is it the ledger of another journal?")
-            return
         self._facts.pop(step.first_seq, None)  # whatever happens now, it is looked at again
         if step.action == "seal":
             where = (self._disk, self._folder, step.first_seq)

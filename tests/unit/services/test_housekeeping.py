@@ -244,6 +244,32 @@ def test_a_ledger_that_takes_nothing_is_not_asked_without_end() -> None:
     assert rig.refusals == ["record"]
 
 
+def test_a_ledger_may_record_more_than_one_segment_at_once() -> None:
+    class Eager(MemoryLedger):
+        def record(self, blocks: Iterable[Block], end: Position) -> None:
+            super().record(blocks, end)
+            self.ends.append(rig.end)
+
+    rig = Rig()
+    first, *others = rig.firsts[:-1]
+    rig.ledger = Eager()
+    assert rig.steps(rig.open()) == [f"record {first}", *(f"seal {n}" for n in (first, *others))]
+
+
+def test_a_ledger_of_another_journal_records_nothing_of_this_one() -> None:
+    class Foreign(MemoryLedger):
+        def record(self, blocks: Iterable[Block], end: Position) -> None:
+            del blocks, end
+
+        def reached(self) -> Position:
+            return Position("f" * 32, 10**6)
+
+    rig = Rig(Rules(0))
+    rig.ledger = Foreign()
+    assert rig.steps(rig.open()) == []
+    assert rig.refusals == ["record"]
+
+
 def test_a_damaged_segment_is_recorded_with_its_loss_kept_raw_and_removed_in_its_turn() -> None:
     rig = Rig()
     firsts = rig.firsts

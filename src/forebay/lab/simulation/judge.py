@@ -20,7 +20,7 @@ from forebay.lab.simulation.venue import (
     truth_row,
 )
 from forebay.lab.simulation.witness import Frame
-from forebay.lab.simulation.world import FOLDER, PARSERS
+from forebay.lab.simulation.world import FOLDER, PARSERS, covered_ids
 from forebay.services.deliver import Deliverer
 from forebay.stores.memory import MemoryStore
 
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from forebay.journal import Block
     from forebay.lab.simulation.world import World
 
-_HOW = frozenset({"received_ts", "flags"})
-"""Columns of a row that tell how a fact came, which may come twice; which way was first depends
-on how the journal was cut into steps."""
-
+_HOW = frozenset({"flags"})
+"""A column that tells how a fact came; whether it was out of order depends on how the journal was
+cut into steps."""
 
 _AGAIN = 3
 """One world in so many is read again into a fresh store, which costs as much as the world."""
@@ -123,9 +122,8 @@ class Judge:
             return
         if gone := live - stored:
             world.fail(f"{symbol}: received, durable and not stored: {gone}")
-        coverage = world.store.load().coverage
-        key = next(key for key in coverage if key.symbol == symbol)
-        if coverage[key].live & coverage[key].fill:
+        coverage = covered_ids(world.store, symbol)
+        if coverage and coverage.live & coverage.fill:
             world.trace.seen["fill_met_live"] += 1
         holes, gaps = live.holes(first, last), filled | permanent
         if holes != gaps:
@@ -228,6 +226,6 @@ def _facts(table: pa.Table, without: frozenset[str]) -> set[str]:
 def _text(row: dict[str, Any]) -> str:
     """A row as the truth writes it."""
     return (
-        f"{row['event_id']}|{row['venue']}|{row['symbol']}|{row['event_ts']}"
+        f"{row['event_id']}|{row['venue']}|{row['market']}|{row['symbol']}|{row['event_ts']}"
         f"|{row['trade_id']}|{row['price']:f}|{row['size']:f}|{row['side']}"
     )

@@ -10,6 +10,8 @@ from forebay.ports import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
     from forebay.domain.coverage import Gap
@@ -45,6 +47,11 @@ class SimStore(Store):
         if self._weather.strikes("answer_lost"):
             raise Unreachable("The store's answer was lost.")
         return done
+
+    def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which rows are the first that told their event."""
+        self._answering()
+        return self._inner.first_told(table, rows)
 
     def table(self, name: str) -> pa.Table:
         """All rows of a table."""

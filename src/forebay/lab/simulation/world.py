@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forebay.domain.coverage import IdCoverage
 from forebay.errors import Corrupt, ForebayError, Transient, Unreachable
 from forebay.journal import CursorFile, JournalWriter
 from forebay.lab.simulation.disk import SimDisk
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from forebay.journal import Position
-    from forebay.ports import FillRequest
+    from forebay.ports import FillRequest, Store
     from forebay.telemetry import Happening
 
 FOLDER = Path("journal")
@@ -68,6 +69,14 @@ class Trace:
     def digest(self) -> str:
         """Of all lines so far."""
         return self._hash.hexdigest()
+
+
+def covered_ids(store: Store, symbol: str) -> IdCoverage | None:
+    """Return what the store says of a symbol's ids, None if it knows nothing of it."""
+    for key, coverage in store.load().coverage.items():
+        if key.symbol == symbol and isinstance(coverage, IdCoverage):
+            return coverage
+    return None
 
 
 class World:
@@ -177,9 +186,9 @@ class World:
         seq = deliverer.position.seq if deliverer.position else 0
         if seq != capture.sink.next_seq:
             return f"delivered up to {seq} of {capture.sink.next_seq}"
-        streams = {key.symbol: stream for key, stream in self.store.load().coverage.items()}
         for symbol in SYMBOLS:
-            hull = streams[symbol].hull() if symbol in streams else None
+            coverage = covered_ids(self.store, symbol)
+            hull = coverage.hull() if coverage else None
             last = trade(symbol, self.venue.last(symbol)).trade_id
             if hull is None or hull[1] != last:
                 return f"{symbol} is known up to {hull and hull[1]} and not {last}"
