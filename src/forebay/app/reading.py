@@ -16,18 +16,22 @@ from forebay.app.local_socket import ask
 from forebay.app.times import to_ns
 from forebay.app.venues import parsers
 from forebay.clock import SystemClock
+from forebay.domain.kinds import KINDS
+from forebay.domain.kinds.trade import TRADE
 from forebay.errors import Unreachable
 from forebay.stores.duckdb import DuckDBReader, open_scratch
 from forebay.stores.duckdb.session import literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from types import TracebackType
 
     import pyarrow as pa
 
     from forebay.clock import Clock
+    from forebay.domain.coverage import Gap
+    from forebay.domain.kinds import EventKind
     from forebay.services.audit import AuditReport, Use
 
 MAX_QUERY_S = 3600.0
@@ -41,6 +45,7 @@ _TRIES = 3
 _PATIENCE_S = 5.0
 """How long a running capture may be neither answering nor have let go of the database."""
 _POLL_S = 0.2
+_BESIDE = "event_id, venue_seq, event_ts, received_ts, collector, epoch"
 
 
 class Data:
@@ -124,23 +129,53 @@ class Data:
         end: datetime | str | None = None,
         venue: str | None = None,
     ) -> pa.Table:
-        """Answer the trades of ``symbol`` with ``start <= event_ts < end``, in order of time.
+        """Return the trades of ``symbol`` with ``start <= event_ts < end``, in order of time.
 
         Times without a zone are UTC.
         """
-        wanted = [f"symbol = {literal(symbol)}"]
-        if venue is not None:
-            wanted.append(f"venue = {literal(venue)}")
+        return self._events(TRADE, {"symbol": symbol, "venue": venue}, start, end)
+
+    def _events(
+        self,
+        kind: EventKind,
+        wanted: Mapping[str, str | None],
+        start: datetime | str | None,
+        end: datetime | str | None,
+    ) -> pa.Table:
+        """Return the events whose columns are as ``wanted``; of None all are."""
+        where = [
+            f"{column} = {literal(text)}" for column, text in wanted.items() if text is not None
+        ]
         if start is not None:
-            wanted.append(f"event_ts >= {_time(start)}")
+            where.append(f"event_ts >= {_time(start)}")
         if end is not None:
-            wanted.append(f"event_ts < {_time(end)}")
-        where = " AND ".join(wanted)
-        return self.sql(f"SELECT * FROM trades WHERE {where} ORDER BY event_ts, event_id")  # noqa: S608 - quoted above
+            where.append(f"event_ts < {_time(end)}")
+        some = " AND ".join(where) or "true"
+        return self.sql(f"SELECT * FROM {kind.table} WHERE {some} ORDER BY event_ts, event_id")  # noqa: S608 - quoted above
 
     def gaps(self) -> pa.Table:
         """Answer every gap, filled and permanent ones included."""
         return self.sql("SELECT * FROM gaps ORDER BY ALL")
+
+    def beside(self, gap: Gap) -> pa.Table:
+        """Return the events that are stored on both sides of a gap, at most one on each.
+
+        Raises as :meth:`sql`.
+        """
+        named = f"venue = {literal(gap.venue)} AND market = {literal(gap.market)}"
+        named += f" AND symbol = {literal(gap.symbol)}"
+        if gap.unit == "time":
+            place, before, after = "received_ts", *map(_instant, (gap.first, gap.last))
+        else:
+            place, before, after = "venue_seq", str(gap.first), str(gap.last)
+        if gap.epoch:
+            named += f" AND epoch = {literal(gap.epoch)}"
+        sides = [
+            f"(SELECT {_BESIDE} FROM {KINDS[gap.channel].table} WHERE {named} AND {place} {side} "  # noqa: S608 - quoted above
+            f"ORDER BY {place} {order} LIMIT 1)"
+            for side, order in ((f"< {before}", "DESC"), (f"> {after}", "ASC"))
+        ]
+        return self.sql(f"{' UNION ALL '.join(sides)} ORDER BY {place}")
 
     def dead_letters(self) -> pa.Table:
         """Answer every dead letter, with its bytes."""
@@ -180,7 +215,11 @@ class Data:
 
 
 def _time(moment: datetime | str) -> str:
-    return f"make_timestamp_ns({to_ns(moment)})"
+    return _instant(to_ns(moment))
+
+
+def _instant(moment_ns: int) -> str:
+    return f"make_timestamp_ns({moment_ns})"
 
 
 def open(folder: str | Path) -> Data:  # noqa: A001 - reads as forebay.open(...)

@@ -9,6 +9,8 @@ from forebay.errors import ConfigError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND_NS = 1000
+_NANOSECONDS = re.compile(r"(?<=\.[0-9]{6})[0-9]{1,3}(?![0-9])")
+"""Digits that Python's own times have no place for."""
 SPAN = r"\A(0|[1-9][0-9]{0,5}[smhdw])\Z"
 """A span of time: ``0``, or a whole number and one unit."""
 SPAN_HINT = (
@@ -23,9 +25,12 @@ def to_ns(moment: datetime | str) -> int:
 
     Raises :class:`~forebay.errors.ConfigError` if the text is no time.
     """
+    finer = 0
     if isinstance(moment, str):
+        if digits := _NANOSECONDS.search(moment):
+            finer = int(digits[0].ljust(3, "0"))
         try:
-            moment = datetime.fromisoformat(moment)
+            moment = datetime.fromisoformat(_NANOSECONDS.sub("", moment))
         except ValueError as error:
             hint = "Write it like 2026-11-22T10:00:00Z."
             raise ConfigError(f"{moment!r} is not a time.", hint=hint) from error
@@ -33,13 +38,14 @@ def to_ns(moment: datetime | str) -> int:
         moment = moment.replace(tzinfo=UTC)
     elapsed = moment - _EPOCH
     seconds = elapsed.days * 86_400 + elapsed.seconds
-    return (seconds * 1_000_000 + elapsed.microseconds) * _MICROSECOND_NS
+    return (seconds * 1_000_000 + elapsed.microseconds) * _MICROSECOND_NS + finer
 
 
-def to_text(moment_ns: int) -> str:
-    """Answer UTC nanoseconds as ISO 8601, to the second."""
-    moment = _EPOCH + timedelta(seconds=moment_ns // 10**9)
-    return moment.isoformat().replace("+00:00", "Z")
+def to_text(moment_ns: int, *, exact: bool = False) -> str:
+    """Return UTC nanoseconds as ISO 8601: to the second, or ``exact`` with all their digits."""
+    seconds, nanoseconds = divmod(moment_ns, 10**9)
+    text = (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
+    return f"{text}.{nanoseconds:09d}Z" if exact else f"{text}Z"
 
 
 def span_ns(text: str) -> int:

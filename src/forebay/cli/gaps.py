@@ -26,12 +26,14 @@ from forebay.errors import ConfigError
 app = typer.Typer(no_args_is_help=True, help="Gaps: what is missing between what was captured.")
 
 REASONS = {
-    "in_connection": "The ids on both sides came over one connection, so the venue or the "
-    "network left these out.",
-    "between_connections": "No connection delivered them: nothing was connected then, or the "
-    "collector died before they were captured.",
-    "absent_from_history": "The venue's history was asked for all of them and does not have them.",
+    "in_connection": "What is on both sides came over one connection, so the venue or the network "
+    "left this out.",
+    "between_connections": "No connection delivered it: nothing was connected then, or the "
+    "collector died before it was captured.",
+    "absent_from_history": "The venue's history was asked for all of it and does not have it.",
 }
+COUNTED = {"id": "ids", "seq": "numbers of one connection", "time": "nanoseconds"}
+"""What a gap's unit counts."""
 
 
 class State(StrEnum):
@@ -60,11 +62,11 @@ def list_gaps(
             print_json(found)
         else:
             columns = list(found[0]) if found else ["gap"]
-            rows = [list(gap.values()) for gap in found]
+            rows = [list(_readable(gap).values()) for gap in found]
             print_table(f"{len(found)} gaps in {data}", columns, rows)
 
 
-def _gaps(data: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a path
+def _gaps(data: Path) -> list[dict[str, Any]]:
     from forebay.app.reading import Data
 
     with Data(data) as opened:
@@ -72,11 +74,24 @@ def _gaps(data: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a path
     return found
 
 
+def _readable(gap: dict[str, Any]) -> dict[str, Any]:
+    """Return a gap whose ends are as people write them: times as ISO 8601."""
+    from forebay.app.times import to_text
+
+    if gap["unit"] != "time":
+        return gap
+    return gap | {end: to_text(gap[end], exact=True) for end in ("first", "last")}
+
+
 @app.command()
 def explain(
     symbol: Annotated[str, typer.Argument(help="Symbol of the gap's stream.")],
-    first: Annotated[int, typer.Argument(help="An id inside the gap.")],
+    inside: Annotated[str, typer.Argument(help="An id, a number or a time inside the gap.")],
     *,
+    venue: Annotated[str | None, typer.Option(help="Venue, if there are several gaps.")] = None,
+    market: Annotated[str | None, typer.Option(help="Market type, likewise.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Kind of event, likewise.")] = None,
+    epoch: Annotated[str | None, typer.Option(help="Connection, likewise.")] = None,
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,37 +100,88 @@ def explain(
     Example: forebay gaps explain BTC-USD 70001234 --data DIR
     """
     with explained():
-        from forebay.app.reading import Data
-        from forebay.cli.sql import rows
-
-        fitting = [
-            gap
-            for gap in _gaps(data)
-            if gap["symbol"] == symbol and gap["first"] <= first <= gap["last"]
-        ]
-        if not fitting:
-            raise ConfigError(f"{symbol} has no gap at {first}.", hint="See `forebay gaps list`.")
-        gap = fitting[0]
-        edges = f"{gap['first'] - 1}, {gap['last'] + 1}"
-        query = (
-            "SELECT trade_id, event_ts, received_ts FROM trades "  # noqa: S608 - our own integers
-            f"WHERE symbol = '{gap['symbol']}' AND venue = '{gap['venue']}' "
-            f"AND trade_id::BIGINT IN ({edges}) ORDER BY trade_id::BIGINT"
-        )
-        with Data(data) as opened:
-            table = opened.sql(query)
-        neighbours = [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
-        ids = gap["last"] - gap["first"] + 1
+        named = {
+            "symbol": symbol,
+            "venue": venue,
+            "market": market,
+            "channel": channel,
+            "epoch": epoch,
+        }
+        gap = _the_one(_gaps(data), named, inside)
+        beside = _beside(data, gap)
+        count = gap["last"] - gap["first"] + 1
+        meaning = REASONS.get(gap["reason"], "")
+        filling = _filling(gap)
         if as_json:
-            meaning = REASONS.get(gap["reason"], "")
-            print_json({**gap, "ids": ids, "meaning": meaning, "neighbours": neighbours})
+            more = {"meaning": meaning, "filling": filling, "neighbours": beside}
+            counted = {"ids": count} if gap["unit"] == "id" else {}
+            print_json({**gap, "count": count, **counted, **more})
             return
-        stream = f"{gap['venue']} {gap['channel']} {symbol}"
-        out.print(f"{stream}: {ids} ids from {gap['first']} to {gap['last']}")
-        out.print(f"{gap['state']}, {gap['reason']}: {REASONS.get(gap['reason'], '')}")
-        for neighbour in neighbours:
-            happened, received = neighbour["event_ts"], neighbour["received_ts"]
-            out.print(f"neighbour {neighbour['trade_id']} at {happened}, received {received}")
+        shown = _readable(gap)
+        parts = [gap["venue"], gap["market"], gap["channel"], gap["symbol"], gap["epoch"]]
+        size = f"{count:,} {COUNTED.get(gap['unit'], gap['unit'])}"
+        out.print(f"{' '.join(filter(None, parts))}: {size}, {shown['first']} to {shown['last']}")
+        out.print(f"{gap['state']}, {gap['reason']}: {meaning} {filling}")
+        for event in beside:
+            number = "" if event["venue_seq"] is None else f" {event['venue_seq']}"
+            happened, received = event["event_ts"], event["received_ts"]
+            out.print(f"neighbour{number} at {happened}, received {received}")
+
+
+def _the_one(
+    gaps: list[dict[str, Any]], wanted: dict[str, str | None], inside: str
+) -> dict[str, Any]:
+    """Return the gap that is meant; raises :class:`~forebay.errors.ConfigError`."""
+    fitting = [
+        gap
+        for gap in gaps
+        if all(text in (None, gap[name]) for name, text in wanted.items())
+        and _position(gap, inside) in range(gap["first"], gap["last"] + 1)
+    ]
+    named = wanted["symbol"]
+    if not fitting:
+        raise ConfigError(f"{named} has no gap at {inside}.", hint="See `forebay gaps list`.")
+    if len(fitting) > 1:
+        differ = [name for name in wanted if len({gap[name] for gap in fitting}) > 1]
+        message = f"{named} has {len(fitting)} gaps at {inside}."
+        raise ConfigError(message, hint=f"Say which with --{' or --'.join(differ)}.")
+    return fitting[0]
+
+
+def _position(gap: dict[str, Any], inside: str) -> int | None:
+    """Return ``inside`` in the gap's unit, None if it is a time and the gap is in no such unit."""
+    from forebay.app.times import to_ns
+
+    if inside.isdecimal():
+        return int(inside)
+    return to_ns(inside) if gap["unit"] == "time" else None
+
+
+def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, object]]:
+    """Return the events on both sides of a gap; none of a kind that is not known."""
+    from forebay.app.reading import Data
+    from forebay.cli.sql import rows
+    from forebay.domain.coverage import Gap
+    from forebay.domain.kinds import KINDS
+
+    if gap["channel"] not in KINDS:
+        return []
+    with Data(data) as opened:
+        table = opened.beside(Gap(**gap))
+    return [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
+
+
+def _filling(gap: dict[str, Any]) -> str:
+    """Say whether an open gap can be filled; nothing of others."""
+    from forebay.app.venues import parsers
+
+    parser = parsers().get(gap["venue"])
+    channel = parser.channels.get(gap["channel"]) if parser else None
+    if gap["state"] != "open":
+        return ""
+    if channel is not None and channel.history and channel.unit == gap["unit"]:
+        return "The venue's history is asked for it."
+    return "The venue has no history to fill it from, so it stays open."
 
 
 @app.command()

@@ -25,9 +25,10 @@ def rebuild(
     """Make the database anew from the journal, and put it in the place of the old one.
 
     The old one stays in use until the new one is whole. If it has what the journal does not
-    hold any more, or cannot be read, it is kept beside the new one, with its Parquet files.
+    hold any more, or cannot be read, it is kept beside the new one, with its Parquet files. A
+    folder of an earlier layout is moved to this one so; its database is kept in any case.
 
-    Exit code 1: that was so. Exit code 3: a capture runs.
+    Exit code 1: the new one lacks something. Exit code 3: a capture runs.
 
     Example: forebay rebuild --data DIR
     """
@@ -53,17 +54,18 @@ def rebuild(
             )
         if as_json:
             print_json(account)
-            raise typer.Exit(1 if account["kept"] else 0)
+            raise typer.Exit(0 if account["complete"] else 1)
         shown = {name: value for name, value in account.items() if name not in _APART}
         print_table("Rebuilt", ("what", "count"), (shown | account["stored"]).items())
         if account["not_in_journal"]:
-            rows = [tuple(absence.values()) for absence in account["not_in_journal"]]
-            columns = ("venue", "channel", "symbol", "ids", "first", "last")
-            print_table("Not in the journal any more", columns, rows)
+            absent = account["not_in_journal"]
+            rows = [tuple(absence.values()) for absence in absent]
+            print_table("Not in the journal any more", list(absent[0]), rows)
         if account["kept"]:
-            why = "The old database has what the new one lacks, or cannot be read"
-            err.print(f"{why}: it is {account['kept']}, a folder parquet/ beside it likewise.")
+            err.print(f"The old database is {account['kept']}, a folder parquet/ beside it likewise.")
+        if not account["complete"]:
+            err.print("It has what the new one lacks, or cannot be read.")
             raise typer.Exit(1)
 
 
-_APART = ("stored", "not_in_journal", "kept")
+_APART = ("stored", "not_in_journal", "complete", "kept")

@@ -39,7 +39,8 @@ class Ledger(Protocol):
     def record(self, blocks: Iterable[Block], end: Position) -> None:
         """Record everything before ``end``, perhaps more; durable when it returns.
 
-        ``blocks`` are one segment's, in order, for what is not known without. The same ``end`` again changes nothing. Raises :class:`~forebay.errors.Transient`.
+        ``blocks`` are one segment's, in order, for what is not known without. An ``end`` that was
+        reached before changes nothing. Raises :class:`~forebay.errors.Transient`.
         """
         ...
 
