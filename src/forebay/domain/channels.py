@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from forebay.domain.identity import IdentityClass
+if TYPE_CHECKING:
+    from forebay.domain.identity import IdentityClass
 
 Unit = Literal["id", "seq", "time", "none"]
 """What a stream's coverage counts.

@@ -20,49 +20,64 @@ if TYPE_CHECKING:
     Column: TypeAlias = pa.Array | npt.NDArray[Any]
 
 
+_LABELS = {"symbol", "venue_symbol"}
+_NUMBERS = {"frame", "item", "native", "sequence"}
+
+
 def _array(column: Any) -> Column:  # noqa: ANN401 - any of the columns
-    """Return a column as an array; numbers that need more than 64 bits are objects."""
+    """Return a column as an array.
+
+    Numbers of which some are missing or need more than 64 bits are objects; a column in which
+    all is missing is of Arrow's type null.
+    """
     if isinstance(column, (np.ndarray, pa.Array)):
         return column
-    first = column[0] if column else 0
+    first = next((cell for cell in column if cell is not None), None)
+    if first is None:
+        return pa.nulls(len(column))
     if isinstance(first, str):
         return pa.array(column, pa.string())
     if isinstance(first, (list, tuple)):
         return pa.array(column, pa.list_(pa.string()))
     try:
         return np.array(column, dtype=np.int64)
-    except OverflowError:
+    except (OverflowError, TypeError):
         return np.array(column, dtype=np.object_)
 
 
 def _label(column: Any) -> pa.Array:  # noqa: ANN401 - texts in a list or an array
     """Return texts of which many are the same, each text stored once."""
-    array = _array(column)
+    array = column if isinstance(column, pa.Array) else pa.array(column, pa.string())
     return array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
 
 
 def _made(name: str, column: Any) -> Column:  # noqa: ANN401 - any of the columns
     """Return the column of that name as an array."""
-    return _label(column) if name in {"symbol", "venue_symbol"} else _array(column)
+    if name in _LABELS:
+        return _label(column)
+    if name in _NUMBERS and not len(column):
+        return np.empty(0, dtype=np.int64)
+    return _array(column)
 
 
 def _each(raw: RawEvents, make: Callable[[str, Any], Any]) -> RawEvents:
     """Return ``raw`` with every column, by its name, made anew."""
-    time: Any = raw.time
-    if isinstance(time, Moments):
-        time = Moments(make("moments", time.values), time.unit_ns)
-    elif time is not None:
-        time = make("time", time)
+
+    def made(name: str, column: Any) -> Any:  # noqa: ANN401
+        if isinstance(column, Moments):
+            return Moments(make(name, column.values), column.unit_ns)
+        return None if column is None else make(name, column)
+
     return replace(
         raw,
         frame=make("frame", raw.frame),
         item=make("item", raw.item),
         venue_symbol=make("venue_symbol", raw.venue_symbol),
         symbol=make("symbol", raw.symbol),
-        native=None if raw.native is None else make("native", raw.native),
-        sequence=None if raw.sequence is None else make("sequence", raw.sequence),
-        time=time,
-        columns={name: make(f".{name}", column) for name, column in raw.columns.items()},
+        native=made("native", raw.native),
+        sequence=made("sequence", raw.sequence),
+        time=made("time", raw.time),
+        columns={name: made(f".{name}", column) for name, column in raw.columns.items()},
     )
 
 
@@ -95,14 +110,31 @@ def joined(parts: Sequence[RawEvents]) -> RawEvents:
     order = None if in_order else np.argsort(frame, kind="stable")
 
     def make(name: str, _: Any) -> Column:  # noqa: ANN401
-        columns = [part[name] for part in arrays]
-        if isinstance(columns[0], np.ndarray):
-            numbers = np.concatenate(columns)
-            return numbers if order is None else numbers[order]
-        column = pa.concat_arrays(columns)
-        return column if order is None else column.take(pa.array(order))
+        column = _concatenated([part[name] for part in arrays])
+        if order is None:
+            return column
+        return column[order] if isinstance(column, np.ndarray) else column.take(pa.array(order))
 
     return _each(parts[0], make)
+
+
+def _concatenated(columns: list[Column]) -> Column:
+    """Return columns of one kind one behind the other; some of them may have no value at all."""
+    told = next((column for column in columns if not _is_nothing(column)), columns[0])
+    if isinstance(told, np.ndarray):
+        return np.concatenate([_objects(column) for column in columns])
+    return pa.concat_arrays(
+        [pa.nulls(len(column), told.type) if _is_nothing(column) else column for column in columns]
+    )
+
+
+def _objects(column: Column) -> Column:
+    """Return numbers as they are, and what has no value as numpy has that."""
+    return np.full(len(column), None, dtype=np.object_) if _is_nothing(column) else column
+
+
+def _is_nothing(column: Column) -> bool:
+    return isinstance(column, pa.Array) and pa.types.is_null(column.type)
 
 
 def cells(column: Column, rows: Sequence[int]) -> list[Any]:

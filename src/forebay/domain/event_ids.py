@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.domain.frames import FrameBatch
+    from forebay.domain.identity import IdentityClass
     from forebay.domain.parsed import RawEvents
 
     Halves = npt.NDArray[np.uint64]
@@ -66,7 +67,7 @@ def event_ids(
         bases = halves_of([base_id(identity, *stream, *told) for stream in streams])
     numbers = observed(batch, raw) if identity == "observation" else natives
     if numbers is None:
-        message = f"events of class {identity} need integers of the venue, and {raw.channel} has none"
+        message = f"{raw.channel} needs integers of the venue, and it gives none"
         raise TypeError(message)
     return numbered(bases[codes], numbers)
 
@@ -78,16 +79,14 @@ def observed(batch: FrameBatch, raw: RawEvents) -> npt.NDArray[np.int64]:
 
 
 def _digests(
-    identity: str,
+    identity: IdentityClass,
     streams: Sequence[tuple[str, ...]],
     codes: npt.NDArray[np.int64],
     content: Sequence[pa.Array],
 ) -> Halves:
     """Hash what tells each event; of a rejected one, whose cells are null, anything."""
     heads = pa.array([base_text(identity, *stream) for stream in streams], pa.string())
-    texts = pc.binary_join_element_wise(
-        heads.take(pa.array(codes)), *map(cell_texts, content), "|"
-    )
+    texts = pc.binary_join_element_wise(heads.take(pa.array(codes)), *map(cell_texts, content), "|")
     return digest_ids(texts.to_pylist())
 
 

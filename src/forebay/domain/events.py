@@ -14,8 +14,7 @@ from forebay.domain.event_ids import event_ids
 from forebay.domain.flags import BACKFILL, FLAGS, LATE, PARTIAL, SKEWED
 from forebay.domain.identity import ITEM_BITS, uuids
 from forebay.domain.kinds import KINDS
-from forebay.domain.kinds.checks import Checks, times, whole_numbers
-from forebay.domain.parsed import Moments
+from forebay.domain.kinds.checks import Checks, times, told, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,12 +140,10 @@ def _times(checks: Checks, received_ns: Integers) -> tuple[pa.Array, Integers]:
     column: Any = checks.raw.time
     if column is None:
         return pa.nulls(len(received_ns), schema.TIME), received_ns
-    values, exchange_ns, bad = times(column, len(received_ns))
-    told = column.values if isinstance(column, Moments) else column
-    checks.reject(bad, "bad_time", told)
+    values, exchange_ns, bad = times(column)
+    checks.reject_where(bad, "bad_time", told(column))
     implausible = (exchange_ns < EARLIEST_NS) | (exchange_ns > received_ns + LATEST_AHEAD_NS)
-    implausible[bad] = False
-    checks.reject_where(implausible, "implausible_time", told)
+    checks.reject_where(implausible & ~bad, "implausible_time", told(column))
     return values, exchange_ns
 
 
@@ -181,9 +178,7 @@ def _numbers(checks: Checks, natives: Integers | None) -> Integers | None:
     return numbers
 
 
-def _flags(
-    context: Context, received_ns: Integers, exchange_ns: Integers
-) -> npt.NDArray[np.uint8]:
+def _flags(context: Context, received_ns: Integers, exchange_ns: Integers) -> npt.NDArray[np.uint8]:
     """Return the flags that follow from an event's times and its way alone."""
     behind_ns = received_ns - exchange_ns
     if context.purpose == "history":

@@ -20,10 +20,11 @@ import msgspec
 from forebay.domain.channels import Unit
 from forebay.domain.coverage import COVERAGES, Coverage, Row, StreamKey
 from forebay.domain.digest import Digest, StreamHour
-from forebay.domain.intervals import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from forebay.domain.intervals import Interval
 
 VERSION = 2
 """2: streams have a market, and coverage has a unit."""
@@ -55,22 +56,21 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
     """Coverage of one stream, as its rows and epochs."""
 
     unit: Unit
-    rows: list[tuple[str, str, int, int]]
-    """Fields of :class:`~forebay.domain.coverage.Row`."""
+    rows: list[Row]
     epochs: list[tuple[str, int]]
     """How far each of the connections got that spoke last, in the order in which they did."""
 
     @classmethod
     def of(cls, coverage: Coverage) -> Covered:
         """Write down ``coverage``."""
-        rows = [tuple(row) for row in coverage.rows()]
-        return cls(unit=coverage.unit, rows=rows, epochs=list(coverage.epochs.items()))
+        return cls(
+            unit=coverage.unit, rows=list(coverage.rows()), epochs=list(coverage.epochs.items())
+        )
 
     @property
     def coverage(self) -> Coverage:
         """What was written down."""
-        rows = [Row(*row) for row in self.rows]
-        return COVERAGES[self.unit].from_rows(rows, self.epochs)
+        return COVERAGES[self.unit].from_rows(self.rows, self.epochs)
 
 
 class StreamEntry(msgspec.Struct, frozen=True):

@@ -7,15 +7,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
     from forebay.domain.channels import Channel
 
-    Texts: TypeAlias = list[str] | pa.Array
-    Numbers: TypeAlias = list[int] | npt.NDArray[np.int64]
-    Levels: TypeAlias = list[list[str]] | pa.Array
+    Texts: TypeAlias = Sequence[str] | pa.Array
+    Numbers: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
+    Cells: TypeAlias = (
+        Sequence[str | None]
+        | Sequence[int | None]
+        | Sequence[Sequence[str | None] | None]
+        | npt.NDArray[np.int64]
+        | pa.Array
+    )
 
 Reason = Literal[
     "binary",
@@ -54,7 +62,7 @@ class DeadLetter:
 class Moments:
     """Times as the venue counts them: whole units since the Unix epoch, UTC."""
 
-    values: Numbers
+    values: Cells
     unit_ns: int
 
 
@@ -63,7 +71,9 @@ class RawEvents:
     """Events of one channel and market in arrival order, a column each; texts are not checked.
 
     All columns have the same length. A parser that reads frame by frame gives lists; one that
-    reads many at once gives arrays: numpy for numbers, Arrow for texts.
+    reads many at once gives arrays: numpy for numbers, Arrow for texts. What a venue left out of
+    a message is None in a list and null in an array; only times and the kind's own columns may
+    lack something.
     """
 
     channel: Channel
@@ -78,9 +88,9 @@ class RawEvents:
     of class ``session`` the numbers of its connection. None in the other classes."""
     sequence: Numbers | None = None
     """What coverage of the unit ``seq`` counts; None: :attr:`native` is that."""
-    time: Texts | Moments | None
+    time: Cells | Moments | None
     """RFC 3339 texts with a zone, or numbers; None where the venue gives no time."""
-    columns: dict[str, Texts | Levels]
+    columns: Mapping[str, Cells | Moments]
     """The kind's own columns by name."""
 
     def __len__(self) -> int:

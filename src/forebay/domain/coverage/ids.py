@@ -49,8 +49,15 @@ class IdCoverage:
 
     def copy(self) -> Self:
         """See :class:`~.unit.Coverage`."""
-        sets = (getattr(self, name).copy() for name in SETS)
-        return type(self)(*sets, self.known_first, self.known_last, self.epochs.copy())
+        return type(self)(
+            live=self.live.copy(),
+            fill=self.fill.copy(),
+            absent=self.absent.copy(),
+            spanned=self.spanned.copy(),
+            known_first=self.known_first,
+            known_last=self.known_last,
+            epochs=self.epochs.copy(),
+        )
 
     def see(self, arrival: Arrival) -> Seen:
         """See :class:`~.unit.Coverage`."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
-    from forebay.domain.coverage.gaps import StreamKey
+    from forebay.domain.coverage.gaps import GapState, StreamKey
     from forebay.domain.coverage.unit import Arrival
     from forebay.domain.intervals import Interval
 
@@ -47,7 +47,12 @@ class TimeCoverage:
 
     def copy(self) -> Self:
         """See :class:`~.unit.Coverage`."""
-        return type(self)(*(getattr(self, name).copy() for name in SETS), self.epochs.copy())
+        return type(self)(
+            live=self.live.copy(),
+            fill=self.fill.copy(),
+            absent=self.absent.copy(),
+            epochs=self.epochs.copy(),
+        )
 
     def see(self, arrival: Arrival) -> Seen:
         """See :class:`~.unit.Coverage`; it cannot tell one event from another."""
@@ -86,14 +91,17 @@ class TimeCoverage:
         if not self.live:
             return []
         holes = self.live.holes(self.live.first, self.live.last)
-        named = (*key, "time", "")
-        between = "between_connections"
-        found = [Gap(*named, *hole, between, "filled") for hole in holes & self.fill]
         lacking = holes - self.fill
-        found += [Gap(*named, *hole, between, "open") for hole in lacking - self.absent]
-        gone = "absent_from_history"
-        found += [Gap(*named, *hole, gone, "permanent") for hole in lacking & self.absent]
-        return sorted(found)
+        states: list[tuple[IntervalSet, str, GapState]] = [
+            (holes & self.fill, "between_connections", "filled"),
+            (lacking - self.absent, "between_connections", "open"),
+            (lacking & self.absent, "absent_from_history", "permanent"),
+        ]
+        return sorted(
+            Gap(*key, self.unit, "", *hole, reason, state)
+            for part, reason, state in states
+            for hole in part
+        )
 
     def rows(self) -> Iterator[Row]:
         """See :class:`~.unit.Coverage`."""

@@ -59,9 +59,14 @@ class Coverage(Protocol):
     """A handful of interval sets: a union of what arrived, whatever the order or repetition."""
 
     unit: Unit
-    epochs: dict[str, int]
-    """How far each of the connections got that spoke last, at most :data:`EPOCHS` of them, in
-    the order in which they did."""
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """How far each of the connections got that spoke last, in the order in which they did.
+
+        At most :data:`EPOCHS` of them.
+        """
+        ...
 
     def copy(self) -> Self:
         """Return an independent coverage with the same content."""

@@ -121,13 +121,11 @@ class Checks:
     def integer(self, name: str, *, least: int = 0, optional: bool = False) -> pa.Array:
         """Read whole numbers from ``least`` on; ``optional`` ones may be null, others not."""
         column = self._raw(name, pa.int64())
-        values = column if isinstance(column, pa.Array) else pa.array(column, pa.int64())
-        wrong = ~true_where(pc.greater_equal(values, least))
-        if optional:
-            wrong &= true_where(pc.is_valid(values))
-        self.reject_where(wrong, "bad_value", values)
-        self.columns[name] = values
-        return values
+        values, missing, wrong = _integers(column)
+        wrong = wrong | ~missing & (values < least)
+        self.reject_where(wrong if optional else wrong | missing, "bad_value", column)
+        self.columns[name] = pa.array(values, mask=missing | wrong)
+        return self.columns[name]
 
     # ------------------------------------------------------------------- texts
 
@@ -150,30 +148,31 @@ class Checks:
         ids = self.raw.native
         if ids is None:
             self.columns[name] = pa.repeat(pa.scalar("", _TEXT), len(self.raw))
-        elif isinstance(ids, pa.Array):
-            self.columns[name] = ids
         else:
-            self.columns[name] = pa.array(whole_numbers(ids)[0]).cast(_TEXT)
+            texts = ids if isinstance(ids, pa.Array) else pa.array(whole_numbers(ids)[0])
+            self.columns[name] = texts.cast(_TEXT)
         return self.columns[name]
 
     # ------------------------------------------------------------------- times
 
     def time(self, name: str) -> pa.Array:
-        """Read times of the kind's own, UTC."""
-        values, ns, bad = times(self.raw.columns[name], len(self.raw))
-        self.reject(bad, "bad_time", _told(self.raw.columns[name]))
-        del ns
+        """Read times of the kind's own, UTC; none of them may be missing."""
+        raw = self._raw(name, _TEXT)
+        values, _, bad = times(raw)
+        self.reject_where(bad, "bad_time", told(raw))
         self.columns[name] = values
         return values
 
-    def _raw(self, name: str, kind: pa.DataType) -> pa.Array:
-        """Return a raw column; one that the parser did not give is null everywhere."""
+    def _raw(self, name: str, kind: pa.DataType) -> Any:  # noqa: ANN401 - an array or Moments
+        """Return a raw column; one that says nothing of any row is null everywhere."""
         column: Any = self.raw.columns.get(name)
-        return pa.nulls(len(self.raw), kind) if column is None else column
+        nothing = column is None or (isinstance(column, pa.Array) and pa.types.is_null(column.type))
+        return pa.nulls(len(self.raw), kind) if nothing else column
 
 
 _ZERO = pa.scalar(0, schema.DECIMAL)
 _LIST = pa.list_(pa.string())
+_TOO_GREAT = 1 << 63
 
 
 def decimals(texts: pa.Array) -> pa.Array:
@@ -188,29 +187,31 @@ def decimals(texts: pa.Array) -> pa.Array:
 
 def whole_numbers(column: Column) -> tuple[Integers, Mask]:
     """Return integers in [0, 2**62), 0 for those that are not, and which those are; shape (n,)."""
-    bad: Mask = (column < 0) | (column >= NATIVE_ID_LIMIT)
-    return np.where(bad, 0, column).astype(np.int64), bad
+    values, missing, bad = _integers(column)
+    bad = missing | bad | (values < 0) | (values >= NATIVE_ID_LIMIT)
+    return np.where(bad, 0, values), bad
 
 
-def times(column: Any, count: int) -> tuple[pa.Array, Integers, list[int]]:  # noqa: ANN401
-    """Return times as Arrow timestamps and as integers, and the rows that have none.
+def times(column: Any) -> tuple[pa.Array, Integers, Mask]:  # noqa: ANN401 - texts or Moments
+    """Return times as Arrow has them and as integers, and which of them are none; shape (n,).
 
-    ``column`` has ``count`` RFC 3339 texts or is :class:`~forebay.domain.parsed.Moments`.
+    ``column`` has RFC 3339 texts or is :class:`~forebay.domain.parsed.Moments`; what is no time
+    is null, and 0 among the integers.
     """
     if isinstance(column, Moments):
-        limit = np.iinfo(np.int64).max // column.unit_ns
-        wrong = (column.values < 0) | (column.values > limit)  # type: ignore[operator]
-        ns = np.where(wrong, 0, column.values).astype(np.int64) * column.unit_ns
-        return pa.array(ns).cast(schema.TIME), ns, np.flatnonzero(wrong).tolist()
-    values, bad = _cast(column, pa.timestamp("ns", "UTC"))
-    integers = values.cast(pa.int64())
-    ns = pc.fill_null(integers, 0).to_numpy()
-    return integers.cast(schema.TIME), ns.reshape(count), bad
+        values, missing, bad = _integers(column.values)
+        bad = missing | bad | (values < 0) | (values > np.iinfo(np.int64).max // column.unit_ns)
+        ns = np.where(bad, 0, values) * column.unit_ns
+        return pa.array(ns, mask=bad).cast(schema.TIME), ns, bad
+    integers = _cast(column, pa.timestamp("ns", "UTC")).cast(pa.int64())
+    bad = true_where(pc.is_null(integers))
+    return integers.cast(schema.TIME), pc.fill_null(integers, 0).to_numpy(), bad
 
 
-def _told(column: Any) -> Column:  # noqa: ANN401
-    told: Column = column.values if isinstance(column, Moments) else column
-    return told
+def told(column: Any) -> Column:  # noqa: ANN401 - any column of times
+    """Return what a column of times says, for the dead letters of its rows."""
+    cells: Column = column.values if isinstance(column, Moments) else column
+    return cells
 
 
 def true_where(mask: pa.Array) -> Mask:
@@ -219,19 +220,25 @@ def true_where(mask: pa.Array) -> Mask:
     return found
 
 
-def _cast(texts: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """Cast texts; those that cannot be are null and named by index."""
-    bad: list[int] = []
+def _integers(column: Column) -> tuple[Integers, Mask, Mask]:
+    """Return integers, where there is none, and where it has more than 64 bits; shape (n,)."""
+    nowhere = np.zeros(len(column), dtype=np.bool_)
+    if isinstance(column, pa.Array):
+        values = pc.fill_null(column.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        return values, true_where(pc.is_null(column)), nowhere
+    if column.dtype != np.object_:
+        return column.astype(np.int64, copy=False), nowhere, nowhere
+    missing = np.array([cell is None for cell in column], dtype=np.bool_)
+    fit = np.array([cell is not None and -_TOO_GREAT <= cell < _TOO_GREAT for cell in column])
+    return np.where(fit, column, 0).astype(np.int64), missing, ~fit & ~missing
 
-    def convert(array: pa.Array, offset: int) -> pa.Array:
-        try:
-            return array.cast(kind)
-        except pa.ArrowInvalid:
-            if len(array) == 1:
-                bad.append(offset)
-                return pa.nulls(1, kind)
-        middle = len(array) // 2
-        parts = (convert(array[:middle], offset), convert(array[middle:], offset + middle))
-        return pa.concat_arrays(parts)
 
-    return convert(texts, 0), bad
+def _cast(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cast texts; those that cannot be are null."""
+    try:
+        return texts.cast(kind)
+    except pa.ArrowInvalid:
+        if len(texts) == 1:
+            return pa.nulls(1, kind)
+    middle = len(texts) // 2
+    return pa.concat_arrays([_cast(texts[:middle], kind), _cast(texts[middle:], kind)])
