@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.data_folder import DataFolder, socket_address
+from forebay.app.data_folder import LAYOUT, DataFolder, socket_address
 from forebay.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
@@ -62,3 +62,53 @@ def test_a_socket_in_a_deep_folder_has_an_address(tmp_path: Path) -> None:
         with socket_address(deep / "x.sock") as address:
             client.connect(address)
     assert (deep / "x.sock").exists()
+
+
+# ------------------------------------------------------------------------- layouts
+
+
+def of_layout(root: Path, mark: str) -> DataFolder:
+    """Make a folder with something in it and that mark."""
+    folder = DataFolder(root).create()
+    (root / "FOREBAY").write_text(mark)
+    return folder
+
+
+def test_a_new_folder_says_its_layout(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path).create()
+
+    assert folder.layout() == LAYOUT
+    assert (tmp_path / "FOREBAY").read_text() == f"Forebay data folder, layout {LAYOUT}\n"
+
+
+@pytest.mark.parametrize("mark", ["Forebay data folder, layout 1\n", ""])
+def test_a_folder_of_layout_1_is_refused_and_the_hint_can_be_typed(
+    tmp_path: Path, mark: str
+) -> None:
+    folder = of_layout(tmp_path, mark)
+
+    for opened in (folder.create, folder.existing):
+        with pytest.raises(ConfigError, match="layout 1; this Forebay needs 2") as refused:
+            opened()
+        rebuild = f"`forebay rebuild --data {tmp_path}`"
+        assert refused.value.hint == (
+            f"{rebuild} makes the new one from its journal, and keeps the old database."
+        )
+    assert folder.existing(oldest=1) is folder
+
+
+@pytest.mark.parametrize("mark", ["Forebay data folder, layout 3\n", "mark\n", "Forebay"])
+def test_a_folder_of_a_layout_that_is_not_known_is_refused(tmp_path: Path, mark: str) -> None:
+    folder = of_layout(tmp_path, mark)
+
+    for opened in (folder.create, folder.existing, lambda: folder.existing(oldest=1)):
+        with pytest.raises(ConfigError, match="of layout 3|of a layout that is not") as refused:
+            opened()
+        assert refused.value.hint == "Upgrade Forebay."
+    assert (tmp_path / "FOREBAY").read_text() == mark
+
+
+def test_a_folder_of_layout_1_that_holds_nothing_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "FOREBAY").write_text("Forebay data folder, layout 1\n")
+
+    assert DataFolder(tmp_path).create().layout() == LAYOUT

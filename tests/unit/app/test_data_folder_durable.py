@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.data_folder import LAYOUT, DataFolder
 from forebay.journal import OsDisk
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ class WatchedDisk(OsDisk):
         self._step()
         super().fsync_dir(folder)
         self.durable |= set(folder.iterdir())
+
+    def rename(self, old: Path, new: Path) -> None:  # type: ignore[override]  # a function there
+        self._step()
+        super().rename(old, new)
+        self.durable.discard(new)
+
+    def fdatasync(self, fd: int) -> None:  # type: ignore[override]
+        self._step()
+        super().fdatasync(fd)
 
     def make_folder(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -90,3 +99,21 @@ def test_a_power_cut_while_it_is_made_does_not_make_a_strangers_folder(
             mark.unlink()
         folder.create()
     assert folder.existing() is folder
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_a_mark_that_is_written_anew_is_the_old_or_the_new_one(tmp_path: Path, left: int) -> None:
+    folder = DataFolder(tmp_path).create()
+    mark = tmp_path / "FOREBAY"
+    mark.write_text("Forebay data folder, layout 1\n")
+    disk = WatchedDisk(tmp_path, left)
+    try:
+        folder.mark(disk)
+    except KilledError:
+        assert folder.layout() in (1, LAYOUT)
+        folder.mark()
+    else:
+        assert left == 3
+        assert mark in disk.durable
+    assert folder.layout() == LAYOUT
+    assert not (tmp_path / "FOREBAY.making").exists()

@@ -30,6 +30,13 @@ def test_microseconds_are_exact() -> None:
     assert to_ns("2026-11-22T12:00:00.123457Z") == NOON + 123_457_000
 
 
+@pytest.mark.parametrize("digits", ["123457089", "12345708", "1234570"])
+def test_nanoseconds_are_exact_too(digits: str) -> None:
+    moment_ns = NOON + int(digits.ljust(9, "0"))
+    assert to_ns(f"2026-11-22T13:00:00.{digits}+01:00") == moment_ns
+    assert to_ns(to_text(moment_ns, exact=True)) == moment_ns
+
+
 def test_no_time_at_all() -> None:
     with pytest.raises(ConfigError, match="'yesterday' is not a time"):
         to_ns("yesterday")
@@ -56,3 +63,4 @@ def test_no_span_of_time_at_all(text: str) -> None:
 def test_a_moment_as_text() -> None:
     assert to_text(NOON + 999_999_999) == "2026-11-22T12:00:00Z"
     assert to_text(0) == "1970-01-01T00:00:00Z"
+    assert to_text(NOON + 70, exact=True) == "2026-11-22T12:00:00.000000070Z"
