@@ -15,6 +15,7 @@ from typing import Any
 from forebay.app import venues
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
+from forebay.services.accounting import LiveSums
 from forebay.services.deliver import BACKLOG_FRAMES, PACE_S, Deliverer
 from forebay.stores.duckdb import DuckDBStore
 from tests.benchmarks.harness import cpu_seconds
@@ -25,7 +26,9 @@ async def deliver(folder: str, frames: int) -> dict[str, Any]:
     clock, place = SystemClock(), Path(folder)
     store = DuckDBStore(place / "bench.duckdb")
     cursor = CursorFile(place / "store.cursor")
-    deliverer = Deliverer(place / "journal", store, venues.parsers(), cursor=cursor)
+    deliverer = Deliverer(
+        place / "journal", store, venues.parsers(), cursor=cursor, sums=LiveSums()
+    )
     began, cpu = clock.monotonic_ns(), cpu_seconds()
     while deliverer.delivered.rows < frames:
         if await asyncio.to_thread(deliverer.step) < BACKLOG_FRAMES:

@@ -27,7 +27,7 @@ from tests.benchmarks.harness import OURS, alternate, cpu_seconds
 
 FRAMES = 28_000
 PEER = "frame by frame"
-_CONTEXT = Context(venue=VENUE, source="ws", collector="bench", epoch="e1").encode()
+_CONTEXT = Context(venue=VENUE, source="ws", purpose="live", collector="bench", epoch="e1").encode()
 _ID = re.compile(rb'"trade_id":\d+')
 
 
@@ -56,9 +56,8 @@ def frames_per_cpu_second(block: Block | None = None, *, quick: bool = True) -> 
     parser = CoinbaseParser() if quick else CoinbaseParser(fewest=len(block.payloads) + 1)
     projection = Projection({VENUE: parser}, {})
     began = cpu_seconds()
-    rows = projection.project(batches_of([block])).trade_rows()
+    rows = projection.project(batches_of([block])).tables()["trades"].rows
     took = cpu_seconds() - began
-    assert rows is not None
     assert len(rows) == len(block.payloads)
     return len(block.payloads) / took
 

@@ -43,7 +43,9 @@ class WebsocketsSource:
     async def run(self, sink: FrameSink) -> None:
         from websockets.asyncio.client import connect
 
-        context = Context(venue="bench", source="ws", collector="c", epoch="0" * 32, url=self._url)
+        context = Context(
+            venue="bench", source="ws", purpose="live", collector="c", epoch="0" * 32, url=self._url
+        )
         take = sink.open(context)
         async with connect(self._url, compression=None, max_queue=1024) as connection:
             await connection.send("{}")

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from forebay.app import venues
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind
@@ -28,14 +30,17 @@ if TYPE_CHECKING:
 
 BUSY, MANY = 10, 10_000
 _GROUP = 4096
-_CONTEXT = Context(venue="coinbase", source="ws", collector="c", epoch="0" * 32).encode()
+_CONTEXT = Context(
+    venue="coinbase", source="ws", purpose="live", collector="c", epoch="0" * 32
+).encode()
 
 
 class _Nothing(MemoryStore):
     """A store that takes everything and keeps nothing."""
 
     def commit(self, commit: Commit) -> Committed:
-        return Committed(inserted=sum(map(len, commit.rows.values())))
+        tables = commit.events.items()
+        return Committed({table: np.ones(len(told.rows), np.bool_) for table, told in tables})
 
 
 class _Down(MemoryStore):

@@ -169,7 +169,7 @@ async def test_capture_waits_for_space_and_loses_nothing_of_what_it_received(sma
     group.on_pressure(pressed.append)
     async with group:
         hog = fill(small, leave=MB)
-        take = group.open(Context(venue="v", source="ws", collector="c", epoch="e"))
+        take = group.open(Context(venue="v", source="ws", purpose="live", collector="c", epoch="e"))
         sent = 600  # 2.4 MB: more than there is, and less than there will be
         for serial in range(1, sent + 1):
             take.frame(FrameKind.TEXT, b"%d|" % serial + bytes(4000))

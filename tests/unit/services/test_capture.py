@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -52,16 +52,27 @@ class FakeSource:
 
     async def fill(self, request: FillRequest, sink: FrameSink) -> None:
         self.fills.append(request)
-        take = sink.open(Context(venue="v", source="rest", collector="c", epoch="f"))
+        take = sink.open(
+            Context(venue="v", source="rest", purpose="history", collector="c", epoch="f")
+        )
         take.frame(FrameKind.REST, b"page")
 
     async def instruments(self) -> Sequence[Instrument]:
         return []
 
+    async def probe(self) -> None:
+        raise AssertionError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is held."""
+
 
 async def steady(sink: FrameSink) -> None:
     """One accepted epoch with a frame now and then, closed when cancelled."""
-    take = sink.open(Context(venue="v", source="ws", collector="c", epoch="e"))
+    take = sink.open(Context(venue="v", source="ws", purpose="live", collector="c", epoch="e"))
     take.control(EpochOpened())
     take.control(EpochAccepted())
     try:
@@ -185,7 +196,7 @@ async def test_a_journal_that_stays_full_does_not_hold_the_end_for_ever() -> Non
     said: list[Happening] = []
 
     async def once(sink: FrameSink) -> None:
-        take = sink.open(Context(venue="v", source="ws", collector="c", epoch="e"))
+        take = sink.open(Context(venue="v", source="ws", purpose="live", collector="c", epoch="e"))
         take.frame(FrameKind.TEXT, b"frame")
         await asyncio.Event().wait()
 

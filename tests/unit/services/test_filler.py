@@ -51,6 +51,15 @@ class FakeSource:
     async def instruments(self) -> Sequence[Instrument]:
         raise AssertionError
 
+    async def probe(self) -> None:
+        raise AssertionError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is held."""
+
     async def fill(self, request: FillRequest, sink: FrameSink) -> None:
         del sink
         self.asked.append(request)

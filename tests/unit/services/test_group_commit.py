@@ -36,7 +36,7 @@ NEVER = Limits(linger_s=1e6)
 
 
 def context(epoch: str = "e1") -> Context:
-    return Context(venue="v", source="ws", collector="c", epoch=epoch)
+    return Context(venue="v", source="ws", purpose="live", collector="c", epoch=epoch)
 
 
 class Rig:
