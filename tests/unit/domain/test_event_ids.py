@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forebay.domain import schema
+from forebay.domain.channels import Channel
 from forebay.domain.event_ids import contents_of, event_ids, observed, with_ordinals
 from forebay.domain.identity import (
     NATIVE_ID_LIMIT,
@@ -25,10 +26,12 @@ from forebay.domain.identity import (
     numbered,
     uuids,
 )
-from forebay.domain.parsed import RawTrades
+from forebay.domain.parsed import RawEvents
 from tests.support.frames import LOG, batch, context
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from forebay.domain.identity import IdentityClass
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -78,8 +81,18 @@ SYMBOLS = ["A-B", "A-C"]
 CODES = np.array([0, 1, 0])
 
 
-def raw(identity: IdentityClass) -> RawTrades:
-    return RawTrades(identity=identity, market_type="perp")
+def raw(identity: IdentityClass, places: Sequence[tuple[int, int]] = ()) -> RawEvents:
+    """Build what ids are made of: a channel, a market, and frame and item of each event."""
+    return RawEvents(
+        channel=Channel("trade", identity, "none"),
+        market="perp",
+        frame=np.array([frame for frame, _ in places], dtype=np.int64),
+        item=np.array([item for _, item in places], dtype=np.int64),
+        venue_symbol=[],
+        symbol=[],
+        time=None,
+        columns={},
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,19 +103,24 @@ def test_ids_of_connections_and_observations_are_those_by_hand(
     identity: IdentityClass, tail: str
 ) -> None:
     frames = batch([b"x"] * 3, context(venue="v"), first_seq=77)
-    numbers = np.array([5, 6, NATIVE_ID_LIMIT - 1])
+    told = raw(identity, [(0, 0), (2, 0), (2, 65_535)])
+    natives = numbers = np.array([5, 6, NATIVE_ID_LIMIT - 1])
     if identity == "observation":
-        numbers = observed(frames, np.array([0, 2, 2]), np.array([0, 0, 65_535]))
+        numbers = observed(frames, told)
         assert numbers.tolist() == [77 << 16, 79 << 16, (79 << 16) + 65_535]
-    made = event_ids(raw(identity), frames, SYMBOLS, CODES, numbers=numbers, content=[])
+    made = event_ids(told, frames, SYMBOLS, CODES, natives=natives, content=[])
     assert [str(each) for each in uuids(made).to_pylist()] == [
         by_hand("|".join([identity, *STREAM, SYMBOLS[code], tail]), int(number))
         for code, number in zip(CODES, numbers, strict=True)
     ]
 
 
+def spelled(units: int) -> str:
+    return f"{units // 10**18}.{units % 10**18:018d}"
+
+
 def exact(units: int) -> Decimal:
-    return Decimal(f"{units // 10**18}.{units % 10**18:018d}")
+    return Decimal(spelled(units))
 
 
 @given(
@@ -123,18 +141,18 @@ def test_ids_of_content_are_those_by_hand(
 ) -> None:
     moments, prices, sizes, sides, told = zip(*rows, strict=True)
     content = [
-        pa.array(moments, pa.int64()),
+        pa.array(moments, schema.TIME),
         pa.array([exact(units) for units in prices], schema.DECIMAL),
         pa.array([exact(units) for units in sizes], schema.DECIMAL),
         pa.array(sides, pa.string()),
     ]
     frames = batch([b"x"], context(venue="v"))
     codes = np.zeros(len(rows), dtype=np.int64)
-    bases = uuids(event_ids(raw("content"), frames, SYMBOLS, codes, numbers=codes, content=content))
+    bases = uuids(event_ids(raw("content"), frames, SYMBOLS, codes, natives=None, content=content))
     assert [len(each) for each in contents_of(bases)] == [16] * len(rows)
     made = with_ordinals(bases, told)
     assert [str(each) for each in made.to_pylist()] == [
-        by_hand(f"content|v|perp|trade|A-B|{at}|{price}|{size}|{side}", ordinal)
+        by_hand(f"content|v|perp|trade|A-B|{at}|{spelled(price)}|{spelled(size)}|{side}", ordinal)
         for at, price, size, side, ordinal in rows
     ]
 
@@ -146,12 +164,34 @@ def test_content_of_slices_and_refused_rows_is_made_of_the_right_cells() -> None
     frames = batch([b"x"], context(venue="v"))
     codes = np.zeros(3, dtype=np.int64)
     made = uuids(
-        event_ids(raw("content"), frames, SYMBOLS, codes, numbers=codes, content=content)
+        event_ids(raw("content"), frames, SYMBOLS, codes, natives=None, content=content)
     ).to_pylist()
-    units = 7_500_000_000_000_000_000
-    right = by_hand(f"content|v|perp|trade|A-B|1|{units}|{10**18}|buy", 0)
+    right = by_hand(f"content|v|perp|trade|A-B|1|7.5{'0' * 17}|1.{'0' * 18}|buy", 0)
     assert [str(made[0]), str(made[2])] == [right, right]
     assert made[1] != made[0]
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=6))
+@example(["a|b", "a", "b", "%7C"])
+def test_ids_of_texts_are_those_by_hand(natives: list[str]) -> None:
+    told = raw("native")
+    told.native = pa.array(natives, pa.string())
+    codes = np.arange(len(natives)) % 2
+    made = event_ids(
+        told, batch([b"x"], context(venue="v")), SYMBOLS, codes, natives=None, content=[]
+    )
+    assert [str(each) for each in uuids(made).to_pylist()] == [
+        by_hand(f"native|v|perp|trade|{SYMBOLS[code]}|{native}", 0)
+        for code, native in zip(codes, natives, strict=True)
+    ]
+
+
+def test_a_number_of_a_connection_must_be_an_integer() -> None:
+    told = raw("session")
+    told.native = pa.array(["t3"])
+    frames = batch([b"x"], context(venue="v"))
+    with pytest.raises(TypeError, match="needs integers"):
+        event_ids(told, frames, SYMBOLS, CODES[:1], natives=None, content=[])
 
 
 def test_halves_are_the_halves() -> None:
