@@ -127,7 +127,9 @@ async def test_stopping_closes_epochs_and_captures_everything_first() -> None:
     assert ended["reconnects"] == 1
     assert 0 < ended["p50_ms"] <= ended["p99_ms"] <= ended["max_ms"]
     last = journal.drafts[-1]
-    assert decode_control(last.payloads[-1]) == EpochClosed("stopped")
+    closed = decode_control(last.payloads[-1])
+    assert isinstance(closed, EpochClosed)
+    assert closed.reason == "stopped"
     assert journal.closed
     assert asyncio.all_tasks() == before
 

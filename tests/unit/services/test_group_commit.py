@@ -72,6 +72,25 @@ async def until(condition: Callable[[], bool], clock: ManualClock | None = None)
             await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize(("frames", "silent_ns"), [(0, None), (2, 2_500_000_000)])
+async def test_the_end_of_an_epoch_says_how_long_ago_its_last_frame_came(
+    frames: int, silent_ns: int | None
+) -> None:
+    clock = ManualClock()
+    async with Rig(clock=clock) as rig:
+        take = rig.group.open(context())
+        for _ in range(frames):
+            clock.advance(1)
+            take.frame(TEXT, b"frame")
+        clock.advance(2)
+        take.control(EpochAccepted())
+        clock.advance(0.5)
+        take.control(EpochClosed("gone"))
+        await rig.group.flushed()
+        last = decode_control(rig.journal.drafts[-1].payloads[-1])
+    assert last == EpochClosed("gone", silent_ns=silent_ns)
+
+
 async def test_frames_are_committed_in_order_with_their_context_kind_and_time() -> None:
     clock = ManualClock()
     async with Rig(clock=clock) as rig:
