@@ -23,13 +23,13 @@ from forebay.domain.frames import (
 from forebay.journal import OS_DISK, Draft, JournalReader, JournalWriter, Position
 from forebay.journal.segments import list_segments, segment_path
 from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.truth import Digest, Trades
+from forebay.lab.truth import CHANNEL, MARKET as MARKET_TYPE, Digest, Trades
 from forebay.services.audit import AuditReport, run_audit
 from forebay.services.deliver import Deliverer
 from forebay.services.ledger import open_ledger
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.scratch import open_scratch
+from forebay.stores.duckdb.audit import DuckDBAudited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -133,6 +133,7 @@ class Bench:
         context = Context(
             venue="coinbase",
             source="rest",
+            purpose="history",
             collector="c",
             epoch="fill",
             symbols=(symbol,),
@@ -148,7 +149,12 @@ class Bench:
     @staticmethod
     def context(epoch: str) -> Context:
         return Context(
-            venue="coinbase", source="ws", collector="c", epoch=epoch, symbols=(BTC, ETH)
+            venue="coinbase",
+            source="ws",
+            purpose="live",
+            collector="c",
+            epoch=epoch,
+            symbols=(BTC, ETH),
         )
 
     # --------------------------------------------------------- housekeeping
@@ -161,7 +167,8 @@ class Bench:
     def keep_ledger(self, ends: Iterable[Position] | None = None) -> list[Position]:
         """Record what lies before each of ``ends``; all whole segments if none are given."""
         ends = self.ends() if ends is None else list(ends)
-        with open_ledger(self.ledger, self.parsers, self.clock) as ledger:
+        told = self.store.first_told
+        with open_ledger(self.ledger, self.parsers, self.clock, first_told=told) as ledger:
             reached = ledger.reached()
             with JournalReader(self.folder, start=reached) as reader:
                 for end in ends:
@@ -200,10 +207,9 @@ class Bench:
         progress: Callable[[int, int], None] | None = None,
     ) -> AuditReport:
         return run_audit(
-            query or self.query,
+            DuckDBAudited(query or self.query),
             self.folder,
             self.parsers,
-            scratch=open_scratch,
             ledger_folder=self.ledger,
             source=source,
             truth=truth,
@@ -298,15 +304,29 @@ class TruthServer:
         parts = urlsplit(path)
         if parts.path == "/":
             symbols = {s: {"first": f, "last": t} for s, (f, t) in self.bounds.items()}
-            status = {"venue": "coinbase", "symbols": symbols, "finished": self.finished}
+            status = {
+                "venue": "coinbase",
+                "market": MARKET_TYPE,
+                "channel": CHANNEL,
+                "symbols": symbols,
+                "finished": self.finished,
+            }
             return json.dumps(status).encode()
         if parts.path == "/withheld":
             return json.dumps(self.withheld).encode()
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         trades = MARKET[asked["symbol"]].events(int(asked["from"]), int(asked["to"]))
-        if parts.path == "/digest":
-            return json.dumps(Digest.of(trades).document()).encode()
-        return "".join(json.dumps(trade.document()) + "\n" for trade in trades).encode()
+        if parts.path == "/digests":
+            digests: dict[int, Digest] = {}
+            for trade in trades:
+                digests.setdefault(trade.event_ts // int(asked["by"]), Digest()).add(trade)
+            told = {bucket: digest.document() for bucket, digest in digests.items()}
+            return json.dumps(told).encode()
+        return "".join(json.dumps(_told(trade)) + "\n" for trade in trades).encode()
+
+
+def _told(trade: Trade) -> dict[str, object]:
+    return {**trade.document(), "number": trade.trade_id, "row": trade.row()}
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from forebay.clock import SystemClock
 from forebay.domain.kinds import KINDS
 from forebay.domain.kinds.trade import TRADE
 from forebay.errors import Unreachable
-from forebay.stores.duckdb import DuckDBReader, open_scratch
+from forebay.stores.duckdb import DuckDBReader
 from forebay.stores.duckdb.session import literal
 
 if TYPE_CHECKING:
@@ -192,12 +192,15 @@ class Data:
     ) -> AuditReport:
         """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
+        from forebay.stores.duckdb.audit import DuckDBAudited  # noqa: PLC0415
 
+        query = functools.partial(
+            self._query, timeout_s=MAX_QUERY_S, memory_limit_mb=_AUDIT_MEMORY_MB
+        )
         return run_audit(
-            functools.partial(self._query, timeout_s=MAX_QUERY_S, memory_limit_mb=_AUDIT_MEMORY_MB),
+            DuckDBAudited(query),
             self.folder.journal,
             parsers(),
-            scratch=open_scratch,
             ledger_folder=self.folder.ledger,
             source=source,
             since_ns=None if since is None else to_ns(since),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_START_NS: Final = 1_767_225_600_000_000_000
 """2026-01-01T00:00:00Z, the venue time of event 0."""
 DEFAULT_STEP_US: Final = 1_000
+MARKET: Final = "spot"
+CHANNEL: Final = "trade"
 
 _BLOCK = 16  # events that may share one microsecond: real pages hold 13 identical times
 _SWING = 40_000  # events from trough to trough of the price
@@ -66,7 +68,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     def row(self) -> str:
         """Canonical text that digests are made of."""
         return (
-            f"{uuid_text(self.event_id)}|{self.venue}|{self.symbol}|{self.event_ts}"
+            f"{uuid_text(self.event_id)}|{self.venue}|{MARKET}|{self.symbol}|{self.event_ts}"
             f"|{self.trade_id}|{fixed(self.price)}|{fixed(self.size)}|{self.side}"
         )
 
@@ -263,7 +265,7 @@ def _stream_bits(venue: str, symbol: str) -> int:
 
     key[0:48], version 8, key[48:60], variant 2, then 62 bits for the id.
     """
-    digest = hashlib.sha256(f"{venue}|spot|trade|{symbol}".encode()).digest()
+    digest = hashlib.sha256(f"{venue}|{MARKET}|{CHANNEL}|{symbol}".encode()).digest()
     key = int.from_bytes(digest[:8], "big") >> 4
     return (key >> 12) << 80 | 8 << 76 | (key & 0xFFF) << 64 | 0b10 << 62
 

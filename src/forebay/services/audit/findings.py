@@ -1,25 +1,22 @@
-"""What is wrong, by stream, as sets of ids: said twice, it still counts once."""
+"""What is wrong with the events of a stream, as sets: found twice, an event counts once."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
-from forebay.domain.digest import HOUR_NS, Digest
-from forebay.domain.intervals import IntervalSet
-from forebay.services.audit.report import MAX_EXAMPLES, Problem
+from forebay.domain.digest import HOUR_NS, MODULUS, Digest
+from forebay.domain.kinds import KINDS
+from forebay.services.audit.report import MAX_EXAMPLES, Problem, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import pyarrow as pa
 
     from forebay.domain.coverage import StreamKey
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND_NS = 1_000_000_000
+Ids = dict[str, int | None]
+"""Event ids, and the number that each event has in its stream, if it has one."""
 
 
 class Unlike(NamedTuple):
@@ -35,75 +32,66 @@ class Unlike(NamedTuple):
 class Found:
     """What is wrong with the events of one stream."""
 
-    missing: IntervalSet = field(default_factory=IntervalSet)
-    mutated: IntervalSet = field(default_factory=IntervalSet)
-    spurious: IntervalSet = field(default_factory=IntervalSet)
-    uncovered: IntervalSet = field(default_factory=IntervalSet)
-    unseen: IntervalSet = field(default_factory=IntervalSet)
-    """Stored ids of which the journal does not have the frames any more; nothing is wrong."""
+    missing: Ids = field(default_factory=dict)
+    doubled: Ids = field(default_factory=dict)
+    mutated: Ids = field(default_factory=dict)
+    spurious: Ids = field(default_factory=dict)
+    unseen: Ids = field(default_factory=dict)
+    """Stored events of which the journal does not have the frames any more; nothing is wrong."""
     unproved: int = 0
     """Events of hours that are partly lost, and partly in a ledger without frames."""
-    doubled: int = 0
-    twice: list[int] = field(default_factory=list)
+    again: int = 0
+    """Rows whose event is stored already."""
     unlike: list[Unlike] = field(default_factory=list)
-    how: dict[int, str] = field(default_factory=dict)
-    """Of some mutated ids, what differs."""
+    how: dict[str, str] = field(default_factory=dict)
+    """Of some mutated events, what differs."""
 
-    def mutate(self, native: int, how: str) -> None:
+    def double(self, event_id: str, number: int | None, rows: int) -> None:
+        """Note that an event has so many rows too many."""
+        self.doubled[event_id] = number
+        self.again += rows
+
+    def mutate(self, event_id: str, number: int | None, how: str) -> None:
         """Note that an event is not what it should be."""
-        self.mutated.add(native)
+        self.mutated[event_id] = number
         if len(self.how) < MAX_EXAMPLES:
-            self.how.setdefault(native, how)
+            self.how.setdefault(event_id, how)
 
     def settle(self) -> None:
-        """An event that is there but different is not missing as well."""
-        self.missing -= self.mutated
+        """Take out what is missing because it is there, but different."""
+        for event_id in self.mutated.keys() & self.missing.keys():
+            del self.missing[event_id]
 
 
-def members(ids: IntervalSet) -> Iterator[int]:
-    """Every id of a set, in order."""
-    for first, last in ids:
-        yield from range(first, last + 1)
+def examples(ids: Ids) -> list[str]:
+    """Return what the first few are called: by number, otherwise by id."""
+    ordered = sorted((number or 0, event_id) for event_id, number in ids.items())
+    return [_called(event_id, ids[event_id]) for _, event_id in ordered[:MAX_EXAMPLES]]
 
 
-def examples(ids: Iterable[int]) -> list[str]:
-    """The first few, as texts."""
-    return [str(native) for native in islice(ids, MAX_EXAMPLES)]
-
-
-def clip(ids: IntervalSet, window: tuple[int, int]) -> IntervalSet:
-    """The members in a window, both ends included."""
-    return ids.within(*window)
-
-
-def name_of(key: StreamKey) -> str:
-    """A stream as one word."""
-    return "/".join(key)
+def _called(event_id: str, number: int | None) -> str:
+    return event_id if number is None else str(number)
 
 
 def problems_of(key: StreamKey, found: Found) -> list[Problem]:
     """Say what is wrong with one stream, a sentence a kind."""
-    name, problems = name_of(key), []
+    name, problems = key.name, []
 
-    def say(kind: str, ids: IntervalSet, text: str) -> None:
+    def say(kind: str, ids: Ids, text: str, count: int | None = None) -> None:
         if ids:
-            count = ids.count()
-            problems.append(
-                Problem(
-                    kind, name, count, examples(members(ids)), f"{name}: {kind} {count}, {text}"
-                )
-            )
+            count = len(ids) if count is None else count
+            text = f"{name}: {kind} {count}, {text}"
+            problems.append(Problem(kind, name, count, examples(ids), text))
 
     say("missing", found.missing, "to be stored and not there.")
-    if found.doubled:
-        text = f"{name}: doubled {found.doubled}, rows with an event id that is stored already."
-        problems.append(Problem("doubled", name, found.doubled, examples(found.twice), text))
+    say("doubled", found.doubled, "rows with an event id that is stored already.", found.again)
     say("mutated", found.mutated, "stored with another content.")
     if found.mutated:
-        told = [f"{native}: {how}" for native, how in sorted(found.how.items())]
-        problems[-1] = msgspec.structs.replace(problems[-1], examples=told)
+        told = sorted((found.mutated[each] or 0, each, how) for each, how in found.how.items())
+        problems[-1].examples[:] = [
+            f"{_called(each, found.mutated[each])}: {how}" for _, each, how in told
+        ]
     say("spurious", found.spurious, "stored and never received.")
-    say("uncovered", found.uncovered, "stored and in no coverage.")
     return problems + [_unlike(name, each) for each in found.unlike]
 
 
@@ -121,18 +109,42 @@ def _unlike(name: str, each: Unlike) -> Problem:
     return Problem("unlike_ledger", name, count, [], text)
 
 
-def iso(ns: int) -> str:
-    """UTC nanoseconds as ISO 8601 with nine decimals."""
-    seconds, rest = divmod(ns, _SECOND_NS)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-def difference(stored: str, right: str) -> str:
-    """Say in which columns two canonical rows differ."""
-    names = ("event_id", "venue", "symbol", "event_ts", "trade_id", "price", "size", "side")
-    told = []
+def difference(channel: str, stored: str, right: str) -> str:
+    """Say in which columns two canonical rows of a kind of event differ."""
+    names = ("event_id", *KINDS[channel].content)
     ours, theirs = stored.split("|"), right.split("|")
-    for name, mine, other in zip(names, ours, theirs, strict=False):
-        if mine != other:
-            told.append(f"{name} is {mine} and should be {other}")
-    return ", ".join(told) or f"{stored} should be {right}"
+    if not len(ours) == len(theirs) == len(names):
+        return f"{stored} should be {right}"
+    return ", ".join(
+        f"{name} is {mine} and should be {other}"
+        for name, mine, other in zip(names, ours, theirs, strict=True)
+        if mine != other
+    )
+
+
+# ----------------------------------------------------------------- digests of audited rows
+
+
+def digest_of(event_id: str, canonical: str) -> Digest:
+    """Return the digest of one event."""
+    hashed = hashlib.md5(canonical.encode(), usedforsecurity=False).digest()
+    return Digest(1, int(event_id.replace("-", ""), 16), int.from_bytes(hashed, "little"))
+
+
+def less(whole: Digest, part: Digest) -> Digest:
+    """Return the digest of what is in ``whole`` and not in ``part``, which is in it."""
+    ids, rows = (whole.ids - part.ids) % MODULUS, (whole.rows - part.rows) % MODULUS
+    return Digest(whole.count - part.count, ids, rows)
+
+
+def digests_by(rows: pa.Table, bucket_ns: int) -> dict[int, Digest]:
+    """Return digests of the first row of each event, by so many nanoseconds of ``event_ts``."""
+    found: dict[int, Digest] = {}
+    seen: set[str] = set()
+    columns = (rows[name].to_pylist() for name in ("event_id", "canonical", "event_ns"))
+    for event_id, canonical, event_ns in zip(*columns, strict=True):
+        if event_id not in seen:
+            seen.add(event_id)
+            bucket = event_ns // bucket_ns
+            found[bucket] = found.get(bucket, Digest()) + digest_of(event_id, canonical)
+    return found

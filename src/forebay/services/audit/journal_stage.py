@@ -1,4 +1,4 @@
-"""The journal's side of an audit: its account exactly up to a cursor, and rows where wanted.
+"""The journal's side of an audit: its account exactly up to a position, and rows where wanted.
 
 What the ledger accounts for is taken from there; the frames behind it are projected. Frames
 of single hours are read again when the store differs in those.
@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, hours_of
-from forebay.domain.ledger import Record
-from forebay.errors import CursorBeyondEnd
+from forebay.domain.canonical import canonical_rows, id_texts
+from forebay.domain.digest import HOUR_NS, Digest, hours_of
+from forebay.domain.kinds import kind_of_table
+from forebay.domain.ledger import Record, record_of
+from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import LOSS_KIND, OS_DISK, JournalReader, Position
 from forebay.journal.segments import list_segments
-from forebay.services.accounting import PIECE_FRAMES, Accountant
-from forebay.services.audit.scratch import columns_of, first_row, prepare
+from forebay.ports import AUDIT_COLUMNS
+from forebay.services.accounting import PIECE_FRAMES, Accountant, Remembered
 from forebay.services.ledger import durable_end
 from forebay.services.projection import Projection, batches_of
 
@@ -28,44 +29,51 @@ if TYPE_CHECKING:
     from typing import Self
 
     from forebay.clock import Clock
-    from forebay.domain.ledger import Entry, Part, StreamHour
+    from forebay.domain.coverage import StreamKey
+    from forebay.domain.digest import StreamHour
+    from forebay.domain.kinds import EventKind
+    from forebay.domain.ledger import Entry, Part
     from forebay.journal import Block
     from forebay.ports import Parser
-    from forebay.services.audit.scratch import Scratch
+    from forebay.services.projection import Projected
 
 _FRAME_OVERHEAD = 12
+_TEXTS = AUDIT_COLUMNS[:2]
+_NO_ROWS = pa.schema(
+    [(name, pa.string() if name in _TEXTS else pa.int64()) for name in AUDIT_COLUMNS]
+).empty_table()
 
 
 class JournalStage:
-    """Accounts for a journal piece by piece; wanted rows rest in the scratch database."""
+    """Accounts for a journal piece by piece, and keeps the rows of the hours that are wanted."""
 
     def __init__(
         self,
         folder: Path,
         parsers: Mapping[str, Parser],
-        scratch: Scratch,
         clock: Clock,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        prepare(scratch)
         self._folder = folder
         self._parsers = parsers
-        self._scratch = scratch
         self._reader: JournalReader | None = None
         self._left: list[Block] = []
         self._progress = progress or _silent
         self._done = 0
         self._total = sum(path.stat().st_size for path in folder.glob("*.fbj"))
-        self._accountant = Accountant(parsers, Record())
-        self._wanted: set[StreamHour] = set()
+        self._accountant = Accountant(parsers, Record(), Remembered())
+        self._kept: dict[StreamHour, list[pa.Table]] = {}
         self.record = Record()
         self.begun = 1
         """Where the ledger's word ends."""
+        self.recorded: dict[StreamKey, dict[int, Digest]] = {}
+        """Digests that are the ledger's word."""
         self.notes: list[str] = []
-        self.by_ledger: set[StreamKey] = set()
-        """Streams of which the ledger has events that were not projected again."""
+        self.letters: set[str] = set()
+        """Ids of dead letters."""
         self.by_frames: set[StreamKey] = set()
-        self.oldest = min(list_segments(OS_DISK, folder) if folder.is_dir() else [0], default=0)
+        """Streams of which frames were projected."""
+        self.oldest = self._oldest()
         """The first sequence number that there may be a frame of; 0: no frame at all."""
         self.end = durable_end(folder, clock)
         """Where the journal ended when the audit began."""
@@ -77,26 +85,25 @@ class JournalStage:
         if self._reader is not None:
             self._reader.close()
 
+    def _oldest(self) -> int:
+        return min(list_segments(OS_DISK, self._folder), default=0) if self._folder.is_dir() else 0
+
     def use(self, ledger: Iterable[Entry], seq: int) -> bool:
         """Take the ledger's word for what lies before ``seq``; False if it is another journal's."""
-        record = Record()
         used = [entry for entry in ledger if entry.end <= seq]
-        for entry in used:
-            record.add(entry)
+        record = record_of(used)
         if not used:
             return True
         if self.oldest:
+            start = Position(record.log_id, record.end)
             try:
-                self._reader = JournalReader(
-                    self._folder, start=Position(record.log_id, record.end)
-                )
+                self._reader = JournalReader(self._folder, start=start)
             except CursorBeyondEnd:
                 return False
         self.record, self.begun = record, record.end
-        self._accountant = Accountant(self._parsers, record)
-        self.by_ledger = {key for key, hours in record.hours.items() if hours}
-        for entry in used:
-            self._bury(entry)
+        self.recorded = {key: dict(hours) for key, hours in record.hours.items() if hours}
+        self._accountant = Accountant(self._parsers, record, Remembered())
+        self.letters.update(letter for entry in used for letter in entry.letters)
         if record.end < self.oldest:
             self.notes.append(
                 f"The ledger ends at {record.end} and the journal begins at {self.oldest}: "
@@ -104,23 +111,12 @@ class JournalStage:
             )
         return True
 
-    @property
-    def seq(self) -> int:
-        """The sequence number up to which everything is accounted for."""
-        return self.record.end
-
-    def letters(self) -> int:
-        """How many different dead letters there are."""
-        found = self._scratch.query("SELECT count(DISTINCT letter_id) AS letters FROM letters")
-        count = first_row(found)["letters"]
-        return count if isinstance(count, int) else 0
-
     def advance(self, seq: int) -> bool:
-        """Account for everything before ``seq``; False if the journal ends earlier."""
-        while self.seq < seq:
+        """Account for everything before ``seq``; return False if the journal ends earlier."""
+        while self.record.end < seq:
             blocks = list(self._before(seq))
             if not blocks and self._left:
-                break  # the cursor is where nothing was ever written
+                break  # the position is where nothing was ever written
             if not blocks:
                 return False
             self._account(blocks)
@@ -130,7 +126,7 @@ class JournalStage:
     # ------------------------------------------------------------- reading
 
     def _before(self, seq: int) -> Iterator[Block]:
-        """The next blocks, cut at ``seq``; what is beyond is kept for the next time."""
+        """Return the next blocks, cut at ``seq``; what is beyond is kept for the next time."""
         blocks = self._left or self._read()
         self._left = []
         for block in blocks:
@@ -151,74 +147,96 @@ class JournalStage:
         return self._reader.read()
 
     def _account(self, blocks: list[Block]) -> None:
-        entry = self._accountant.account(blocks, keep=self._keep)
+        wanted = self._kept.keys()
+        entry = self._accountant.account(blocks, keep=lambda made: self._keep(made, wanted))
         self.record.add(entry)
         self.by_frames.update(stream.key for stream in entry.streams if stream.hours)
-        self._bury(entry)
+        self.letters.update(entry.letters)
         for block in blocks:
             self._done += len(block.payloads.data) + _FRAME_OVERHEAD * len(block.payloads)
         self._progress(min(self._done, self._total), self._total)
 
-    def _bury(self, entry: Entry) -> None:
-        if entry.letters:
-            ids = pa.array([bytes.fromhex(letter) for letter in entry.letters], pa.binary(16))
-            column = pa.ExtensionArray.from_storage(pa.uuid(), ids)
-            self._scratch.insert("letters", pa.table({"letter_id": column}))
-
     # ------------------------------------------------- rows of single hours
 
     def lacks(self, hour: StreamHour) -> bool:
-        """Whether frames with events of this hour are gone, though the ledger has the digest."""
+        """Return whether frames with events of an hour are gone that the ledger speaks of."""
         parts = self.record.parts.get(hour, [])
         return any(not self.oldest or part.first < self.oldest for part in parts)
 
-    def want(self, hours: Iterable[StreamHour]) -> None:
-        """Put the rows of ``hours``, all versions of them, into the scratch database.
+    def partly_recorded(self, hour: StreamHour) -> bool:
+        """Return whether the ledger has one part of an hour, and frames behind it another."""
+        parts = self.record.parts.get(hour, [])
+        return len({part.first < self.begun for part in parts}) > 1
 
-        Rows of them that are accounted for later go there as well.
+    def want(self, hours: Iterable[StreamHour], *, since: int = 0) -> None:
+        """Keep the rows of ``hours``, all versions of them, those that are yet to come as well.
+
+        ``since``: only of parts that begin there or later.
         """
-        new = set(hours) - self._wanted
-        parts = {part for hour in new for part in self.record.parts.get(hour, ())}
-        for part in sorted(parts):
+        new = set(hours) - self._kept.keys()
+        self._kept.update((hour, []) for hour in new)
+        found = {part for hour in new for part in self.record.parts.get(hour, ())}
+        parts = sorted(part for part in found if part.first >= max(since, self.oldest))
+        for part in parts:
             self._read_again(part, new)
-        self._wanted |= new
+        if parts and self._oldest() > parts[0].first:
+            message = "Frames were retired while they were read again."
+            raise Transient(message, hint="Audit once more: the ledger has them now.")
+
+    def rows(self, hour: StreamHour) -> pa.Table:
+        """Return the rows of a wanted hour in journal order, with :data:`AUDIT_COLUMNS`."""
+        return pa.concat_tables([_NO_ROWS, *self._kept.get(hour, ())])
+
+    @property
+    def wanted(self) -> list[StreamHour]:
+        """Hours whose rows are kept."""
+        return list(self._kept)
+
+    def forget(self) -> None:
+        """Keep no rows any more."""
+        self._kept.clear()
 
     def _read_again(self, part: Part, hours: set[StreamHour]) -> None:
-        if not self.oldest or part.end <= self.oldest:
-            return
-        projection = Projection(self._parsers, {})
+        ordinals = self.record.ordinals_before.get(part, {})
+        projection = Projection(self._parsers, {}, ordinals)
         with JournalReader(self._folder, start=Position(part.log_id, part.first)) as reader:
             while (seq := reader.position.seq) < part.end:
                 blocks = reader.read(max_frames=min(PIECE_FRAMES, part.end - seq))
                 if not blocks:
                     break
-                rows = projection.project(batches_of(blocks)).trade_rows()
-                if rows is not None:
-                    self._insert(rows, hours)
+                projected = projection.project(batches_of(blocks))
+                projection.adopt(projected)
+                self._keep(projected, hours)
 
-    def _keep(self, rows: pa.Table) -> None:
-        if self._wanted:
-            self._insert(rows, self._wanted)
-
-    def _insert(self, rows: pa.Table, hours: set[StreamHour]) -> None:
-        found = [
-            rows.filter(_of(rows, key, hour))
-            for key, hour in hours.intersection(
-                (StreamKey(venue, "trade", symbol), hour) for venue, symbol, hour in hours_of(rows)
-            )
-        ]
-        if found:
-            self._scratch.insert("trades", columns_of(pa.concat_tables(found)))
+    def _keep(self, projected: Projected, wanted: Iterable[StreamHour]) -> None:
+        if not wanted:
+            return
+        for table, events in projected.tables().items():
+            kind = kind_of_table(table)
+            for hour in set(hours_of(events.rows, kind)).intersection(wanted):
+                rows = events.rows.filter(_of(events.rows, *hour))
+                self._kept[hour].append(_audited(rows, kind))
 
 
 def _of(rows: pa.Table, key: StreamKey, hour: int) -> pa.Array:
-    """Which of ``rows`` are of one stream and hour."""
-    ns = rows.column("event_ts").cast(pa.int64())
-    inside = pc.and_(pc.greater_equal(ns, hour * HOUR_NS), pc.less(ns, (hour + 1) * HOUR_NS))
-    mine = pc.and_(
-        pc.equal(rows.column("venue"), key.venue), pc.equal(rows.column("symbol"), key.symbol)
-    )
-    return pc.and_(inside, mine)
+    """Return which of ``rows`` are of one stream and hour."""
+    ns = rows["event_ts"].cast(pa.int64())
+    mask = pc.and_(pc.greater_equal(ns, hour * HOUR_NS), pc.less(ns, (hour + 1) * HOUR_NS))
+    for name in ("venue", "market", "symbol"):
+        mask = pc.and_(mask, pc.equal(rows[name], getattr(key, name)))
+    return mask
+
+
+def _audited(rows: pa.Table, kind: EventKind) -> pa.Table:
+    columns = [
+        id_texts(rows),
+        canonical_rows(rows, kind),
+        rows["event_ts"].cast(pa.int64()),
+        rows["received_ts"].cast(pa.int64()),
+        rows["venue_seq"],
+        rows["seq"],
+    ]
+    return pa.Table.from_arrays(columns, schema=_NO_ROWS.schema)
 
 
 def _silent(done: int, total: int) -> None:

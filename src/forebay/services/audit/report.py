@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
 
-from forebay.domain.coverage import Gap
+from forebay.domain.coverage import Gap, StreamKey
 
 Basis = Literal["id", "seq", "checksum", "time", "none"]
 Source = Literal["ledger", "frames"]
 MAX_EXAMPLES = 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND_NS = 1_000_000_000
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -22,9 +25,10 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream; ``missing`` is None where there was nothing to compare with."""
+    """One stream; ``missing`` is None where its unit cannot tell and nothing was found."""
 
     venue: str
+    market: str = "spot"
     channel: str
     symbol: str
     events: int
@@ -32,7 +36,10 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     """ISO 8601, UTC, nanoseconds: the first event of what was found to be complete."""
     verified_to: str | None
     basis: Basis
+    """What its coverage counts; ``none`` also where the journal has none of its events."""
     stages: dict[str, Stage]
+    unseeable: str = ""
+    """What no audit of this stream can see, as clauses."""
     verified_by: list[Source] = []
     """Where what it was compared with is from: frames that were projected anew, the ledger."""
     missing: int | None = None
@@ -43,7 +50,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The stream as one word."""
-        return f"{self.venue}/{self.channel}/{self.symbol}"
+        return StreamKey(self.venue, self.market, self.channel, self.symbol).name
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -51,10 +58,11 @@ class Problem(msgspec.Struct, frozen=True):
 
     kind: str
     stream: str
-    """``venue/channel/symbol``, or empty if it concerns the whole folder."""
+    """The stream as one word, or empty if it concerns the whole folder."""
     count: int
     examples: list[str]
-    """Trade ids, at most :data:`MAX_EXAMPLES`."""
+    """Numbers of events where the stream has some, otherwise event ids; or times of gaps. At most
+    :data:`MAX_EXAMPLES`."""
     text: str
 
 
@@ -86,5 +94,11 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     verified_by: list[Source] = []
 
     def encode(self) -> bytes:
-        """The report as one JSON document."""
+        """Return the report as one JSON document."""
         return msgspec.json.encode(self)
+
+
+def iso(ns: int) -> str:
+    """Return UTC nanoseconds as ISO 8601 with nine decimals."""
+    seconds, rest = divmod(ns, _SECOND_NS)
+    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

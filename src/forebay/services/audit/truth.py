@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -29,6 +28,8 @@ class Status(msgspec.Struct, frozen=True):
     """Where the simulated market stands."""
 
     venue: str
+    market: str
+    channel: str
     symbols: dict[str, Bounds]
     finished: bool = False
 
@@ -46,19 +47,10 @@ class Event(msgspec.Struct, frozen=True):
     """One event as it happened."""
 
     event_id: str
-    venue: str
-    symbol: str
-    trade_id: int
-    price: str
-    size: str
-    side: str
-    event_ts: int
-
-    def canonical(self) -> str:
-        """The canonical row, see :mod:`forebay.domain.digest`."""
-        price, size = (f"{Decimal(text):.18f}" for text in (self.price, self.size))
-        parts = (self.event_id, self.venue, self.symbol, self.event_ts, self.trade_id)
-        return "|".join(map(str, (*parts, price, size, self.side)))
+    number: int
+    """What the venue numbers it by."""
+    row: str
+    """The canonical row, see :mod:`forebay.domain.canonical`."""
 
 
 class _Digest(msgspec.Struct):
@@ -81,23 +73,23 @@ class Truth:
         self._timeout_s = timeout_s
 
     def status(self) -> Status:
-        """Bounds by symbol."""
+        """Return bounds by symbol."""
         return self._get("/", Status)
 
     def document(self) -> dict[str, Any]:
-        """Everything that the server says of itself."""
+        """Return everything that the server says of itself."""
         return self._get("/", dict[str, Any])
 
     def withheld(self) -> dict[str, Withheld]:
-        """What was withheld so far, by symbol."""
+        """Return what was withheld so far, by symbol."""
         return self._get("/withheld", dict[str, Withheld])
 
     def base(self, symbol: str) -> int:
-        """The trade id of index 0."""
-        return self.events(symbol, 0, 1)[0].trade_id
+        """Return the number of index 0."""
+        return self.events(symbol, 0, 1)[0].number
 
     def events(self, symbol: str, first: int, end: int) -> list[Event]:
-        """Events with index ``first`` to ``end - 1``."""
+        """Return events with index ``first`` to ``end - 1``."""
         body = self._body(_range("/events", symbol, first, end))
         events = self._decode(body, list[Event], lines=True)
         if len(events) != end - first:
@@ -105,10 +97,14 @@ class Truth:
             raise Unreachable(message, hint=_HINT)
         return events
 
-    def digest(self, symbol: str, first: int, end: int) -> Digest:
-        """Digest of the events with index ``first`` to ``end - 1``."""
-        said = self._get(_range("/digest", symbol, first, end), _Digest)
-        return Digest(said.count, int(said.ids, 16), int(said.rows, 16))
+    def digests(self, symbol: str, first: int, end: int, bucket_ns: int) -> dict[int, Digest]:
+        """Return digests of events ``first`` to ``end - 1`` by so many nanoseconds of time."""
+        path = _range("/digests", symbol, first, end, by=bucket_ns)
+        said = self._get(path, dict[int, _Digest])
+        return {
+            bucket: Digest(each.count, int(each.ids, 16), int(each.rows, 16))
+            for bucket, each in said.items()
+        }
 
     def _get(self, path: str, kind: type[T]) -> T:
         return self._decode(self._body(path), kind)
@@ -140,12 +136,12 @@ class Truth:
         return body
 
 
-def _range(path: str, symbol: str, first: int, end: int) -> str:
-    return f"{path}?{urlencode({'symbol': symbol, 'from': first, 'to': end})}"
+def _range(path: str, symbol: str, first: int, end: int, **more: int) -> str:
+    return f"{path}?{urlencode({'symbol': symbol, 'from': first, 'to': end, **more})}"
 
 
 def truth_document(url: str) -> dict[str, Any]:
-    """What the truth server at ``url`` says of itself, as plain JSON.
+    """Return what the truth server at ``url`` says of itself, as plain JSON.
 
     Raises :class:`~forebay.errors.Unreachable`.
     """

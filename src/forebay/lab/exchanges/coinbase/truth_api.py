@@ -13,16 +13,17 @@ from aiohttp import web
 
 from forebay.errors import ConfigError
 from forebay.lab.exchanges.coinbase.rest import BadQuery, number
-from forebay.lab.truth import Digest
+from forebay.lab.truth import CHANNEL, MARKET, Digest
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.coinbase.exchange import Exchange
-    from forebay.lab.truth import Trades
+    from forebay.lab.truth import Trade, Trades
 
 _SLICE = 250  # events computed before the sockets get their turn
+_EVER_NS = 1 << 63
 
 
 class TruthApi:
@@ -39,6 +40,7 @@ class TruthApi:
         app.router.add_get("/withheld", self._withheld)
         app.router.add_get("/events", self._events)
         app.router.add_get("/digest", self._digest)
+        app.router.add_get("/digests", self._digests)
         app.router.add_get("/troubles", self._troubles)
         app.router.add_put("/troubles/{name}", self._switch)
         app.router.add_delete("/troubles/{name}", self._switch)
@@ -54,7 +56,8 @@ class TruthApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         del request
-        return web.json_response(self._exchange.status())
+        told = {"market": MARKET, "channel": CHANNEL, **self._exchange.status()}
+        return web.json_response(told)
 
     async def _withheld(self, request: web.Request) -> web.Response:
         del request
@@ -66,20 +69,32 @@ class TruthApi:
         await response.prepare(request)
         for low in range(first, end, _SLICE):
             part = trades.events(low, min(low + _SLICE, end))
-            lines = "".join(json.dumps(trade.document()) + "\n" for trade in part)
+            lines = "".join(json.dumps(_told(trade)) + "\n" for trade in part)
             await response.write(lines.encode())
             await self._clock.sleep(0)
         await response.write_eof()
         return response
 
     async def _digest(self, request: web.Request) -> web.Response:
+        digests = await self._summed(request, _EVER_NS)
+        return web.json_response(digests.get(0, Digest()).document())
+
+    async def _digests(self, request: web.Request) -> web.Response:
+        """Answer digests by ``by`` nanoseconds of venue time, counted from the epoch."""
+        bucket_ns = number(request.query.get("by"), "by")
+        if not bucket_ns:
+            raise BadQuery("Give by, in nanoseconds")
+        digests = await self._summed(request, bucket_ns)
+        return web.json_response({bucket: each.document() for bucket, each in digests.items()})
+
+    async def _summed(self, request: web.Request, bucket_ns: int) -> dict[int, Digest]:
         trades, first, end = self._range(request)
-        digest = Digest()
+        digests: dict[int, Digest] = {}
         for low in range(first, end, _SLICE):
             for trade in trades.events(low, min(low + _SLICE, end)):
-                digest.add(trade)
+                digests.setdefault(trade.event_ts // bucket_ns, Digest()).add(trade)
             await self._clock.sleep(0)
-        return web.json_response(digest.document())
+        return digests
 
     async def _troubles(self, request: web.Request) -> web.Response:
         del request
@@ -114,3 +129,8 @@ class TruthApi:
         if end > self._exchange.market.last(symbol) + 1:
             raise BadQuery(f"{symbol} has not come to index {end - 1} yet")
         return trades, first, end
+
+
+def _told(trade: Trade) -> dict[str, int | str]:
+    """What ``/events`` says of one: its facts, and what an audit of any kind of event reads."""
+    return {**trade.document(), "number": trade.trade_id, "row": trade.row()}

@@ -1,0 +1,346 @@
+"""The store against the journal: digests of hours, then of minutes, and rows where those differ.
+
+What rows of one hour do not explain is asked of the whole store by id, so an event that lies in
+another hour or stream than it should is found there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forebay.domain.coverage import StreamKey
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.errors import Transient
+from forebay.services.audit.findings import Unlike, difference, digest_of, digests_by, less
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from forebay.domain.digest import StreamHour
+    from forebay.journal import Position
+    from forebay.ports import Audited
+    from forebay.services.audit.judge import Case
+
+ROWS_AT_ONCE = 20_000
+"""Rows of a store that are compared at once, unless a single minute has more."""
+ROWS_IN_MEMORY = 500_000
+"""Rows of the journal that are kept at once, unless a single hour has more."""
+IDS_AT_ONCE = 5_000
+
+
+class Minute(NamedTuple):
+    """One minute of a stream."""
+
+    minute: int
+    """Since the Unix epoch."""
+    rows: int
+    agrees: bool
+
+
+class Row(NamedTuple):
+    """One row of a store, or one telling of an event in the journal."""
+
+    place: StreamHour
+    canonical: str
+    number: int | None
+    received_ns: int
+    seq: int
+
+
+Rows = dict[str, list[Row]]
+"""By event id, in the order in which they were read."""
+
+
+def by_id(rows: pa.Table, channel: str) -> Rows:
+    """Return audited rows of one kind of event by their ids."""
+    found: Rows = {}
+    names = ("event_id", "canonical", "event_ns", "venue_seq", "received_ns", "seq")
+    columns = (rows[name].to_pylist() for name in names)
+    for event_id, canonical, event_ns, *others in zip(*columns, strict=True):
+        venue, market, symbol = canonical.split("|", 4)[1:4]
+        place = StreamKey(venue, market, channel, symbol), event_ns // HOUR_NS
+        found.setdefault(event_id, []).append(Row(place, canonical, *others))
+    return found
+
+
+def paired(stored: Mapping[int, Digest], right: Mapping[int, Digest]) -> list[Minute]:
+    """Return every minute that either side has, in order."""
+    none = Digest()
+    both = {m: (stored.get(m, none), right.get(m, none)) for m in stored.keys() | right.keys()}
+    return [
+        Minute(minute, max(one.count, other.count), one == other)
+        for minute, (one, other) in sorted(both.items())
+    ]
+
+
+def stretches(minutes: Iterable[Minute]) -> list[tuple[int, int]]:
+    """Return from which to which minute rows are to be compared: all that do not agree.
+
+    What lies between two of them is taken along if it is little: to ask has its price.
+    """
+    found: list[tuple[int, int]] = []
+    weight = 0
+    for minute in minutes:
+        weight += minute.rows
+        if minute.agrees:
+            continue
+        if found and weight <= ROWS_AT_ONCE:
+            found[-1] = (found[-1][0], minute.minute)
+        else:
+            found.append((minute.minute, minute.minute))
+            weight = minute.rows
+    return found
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    ordered = sorted(ids)
+    for at in range(0, len(ordered), IDS_AT_ONCE):
+        yield ordered[at : at + IDS_AT_ONCE]
+
+
+class Comparison:
+    """Asks a store that may be moving, and takes the journal along to the same moment."""
+
+    def __init__(self, store: Audited, case: Case) -> None:
+        self._store = store
+        self._case = case
+        self._journal = case.journal
+        self._seq = max(case.seq, case.journal.begun)
+        self._differing: set[StreamHour] = set()
+        self._strangers: dict[str, Rows] = defaultdict(dict)
+        """By channel, stored rows whose event the journal has nowhere near."""
+
+    # -------------------------------------------------------------- asking
+
+    def _advance(self, position: Position | None) -> None:
+        """Bring the journal to where an answer was given.
+
+        Raises :class:`~forebay.errors.Transient` if the store went back meanwhile.
+        """
+        seq = position.seq if position else 1
+        if seq < self._seq:
+            message = "The store's cursor went back while it was audited."
+            raise Transient(message, hint="Audit again once the store has been rebuilt.")
+        self._seq = seq
+        self._journal.advance(seq)
+
+    def minutes(self, key: StreamKey, hour: int) -> Mapping[int, Digest]:
+        """Return the digests of a stored hour by minute."""
+        answer = self._store.minutes(key, hour)
+        self._advance(answer.position)
+        return answer.digests
+
+    def rows(self, key: StreamKey, minutes: tuple[int, int]) -> pa.Table:
+        """Return stored rows from the first to the last of ``minutes``, both included."""
+        first, last = minutes
+        answer = self._store.rows(key, first * MINUTE_NS, (last + 1) * MINUTE_NS)
+        self._advance(answer.position)
+        return answer.rows
+
+    def _find(self, channel: str, ids: Sequence[str]) -> Rows:
+        answer = self._store.find(channel, ids)
+        self._advance(answer.position)
+        return by_id(answer.rows, channel)
+
+    # --------------------------------------------------------------- hours
+
+    def run(self) -> None:
+        """Find what the store has not as the journal has it."""
+        wrong = [place for place in self._case.differing() if self._frames_decide(place)]
+        self._differing = set(self._case.differing())
+        for places in self._batches(wrong):
+            self._journal.want(places)
+            suspects: dict[str, set[str]] = defaultdict(set)
+            for place in places:
+                suspects[place[0].channel] |= self._suspects(place)
+            for channel, ids in suspects.items():
+                for some in _chunks(ids):
+                    self._resolve(channel, some)
+            self._journal.forget()
+        for channel, strangers in self._strangers.items():
+            self._judge_strangers(channel, strangers)
+
+    def _frames_decide(self, place: StreamHour) -> bool:
+        """Return whether frames can tell what is wrong with an hour; say so if they cannot."""
+        key, hour = place
+        found, record = self._case.found[key], self._journal.record
+        stored, ours = self._case.digests(place)
+        if not record.log_id:
+            found.unproved += stored.count  # there is nothing at all
+            return False
+        if self._journal.partly_recorded(place):
+            ours = self._count_once(place)
+            if ours == stored:
+                return False
+        if not self._journal.lacks(place):
+            return True
+        if stored.count > ours.count and not record.complete:
+            found.unproved += stored.count  # the others may have been lost here
+        else:
+            found.unlike.append(Unlike(hour, stored, ours))
+        return False
+
+    def _count_once(self, place: StreamHour) -> Digest:
+        """Return the digest of an hour without what frames behind the ledger only repeat.
+
+        Which events the ledger has is not known any more, but a store says which frame told
+        each first. If that is not so, the digests differ all the more.
+        """
+        key, hour = place
+        self._journal.want([place], since=self._journal.begun)
+        tellings = by_id(self._up_to_account(place), key.channel)
+        self._journal.forget()
+        total = self._journal.recorded.get(key, {}).get(hour, Digest())
+        for some in _chunks(tellings):
+            stored = self._find(key.channel, some)
+            for event_id in some:
+                if all(row.seq >= self._journal.begun for row in stored.get(event_id, ())):
+                    total += digest_of(event_id, tellings[event_id][0].canonical)
+        self._case.hours[key][hour] = total
+        return total
+
+    def _up_to_account(self, place: StreamHour) -> pa.Table:
+        """Return the journal's rows of an hour as of the store's account."""
+        rows = self._journal.rows(place)
+        return rows.filter(pc.less(rows["seq"], self._case.seq))
+
+    def _batches(self, places: Sequence[StreamHour]) -> Iterator[list[StreamHour]]:
+        batch: list[StreamHour] = []
+        weight = 0
+        for place in sorted(places, key=lambda place: place[1]):
+            count = max(digest.count for digest in self._case.digests(place))
+            if batch and weight + count > ROWS_IN_MEMORY:
+                yield batch
+                batch, weight = [], 0
+            batch.append(place)
+            weight += count
+        if batch:
+            yield batch
+
+    # ---------------------------------------------------------------- rows
+
+    def _suspects(self, place: StreamHour) -> set[str]:
+        """Return ids of an hour whose one row is not a version that the hour has of it."""
+        key, hour = place
+        stored = self.minutes(key, hour)
+        minutes = paired(stored, digests_by(self._journal.rows(place), MINUTE_NS))
+        firsts = digests_by(self._up_to_account(place), HOUR_NS).get(hour, Digest())
+        # Events of which another hour has the first version may be stored here, there or twice.
+        shared = firsts != self._case.digests(place)[1]
+        if shared:
+            minutes = [minute._replace(agrees=False) for minute in minutes]
+        found: set[str] = set()
+        for stretch in stretches(minutes):
+            rows = by_id(self.rows(key, stretch), key.channel)
+            found |= self._unexplained(place, stretch, rows, everything=shared)
+        return found
+
+    def _unexplained(
+        self, place: StreamHour, stretch: tuple[int, int], rows: Rows, *, everything: bool
+    ) -> set[str]:
+        ours = self._journal.rows(place)
+        minute = pc.divide(ours["event_ns"], MINUTE_NS)
+        inside = pc.and_(pc.greater_equal(minute, stretch[0]), pc.less_equal(minute, stretch[1]))
+        ids = rows.keys() | set(ours["event_id"].filter(inside).to_pylist())
+        if everything:
+            return ids
+        told = by_id(_with_ids(ours, ids), place[0].channel)
+        return {each for each in ids if not _explained(rows.get(each, []), told.get(each, []))}
+
+    def _resolve(self, channel: str, ids: Sequence[str]) -> None:
+        """Judge events by all rows that the store has of each, wherever they are."""
+        stored = self._find(channel, ids)
+        told = self._told(channel, ids)
+        elsewhere = {
+            row.place
+            for event_id in told
+            for row in stored.get(event_id, ())
+            if not _explained([row], told[event_id]) and self._unknown(row.place)
+        }
+        if elsewhere:
+            self._journal.want(elsewhere)
+            told = self._told(channel, ids)
+        for event_id in ids:
+            rows = stored.get(event_id, [])
+            if event_id in told:
+                self._judge(event_id, rows, told[event_id])
+            elif rows:
+                self._strangers[channel][event_id] = rows
+
+    def _told(self, channel: str, ids: Iterable[str]) -> Rows:
+        """Return the versions of events that the hours in memory have."""
+        wanted = pa.array(list(ids), pa.string())
+        tables = [self._journal.rows(p) for p in self._journal.wanted if p[0].channel == channel]
+        return by_id(pa.concat_tables([_with_ids(table, wanted) for table in tables]), channel)
+
+    def _proved(self, place: StreamHour) -> bool:
+        """Return whether all rows of an hour are as they should be."""
+        return self._case.span.touches(place[1]) and place not in self._differing
+
+    def _unknown(self, place: StreamHour) -> bool:
+        return not self._proved(place) and not self._journal.lacks(place)
+
+    def _judge(self, event_id: str, rows: list[Row], told: list[Row]) -> None:
+        first = told[0]
+        found = self._case.found[first.place[0]]
+        if not rows:
+            found.missing[event_id] = first.number
+            return
+        right = [row for row in rows if _explained([row], told) or self._proved(row.place)]
+        self._count_rows(event_id, rows, right, first)
+        for row in rows:
+            if row not in right and not self._journal.lacks(row.place):
+                self._mutate(event_id, row, first)
+
+    def _count_rows(self, event_id: str, rows: list[Row], right: list[Row], first: Row) -> None:
+        """Note an event that is stored more than once; digests are of different events."""
+        found = self._case.found[first.place[0]]
+        if len(rows) > 1 and event_id not in found.doubled:
+            found.double(event_id, first.number, len(rows) - 1)
+            extra = [*rows]
+            extra.remove((right or rows)[0])
+            for key, hour, canonical in ((*row.place, row.canonical) for row in extra):
+                hours = self._case.stored.get(key, {})
+                if hour in hours:
+                    hours[hour] = less(hours[hour], digest_of(event_id, canonical))
+
+    def _mutate(self, event_id: str, row: Row, right: Row) -> None:
+        key = right.place[0]
+        how = difference(key.channel, row.canonical, right.canonical)
+        self._case.found[key].mutate(event_id, right.number, how)
+
+    def _judge_strangers(self, channel: str, strangers: Rows) -> None:
+        """Judge rows whose event the journal has in no hour that differs."""
+        mutated = {
+            event_id
+            for key, found in self._case.found.items()
+            if key.channel == channel
+            for event_id in found.mutated
+        }
+        for event_id, rows in strangers.items():
+            if event_id in mutated:
+                continue
+            right = [row for row in rows if self._proved(row.place)]
+            self._count_rows(event_id, rows, right, (right or rows)[0])
+            for row in rows:
+                found = self._case.found[row.place[0]]
+                if right and row not in right:
+                    self._mutate(event_id, row, right[0])
+                elif not right and self._journal.record.sees(row.received_ns):
+                    found.spurious[event_id] = row.number
+                elif not right:
+                    found.unseen[event_id] = row.number
+
+
+def _with_ids(rows: pa.Table, ids: pa.Array | Iterable[str]) -> pa.Table:
+    values = ids if isinstance(ids, pa.Array) else pa.array(list(ids), pa.string())
+    return rows.filter(pc.is_in(rows["event_id"], value_set=values))
+
+
+def _explained(rows: list[Row], told: list[Row]) -> bool:
+    """Return whether there is one row, and the journal told the event so."""
+    return len(rows) == 1 and any(rows[0].canonical == version.canonical for version in told)
