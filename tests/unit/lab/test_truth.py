@@ -170,7 +170,7 @@ def test_an_event_id_is_a_version_8_uuid_of_stream_and_trade_id() -> None:
 
 def test_the_canonical_row_of_a_recorded_trade() -> None:
     assert RECORDED[0].row() == (
-        "40f41ee2-d10c-8d5b-8000-000000014057|coinbase|SKL-GBP|1618677809571587000|82007"
+        "40f41ee2-d10c-8d5b-8000-000000014057|coinbase|spot|SKL-GBP|1618677809571587000|82007"
         "|0.575200000000000000|1008.200000000000000000|sell"
     )
 
@@ -180,7 +180,7 @@ def test_the_digest_of_two_recorded_trades() -> None:
     assert Digest.of(RECORDED).document() == {
         "count": 2,
         "ids": "81e83dc5a2191ab700000000000280af",
-        "rows": "1c6f781c66483c6c3a0895295c6b41a9",
+        "rows": "f5ed8539bc4ad1c9903cb88d0e1caa99",
     }
 
 
