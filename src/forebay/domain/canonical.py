@@ -73,7 +73,7 @@ def first_of_each_id(events: pa.Table) -> npt.NDArray[np.int64]:
     high, low = halves[:, 0], halves[:, 1]
     order = np.lexsort((low, high))  # stable: the first to arrive stays first
     differ = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
-    begins = np.concatenate(([0], np.flatnonzero(differ) + 1))
+    begins = np.flatnonzero(np.concatenate(([True], differ)))[: len(order)]
     first = np.empty(len(order), dtype=np.int64)
     first[order] = np.repeat(order[begins], np.diff(begins, append=len(order)))
     return first
