@@ -23,6 +23,7 @@ from tests.support.commands import (
     connected,
     ended,
     forebay,
+    invoked,
     process,
     refused,
     simulator,
@@ -134,12 +135,6 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = folder / "data"
     assert forebay("replay", folder / "made.rec", "--venue", "coinbase", "--data", data).code == 0
     return data
-
-
-def invoked(*arguments: object) -> Answer:
-    """Run a command in this process."""
-    done = typer.testing.CliRunner().invoke(app, [*map(str, arguments)])
-    return Answer(done.exit_code, done.stdout, done.stderr)
 
 
 def test_everything_that_prints_a_table_prints_one_json_document(stored: Path) -> None:

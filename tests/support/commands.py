@@ -15,6 +15,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import typer.testing
+
 from forebay.app.data_folder import DataFolder
 from forebay.app.local_socket import ask
 from forebay.app.supervisor import statuses
@@ -75,6 +77,14 @@ def forebay(
         check=False,
     )
     return Answer(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
+
+
+def invoked(*arguments: object) -> Answer:
+    """Run one command in this process."""
+    from forebay.cli.main import app
+
+    done = typer.testing.CliRunner().invoke(app, [*map(str, arguments)])
+    return Answer(done.exit_code, done.stdout, done.stderr)
 
 
 def refused(answer: Answer, code: int, *parts: str) -> None:

@@ -72,10 +72,11 @@ def rebuild_database(
                 _set_aside(folder.parquet)
             if moves:
                 _set_aside(folder.ledger)
-            kept = _swap(folder.database, new, keep=there and (lacks or moves))
+            earlier = before is not None and before.layout != LAYOUT
+            kept = _swap(folder.database, new, keep=lacks or earlier)
             if moves:
                 with translated(f"write the mark of {folder.root}"):
-                    folder.mark()
+                    folder.mark(OS_DISK)
             return _account(folder, delivered, missing, kept, complete=not lacks)
         finally:
             writer.close()
@@ -84,6 +85,7 @@ def rebuild_database(
 class State(NamedTuple):
     """What a database has."""
 
+    layout: int
     arrived: Mapping[Counted, IntervalSet]
     events: Mapping[str, int]
     """By table, how many."""
@@ -121,7 +123,7 @@ def _state(path: Path, config: Config, *, moves: bool) -> State | None:
     limit = config.store.memory_limit_mb
     try:
         if moves and (earlier := read_layout_1(path, memory_limit_mb=limit)) is not None:
-            return State(*earlier)
+            return State(1, *earlier)
         store = DuckDBStore(path, memory_limit_mb=limit)
         try:
             return _said(store)
@@ -133,7 +135,7 @@ def _state(path: Path, config: Config, *, moves: bool) -> State | None:
 
 def _said(store: DuckDBStore) -> State:
     tables = [kind.table for kind in KINDS.values()]
-    return State(arrived(store.load().coverage), store.counts(tables), store.rarities())
+    return State(LAYOUT, arrived(store.load().coverage), store.counts(tables), store.rarities())
 
 
 def _sibling(path: Path, what: str) -> Path:
