@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.channels import Unit
+from forebay.domain.coverage import COVERAGES, Arrival, Coverage, IdCoverage, StreamKey
 from forebay.domain.digest import Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.ledger import (
@@ -23,7 +27,7 @@ from forebay.domain.ledger import (
 )
 
 LOG = "a" * 32
-BTC = StreamKey("coinbase", "trade", "BTC-USD")
+BTC = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 
 
 def entry(first: int, end: int, **changed: object) -> Entry:
@@ -41,12 +45,12 @@ def entry(first: int, end: int, **changed: object) -> Entry:
     return Entry(**(fields | changed))  # type: ignore[arg-type]
 
 
-def stream(*hours: Hour, coverage: StreamCoverage | None = None) -> StreamEntry:
+def stream(*hours: Hour, coverage: Coverage | None = None) -> StreamEntry:
     return StreamEntry(*BTC, list(hours), Covered.of(coverage) if coverage else None)
 
 
-def coverage(*live: tuple[int, int]) -> StreamCoverage:
-    made = StreamCoverage(live=IntervalSet(live), known_first=3, known_last=99)
+def coverage(*live: tuple[int, int]) -> IdCoverage:
+    made = IdCoverage(live=IntervalSet(live), known_first=3, known_last=99)
     made.fill.add(200, 205)
     made.absent.add(50)
     made.span("e2", 7, 9)
@@ -81,9 +85,35 @@ def test_a_coverage_is_written_whole() -> None:
 
 @pytest.mark.parametrize("known", [(None, None), (4, 4)])
 def test_a_coverage_of_nothing_is_written_too(known: tuple[int | None, int | None]) -> None:
-    made = StreamCoverage(known_first=known[0], known_last=known[1])
+    made = IdCoverage(known_first=known[0], known_last=known[1])
 
     assert Covered.of(made).coverage == made
+
+
+@pytest.mark.parametrize("unit", get_args(Unit))
+def test_a_coverage_of_any_unit_is_written_whole(unit: Unit) -> None:
+    made = COVERAGES[unit]()
+    for epoch, numbers in (("e1", [5, 6, 9]), ("e2", [40, 41])):
+        times = np.array(numbers) * 1000
+        made.opened(epoch, numbers[0] * 1000 - 1)
+        made.see(Arrival(epoch, live=True, numbers=np.array(numbers), received_ns=times))
+    made.finished(10_000, 20_000, [(11_000, 12_000)])
+    again = Covered.of(made)
+
+    assert again.unit == unit
+    assert again.coverage == made
+    raw = msgspec.json.encode(again)
+    assert msgspec.json.decode(raw, type=Covered).coverage == made
+
+
+def test_the_streams_of_an_entry_have_a_market() -> None:
+    spot, perpetual = (
+        StreamEntry("v", market, "trade", "A-B", [], None) for market in ("spot", "perpetual")
+    )
+    again = decode_entry(entry(1, 2, streams=[spot, perpetual]).encode())
+    assert [each.key for each in again.streams] == [
+        StreamKey("v", market, "trade", "A-B") for market in ("spot", "perpetual")
+    ]
 
 
 def test_what_is_no_entry_is_refused() -> None:
@@ -115,7 +145,9 @@ def test_entries_add_up() -> None:
 def test_a_record_does_not_share_what_an_entry_says() -> None:
     told = entry(1, 5, streams=[stream(coverage=coverage((1, 5)))])
     record = record_of([told])
-    record.coverage[BTC].live.add(1000)
+    changed = record.coverage[BTC]
+    assert isinstance(changed, IdCoverage)
+    changed.live.add(1000)
 
     assert record_of([told]).coverage[BTC] == coverage((1, 5))
 
