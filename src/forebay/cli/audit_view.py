@@ -14,6 +14,7 @@ from forebay.services.audit.summary import (
     gap_sums,
     other_facts,
     stream_cells,
+    unseeable,
     verdict,
 )
 
@@ -29,11 +30,12 @@ _SHOWN = 5
 
 
 def render_table(report: AuditReport) -> RenderableType:
-    """Answer what is to be seen at one glance: streams, gaps, problems, and the verdict last."""
+    """Return what is to be seen at one glance: streams, gaps, problems, and the verdict last."""
     parts: list[RenderableType] = [_streams(report)]
     if report.gaps:
         parts.append(_gaps(report))
     parts.append(Text(other_facts(report), style="dim"))
+    parts += [Text(each, style="dim") for each in unseeable(report)]
     parts += [Text(note, style="yellow") for note in report.notes]
     for problem in report.problems:
         line = Text(problem.text, style="red")
@@ -59,8 +61,8 @@ def _streams(report: AuditReport) -> Table:
 def _gaps(report: AuditReport) -> Table:
     table = Table(title="Gaps", title_justify="left")
     for column in GAP_COLUMNS:
-        table.add_column(column, justify="right" if column in {"gaps", "ids"} else "left")
-    for state, reason, gaps, ids in gap_sums(report):
+        table.add_column(column, justify="right" if column in {"gaps", "size"} else "left")
+    for state, reason, unit, gaps, size in gap_sums(report):
         colour = "red" if state == "open" else ""
-        table.add_row(state, reason.replace("_", " "), f"{gaps:,}", f"{ids:,}", style=colour)
+        table.add_row(state, reason.replace("_", " "), unit, f"{gaps:,}", size, style=colour)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.services.audit.store_stage import ROWS_AT_ONCE, Minute, stretches
+from forebay.services.audit.compare import ROWS_AT_ONCE, Minute, stretches
 
 MINUTES = st.lists(
     st.tuples(st.integers(0, 59), st.integers(0, 2 * ROWS_AT_ONCE), st.booleans()),

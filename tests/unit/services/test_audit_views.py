@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -18,8 +19,11 @@ from forebay.services.audit import (
     StreamReport,
     render_html,
 )
-from forebay.services.audit.findings import iso
+from forebay.services.audit.report import iso
 from forebay.services.audit.summary import gap_sums, verdict
+
+if TYPE_CHECKING:
+    from forebay.domain.channels import Unit
 
 EVIL = "<script>alert('&\"[red]</script>"
 
@@ -63,8 +67,10 @@ def report(**changed: object) -> AuditReport:
     return AuditReport(**(fields | changed))  # type: ignore[arg-type]
 
 
-def gap(first: int, last: int, state: str, reason: str = "in_connection") -> Gap:
-    return Gap("coinbase", "trade", "BTC-USD", "id", first, last, reason, state)  # type: ignore[arg-type]
+def gap(
+    first: int, last: int, state: str, reason: str = "in_connection", unit: Unit = "id"
+) -> Gap:
+    return Gap("coinbase", "spot", "trade", "BTC-USD", unit, "", first, last, reason, state)  # type: ignore[arg-type]
 
 
 def shown(it: AuditReport) -> str:
@@ -99,7 +105,7 @@ def parsed(it: AuditReport) -> Texts:
 def test_html_escapes_whatever_a_venue_says() -> None:
     evil = report(
         ok=False,
-        streams=[stream(symbol=EVIL)],
+        streams=[stream(symbol=EVIL, unseeable=EVIL)],
         gaps=[gap(1, 2, EVIL, EVIL)],
         problems=[Problem(EVIL, EVIL, 1, [EVIL], EVIL)],
         notes=[EVIL],
@@ -109,7 +115,7 @@ def test_html_escapes_whatever_a_venue_says() -> None:
     texts = parsed(evil)
 
     assert "script" not in texts.tags
-    assert sum(EVIL in text for text in texts.texts) >= 7
+    assert sum(EVIL in text for text in texts.texts) >= 8
 
 
 def test_html_needs_nothing_else() -> None:
@@ -175,22 +181,37 @@ def test_no_basis_is_never_a_zero() -> None:
     assert json.loads(report(streams=[unknown]).encode())["streams"][0]["missing"] is None
 
 
-def test_gaps_are_summed_by_state_and_reason() -> None:
-    gaps = [gap(1, 5, "filled"), gap(9, 9, "filled"), gap(20, 29, "open", "between_connections")]
+def test_gaps_are_summed_by_state_reason_and_unit() -> None:
+    gaps = [
+        *(gap(1, 5, "filled"), gap(9, 9, "filled"), gap(20, 29, "open", "between_connections")),
+        gap(10**18, 10**18 + 90 * 10**9, "open", "between_connections", "time"),
+    ]
 
     assert gap_sums(report(gaps=gaps)) == [
-        ("filled", "in_connection", 2, 6),
-        ("open", "between_connections", 1, 10),
+        ("filled", "in_connection", "id", 2, "6"),
+        ("open", "between_connections", "id", 1, "10"),
+        ("open", "between_connections", "time", 1, "90 s"),
     ]
     text = shown(report(gaps=gaps))
     assert "between connections" in text
+    assert "90 s" in text
 
 
 def test_the_verdict_does_not_hide_what_is_gone_for_good() -> None:
-    assert verdict(report(gaps=[gap(1, 7, "permanent")])) == (
+    gone = [gap(1, 7, "permanent"), gap(0, 60 * 10**9, "permanent", unit="time")]
+    assert verdict(report(gaps=gone)) == (
         "Nothing lost: 1,234 events stored, each once and as received, "
-        "and 7 declared as gone for good."
+        "and 7 and 60 s of time declared as gone for good."
     )
+
+
+def test_what_can_never_be_seen_is_said_once_for_all_streams_of_a_sort() -> None:
+    blind = [stream(unseeable="the weather"), stream(symbol="ETH-USD", unseeable="the weather")]
+    text = shown(report(streams=[*blind, stream(symbol="SOL-USD")]))
+
+    said = "Not to be seen in coinbase/trade/BTC-USD and 1 more: the weather."
+    assert text.count("the weather") == text.count(said) == 1
+    assert said in parsed(report(streams=blind)).texts
 
 
 def test_a_report_reads_back() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from forebay.domain.channels import Unit
+from forebay.domain.channels import Unit  # noqa: TC001 - a report with gaps is read back by it
 
 GapState = Literal["open", "filled", "permanent"]
 GAP_STATES: tuple[GapState, ...] = ("open", "filled", "permanent")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from forebay.domain.digest import StreamHour
     from forebay.journal import Position
     from forebay.ports import Audited
-    from forebay.services.audit.judge import Case
+    from forebay.services.audit.case import Case
 
 ROWS_AT_ONCE = 20_000
 """Rows of a store that are compared at once, unless a single minute has more."""

@@ -11,6 +11,7 @@ from forebay.services.audit.summary import (
     gap_sums,
     other_facts,
     stream_cells,
+    unseeable,
     verdict,
 )
 
@@ -30,7 +31,7 @@ th, td { border-bottom: 1px solid #ccc; padding: .3rem .8rem; text-align: left }
 
 
 def render_html(report: AuditReport) -> str:
-    """Answer the report as a self-contained document; every text in it is escaped."""
+    """Return the report as a self-contained document; every text in it is escaped."""
     title = "Forebay audit"
     parts = [
         f'<h1>{title}</h1><p class="{"ok" if report.ok else "red"}">{escape(verdict(report))}</p>',
@@ -44,7 +45,7 @@ def render_html(report: AuditReport) -> str:
     if report.gaps:
         sums = [tuple(map(str, each)) for each in gap_sums(report)]
         parts += ["<h2>Gaps</h2>", _table(GAP_COLUMNS, sums)]
-    parts += [f"<p>{escape(note)}</p>" for note in report.notes]
+    parts += [f"<p>{escape(note)}</p>" for note in (*report.notes, *unseeable(report))]
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

@@ -8,9 +8,10 @@ from forebay.clock import SystemClock
 from forebay.domain.digest import HOUR_NS
 from forebay.errors import ConfigError
 from forebay.ports import Span
+from forebay.services.audit.case import Case
 from forebay.services.audit.compare import Comparison
 from forebay.services.audit.journal_stage import JournalStage
-from forebay.services.audit.judge import Case, judge_stream, report_of
+from forebay.services.audit.judge import judge_stream, report_of
 from forebay.services.audit.report import AuditReport, Problem
 from forebay.services.audit.truth import Truth
 from forebay.services.audit.truth_stage import Look, TruthStage

@@ -19,20 +19,23 @@ STREAM_COLUMNS = (
     "spurious",
     "verified",
 )
-GAP_COLUMNS = ("state", "reason", "gaps", "ids")
+GAP_COLUMNS = ("state", "reason", "unit", "gaps", "size")
+_SECOND_NS = 1_000_000_000
 
 
 class GapSum(NamedTuple):
-    """Gaps of one state and reason together."""
+    """Gaps of one state, reason and unit together."""
 
     state: str
     reason: str
+    unit: str
     gaps: int
-    ids: int
+    size: str
+    """How many ids or numbers, or how long."""
 
 
 def verdict(report: AuditReport) -> str:
-    """The one sentence that matters."""
+    """Return the one sentence that matters."""
     stored = sum(stream.events for stream in report.streams)
     if report.ok:
         but = _gone(report) + _disputed(report)
@@ -42,30 +45,47 @@ def verdict(report: AuditReport) -> str:
 
 
 def _gone(report: AuditReport) -> str:
-    """What even a clean record lacks, so that the sentence does not lie."""
-    gone = sum(gap.last - gap.first + 1 for gap in report.gaps if gap.state == "permanent")
-    return f", and {gone:,} declared as gone for good" if gone else ""
+    """Return what even a clean record lacks, so that the sentence does not lie."""
+    gone = [each for each in gap_sums(report) if each.state == "permanent"]
+    told = [f"{each.size} of {each.unit}" if each.unit == "time" else each.size for each in gone]
+    return f", and {' and '.join(told)} declared as gone for good" if told else ""
 
 
 def _disputed(report: AuditReport) -> str:
-    """Where the venue told two stories, what is stored is the first one."""
+    """Say that where the venue told two stories, what is stored is the first one."""
     if not report.conflicts:
         return ""
     return f"; {report.conflicts:,} were told again with other content (table conflicts)"
 
 
 def gap_sums(report: AuditReport) -> list[GapSum]:
-    """How many gaps and ids there are by state and reason."""
-    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    """Return how many gaps there are by state, reason and unit, and how large they are."""
+    sums: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for gap in report.gaps:
-        entry = sums[gap.state, gap.reason]
-        entry[0] += 1
-        entry[1] += gap.last - gap.first + 1
-    return [GapSum(*key, gaps, ids) for key, (gaps, ids) in sorted(sums.items())]
+        sums[gap.state, gap.reason, gap.unit].append(gap.last - gap.first + 1)
+    return [
+        GapSum(*key, len(sizes), _size(key[2], sum(sizes))) for key, sizes in sorted(sums.items())
+    ]
+
+
+def _size(unit: str, members: int) -> str:
+    return f"{members // _SECOND_NS:,} s" if unit == "time" else f"{members:,}"
+
+
+def unseeable(report: AuditReport) -> list[str]:
+    """Return what can never be seen, a sentence for each kind of stream."""
+    streams: dict[str, list[str]] = defaultdict(list)
+    for stream in report.streams:
+        if stream.unseeable:
+            streams[stream.unseeable].append(stream.name)
+    return [
+        f"Not to be seen in {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {what}."
+        for what, names in streams.items()
+    ]
 
 
 def stream_cells(stream: StreamReport) -> list[str]:
-    """One row of the table of streams, in the order of :data:`STREAM_COLUMNS`."""
+    """Return one row of the table of streams, in the order of :data:`STREAM_COLUMNS`."""
     stages = [stream.stages.get(name) for name in ("journal", "store", "truth")]
     return [
         stream.name,
@@ -87,7 +107,7 @@ def _verified(stream: StreamReport) -> str:
 
 
 def other_facts(report: AuditReport) -> str:
-    """Counts beside the events."""
+    """Return the counts beside the events."""
     frames = ", ".join(f"{count:,} {kind}" for kind, count in report.frames.items())
     return (
         f"{report.dead_letters:,} dead letters, {report.conflicts:,} conflicts, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,13 @@ from forebay.services.audit.findings import difference
 from forebay.services.audit.report import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from forebay.services.audit.compare import Comparison
-    from forebay.services.audit.judge import Case
+    from forebay.services.audit.case import Case
     from forebay.services.audit.truth import Bounds, Event, Status, Truth, Withheld
 
 LOST = ("open", "permanent")
 """States of gaps whose ids the store does not have."""
+_MINUTES = HOUR_NS // MINUTE_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,6 @@ class Look:
     def at(cls, truth: Truth) -> Look:
         """Ask for both, bounds first: what is withheld later is then not held against anybody."""
         return cls(truth.status(), truth.withheld())
-
-    def bounds(self, symbol: str) -> Bounds | None:
-        """Return the bounds of a symbol, None if it is not in this market."""
-        return self.status.symbols.get(symbol)
 
     def poison(self) -> tuple[int, int]:
         """Return how many frames were surely cut short, and how many may have been."""
@@ -74,14 +70,12 @@ class TruthStage:
         """Find what the store of one stream has not as it happened, and the wrong gaps."""
         if key != self._key(key.symbol):
             return
-        bounds, later = self.before.bounds(key.symbol), self.after.bounds(key.symbol)
-        if bounds is None or later is None:
-            _Stream(self, case, key, comparison, 0, -1).compare({})
-            return
-        stream = _Stream(self, case, key, comparison, self.truth.base(key.symbol), later.last)
-        stream.owed = () if bounds.first is None else (bounds.first, bounds.last)
-        stream.compare(stream.by_hour())
-        stream.judge_gaps()
+        bounds, later = (look.status.symbols.get(key.symbol) for look in (self.before, self.after))
+        stream = _Stream(self.truth, case, key)
+        if bounds is not None and later is not None:
+            stream.take(bounds, later.last)
+            self._judge_gaps(case, key, stream.base, later.last)
+        self.digests[key] = stream.compare(comparison)
 
     def judge_letters(self, case: Case) -> None:
         """Dead letters equal the injected poison."""
@@ -91,119 +85,121 @@ class TruthStage:
             text = f"{letters} dead letters, but {least} to {most} poison frames were sent."
             case.problems.append(Problem("dead_letters", "", abs(letters - least), [], text))
 
+    def _judge_gaps(self, case: Case, key: StreamKey, base: int, last: int) -> None:
+        """Declared gaps equal what was withheld, a neighbour either side at most."""
+        certain, possible = IntervalSet(), IntervalSet()
+        for look in (self.before, self.after):
+            if (report := look.withheld.get(key.symbol)) is not None:
+                surely = _ids(base, report.certain)
+                certain = surely if look is self.before else certain
+                possible |= surely | _ids(base, report.in_doubt)
+        declared, lost = case.declared(key), case.declared(key, LOST)
+        history = IntervalSet([(base, base + last)])
+        for kind, ids, text in (
+            ("gap_unfilled", lost & history, "lost, though the venue's history has them."),
+            (
+                "withheld_undeclared",
+                certain - _widened(declared),
+                "withheld, and no gap says so.",
+            ),
+            (
+                "gap_unfounded",
+                declared - _widened(possible),
+                "declared as a gap, and delivered all the same.",
+            ),
+        ):
+            case.say(kind, key, {("id", ""): ids}, text)
+
 
 @dataclass(slots=True)
 class _Stream:
-    """One stream of the market."""
+    """One stream of the market, whose events are in the order of their times."""
 
-    stage: TruthStage
+    truth: Truth
     case: Case
     key: StreamKey
-    comparison: Comparison
-    base: int
+    base: int = 0
     """The number of index 0."""
-    last: int
+    last: int = -1
     """The last index that can be there."""
-    owed: tuple[int, int] | tuple[()] = ()
-    """The first and the last index that must be there."""
+    owed: IntervalSet = field(default_factory=IntervalSet)
+    """Indices that must be there."""
+    minutes: dict[int, Digest] = field(default_factory=dict)
     starts: dict[int, int] = field(default_factory=dict)
-    """By hour, the index of its first event."""
+    """By minute, the index of its first event."""
 
-    def by_hour(self) -> dict[int, Digest]:
-        """Return the digests of what is owed or between what is stored; note where hours begin."""
-        numbers = [
-            number - self.base
-            for (stream, _), each in self.case.account.hours.items()
-            if stream == self.key
-            for number in (each.first_number, each.last_number)
-            if number is not None
-        ]
-        reach = [*self.owed, *(max(0, min(index, self.last)) for index in numbers)]
-        if not reach:
-            return {}
-        at = min(reach)
-        told = self.stage.truth.digests(self.key.symbol, at, max(reach) + 1, HOUR_NS)
-        for hour, digest in sorted(told.items()):
-            self.starts[hour] = at
-            at += digest.count
-        return {hour: digest for hour, digest in told.items() if self.case.span.touches(hour)}
+    def take(self, bounds: Bounds, last: int) -> None:
+        """Ask for the digests of what is owed, and of what is between that and what is stored."""
+        self.base, self.last = self.truth.base(self.key.symbol), last
+        if bounds.first is not None:
+            self.owed.add(bounds.first, bounds.last)
+        reach = self.owed.copy()
+        for (stream, _), each in self.case.account.hours.items():
+            for number in (each.first_number, each.last_number):
+                if stream == self.key and number is not None:
+                    reach.add(max(0, min(number - self.base, last)))
+        if reach:
+            at, end = reach.first, reach.last + 1
+            self.minutes = self.truth.digests(self.key.symbol, at, end, MINUTE_NS)
+            for minute, digest in sorted(self.minutes.items()):
+                self.starts[minute] = at
+                at += digest.count
 
-    def compare(self, truth: Mapping[int, Digest]) -> None:
-        """Compare hours, then minutes, then events."""
-        self.stage.digests[self.key] = sum(truth.values(), Digest())
-        stored = self.case.stored.get(self.key, {})
-        for hour in sorted(truth.keys() | stored.keys()):
-            if truth.get(hour, Digest()) != stored.get(hour, Digest()):
-                self._compare_hour(hour, truth.get(hour, Digest()).count)
+    def compare(self, comparison: Comparison) -> Digest:
+        """Compare hours, then minutes, then events; return the digest of the audited hours."""
+        hours: dict[int, dict[int, Digest]] = defaultdict(dict)
+        for minute, digest in self.minutes.items():
+            if self.case.span.touches(minute // _MINUTES):
+                hours[minute // _MINUTES][minute] = digest
+        stored, total = self.case.stored.get(self.key, {}), Digest()
+        for hour in sorted(hours.keys() | stored.keys()):
+            told = hours.get(hour, {})
+            digest = sum(told.values(), Digest())
+            total += digest
+            if digest != stored.get(hour, Digest()):
+                for minutes in stretches(paired(comparison.minutes(self.key, hour), told)):
+                    self._compare_rows(comparison, minutes)
+        return total
 
-    def _compare_hour(self, hour: int, count: int) -> None:
-        at, symbol, truth = self.starts.get(hour, 0), self.key.symbol, self.stage.truth
-        told = truth.digests(symbol, at, at + count, MINUTE_NS) if count else {}
-        starts = {}
-        for minute, digest in sorted(told.items()):
-            starts[minute] = at
-            at += digest.count
-        for first, last in stretches(paired(self.comparison.minutes(self.key, hour), told)):
-            within = [minute for minute in starts if first <= minute <= last]
-            events: dict[int, Event] = {}
-            if within:
-                begin, end = starts[within[0]], starts[within[-1]] + told[within[-1]].count
-                events = dict(enumerate(truth.events(symbol, begin, end), begin))
-            self._compare_rows((first, last), events)
-
-    def _compare_rows(self, minutes: tuple[int, int], events: dict[int, Event]) -> None:
-        """Compare events, by their index, with what is stored of these minutes."""
-        table = self.comparison.rows(self.key, minutes)
+    def _compare_rows(self, comparison: Comparison, minutes: tuple[int, int]) -> None:
+        table = comparison.rows(self.key, minutes)
         rows = by_id(table.filter(pc.less(table["seq"], self.case.seq)), self.key.channel)
+        events = self._events(minutes)
         right = {event.event_id: event for event in events.values()}
         found = self.case.found[self.key]
-        for event_id, versions in rows.items():
-            for row in versions:
+        for event_id, each in rows.items():
+            for row in each:
                 event = right.get(event_id) or self._event(event_id, row.number)
                 if event is None:
                     found.spurious[event_id] = row.number
                 elif event.row != row.canonical:
-                    found.mutate(
-                        event_id,
-                        event.number,
-                        difference(self.key.channel, row.canonical, event.row),
-                    )
+                    how = difference(self.key.channel, row.canonical, event.row)
+                    found.mutate(event_id, event.number, how)
         lost = self.case.declared(self.key, LOST)
         for index, event in events.items():
-            owed = bool(self.owed) and self.owed[0] <= index <= self.owed[1]
-            if owed and event.event_id not in rows and event.number not in lost:
+            if index in self.owed and event.event_id not in rows and event.number not in lost:
                 found.missing[event.event_id] = event.number
+
+    def _events(self, minutes: tuple[int, int]) -> dict[int, Event]:
+        """Return the events of some minutes by their index."""
+        within = [each for each in self.starts if minutes[0] <= each <= minutes[1]]
+        if not within:
+            return {}
+        begin, last = self.starts[min(within)], max(within)
+        end = self.starts[last] + self.minutes[last].count
+        return dict(enumerate(self.truth.events(self.key.symbol, begin, end), begin))
 
     def _event(self, event_id: str, number: int | None) -> Event | None:
         """Return the event of a row that lies at another time than it should."""
         index = -1 if number is None else number - self.base
         if not 0 <= index <= self.last:
             return None
-        (event,) = self.stage.truth.events(self.key.symbol, index, index + 1)
+        (event,) = self.truth.events(self.key.symbol, index, index + 1)
         return event if event.event_id == event_id else None
 
-    # ---------------------------------------------------------------- gaps
 
-    def judge_gaps(self) -> None:
-        """Declared gaps equal what was withheld, a neighbour either side at most."""
-        case, key = self.case, self.key
-        looks = [look.withheld.get(key.symbol) for look in (self.stage.before, self.stage.after)]
-        certain = self._ids(looks[0].certain if looks[0] else [])
-        possible = IntervalSet()
-        for report in looks:
-            if report is not None:
-                possible |= self._ids(report.certain) | self._ids(report.in_doubt)
-        declared, lost = case.declared(key), case.declared(key, LOST)
-        history = IntervalSet([(self.base, self.base + self.last)])
-        text = "lost, though the venue's history has them."
-        case.say("gap_unfilled", key, {("id", ""): lost & history}, text)
-        text = "withheld, and no gap says so."
-        case.say("withheld_undeclared", key, {("id", ""): certain - _widened(declared)}, text)
-        text = "declared as a gap, and delivered all the same."
-        case.say("gap_unfounded", key, {("id", ""): declared - _widened(possible)}, text)
-
-    def _ids(self, intervals: list[tuple[int, int, str]]) -> IntervalSet:
-        return IntervalSet((self.base + first, self.base + last) for first, last, _ in intervals)
+def _ids(base: int, intervals: list[tuple[int, int, str]]) -> IntervalSet:
+    return IntervalSet((base + first, base + last) for first, last, _ in intervals)
 
 
 def _widened(ids: IntervalSet) -> IntervalSet:

@@ -1,0 +1,170 @@
+"""What is known while an audit goes on, and what of it concerns the audited hours."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from forebay.domain.coverage import GAP_STATES, Gap
+from forebay.domain.digest import HOUR_NS, Digest
+from forebay.domain.intervals import IntervalSet
+from forebay.ports import Span
+from forebay.services.accounting import OUTCOMES
+from forebay.services.audit.findings import Found
+from forebay.services.audit.report import MAX_EXAMPLES, Problem, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from forebay.domain.channels import Channel, Unit
+    from forebay.domain.coverage import Coverage, StreamKey
+    from forebay.domain.digest import StreamHour
+    from forebay.ports import Parser, StoreAccount
+    from forebay.services.audit.journal_stage import JournalStage
+    from forebay.services.audit.truth_stage import TruthStage
+
+    Hours = dict[StreamKey, dict[int, Digest]]
+    Holes = dict[tuple[Unit, str], IntervalSet]
+    """Members by unit and, where a connection counts for itself, epoch."""
+
+_EVERY_NUMBER = (0, (1 << 62) - 1)
+
+
+@dataclass(slots=True)
+class Case:
+    """One audit, as of the store's account."""
+
+    span: Span
+    account: StoreAccount
+    journal: JournalStage
+    parsers: Mapping[str, Parser]
+    truth: TruthStage | None = None
+    found: dict[StreamKey, Found] = field(default_factory=lambda: defaultdict(Found))
+    problems: list[Problem] = field(default_factory=list)
+    seq: int = field(init=False)
+    """Up to where the store has consumed the journal."""
+    hours: Hours = field(init=False)
+    """Digests that the journal has."""
+    stored: Hours = field(init=False)
+    """Digests that the store has."""
+    coverage: dict[StreamKey, Coverage] = field(init=False)
+    """Coverage that the journal has."""
+    letters: int = field(init=False)
+    frames: dict[str, int] = field(init=False)
+    whole_journal: bool = field(init=False)
+    """Whether every frame that the store consumed could be read or is in the ledger."""
+
+    def __post_init__(self) -> None:
+        # The journal goes on while rows are compared; these belong to the account.
+        record = self.journal.record
+        self.seq = self.account.position.seq if self.account.position else 1
+        self.hours, self.stored = defaultdict(dict), defaultdict(dict)
+        for key, hours in record.hours.items():
+            self.hours[key] |= {hour: hours[hour] for hour in hours if self.span.touches(hour)}
+        for (key, hour), each in self.account.hours.items():
+            if each.digest is not None and self.span.touches(hour):
+                self.stored[key][hour] = each.digest
+        self.coverage = dict(record.coverage)
+        self.letters = len(self.journal.letters)
+        self.frames = {kind: record.frames[kind] for kind in OUTCOMES}
+        self.whole_journal = record.complete
+
+    def streams(self) -> list[StreamKey]:
+        """Return every stream that anybody has heard of."""
+        known = {key for key, _ in self.account.hours} | {gap.key for gap in self.account.gaps}
+        known.update(self.hours, self.account.coverage, self.coverage)
+        return sorted(known.union(self.truth.streams() if self.truth else ()))
+
+    def digests(self, place: StreamHour) -> tuple[Digest, Digest]:
+        """Return what the store and what the journal has of an hour."""
+        key, hour = place
+        both = (side.get(key, {}).get(hour, Digest()) for side in (self.stored, self.hours))
+        return next(both), next(both)
+
+    def differing(self) -> list[StreamHour]:
+        """Return the audited hours of which store and journal do not say the same."""
+        sides = chain(self.stored.items(), self.hours.items())
+        places = {(key, hour) for key, hours in sides for hour in hours}
+        return sorted(place for place in places if len({*self.digests(place)}) > 1)
+
+    def channel(self, key: StreamKey) -> Channel | None:
+        """Return what the venue declares of a stream."""
+        parser = self.parsers.get(key.venue)
+        return parser.channels.get(key.channel) if parser else None
+
+    def unit(self, key: StreamKey) -> Unit:
+        """Return what coverage of a stream counts."""
+        if (channel := self.channel(key)) is not None:
+            return channel.unit
+        coverage = self.coverage.get(key) or self.account.coverage.get(key)
+        return coverage.unit if coverage else "none"
+
+    # --------------------------------------------------------- audited hours
+
+    def window(self, key: StreamKey, span: Span) -> tuple[int, int]:
+        """Return the least and greatest number of a stream that some hours can contain.
+
+        That is everything between the last number before and the first one after, so that an hour
+        of which all is lost is looked at. Numbers that are not in the order of their times must
+        not narrow it.
+        """
+        low, high = _EVERY_NUMBER
+        ends: list[int] = []
+        for (stream, hour), each in self.account.hours.items():
+            if stream != key or each.first_number is None or each.last_number is None:
+                continue
+            if span.touches(hour):
+                ends += [each.first_number, each.last_number]
+            elif span.since is not None and hour < span.since:
+                low = max(low, each.last_number + 1)
+            else:
+                high = min(high, each.first_number - 1)
+        return min([low, *ends]), max([high, *ends])
+
+    def clip(self, key: StreamKey, unit: Unit, members: IntervalSet) -> IntervalSet:
+        """Return the members of a stream's coverage or gaps that concern the audited hours."""
+        since, until = self.span.since, self.span.until
+        if self.span.whole or unit == "seq":
+            return members
+        if unit == "id":
+            return members.within(*self.window(key, self.span))
+        first = 0 if since is None else since * HOUR_NS
+        return members.within(first, _EVERY_NUMBER[1] if until is None else until * HOUR_NS - 1)
+
+    def declared(self, key: StreamKey, states: Iterable[str] = GAP_STATES) -> IntervalSet:
+        """Return the ids of a stream's declared gaps in some states."""
+        gaps = (gap for gap in self.account.gaps if gap.key == key)
+        return holes_of(gaps, states).get(("id", ""), IntervalSet())
+
+    def say(self, kind: str, key: StreamKey, holes: Holes, text: str) -> None:
+        """Note a problem for each unit and epoch of which members concern the audited hours."""
+        for (unit, epoch), members in sorted(holes.items()):
+            if part := self.clip(key, unit, members):
+                count = len(part) if unit == "time" else part.count()
+                of = {"id": "ids", "seq": f"numbers of {epoch}", "time": "stretches of time"}[unit]
+                text_of = f"{key.name}: {count} {of} {text}"
+                told = _examples(unit, part)
+                self.problems.append(Problem(kind, key.name, count, told, text_of))
+
+
+def holes_of(gaps: Iterable[Gap], states: Iterable[str]) -> Holes:
+    """Return what gaps in some states hold."""
+    found: Holes = defaultdict(IntervalSet)
+    for gap in gaps:
+        if gap.state in states:
+            found[gap.unit, gap.epoch].add(gap.first, gap.last)
+    return dict(found)
+
+
+def _examples(unit: Unit, members: IntervalSet) -> list[str]:
+    """Return the first few members, or of times the first few intervals."""
+    told: list[str] = []
+    for first, last in members:
+        room = MAX_EXAMPLES - len(told)
+        if unit == "time":
+            told += [f"{iso(first)} to {iso(last)}"][:room]
+        else:
+            told += map(str, range(first, min(last + 1, first + room)))
+    return told
