@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from forebay.domain import schema
-from forebay.ports import Commit, Committed, StoreState
-from forebay.stores.rows import coverage_rows, gap_rows, merged_flags
+from forebay.domain.canonical import canonical_rows, id_texts
+from forebay.domain.coverage import StreamKey
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.kinds import KINDS, kind_of_table
+from forebay.ports import (
+    AUDIT_COLUMNS,
+    Commit,
+    Committed,
+    HourAccount,
+    Minutes,
+    Rows,
+    StoreAccount,
+    StoreState,
+)
+from forebay.stores.rows import AMBIGUOUS, coverage_rows, gap_rows, merged_flags
 
 if TYPE_CHECKING:
-    from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from forebay.domain.coverage import Coverage, Gap
+    from forebay.domain.kinds import EventKind
     from forebay.journal import Position
+    from forebay.ports import Span
 
 Row = dict[str, object]
 
@@ -23,11 +45,12 @@ class MemoryStore:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._events: dict[str, dict[object, Row]] = {name: {} for name in schema.EVENT_TABLES}
+        self._events: dict[str, dict[object, Row]] = defaultdict(dict)
+        """By table and event id."""
         self._letters: dict[object, Row] = {}
         self._conflicts: dict[tuple[object, str], Row] = {}
         self._positions: dict[str, Position] = {}
-        self._coverage: dict[StreamKey, StreamCoverage] = {}
+        self._coverage: dict[StreamKey, Coverage] = {}
         self._ordinals: dict[StreamKey, bytes] = {}
 
     def load(self) -> StoreState:
@@ -37,37 +60,49 @@ class MemoryStore:
 
     def commit(self, commit: Commit) -> Committed:
         """See :meth:`forebay.ports.Store.commit`."""
-        inserted = duplicates = conflicts = 0
-        for name, rows in commit.rows.items():
-            table, content = self._events[name], schema.CONTENT[name]
-            for row in _plain(rows):
-                stored = table.setdefault(row["event_id"], row)
+        first, conflicts = {}, 0
+        for name, events in commit.events.items():
+            first[name] = np.zeros(len(events.rows), dtype=np.bool_)
+            told: set[object] = set()
+            for index, row in enumerate(_plain(events.rows)):
+                stored = self._events[name].setdefault(row["event_id"], row)
                 stored["flags"] = merged_flags(str(stored["flags"]), str(row["flags"]))
-                told = [[str(version[column]) for column in content] for version in (stored, row)]
-                if stored is row:
-                    inserted += 1
-                elif told[0] == told[1]:
-                    duplicates += 1
-                else:
-                    conflicts += 1
-                    self._conflict(name, row, *told)
+                first[name][index] = row["event_id"] not in told and _same_frame(stored, row)
+                told.add(row["event_id"])
+                conflicts += self._compare(kind_of_table(name), stored, row)
         if commit.dead_letters is not None:
             for row in _plain(commit.dead_letters):
                 self._letters.setdefault(row["letter_id"], row)
         self._coverage |= {key: stream.copy() for key, stream in commit.coverage.items()}
         self._ordinals |= commit.ordinals
         self._positions[commit.consumer] = commit.position
-        return Committed(inserted, duplicates, conflicts)
+        return Committed(first, conflicts)
 
-    def _conflict(self, name: str, row: Row, stored: list[str], incoming: list[str]) -> None:
+    def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """See :meth:`forebay.ports.Store.first_told`."""
+        told: set[object] = set()
+        first = np.zeros(len(rows), dtype=np.bool_)
+        for index, row in enumerate(_plain(rows)):
+            stored = self._events[table].get(row["event_id"])
+            known = stored is not None and _same_frame(stored, row)
+            first[index] = known and row["event_id"] not in told
+            told.add(row["event_id"])
+        return first
+
+    def _compare(self, kind: EventKind, stored: Row, row: Row) -> int:
+        """Keep what is told differently under a known id; return 1 if it is, else 0."""
+        ours, theirs = ([str(each[name]) for name in kind.content] for each in (stored, row))
+        if ours == theirs:
+            return 0
         conflict: Row = {
             "event_id": row["event_id"],
-            "table": name,
+            "table": kind.table,
             "received_ts": row["received_ts"],
-            "stored": "|".join(stored),
-            "incoming": "|".join(incoming),
+            "stored": "|".join(ours),
+            "incoming": "|".join(theirs),
         }
-        self._conflicts.setdefault((row["event_id"], "|".join(incoming)), conflict)
+        self._conflicts.setdefault((row["event_id"], "|".join(theirs)), conflict)
+        return 1
 
     def table(self, name: str) -> pa.Table:
         """See :meth:`forebay.ports.Store.table`."""
@@ -75,11 +110,9 @@ class MemoryStore:
             return coverage_rows(self._coverage)
         if name == "gaps":
             return gap_rows(self._coverage)
-        if name in self._events:
-            return pa.Table.from_pylist(
-                [_storable(row) for row in self._events[name].values()],
-                schema=schema.EVENT_TABLES[name],
-            )
+        if name in {kind.table for kind in KINDS.values()}:
+            rows = [_storable(row) for row in self._events[name].values()]
+            return pa.Table.from_pylist(rows, schema=kind_of_table(name).schema)
         if name == "dead_letters":
             rows = [_storable(row) for row in self._letters.values()]
             return pa.Table.from_pylist(rows, schema=schema.DEAD_LETTERS)
@@ -100,8 +133,125 @@ class MemoryStore:
         """Nothing to release."""
 
 
+class MemoryAudited:
+    """The :class:`~forebay.ports.Audited` of a store in memory, for one consumer."""
+
+    def __init__(self, store: MemoryStore, consumer: str = "store") -> None:
+        self._store = store
+        self._consumer = consumer
+
+    def account(self, span: Span) -> StoreAccount:
+        """See :meth:`forebay.ports.Audited.account`."""
+        state = self._store.load()
+        hours: dict[tuple[StreamKey, int], HourAccount] = {}
+        ambiguous = 0
+        for kind in KINDS.values():
+            table = self._store.table(kind.table)
+            ambiguous += sum(AMBIGUOUS in text.split(",") for text in table["flags"].to_pylist())
+            rows = _audited(table, kind, lambda _row: True)
+            numbers = table["venue_seq"].to_pylist()
+            for key, digest, row, number in zip(
+                _streams(table, kind), _digests(rows), rows.to_pylist(), numbers, strict=True
+            ):
+                hour = row["event_ns"] // HOUR_NS
+                known = hours.get((key, hour))
+                one = _one(digest if span.touches(hour) else None, row["event_ns"], number)
+                hours[key, hour] = one if known is None else _both(known, one)
+        return StoreAccount(
+            position=state.positions.get(self._consumer),
+            hours=hours,
+            coverage=state.coverage,
+            gaps=self._store.gaps(),
+            letters=len(self._store.table("dead_letters")),
+            conflicts=len(self._store.table("conflicts")),
+            ambiguous=ambiguous,
+        )
+
+    def minutes(self, stream: StreamKey, hour: int) -> Minutes:
+        """See :meth:`forebay.ports.Audited.minutes`."""
+        rows = self._rows(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS)
+        found: dict[int, Digest] = {}
+        for digest, ns in zip(_digests(rows), rows["event_ns"].to_pylist(), strict=True):
+            found[ns // MINUTE_NS] = found.get(ns // MINUTE_NS, Digest()) + digest
+        return Minutes(self._position(), found)
+
+    def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
+        """See :meth:`forebay.ports.Audited.rows`."""
+        return Rows(self._position(), self._rows(stream, begin_ns, end_ns))
+
+    def find(self, channel: str, ids: Sequence[str]) -> Rows:
+        """See :meth:`forebay.ports.Audited.find`."""
+        kind, wanted = KINDS[channel], set(ids)
+        table = self._store.table(kind.table)
+        return Rows(self._position(), _audited(table, kind, lambda row: row["event_id"] in wanted))
+
+    def _position(self) -> Position | None:
+        return self._store.load().positions.get(self._consumer)
+
+    def _rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> pa.Table:
+        kind = KINDS[stream.channel]
+        table = self._store.table(kind.table)
+        theirs = pa.array([key == stream for key in _streams(table, kind)], pa.bool_())
+        return _audited(
+            table.filter(theirs), kind, lambda row: begin_ns <= int(str(row["event_ns"])) < end_ns
+        )
+
+
+def _streams(table: pa.Table, kind: EventKind) -> list[StreamKey]:
+    names = (table[name].to_pylist() for name in ("venue", "market", "symbol"))
+    return [StreamKey(v, m, kind.channel, s) for v, m, s in zip(*names, strict=True)]
+
+
+def _audited(table: pa.Table, kind: EventKind, wanted: Callable[[Row], bool]) -> pa.Table:
+    """Return the columns that the audit compares, of the rows that are wanted."""
+    columns = {
+        "event_id": id_texts(table),
+        "canonical": canonical_rows(table, kind),
+        "event_ns": table["event_ts"].cast(pa.int64()),
+        "received_ns": table["received_ts"].cast(pa.int64()),
+        "venue_seq": table["venue_seq"],
+        "seq": table["seq"],
+    }
+    rows = pa.table({name: columns[name] for name in AUDIT_COLUMNS})
+    return rows.filter(pa.array([wanted(row) for row in rows.to_pylist()], pa.bool_()))
+
+
+def _digests(rows: pa.Table) -> list[Digest]:
+    """Return the digest of each row alone."""
+    return [
+        Digest(
+            1,
+            int(event_id.replace("-", ""), 16),
+            int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little"),
+        )
+        for event_id, text in zip(
+            rows["event_id"].to_pylist(), rows["canonical"].to_pylist(), strict=True
+        )
+    ]
+
+
+def _one(digest: Digest | None, ns: int, number: int | None) -> HourAccount:
+    return HourAccount(digest, 1, ns, ns, number, number)
+
+
+def _both(one: HourAccount, other: HourAccount) -> HourAccount:
+    numbers = [each for each in (one.first_number, one.last_number, other.first_number) if each is not None]
+    return HourAccount(
+        one.digest + other.digest if one.digest and other.digest else None,
+        one.events + other.events,
+        min(one.first_ns, other.first_ns),
+        max(one.last_ns, other.last_ns),
+        min(numbers, default=None),
+        max(numbers, default=None),
+    )
+
+
+def _same_frame(stored: Row, row: Row) -> bool:
+    return (stored["log_id"], stored["seq"]) == (row["log_id"], row["seq"])
+
+
 def _plain(rows: pa.Table) -> list[Row]:
-    """Rows as dictionaries; times as integers, since Python's own have no nanoseconds."""
+    """Return rows as dictionaries; times as integers, since Python's own have no nanoseconds."""
     numbered = pa.schema(
         [
             field.with_type(pa.int64()) if field.type == schema.TIME else field
@@ -113,8 +263,5 @@ def _plain(rows: pa.Table) -> list[Row]:
 
 
 def _storable(row: Row) -> Row:
-    """Arrow reads UUIDs back as objects but takes them as bytes."""
-    return {
-        name: getattr(value, "bytes", value) if name.endswith("_id") else value
-        for name, value in row.items()
-    }
+    """Return a row as Arrow takes it: it reads UUIDs back as objects but takes them as bytes."""
+    return {name: getattr(value, "bytes", value) for name, value in row.items()}

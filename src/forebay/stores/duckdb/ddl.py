@@ -5,19 +5,24 @@ from __future__ import annotations
 import pyarrow as pa
 
 from forebay.domain import schema
+from forebay.domain.kinds import KINDS
 from forebay.stores.duckdb.session import identifier
+from forebay.stores.rows import EPOCHS, ORDINALS
 
-SCHEMA_VERSION = 2
-"""2: notes of the hours whose Parquet file is to be written."""
+SCHEMA_VERSION = 3
+"""3: every event row has its envelope, streams have a market, and coverage has a unit."""
 
 _TYPES = {
     pa.uuid(): "UUID",
     pa.string(): "VARCHAR",
+    schema.LABEL: "VARCHAR",
     pa.binary(): "BLOB",
+    pa.bool_(): "BOOLEAN",
     pa.int32(): "INTEGER",
     pa.int64(): "BIGINT",
     schema.TIME: "TIMESTAMP_NS",
     schema.DECIMAL: "DECIMAL(38, 18)",
+    schema.DECIMALS: "DECIMAL(38, 18)[]",
 }
 
 CONFLICTS = """
@@ -27,14 +32,6 @@ CREATE TABLE IF NOT EXISTS conflicts (
 )"""
 CURSORS = """
 CREATE TABLE IF NOT EXISTS cursors (consumer VARCHAR NOT NULL, log_id VARCHAR, seq BIGINT)"""
-EPOCHS = """
-CREATE TABLE IF NOT EXISTS stream_epochs (
-    venue VARCHAR, channel VARCHAR, symbol VARCHAR, epoch VARCHAR, last BIGINT
-)"""
-ORDINALS = """
-CREATE TABLE IF NOT EXISTS stream_ordinals (
-    venue VARCHAR, channel VARCHAR, symbol VARCHAR, state BLOB
-)"""
 HOURS = """
 CREATE TABLE IF NOT EXISTS hours_to_write ("table" VARCHAR, start_ns BIGINT, number BIGINT)"""
 META = "CREATE TABLE IF NOT EXISTS meta (schema_version INTEGER)"
@@ -50,12 +47,14 @@ def _create(name: str, fields: pa.Schema) -> str:
 
 
 def statements() -> list[str]:
-    """Answer what makes an empty database ready; each may be repeated."""
+    """Return what makes an empty database ready; each may be repeated."""
     tables = {
-        **schema.EVENT_TABLES,
+        **{kind.table: kind.schema for kind in KINDS.values()},
         "dead_letters": schema.DEAD_LETTERS,
         "coverage": schema.COVERAGE,
         "gaps": schema.GAPS,
+        "stream_epochs": EPOCHS,
+        "stream_ordinals": ORDINALS,
     }
     made = [_create(name, fields) for name, fields in tables.items()]
-    return [*made, CONFLICTS, CURSORS, EPOCHS, ORDINALS, HOURS, META]
+    return [META, *made, CONFLICTS, CURSORS, HOURS]

@@ -14,16 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain import schema
+from forebay.domain.canonical import first_of_each_id
 from forebay.domain.digest import HOUR_NS
-from forebay.ports import Committed
-from forebay.stores.rows import AMBIGUOUS, first_of_each_id
+from forebay.domain.kinds import kind_of_table
+from forebay.stores.rows import AMBIGUOUS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.stores.duckdb.session import Session
 
+    Mask = npt.NDArray[np.bool_]
     Rows = npt.NDArray[np.int64]
 
 CLUSTER_GAP_NS = 600_000_000_000
@@ -33,7 +34,7 @@ MAX_CLUSTERS = 64
 
 
 def time_clusters(event_ns: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Answer the ranges of time that the rows lie in, at most :data:`MAX_CLUSTERS` of them."""
+    """Return the ranges of time that the rows lie in, at most :data:`MAX_CLUSTERS` of them."""
     ordered = np.sort(event_ns)
     steps = ordered[1:] - ordered[:-1]
     wide = np.flatnonzero(steps > CLUSTER_GAP_NS)
@@ -48,39 +49,42 @@ def time_clusters(event_ns: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 class Inserted(NamedTuple):
     """What became of a batch."""
 
-    done: Committed
+    first: Mask
+    """Which rows are the first that told their event, see ``ports.Committed``; shape (n,)."""
+    conflicts: int
     hours: list[int]
     """Starts of the hours, UTC nanoseconds, in which rows are new or changed."""
 
 
 def insert_events(
-    session: Session,
-    name: str,
-    rows: pa.Table,
-    covered: npt.NDArray[np.bool_],
-    new: npt.NDArray[np.bool_],
+    session: Session, name: str, rows: pa.Table, seen_before: Mask, vouched_new: Mask
 ) -> Inserted:
     """Insert what is new; what is known stays as it was and is compared with what came.
 
-    Of each row, ``covered`` says that coverage had its id before, and ``new`` that coverage
-    vouches for the opposite; both shape (n,), and n is not 0.
+    The masks are of ``ports.Events``, shape (n,), and n is not 0.
     """
     lookup = _Lookup(session, name, rows)
     first = first_of_each_id(rows)
-    known = lookup.known_ids(first, covered, new)
+    known = lookup.known_ids(first, seen_before, vouched_new)
     begins = first == np.arange(len(rows))
     fresh = begins & ~known
     told = rows if fresh.all() else rows.filter(pa.array(fresh))
     if len(told):
         session.run(f"INSERT INTO {name} FROM incoming", incoming=told)
     if len(told) == len(rows):
-        return Inserted(Committed(len(rows)), _hours(rows))
+        return Inserted(fresh, 0, _hours(rows))
     lookup.find(np.flatnonzero(~begins & ~known), at=first)
     lookup.record_conflicts()
     repeats = rows.filter(pa.array(~fresh))
     changed = pa.concat_tables([told, _flag_ambiguous(session, name, repeats)])
-    conflicts = len(lookup.conflicts)
-    return Inserted(Committed(len(told), len(repeats) - conflicts, conflicts), _hours(changed))
+    return Inserted(fresh | begins & lookup.same_frame, len(lookup.conflicts), _hours(changed))
+
+
+def first_told(session: Session, name: str, rows: pa.Table) -> Mask:
+    """Return which of ``rows``, all of them stored before, are the first of their event."""
+    lookup = _Lookup(session, name, rows)
+    lookup.find(np.arange(len(rows)), at=None)
+    return lookup.same_frame & (first_of_each_id(rows) == np.arange(len(rows)))
 
 
 def _times(rows: pa.Table) -> npt.NDArray[np.int64]:
@@ -102,9 +106,11 @@ class _Lookup:
         self._rows = rows.append_column("row", pa.array(np.arange(len(rows))))
         self._times = _times(rows)
         self._found = np.zeros(len(rows), dtype=np.bool_)
+        self.same_frame = np.zeros(len(rows), dtype=np.bool_)
+        """Of each row, whether the stored one came with the same frame."""
         self.conflicts: dict[int, tuple[str, str]] = {}
         """By row, the content that is stored and the other one that came."""
-        content = schema.CONTENT[name]
+        content = kind_of_table(name).content
         differs = " OR ".join(f"i.{column} IS DISTINCT FROM t.{column}" for column in content)
         stored, came = (
             "to_json(struct_pack("
@@ -114,17 +120,18 @@ class _Lookup:
         )
         self._select = (
             f"SELECT i.row, CASE WHEN {differs} THEN {stored} END AS stored, "
-            f"CASE WHEN {differs} THEN {came} END AS came "
+            f"CASE WHEN {differs} THEN {came} END AS came, "
+            "i.seq = t.seq AND i.log_id = t.log_id AS same_frame "
             f"FROM incoming i JOIN {name} t ON i.event_id = t.event_id"
         )
 
     def known_ids(
-        self, first: Rows, covered: npt.NDArray[np.bool_], new: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.bool_]:
-        """Answer of each row whether its id was stored before; ``first`` is the row of its id."""
-        vouched = _of_id(first, new)
+        self, first: Rows, seen_before: Mask, vouched_new: Mask
+    ) -> Mask:
+        """Return of each row whether its id was stored before; ``first`` is the row of its id."""
+        vouched = _of_id(first, vouched_new)
         self.find(np.flatnonzero(~vouched), at=None)
-        owed = (covered | _of_id(first, self._found)) & ~vouched & ~self._found
+        owed = (seen_before | _of_id(first, self._found)) & ~vouched & ~self._found
         self.find_anywhere(np.flatnonzero(owed))
         return _of_id(first, self._found)
 
@@ -152,6 +159,7 @@ class _Lookup:
         rows = self._rows if len(which) == len(self._rows) else self._rows.take(pa.array(which))
         answer = self._session.columns(statement, parameters, rows)
         self._found[answer["row"]] = True
+        self.same_frame[answer["row"]] |= np.asarray(answer["same_frame"], dtype=np.bool_)
         differing = np.flatnonzero(~np.ma.getmaskarray(answer["stored"]))
         for index in differing.tolist():
             row, stored, came = (answer[name][index] for name in ("row", "stored", "came"))
@@ -179,8 +187,8 @@ class _Lookup:
         )
 
 
-def _of_id(first: Rows, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Answer of each row whether any row of its id is among ``rows``."""
+def _of_id(first: Rows, rows: Mask) -> Mask:
+    """Return of each row whether any row of its id is among ``rows``."""
     ids = np.zeros(len(rows), dtype=np.bool_)
     ids[first[rows]] = True
     return ids[first]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.domain import schema
 from forebay.domain.digest import HOUR_NS
 from forebay.stores.duckdb.session import Session, literal
 
@@ -58,7 +57,7 @@ class HourNotes:
             self._last |= dict.fromkeys(new, self._number)
 
     def all(self) -> list[HourNote]:
-        """Answer every hour that is noted, oldest first."""
+        """Return every hour that is noted, oldest first."""
         notes = [HourNote(*key, number) for key, number in self._last.items()]
         return sorted(notes, key=lambda note: (note.start_ns, note.table))
 
@@ -77,21 +76,12 @@ class HourNotes:
             self._begun.pop(note[:2], None)
 
 
-def note_all(session: Session) -> None:
-    """Note every hour that there is, for a database that was made before there were notes."""
-    for name in schema.EVENT_TABLES:
-        session.run(
-            f"INSERT INTO hours_to_write SELECT DISTINCT {literal(name)}, "
-            f"epoch_ns(event_ts) // {HOUR_NS} * {HOUR_NS}, 1 FROM {name}"
-        )
-
-
 def export_hour(connection: duckdb.DuckDBPyConnection, note: HourNote, path: Path) -> int:
     """Write the rows of an hour to a Parquet file at ``path``; answer how many they are."""
     first, end = note.start_ns, note.start_ns + HOUR_NS
     written = Session(connection).run(
         f"COPY (SELECT * FROM {note.table} WHERE event_ts >= make_timestamp_ns({first}) "
-        f"AND event_ts < make_timestamp_ns({end}) ORDER BY venue, symbol, event_ts, event_id) "
+        f"AND event_ts < make_timestamp_ns({end}) ORDER BY venue, market, symbol, event_ts, event_id) "
         f"TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
     )
     return int(written[0][0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
+from forebay.domain.coverage import Gap, StreamKey
 from forebay.journal import Position
 from forebay.stores.rows import coverage_from, coverage_rows, epoch_rows, gap_rows, ordinal_rows
 
@@ -17,30 +17,31 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from forebay.domain.coverage import Coverage
     from forebay.stores.duckdb.session import Session
 
 T = TypeVar("T")
 
 
 def read_positions(session: Session) -> dict[str, Position]:
-    """Answer every consumer's cursor."""
+    """Return every consumer's cursor."""
     rows = session.run("SELECT consumer, log_id, seq FROM cursors")
     return {consumer: Position(log_id, seq) for consumer, log_id, seq in rows}
 
 
-def read_coverage(session: Session) -> dict[StreamKey, StreamCoverage]:
-    """Answer the coverage of every stream."""
+def read_coverage(session: Session) -> dict[StreamKey, Coverage]:
+    """Return the coverage of every stream."""
     coverage = session.run("SELECT * FROM coverage")
     return coverage_from(coverage, session.run("SELECT * FROM stream_epochs"))
 
 
 def read_ordinals(session: Session) -> dict[StreamKey, bytes]:
-    """Answer the ordinals of every stream."""
-    return {StreamKey(*row[:3]): row[3] for row in session.run("SELECT * FROM stream_ordinals")}
+    """Return the ordinals of every stream."""
+    return {StreamKey(*row[:4]): row[4] for row in session.run("SELECT * FROM stream_ordinals")}
 
 
 def read_gaps(session: Session) -> list[Gap]:
-    """Answer every gap, in order."""
+    """Return every gap, in order."""
     return sorted(Gap(*row) for row in session.run("SELECT * FROM gaps"))
 
 
@@ -50,20 +51,19 @@ class Written:
     def __init__(
         self,
         positions: Mapping[str, Position],
-        coverage: Mapping[StreamKey, StreamCoverage],
+        coverage: Mapping[StreamKey, Coverage],
         gaps: Collection[Gap],
     ) -> None:
         self.positions = dict(positions)
         self._epochs = _epochs(coverage)
         self._gaps: dict[StreamKey, tuple[Gap, ...]] = {}
         for gap in gaps:
-            key = StreamKey(gap.venue, gap.channel, gap.symbol)
-            self._gaps[key] = (*self._gaps.get(key, ()), gap)
+            self._gaps[gap.key] = (*self._gaps.get(gap.key, ()), gap)
 
     def write_streams(
         self,
         session: Session,
-        coverage: Mapping[StreamKey, StreamCoverage],
+        coverage: Mapping[StreamKey, Coverage],
         ordinals: Mapping[StreamKey, bytes],
     ) -> None:
         """Replace coverage, gaps, epochs and ordinals of the given streams."""
@@ -91,16 +91,16 @@ class Written:
 
 def _replace(session: Session, table: str, keys: Collection[StreamKey], rows: pa.Table) -> None:
     """Put ``rows`` in the place of all that ``table`` has of the streams."""
-    theirs = ", ".join(["(?, ?, ?)"] * len(keys))
+    theirs = ", ".join(["(?, ?, ?, ?)"] * len(keys))
     session.run(
-        f"DELETE FROM {table} WHERE (venue, channel, symbol) IN ({theirs})",
+        f"DELETE FROM {table} WHERE (venue, market, channel, symbol) IN ({theirs})",
         [part for key in keys for part in key],
     )
     if len(rows):
         session.run(f"INSERT INTO {table} FROM incoming", incoming=rows)
 
 
-def _epochs(coverage: Mapping[StreamKey, StreamCoverage]) -> dict[StreamKey, frozenset[str]]:
+def _epochs(coverage: Mapping[StreamKey, Coverage]) -> dict[StreamKey, frozenset[str]]:
     return {key: frozenset(stream.epochs) for key, stream in coverage.items()}
 
 

@@ -12,12 +12,11 @@ import numpy as np
 from forebay.errors import ConfigError, Corrupt, ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Commit, Committed, StoreState
 from forebay.stores.duckdb import ddl, state
-from forebay.stores.duckdb.events import insert_events, insert_letters
-from forebay.stores.duckdb.hours import HourNote, HourNotes, export_hour, note_all
+from forebay.stores.duckdb.events import first_told, insert_events, insert_letters
+from forebay.stores.duckdb.hours import HourNote, HourNotes, export_hour
 from forebay.stores.duckdb.query import READ_ONLY_SETTINGS
 from forebay.stores.duckdb.session import Session, identifier
 from forebay.stores.duckdb.state import Written
-from forebay.stores.rows import vouched_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +44,7 @@ database beside the log of a newer one: what lies between is in neither, and sta
 
 
 def translate(error: duckdb.Error) -> ForebayError:
-    """Answer a driver's error as one of ours."""
+    """Return a driver's error as one of ours."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "Conflicting lock" in text or "set lock on file" in text:
         hint = "Stop the other process, or ask the running capture through its socket."
@@ -109,7 +108,7 @@ class DuckDBStore:
         return session
 
     def reader(self) -> duckdb.DuckDBPyConnection:
-        """Answer a second connection to the same database, for use in another thread."""
+        """Return a second connection to the same database, for use in another thread."""
         return self._session.connection.cursor()
 
     @contextlib.contextmanager
@@ -151,7 +150,7 @@ class DuckDBStore:
             return session.connection.sql(f"FROM {identifier(name)}").to_arrow_table()
 
     def counts(self, names: Sequence[str]) -> dict[str, int]:
-        """Answer how many rows each of the tables has."""
+        """Return how many rows each of the tables has."""
         with self._transaction() as session:
             return {
                 name: int(session.run(f"SELECT count(*) FROM {identifier(name)}")[0][0])
@@ -159,7 +158,7 @@ class DuckDBStore:
             }
 
     def rarities(self) -> frozenset[tuple[str, str]]:
-        """Answer which dead letters and which conflicts there are, by id and what was told."""
+        """Return which dead letters and which conflicts there are, by id and what was told."""
         with self._transaction() as session:
             rows = session.run(
                 "SELECT letter_id::VARCHAR, '' FROM dead_letters "
@@ -194,25 +193,35 @@ class DuckDBStore:
             return total
 
     def _commit(self, commit: Commit, written: Written) -> Committed:
-        total = Committed()
+        first, conflicts = {}, 0
+        before, now = written.positions.get(commit.consumer), commit.position
+        repeated = before is not None and before.log_id == now.log_id and before.seq >= now.seq
         with self._transaction() as session:
-            for name, rows in commit.rows.items():
-                if not len(rows):
+            for name, events in commit.events.items():
+                if not len(events.rows):
                     continue
-                covered, new = _known_of(commit, name, written)
-                inserted = insert_events(session, name, rows, covered, new)
-                total += inserted.done
+                vouched_new = np.zeros_like(events.vouched_new) if repeated else events.vouched_new
+                inserted = insert_events(
+                    session, name, events.rows, events.seen_before, vouched_new
+                )
+                first[name] = inserted.first
+                conflicts += inserted.conflicts
                 self._notes.write(session, name, inserted.hours)
             if commit.dead_letters is not None and len(commit.dead_letters):
                 insert_letters(session, commit.dead_letters)
             written.write_streams(session, commit.coverage, commit.ordinals)
             written.write_position(session, commit.consumer, commit.position)
-        return total
+        return Committed(first, conflicts)
+
+    def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
+        """See :meth:`forebay.ports.Store.first_told`."""
+        with self._transaction() as session:
+            return first_told(session, table, rows)
 
     # ------------------------------------------------------------- hours
 
     def hours_to_write(self) -> list[HourNote]:
-        """Answer the hours of event tables that have rows which no file has, oldest first."""
+        """Return the hours of event tables that have rows which no file has, oldest first."""
         with self._lock:
             return self._notes.all()
 
@@ -239,42 +248,18 @@ class DuckDBStore:
 
 
 def _prepare(session: Session, target: str) -> None:
-    """Make what is missing; raises :class:`~forebay.errors.ConfigError` if it is too new."""
+    """Make what is missing; raises :class:`~forebay.errors.ConfigError` if it is of another age."""
     session.run("BEGIN")
-    for statement in ddl.statements():
-        session.run(statement)
+    session.run(ddl.META)
     found = session.run("SELECT schema_version FROM meta")
     version = found[0][0] if found else ddl.SCHEMA_VERSION
-    if version > ddl.SCHEMA_VERSION:
-        message = f"{target} has tables of version {version}, newer than this Forebay."
-        raise ConfigError(message, hint="Upgrade Forebay.")
+    if version != ddl.SCHEMA_VERSION:
+        newer = version > ddl.SCHEMA_VERSION
+        again = "`forebay rebuild --data DIR` makes it anew from the journal, and keeps this one."
+        message = f"{target} has tables of version {version}, {'newer' if newer else 'older'}"
+        raise ConfigError(f"{message} than this Forebay's.", hint="Upgrade Forebay." if newer else again)
+    for statement in ddl.statements():
+        session.run(statement)
     if not found:
         session.run("INSERT INTO meta VALUES (?)", [ddl.SCHEMA_VERSION])
-    elif version < ddl.SCHEMA_VERSION:
-        note_all(session)
-        session.run("UPDATE meta SET schema_version = ?", [ddl.SCHEMA_VERSION])
     session.run("COMMIT")
-
-
-def _known_of(
-    commit: Commit, name: str, written: Written
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Answer which rows of a table coverage had before, and which it vouches for as new.
-
-    It can vouch only if the cursor moves on: a commit that is repeated, because its answer was
-    lost, has the coverage of before its first time.
-    """
-    rows = commit.rows[name]
-    nothing = np.zeros(len(rows), dtype=np.bool_)
-    covered = commit.covered.get(name)
-    if covered is None:
-        return nothing, nothing
-    before, now = written.positions.get(commit.consumer), commit.position
-    if before is not None and before.log_id == now.log_id and before.seq >= now.seq:
-        return covered, nothing
-    numbered = {
-        (key.venue, key.symbol)
-        for key, stream in commit.coverage.items()
-        if f"{key.channel}s" == name and (stream.live or stream.fill)
-    }
-    return covered, vouched_new(rows, covered, numbered)

@@ -1,0 +1,219 @@
+"""DuckDB as the audit asks it: see ``audit.sql``, which has the statements."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forebay.domain import schema
+from forebay.domain.coverage import Gap, StreamKey
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.kinds import KINDS
+from forebay.journal import Position
+from forebay.ports import AUDIT_COLUMNS, HourAccount, Minutes, Rows, StoreAccount
+from forebay.stores.duckdb.session import identifier, literal
+from forebay.stores.rows import coverage_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from forebay.domain.kinds import EventKind
+    from forebay.ports import Span
+
+_LOW = "18446744073709551615::UHUGEINT"
+_STATEMENTS = dict(
+    re.findall(
+        r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)",
+        resources.files(__package__).joinpath("audit.sql").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+)
+
+
+def _statement(name: str, **parts: object) -> str:
+    """Return a statement of ``audit.sql`` with its parts put in."""
+    text = re.sub(r"^--.*\n", "", _STATEMENTS[name], flags=re.MULTILINE)
+    return text.strip().format(**parts)
+
+
+_SUMS = _statement("sums", low=_LOW)
+
+
+def canonical(kind: EventKind) -> str:
+    """Return the SQL of a kind's canonical row, see :mod:`forebay.domain.canonical`."""
+    cells = [_cell(kind.schema.field(name)) for name in kind.content]
+    return " || '|' || ".join(["event_id::VARCHAR", *cells])
+
+
+def _cell(field: pa.Field) -> str:
+    name = identifier(field.name)
+    if field.type == schema.TIME:
+        text = f"epoch_ns({name})::VARCHAR"
+    elif pa.types.is_list(field.type):
+        text = f"array_to_string({name}::VARCHAR[], ',')"
+    else:
+        text = f"{name}::VARCHAR"
+    return f"coalesce({text}, '')"
+
+
+class _Sums(msgspec.Struct, kw_only=True):
+    events: int
+    ids_high: str
+    ids_low: str
+    rows_high: str | None
+    """None where rows were only counted."""
+    rows_low: str | None
+
+    def digest(self) -> Digest:
+        return Digest.from_halves(
+            self.events,
+            (int(self.ids_high), int(self.ids_low)),
+            (int(self.rows_high or 0), int(self.rows_low or 0)),
+        )
+
+
+class _Hour(_Sums, kw_only=True):
+    venue: str
+    market: str
+    channel: str
+    symbol: str
+    hour: int
+    hashed: int
+    first_ns: int
+    last_ns: int
+    first_number: int | None
+    last_number: int | None
+    ambiguous: int
+
+    def account(self, span: Span) -> HourAccount:
+        digest = self.digest() if span.touches(self.hour) else None
+        ends = self.first_ns, self.last_ns, self.first_number, self.last_number
+        return HourAccount(digest, self.events, *ends)
+
+
+class _Minute(_Sums, kw_only=True):
+    minute: int
+
+
+class _Cursor(msgspec.Struct):
+    log_id: str | None
+    seq: int | None
+
+    @property
+    def position(self) -> Position | None:
+        if self.log_id is None or self.seq is None:
+            return None
+        return Position(self.log_id, self.seq)
+
+
+class _Account(msgspec.Struct):
+    cursor: _Cursor
+    hours: list[_Hour] | None
+    gaps: list[dict[str, Any]] | None
+    coverage: list[dict[str, Any]] | None
+    epochs: list[dict[str, Any]] | None
+    letters: int
+    conflicts: int
+
+
+class DuckDBAudited:
+    """The :class:`~forebay.ports.Audited` of a DuckDB store, for one consumer."""
+
+    def __init__(self, query: Callable[[str], pa.Table], consumer: str = "store") -> None:
+        """``query`` runs one reading statement and returns its rows, from wherever."""
+        self._query = query
+        self._cursor = _statement("cursor", consumer=literal(consumer))
+        self._tables: set[str] | None = None
+
+    def account(self, span: Span) -> StoreAccount:
+        """See :meth:`forebay.ports.Audited.account`."""
+        hashed = _inside(span)
+        kinds = [kind for kind in KINDS.values() if self._has(kind)]
+        keyed = " UNION ALL ".join(_keyed(kind, hashed) for kind in kinds)
+        statement = _statement("account", keyed=keyed, sums=_SUMS, hour=HOUR_NS, cursor=self._cursor)
+        said = msgspec.convert(self._query(statement).to_pylist()[0], _Account)
+        hours = said.hours or []
+        rows = [tuple(row.values()) for row in said.coverage or []]
+        epochs = [tuple(row.values()) for row in said.epochs or []]
+        return StoreAccount(
+            position=said.cursor.position,
+            hours={
+                (StreamKey(each.venue, each.market, each.channel, each.symbol), each.hour): (
+                    each.account(span)
+                )
+                for each in hours
+            },
+            coverage=coverage_from(rows, epochs),  # type: ignore[arg-type]  # as the tables are
+            gaps=sorted(Gap(**gap) for gap in said.gaps or []),
+            letters=said.letters,
+            conflicts=said.conflicts,
+            ambiguous=sum(each.ambiguous for each in hours),
+        )
+
+    def minutes(self, stream: StreamKey, hour: int) -> Minutes:
+        """See :meth:`forebay.ports.Audited.minutes`."""
+        statement = _statement(
+            "minutes",
+            cursor=self._cursor,
+            minute=MINUTE_NS,
+            sums=_SUMS,
+            keyed=_keyed(KINDS[stream.channel], "true"),
+            where=_of(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS),
+        )
+        (row,) = self._query(statement).to_pylist()
+        found = msgspec.convert(row["minutes"] or [], list[_Minute])
+        position = msgspec.convert(row["cursor"], _Cursor).position
+        return Minutes(position, {each.minute: each.digest() for each in found})
+
+    def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
+        """See :meth:`forebay.ports.Audited.rows`."""
+        return self._rows(KINDS[stream.channel], _of(stream, begin_ns, end_ns))
+
+    def find(self, channel: str, ids: Sequence[str]) -> Rows:
+        """See :meth:`forebay.ports.Audited.find`."""
+        wanted = ", ".join(f"{literal(each)}::UUID" for each in ids)
+        return self._rows(KINDS[channel], f"event_id IN ({wanted})")
+
+    def _rows(self, kind: EventKind, where: str) -> Rows:
+        parts = {"canonical": canonical(kind), "table": identifier(kind.table), "where": where}
+        found = self._query(_statement("rows", cursor=self._cursor, **parts))
+        position = msgspec.convert(found["cursor"][0].as_py(), _Cursor).position
+        there = found.filter(pc.is_valid(found["event_id"]))
+        return Rows(position, there.select(list(AUDIT_COLUMNS)))
+
+    def _has(self, kind: EventKind) -> bool:
+        """Return whether there is a table of the kind: it may have been added since."""
+        if self._tables is None:
+            told = self._query("SELECT table_name FROM duckdb_tables()")
+            self._tables = set(told["table_name"].to_pylist())
+        return kind.table in self._tables
+
+
+def _keyed(kind: EventKind, hashed: str) -> str:
+    return _statement(
+        "keyed",
+        channel=literal(kind.channel),
+        hashed=hashed,
+        canonical=canonical(kind),
+        table=identifier(kind.table),
+    )
+
+
+def _inside(span: Span) -> str:
+    """Return the condition of what is hashed."""
+    bounds = [] if span.since is None else [f"event_ts >= make_timestamp_ns({span.since * HOUR_NS})"]
+    bounds += [] if span.until is None else [f"event_ts < make_timestamp_ns({span.until * HOUR_NS})"]
+    return " AND ".join(bounds) or "true"
+
+
+def _of(stream: StreamKey, begin_ns: int, end_ns: int) -> str:
+    """Return the condition of the rows of a stream between two times."""
+    names = ("venue", "market", "symbol")
+    mine = " AND ".join(f"{name} = {literal(getattr(stream, name))}" for name in names)
+    times = f"make_timestamp_ns({begin_ns}) AND event_ts < make_timestamp_ns({end_ns})"
+    return f"{mine} AND event_ts >= {times}"
