@@ -210,6 +210,16 @@ def test_what_is_read_back_goes_on_as_it_would_have(
     assert again.gaps(KEY) == exact.gaps(KEY) == coverage.gaps(KEY)
 
 
+def test_what_is_out_of_order_is_known_after_a_restart() -> None:
+    coverage = IdCoverage()
+    arrive(coverage, 1, 3)
+    begun = list(coverage.epochs.items())
+    arrive(coverage, 4, 9)
+    again = IdCoverage.from_rows(coverage.rows(), begun)
+    late = Arrival("e1", live=True, numbers=np.array([8, 10]), received_ns=np.array([8, 10]))
+    assert again.see(late).out_of_order.tolist() == [True, False]
+
+
 def weight(coverage: IdCoverage) -> int:
     """Bytes of all that a coverage holds."""
     return sum(

@@ -218,7 +218,11 @@ def right(kind: type[Coverage], world: World) -> list[Gap]:
 def test_gaps_are_what_was_not_heard_and_numbers_left_out(
     kind: type[Coverage], world: World
 ) -> None:
-    assert told(kind, world.facts()).gaps(KEY) == right(kind, world)
+    coverage = told(kind, world.facts())
+    assert coverage.gaps(KEY) == right(kind, world)
+    given_and_lacking = [row for row in coverage.rows() if row.origin.endswith(("fill", "absent"))]
+    moments = [n for row in given_and_lacking for n in range(row.first, row.last + 1)]
+    assert len(set(moments)) == len(moments), "what history gave once, it has"
 
 
 @pytest.mark.parametrize("kind", COUNTED)

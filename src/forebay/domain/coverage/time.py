@@ -110,9 +110,13 @@ class TimeCoverage:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
-        """See :class:`~.unit.Coverage`; an epoch's piece tells how far it got."""
+        """See :class:`~.unit.Coverage`.
+
+        Epochs are written only when a stream has a new connection. How far one got since does
+        not matter: any moment of its piece joins the next one to it.
+        """
         found = cls()
         for row in rows:
             getattr(found, row.origin).add(row.first, row.last)
-        found.epochs = {epoch: found.live.end_of(last) for epoch, last in epochs}
+        found.epochs = dict(epochs)
         return found
