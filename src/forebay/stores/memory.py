@@ -111,8 +111,7 @@ class MemoryStore:
         if name == "gaps":
             return gap_rows(self._coverage)
         if name in {kind.table for kind in KINDS.values()}:
-            rows = [_storable(row) for row in self._events[name].values()]
-            return pa.Table.from_pylist(rows, schema=kind_of_table(name).schema)
+            return self.events(kind_of_table(name), lambda _row: True)
         if name == "dead_letters":
             rows = [_storable(row) for row in self._letters.values()]
             return pa.Table.from_pylist(rows, schema=schema.DEAD_LETTERS)
@@ -124,6 +123,11 @@ class MemoryStore:
             ],
         }
         return pa.Table.from_pylist(plain[name])
+
+    def events(self, kind: EventKind, wanted: Callable[[Row], bool]) -> pa.Table:
+        """Return the events of a kind that are ``wanted``; its rows have times as integers."""
+        rows = [_storable(row) for row in self._events[kind.table].values() if wanted(row)]
+        return pa.Table.from_pylist(rows, schema=kind.schema)
 
     def gaps(self) -> list[Gap]:
         """See :meth:`forebay.ports.Store.gaps`."""
@@ -148,15 +152,20 @@ class MemoryAudited:
         for kind in KINDS.values():
             table = self._store.table(kind.table)
             ambiguous += sum(AMBIGUOUS in text.split(",") for text in table["flags"].to_pylist())
-            rows = _audited(table, kind, lambda _row: True)
-            numbers = table["venue_seq"].to_pylist()
-            for key, digest, row, number in zip(
-                _streams(table, kind), _digests(rows), rows.to_pylist(), numbers, strict=True
+            rows = _audited(table, kind)
+            names = (table[name].to_pylist() for name in ("venue", "market", "symbol"))
+            for digest, ns, number, venue, market, symbol in zip(
+                _digests(rows),
+                rows["event_ns"].to_pylist(),
+                rows["venue_seq"].to_pylist(),
+                *names,
+                strict=True,
             ):
-                hour = row["event_ns"] // HOUR_NS
-                known = hours.get((key, hour))
-                one = _one(digest if span.touches(hour) else None, row["event_ns"], number)
-                hours[key, hour] = one if known is None else _both(known, one)
+                key = StreamKey(venue, market, kind.channel, symbol), ns // HOUR_NS
+                one = HourAccount(digest, 1, ns, ns, number, number)
+                if not span.touches(key[1]):
+                    one = one._replace(digest=None)
+                hours[key] = _both(hours[key], one) if key in hours else one
         return StoreAccount(
             position=state.positions.get(self._consumer),
             hours=hours,
@@ -169,7 +178,7 @@ class MemoryAudited:
 
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:
         """See :meth:`forebay.ports.Audited.minutes`."""
-        rows = self._rows(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS)
+        rows = self.rows(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS).rows
         found: dict[int, Digest] = {}
         for digest, ns in zip(_digests(rows), rows["event_ns"].to_pylist(), strict=True):
             found[ns // MINUTE_NS] = found.get(ns // MINUTE_NS, Digest()) + digest
@@ -177,33 +186,26 @@ class MemoryAudited:
 
     def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
         """See :meth:`forebay.ports.Audited.rows`."""
-        return Rows(self._position(), self._rows(stream, begin_ns, end_ns))
+
+        def wanted(row: Row) -> bool:
+            theirs = row["venue"], row["market"], stream.channel, row["symbol"]
+            return theirs == stream and begin_ns <= int(str(row["event_ts"])) < end_ns
+
+        kind = KINDS[stream.channel]
+        return Rows(self._position(), _audited(self._store.events(kind, wanted), kind))
 
     def find(self, channel: str, ids: Sequence[str]) -> Rows:
         """See :meth:`forebay.ports.Audited.find`."""
-        kind, wanted = KINDS[channel], set(ids)
-        table = self._store.table(kind.table)
-        return Rows(self._position(), _audited(table, kind, lambda row: row["event_id"] in wanted))
+        kind, asked = KINDS[channel], set(ids)
+        found = self._store.events(kind, lambda row: str(row["event_id"]) in asked)
+        return Rows(self._position(), _audited(found, kind))
 
     def _position(self) -> Position | None:
         return self._store.load().positions.get(self._consumer)
 
-    def _rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> pa.Table:
-        kind = KINDS[stream.channel]
-        table = self._store.table(kind.table)
-        theirs = pa.array([key == stream for key in _streams(table, kind)], pa.bool_())
-        return _audited(
-            table.filter(theirs), kind, lambda row: begin_ns <= int(str(row["event_ns"])) < end_ns
-        )
 
-
-def _streams(table: pa.Table, kind: EventKind) -> list[StreamKey]:
-    names = (table[name].to_pylist() for name in ("venue", "market", "symbol"))
-    return [StreamKey(v, m, kind.channel, s) for v, m, s in zip(*names, strict=True)]
-
-
-def _audited(table: pa.Table, kind: EventKind, wanted: Callable[[Row], bool]) -> pa.Table:
-    """Return the columns that the audit compares, of the rows that are wanted."""
+def _audited(table: pa.Table, kind: EventKind) -> pa.Table:
+    """Return the columns that the audit compares."""
     columns = {
         "event_id": id_texts(table),
         "canonical": canonical_rows(table, kind),
@@ -212,8 +214,7 @@ def _audited(table: pa.Table, kind: EventKind, wanted: Callable[[Row], bool]) ->
         "venue_seq": table["venue_seq"],
         "seq": table["seq"],
     }
-    rows = pa.table({name: columns[name] for name in AUDIT_COLUMNS})
-    return rows.filter(pa.array([wanted(row) for row in rows.to_pylist()], pa.bool_()))
+    return pa.table({name: columns[name] for name in AUDIT_COLUMNS})
 
 
 def _digests(rows: pa.Table) -> list[Digest]:
@@ -230,12 +231,9 @@ def _digests(rows: pa.Table) -> list[Digest]:
     ]
 
 
-def _one(digest: Digest | None, ns: int, number: int | None) -> HourAccount:
-    return HourAccount(digest, 1, ns, ns, number, number)
-
-
 def _both(one: HourAccount, other: HourAccount) -> HourAccount:
-    numbers = [each for each in (one.first_number, one.last_number, other.first_number) if each is not None]
+    ends = one.first_number, one.last_number, other.first_number
+    numbers = [end for end in ends if end is not None]
     return HourAccount(
         one.digest + other.digest if one.digest and other.digest else None,
         one.events + other.events,
