@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -16,12 +16,16 @@ from forebay.errors import Permanent
 from forebay.services.group_commit import GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from forebay.app.config import Config
     from forebay.app.data_folder import DataFolder
     from forebay.ports import FillRequest, FrameSink, Source
     from forebay.telemetry import Observer
+
+
+Refused: TypeAlias = "dict[tuple[str, str, str], Permanent]"
+"""By market, channel and symbol of one venue, why its history was not had."""
 
 
 async def fill_gaps(
@@ -33,11 +37,11 @@ async def fill_gaps(
     :class:`~forebay.errors.Permanent` if one refused a symbol; the others are filled then.
     """
     clock, rng = SystemClock(), random.Random()
-    refused: dict[str, Permanent] = {}
+    refused: Refused = {}
     configured = {venue.name: venue for venue in config.venues}
     with offline(folder, config, clock, observer) as (writer, deliverer):
         wiring = venues.Wiring(config.collector, clock, rng, observer)
-        for name in venues.VENUES:
+        for name in list(venues.VENUES):
             wanted, _ = deliverer.open_gaps(name)
             if not wanted:
                 continue
@@ -56,21 +60,20 @@ async def fill_gaps(
         return deliverer.gap_counts()
 
 
-async def _fill_each(
-    source: Source, wanted: Sequence[FillRequest], sink: FrameSink
-) -> dict[str, Permanent]:
-    """Ask for each range; answer what was refused, by symbol, which is not asked for again."""
-    refused: dict[str, Permanent] = {}
+async def _fill_each(source: Source, wanted: Sequence[FillRequest], sink: FrameSink) -> Refused:
+    """Ask for each range; return which streams were refused: they are not asked for again."""
+    refused: Refused = {}
     for request in wanted:
-        if request.symbol not in refused:
+        stream = request.market, request.channel, request.symbol
+        if stream not in refused:
             try:
                 await source.fill(request, sink)
             except Permanent as error:
-                refused[request.symbol] = error
+                refused[stream] = error
     return refused
 
 
-def _refusal(refused: Mapping[str, Permanent]) -> Permanent:
-    told = "; ".join(f"{symbol}: {error.message}" for symbol, error in refused.items())
+def _refusal(refused: Refused) -> Permanent:
+    told = "; ".join(f"{symbol}: {error.message}" for (*_, symbol), error in refused.items())
     hint = "All other gaps were asked for; `forebay gaps list` shows what is open."
     return Permanent(f"The venue refused to fill gaps of {told}", hint=hint)

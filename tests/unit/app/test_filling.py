@@ -18,21 +18,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-WANTED = [FillRequest("trade", symbol, 1, 2) for symbol in ("GONE", "GONE", "BTC-USD")]
+WANTED = [
+    *(FillRequest("trade", symbol, 1, 2) for symbol in ("GONE", "GONE", "BTC-USD")),
+    FillRequest("trade", "GONE", 1, 2, "time", "perp"),
+]
 
 
 class Asked:
-    """Journal, deliverer and source in one: knows no symbol GONE."""
+    """Journal, deliverer and source in one: knows no symbol GONE of the spot market."""
 
     def __init__(self) -> None:
         self.symbols: list[str] = []
+        self.units: list[str] = []
         self.drained = 0
         self.position = self
         self.seq = 1
 
     async def fill(self, request: FillRequest, sink: object) -> None:
         self.symbols.append(request.symbol)
-        if request.symbol == "GONE":
+        self.units.append(request.unit)
+        if (request.market, request.symbol) == ("spot", "GONE"):
             raise Permanent("There is no such product.")
 
     def open_gaps(self, venue: str) -> tuple[list[FillRequest], int]:
@@ -42,7 +47,7 @@ class Asked:
         self.drained += 1
 
 
-async def test_a_refused_symbol_does_not_keep_the_others_from_being_filled(
+async def test_a_refused_stream_does_not_keep_the_others_from_being_filled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Asked()
@@ -61,5 +66,6 @@ async def test_a_refused_symbol_does_not_keep_the_others_from_being_filled(
     with pytest.raises(Permanent, match="GONE: There is no such product"):
         await filling.fill_gaps(DataFolder(tmp_path), Config(), ignore)
 
-    assert asked.symbols == ["GONE", "BTC-USD"]
+    assert asked.symbols == ["GONE", "BTC-USD", "GONE"]
+    assert asked.units == ["id", "id", "time"]
     assert asked.drained == 1

@@ -11,6 +11,7 @@ import pytest
 from forebay.app import samples
 from forebay.app.tally import Tally
 from forebay.clock import ManualClock
+from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FrameKind
 from forebay.journal import Draft, JournalWriter
 from forebay.ops.catalogue import CATALOGUE
@@ -92,10 +93,7 @@ def test_deliver_tells_what_is_asked_of_it(tmp_path: Path) -> None:
     assert found["recovered_messages"] == 4
     assert found["database_connection_errors{store=memory}"] == DELIVERY.database_errors
     flagged = {name: n for name, n in found.items() if name.startswith("flagged")}
-    assert set(flagged) == {
-        f"flagged{{flag={name}}}"
-        for name in ("backfill", "late", "out_of_order", "skewed", "ambiguous")
-    }
+    assert set(flagged) == {f"flagged{{flag={name}}}" for name in FLAGS}
 
 
 def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
