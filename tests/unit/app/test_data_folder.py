@@ -102,7 +102,7 @@ def test_a_folder_of_a_layout_that_is_not_known_is_refused(tmp_path: Path, mark:
     folder = of_layout(tmp_path, mark)
 
     for opened in (folder.create, folder.existing, lambda: folder.existing(oldest=1)):
-        with pytest.raises(ConfigError, match="of layout 3|of a layout that is not") as refused:
+        with pytest.raises(ConfigError, match=r"of layout 3|of a layout that is not") as refused:
             opened()
         assert refused.value.hint == "Upgrade Forebay."
     assert (tmp_path / "FOREBAY").read_text() == mark

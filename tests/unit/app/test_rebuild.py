@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -24,13 +25,21 @@ from forebay.app.rebuild import rebuild_database
 from forebay.app.venues import parsers
 from forebay.cli.main import app
 from forebay.clock import ManualClock
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.coverage import (
+    Arrival,
+    Coverage,
+    IdCoverage,
+    NoCoverage,
+    SequenceCoverage,
+    StreamKey,
+    TimeCoverage,
+)
 from forebay.domain.frames import FrameKind
 from forebay.errors import ConfigError, Unreachable
 from forebay.journal import OS_DISK, CursorFile, Draft
 from forebay.journal.segments import list_segments, segment_path
 from forebay.services.deliver import Deliverer
-from forebay.services.rebuild import Absence, absences
+from forebay.services.rebuild import Absence, absences, arrived
 from forebay.stores.duckdb import DuckDBStore
 from forebay.telemetry import ignore
 from tests.support.frames import (
@@ -145,6 +154,7 @@ def test_a_rebuilt_database_equals_the_original_in_every_table(tmp_path: Path, s
     for name, rows in before[0].items():
         assert after[0][name] == rows, name
     assert account["not_in_journal"] == []
+    assert account["complete"]
     assert account["kept"] is None
     assert account["oldest_frame"] == 1
     assert account["stored"]["trades"] == len(after[0]["trades"])
@@ -155,7 +165,7 @@ def test_a_rebuilt_database_equals_the_original_in_every_table(tmp_path: Path, s
 def test_what_only_the_old_database_has_is_told_and_kept(tmp_path: Path) -> None:
     folder = captured(tmp_path / "data", 3)
     before = state(folder)
-    (key,) = before[1]
+    ((_, coverage),) = before[1].items()
     writer = open_journal(folder, CONFIG, ManualClock(T0), ignore)
     writer.commit([draft(context(epoch="e9"), [match(900)], T0 + 95_000 * SECOND)])
     writer.close()
@@ -165,9 +175,11 @@ def test_what_only_the_old_database_has_is_told_and_kept(tmp_path: Path) -> None
     assert past
     account = rebuilt(folder)
     assert account["oldest_frame"] == last
-    covered = before[1][key].covered()
+    covered = coverage.covered()
     (absence,) = account["not_in_journal"]
-    assert (absence["symbol"], absence["ids"]) == ("BTC-USD", covered.count())
+    assert (absence["symbol"], absence["unit"]) == ("BTC-USD", "id")
+    assert absence["count"] == covered.count()
+    assert not account["complete"]
     assert (absence["first"], absence["last"]) == (covered.first, covered.last)
     kept = Path(account["kept"])
     assert kept.name == "forebay.duckdb.before-1"
@@ -287,15 +299,53 @@ def test_a_log_of_the_old_database_is_never_replayed_into_the_new_one(tmp_path: 
     assert old.read_bytes() == b"forebay.duckdb.rebuilding"
 
 
-def test_absences_are_what_coverage_had_and_has_not() -> None:
-    key, other = StreamKey("v", "trade", "A"), StreamKey("v", "trade", "B")
-    had, has = StreamCoverage(), StreamCoverage()
-    had.cover("live", 1, 9)
-    had.cover("fill", 20, 22)
-    has.cover("fill", 3, 21)
-    assert absences({key: had}, {key: has, other: had}) == [Absence(*key, 3, 1, 22)]
-    assert absences({key: had}, {}) == [Absence(*key, 12, 1, 22)]
-    assert absences({key: has}, {key: has}) == []
+STREAM, OTHER = StreamKey("v", "perp", "quote", "A"), StreamKey("v", "perp", "quote", "B")
+
+
+def lacking(before: Coverage, after: Coverage) -> list[Absence]:
+    """Return what a stream had and has not; another one lacks nothing."""
+    had, has = ({STREAM: stream, OTHER: before} for stream in (before, after))
+    return absences(arrived(had), arrived(has))
+
+
+def ids(*intervals: tuple[int, int], fill: tuple[int, int] | None = None) -> IdCoverage:
+    made = IdCoverage()
+    for interval in intervals:
+        made.live.add(*interval)
+    if fill:
+        made.fill.add(*fill)
+    return made
+
+
+def test_absent_ids_are_those_that_came_by_whatever_way_and_come_by_none() -> None:
+    had, has = ids((1, 9), fill=(20, 22)), ids(fill=(3, 21))
+    assert lacking(had, has) == [Absence(*STREAM, "id", "", 3, 1, 22)]
+    assert lacking(has, has) == []
+    assert [each.symbol for each in absences(arrived({STREAM: had, OTHER: had}), {})] == ["A", "B"]
+
+
+def test_absent_numbers_are_of_a_connection_and_absent_times_of_all() -> None:
+    had, has = SequenceCoverage(), SequenceCoverage()
+    for epoch, number in (("e1", 5), ("e1", 6), ("e2", 5)):
+        numbers = np.array([number])
+        had.see(Arrival(epoch, True, numbers, T0 + numbers))
+    has.see(Arrival("e1", True, np.array([6]), T0 + np.array([6])))
+    assert lacking(had, has) == [
+        Absence(*STREAM, "seq", "e1", 1, 5, 5),
+        Absence(*STREAM, "seq", "e2", 1, 5, 5),
+        Absence(*STREAM, "time", "", 1, T0 + 5, T0 + 5),
+    ]
+
+
+def test_absent_times_are_those_when_nothing_was_heard_any_more() -> None:
+    had, has = TimeCoverage(), TimeCoverage()
+    had.heard("e1", T0, T0 + 9)
+    has.heard("e1", T0 + 4, T0 + 9)
+    assert lacking(had, has) == [Absence(*STREAM, "time", "", 4, T0, T0 + 3)]
+
+
+def test_of_a_stream_that_counts_nothing_nothing_is_absent() -> None:
+    assert lacking(NoCoverage(), NoCoverage()) == []
 
 
 def test_the_command_prints_the_account_and_exits_3_while_a_capture_runs(tmp_path: Path) -> None:
