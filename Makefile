@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format drills soak bench probes peer picture lock clean
+.PHONY: help setup demo test lint format drills soak bench bench-compare probes peer picture lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.dev.stamp ## .venv with everything to run, test and lint
 
@@ -39,6 +39,12 @@ soak: $(VENV)/.dev.stamp ## the large counts, for a night
 
 bench: $(VENV)/.bench.stamp ## compare with peers, write build/bench.json (ONLY=append for one)
 	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(ONLY))
+
+bench-compare: $(VENV)/.bench.stamp ## compare our rows with those of an earlier commit (BASE=commit)
+	@exec $(BIN)/python -m tests.benchmarks.compare $(strip $(COMPARED))
+
+COMPARED = $(addprefix --base ,$(BASE)) $(addprefix --only ,$(ONLY)) \
+	$(addprefix --rounds ,$(ROUNDS)) $(addprefix --limit ,$(LIMIT))
 
 probes: $(VENV)/.bench.stamp ## how our breaker and others behave where breakers go wrong
 	$(BIN)/python -m tests.resilience_peers

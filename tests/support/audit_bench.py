@@ -8,7 +8,7 @@ import json
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from forebay.clock import ManualClock
@@ -23,7 +23,8 @@ from forebay.domain.frames import (
 from forebay.journal import OS_DISK, Draft, JournalReader, JournalWriter, Position
 from forebay.journal.segments import list_segments, segment_path
 from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.truth import CHANNEL, MARKET as MARKET_TYPE, Digest, Trades
+from forebay.lab.truth import CHANNEL, Digest, Trades
+from forebay.lab.truth import MARKET as MARKET_TYPE
 from forebay.services.audit import AuditReport, run_audit
 from forebay.services.deliver import Deliverer
 from forebay.services.ledger import open_ledger
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from forebay.domain.coverage import StreamKey
     from forebay.domain.frames import Control
     from forebay.journal import Block
     from forebay.lab.truth import Trade
-    from forebay.ports import Parser
+    from forebay.ports import Audited, Minutes, Parser, Rows, Span, StoreAccount
     from forebay.services.audit import Use
 
+T = TypeVar("T")
 BTC, ETH = "BTC-USD", "ETH-USD"
 SEED = 7
 STEP_US = 36_000_000
@@ -64,6 +67,35 @@ def event(index: int, symbol: str = BTC) -> Trade:
 
 
 @dataclass
+class Asked:
+    """A store that notes what it is asked, and may move on before and after it answers."""
+
+    store: Audited
+    asked: list[str]
+    before: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
+
+    def _answer(self, what: str, answer: Callable[[], T]) -> T:
+        self.asked.append(what)
+        self.before()
+        answered = answer()
+        self.after()
+        return answered
+
+    def account(self, span: Span) -> StoreAccount:
+        return self._answer("account", lambda: self.store.account(span))
+
+    def minutes(self, stream: StreamKey, hour: int) -> Minutes:
+        return self._answer("minutes", lambda: self.store.minutes(stream, hour))
+
+    def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
+        return self._answer("rows", lambda: self.store.rows(stream, begin_ns, end_ns))
+
+    def find(self, channel: str, ids: Sequence[str]) -> Rows:
+        return self._answer("find", lambda: self.store.find(channel, ids))
+
+
+@dataclass
 class Bench:
     """A journal, the store made from it, and a way to audit them."""
 
@@ -73,6 +105,7 @@ class Bench:
     deliverer: Deliverer
     parsers: Mapping[str, Parser] = field(default_factory=lambda: PARSERS)
     asked: list[str] = field(default_factory=list)
+    """What the store was asked, in order."""
     clock: ManualClock = field(default_factory=ManualClock)
 
     @property
@@ -192,7 +225,6 @@ class Bench:
         self.store._session.connection.execute(statement).fetchall()
 
     def query(self, statement: str) -> pa.Table:
-        self.asked.append(statement)
         with self.store.reader() as connection:
             return connection.sql(statement).to_arrow_table()
 
@@ -203,11 +235,13 @@ class Bench:
         since_ns: int | None = None,
         until_ns: int | None = None,
         source: Use = "auto",
-        query: Callable[[str], pa.Table] | None = None,
+        before: Callable[[], object] = lambda: None,
+        after: Callable[[], object] = lambda: None,
         progress: Callable[[int, int], None] | None = None,
     ) -> AuditReport:
+        """Audit; ``before`` and ``after`` happen around each answer of the store."""
         return run_audit(
-            DuckDBAudited(query or self.query),
+            Asked(DuckDBAudited(self.query), self.asked, before, after),
             self.folder,
             self.parsers,
             ledger_folder=self.ledger,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from forebay.domain.coverage import GAP_STATES, Gap
 from forebay.domain.digest import HOUR_NS, Digest
+from forebay.domain.identity import native_id, stream_prefix
 from forebay.domain.intervals import IntervalSet
-from forebay.ports import Span
 from forebay.services.accounting import OUTCOMES
 from forebay.services.audit.findings import Found
 from forebay.services.audit.report import MAX_EXAMPLES, Problem, iso
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from forebay.domain.channels import Channel, Unit
     from forebay.domain.coverage import Coverage, StreamKey
     from forebay.domain.digest import StreamHour
-    from forebay.ports import Parser, StoreAccount
+    from forebay.ports import Parser, Span, StoreAccount
+    from forebay.services.audit.findings import Ids
     from forebay.services.audit.journal_stage import JournalStage
     from forebay.services.audit.truth_stage import TruthStage
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     """Members by unit and, where a connection counts for itself, epoch."""
 
 _EVERY_NUMBER = (0, (1 << 62) - 1)
+_REASONS_ONLY = "spanned"
+"""Origin of intervals that only tell reasons of gaps, which may depend on how frames were cut."""
 
 
 @dataclass(slots=True)
@@ -168,3 +171,24 @@ def _examples(unit: Unit, members: IntervalSet) -> list[str]:
         else:
             told += map(str, range(first, min(last + 1, first + room)))
     return told
+
+
+def sets_of(coverage: Coverage | None) -> dict[tuple[str, str], IntervalSet]:
+    """Return what coverage holds, by origin and epoch."""
+    found: dict[tuple[str, str], IntervalSet] = defaultdict(IntervalSet)
+    for row in coverage.rows() if coverage else ():
+        if row.origin != _REASONS_ONLY:
+            found[row.origin, row.epoch].add(row.first, row.last)
+    return found
+
+
+def arrived(coverage: Coverage | None) -> IntervalSet:
+    """Return the ids that arrived, however they came."""
+    sets = sets_of(coverage)
+    return sets["live", ""] | sets["fill", ""]
+
+
+def ids_of(key: StreamKey, numbers: Iterable[int]) -> Ids:
+    """Return the events that a venue's own integers identify."""
+    prefix = stream_prefix(*key)
+    return {str(native_id(prefix, number)): number for number in numbers}

@@ -14,7 +14,10 @@ import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.intervals import IntervalSet
 from forebay.errors import Transient
+from forebay.ports import Span
+from forebay.services.audit.case import arrived, ids_of
 from forebay.services.audit.findings import Unlike, difference, digest_of, digests_by, less
 
 if TYPE_CHECKING:
@@ -24,12 +27,14 @@ if TYPE_CHECKING:
     from forebay.journal import Position
     from forebay.ports import Audited
     from forebay.services.audit.case import Case
+    from forebay.services.audit.findings import Ids
 
 ROWS_AT_ONCE = 20_000
 """Rows of a store that are compared at once, unless a single minute has more."""
 ROWS_IN_MEMORY = 500_000
 """Rows of the journal that are kept at once, unless a single hour has more."""
 IDS_AT_ONCE = 5_000
+_MINUTES = HOUR_NS // MINUTE_NS
 
 
 class Minute(NamedTuple):
@@ -181,8 +186,24 @@ class Comparison:
         if stored.count > ours.count and not record.complete:
             found.unproved += stored.count  # the others may have been lost here
         else:
-            found.unlike.append(Unlike(hour, stored, ours))
+            found.unlike.append(Unlike(hour, stored, ours, self._lacking(place)))
         return False
+
+    def _lacking(self, place: StreamHour) -> Ids:
+        """Return the events of an hour without frames that coverage owes and nobody has."""
+        key, hour = place
+        if self._case.unit(key) != "id":
+            return {}
+        minutes = hour * _MINUTES, (hour + 1) * _MINUTES - 1
+        numbers = self.rows(key, minutes)["venue_seq"].drop_null().to_pylist()
+        there = IntervalSet((number, number) for number in sorted(numbers))
+        owed = arrived(self._case.coverage.get(key))
+        owed = owed.within(*self._case.window(key, Span(hour, hour + 1))) - there
+        ids = ids_of(key, (n for first, last in owed for n in range(first, last + 1)))
+        for some in _chunks(ids):
+            for event_id in self._find(key.channel, some):
+                del ids[event_id]  # a neighbouring hour has it
+        return ids
 
     def _count_once(self, place: StreamHour) -> Digest:
         """Return the digest of an hour without what frames behind the ledger only repeat.
@@ -330,10 +351,23 @@ class Comparison:
                 found = self._case.found[row.place[0]]
                 if right and row not in right:
                     self._mutate(event_id, row, right[0])
-                elif not right and self._journal.record.sees(row.received_ns):
-                    found.spurious[event_id] = row.number
-                elif not right:
+                elif right:
+                    continue
+                elif not self._journal.record.sees(row.received_ns):
                     found.unseen[event_id] = row.number
+                elif self._covered(event_id, row):
+                    how = "it was received with another time"
+                    found.mutate(event_id, row.number, how)
+                else:
+                    found.spurious[event_id] = row.number
+
+    def _covered(self, event_id: str, row: Row) -> bool:
+        """Return whether the journal had an event of this id, in an hour that is not at hand."""
+        key = row.place[0]
+        if self._case.unit(key) != "id" or row.number is None:
+            return False
+        number = row.number if event_id in ids_of(key, [row.number]) else -1
+        return number in arrived(self._journal.record.coverage.get(key))
 
 
 def _with_ids(rows: pa.Table, ids: pa.Array | Iterable[str]) -> pa.Table:

@@ -26,6 +26,8 @@ class Unlike(NamedTuple):
     """Since the Unix epoch."""
     stored: Digest
     ledger: Digest
+    lacking: Ids
+    """Events that are not stored though coverage owes them to this hour, or to one beside it."""
 
 
 @dataclass(slots=True)
@@ -99,14 +101,16 @@ def _unlike(name: str, each: Unlike) -> Problem:
     """Say what can be said of an hour without its frames."""
     stored, ledger = each.stored, each.ledger
     what = "other ids" if stored.ids != ledger.ids else "the same ids with other content"
+    which = "so which ones cannot be said any more"
+    if each.lacking:
+        which = f"but coverage tells of {len(each.lacking)} that are not stored"
     text = (
         f"{name}: the hour from {iso(each.hour * HOUR_NS)} has {stored.count} events stored and "
         f"{ledger.count} in the ledger, {what} (ids {stored.ids:032x} and {ledger.ids:032x}, rows "
-        f"{stored.rows:032x} and {ledger.rows:032x}); its frames are gone, so which ones cannot "
-        "be said any more."
+        f"{stored.rows:032x} and {ledger.rows:032x}); its frames are gone, {which}."
     )
     count = max(1, abs(stored.count - ledger.count))
-    return Problem("unlike_ledger", name, count, [], text)
+    return Problem("unlike_ledger", name, count, examples(each.lacking), text)
 
 
 def difference(channel: str, stored: str, right: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from forebay.domain.coverage import GAP_STATES
 from forebay.domain.digest import HOUR_NS, Digest
-from forebay.domain.identity import native_id, stream_prefix
 from forebay.domain.intervals import IntervalSet
-from forebay.services.audit.case import holes_of
+from forebay.services.audit.case import arrived, holes_of, ids_of, sets_of
 from forebay.services.audit.findings import problems_of
 from forebay.services.audit.report import (
     MAX_EXAMPLES,
@@ -27,10 +25,6 @@ if TYPE_CHECKING:
 
     from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.services.audit.case import Case, Holes
-    from forebay.services.audit.findings import Ids
-
-_REASONS_ONLY = "spanned"
-"""Origin of intervals that only tell reasons of gaps, which may depend on how frames were cut."""
 
 
 def judge_stream(case: Case, key: StreamKey) -> None:
@@ -83,15 +77,6 @@ def _coverage_alike(
         case.problems.append(Problem("coverage_unlike", key.name, count, [], text))
 
 
-def sets_of(coverage: Coverage | None) -> dict[tuple[str, str], IntervalSet]:
-    """Return what coverage holds, by origin and epoch."""
-    found: dict[tuple[str, str], IntervalSet] = defaultdict(IntervalSet)
-    for row in coverage.rows() if coverage else ():
-        if row.origin != _REASONS_ONLY:
-            found[row.origin, row.epoch].add(row.first, row.last)
-    return found
-
-
 def _intervals(members: IntervalSet) -> Iterator[str]:
     for count, (first, last) in enumerate(members):
         if count == MAX_EXAMPLES:
@@ -109,18 +94,6 @@ def _owed_by_itself(
         unseen = IntervalSet((n, n) for n in found.unseen.values() if n is not None)
         for first, last in case.clip(key, "id", arrived(theirs) - arrived(ours) - unseen):
             found.missing |= ids_of(key, range(first, last + 1))
-
-
-def arrived(coverage: Coverage | None) -> IntervalSet:
-    """Return the ids that arrived, however they came."""
-    sets = sets_of(coverage)
-    return sets["live", ""] | sets["fill", ""]
-
-
-def ids_of(key: StreamKey, numbers: Iterable[int]) -> Ids:
-    """Return the events that a venue's own integers identify."""
-    prefix = stream_prefix(*key)
-    return {str(native_id(prefix, number)): number for number in numbers}
 
 
 # ------------------------------------------------------------------------------ the report

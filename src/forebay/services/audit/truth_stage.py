@@ -16,8 +16,8 @@ from forebay.services.audit.findings import difference
 from forebay.services.audit.report import Problem
 
 if TYPE_CHECKING:
-    from forebay.services.audit.compare import Comparison
     from forebay.services.audit.case import Case
+    from forebay.services.audit.compare import Comparison
     from forebay.services.audit.truth import Bounds, Event, Status, Truth, Withheld
 
 LOST = ("open", "permanent")
