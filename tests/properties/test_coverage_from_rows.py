@@ -51,7 +51,8 @@ TOLD = st.lists(
 
 def batches(told: list[Telling]) -> list[FrameBatch]:
     """Build a batch for each telling, received one after the other."""
-    made, now = [], T0
+    made: list[FrameBatch] = []
+    now, seq = T0, 1
     for way, number, market, deals in told:
         origin = context(
             "file" if way == "partial" else way,  # type: ignore[arg-type]  # one of the sources
@@ -62,8 +63,9 @@ def batches(told: list[Telling]) -> list[FrameBatch]:
         )
         received = [now + place * SECOND for place in range(len(deals))]
         now = received[-1] + SECOND
-        kind = FrameKind.REST if way == "rest" else FrameKind.TEXT
-        made.append(batch([frame(deal) for deal in deals], origin, kind=kind, received_ns=received))
+        frames = [frame(deal) for deal in deals]
+        made.append(batch(frames, origin, received_ns=received, first_seq=seq))
+        seq += len(frames)
     return made
 
 
