@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.domain.digest import Digest
+from forebay.domain.digest import HOUR_NS, Digest
 from forebay.errors import ConfigError, Unreachable
 from forebay.lab.truth import Digest as TruthDigest
 from forebay.services.audit import truth_document
-from forebay.services.audit.truth import Event, Truth
+from forebay.services.audit.truth import Truth
 from tests.support.audit_bench import (
     BTC,
     ETH,
@@ -73,7 +73,8 @@ def test_a_whole_store_equals_the_truth(stored: Bench, truth: TruthServer) -> No
     assert report.notes == []
     for stream in report.streams:
         assert stream.stages["truth"] == stream.stages["store"] == stream.stages["journal"]
-    assert not [path for path in truth.asked if path.startswith("/events") and "to=1" not in path]
+    asked = [path for path in truth.asked if path.startswith("/events")]
+    assert all(path.endswith("from=0&to=1") for path in asked), "equal digests need no events"
 
 
 def test_a_truth_that_goes_on_is_named(stored: Bench, truth: TruthServer) -> None:
@@ -225,7 +226,7 @@ def test_declaring_everything_lost_is_red(stored: Bench, truth: TruthServer, sta
     for table in ("trades", "coverage", "gaps"):
         stored.sql(f"DELETE FROM {table} WHERE symbol = '{BTC}'")
     stored.sql(
-        f"INSERT INTO gaps VALUES ('coinbase', 'trade', '{BTC}', 'id', {native(99)}, "
+        f"INSERT INTO gaps VALUES ('coinbase', 'spot', 'trade', '{BTC}', 'id', '', {native(99)}, "
         f"{native(LAST)}, 'between_connections', '{state}')"
     )
 
@@ -340,22 +341,24 @@ def test_dead_letters_equal_the_injected_poison(
 # ------------------------------------------------------------------ time ranges
 
 
-def test_a_time_range_is_compared_with_the_truth_of_that_range(
+def test_a_time_range_is_compared_with_the_truth_of_its_hours(
     stored: Bench, truth: TruthServer
 ) -> None:
+    hour = event(220).event_ts // HOUR_NS
+    inside = [index for index in range(99, 400) if event(index).event_ts // HOUR_NS == hour]
+
     def audit() -> AuditReport:
-        ends = event(200).event_ts, event(240).event_ts
-        return stored.audit(truth=truth.url, since_ns=ends[0], until_ns=ends[1])
+        return stored.audit(truth=truth.url, since_ns=hour * HOUR_NS, until_ns=hour * HOUR_NS + 1)
 
     report = audit()
 
     assert wrong(report) == {}
     stages = report.streams[0].stages
-    assert stages["truth"].count == report.streams[0].events, "of the ids in the range"
-    assert stages["journal"] == stages["store"], "of the whole hours that it touches"
-    stored.sql(f"DELETE FROM trades {where(100)}")
+    assert stages["truth"].count == report.streams[0].events == len(inside)
+    assert stages["journal"] == stages["store"] == stages["truth"]
+    stored.sql(f"DELETE FROM trades {where(inside[0] - 1)}")
     assert audit().ok
-    stored.sql(f"DELETE FROM trades {where(220)}")
+    stored.sql(f"DELETE FROM trades {where(inside[0])}")
     assert wrong(audit()) == {"missing": 1}
 
 
@@ -366,41 +369,54 @@ def test_a_truth_and_a_store_that_move_on_are_no_loss(stored: Bench, truth: Trut
     truth.bounds[BTC] = (100, LAST)
     at = LAST + 1
 
-    def query(statement: str) -> object:
+    def move() -> None:
         nonlocal at
         stored.live(range(at, at + 5), "e2")
         stored.deliver()
         at += 5
         truth.bounds[BTC] = (100, at)
-        return stored.query(statement)
 
-    report = stored.audit(truth=truth.url, query=query)
+    report = stored.audit(truth=truth.url, before=move)
 
     assert wrong(report) == {}
     assert report.streams[0].events == 306
 
 
+def test_what_a_moving_store_has_beyond_the_truth_that_was_seen_is_not_held_against_it(
+    stored: Bench, truth: TruthServer
+) -> None:
+    truth.bounds[BTC] = (100, LAST)
+    stored.sql(f"UPDATE trades SET price = price + 1 {where(LAST)}")
+    at = LAST + 1
+
+    def move() -> None:
+        nonlocal at
+        stored.live(range(at, at + 5), "e2")
+        stored.deliver()
+        at += 5
+
+    assert wrong(stored.audit(truth=truth.url, after=move)) == {"mutated": 1}
+
+
 # ------------------------------------------------------------------ the client
 
 
-def test_a_digest_over_http_is_a_digest(truth: TruthServer) -> None:
-    right = TruthDigest.of(MARKET[BTC].events(5, 12))
+def test_digests_over_http_are_digests(truth: TruthServer) -> None:
+    told = Truth(truth.url).digests(BTC, 5, 300, HOUR_NS)
 
-    assert Truth(truth.url).digest(BTC, 5, 12) == Digest(7, right.ids, right.rows)
+    assert sum(each.count for each in told.values()) == 295
+    for hour, digest in told.items():
+        events = [each for each in MARKET[BTC].events(5, 300) if each.event_ts // HOUR_NS == hour]
+        right = TruthDigest.of(events)
+        assert digest == Digest(len(events), right.ids, right.rows)
 
 
-def test_events_over_http_have_the_canonical_row(truth: TruthServer) -> None:
+def test_events_over_http_have_number_and_canonical_row(truth: TruthServer) -> None:
     told = Truth(truth.url).events(BTC, 5, 9)
 
-    assert [each.canonical() for each in told] == [event(index).row() for index in range(5, 9)]
-
-
-def test_a_canonical_row_keeps_every_digit() -> None:
-    small = Event("i", "v", "S", 7, "0.000000000000000001", "12345678901234567890", "buy", 3)
-
-    assert small.canonical() == (
-        "i|v|S|3|7|0.000000000000000001|12345678901234567890.000000000000000000|buy"
-    )
+    assert [(each.number, each.row) for each in told] == [
+        (native(index), event(index).row()) for index in range(5, 9)
+    ]
 
 
 def test_the_document_is_what_the_server_says(truth: TruthServer) -> None:

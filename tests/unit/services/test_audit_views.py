@@ -67,9 +67,7 @@ def report(**changed: object) -> AuditReport:
     return AuditReport(**(fields | changed))  # type: ignore[arg-type]
 
 
-def gap(
-    first: int, last: int, state: str, reason: str = "in_connection", unit: Unit = "id"
-) -> Gap:
+def gap(first: int, last: int, state: str, reason: str = "in_connection", unit: Unit = "id") -> Gap:
     return Gap("coinbase", "spot", "trade", "BTC-USD", unit, "", first, last, reason, state)  # type: ignore[arg-type]
 
 
