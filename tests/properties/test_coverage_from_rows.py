@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forebay.domain.canonical import first_of_each_id
@@ -80,6 +80,7 @@ def rows_of(projected: Projected) -> dict[str, pa.Table]:
 
 
 @given(pair=st.sampled_from(PAIRS), told=TOLD)
+@example(("native", "id"), [("ws", number, "spot", [Deal()]) for number in (0, 1, 0)])
 def test_rows_say_what_their_frames_did(pair: Pair, told: list[Telling]) -> None:
     parser = MadeParser(*pair)
     projected = Projection({VENUE: parser}, {}).project(batches(told))
