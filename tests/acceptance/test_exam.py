@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -19,19 +18,19 @@ import pytest
 from forebay.clock import ManualClock, SystemClock
 from forebay.domain.channels import UNITS_OF
 from forebay.domain.kinds import KINDS
+from forebay.journal import OS_DISK, Position
 from forebay.journal.retention import Rules
 from forebay.journal.segments import list_segments
-from forebay.journal import OS_DISK, Position
-from forebay.services.audit import run_audit
 from forebay.services.housekeeping import Housekeeper
 from forebay.services.ledger import open_ledger
-from forebay.stores.duckdb import DuckDBReader, DuckDBStore
-from forebay.stores.duckdb.audit import DuckDBAudited
+from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.exam.capturing import capture
-from tests.exam.made.protocol import EDITIONS, Edition
+from tests.exam.judging import audit
+from tests.exam.made.protocol import EDITIONS
 from tests.exam.offline import journal, parsers, stored, tell
 from tests.exam.ping import PING
+from tests.exam.spoiling import ALTERED, DOUBLED, DROPPED, INTACT, SPOILED, spoil
 from tests.exam.wire import STREAMS, line, lines
 
 if TYPE_CHECKING:
@@ -40,15 +39,14 @@ if TYPE_CHECKING:
 
     from forebay.app.data_folder import DataFolder
     from forebay.ports import Audited
-    from forebay.services.audit import AuditReport, StreamReport, Use
+    from forebay.services.audit import Use
+    from tests.exam.judging import Findings
+    from tests.exam.made.protocol import Edition
 
 EVENTS = 5_000
 """Of each edition, in four streams."""
 SOAK_EVENTS = 100_000
 SOAK_MS = 10_000
-SPOILED = 7
-"""The event of a stream that something is done to."""
-DROPPED, DOUBLED, ALTERED, INTACT = STREAMS[0], STREAMS[2], STREAMS[1], STREAMS[3]
 
 every_edition = pytest.mark.parametrize("edition", EDITIONS, ids=lambda edition: edition.venue)
 
@@ -59,34 +57,6 @@ def _ping() -> Iterator[None]:
     KINDS[PING.channel] = PING
     yield
     del KINDS[PING.channel]
-
-
-class Findings:
-    """A report by stream."""
-
-    def __init__(self, report: AuditReport) -> None:
-        self.report = report
-        self.streams: dict[tuple[str, str, str], StreamReport] = {
-            (stream.venue, stream.channel, stream.symbol): stream for stream in report.streams
-        }
-        self._problems: dict[str, set[str]] = defaultdict(set)
-        for problem in report.problems:
-            self._problems[problem.stream].add(problem.kind)
-
-    def stream(self, edition: Edition, stream: tuple[str, str]) -> StreamReport:
-        return self.streams[edition.venue, *stream]
-
-    def problems(self, edition: Edition, stream: tuple[str, str]) -> set[str]:
-        return self._problems[self.stream(edition, stream).name]
-
-
-def audit(
-    store: Audited, folder: Path, source: Use = "frames", ledger: Path | None = None
-) -> Findings:
-    report = run_audit(
-        store, folder, parsers(EDITIONS), ledger_folder=ledger, source=source, clock=SystemClock()
-    )
-    return Findings(report)
 
 
 @contextlib.contextmanager
@@ -112,29 +82,13 @@ def pristine(captured: DataFolder) -> Findings:
         return audit(store, captured.journal)
 
 
-def spoil(database: Path, copy: Path) -> Path:
-    """Drop, double and alter one event of a stream each, in every edition."""
-    shutil.copy(database, copy)
-    with duckdb.connect(str(copy)) as connection:
-        for venue, in connection.sql("SELECT DISTINCT venue FROM quotes").fetchall():
-            for (kind, symbol), statement in (
-                (DROPPED, "DELETE FROM {t} WHERE {this}"),
-                (DOUBLED, "INSERT INTO {t} SELECT * FROM {t} WHERE {this}"),
-                (ALTERED, "UPDATE {t} SET ask_price = ask_price + 1 WHERE {this}"),
-            ):
-                table = KINDS[kind].table
-                of = f"venue = '{venue}' AND symbol = '{symbol}'"
-                this = (
-                    f"event_id = (SELECT event_id FROM {table} WHERE {of} "
-                    f"ORDER BY seq LIMIT 1 OFFSET {SPOILED - 1})"
-                )
-                connection.execute(statement.format(t=table, this=this))
-    return copy
-
-
 @pytest.fixture(scope="module")
 def spoiled(captured: DataFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return spoil(captured.database, tmp_path_factory.mktemp("spoiled") / "spoiled.duckdb")
+    copy = tmp_path_factory.mktemp("spoiled") / "spoiled.duckdb"
+    shutil.copy(captured.database, copy)
+    with duckdb.connect(str(copy)) as connection:
+        spoil(connection)
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +190,9 @@ def test_a_store_in_memory_is_proved_and_refuted_as_well(captured: DataFolder) -
     for edition in EDITIONS:
         for kind, symbol in (DROPPED, ALTERED):
             table = rows[KINDS[kind].table]
-            theirs = [i for i, r in table.items() if (r["venue"], r["symbol"]) == (edition.venue, symbol)]
+            theirs = [
+                i for i, r in table.items() if (r["venue"], r["symbol"]) == (edition.venue, symbol)
+            ]
             if (kind, symbol) == DROPPED:
                 del table[theirs[SPOILED]]
             else:

@@ -72,7 +72,10 @@ def tell(
 
 
 def journal(
-    folder: Path, editions: Iterable[Edition], payloads: Sequence[bytes], segment_bytes: int = 1 << 20
+    folder: Path,
+    editions: Iterable[Edition],
+    payloads: Sequence[bytes],
+    segment_bytes: int = 1 << 20,
 ) -> JournalWriter:
     """Return an open journal in which each edition has told ``payloads`` over one connection."""
     writer = JournalWriter.open(

@@ -51,6 +51,7 @@ class Ledger:
         parsers: Mapping[str, Parser],
         clock: Clock,
         entries: Iterable[Entry],
+        *,
         first_told: FirstTold,
         live: LiveSums | None,
     ) -> None:
@@ -136,7 +137,8 @@ def open_ledger(
     """Open or create the ledger in ``folder`` for writing.
 
     Entries are cut off ``live`` as far as that reaches back; before, frames are projected, and
-    ``first_told`` is asked what coverage does not know. Raises :class:`~forebay.journal.WriterBusy` if another process has it,
+    ``first_told`` is asked what coverage does not know. Raises
+    :class:`~forebay.journal.WriterBusy` if another process has it,
     :class:`~forebay.errors.Transient` if the disk fails, and as :func:`read_ledger`.
     """
     writer = JournalWriter.open(
@@ -144,7 +146,7 @@ def open_ledger(
     )
     try:
         entries = _entries(folder, disk, writer.position.seq)
-        return Ledger(writer, parsers, clock, entries, first_told, live)
+        return Ledger(writer, parsers, clock, entries, first_told=first_told, live=live)
     except BaseException:
         writer.close()
         raise

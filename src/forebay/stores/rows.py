@@ -59,10 +59,10 @@ def coverage_from(
     """Return the coverage that :func:`coverage_rows` and :func:`epoch_rows` are of."""
     units: dict[StreamKey, Unit] = {}
     intervals: dict[StreamKey, list[Row]] = {}
-    for venue, market, channel, symbol, unit, *row in rows:
+    for venue, market, channel, symbol, unit, origin, epoch, first, last in rows:
         key = StreamKey(venue, market, channel, symbol)
         units[key] = unit
-        intervals.setdefault(key, []).append(Row(*row))
+        intervals.setdefault(key, []).append(Row(origin, epoch, first, last))
     spoke: dict[StreamKey, list[tuple[str, int]]] = {}
     for venue, market, channel, symbol, epoch, last in sorted(epochs, key=lambda row: row[-1]):
         spoke.setdefault(StreamKey(venue, market, channel, symbol), []).append((epoch, last))

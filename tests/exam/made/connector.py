@@ -47,7 +47,9 @@ class MadeSource:
 
     async def instruments(self) -> Sequence[Instrument]:
         """See :class:`forebay.ports.Source`."""
-        return [Instrument(symbol, symbol.lower(), *symbol.split("-"), "") for symbol in self._symbols]
+        return [
+            Instrument(symbol, symbol.lower(), *symbol.split("-"), "") for symbol in self._symbols
+        ]
 
     async def probe(self) -> None:
         """Nothing: there is no history to ask."""

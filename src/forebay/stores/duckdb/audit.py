@@ -135,7 +135,9 @@ class DuckDBAudited:
         hashed = _inside(span)
         kinds = [kind for kind in KINDS.values() if self._has(kind)]
         keyed = " UNION ALL ".join(_keyed(kind, hashed) for kind in kinds)
-        statement = _statement("account", keyed=keyed, sums=_SUMS, hour=HOUR_NS, cursor=self._cursor)
+        statement = _statement(
+            "account", keyed=keyed, sums=_SUMS, hour=HOUR_NS, cursor=self._cursor
+        )
         said = msgspec.convert(self._query(statement).to_pylist()[0], _Account)
         hours = said.hours or []
         rows = [tuple(row.values()) for row in said.coverage or []]
@@ -206,8 +208,12 @@ def _keyed(kind: EventKind, hashed: str) -> str:
 
 def _inside(span: Span) -> str:
     """Return the condition of what is hashed."""
-    bounds = [] if span.since is None else [f"event_ts >= make_timestamp_ns({span.since * HOUR_NS})"]
-    bounds += [] if span.until is None else [f"event_ts < make_timestamp_ns({span.until * HOUR_NS})"]
+    bounds = (
+        [] if span.since is None else [f"event_ts >= make_timestamp_ns({span.since * HOUR_NS})"]
+    )
+    bounds += (
+        [] if span.until is None else [f"event_ts < make_timestamp_ns({span.until * HOUR_NS})"]
+    )
     return " AND ".join(bounds) or "true"
 
 

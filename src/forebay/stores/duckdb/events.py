@@ -125,9 +125,7 @@ class _Lookup:
             f"FROM incoming i JOIN {name} t ON i.event_id = t.event_id"
         )
 
-    def known_ids(
-        self, first: Rows, seen_before: Mask, vouched_new: Mask
-    ) -> Mask:
+    def known_ids(self, first: Rows, seen_before: Mask, vouched_new: Mask) -> Mask:
         """Return of each row whether its id was stored before; ``first`` is the row of its id."""
         vouched = _of_id(first, vouched_new)
         self.find(np.flatnonzero(~vouched), at=None)

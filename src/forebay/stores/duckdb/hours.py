@@ -81,7 +81,8 @@ def export_hour(connection: duckdb.DuckDBPyConnection, note: HourNote, path: Pat
     first, end = note.start_ns, note.start_ns + HOUR_NS
     written = Session(connection).run(
         f"COPY (SELECT * FROM {note.table} WHERE event_ts >= make_timestamp_ns({first}) "
-        f"AND event_ts < make_timestamp_ns({end}) ORDER BY venue, market, symbol, event_ts, event_id) "
+        f"AND event_ts < make_timestamp_ns({end}) "
+        "ORDER BY venue, market, symbol, event_ts, event_id) "
         f"TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
     )
     return int(written[0][0])

@@ -257,7 +257,9 @@ def _prepare(session: Session, target: str) -> None:
         newer = version > ddl.SCHEMA_VERSION
         again = "`forebay rebuild --data DIR` makes it anew from the journal, and keeps this one."
         message = f"{target} has tables of version {version}, {'newer' if newer else 'older'}"
-        raise ConfigError(f"{message} than this Forebay's.", hint="Upgrade Forebay." if newer else again)
+        raise ConfigError(
+            f"{message} than this Forebay's.", hint="Upgrade Forebay." if newer else again
+        )
     for statement in ddl.statements():
         session.run(statement)
     if not found:
