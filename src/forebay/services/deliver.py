@@ -267,11 +267,10 @@ class Deliverer:
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
         for gap in sorted(now - before):
             where = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
-            of = {"market": key.market, "unit": gap.unit}
             if gap.state == "open":
-                self._observe(GapOpened(*where, **of))
+                self._observe(GapOpened(*where, key.market, gap.unit))
             else:
-                self._observe(GapClosed(*where, gap.state, **of))
+                self._observe(GapClosed(*where, gap.state, key.market, gap.unit))
         self._gaps[key] = now
 
     # ---------------------------------------------------------------- answers
@@ -280,17 +279,22 @@ class Deliverer:
         """Answer the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0
         wanted = [
-            FillRequest(gap.channel, gap.symbol, gap.first, gap.last, gap.unit, gap.market)
+            request
             for gaps in list(self._gaps.values())
             for gap in sorted(gaps)
-            if gap.state == "open" and venue in (None, gap.venue) and self._fillable(gap)
+            if gap.state == "open" and venue in (None, gap.venue)
+            if (request := self._request(gap)) is not None
         ]
         return wanted, seq
 
-    def _fillable(self, gap: Gap) -> bool:
-        """Return whether the venue's history can be asked for a gap."""
+    def _request(self, gap: Gap) -> FillRequest | None:
+        """Return what the venue's history is asked for a gap; None if it cannot be."""
         channel = self._channels.get((gap.venue, gap.channel))
-        return channel is not None and channel.history and channel.unit == gap.unit
+        if channel is None or not channel.history or channel.unit != gap.unit:
+            return None
+        if gap.unit not in ("id", "time"):
+            return None
+        return FillRequest(gap.channel, gap.symbol, gap.first, gap.last, gap.unit, gap.market)
 
     def status(self) -> dict[str, object]:
         """Answer totals, position and gaps, as JSON can hold them."""
