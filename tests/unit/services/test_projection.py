@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from forebay.domain.coverage import Gap, StreamCoverage, StreamKey
+from forebay.domain.coverage import Gap, IdCoverage, StreamKey
 from forebay.domain.frames import (
     Context,
     Control,
@@ -21,6 +21,7 @@ from forebay.domain.frames import (
     Loss,
     encode_control,
 )
+from forebay.domain.kinds import KINDS
 from forebay.errors import Corrupt
 from forebay.journal import LOSS_KIND, Block
 from forebay.payloads import Payloads
@@ -43,7 +44,12 @@ from tests.support.recordings import COINBASE, recorded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEY = StreamKey("coinbase", "trade", PRODUCT)
+    import pyarrow as pa
+
+    from forebay.domain.coverage import Coverage
+    from forebay.domain.intervals import IntervalSet
+
+KEY = StreamKey("coinbase", "spot", "trade", PRODUCT)
 
 
 def project(*batches: FrameBatch) -> Projected:
@@ -55,21 +61,35 @@ def controls(*said: Control, origin: Context | None = None) -> FrameBatch:
     return batch(payloads, origin or context("rest"), kind=FrameKind.CONTROL)
 
 
+def trades(projected: Projected) -> pa.Table:
+    nothing = KINDS["trade"].schema.empty_table()
+    found = projected.tables().get("trades")
+    return nothing if found is None else found.rows
+
+
 def ids(projected: Projected) -> list[str]:
-    rows = projected.trade_rows()
-    found: list[str] = [] if rows is None else rows["trade_id"].to_pylist()
+    found: list[str] = trades(projected)["trade_id"].to_pylist()
     return found
 
 
 def flags(projected: Projected) -> list[str]:
-    rows = projected.trade_rows()
-    found: list[str] = [] if rows is None else rows["flags"].to_pylist()
+    found: list[str] = trades(projected)["flags"].to_pylist()
+    return found
+
+
+def seen_before(projected: Projected) -> list[bool]:
+    found: list[bool] = projected.tables()["trades"].seen_before.tolist()
     return found
 
 
 def holes(projected: Projected) -> list[tuple[int, int, str, str]]:
     gaps = projected.coverage[KEY].gaps(KEY)
     return [(gap.first, gap.last, gap.reason, gap.state) for gap in gaps]
+
+
+def live(coverage: Coverage) -> IntervalSet:
+    assert isinstance(coverage, IdCoverage)
+    return coverage.live
 
 
 # --------------------------------------------------------------------------- account
@@ -152,8 +172,9 @@ def test_a_recording_adds_up() -> None:
     assert projected.unbuilt.total() == 6663
     assert len(projected.coverage) == 6
     assert all(not stream.gaps(key) for key, stream in projected.coverage.items())
-    assert all(len(stream.live) == 1 for stream in projected.coverage.values())
-    assert sum(stream.live.count() for stream in projected.coverage.values()) == len(ids(projected))
+    assert all(len(live(stream)) == 1 for stream in projected.coverage.values())
+    told = sum(live(stream).count() for stream in projected.coverage.values())
+    assert told == len(ids(projected))
 
 
 # -------------------------------------------------------------------------- coverage
@@ -203,7 +224,9 @@ def test_a_filtered_recording_owes_nothing() -> None:
     partial = context("file", partial=True)
     projected = project(batch([match(1), match(9), heartbeat(20)], partial))
     assert holes(projected) == []
-    assert list(projected.coverage[KEY].fill) == [(1, 1), (9, 9)]
+    coverage = projected.coverage[KEY]
+    assert isinstance(coverage, IdCoverage)
+    assert list(coverage.fill) == [(1, 1), (9, 9)]
 
 
 def test_controls_that_say_nothing_of_ids_change_nothing() -> None:
@@ -227,32 +250,32 @@ def test_an_unreadable_control_is_a_dead_letter(payload: bytes) -> None:
 
 
 def test_nothing_changes_before_it_is_adopted() -> None:
-    projection = Projection(PARSERS, {KEY: StreamCoverage()})
+    projection = Projection(PARSERS, {KEY: IdCoverage()})
     projected = projection.project([batch([match(1)])])
-    assert not projection.coverage[KEY].live
+    assert not live(projection.coverage[KEY])
     projection.adopt(projected)
-    assert list(projection.coverage[KEY].live) == [(1, 1)]
+    assert list(live(projection.coverage[KEY])) == [(1, 1)]
 
 
-def test_covered_says_whether_coverage_had_the_id_before() -> None:
+def test_seen_before_says_whether_coverage_had_the_id_before() -> None:
     projection = Projection(PARSERS, {})
     first = projection.project([batch([match(1), match(2), match(2)])])
-    assert np.concatenate(first.covered).tolist() == [False, False, False]
+    assert seen_before(first) == [False, False, False]
     projection.adopt(first)
     page = batch([as_json([rest_row(4)])], context("rest"))
     projection.adopt(projection.project([page]))
     mixed = [match(3), match(2), match(4), match(2, "ETH-USD"), match(1)]
     second = projection.project([batch(mixed)])
-    assert np.concatenate(second.covered).tolist() == [False, True, True, False, True]
+    assert seen_before(second) == [False, True, True, False, True]
 
 
-def test_covered_is_exact_however_many_holes_there_are() -> None:
+def test_seen_before_is_exact_however_many_holes_there_are() -> None:
     projection = Projection(PARSERS, {})
     told = [*range(3, 300, 3), *range(400, 420)]
     projection.adopt(projection.project([batch([match(native) for native in told])]))
     asked = [410, *range(1, 430), 4]
     again = projection.project([batch([match(native) for native in asked])])
-    assert np.concatenate(again.covered).tolist() == [native in told for native in asked]
+    assert seen_before(again) == [native in told for native in asked]
 
 
 # ----------------------------------------------------------------------------- order
@@ -270,14 +293,10 @@ def test_rows_of_a_step_are_in_the_journals_order_whatever_their_contexts() -> N
     projection = Projection(PARSERS, {})
     projected = projection.project(batches_of(blocks))
     assert ids(projected) == ["7", "3", "5", "6", "5", "4", "9", "8", "5", "7"]
-    rows = projected.trade_rows()
-    assert rows is not None
-    prices = [str(price.normalize()) for price in rows["price"].to_pylist()]
+    prices = [str(price.normalize()) for price in trades(projected)["price"].to_pylist()]
     assert [prices[place] for place in (2, 4, 8)] == ["1", "2", "3"]
-    covered = np.concatenate(projected.covered)
-    assert len(covered) == len(rows)
     # The second connection's frames came first, so it is they that had the ids before.
-    assert covered.tolist() == [False] * 2 + [True] + [False] * 5 + [True, True]
+    assert seen_before(projected) == [False] * 2 + [True] + [False] * 5 + [True, True]
 
 
 def test_the_first_version_received_is_the_one_that_is_stored() -> None:
@@ -384,9 +403,7 @@ def test_a_backlog_is_projected_without_an_object_for_a_frame(
     (joined,) = batches_of(blocks)
     (alone,) = batches_of(blocks[:1])
     assert alone.payloads is blocks[0].payloads
-    rows = project(joined).trade_rows()
-    assert rows is not None
-    assert rows["trade_id"].to_pylist() == [str(native) for native in range(1, 1001)]
+    assert ids(project(joined)) == [str(native) for native in range(1, 1001)]
 
 
 def test_a_declared_loss_has_no_context() -> None:
@@ -411,9 +428,9 @@ def test_a_context_and_a_control_survive_being_written() -> None:
 
 
 def test_a_gap_is_of_its_stream() -> None:
-    other = StreamKey("coinbase", "trade", "ETH-USD")
+    other = KEY._replace(symbol="ETH-USD")
     projected = project(batch([match(1), match(1, "ETH-USD"), match(3, "ETH-USD"), match(2)]))
     assert projected.coverage[KEY].gaps(KEY) == []
     assert projected.coverage[other].gaps(other) == [
-        Gap(*other, "id", 2, 2, "in_connection", "open")
+        Gap(*other, "id", "", 2, 2, "in_connection", "open")
     ]
