@@ -68,7 +68,8 @@ class Judge:
             )
         if self.lost and not world.rotted:
             world.fail(f"the journal lost {self.lost} though nothing was damaged")
-        kept = Counter(witness.durable.values()) + witness.forgiven
+        durable = (frame.as_given() for frame in witness.durable.values())
+        kept = Counter(durable) + witness.forgiven
         early = witness.flushed - kept
         if early:
             world.fail(f"flushed() before {early.total()} frames were durable: {next(iter(early))}")

@@ -6,7 +6,9 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.domain.frames import FrameKind, encode_control
+import msgspec
+
+from forebay.domain.frames import EpochClosed, FrameKind, decode_control, encode_control
 from forebay.lab.simulation.network import SimSource
 from forebay.lab.simulation.venue import SYMBOLS
 
@@ -29,6 +31,15 @@ class Frame(NamedTuple):
     kind: int
     payload: bytes
 
+    def as_given(self) -> Frame:
+        """Return the frame as it was given to the sink, which adds to an epoch's end."""
+        if self.kind != FrameKind.CONTROL:
+            return self
+        control = decode_control(self.payload)
+        if isinstance(control, EpochClosed):
+            control = msgspec.structs.replace(control, silent_ns=None)
+        return self._replace(payload=encode_control(control))
+
 
 class Witness:
     """Remembers over all lives of capture what the writer and the sink acknowledged."""
@@ -46,7 +57,7 @@ class Witness:
         """Forget promises from ``seq`` on: rot and a power cut together are beyond proof."""
         lost = [number for number in self.durable if number >= seq]
         for number in lost:
-            self.forgiven[self.durable.pop(number)] += 1
+            self.forgiven[self.durable.pop(number).as_given()] += 1
         return len(lost)
 
 
