@@ -80,7 +80,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if b'"purpose"' in raw:
                 return msgspec.json.decode(raw, type=cls)
             fields = msgspec.json.decode(raw, type=dict[str, Any])
-            fields.setdefault("purpose", _PURPOSE_OF_LAYOUT_1.get(fields.get("source", "")))
+            fields.setdefault("purpose", _PURPOSE_OF_LAYOUT_1.get(str(fields.get("source"))))
             return msgspec.convert(fields, cls, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             message = f"A journal block's context is unreadable: {error}."
