@@ -170,8 +170,9 @@ def test_gaps_are_listed_by_state_and_explained(stored: Path) -> None:
     told = invoked("gaps", "explain", symbol, first + 1, "--data", stored, "--json").json
     assert (told["first"], told["last"], told["reason"]) == (first, last, reason)
     assert told["ids"] == last - first + 1
-    assert [row["trade_id"] for row in told["neighbours"]] == [str(first - 1), str(last + 1)]
+    assert [row["venue_seq"] for row in told["neighbours"]] == [first - 1, last + 1]
     assert "nothing was connected" in told["meaning"]
+    assert told["filling"] == "The venue's history is asked for it."
 
 
 @pytest.mark.parametrize("style", ["csv", "parquet"])

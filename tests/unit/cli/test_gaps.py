@@ -1,0 +1,127 @@
+"""``forebay gaps``: holes in ids, in numbers of a connection and in time, listed and explained."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forebay.app import venues
+from forebay.app.data_folder import DataFolder
+from forebay.app.times import to_text
+from forebay.domain.kinds import KINDS
+from forebay.stores.duckdb import DuckDBStore
+from tests.exam.made.connector import MadeSource
+from tests.exam.made.protocol import Edition, MadeParser
+from tests.exam.offline import journal, received_ns, stored, tell
+from tests.exam.ping import PING
+from tests.exam.wire import STREAMS, lines
+from tests.support.commands import invoked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from forebay.domain.channels import Unit
+    from forebay.domain.identity import IdentityClass
+
+SYMBOL = STREAMS[0][1]
+STEP = len(STREAMS)
+FIRST, PAUSE, END = 40, 80, 120
+"""Lines of the first connection, when the second begins, and where that ends."""
+
+
+CLASSES: dict[Unit, IdentityClass] = {"id": "native", "seq": "session", "time": "content"}
+
+
+@pytest.fixture(params=list(CLASSES))
+def edition(request: pytest.FixtureRequest) -> Edition:
+    return Edition(CLASSES[request.param], request.param)
+
+
+@pytest.fixture
+def data(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two connections: of the first, the third quote did not come; nothing came between them."""
+    monkeypatch.setitem(KINDS, PING.channel, PING)
+    venue = venues.Venue(partial(MadeParser, edition), MadeSource)
+    monkeypatch.setitem(venues.VENUES, edition.venue, venue)
+    folder, told = DataFolder(tmp_path / "data").create(), lines(END)
+    with journal(folder.journal, [], []) as writer:
+        dropped = [line for index, line in enumerate(told[:FIRST]) if index != 2 * STEP]
+        tell(writer, edition, dropped)
+        tell(writer, edition, told[PAUSE:], epoch="e2", first=PAUSE)
+    stored(folder.journal, DuckDBStore(folder.database), [edition]).close()
+    return folder.root
+
+
+def listed(data: Path, unit: str, channel: str = "quote") -> list[dict[str, Any]]:
+    found = invoked("gaps", "list", "--data", data, "--json").json
+    wanted = {"unit": unit, "channel": channel, "symbol": SYMBOL, "market": "spot"}
+    return [gap for gap in found if wanted.items() <= gap.items()]
+
+
+def explained(data: Path, *arguments: object) -> dict[str, Any]:
+    answer = invoked("gaps", "explain", SYMBOL, *arguments, "--data", data, "--json")
+    assert answer.code == 0, answer
+    document: dict[str, Any] = answer.json
+    return document
+
+
+def numbers(told: dict[str, Any]) -> list[int | None]:
+    return [event["venue_seq"] for event in told["neighbours"]]
+
+
+@pytest.mark.parametrize("edition", ["id", "seq"], indirect=True)
+def test_a_number_that_did_not_come_is_between_its_neighbours(data: Path, edition: Edition) -> None:
+    gap = listed(data, edition.unit)[0]
+    assert (gap["first"], gap["last"], gap["reason"]) == (3, 3, "in_connection")
+    told = explained(data, 3, "--channel", "quote")
+    assert gap.items() <= told.items()
+    assert told["count"] == 1
+    assert numbers(told) == [2, 4]
+    assert told["filling"] == "The venue has no history to fill it from, so it stays open."
+
+
+@pytest.mark.parametrize("edition", ["seq"], indirect=True)
+def test_numbers_of_two_connections_are_kept_apart(data: Path, edition: Edition) -> None:
+    (gap,) = listed(data, "seq")
+    assert gap["epoch"] == "e1"
+    assert invoked("gaps", "explain", SYMBOL, 3, "--epoch", "e2", "--data", data).code == 2
+
+
+@pytest.mark.parametrize("edition", ["seq", "time"], indirect=True)
+def test_a_pause_is_explained_by_its_time(data: Path, edition: Edition) -> None:
+    (gap,) = listed(data, "time")
+    assert gap["first"] - 1 == received_ns(FIRST - 2)
+    inside = to_text(gap["first"] + 1, exact=True)
+    told = explained(data, inside, "--channel", "quote")
+    assert (told["first"], told["last"], told["epoch"]) == (gap["first"], gap["last"], "")
+    assert [event["epoch"] for event in told["neighbours"]] == ["e1", "e2"]
+    assert told["neighbours"][0]["received_ts"] < to_text(gap["first"], exact=True)
+    assert explained(data, gap["last"], "--channel", "quote") == told
+
+
+@pytest.mark.parametrize("edition", ["time"], indirect=True)
+def test_people_read_times_as_such(data: Path, edition: Edition) -> None:
+    (gap,) = listed(data, "time")
+    ends = [to_text(gap[end], exact=True) for end in ("first", "last")]
+    shown = invoked("gaps", "list", "--data", data).stdout
+    assert all(end in shown for end in ends)
+    said = invoked("gaps", "explain", SYMBOL, ends[0], "--channel", "quote", "--data", data)
+    assert f"{ends[0]} to {ends[1]}" in said.stdout
+
+
+@pytest.mark.parametrize("edition", ["time"], indirect=True)
+def test_which_of_several_gaps_is_meant_is_asked_back(data: Path, edition: Edition) -> None:
+    (gap,) = listed(data, "time")
+    answer = invoked("gaps", "explain", SYMBOL, gap["first"], "--data", data)
+    assert answer.code == 2
+    said = " ".join(answer.stderr.split())
+    assert f"{SYMBOL} has 2 gaps at {gap['first']}. Say which with --channel." in said
+
+
+@pytest.mark.parametrize("inside", ["999", "yesterday", "2026-01-01T00:00:00Z"])
+def test_where_there_is_no_gap_it_says_so(data: Path, edition: Edition, inside: str) -> None:
+    answer = invoked("gaps", "explain", SYMBOL, inside, "--data", data)
+    assert answer.code == 2
+    assert inside in answer.stderr
