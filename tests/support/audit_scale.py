@@ -19,9 +19,10 @@ import pyarrow as pa
 from forebay.app.data_folder import DataFolder
 from forebay.app.reading import Data
 from forebay.clock import ManualClock, SystemClock
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.digest import digests_by_hour
 from forebay.domain.identity import numbered, stream_prefix, uuids
+from forebay.domain.kinds import TRADE
 from forebay.domain.ledger import Covered, Entry, Hour, StreamEntry
 from forebay.journal import Draft, JournalWriter
 from forebay.stores.duckdb import ddl
@@ -37,7 +38,7 @@ SYMBOLS = ("BTC-USD", "ETH-USD")
 SEGMENT = 250_000
 LOG = "c" * 32
 PREFIXES = [stream_prefix("coinbase", "spot", "trade", symbol) for symbol in SYMBOLS]
-KEYS = [StreamKey("coinbase", "trade", symbol) for symbol in SYMBOLS]
+KEYS = [StreamKey("coinbase", "spot", "trade", symbol) for symbol in SYMBOLS]
 
 
 def make(root: Path, events: int) -> None:
@@ -56,13 +57,17 @@ def _fill(connection: duckdb.DuckDBPyConnection, events: int) -> None:
     prefix = f"CASE i % 2 WHEN 0 THEN {PREFIXES[0]} ELSE {PREFIXES[1]} END"
     low = f"({(1 << 63) + BASE}::UHUGEINT + (i // 2)::UHUGEINT)"
     ns = f"({START_NS} + i * {DAY_NS // events} // 1000 * 1000)"
-    connection.execute(f"""INSERT INTO trades SELECT
-        ((({prefix})::UHUGEINT << 64) | {low})::UUID, 'coinbase', {symbol}, {symbol},
-        make_timestamp_ns({ns}), make_timestamp_ns({ns}), make_timestamp_ns({ns} + 41234567),
-        ({BASE} + i // 2)::VARCHAR,
-        (6425000 + (hash(i) % 100000)::BIGINT)::DECIMAL(38, 18) / 100,
-        ((hash(i + 7) % 1000000000)::BIGINT + 1)::DECIMAL(38, 18) / 100000000,
-        CASE hash(i) % 3 WHEN 0 THEN 'buy' ELSE 'sell' END, ''
+    connection.execute(f"""INSERT INTO trades BY NAME SELECT
+        ((({prefix})::UHUGEINT << 64) | {low})::UUID AS event_id,
+        'coinbase' AS venue, 'spot' AS market, {symbol} AS symbol, {symbol} AS venue_symbol,
+        'c' AS collector, 'e' AS epoch, '{LOG}' AS log_id, i + 1 AS seq,
+        {BASE} + i // 2 AS venue_seq,
+        make_timestamp_ns({ns}) AS event_ts, make_timestamp_ns({ns}) AS exchange_ts,
+        make_timestamp_ns({ns} + 41234567) AS received_ts,
+        ({BASE} + i // 2)::VARCHAR AS trade_id,
+        (6425000 + (hash(i) % 100000)::BIGINT)::DECIMAL(38, 18) / 100 AS price,
+        ((hash(i + 7) % 1000000000)::BIGINT + 1)::DECIMAL(38, 18) / 100000000 AS size,
+        CASE hash(i) % 3 WHEN 0 THEN 'buy' ELSE 'sell' END AS side, '' AS flags
         FROM range({events}) r(i)""")
     coverage = coverage_rows(_coverage(events))
     connection.register("incoming", coverage)
@@ -70,18 +75,18 @@ def _fill(connection: duckdb.DuckDBPyConnection, events: int) -> None:
     connection.execute("INSERT INTO cursors VALUES ('store', ?, ?)", [LOG, events + 1])
 
 
-def _coverage(end: int) -> Mapping[StreamKey, StreamCoverage]:
+def _coverage(end: int) -> Mapping[StreamKey, IdCoverage]:
     """Coverage once events 0 to ``end - 1`` have been received."""
     made = {}
     for number, key in enumerate(KEYS):
-        made[key] = StreamCoverage()
-        made[key].cover("live", BASE, BASE + (end - 1 - number) // 2)
+        made[key] = IdCoverage()
+        made[key].live.add(BASE, BASE + (end - 1 - number) // 2)
     return made
 
 
 def _record(connection: duckdb.DuckDBPyConnection, ledger: Path, events: int) -> None:
     """Digest columns as they are stored, a segment after the other."""
-    columns = "venue, symbol, event_ts, trade_id, price, size, side"
+    columns = ", ".join(TRADE.content)
     reader = connection.sql(f"SELECT {columns} FROM trades").to_arrow_reader(SEGMENT)
     pieces = itertools.chain.from_iterable(
         (piece.slice(at, SEGMENT) for at in range(0, len(piece), SEGMENT)) for piece in reader
@@ -100,8 +105,8 @@ def _entry(first: int, rows: pa.Table) -> Entry:
     bases = np.array([(prefix, 0) for prefix in PREFIXES], dtype=np.uint64)[numbers % 2]
     rows = rows.append_column("event_id", uuids(numbered(bases, BASE + numbers // 2)))
     hours: dict[str, list[Hour]] = {symbol: [] for symbol in SYMBOLS}
-    for (_, symbol, hour), digest in digests_by_hour(rows).items():
-        hours[symbol].append(Hour.of(hour, digest))
+    for (key, hour), digest in digests_by_hour(rows, TRADE).items():
+        hours[key.symbol].append(Hour.of(hour, digest))
     end = first + len(rows)
     streams = [
         StreamEntry(*key, hours[key.symbol], Covered.of(coverage))
