@@ -21,7 +21,8 @@ OWN_ROOMS = ("domain/kinds/", "lab/")
 READS_KINDS = {
     "app/reading.py": "a notebook asks for trades by name",
     "cli/demo.py": "prints a query that a newcomer can type next",
-    "cli/sql.py": "its help shows a query",
+    "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
+    "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
 """Files that may name a kind, and why."""
 
