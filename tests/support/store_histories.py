@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.coverage import Arrival, IdCoverage, StreamKey
 from forebay.journal import Position
 from forebay.ports import Commit, Store
-from tests.support.delivery import plain_rows
-from tests.support.frames import HOUR, LOG, SECOND, T0, Told, rows_of
+from tests.support.delivery import events_of, plain_rows
+from tests.support.frames import HOUR, LOG, SECOND, T0, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
+STEP = 100
+"""Frames of a commit, of which most hold no trade."""
 TABLES = ("trades", "dead_letters", "conflicts", "coverage", "gaps", "cursors")
 
 
@@ -31,26 +33,29 @@ def told(dice: random.Random, native: int) -> Told:
 
 
 def history(seed: int, commits: int = 12) -> Iterator[Commit]:
-    """Answer commits with honest coverage; every one of them may be committed again at once."""
+    """Yield commits with honest coverage; every one of them may be committed again at once."""
     dice = random.Random(seed)
-    coverage = {symbol: StreamCoverage() for symbol in SYMBOLS}
-    for seq in range(1, commits + 1):
-        trades = [told(dice, dice.randrange(seq * 8)) for _ in range(dice.randrange(1, 12))]
-        covered = []
-        for trade in trades:
-            stream = coverage[trade.symbol]
-            covered.append(trade.trade_id in stream.covered())
-            stream.cover(dice.choice(("live", "fill")), trade.trade_id, trade.trade_id)
+    coverage = {symbol: IdCoverage() for symbol in SYMBOLS}
+    for number in range(1, commits + 1):
+        trades = [told(dice, dice.randrange(number * 8)) for _ in range(dice.randrange(1, 12))]
+        before = [_see(coverage[trade.symbol], trade, live=dice.random() < 0.5) for trade in trades]
+        new = [not seen for seen in before]
+        events = events_of(*trades, seen_before=before, vouched_new=new, first_seq=number * STEP)
         yield Commit(
             "store",
-            Position(LOG, seq),
-            rows={"trades": rows_of(*trades)},
-            covered={"trades": np.array(covered)},
+            Position(LOG, (number + 1) * STEP),
+            events={"trades": events},
             coverage={
-                StreamKey("coinbase", "trade", symbol): stream.copy()
+                StreamKey("coinbase", "spot", "trade", symbol): stream.copy()
                 for symbol, stream in coverage.items()
             },
         )
+
+
+def _see(coverage: IdCoverage, trade: Told, *, live: bool) -> bool:
+    """Take one trade into coverage; return whether that had it before."""
+    ids, times = np.array([trade.trade_id]), np.array([trade.received_ns])
+    return bool(coverage.see(Arrival("e1", live, ids, times)).before[0])
 
 
 def content(store: Store) -> dict[str, list[tuple[object, ...]]]:

@@ -23,7 +23,7 @@ from forebay.journal import OsDisk, Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore, HourNote
 from forebay.stores.duckdb.session import Session
-from tests.support.delivery import plain_rows
+from tests.support.delivery import as_events, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told, rows_of
 from tests.support.store_histories import history, hours_of
 
@@ -41,7 +41,8 @@ def store(tmp_path: Path) -> Iterator[DuckDBStore]:
 
 
 def put(store: DuckDBStore, *trades: Told, seq: int = 1) -> None:
-    store.commit(Commit("store", Position(LOG, seq), rows={"trades": rows_of(*trades)}))
+    events = {"trades": events_of(*trades, first_seq=100 * seq)}
+    store.commit(Commit("store", Position(LOG, 100 * seq + 100), events=events))
 
 
 def at(hour: int, native: int = 0, **changed: Any) -> Told:  # noqa: ANN401
@@ -154,7 +155,7 @@ def test_a_file_is_sorted_exact_and_read_by_duckdb_and_pyarrow(
     )
     assert read.schema.field("price").type == schema.DECIMAL
     assert read.schema.field("event_ts").type == schema.TIME
-    assert plain_rows(read) == plain_rows(rows_of(*trades))
+    assert plain_rows(read) == plain_rows(rows_of(*trades, first_seq=100))
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
     every = duckdb.read_parquet(f"{tmp_path}/parquet/trades/*/*/*.parquet", hive_partitioning=True)
     told = every.filter("trade_id = '5'").select("event_id, price, date, hour").fetchall()
@@ -179,9 +180,10 @@ def test_late_rows_make_the_file_of_their_hour_again(tmp_path: Path, store: Duck
 def test_a_flag_that_is_added_makes_the_file_again(tmp_path: Path, store: DuckDBStore) -> None:
     put(store, at(0), at(1))
     write_all(tmp_path, store)
-    again = rows_of(at(0))
-    again = again.set_column(11, again.schema.field(11), pa.array(["late,ambiguous"]))
-    store.commit(Commit("store", Position(LOG, 2), rows={"trades": again}))
+    again = rows_of(at(0), first_seq=200)
+    flags = again.schema.get_field_index("flags")
+    again = again.set_column(flags, again.schema.field(flags), pa.array(["late,ambiguous"]))
+    store.commit(Commit("store", Position(LOG, 300), events={"trades": as_events(again)}))
     assert [told.start_ns for told in store.hours_to_write()] == [START]
     write_all(tmp_path, store)
     check(tmp_path, store)
@@ -358,21 +360,3 @@ def test_the_path_says_date_and_hour_in_utc(tmp_path: Path) -> None:
     told = HourNote("trades", START, 1)
     expected = "trades/date=2021-04-17/hour=16/trades.parquet"
     assert hour_path(tmp_path, told).relative_to(tmp_path).as_posix() == expected
-
-
-def test_a_database_from_before_there_were_notes_has_all_its_hours_noted(tmp_path: Path) -> None:
-    path = tmp_path / "forebay.duckdb"
-    store = DuckDBStore(path)
-    put(store, at(0), at(5), at(5, 1))
-    store.close()
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("DROP TABLE hours_to_write")
-        connection.execute("UPDATE meta SET schema_version = 1")
-    store = DuckDBStore(path)
-    assert [told.start_ns for told in store.hours_to_write()] == [START, START + 5 * HOUR]
-    write_all(tmp_path, store)
-    store.close()
-    store = DuckDBStore(path)
-    assert not store.hours_to_write(), "noted once"
-    check(tmp_path, store)
-    store.close()
