@@ -61,6 +61,11 @@ TAMPERINGS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         (ALTERED.format("event_ts = event_ts + INTERVAL 1 MICROSECOND"),),
         {"mutated": 1},
     ),
+    "a market altered": ((ALTERED.format("market = 'perpetual'"),), {"mutated": 1}),
+    "coverage that claims too much": (
+        ("UPDATE coverage SET last = last + 1 WHERE origin = 'live'",),
+        {},
+    ),
     "a trade stored twice": (
         ("INSERT INTO trades FROM trades WHERE symbol = 'BTC-USD' AND trade_id = '120'",),
         {"doubled": 1},
@@ -77,8 +82,9 @@ TAMPERINGS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "everything declared a gap": (
         (
             (
-                "INSERT INTO gaps SELECT 'coinbase', 'trade', symbol, 'id', min(trade_id::BIGINT), "
-                "max(trade_id::BIGINT), 'in_connection', 'permanent' FROM trades GROUP BY symbol"
+                "INSERT INTO gaps SELECT 'coinbase', 'spot', 'trade', symbol, 'id', '', "
+                "min(trade_id::BIGINT), max(trade_id::BIGINT), 'in_connection', 'permanent' "
+                "FROM trades GROUP BY symbol"
             ),
             "DELETE FROM coverage",
             "DELETE FROM trades",

@@ -413,6 +413,7 @@ async def test_the_truth_server_tells_status_and_withheld() -> None:
     assert isinstance(withheld, dict)
     assert status["symbols"] == {BTC: {"first": 100, "last": 109}}
     assert (status["venue"], status["finished"]) == ("coinbase", True)
+    assert (status["market"], status["channel"]) == ("spot", "trade")
     assert withheld[BTC]["certain"] == [[100, 109, "drop"]]
 
 
@@ -422,9 +423,29 @@ async def test_the_truth_server_gives_events_and_digests() -> None:
         async with session.get(f"{server.truth_url}/events?{query}") as answer:
             lines = (await answer.text()).splitlines()
         _, _, digest = await ask(session, f"{server.truth_url}/digest?{query}")
+        _, _, digests = await ask(session, f"{server.truth_url}/digests?{query}&by=25000000")
     truth = list(Trades(5, "coinbase", BTC).events(3, 100))
-    assert [json.loads(line) for line in lines] == [trade.document() for trade in truth]
+    assert [json.loads(line) for line in lines] == [
+        {**trade.document(), "number": trade.trade_id, "row": trade.row()} for trade in truth
+    ]
     assert digest == Digest.of(truth).document()
+    buckets = {trade.event_ts // 25_000_000 for trade in truth}
+    assert len(buckets) > 1
+    assert digests == {
+        str(bucket): Digest.of(
+            trade for trade in truth if trade.event_ts // 25_000_000 == bucket
+        ).document()
+        for bucket in buckets
+    }
+
+
+async def test_digests_want_to_know_by_what_time() -> None:
+    async with serving(rate=0.001) as (server, session):
+        for by in ("", "&by=0", "&by=x"):
+            url = f"{server.truth_url}/digests?symbol={BTC}&from=0&to=1{by}"
+            status, _, body = await ask(session, url)
+            assert status == 400
+            assert "by" in str(body)
 
 
 @pytest.mark.parametrize(
@@ -438,8 +459,8 @@ async def test_the_truth_server_gives_events_and_digests() -> None:
 )
 async def test_the_truth_server_says_what_is_wrong_with_a_question(query: str, says: str) -> None:
     async with serving(rate=0.001) as (server, session):
-        for path in ("events", "digest"):
-            status, _, body = await ask(session, f"{server.truth_url}/{path}?{query}")
+        for path in ("events", "digest", "digests"):
+            status, _, body = await ask(session, f"{server.truth_url}/{path}?by=1&{query}")
             assert status == 400
             assert says in str(body)
 
