@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from forebay.domain.columns import TradeArrays, as_arrays
+from forebay.domain.columns import as_arrays
 from forebay.services.projection import Projection
 from forebay.sources.coinbase import matches as quick_way
-from forebay.sources.coinbase.protocol import CoinbaseParser
+from forebay.sources.coinbase.protocol import TRADES, CoinbaseParser
 from tests.support.frames import as_json, batch, context, heartbeat, match
 from tests.support.recordings import COINBASE, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from forebay.domain.parsed import Parsed
+    from forebay.domain.parsed import Parsed, RawEvents
     from forebay.services.projection import Projected
 
 QUICK, CAREFUL = CoinbaseParser(fewest=0), CoinbaseParser(fewest=10**9)
 GOOD = match(123_456_789, size="0.01000000", price="61234.56")
-TOLD = ("frame", "item", "venue_symbol", "symbol", "trade_id", "price", "size", "side", "time")
+TOLD = ("frame", "item", "venue_symbol", "symbol", "native", "time")
 INTERESTING = b'"\\,:{}[] \t\n\r\x00\x1f\x7f\x80\xc3\xa9\xff/+-.019eEnuAZz'
 
 
 def outcome(parsed: Parsed) -> list[object]:
     """Everything that a parser says, in a form that can be compared."""
-    trades = as_arrays(parsed.trades)
-    columns = [list(getattr(trades, name).tolist()) for name in TOLD]
-    fixed = (trades.identity, trades.market_type, trades.time_unit_ns)
-    return [columns, fixed, parsed.control, parsed.unbuilt, parsed.dead, parsed.latest]
+    told: list[object] = []
+    for raw in map(as_arrays, parsed.events):
+        columns = {name: getattr(raw, name).tolist() for name in TOLD}
+        own = {name: as_list(column) for name, column in raw.columns.items()}
+        told.append([columns, own, raw.sequence, raw.channel, raw.market])
+    return [told, parsed.control, parsed.unbuilt, parsed.dead, parsed.known]
+
+
+def as_list(column: Any) -> list[Any]:  # noqa: ANN401 - any of the columns
+    found: list[Any] = column.tolist()
+    return found
+
+
+def trades(parsed: Parsed) -> RawEvents:
+    (only,) = parsed.events
+    return only
 
 
 def both_say_the_same(payloads: Sequence[bytes], symbols: tuple[str, ...] = ()) -> int:
-    """Compare the two ways; answer how many frames were read as columns."""
+    """Compare the two ways; return how many frames were read as columns."""
     told = batch(payloads, context(symbols=symbols))
     quick, careful = QUICK.parse(told), CAREFUL.parse(told)
-    assert isinstance(careful.trades.frame, list)
+    assert all(isinstance(raw.frame, list) for raw in careful.events)
     assert outcome(quick) == outcome(careful)
     taken = set(symbols)
-    read = quick_way.read_matches(payloads, lambda names: names & taken if taken else names, 1)
+    wanted = partial(_wanted, taken)
+    read = quick_way.read_matches(payloads, wanted, TRADES)
     return sum(len(part) for part in read)
+
+
+def _wanted(taken: set[str], names: set[str]) -> set[str]:
+    return names & taken if taken else names
 
 
 def both_project_the_same(payloads: Sequence[bytes]) -> None:
@@ -57,10 +76,20 @@ def both_project_the_same(payloads: Sequence[bytes]) -> None:
         assert one == other
 
 
+def spelled_out(table: pa.Table) -> pa.Table:
+    """Return the table with labels as texts: how they are numbered is of no matter."""
+    plain = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
+             for field in table.schema]  # fmt: skip
+    return table.cast(pa.schema(plain)).combine_chunks()
+
+
 def projected(out: Projected) -> list[object]:
-    covered = np.concatenate(out.covered).tolist() if out.covered else []
-    tables = [out.trade_rows(), out.letter_rows()]
-    return [*tables, covered, out.coverage, out.frames, out.reasons, out.unbuilt, out.flagged]
+    events = [
+        (name, spelled_out(told.rows), told.seen_before.tolist(), told.vouched_new.tolist())
+        for name, told in out.tables().items()
+    ]
+    letters = out.letter_rows()
+    return [events, letters, out.coverage, out.frames, out.reasons, out.unbuilt, out.flagged]
 
 
 # ------------------------------------------------------------------- every small mistake
@@ -159,25 +188,24 @@ def test_keys_in_another_order_are_read_frame_by_frame() -> None:
     twice = GOOD.replace(b"}", b',"price":"1"}')
     spaced = GOOD.replace(b":", b": ")
     assert both_say_the_same([swapped, twice, spaced]) == 0
-    assert len(QUICK.parse(batch([swapped, twice, spaced])).trades) == 3
+    assert len(trades(QUICK.parse(batch([swapped, twice, spaced])))) == 3
 
 
 def test_arrival_order_is_kept_whichever_way_a_frame_is_read() -> None:
     odd = {3, 4, 9, 17}
     made = [match(n, note="x") if n in odd else match(n) for n in range(1, 21)]
     made[6] = match(7, trade_id=10**30)
-    trades = QUICK.parse(batch(made)).trades
-    assert isinstance(trades, TradeArrays)
-    assert trades.frame.tolist() == list(range(20))
-    assert trades.trade_id.tolist() == [1, 2, 3, 4, 5, 6, 10**30, *range(8, 21)]
-    assert trades.price.to_pylist() == CAREFUL.parse(batch(made)).trades.price
+    quick, careful = (trades(parser.parse(batch(made))) for parser in (QUICK, CAREFUL))
+    assert as_list(quick.frame) == list(range(20))
+    assert as_list(quick.native) == [1, 2, 3, 4, 5, 6, 10**30, *range(8, 21)]
+    assert as_list(quick.columns["price"]) == careful.columns["price"]
     both_project_the_same(made)
 
 
 def test_frames_enough_are_read_as_columns_by_default() -> None:
     made = [match(n) for n in range(1, 2001)]
-    assert isinstance(CoinbaseParser().parse(batch(made)).trades, TradeArrays)
-    assert isinstance(CoinbaseParser().parse(batch(made[:10])).trades.frame, list)
+    assert isinstance(trades(CoinbaseParser().parse(batch(made))).frame, np.ndarray)
+    assert isinstance(trades(CoinbaseParser().parse(batch(made[:10]))).frame, list)
 
 
 @pytest.mark.drill

@@ -10,18 +10,20 @@ from forebay.app.config import Config
 from forebay.app.data_folder import DataFolder
 from forebay.app.replay import replay
 from forebay.clock import ManualClock
+from forebay.domain.coverage import Row
 from forebay.domain.frames import Context
 from forebay.journal import JournalReader, JournalWriter
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.memory import MemoryStore
 from forebay.telemetry import ignore
-from tests.support.frames import match
+from tests.support.frames import SECOND, match
 from tests.support.made_venue import T0_NS, Deal, Rig, frame, rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from forebay.domain.identity import IdentityClass
     from forebay.ports import Store
 
 ONE = Deal()
@@ -281,10 +283,14 @@ def test_an_observation_is_an_event_each_time(tmp_path: Path) -> None:
         assert {row["trade_id"] for row in made.rows()} == {""}
 
 
-@pytest.mark.parametrize("identity", ["session", "content", "observation"])
-def test_what_is_no_sequence_has_no_coverage(tmp_path: Path, identity: str) -> None:
-    with rig(tmp_path, identity) as made:  # type: ignore[arg-type]
+@pytest.mark.parametrize("identity", ["content", "observation"])
+def test_what_has_no_numbers_is_counted_in_time(
+    tmp_path: Path, opened: Callable[[], Store], identity: IdentityClass
+) -> None:
+    with rig(tmp_path, identity, opened) as made:
         made.tell("e1", Deal(number=1), Deal(number=9))
         made.drain()
-        assert dict(made.store.load().coverage) == {}
+        made.kill()
+        (coverage,) = made.store.load().coverage.values()
+        assert list(coverage.rows()) == [Row("live", "", T0_NS + SECOND, T0_NS + SECOND)]
         assert list(made.store.gaps()) == []

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from forebay.domain.coverage.gaps import Gap
-from forebay.domain.coverage.unit import Row, Seen, reach
+from forebay.domain.coverage.unit import Row, Seen, reach, remembered
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class IdCoverage:
             spanned=self.spanned.copy(),
             known_first=self.known_first,
             known_last=self.known_last,
-            epochs=self.epochs.copy(),
+            epochs=remembered(self.epochs),
         )
 
     def see(self, arrival: Arrival) -> Seen:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from forebay.domain.coverage.gaps import Gap
-from forebay.domain.coverage.unit import Row, Seen, reach
+from forebay.domain.coverage.unit import Row, Seen, reach, remembered
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TimeCoverage:
             live=self.live.copy(),
             fill=self.fill.copy(),
             absent=self.absent.copy(),
-            epochs=self.epochs.copy(),
+            epochs=remembered(self.epochs),
         )
 
     def see(self, arrival: Arrival) -> Seen:

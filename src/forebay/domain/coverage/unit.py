@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 EPOCHS = 8
-"""Connections of a stream that may alternate without a hole's reason depending on the order."""
+"""Connections of a stream that may alternate, or were killed, without being forgotten."""
 
 
 class Row(NamedTuple):
@@ -64,12 +64,12 @@ class Coverage(Protocol):
     def epochs(self) -> dict[str, int]:
         """How far each of the connections got that spoke last, in the order in which they did.
 
-        At most :data:`EPOCHS` of them.
+        A copy has at most :data:`EPOCHS` of them.
         """
         ...
 
     def copy(self) -> Self:
-        """Return an independent coverage with the same content."""
+        """Return an independent coverage with the same content, to go on with."""
         ...
 
     def see(self, arrival: Arrival) -> Seen:
@@ -110,10 +110,17 @@ def reach(epochs: dict[str, int], epoch: str, last: int) -> int:
     """Note that ``epoch`` got as far as ``last``, and return how far it had got before.
 
     What one epoch spans is in one piece, so a single member of it is all that is needed to join
-    the next piece to it. The epoch that was silent longest is forgotten first.
+    the next piece to it.
     """
     reached = epochs.pop(epoch, last)
     epochs[epoch] = max(last, reached)
-    if len(epochs) > EPOCHS:
-        del epochs[next(iter(epochs))]
     return reached
+
+
+def remembered(epochs: dict[str, int]) -> dict[str, int]:
+    """Return the epochs that spoke last; the one that was silent longest is forgotten first.
+
+    Not at once: within a step the frames of all its connections come before their records, and
+    of however many it may be, each record must find its own.
+    """
+    return dict(list(epochs.items())[-EPOCHS:])
