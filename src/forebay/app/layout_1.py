@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forebay.domain.coverage import StreamKey
+from forebay.domain.digest import HOUR_NS
 from forebay.domain.intervals import IntervalSet
+from forebay.domain.kinds import kind_of_table
 from forebay.services.rebuild import Counted
 from forebay.stores.duckdb import DuckDBReader
 
@@ -14,12 +16,16 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from forebay.domain.digest import StreamHour
+
 _OF_THIS_LAYOUT = """
 SELECT 1 FROM information_schema.columns WHERE table_name = 'coverage' AND column_name = 'market'"""
 _ARRIVED = """
 SELECT venue, channel, symbol, first, last FROM coverage WHERE origin IN ('live', 'fill')"""
 _TABLES = """
 SELECT table_name FROM information_schema.columns WHERE column_name = 'event_ts'"""
+_HOURS = """
+SELECT venue, symbol, epoch_ns(event_ts) // {hour} AS hour, count(*) FROM "{table}" GROUP BY ALL"""
 _RARITIES = """
 SELECT letter_id::VARCHAR, '' FROM dead_letters
 UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"""
@@ -29,7 +35,7 @@ class Layout1(NamedTuple):
     """See :class:`forebay.app.rebuild.State`; all its streams were spot, and counted ids."""
 
     arrived: dict[Counted, IntervalSet]
-    events: dict[str, int]
+    events: dict[StreamHour, int]
     rarities: frozenset[tuple[str, str]]
 
 
@@ -48,8 +54,11 @@ def read_layout_1(path: Path, *, memory_limit_mb: int) -> Layout1 | None:
             numbers = arrived.setdefault(Counted(stream, "id", ""), IntervalSet())
             numbers.add(first, last)
         events = {
-            str(table): _rows(reader.query(f'SELECT count(*) FROM "{table}"'))[0][0]  # noqa: S608
+            (StreamKey(str(venue), "spot", kind_of_table(table).channel, str(symbol)), hour): count
             for (table,) in _rows(reader.query(_TABLES))
+            for venue, symbol, hour, count in _rows(
+                reader.query(_HOURS.format(table=table, hour=HOUR_NS))
+            )
         }
         return Layout1(arrived, events, frozenset(_rows(reader.query(_RARITIES))))
     finally:

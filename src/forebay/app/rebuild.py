@@ -13,21 +13,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from forebay.app.data_folder import LAYOUT
 from forebay.app.journaling import open_journal
 from forebay.app.layout_1 import read_layout_1
+from forebay.app.reading import MAX_QUERY_S
 from forebay.app.venues import parsers
-from forebay.domain.kinds import KINDS
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.journal.disk import translated
+from forebay.ports import Span
 from forebay.services.rebuild import Absence, absences, arrived, rebuild
 from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb.audit import DuckDBAudited
+from forebay.stores.duckdb.query import read_only_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
+
     from forebay.app.config import Config
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
+    from forebay.domain.digest import StreamHour
     from forebay.domain.intervals import IntervalSet
     from forebay.services.deliver import Delivered
     from forebay.services.rebuild import Counted
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
 
 OLDEST = 1
 """The oldest layout whose journal can be read."""
+NO_HOUR = Span(0, 0)
+"""Nothing is hashed: hours are counted alone."""
 
 
 def rebuild_database(
@@ -87,15 +95,15 @@ class State(NamedTuple):
 
     layout: int
     arrived: Mapping[Counted, IntervalSet]
-    events: Mapping[str, int]
-    """By table, how many."""
+    events: Mapping[StreamHour, int]
+    """How many. Of streams that count nothing it is all that tells."""
     rarities: frozenset[tuple[str, str]]
-    """Which dead letters and conflicts. Their number would hide a loss for which as many new ones
-    came; of events, coverage tells."""
+    """Which dead letters and conflicts: their number would hide a loss for which as many new ones
+    came."""
 
     def exceeds(self, other: State) -> bool:
-        """Return whether it has events or rarities that the other, by their numbers, has not."""
-        more = any(count > other.events.get(table, 0) for table, count in self.events.items())
+        """Return whether it has more events of an hour, or rarities that the other has not."""
+        more = any(count > other.events.get(hour, 0) for hour, count in self.events.items())
         return more or bool(self.rarities - other.rarities)
 
 
@@ -134,8 +142,13 @@ def _state(path: Path, config: Config, *, moves: bool) -> State | None:
 
 
 def _said(store: DuckDBStore) -> State:
-    tables = [kind.table for kind in KINDS.values()]
-    return State(LAYOUT, arrived(store.load().coverage), store.counts(tables), store.rarities())
+    def query(statement: str) -> pa.Table:
+        with store.reader() as connection:
+            return read_only_query(connection, statement, timeout_s=MAX_QUERY_S)
+
+    hours = DuckDBAudited(query).account(NO_HOUR).hours
+    events = {hour: account.events for hour, account in hours.items()}
+    return State(LAYOUT, arrived(store.load().coverage), events, store.rarities())
 
 
 def _sibling(path: Path, what: str) -> Path:

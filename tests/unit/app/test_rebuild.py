@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from forebay.app.data_folder import DataFolder
 from forebay.app.hourly import HourlyParquet, hour_path
 from forebay.app.journaling import open_journal
 from forebay.app.rebuild import rebuild_database
-from forebay.app.venues import parsers
+from forebay.app.venues import VENUES, Venue, parsers
 from forebay.cli.main import app
 from forebay.clock import ManualClock
 from forebay.domain.coverage import (
@@ -35,6 +36,7 @@ from forebay.domain.coverage import (
     TimeCoverage,
 )
 from forebay.domain.frames import FrameKind
+from forebay.domain.kinds import KINDS
 from forebay.errors import ConfigError, Unreachable
 from forebay.journal import OS_DISK, CursorFile, Draft
 from forebay.journal.segments import list_segments, segment_path
@@ -42,6 +44,11 @@ from forebay.services.deliver import Deliverer
 from forebay.services.rebuild import Absence, absences, arrived
 from forebay.stores.duckdb import DuckDBStore
 from forebay.telemetry import ignore
+from tests.exam.made.connector import MadeSource
+from tests.exam.made.protocol import Edition, MadeParser
+from tests.exam.offline import journal, stored, tell
+from tests.exam.ping import PING
+from tests.exam.wire import STREAMS, line
 from tests.support.frames import (
     HOUR,
     SECOND,
@@ -401,6 +408,30 @@ def test_dead_letters_that_only_the_old_database_has_keep_it(tmp_path: Path) -> 
     letters = {bytes(payload) for payload in kept.table("dead_letters")["payload"].to_pylist()}
     kept.close()
     assert letters == {b"old junk 0", b"old junk 1", b"old junk 2"}
+
+
+def test_of_streams_that_count_nothing_their_number_by_hour_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edition = Edition("observation", "none")
+    monkeypatch.setitem(KINDS, PING.channel, PING)
+    monkeypatch.setitem(VENUES, edition.venue, Venue(partial(MadeParser, edition), MadeSource))
+    folder = DataFolder(tmp_path / "data").create()
+    with journal(folder.journal, [], [], segment_bytes=300) as writer:
+        tell(writer, edition, [line("quote", "AAA-USD", number) for number in (1, 2)])
+        stored(folder.journal, DuckDBStore(folder.database), [edition]).close()
+        removed = list_segments(OS_DISK, folder.journal)
+        later = [line("quote", "AAA-USD", number) for number in (401, 402)]
+        tell(writer, edition, later, epoch="e2", first=400 * len(STREAMS))
+    for first_seq in removed:
+        segment_path(folder.journal, first_seq).unlink()
+
+    account = rebuilt(folder)
+
+    assert account["stored"] == {"quotes": 2}
+    assert account["not_in_journal"] == []
+    assert not account["complete"]
+    assert Path(account["kept"]).exists()
 
 
 def test_hours_of_which_the_journal_has_less_are_kept_beside(tmp_path: Path) -> None:
