@@ -88,8 +88,11 @@ class Parser(Protocol):
 
     name: str
     """Name and version, kept with every dead letter."""
-    channels: Mapping[str, Channel]
-    """What the venue declares, by kind of event."""
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """What the venue declares, by kind of event."""
+        ...
 
     def parse(self, batch: FrameBatch) -> Parsed:
         """Account for every frame of ``batch`` as events, control or dead letter."""

@@ -180,6 +180,7 @@ def test_what_was_made_from_frames_before_is_set_aside_and_made_again(old: DataF
     cursor = CursorFile(old.store_cursor)
     deliverer = Deliverer(old.journal, store, parsers(), cursor=cursor)
     deliverer.drain()
+    assert deliverer.position is not None
     cursor.store(deliverer.position)
     house = House(
         old,

@@ -12,7 +12,7 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import uvloop
 
@@ -58,6 +58,15 @@ class WebsocketsSource:
 
     async def instruments(self) -> Sequence[Instrument]:
         raise NotImplementedError
+
+    async def probe(self) -> None:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is held."""
 
 
 async def capture(

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain import schema
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.identity import stream_prefix
+from forebay.domain.kinds.trade import TRADE
 from forebay.journal import Position
-from forebay.ports import Commit
+from forebay.ports import Commit, Events
 from forebay.stores.duckdb import DuckDBStore
 from tests.support.frames import LOG, T0
 
@@ -25,18 +26,21 @@ if TYPE_CHECKING:
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 STEP_NS = 50_000_000
 _PART = 5_000_000
+_TOLD_LATER = 10**12
+"""Frames of commits have numbers from here on; those of the filled store are below."""
 
 _PREFIXES = [f"{stream_prefix('coinbase', 'spot', 'trade', name):016x}" for name in SYMBOLS]
 _TRADES = f"""
     SELECT (prefix || '8' || lpad(to_hex(i // 3 + 1), 15, '0'))::UUID AS event_id,
-        'coinbase' AS venue, symbol, symbol AS venue_symbol,
+        'coinbase' AS venue, 'spot' AS market, symbol, symbol AS venue_symbol, 'c1' AS collector,
+        'e1' AS epoch, '{LOG}' AS log_id, seq, i // 3 + 1 AS venue_seq,
         make_timestamp_ns(ns) AS event_ts, make_timestamp_ns(ns + 123) AS exchange_ts,
         make_timestamp_ns(ns + 40000000 + (i * 7919) % 9000000) AS received_ts,
         (i // 3 + 1)::VARCHAR AS trade_id,
         ((6000000 + (i * 7919) % 100000) / 100)::DECIMAL(38, 18) AS price,
         ((1 + (i * 104729) % 1000003)::DECIMAL(38, 8) / 100000000)::DECIMAL(38, 18) AS size,
         CASE WHEN (i * 31) % 7 < 3 THEN 'buy' ELSE 'sell' END AS side, '' AS flags
-    FROM (SELECT i, {T0} + t * {STEP_NS} + ((t * 7919) % 40000) * 1000 AS ns,
+    FROM (SELECT i, seq, {T0} + t * {STEP_NS} + ((t * 7919) % 40000) * 1000 AS ns,
         {list(SYMBOLS)}[1 + i % 3] AS symbol, {_PREFIXES}[1 + i % 3] AS prefix FROM ids)"""  # noqa: S608 - our own numbers
 
 
@@ -45,7 +49,7 @@ def fill(path: Path, rows: int) -> None:
     DuckDBStore(path).close()
     with duckdb.connect(str(path), config={"memory_limit": "2GB", "threads": 2}) as connection:
         for first in range(0, rows, _PART):
-            ids = f"SELECT i, i AS t FROM range({first}, {min(rows, first + _PART)}) r(i)"  # noqa: S608
+            ids = f"SELECT i, i AS t, i AS seq FROM range({first}, {min(rows, first + _PART)}) r(i)"  # noqa: S608
             connection.execute(f"CREATE OR REPLACE TEMP VIEW ids AS {ids}")
             connection.execute(f"INSERT INTO trades {_TRADES}")
 
@@ -60,11 +64,15 @@ class Batches:
         self._sql.execute("SET arrow_lossless_conversion = true")
 
     def trades(self, i: np.ndarray, t: np.ndarray) -> pa.Table:
-        """Answer the trades ``i``, at the times of the trades ``t``."""
-        ids = pa.table({"i": i, "t": t})
-        self._sql.register("ids", ids)
+        """Return the trades ``i``, at the times of the trades ``t``, told by the next commit."""
+        told = _TOLD_LATER + self.seq * self.size + np.arange(len(i))
+        self._sql.register("ids", pa.table({"i": i, "t": t, "seq": told}))
         table = self._sql.sql(_TRADES).to_arrow_table()
-        return pa.Table.from_arrays(table.columns, schema=schema.TRADES)
+        columns = [
+            column.dictionary_encode() if field.type == schema.LABEL else column
+            for column, field in zip(table.columns, TRADE.schema, strict=True)
+        ]
+        return pa.Table.from_arrays(columns, schema=TRADE.schema)
 
     def in_order(self) -> Commit:
         """Trades that follow the newest."""
@@ -116,12 +124,13 @@ class Batches:
 
     def _commit(self, rows: pa.Table, known: np.ndarray | bool = False) -> Commit:  # noqa: FBT002
         self.seq += 1
-        coverage = StreamCoverage(known_first=1, known_last=self.next // 3 + 1)
-        coverage.cover("live", 1, self.next // 3 + 1)
+        coverage = IdCoverage(known_first=1, known_last=self.next // 3 + 1)
+        coverage.live.add(1, self.next // 3 + 1)
+        before = np.broadcast_to(np.asarray(known), len(rows))
+        keys = [StreamKey("coinbase", "spot", "trade", name) for name in SYMBOLS]
         return Commit(
             "store",
             Position(LOG, self.seq),
-            rows={"trades": rows},
-            covered={"trades": np.broadcast_to(np.asarray(known), len(rows))},
-            coverage={StreamKey("coinbase", "trade", name): coverage.copy() for name in SYMBOLS},
+            events={"trades": Events(rows, before, ~before)},
+            coverage={key: coverage.copy() for key in keys},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,7 +102,7 @@ def test_a_folder_of_layout_1_is_refused_and_the_hint_can_be_typed(
 def test_a_folder_of_a_layout_that_is_not_known_is_refused(tmp_path: Path, mark: str) -> None:
     folder = of_layout(tmp_path, mark)
 
-    for opened in (folder.create, folder.existing, lambda: folder.existing(oldest=1)):
+    for opened in (folder.create, folder.existing, partial(folder.existing, oldest=1)):
         with pytest.raises(ConfigError, match=r"of layout 3|of a layout that is not") as refused:
             opened()
         assert refused.value.hint == "Upgrade Forebay."
