@@ -245,32 +245,22 @@ class Comparison:
     # ---------------------------------------------------------------- rows
 
     def _suspects(self, place: StreamHour) -> set[str]:
-        """Return ids of an hour whose one row is not a version that the hour has of it."""
+        """Return the ids of the events that either side has in the minutes that differ."""
         key, hour = place
         stored = self.minutes(key, hour)
         minutes = paired(stored, digests_by(self._journal.rows(place), MINUTE_NS))
         firsts = digests_by(self._up_to_account(place), HOUR_NS).get(hour, Digest())
-        # Events of which another hour has the first version may be stored here, there or twice.
-        shared = firsts != self._case.digests(place)[1]
-        if shared:
+        if firsts != self._case.digests(place)[1]:
+            # Another hour has the first version of some: they may be here, there or in both.
             minutes = [minute._replace(agrees=False) for minute in minutes]
         found: set[str] = set()
-        for stretch in stretches(minutes):
-            rows = by_id(self.rows(key, stretch), key.channel)
-            found |= self._unexplained(place, stretch, rows, everything=shared)
+        for first, last in stretches(minutes):
+            found.update(self.rows(key, (first, last))["event_id"].to_pylist())
+            ours = self._journal.rows(place)
+            minute = pc.divide(ours["event_ns"], MINUTE_NS)
+            inside = pc.and_(pc.greater_equal(minute, first), pc.less_equal(minute, last))
+            found.update(ours["event_id"].filter(inside).to_pylist())
         return found
-
-    def _unexplained(
-        self, place: StreamHour, stretch: tuple[int, int], rows: Rows, *, everything: bool
-    ) -> set[str]:
-        ours = self._journal.rows(place)
-        minute = pc.divide(ours["event_ns"], MINUTE_NS)
-        inside = pc.and_(pc.greater_equal(minute, stretch[0]), pc.less_equal(minute, stretch[1]))
-        ids = rows.keys() | set(ours["event_id"].filter(inside).to_pylist())
-        if everything:
-            return ids
-        told = by_id(_with_ids(ours, ids), place[0].channel)
-        return {each for each in ids if not _explained(rows.get(each, []), told.get(each, []))}
 
     def _resolve(self, channel: str, ids: Sequence[str]) -> None:
         """Judge events by all rows that the store has of each, wherever they are."""
@@ -280,7 +270,7 @@ class Comparison:
             row.place
             for event_id in told
             for row in stored.get(event_id, ())
-            if not _explained([row], told[event_id]) and self._unknown(row.place)
+            if not _is_told(row, told[event_id]) and not self._proved(row.place)
         }
         if elsewhere:
             self._journal.want(elsewhere)
@@ -292,18 +282,16 @@ class Comparison:
             elif rows:
                 self._strangers[channel][event_id] = rows
 
-    def _told(self, channel: str, ids: Iterable[str]) -> Rows:
+    def _told(self, channel: str, ids: Sequence[str]) -> Rows:
         """Return the versions of events that the hours in memory have."""
-        wanted = pa.array(list(ids), pa.string())
+        wanted = pa.array(ids, pa.string())
         tables = [self._journal.rows(p) for p in self._journal.wanted if p[0].channel == channel]
-        return by_id(pa.concat_tables([_with_ids(table, wanted) for table in tables]), channel)
+        some = [table.filter(pc.is_in(table["event_id"], wanted)) for table in tables]
+        return by_id(pa.concat_tables(some), channel)
 
     def _proved(self, place: StreamHour) -> bool:
         """Return whether all rows of an hour are as they should be."""
         return self._case.span.touches(place[1]) and place not in self._differing
-
-    def _unknown(self, place: StreamHour) -> bool:
-        return not self._proved(place) and not self._journal.lacks(place)
 
     def _judge(self, event_id: str, rows: list[Row], told: list[Row]) -> None:
         first = told[0]
@@ -311,7 +299,7 @@ class Comparison:
         if not rows:
             found.missing[event_id] = first.number
             return
-        right = [row for row in rows if _explained([row], told) or self._proved(row.place)]
+        right = [row for row in rows if _is_told(row, told) or self._proved(row.place)]
         self._count_rows(event_id, rows, right, first)
         for row in rows:
             if row not in right and not self._journal.lacks(row.place):
@@ -353,13 +341,20 @@ class Comparison:
                     self._mutate(event_id, row, right[0])
                 elif right:
                     continue
-                elif not self._journal.record.sees(row.received_ns):
+                elif not self._sees(row):
                     found.unseen[event_id] = row.number
                 elif self._covered(event_id, row):
                     how = "it was received with another time"
                     found.mutate(event_id, row.number, how)
                 else:
                     found.spurious[event_id] = row.number
+
+    def _sees(self, row: Row) -> bool:
+        """Return whether the journal would have a row if it ever was received."""
+        channel, record = self._case.channel(row.place[0]), self._journal.record
+        if channel is not None and channel.identity == "content" and not record.complete:
+            return False  # of equal events, which one it is depends on the frames that are lost
+        return record.sees(row.received_ns)
 
     def _covered(self, event_id: str, row: Row) -> bool:
         """Return whether the journal had an event of this id, in an hour that is not at hand."""
@@ -370,11 +365,6 @@ class Comparison:
         return number in arrived(self._journal.record.coverage.get(key))
 
 
-def _with_ids(rows: pa.Table, ids: pa.Array | Iterable[str]) -> pa.Table:
-    values = ids if isinstance(ids, pa.Array) else pa.array(list(ids), pa.string())
-    return rows.filter(pc.is_in(rows["event_id"], value_set=values))
-
-
-def _explained(rows: list[Row], told: list[Row]) -> bool:
-    """Return whether there is one row, and the journal told the event so."""
-    return len(rows) == 1 and any(rows[0].canonical == version.canonical for version in told)
+def _is_told(row: Row, told: list[Row]) -> bool:
+    """Return whether a row is an event as the journal told it."""
+    return any(row.canonical == version.canonical for version in told)
