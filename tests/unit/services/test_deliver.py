@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from forebay.clock import ManualClock
 from forebay.domain.frames import FillFinished, FrameKind, encode_control
 from forebay.errors import Transient
 from forebay.journal import CursorFile, Draft, JournalWriter
+from forebay.ports import FillRequest
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
@@ -23,6 +25,7 @@ from forebay.telemetry import (
     LossFound,
 )
 from tests.support.frames import PRODUCT, T0, as_json, context, heartbeat, match, rest_row
+from tests.support.made_venue import SYMBOL, Deal, MadeParser, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -143,7 +146,8 @@ def test_a_commit_whose_answer_was_lost_is_recognised(
     assert moving.step() == 2
 
     assert stored_ids(store) == [1]
-    assert store.commits == 1, "it must not be committed twice"
+    assert (moving.delivered.rows, moving.delivered.duplicates) == (1, 0), "as the first answer"
+    assert len(store.table("dead_letters")) == 1
     assert moving.delivered.outcomes == {"yielding": 1, "control": 0, "dead": 1}
 
 
@@ -169,6 +173,29 @@ def test_gaps_are_told_offered_for_filling_and_closed(
     assert moving.gap_counts() == {"open": 0, "filled": 1, "permanent": 1}
     assert GapClosed("coinbase", "trade", PRODUCT, 2, 3, "in_connection", "filled") in seen
     assert GapClosed("coinbase", "trade", PRODUCT, 4, 4, "absent_from_history", "permanent") in seen
+
+
+def test_a_gap_is_offered_with_its_market_if_history_has_its_unit(tmp_path: Path) -> None:
+    """Numbers of a connection are nothing that a venue could be asked for later."""
+    asked = replace(MadeParser("native").channel, history=True)
+    seen: list[Happening] = []
+    for number, channel in enumerate((asked, replace(asked, unit="seq"),
+                                      replace(asked, history=False))):  # fmt: skip
+        parser = MadeParser("native")
+        parser.channel, parser.channels = channel, {"trade": channel}
+        folder = tmp_path / str(number)
+        with JournalWriter.open(folder, clock=ManualClock()) as writer:
+            origin = context(venue="made", market="perpetual", epoch="e1")
+            put(writer, [frame(Deal(number=native)) for native in (1, 4)], origin)
+            moving = Deliverer(folder, MemoryStore(), {"made": parser}, observer=seen.append)
+            moving.drain()
+        offered = [FillRequest("trade", SYMBOL, 2, 3, "id", "perpetual")] if number == 0 else []
+        assert moving.open_gaps()[0] == offered
+        assert moving.gap_counts()["open"] == 1
+    where = ("made", "trade", SYMBOL, 2, 3, "in_connection")
+    assert seen == [
+        GapOpened(*where, market="perpetual", unit=unit) for unit in ("id", "seq", "id")
+    ]
 
 
 def test_a_restart_knows_the_gaps_that_are_open(tmp_path: Path, writer: JournalWriter) -> None:

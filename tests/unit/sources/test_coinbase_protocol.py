@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from forebay.domain.columns import as_arrays
 from forebay.errors import Permanent
 from forebay.sources.coinbase import protocol
 from forebay.sources.coinbase.protocol import CoinbaseParser, accepts, trade_ids
@@ -32,8 +33,35 @@ def parse_pages(*pages: bytes) -> Parsed:
     return CoinbaseParser().parse(batch(pages, context("rest")))
 
 
+class Trades:
+    """The trades of what was parsed, a list a column."""
+
+    def __init__(self, parsed: Parsed) -> None:
+        assert all(len(raw) for raw in parsed.events), "events of nothing"
+        parts = [as_arrays(raw) for raw in parsed.events]
+        self.channels = {(raw.channel, raw.market) for raw in parts}
+        own = ("price", "size", "side")
+        names = ("frame", "item", "symbol", "venue_symbol", "native", "time")
+        self._columns = {name: [cell for raw in parts for cell in as_list(getattr(raw, name))]
+                         for name in names}  # fmt: skip
+        for name in own:
+            self._columns[name] = [cell for raw in parts for cell in as_list(raw.columns[name])]
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return self._columns[name]
+
+    def __len__(self) -> int:
+        return len(self["frame"])
+
+
+def as_list(column: Any) -> list[Any]:  # noqa: ANN401 - any of the columns
+    listed: list[Any] = column.tolist()
+    return listed
+
+
 def account(parsed: Parsed) -> tuple[int, int, list[tuple[int, str]]]:
-    return len(parsed.trades), parsed.control, [(dead.frame, dead.reason) for dead in parsed.dead]
+    dead = [(letter.frame, str(letter.reason)) for letter in parsed.dead]
+    return len(Trades(parsed)), parsed.control, dead
 
 
 # ------------------------------------------------------------------ what the feed says
@@ -43,37 +71,48 @@ def account(parsed: Parsed) -> tuple[int, int, list[tuple[int, str]]]:
 def test_a_match_is_a_trade_in_the_venues_own_texts(kind: str) -> None:
     frame = match(280232, "SKL-BTC", type=kind, side="sell", size="985", price="0.00001305",
                   time="2021-04-17T16:43:37.089723Z")  # fmt: skip
-    trades = parse(heartbeat(1), frame).trades
-    assert (trades.frame, trades.item) == ([1], [0])
-    assert (trades.symbol, trades.venue_symbol) == (["SKL-BTC"], ["SKL-BTC"])
-    assert trades.trade_id == [280232]
-    assert (trades.price, trades.size) == (["0.00001305"], ["985"])
-    assert trades.side == ["buy"], "the maker sold, so the taker bought"
-    assert trades.time == ["2021-04-17T16:43:37.089723Z"]
-    assert (trades.market_type, trades.time_unit_ns) == ("spot", 1000)
+    trades = Trades(parse(heartbeat(1), frame))
+    assert (trades["frame"], trades["item"]) == ([1], [0])
+    assert (trades["symbol"], trades["venue_symbol"]) == (["SKL-BTC"], ["SKL-BTC"])
+    assert trades["native"] == [280232]
+    assert (trades["price"], trades["size"]) == (["0.00001305"], ["985"])
+    assert trades["side"] == ["buy"], "the maker sold, so the taker bought"
+    assert trades["time"] == ["2021-04-17T16:43:37.089723Z"]
+    assert trades.channels == {(protocol.TRADES, "spot")}
+
+
+def test_its_trades_count_ids_that_history_can_be_asked_for() -> None:
+    channel = CoinbaseParser.channels["trade"]
+    assert CoinbaseParser.channels == {"trade": channel}
+    assert (channel.identity, channel.unit, channel.history) == ("native", "id", True)
+    assert channel.time_unit_ns == 1000
 
 
 def test_the_takers_side_is_the_opposite_of_the_makers() -> None:
-    assert parse(match(1, side="buy"), match(2, side="sell")).trades.side == ["sell", "buy"]
+    both = parse(match(1, side="buy"), match(2, side="sell"))
+    assert Trades(both)["side"] == ["sell", "buy"]
     page = as_json([rest_row(2, side="buy"), rest_row(1, side="sell")])
-    assert parse_pages(page).trades.side == ["sell", "buy"]
+    assert Trades(parse_pages(page))["side"] == ["sell", "buy"]
 
 
 @pytest.mark.parametrize("side", ["", "BUY", "bid", "unknown", "sell?"])
 def test_a_side_that_the_venue_does_not_have_never_becomes_one(side: str) -> None:
-    assert parse(match(1, side=side)).trades.side[0] not in {"buy", "sell", "unknown"}
-    assert parse_pages(as_json([rest_row(1, side=side)])).trades.side[0] not in {"buy", "sell"}
+    for parsed in (parse(match(1, side=side)), parse_pages(as_json([rest_row(1, side=side)]))):
+        assert not set(Trades(parsed)["side"]) & {"buy", "sell", "unknown"}
 
 
 def test_heartbeats_say_what_exists() -> None:
     parsed = parse(heartbeat(7), heartbeat(9), heartbeat(8), heartbeat(3, "ETH-USD"))
-    assert parsed.latest == {PRODUCT: (7, 9), "ETH-USD": (3, 3)}
+    assert parsed.known == {
+        ("spot", "trade", PRODUCT): (7, 9),
+        ("spot", "trade", "ETH-USD"): (3, 3),
+    }
     assert account(parsed) == (0, 4, [])
 
 
 def test_a_heartbeat_of_a_product_never_traded_says_nothing() -> None:
     parsed = parse(heartbeat(0))
-    assert parsed.latest == {}
+    assert parsed.known == {}
     assert account(parsed) == (0, 1, [])
 
 
@@ -82,8 +121,8 @@ def test_a_heartbeat_with_an_impossible_id_is_dead_and_declares_nothing(last: ob
     written = last if isinstance(last, bytes) else as_json(last)
     payload = heartbeat("LAST").replace(b'"LAST"', written)
     parsed = parse(match(1), payload, match(2))
-    assert parsed.latest == {}
-    assert (len(parsed.trades), [dead.frame for dead in parsed.dead]) == (2, [1])
+    assert parsed.known == {}
+    assert (len(Trades(parsed)), [dead.frame for dead in parsed.dead]) == (2, [1])
 
 
 @pytest.mark.parametrize("kind", ["subscriptions", "error"])
@@ -151,12 +190,12 @@ POISON = [
 def test_poison_is_dead_and_its_neighbours_are_not(payload: bytes, reason: str) -> None:
     parsed = parse(match(1), payload, heartbeat(2), match(2))
     assert account(parsed) == (2, 1, [(1, reason)])
-    assert parsed.trades.frame == [0, 3]
+    assert Trades(parsed)["frame"] == [0, 3]
     assert parsed.dead[0].error
 
 
 def test_a_trade_id_of_any_length_reaches_validation_or_is_dead() -> None:
-    assert parse(match(1, trade_id=10**30)).trades.trade_id == [10**30]
+    assert Trades(parse(match(1, trade_id=10**30)))["native"] == [10**30]
     long = match(5).replace(b'"trade_id":5', b'"trade_id":' + HUGE)
     assert len(parse(long).dead) == 1
 
@@ -165,8 +204,8 @@ def test_only_what_was_asked_for_is_taken() -> None:
     parsed = parse(match(1), match(2, "ETH-USD"), heartbeat(9), heartbeat(9, "ETH-USD"),
                    symbols=("ETH-USD",))  # fmt: skip
     assert account(parsed) == (1, 2, [(0, "unknown_symbol")])
-    assert parsed.trades.symbol == ["ETH-USD"]
-    assert parsed.latest == {"ETH-USD": (9, 9)}
+    assert Trades(parsed)["symbol"] == ["ETH-USD"]
+    assert parsed.known == {("spot", "trade", "ETH-USD"): (9, 9)}
     assert PRODUCT in parsed.dead[0].error
 
 
@@ -186,9 +225,10 @@ def frames() -> st.SearchStrategy[bytes]:
 def test_every_frame_of_the_feed_is_accounted_for_once(payloads: list[bytes]) -> None:
     parsed = parse(*payloads)
     dead = [letter.frame for letter in parsed.dead]
-    assert len(parsed.trades) + parsed.control + len(dead) == len(payloads)
+    trades = Trades(parsed)
+    assert len(trades) + parsed.control + len(dead) == len(payloads)
     assert len(set(dead)) == len(dead)
-    assert not set(dead) & set(parsed.trades.frame)
+    assert not set(dead) & set(trades["frame"])
     assert sum(parsed.unbuilt.values()) <= parsed.control
 
 
@@ -196,7 +236,8 @@ def test_every_frame_of_the_feed_is_accounted_for_once(payloads: list[bytes]) ->
 def test_a_frame_means_the_same_whatever_came_with_it(payloads: list[bytes]) -> None:
     together = parse(*payloads)
     alone = [parse(payload) for payload in payloads]
-    assert together.trades.trade_id == [one for each in alone for one in each.trades.trade_id]
+    natives = [native for each in alone for native in Trades(each)["native"]]
+    assert Trades(together)["native"] == natives
     assert {letter.frame: letter.reason for letter in together.dead} == {
         place: letter.reason for place, each in enumerate(alone) for letter in each.dead
     }
@@ -207,17 +248,17 @@ def test_a_frame_means_the_same_whatever_came_with_it(payloads: list[bytes]) -> 
 
 def test_a_page_of_history_gives_its_trades_under_the_symbol_asked_for() -> None:
     page = as_json([rest_row(9), rest_row(8), rest_row(7)])
-    trades = parse_pages(page, b"[]", as_json([rest_row(6)])).trades
-    assert trades.trade_id == [9, 8, 7, 6]
-    assert (trades.frame, trades.item) == ([0, 0, 0, 2], [0, 1, 2, 0])
-    assert trades.symbol == trades.venue_symbol == [PRODUCT] * 4
-    assert trades.time_unit_ns == 1000
+    trades = Trades(parse_pages(page, b"[]", as_json([rest_row(6)])))
+    assert trades["native"] == [9, 8, 7, 6]
+    assert (trades["frame"], trades["item"]) == ([0, 0, 0, 2], [0, 1, 2, 0])
+    assert trades["symbol"] == trades["venue_symbol"] == [PRODUCT] * 4
 
 
 def test_both_paths_tell_the_same_facts() -> None:
-    live, history = parse(match(9)).trades, parse_pages(as_json([rest_row(9)])).trades
-    for name in ("trade_id", "price", "size", "side", "time", "symbol", "time_unit_ns"):
-        assert getattr(live, name) == getattr(history, name)
+    live, history = Trades(parse(match(9))), Trades(parse_pages(as_json([rest_row(9)])))
+    for name in ("native", "price", "size", "side", "time", "symbol"):
+        assert live[name] == history[name]
+    assert live.channels == history.channels
 
 
 def test_answers_to_other_questions_are_counted_by_what_was_asked() -> None:
@@ -245,14 +286,15 @@ def test_a_bad_row_of_a_page_costs_only_itself(row: object, reason: str) -> None
     parsed = parse_pages(as_json([rest_row(9), row, rest_row(7)]))
     assert account(parsed) == (2, 0, [(0, reason)])
     assert parsed.dead[0].item == 1
-    assert (parsed.trades.trade_id, parsed.trades.item) == ([9, 7], [0, 2])
+    trades = Trades(parsed)
+    assert (trades["native"], trades["item"]) == ([9, 7], [0, 2])
 
 
 def test_rows_that_break_the_decoder_cost_only_themselves() -> None:
     bad_text = as_json(rest_row(8)).replace(b'"price":"', b'"price":"\xff')
     page = b"[" + as_json(rest_row(9)) + b"," + bad_text + b"," + as_json(rest_row(7)) + b"]"
     parsed = parse_pages(page)
-    assert parsed.trades.trade_id == [9, 7]
+    assert Trades(parsed)["native"] == [9, 7]
     assert [(letter.frame, letter.item) for letter in parsed.dead] == [(0, 1)]
 
 
@@ -277,7 +319,7 @@ def test_a_body_that_is_no_page_is_one_dead_letter(body: bytes, reason: str) -> 
 @given(st.lists(st.binary(max_size=30) | st.sampled_from([b"[]", as_json([rest_row(1)])])))
 def test_every_page_is_accounted_for(pages: list[bytes]) -> None:
     parsed = parse_pages(*pages)
-    yielding, dead = set(parsed.trades.frame), {letter.frame for letter in parsed.dead}
+    yielding, dead = set(Trades(parsed)["frame"]), {letter.frame for letter in parsed.dead}
     assert len(yielding | dead) + parsed.control == len(pages)
 
 
@@ -334,15 +376,15 @@ def test_a_recording_is_accounted_for_to_the_last_frame() -> None:
     parsed = parse(*[frame.payload for frame in frames])
     kinds = Counter(json.loads(frame.payload)["type"] for frame in frames)
     assert account(parsed) == (len(frames) - parsed.control, parsed.control, [])
-    assert len(parsed.trades) == kinds["match"] + kinds["last_match"]
+    assert len(Trades(parsed)) == kinds["match"] + kinds["last_match"]
     assert parsed.unbuilt == Counter(l2update=6582, ticker=75, snapshot=6)
     assert parsed.control == parsed.unbuilt.total() + kinds["subscriptions"]
 
 
 def test_ids_of_a_recording_are_contiguous_per_product() -> None:
-    trades = parse(*[frame.payload for frame in recorded(COINBASE)]).trades
+    trades = Trades(parse(*[frame.payload for frame in recorded(COINBASE)]))
     by_product: dict[str, list[int]] = {}
-    for symbol, native in zip(trades.symbol, trades.trade_id, strict=True):
+    for symbol, native in zip(trades["symbol"], trades["native"], strict=True):
         by_product.setdefault(symbol, []).append(native)
     assert len(by_product) == 6
     for natives in by_product.values():
