@@ -61,15 +61,7 @@ async def run(config: Config, observer: Observer) -> None:
         lambda: DuckDBStore(folder.database, memory_limit_mb=config.store.memory_limit_mb),
     )
     sums = LiveSums()
-    deliverer = await asyncio.to_thread(
-        Deliverer,
-        folder.journal,
-        store,
-        venues.parsers(),
-        cursor=CursorFile(folder.store_cursor),
-        observer=tally,
-        sums=sums,
-    )
+    deliverer = await asyncio.to_thread(_deliverer, folder, store, tally, sums)
     delivery = GuardedDelivery(
         deliverer,
         folder.journal,
@@ -79,15 +71,8 @@ async def run(config: Config, observer: Observer) -> None:
         system=lambda: guarding.manager.state,
         observer=tally,
     )
-    house = House(
-        folder,
-        config.journal,
-        lambda: deliverer.position,
-        store.first_told,
-        live=sums,
-        clock=clock,
-        observer=tally,
-    )
+    where = folder, config.journal, lambda: deliverer.position, store.first_told
+    house = House(*where, live=sums, clock=clock, observer=tally)
     reporting = await _Reporting.begin(guarding, deliverer, delivery, tally)
     handlers = {
         **_reading(store, deliverer, guarding),
@@ -105,6 +90,14 @@ async def run(config: Config, observer: Observer) -> None:
             )
         await delivery.run(life, backlog)
     await asyncio.to_thread(store.close)
+
+
+def _deliverer(
+    folder: DataFolder, store: DuckDBStore, observer: Observer, sums: LiveSums
+) -> Deliverer:
+    cursor = CursorFile(folder.store_cursor)
+    parts = folder.journal, store, venues.parsers()
+    return Deliverer(*parts, cursor=cursor, observer=observer, sums=sums)
 
 
 def _reading(store: DuckDBStore, deliverer: Deliverer, guarding: Guarding) -> dict[str, Any]:
