@@ -25,7 +25,6 @@ from forebay.app.venues import VENUES
 from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
 from forebay.domain.coverage import SETS, GapState, StreamKey
-from forebay.domain.digest import Digest
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
 from forebay.domain.identity import (
@@ -37,7 +36,6 @@ from forebay.domain.identity import (
     uuids,
 )
 from forebay.domain.intervals import IntervalSet
-from forebay.domain.ledger import Covered, Entry, Hour, Lost, StreamEntry
 from forebay.domain.letters import letter_id
 from forebay.journal import (
     CursorFile,
@@ -55,12 +53,8 @@ from forebay.journal import cursor as cursors
 from forebay.journal import format as layout
 from forebay.journal.recovery import Extent, Verdict, decide
 from forebay.ports import Commit
-from forebay.services.audit import sql
-from forebay.services.audit.accounts import moments_of, snapshot_from
-from forebay.services.audit.report import AuditReport, StreamReport
-from forebay.services.ledger import open_ledger
 from forebay.services.projection import Projection
-from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
 from forebay.stores.duckdb.query import read_only_query
 from tests.support.delivery import PARSERS
 from tests.support.frames import as_json, batch, context, heartbeat, match, rest_row
@@ -79,7 +73,7 @@ PAGES = {
 JOURNAL, IDENTITY, COVERAGE, AUDIT, SEEDS = (
     PAGES.get(name, "") for name in ("journal", "identity", "coverage", "audit", "seeds")
 )
-BTC = StreamKey("coinbase", "trade", "BTC-USD")
+BTC = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 RECEIVED_NS = 1_767_225_600_130_000_000
 READ = {
     f"{path.parent.name}/{path.stem}": path
@@ -402,8 +396,9 @@ def test_the_canonical_row_is_what_the_store_makes() -> None:
     (columns,) = re.findall(r"^event_id\|.+$", IDENTITY, re.MULTILINE)
     assert columns.split("|") == ["event_id", *schema.CONTENT["trades"]]
     with_one = stored(told_frame())
-    (row,) = read_only_query(with_one.reader(), sql.rows("true"), timeout_s=60).to_pylist()
-    assert block(IDENTITY, "canonical").replace("\n", "") == row["canonical"]
+    asked = DuckDBAudited(lambda text: read_only_query(with_one.reader(), text, timeout_s=60))
+    (row,) = asked.rows(BTC, 0, 1 << 62).rows["canonical"].to_pylist()
+    assert block(IDENTITY, "canonical").replace("\n", "") == row
 
 
 def test_conflicts_are_about_these_columns_and_the_examples_hold() -> None:
@@ -527,124 +522,13 @@ def test_sets_and_states_are_those_of_the_code() -> None:
     assert {ticked(row[3])[0] for row in rows} == {*get_args(GapState)}
 
 
-# -------------------------------------------------------------------------- audit.md
-
-
 def stored(*frames: bytes) -> DuckDBStore:
     """A store that holds what these frames say."""
     store = DuckDBStore(None)
     made = Projection(PARSERS, {}).project([projected(*frames)])
-    rows = {"trades": made.trade_rows()}
-    store.commit(Commit("store", Position("a" * 32, 2), rows, coverage=made.coverage))
+    position = Position("a" * 32, 2)
+    store.commit(Commit("store", position, events=made.tables(), coverage=made.coverage))
     return store
-
-
-def test_the_worked_digest_is_right_and_is_the_stores() -> None:
-    told = json.loads(block(AUDIT, "json"))
-    rows = [row.replace("\n", "") for row in block(AUDIT, "rows").strip().split("\n\n")]
-    ids = [UUID(row.split("|")[0]).int for row in rows]
-    hashes = [hashlib.md5(row.encode(), usedforsecurity=False).digest() for row in rows]
-    numbers = [int.from_bytes(each, "little") for each in hashes]
-    digest = Digest(len(rows), sum(ids) % 2**128, sum(numbers) % 2**128)
-    assert Hour.of(0, digest) == Hour(0, **told)
-
-    values = table(AUDIT, "", "first trade", "second trade", "sum mod 2¹²⁸")
-    halves = [[cell.strip("`") for cell in row[1:]] for row in values]
-    joined = [
-        "".join(pair)
-        for top, below in zip(*[iter(halves)] * 2, strict=True)
-        for pair in zip(top, below, strict=True)
-    ]
-    texts = [f"{number:032x}" for number in (*ids, *numbers)]
-    assert joined == [
-        *texts[:2],
-        told["ids"],
-        *(each.hex() for each in hashes),
-        "",
-        *texts[2:],
-        told["rows"],
-    ]
-
-    other = {"trade_id": 280_233, "side": "buy", "price": "64250.11", "size": "1"}
-    store = stored(told_frame(), told_frame(**other))
-    snapshot = snapshot_from(
-        read_only_query(store.reader(), sql.snapshot(sql.Span()), timeout_s=60)
-    )
-    assert [*snapshot.accounts[BTC].hours().values()] == [digest]
-    assert [
-        row["canonical"]
-        for row in read_only_query(store.reader(), sql.rows("true"), timeout_s=60).to_pylist()
-    ] == rows
-
-
-def test_the_worked_entry_is_what_the_ledger_records(tmp_path: Path) -> None:
-    told = block(AUDIT, "entry").replace("\n", "")
-    other = {"trade_id": 280_233, "side": "buy", "price": "64250.11", "size": "1"}
-    frames = [told_frame(), told_frame(**other), told_frame(price="1")]
-    entry = json.loads(told)
-    draft = Draft(1, context().encode(), frames, [RECEIVED_NS + at for at in range(3)], (0, 0))
-    with JournalWriter.open(
-        tmp_path / "journal", clock=ManualClock(), random_id=lambda: entry["log_id"],
-        ballast_bytes=0,
-    ) as writer:  # fmt: skip
-        writer.commit([draft])
-        with (
-            JournalReader(tmp_path / "journal") as reader,
-            open_ledger(tmp_path / "ledger", PARSERS, ManualClock()) as ledger,
-        ):
-            ledger.record(reader.read(), writer.position)
-    with JournalReader(tmp_path / "ledger") as reader:
-        (recorded,) = reader.read()
-
-    assert (recorded.kind, list(recorded.payloads)) == (1, [told.encode()])
-    text = section(AUDIT, "The ledger")
-    rows = table(text, "field", "is")
-    assert [field for row in rows for field in ticked(row[0])] == [*Entry.__struct_fields__]
-    for kind in (Lost, StreamEntry, Covered, Hour):
-        assert set(kind.__struct_fields__) <= set(ticked(text)), kind
-
-
-def test_the_moments_of_an_interval_are_as_the_page_says() -> None:
-    text = section(AUDIT, "Ids without a list")
-    assert "`(a + b)(b − a + 1) / 2`" in text
-    assert "`S(n) = n(n + 1)(2n + 1) / 6`" in text
-    start = 7 * sql.CHUNK
-    for ids in ([(0, 0)], [(0, sql.CHUNK - 1)], [(3, 9), (40_000, 41_234)]):
-        offsets = [k for first, last in ids for k in range(first, last + 1)]
-        held = IntervalSet((start + first, start + last) for first, last in ids)
-        right = (len(offsets), sum(offsets), sum(k * k for k in offsets))
-        assert moments_of(held, 7) == right
-    one, other = (IntervalSet((k, k) for k in ks) for ks in ((1, 5, 6), (2, 3, 7)))
-    assert moments_of(one, 0) == moments_of(other, 0), "as the page warns"
-
-
-def kinds_in_the_code() -> set[str]:
-    """First arguments of whatever makes a problem."""
-    found: set[str] = set()
-    for path in (ROOT / "src" / "forebay" / "services" / "audit").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
-            name = getattr(node.func, "id", "")
-            first = node.args[0]
-            if name in {"Problem", "_problem", "say"} and isinstance(first, ast.Constant):
-                found.add(str(first.value))
-    return found
-
-
-def test_the_kinds_of_problems_are_those_of_the_code() -> None:
-    told = [ticked(row[0])[0] for row in table(AUDIT, "kind", "says", "counts")]
-    assert len(told) == len(set(told))
-    assert set(told) == kinds_in_the_code()
-
-
-def test_the_report_has_these_fields() -> None:
-    text = section(AUDIT, "The report")
-    told = [name for row in table(text, "field", "is") for name in ticked(row[0])]
-    assert sorted(told) == sorted(AuditReport.__struct_fields__)
-    (stream,) = re.findall(r"^Each stream has (.+?)\. The basis", text, re.MULTILINE | re.DOTALL)
-    named = re.sub(r"\(.*?\)", "", stream, flags=re.DOTALL)
-    assert sorted(ticked(named)) == sorted(StreamReport.__struct_fields__)
 
 
 # -------------------------------------------------------------------------- seeds.md

@@ -93,22 +93,14 @@ class TruthStage:
                 surely = _ids(base, report.certain)
                 certain = surely if look is self.before else certain
                 possible |= surely | _ids(base, report.in_doubt)
-        declared, lost = case.declared(key), case.declared(key, LOST)
-        history = IntervalSet([(base, base + last)])
-        for kind, ids, text in (
-            ("gap_unfilled", lost & history, "lost, though the venue's history has them."),
-            (
-                "withheld_undeclared",
-                certain - _widened(declared),
-                "withheld, and no gap says so.",
-            ),
-            (
-                "gap_unfounded",
-                declared - _widened(possible),
-                "declared as a gap, and delivered all the same.",
-            ),
-        ):
-            case.say(kind, key, {("id", ""): ids}, text)
+        declared = case.declared(key)
+        unfilled = case.declared(key, LOST).within(base, base + last)
+        silent, invented = certain - _widened(declared), declared - _widened(possible)
+        text = "lost, though the venue's history has them."
+        case.say("gap_unfilled", key, {("id", ""): unfilled}, text)
+        case.say("withheld_undeclared", key, {("id", ""): silent}, "withheld, and no gap says so.")
+        text = "declared as a gap, and delivered all the same."
+        case.say("gap_unfounded", key, {("id", ""): invented}, text)
 
 
 @dataclass(slots=True)
