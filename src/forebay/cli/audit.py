@@ -26,8 +26,10 @@ class Source(enum.Enum):
 def audit(
     *,
     data: DataOption = DEFAULT_DATA,
-    since: Annotated[str | None, typer.Option(help="From this time on, ISO 8601.")] = None,
-    until: Annotated[str | None, typer.Option(help="Up to this time, not included.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this time on, ISO 8601, down to the hour.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this time, up to the hour.")] = None,
     truth: Annotated[
         str | None, typer.Option(help="The truth_url that forebay lab serve printed.")
     ] = None,
