@@ -328,6 +328,21 @@ def test_a_row_that_both_sides_of_the_ledgers_end_told_is_missed(rig: Rig, frame
     assert frames == "gone" or report.missing == 30
 
 
+@every_edition
+@pytest.mark.parametrize("place", [0.2, 0.8])
+def test_a_damaged_journal_is_no_witness_against_the_store(rig: Rig, place: float) -> None:
+    rig.capture(again=20)
+    first, *_ = sorted((rig.root / "journal").glob("*.fbj"))
+    raw = bytearray(first.read_bytes())
+    raw[int(len(raw) * place)] ^= 0xFF
+    first.write_bytes(raw)
+
+    report = rig.audit("frames")
+
+    assert wrong(report) == {}
+    assert any("not in the journal any more" in note for note in report.notes)
+
+
 # ----------------------------------------------------------------------- coverage and gaps
 
 
