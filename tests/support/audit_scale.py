@@ -22,7 +22,7 @@ from forebay.clock import ManualClock, SystemClock
 from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.digest import digests_by_hour
 from forebay.domain.identity import numbered, stream_prefix, uuids
-from forebay.domain.kinds import TRADE
+from forebay.domain.kinds.trade import TRADE
 from forebay.domain.ledger import Covered, Entry, Hour, StreamEntry
 from forebay.journal import Draft, JournalWriter
 from forebay.stores.duckdb import ddl

@@ -401,7 +401,12 @@ def test_what_a_moving_store_has_beyond_the_truth_that_was_seen_is_not_held_agai
 # ------------------------------------------------------------------ the client
 
 
-def test_digests_over_http_are_digests(truth: TruthServer) -> None:
+@pytest.mark.parametrize("at_once", [50_000, 100, 295])
+def test_digests_over_http_are_digests(
+    truth: TruthServer, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("forebay.services.audit.truth.EVENTS_AT_ONCE", at_once)
+
     told = Truth(truth.url).digests(BTC, 5, 300, HOUR_NS)
 
     assert sum(each.count for each in told.values()) == 295

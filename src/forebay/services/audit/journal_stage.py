@@ -26,7 +26,6 @@ from forebay.services.projection import Projection, batches_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
-    from typing import Self
 
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
@@ -52,13 +51,13 @@ class JournalStage:
         folder: Path,
         parsers: Mapping[str, Parser],
         clock: Clock,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], object],
     ) -> None:
         self._folder = folder
         self._parsers = parsers
         self._reader: JournalReader | None = None
         self._left: list[Block] = []
-        self._progress = progress or _silent
+        self._progress = progress
         self._done = 0
         self._total = sum(path.stat().st_size for path in folder.glob("*.fbj"))
         self._accountant = Accountant(parsers, Record(), Remembered())
@@ -78,10 +77,8 @@ class JournalStage:
         self.end = durable_end(folder, clock)
         """Where the journal ended when the audit began."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let go of the journal."""
         if self._reader is not None:
             self._reader.close()
 
@@ -237,7 +234,3 @@ def _audited(rows: pa.Table, kind: EventKind) -> pa.Table:
         rows["seq"],
     ]
     return pa.Table.from_arrays(columns, schema=_NO_ROWS.schema)
-
-
-def _silent(done: int, total: int) -> None:
-    del done, total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 from forebay.clock import SystemClock
@@ -75,7 +76,8 @@ def run_audit(
     account = store.account(span)
     after = Look.at(server) if server else None
     seq = account.position.seq if account.position else 1
-    with JournalStage(journal_folder, parsers, clock, progress) as journal:
+    told = progress or (lambda *_: None)
+    with closing(JournalStage(journal_folder, parsers, clock, told)) as journal:
         _use_ledger(journal, ledger_folder, source, seq, clock)
         reached = journal.advance(seq)
         case = Case(span, account, journal, parsers)

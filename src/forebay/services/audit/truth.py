@@ -14,6 +14,8 @@ from forebay.errors import ConfigError, Unreachable
 T = TypeVar("T")
 
 TIMEOUT_S = 60
+EVENTS_AT_ONCE = 50_000
+"""So many events are digested within the timeout, however busy the machine is."""
 _HINT = "Is the simulator (`forebay lab serve`) that this was captured from still running?"
 
 
@@ -90,8 +92,7 @@ class Truth:
 
     def events(self, symbol: str, first: int, end: int) -> list[Event]:
         """Return events with index ``first`` to ``end - 1``."""
-        body = self._body(_range("/events", symbol, first, end))
-        events = self._decode(body, list[Event], lines=True)
+        events = self._get(_range("/events", symbol, first, end), list[Event], lines=True)
         if len(events) != end - first:
             message = f"The truth server {self._url} gave {len(events)} of {end - first} events."
             raise Unreachable(message, hint=_HINT)
@@ -99,22 +100,20 @@ class Truth:
 
     def digests(self, symbol: str, first: int, end: int, bucket_ns: int) -> dict[int, Digest]:
         """Return digests of events ``first`` to ``end - 1`` by so many nanoseconds of time."""
-        path = _range("/digests", symbol, first, end, by=bucket_ns)
-        said = self._get(path, dict[int, _Digest])
-        return {
-            bucket: Digest(each.count, int(each.ids, 16), int(each.rows, 16))
-            for bucket, each in said.items()
-        }
+        found: dict[int, Digest] = {}
+        for low in range(first, end, EVENTS_AT_ONCE):
+            path = _range("/digests", symbol, low, min(low + EVENTS_AT_ONCE, end), by=bucket_ns)
+            for bucket, each in self._get(path, dict[int, _Digest]).items():
+                digest = Digest(each.count, int(each.ids, 16), int(each.rows, 16))
+                found[bucket] = found.get(bucket, Digest()) + digest
+        return found
 
-    def _get(self, path: str, kind: type[T]) -> T:
-        return self._decode(self._body(path), kind)
-
-    def _decode(self, body: bytes, kind: type[T], *, lines: bool = False) -> T:
-        decoder = msgspec.json.Decoder(kind)
+    def _get(self, path: str, kind: type[T], *, lines: bool = False) -> T:
+        body = self._body(path)
+        if lines:
+            body = b"[" + b",".join(body.splitlines()) + b"]"
         try:
-            if lines:
-                body = b"[" + b",".join(body.splitlines()) + b"]"
-            return decoder.decode(body)
+            return msgspec.json.decode(body, type=kind)
         except msgspec.DecodeError as error:
             message = f"The truth server {self._url} answered something else: {error}."
             raise Unreachable(message, hint=_HINT) from error
