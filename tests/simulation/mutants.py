@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from forebay.domain.canonical import first_of_each_id
 from forebay.domain.coverage import IdCoverage
 from forebay.domain.frames import FillFinished
 from forebay.errors import Transient
@@ -12,10 +15,12 @@ from forebay.journal import recovery
 from forebay.journal.writer import JournalWriter
 from forebay.lab.simulation.machine import LifeDisk
 from forebay.lab.simulation.store import SimStore
-from forebay.ports import Commit
+from forebay.ports import Commit, Events
+from forebay.services.accounting import Accountant, LiveSums
 from forebay.services.deliver import Deliverer
 from forebay.services.fill_plan import FillPlanner
 from forebay.services.group_commit import GroupCommit
+from forebay.services.ledger import Ledger
 from forebay.sources.coinbase.connector import CoinbaseSource
 from forebay.stores.memory import MemoryStore
 
@@ -162,6 +167,32 @@ def gap_never_asked_for_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FillPlanner, "failed", lambda self, request, now: 1.0)
 
 
+def repeats_taken_for_new_in_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    add = LiveSums.add
+
+    def everything(self: LiveSums, blocks: Any, projected: Any, firsts: Any) -> None:  # noqa: ANN401
+        add(
+            self, blocks, projected, {table: np.ones_like(first) for table, first in firsts.items()}
+        )
+
+    patch.setattr(LiveSums, "add", everything)
+
+
+def sums_of_a_killed_process_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """The ledger does not read the frames again that nobody recorded."""
+    patch.setattr(Ledger, "_end", lambda self: self._live.begins or 0)
+
+
+def ledger_by_the_order_of_connections(patch: pytest.MonkeyPatch) -> None:
+    """An event is new where coverage met it first, wherever it is in the journal."""
+
+    def firsts(self: Accountant, table: str, events: Events) -> Any:  # noqa: ANN401
+        first = first_of_each_id(events.rows) == np.arange(len(events.rows))
+        return first & events.vouched_new
+
+    patch.setattr(Accountant, "_firsts", firsts)
+
+
 MUTANTS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     acknowledged_before_the_sync,
     sink_that_answers_too_early,
@@ -175,4 +206,7 @@ MUTANTS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     group_dropped_on_a_full_disk,
     commit_repeated_blindly,
     gap_never_asked_for_again,
+    repeats_taken_for_new_in_the_ledger,
+    sums_of_a_killed_process_forgotten,
+    ledger_by_the_order_of_connections,
 )

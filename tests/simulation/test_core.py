@@ -26,6 +26,9 @@ QUICK = {
     "duplicates_not_removed",
     "fill_taken_for_live",
     "group_dropped_on_a_full_disk",
+    "repeats_taken_for_new_in_the_ledger",
+    "sums_of_a_killed_process_forgotten",
+    "ledger_by_the_order_of_connections",
 }
 """Mutants that a few seeds find; the drill takes them all."""
 ONCE_DIFFERED = (

@@ -255,15 +255,19 @@ class Accountant:
         return sums.entry()
 
     def _firsts(self, table: str, events: Events) -> Mask:
-        """Return which rows are the first of their event: coverage's word, else who remembers."""
-        vouched = events.vouched_new
-        first: Mask = first_of_each_id(events.rows) == np.arange(len(vouched))
-        asked = ~vouched & ~events.seen_before
+        """Return which rows are the first of their event: coverage's word, else who remembers.
+
+        Of two connections that told a new event, coverage may have met the later one first.
+        """
+        new = events.vouched_new
+        asked = ~new & ~events.seen_before
         if asked.any():
-            vouched = vouched.copy()
+            new = new.copy()
             rows = events.rows.filter(pa.array(asked))
-            vouched[asked] = self._first_told(table, rows)
-        return first & vouched
+            new[asked] = self._first_told(table, rows)
+        first: Mask = np.zeros(len(new), dtype=np.bool_)
+        first[first_of_each_id(events.rows)[new]] = True
+        return first
 
 
 def _loss(block: Block) -> tuple[int, int]:

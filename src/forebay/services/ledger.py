@@ -8,6 +8,7 @@ a process that ended took with it is projected once more.
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -27,7 +28,7 @@ from forebay.journal.watermark import WatermarkReader
 from forebay.services.accounting import Accountant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -40,6 +41,10 @@ SEGMENT_BYTES = 4 << 20
 """An entry is some kilobytes, and a crash should not have much to recover."""
 _CONTEXT = b'{"ledger":1}'
 _ENTRY_KIND = 1
+
+
+def _random_id() -> str:
+    return uuid.uuid4().hex
 
 
 class Ledger:
@@ -133,6 +138,7 @@ def open_ledger(
     first_told: FirstTold,
     live: LiveSums | None = None,
     disk: Disk = OS_DISK,
+    random_id: Callable[[], str] = _random_id,
 ) -> Ledger:
     """Open or create the ledger in ``folder`` for writing.
 
@@ -142,7 +148,12 @@ def open_ledger(
     :class:`~forebay.errors.Transient` if the disk fails, and as :func:`read_ledger`.
     """
     writer = JournalWriter.open(
-        folder, clock=clock, disk=disk, segment_bytes=SEGMENT_BYTES, ballast_bytes=0
+        folder,
+        clock=clock,
+        disk=disk,
+        random_id=random_id,
+        segment_bytes=SEGMENT_BYTES,
+        ballast_bytes=0,
     )
     try:
         entries = _entries(folder, disk, writer.position.seq)

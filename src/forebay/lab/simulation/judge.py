@@ -11,6 +11,7 @@ import pyarrow as pa
 from forebay.domain.frames import FrameKind
 from forebay.domain.intervals import IntervalSet
 from forebay.journal import LOSS_KIND, JournalReader
+from forebay.lab.simulation.accounts import judge_accounts
 from forebay.lab.simulation.venue import (
     HISTORY,
     SYMBOLS,
@@ -51,6 +52,8 @@ class Judge:
         self._promises()
         self._rows()
         self._gaps()
+        if not self.world.rotted:
+            judge_accounts(self.world)
         if self.world.seed % _AGAIN == 0:
             self._again()
 

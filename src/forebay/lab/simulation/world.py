@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from forebay.domain.coverage import IdCoverage
 from forebay.errors import Corrupt, ForebayError, Transient, Unreachable
 from forebay.journal import CursorFile, JournalWriter
+from forebay.lab.simulation.accounts import Accounts
 from forebay.lab.simulation.disk import SimDisk
 from forebay.lab.simulation.loop import Stuck, VirtualClock, VirtualLoop
 from forebay.lab.simulation.machine import Killed, Life, Machine
@@ -37,16 +38,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from forebay.journal import Position
-    from forebay.ports import FillRequest, Store
+    from forebay.ports import FillRequest, Parser, Store
     from forebay.telemetry import Happening
 
 FOLDER = Path("journal")
 CURSOR = Path("cursors/store")
 REST_S = 240.0
 """Virtual seconds within which everything must be at rest once nothing goes wrong any more."""
-PARSERS = {"coinbase": CoinbaseParser()}
+PARSERS: dict[str, Parser] = {"coinbase": CoinbaseParser()}
 DISK_BYTES = 1 << 20
-_DICE = ("loop", "weather", "disk", "venue", "machine", "ids", "moments")
+_DICE = ("loop", "weather", "disk", "venue", "machine", "ids", "moments", "ledger")
+_RECORDED = 0.1
+"""How often housekeeping comes to the ledger between two steps of delivery."""
 
 
 class Trace:
@@ -333,20 +336,21 @@ class World:
     async def _deliver(self, life: Life) -> None:
         store = SimStore(self.store, life, self.weather, self.loop.time)
         cursor = CursorFile(CURSOR, life.disk, random_id=self.random_id)
-        observe = self._observer(life)
+        accounts = Accounts(self, life, store)
+        where: dict[str, Any] = {"observer": self._observer(life), "disk": life.disk}
 
         def begin() -> Deliverer:
-            return Deliverer(
-                FOLDER, store, PARSERS, cursor=cursor, observer=observe, disk=life.disk
-            )
+            return Deliverer(FOLDER, store, PARSERS, cursor=cursor, sums=accounts.sums, **where)
 
         deliverer = self.deliverer = await asyncio.to_thread(begin)
         try:
-            await self._step_until_finished(life, deliverer)
+            await self._step_until_finished(life, deliverer, accounts)
         finally:
             self.deliverer = None
 
-    async def _step_until_finished(self, life: Life, deliverer: Deliverer) -> None:
+    async def _step_until_finished(
+        self, life: Life, deliverer: Deliverer, accounts: Accounts
+    ) -> None:
         while True:
             try:
                 frames = await asyncio.to_thread(deliverer.step)
@@ -356,7 +360,10 @@ class World:
                 continue
             if frames:
                 self.trace.note("delivered", f"{frames} {deliverer.position}")
-            elif self.finishing and self.capture is None:
+            ends = not frames and self.finishing and self.capture is None
+            if ends or self.dice["ledger"].random() < _RECORDED:
+                await asyncio.to_thread(accounts.record, deliverer, FOLDER, PARSERS)
+            if ends:
                 return
             if deliverer.delivered.duplicates:
                 self.trace.seen["duplicate_removed"] = 1
