@@ -62,7 +62,8 @@ def rebuild(
             rows = [tuple(absence.values()) for absence in absent]
             print_table("Not in the journal any more", list(absent[0]), rows)
         if account["kept"]:
-            err.print(f"The old database is {account['kept']}, a folder parquet/ beside it likewise.")
+            err.print(f"The old database is {account['kept']}.")
+            err.print("If it had Parquet files, they are in a folder beside it.")
         if not account["complete"]:
             err.print("It has what the new one lacks, or cannot be read.")
             raise typer.Exit(1)

@@ -45,7 +45,8 @@ def sql(
 ) -> None:
     """Query what was captured, while a capture is running or not.
 
-    Tables: trades, gaps, coverage, dead_letters, conflicts, cursors.
+    Tables: trades, quotes, tickers, bars, book_snapshots, book_deltas, gaps, coverage,
+    dead_letters, conflicts, cursors.
 
     Example: forebay sql "SELECT symbol, count(*) FROM trades GROUP BY ALL" --data DIR
     """
@@ -65,7 +66,7 @@ def write(table: pa.Table, style: Format) -> None:
     elif style is Format.csv:
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(_printable(table), sys.stdout.buffer)
+        pyarrow.csv.write_csv(_flat(_printable(table)), sys.stdout.buffer)
     elif style is Format.parquet:
         import pyarrow.parquet
 
@@ -106,9 +107,26 @@ def _printable(table: pa.Table) -> pa.Table:
             columns.append(pa.array([str(cell) if cell else None for cell in column.to_pylist()]))
         elif pa.types.is_decimal(kind):
             columns.append(column.cast(pa.string()))
+        elif pa.types.is_list(kind) and pa.types.is_decimal(kind.value_type):
+            columns.append(column.cast(pa.list_(pa.string())))
         else:
             columns.append(column)
     return pa.table(dict(zip(_unique(table.column_names), columns, strict=True)))
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Lists as texts with commas: CSV has no place for a list."""
+    import pyarrow as pa
+
+    columns = [
+        pa.array(
+            [None if cell is None else ",".join(map(str, cell)) for cell in column.to_pylist()]
+        )
+        if pa.types.is_list(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(dict(zip(table.column_names, columns, strict=True)))
 
 
 def _unique(names: list[str]) -> list[str]:
