@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from forebay.domain import schema
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.coverage import IdCoverage, StreamKey
+from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import Commit, Committed, Store
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.memory import MemoryStore
-from tests.support.delivery import deliver, plain_rows
+from tests.support.delivery import as_events, deliver, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told, batch, context, match, rows_of
 from tests.support.recordings import COINBASE, recorded
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-KEY = StreamKey("coinbase", "trade", "BTC-USD")
-OTHER = StreamKey("coinbase", "trade", "ETH-USD")
+KEY = StreamKey("coinbase", "spot", "trade", "BTC-USD")
+OTHER = StreamKey("coinbase", "spot", "trade", "ETH-USD")
 ONE = Told(1)
 TABLES = ("trades", "dead_letters", "coverage", "gaps", "cursors")
 
@@ -40,17 +40,23 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
+_FRAMES = itertools.count(1, 100)
+
+
 def commit(*trades: Told, covered: list[bool] | None = None, seq: int = 1) -> Commit:
-    return Commit(
-        "store",
-        Position(LOG, seq),
-        rows={"trades": rows_of(*trades)},
-        covered={} if covered is None else {"trades": np.array(covered)},
-    )
+    """Build a commit of trades by frames of their own."""
+    events = events_of(*trades, seen_before=covered or [], first_seq=next(_FRAMES))
+    return Commit("store", Position(LOG, seq), events={"trades": events})
 
 
-def coverage() -> StreamCoverage:
-    made = StreamCoverage(known_first=1, known_last=30, epochs={"e7": 22})
+def said(done: Committed) -> tuple[int, int, int]:
+    """Return how many rows a commit stored, found stored already, and found stored otherwise."""
+    rows = sum(len(first) for first in done.first.values())
+    return done.inserted, rows - done.inserted - done.conflicts, done.conflicts
+
+
+def coverage() -> IdCoverage:
+    made = IdCoverage(known_first=1, known_last=30, epochs={"e7": 22})
     for first, last in ((1, 5), (9, 9), (20, 22)):
         made.live.add(first, last)
     made.fill.add(11, 12)
@@ -61,7 +67,7 @@ def coverage() -> StreamCoverage:
 
 
 def trades_of(store: Store) -> list[tuple[object, ...]]:
-    return plain_rows(store.table("trades"))
+    return plain_rows(store.table("trades"), "seq")
 
 
 def conflicts_of(store: Store) -> list[str]:
@@ -85,17 +91,18 @@ def test_rows_come_back_exact(store: Store) -> None:
         Told(3, time="2021-04-17T16:43:37.123456789Z"),
         Told(4, "7.100000", received_ns=T0 + 24 * HOUR, symbol="ETH-USD"),
     )
-    done = store.commit(Commit("store", Position(LOG, 5), rows={"trades": rows}))
-    assert done == Committed(inserted=4)
-    assert trades_of(store) == plain_rows(rows)
+    done = store.commit(Commit("store", Position(LOG, 5), events={"trades": as_events(rows)}))
+    assert said(done) == (4, 0, 0)
+    assert plain_rows(store.table("trades")) == plain_rows(rows)
     found = store.table("trades")
-    assert found.column_names == schema.TRADES.names
+    assert found.column_names == KINDS["trade"].schema.names
     assert found["price"].type == schema.DECIMAL
     assert found["event_ts"].type == schema.TIME
 
 
 def test_state_comes_back_whole(store: Store) -> None:
-    fresh = StreamCoverage(epochs={"e9": 3})
+    fresh = IdCoverage(epochs={"e9": 3})
+    fresh.spanned.add(3)
     changed = {KEY: coverage(), OTHER: fresh}
     store.commit(Commit("store", Position(LOG, 7), coverage=changed))
     store.commit(Commit("archive", Position("b" * 32, 3)))
@@ -112,7 +119,7 @@ def test_state_comes_back_whole(store: Store) -> None:
 
 def test_new_coverage_replaces_that_of_its_stream_only(store: Store) -> None:
     store.commit(Commit("store", Position(LOG, 1), coverage={KEY: coverage(), OTHER: coverage()}))
-    whole = StreamCoverage(epochs={"e8": 30})
+    whole = IdCoverage(epochs={"e8": 30})
     whole.live.add(1, 30)
     store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
     assert dict(store.load().coverage) == {KEY: whole, OTHER: coverage()}
@@ -141,11 +148,10 @@ def test_empty_tables_store_nothing_and_move_the_cursor(store: Store) -> None:
     nothing = Commit(
         "store",
         Position(LOG, 4),
-        rows={"trades": schema.TRADES.empty_table()},
-        covered={"trades": np.zeros(0, dtype=np.bool_)},
+        events={"trades": as_events(KINDS["trade"].schema.empty_table())},
         dead_letters=schema.DEAD_LETTERS.empty_table(),
     )
-    assert store.commit(nothing) == Committed()
+    assert said(store.commit(nothing)) == (0, 0, 0)
     assert store.load().positions == {"store": Position(LOG, 4)}
 
 
@@ -154,45 +160,82 @@ def test_empty_tables_store_nothing_and_move_the_cursor(store: Store) -> None:
 
 def test_the_same_commit_twice_is_stored_once(store: Store) -> None:
     trades = [ONE, Told(2), Told(3, symbol="ETH-USD")]
-    assert store.commit(commit(*trades)) == Committed(inserted=3)
+    assert said(store.commit(commit(*trades))) == (3, 0, 0)
     before = trades_of(store)
-    assert store.commit(commit(*trades, seq=2)) == Committed(duplicates=3)
-    assert store.commit(commit(*trades, covered=[True] * 3)) == Committed(duplicates=3)
+    assert said(store.commit(commit(*trades, seq=2))) == (0, 3, 0)
+    assert said(store.commit(commit(*trades, covered=[True] * 3))) == (0, 3, 0)
     assert (trades_of(store), conflicts_of(store)) == (before, [])
 
 
 def test_overlapping_batches_and_repetition_within_one_are_stored_once(store: Store) -> None:
     store.commit(commit(*[Told(native) for native in range(1, 6)]))
     done = store.commit(commit(*[Told(native) for native in (4, 6, 5, 6, 7, 6, 4)]))
-    assert done == Committed(inserted=2, duplicates=5)
+    assert said(done) == (2, 5, 0)
     assert sorted(store.table("trades")["trade_id"].to_pylist()) == list("1234567")
 
 
-def test_ids_that_coverage_does_not_keep_are_looked_for_whatever_it_says(store: Store) -> None:
-    """Of the other identity classes nobody can say that an event is new."""
-    kept = StreamCoverage(epochs={"e": 5})
-    kept.cover("live", 1, 5)
-    for seq, expected in ((1, Committed(inserted=2)), (2, Committed(duplicates=2))):
-        one = commit(Told(1, symbol="ETH-USD"), Told(2, symbol="ETH-USD"), covered=[False] * 2)
-        again = dataclasses.replace(one, position=Position(LOG, seq), coverage={KEY: kept})
-        assert store.commit(again) == expected
+def test_events_that_coverage_does_not_vouch_for_are_looked_for(store: Store) -> None:
+    """Of classes without numbers nobody can say that an event is new."""
+    trades = [Told(1, symbol="ETH-USD"), Told(2, symbol="ETH-USD")]
+    for seq, expected in ((1, (2, 0, 0)), (2, (0, 2, 0))):
+        assert said(store.commit(commit(*trades, seq=seq))) == expected
+
+
+def vouched(*trades: Told, new: list[bool], seq: int, first_seq: int) -> Commit:
+    events = events_of(
+        *trades, seen_before=[not each for each in new], vouched_new=new, first_seq=first_seq
+    )
+    return Commit("store", Position(LOG, seq), events={"trades": events})
 
 
 def test_one_id_twice_in_a_batch_is_new_if_coverage_lacked_either(store: Store) -> None:
     """Rows come in the order of the journal, and coverage may have met them in another."""
-    kept = StreamCoverage(epochs={"e": 2})
-    kept.cover("live", 1, 2)
     trades = [ONE, Told(2), ONE.but(price="2")]
-    made = dataclasses.replace(commit(*trades, covered=[True, False, False]), coverage={KEY: kept})
-    assert store.commit(made) == Committed(inserted=2, conflicts=1)
-    assert trades_of(store) == plain_rows(rows_of(ONE, Told(2)))
+    done = store.commit(vouched(*trades, new=[False, True, True], seq=1, first_seq=1))
+    assert said(done) == (2, 0, 1)
+    assert trades_of(store) == plain_rows(rows_of(ONE, Told(2)), "seq")
+
+
+def test_a_commit_that_is_repeated_says_the_same_again(store: Store) -> None:
+    """Its answer may have been lost, and what coverage vouched for is there by then."""
+    store.commit(vouched(ONE, new=[True], seq=2, first_seq=1))
+    trades = [Told(2), ONE.but(price="2"), Told(3), Told(2), ONE]
+    made = vouched(*trades, new=[True, False, True, True, False], seq=9, first_seq=2)
+    done = store.commit(made)
+    assert done.first["trades"].tolist() == [True, False, True, False, False]
+    assert said(done) == (2, 2, 1)
+    for _ in range(2):
+        again = store.commit(made)
+        assert again.first["trades"].tolist() == done.first["trades"].tolist()
+        assert again.conflicts == 1
+    assert len(trades_of(store)) == 3
+
+
+def test_a_store_knows_which_frame_told_an_event_first(store: Store) -> None:
+    mine, theirs = rows_of(ONE, Told(2), ONE), rows_of(Told(2), Told(3), first_seq=50)
+    for seq, rows in enumerate((mine, theirs), 1):
+        store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
+    assert store.first_told("trades", mine).tolist() == [True, True, False]
+    assert store.first_told("trades", theirs).tolist() == [False, True]
+
+
+def test_streams_of_two_markets_with_one_symbol_do_not_meet(store: Store) -> None:
+    told = {market: rows_of(ONE, Told(2), market=market) for market in ("spot", "perpetual")}
+    for seq, rows in enumerate(told.values(), 1):
+        done = store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
+        assert said(done) == (2, 0, 0)
+    assert sorted(store.table("trades")["market"].to_pylist()) == ["perpetual"] * 2 + ["spot"] * 2
+    perpetual = KEY._replace(market="perpetual")
+    store.commit(Commit("store", Position(LOG, 3), coverage={KEY: coverage()}))
+    store.commit(Commit("store", Position(LOG, 4), coverage={perpetual: IdCoverage()}))
+    assert dict(store.load().coverage)[KEY] == coverage()
 
 
 def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: Store) -> None:
     rows = rows_of(*[Told(native) for native in (9, 1, 2, 1, 2, 3)])
     chunked = pa.concat_tables([rows.slice(1, 2), rows.slice(3, 3)])
-    done = store.commit(Commit("store", Position(LOG, 1), rows={"trades": chunked}))
-    assert done == Committed(inserted=3, duplicates=2)
+    done = store.commit(Commit("store", Position(LOG, 1), events={"trades": as_events(chunked)}))
+    assert said(done) == (3, 2, 0)
     assert sorted(store.table("trades")["trade_id"].to_pylist()) == ["1", "2", "3"]
 
 
@@ -201,7 +244,7 @@ def test_a_duplicate_far_from_the_rest_of_its_batch_is_found(store: Store) -> No
     old = [Told(100 - index, time_ns=time_ns) for index, time_ns in enumerate(times)]
     store.commit(commit(*old))
     done = store.commit(commit(Told(500), old[39], Told(501), old[3], *old[10:30]))
-    assert done == Committed(inserted=2, duplicates=22)
+    assert said(done) == (2, 22, 0)
 
 
 # -------------------------------------------------------------------------- conflicts
@@ -222,7 +265,7 @@ def test_other_content_under_a_known_id_is_a_conflict_and_the_first_stays(
     before = trades_of(store)
     near = "time_ns" not in changed  # a row that coverage does not know is looked for at its time
     for covered in ([not near], [True], [True]):
-        assert store.commit(commit(ONE.but(**changed), covered=covered)) == Committed(conflicts=1)
+        assert said(store.commit(commit(ONE.but(**changed), covered=covered))) == (0, 0, 1)
     assert trades_of(store) == before
     assert conflicts_of(store) == [str(rows_of(ONE)["event_id"][0].as_py())], (
         "told thrice, kept once"
@@ -234,7 +277,7 @@ def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: Store
     store.commit(commit(ONE))
     far = ONE.but(time_ns=T0 - 72 * HOUR)
     done = store.commit(commit(Told(2), far, covered=[False, True]))
-    assert done == Committed(inserted=1, conflicts=1)
+    assert said(done) == (1, 0, 1)
     assert len(trades_of(store)) == 2
     assert len(conflicts_of(store)) == 1
 
@@ -242,16 +285,16 @@ def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: Store
 def test_a_conflict_within_one_batch_is_found(store: Store) -> None:
     far = ONE.but(time_ns=T0 - 72 * HOUR)
     done = store.commit(commit(ONE, ONE.but(price="2"), ONE, far, ONE.but(price="2")))
-    assert done == Committed(inserted=1, duplicates=1, conflicts=3)
-    assert trades_of(store) == plain_rows(rows_of(ONE))
+    assert said(done) == (1, 1, 3)
+    assert trades_of(store) == plain_rows(rows_of(ONE), "seq")
     assert len(conflicts_of(store)) == 2
 
 
 def test_a_conflict_hours_away_is_found_beside_the_stored_version(store: Store) -> None:
     store.commit(commit(ONE))
     far = ONE.but(time_ns=T0 - 72 * HOUR)
-    assert store.commit(commit(ONE, far)) == Committed(duplicates=1, conflicts=1)
-    assert store.commit(commit(far, ONE)) == Committed(duplicates=1, conflicts=1)
+    assert said(store.commit(commit(ONE, far))) == (0, 1, 1)
+    assert said(store.commit(commit(far, ONE))) == (0, 1, 1)
     assert len(conflicts_of(store)) == 1
 
 
@@ -267,13 +310,13 @@ def test_receipt_precision_and_flags_are_no_conflict(store: Store) -> None:
     before = trades_of(store)
     finer = ONE.but(time="2021-04-17T16:43:37.000000999Z")
     later = ONE.but(received_ns=T0 + 100 * SECOND)
-    assert store.commit(commit(finer, later)) == Committed(duplicates=2)
+    assert said(store.commit(commit(finer, later))) == (0, 2, 0)
     assert (trades_of(store), conflicts_of(store)) == (before, [])
 
 
 def test_trailing_zeros_are_no_conflict(store: Store) -> None:
     store.commit(commit(ONE.but(price="1.50")))
-    assert store.commit(commit(ONE.but(price="1.5000"))) == Committed(duplicates=1)
+    assert said(store.commit(commit(ONE.but(price="1.5000")))) == (0, 1, 0)
 
 
 # ------------------------------------------------------------------------- whole path
@@ -295,8 +338,10 @@ def test_overlapping_halves_of_a_recording_in_either_order_are_the_whole(tmp_pat
     for number, runs in enumerate(([0], [1, 2], [2, 1], [2, 1, 2, 0, 1], [0, 0])):
         for store in (MemoryStore(), DuckDBStore(tmp_path / f"{number}.duckdb")):
             deliver(store, [[parts[run]] for run in runs])
-            tables = ("trades", "coverage", "gaps", "dead_letters")
-            found.append([plain_rows(store.table(name)) for name in tables])
+            way = ("collector", "epoch", "log_id", "seq")  # by which it came first
+            trades = plain_rows(store.table("trades"), *way)
+            tables = ("coverage", "gaps", "dead_letters")
+            found.append([trades, *(plain_rows(store.table(name)) for name in tables)])
             assert conflicts_of(store) == []
             store.close()
     assert len(found[0][0]) == len(payloads)

@@ -20,7 +20,7 @@ from forebay.ports import Committed
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.session import Session
 from forebay.stores.memory import MemoryStore
-from tests.support.store_histories import content, history
+from tests.support.store_histories import STEP, content, history
 from tests.unit.stores.test_duckdb import busy_commit, seed
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 NAME = "forebay.duckdb"
 Content = dict[str, list[tuple[object, ...]]]
+
+
+def told(done: Committed) -> tuple[dict[str, list[bool]], int]:
+    """Return what a commit says, to be compared."""
+    return {table: first.tolist() for table, first in done.first.items()}, done.conflicts
 
 
 def image(path: Path) -> tuple[bytes, bytes]:
@@ -193,9 +198,9 @@ def kill_in_a_loop(path: Path, seed_: int, rounds: int) -> int:
             answered = max([answered, *map(int, committer.stdout.read().split())])
         store = DuckDBStore(path)
         seq = store.load().positions["store"].seq
-        assert answered <= seq <= answered + 1, "what was answered is there"
+        assert answered <= seq <= answered + STEP, "what was answered is there"
         model = MemoryStore()
-        for commit in history(seed_, seq):
+        for commit in history(seed_, seq // STEP - 1):
             model.commit(commit)
         assert content(store) == content(model)
         store.close()
@@ -203,14 +208,14 @@ def kill_in_a_loop(path: Path, seed_: int, rounds: int) -> int:
 
 
 def test_kill_9_in_a_loop_of_commits_loses_nothing_that_was_answered(tmp_path: Path) -> None:
-    assert kill_in_a_loop(tmp_path / NAME, 3, rounds=3) > 10
+    assert kill_in_a_loop(tmp_path / NAME, 3, rounds=3) > 1000
 
 
 @pytest.mark.drill
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed_", range(4))
 def test_kill_9_in_a_long_loop_of_commits(tmp_path: Path, seed_: int) -> None:
-    assert kill_in_a_loop(tmp_path / NAME, seed_, rounds=15) > 60
+    assert kill_in_a_loop(tmp_path / NAME, seed_, rounds=15) > 6000
 
 
 LIMITED = """
@@ -224,7 +229,7 @@ path = Path(sys.argv[1])
 store, refused = DuckDBStore(path), 0
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 for commit in history(7, 30):
-    if commit.position.seq % 10 == 0:
+    if commit.position.seq % 1000 == 0:
         before = content(store)
         for spare in (0, 100, 2000):
             wal = path.with_name(path.name + ".wal")
@@ -306,11 +311,12 @@ def test_every_store_tells_the_same_story(tmp_path: Path, seed_: int) -> None:
     path = tmp_path / NAME
     store, model, dice = DuckDBStore(path), MemoryStore(), random.Random(seed_)
     for commit in history(seed_):
-        assert store.commit(commit) == model.commit(commit)
+        done = store.commit(commit)
+        assert told(done) == told(model.commit(commit))
         if dice.random() < 0.3:
             again = store.commit(commit)
-            assert again == model.commit(commit)
-            assert again.inserted == 0
+            assert told(again) == told(model.commit(commit))
+            assert again.inserted == done.inserted
         if dice.random() < 0.2:
             store.close()
             store = DuckDBStore(path)
@@ -336,6 +342,6 @@ def test_a_commit_whose_answer_was_lost_is_stored_once(
             with pytest.raises(Transient):
                 store.commit(commit)
         model.commit(commit)
-        assert store.commit(commit) == model.commit(commit) != Committed()
+        assert told(store.commit(commit)) == told(model.commit(commit)) != told(Committed())
     assert content(store) == content(model)
     store.close()

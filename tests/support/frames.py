@@ -149,8 +149,9 @@ def told_batch(
     return batch([b"frame"] * len(trades), origin, received_ns=received, first_seq=first_seq)
 
 
-def rows_of(*trades: Told, first_seq: int = 1) -> pa.Table:
+def rows_of(*trades: Told, first_seq: int = 1, market: str = "spot") -> pa.Table:
     """Build rows of ``trades``, a frame each from ``first_seq`` on; all must be acceptable."""
-    columns, dead = build_events(raw_trades(trades), told_batch(trades, first_seq=first_seq))
+    batch = told_batch(trades, first_seq=first_seq)
+    columns, dead = build_events(raw_trades(trades, market=market), batch)
     assert not dead, dead
     return columns.finish()

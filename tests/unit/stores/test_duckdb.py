@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import numpy as np
 import pytest
 
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.errors import ConfigError, Corrupt, Permanent, Transient, Unreachable
 from forebay.journal import Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore, ddl
 from forebay.stores.duckdb.session import Session
 from forebay.stores.duckdb.store import translate
-from tests.support.delivery import commit_of, deliver, plain_rows
+from tests.support.delivery import as_events, commit_of, deliver, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, T0, Told, batch, context, match, rows_of
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 TABLES = ("trades", "dead_letters", "conflicts", "coverage", "gaps", "cursors",
           "stream_epochs")  # fmt: skip
-KEY = StreamKey("coinbase", "trade", "BTC-USD")
+KEY = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 
 
 def content(store: DuckDBStore) -> dict[str, list[tuple[object, ...]]]:
@@ -37,15 +36,15 @@ def content(store: DuckDBStore) -> dict[str, list[tuple[object, ...]]]:
 
 def busy_commit(seq: int = 2) -> Commit:
     """Build a commit that touches every table: new, known, conflicting and dead."""
-    coverage = StreamCoverage(known_first=1, known_last=30, epochs={"e2": 22})
+    coverage = IdCoverage(known_first=1, known_last=30, epochs={"e2": 22})
     coverage.live.add(1, 5)
     coverage.live.add(9, 22)
     trades = [Told(1), Told(2, "9"), Told(3, time_ns=T0 - 50 * HOUR), Told(77), Told(78)]
+    known, new = [True, True, True, False, False], [False, False, False, True, True]
     return Commit(
         "store",
         Position(LOG, seq),
-        rows={"trades": rows_of(*trades)},
-        covered={"trades": np.array([True, True, True, False, False])},
+        events={"trades": events_of(*trades, seen_before=known, vouched_new=new, first_seq=50)},
         dead_letters=letters(),
         coverage={KEY: coverage},
     )
@@ -62,7 +61,7 @@ def seed(path: Path) -> DuckDBStore:
     store = DuckDBStore(path)
     deliver(store, [[batch([match(4), b"old junk"])]])
     rows = rows_of(Told(1), Told(2), Told(3))
-    store.commit(Commit("store", Position(LOG, 1), rows={"trades": rows}))
+    store.commit(Commit("store", Position(LOG, 1), events={"trades": as_events(rows)}))
     return store
 
 
@@ -186,7 +185,7 @@ def test_another_thread_reads_whole_commits_while_they_happen(tmp_path: Path) ->
     try:
         for seq in range(1, 40):
             rows = rows_of(*[Told(seq * 100 + index) for index in range(10)])
-            store.commit(Commit("store", Position(LOG, seq), rows={"trades": rows}))
+            store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
     finally:
         done.set()
         reader.join()
@@ -201,7 +200,7 @@ def test_commits_of_two_threads_do_not_mix(tmp_path: Path) -> None:
     def write(consumer: str, base: int) -> None:
         for seq in range(1, 15):
             rows = rows_of(Told(base + seq))
-            store.commit(Commit(consumer, Position(LOG, seq), rows={"trades": rows}))
+            store.commit(Commit(consumer, Position(LOG, seq), events={"trades": as_events(rows)}))
 
     threads = [threading.Thread(target=write, args=(name, base)) for name, base in
                (("one", 0), ("two", 7), ("three", 100))]  # fmt: skip
@@ -346,7 +345,7 @@ def test_rows_of_another_shape_are_refused_whole(tmp_path: Path) -> None:
     store = DuckDBStore(tmp_path / "forebay.duckdb")
     narrow = rows_of(Told(1)).drop_columns(["price", "size"])
     with pytest.raises(Permanent):
-        store.commit(Commit("store", Position(LOG, 1), rows={"trades": narrow}))
+        store.commit(Commit("store", Position(LOG, 1), events={"trades": as_events(narrow)}))
     assert store.load().positions == {}
     store.commit(busy_commit())
     store.close()
@@ -363,9 +362,9 @@ def test_a_commit_whose_answer_was_lost_leaves_no_stale_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = DuckDBStore(tmp_path / "forebay.duckdb")
-    holed = StreamCoverage(epochs={"e": 0})
-    holed.cover("live", 1, 2)
-    holed.cover("live", 4, 5)
+    holed = IdCoverage(epochs={"e": 0})
+    holed.live.add(1, 2)
+    holed.live.add(4, 5)
     real = Session.execute
 
     def lost(session: Session, *told: Any) -> Any:  # noqa: ANN401
@@ -381,7 +380,7 @@ def test_a_commit_whose_answer_was_lost_leaves_no_stale_gap(
     assert len(store.gaps()) == 1
 
     whole = holed.copy()
-    whole.cover("live", 3, 3)
+    whole.live.add(3)
     store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
 
     assert store.gaps() == []
