@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,6 +214,30 @@ def test_frames_that_retention_removed_are_told_and_what_has_them_is_kept(
     assert {absence["symbol"] for absence in account["not_in_journal"]} == {"BTC-USD", "ETH-USD"}
     assert facts(Path(account["kept"])) == before
     assert 0 < green(old) < EVENTS
+
+
+KILLED = """
+import os, sys, duckdb
+opened = duckdb.connect(sys.argv[1], config={"checkpoint_threshold": "1GB"})
+ids = "SELECT * REPLACE (1 AS first, 5 AS last) FROM coverage LIMIT 1"
+opened.execute(f"INSERT INTO coverage {ids}")
+os._exit(1)
+"""
+
+
+def test_what_a_killed_capture_left_in_the_databases_log_counts_and_is_kept(
+    old: DataFolder,
+) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(old.database)], check=False)
+    assert old.database.with_suffix(".duckdb.wal").exists()
+
+    account = moved(old)
+
+    (absence,) = account["not_in_journal"]
+    assert (absence["first"], absence["last"]) == (1, 5)
+    kept = rows(Path(account["kept"]), "SELECT count(*) FROM coverage WHERE first = 1")
+    assert kept == [(1,)]
+    assert green(old) == EVENTS
 
 
 # ------------------------------------------------------------------------- killed
