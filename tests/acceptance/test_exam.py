@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -34,7 +35,7 @@ from tests.exam.spoiling import ALTERED, DOUBLED, DROPPED, INTACT, SPOILED, spoi
 from tests.exam.wire import STREAMS, line, lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from forebay.app.data_folder import DataFolder
@@ -196,7 +197,7 @@ def test_a_store_in_memory_is_proved_and_refuted_as_well(captured: DataFolder) -
             if (kind, symbol) == DROPPED:
                 del table[theirs[SPOILED]]
             else:
-                table[theirs[SPOILED]]["ask_price"] += 1
+                table[theirs[SPOILED]]["ask_price"] = Decimal(7)
     found = audit(MemoryAudited(store), captured.journal)
     for edition in EDITIONS:
         assert found.problems(edition, DROPPED) == {"missing"}
@@ -287,7 +288,7 @@ def test_between_two_connections_what_was_lost_is_a_gap_or_nothing_is_owed(
 @pytest.mark.soak
 @every_edition
 def test_a_hundred_thousand_events_are_green_in_ten_seconds(
-    tmp_path: Path, edition: Edition, record_property: pytest.RecordProperty
+    tmp_path: Path, edition: Edition, record_property: Callable[[str, object], None]
 ) -> None:
     folder = capture(tmp_path, [edition], SOAK_EVENTS)
     with opened(folder.database) as store:

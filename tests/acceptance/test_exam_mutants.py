@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from forebay.domain import event_ids
+from forebay.domain import event_ids, identity
 from forebay.domain.coverage import IdCoverage, SequenceCoverage, TimeCoverage
 from forebay.domain.kinds import KINDS
 from forebay.domain.ordinals import EpochOrdinals
@@ -85,8 +85,8 @@ def equal_events_are_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def sessions_are_not_told_apart(patch: pytest.MonkeyPatch) -> None:
-    real = event_ids.base_id
-    patch.setattr(event_ids, "base_id", lambda identity, *parts: real(identity, *parts[:4]))
+    real = identity.base_id
+    patch.setattr(event_ids, "base_id", lambda name, *parts: real(name, *parts[:4]))
 
 
 def observations_share_numbers(patch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from forebay.domain.channels import Unit
     from forebay.domain.kinds import EventKind
     from forebay.ports import Audited, Store
 
@@ -219,7 +220,7 @@ ARRIVALS = st.lists(
 @pytest.mark.parametrize("unit", ["id", "seq", "time"])
 @SETTINGS
 @given(ARRIVALS)
-def test_coverage_of_every_unit_survives(unit: Any, arrivals: list[Any]) -> None:
+def test_coverage_of_every_unit_survives(unit: Unit, arrivals: list[Any]) -> None:
     held, key = COVERAGES[unit](), StreamKey("v", "spot", "trade", "A-B")
     for epoch, live, numbers, now in arrivals:
         held.opened(epoch, T0 + now)

@@ -130,7 +130,9 @@ def test_what_is_loaded_or_committed_is_not_shared(store: Store) -> None:
     mine = coverage()
     store.commit(Commit("store", Position(LOG, 1), coverage={KEY: mine}))
     mine.live.add(100, 200)
-    store.load().coverage[KEY].live.add(300, 400)
+    loaded = store.load().coverage[KEY]
+    assert isinstance(loaded, IdCoverage)
+    loaded.live.add(300, 400)
     assert store.load().coverage[KEY] == coverage()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from forebay.clock import ManualClock
 from forebay.domain.frames import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.exam.made.protocol import Edition
 
 BLOCK = 100
+AnyStore = TypeVar("AnyStore", bound="Store")
 
 
 def parsers(editions: Iterable[Edition]) -> dict[str, Parser]:
@@ -86,7 +87,7 @@ def journal(
     return writer
 
 
-def stored(folder: Path, store: Store, editions: Iterable[Edition]) -> Store:
+def stored(folder: Path, store: AnyStore, editions: Iterable[Edition]) -> AnyStore:
     """Deliver all of a journal to a store, and return that."""
     Deliverer(folder, store, parsers(editions)).drain()
     return store

@@ -53,7 +53,16 @@ class Group(Protocol):
 class EpochTake:
     """One context's way into the group; implements :class:`forebay.ports.EpochSink`."""
 
-    __slots__ = ("_accepted", "_context", "_group", "_kind", "_last_ns", "_mono_ns", "_now", "_payloads")
+    __slots__ = (
+        "_accepted",
+        "_context",
+        "_group",
+        "_kind",
+        "_last_ns",
+        "_mono_ns",
+        "_now",
+        "_payloads",
+    )
 
     def __init__(self, group: Group, context: bytes, now: Callable[[], int]) -> None:
         self._group = group

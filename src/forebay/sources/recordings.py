@@ -183,9 +183,7 @@ def _ndjson(lines: IO[bytes] | gzip.GzipFile, context: Context, clock: Clock) ->
             yield Recorded(context, FrameKind.TEXT, received_ns, bytes(stamped.event))
 
 
-def _exported(
-    frame: ExportedFrame, context: Context, number: int, *, partial: bool
-) -> Recorded:
+def _exported(frame: ExportedFrame, context: Context, number: int, *, partial: bool) -> Recorded:
     """Answer the frame of line ``number`` of a journal export."""
     try:
         kind, payload = FrameKind(frame.kind), frame.raw()

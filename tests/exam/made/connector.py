@@ -47,8 +47,9 @@ class MadeSource:
 
     async def instruments(self) -> Sequence[Instrument]:
         """See :class:`forebay.ports.Source`."""
+        pairs = [(symbol, *symbol.split("-", 1)) for symbol in self._symbols]
         return [
-            Instrument(symbol, symbol.lower(), *symbol.split("-"), "") for symbol in self._symbols
+            Instrument(symbol, symbol.lower(), base, quote, "") for symbol, base, quote in pairs
         ]
 
     async def probe(self) -> None:

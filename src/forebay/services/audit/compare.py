@@ -155,6 +155,9 @@ class Comparison:
 
     def run(self) -> None:
         """Find what the store has not as the journal has it."""
+        tails = [place for place in self._case.differing() if self._journal.partly_recorded(place)]
+        for places in self._batches(tails):
+            self._count_once(places)
         wrong = [place for place in self._case.differing() if self._frames_decide(place)]
         self._differing = set(self._case.differing())
         for places in self._batches(wrong):
@@ -177,10 +180,6 @@ class Comparison:
         if not record.log_id:
             found.unproved += stored.count  # there is nothing at all
             return False
-        if self._journal.partly_recorded(place):
-            ours = self._count_once(place)
-            if ours == stored:
-                return False
         if not self._journal.lacks(place):
             return True
         if stored.count > ours.count and not record.complete:
@@ -205,24 +204,24 @@ class Comparison:
                 del ids[event_id]  # a neighbouring hour has it
         return ids
 
-    def _count_once(self, place: StreamHour) -> Digest:
-        """Return the digest of an hour without what frames behind the ledger only repeat.
+    def _count_once(self, places: Sequence[StreamHour]) -> None:
+        """Count hours without what frames behind the ledger only repeat.
 
         Which events the ledger has is not known any more, but a store says which frame told
         each first. If that is not so, the digests differ all the more.
         """
-        key, hour = place
-        self._journal.want([place], since=self._journal.begun)
-        tellings = by_id(self._up_to_account(place), key.channel)
+        begun = self._journal.begun
+        self._journal.want(places, since=begun)
+        for key, hour in places:
+            tellings = by_id(self._up_to_account((key, hour)), key.channel)
+            total = self._journal.recorded.get(key, {}).get(hour, Digest())
+            for some in _chunks(tellings):
+                stored = self._find(key.channel, some)
+                for event_id in some:
+                    if all(row.seq >= begun for row in stored.get(event_id, ())):
+                        total += digest_of(event_id, tellings[event_id][0].canonical)
+            self._case.hours[key][hour] = total
         self._journal.forget()
-        total = self._journal.recorded.get(key, {}).get(hour, Digest())
-        for some in _chunks(tellings):
-            stored = self._find(key.channel, some)
-            for event_id in some:
-                if all(row.seq >= self._journal.begun for row in stored.get(event_id, ())):
-                    total += digest_of(event_id, tellings[event_id][0].canonical)
-        self._case.hours[key][hour] = total
-        return total
 
     def _up_to_account(self, place: StreamHour) -> pa.Table:
         """Return the journal's rows of an hour as of the store's account."""

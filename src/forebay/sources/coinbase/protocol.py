@@ -186,7 +186,7 @@ class CoinbaseParser:
     """
 
     name = PARSER
-    channels: Mapping[str, Channel] = {TRADES.kind: TRADES}  # noqa: RUF012 - never written
+    channels: Mapping[str, Channel] = {TRADES.kind: TRADES}
 
     def __init__(self, fewest: int = FEWEST) -> None:
         self._fewest = fewest

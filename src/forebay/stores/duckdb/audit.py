@@ -150,7 +150,7 @@ class DuckDBAudited:
                 )
                 for each in hours
             },
-            coverage=coverage_from(rows, epochs),  # type: ignore[arg-type]  # as the tables are
+            coverage=coverage_from(rows, epochs),
             gaps=sorted(Gap(**gap) for gap in said.gaps or []),
             letters=said.letters,
             conflicts=said.conflicts,

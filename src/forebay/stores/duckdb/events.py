@@ -84,7 +84,8 @@ def first_told(session: Session, name: str, rows: pa.Table) -> Mask:
     """Return which of ``rows``, all of them stored before, are the first of their event."""
     lookup = _Lookup(session, name, rows)
     lookup.find(np.arange(len(rows)), at=None)
-    return lookup.same_frame & (first_of_each_id(rows) == np.arange(len(rows)))
+    begins: Mask = first_of_each_id(rows) == np.arange(len(rows))
+    return lookup.same_frame & begins
 
 
 def _times(rows: pa.Table) -> npt.NDArray[np.int64]:
