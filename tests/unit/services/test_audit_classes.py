@@ -437,13 +437,13 @@ def test_an_audit_that_forgets_ordinals_accuses_the_innocent(
     assert rig.audit().spurious == 20
 
 
-@content
 def _never(self: Comparison, places: Iterable[StreamHour]) -> None:
     """Take the ledger's word for all of an hour."""
     for key, hour in places:
         self._case.hours[key][hour] = self._journal.recorded[key][hour]
 
 
+@content
 @pytest.mark.parametrize(
     "count_once",
     [
