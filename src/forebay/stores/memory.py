@@ -250,14 +250,14 @@ def _same_frame(stored: Row, row: Row) -> bool:
 
 def _plain(rows: pa.Table) -> list[Row]:
     """Return rows as dictionaries; times as integers, since Python's own have no nanoseconds."""
-    numbered = pa.schema(
-        [
-            field.with_type(pa.int64()) if field.type == schema.TIME else field
-            for field in rows.schema
-        ]
-    )
-    plain: list[Row] = rows.cast(numbered).to_pylist()
+    plain: list[Row] = rows.cast(pa.schema(map(_plainly, rows.schema))).to_pylist()
     return plain
+
+
+def _plainly(field: pa.Field) -> pa.Field:
+    if field.type == schema.TIME:
+        return field.with_type(pa.int64())
+    return field.with_type(pa.string()) if field.type == schema.LABEL else field
 
 
 def _storable(row: Row) -> Row:
