@@ -1,7 +1,8 @@
 """Our delivery as a process of its own: journal to DuckDB, until so many frames are STORED.
 
 ``python -m tests.benchmarks.deliverer '{"folder": ..., "frames": N}'`` follows a journal that is
-being written and prints one line of JSON, as :mod:`tests.benchmarks.recorder` does.
+being written and prints one line of JSON, as :mod:`tests.benchmarks.recorder` does. The ledger is
+not on this way: see :mod:`tests.benchmarks.recorded`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 from forebay.app import venues
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
-from forebay.services.accounting import LiveSums
 from forebay.services.deliver import BACKLOG_FRAMES, PACE_S, Deliverer
 from forebay.stores.duckdb import DuckDBStore
 from tests.benchmarks.harness import cpu_seconds
@@ -26,9 +26,7 @@ async def deliver(folder: str, frames: int) -> dict[str, Any]:
     clock, place = SystemClock(), Path(folder)
     store = DuckDBStore(place / "bench.duckdb")
     cursor = CursorFile(place / "store.cursor")
-    deliverer = Deliverer(
-        place / "journal", store, venues.parsers(), cursor=cursor, sums=LiveSums()
-    )
+    deliverer = Deliverer(place / "journal", store, venues.parsers(), cursor=cursor)
     began, cpu = clock.monotonic_ns(), cpu_seconds()
     while deliverer.delivered.rows < frames:
         if await asyncio.to_thread(deliverer.step) < BACKLOG_FRAMES:
