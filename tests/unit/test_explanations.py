@@ -24,7 +24,9 @@ from forebay import errors
 from forebay.app.venues import VENUES
 from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
-from forebay.domain.coverage import SETS, GapState, StreamKey
+from forebay.domain.channels import UNITS_OF
+from forebay.domain.coverage import COVERAGES, GapState, IdCoverage, StreamKey
+from forebay.domain.coverage.ids import SETS
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
 from forebay.domain.identity import (
@@ -36,6 +38,7 @@ from forebay.domain.identity import (
     uuids,
 )
 from forebay.domain.intervals import IntervalSet
+from forebay.domain.kinds import KINDS
 from forebay.domain.letters import letter_id
 from forebay.journal import (
     CursorFile,
@@ -141,7 +144,8 @@ def looked_up(where: str) -> Any:  # noqa: ANN401 - whatever stands there
     )
     found: Any = importlib.import_module(".".join(parts[:depth]))
     for name in parts[depth:]:
-        if dataclasses.is_dataclass(found) or hasattr(found, "__struct_fields__"):
+        described = dataclasses.is_dataclass(found) or hasattr(found, "__struct_fields__")
+        if isinstance(found, type) and described:
             found = found()
         found = getattr(found, name)
     return inspect.signature(found).parameters[parameter].default if parameter else found
@@ -384,17 +388,16 @@ def plain(rows: Any, column: str) -> str:  # noqa: ANN401 - Arrow has no types
 
 def test_the_frame_becomes_the_row() -> None:
     assert f"Received at {RECEIVED_NS} " in IDENTITY
-    rows = Projection(PARSERS, {}).project([projected(told_frame())]).trade_rows()
+    rows = Projection(PARSERS, {}).project([projected(told_frame())]).tables()["trades"].rows
     told = table(IDENTITY, "column", "type", "value")
-    assert [ticked(row[0])[0] for row in told] == schema.TRADES.names
-    assert rows is not None
+    assert [ticked(row[0])[0] for row in told] == KINDS["trade"].schema.names
     for name, _, value in told:
         assert plain(rows, name.strip("`")) == value.strip("`"), name
 
 
 def test_the_canonical_row_is_what_the_store_makes() -> None:
     (columns,) = re.findall(r"^event_id\|.+$", IDENTITY, re.MULTILINE)
-    assert columns.split("|") == ["event_id", *schema.CONTENT["trades"]]
+    assert columns.split("|") == ["event_id", *KINDS["trade"].content]
     with_one = stored(told_frame())
     asked = DuckDBAudited(lambda text: read_only_query(with_one.reader(), text, timeout_s=60))
     (row,) = asked.rows(BTC, 0, 1 << 62).rows["canonical"].to_pylist()
@@ -403,15 +406,18 @@ def test_the_canonical_row_is_what_the_store_makes() -> None:
 
 def test_conflicts_are_about_these_columns_and_the_examples_hold() -> None:
     text = section(IDENTITY, "Conflicts")
-    assert tuple(ticked(text.partition("\n*")[0])) == schema.CONTENT["trades"]
+    assert tuple(ticked(text.partition("\n*")[0])) == KINDS["trade"].content
     time = "2026-01-01T00:00:00.123456Z"
     assert time in text
-    for price, committed in (("64250.12", (0, 1)), ("64250.1", (1, 0))):
+    for price, conflicts in (("64250.12", 1), ("64250.1", 0)):
         assert f"`{price}`" in text
         store = stored(told_frame())
         rows = Projection(PARSERS, {}).project([projected(told_frame(price=price, time=time))])
-        done = store.commit(Commit("store", Position("a" * 32, 9), {"trades": rows.trade_rows()}))
-        assert (done.inserted, done.duplicates, done.conflicts) == (0, *committed)
+        again = rows.tables()["trades"]
+        other_frame = again.rows.set_column(8, "seq", pa.array([7]))
+        events = {"trades": again._replace(rows=other_frame, vouched_new=again.seen_before)}
+        done = store.commit(Commit("store", Position("a" * 32, 9), events))
+        assert (done.inserted, done.conflicts) == (0, conflicts)
 
 
 def test_flags_and_reasons_are_those_of_the_code() -> None:
@@ -430,23 +436,26 @@ def test_the_id_of_a_dead_letter_is_right() -> None:
 def test_the_classes_are_those_of_the_code_and_of_every_venue() -> None:
     rows = table(IDENTITY, "class", "when", "told again", "two collectors")
     assert tuple(ticked(row[0])[0] for row in rows) == get_args(IdentityClass)
-    told = [tuple(ticked("".join(row))) for row in table(IDENTITY, "venue", "channel", "class")]
-    protocols = [importlib.import_module(f"forebay.sources.{name}.protocol") for name in VENUES]
-    assert told == [
-        (protocol.VENUE, *declared)
-        for protocol in protocols
-        for declared in protocol.IDENTITY.items()
+    told = [
+        tuple(ticked("".join(row))) for row in table(IDENTITY, "venue", "channel", "class", "unit")
     ]
+    declared = [
+        (name, kind, channel.identity, channel.unit)
+        for name, venue in VENUES.items()
+        for kind, channel in venue.parser().channels.items()
+    ]
+    assert told == declared
     assert not {*VENUES} & {*get_args(IdentityClass)}
     feed = PARSERS["coinbase"].parse(projected(told_frame()))
     page = PARSERS["coinbase"].parse(batch([as_json([rest_row(1)])], context("rest")))
-    assert [("coinbase", "trade", parsed.trades.identity) for parsed in (feed, page)] == told * 2
+    channels = [parsed.events[0].channel for parsed in (feed, page)]
+    assert [(each.kind, each.identity, each.unit) for each in channels] == [told[0][1:]] * 2
 
 
 def test_the_ids_of_the_other_classes_are_made_of_their_texts() -> None:
     """Re-implemented from the page, compared with its examples and with the code."""
     examples = re.findall(r"^(\S+)\n  \+ (\d+) = (\S+)$", block(IDENTITY, "ids"), re.MULTILINE)
-    assert {text.partition("|")[0] for text, _, _ in examples} == {*get_args(IdentityClass)[1:]}
+    assert {text.partition("|")[0] for text, _, _ in examples} == {*get_args(IdentityClass)}
     for text, number, event_id in examples:
         digest = hashlib.sha256(text.encode()).digest()
         bits = "".join(f"{byte:08b}" for byte in digest)[:122]
@@ -460,11 +469,10 @@ def test_the_ids_of_the_other_classes_are_made_of_their_texts() -> None:
 def test_what_is_told_of_ordinals_is_what_the_projection_makes() -> None:
     deals = [Deal(), Deal(micros=6), Deal(price="7.50"), Deal(), Deal(micros=6)]
     frames = batch([made_frame(deal) for deal in deals], context(venue="made-content"))
-    rows = Projection(MADE, {}).project([frames]).trade_rows()
-    assert rows is not None
-    stream, units = "content|made-content|spot|trade|A-B", 7_500_000_000_000_000_000
+    rows = Projection(MADE, {}).project([frames]).tables()["trades"].rows
+    stream, price = "content|made-content|spot|trade|A-B", f"7.5{'0' * 17}"
     for row, (micros, ordinal) in enumerate([(5, 0), (6, 0), (5, 1), (5, 2), (6, 1)]):
-        text = f"{stream}|{T0_NS + micros * 1000}|{units}|{10**18}|buy"
+        text = f"{stream}|{T0_NS + micros * 1000}||{price}|1.{'0' * 18}|buy"
         low = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big") >> 6
         expected = (low + ordinal) % 2**62
         assert rows["event_id"][row].as_py().int % 2**62 == expected
@@ -500,6 +508,7 @@ def test_the_worked_example_is_what_the_projection_makes() -> None:
         for line in block(COVERAGE, f"step {step}").splitlines():
             projection.adopt(projection.project([frame_of(line)]))
         stream = projection.coverage[BTC]
+        assert isinstance(stream, IdCoverage)
         for row in sets[:-1]:
             told = intervals(row[step])
             assert list(getattr(stream, ticked(row[0])[0])) == told, (row[0], step)
@@ -518,6 +527,8 @@ def test_the_worked_example_is_what_the_projection_makes() -> None:
 def test_sets_and_states_are_those_of_the_code() -> None:
     sets = [ticked(row[0])[0] for row in table(COVERAGE, "set", "contains", "grows when")]
     assert sets == [*SETS, "known"]
+    units = [ticked(row[0])[0] for row in table(COVERAGE, "unit", "counts", "a gap is")]
+    assert units == [*COVERAGES] == [*UNITS_OF["native"]]
     rows = table(COVERAGE, "part", "inside `spanned`", "outside", "state")
     assert {ticked(row[3])[0] for row in rows} == {*get_args(GapState)}
 
