@@ -16,7 +16,8 @@ from forebay.domain.channels import UNITS_OF, Channel
 from forebay.domain.frames import Context, EpochClosed, FrameKind, encode_control
 from forebay.domain.identity import IdentityClass
 from forebay.domain.parsed import DeadLetter, Parsed, RawEvents
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import Draft, JournalReader, JournalWriter
+from forebay.services.accounting import LiveSums
 from forebay.services.deliver import Deliverer
 from forebay.stores.duckdb import DuckDBStore
 from tests.support.frames import PURPOSES, SECOND
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.channels import Unit
     from forebay.domain.frames import FrameBatch
+    from forebay.journal import Block, Position
     from forebay.ports import Parser, Store
     from tests.support.frames import Source
 
@@ -145,7 +147,21 @@ class Rig:
         self._deliverer = self._deliver()
 
     def _deliver(self) -> Deliverer:
-        return Deliverer(self._folder, self.store, self.parsers)
+        self.sums = LiveSums()
+        return Deliverer(self._folder, self.store, self.parsers, sums=self.sums)
+
+    @property
+    def delivered(self) -> Position | None:
+        """Up to where the journal is stored."""
+        return self._deliverer.position
+
+    def blocks(self) -> list[Block]:
+        """Return the whole journal."""
+        blocks: list[Block] = []
+        with JournalReader(self._folder) as reader:
+            while read := reader.read():
+                blocks += read
+        return blocks
 
     def context(
         self, epoch: str, collector: str = "c1", source: Source = "ws", run: str = ""
@@ -187,7 +203,7 @@ class Rig:
 
     def kill(self) -> None:
         """Forget what is in memory, and open the store again."""
-        self.store.close()
+        self._leave()
         self.store = self._opened()
         self._deliverer = self._deliver()
 
@@ -209,7 +225,11 @@ class Rig:
         return sorted(rows, key=lambda row: str(row["event_id"]))
 
     def end(self) -> None:
+        self._leave()
         self.writer.close()
+
+    def _leave(self) -> None:
+        self._deliverer._reader.close()  # a process that ended has no files open
         self.store.close()
 
 
