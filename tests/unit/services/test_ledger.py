@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.clock import ManualClock
-from forebay.domain.coverage import StreamCoverage, StreamKey
+from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.digest import Digest, digests_by_hour
 from forebay.domain.frames import Context, FrameKind
+from forebay.domain.intervals import IntervalSet
+from forebay.domain.kinds import KINDS
 from forebay.domain.ledger import Entry, Record, record_of
 from forebay.errors import ConfigError, Corrupt, JournalFull, Transient
 from forebay.journal import (
+    OS_DISK,
     Block,
     Draft,
     JournalReader,
@@ -29,7 +32,7 @@ from forebay.journal import (
 )
 from forebay.journal.model import loss_block
 from forebay.payloads import Payloads
-from forebay.services.accounting import Accountant
+from forebay.services.accounting import Accountant, Remembered
 from forebay.services.ledger import Ledger, durable_end, open_ledger, read_ledger
 from forebay.services.projection import Projection, batches_of
 from tests.support.audit_bench import (
@@ -45,8 +48,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from forebay.journal import Disk
+
 LOG = "b" * 32
-KEY = StreamKey("coinbase", "trade", BTC)
+KEY = StreamKey("coinbase", "spot", "trade", BTC)
 T0 = 1_767_225_600_000_000_000
 
 
@@ -58,7 +63,7 @@ def block(
     price: str = "1.5",
     received: int | None = None,
 ) -> Block:
-    context = Context(venue="coinbase", source="ws", collector="c", epoch=epoch)
+    context = Context(venue="coinbase", source="ws", purpose="live", collector="c", epoch=epoch)
     start = T0 + first_seq if received is None else received
     times = np.arange(start, start + len(natives), dtype=np.int64)
     payloads = [match(each, price=price) for each in natives]
@@ -69,7 +74,7 @@ def block(
 
 def account(*blocks: Block, end: int | None = None, record: Record | None = None) -> Entry:
     position = None if end is None else Position(LOG, end)
-    return Accountant(PARSERS, record or Record()).account(blocks, position)
+    return Accountant(PARSERS, record or Record(), Remembered()).account(blocks, position)
 
 
 def total(entry: Entry) -> Digest:
@@ -79,13 +84,25 @@ def total(entry: Entry) -> Digest:
 
 def rows_of(*blocks: Block) -> Digest:
     """Digest of the rows of blocks in which every event is told once."""
-    rows = Projection(PARSERS, {}).project(batches_of(blocks)).trade_rows()
-    return sum(digests_by_hour(rows).values(), Digest())
+    rows = Projection(PARSERS, {}).project(batches_of(blocks)).tables()["trades"].rows
+    return sum(digests_by_hour(rows, KINDS["trade"]).values(), Digest())
+
+
+def live(record: Record) -> list[tuple[int, int]]:
+    """Return the ids of the stream that came live."""
+    coverage = record.coverage[KEY]
+    assert isinstance(coverage, IdCoverage)
+    return list(coverage.live)
+
+
+def opened(folder: Path, disk: Disk = OS_DISK) -> Ledger:
+    """Open a ledger that takes all from frames."""
+    return open_ledger(folder, PARSERS, ManualClock(), first_told=Remembered(), disk=disk)
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with open_ledger(tmp_path / "ledger", PARSERS, ManualClock()) as made:
+    with opened(tmp_path / "ledger") as made:
         yield made
 
 
@@ -98,7 +115,7 @@ def test_an_entry_is_the_account_of_its_frames(tmp_path: Path) -> None:
         with JournalReader(whole.folder) as reader:
             blocks = list(blocks_until(reader, whole.writer.position.seq))
 
-    entry = Accountant(PARSERS, Record()).account(blocks)
+    entry = account(*blocks)
 
     assert (entry.first, entry.end, entry.lost) == (1, blocks[-1].next_seq, [])
     assert entry.frames == {"yielding": 398, "control": 1, "dead": 1}
@@ -130,13 +147,12 @@ def test_an_event_that_coverage_has_is_not_new() -> None:
 
     assert total(entry) == rows_of(block(4, [3, 6]))
     assert before.end == 4, "the record stays as it was"
-    assert list(before.coverage[KEY].live) == [(1, 2), (5, 5)]
+    assert live(before) == [(1, 2), (5, 5)]
 
 
 def test_an_event_that_history_gave_is_not_new_either() -> None:
     before = Record()
-    before.coverage[KEY] = StreamCoverage()
-    before.coverage[KEY].cover("fill", 1, 2)
+    before.coverage[KEY] = IdCoverage(fill=IntervalSet([(1, 2)]))
 
     assert total(account(block(4, [1, 2, 3]), record=before)) == rows_of(block(4, [3]))
 
@@ -173,7 +189,7 @@ def test_cuts_do_not_change_what_a_ledger_says(
             made.add(account(*blocks[start:end], record=made))
 
     assert sum(made.hours[KEY].values(), Digest()) == sum(right.values(), Digest())
-    assert [*made.coverage[KEY].live] == [*record_of([account(*blocks)]).coverage[KEY].live]
+    assert live(made) == live(record_of([account(*blocks)]))
 
 
 def test_losses_are_written_down_with_the_receipts_around_them() -> None:
@@ -209,12 +225,12 @@ def test_dead_letters_are_told_apart_by_their_ids() -> None:
 
 def test_what_is_recorded_is_there_again(tmp_path: Path) -> None:
     folder, clock = tmp_path / "ledger", ManualClock()
-    with open_ledger(folder, PARSERS, clock) as made:
+    with opened(folder) as made:
         assert made.reached() is None
         made.record([block(1, [1, 2])], Position(LOG, 3))
         assert made.reached() == Position(LOG, 3)
         made.record([block(3, [2, 3])], Position(LOG, 5))
-    with open_ledger(folder, PARSERS, clock) as again:
+    with opened(folder) as again:
         assert again.reached() == Position(LOG, 5)
         again.record([block(5, [3, 4])], Position(LOG, 7))
 
@@ -265,7 +281,7 @@ class Full(OsDisk):
 
 def test_a_full_disk_is_transient_and_changes_nothing(tmp_path: Path) -> None:
     disk = Full()
-    with open_ledger(tmp_path / "ledger", PARSERS, ManualClock(), disk=disk) as made:
+    with opened(tmp_path / "ledger", disk) as made:
         made.record([block(1, [1])], Position(LOG, 2))
         disk.full = True
         with pytest.raises(JournalFull):
@@ -319,7 +335,7 @@ def test_a_ledger_that_cannot_be_read_to_its_end_is_not_taken_for_empty(tmp_path
         record(capture)
         ends = capture.ends()
         with (
-            open_ledger(capture.ledger, PARSERS, capture.clock, disk=disk) as ledger,
+            opened(capture.ledger, disk) as ledger,
             JournalReader(capture.folder) as reader,
         ):
             for end in ends[:3]:
@@ -327,7 +343,7 @@ def test_a_ledger_that_cannot_be_read_to_its_end_is_not_taken_for_empty(tmp_path
         disk.refuses = True
 
         with pytest.raises(Transient):
-            open_ledger(capture.ledger, PARSERS, capture.clock, disk=disk)
+            opened(capture.ledger, disk)
         with pytest.raises(Transient):
             read_ledger(capture.ledger, capture.clock, disk=disk)
 
@@ -338,7 +354,7 @@ def test_a_ledger_that_cannot_be_read_to_its_end_is_not_taken_for_empty(tmp_path
 
 def test_a_ledger_has_one_writer(ledger: Ledger, tmp_path: Path) -> None:
     with pytest.raises(WriterBusy):
-        open_ledger(tmp_path / "ledger", PARSERS, ManualClock())
+        opened(tmp_path / "ledger")
 
 
 def test_no_ledger_has_no_entries(tmp_path: Path) -> None:
@@ -353,20 +369,20 @@ def write(folder: Path, payload: bytes) -> None:
 
 
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, b'{"version":2,"something":"else"}')
+    write(tmp_path, b'{"version":3,"something":"else"}')
 
-    with pytest.raises(ConfigError, match="version 2"):
+    with pytest.raises(ConfigError, match="version 3"):
         read_ledger(tmp_path, ManualClock())
 
 
-@pytest.mark.parametrize("payload", [b"?", b'{"version":1}', b"[]"])
+@pytest.mark.parametrize("payload", [b"?", b'{"version":2}', b"[]"])
 def test_what_is_no_entry_is_corrupt(tmp_path: Path, payload: bytes) -> None:
     write(tmp_path, payload)
 
     with pytest.raises(Corrupt, match="entry that is none"):
         read_ledger(tmp_path, ManualClock())
     with pytest.raises(Corrupt):
-        open_ledger(tmp_path, PARSERS, ManualClock())
+        opened(tmp_path)
     write(tmp_path, b"{}")  # the writer's lock was given back
 
 
@@ -379,7 +395,7 @@ def damage(folder: Path, what: bytes) -> None:
 
 def test_a_damaged_entry_is_a_loss_of_its_frames_alone(tmp_path: Path) -> None:
     folder, clock = tmp_path / "ledger", ManualClock()
-    with open_ledger(folder, PARSERS, clock) as made:
+    with opened(folder) as made:
         for first in (1, 3, 5):
             made.record([block(first, [first, first + 1])], Position(LOG, first + 2))
     damage(folder, b'"first":3,')
@@ -387,7 +403,7 @@ def test_a_damaged_entry_is_a_loss_of_its_frames_alone(tmp_path: Path) -> None:
     made_of = record_of(read_ledger(folder, clock))
 
     assert sum(made_of.hours[KEY].values(), Digest()) == rows_of(block(1, [1, 2, 5, 6]))
-    assert list(made_of.coverage[KEY].live) == [(1, 6)]
+    assert live(made_of) == [(1, 6)]
     assert not made_of.complete
     assert made_of.end == 7
 
