@@ -122,15 +122,10 @@ def _concatenated(columns: list[Column]) -> Column:
     """Return columns of one kind one behind the other; some of them may have no value at all."""
     told = next((column for column in columns if not _is_nothing(column)), columns[0])
     if isinstance(told, np.ndarray):
-        return np.concatenate([_objects(column) for column in columns])
+        return np.concatenate(columns)  # what has no value becomes None
     return pa.concat_arrays(
         [pa.nulls(len(column), told.type) if _is_nothing(column) else column for column in columns]
     )
-
-
-def _objects(column: Column) -> Column:
-    """Return numbers as they are, and what has no value as numpy has that."""
-    return np.full(len(column), None, dtype=np.object_) if _is_nothing(column) else column
 
 
 def _is_nothing(column: Column) -> bool:
