@@ -307,10 +307,11 @@ class Rows(NamedTuple):
     position: Position | None
     """Of the store at that moment."""
     rows: pa.Table
-    """Of :data:`AUDIT_COLUMNS`: ``event_id`` and ``canonical`` as texts, the others integers."""
+    """Of :data:`AUDIT_COLUMNS`: those of :data:`AUDIT_TEXTS` as texts, the others integers."""
 
 
-AUDIT_COLUMNS = ("event_id", "canonical", "event_ns", "received_ns", "venue_seq", "seq")
+AUDIT_TEXTS = ("event_id", "canonical", "venue", "market", "symbol")
+AUDIT_COLUMNS = (*AUDIT_TEXTS, "event_ns", "received_ns", "venue_seq", "seq")
 
 
 class Audited(Protocol):

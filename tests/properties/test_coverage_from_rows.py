@@ -56,7 +56,7 @@ def batches(told: list[Telling]) -> list[FrameBatch]:
     for way, number, market, deals in told:
         origin = context(
             "file" if way == "partial" else way,  # type: ignore[arg-type]  # one of the sources
-            f"{way}{number}",
+            f"{way}{number}" if market == "spot" else f"{market}-{way}{number}",
             venue=VENUE,
             market=market,
             partial=way == "partial",

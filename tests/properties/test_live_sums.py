@@ -118,7 +118,7 @@ def from_frames(journal: Kept, ends: list[Position]) -> list[Entry]:
     """Return the entries up to each of ``ends`` that frames alone tell."""
     folder = journal.folder.with_name("from-frames")
     parsers = journal.made.parsers
-    with open_ledger(folder, parsers, ManualClock(), first_told=Remembered()) as ledger:
+    with open_ledger(folder, parsers, ManualClock(), first_told=Remembered(parsers)) as ledger:
         for end in ends:
             ledger.record(journal.made.blocks(), end)
     return read_ledger(folder, ManualClock())
@@ -161,12 +161,8 @@ NUMBER_AGAIN: list[Action] = [
     *(("tell", 0, [Deal(micros=6)]), ("step", 0, []), ("record", 0, [])),
 ]
 """A number that came before, of another event: numbers identify none of class ``content``."""
-NUMBERS_ARE_NO_EVENTS = pytest.mark.xfail(
-    strict=True, reason="an event is taken for known since its number came before"
-)
 
 
-@NUMBERS_ARE_NO_EVENTS
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PAIRS), ACTIONS)
 @example(("native", "id"), TWO_COLLECTORS)
@@ -177,7 +173,6 @@ def test_an_entry_cut_from_delivery_is_the_one_that_frames_tell(
     check(pair, actions, duckdb=False)
 
 
-@NUMBERS_ARE_NO_EVENTS
 @settings(max_examples=15, deadline=None)
 @given(st.sampled_from(PAIRS), ACTIONS)
 @example(("native", "id"), TWO_COLLECTORS)

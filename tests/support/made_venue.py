@@ -105,7 +105,7 @@ class MadeParser:
             symbol=symbols,
             venue_symbol=symbols,
             native=native,
-            sequence=counted if self.channel.unit == "seq" else None,
+            sequence=counted if self.channel.unit == "seq" and native is not counted else None,
             time=[_spelled(int(text)) for text in micros],
             columns={"price": prices, "size": sizes, "side": sides},
         )

@@ -84,7 +84,7 @@ def test_the_worked_entry_is_what_the_ledger_records(tmp_path: Path) -> None:
         with (
             JournalReader(tmp_path / "journal") as reader,
             open_ledger(
-                tmp_path / "ledger", PARSERS, ManualClock(), first_told=Remembered()
+                tmp_path / "ledger", PARSERS, ManualClock(), first_told=Remembered(PARSERS)
             ) as ledger,
         ):
             ledger.record(reader.read(), writer.position)

@@ -64,8 +64,13 @@ class StreamOrdinals(msgspec.Struct, array_like=True):
     """In the order in which they spoke last."""
 
     def copy(self) -> StreamOrdinals:
-        """Answer an independent copy: :meth:`count` and :meth:`close` change one alone."""
-        return StreamOrdinals(self.epochs.copy())
+        """Return an independent copy: :meth:`count` and :meth:`close` change one alone.
+
+        It is made when a step begins: connections are forgotten between two steps and never within
+        one, where records of their ends come behind all frames.
+        """
+        kept = islice(self.epochs.items(), max(len(self.epochs) - EPOCHS, 0), None)
+        return StreamOrdinals(dict(kept))
 
     def count(
         self, epoch: str, contents: Sequence[bytes], event_ns: Sequence[int]
@@ -74,8 +79,6 @@ class StreamOrdinals(msgspec.Struct, array_like=True):
         known = self.epochs.pop(epoch, None)
         counted = known.copy() if known else EpochOrdinals(event_ns[0])
         self.epochs[epoch] = counted
-        for silent in list(islice(self.epochs, max(len(self.epochs) - EPOCHS, 0))):
-            del self.epochs[silent]
         return counted.count(contents), [moment == counted.first_ns for moment in event_ns]
 
     def close(self, epoch: str) -> None:

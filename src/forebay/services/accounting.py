@@ -199,23 +199,50 @@ class LiveSums:
             self._cut = None
 
 
-class Remembered:
-    """Remembers the ids that were told, by table and hour: 16 bytes an event."""
+class _Ids:
+    """A set of event ids in sorted parts, each at least twice the next: 16 bytes an id."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, int], npt.NDArray[np.bytes_]] = {}
+        self._parts: list[npt.NDArray[np.bytes_]] = []
+
+    def add(self, ids: npt.NDArray[np.bytes_]) -> Mask:
+        """Add ``ids``, at least one, and return which of them were members; shape (n,)."""
+        known = np.zeros(len(ids), dtype=np.bool_)
+        for part in self._parts:
+            known |= part[np.minimum(np.searchsorted(part, ids), len(part) - 1)] == ids
+        if not known.all():
+            self._parts.append(np.unique(ids[~known]))
+        while len(self._parts) > 1 and len(self._parts[-2]) < 2 * len(self._parts[-1]):
+            self._parts[-2:] = [np.sort(np.concatenate(self._parts[-2:]))]
+        return known
+
+
+class Remembered:
+    """Remembers the ids that were told.
+
+    Those of content and of observations hold their time, so that an hour can be looked at alone. A
+    venue's own id may be told again at any time.
+    """
+
+    def __init__(self, parsers: Mapping[str, Parser]) -> None:
+        self._own = {
+            (venue, kind)
+            for venue, parser in parsers.items()
+            for kind, channel in parser.channels.items()
+            if channel.identity in ("native", "session")
+        }
+        self._told: dict[tuple[str, int | None], _Ids] = {}
 
     def __call__(self, table: str, rows: pa.Table) -> Mask:
         """See :class:`FirstTold`."""
+        kind = kind_of_table(table).channel
         ids = np.frombuffer(id_bytes(rows), "S16")
         hours = rows["event_ts"].cast(pa.int64()).to_numpy() // HOUR_NS
+        own = np.array([(venue, kind) in self._own for venue in rows["venue"].to_pylist()])
         first: Mask = first_of_each_id(rows) == np.arange(len(rows))
-        for hour in np.unique(hours).tolist():
-            where = np.flatnonzero(hours == hour)
-            theirs = ids[where]
-            known = self._told.get((table, hour), theirs[:0])
-            first[where] &= ~np.isin(theirs, known)
-            self._told[table, hour] = np.union1d(known, theirs)
+        for hour in [*np.unique(hours[~own]).tolist(), *([None] if own.any() else [])]:
+            where = np.flatnonzero(own if hour is None else ~own & (hours == hour))
+            first[where] &= ~self._told.setdefault((table, hour), _Ids()).add(ids[where])
         return first
 
 

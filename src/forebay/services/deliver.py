@@ -12,7 +12,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forebay.errors import CursorBeyondEnd, ForebayError
+from forebay.errors import ConfigError, CursorBeyondEnd, ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.ports import Commit, Committed, FillRequest
 from forebay.services.projection import Projection, batches_of
@@ -112,6 +112,7 @@ class Deliverer:
         self._in_hand: _InHand | None = None
         self.delivered = Delivered()
         state = store.load()
+        _refuse_other_units(state.coverage, parsers)
         self._projection = Projection(parsers, state.coverage, state.ordinals)
         self._channels = {
             (venue, name): channel
@@ -320,3 +321,19 @@ class Deliverer:
             for gap in gaps:
                 counts[gap.state] += 1
         return counts
+
+
+def _refuse_other_units(
+    coverage: Mapping[StreamKey, Coverage], parsers: Mapping[str, Parser]
+) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if a stream was counted otherwise than declared.
+
+    Coverage in the new unit would begin empty, and vouch for events that are stored already.
+    """
+    for key, held in coverage.items():
+        parser = parsers.get(key.venue)
+        declared = parser.channels.get(key.channel) if parser else None
+        if declared is not None and declared.unit != held.unit:
+            message = f"{key.name} is counted by {held.unit} and declared to be by {declared.unit}."
+            hint = "`forebay rebuild --data DIR` makes the database anew from the journal."
+            raise ConfigError(message, hint=hint)

@@ -196,7 +196,12 @@ class Projection:
             self._ordinals.close(context, out.ordinals)
             silent_ns = control.silent_ns
             last_ns = None if silent_ns is None else now_ns - silent_ns
-            for key, unit in self._carried(context):
+            spoke = [
+                (key, held.unit)
+                for key, held in {**self.coverage, **out.coverage}.items()
+                if key.venue == context.venue and context.epoch in held.epochs
+            ]
+            for key, unit in {*self._carried(context), *spoke}:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
         elif isinstance(control, Loss):
             out.losses.append(control)
@@ -204,7 +209,7 @@ class Projection:
     def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:
         """Return the streams of a live connection that count when it was heard."""
         parser = self._parsers.get(context.venue)
-        if parser is None or context.purpose != "live":
+        if parser is None or context.purpose != "live" or context.partial:
             return
         for name, channel in parser.channels.items():
             if channel.unit in _HEARD and name in (context.channels or parser.channels):
@@ -231,7 +236,7 @@ class Projection:
             columns, refused = build_events(raw, batch)
             parsed.dead.extend(refused)
             if len(columns.numbers):
-                self._events(batch, columns, out)
+                self._events(batch, columns, out, own_sequence=raw.sequence is not None)
                 yielding[columns.frames] = True
         self._know(batch, parsed, out)
         _bury(batch, parsed.dead, parser.name if parser else _NO_PARSER, out)
@@ -241,8 +246,13 @@ class Projection:
         out.unbuilt.update(parsed.unbuilt)
         out.frames.update(yielding=int(yielding.sum()), control=parsed.control, dead=len(dead))
 
-    def _events(self, batch: FrameBatch, columns: EventColumns, out: Projected) -> None:
-        """Number and cover what arrived, and take its rows."""
+    def _events(
+        self, batch: FrameBatch, columns: EventColumns, out: Projected, *, own_sequence: bool
+    ) -> None:
+        """Number and cover what arrived, and take its rows.
+
+        ``own_sequence``: coverage counts other numbers than those in the events' ids.
+        """
         channel, context = columns.channel, batch.context
         if channel.identity == "content":
             self._ordinals.assign(batch, columns, out.ordinals)
@@ -255,8 +265,10 @@ class Projection:
             seen_before[rows] = seen.before
             if seen.out_of_order.any():
                 columns.flags[rows[seen.out_of_order]] |= np.uint8(OUT_OF_ORDER)
-        vouches = _vouches(channel, live=live)
-        events = Events(columns.finish(), seen_before, ~seen_before & vouches)
+        knows = channel.unit == "id" or _counts_ids(channel, context, own_sequence=own_sequence)
+        if not knows:  # that a number was seen does not say that the event was
+            seen_before[:] = False
+        events = Events(columns.finish(), seen_before, ~seen_before & knows)
         out.events.setdefault(columns.kind.table, []).append(events)
         _count_flags(columns.flags[~seen_before], out)
 
@@ -273,11 +285,13 @@ _HEARD = ("time", "seq")
 """Units that count when a connection was heard, even if it said nothing."""
 
 
-def _vouches(channel: Channel, *, live: bool) -> bool:
-    """Return whether coverage of a channel knows by its numbers which event is new."""
-    if channel.unit == "id":
-        return True
-    return live and channel.unit == "seq" and channel.identity == "session"
+def _counts_ids(channel: Channel, context: Context, *, own_sequence: bool) -> bool:
+    """Return whether coverage by numbers of a connection knows which of its events are new.
+
+    A recording may have been told before without its numbers, when it was filtered.
+    """
+    counts = channel.unit == "seq" and channel.identity == "session" and not own_sequence
+    return counts and context.purpose == "live" and not context.partial
 
 
 def _in_journal_order(out: Projected) -> None:

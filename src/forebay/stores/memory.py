@@ -209,6 +209,7 @@ def _audited(table: pa.Table, kind: EventKind) -> pa.Table:
     columns = {
         "event_id": id_texts(table),
         "canonical": canonical_rows(table, kind),
+        **{name: table[name].cast(pa.string()) for name in ("venue", "market", "symbol")},
         "event_ns": table["event_ts"].cast(pa.int64()),
         "received_ns": table["received_ts"].cast(pa.int64()),
         "venue_seq": table["venue_seq"],

@@ -63,7 +63,9 @@ def test_memory_and_what_is_stored_are_bounded() -> None:
     dice, stream = random.Random(1), StreamOrdinals()
     for turn in range(2000):
         contents = [dice.randbytes(16) for _ in range(100)]
+        stream = stream.copy()
         stream.count(f"e{turn // 10}", contents, [turn] * 100)
+    stream = stream.copy()
     assert list(stream.epochs) == [f"e{number}" for number in range(200 - EPOCHS, 200)]
     assert [len(epoch.groups) for epoch in stream.epochs.values()] == [1000] * EPOCHS
     assert len(stream.encode()) < EPOCHS * REMEMBERED * 28
@@ -75,6 +77,9 @@ def test_the_connection_that_is_silent_longest_is_forgotten() -> None:
         stream.count(f"e{number}", [b"x"], [0])
     assert stream.count("e0", [b"x"], [0])[0] == [1]
     stream.count("new", [b"x"], [0])
+    within = StreamOrdinals.decode(stream.encode())
+    assert within.count("e1", [b"x"], [0])[0] == [1], "not before the step is over"
+    stream = stream.copy()
     assert stream.count("e0", [b"x"], [0])[0] == [2]
     assert stream.count("e1", [b"x"], [0])[0] == [0], "it was the one that spoke longest ago"
 

@@ -74,7 +74,7 @@ def block(
 
 def account(*blocks: Block, end: int | None = None, record: Record | None = None) -> Entry:
     position = None if end is None else Position(LOG, end)
-    return Accountant(PARSERS, record or Record(), Remembered()).account(blocks, position)
+    return Accountant(PARSERS, record or Record(), Remembered(PARSERS)).account(blocks, position)
 
 
 def total(entry: Entry) -> Digest:
@@ -97,7 +97,7 @@ def live(record: Record) -> list[tuple[int, int]]:
 
 def opened(folder: Path, disk: Disk = OS_DISK) -> Ledger:
     """Open a ledger that takes all from frames."""
-    return open_ledger(folder, PARSERS, ManualClock(), first_told=Remembered(), disk=disk)
+    return open_ledger(folder, PARSERS, ManualClock(), first_told=Remembered(PARSERS), disk=disk)
 
 
 @pytest.fixture

@@ -296,8 +296,7 @@ def test_coverage_vouches_for_what_its_numbers_identify(
     session = (identity, unit, source) == ("session", "seq", "ws")
     knows = unit == "id" or session
     assert events.vouched_new.tolist() == [False, knows]
-    numbers = unit == "id" or (unit == "seq" and source == "ws")
-    assert events.seen_before.tolist() == [numbers, False]
+    assert events.seen_before.tolist() == [knows, False]
 
 
 def test_coverage_of_every_unit_has_its_name() -> None:

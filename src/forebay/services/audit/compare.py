@@ -63,12 +63,12 @@ Rows = dict[str, list[Row]]
 def by_id(rows: pa.Table, channel: str) -> Rows:
     """Return audited rows of one kind of event by their ids."""
     found: Rows = {}
-    names = ("event_id", "canonical", "event_ns", "venue_seq", "received_ns", "seq")
-    columns = (rows[name].to_pylist() for name in names)
-    for event_id, canonical, event_ns, *others in zip(*columns, strict=True):
-        venue, market, symbol = canonical.split("|", 4)[1:4]
+    names = ("event_id", "venue", "market", "symbol", "event_ns")
+    others = ("canonical", "venue_seq", "received_ns", "seq")
+    columns = (rows[name].to_pylist() for name in (*names, *others))
+    for event_id, venue, market, symbol, event_ns, canonical, *rest in zip(*columns, strict=True):
         place = StreamKey(venue, market, channel, symbol), event_ns // HOUR_NS
-        found.setdefault(event_id, []).append(Row(place, canonical, *others))
+        found.setdefault(event_id, []).append(Row(place, canonical, *rest))
     return found
 
 

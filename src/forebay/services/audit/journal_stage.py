@@ -18,7 +18,7 @@ from forebay.domain.ledger import Record, record_of
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import LOSS_KIND, OS_DISK, JournalReader, Position
 from forebay.journal.segments import list_segments
-from forebay.ports import AUDIT_COLUMNS
+from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS
 from forebay.services.accounting import PIECE_FRAMES, Accountant, Remembered
 from forebay.services.ledger import durable_end
 from forebay.services.projection import Projection, batches_of
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from forebay.services.projection import Projected
 
 _FRAME_OVERHEAD = 12
-_TEXTS = AUDIT_COLUMNS[:2]
 _NO_ROWS = pa.schema(
-    [(name, pa.string() if name in _TEXTS else pa.int64()) for name in AUDIT_COLUMNS]
+    [(name, pa.string() if name in AUDIT_TEXTS else pa.int64()) for name in AUDIT_COLUMNS]
 ).empty_table()
 
 
@@ -60,7 +59,7 @@ class JournalStage:
         self._progress = progress
         self._done = 0
         self._total = sum(path.stat().st_size for path in folder.glob("*.fbj"))
-        self._accountant = Accountant(parsers, Record(), Remembered())
+        self._accountant = Accountant(parsers, Record(), Remembered(parsers))
         self._kept: dict[StreamHour, list[pa.Table]] = {}
         self.record = Record()
         self.begun = 1
@@ -99,7 +98,7 @@ class JournalStage:
                 return False
         self.record, self.begun = record, record.end
         self.recorded = {key: dict(hours) for key, hours in record.hours.items() if hours}
-        self._accountant = Accountant(self._parsers, record, Remembered())
+        self._accountant = Accountant(self._parsers, record, Remembered(self._parsers))
         self.letters.update(letter for entry in used for letter in entry.letters)
         if record.end < self.oldest:
             self.notes.append(
@@ -228,6 +227,7 @@ def _audited(rows: pa.Table, kind: EventKind) -> pa.Table:
     columns = [
         id_texts(rows),
         canonical_rows(rows, kind),
+        *(rows[name].cast(pa.string()) for name in ("venue", "market", "symbol")),
         rows["event_ts"].cast(pa.int64()),
         rows["received_ts"].cast(pa.int64()),
         rows["venue_seq"],

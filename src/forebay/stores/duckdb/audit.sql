@@ -46,6 +46,6 @@ SELECT {cursor} AS cursor, (SELECT list(m) FROM (
 -- name: rows
 -- Rows as the audit compares them, beside the cursor of the same moment; one row at least.
 SELECT c.cursor, r.* FROM (SELECT {cursor} AS cursor) c LEFT JOIN (
-    SELECT event_id::VARCHAR AS event_id, {canonical} AS canonical, epoch_ns(event_ts) AS event_ns,
-        epoch_ns(received_ts) AS received_ns, venue_seq, seq
+    SELECT event_id::VARCHAR AS event_id, {canonical} AS canonical, venue, market, symbol,
+        epoch_ns(event_ts) AS event_ns, epoch_ns(received_ts) AS received_ns, venue_seq, seq
     FROM {table} WHERE {where}) r ON true

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 CLUSTER_GAP_NS = 600_000_000_000
 """Rows further apart than this in time are looked up in ranges of their own."""
+AROUND_NS = 60_000_000_000
+"""How far from its own time a row is looked for: a venue that tells an id again with another time
+mostly tells it a little finer or later. Further away, only coverage knows that it was told."""
 MAX_CLUSTERS = 64
 """Above this, neighbouring clusters share a range: each costs a query of its own."""
 
@@ -145,7 +148,7 @@ class _Lookup:
             self._note(
                 f"{self._select} WHERE t.event_ts BETWEEN make_timestamp_ns(?) "
                 "AND make_timestamp_ns(?)",
-                [begin, end],
+                [begin - AROUND_NS, end + AROUND_NS],
                 which[order[low:high]],
             )
 
