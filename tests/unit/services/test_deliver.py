@@ -9,7 +9,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.domain.frames import FillFinished, FrameKind, encode_control
-from forebay.errors import Transient
+from forebay.errors import ConfigError, Transient
 from forebay.journal import CursorFile, Draft, JournalWriter
 from forebay.ports import FillRequest
 from forebay.services.deliver import Deliverer
@@ -196,6 +196,19 @@ def test_a_gap_is_offered_with_its_market_if_history_has_its_unit(tmp_path: Path
     assert seen == [
         GapOpened(*where, market="perpetual", unit=unit) for unit in ("id", "seq", "id")
     ]
+
+
+def test_a_store_that_counted_in_another_unit_is_refused(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    """What is stored would be vouched for as new by a coverage that begins empty."""
+    store = MemoryStore()
+    put(writer, [frame(Deal(number=1))], context(venue="made"))
+    Deliverer(tmp_path / "journal", store, {"made": MadeParser("native", "time")}).drain()
+    with pytest.raises(ConfigError, match="counted by time and declared to be by id") as refused:
+        Deliverer(tmp_path / "journal", store, {"made": MadeParser("native", "id")})
+    assert "forebay rebuild" in refused.value.hint
+    Deliverer(tmp_path / "journal", store, {"made": MadeParser("native", "time")}).drain()
 
 
 def test_a_restart_knows_the_gaps_that_are_open(tmp_path: Path, writer: JournalWriter) -> None:

@@ -230,8 +230,21 @@ def test_an_end_that_does_not_say_how_long_it_was_silent_says_nothing(
     assert found == {("quote", SYMBOL): [(10, 10 if silent_ns is None else 30)]}
 
 
+def test_a_stream_that_spoke_without_being_asked_for_is_heard_to_the_end_too() -> None:
+    any_symbol = made(symbols=())
+    said = [told(any_symbol, 3, 8), control(any_symbol, EpochClosed("done", 2 * SECOND), 20)]
+    (coverage,) = project(MadeParser("content"), *said).coverage.values()
+    assert heard(coverage) == [(3, 18)]
+
+
 @pytest.mark.parametrize(
-    "changed", [{"purpose": "history"}, {"purpose": "recording"}, {"venue": "elsewhere"}]
+    "changed",
+    [
+        {"purpose": "history"},
+        {"purpose": "recording"},
+        {"venue": "elsewhere"},
+        {"partial": True},
+    ],
 )
 def test_only_what_follows_the_market_is_heard(changed: dict[str, Any]) -> None:
     assert carried(made(**changed), ACCEPTED, CLOSED) == {}
