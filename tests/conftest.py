@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     import pytest
+
+# Where recordings are is no matter of the commands under test, which refuse what they do not know.
+if "FOREBAY_RECORDINGS" in os.environ:
+    os.environ["RECORDINGS"] = os.environ.pop("FOREBAY_RECORDINGS")
 
 settings.register_profile("forebay", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("forebay")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
+"""``FOREBAY_RECORDINGS`` names it, see ``tests/conftest.py``."""
 COINBASE = DATA / "coinbase" / "COINBASE-20210417.ws.rec"
 
 
