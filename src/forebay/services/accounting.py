@@ -156,8 +156,8 @@ class LiveSums:
 
     def begin(self, position: Position | None) -> None:
         """Delivery begins at ``position``; None: at the first frame that there is."""
-        if position is not None:
-            with self._lock:
+        with self._lock:
+            if position is not None and self._counts:
                 self._sums = Sums(position.log_id, position.seq, position.seq)
 
     def stop(self) -> None:

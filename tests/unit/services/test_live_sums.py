@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from forebay.services.ledger import Ledger
 
 
-ENDED = pytest.mark.xfail(strict=True, reason="sums that have ended begin again")
-
-
 class Counting(MadeParser):
     """Counts the frames that it is given."""
 
@@ -193,7 +190,6 @@ def begin_anew(made: Rig, folder: Path, *numbers: int) -> None:
         made.tell("e2", Deal(number=number, micros=number))
 
 
-@ENDED
 def test_sums_end_when_the_journal_began_anew_between_two_processes(
     made: Rig, tmp_path: Path
 ) -> None:
@@ -225,7 +221,6 @@ def test_sums_end_when_the_journal_begins_anew_under_delivery(made: Rig, tmp_pat
     assert counts(tmp_path) == [(1, 2, 1)]
 
 
-@ENDED
 def test_sums_that_ended_begin_no_more() -> None:
     sums = LiveSums()
     sums.begin(Position("a" * 32, 7))
