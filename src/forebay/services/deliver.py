@@ -291,9 +291,7 @@ class Deliverer:
     def _request(self, gap: Gap) -> FillRequest | None:
         """Return what the venue's history is asked for a gap; None if it cannot be."""
         channel = self._channels.get((gap.venue, gap.channel))
-        if channel is None or not channel.history or channel.unit != gap.unit:
-            return None
-        if gap.unit not in ("id", "time"):
+        if channel is None or not channel.history or gap.unit not in ("id", "time"):
             return None
         return FillRequest(gap.channel, gap.symbol, gap.first, gap.last, gap.unit, gap.market)
 

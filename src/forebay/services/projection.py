@@ -199,7 +199,9 @@ class Projection:
             spoke = [
                 (key, held.unit)
                 for key, held in {**self.coverage, **out.coverage}.items()
-                if key.venue == context.venue and context.epoch in held.epochs
+                if key.venue == context.venue
+                and held.unit in _HEARD
+                and context.epoch in held.epochs
             ]
             for key, unit in {*self._carried(context), *spoke}:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
