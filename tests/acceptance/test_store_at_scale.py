@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb.events import AROUND_NS
 from forebay.stores.duckdb.session import Session
 from tests.support.big_store import STEP_NS, Batches, fill
 
@@ -64,7 +65,7 @@ def test_a_commit_reads_no_more_of_the_table_than_it_must(
 ) -> None:
     store, batches = DuckDBStore(million), Batches(1_000_000, SIZE)
     store.commit(batches.in_order())
-    watched, span_ns = Watched(monkeypatch), SIZE * STEP_NS + SLACK_NS
+    watched, span_ns = Watched(monkeypatch), SIZE * STEP_NS + SLACK_NS + 2 * AROUND_NS
 
     for commit in (batches.in_order(), batches.late(), batches.backfill()):
         watched.forget()
