@@ -275,6 +275,15 @@ def test_other_content_under_a_known_id_is_a_conflict_and_the_first_stays(
     assert store.table("conflicts")["table"].to_pylist() == ["trades"]
 
 
+@pytest.mark.parametrize("later_ns", [-60 * SECOND, -1000, 1000, 60 * SECOND])
+def test_a_conflict_a_minute_away_is_found_though_coverage_knows_nothing_of_it(
+    store: Store, later_ns: int
+) -> None:
+    store.commit(commit(ONE))
+    assert said(store.commit(commit(ONE.but(time_ns=T0 + later_ns)))) == (0, 0, 1)
+    assert trades_of(store) == plain_rows(rows_of(ONE), "seq")
+
+
 def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: Store) -> None:
     store.commit(commit(ONE))
     far = ONE.but(time_ns=T0 - 72 * HOUR)
