@@ -177,7 +177,7 @@ class DuckDBAudited:
     def find(self, channel: str, ids: Sequence[str]) -> Rows:
         """See :meth:`forebay.ports.Audited.find`."""
         wanted = ", ".join(f"{literal(each)}::UUID" for each in ids)
-        return self._rows(KINDS[channel], f"event_id IN ({wanted})" if ids else "false")
+        return self._rows(KINDS[channel], f"event_id IN ({wanted})")
 
     def _rows(self, kind: EventKind, where: str) -> Rows:
         parts = {"canonical": canonical(kind), "table": self._table(kind), "where": where}
