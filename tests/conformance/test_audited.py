@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.domain.canonical import id_texts
-from forebay.domain.coverage import IdCoverage, StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.coverage import IdCoverage, StreamKey, TimeCoverage
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest, digests_by_hour
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS, Commit, Span
@@ -59,7 +59,10 @@ def trades_at(*times: int, symbol: str = "BTC-USD", market: str = "spot") -> pa.
         Told(number, time_ns=time_ns, symbol=symbol, received_ns=T0 + number)
         for number, time_ns in enumerate(times, 1)
     ]
-    return rows_of(*told, market=market, first_seq=40)
+    rows = rows_of(*told, market=market, first_seq=40)
+    place = rows.column_names.index("venue_symbol")
+    theirs = pa.array(["their own"] * len(rows), pa.string()).dictionary_encode()
+    return rows.set_column(place, rows.schema.field(place), theirs)
 
 
 # ------------------------------------------------------------------------------ account
@@ -86,15 +89,22 @@ def test_an_hour_of_events_without_numbers_has_no_ends_by_number(
     assert (hour.events, hour.first_number, hour.last_number) == (2, None, None)
 
 
-def test_a_span_without_an_end_is_hashed_to_the_last_hour(sat: tuple[Store, Audited]) -> None:
+def test_a_span_takes_in_the_first_moment_of_its_hours(sat: tuple[Store, Audited]) -> None:
     store, audited = sat
-    keep(store, trades_at(*(BEGIN + hours * HOUR_NS for hours in range(3))))
+    rows = trades_at(*(BEGIN + hours * HOUR_NS for hours in range(3)), BEGIN + HOUR_NS - 1000)
+    keep(store, rows)
+    digests = digests_by_hour(rows, KINDS["trade"])
     for span, hashed in (
-        (Span(HOUR + 1), [False, True, True]),
-        (Span(None, HOUR + 1), [True, False, False]),
+        (Span(HOUR + 1), {1, 2}),
+        (Span(None, HOUR + 1), {0}),
+        (Span(HOUR + 1, HOUR + 2), {1}),
+        (Span(HOUR + 9), set()),
     ):
-        hours = audited.account(span).hours
-        assert [hours[KEY, HOUR + n].digest is not None for n in range(3)] == hashed
+        told = {place: hour.digest for place, hour in audited.account(span).hours.items()}
+        assert told == {
+            (key, hour): digest if hour - HOUR in hashed else None
+            for (key, hour), digest in digests.items()
+        }
 
 
 def test_coverage_gaps_letters_and_conflicts_are_told(sat: tuple[Store, Audited]) -> None:
@@ -108,6 +118,19 @@ def test_coverage_gaps_letters_and_conflicts_are_told(sat: tuple[Store, Audited]
     assert [(gap.first, gap.last) for gap in account.gaps] == [(2, 3)]
     assert list(account.gaps) == list(store.gaps())
     assert (account.letters, account.conflicts) == (2, 1)
+
+
+def test_connections_are_told_in_the_order_in_which_they_spoke_last(
+    sat: tuple[Store, Audited],
+) -> None:
+    """Of many, the one that was silent longest is forgotten first."""
+    store, audited = sat
+    held, names = TimeCoverage(), ["b", "c", "a"]
+    for after, epoch in enumerate(names):
+        held.opened(epoch, T0 + after)
+    store.commit(Commit("store", Position(LOG, 1), coverage={KEY: held}))
+    for coverage in (store.load().coverage, audited.account(Span()).coverage):
+        assert list(coverage[KEY].epochs) == names
 
 
 def test_an_empty_store_tells_that_it_is_empty(sat: tuple[Store, Audited]) -> None:
