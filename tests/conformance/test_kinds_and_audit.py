@@ -20,7 +20,7 @@ from forebay.domain.digest import HOUR_NS, MINUTE_NS, digests_by_hour
 from forebay.domain.kinds import KINDS
 from forebay.errors import ConfigError
 from forebay.journal import Position
-from forebay.ports import Commit, Span
+from forebay.ports import AUDIT_COLUMNS, Commit, Span
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
 from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.exam.ping import PING
@@ -49,7 +49,8 @@ BY_TYPE: dict[pa.DataType, st.SearchStrategy[Any]] = {
     schema.DECIMAL: DECIMALS,
     schema.DECIMALS: st.lists(DECIMALS, max_size=3),
 }
-OPTIONAL = {"venue_seq", "exchange_ts", "trades", "vwap", "size", "bid_price", "volume_24h"}
+OPTIONAL = {"venue_seq", "exchange_ts", "trades", "vwap", "size", "bid_price", "volume_24h",
+            "bid_prices"}  # fmt: skip
 KINDS_NOW = sorted(KINDS)
 
 
@@ -68,7 +69,7 @@ def rows_of_kind(draw: st.DrawFn, kind: EventKind) -> pa.Table:
             values = draw(_many(st.sampled_from(["", "late", "late,ambiguous"]), len(ids)))
         else:
             values = draw(_many(cells, len(ids)))
-        columns.append(_column(values, field.type))
+        columns.append(column_of(values, field.type))
     return pa.Table.from_arrays(columns, schema=kind.schema)
 
 
@@ -76,7 +77,8 @@ def _many(cells: st.SearchStrategy[Any], count: int) -> st.SearchStrategy[list[A
     return st.lists(cells, min_size=count, max_size=count)
 
 
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+def column_of(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Return values as a column has them; ids are given by their bytes."""
     if kind == schema.LABEL:
         return pa.array(values, pa.string()).dictionary_encode()
     if kind == pa.uuid():
@@ -149,13 +151,13 @@ def quotes(count: int) -> pa.Table:
     kind = KINDS["quote"]
     price = pa.array([Decimal(1)] * count, schema.DECIMAL)
     given_: dict[str, pa.Array] = {
-        "event_id": _column([UUID(int=number + 1).bytes for number in range(count)], pa.uuid()),
+        "event_id": column_of([UUID(int=number + 1).bytes for number in range(count)], pa.uuid()),
         "seq": pa.array(range(count), pa.int64()),
         "venue_seq": pa.array(range(7, count + 7), pa.int64()),
     }
     for field in kind.schema:
         if field.type == schema.LABEL:
-            given_[field.name] = _column(["x"] * count, schema.LABEL)
+            given_[field.name] = column_of(["x"] * count, schema.LABEL)
         elif field.type == schema.TIME:
             times = np.arange(count) * MINUTE_NS + T0 // HOUR_NS * HOUR_NS
             given_[field.name] = pa.array(times).cast(schema.TIME)
@@ -256,7 +258,19 @@ def test_an_audit_bears_a_database_that_lacks_the_table_of_a_kind(
     with store.reader() as connection:
         audited = DuckDBAudited(lambda statement: connection.sql(statement).to_arrow_table())
         assert audited.account(Span()).hours == {}
+        pings = KEY._replace(channel="ping")
+        assert dict(audited.minutes(pings, 0).digests) == {}
+        assert audited.rows(pings, 0, HOUR_NS).rows.column_names == list(AUDIT_COLUMNS)
+        assert len(audited.find("ping", [str(UUID(int=1))]).rows) == 0
     store.close()
+
+
+def test_nothing_is_found_where_nothing_is_asked_for() -> None:
+    for store, audited in stores():
+        store.commit(Commit("store", Position(LOG, 3), events={"quotes": as_events(quotes(3))}))
+        answer = audited.find("quote", [])
+        assert len(answer.rows) == 0
+        assert answer.position == Position(LOG, 3)
 
 
 def test_tables_of_an_earlier_version_are_refused_with_what_to_do(tmp_path: Path) -> None:

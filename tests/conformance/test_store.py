@@ -221,16 +221,32 @@ def test_a_store_knows_which_frame_told_an_event_first(store: Store) -> None:
     assert store.first_told("trades", theirs).tolist() == [False, True]
 
 
+def test_a_frame_of_another_journal_is_another_frame(store: Store) -> None:
+    """A journal that was begun anew counts its frames from the start."""
+    mine = rows_of(ONE, Told(2))
+    place = mine.column_names.index("log_id")
+    log_ids = pa.array(["f" * 32] * 2).dictionary_encode()
+    theirs = mine.set_column(place, mine.schema.field(place), log_ids)
+    store.commit(Commit("store", Position(LOG, 2), events={"trades": as_events(mine)}))
+    told = Commit("store", Position("f" * 32, 2), events={"trades": as_events(theirs)})
+    assert said(store.commit(told)) == (0, 2, 0)
+    assert store.first_told("trades", theirs).tolist() == [False, False]
+    assert store.first_told("trades", mine).tolist() == [True, True]
+
+
 def test_streams_of_two_markets_with_one_symbol_do_not_meet(store: Store) -> None:
     told = {market: rows_of(ONE, Told(2), market=market) for market in ("spot", "perpetual")}
     for seq, rows in enumerate(told.values(), 1):
         done = store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
         assert said(done) == (2, 0, 0)
     assert sorted(store.table("trades")["market"].to_pylist()) == ["perpetual"] * 2 + ["spot"] * 2
-    perpetual = KEY._replace(market="perpetual")
-    store.commit(Commit("store", Position(LOG, 3), coverage={KEY: coverage()}))
-    store.commit(Commit("store", Position(LOG, 4), coverage={perpetual: IdCoverage()}))
-    assert dict(store.load().coverage)[KEY] == coverage()
+    perpetual, whole = KEY._replace(market="perpetual"), IdCoverage(epochs={"e8": 30})
+    whole.live.add(1, 30)
+    for seq, changed in enumerate(
+        ({KEY: coverage(), perpetual: coverage()}, {perpetual: whole}), 3
+    ):
+        store.commit(Commit("store", Position(LOG, seq), coverage=changed))
+    assert dict(store.load().coverage) == {KEY: coverage(), perpetual: whole}
 
 
 def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: Store) -> None:
@@ -273,6 +289,15 @@ def test_other_content_under_a_known_id_is_a_conflict_and_the_first_stays(
         "told thrice, kept once"
     )
     assert store.table("conflicts")["table"].to_pylist() == ["trades"]
+
+
+@pytest.mark.parametrize("later_ns", [-60 * SECOND, -1000, 1000, 60 * SECOND])
+def test_a_conflict_a_minute_away_is_found_though_coverage_knows_nothing_of_it(
+    store: Store, later_ns: int
+) -> None:
+    store.commit(commit(ONE))
+    assert said(store.commit(commit(ONE.but(time_ns=T0 + later_ns)))) == (0, 0, 1)
+    assert trades_of(store) == plain_rows(rows_of(ONE), "seq")
 
 
 def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: Store) -> None:

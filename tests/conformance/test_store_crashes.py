@@ -37,7 +37,7 @@ def told(done: Committed) -> tuple[dict[str, list[bool]], int]:
 
 
 def image(path: Path) -> tuple[bytes, bytes]:
-    """Answer what a kill at this moment leaves behind: the database and its log."""
+    """Return what a kill at this moment leaves behind: the database and its log."""
     log = path.with_name(f"{path.name}.wal")
     return path.read_bytes(), log.read_bytes() if log.exists() else b""
 
@@ -52,7 +52,7 @@ def reopened(folder: Path, left: tuple[bytes, bytes]) -> DuckDBStore:
 
 @pytest.fixture
 def both(tmp_path: Path) -> tuple[Content, Content]:
-    """Answer what there is before and after :func:`busy_commit`."""
+    """Return what there is before and after :func:`busy_commit`."""
     store = seed(tmp_path / "reference")
     before = content(store)
     store.commit(busy_commit())
@@ -63,7 +63,7 @@ def both(tmp_path: Path) -> tuple[Content, Content]:
 
 
 def images_of_a_commit(path: Path, patch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
-    """Answer what a kill leaves, before and after each statement of a commit."""
+    """Return what a kill leaves, before and after each statement of a commit."""
     store, taken, real = seed(path), [image(path)], Session.execute
 
     def watched(session: Session, *told: Any) -> Any:  # noqa: ANN401

@@ -59,7 +59,7 @@ def _see(coverage: IdCoverage, trade: Told, *, live: bool) -> bool:
 
 
 def content(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    """Answer all that a store has, to be compared; how a conflict is spelled is its own matter."""
+    """Return all that a store has, to be compared; how a conflict is spelled is its own matter."""
     found = {name: plain_rows(store.table(name)) for name in TABLES if name != "conflicts"}
     conflicts = store.table("conflicts")
     ids = [str(told) for told in conflicts["event_id"].to_pylist()] if len(conflicts) else []
@@ -67,6 +67,6 @@ def content(store: Store) -> dict[str, list[tuple[object, ...]]]:
 
 
 def hours_of(store: Store) -> set[int]:
-    """Answer the starts of the hours that a store has trades of."""
+    """Return the starts of the hours that a store has trades of."""
     times = store.table("trades")["event_ts"].cast(pa.int64()).to_pylist()
     return {time_ns // HOUR * HOUR for time_ns in times}

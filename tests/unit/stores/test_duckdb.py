@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from pyarrow import parquet
 
 from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.errors import ConfigError, Corrupt, Permanent, Transient, Unreachable
@@ -384,4 +385,20 @@ def test_a_commit_whose_answer_was_lost_leaves_no_stale_gap(
     store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
 
     assert store.gaps() == []
+    store.close()
+
+
+def test_an_hour_is_written_by_venue_market_symbol_and_time(tmp_path: Path) -> None:
+    store, streams = DuckDBStore(None), (("spot", "A-B"), ("perpetual", "C-D"), ("spot", "C-D"))
+    for seq, (market, symbol) in enumerate(streams):
+        told = [Told(1, time_ns=T0 + 9000), Told(2, time_ns=T0 + 5000)]
+        trades = [trade.but(symbol=symbol) for trade in told]
+        rows = rows_of(*trades, market=market, first_seq=seq * 10 + 1)
+        store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
+    (note,) = store.hours_to_write()
+    assert store.export_hour(note, tmp_path / "hour.parquet") == 6
+    written = parquet.read_table(tmp_path / "hour.parquet")
+    assert written["market"].to_pylist() == ["perpetual"] * 2 + ["spot"] * 4
+    assert written["symbol"].to_pylist() == ["C-D"] * 2 + ["A-B"] * 2 + ["C-D"] * 2
+    assert written["trade_id"].to_pylist() == ["2", "1"] * 3
     store.close()

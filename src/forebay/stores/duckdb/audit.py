@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, HourAccount, Minutes, Rows, StoreAccount
+from forebay.stores.duckdb import ddl
 from forebay.stores.duckdb.session import identifier, literal
 from forebay.stores.rows import coverage_from
 
@@ -45,20 +47,19 @@ _SUMS = _statement("sums", low=_LOW)
 
 
 def canonical(kind: EventKind) -> str:
-    """Return the SQL of a kind's canonical row, see :mod:`forebay.domain.canonical`."""
-    cells = [_cell(kind.schema.field(name)) for name in kind.content]
-    return " || '|' || ".join(["event_id::VARCHAR", *cells])
+    """Return the SQL of a kind's canonical row, see :mod:`forebay.domain.canonical`.
+
+    ``concat`` writes what is absent as nothing and copies once, not once a column as ``||`` does.
+    """
+    cells = ["event_id", *(_cell(kind.schema.field(name)) for name in kind.content)]
+    return "concat(" + ", '|', ".join(cells) + ")"
 
 
 def _cell(field: pa.Field) -> str:
     name = identifier(field.name)
     if field.type == schema.TIME:
-        text = f"epoch_ns({name})::VARCHAR"
-    elif pa.types.is_list(field.type):
-        text = f"array_to_string({name}::VARCHAR[], ',')"
-    else:
-        text = f"{name}::VARCHAR"
-    return f"coalesce({text}, '')"
+        return f"epoch_ns({name})"
+    return f"array_to_string({name}::VARCHAR[], ',')" if pa.types.is_list(field.type) else name
 
 
 class _Sums(msgspec.Struct, kw_only=True):
@@ -83,7 +84,6 @@ class _Hour(_Sums, kw_only=True):
     channel: str
     symbol: str
     hour: int
-    hashed: int
     first_ns: int
     last_ns: int
     first_number: int | None
@@ -128,13 +128,11 @@ class DuckDBAudited:
         """``query`` runs one reading statement and returns its rows, from wherever."""
         self._query = query
         self._cursor = _statement("cursor", consumer=literal(consumer))
-        self._tables: set[str] | None = None
 
     def account(self, span: Span) -> StoreAccount:
         """See :meth:`forebay.ports.Audited.account`."""
         hashed = _inside(span)
-        kinds = [kind for kind in KINDS.values() if self._has(kind)]
-        keyed = " UNION ALL ".join(_keyed(kind, hashed) for kind in kinds)
+        keyed = " UNION ALL ".join(self._keyed(kind, hashed) for kind in KINDS.values())
         statement = _statement(
             "account", keyed=keyed, sums=_SUMS, hour=HOUR_NS, cursor=self._cursor
         )
@@ -164,7 +162,7 @@ class DuckDBAudited:
             cursor=self._cursor,
             minute=MINUTE_NS,
             sums=_SUMS,
-            keyed=_keyed(KINDS[stream.channel], "true"),
+            keyed=self._keyed(KINDS[stream.channel], "true"),
             where=_of(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS),
         )
         (row,) = self._query(statement).to_pylist()
@@ -182,28 +180,30 @@ class DuckDBAudited:
         return self._rows(KINDS[channel], f"event_id IN ({wanted})")
 
     def _rows(self, kind: EventKind, where: str) -> Rows:
-        parts = {"canonical": canonical(kind), "table": identifier(kind.table), "where": where}
+        parts = {"canonical": canonical(kind), "table": self._table(kind), "where": where}
         found = self._query(_statement("rows", cursor=self._cursor, **parts))
         position = msgspec.convert(found["cursor"][0].as_py(), _Cursor).position
         there = found.filter(pc.is_valid(found["event_id"]))
         return Rows(position, there.select(list(AUDIT_COLUMNS)))
 
-    def _has(self, kind: EventKind) -> bool:
-        """Return whether there is a table of the kind: it may have been added since."""
-        if self._tables is None:
-            told = self._query("SELECT table_name FROM duckdb_tables()")
-            self._tables = set(told["table_name"].to_pylist())
-        return kind.table in self._tables
+    def _keyed(self, kind: EventKind, hashed: str) -> str:
+        return _statement(
+            "keyed",
+            channel=literal(kind.channel),
+            hashed=hashed,
+            canonical=canonical(kind),
+            table=self._table(kind),
+        )
 
+    def _table(self, kind: EventKind) -> str:
+        """Return the table of a kind, or nothing in its place: the kind may be newer."""
+        there = kind.table in self._tables
+        return identifier(kind.table) if there else ddl.no_rows(kind.schema)
 
-def _keyed(kind: EventKind, hashed: str) -> str:
-    return _statement(
-        "keyed",
-        channel=literal(kind.channel),
-        hashed=hashed,
-        canonical=canonical(kind),
-        table=identifier(kind.table),
-    )
+    @functools.cached_property
+    def _tables(self) -> set[str]:
+        found = self._query("SELECT table_name FROM duckdb_tables()")
+        return set(found["table_name"].to_pylist())
 
 
 def _inside(span: Span) -> str:

@@ -22,7 +22,7 @@ FROM {table}
 -- stream and hour; nothing is sorted or kept by event.
 WITH keyed AS ({keyed}),
 hours AS (
-    SELECT venue, market, channel, symbol, ns // {hour} AS hour, {sums}, count(hash) AS hashed,
+    SELECT venue, market, channel, symbol, ns // {hour} AS hour, {sums},
         min(ns) AS first_ns, max(ns) AS last_ns,
         min(venue_seq) AS first_number, max(venue_seq) AS last_number,
         count(*) FILTER (flags LIKE '%ambiguous%') AS ambiguous

@@ -46,6 +46,12 @@ def _create(name: str, fields: pa.Schema) -> str:
     return f"CREATE TABLE IF NOT EXISTS {identifier(name)} ({columns})"
 
 
+def no_rows(fields: pa.Schema) -> str:
+    """Return a query that has the columns of a table, and no row."""
+    columns = (f"NULL::{_TYPES[field.type]} AS {identifier(field.name)}" for field in fields)
+    return f"(SELECT {', '.join(columns)} LIMIT 0)"
+
+
 def statements() -> list[str]:
     """Return what makes an empty database ready; each may be repeated."""
     tables = {

@@ -77,7 +77,7 @@ class HourNotes:
 
 
 def export_hour(connection: duckdb.DuckDBPyConnection, note: HourNote, path: Path) -> int:
-    """Write the rows of an hour to a Parquet file at ``path``; answer how many they are."""
+    """Write the rows of an hour to a Parquet file at ``path``; return how many they are."""
     first, end = note.start_ns, note.start_ns + HOUR_NS
     written = Session(connection).run(
         f"COPY (SELECT * FROM {note.table} WHERE event_ts >= make_timestamp_ns({first}) "

@@ -40,7 +40,7 @@ def check_read_only(sql: str) -> None:
 def read_only_query(
     connection: duckdb.DuckDBPyConnection, sql: str, *, timeout_s: float
 ) -> pa.Table:
-    """Answer the rows of one reading statement as an Arrow table.
+    """Return the rows of one reading statement as an Arrow table.
 
     ``connection`` must be the caller's own. Raises :class:`~forebay.errors.Permanent` for a
     query that is wrong and :class:`~forebay.errors.Transient` for one that takes too long or

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def identifier(name: str) -> str:
-    """Answer a name as SQL has it."""
+    """Return a name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """Answer a text as SQL has it, where it takes no parameter."""
+    """Return a text as SQL has it, where it takes no parameter."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -40,7 +40,7 @@ class Session:
     def columns(
         self, statement: str, parameters: Sequence[object] = (), incoming: pa.Table | None = None
     ) -> dict[str, npt.NDArray[Any]]:
-        """Execute as :meth:`run` does and answer columns by name; missing texts are masked."""
+        """Execute as :meth:`run` does and return columns by name; missing texts are masked."""
         return self.execute(statement, parameters, incoming).fetchnumpy()
 
     def execute(

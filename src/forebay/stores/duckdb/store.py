@@ -65,7 +65,7 @@ class DuckDBStore:
 
         Raises :class:`~forebay.errors.Unreachable` while another process holds it,
         :class:`~forebay.errors.Corrupt` if it is damaged or no database, and
-        :class:`~forebay.errors.ConfigError` if it was written by a newer Forebay.
+        :class:`~forebay.errors.ConfigError` if it was written by a Forebay of other tables.
         """
         self._path = path
         self._settings: dict[str, str | bool | int | float | list[str]] = {
@@ -226,9 +226,9 @@ class DuckDBStore:
             return self._notes.all()
 
     def export_hour(self, note: HourNote, path: Path) -> int:
-        """Write the rows of an hour to ``path`` as Parquet, beside commits; answer their number.
+        """Write the rows of an hour to ``path`` as Parquet, beside commits; return their number.
 
-        They are sorted by venue, symbol, ``event_ts`` and id. The hour stays noted until
+        They are sorted by venue, market, symbol, ``event_ts`` and id. The hour stays noted until
         :meth:`hour_written`, which is for whoever has made the file durable. Raises as
         :meth:`commit`.
         """
