@@ -214,7 +214,8 @@ class Projection:
         if parser is None or context.purpose != "live" or context.partial:
             return
         for name, channel in parser.channels.items():
-            if channel.unit in _HEARD and name in (context.channels or parser.channels):
+            asked = name in context.channels if context.channels else channel.by_default
+            if channel.unit in _HEARD and asked:
                 for symbol in context.symbols:
                     yield StreamKey(context.venue, context.market, name, symbol), channel.unit
 
@@ -262,7 +263,8 @@ class Projection:
         live = context.purpose != "history" and not context.partial
         for symbol, rows in columns.by_symbol():
             key = StreamKey(context.venue, columns.market, columns.kind.channel, symbol)
-            arrival = Arrival(context.epoch, live, columns.numbers[rows], columns.received_ns[rows])
+            told = columns.numbers[rows], columns.received_ns[rows]
+            arrival = Arrival(context.epoch, live, *told, timed=context.purpose == "live")
             seen = self._stream(key, channel.unit, out).see(arrival)
             seen_before[rows] = seen.before
             if seen.out_of_order.any():
