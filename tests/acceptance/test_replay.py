@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EVENTS = ("trades", "tickers", "quotes", "book_snapshots", "book_deltas", "bars")
 QUERIES = {
     **{
-        table: f"SELECT * EXCLUDE (collector, epoch, log_id, seq) FROM {table} ORDER BY ALL"
+        table: f"SELECT * EXCLUDE (collector, epoch, log_id, seq) FROM {table} ORDER BY ALL"  # noqa: S608 - our own names
         for table in EVENTS
     },
     "gaps": "SELECT * FROM gaps ORDER BY ALL",
