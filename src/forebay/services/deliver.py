@@ -2,8 +2,9 @@
 
 :meth:`Deliverer.prepare` reads what is durable and projects it; :meth:`Deliverer.store` commits
 rows, coverage and cursor together, and is the only one that touches the store. What is prepared
-stays in hand until it is stored; before a failed commit is tried again the store is asked how
-far it got, because a commit whose answer was lost may have happened.
+stays in hand until it is stored. A commit says where the store's cursor must be: one whose answer
+was lost is recognised when it is repeated, and a store that is elsewhere, after a failover or
+because an older copy was restored, is taken at its word.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forebay.errors import ConfigError, CursorBeyondEnd, ForebayError
+from forebay.errors import ConfigError, CursorBeyondEnd, CursorMoved, ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.ports import Commit, Committed, FillRequest
 from forebay.services.projection import Projection, batches_of
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.journal import Block, CursorFile, Disk, Position
-    from forebay.ports import Parser, Store
+    from forebay.ports import Parser, Store, StoreState
     from forebay.services.accounting import LiveSums
     from forebay.services.projection import Projected
 
@@ -109,23 +110,35 @@ class Deliverer:
         self._consumer = consumer
         self._disk = disk
         self._sums = sums
-        self._in_hand: _InHand | None = None
+        self._parsers = parsers
         self.delivered = Delivered()
-        state = store.load()
-        _refuse_other_units(state.coverage, parsers)
-        self._projection = Projection(parsers, state.coverage, state.ordinals)
         self._channels = {
             (venue, name): channel
             for venue, parser in parsers.items()
             for name, channel in parser.channels.items()
         }
-        self.position = state.positions.get(consumer)
-        self._reader = self._open_reader(self.position)
+        self._begin(store.load())
         if sums is not None:
             sums.begin(self.position)
+
+    def _begin(self, state: StoreState) -> None:
+        """Go on where the store is, with nothing in hand."""
+        _refuse_other_units(state.coverage, self._parsers)
+        self._in_hand: _InHand | None = None
+        self._projection = Projection(self._parsers, state.coverage, state.ordinals)
+        self.position = state.positions.get(self._consumer)
+        self._reader = self._open_reader(self.position)
         self._gaps: dict[StreamKey, set[Gap]] = {
             key: set(stream.gaps(key)) for key, stream in state.coverage.items()
         }
+
+    def _reload(self) -> None:
+        """Go on where the store is now, which is not where it was left."""
+        state = self._store.load()
+        self._reader.close()
+        self._begin(state)
+        if self._sums is not None:
+            self._sums.stop()
 
     def _open_reader(self, position: Position | None) -> JournalReader:
         try:
@@ -174,13 +187,17 @@ class Deliverer:
     def store(self) -> int:
         """Commit what is in hand; answer the number of its frames, at least 1, or 0 without.
 
-        Raises :class:`~forebay.errors.Transient` if the store could not take it: call again.
+        Raises :class:`~forebay.errors.Transient` if the store could not take it: call again. After
+        :class:`~forebay.errors.CursorMoved` nothing is in hand: prepare anew.
         """
         held = self._in_hand
         if held is None:
             return 0
         try:
             done = self._store.commit(held.commit)
+        except CursorMoved:
+            self._reload()
+            raise
         except ForebayError:
             held.tried = True
             raise
@@ -201,8 +218,8 @@ class Deliverer:
     def _plan(self, blocks: list[Block]) -> _InHand:
         projected = self._projection.project(batches_of(blocks))
         commit = Commit(
-            consumer=self._consumer,
-            position=self._reader.position,
+            {self._consumer: self._reader.position},
+            expected={self._consumer: self.position},
             events=projected.tables(),
             dead_letters=projected.letter_rows(),
             coverage=projected.coverage,
@@ -217,13 +234,13 @@ class Deliverer:
         self._projection.adopt(projected)
         if self._sums is not None:
             self._sums.add(held.blocks, projected, done.first)
-        self.position = commit.position
+        self.position = commit.positions[self._consumer]
         frames = projected.frames.total()
         self._count(commit, projected, done)
         self._tell(projected)
         if done.conflicts:
             self._observe(ConflictFound(done.conflicts))
-        self._save_cursor(commit.position)
+        self._save_cursor(self.position)
         return max(frames, 1)
 
     def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
