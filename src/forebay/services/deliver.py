@@ -70,12 +70,13 @@ class StoreSink:
         self._consumer = consumer
         self._sums = sums
         self._projection = Projection(parsers, {})
+        self._position: Position | None = None
         self._loaded = False
 
     def load(self) -> Position | None:
         """See :class:`~forebay.services.pump.Sink`."""
         state = self._writer.load()
-        position = state.positions.get(self._consumer)
+        self._position = position = state.positions.get(self._consumer)
         self._projection = Projection(self._parsers, state.coverage, state.ordinals)
         if self._sums is not None:
             if self._loaded:  # the store is not where the sums were counted up to
@@ -95,8 +96,8 @@ class StoreSink:
         """See :class:`~forebay.services.pump.Sink`."""
         projected = self._projection.project(batches_of(piece.blocks))
         commit = Commit(
-            consumer=self._consumer,
-            position=piece.end,
+            {self._consumer: piece.end},
+            expected={self._consumer: self._position},
             events=projected.tables(),
             dead_letters=projected.letter_rows(),
             coverage=projected.coverage,
@@ -109,6 +110,7 @@ class StoreSink:
         end, projected = plan.piece.end, plan.projected
         done = self._writer.commit(plan.commit)
         self._projection.adopt(projected)
+        self._position = end
         if self._sums is not None:
             self._sums.add(plan.piece.blocks, projected, done.first)
         self._writer.account(plan.commit, projected, done, end)

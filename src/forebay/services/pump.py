@@ -13,6 +13,7 @@ transport. What fails on the way is decided here alone:
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -179,6 +180,8 @@ class Pump(Generic[Given, Plan]):
             frames = self._sink.commit(held.plan)
         except CursorMoved:
             self._in_hand, self._begun = None, False
+            with contextlib.suppress(ForebayError):  # the next call asks again
+                self._begin()
             raise
         except ForebayError:
             held.tried = True
