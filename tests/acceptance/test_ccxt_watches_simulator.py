@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import ccxt.pro
 
 from forebay.clock import SystemClock
-from forebay.lab.exchanges.coinbase.exchange import ExchangeConfig
-from forebay.lab.exchanges.coinbase.market import MarketConfig
-from forebay.lab.exchanges.coinbase.server import Running, ServerConfig, running
+from forebay.lab.exchanges.coinbase import VENUE as COINBASE
+from forebay.lab.exchanges.exchange import ExchangeConfig
+from forebay.lab.exchanges.market import MarketConfig
+from forebay.lab.exchanges.server import Running, ServerConfig, running
 from forebay.lab.truth import Trade, Trades
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def watching() -> AsyncIterator[tuple[Running, Any]]:
     market = MarketConfig(SEED, ("BTC-USD", "ETH-USD"), rate=1_000, events=EVENTS)
     async with (
         asyncio.timeout(30),
-        running(ServerConfig(ExchangeConfig(market)), SystemClock()) as server,
+        running(ServerConfig(ExchangeConfig(COINBASE, market)), SystemClock()) as server,
     ):
         client = ccxt.pro.coinbaseexchange({"enableRateLimit": False, "newUpdates": True})
         client.urls["api"]["public"] = server.rest_url

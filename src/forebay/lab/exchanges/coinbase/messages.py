@@ -6,12 +6,14 @@ Shapes follow the exchange's published pages and recordings of its public feed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from forebay.lab.exchanges.model import Request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from forebay.lab.exchanges.model import Topic
     from forebay.lab.truth import Trade
 
 MATCHES: Final = "matches"
@@ -19,16 +21,6 @@ HEARTBEAT: Final = "heartbeat"
 CHANNELS: Final = (MATCHES, HEARTBEAT)
 
 _MAKER = {"buy": "sell", "sell": "buy"}  # the feed and the history give the maker's side
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A command that can be carried out."""
-
-    subscribe: bool
-    """Else unsubscribe."""
-    topics: tuple[tuple[str, str], ...]
-    """(channel, product) each once, in the order given."""
 
 
 class Refusal(Exception):
@@ -65,10 +57,10 @@ def parse_request(raw: bytes, products: Collection[str]) -> Request:
     return Request(kind == "subscribe", topics)
 
 
-def _topics(document: dict[str, object]) -> tuple[tuple[str, str], ...]:
+def _topics(document: dict[str, object]) -> tuple[Topic, ...]:
     shared = _texts(document.get("product_ids"))
     channels = document.get("channels")
-    topics: dict[tuple[str, str], None] = {}
+    topics: dict[Topic, None] = {}
     for channel in channels if isinstance(channels, list) else []:
         if isinstance(channel, dict):
             name = str(channel.get("name"))
@@ -106,7 +98,7 @@ def heartbeat(last: Trade) -> bytes:
     )
 
 
-def subscriptions(topics: Sequence[tuple[str, str]]) -> bytes:
+def subscriptions(topics: Sequence[Topic]) -> bytes:
     """All that a connection is subscribed to."""
     by_channel: dict[str, list[str]] = {}
     for channel, product in topics:

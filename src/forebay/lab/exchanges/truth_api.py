@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from forebay.errors import ConfigError
-from forebay.lab.exchanges.coinbase.rest import BadQuery, number
+from forebay.lab.exchanges.queries import BadQuery, number
 from forebay.lab.truth import CHANNEL, MARKET, Digest
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from forebay.clock import Clock
-    from forebay.lab.exchanges.coinbase.exchange import Exchange
+    from forebay.lab.exchanges.exchange import Exchange
     from forebay.lab.truth import Trade, Trades
 
 _SLICE = 250  # events computed before the sockets get their turn
