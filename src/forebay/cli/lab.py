@@ -48,8 +48,9 @@ def serve(
     faults: Annotated[
         str,
         typer.Option(
-            help="Probabilities per event: drop, duplicate, reorder, disconnect, halfopen, "
-            "corrupt, late; per REST request: rate_limit."
+            help="Probabilities per trade: drop, duplicate, reorder, disconnect, halfopen, "
+            "corrupt, late; the same per ticker as ticker_drop …, per change of the book as "
+            "book_disconnect …; per REST request: rate_limit."
         ),
     ] = "",
     start: Annotated[
@@ -96,6 +97,10 @@ def truth(
     symbols: Symbols,
     first: Annotated[int, typer.Option("--from", min=0, help="First index, included.")],
     end: Annotated[int, typer.Option("--to", min=0, help="Last index, excluded.")],
+    channel: Annotated[
+        str,
+        typer.Option(help="trade, ticker, quote, book_delta, book_snapshot (as of each), bar."),
+    ] = "trade",
     digest: Annotated[
         bool, typer.Option("--digest", help="Print count and sums per symbol instead.")
     ] = False,
@@ -106,24 +111,32 @@ def truth(
 ) -> None:
     """Print what a simulated exchange says: NDJSON events, or their digest.
 
-    Events 0 to 99 of a symbol are its history; the live market goes on from 100.
+    Events 0 to 99 of a symbol are its history; the live market goes on from 100. Indices are the
+    trades' in every channel: of a ticker or bar, what belongs to a trade of the range is printed.
     """
     with explained():
         check_venue(venue)
-        from forebay.lab.truth import Digest, Trades, parse_start, parse_symbols
+        from forebay.lab.truth import (
+            Digest,
+            Trades,
+            events,
+            parse_start,
+            parse_symbols,
+            source_named,
+        )
 
         start_ns = parse_start(start)
         markets = [
             Trades(seed, venue, symbol, start_ns=start_ns, step_us=step_us)
             for symbol in parse_symbols(symbols)
         ]
+        told = {m.symbol: events(source_named(channel)(m), first, end) for m in markets}
         if digest:
-            digests = {m.symbol: Digest.of(m.events(first, end)).document() for m in markets}
-            _print(digests)
+            _print({symbol: Digest.of(each).document() for symbol, each in told.items()})
             return
-        for market in markets:
-            for trade in market.events(first, end):
-                _print(trade.document())
+        for each in told.values():
+            for event in each:
+                _print(event.document())
 
 
 @app.command(epilog="Example: forebay lab simulate --seeds 1000 --jobs 2, then --seed 7 --trace")

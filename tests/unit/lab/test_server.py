@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 from typing import TYPE_CHECKING
@@ -22,31 +21,12 @@ from forebay.lab.exchanges.server import Running, ServerConfig, running
 from forebay.lab.faults import Faults
 from forebay.lab.truth import Digest, Trades
 from tests.unit.lab.fakes import BTC, ETH, SECOND, Message, command, until
+from tests.unit.lab.live import ask, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable
 
 Socket = aiohttp.ClientWebSocketResponse
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    faults: Mapping[str, float] | None = None,
-    *,
-    symbols: tuple[str, ...] = (BTC,),
-    rate: float = 2_000,
-    events: int | None = None,
-    seed: int = 5,
-    limited: bool = False,
-) -> AsyncIterator[tuple[Running, aiohttp.ClientSession]]:
-    exchange = ExchangeConfig(COINBASE, MarketConfig(seed, symbols, rate, events), faults or {})
-    config = ServerConfig(exchange, rest_limited=limited)
-    async with (
-        asyncio.timeout(20),
-        running(config, SystemClock()) as server,
-        aiohttp.ClientSession() as session,
-    ):
-        yield server, session
 
 
 async def subscribed(
@@ -78,11 +58,6 @@ def trade_ids(messages: list[Message], kind: str = "match") -> list[int]:
 
 def matches(number: int) -> Callable[[list[Message]], bool]:
     return lambda messages: len(trade_ids(messages)) >= number
-
-
-async def ask(session: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[str, str], object]:
-    async with session.get(url) as answer:
-        return answer.status, answer.headers, await answer.json()
 
 
 async def rest_ids(session: aiohttp.ClientSession, url: str) -> list[int]:

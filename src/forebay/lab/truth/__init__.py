@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from forebay.errors import ConfigError
 from forebay.lab.truth.bars import Bars
 from forebay.lab.truth.book import Book, Deltas, Snapshots
 from forebay.lab.truth.digest import Digest, Event, Source
@@ -46,6 +47,7 @@ __all__ = [
     "iso_micros",
     "parse_start",
     "parse_symbols",
+    "source_named",
     "uuid_text",
 ]
 
@@ -60,6 +62,13 @@ SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(
     }
 )
 """By channel, what makes all of its events from the market's trades."""
+
+
+def source_named(channel: str) -> Callable[[Trades], Source]:
+    """What makes the events of a channel; raises :class:`~forebay.errors.ConfigError`."""
+    if channel not in SOURCES:
+        raise ConfigError(f"{channel!r} is no channel.", hint=f"There are {', '.join(SOURCES)}.")
+    return SOURCES[channel]
 
 
 def events(source: Source, first: int, end: int) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.rest import Rest
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Topic
+from forebay.lab.truth import Deltas, Snapshots, Tickers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from forebay.lab.exchanges.market import Market
     from forebay.lab.truth import Trade, Trades
 
-_FEEDS: Final[Mapping[str, Feed]] = MappingProxyType({messages.MATCHES: TRADE})
+_FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
+    {
+        messages.MATCHES: TRADE,
+        messages.TICKER: "ticker",
+        messages.LEVEL2: "book",
+        messages.LEVEL2_50: "book",
+    }
+)
 _COMPLAINTS: Final = MappingProxyType({404: "NotFound", 429: "Public rate limit exceeded"})
 
 
@@ -57,14 +65,28 @@ class Speaker:
 
     def __init__(self, trades: Trades) -> None:
         self._trades = trades
+        self._tickers = Tickers(trades)
+        self._deltas = Deltas(trades)
+        self._books = Snapshots(trades)
 
     def greeting(self, channel: str, last: int) -> Greeting | None:
-        if channel == messages.MATCHES:
+        feed = _FEEDS.get(channel)
+        if feed == TRADE:
             return Greeting(messages.match(self._trades.event(last), "last_match"), last)
-        return None
+        if feed == "book":
+            return Greeting(messages.snapshot(self._books.event(last)))
+        told = self._tickers.last(last)
+        if feed is None or told is None:
+            return None
+        return Greeting(messages.ticker(told, self._trades.event(told.index)), told.index)
 
     def frame(self, feed: Feed, trade: Trade) -> bytes | None:
-        return messages.match(trade) if feed == TRADE else None
+        if feed == TRADE:
+            return messages.match(trade)
+        if feed == "book":
+            return messages.l2update(self._deltas.event(trade.index))
+        due = self._tickers.due(trade.index)
+        return messages.ticker(self._tickers.of(trade), trade) if due else None
 
     def heartbeat(self, channel: str, last: Trade) -> bytes | None:
         return messages.heartbeat(last) if channel == messages.HEARTBEAT else None
