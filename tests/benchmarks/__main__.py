@@ -46,7 +46,8 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
 }
 _LIBRARIES = (
     "picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets",
-    "circuitbreaker", "interlock-cb", "nopanic", "pybreaker", "sortedcontainers", "stamina", "tenacity",
+    "circuitbreaker", "interlock-cb", "nopanic", "pybreaker", "stamina", "tenacity",
+    "sortedcontainers",
 )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ STEPS = st.tuples(st.sampled_from(["apply"] * 5 + ["replace"]), SOME, SOME, st.i
 @given(st.lists(STEPS, max_size=40), st.integers(0, 8))
 def test_a_book_is_what_a_dictionary_is(steps: list[tuple[str, Told, Told, int]], few: int) -> None:
     book, naive = Book(), Naive()
-    module.UNSORTED_AFTER, before = few, module.UNSORTED_AFTER  # type: ignore[misc]
+    module.UNSORTED_AFTER, before = few, module.UNSORTED_AFTER
     try:
         for what, bids, asks, look in steps:
             getattr(book, what)(levels(bids), levels(asks))
@@ -72,7 +72,7 @@ def test_a_book_is_what_a_dictionary_is(steps: list[tuple[str, Told, Told, int]]
         assert (book.bids.best(), book.asks.best()) == naive.best()
         assert book.known_to == (None, None)
     finally:
-        module.UNSORTED_AFTER = before  # type: ignore[misc]
+        module.UNSORTED_AFTER = before
 
 
 def test_a_snapshot_replaces_all_that_was_before() -> None:
