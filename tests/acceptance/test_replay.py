@@ -267,6 +267,40 @@ def test_a_real_books_rows_say_what_the_frames_say(tmp_path: Path) -> None:
     assert [tuple(row.values()) for row in told.to_pylist()] == expected
 
 
+def test_a_real_book_at_the_end_is_a_plain_fold(tmp_path: Path) -> None:
+    """Dictionaries of decimals straight from the file, beside `forebay book`."""
+    books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}
+    last: dict[str, str] = {}
+    for frame in recorded(COINBASE):
+        message = json.loads(frame.payload)
+        if message["type"] == "snapshot":
+            books[message["product_id"]] = {
+                side: {Decimal(price): Decimal(size) for price, size in message[side]}
+                for side in ("bids", "asks")
+            }
+        elif message["type"] == "l2update":
+            last[message["product_id"]] = message["time"]
+            for side, price, size in message["changes"]:
+                levels = books[message["product_id"]]["bids" if side == "buy" else "asks"]
+                levels[Decimal(price)] = Decimal(size)
+    replay(tmp_path / "data", COINBASE)
+    told = forebay("book", "coinbase", "SKL-USD", "--data", tmp_path / "data", "--json").json
+    with package.open(tmp_path / "data") as opened:
+        assert opened.book_at("coinbase", "SKL-USD") == told
+        found = {
+            (symbol, at): opened.book_at("coinbase", symbol, at)
+            for symbol in books
+            for at in (None, last[symbol])
+        }
+    for (symbol, _), answer in found.items():
+        assert (answer["state"], answer["reason"]) == ("known", "")
+        assert answer["known_to"] == {"bids": None, "asks": None}
+        for side, best_first in (("bids", -1), ("asks", 1)):
+            left = [level for level in books[symbol][side].items() if level[1]]
+            expected = sorted(left, key=lambda level: level[0] * best_first)
+            assert [tuple(map(Decimal, level)) for level in answer[side]] == expected
+
+
 @pytest.mark.parametrize("headed", [True, False], ids=["with the head", "bare"])
 def test_overlapping_halves_of_a_real_recording_in_either_order(
     headed: bool, tmp_path: Path
@@ -284,6 +318,11 @@ def test_overlapping_halves_of_a_real_recording_in_either_order(
     replay(tmp_path / "whole", file)
     expected = tables(tmp_path / "whole")
     assert all(expected[table] for table in EVENTS if table != "bars")
+    symbols = {str(row["symbol"]) for row in expected["book_snapshots"]}
+    with package.open(tmp_path / "whole") as opened:
+        books = {symbol: opened.book_at("coinbase", symbol) for symbol in symbols}
     for folder in ("forward", "backward"):
         assert tables(tmp_path / folder) == expected
         assert audited(tmp_path / folder).code == 0
+        with package.open(tmp_path / folder) as opened:
+            assert {symbol: opened.book_at("coinbase", symbol) for symbol in symbols} == books

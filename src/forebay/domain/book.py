@@ -19,8 +19,8 @@ from forebay.domain.schema import DECIMAL_PLACES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    Level = tuple[int, int]
-    """Price and size."""
+Level = tuple[int, int]
+"""Price and size."""
 
 UNSORTED_AFTER = 256
 """So many levels may come and go between two looks at the best ones and be put in their place one
