@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.frames import FrameBatch
     from forebay.services.books import BookAt
+    from tests.support.frames import Source
 
 STREAM = Stream("coinbase", "spot", PRODUCT)
 LAG_NS = 50_000_000
@@ -70,7 +71,7 @@ def frames(*lines: Line, lag_ns: int = LAG_NS) -> Iterator[FrameBatch]:
     for line, group in groupby(told, key=lambda entry: entry[3]):
         for is_bytes, part in groupby(group, key=lambda entry: isinstance(entry[2], bytes)):
             entries = list(part)
-            source = "ws" if line.live else "file"
+            source: Source = "ws" if line.live else "file"
             origin = context(source, line.epoch, collector=line.collector, symbols=(PRODUCT,),
                              channels=("book_snapshot", "book_delta", "ticker"))  # fmt: skip
             received = [T0 + round(second * SECOND) + lag_ns for second, *_ in entries]
