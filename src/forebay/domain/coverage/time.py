@@ -59,7 +59,7 @@ class TimeCoverage:
 
     def see(self, arrival: Arrival) -> Seen:
         """See :class:`~.unit.Coverage`; it cannot tell one event from another."""
-        if arrival.live:
+        if arrival.live and arrival.timed:
             times = arrival.received_ns
             self.heard(arrival.epoch, int(times.min()), int(times.max()))
         nothing = np.zeros(len(arrival.received_ns), dtype=np.bool_)

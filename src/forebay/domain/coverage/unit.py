@@ -44,6 +44,9 @@ class Arrival:
     """What the venue numbers them by, shape (n,); no matter where the unit has none."""
     received_ns: Numbers
     """Receipt, UTC nanoseconds, shape (n,)."""
+    timed: bool = True
+    """False for any recording: nobody knows what its connection carried beside the events, so that
+    nothing is known between two of them. Two halves of it then say what the whole says."""
 
 
 class Seen(NamedTuple):

@@ -98,7 +98,6 @@ class CoinbaseSource:
                     messages=(subscribe_message(chunk),),
                     accepts=accepts,
                     symbols=chunk,
-                    channels=(TRADES.kind,),
                 ),
                 clock=clock,
                 rng=rng,
@@ -210,7 +209,6 @@ class CoinbaseSource:
             epoch=epoch,
             url=self._rest_url,
             symbols=(symbol,),
-            channels=(TRADES.kind,),
             request=request,
         )
 

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 VENUE = "coinbase"
-PARSER = "coinbase/2"
+PARSER = "coinbase/1"
 """Name and version of this parser, kept with every dead letter."""
 SUBSCRIBED = ("matches", "heartbeat")
 FEWEST = 512
