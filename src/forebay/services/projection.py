@@ -191,7 +191,8 @@ class Projection:
                 self._stream(key, unit, out).finished(*ends, control.absent)
         elif isinstance(control, EpochAccepted):
             for key, unit in self._carried(context):
-                self._stream(key, unit, out).opened(context.epoch, now_ns)
+                if not control.streams or (key.channel, key.symbol) in control.streams:
+                    self._stream(key, unit, out).opened(context.epoch, now_ns)
         elif isinstance(control, EpochClosed):
             self._ordinals.close(context, out.ordinals)
             silent_ns = control.silent_ns

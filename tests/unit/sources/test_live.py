@@ -1,4 +1,4 @@
-"""Coinbase's live half against small servers: subscription, paging, fills, products."""
+"""The live half of a venue against small servers: subscription, paging, fills, products."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from forebay.domain.frames import FillFinished, FrameKind
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ports import FillRequest
 from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
-from forebay.sources.coinbase.connector import CoinbaseSource, Timings
+from forebay.sources.live import LiveSource, Timings
 from forebay.sources.rest import RestPolicy
 from tests.support.http_server import serving
+from tests.support.live_source import live
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import Peer, WsServer
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.support.sinks import RecordedEpoch
 
-QUICK = RestPolicy(RetryConfig(attempts=5, base=0.001, cap=0.002, longest_asked=10), rate=1e6)
+QUICK = RestPolicy(RetryConfig(attempts=5, base=0.001, cap=0.002, longest_asked=10))
 
 
 def row(trade_id: int) -> dict[str, object]:
@@ -61,19 +62,12 @@ class History:
 
 
 def source(
-    rest_url: str = "http://127.0.0.1:1",
-    ws_url: str = "ws://127.0.0.1:1",
+    rest_url: str = "",
+    ws_url: str = "",
     pages_per_flush: int = 4,
-) -> CoinbaseSource:
-    return CoinbaseSource(
-        ["BTC-USD"],
-        collector="c1",
-        clock=SystemClock(),
-        rng=random.Random(4),
-        ws_url=ws_url,
-        rest_url=rest_url,
-        timings=Timings(rest=QUICK, pages_per_flush=pages_per_flush),
-    )
+) -> LiveSource:
+    timings = Timings(rest=QUICK, pages_per_flush=pages_per_flush)
+    return live(ws_url=ws_url, rest_url=rest_url, timings=timings)
 
 
 def ids_in(epochs: Sequence[RecordedEpoch]) -> list[int]:
@@ -308,14 +302,7 @@ async def test_many_symbols_are_spread_over_connections() -> None:
 
     sink = RecordingSink()
     async with WsServer(script) as server:
-        coinbase = CoinbaseSource(
-            ["A-B", "C-D", "A-B", "E-F"],
-            collector="c",
-            clock=SystemClock(),
-            rng=random.Random(1),
-            ws_url=server.url,
-            timings=Timings(symbols_per_connection=2),
-        )
+        coinbase = live(["A-B", "C-D", "A-B", "E-F"], ws_url=server.url, size=2)
         task = asyncio.create_task(coinbase.run(sink))
         async with asyncio.timeout(10):
             await both.wait()
@@ -327,7 +314,7 @@ async def test_many_symbols_are_spread_over_connections() -> None:
 
 def test_no_symbols_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="No symbols"):
-        CoinbaseSource([], collector="c", clock=SystemClock(), rng=random.Random(1))
+        live([])
 
 
 async def test_all_connections_and_all_calls_go_through_the_breakers_that_it_is_given() -> None:
@@ -336,14 +323,9 @@ async def test_all_connections_and_all_calls_go_through_the_breakers_that_it_is_
         name: CircuitBreaker(f"coinbase-{name}", clock=clock, rng=rng)
         for name in ("rest", "websocket")
     }
-    async with CoinbaseSource(
+    async with live(
         ["BTC-USD", "ETH-USD", "SOL-USD"],
-        collector="c1",
-        clock=clock,
-        rng=rng,
-        ws_url="ws://127.0.0.1:1",
-        rest_url="http://127.0.0.1:1",
-        timings=Timings(symbols_per_connection=1),
+        size=1,
         rest_breaker=breakers["rest"],
         websocket_breaker=breakers["websocket"],
     ) as coinbase:
@@ -362,24 +344,20 @@ async def test_all_connections_and_all_calls_go_through_the_breakers_that_it_is_
 
 
 async def test_without_breakers_its_connections_share_one_of_the_preset() -> None:
-    coinbase = CoinbaseSource(
-        ["BTC-USD", "ETH-USD"],
-        collector="c1",
-        clock=SystemClock(),
-        rng=random.Random(1),
-        timings=Timings(symbols_per_connection=1),
-    )
+    coinbase = live(["BTC-USD", "ETH-USD"], size=1)
     shared = {id(feed._breaker) for feed in coinbase._feeds}
     assert len(shared) == 1
     assert coinbase.connections == 2
     assert coinbase._feeds[0]._breaker.config == presets.WEBSOCKET
     assert coinbase._feeds[0]._breaker.name == "coinbase-websocket"
+    assert coinbase._rest is not None
     assert coinbase._rest._breaker.config == presets.EXCHANGE_API
 
 
 async def test_a_recovery_asks_for_next_to_nothing_past_the_breaker() -> None:
     history = History(range(1, 10))
     async with serving(history.answer) as url, source(url) as coinbase:
+        assert coinbase._rest is not None
         coinbase._rest._breaker.force_open("as while a recovery has the permit")
         await coinbase.probe()
     assert history.asked == ["/products/BTC-USD/trades?limit=1&after=2"]
