@@ -5,6 +5,7 @@
     ForebayError              carries a hint: what the reader of the message can do
     ├── Transient             the same call may succeed later: retried, nothing is dropped
     │   ├── Unreachable       a peer or a server did not answer
+    │   ├── CursorMoved       a store is elsewhere than its caller thought: load it again
     │   └── JournalFull       no space to capture into
     ├── Permanent             repeating it cannot help: dead letter or refusal
     │   └── ConfigError       the user asked for something that cannot be
@@ -40,6 +41,14 @@ class Transient(ForebayError):
 
 class Unreachable(Transient):
     """A needed part did not answer."""
+
+
+class CursorMoved(Transient):
+    """A store's cursor is not where a commit expects it: nothing was stored.
+
+    The same commit would be refused again: its caller loads the store's state and goes on from
+    there.
+    """
 
 
 class JournalFull(Transient):

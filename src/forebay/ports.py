@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Events(NamedTuple):
     ``event_ts`` is enough."""
     vouched_new: npt.NDArray[np.bool_]
     """Whether coverage vouches that no row of an earlier commit has its id, shape (n,). Such a
-    row needs no look, provided that the cursor moves on: a commit that is repeated, because its
+    row needs no look, provided that the cursors move on: a commit that is repeated, because its
     answer was lost, has the coverage of before its first time."""
 
 
@@ -163,9 +163,12 @@ class Events(NamedTuple):
 class Commit:
     """Everything that becomes STORED together, or not at all."""
 
-    consumer: str
-    position: Position
-    """Where ``consumer`` goes on reading once this is stored."""
+    positions: Mapping[str, Position]
+    """By consumer, where it goes on reading once this is stored; one or several of them."""
+    _: KW_ONLY
+    expected: Mapping[str, Position | None] = field(default_factory=dict)
+    """By consumer, where its cursor must be now; None if it must have none. The store reads and
+    compares them in the transaction that moves them; one that is not named is not compared."""
     events: Mapping[str, Events] = field(default_factory=dict)
     """By table; at least once, so a store removes duplicates by ``event_id``."""
     dead_letters: pa.Table | None = None
@@ -211,7 +214,12 @@ class Store(Protocol):
         ...
 
     def commit(self, commit: Commit) -> Committed:
-        """Store rows, coverage, gaps, dead letters and cursor in one transaction.
+        """Store rows, coverage, gaps, dead letters and cursors in one transaction.
+
+        If the cursors are not as expected, but are where the commit moves them, it has happened
+        and its answer was lost: the answer is the same again, and cursors, coverage and letters
+        stay as they are. Otherwise raises :class:`~forebay.errors.CursorMoved`, and nothing is
+        stored.
 
         Idempotent by ``event_id``. Same id with other content goes to ``conflicts`` and
         the row stored first stays, but for one flag: it is ``ambiguous`` if any of them is.

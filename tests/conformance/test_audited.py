@@ -50,7 +50,7 @@ def sat(request: pytest.FixtureRequest) -> Iterator[tuple[Store, Audited]]:
 
 def keep(store: Store, rows: pa.Table, kind: str = "trade", seq: int = 1) -> None:
     events = {KINDS[kind].table: as_events(rows)}
-    store.commit(Commit("store", Position(LOG, seq), events=events))
+    store.commit(Commit({"store": Position(LOG, seq)}, events=events))
 
 
 def trades_at(*times: int, symbol: str = "BTC-USD", market: str = "spot") -> pa.Table:
@@ -128,7 +128,7 @@ def test_connections_are_told_in_the_order_in_which_they_spoke_last(
     held, names = TimeCoverage(), ["b", "c", "a"]
     for after, epoch in enumerate(names):
         held.opened(epoch, T0 + after)
-    store.commit(Commit("store", Position(LOG, 1), coverage={KEY: held}))
+    store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: held}))
     for coverage in (store.load().coverage, audited.account(Span()).coverage):
         assert list(coverage[KEY].epochs) == names
 

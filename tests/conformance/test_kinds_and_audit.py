@@ -119,7 +119,9 @@ def test_rows_of_every_kind_come_back_and_are_digested_as_they_are(
     digests, ids = digests_by_hour(rows, kind), id_texts(rows).to_pylist()
     canonical = dict(zip(ids, canonical_rows(rows, kind).to_pylist(), strict=True))
     for store, audited in stores():
-        done = store.commit(Commit("store", Position(LOG, 9), events={kind.table: as_events(rows)}))
+        done = store.commit(
+            Commit({"store": Position(LOG, 9)}, events={kind.table: as_events(rows)})
+        )
         assert done.first[kind.table].all()
         assert plain(store.table(kind.table)) == plain(rows)
         account = audited.account(Span())
@@ -174,7 +176,7 @@ KEY = StreamKey("x", "x", "quote", "x")
 def test_hours_outside_the_span_are_counted_and_not_hashed() -> None:
     hour = T0 // HOUR_NS
     for store, audited in stores():
-        store.commit(Commit("store", Position(LOG, 1), events={"quotes": as_events(quotes(150))}))
+        store.commit(Commit({"store": Position(LOG, 1)}, events={"quotes": as_events(quotes(150))}))
         hours = audited.account(Span(hour + 1, hour + 2)).hours
         hashed = {place[1] - hour: held.digest is not None for place, held in hours.items()}
         assert hashed == {0: False, 1: True, 2: False}
@@ -186,7 +188,7 @@ def test_hours_outside_the_span_are_counted_and_not_hashed() -> None:
 
 def test_a_row_that_is_stored_twice_is_counted_twice() -> None:
     store = DuckDBStore(None)
-    store.commit(Commit("store", Position(LOG, 1), events={"quotes": as_events(quotes(3))}))
+    store.commit(Commit({"store": Position(LOG, 1)}, events={"quotes": as_events(quotes(3))}))
     store._session.run("INSERT INTO quotes FROM quotes WHERE seq = 1")
     with store.reader() as connection:
         audited = DuckDBAudited(lambda statement: connection.sql(statement).to_arrow_table())
@@ -201,8 +203,8 @@ def test_a_row_that_is_stored_twice_is_counted_twice() -> None:
 def test_an_audit_is_of_the_cursor_of_its_consumer_alone() -> None:
     for store, audited in stores():
         assert audited.account(Span()).position is None
-        store.commit(Commit("archive", Position(LOG, 900)))
-        store.commit(Commit("store", Position(LOG, 3)))
+        store.commit(Commit({"archive": Position(LOG, 900)}))
+        store.commit(Commit({"store": Position(LOG, 3)}))
         assert audited.account(Span()).position == Position(LOG, 3)
         assert audited.minutes(KEY, 0).position == Position(LOG, 3)
         assert audited.find("quote", [str(UUID(int=5))]).position == Position(LOG, 3)
@@ -230,7 +232,7 @@ def test_coverage_of_every_unit_survives(unit: Unit, arrivals: list[Any]) -> Non
         held.see(Arrival(epoch, live, np.array(numbers), times))
         held.know(epoch, min(numbers), max(numbers))
     for store, audited in stores():
-        store.commit(Commit("store", Position(LOG, 1), coverage={key: held}))
+        store.commit(Commit({"store": Position(LOG, 1)}, coverage={key: held}))
         told = dict(store.load().coverage)
         if list(held.rows()):
             assert sorted(told[key].rows()) == sorted(held.rows())
@@ -267,7 +269,7 @@ def test_an_audit_bears_a_database_that_lacks_the_table_of_a_kind(
 
 def test_nothing_is_found_where_nothing_is_asked_for() -> None:
     for store, audited in stores():
-        store.commit(Commit("store", Position(LOG, 3), events={"quotes": as_events(quotes(3))}))
+        store.commit(Commit({"store": Position(LOG, 3)}, events={"quotes": as_events(quotes(3))}))
         answer = audited.find("quote", [])
         assert len(answer.rows) == 0
         assert answer.position == Position(LOG, 3)

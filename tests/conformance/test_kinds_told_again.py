@@ -52,7 +52,7 @@ def one_row(kind: EventKind, **changed: object) -> pa.Table:
 
 
 def commit(kind: EventKind, rows: pa.Table, seq: int = 9) -> Commit:
-    return Commit("store", Position(LOG, seq), events={kind.table: as_events(rows)})
+    return Commit({"store": Position(LOG, seq)}, events={kind.table: as_events(rows)})
 
 
 def of_another_frame(rows: pa.Table) -> pa.Table:
@@ -75,7 +75,7 @@ def test_a_row_is_the_first_that_told_its_event_however_often_its_commit_is_repe
     told = Events(twice, seen_before=~first, vouched_new=first)
     for store, _ in stores():
         for _ in range(3):
-            done = store.commit(Commit("store", Position(LOG, 9), events={kind.table: told}))
+            done = store.commit(Commit({"store": Position(LOG, 9)}, events={kind.table: told}))
             assert done.first[kind.table].tolist() == first.tolist()
             assert done.conflicts == 0
         done = store.commit(commit(kind, others, seq=10))

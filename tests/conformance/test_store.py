@@ -46,7 +46,7 @@ _FRAMES = itertools.count(1, 100)
 def commit(*trades: Told, covered: list[bool] | None = None, seq: int = 1) -> Commit:
     """Build a commit of trades by frames of their own."""
     events = events_of(*trades, seen_before=covered or [], first_seq=next(_FRAMES))
-    return Commit("store", Position(LOG, seq), events={"trades": events})
+    return Commit({"store": Position(LOG, seq)}, events={"trades": events})
 
 
 def said(done: Committed) -> tuple[int, int, int]:
@@ -91,7 +91,7 @@ def test_rows_come_back_exact(store: Store) -> None:
         Told(3, time="2021-04-17T16:43:37.123456789Z"),
         Told(4, "7.100000", received_ns=T0 + 24 * HOUR, symbol="ETH-USD"),
     )
-    done = store.commit(Commit("store", Position(LOG, 5), events={"trades": as_events(rows)}))
+    done = store.commit(Commit({"store": Position(LOG, 5)}, events={"trades": as_events(rows)}))
     assert said(done) == (4, 0, 0)
     assert plain_rows(store.table("trades")) == plain_rows(rows)
     found = store.table("trades")
@@ -104,9 +104,9 @@ def test_state_comes_back_whole(store: Store) -> None:
     fresh = IdCoverage(epochs={"e9": 3})
     fresh.spanned.add(3)
     changed = {KEY: coverage(), OTHER: fresh}
-    store.commit(Commit("store", Position(LOG, 7), coverage=changed))
-    store.commit(Commit("archive", Position("b" * 32, 3)))
-    store.commit(Commit("store", Position(LOG, 9)))
+    store.commit(Commit({"store": Position(LOG, 7)}, coverage=changed))
+    store.commit(Commit({"archive": Position("b" * 32, 3)}))
+    store.commit(Commit({"store": Position(LOG, 9)}))
     state = store.load()
     assert state.positions == {"store": Position(LOG, 9), "archive": Position("b" * 32, 3)}
     assert dict(state.coverage) == changed
@@ -118,17 +118,17 @@ def test_state_comes_back_whole(store: Store) -> None:
 
 
 def test_new_coverage_replaces_that_of_its_stream_only(store: Store) -> None:
-    store.commit(Commit("store", Position(LOG, 1), coverage={KEY: coverage(), OTHER: coverage()}))
+    store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: coverage(), OTHER: coverage()}))
     whole = IdCoverage(epochs={"e8": 30})
     whole.live.add(1, 30)
-    store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
+    store.commit(Commit({"store": Position(LOG, 2)}, coverage={KEY: whole}))
     assert dict(store.load().coverage) == {KEY: whole, OTHER: coverage()}
     assert list(store.gaps()) == coverage().gaps(OTHER)
 
 
 def test_what_is_loaded_or_committed_is_not_shared(store: Store) -> None:
     mine = coverage()
-    store.commit(Commit("store", Position(LOG, 1), coverage={KEY: mine}))
+    store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: mine}))
     mine.live.add(100, 200)
     loaded = store.load().coverage[KEY]
     assert isinstance(loaded, IdCoverage)
@@ -148,8 +148,7 @@ def test_dead_letters_come_back_with_their_bytes_and_once(store: Store) -> None:
 
 def test_empty_tables_store_nothing_and_move_the_cursor(store: Store) -> None:
     nothing = Commit(
-        "store",
-        Position(LOG, 4),
+        {"store": Position(LOG, 4)},
         events={"trades": as_events(KINDS["trade"].schema.empty_table())},
         dead_letters=schema.DEAD_LETTERS.empty_table(),
     )
@@ -187,7 +186,7 @@ def vouched(*trades: Told, new: list[bool], seq: int, first_seq: int) -> Commit:
     events = events_of(
         *trades, seen_before=[not each for each in new], vouched_new=new, first_seq=first_seq
     )
-    return Commit("store", Position(LOG, seq), events={"trades": events})
+    return Commit({"store": Position(LOG, seq)}, events={"trades": events})
 
 
 def test_one_id_twice_in_a_batch_is_new_if_coverage_lacked_either(store: Store) -> None:
@@ -216,7 +215,7 @@ def test_a_commit_that_is_repeated_says_the_same_again(store: Store) -> None:
 def test_a_store_knows_which_frame_told_an_event_first(store: Store) -> None:
     mine, theirs = rows_of(ONE, Told(2), ONE), rows_of(Told(2), Told(3), first_seq=50)
     for seq, rows in enumerate((mine, theirs), 1):
-        store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
+        store.commit(Commit({"store": Position(LOG, seq)}, events={"trades": as_events(rows)}))
     assert store.first_told("trades", mine).tolist() == [True, True, False]
     assert store.first_told("trades", theirs).tolist() == [False, True]
 
@@ -227,8 +226,8 @@ def test_a_frame_of_another_journal_is_another_frame(store: Store) -> None:
     place = mine.column_names.index("log_id")
     log_ids = pa.array(["f" * 32] * 2).dictionary_encode()
     theirs = mine.set_column(place, mine.schema.field(place), log_ids)
-    store.commit(Commit("store", Position(LOG, 2), events={"trades": as_events(mine)}))
-    told = Commit("store", Position("f" * 32, 2), events={"trades": as_events(theirs)})
+    store.commit(Commit({"store": Position(LOG, 2)}, events={"trades": as_events(mine)}))
+    told = Commit({"store": Position("f" * 32, 2)}, events={"trades": as_events(theirs)})
     assert said(store.commit(told)) == (0, 2, 0)
     assert store.first_told("trades", theirs).tolist() == [False, False]
     assert store.first_told("trades", mine).tolist() == [True, True]
@@ -237,7 +236,9 @@ def test_a_frame_of_another_journal_is_another_frame(store: Store) -> None:
 def test_streams_of_two_markets_with_one_symbol_do_not_meet(store: Store) -> None:
     told = {market: rows_of(ONE, Told(2), market=market) for market in ("spot", "perpetual")}
     for seq, rows in enumerate(told.values(), 1):
-        done = store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
+        done = store.commit(
+            Commit({"store": Position(LOG, seq)}, events={"trades": as_events(rows)})
+        )
         assert said(done) == (2, 0, 0)
     assert sorted(store.table("trades")["market"].to_pylist()) == ["perpetual"] * 2 + ["spot"] * 2
     perpetual, whole = KEY._replace(market="perpetual"), IdCoverage(epochs={"e8": 30})
@@ -245,14 +246,14 @@ def test_streams_of_two_markets_with_one_symbol_do_not_meet(store: Store) -> Non
     for seq, changed in enumerate(
         ({KEY: coverage(), perpetual: coverage()}, {perpetual: whole}), 3
     ):
-        store.commit(Commit("store", Position(LOG, seq), coverage=changed))
+        store.commit(Commit({"store": Position(LOG, seq)}, coverage=changed))
     assert dict(store.load().coverage) == {KEY: coverage(), perpetual: whole}
 
 
 def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: Store) -> None:
     rows = rows_of(*[Told(native) for native in (9, 1, 2, 1, 2, 3)])
     chunked = pa.concat_tables([rows.slice(1, 2), rows.slice(3, 3)])
-    done = store.commit(Commit("store", Position(LOG, 1), events={"trades": as_events(chunked)}))
+    done = store.commit(Commit({"store": Position(LOG, 1)}, events={"trades": as_events(chunked)}))
     assert said(done) == (3, 2, 0)
     assert sorted(store.table("trades")["trade_id"].to_pylist()) == ["1", "2", "3"]
 

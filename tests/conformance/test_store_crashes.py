@@ -168,9 +168,9 @@ store._session.run("SET checkpoint_threshold = '100KB'")  # so that kills hit ch
 done = store.load().positions
 past = done["store"].seq if done else 0
 for commit in history(int(sys.argv[2]), 10_000):
-    if commit.position.seq > past:
+    if commit.positions['store'].seq > past:
         store.commit(commit)
-        print(commit.position.seq, flush=True)
+        print(commit.positions['store'].seq, flush=True)
 """
 
 
@@ -229,7 +229,7 @@ path = Path(sys.argv[1])
 store, refused = DuckDBStore(path), 0
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 for commit in history(7, 30):
-    if commit.position.seq % 1000 == 0:
+    if commit.positions['store'].seq % 1000 == 0:
         before = content(store)
         for spare in (0, 100, 2000):
             wal = path.with_name(path.name + ".wal")

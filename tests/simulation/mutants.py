@@ -81,7 +81,7 @@ def cursor_apart_from_the_rows(patch: pytest.MonkeyPatch) -> None:
     commit = SimStore.commit
 
     def position_first(self: SimStore, whole: Commit) -> Any:  # noqa: ANN401
-        self._inner.commit(Commit(whole.consumer, whole.position))
+        self._inner.commit(Commit(whole.positions, expected=whole.expected))
         return commit(self, whole)
 
     patch.setattr(SimStore, "commit", position_first)

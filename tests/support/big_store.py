@@ -129,8 +129,7 @@ class Batches:
         before = np.broadcast_to(np.asarray(known), len(rows))
         keys = [StreamKey("coinbase", "spot", "trade", name) for name in SYMBOLS]
         return Commit(
-            "store",
-            Position(LOG, self.seq),
+            {"store": Position(LOG, self.seq)},
             events={"trades": Events(rows, before, ~before)},
             coverage={key: coverage.copy() for key in keys},
         )

@@ -47,8 +47,7 @@ def as_events(
 def commit_of(projected: Projected, seq: int = 1) -> Commit:
     """Build the commit of what was projected, up to ``seq``."""
     return Commit(
-        consumer="store",
-        position=Position(LOG, seq),
+        {"store": Position(LOG, seq)},
         events=projected.tables(),
         dead_letters=projected.letter_rows(),
         coverage=projected.coverage,

@@ -42,8 +42,8 @@ def history(seed: int, commits: int = 12) -> Iterator[Commit]:
         new = [not seen for seen in before]
         events = events_of(*trades, seen_before=before, vouched_new=new, first_seq=number * STEP)
         yield Commit(
-            "store",
-            Position(LOG, (number + 1) * STEP),
+            {"store": Position(LOG, (number + 1) * STEP)},
+            expected={"store": Position(LOG, number * STEP) if number > 1 else None},
             events={"trades": events},
             coverage={
                 StreamKey("coinbase", "spot", "trade", symbol): stream.copy()

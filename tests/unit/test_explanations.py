@@ -416,7 +416,7 @@ def test_conflicts_are_about_these_columns_and_the_examples_hold() -> None:
         again = rows.tables()["trades"]
         other_frame = again.rows.set_column(8, "seq", pa.array([7]))
         events = {"trades": again._replace(rows=other_frame, vouched_new=again.seen_before)}
-        done = store.commit(Commit("store", Position("a" * 32, 9), events))
+        done = store.commit(Commit({"store": Position("a" * 32, 9)}, events=events))
         assert (done.inserted, done.conflicts) == (0, conflicts)
 
 
@@ -538,7 +538,7 @@ def stored(*frames: bytes) -> DuckDBStore:
     store = DuckDBStore(None)
     made = Projection(PARSERS, {}).project([projected(*frames)])
     position = Position("a" * 32, 2)
-    store.commit(Commit("store", position, events=made.tables(), coverage=made.coverage))
+    store.commit(Commit({"store": position}, events=made.tables(), coverage=made.coverage))
     return store
 
 

@@ -131,11 +131,13 @@ class LiveSource:
             if pages and pages % self._timings.pages_per_flush == 0:
                 await sink.flushed()
             pages += 1
-            page = self._request(epoch, request.symbol, f"GET {target}", purpose="history")
+            page = self._request(
+                epoch, request.symbol, f"GET {target}", "history", (request.channel,)
+            )
             return await self._captured(target, history.cost, page, sink)
 
         absent = await drive(history.plan(request), ask)
-        take = sink.open(self._request(epoch, request.symbol, "", purpose="history"))
+        take = sink.open(self._request(epoch, request.symbol, "", "history", (request.channel,)))
         ends = request.first, request.last
         take.control(
             FillFinished(
@@ -223,7 +225,7 @@ class LiveSource:
         poll = self._venue.polls[kind]
 
         def context(epoch: str, symbol: str, request: str) -> Context:
-            return self._request(epoch, symbol, request, purpose="live", channels=(kind,))
+            return self._request(epoch, symbol, request, "live", (kind,))
 
         async def ask(epoch: str, symbol: str, target: str, sink: FrameSink) -> None:
             page = context(epoch, symbol, f"GET {target}")
@@ -263,9 +265,8 @@ class LiveSource:
         epoch: str,
         symbol: str,
         request: str,
-        *,
         purpose: Purpose,
-        channels: tuple[str, ...] = (),
+        channels: tuple[str, ...],
     ) -> Context:
         """Return whence an answer is; without a symbol it is about all of them."""
         return Context(

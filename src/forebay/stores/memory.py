@@ -25,6 +25,7 @@ from forebay.ports import (
     StoreAccount,
     StoreState,
 )
+from forebay.stores.cursors import has_happened
 from forebay.stores.rows import AMBIGUOUS, coverage_rows, gap_rows, merged_flags
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class MemoryStore:
     def commit(self, commit: Commit) -> Committed:
         """See :meth:`forebay.ports.Store.commit`."""
         first, conflicts = {}, 0
+        happened = has_happened(commit, self._positions)
         for name, events in commit.events.items():
             first[name] = np.zeros(len(events.rows), dtype=np.bool_)
             told: set[object] = set()
@@ -70,12 +72,14 @@ class MemoryStore:
                 first[name][index] = row["event_id"] not in told and _same_frame(stored, row)
                 told.add(row["event_id"])
                 conflicts += self._compare(kind_of_table(name), stored, row)
+        if happened:
+            return Committed(first, conflicts)
         if commit.dead_letters is not None:
             for row in _plain(commit.dead_letters):
                 self._letters.setdefault(row["letter_id"], row)
         self._coverage |= {key: stream.copy() for key, stream in commit.coverage.items()}
         self._ordinals |= commit.ordinals
-        self._positions[commit.consumer] = commit.position
+        self._positions |= commit.positions
         return Committed(first, conflicts)
 
     def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:

@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Iterator[DuckDBStore]:
 
 def put(store: DuckDBStore, *trades: Told, seq: int = 1) -> None:
     events = {"trades": events_of(*trades, first_seq=100 * seq)}
-    store.commit(Commit("store", Position(LOG, 100 * seq + 100), events=events))
+    store.commit(Commit({"store": Position(LOG, 100 * seq + 100)}, events=events))
 
 
 def at(hour: int, native: int = 0, **changed: Any) -> Told:  # noqa: ANN401
@@ -183,7 +183,7 @@ def test_a_flag_that_is_added_makes_the_file_again(tmp_path: Path, store: DuckDB
     again = rows_of(at(0), first_seq=200)
     flags = again.schema.get_field_index("flags")
     again = again.set_column(flags, again.schema.field(flags), pa.array(["late,ambiguous"]))
-    store.commit(Commit("store", Position(LOG, 300), events={"trades": as_events(again)}))
+    store.commit(Commit({"store": Position(LOG, 300)}, events={"trades": as_events(again)}))
     assert [told.start_ns for told in store.hours_to_write()] == [START]
     write_all(tmp_path, store)
     check(tmp_path, store)

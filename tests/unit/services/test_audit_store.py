@@ -644,7 +644,7 @@ def test_a_journal_that_ends_before_the_cursor_is_red(stored: Bench) -> None:
     position = stored.deliverer.position
     assert position is not None
     ahead = Position(position.log_id, position.seq + 3)
-    stored.store.commit(Commit("store", ahead))
+    stored.store.commit(Commit({"store": ahead}))
 
     report = stored.audit()
 
@@ -728,8 +728,7 @@ def test_a_cursor_inside_a_block_is_an_exact_cut(tmp_path: Path) -> None:
             projected = projection.project(batches_of(reader.read(max_frames=frames)))
             projection.adopt(projected)
             commit = Commit(
-                "store",
-                reader.position,
+                {"store": reader.position},
                 events=projected.tables(),
                 coverage=projected.coverage,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,9 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.domain.frames import FillFinished, FrameKind, encode_control
-from forebay.errors import ConfigError, Transient
+from forebay.errors import ConfigError, CursorMoved, Transient
 from forebay.journal import CursorFile, Draft, JournalWriter
-from forebay.ports import FillRequest
+from forebay.ports import Commit, FillRequest
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.domain.frames import Context
-    from forebay.ports import Commit, Committed
+    from forebay.ports import Committed
 
 PARSERS = {"coinbase": CoinbaseParser()}
 
@@ -149,6 +150,65 @@ def test_a_commit_whose_answer_was_lost_is_recognised(
     assert (moving.delivered.rows, moving.delivered.duplicates) == (1, 0), "as the first answer"
     assert len(store.table("dead_letters")) == 1
     assert moving.delivered.outcomes == {"yielding": 1, "control": 0, "dead": 1}
+
+
+def test_an_older_copy_of_the_store_is_gone_on_from(tmp_path: Path, writer: JournalWriter) -> None:
+    """After a failover or a restore the store knows best."""
+    store = MemoryStore()
+    moving = deliverer(tmp_path, store)
+    put(writer, [match(1), match(2)])
+    moving.drain()
+    older = copy.deepcopy(vars(store))
+    put(writer, [match(3), match(7)])
+    moving.drain()
+    put(writer, [match(8)])
+    vars(store).update(older)
+
+    with pytest.raises(CursorMoved):
+        moving.step()
+    assert stored_ids(store) == [1, 2], "nothing of what came later alone"
+    assert (moving.position, moving.gap_counts()["open"]) == (store.load().positions["store"], 0)
+
+    assert moving.drain() == 3
+    assert stored_ids(store) == [1, 2, 3, 7, 8]
+    assert moving.gap_counts()["open"] == 1
+    assert store.load().positions["store"] == writer.position
+
+
+def test_a_store_that_somebody_else_moved_on_is_gone_on_from(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    store = MemoryStore()
+    one, other = deliverer(tmp_path, store), deliverer(tmp_path, store)
+    put(writer, [match(1), match(2)])
+    assert one.prepare()
+    other.drain()
+    put(writer, [match(3)])
+    other.drain()
+
+    with pytest.raises(CursorMoved):
+        one.store()
+    assert one.drain() == 0
+    put(writer, [match(4)])
+    assert one.drain() == 1
+    assert stored_ids(store) == [1, 2, 3, 4]
+
+
+def test_a_commit_says_where_the_cursor_must_be(tmp_path: Path, writer: JournalWriter) -> None:
+    seen: list[Commit] = []
+
+    class Listening(MemoryStore):
+        def commit(self, commit: Commit) -> Committed:
+            seen.append(commit)
+            return super().commit(commit)
+
+    moving = deliverer(tmp_path, Listening())
+    for number in (1, 2):
+        put(writer, [match(number)])
+        moving.drain()
+    first, second = seen
+    assert dict(first.expected) == {"store": None}
+    assert second.expected == first.positions
 
 
 def test_gaps_are_told_offered_for_filling_and_closed(

@@ -36,15 +36,18 @@ def content(store: DuckDBStore) -> dict[str, list[tuple[object, ...]]]:
 
 
 def busy_commit(seq: int = 2) -> Commit:
-    """Build a commit that touches every table: new, known, conflicting and dead."""
+    """Build a commit that touches every table: new, known, conflicting and dead.
+
+    The second one is for a store that is seeded, the first one for a new one.
+    """
     coverage = IdCoverage(known_first=1, known_last=30, epochs={"e2": 22})
     coverage.live.add(1, 5)
     coverage.live.add(9, 22)
     trades = [Told(1), Told(2, "9"), Told(3, time_ns=T0 - 50 * HOUR), Told(77), Told(78)]
     known, new = [True, True, True, False, False], [False, False, False, True, True]
     return Commit(
-        "store",
-        Position(LOG, seq),
+        {"store": Position(LOG, seq)},
+        expected={"store": Position(LOG, seq - 1) if seq > 1 else None},
         events={"trades": events_of(*trades, seen_before=known, vouched_new=new, first_seq=50)},
         dead_letters=letters(),
         coverage={KEY: coverage},
@@ -62,7 +65,7 @@ def seed(path: Path) -> DuckDBStore:
     store = DuckDBStore(path)
     deliver(store, [[batch([match(4), b"old junk"])]])
     rows = rows_of(Told(1), Told(2), Told(3))
-    store.commit(Commit("store", Position(LOG, 1), events={"trades": as_events(rows)}))
+    store.commit(Commit({"store": Position(LOG, 1)}, events={"trades": as_events(rows)}))
     return store
 
 
@@ -186,7 +189,7 @@ def test_another_thread_reads_whole_commits_while_they_happen(tmp_path: Path) ->
     try:
         for seq in range(1, 40):
             rows = rows_of(*[Told(seq * 100 + index) for index in range(10)])
-            store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
+            store.commit(Commit({"store": Position(LOG, seq)}, events={"trades": as_events(rows)}))
     finally:
         done.set()
         reader.join()
@@ -201,7 +204,7 @@ def test_commits_of_two_threads_do_not_mix(tmp_path: Path) -> None:
     def write(consumer: str, base: int) -> None:
         for seq in range(1, 15):
             rows = rows_of(Told(base + seq))
-            store.commit(Commit(consumer, Position(LOG, seq), events={"trades": as_events(rows)}))
+            store.commit(Commit({consumer: Position(LOG, seq)}, events={"trades": as_events(rows)}))
 
     threads = [threading.Thread(target=write, args=(name, base)) for name, base in
                (("one", 0), ("two", 7), ("three", 100))]  # fmt: skip
@@ -257,7 +260,7 @@ def damage(data: bytes, how: str) -> bytes:
 def test_a_damaged_file_is_corrupt_and_stays_as_it_is(tmp_path: Path, how: str) -> None:
     path = tmp_path / "forebay.duckdb"
     store = DuckDBStore(path)
-    store.commit(busy_commit())
+    store.commit(busy_commit(1))
     store.close()
     path.write_bytes(damage(path.read_bytes(), how))
     damaged = path.read_bytes()
@@ -313,7 +316,7 @@ def test_a_database_of_a_newer_forebay_is_refused(tmp_path: Path) -> None:
 def test_opening_again_keeps_what_was_stored(tmp_path: Path) -> None:
     path = tmp_path / "forebay.duckdb"
     store = DuckDBStore(path)
-    store.commit(busy_commit())
+    store.commit(busy_commit(1))
     stored, state = content(store), store.load()
     store.close()
     again = DuckDBStore(path)
@@ -346,9 +349,9 @@ def test_rows_of_another_shape_are_refused_whole(tmp_path: Path) -> None:
     store = DuckDBStore(tmp_path / "forebay.duckdb")
     narrow = rows_of(Told(1)).drop_columns(["price", "size"])
     with pytest.raises(Permanent):
-        store.commit(Commit("store", Position(LOG, 1), events={"trades": as_events(narrow)}))
+        store.commit(Commit({"store": Position(LOG, 1)}, events={"trades": as_events(narrow)}))
     assert store.load().positions == {}
-    store.commit(busy_commit())
+    store.commit(busy_commit(1))
     store.close()
 
 
@@ -377,12 +380,12 @@ def test_a_commit_whose_answer_was_lost_leaves_no_stale_gap(
 
     monkeypatch.setattr(Session, "execute", lost)
     with pytest.raises(Transient):
-        store.commit(Commit("store", Position(LOG, 1), coverage={KEY: holed}))
+        store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: holed}))
     assert len(store.gaps()) == 1
 
     whole = holed.copy()
     whole.live.add(3)
-    store.commit(Commit("store", Position(LOG, 2), coverage={KEY: whole}))
+    store.commit(Commit({"store": Position(LOG, 2)}, coverage={KEY: whole}))
 
     assert store.gaps() == []
     store.close()
@@ -394,7 +397,7 @@ def test_an_hour_is_written_by_venue_market_symbol_and_time(tmp_path: Path) -> N
         told = [Told(1, time_ns=T0 + 9000), Told(2, time_ns=T0 + 5000)]
         trades = [trade.but(symbol=symbol) for trade in told]
         rows = rows_of(*trades, market=market, first_seq=seq * 10 + 1)
-        store.commit(Commit("store", Position(LOG, seq), events={"trades": as_events(rows)}))
+        store.commit(Commit({"store": Position(LOG, seq)}, events={"trades": as_events(rows)}))
     (note,) = store.hours_to_write()
     assert store.export_hour(note, tmp_path / "hour.parquet") == 6
     written = parquet.read_table(tmp_path / "hour.parquet")

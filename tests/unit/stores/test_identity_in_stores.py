@@ -42,9 +42,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def test_ordinals_come_back_whole_and_replace_those_of_their_stream_only(store: Store) -> None:
     assert dict(store.load().ordinals) == {}
-    store.commit(Commit("store", Position(LOG, 1), ordinals={KEY: b"\x00\xff'", OTHER: b""}))
-    store.commit(Commit("store", Position(LOG, 2), ordinals={OTHER: b"later"}))
-    store.commit(Commit("store", Position(LOG, 3)))
+    store.commit(Commit({"store": Position(LOG, 1)}, ordinals={KEY: b"\x00\xff'", OTHER: b""}))
+    store.commit(Commit({"store": Position(LOG, 2)}, ordinals={OTHER: b"later"}))
+    store.commit(Commit({"store": Position(LOG, 3)}))
     assert dict(store.load().ordinals) == {KEY: b"\x00\xff'", OTHER: b"later"}
 
 
@@ -52,7 +52,7 @@ def test_ordinals_of_a_commit_that_failed_are_those_of_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = DuckDBStore(tmp_path / "forebay.duckdb")
-    store.commit(Commit("store", Position(LOG, 1), ordinals={KEY: b"before"}))
+    store.commit(Commit({"store": Position(LOG, 1)}, ordinals={KEY: b"before"}))
     real = Session.run
 
     def refuse(session: Session, statement: str, *rest: object, **named: object) -> object:
@@ -63,7 +63,7 @@ def test_ordinals_of_a_commit_that_failed_are_those_of_before(
     with monkeypatch.context() as patch:
         patch.setattr(Session, "run", refuse)
         with pytest.raises(Transient):
-            store.commit(Commit("store", Position(LOG, 2), ordinals={KEY: b"after"}))
+            store.commit(Commit({"store": Position(LOG, 2)}, ordinals={KEY: b"after"}))
     assert dict(store.load().ordinals) == {KEY: b"before"}
     assert store.load().positions["store"] == Position(LOG, 1)
     store.close()

@@ -8,10 +8,11 @@ from forebay.sources.coinbase.connector import (
     CoinbaseSession,
     latest_candles_path,
     probe_path,
+    trade_ids,
     trades_path,
 )
 from forebay.sources.coinbase.instruments import parse_products
-from forebay.sources.coinbase.protocol import UNBUILT, CoinbaseParser, trade_ids
+from forebay.sources.coinbase.protocol import UNBUILT, CoinbaseParser
 from forebay.sources.history import by_id
 from forebay.sources.venue import Limits, Listing, Poll, Venue, per_second
 

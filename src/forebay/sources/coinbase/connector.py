@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from forebay.sources.coinbase.protocol import UNDECODABLE
 from forebay.sources.venue import NOTHING, PlainSession, Verdict
 
 if TYPE_CHECKING:
@@ -31,7 +32,15 @@ _WIRE = {
     "book_delta": "level2_batch",
 }
 """The feed's channel for each kind of event; ``heartbeat`` goes with all of them."""
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _TradeId(msgspec.Struct):
+    """Paging needs no more: a row that is poison in another field must not stop a fill."""
+
+    trade_id: int
+
+
+_decode_ids = msgspec.json.Decoder(list[_TradeId]).decode
 
 
 class CoinbaseSession(PlainSession):
@@ -58,7 +67,7 @@ class CoinbaseSession(PlainSession):
         del now_ns
         try:
             message = msgspec.json.decode(payload)
-        except _UNDECODABLE:
+        except UNDECODABLE:
             return NOTHING
         kind = message.get("type") if isinstance(message, dict) else None
         if kind == "error":
@@ -71,6 +80,18 @@ class CoinbaseSession(PlainSession):
 def trades_path(symbol: str, after: int, limit: int = TRADE_ROWS) -> str:
     """Return path and query for the ``limit`` trades with ids just below ``after``."""
     return f"/products/{symbol}/trades?limit={limit}&after={after}"
+
+
+def trade_ids(body: bytes) -> list[int]:
+    """Return the ids of a page of history, newest first as they are listed.
+
+    Raises ``ValueError`` when it is none.
+    """
+    try:
+        page = _decode_ids(body)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    return [row.trade_id for row in page]
 
 
 def candles_path(symbol: str, begin_s: int, end_s: int) -> str:

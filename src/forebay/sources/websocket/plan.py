@@ -24,7 +24,8 @@ class FeedPlan:
     asked: Asked
     session: Callable[[Asked], Session]
     """Makes the conversation of one connection; each has its own."""
-    max_message_bytes: int = 16 << 20
+    max_message_bytes: int = 64 << 20
+    """First snapshots of whole books have tens of megabytes."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

@@ -46,15 +46,9 @@ def read_gaps(session: Session) -> list[Gap]:
 
 
 class Written:
-    """State as it is stored, so that a commit writes no more than what changed."""
+    """Streams as they are stored, so that a commit writes no more than what changed."""
 
-    def __init__(
-        self,
-        positions: Mapping[str, Position],
-        coverage: Mapping[StreamKey, Coverage],
-        gaps: Collection[Gap],
-    ) -> None:
-        self.positions = dict(positions)
+    def __init__(self, coverage: Mapping[StreamKey, Coverage], gaps: Collection[Gap]) -> None:
         self._epochs = _epochs(coverage)
         self._gaps: dict[StreamKey, tuple[Gap, ...]] = {}
         for gap in gaps:
@@ -80,13 +74,16 @@ class Written:
         self._gaps |= gaps
         self._epochs |= epochs
 
-    def write_position(self, session: Session, consumer: str, position: Position) -> None:
-        """Move a consumer's cursor."""
+
+def write_positions(
+    session: Session, positions: Mapping[str, Position], now: Collection[str]
+) -> None:
+    """Move cursors; ``now`` are those that there are, as read in this transaction."""
+    for consumer, position in positions.items():
         statement = "INSERT INTO cursors (log_id, seq, consumer) VALUES (?, ?, ?)"
-        if consumer in self.positions:
+        if consumer in now:
             statement = "UPDATE cursors SET log_id = ?, seq = ? WHERE consumer = ?"
         session.run(statement, [position.log_id, position.seq, consumer])
-        self.positions[consumer] = position
 
 
 def _replace(session: Session, table: str, keys: Collection[StreamKey], rows: pa.Table) -> None:

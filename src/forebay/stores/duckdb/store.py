@@ -11,6 +11,7 @@ import numpy as np
 
 from forebay.errors import ConfigError, Corrupt, ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Commit, Committed, StoreState
+from forebay.stores.cursors import has_happened, moves_on
 from forebay.stores.duckdb import ddl, state
 from forebay.stores.duckdb.events import first_told, insert_events, insert_letters
 from forebay.stores.duckdb.hours import HourNote, HourNotes, export_hour
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 _RESTARTABLE = (duckdb.FatalException, duckdb.InternalException)
 _TRANSIENT = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)
 
-CHECKPOINT_MB = 64
-"""How much DuckDB's own log may hold: moving it into the table costs the more, the bigger the
-table is, and reading it again after a kill half a second."""
+CHECKPOINT_MB = 96
+"""How much DuckDB's own log may hold, about 300 000 trades: moving it into the table costs the
+more, the bigger the table is, and reading it again after a kill most of a second."""
 _DAMAGED = (
     "not a valid DuckDB database",
     "Corrupt database",
@@ -86,11 +87,7 @@ class DuckDBStore:
         """Learn what is stored: a commit that failed may have happened all the same."""
         with self._transaction() as session:
             self._notes.recall(session)
-            written = Written(
-                state.read_positions(session),
-                state.read_coverage(session),
-                state.read_gaps(session),
-            )
+            written = Written(state.read_coverage(session), state.read_gaps(session))
         self._written = written
         return written
 
@@ -194,23 +191,25 @@ class DuckDBStore:
 
     def _commit(self, commit: Commit, written: Written) -> Committed:
         first, conflicts = {}, 0
-        before, now = written.positions.get(commit.consumer), commit.position
-        repeated = before is not None and before.log_id == now.log_id and before.seq >= now.seq
         with self._transaction() as session:
+            now = state.read_positions(session)
+            happened, trusted = has_happened(commit, now), moves_on(commit, now)
             for name, events in commit.events.items():
                 if not len(events.rows):
                     continue
-                vouched_new = np.zeros_like(events.vouched_new) if repeated else events.vouched_new
+                vouched_new = events.vouched_new if trusted else np.zeros_like(events.vouched_new)
                 inserted = insert_events(
                     session, name, events.rows, events.seen_before, vouched_new
                 )
                 first[name] = inserted.first
                 conflicts += inserted.conflicts
                 self._notes.write(session, name, inserted.hours)
+            if happened:
+                return Committed(first, conflicts)
             if commit.dead_letters is not None and len(commit.dead_letters):
                 insert_letters(session, commit.dead_letters)
             written.write_streams(session, commit.coverage, commit.ordinals)
-            written.write_position(session, commit.consumer, commit.position)
+            state.write_positions(session, commit.positions, now)
         return Committed(first, conflicts)
 
     def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:

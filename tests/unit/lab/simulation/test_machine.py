@@ -85,7 +85,7 @@ def weather() -> Weather:
 
 
 def commit(seq: int) -> Commit:
-    return Commit("store", Position("0" * 32, seq))
+    return Commit({"store": Position("0" * 32, seq)})
 
 
 def positions(store: SimStore) -> int:

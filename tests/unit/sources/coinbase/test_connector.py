@@ -1,0 +1,126 @@
+"""What is said to Coinbase, and which pages it is asked for."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from forebay.sources import coinbase
+from forebay.sources.coinbase.connector import (
+    CANDLE_ROWS,
+    CANDLES_AGAIN,
+    MINUTE_S,
+    CoinbaseSession,
+    candles_path,
+    latest_candles_path,
+    probe_path,
+    trade_ids,
+    trades_path,
+)
+from forebay.sources.venue import NOTHING, Asked
+from tests.support.frames import as_json, heartbeat, match, rest_row
+
+DEEP = b"[" * 100_000
+ASKED = Asked(("BTC-USD", "ETH-USD"), ("trade",))
+MINUTE_NS = 60_000_000_000
+
+
+def session(*channels: str) -> CoinbaseSession:
+    return CoinbaseSession(Asked(ASKED.symbols, channels or ASKED.channels))
+
+
+def test_trades_are_asked_for_as_ever() -> None:
+    products = b'["BTC-USD","ETH-USD"],"channels":["matches","heartbeat"]'
+    assert session().opened(0) == [b'{"type":"subscribe","product_ids":' + products + b"}"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "wire"),
+    [
+        (("trade",), ["matches", "heartbeat"]),
+        (("quote",), ["heartbeat", "ticker"]),
+        (("ticker", "quote"), ["heartbeat", "ticker"]),
+        (("book_delta", "book_snapshot"), ["heartbeat", "level2_batch"]),
+        (("trade", "ticker", "book_delta"), ["matches", "heartbeat", "ticker", "level2_batch"]),
+    ],
+)
+def test_the_kinds_asked_for_decide_what_is_subscribed_to(
+    kinds: tuple[str, ...], wire: list[str]
+) -> None:
+    (message,) = session(*kinds).opened(0)
+    assert json.loads(message)["channels"] == wire
+
+
+def test_every_kind_that_is_declared_comes_over_the_feed_or_by_a_poll() -> None:
+    for kind in coinbase.VENUE.channels:
+        if kind not in coinbase.VENUE.polls:
+            (message,) = session(kind).opened(0)
+            assert len(json.loads(message)["channels"]) == 2, kind
+
+
+def test_only_the_acknowledgement_accepts_and_it_accepts_everything() -> None:
+    said = session("trade", "quote").received(b'{"type":"subscriptions","channels":[]}', 0)
+    assert said.accepted == Asked(ASKED.symbols, ("trade", "quote")).streams
+    assert len(said.accepted) == 4
+    for payload in (match(1), heartbeat(1), b"{}", b"[]", b"null", b"", b"\xff", DEEP,
+                    b'{"type":["subscriptions"]}', b'{"type":"heartbeat","x":"\xff"}'):  # fmt: skip
+        assert session().received(payload, 0) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"message": "Failed to subscribe", "reason": "BTC-XXX is not a valid product"}, "BTC-XXX"),
+        ({"message": "Failed to subscribe"}, "Failed to subscribe"),
+        ({}, "no reason given"),
+    ],
+)
+def test_a_refusal_says_why_and_what_to_do(said: dict[str, str], reason: str) -> None:
+    verdict = session().received(as_json({"type": "error", **said}), 0)
+    assert reason in verdict.refusal
+    assert "forebay symbols" in verdict.refusal
+
+
+def test_nothing_is_heard_after_the_acceptance() -> None:
+    assert not session().attentive
+    assert session().tick_s is None
+
+
+# -------------------------------------------------------------------------------- pages
+
+
+def test_history_is_asked_for_below_an_id() -> None:
+    assert trades_path("BTC-USD", 500) == "/products/BTC-USD/trades?limit=1000&after=500"
+    assert trades_path("A-B", 5, 10) == "/products/A-B/trades?limit=10&after=5"
+    assert probe_path("A-B") == "/products/A-B/trades?limit=1&after=2"
+
+
+def test_the_least_id_of_a_page_leads_to_the_next_one() -> None:
+    assert trade_ids(as_json([rest_row(9), rest_row(7), rest_row(4)])) == [9, 7, 4]
+    assert trade_ids(b"[]") == []
+    for body in (b"<html>", b"{}", DEEP, b"\xff", b'[{"trade_id":"4"}]'):
+        with pytest.raises(msgspec.DecodeError if body != DEEP else ValueError):
+            trade_ids(body)
+
+
+def test_paging_goes_on_over_a_row_that_is_poison_otherwise() -> None:
+    page = as_json([rest_row(9), rest_row(8, price=None), rest_row(7, time=5)])
+    assert trade_ids(page) == [9, 8, 7]
+
+
+def test_candles_are_asked_for_with_both_ends() -> None:
+    assert candles_path("BTC-USD", 1_767_225_600, 1_767_225_660) == (
+        "/products/BTC-USD/candles?granularity=60"
+        "&start=2026-01-01T00:00:00Z&end=2026-01-01T00:01:00Z"
+    )
+
+
+@pytest.mark.parametrize("late_ns", [0, 2_000_000_000, MINUTE_NS - 1])
+def test_a_poll_asks_for_the_last_closed_candles_and_for_no_open_one(late_ns: int) -> None:
+    opened_ns = 1_767_225_600 * 1_000_000_000
+    path = latest_candles_path("A-B", opened_ns + late_ns)
+    assert path == candles_path("A-B", 1_767_225_600 - 5 * 60, 1_767_225_600 - 60)
+    assert 1 < CANDLES_AGAIN <= CANDLE_ROWS
+    assert coinbase.VENUE.polls["bar"].every_s == MINUTE_S
