@@ -144,7 +144,7 @@ class CoverageBook:
                 and held.unit in _HEARD
                 and context.epoch in held.epochs
             ]
-            for key, unit in {*self._carried(context), *spoke}:
+            for key, unit in spoke:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
         elif isinstance(control, Loss):
             out.losses.append(control)
