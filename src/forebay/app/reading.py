@@ -15,7 +15,7 @@ from forebay.app.arrow_stream import decode_arrow
 from forebay.app.data_folder import DataFolder
 from forebay.app.local_socket import ask
 from forebay.app.times import to_ns, to_text
-from forebay.app.venues import parsers
+from forebay.app.venues import install, parsers
 from forebay.clock import SystemClock
 from forebay.domain.book import text_of
 from forebay.domain.kinds import KINDS
@@ -316,6 +316,7 @@ class Data:
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
         from forebay.stores.duckdb.audit import DuckDBAudited  # noqa: PLC0415
 
+        install(self.folder)
         query = functools.partial(
             self._query, timeout_s=MAX_QUERY_S, memory_limit_mb=_AUDIT_MEMORY_MB
         )

@@ -91,8 +91,11 @@ class EpochOpened(msgspec.Struct, frozen=True, tag="epoch_opened"):
     """The connection is up; nothing is subscribed yet."""
 
 
-class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted"):
-    """The venue accepted the subscription."""
+class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted", omit_defaults=True):
+    """The venue accepted the subscription, or part of it; several may follow one another."""
+
+    streams: tuple[tuple[str, str], ...] = ()
+    """Kinds of event with symbols; empty: all that was asked for."""
 
 
 class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):

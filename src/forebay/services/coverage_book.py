@@ -136,7 +136,8 @@ class CoverageBook:
                 self._stream(key, unit, out).finished(*ends, control.absent)
         elif isinstance(control, EpochAccepted):
             for key, unit in self._carried(context):
-                self._stream(key, unit, out).opened(context.epoch, now_ns)
+                if not control.streams or (key.channel, key.symbol) in control.streams:
+                    self._stream(key, unit, out).opened(context.epoch, now_ns)
         elif isinstance(control, EpochClosed):
             silent_ns = control.silent_ns
             last_ns = None if silent_ns is None else now_ns - silent_ns
@@ -147,7 +148,7 @@ class CoverageBook:
                 and held.unit in _HEARD
                 and context.epoch in held.epochs
             ]
-            for key, unit in {*self._carried(context), *spoke}:
+            for key, unit in spoke:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
         elif isinstance(control, Loss):
             out.losses.append(control)

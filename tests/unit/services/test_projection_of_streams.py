@@ -219,6 +219,21 @@ def test_only_the_channels_that_were_asked_for_were_heard() -> None:
     assert carried(asked, ACCEPTED, CLOSED) == {("quote", SYMBOL): [(10, 25)]}
 
 
+def test_only_the_streams_that_were_accepted_were_heard_each_since_then() -> None:
+    both = made(symbols=("A-B", "A-C", "A-D"))
+    first = EpochAccepted((("quote", "A-B"), ("trade", "A-C")))
+    second = EpochAccepted((("quote", "A-C"), ("book_delta", "A-B"), ("quote", "of another")))
+    assert carried(both, (first, 10), (second, 20), CLOSED) == {
+        ("quote", "A-B"): [(10, 25)],
+        ("quote", "A-C"): [(20, 25)],
+        ("book_delta", "A-B"): [(20, 25)],
+    }
+
+
+def test_an_acceptance_of_everything_is_written_as_ever() -> None:
+    assert encode_control(EpochAccepted()) == b'{"type":"epoch_accepted"}'
+
+
 def test_a_silent_stream_counts_to_the_end_and_a_killed_one_to_its_last_event() -> None:
     assert carried(made(channels=("quote",)), ACCEPTED) == {("quote", SYMBOL): [(10, 10)]}
     parser = MadeParser("content")
