@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 _RESTARTABLE = (duckdb.FatalException, duckdb.InternalException)
 _TRANSIENT = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)
 
-CHECKPOINT_MB = 64
-"""How much DuckDB's own log may hold: moving it into the table costs the more, the bigger the
-table is, and reading it again after a kill half a second."""
+CHECKPOINT_MB = 96
+"""How much DuckDB's own log may hold, about 300 000 trades: moving it into the table costs the
+more, the bigger the table is, and reading it again after a kill most of a second."""
 _DAMAGED = (
     "not a valid DuckDB database",
     "Corrupt database",
