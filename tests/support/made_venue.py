@@ -229,7 +229,7 @@ class Rig:
         self.writer.close()
 
     def _leave(self) -> None:
-        self._deliverer._reader.close()  # a process that ended has no files open
+        self._deliverer.close()  # a process that ended has no files open
         self.store.close()
 
 

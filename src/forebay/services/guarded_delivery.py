@@ -11,7 +11,7 @@ import asyncio
 import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from forebay.errors import Transient
 from forebay.journal import OS_DISK
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.journal import Disk
-    from forebay.services.deliver import Deliverer
+    from forebay.services.pump import Pump
 
 LOOK_S = 1.0
 """How often a refused write looks again: an operator or the system's recovery may end it early."""
@@ -91,14 +91,14 @@ class Measured:
 
 
 class GuardedDelivery:
-    """Runs one :class:`~forebay.services.deliver.Deliverer`.
+    """Runs one :class:`~forebay.services.pump.Pump`, such as a deliverer.
 
     ``system`` answers how the whole is, as far as this process was told.
     """
 
     def __init__(
         self,
-        deliverer: Deliverer,
+        deliverer: Pump[Any, Any],
         journal: Path,
         *,
         clock: Clock,

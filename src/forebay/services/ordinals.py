@@ -10,7 +10,7 @@ import pyarrow as pa
 from forebay.domain.coverage import StreamKey
 from forebay.domain.event_ids import contents_of, with_ordinals
 from forebay.domain.flags import AMBIGUOUS
-from forebay.domain.frames import FrameKind
+from forebay.domain.frames import EpochClosed, FrameKind
 from forebay.domain.ordinals import StreamOrdinals, count_page
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.events import EventColumns
     from forebay.domain.frames import Context, FrameBatch
+    from forebay.services.normalise import Normalised
 
 Ordinals = dict[StreamKey, StreamOrdinals]
 
@@ -43,6 +44,15 @@ class OrdinalAssigner:
     def begin_again(self) -> None:
         """Forget everything with the next commit."""
         self._anew = True
+
+    def number(self, batch: FrameBatch, told: Normalised, changed: Ordinals) -> None:
+        """Make the ids whole of what ``batch`` was normalised to, and follow its connections."""
+        for arrived in told.events:
+            if arrived.columns.channel.identity == "content":
+                self.assign(batch, arrived.columns, changed)
+        for said in told.controls:
+            if isinstance(said.control, EpochClosed):
+                self.close(told.context, changed)
 
     def close(self, context: Context, changed: Ordinals) -> None:
         """Forget an epoch that is over."""
@@ -95,7 +105,8 @@ def _note(
     at_edge: Sequence[bool],
 ) -> None:
     ordinals[rows] = told
-    columns.flags[rows[np.array(at_edge, dtype=np.bool_)]] |= np.uint8(AMBIGUOUS)
+    if not columns.kind.idempotent:
+        columns.flags[rows[np.array(at_edge, dtype=np.bool_)]] |= np.uint8(AMBIGUOUS)
 
 
 def _pages(

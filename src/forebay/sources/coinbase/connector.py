@@ -98,6 +98,7 @@ class CoinbaseSource:
                     messages=(subscribe_message(chunk),),
                     accepts=accepts,
                     symbols=chunk,
+                    channels=(TRADES.kind,),
                 ),
                 clock=clock,
                 rng=rng,
@@ -209,6 +210,7 @@ class CoinbaseSource:
             epoch=epoch,
             url=self._rest_url,
             symbols=(symbol,),
+            channels=(TRADES.kind,),
             request=request,
         )
 

@@ -28,7 +28,8 @@ class FeedPlan:
     market: str = "spot"
     channels: tuple[str, ...] = ()
     """Asked for, in Forebay's words; empty: all that the venue declares."""
-    max_message_bytes: int = 16 << 20
+    max_message_bytes: int = 64 << 20
+    """First snapshots of whole books have tens of megabytes."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

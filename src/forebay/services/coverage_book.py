@@ -1,0 +1,226 @@
+"""Coverage on top of what was normalised: what is new, what is out of order, what is missing.
+
+It needs no frames and no journal: what travelled over a transport is taken as what was read from
+the journal a moment ago.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from forebay.domain.coverage import COVERAGES, Arrival, StreamKey
+from forebay.domain.flags import FLAGS, OUT_OF_ORDER
+from forebay.domain.frames import EpochAccepted, EpochClosed, FillFinished, Loss
+from forebay.ports import Events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import numpy.typing as npt
+
+    from forebay.domain.channels import Channel, Unit
+    from forebay.domain.coverage import Coverage
+    from forebay.domain.frames import Context, Control
+    from forebay.domain.ordinals import StreamOrdinals
+    from forebay.ports import Parser
+    from forebay.services.normalise import Arrived, Normalised
+
+Declared = dict[str, "Mapping[str, Channel]"]
+"""What venues declare of their channels, by venue and kind of event."""
+
+_HEARD = ("time", "seq")
+"""Units that count when a connection was heard, even if it said nothing."""
+
+
+def declared(parsers: Mapping[str, Parser]) -> Declared:
+    """Return what the venues of some parsers declare."""
+    return {venue: parser.channels for venue, parser in parsers.items()}
+
+
+@dataclass(slots=True)
+class Projected:
+    """What a run of frames amounts to."""
+
+    events: dict[str, list[Events]] = field(default_factory=dict)
+    """By table, in the order of the journal."""
+    letters: list[pa.Table] = field(default_factory=list)
+    coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
+    """Whole new coverage of each stream that changed."""
+    ordinals: dict[StreamKey, StreamOrdinals] = field(default_factory=dict)
+    """Whole new ordinals of each stream that changed."""
+    frames: Counter[str] = field(default_factory=Counter)
+    """Frames by outcome: ``yielding``, ``control``, ``dead``; they add up to all frames."""
+    unbuilt: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
+    flagged: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+    """How many new events have each flag."""
+    losses: list[Loss] = field(default_factory=list)
+
+    def tables(self) -> dict[str, Events]:
+        """Return the events of each table that has some."""
+        return {
+            table: parts[0]
+            if len(parts) == 1
+            else Events(
+                pa.concat_tables([part.rows for part in parts]),
+                np.concatenate([part.seen_before for part in parts]),
+                np.concatenate([part.vouched_new for part in parts]),
+            )
+            for table, parts in self.events.items()
+        }
+
+    def letter_rows(self) -> pa.Table | None:
+        """Return all dead letters, None when there is none."""
+        return pa.concat_tables(self.letters) if self.letters else None
+
+
+class CoverageBook:
+    """Coverage of every stream; nothing changes until :meth:`adopt`."""
+
+    def __init__(self, channels: Declared, coverage: Mapping[StreamKey, Coverage]) -> None:
+        self._channels = channels
+        self.coverage = dict(coverage)
+
+    def enter(self, items: Iterable[Normalised], out: Projected | None = None) -> Projected:
+        """Return rows and new coverage of ``items``, which come after all that was adopted."""
+        out = Projected() if out is None else out
+        for item in items:
+            for arrived in item.events:
+                self._events(item.context, arrived, out)
+            self._know(item, out)
+            for said in item.controls:
+                self._control(item.context, said.control, said.received_ns, out)
+            if item.letters is not None:
+                out.letters.append(item.letters)
+            out.reasons.update(item.reasons)
+            out.frames.update(item.frames)
+            out.unbuilt.update(item.unbuilt)
+        _in_journal_order(out)
+        return out
+
+    def adopt(self, projected: Projected) -> None:
+        """Take over the coverage of what has been stored."""
+        self.coverage.update(projected.coverage)
+
+    def _stream(self, key: StreamKey, unit: Unit, out: Projected) -> Coverage:
+        if (changed := out.coverage.get(key)) is not None:
+            return changed
+        known = self.coverage.get(key)
+        # A venue whose declaration has changed counts anew.
+        if known is None or known.unit != unit:
+            out.coverage[key] = fresh = COVERAGES[unit]()
+            return fresh
+        out.coverage[key] = copy = known.copy()
+        return copy
+
+    # ---------------------------------------------------------------- controls
+
+    def _control(self, context: Context, control: Control, now_ns: int, out: Projected) -> None:
+        if isinstance(control, FillFinished):
+            key = StreamKey(context.venue, control.market, control.channel, control.symbol)
+            unit = self._declared(context.venue, control.channel)
+            in_ids = control.unit == "id"
+            if (unit == "id") is in_ids and (control.absent or not in_ids):
+                ends = control.first, control.last
+                self._stream(key, unit, out).finished(*ends, control.absent)
+        elif isinstance(control, EpochAccepted):
+            for key, unit in self._carried(context):
+                self._stream(key, unit, out).opened(context.epoch, now_ns)
+        elif isinstance(control, EpochClosed):
+            silent_ns = control.silent_ns
+            last_ns = None if silent_ns is None else now_ns - silent_ns
+            spoke = [
+                (key, held.unit)
+                for key, held in {**self.coverage, **out.coverage}.items()
+                if key.venue == context.venue
+                and held.unit in _HEARD
+                and context.epoch in held.epochs
+            ]
+            for key, unit in {*self._carried(context), *spoke}:
+                self._stream(key, unit, out).closed(context.epoch, last_ns)
+        elif isinstance(control, Loss):
+            out.losses.append(control)
+
+    def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:
+        """Return the streams of a live connection that count when it was heard."""
+        channels = self._channels.get(context.venue)
+        if channels is None or context.purpose != "live" or context.partial:
+            return
+        for name, channel in channels.items():
+            if channel.unit in _HEARD and name in (context.channels or channels):
+                for symbol in context.symbols:
+                    yield StreamKey(context.venue, context.market, name, symbol), channel.unit
+
+    def _declared(self, venue: str, channel: str) -> Unit:
+        found = self._channels.get(venue, {}).get(channel)
+        return found.unit if found else "none"
+
+    # ------------------------------------------------------------------ frames
+
+    def _events(self, context: Context, arrived: Arrived, out: Projected) -> None:
+        """Cover what arrived, and take its rows."""
+        columns, own_sequence = arrived
+        channel = columns.channel
+        seen_before = np.zeros(len(columns.numbers), dtype=np.bool_)
+        live = context.purpose != "history" and not context.partial
+        for symbol, rows in columns.by_symbol():
+            key = StreamKey(context.venue, columns.market, columns.kind.channel, symbol)
+            arrival = Arrival(context.epoch, live, columns.numbers[rows], columns.received_ns[rows])
+            seen = self._stream(key, channel.unit, out).see(arrival)
+            seen_before[rows] = seen.before
+            if seen.out_of_order.any():
+                columns.flags[rows[seen.out_of_order]] |= np.uint8(OUT_OF_ORDER)
+        knows = channel.unit == "id" or _counts_ids(channel, context, own_sequence=own_sequence)
+        if not knows:  # that a number was seen does not say that the event was
+            seen_before[:] = False
+        events = Events(columns.finish(), seen_before, ~seen_before & knows)
+        out.events.setdefault(columns.kind.table, []).append(events)
+        _count_flags(columns.flags[~seen_before], out)
+
+    def _know(self, item: Normalised, out: Projected) -> None:
+        if item.context.partial:
+            return
+        for (market, channel, symbol), known in item.known.items():
+            key = StreamKey(item.context.venue, market, channel, symbol)
+            unit = self._declared(item.context.venue, channel)
+            self._stream(key, unit, out).know(item.context.epoch, *known)
+
+
+def _counts_ids(channel: Channel, context: Context, *, own_sequence: bool) -> bool:
+    """Return whether coverage by numbers of a connection knows which of its events are new.
+
+    A recording may have been told before without its numbers, when it was filtered.
+    """
+    counts = channel.unit == "seq" and channel.identity == "session" and not own_sequence
+    return counts and context.purpose == "live" and not context.partial
+
+
+def _in_journal_order(out: Projected) -> None:
+    """Undo what grouping frames by context did to the order of events.
+
+    Of two versions of one event, the one that was received first is then stored.
+    """
+    for table, whole in out.tables().items():
+        if len(out.events[table]) > 1:
+            logs = whole.rows["log_id"].unify_dictionaries().combine_chunks()
+            logs = logs.chunk(0) if isinstance(logs, pa.ChunkedArray) else logs
+            keys = whole.rows["seq"].to_numpy(), logs.indices.to_numpy()
+            order = np.lexsort(keys)  # stable: items of a frame stay in order
+            masks = (mask[order] for mask in whole[1:])
+            out.events[table] = [Events(whole.rows.take(pa.array(order)), *masks)]
+
+
+def _count_flags(flags: npt.NDArray[np.uint8], out: Projected) -> None:
+    """Count the bits of new events; shape (n,)."""
+    flagged = flags[flags != 0]
+    out.flagged += len(flagged)
+    if len(flagged):
+        bits = np.unpackbits(flagged[:, None], axis=1, bitorder="little").sum(axis=0)
+        out.flags.update({name: int(n) for name, n in zip(FLAGS, bits, strict=False) if n})

@@ -1,0 +1,159 @@
+"""What is committed to a store, counted and told: rows, dead letters, conflicts, gaps.
+
+Whoever delivers to a store uses it, whatever the events came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forebay.errors import ConfigError
+from forebay.ports import FillRequest
+from forebay.telemetry import (
+    ConflictFound,
+    DeadLettered,
+    GapClosed,
+    GapOpened,
+    LossFound,
+    Observer,
+    ignore,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from forebay.domain.coverage import Coverage, Gap, StreamKey
+    from forebay.journal import Position
+    from forebay.ports import Commit, Committed, Store, StoreState
+    from forebay.services.coverage_book import Declared, Projected
+
+
+@dataclass(slots=True)
+class Delivered:
+    """Totals since the process started."""
+
+    frames: int = 0
+    rows: int = 0
+    """Events that were stored."""
+    duplicates: int = 0
+    """Events that were stored already, with the same content."""
+    conflicts: int = 0
+    dead_letters: int = 0
+    flagged: int = 0
+    steps: int = 0
+    stored: dict[str, int] = field(default_factory=dict)
+    """Events that were stored, by table."""
+    events: dict[str, int] = field(default_factory=dict)
+    """Events that were told, by table."""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    unbuilt: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+
+
+class StoreWriter:
+    """One store as a consumer writes to it. Blocking."""
+
+    def __init__(self, store: Store, channels: Declared, observer: Observer = ignore) -> None:
+        self._store = store
+        self._channels = channels
+        self._observe = observer
+        self._gaps: dict[StreamKey, set[Gap]] = {}
+        self.delivered = Delivered()
+
+    def load(self) -> StoreState:
+        """Return where the store is; its gaps are taken as told.
+
+        Raises :class:`~forebay.errors.ConfigError` if a stream was counted otherwise than it is
+        declared to be.
+        """
+        state = self._store.load()
+        self._refuse_other_units(state.coverage)
+        self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
+        return state
+
+    def commit(self, commit: Commit) -> Committed:
+        """See :meth:`forebay.ports.Store.commit`."""
+        return self._store.commit(commit)
+
+    def account(self, commit: Commit, projected: Projected, done: Committed, end: Position) -> None:
+        """Count and tell what was made of some frames up to ``end``, and ``done`` with it."""
+        self._count(commit, projected, done)
+        self._tell(projected, end.log_id)
+        if done.conflicts:
+            self._observe(ConflictFound(done.conflicts))
+
+    def _refuse_other_units(self, coverage: Mapping[StreamKey, Coverage]) -> None:
+        """Coverage in a new unit would begin empty, and vouch for events that are stored."""
+        for key, held in coverage.items():
+            declared = self._channels.get(key.venue, {}).get(key.channel)
+            if declared is not None and declared.unit != held.unit:
+                counted = f"{key.name} is counted by {held.unit}"
+                hint = "`forebay rebuild --data DIR` makes the database anew from the journal."
+                raise ConfigError(f"{counted} and declared to be by {declared.unit}.", hint=hint)
+
+    def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
+        total = self.delivered
+        told = {table: len(events.rows) for table, events in commit.events.items()}
+        stored = {table: int(first.sum()) for table, first in done.first.items()}
+        total.steps += 1
+        total.frames += projected.frames.total()
+        total.rows += done.inserted
+        total.duplicates += sum(told.values()) - done.inserted - done.conflicts
+        total.conflicts += done.conflicts
+        total.flagged += projected.flagged
+        total.dead_letters += sum(projected.reasons.values())
+        for sums, new in (
+            (total.events, told),
+            (total.stored, stored),
+            (total.outcomes, projected.frames),
+            (total.unbuilt, projected.unbuilt),
+            (total.flags, projected.flags),
+        ):
+            for name, count in new.items():
+                sums[name] = sums.get(name, 0) + count
+
+    def _tell(self, projected: Projected, log_id: str) -> None:
+        for reason, count in projected.reasons.items():
+            self._observe(DeadLettered(count=count, reason=reason))
+        for loss in projected.losses:
+            self._observe(LossFound(log_id, loss.first, loss.last))
+        for key, stream in projected.coverage.items():
+            self._tell_gaps(key, stream)
+
+    def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
+        before, now = self._gaps.get(key, set()), set(stream.gaps(key))
+        for gap in sorted(now - before):
+            where = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
+            if gap.state == "open":
+                self._observe(GapOpened(*where, key.market, gap.unit))
+            else:
+                self._observe(GapClosed(*where, gap.state, key.market, gap.unit))
+        self._gaps[key] = now
+
+    # ---------------------------------------------------------------- answers
+
+    def open_gaps(self, venue: str | None = None) -> list[FillRequest]:
+        """Return the holes that are worth asking for."""
+        return [
+            request
+            for gaps in list(self._gaps.values())
+            for gap in sorted(gaps)
+            if gap.state == "open" and venue in (None, gap.venue)
+            if (request := self._request(gap)) is not None
+        ]
+
+    def _request(self, gap: Gap) -> FillRequest | None:
+        """Return what the venue's history is asked for a gap; None if it cannot be."""
+        channel = self._channels.get(gap.venue, {}).get(gap.channel)
+        if channel is None or not channel.history or gap.unit not in ("id", "time"):
+            return None
+        return FillRequest(gap.channel, gap.symbol, gap.first, gap.last, gap.unit, gap.market)
+
+    def gap_counts(self) -> dict[str, int]:
+        """Return how many gaps there are of each state."""
+        counts = {"open": 0, "filled": 0, "permanent": 0}
+        for gaps in list(self._gaps.values()):
+            for gap in gaps:
+                counts[gap.state] += 1
+        return counts

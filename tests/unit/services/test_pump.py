@@ -1,0 +1,130 @@
+"""The pump alone: what stays in hand, who says where to go on, and what begins again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.errors import CursorBeyondEnd, CursorMoved, Transient
+from forebay.journal import Position
+from forebay.services.pump import Pump
+from forebay.telemetry import LossFound
+
+if TYPE_CHECKING:
+    from forebay.telemetry import Happening
+
+LOG, NEW = "a" * 32, "b" * 32
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a feed."""
+
+    value: int
+    end: Position
+    oldest_ns: int = 7
+
+
+class Numbers:
+    """A feed of numbers from 1 on, in a log that may be replaced."""
+
+    def __init__(self, last: int) -> None:
+        self.log_id, self.last, self.at, self.held = LOG, last, 1, 0
+
+    def seek(self, position: Position | None) -> None:
+        if position is not None and position.log_id != self.log_id:
+            raise CursorBeyondEnd("of another log")
+        self.at = position.seq if position else 1
+
+    def read(self) -> Number | None:
+        if self.at > self.last:
+            return None
+        self.at += 1
+        return Number(self.at - 1, Position(self.log_id, self.at))
+
+    def hold(self) -> None:
+        self.held += 1
+
+    def close(self) -> None: ...
+
+
+class Kept:
+    """A sink that keeps numbers and its cursor, and refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.cursor: Position | None = None
+        self.errors: list[Exception] = []
+        self.unreachable = 0
+        self.again = 0
+
+    def load(self) -> Position | None:
+        if self.unreachable:
+            self.unreachable -= 1
+            raise Transient("not now")
+        return self.cursor
+
+    def begin_again(self) -> None:
+        self.again += 1
+
+    def plan(self, piece: Number) -> Number:
+        return piece
+
+    def commit(self, plan: Number) -> int:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.numbers.append(plan.value)
+        self.cursor = plan.end
+        return 1
+
+
+def test_all_that_there_is_moves_in_order_and_once() -> None:
+    sink = Kept()
+    pump = Pump(Numbers(3), sink)
+    assert pump.drain() == 3
+    assert (sink.numbers, pump.position) == ([1, 2, 3], Position(LOG, 4))
+    assert Pump(Numbers(4), sink).drain() == 1, "another pump goes on where the sink is"
+    assert sink.numbers == [1, 2, 3, 4]
+
+
+def test_what_the_sink_refused_stays_in_hand_and_the_feed_is_held() -> None:
+    sink, feed = Kept(), Numbers(2)
+    pump = Pump(feed, sink)
+    sink.errors = [Transient("full"), Transient("full")]
+    for tries in (1, 2):
+        with pytest.raises(Transient):
+            pump.step()
+        assert (pump.behind, pump.waiting_since_ns, feed.held, feed.at) == (True, 7, tries, 2)
+    assert pump.drain() == 2
+    assert (sink.numbers, pump.behind, pump.waiting_since_ns) == ([1, 2], False, 0)
+
+
+def test_a_sink_that_is_elsewhere_is_taken_at_its_word() -> None:
+    sink = Kept()
+    pump = Pump(Numbers(3), sink)
+    pump.step()
+    pump.prepare()
+    sink.numbers, sink.cursor, sink.errors = [], None, [CursorMoved("a replica without the rows")]
+    sink.unreachable = 2
+    with pytest.raises(CursorMoved):
+        pump.store()
+    assert not pump.behind
+    with pytest.raises(Transient):
+        pump.prepare()
+    assert pump.drain() == 3
+    assert sink.numbers == [1, 2, 3]
+
+
+def test_a_log_that_is_gone_is_told_and_the_new_one_read_from_its_beginning() -> None:
+    sink = Kept()
+    told: list[Happening] = []
+    feed = Numbers(3)
+    Pump(feed, sink).drain()
+    feed.log_id = NEW
+    pump = Pump(feed, sink, observer=told.append)
+    assert told == [LossFound(LOG, 1, 3)]
+    assert sink.again == 1
+    assert pump.drain() == 3
+    assert sink.cursor == Position(NEW, 4)
