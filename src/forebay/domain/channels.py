@@ -37,8 +37,6 @@ class Channel:
     """Coarsest unit in which any path of the channel gives time: ``event_ts`` is floored to it."""
     history: bool = False
     """Whether the venue's history can be asked for a gap, in this unit."""
-    by_default: bool = True
-    """Whether a connection that does not say what it asked for carries it."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS_OF[self.identity]:

@@ -95,6 +95,10 @@ class Coverage(Protocol):
         """Note that history was asked for a whole range and does not have ``absent``."""
         ...
 
+    def give_up(self) -> None:
+        """Note that no history can be asked for what lies between connections up to now."""
+        ...
+
     def gaps(self, key: StreamKey) -> list[Gap]:
         """Return the holes of live coverage, in order, each with its reason and state."""
         ...

@@ -20,7 +20,7 @@ _MICROSECOND, _SECOND = 1000, 1_000_000_000
 
 TRADES = Channel("trade", identity="native", unit="id", time_unit_ns=_MICROSECOND, history=True)
 """``trade_id`` rises by one and is the same on every path; times are in microseconds."""
-_HEARD = partial(Channel, identity="content", unit="time", by_default=False)
+_HEARD = partial(Channel, identity="content", unit="time")
 TICKERS = _HEARD("ticker", time_unit_ns=_MICROSECOND)
 QUOTES = _HEARD("quote", time_unit_ns=_MICROSECOND)
 """Best bid and ask as the ticker tells them: with each trade, and not with each change."""
