@@ -20,7 +20,8 @@ OWN_ROOMS = ("domain/kinds/", "lab/")
 """Where kinds are at home; a simulator's truth shares nothing with what it is there to test."""
 READS_KINDS = {
     "app/config.py": "the template shows an example",
-    "app/reading.py": "a notebook asks for trades by name",
+    "app/reading.py": "a notebook asks for each kind by name",
+    "services/books.py": "an order book is folded from its two kinds",
     "cli/demo.py": "prints a query that a newcomer can type next",
     "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",

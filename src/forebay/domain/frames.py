@@ -57,7 +57,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     market: str = "spot"
     """Of :attr:`symbols`: what was asked for, in the market type that event ids know."""
     channels: tuple[str, ...] = ()
-    """Channels asked for, in Forebay's words; empty means all that the venue declares."""
+    """Channels asked for, in Forebay's words; empty means any, and none is promised."""
     request: str = ""
     """For REST: method, path and query."""
     partial: bool = False

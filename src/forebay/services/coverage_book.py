@@ -102,6 +102,10 @@ class CoverageBook:
             out.reasons.update(item.reasons)
             out.frames.update(item.frames)
             out.unbuilt.update(item.unbuilt)
+        for key, changed in out.coverage.items():
+            channel = self._channels.get(key.venue, {}).get(key.channel)
+            if channel is None or not channel.history:
+                changed.give_up()
         _in_journal_order(out)
         return out
 
@@ -150,12 +154,15 @@ class CoverageBook:
             out.losses.append(control)
 
     def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:
-        """Return the streams of a live connection that count when it was heard."""
+        """Return the streams of a live connection that count when it was heard.
+
+        One that does not say its channels promises none, whatever comes.
+        """
         channels = self._channels.get(context.venue)
         if channels is None or context.purpose != "live" or context.partial:
             return
         for name, channel in channels.items():
-            if channel.unit in _HEARD and name in (context.channels or channels):
+            if channel.unit in _HEARD and name in context.channels:
                 for symbol in context.symbols:
                     yield StreamKey(context.venue, context.market, name, symbol), channel.unit
 

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 VENUE = "coinbase"
-PARSER = "coinbase/2"
+PARSER = "coinbase/1"
 """Name and version of this parser, kept with every dead letter."""
 FEWEST = 512
 """Fewer frames than this are read sooner one by one than as columns."""
