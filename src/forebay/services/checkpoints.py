@@ -56,7 +56,10 @@ class Derives(Protocol):
         ...
 
     def derive(self, table: str, rows: pa.Table) -> None:
-        """Add rows to a table that holds no events. Raises as :meth:`~forebay.ports.Store.commit`."""
+        """Add rows to a table of what can be made again.
+
+        Raises as :meth:`~forebay.ports.Store.commit`.
+        """
         ...
 
 
@@ -111,6 +114,13 @@ class BookCheckpoints:
                 self._gathered[line] = max(gathered - made, 0)
                 return line.stream
         return None
+
+    def all(self) -> int:
+        """Make all that are due, and return how many."""
+        made = 0
+        while self.step() is not None:
+            made += 1
+        return made
 
     def close(self) -> None:
         """Nothing is held between two steps."""
