@@ -364,9 +364,9 @@ def _told(trade: Trade) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def truth_server() -> Iterator[TruthServer]:
+def truth_server(of: TruthServer | None = None) -> Iterator[TruthServer]:
     """Serve a truth on loopback from a thread of its own."""
-    truth = TruthServer()
+    truth = of or TruthServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -68,9 +68,15 @@ class MadeParser:
     """
 
     def __init__(
-        self, identity: IdentityClass, unit: Unit | None = None, *, texts: bool = False
+        self,
+        identity: IdentityClass,
+        unit: Unit | None = None,
+        *,
+        texts: bool = False,
+        history: bool = False,
     ) -> None:
-        self.channel = Channel("trade", identity, unit or UNIT_OF[identity], time_unit_ns=1000)
+        counted = unit or UNIT_OF[identity]
+        self.channel = Channel("trade", identity, counted, time_unit_ns=1000, history=history)
         self.channels: Mapping[str, Channel] = {self.channel.kind: self.channel}
         self.name = f"made-{identity}/1"
         self._texts = texts

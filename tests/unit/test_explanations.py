@@ -442,7 +442,7 @@ def test_the_classes_are_those_of_the_code_and_of_every_venue() -> None:
     declared = [
         (name, kind, channel.identity, channel.unit)
         for name, venue in VENUES.items()
-        for kind, channel in venue.parser().channels.items()
+        for kind, channel in venue.channels.items()
     ]
     assert told == declared
     assert not {*VENUES} & {*get_args(IdentityClass)}

@@ -22,8 +22,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "forebay"
 OWN_ROOMS = ("domain/kinds/", "lab/")
 """Where kinds are at home; a simulator's truth shares nothing with what it is there to test."""
 READS_KINDS = {
-    "app/reading.py": "a notebook asks for trades by name",
+    "app/config.py": "the template shows an example",
+    "app/reading.py": "a notebook asks for each kind by name",
+    "services/books.py": "an order book is folded from its two kinds",
     "cli/demo.py": "prints a query that a newcomer can type next",
+    "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
@@ -38,6 +41,7 @@ NAME_STORES = {
 NAME_VENUES: set[str] = {
     "app/config.py",
     "app/venues.py",
+    "cli/book.py",
     "cli/lab.py",
     "cli/main.py",
     "cli/replay.py",

@@ -47,10 +47,22 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     name: str
     symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
+    channels: tuple[str, ...] = ()
+    """Words for kinds of event, see :func:`forebay.app.venues.kinds`; empty: the venue's own."""
+    market: Annotated[str, Meta(min_length=1)] = "spot"
+    depth: AtLeastOne | None = None
+    """Levels of an order book a side; None: the venue's own."""
     ws_url: str = ""
     rest_url: str = ""
-    stale_after_s: Positive = 10.0
+    credentials_file: str = ""
+    """A TOML file of texts, so that no secret is in the configuration or an environment."""
+    stale_after_s: Positive | None = None
+    """None: the venue's own."""
     reconnect_base_s: Positive = 0.5
+    symbols_per_connection: AtLeastOne | None = None
+    """More connections, where a venue limits what one may carry; None: the venue's own."""
+    plugin: str = ""
+    """Where a venue that is not in the tree comes from: ``package.module:VENUE``."""
 
 
 class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -328,10 +340,16 @@ collector = "collector-1"
 [[venues]]
 name = "coinbase"
 symbols = ["BTC-USD", "ETH-USD"]
+# channels = ["trade"]        # kinds of event, or "all"; the venue's default unless said
+# market = "spot"
+# depth = 50                  # levels of a book, where the venue leaves the choice
 # ws_url = "wss://..."        # elsewhere than the venue's public address
 # rest_url = "https://..."
-# stale_after_s = 10.0        # a connection silent for longer is replaced
+# credentials_file = "venue.toml"  # secrets, one KEY = "..." a line
+# stale_after_s = 10.0        # a connection silent for longer is replaced; the venue's own
 # reconnect_base_s = 0.5      # first wait between two tries; full jitter, cap 30 s
+# symbols_per_connection = 100  # the venue's own; fewer make more connections
+# plugin = "package.module:VENUE"  # a venue of your own
 
 [journal]
 linger_ms = 5.0               # how long the first frame of a group waits for company

@@ -9,7 +9,7 @@ import msgspec
 
 from forebay.app import stores
 from forebay.app.journaling import open_journal
-from forebay.app.venues import check_venue, parsers
+from forebay.app.venues import check_venue, install, parsers
 from forebay.journal import CursorFile, Draft
 from forebay.services.deliver import Deliverer
 from forebay.sources.recordings import read_recording
@@ -69,6 +69,7 @@ def replay(
     progress: Callable[[Path, int], None] = lambda _path, _bytes: None,
 ) -> dict[str, Any]:
     """Capture and deliver the frames of ``files``; answer the account of them."""
+    install(folder, config.venues)
     check_venue(venue)
     with offline(folder, config, clock, observer) as (writer, deliverer):
         deliverer.forget_totals()

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from forebay.app.data_folder import DataFolder
 from forebay.app.hourly import HourlyParquet, hour_path
 from forebay.app.journaling import open_journal
 from forebay.app.rebuild import rebuild_database
-from forebay.app.venues import VENUES, Venue, parsers
+from forebay.app.venues import VENUES, parsers
 from forebay.cli.main import app
 from forebay.clock import ManualClock
 from forebay.domain.coverage import (
@@ -44,8 +43,8 @@ from forebay.services.deliver import Deliverer
 from forebay.services.rebuild import Absence, absences, arrived
 from forebay.stores.duckdb import STORE, DuckDBStore
 from forebay.telemetry import ignore
-from tests.exam.made.connector import MadeSource
-from tests.exam.made.protocol import Edition, MadeParser
+from tests.exam import made
+from tests.exam.made.protocol import Edition
 from tests.exam.offline import journal, stored, tell
 from tests.exam.ping import PING
 from tests.exam.wire import STREAMS, line
@@ -417,7 +416,7 @@ def test_of_streams_that_count_nothing_their_number_by_hour_tells(
 ) -> None:
     edition = Edition("observation", "none")
     monkeypatch.setitem(KINDS, PING.channel, PING)
-    monkeypatch.setitem(VENUES, edition.venue, Venue(partial(MadeParser, edition), MadeSource))
+    monkeypatch.setitem(VENUES, edition.venue, made.VENUES[edition.venue])
     folder = DataFolder(tmp_path / "data").create()
     with journal(folder.journal, [], [], segment_bytes=300) as writer:
         tell(writer, edition, [line("quote", "AAA-USD", number) for number in (1, 2)])

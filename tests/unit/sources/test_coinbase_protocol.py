@@ -6,15 +6,13 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forebay.domain.columns import as_arrays
-from forebay.errors import Permanent
 from forebay.sources.coinbase import protocol
-from forebay.sources.coinbase.protocol import CoinbaseParser, accepts, trade_ids
+from forebay.sources.coinbase.protocol import CoinbaseParser
 from tests.support.frames import PRODUCT, as_json, batch, context, heartbeat, match, rest_row
 from tests.support.recordings import COINBASE, recorded
 
@@ -322,51 +320,6 @@ def test_every_page_is_accounted_for(pages: list[bytes]) -> None:
     assert len(yielding | dead) + parsed.control == len(pages)
 
 
-def test_the_least_id_of_a_page_leads_to_the_next_one() -> None:
-    assert trade_ids(as_json([rest_row(9), rest_row(7), rest_row(4)])) == [9, 7, 4]
-    assert trade_ids(b"[]") == []
-    for body in (b"<html>", b"{}", DEEP, b"\xff", b'[{"trade_id":"4"}]'):
-        with pytest.raises(msgspec.DecodeError):
-            trade_ids(body)
-
-
-# ------------------------------------------------------------------- what to say to it
-
-
-def test_the_subscription_asks_for_trades_and_heartbeats() -> None:
-    assert json.loads(protocol.subscribe_message(["BTC-USD", "ETH-USD"])) == {
-        "type": "subscribe",
-        "product_ids": ["BTC-USD", "ETH-USD"],
-        "channels": ["matches", "heartbeat"],
-    }
-
-
-def test_history_is_asked_for_below_an_id() -> None:
-    assert protocol.trades_path("BTC-USD", 500) == "/products/BTC-USD/trades?limit=1000&after=500"
-    assert protocol.trades_path("A-B", 5, 10) == "/products/A-B/trades?limit=10&after=5"
-
-
-def test_only_the_acknowledgement_accepts() -> None:
-    assert accepts(b'{"type":"subscriptions","channels":[]}')
-    for payload in (match(1), heartbeat(1), b"{}", b"[]", b"null", b"", b"\xff", DEEP,
-                    b'{"type":["subscriptions"]}', b'{"type":"heartbeat","x":"\xff"}'):  # fmt: skip
-        assert not accepts(payload)
-
-
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [
-        ({"message": "Failed to subscribe", "reason": "BTC-XXX is not a valid product"}, "BTC-XXX"),
-        ({"message": "Failed to subscribe"}, "Failed to subscribe"),
-        ({}, "no reason given"),
-    ],
-)
-def test_a_refusal_says_why_and_what_to_do(said: dict[str, str], reason: str) -> None:
-    with pytest.raises(Permanent, match=reason) as refused:
-        accepts(as_json({"type": "error", **said}))
-    assert "forebay symbols" in refused.value.hint
-
-
 # ------------------------------------------------------------------------ real frames
 
 
@@ -394,8 +347,3 @@ def test_ids_of_a_recording_are_contiguous_per_product() -> None:
     assert len(by_product) == 6
     for natives in by_product.values():
         assert natives == list(range(natives[0], natives[0] + len(natives)))
-
-
-def test_paging_goes_on_over_a_row_that_is_poison_otherwise() -> None:
-    page = as_json([rest_row(9), rest_row(8, price=None), rest_row(7, time=5)])
-    assert trade_ids(page) == [9, 8, 7]

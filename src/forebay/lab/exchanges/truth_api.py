@@ -1,7 +1,8 @@
 """The truth server: what the simulated exchange did, for an audit to ask, and its troubles.
 
 Every range takes ``channel``: ``trade`` if none is named, ``ticker``, ``quote``, ``book_delta``,
-``book_snapshot`` or ``bar``; it is always of the market's indices, and gives what belongs to them.
+``book_snapshot`` or ``bar``; it is of the market's indices, or of nanoseconds of venue time from
+``since`` included to ``until`` excluded, and gives what belongs to them.
 ``GET /book`` is a book as of a moment.
 
 ``PUT /troubles/NAME`` switches a trouble on, with its settings as a JSON object, ``DELETE`` off;
@@ -159,16 +160,24 @@ class TruthApi:
         channel = request.query.get("channel", CHANNEL)
         if channel not in SOURCES:
             raise BadQuery(f"There is no channel {channel!r}; there are {', '.join(SOURCES)}")
-        first = number(request.query.get("from"), "from")
-        end = number(request.query.get("to"), "to")
-        if first is None or end is None:
-            raise BadQuery("Give both from (included) and to (excluded)")
-        if end > self._exchange.market.last(trades.symbol) + 1:
-            raise BadQuery(f"{trades.symbol} has not come to index {end - 1} yet")
+        first, end = self._indices(request, trades)
         source = self._sources.get((channel, trades.symbol))
         if source is None:
             source = self._sources[channel, trades.symbol] = SOURCES[channel](trades)
         return source, first, end
+
+    def _indices(self, request: web.Request, trades: Trades) -> tuple[int, int]:
+        since, until, first, end = (
+            number(request.query.get(name), name) for name in ("since", "until", "from", "to")
+        )
+        happened = self._exchange.market.last(trades.symbol) + 1
+        if since is not None and until is not None:
+            return trades.index_at(since - 1) + 1, min(trades.index_at(until - 1) + 1, happened)
+        if first is None or end is None:
+            raise BadQuery("Give both from (included) and to (excluded)")
+        if end > happened:
+            raise BadQuery(f"{trades.symbol} has not come to index {end - 1} yet")
+        return first, end
 
 
 def _told(event: Event) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qs
 
 from forebay.domain.parsed import Moments, RawEvents
 from forebay.sources.coinbase.channels import BARS, MARKET
@@ -21,6 +21,7 @@ TIMEFRAMES = {60: "1m", 300: "5m", 900: "15m", 3600: "1h", 86_400: "1d"}
 """By granularity in seconds; Forebay has no word for the venue's 21 600, six hours."""
 SKEW_NS = 2_000_000_000
 """A clock of ours that is so far ahead of the venue's makes no bar final while it is open."""
+_GRANULARITY = re.compile(r"(?:^|&)granularity=([0-9]{1,9})(?=&|$)")
 _SECOND = 1_000_000_000
 _MOST_DIGITS = 40
 """A number with an exponent further from 0 has no place in any column."""
@@ -28,8 +29,8 @@ _MOST_DIGITS = 40
 
 def period_of(query: str) -> int | None:
     """Return the seconds of a bar that was asked for; None if it is none of ours."""
-    text = parse_qs(query).get("granularity", [""])[-1]
-    seconds = int(text) if text.isascii() and text.isdigit() else 0
+    asked = _GRANULARITY.findall(query)
+    seconds = int(asked[-1]) if asked else 0
     return seconds if seconds in TIMEFRAMES else None
 
 

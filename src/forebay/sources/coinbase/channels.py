@@ -6,6 +6,7 @@ connection told them, and what is owed is to be heard: see ``docs/explanation/co
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from forebay.domain.channels import Channel
@@ -19,12 +20,13 @@ _MICROSECOND, _SECOND = 1000, 1_000_000_000
 
 TRADES = Channel("trade", identity="native", unit="id", time_unit_ns=_MICROSECOND, history=True)
 """``trade_id`` rises by one and is the same on every path; times are in microseconds."""
-TICKERS = Channel("ticker", identity="content", unit="time", time_unit_ns=_MICROSECOND)
-QUOTES = Channel("quote", identity="content", unit="time", time_unit_ns=_MICROSECOND)
+_HEARD = partial(Channel, identity="content", unit="time")
+TICKERS = _HEARD("ticker", time_unit_ns=_MICROSECOND)
+QUOTES = _HEARD("quote", time_unit_ns=_MICROSECOND)
 """Best bid and ask as the ticker tells them: with each trade, and not with each change."""
-BOOK_SNAPSHOTS = Channel("book_snapshot", identity="content", unit="time")
+BOOK_SNAPSHOTS = _HEARD("book_snapshot")
 """It has no time of the venue's, mostly; then it is that of receipt, in nanoseconds."""
-BOOK_DELTAS = Channel("book_delta", identity="content", unit="time", time_unit_ns=_MICROSECOND)
+BOOK_DELTAS = _HEARD("book_delta", time_unit_ns=_MICROSECOND)
 BARS = Channel("bar", identity="content", unit="none", time_unit_ns=_SECOND)
 """Candles are asked for by REST, whenever that is."""
 

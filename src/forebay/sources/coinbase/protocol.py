@@ -1,4 +1,4 @@
-"""Coinbase Exchange, pure: what to say to the feed and what its messages mean.
+"""Coinbase Exchange, pure: what its messages mean.
 
 Facts from the exchange's published pages ("Exchange WebSocket feed", "Exchange REST API")
 and from recorded frames:
@@ -14,17 +14,15 @@ and from recorded frames:
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from forebay.domain.frames import FrameKind
-from forebay.errors import Permanent
 from forebay.sources.coinbase.channels import CHANNELS, MARKET, TRADES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from forebay.domain.channels import Channel
     from forebay.domain.frames import FrameBatch
@@ -38,16 +36,11 @@ __all__ = [
     "UNBUILT",
     "VENUE",
     "CoinbaseParser",
-    "accepts",
-    "subscribe_message",
-    "trade_ids",
-    "trades_path",
 ]
 
 VENUE = "coinbase"
-PARSER = "coinbase/2"
+PARSER = "coinbase/1"
 """Name and version of this parser, kept with every dead letter."""
-SUBSCRIBED = ("matches", "heartbeat")
 FEWEST = 512
 """Fewer frames than this are read sooner one by one than as columns."""
 
@@ -55,58 +48,6 @@ UNBUILT = ("status", "received", "open", "done", "change", "activate", "auction"
 """Types of messages of channels that are not captured."""
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Everything msgspec raises over bytes: the last two are no DecodeError."""
-
-
-class _RestTradeId(msgspec.Struct):
-    """Paging needs no more: a row that is poison in another field must not stop a fill."""
-
-    trade_id: int
-
-
-_decode_ids = msgspec.json.Decoder(list[_RestTradeId]).decode
-
-
-def subscribe_message(symbols: Sequence[str]) -> bytes:
-    """Answer the message that subscribes to trades and heartbeats of ``symbols``.
-
-    The venue closes a connection that has not sent it within 5 s.
-    """
-    message = {"type": "subscribe", "product_ids": list(symbols), "channels": list(SUBSCRIBED)}
-    return json.dumps(message, separators=(",", ":")).encode()
-
-
-def accepts(payload: bytes) -> bool:
-    """Tell whether ``payload`` accepts the subscription.
-
-    Raises :class:`~forebay.errors.Permanent` with the venue's reason when it refuses.
-    """
-    try:
-        message = msgspec.json.decode(payload)
-    except UNDECODABLE:
-        return False
-    kind = message.get("type") if isinstance(message, dict) else None
-    if kind == "error":
-        reason = message.get("reason") or message.get("message") or "no reason given"
-        text = f"Coinbase refused the subscription: {reason}."
-        raise Permanent(text, hint="List what there is with `forebay symbols --venue coinbase`.")
-    return kind == "subscriptions"
-
-
-def trades_path(symbol: str, after: int, limit: int = 1000) -> str:
-    """Answer path and query for the ``limit`` trades with ids just below ``after``."""
-    return f"/products/{symbol}/trades?limit={limit}&after={after}"
-
-
-def trade_ids(body: bytes) -> list[int]:
-    """Answer the ids of a page of history, newest first as they are listed.
-
-    Raises ``msgspec.DecodeError`` when it is none.
-    """
-    try:
-        page = _decode_ids(body)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise msgspec.DecodeError(str(error)) from error
-    return [row.trade_id for row in page]
 
 
 class CoinbaseParser:
