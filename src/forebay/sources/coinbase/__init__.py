@@ -25,7 +25,7 @@ VENUE = Venue(
     rest_url="https://api.exchange.coinbase.com",
     default_channels=("trade",),
     history={"trade": by_id(path=trades_path, ids=trade_ids, rows=TRADE_ROWS)},
-    polls={"bar": Poll(latest_candles_path, every_s=MINUTE_S, after_s=2.0)},
+    polls={"bar": Poll(latest_candles_path, every_s=MINUTE_S, after_s=4.0)},
     listing=Listing("/products", parse_products),
     probe=probe_path,
     limits=Limits(rest=(per_second(10, burst=15),)),  # "Rate limits": 10 a second, 15 in bursts
