@@ -95,7 +95,7 @@ class Books:
         deliver(self.store, runs or [[each] for each in frames(*lines, lag_ns=lag_ns)])
 
     def query(self, statement: str) -> pa.Table:
-        with self.store.reader() as reader:
+        with self.store.connection() as reader:
             return reader.sql(statement).to_arrow_table()
 
     def at(self, second: float | None) -> BookAt:
