@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,8 +20,12 @@ from tests.support.recordings import COINBASE, recorded
 if TYPE_CHECKING:
     from pathlib import Path
 
+EVENTS = ("trades", "tickers", "quotes", "book_snapshots", "book_deltas", "bars")
 QUERIES = {
-    "trades": "SELECT * EXCLUDE (collector, epoch, log_id, seq) FROM trades ORDER BY ALL",
+    **{
+        table: f"SELECT * EXCLUDE (collector, epoch, log_id, seq) FROM {table} ORDER BY ALL"  # noqa: S608 - our own names
+        for table in EVENTS
+    },
     "gaps": "SELECT * FROM gaps ORDER BY ALL",
     "coverage": "SELECT * FROM coverage ORDER BY ALL",
     "conflicts": "SELECT * FROM conflicts ORDER BY ALL",
@@ -77,8 +82,9 @@ def test_every_frame_is_accounted_for(whole: tuple[Path, dict[str, Any]]) -> Non
     assert account["frames"] == len(made.frames())
     assert account["dead_letters"] == len(made.DEAD)
     assert account["unknown"] == made.UNKNOWN
-    assert account["events"] == {"trades": trades + 2}  # one told again, one told otherwise
-    assert account["stored"] == {"trades": trades}
+    others = made.OTHER_EVENTS
+    assert account["events"] == {"trades": trades + 2, **others}  # one again, one otherwise
+    assert account["stored"] == {"trades": trades, **others}
     assert (account["duplicates"], account["conflicts"]) == (1, 1)
     assert account["gaps"] == len(made.GAPS)
     assert trade_ids(data) == {symbol: made.ids(symbol) for symbol in made.FIRST}
@@ -101,7 +107,7 @@ def test_twice_gives_the_same_tables(tmp_path: Path) -> None:
     before = tables(data)
     again = replay(data, file)
     assert tables(data) == before
-    assert again["stored"] == {"trades": 0}
+    assert set(again["stored"].values()) == {0}
     assert again["frames"] == first["frames"]
 
 
@@ -197,6 +203,15 @@ def test_export_into_a_pipe_that_closes_is_no_error(whole: tuple[Path, dict[str,
 # --------------------------------------------------------------- a real recording
 
 
+TABLES_OF = {
+    "match": ["trades"],
+    "last_match": ["trades"],
+    "ticker": ["tickers", "quotes"],
+    "snapshot": ["book_snapshots"],
+    "l2update": ["book_deltas"],
+}
+
+
 def real() -> tuple[Path, dict[str, list[int]]]:
     """The real recording and the ids of its trades by product; skips where it is absent."""
     ids: dict[str, set[int]] = {}
@@ -213,34 +228,101 @@ def test_a_real_recording_is_stored_once_and_accounted_for(tmp_path: Path) -> No
     data = tmp_path / "data"
     account = replay(data, file)
     assert account["frames"] == types.total()
-    assert account["dead_letters"] == 0
-    assert account["gaps"] == 0
-    told = types["match"] + types["last_match"]
-    assert account["events"]["trades"] == account["yielding"] == told
-    unbuilt = {"l2update", "snapshot", "ticker"}
-    assert account["unknown"] == {name: types[name] for name in sorted(unbuilt)}
+    assert account["dead_letters"] == account["gaps"] == account["conflicts"] == 0
+    assert account["unknown"] == {}
+    assert account["control"] == types["subscriptions"]
+    told = Counter(table for kind in types.elements() for table in TABLES_OF.get(kind, ()))
+    assert account["events"] == account["stored"] == told
+    assert account["duplicates"] == 0
+    assert (told["book_deltas"], told["book_snapshots"], told["tickers"]) == (6582, 6, 75)
     assert trade_ids(data) == expected
     for symbol, ids in expected.items():
         assert ids == list(range(ids[0], ids[-1] + 1)), symbol
     assert audited(data).code == 0
     before = tables(data)
+    assert {table: len(before[table]) for table in EVENTS} == {**dict.fromkeys(EVENTS, 0), **told}
     replay(data, file)
     assert tables(data) == before
+    assert audited(data).code == 0
 
 
-def test_overlapping_halves_of_a_real_recording_in_either_order(tmp_path: Path) -> None:
+def test_a_real_books_rows_say_what_the_frames_say(tmp_path: Path) -> None:
+    """Each level of each message, in its order, beside a reading with nothing but json."""
+    expected = []
+    for frame in recorded(COINBASE):
+        message = json.loads(frame.payload)
+        if message["type"] == "l2update":
+            sides = [
+                [[Decimal(change[at]) for change in message["changes"] if change[0] == side]
+                 for at in (1, 2)]
+                for side in ("buy", "sell")
+            ]  # fmt: skip
+            expected.append((message["product_id"], *sides[0], *sides[1]))
+    replay(tmp_path / "data", COINBASE)
+    with package.open(tmp_path / "data") as opened:
+        told = opened.sql(
+            "SELECT symbol, bid_prices, bid_sizes, ask_prices, ask_sizes FROM book_deltas "
+            "ORDER BY seq"
+        )
+    assert [tuple(row.values()) for row in told.to_pylist()] == expected
+
+
+def test_a_real_book_at_the_end_is_a_plain_fold(tmp_path: Path) -> None:
+    """Dictionaries of decimals straight from the file, beside `forebay book`."""
+    books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}
+    last: dict[str, str] = {}
+    for frame in recorded(COINBASE):
+        message = json.loads(frame.payload)
+        if message["type"] == "snapshot":
+            books[message["product_id"]] = {
+                side: {Decimal(price): Decimal(size) for price, size in message[side]}
+                for side in ("bids", "asks")
+            }
+        elif message["type"] == "l2update":
+            last[message["product_id"]] = message["time"]
+            for side, price, size in message["changes"]:
+                levels = books[message["product_id"]]["bids" if side == "buy" else "asks"]
+                levels[Decimal(price)] = Decimal(size)
+    replay(tmp_path / "data", COINBASE)
+    told = forebay("book", "coinbase", "SKL-USD", "--data", tmp_path / "data", "--json").json
+    with package.open(tmp_path / "data") as opened:
+        assert opened.book_at("coinbase", "SKL-USD") == told
+        found = {
+            (symbol, at): opened.book_at("coinbase", symbol, at)
+            for symbol in books
+            for at in (None, last[symbol])
+        }
+    for (symbol, _), answer in found.items():
+        assert (answer["state"], answer["reason"]) == ("known", "")
+        assert answer["known_to"] == {"bids": None, "asks": None}
+        for side, best_first in (("bids", -1), ("asks", 1)):
+            left = [level for level in books[symbol][side].items() if level[1]]
+            expected = sorted(left, key=lambda level: level[0] * best_first)
+            assert [tuple(map(Decimal, level)) for level in answer[side]] == expected
+
+
+@pytest.mark.parametrize("headed", [True, False], ids=["with the head", "bare"])
+def test_overlapping_halves_of_a_real_recording_in_either_order(
+    headed: bool, tmp_path: Path
+) -> None:
     file, _ = real()
     lines = file.read_bytes().splitlines(keepends=True)
     head = next(i for i, line in enumerate(lines) if b'"subscriptions"' in line) + 1
     third = len(lines) // 3
     halves = [
         written(tmp_path / "first.rec", b"".join(lines[: 2 * third])),
-        written(tmp_path / "second.rec", b"".join(lines[:head] + lines[third:])),
+        written(tmp_path / "second.rec", b"".join(lines[: head if headed else 0] + lines[third:])),
     ]
     replay(tmp_path / "forward", *halves)
     replay(tmp_path / "backward", *reversed(halves))
     replay(tmp_path / "whole", file)
     expected = tables(tmp_path / "whole")
-    assert expected["trades"]
-    assert tables(tmp_path / "forward") == expected
-    assert tables(tmp_path / "backward") == expected
+    assert all(expected[table] for table in EVENTS if table != "bars")
+    symbols = {str(row["symbol"]) for row in expected["book_snapshots"]}
+    with package.open(tmp_path / "whole") as opened:
+        books = {symbol: opened.book_at("coinbase", symbol) for symbol in symbols}
+    for folder in ("forward", "backward"):
+        assert tables(tmp_path / folder) == expected
+        assert audited(tmp_path / folder).code == 0
+        with package.open(tmp_path / folder) as opened:
+            assert {symbol: opened.book_at("coinbase", symbol) for symbol in symbols} == books

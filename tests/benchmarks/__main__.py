@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.benchmarks import (
+    book_fold,
     journal_append,
     journal_drain,
     journal_recovery,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "capture": ("websocket -> captured", websocket_capture.run),
     "latency": ("capture latency", websocket_capture.latency),
     "normalise": ("normalise", normalising.run),
+    "book": ("book fold", book_fold.run),
     "pipeline": ("websocket -> stored", pipeline.run),
     "recorded": ("stored and recorded", recorded.run),
     "symbols": ("cost of idle symbols", scaling.symbols),
@@ -45,6 +47,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
 _LIBRARIES = (
     "picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets",
     "circuitbreaker", "interlock-cb", "nopanic", "pybreaker", "stamina", "tenacity",
+    "sortedcontainers",
 )  # fmt: skip
 
 

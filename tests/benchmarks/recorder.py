@@ -20,7 +20,9 @@ from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind
 from forebay.journal import JournalWriter
 from forebay.services.capture import Capture, Feed
-from forebay.sources.coinbase.connector import CoinbaseSource
+from forebay.sources import coinbase
+from forebay.sources.live import Addresses, LiveSource, Wiring
+from forebay.sources.venue import Asked
 from tests.benchmarks.frames import SYMBOLS
 from tests.benchmarks.harness import cpu_seconds
 
@@ -76,7 +78,12 @@ async def capture(
     clock, rng = SystemClock(), random.Random(1)
     writer = JournalWriter.open(Path(folder), clock=clock)
     source = (
-        CoinbaseSource(SYMBOLS, collector="c", clock=clock, rng=rng, ws_url=url)
+        LiveSource(
+            coinbase.VENUE,
+            Asked(tuple(SYMBOLS), coinbase.VENUE.default_channels),
+            Wiring("c", clock, rng),
+            addresses=Addresses(ws_url=url),
+        )
         if driver == "picows"
         else WebsocketsSource(url)
     )

@@ -14,8 +14,10 @@ from forebay.app.local_socket import ask
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK
 from forebay.journal.watermark import WatermarkReader
-from tests.benchmarks.harness import ROOT, environment, sending
-from tests.exam.wire import SYMBOLS, write_wire
+from tests.benchmarks.harness import ROOT, environment
+from tests.exam.made import plugin
+from tests.exam.server import POLLS, REFUSED, serving, write_credentials
+from tests.exam.wire import SYMBOLS
 from tests.support.commands import wait_for
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.exam.made.protocol import Edition
+    from tests.exam.server import MadeServer
 
 STOP_S = 60
 
@@ -30,27 +33,48 @@ STOP_S = 60
 def capture(root: Path, editions: Sequence[Edition], count: int) -> DataFolder:
     """Capture ``count`` events of each of ``editions`` and store them; return the data folder."""
     folder = DataFolder(root / "data").create()
-    write_wire(root / "wire", count)
-    with sending(root / "wire") as url:
+    secret = write_credentials(root / "secret.toml")
+    wanted = (count + POLLS * len(SYMBOLS)) * len(editions)
+    with serving(count) as (server, host):
         config = Config(
             data=str(folder.root),
-            venues=tuple(
-                VenueConfig(name=edition.venue, symbols=SYMBOLS, ws_url=url, stale_after_s=600.0)
-                for edition in editions
-            ),
+            venues=tuple(_configured(edition, host, secret) for edition in editions),
             journal=JournalConfig(segment_mb=1),
             store=StoreConfig(parquet=False),
-            fill=FillConfig(enabled=False),
+            fill=FillConfig(poll_s=0.2),
         )
         with _running("deliver", config) as deliver:
             with _running("capture", config) as capturing:
                 wait_for(
-                    lambda: _stored(folder, (deliver, capturing), count * len(editions)),
+                    lambda: _stored(folder, (deliver, capturing), wanted),
                     "all events stored",
                     120.0,
                 )
             wait_for(lambda: _drained(folder), "the ends of the connections stored", 60.0)
+    _require_all_used(server, editions)
     return folder
+
+
+def _configured(edition: Edition, host: str, secret: str) -> VenueConfig:
+    return VenueConfig(
+        name=edition.venue,
+        symbols=(*SYMBOLS, REFUSED),
+        ws_url=f"ws://{host}/ws/{edition.venue}",
+        rest_url=f"http://{host}/rest/{edition.venue}",
+        credentials_file=secret,
+        plugin=plugin(edition),
+    )
+
+
+def _require_all_used(server: MadeServer, editions: Sequence[Edition]) -> None:
+    """Every part of a venue was used, and as the venue wants it."""
+    assert server.wrong == []
+    connections = server.seen["signed upgrade"]
+    assert connections >= len(editions)
+    assert server.seen["subscribe"] == connections * (len(SYMBOLS) + 1)
+    assert server.seen["sorry"] >= len(editions)
+    wanted = {f"history by {edition.history}" for edition in editions if edition.history}
+    assert wanted | {"ping", "poll"} <= server.seen.keys()
 
 
 @contextlib.contextmanager

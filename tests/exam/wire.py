@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tests.benchmarks.sender import text_frame
-from tests.exam.made.protocol import ACCEPTED
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SYMBOLS = ("AAA-USD", "BBB-USD")
 STREAMS = [(kind, symbol) for kind in ("quote", "ping") for symbol in SYMBOLS]
 START_US = 1_767_225_600_000_000
@@ -36,8 +28,3 @@ def lines(count: int) -> list[bytes]:
     return [
         line(*STREAMS[index % len(STREAMS)], index // len(STREAMS) + 1) for index in range(count)
     ]
-
-
-def write_wire(path: Path, count: int) -> None:
-    """Write what a connection is sent: that it is accepted, then ``count`` events."""
-    path.write_bytes(b"".join(map(text_frame, [ACCEPTED, *lines(count)])))

@@ -9,7 +9,6 @@ import numpy as np
 
 from forebay.domain.canonical import first_of_each_id
 from forebay.domain.coverage import IdCoverage
-from forebay.domain.frames import FillFinished
 from forebay.errors import Transient
 from forebay.journal import recovery
 from forebay.journal.writer import JournalWriter
@@ -21,7 +20,7 @@ from forebay.services.deliver import Deliverer
 from forebay.services.fill_plan import FillPlanner
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
-from forebay.sources.coinbase.connector import CoinbaseSource
+from forebay.sources.history import ById
 from forebay.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
     from forebay.journal import Draft
     from forebay.journal.recovery import Verdict
     from forebay.journal.segments import Segment
-    from forebay.ports import FillRequest, FrameSink
+    from forebay.ports import FillRequest
+    from forebay.sources.history import Pages
 
 
 def acknowledged_before_the_sync(patch: pytest.MonkeyPatch) -> None:
@@ -89,19 +89,15 @@ def cursor_apart_from_the_rows(patch: pytest.MonkeyPatch) -> None:
 
 def gap_closed_on_an_empty_page(patch: pytest.MonkeyPatch) -> None:
     """Whatever history does not list at once counts as absent."""
-    fill = CoinbaseSource.fill
+    plan = ById.plan
 
-    async def hasty(self: CoinbaseSource, request: FillRequest, sink: FrameSink) -> None:
+    def hasty(self: ById, request: FillRequest) -> Pages:
         rows = request.last - request.first + 1
-        ids = await self._page(request.symbol, request.last + 1, rows, "hasty", sink)
-        if ids:
-            await fill(self, request, sink)
-            return
-        absent = ((request.first, request.last),)
-        finished = FillFinished(request.channel, request.symbol, *absent[0], absent)
-        sink.open(self._context(request.symbol, "", "hasty")).control(finished)
+        if self.ids((yield self.path(request.symbol, request.last + 1, rows))):
+            return (yield from plan(self, request))
+        return ((request.first, request.last),)
 
-    patch.setattr(CoinbaseSource, "fill", hasty)
+    patch.setattr(ById, "plan", hasty)
 
 
 def duplicates_not_removed(patch: pytest.MonkeyPatch) -> None:

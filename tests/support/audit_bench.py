@@ -225,7 +225,7 @@ class Bench:
         self.store._session.connection.execute(statement).fetchall()
 
     def query(self, statement: str) -> pa.Table:
-        with self.store.reader() as connection:
+        with self.store.connection() as connection:
             return connection.sql(statement).to_arrow_table()
 
     def audit(
@@ -364,9 +364,9 @@ def _told(trade: Trade) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def truth_server() -> Iterator[TruthServer]:
+def truth_server(of: TruthServer | None = None) -> Iterator[TruthServer]:
     """Serve a truth on loopback from a thread of its own."""
-    truth = TruthServer()
+    truth = of or TruthServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -8,14 +8,14 @@ import random
 from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock, SystemClock
-from forebay.errors import Permanent
 from forebay.resilience import BreakerConfig, CircuitBreaker
+from forebay.sources.venue import NOTHING, Asked, PlainSession, Verdict
 from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import Peer, WsServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from forebay.clock import Clock
     from forebay.telemetry import Happening
@@ -25,10 +25,19 @@ NEVER = BreakerConfig(failure_threshold=1_000_000)
 """A breaker that lets every call through."""
 
 
-def accepts(payload: bytes) -> bool:
-    if payload == b"no":
-        raise Permanent("The venue said no.")
-    return payload == b"yes"
+ASKED = Asked(("A-B",), ("trade",))
+
+
+class YesOrNo(PlainSession):
+    """The venue answers a subscription as a whole, with a word."""
+
+    def opened(self, now_ns: int) -> Sequence[bytes]:
+        return (b"hello", b"subscribe")
+
+    def received(self, payload: bytes, now_ns: int) -> Verdict:
+        if payload == b"no":
+            return Verdict(refusal="The venue said no.")
+        return Verdict(accepted=self.asked.streams) if payload == b"yes" else NOTHING
 
 
 class Rig:
@@ -48,9 +57,8 @@ class Rig:
         plan = {
             "venue": "testex",
             "collector": "c1",
-            "messages": (b"hello", b"subscribe"),
-            "accepts": accepts,
-            "symbols": ("A-B",),
+            "asked": ASKED,
+            "session": YesOrNo,
         }
         self.feed = WebSocketFeed(
             FeedPlan(url=url, **(plan | settings)),  # type: ignore[arg-type]

@@ -68,6 +68,48 @@ def heartbeat(last_trade_id: object, product: object = PRODUCT) -> bytes:
     return as_json({**message, "product_id": product, "time": rfc3339(T0)})
 
 
+def l2update(*changes: Sequence[str], product: str = PRODUCT, **changed: object) -> bytes:
+    """Build an update of a book; ``changed`` replaces or adds fields, None takes one out."""
+    message: dict[str, object] = {"type": "l2update", "product_id": product}
+    message |= {"changes": list(map(list, changes)), "time": rfc3339(T0), **changed}
+    return as_json({name: value for name, value in message.items() if value is not None})
+
+
+def snapshot(
+    bids: Sequence[Sequence[str]] | None,
+    asks: Sequence[Sequence[str]] | None,
+    product: str = PRODUCT,
+    **changed: object,
+) -> bytes:
+    """Build a whole book."""
+    message = {"type": "snapshot", "product_id": product, "asks": asks, "bids": bids}
+    return as_json(message | changed)
+
+
+def ticker(product: str = PRODUCT, /, **changed: object) -> bytes:
+    """Build a ticker; ``changed`` replaces or adds fields, None takes one out."""
+    message = {
+        "type": "ticker",
+        "sequence": 27883326,
+        "product_id": product,
+        "price": "100.5",
+        "open_24h": "99",
+        "volume_24h": "3479861.10000000",
+        "low_24h": "98",
+        "high_24h": "102",
+        "volume_30d": "76123674.1",
+        "best_bid": "100.4",
+        "best_bid_size": "3",
+        "best_ask": "100.6",
+        "best_ask_size": "4",
+        "side": "sell",
+        "time": rfc3339(T0),
+        "trade_id": 82007,
+        "last_size": "1008.2",
+    } | changed
+    return as_json({name: value for name, value in message.items() if value is not None})
+
+
 def rest_row(trade_id: int, /, **changed: object) -> dict[str, object]:
     """Build a trade of a page of history: the same facts as :func:`match` gives."""
     fields = json.loads(match(trade_id))

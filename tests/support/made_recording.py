@@ -30,11 +30,14 @@ GAPS = [
     ("ETH-USD", 650, 652, "between_connections"),
 ]
 DEAD = ["bad_price", "not_json", "unknown_type"]
-UNKNOWN = {"l2update": 1, "ticker": 1}
-"""Types of channels that are not built yet, and how many frames of each there are."""
+UNKNOWN = {"received": 1, "status": 1}
+"""Types of channels that are not captured, and how many frames of each there are."""
+OTHER_EVENTS = {"book_deltas": 1, "quotes": 1, "tickers": 1}
+"""Rows of what are no trades."""
 _HEAD = b"wss://feed.example <-> %d.000000"
 _ASKED = b'wss://feed.example <- %d.001000: {"type": "subscribe"}'
 _WALL = 1_700_000_000
+_TICKER = {"type": "ticker", "product_id": "BTC-USD", "trade_id": 87, "price": "20087.087"}
 
 
 def trade_id(symbol: str, step: int) -> int:
@@ -74,8 +77,10 @@ def _frames(step: int) -> Iterator[bytes]:
         35: match("BTC-USD", 33, price="1.5"),  # told again, and not the same
         50: b'{"type": "match", "trade_id": 9',
         80: {"type": "surprise", "product_id": "BTC-USD"},
-        85: {"type": "ticker", "price": "1"},
-        86: {"type": "l2update", "changes": []},
+        85: {"type": "received", "order_id": "1"},
+        86: {"type": "status", "products": []},
+        87: {**_TICKER, "best_bid": "20086.9", "best_ask": "20087.1"},
+        88: {"type": "l2update", "product_id": "BTC-USD", "changes": [["buy", "20087", "0"]]},
         90: {"type": "heartbeat", "product_id": "BTC-USD", "last_trade_id": 90},
     }
     if step in extras:

@@ -95,6 +95,8 @@ class WsServer:
     requests: int = 0
     alive: int = 0
     most_alive: int = 0
+    upgrades: list[bytes] = field(default_factory=list)
+    """The requests themselves."""
     errors: list[BaseException] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -138,6 +140,7 @@ class WsServer:
 
     async def _serve(self, peer: Peer) -> None:
         request = await peer.reader.readuntil(b"\r\n\r\n")
+        self.upgrades.append(request)
         refused = self.refusal(self.requests)
         if refused is not None:
             await peer.send(refused)

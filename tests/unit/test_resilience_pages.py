@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import capture_process, deliver_process, venues
+from forebay.app import capture_process, deliver_process
 from forebay.app.config import Config, VenueConfig
 from forebay.app.guarding import PRESETS, Guarding
 from forebay.app.hourly import HourlyParquet
@@ -32,7 +32,9 @@ from forebay.resilience import (
 )
 from forebay.services import filler
 from forebay.services.guarded_delivery import GuardedDelivery
+from forebay.sources.live import Wiring
 from forebay.sources.rest import client
+from forebay.sources.venue import Limits
 from forebay.telemetry import ignore
 from tests.support.pages import block, page, section, table, ticked
 
@@ -232,7 +234,7 @@ def wired() -> dict[str, tuple[str, bool, tuple[str, ...]]]:
     """Service by name: its process, whether it is critical, and what it needs."""
     capture, deliver = guarding("capture"), guarding("deliver")
     venue = VenueConfig(name="coinbase", symbols=("BTC-USD",))
-    wiring = venues.Wiring("c", ManualClock(), random.Random(1), ignore)
+    wiring = Wiring("c", ManualClock(), random.Random(1), ignore)
     capture_process._source(venue, wiring, capture)
     found = {
         each.name: (role.process, each.critical, each.depends_on)
@@ -318,4 +320,4 @@ async def test_each_state_does_what_the_page_says(state: SystemState, tmp_path: 
 def test_the_answers_that_count_against_the_venue() -> None:
     text = section(PAGE, "REST: pages of history")
     (told,) = re.findall(r"No answer, (.+?) and 5xx are failures", text)
-    assert {int(status) for status in told.split(", ")} == client._RETRIED
+    assert {int(status) for status in told.split(", ")} == client._RETRIED | Limits().silencing

@@ -23,6 +23,8 @@ from forebay.clock import SystemClock
 from forebay.ports import FillRequest
 from forebay.services.capture import Capture, CaptureSettings, Feed
 from forebay.services.group_commit import Limits
+from forebay.sources.live import Wiring
+from forebay.sources.rest import Budgets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -43,7 +45,7 @@ async def run(config: Config, observer: Observer) -> None:
     tally = Tally(observer)
     writer = await patiently(clock, life.stop, lambda: open_journal(folder, config, clock, tally))
     guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
-    wiring = venues.Wiring(config.collector, clock, rng, tally)
+    wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock))
     async with contextlib.AsyncExitStack() as stack:
         feeds = []
         for venue in config.venues:
@@ -69,7 +71,7 @@ async def run(config: Config, observer: Observer) -> None:
         await running.run(life.stop)
 
 
-def _source(venue: VenueConfig, wiring: venues.Wiring, guarding: Guarding) -> Source:
+def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:
     """Wire a venue behind breakers of its own; the REST one is probed when nobody calls."""
 
     async def probe() -> None:

@@ -17,7 +17,8 @@ from forebay.app.keeping import GIGABYTE, needed, rules
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
-from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
+from forebay.sources.live import Wiring
+from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, StreamRefused, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,10 +106,12 @@ def _descriptors() -> Finding:
 
 @dataclass(slots=True)
 class _Failures:
-    """Hears why a part is not reached."""
+    """Hears why a part is not reached, or not all of it."""
 
     last: str = ""
     count: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+    """By stream, why the venue does not give it."""
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, happening: Happening) -> None:
@@ -117,14 +120,18 @@ class _Failures:
             self.count += 1
             if self.count == TRIES or self.last.startswith(REFUSED):
                 self.enough.set()
+        elif isinstance(happening, StreamRefused):
+            self.refused[f"{happening.channel} {happening.symbol}"] = happening.reason
 
 
-def _wiring(observer: Observer = ignore) -> venues.Wiring:
-    return venues.Wiring("check", SystemClock(), random.Random(), observer)
+def _wiring(observer: Observer = ignore) -> Wiring:
+    return Wiring("check", SystemClock(), random.Random(), observer)
 
 
 async def _rest(config: VenueConfig) -> Finding:
     part, failures = f"{config.name} REST", _Failures()
+    if venues.VENUES[config.name].listing is None:
+        return Finding(part, "lists no symbols, so those of the configuration are not checked")
     async with venues.source(config, _wiring(failures)) as source:
         asking = asyncio.create_task(source.instruments())
         await _first_of(asking, failures)
@@ -191,8 +198,12 @@ async def _websocket(config: VenueConfig) -> Finding:
         for task in (running, accepted):
             task.cancel()
         await asyncio.gather(running, accepted, return_exceptions=True)
+    if failures.refused:
+        stream, why = min(failures.refused.items())
+        return Finding(part, f"refuses {stream}: {why}", 2)
     if probe.accepted.is_set():
-        return Finding(part, f"accepts a subscription to {', '.join(config.symbols)}")
+        what = f"{', '.join(config.symbols)} ({', '.join(venues.kinds(config))})"
+        return Finding(part, f"accepts a subscription to {what}")
     if reason.startswith(REFUSED):
         return Finding(part, reason.removeprefix(REFUSED), 2)
     text = reason.rstrip(".") or f"no subscription was accepted within {SUBSCRIBE_S:g} s"

@@ -15,12 +15,14 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import uvloop
 
-from forebay.app import logs
+from forebay.app import logs, venues
 from forebay.app.config import Config
+from forebay.app.data_folder import DataFolder
 from forebay.errors import ForebayError, Unreachable
 from forebay.journal import WriterBusy
 
@@ -88,6 +90,7 @@ def main(role: str) -> int:
     # A role brings only what it needs: capture is back the sooner after it was killed.
     process = importlib.import_module(f"forebay.app.{role}_process")
     try:
+        venues.install(DataFolder(Path(config.data)), config.venues)
         uvloop.run(process.run(config, logs.observer()))
     except ForebayError as error:
         sys.stderr.write(f"forebay {role}: {error}\n")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from forebay.app.stores import DEFAULT, check_kind
 from forebay.app.times import SPAN, SPAN_HINT
 from forebay.errors import ConfigError
 
@@ -46,10 +47,22 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     name: str
     symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
+    channels: tuple[str, ...] = ()
+    """Words for kinds of event, see :func:`forebay.app.venues.kinds`; empty: the venue's own."""
+    market: Annotated[str, Meta(min_length=1)] = "spot"
+    depth: AtLeastOne | None = None
+    """Levels of an order book a side; None: the venue's own."""
     ws_url: str = ""
     rest_url: str = ""
-    stale_after_s: Positive = 10.0
+    credentials_file: str = ""
+    """A TOML file of texts, so that no secret is in the configuration or an environment."""
+    stale_after_s: Positive | None = None
+    """None: the venue's own."""
     reconnect_base_s: Positive = 0.5
+    symbols_per_connection: AtLeastOne | None = None
+    """More connections, where a venue limits what one may carry; None: the venue's own."""
+    plugin: str = ""
+    """Where a venue that is not in the tree comes from: ``package.module:VENUE``."""
 
 
 class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,7 +81,9 @@ class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where events rest."""
 
-    kind: Literal["duckdb"] = "duckdb"
+    kind: str = DEFAULT
+    plugin: str = ""
+    """``package.module:STORE`` of a kind from outside the tree, which then counts instead."""
     memory_limit_mb: Annotated[int, Meta(ge=64)] = 1024
     parquet: bool = True
     """Whether closed hours are kept as Parquet files beside the database."""
@@ -176,6 +191,8 @@ def load(
         config = msgspec.convert(merged, Config, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(error, origins) from error
+    if not config.store.plugin:
+        check_kind(config.store.kind)
     return config, {key: origins.get(key, "default") for key, _ in leaves(config)}
 
 
@@ -323,10 +340,16 @@ collector = "collector-1"
 [[venues]]
 name = "coinbase"
 symbols = ["BTC-USD", "ETH-USD"]
+# channels = ["trade"]        # kinds of event, or "all"; the venue's default unless said
+# market = "spot"
+# depth = 50                  # levels of a book, where the venue leaves the choice
 # ws_url = "wss://..."        # elsewhere than the venue's public address
 # rest_url = "https://..."
-# stale_after_s = 10.0        # a connection silent for longer is replaced
+# credentials_file = "venue.toml"  # secrets, one KEY = "..." a line
+# stale_after_s = 10.0        # a connection silent for longer is replaced; the venue's own
 # reconnect_base_s = 0.5      # first wait between two tries; full jitter, cap 30 s
+# symbols_per_connection = 100  # the venue's own; fewer make more connections
+# plugin = "package.module:VENUE"  # a venue of your own
 
 [journal]
 linger_ms = 5.0               # how long the first frame of a group waits for company
@@ -337,6 +360,7 @@ retain = "7d"                 # remove frames so long after receipt, once stored
 
 [store]
 kind = "duckdb"
+# plugin = "package.module:STORE"  # a kind of your own instead
 memory_limit_mb = 1024
 parquet = true                # closed hours also as files under parquet/
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from forebay.journal import OS_DISK
 from forebay.journal.disk import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from forebay.journal import Disk
@@ -28,6 +29,7 @@ LAYOUT = 2
 """2: streams have a market, and rows say which frame told them."""
 _MARK = "FOREBAY"
 _MAKING = "FOREBAY.making"
+_PLUGINS = "plugins.json"
 _MARK_TEXT = re.compile(r"Forebay data folder, layout ([1-9][0-9]*)\n")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SOCKET_PATH_LIMIT = 100
@@ -45,10 +47,17 @@ class DataFolder:
         """Segments, watermark and lock of the journal."""
         return self.root / "journal"
 
-    @property
-    def database(self) -> Path:
-        """The DuckDB file."""
-        return self.root / "forebay.duckdb"
+    def database(self, kind: str) -> Path:
+        """Return where a store of a kind is, if it is in a file."""
+        return self.root / f"forebay.{kind}"
+
+    def databases(self) -> list[str]:
+        """Return of which kinds of store a database is there, by name."""
+        return sorted(
+            path.suffix[1:]
+            for path in self.root.glob("forebay.*")
+            if path.stem == "forebay" and path.is_file() and path.suffix != ".toml"
+        )
 
     @property
     def parquet(self) -> Path:
@@ -131,16 +140,38 @@ class DataFolder:
 
     def mark(self, disk: Disk = OS_DISK) -> None:
         """Say that the folder has this layout, durably; all of it or nothing is said."""
+        self._say(self._mark, f"Forebay data folder, layout {LAYOUT}\n".encode(), disk)
+
+    def _say(self, path: Path, content: bytes, disk: Disk) -> None:
         making = self.root / _MAKING
         making.unlink(missing_ok=True)
         fd = disk.open(making, create=True)
         try:
-            write_all(disk, fd, [f"Forebay data folder, layout {LAYOUT}\n".encode()], 0)
+            write_all(disk, fd, [content], 0)
             disk.fdatasync(fd)
         finally:
             disk.close(fd)
-        disk.rename(making, self._mark)
+        disk.rename(making, path)
         disk.fsync_dir(self.root)
+
+    def plugins(self) -> dict[str, str]:
+        """Return where the venues come from that are not in the tree, by name.
+
+        Raises :class:`~forebay.errors.ConfigError` if that cannot be read.
+        """
+        path = self.root / _PLUGINS
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            message = f"{path} cannot be read: {error}."
+            raise ConfigError(message, hint="Name the venues' plugins again with -c.") from error
+        return {str(name): str(plugin) for name, plugin in dict(found).items()}
+
+    def remember_plugins(self, plugins: Mapping[str, str], disk: Disk = OS_DISK) -> None:
+        """Keep where venues come from, durably; only for who holds the journal."""
+        self._say(self.root / _PLUGINS, json.dumps(plugins).encode(), disk)
 
     def layout(self) -> int:
         """Return the layout that the mark says, one that is not known included.

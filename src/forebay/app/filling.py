@@ -14,6 +14,8 @@ from forebay.app.replay import offline
 from forebay.clock import SystemClock
 from forebay.errors import Permanent
 from forebay.services.group_commit import GroupCommit
+from forebay.sources.live import Wiring
+from forebay.sources.rest import Budgets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +42,7 @@ async def fill_gaps(
     refused: Refused = {}
     configured = {venue.name: venue for venue in config.venues}
     with offline(folder, config, clock, observer) as (writer, deliverer):
-        wiring = venues.Wiring(config.collector, clock, rng, observer)
+        wiring = Wiring(config.collector, clock, rng, observer, budgets=Budgets(clock))
         for name in list(venues.VENUES):
             wanted, _ = deliverer.open_gaps(name)
             if not wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forebay.app import venues
 from forebay.errors import Corrupt
 from forebay.journal import CursorFile, JournalWriter
 from forebay.telemetry import CursorUnreadable, JournalRecovered
@@ -24,7 +25,8 @@ def open_journal(
     If there is a store whose cursor cannot be had, a new log begins: the journal may be an older
     copy, and the store would pass over frames that got the numbers of those it has.
 
-    Raises as :meth:`forebay.journal.JournalWriter.open`.
+    The folder remembers where the venues come from whose frames it will hold. Raises as
+    :meth:`forebay.journal.JournalWriter.open`.
     """
     floor = _floor(folder, observer)
     writer = JournalWriter.open(
@@ -32,10 +34,12 @@ def open_journal(
         clock=clock,
         segment_bytes=config.journal.segment_mb << 20,
         floor=floor,
-        new_log=not floor and folder.database.exists(),
+        new_log=not floor and bool(folder.databases()),
     )
     end, report = writer.position, writer.report
     observer(JournalRecovered(end.log_id, end.seq, report.truncated_bytes, len(report.losses)))
+    venues.install(folder, config.venues)
+    venues.remember(folder, config.venues)
     return writer
 
 

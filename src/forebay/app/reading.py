@@ -5,31 +5,38 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from forebay.app import stores
 from forebay.app.arrow_stream import decode_arrow
 from forebay.app.data_folder import DataFolder
 from forebay.app.local_socket import ask
-from forebay.app.times import to_ns
-from forebay.app.venues import parsers
+from forebay.app.times import to_ns, to_text
+from forebay.app.venues import install, parsers
 from forebay.clock import SystemClock
+from forebay.domain.book import text_of
 from forebay.domain.kinds import KINDS
+from forebay.domain.kinds.bar import BAR
+from forebay.domain.kinds.book import BOOK_SNAPSHOT
+from forebay.domain.kinds.quote import QUOTE
+from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
-from forebay.errors import Unreachable
-from forebay.stores.duckdb import DuckDBReader
-from forebay.stores.duckdb.session import literal
+from forebay.domain.schema import DECIMAL
+from forebay.errors import ConfigError, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
     import pyarrow as pa
 
     from forebay.clock import Clock
+    from forebay.domain.book import Level
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import EventKind
     from forebay.services.audit import AuditReport, Use
@@ -45,6 +52,11 @@ _TRIES = 3
 _PATIENCE_S = 5.0
 """How long a running capture may be neither answering nor have let go of the database."""
 _POLL_S = 0.2
+_ONE_BAR = (
+    ' QUALIFY row_number() OVER (PARTITION BY venue, market, symbol, timeframe, session, "of", '
+    "adjusted, open_ts ORDER BY state = 'final' DESC, revision DESC, received_ts DESC, seq DESC, "
+    "event_id) = 1"
+)
 _BESIDE = "event_id, venue_seq, event_ts, received_ts, collector, epoch"
 
 
@@ -116,11 +128,10 @@ class Data:
         return decode_arrow(body)
 
     def _read(self, query: str, timeout_s: float | None, memory_limit_mb: int | None) -> pa.Table:
-        reader = DuckDBReader(self.folder.database, memory_limit_mb=memory_limit_mb)
-        try:
-            return reader.query(query, timeout_s=timeout_s or MAX_QUERY_S)
-        finally:
-            reader.close()
+        patience_s = timeout_s or MAX_QUERY_S
+        return stores.query_file(
+            self.folder, query, timeout_s=patience_s, memory_limit_mb=memory_limit_mb
+        )
 
     def trades(
         self,
@@ -135,23 +146,132 @@ class Data:
         """
         return self._events(TRADE, {"symbol": symbol, "venue": venue}, start, end)
 
+    def quotes(
+        self,
+        symbol: str,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        venue: str | None = None,
+    ) -> pa.Table:
+        """Return the best bids and asks of ``symbol``, as :meth:`trades` does."""
+        return self._events(QUOTE, {"symbol": symbol, "venue": venue}, start, end)
+
+    def tickers(
+        self,
+        symbol: str,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        venue: str | None = None,
+    ) -> pa.Table:
+        """Return the tickers of ``symbol``, as :meth:`trades` does."""
+        return self._events(TICKER, {"symbol": symbol, "venue": venue}, start, end)
+
+    def bars(
+        self,
+        symbol: str,
+        timeframe: str = "1m",
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        venue: str | None = None,
+    ) -> pa.Table:
+        """Return the bars of ``symbol`` that begin at ``start <= event_ts < end``.
+
+        Of a bar that was told several times it is the final one, and of those the one told last.
+        """
+        wanted = {"symbol": symbol, "timeframe": timeframe, "venue": venue}
+        return self._events(BAR, wanted, start, end, once=_ONE_BAR)
+
+    def book(
+        self,
+        symbol: str,
+        at: datetime | str | None = None,
+        depth: int | None = None,
+        venue: str | None = None,
+        market: str = "spot",
+    ) -> pa.Table:
+        """Return the order book of ``symbol`` as it was, a row a level, best first.
+
+        Columns are ``side`` (``bid``, ``ask``), ``price`` and ``size``. Whether it is ``known``,
+        why not, and as of when, is in the schema's metadata; see :meth:`book_at`.
+        """
+        import pyarrow as pa  # noqa: PLC0415
+
+        told = self.book_at(venue or self._venue_of(symbol, market), symbol, at, depth, market)
+        found: dict[str, list[object]] = {"side": [], "price": [], "size": []}
+        for side, levels in (("bid", told["bids"]), ("ask", told["asks"])):
+            for price, size in levels:
+                found["side"].append(side)
+                found["price"].append(Decimal(price))
+                found["size"].append(Decimal(size))
+        columns = pa.schema([("side", pa.string()), ("price", DECIMAL), ("size", DECIMAL)])
+        about = {name: told[name] or "" for name in ("state", "at", "as_of", "reason")}
+        return pa.table(found, schema=columns.with_metadata(about))
+
+    def book_at(
+        self,
+        venue: str,
+        symbol: str,
+        at: datetime | str | None = None,
+        depth: int | None = None,
+        market: str = "spot",
+    ) -> dict[str, Any]:
+        """Return what ``forebay book --json`` prints: see there. Raises as :meth:`sql`.
+
+        ``at`` is a time of the venue's; without it, the book is the last one that is known.
+        """
+        from forebay.services.books import Stream, book_at  # noqa: PLC0415 - seldom needed
+
+        at_ns = None if at is None else to_ns(at)
+        found = book_at(self.sql, Stream(venue, market, symbol), at_ns)
+        return {
+            "venue": venue,
+            "market": market,
+            "symbol": symbol,
+            "at": _text(found.at_ns),
+            "state": found.book.state,
+            "as_of": _text(found.as_of_ns),
+            "reason": found.reason,
+            "bids": _levels(found.book.bids.best(depth)),
+            "asks": _levels(found.book.asks.best(depth)),
+            "known_to": {
+                side: None if price is None else text_of(price)
+                for side, price in zip(("bids", "asks"), found.book.known_to, strict=True)
+            },
+            "crossed": found.book.crossed,
+        }
+
+    def _venue_of(self, symbol: str, market: str) -> str:
+        """Return the one venue that has books of ``symbol``."""
+        query = f"SELECT DISTINCT venue FROM {BOOK_SNAPSHOT.table} "  # noqa: S608 - our own name
+        where = f"WHERE symbol = {_literal(symbol)} AND market = {_literal(market)} ORDER BY ALL"
+        venues = self.sql(query + where)["venue"].to_pylist()
+        if len(venues) == 1:
+            return str(venues[0])
+        found = f"Books of {symbol} are of {', '.join(venues) or 'no venue'}."
+        raise ConfigError(found, hint="Name the venue, or another symbol.")
+
     def _events(
         self,
         kind: EventKind,
         wanted: Mapping[str, str | None],
         start: datetime | str | None,
         end: datetime | str | None,
+        once: str = "",
     ) -> pa.Table:
-        """Return the events whose columns are as ``wanted``; of None all are."""
+        """Return the events whose columns are as ``wanted``; of None all are.
+
+        ``once`` says which of several are taken, as SQL has it.
+        """
         where = [
-            f"{column} = {literal(text)}" for column, text in wanted.items() if text is not None
+            f"{column} = {_literal(text)}" for column, text in wanted.items() if text is not None
         ]
         if start is not None:
             where.append(f"event_ts >= {_time(start)}")
         if end is not None:
             where.append(f"event_ts < {_time(end)}")
         some = " AND ".join(where) or "true"
-        return self.sql(f"SELECT * FROM {kind.table} WHERE {some} ORDER BY event_ts, event_id")  # noqa: S608 - quoted above
+        query = f"SELECT * FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted above
+        return self.sql(query)
 
     def gaps(self) -> pa.Table:
         """Answer every gap, filled and permanent ones included."""
@@ -162,14 +282,14 @@ class Data:
 
         Raises as :meth:`sql`.
         """
-        named = f"venue = {literal(gap.venue)} AND market = {literal(gap.market)}"
-        named += f" AND symbol = {literal(gap.symbol)}"
+        named = f"venue = {_literal(gap.venue)} AND market = {_literal(gap.market)}"
+        named += f" AND symbol = {_literal(gap.symbol)}"
         if gap.unit == "time":
             place, before, after = "received_ts", *map(_instant, (gap.first, gap.last))
         else:
             place, before, after = "venue_seq", str(gap.first), str(gap.last)
         if gap.epoch:
-            named += f" AND epoch = {literal(gap.epoch)}"
+            named += f" AND epoch = {_literal(gap.epoch)}"
         sides = [
             f"(SELECT {_BESIDE} FROM {KINDS[gap.channel].table} WHERE {named} AND {place} {side} "  # noqa: S608 - quoted above
             f"ORDER BY {place} {order} LIMIT 1)"
@@ -192,13 +312,14 @@ class Data:
     ) -> AuditReport:
         """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
-        from forebay.stores.duckdb.audit import DuckDBAudited  # noqa: PLC0415
+        from forebay.services.deliver import CONSUMER  # noqa: PLC0415
 
+        install(self.folder)
         query = functools.partial(
             self._query, timeout_s=MAX_QUERY_S, memory_limit_mb=_AUDIT_MEMORY_MB
         )
         return run_audit(
-            DuckDBAudited(query),
+            stores.audited(self.folder, query, CONSUMER),
             self.folder.journal,
             parsers(),
             ledger_folder=self.folder.ledger,
@@ -215,6 +336,19 @@ class Data:
 
         streams = msgspec.to_builtins(self.audit_report().streams)
         return pa.Table.from_pylist(streams)
+
+
+def _text(moment_ns: int | None) -> str | None:
+    return None if moment_ns is None else to_text(moment_ns, exact=True)
+
+
+def _levels(levels: Sequence[Level]) -> list[list[str]]:
+    return [[text_of(price), text_of(size)] for price, size in levels]
+
+
+def _literal(text: str) -> str:
+    """Return a text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _time(moment: datetime | str) -> str:

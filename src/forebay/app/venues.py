@@ -1,80 +1,121 @@
-"""Which venues there are, and how each is wired."""
+"""Which venues there are, and how what is configured becomes a source.
+
+A venue from outside the tree is named by ``plugin``. A data folder remembers the plugins of its
+venues, so that whoever reads it later finds their parsers without the configuration.
+"""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+import importlib
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.errors import ConfigError
-from forebay.sources.coinbase.protocol import CoinbaseParser
+from forebay.sources import coinbase
+from forebay.sources.venue import Asked, Venue
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from forebay.app.config import VenueConfig
-    from forebay.clock import Clock
+    from forebay.app.data_folder import DataFolder
     from forebay.ports import Parser, Source
-    from forebay.resilience import CircuitBreaker
-    from forebay.telemetry import Observer
+    from forebay.sources.live import Wiring
 
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What every source is handed."""
-
-    collector: str
-    clock: Clock
-    rng: random.Random
-    observer: Observer
-    rest_breaker: CircuitBreaker | None = None
-    """Without one a source has its own, by the preset; likewise of the other."""
-    websocket_breaker: CircuitBreaker | None = None
-
-
-class Venue(NamedTuple):
-    """How the two halves of a venue are made."""
-
-    parser: Callable[[], Parser]
-    source: Callable[[VenueConfig, Wiring], Source]
-
-
-def _coinbase(config: VenueConfig, wiring: Wiring) -> Source:
-    from forebay.sources.coinbase import connector  # noqa: PLC0415 - only a capture needs sockets
-    from forebay.sources.websocket import Patience  # noqa: PLC0415
-
-    patience = Patience(stale_s=config.stale_after_s, backoff_base_s=config.reconnect_base_s)
-    return connector.CoinbaseSource(
-        config.symbols,
-        collector=wiring.collector,
-        clock=wiring.clock,
-        rng=wiring.rng,
-        observer=wiring.observer,
-        ws_url=config.ws_url or connector.WS_URL,
-        rest_url=config.rest_url or connector.REST_URL,
-        timings=connector.Timings(feed=patience),
-        rest_breaker=wiring.rest_breaker,
-        websocket_breaker=wiring.websocket_breaker,
-    )
-
-
-VENUES: dict[str, Venue] = {"coinbase": Venue(CoinbaseParser, _coinbase)}
-"""Every venue by name. Read whenever one is needed, so that a program may add its own first."""
+VENUES: dict[str, Venue] = {venue.name: venue for venue in (coinbase.VENUE,)}
+"""Every venue by name; :func:`install` adds those from outside."""
+_OWN = frozenset(VENUES)
+ALL = "all"
 
 
 def parsers() -> Mapping[str, Parser]:
     """Return the parser of every venue by name."""
-    return {name: venue.parser() for name, venue in VENUES.items()}
+    return {name: venue.parser for name, venue in VENUES.items()}
 
 
 def source(config: VenueConfig, wiring: Wiring) -> Source:
     """Return the live source that ``config`` asks for; use it with ``async with``.
 
-    Raises :class:`~forebay.errors.ConfigError` if there is no such venue.
+    Raises :class:`~forebay.errors.ConfigError` if it cannot be.
     """
-    return VENUES[check_venue(config.name)].source(config, wiring)
+    from forebay.sources import live  # noqa: PLC0415 - only a capture needs sockets
+    from forebay.sources.websocket import Patience  # noqa: PLC0415
+
+    venue = VENUES[check_venue(config.name)]
+    stale_s = venue.stale_s if config.stale_after_s is None else config.stale_after_s
+    asked = Asked(
+        symbols=config.symbols,
+        channels=kinds(config),
+        market=config.market,
+        depth=config.depth,
+        credentials=credentials(config),
+    )
+    return live.LiveSource(
+        venue,
+        asked,
+        wiring,
+        addresses=live.Addresses(config.ws_url, config.rest_url),
+        timings=live.Timings(
+            feed=Patience(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
+        ),
+        symbols_per_connection=config.symbols_per_connection,
+    )
+
+
+# ----------------------------------------------------------------------- plugins
+
+
+def install(folder: DataFolder, configured: Iterable[VenueConfig] = ()) -> None:
+    """Enter the venues that a folder remembers and those that are configured.
+
+    Raises :class:`~forebay.errors.ConfigError` if one cannot be had.
+    """
+    wanted = folder.plugins() | _plugins(configured)
+    for name, plugin in wanted.items():
+        VENUES[name] = load(name, plugin)
+
+
+def remember(folder: DataFolder, configured: Iterable[VenueConfig]) -> None:
+    """Have the folder remember the plugins that are configured."""
+    known = folder.plugins()
+    if (wanted := known | _plugins(configured)) != known:
+        folder.remember_plugins(wanted)
+
+
+def _plugins(configured: Iterable[VenueConfig]) -> dict[str, str]:
+    return {config.name: config.plugin for config in configured if config.plugin}
+
+
+def load(name: str, plugin: str) -> Venue:
+    """Return the venue that ``package.module:ATTRIBUTE`` is.
+
+    Raises :class:`~forebay.errors.ConfigError` in one sentence that says what to do.
+    """
+    told = f"The plugin {plugin!r} of the venue {name!r}"
+    module_name, _, attribute = plugin.partition(":")
+    if name in _OWN:
+        message = f"{told} has the name of one that is built in."
+        raise ConfigError(message, hint="Give it another name, or leave plugin out.")
+    if not (module_name and attribute):
+        raise ConfigError(f"{told} names no object.", hint="Write package.module:VENUE.")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute, None)
+    except Exception as error:
+        message = f"{told} cannot be imported: {type(error).__name__}: {error}."
+        hint = "Install its package beside forebay, or name its folder in PYTHONPATH."
+        raise ConfigError(message, hint=hint) from error
+    if not isinstance(found, Venue):
+        message = f"{told} is no forebay.sources.venue.Venue."
+        raise ConfigError(message, hint="Write package.module:VENUE.")
+    if found.name != name:
+        raise ConfigError(f"{told} calls itself {found.name!r}.", hint="Use that as name.")
+    return found
+
+
+# ------------------------------------------------------------------------ checks
 
 
 def check_venue(name: str) -> str:
@@ -86,6 +127,14 @@ def check_venue(name: str) -> str:
     return name
 
 
+def check(config: VenueConfig) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if what is said of a venue cannot be."""
+    check_venue(config.name)
+    check_addresses(config)
+    kinds(config)
+    credentials(config)
+
+
 def check_addresses(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if an address is none, before it is tried."""
     for key, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
@@ -93,6 +142,55 @@ def check_addresses(config: VenueConfig) -> None:
         if url and not _is_address(url, schemes):
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
             raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
+
+
+def kinds(config: VenueConfig) -> tuple[str, ...]:
+    """Return the kinds of event that the words of ``config.channels`` mean, in the venue's order.
+
+    A word is a kind, its plural, or what several kinds begin with; none means the venue's default.
+    Raises :class:`~forebay.errors.ConfigError` if it means nothing that the venue has.
+    """
+    venue = VENUES[config.name]
+    if not config.channels:
+        return venue.default_channels
+    meant = {kind for word in config.channels for kind in _meant(word, venue)}
+    return tuple(kind for kind in venue.channels if kind in meant)
+
+
+def _meant(word: str, venue: Venue) -> list[str]:
+    singular = word.lower().removesuffix("s")
+    found = [
+        kind
+        for kind in venue.channels
+        if word.lower() == ALL or singular == kind or kind.startswith(f"{singular}_")
+    ]
+    if not found:
+        words = dict.fromkeys(kind.partition("_")[0] for kind in venue.channels)
+        near = difflib.get_close_matches(word.lower(), words, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(words)}, {ALL}."
+        raise ConfigError(f"{venue.title} has no channel {word!r}.", hint=hint)
+    return found
+
+
+def credentials(config: VenueConfig) -> Mapping[str, str]:
+    """Return the secrets of ``credentials_file`` by name; none if no file is named.
+
+    Raises :class:`~forebay.errors.ConfigError`, which never shows one, if it cannot be read.
+    """
+    if not config.credentials_file:
+        return {}
+    told = f"The credentials_file of {config.name}, {config.credentials_file},"
+    try:
+        found = tomllib.loads(Path(config.credentials_file).read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{told} cannot be read: {error.strerror}."
+        raise ConfigError(message, hint="Make it, readable by this user alone.") from error
+    except ValueError:
+        found = {}
+    if not found or not all(isinstance(value, str) for value in found.values()):
+        hint = 'Write one line for each, such as key = "…".'
+        raise ConfigError(f"{told} holds no secrets as TOML texts.", hint=hint) from None
+    return found
 
 
 def _is_address(url: str, schemes: tuple[str, ...]) -> bool:

@@ -9,6 +9,7 @@ import typer
 
 from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json, print_table
 from forebay.cli.settings import (
+    ChannelsFlag,
     DataFlag,
     RestFlag,
     SymbolsFlag,
@@ -27,6 +28,7 @@ def check(
     config: ConfigOption = None,
     venue: VenueFlag = None,
     symbols: SymbolsFlag = None,
+    channels: ChannelsFlag = None,
     data: DataFlag = None,
     ws_url: WsFlag = None,
     rest_url: RestFlag = None,
@@ -43,7 +45,13 @@ def check(
         from forebay.app.config import leaves
 
         settings, origins = capture_config(
-            config, data=data, venue=venue, symbols=symbols, ws_url=ws_url, rest_url=rest_url
+            config,
+            data=data,
+            venue=venue,
+            symbols=symbols,
+            channels=channels,
+            ws_url=ws_url,
+            rest_url=rest_url,
         )
         if explain:
             rows = [(key, value, origins.get(key, "default")) for key, value in leaves(settings)]

@@ -111,7 +111,7 @@ def explain(
         beside = _beside(data, gap)
         count = gap["last"] - gap["first"] + 1
         meaning = REASONS.get(gap["reason"], "")
-        filling = _filling(gap)
+        filling = _filling(data, gap)
         if as_json:
             more = {"meaning": meaning, "filling": filling, "neighbours": beside}
             counted = {"ids": count} if gap["unit"] == "id" else {}
@@ -171,10 +171,12 @@ def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, object]]:
     return [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
 
 
-def _filling(gap: dict[str, Any]) -> str:
+def _filling(data: Path, gap: dict[str, Any]) -> str:
     """Say whether an open gap can be filled; nothing of others."""
-    from forebay.app.venues import parsers
+    from forebay.app.data_folder import DataFolder
+    from forebay.app.venues import install, parsers
 
+    install(DataFolder(data))
     parser = parsers().get(gap["venue"])
     channel = parser.channels.get(gap["channel"]) if parser else None
     if gap["state"] != "open":

@@ -10,11 +10,12 @@ import typer
 
 from forebay.cli.output import JsonOption, err, explained, print_json, print_table
 from forebay.errors import ConfigError
+from forebay.lab.exchanges import NAMES, check_venue, venue_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from forebay.lab.exchanges.coinbase.server import ServerConfig
+    from forebay.lab.exchanges.server import ServerConfig
     from forebay.lab.simulation.controls import Score
     from forebay.lab.simulation.run import Summary
 
@@ -25,9 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_VENUES = ("coinbase",)
-
-Venue = Annotated[str, typer.Argument(help="Venue to simulate: coinbase.")]
+Venue = Annotated[str, typer.Argument(help=f"Venue to simulate: {', '.join(NAMES)}.")]
 Seed = Annotated[int, typer.Option(help="Another seed is another market.")]
 Symbols = Annotated[str, typer.Option(help="Products, comma-separated.")]
 StepUs = Annotated[int, typer.Option(min=1, help="Venue time between two events of a symbol, µs.")]
@@ -49,8 +48,9 @@ def serve(
     faults: Annotated[
         str,
         typer.Option(
-            help="Probabilities per event: drop, duplicate, reorder, disconnect, halfopen, "
-            "corrupt, late; per REST request: rate_limit."
+            help="Probabilities per trade: drop, duplicate, reorder, disconnect, halfopen, "
+            "corrupt, late; the same per ticker as ticker_drop …, per change of the book as "
+            "book_disconnect …; per REST request: rate_limit."
         ),
     ] = "",
     start: Annotated[
@@ -61,7 +61,7 @@ def serve(
     rest_port: Port = 0,
     truth_port: Port = 0,
     rest_limit: Annotated[
-        bool, typer.Option("--rest-limit", help="Allow 10 REST requests a second, burst 15.")
+        bool, typer.Option("--rest-limit", help="Limit REST requests as the venue does.")
     ] = False,
 ) -> None:
     """Serve a simulated exchange on loopback until stopped.
@@ -70,11 +70,11 @@ def serve(
     market's clock starts with the first accepted subscription.
     """
     with explained():
-        _check_venue(venue)
+        check_venue(venue)
         from forebay.clock import SystemClock
-        from forebay.lab.exchanges.coinbase.exchange import ExchangeConfig
-        from forebay.lab.exchanges.coinbase.market import MarketConfig
-        from forebay.lab.exchanges.coinbase.server import ServerConfig
+        from forebay.lab.exchanges.exchange import ExchangeConfig
+        from forebay.lab.exchanges.market import MarketConfig
+        from forebay.lab.exchanges.server import ServerConfig
         from forebay.lab.faults import parse_faults
         from forebay.lab.truth import parse_start, parse_symbols
 
@@ -82,7 +82,7 @@ def serve(
         market = MarketConfig(
             seed, parse_symbols(symbols), rate, events, parse_start(text), step_us
         )
-        exchange = ExchangeConfig(market, parse_faults(faults))
+        exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
         code = _serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit))
     raise typer.Exit(code)
 
@@ -97,6 +97,10 @@ def truth(
     symbols: Symbols,
     first: Annotated[int, typer.Option("--from", min=0, help="First index, included.")],
     end: Annotated[int, typer.Option("--to", min=0, help="Last index, excluded.")],
+    channel: Annotated[
+        str,
+        typer.Option(help="trade, ticker, quote, book_delta, book_snapshot (as of each), bar."),
+    ] = "trade",
     digest: Annotated[
         bool, typer.Option("--digest", help="Print count and sums per symbol instead.")
     ] = False,
@@ -107,24 +111,32 @@ def truth(
 ) -> None:
     """Print what a simulated exchange says: NDJSON events, or their digest.
 
-    Events 0 to 99 of a symbol are its history; the live market goes on from 100.
+    Events 0 to 99 of a symbol are its history; the live market goes on from 100. Indices are the
+    trades' in every channel: of a ticker or bar, what belongs to a trade of the range is printed.
     """
     with explained():
-        _check_venue(venue)
-        from forebay.lab.truth import Digest, Trades, parse_start, parse_symbols
+        check_venue(venue)
+        from forebay.lab.truth import (
+            Digest,
+            Trades,
+            events,
+            parse_start,
+            parse_symbols,
+            source_named,
+        )
 
         start_ns = parse_start(start)
         markets = [
             Trades(seed, venue, symbol, start_ns=start_ns, step_us=step_us)
             for symbol in parse_symbols(symbols)
         ]
+        told = {m.symbol: events(source_named(channel)(m), first, end) for m in markets}
         if digest:
-            digests = {m.symbol: Digest.of(m.events(first, end)).document() for m in markets}
-            _print(digests)
+            _print({symbol: Digest.of(each).document() for symbol, each in told.items()})
             return
-        for market in markets:
-            for trade in market.events(first, end):
-                _print(trade.document())
+        for each in told.values():
+            for event in each:
+                _print(event.document())
 
 
 @app.command(epilog="Example: forebay lab simulate --seeds 1000 --jobs 2, then --seed 7 --trace")
@@ -242,8 +254,7 @@ def _serve(config: ServerConfig) -> int:
     import uvloop
 
     from forebay.clock import SystemClock
-    from forebay.lab.exchanges.coinbase.market import VENUE
-    from forebay.lab.exchanges.coinbase.server import running
+    from forebay.lab.exchanges.server import running
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
@@ -259,7 +270,7 @@ def _serve(config: ServerConfig) -> int:
         loop.add_signal_handler(signal.SIGINT, stop, 130)
         async with running(config, SystemClock()) as server:
             hello = {
-                "venue": VENUE,
+                "venue": config.exchange.venue.name,
                 "ws_url": server.ws_url,
                 "rest_url": server.rest_url,
                 "truth_url": server.truth_url,
@@ -280,9 +291,3 @@ def _serve(config: ServerConfig) -> int:
 
 def _print(document: Mapping[str, object]) -> None:
     sys.stdout.write(json.dumps(document) + "\n")
-
-
-def _check_venue(venue: str) -> None:
-    if venue not in _VENUES:
-        message = f"There is no simulator of {venue!r}."
-        raise ConfigError(message, hint=f"There is {', '.join(_VENUES)}.")

@@ -10,6 +10,7 @@ import forebay
 from forebay.cli import (
     alerts,
     audit,
+    book,
     check,
     demo,
     dlq,
@@ -45,6 +46,7 @@ app.command("run")(run.run)
 app.command("replay")(replay.replay)
 app.command("rebuild")(rebuild.rebuild)
 app.command("sql")(sql.sql)
+app.command("book")(book.book)
 app.command("audit")(audit.audit)
 app.command("status")(status.status)
 app.command("top")(top.top)

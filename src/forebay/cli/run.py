@@ -9,6 +9,7 @@ import typer
 
 from forebay.cli.output import ConfigOption, err, explained
 from forebay.cli.settings import (
+    ChannelsFlag,
     DataFlag,
     RestFlag,
     SymbolsFlag,
@@ -34,6 +35,7 @@ def run(
     ] = None,
     venue: VenueFlag = None,
     symbols: SymbolsFlag = None,
+    channels: ChannelsFlag = None,
     data: DataFlag = None,
     ws_url: WsFlag = None,
     rest_url: RestFlag = None,
@@ -50,7 +52,13 @@ def run(
 
         def load() -> Config:
             found, _ = capture_config(
-                config, data=data, venue=venue, symbols=symbols, ws_url=ws_url, rest_url=rest_url
+                config,
+                data=data,
+                venue=venue,
+                symbols=symbols,
+                channels=channels,
+                ws_url=ws_url,
+                rest_url=rest_url,
             )
             need_venues(found)
             return found

@@ -16,6 +16,10 @@ VenueFlag = Annotated[str | None, typer.Option("--venue", help="Venue to capture
 SymbolsFlag = Annotated[
     str | None, typer.Option("--symbols", help="Symbols, comma-separated: BTC-USD,ETH-USD.")
 ]
+ChannelsFlag = Annotated[
+    str | None,
+    typer.Option("--channels", help="Kinds of event, comma-separated: trade,quote,book; or all."),
+]
 WsFlag = Annotated[str | None, typer.Option("--ws-url", help="Another websocket address.")]
 RestFlag = Annotated[str | None, typer.Option("--rest-url", help="Another REST address.")]
 DataFlag = Annotated[Path | None, typer.Option("--data", help="Data folder.")]
@@ -29,30 +33,41 @@ def capture_config(
     symbols: str | None,
     ws_url: str | None,
     rest_url: str | None,
+    channels: str | None = None,
 ) -> tuple[Config, dict[str, str]]:
     """Answer the configuration and where each value came from; flags override the file."""
+    from forebay.app import venues
     from forebay.app.config import load
+    from forebay.app.data_folder import DataFolder
     from forebay.app.guarding import validate
-    from forebay.app.venues import check_addresses, check_venue
 
     flags: dict[str, Any] = {"data": str(data) if data else None}
     if venue is not None:
         if not symbols:
             message = "--venue was given without --symbols."
             raise ConfigError(message, hint="Add for instance --symbols BTC-USD,ETH-USD.")
-        wanted = [symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip()]
         flags["venues"] = [
-            {"name": venue, "symbols": wanted, "ws_url": ws_url or "", "rest_url": rest_url or ""}
+            {
+                "name": venue,
+                "symbols": [word.upper() for word in _words(symbols)],
+                "channels": _words(channels or ""),
+                "ws_url": ws_url or "",
+                "rest_url": rest_url or "",
+            }
         ]
-    elif symbols or ws_url or rest_url:
-        message = "--symbols, --ws-url and --rest-url go with --venue."
+    elif symbols or channels or ws_url or rest_url:
+        message = "--symbols, --channels, --ws-url and --rest-url go with --venue."
         raise ConfigError(message, hint="Add --venue coinbase.")
     config, origins = load(file, flags)
     validate(config)
+    venues.install(DataFolder(Path(config.data)), config.venues)
     for configured in config.venues:
-        check_venue(configured.name)
-        check_addresses(configured)
+        venues.check(configured)
     return config, origins
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def need_venues(config: Config) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
-from forebay.cli.output import JsonOption, explained, print_json, print_table
+from forebay.cli.output import ConfigOption, JsonOption, explained, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,7 @@ def symbols(
     *,
     venue: Annotated[str, typer.Option(help="Venue: coinbase.")],
     rest_url: Annotated[str, typer.Option(help="Another REST address.")] = "",
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what can be captured at a venue.
@@ -28,7 +31,7 @@ def symbols(
     Example: forebay symbols --venue coinbase --json
     """
     with explained():
-        found = asyncio.run(_instruments(venue, rest_url))
+        found = asyncio.run(_instruments(venue, rest_url, config))
         if as_json:
             print_json([dataclasses.asdict(instrument) for instrument in found])
         else:
@@ -36,16 +39,21 @@ def symbols(
             print_table(f"{venue}: {len(found)} symbols", names, map(dataclasses.astuple, found))
 
 
-async def _instruments(venue: str, rest_url: str) -> Sequence[Instrument]:
+async def _instruments(venue: str, rest_url: str, file: Path | None) -> Sequence[Instrument]:
     from forebay.app import venues
-    from forebay.app.config import VenueConfig
+    from forebay.app.config import VenueConfig, load
+    from forebay.app.data_folder import DataFolder
     from forebay.clock import SystemClock
-    from forebay.telemetry import ignore
+    from forebay.sources.live import Wiring
 
+    settings, _ = load(file, {})
+    venues.install(DataFolder(Path(settings.data)), settings.venues)
     venues.check_venue(venue)
-    config = VenueConfig(name=venue, symbols=("BTC-USD",), rest_url=rest_url)
+    known = {configured.name: configured for configured in settings.venues}
+    config = known.get(venue, VenueConfig(name=venue, symbols=("any",)))
+    if rest_url:
+        config = msgspec.structs.replace(config, rest_url=rest_url)
     venues.check_addresses(config)
-    rng = random.Random()
-    wiring = venues.Wiring("symbols", SystemClock(), rng, ignore)
+    wiring = Wiring("symbols", SystemClock(), random.Random())
     async with venues.source(config, wiring) as source:
         return await source.instruments()

@@ -57,7 +57,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     market: str = "spot"
     """Of :attr:`symbols`: what was asked for, in the market type that event ids know."""
     channels: tuple[str, ...] = ()
-    """Channels asked for, in Forebay's words; empty means all that the venue declares."""
+    """Channels asked for, in Forebay's words; empty means any, and none is promised."""
     request: str = ""
     """For REST: method, path and query."""
     partial: bool = False
@@ -91,8 +91,11 @@ class EpochOpened(msgspec.Struct, frozen=True, tag="epoch_opened"):
     """The connection is up; nothing is subscribed yet."""
 
 
-class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted"):
-    """The venue accepted the subscription."""
+class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted", omit_defaults=True):
+    """The venue accepted the subscription, or part of it; several may follow one another."""
+
+    streams: tuple[tuple[str, str], ...] = ()
+    """Kinds of event with symbols; empty: all that was asked for."""
 
 
 class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):

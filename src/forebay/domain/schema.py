@@ -59,6 +59,19 @@ DEAD_LETTERS = pa.schema(
 )
 """``log_id`` and ``seq`` say where in the journal the frame is; ``item`` which event of it."""
 
+BOOK_CHECKPOINTS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("venue", "market", "symbol")),
+        *((name, pa.string()) for name in ("collector", "epoch", "log_id")),
+        ("seq", pa.int64()),
+        *((name, TIME) for name in ("event_ts", "exchange_ts", "received_ts", "began_ts")),
+        *((name, DECIMALS) for name in ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")),
+    ]
+)
+"""Whole books that were folded from events, so that reading one need not begin at a snapshot:
+as of the change at ``seq``, since the snapshot that was received at ``began_ts``. They are no
+events, and can be deleted and made again."""
+
 STREAM = pa.schema([(name, pa.string()) for name in ("venue", "market", "channel", "symbol")])
 
 COVERAGE = pa.schema(

@@ -156,6 +156,10 @@ class Ledger:
         """Count a fault that struck."""
         self._counts.setdefault(symbol, Counter())[fault] += 1
 
+    def nothing(self, symbol: str, index: int) -> None:
+        """There is nothing to be told at this index, so that nothing of it can be withheld."""
+        self._confirmed.whole.setdefault(symbol, IntervalSet()).add(index)
+
     def settled(self) -> bool:
         """Whether no open connection has anything unconfirmed."""
         return not any(account.unconfirmed() for account in self._open)

@@ -86,7 +86,7 @@ _CAPTURE = (
     _counter(
         "market_registry_rest_errors",
         "S4",
-        "Tries of REST calls that failed and may pass: no answer, 408, 425, 429, 5xx.",
+        "Tries of REST calls that failed and may pass: no answer, 408, 418, 425, 429, 5xx.",
         "endpoint",
     ),
     _gauge("healthy_gatherers", "S4", "Collectors that run and are ready."),

@@ -24,7 +24,7 @@ class RateLimit(Forms):
     In any time T it grants at most ``burst + per_second * T`` calls. A thread gets RateLimited
     when none is left. A task waits up to ``longest_wait`` seconds, first come first served; its
     grant is reserved, so what holds for any time T is when calls were granted, and a late event
-    loop may make two of them together.
+    loop may make two of them together. A call may count as several, at most ``burst``.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RateLimit(Forms):
         self._clock = clock or SystemClock()
         # Rounded up, so that the promise holds.
         self._spacing = max(1, -int(-_NS // per_second))
-        self._tolerance = (burst - 1) * self._spacing
+        self._burst = burst
         self._next: int | None = None
         self._lock = threading.RLock()
 
@@ -54,27 +54,30 @@ class RateLimit(Forms):
         """Answer a new block that uses one call of the rate."""
         return _Granted(self)
 
-    def take(self) -> None:
+    def take(self, cost: int = 1) -> None:
         """Use one call. Raises RateLimited, with when one will be free."""
-        self._take(0)
+        self._take(0, cost)
 
-    async def atake(self) -> None:
+    async def atake(self, cost: int = 1) -> None:
         """Use one call, waiting for it. Raises RateLimited if that would take too long."""
-        reserved, wait = self._take(round(self.longest_wait * _NS))
+        reserved, wait = self._take(round(self.longest_wait * _NS), cost)
         if wait:
             try:
                 await self._clock.sleep(wait / _NS)
             except BaseException:
-                self._give_back(reserved)
+                self._give_back(reserved, cost)
                 raise
 
-    def _take(self, longest_ns: int) -> tuple[int, int]:
+    def _take(self, longest_ns: int, cost: int) -> tuple[int, int]:
+        if not 1 <= cost <= self._burst:
+            message = f"{self.name} cannot grant {cost} calls at once."
+            raise ConfigError(message, hint=f"It grants 1 to {self._burst}.")
         now = self._clock.monotonic_ns()
         with self._lock:
             due = now if self._next is None else max(self._next, now)
-            wait = max(0, due - self._tolerance - now)
+            wait = max(0, due - (self._burst - cost) * self._spacing - now)
             if wait <= longest_ns:
-                self._next = due + self._spacing
+                self._next = due + cost * self._spacing
                 return self._next, wait
         raise RateLimited(
             f"{self.name} is used up.",
@@ -82,11 +85,11 @@ class RateLimit(Forms):
             retry_after=wait / _NS,
         )
 
-    def _give_back(self, reserved: int) -> None:
+    def _give_back(self, reserved: int, cost: int) -> None:
         # Only the last reservation can be undone: others count on theirs.
         with self._lock:
             if self._next == reserved:
-                self._next = reserved - self._spacing
+                self._next = reserved - cost * self._spacing
 
 
 class _Granted(Guard):

@@ -102,6 +102,10 @@ class CoverageBook:
             out.reasons.update(item.reasons)
             out.frames.update(item.frames)
             out.unbuilt.update(item.unbuilt)
+        for key, changed in out.coverage.items():
+            channel = self._channels.get(key.venue, {}).get(key.channel)
+            if channel is None or not channel.history:
+                changed.give_up()
         _in_journal_order(out)
         return out
 
@@ -132,7 +136,8 @@ class CoverageBook:
                 self._stream(key, unit, out).finished(*ends, control.absent)
         elif isinstance(control, EpochAccepted):
             for key, unit in self._carried(context):
-                self._stream(key, unit, out).opened(context.epoch, now_ns)
+                if not control.streams or (key.channel, key.symbol) in control.streams:
+                    self._stream(key, unit, out).opened(context.epoch, now_ns)
         elif isinstance(control, EpochClosed):
             silent_ns = control.silent_ns
             last_ns = None if silent_ns is None else now_ns - silent_ns
@@ -143,18 +148,21 @@ class CoverageBook:
                 and held.unit in _HEARD
                 and context.epoch in held.epochs
             ]
-            for key, unit in {*self._carried(context), *spoke}:
+            for key, unit in spoke:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
         elif isinstance(control, Loss):
             out.losses.append(control)
 
     def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:
-        """Return the streams of a live connection that count when it was heard."""
+        """Return the streams of a live connection that count when it was heard.
+
+        One that does not say its channels promises none, whatever comes.
+        """
         channels = self._channels.get(context.venue)
         if channels is None or context.purpose != "live" or context.partial:
             return
         for name, channel in channels.items():
-            if channel.unit in _HEARD and name in (context.channels or channels):
+            if channel.unit in _HEARD and name in context.channels:
                 for symbol in context.symbols:
                     yield StreamKey(context.venue, context.market, name, symbol), channel.unit
 

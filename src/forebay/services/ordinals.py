@@ -105,7 +105,8 @@ def _note(
     at_edge: Sequence[bool],
 ) -> None:
     ordinals[rows] = told
-    columns.flags[rows[np.array(at_edge, dtype=np.bool_)]] |= np.uint8(AMBIGUOUS)
+    if not columns.kind.idempotent:
+        columns.flags[rows[np.array(at_edge, dtype=np.bool_)]] |= np.uint8(AMBIGUOUS)
 
 
 def _pages(

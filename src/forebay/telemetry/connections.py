@@ -26,6 +26,39 @@ class SubscriptionAccepted(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRefused(Happening):
+    """The venue does not give one stream, or does not answer; the others of the epoch go on."""
+
+    level: ClassVar[Level] = "warning"
+    venue: str
+    epoch: str
+    channel: str
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VenueComplained(Happening):
+    """The venue complained of something that we said; nothing ended."""
+
+    level: ClassVar[Level] = "warning"
+    venue: str
+    epoch: str
+    complaint: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed(Happening):
+    """A channel that is polled was not answered for one symbol; the next round asks again."""
+
+    level: ClassVar[Level] = "warning"
+    venue: str
+    channel: str
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionClosed(Happening):
     """A connection ended, whoever ended it."""
 

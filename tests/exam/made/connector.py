@@ -1,62 +1,108 @@
-"""The made-up venue, live: one connection for all symbols, and no history."""
+"""The exam's venue, pure: what to say over a connection, and which pages to ask for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import hashlib
+import hmac
+import json
+from collections import deque
+from typing import TYPE_CHECKING
 
-from forebay.errors import Permanent
-from forebay.ports import Instrument
-from forebay.sources.websocket import FeedPlan, WebSocketFeed
-from tests.exam.made.protocol import ACCEPTED
+from forebay.sources.venue import NOTHING, PlainSession, Verdict
+from tests.exam.made.protocol import BANNED, POLLED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from forebay.app.config import VenueConfig
-    from forebay.app.venues import Wiring
-    from forebay.ports import FillRequest, FrameSink
+    from forebay.ports import FillRequest
+    from forebay.sources.venue import Asked
+
+ROWS = 10
+"""Most rows of a page."""
 
 
-class MadeSource:
-    """Implements :class:`forebay.ports.Source`."""
+def sign(
+    credentials: Mapping[str, str], method: str, target: str, body: bytes, now_ns: int
+) -> Mapping[str, str]:
+    """Return the headers of a signed call."""
+    text = f"{method} {target} {now_ns} ".encode() + body
+    key = credentials.get("secret", "").encode()
+    signature = hmac.new(key, text, hashlib.sha256).hexdigest()
+    return {"X-Made-Time": str(now_ns), "X-Made-Signature": signature}
 
-    connections = 1
 
-    def __init__(self, config: VenueConfig, wiring: Wiring) -> None:
-        self._symbols = config.symbols
-        plan = FeedPlan(
-            venue=config.name,
-            collector=wiring.collector,
-            url=config.ws_url,
-            messages=(b"subscribe",),
-            accepts=lambda payload: payload == ACCEPTED,
-            symbols=config.symbols,
-        )
-        self._feed = WebSocketFeed(
-            plan, clock=wiring.clock, rng=wiring.rng, observer=wiring.observer
-        )
+class MadeSession(PlainSession):
+    """Signs the upgrade, asks for one symbol a tick, then pings; hears complaints for ever."""
 
-    async def run(self, sink: FrameSink) -> None:
-        """See :class:`forebay.ports.Source`."""
-        await self._feed.run(sink)
+    attentive = True
+    tick_s: float | None = 0.02
 
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
-        """Refuse: the venue keeps no history."""
-        del sink
-        raise Permanent(f"There is no history to fill {request} from.")
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self._waiting = deque(asked.symbols)
 
-    async def instruments(self) -> Sequence[Instrument]:
-        """See :class:`forebay.ports.Source`."""
-        pairs = [(symbol, *symbol.split("-", 1)) for symbol in self._symbols]
-        return [
-            Instrument(symbol, symbol.lower(), base, quote, "") for symbol, base, quote in pairs
-        ]
+    @property
+    def asking(self) -> bool:
+        return bool(self._waiting)
 
-    async def probe(self) -> None:
-        """Nothing: there is no history to ask."""
+    def headers(self, now_ns: int) -> Mapping[str, str]:
+        return sign(self.asked.credentials, "GET", "/", b"", now_ns)
 
-    async def __aenter__(self) -> Self:
-        return self
+    def opened(self, now_ns: int) -> Sequence[bytes]:
+        return self.tick(now_ns)
 
-    async def __aexit__(self, *_: object) -> None:
-        """Nothing to close."""
+    def tick(self, now_ns: int) -> Sequence[bytes]:
+        return [f"subscribe {self._waiting.popleft()}".encode() if self._waiting else b"ping"]
+
+    def received(self, payload: bytes, now_ns: int) -> Verdict:
+        word, _, rest = payload.partition(b" ")
+        text = rest.decode()
+        if word == b"complain":
+            return Verdict(complaint=text, send=(b"sorry",))
+        symbol, _, reason = text.partition(" ")
+        streams = frozenset((kind, symbol) for kind in self.asked.channels)
+        if word == b"ok":
+            return Verdict(accepted=streams)
+        return Verdict(refused=dict.fromkeys(streams, reason)) if word == b"no" else NOTHING
+
+
+# --------------------------------------------------------------------------- REST
+
+
+def by_id_path(symbol: str, before: int, rows: int) -> str:
+    return f"/history/id?symbol={symbol}&before={before}&rows={rows}"
+
+
+def ids(body: bytes) -> list[int]:
+    return [int(line.split(b" ")[2]) for line in body.split(b"\n") if line]
+
+
+def by_time_path(symbol: str, begin_ns: int, end_ns: int) -> str:
+    return f"/history/time?symbol={symbol}&begin={begin_ns}&end={end_ns}"
+
+
+def count(body: bytes) -> int:
+    return body.count(b"\n")
+
+
+def by_token_path(request: FillRequest, token: str) -> str:
+    return f"/history/token?symbol={request.symbol}&token={token}"
+
+
+def token(body: bytes) -> str:
+    """Return what the last line says comes next."""
+    word, _, rest = body.rstrip(b"\n").rpartition(b"\n")[2].partition(b" ")
+    if word != b"next":
+        raise ValueError("a page does not say what comes next")
+    return rest.decode()
+
+
+def poll_path(symbol: str, now_ns: int) -> str:
+    return f"/{POLLED}?symbol={symbol}&at={now_ns}"
+
+
+def banned_for(status: int, headers: Mapping[str, str], body: bytes, now_ns: int) -> float | None:
+    """Return the seconds until the moment that a ban names, in milliseconds."""
+    del headers
+    until_ms = json.loads(body)[BANNED] if status == 418 else None
+    return None if until_ms is None else max(0.0, until_ms / 1e3 - now_ns / 1e9)

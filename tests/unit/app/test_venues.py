@@ -1,40 +1,64 @@
-"""Wiring of venues."""
+"""What a configuration says of a venue, and venues from outside."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from forebay.app import venues
 from forebay.app.config import VenueConfig
+from forebay.app.data_folder import DataFolder
 from forebay.clock import ManualClock
+from forebay.domain.channels import Channel
 from forebay.errors import ConfigError
-from forebay.sources.coinbase.protocol import CoinbaseParser
-from forebay.telemetry import ignore
+from forebay.sources import coinbase
+from forebay.sources.live import LiveSource, Wiring
+from tests.exam import made
+from tests.exam.made.protocol import EDITIONS, Edition
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EDITION = Edition("native", "id")
+PLUGIN = "tests.exam.made:made_native_id"
+KINDS = ("trade", "quote", "book_snapshot", "book_delta")
 
 
-def test_every_venue_has_a_parser() -> None:
+@pytest.fixture(autouse=True)
+def _venues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test installs is gone after it."""
+    monkeypatch.setattr(venues, "VENUES", dict(venues.VENUES))
+
+
+class Many:
+    """A parser of several kinds."""
+
+    name = "many/1"
+
+    def __init__(self) -> None:
+        self.channels = {kind: Channel(kind, "content", "time") for kind in KINDS}
+
+
+def configured(name: str = "many", **fields: object) -> VenueConfig:
+    return VenueConfig(name=name, symbols=("A-B",), **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def many() -> None:
+    parser = Many()
+    venues.VENUES["many"] = replace(coinbase.VENUE, name="many", title="Many", parser=parser)  # type: ignore[arg-type]
+
+
+def test_every_venue_has_a_parser_and_calls_itself_as_it_is_called() -> None:
     assert set(venues.parsers()) == set(venues.VENUES)
-
-
-def test_a_venue_that_a_program_adds_is_wired_as_the_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    parser, source = CoinbaseParser(), object()
-    made: list[tuple[VenueConfig, venues.Wiring]] = []
-
-    def wire(*parts: Any) -> Any:  # noqa: ANN401
-        made.append(parts)
-        return source
-
-    monkeypatch.setitem(venues.VENUES, "made", venues.Venue(lambda: parser, wire))
-    config = VenueConfig(name="made", symbols=("A",))
-    wiring = venues.Wiring("c", ManualClock(), random.Random(0), ignore)
-    assert venues.parsers()["made"] is parser
-    assert venues.source(config, wiring) is source
-    assert made == [(config, wiring)]
+    assert all(venue.name == name for name, venue in venues.VENUES.items())
+    for venue in venues.VENUES.values():
+        assert set(venue.default_channels) <= set(venue.channels)
+        assert set(venue.history) <= set(venue.channels)
 
 
 def test_a_near_miss_is_suggested() -> None:
@@ -49,14 +73,137 @@ def test_a_near_miss_is_suggested() -> None:
     "url", ["ws://[::1", "ws://localhost:65536", "ws://localhost:x", "http://localhost", "ws://"]
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
-    config = VenueConfig(name="coinbase", symbols=("BTC-USD",), ws_url=url)
     with pytest.raises(ConfigError, match="is no address"):
-        venues.check_addresses(config)
+        venues.check_addresses(configured("coinbase", ws_url=url))
 
 
 def test_addresses_are_accepted() -> None:
-    venues.check_addresses(
-        VenueConfig(
-            name="coinbase", symbols=("A",), ws_url="ws://[::1]:65535/x", rest_url="https://h"
-        )
-    )
+    config = configured("coinbase", ws_url="ws://[::1]:65535/x", rest_url="https://h")
+    venues.check_addresses(config)
+
+
+# ---------------------------------------------------------------------- channels
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ((), ("trade",)),
+        (("quote",), ("quote",)),
+        (("Quotes", "trades"), ("trade", "quote")),
+        (("book",), ("book_snapshot", "book_delta")),
+        (("books", "book_delta"), ("book_snapshot", "book_delta")),
+        (("all",), KINDS),
+    ],
+)
+def test_a_word_means_a_kind_its_plural_or_what_kinds_begin_with(
+    words: tuple[str, ...], meant: tuple[str, ...]
+) -> None:
+    assert venues.kinds(configured(channels=words)) == meant
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("qoute", "Did you mean 'quote'"), ("xyz", "There is: trade, quote, book, all"), ("", "''")],
+)
+def test_a_word_that_means_nothing_is_refused(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"Many has no channel .*{said}"):
+        venues.check(configured(channels=(word,)))
+
+
+# ------------------------------------------------------------------- credentials
+
+
+def test_credentials_are_texts_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret.toml"
+    file.write_text('key = "k"\nsecret = "s"\n')
+    config = configured(credentials_file=str(file))
+    assert venues.credentials(config) == {"key": "k", "secret": "s"}
+    assert venues.credentials(configured()) == {}
+
+
+@pytest.mark.parametrize("text", ["", "key = 7\n", "top secret", '[a]\nb = "top secret"\n'])
+def test_a_file_without_credentials_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "secret.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="no secrets as TOML texts") as caught:
+        venues.credentials(configured(credentials_file=str(file)))
+    assert "top secret" not in str(caught.value)
+    file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        venues.credentials(configured(credentials_file=str(file)))
+
+
+# ----------------------------------------------------------------------- plugins
+
+
+def test_a_plugin_is_a_venue_as_the_others_and_the_folder_remembers_it(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data").create()
+    config = configured(EDITION.venue, plugin=PLUGIN, ws_url="ws://h", rest_url="http://h")
+    venues.install(folder, [config])
+    venues.check(config)
+    source = venues.source(config, Wiring("c", ManualClock(), random.Random(0)))
+    assert isinstance(source, LiveSource)
+    assert source.connections == 2, "one that is connected, and one that is polled"
+
+    venues.remember(folder, [config])
+    del venues.VENUES[EDITION.venue]
+    venues.install(folder)
+    assert venues.parsers()[EDITION.venue] is made.VENUES[EDITION.venue].parser
+
+
+def test_a_folder_without_plugins_has_no_file_for_them(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data").create()
+    before = sorted(folder.root.iterdir())
+    venues.remember(folder, [configured("coinbase")])
+    assert sorted(folder.root.iterdir()) == before
+    assert folder.plugins() == {}
+
+
+def test_every_edition_of_the_exam_is_named_as_its_plugin() -> None:
+    for edition in EDITIONS:
+        assert venues.load(edition.venue, made.plugin(edition)) is made.VENUES[edition.venue]
+
+
+@pytest.mark.parametrize(
+    ("name", "plugin", "said"),
+    [
+        ("coinbase", PLUGIN, "has the name of one that is built in"),
+        ("mine", "tests.exam.made", "names no object"),
+        ("mine", ":VENUE", "names no object"),
+        ("mine", "no.such.module:VENUE", "cannot be imported: ModuleNotFoundError.*PYTHONPATH"),
+        ("mine", "broken_plugin:VENUE", "cannot be imported: ZeroDivisionError"),
+        ("mine", "tests.exam.made:NOTHING", r"is no forebay\.sources\.venue\.Venue"),
+        ("mine", "tests.exam.made:plugin", r"is no forebay\.sources\.venue\.Venue"),
+        ("mine", PLUGIN, "calls itself 'made-native-id'"),
+    ],
+)
+def test_a_plugin_that_is_none_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, plugin: str, said: str
+) -> None:
+    (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    with pytest.raises(ConfigError, match=said) as caught:
+        venues.install(DataFolder(tmp_path), [configured(name, plugin=plugin)])
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_a_list_of_plugins_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "plugins.json").write_text("[")
+    with pytest.raises(ConfigError, match=r"plugins\.json cannot be read"):
+        venues.install(DataFolder(tmp_path))
+
+
+# ---------------------------------------------------------------------- patience
+
+
+def test_a_venue_knows_how_long_it_may_be_silent_unless_it_is_said() -> None:
+    venues.VENUES["quiet"] = replace(coinbase.VENUE, name="quiet", stale_s=300.0)
+    wiring = Wiring("c", ManualClock(), random.Random(0))
+    for said, stale_s in ((None, 300.0), (7.0, 7.0)):
+        source = venues.source(configured("quiet", stale_after_s=said), wiring)
+        assert isinstance(source, LiveSource)
+        assert source._timings.feed.stale_s == stale_s

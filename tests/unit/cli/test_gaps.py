@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +11,8 @@ from forebay.app.data_folder import DataFolder
 from forebay.app.times import to_text
 from forebay.domain.kinds import KINDS
 from forebay.stores.duckdb import DuckDBStore
-from tests.exam.made.connector import MadeSource
-from tests.exam.made.protocol import Edition, MadeParser
+from tests.exam import made
+from tests.exam.made.protocol import Edition
 from tests.exam.offline import journal, received_ns, stored, tell
 from tests.exam.ping import PING
 from tests.exam.wire import STREAMS, lines
@@ -43,14 +42,13 @@ def edition(request: pytest.FixtureRequest) -> Edition:
 def data(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two connections: of the first, the third quote did not come; nothing came between them."""
     monkeypatch.setitem(KINDS, PING.channel, PING)
-    venue = venues.Venue(partial(MadeParser, edition), MadeSource)
-    monkeypatch.setitem(venues.VENUES, edition.venue, venue)
+    monkeypatch.setitem(venues.VENUES, edition.venue, made.VENUES[edition.venue])
     folder, told = DataFolder(tmp_path / "data").create(), lines(END)
     with journal(folder.journal, [], []) as writer:
         dropped = [line for index, line in enumerate(told[:FIRST]) if index != 2 * STEP]
         tell(writer, edition, dropped)
         tell(writer, edition, told[PAUSE:], epoch="e2", first=PAUSE)
-    stored(folder.journal, DuckDBStore(folder.database), [edition]).close()
+    stored(folder.journal, DuckDBStore(folder.database("duckdb")), [edition]).close()
     return folder.root
 
 
@@ -79,7 +77,9 @@ def test_a_number_that_did_not_come_is_between_its_neighbours(data: Path, editio
     assert gap.items() <= told.items()
     assert told["count"] == 1
     assert numbers(told) == [2, 4]
-    assert told["filling"] == "The venue has no history to fill it from, so it stays open."
+    filled = "The venue's history is asked for it."
+    never = "The venue has no history to fill it from, so it stays open."
+    assert told["filling"] == (filled if edition.history else never)
 
 
 @pytest.mark.parametrize("edition", ["seq"], indirect=True)

@@ -59,6 +59,7 @@ GOOD: dict[str, Row] = {
     "book_delta": LEVELS,
 }
 OPTIONAL = {
+    "quote": {"bid_size", "ask_size"},
     "ticker": set(GOOD["ticker"]) - {"price"},
     "bar": {"trades", "vwap"},
 }
@@ -109,7 +110,7 @@ BAD = [
     *[
         bad("quote", "bad_size", **{name: text})
         for name in ("bid_size", "ask_size")
-        for text in (*NOT_NUMBERS, None)
+        for text in NOT_NUMBERS
     ],
     *[bad("ticker", "bad_price", price=text) for text in (*NOT_NUMBERS, "0", None)],
     *[

@@ -7,13 +7,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from forebay.lab.exchanges.coinbase.exchange import Exchange, ExchangeConfig
-from forebay.lab.exchanges.coinbase.market import MarketConfig
+from forebay.lab.exchanges.coinbase import VENUE as COINBASE
+from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
+from forebay.lab.exchanges.market import MarketConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from forebay.lab.exchanges.coinbase.line import Line
+    from forebay.lab.exchanges.line import Line
 
 BTC: Final = "BTC-USD"
 ETH: Final = "ETH-USD"
@@ -84,7 +85,9 @@ def build(
     rate: float = 1_000,
     events: int | None = None,
 ) -> Exchange:
-    return Exchange(ExchangeConfig(MarketConfig(seed, symbols, rate, events), faults or {}))
+    return Exchange(
+        ExchangeConfig(COINBASE, MarketConfig(seed, symbols, rate, events), faults or {})
+    )
 
 
 def command(

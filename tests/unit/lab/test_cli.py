@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forebay.cli.lab import app
-from forebay.lab.truth import Digest, Trades
+from forebay.lab.truth import SOURCES, Digest, Trades, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,3 +210,24 @@ def test_the_same_ports_can_be_taken_again_after_a_kill() -> None:
     assert [again[n] for n in ("ws_url", "truth_url")] == [
         first[n] for n in ("ws_url", "truth_url")
     ]
+
+
+@pytest.mark.parametrize("channel", SOURCES)
+def test_truth_is_printed_of_any_channel(channel: str) -> None:
+    options = ("--symbols", "BTC-USD", "--from", "3", "--to", "50", "--step-us", "5000000")
+    trades = Trades(7, "coinbase", "BTC-USD", step_us=5_000_000)
+    expected = list(events(SOURCES[channel](trades), 3, 50))
+    code, out, _ = truth(*options, "--channel", channel)
+    _, digest, _ = truth(*options, "--channel", channel, "--digest")
+    assert code == 0
+    assert expected
+    assert [json.loads(line) for line in out.splitlines()] == [
+        json.loads(json.dumps(event.document())) for event in expected
+    ]
+    assert json.loads(digest) == {"BTC-USD": Digest.of(expected).document()}
+
+
+def test_a_channel_there_is_not_is_refused() -> None:
+    code, _, said = truth("--symbols", "BTC-USD", "--from", "0", "--to", "1", "--channel", "bars")
+    assert code == 2
+    assert "'bars' is no channel" in said

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from forebay.lab.exchanges.coinbase.exchange import MAX_BACKLOG, Exchange
+from forebay.lab.exchanges.exchange import MAX_BACKLOG, Exchange
 from forebay.lab.truth import Trades
 from tests.unit.lab.fakes import (
     BTC,

@@ -22,8 +22,8 @@ from forebay.lab.ledger import SETTLE_NS
 from tests.unit.lab.fakes import BTC, SECOND, TICK, FakeWire, build, command
 
 if TYPE_CHECKING:
-    from forebay.lab.exchanges.coinbase.exchange import Exchange
-    from forebay.lab.exchanges.coinbase.line import Line
+    from forebay.lab.exchanges.exchange import Exchange
+    from forebay.lab.exchanges.line import Line
 
 FAULTS = {
     "drop": 0.01,

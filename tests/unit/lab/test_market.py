@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.lab.exchanges.coinbase.market import HISTORY, Market, MarketConfig
+from forebay.lab.exchanges.market import HISTORY, Market, MarketConfig
 from tests.unit.lab.fakes import BTC, ETH, SECOND
 
 
 def market(rate: float = 1_000, events: int | None = None, *symbols: str) -> Market:
-    return Market(MarketConfig(1, symbols or (BTC,), rate, events))
+    return Market("coinbase", MarketConfig(1, symbols or (BTC,), rate, events))
 
 
 def happen(market: Market, now_ns: int) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,11 +11,14 @@ from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.messages import Refusal, parse_request
 from forebay.lab.truth import Trades
 
+if TYPE_CHECKING:
+    from forebay.lab.exchanges.model import Request
+
 PRODUCTS = ("BTC-USD", "ETH-USD")
 TRADES = Trades(1, "coinbase", "BTC-USD")
 
 
-def ask(**document: object) -> messages.Request:
+def ask(**document: object) -> Request:
     return parse_request(json.dumps(document).encode(), PRODUCTS)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 from typing import TYPE_CHECKING
@@ -14,38 +13,20 @@ from aiohttp import WSMsgType
 
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
-from forebay.lab.exchanges.coinbase.exchange import ExchangeConfig
-from forebay.lab.exchanges.coinbase.market import MarketConfig
-from forebay.lab.exchanges.coinbase.rest import Bucket, Limiter
-from forebay.lab.exchanges.coinbase.server import Running, ServerConfig, running
+from forebay.lab.exchanges.coinbase import VENUE as COINBASE
+from forebay.lab.exchanges.exchange import ExchangeConfig
+from forebay.lab.exchanges.limits import Bucket, Limiter, RestLimit
+from forebay.lab.exchanges.market import MarketConfig
+from forebay.lab.exchanges.server import Running, ServerConfig, running
 from forebay.lab.faults import Faults
 from forebay.lab.truth import Digest, Trades
 from tests.unit.lab.fakes import BTC, ETH, SECOND, Message, command, until
+from tests.unit.lab.live import ask, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable
 
 Socket = aiohttp.ClientWebSocketResponse
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    faults: Mapping[str, float] | None = None,
-    *,
-    symbols: tuple[str, ...] = (BTC,),
-    rate: float = 2_000,
-    events: int | None = None,
-    seed: int = 5,
-    limited: bool = False,
-) -> AsyncIterator[tuple[Running, aiohttp.ClientSession]]:
-    exchange = ExchangeConfig(MarketConfig(seed, symbols, rate, events), faults or {})
-    config = ServerConfig(exchange, rest_limited=limited)
-    async with (
-        asyncio.timeout(20),
-        running(config, SystemClock()) as server,
-        aiohttp.ClientSession() as session,
-    ):
-        yield server, session
 
 
 async def subscribed(
@@ -77,11 +58,6 @@ def trade_ids(messages: list[Message], kind: str = "match") -> list[int]:
 
 def matches(number: int) -> Callable[[list[Message]], bool]:
     return lambda messages: len(trade_ids(messages)) >= number
-
-
-async def ask(session: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[str, str], object]:
-    async with session.get(url) as answer:
-        return answer.status, answer.headers, await answer.json()
 
 
 async def rest_ids(session: aiohttp.ClientSession, url: str) -> list[int]:
@@ -382,7 +358,7 @@ async def test_the_exchanges_own_limit_refuses_after_the_burst() -> None:
 
 
 def test_a_bucket_gives_fifteen_at_once_and_ten_a_second() -> None:
-    bucket = Bucket(-100 * SECOND)
+    bucket = Bucket(RestLimit(10, 15), -100 * SECOND)
     assert [bucket.take(0) for _ in range(17)] == [True] * 15 + [False] * 2
     assert not bucket.take(SECOND // 10 - 1)
     assert bucket.take(SECOND // 10)
@@ -391,7 +367,7 @@ def test_a_bucket_gives_fifteen_at_once_and_ten_a_second() -> None:
 
 
 def test_clients_have_buckets_of_their_own_and_not_without_bound() -> None:
-    limiter = Limiter()
+    limiter = Limiter(RestLimit(10, 15))
     assert [limiter.take("a", 0) for _ in range(16)].count(True) == 15
     assert limiter.take("b", 0)
     for number in range(3_000):
@@ -470,7 +446,7 @@ async def test_the_truth_server_says_what_is_wrong_with_a_question(query: str, s
 
 @pytest.mark.parametrize("which", ["ws_port", "rest_port", "truth_port"])
 async def test_a_port_in_use_is_one_clear_sentence(which: str) -> None:
-    exchange = ExchangeConfig(MarketConfig(1, (BTC,)))
+    exchange = ExchangeConfig(COINBASE, MarketConfig(1, (BTC,)))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = {"ws_port": 0, "rest_port": 0, "truth_port": 0, which: port}

@@ -12,9 +12,10 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
-from forebay.lab.exchanges.coinbase.exchange import Exchange, ExchangeConfig
-from forebay.lab.exchanges.coinbase.market import MarketConfig
-from forebay.lab.exchanges.coinbase.server import Running, ServerConfig, running
+from forebay.lab.exchanges.coinbase import VENUE as COINBASE
+from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
+from forebay.lab.exchanges.market import MarketConfig
+from forebay.lab.exchanges.server import Running, ServerConfig, running
 from forebay.lab.faults import troubles
 from forebay.lab.faults.troubles import ABOUT, FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
 from tests.unit.lab.fakes import BTC, SECOND, build, command, indices, join, pass_time
@@ -198,7 +199,7 @@ def test_a_closed_market_has_no_further_event_and_goes_on_otherwise() -> None:
 
 @contextlib.asynccontextmanager
 async def serving() -> AsyncIterator[tuple[Running, aiohttp.ClientSession]]:
-    exchange = ExchangeConfig(MarketConfig(5, (BTC,), 1_000), {})
+    exchange = ExchangeConfig(COINBASE, MarketConfig(5, (BTC,), 1_000), {})
     async with (
         asyncio.timeout(20),
         running(ServerConfig(exchange), SystemClock()) as server,

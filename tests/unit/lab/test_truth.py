@@ -267,7 +267,8 @@ def test_a_symbol_named_twice_is_refused() -> None:
 
 def test_the_lab_loads_nothing_of_what_it_examines() -> None:
     program = (
-        "import sys, forebay.lab.exchanges.coinbase.server, forebay.lab.truth, forebay.cli.lab\n"
+        "import sys, forebay.lab.exchanges.server, forebay.lab.exchanges.coinbase\n"
+        "import forebay.lab.truth, forebay.cli.lab\n"
         "print([m for m in sys.modules if m.startswith('forebay.')])"
     )
     answer = subprocess.run(

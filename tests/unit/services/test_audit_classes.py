@@ -28,7 +28,6 @@ from forebay.journal import OS_DISK, Draft, JournalReader, JournalWriter, Positi
 from forebay.journal.segments import list_segments, segment_path
 from forebay.services.audit import journal_stage, run_audit
 from forebay.services.audit.compare import Comparison
-from forebay.services.audit.report import iso
 from forebay.services.deliver import Deliverer
 from forebay.services.ledger import open_ledger
 from forebay.services.projection import Projection
@@ -106,6 +105,7 @@ class Rig:
             collector="c1",
             epoch=epoch,
             symbols=SYMBOLS,
+            channels=("quote", "ping"),
         ).encode()
         self.writer.commit([Draft(int(kind), context, list(payloads), times, (0, 0))])
 
@@ -174,7 +174,7 @@ class Rig:
 
     def audit(self, source: Use = "auto", hour: int | None = None) -> AuditReport:
         def query(statement: str) -> pa.Table:
-            with self.store.reader() as connection:
+            with self.store.connection() as connection:
                 return connection.sql(statement).to_arrow_table()
 
         return run_audit(
@@ -365,19 +365,27 @@ def test_an_open_gap_says_what_it_counts(rig: Rig) -> None:
 
     report = rig.audit("frames")
 
-    if rig.edition.unit == "none":
+    if rig.edition.unit != "id":
         assert report.ok
         return
     assert wrong(report) == {each: {"gap_open"} for each in STREAMS}
     problem = report.problems[0]
     first, last = UNTIL_LOST // len(STREAMS) + 1, SINCE_LOST // len(STREAMS)
-    if rig.edition.unit == "id":
-        assert problem.examples == [str(number) for number in range(first, last + 1)]
-        assert f"{last - first + 1} ids in open gaps" in problem.text
-    else:
+    assert problem.examples == [str(number) for number in range(first, last + 1)]
+    assert f"{last - first + 1} ids in open gaps; the venue has no history" in problem.text
+
+
+@each_unit
+def test_a_hole_that_no_history_can_fill_is_declared_and_stands(rig: Rig) -> None:
+    lose(rig)
+
+    report = rig.audit("frames")
+
+    if rig.edition.unit in ("seq", "time"):
         times = received_ns(UNTIL_LOST - 1) + 1, received_ns(SINCE_LOST) - 1
-        assert problem.examples == [" to ".join(map(iso, times))]
-        assert "1 stretches of time in open gaps; the venue has no history" in problem.text
+        assert report.ok
+        assert {(gap.channel, gap.symbol) for gap in report.gaps} == {*STREAMS}
+        assert {(gap.first, gap.last, gap.state) for gap in report.gaps} == {(*times, "permanent")}
 
 
 @each_unit
@@ -385,7 +393,7 @@ def test_an_open_gap_says_what_it_counts(rig: Rig) -> None:
     ("statement", "kind"),
     [
         ("DELETE FROM gaps", "gap_undeclared"),
-        ("UPDATE gaps SET state = 'permanent'", "gap_unfounded"),
+        ("UPDATE gaps SET state = 'filled'", "gap_unfounded"),
         ("UPDATE coverage SET last = last - 1 WHERE origin LIKE '%live'", "coverage_unlike"),
         ("DELETE FROM coverage", "coverage_unlike"),
     ],

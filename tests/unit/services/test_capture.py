@@ -21,10 +21,11 @@ from forebay.errors import Corrupt, JournalFull
 from forebay.journal import JournalReader, JournalWriter
 from forebay.ports import FillRequest, FrameSink, Instrument
 from forebay.services.capture import Capture, CaptureSettings, Feed
-from forebay.sources.coinbase.connector import CoinbaseSource, Timings
+from forebay.sources.live import Timings
 from forebay.sources.websocket import Patience
 from forebay.telemetry import DrainTimedOut, SourceCrashed
 from tests.support.fake_journal import FakeJournal
+from tests.support.live_source import live
 from tests.support.ws_server import Peer, WsServer
 
 if TYPE_CHECKING:
@@ -240,11 +241,7 @@ async def test_from_the_socket_to_the_real_journal(tmp_path: Path) -> None:
 
     writer = JournalWriter.open(tmp_path, clock=SystemClock())
     async with WsServer(script) as server:
-        source = CoinbaseSource(
-            ["BTC-USD"],
-            collector="c",
-            clock=SystemClock(),
-            rng=random.Random(3),
+        source = live(
             ws_url=server.url,
             timings=Timings(feed=Patience(backoff_base_s=0.001, backoff_cap_s=0.002)),
         )

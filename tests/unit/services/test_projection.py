@@ -31,6 +31,7 @@ from tests.support.delivery import PARSERS, deliver
 from tests.support.frames import (
     LOG,
     PRODUCT,
+    SECOND,
     T0,
     as_json,
     batch,
@@ -38,6 +39,8 @@ from tests.support.frames import (
     heartbeat,
     match,
     rest_row,
+    rfc3339,
+    ticker,
 )
 from tests.support.recordings import COINBASE, recorded
 
@@ -96,10 +99,10 @@ def live(coverage: Coverage) -> IntervalSet:
 
 
 def test_every_kind_of_frame_is_counted_once() -> None:
-    good, unbuilt = match(1), b'{"type":"l2update"}'
+    good, unbuilt = match(1), b'{"type":"status"}'
     projected = project(batch([good, unbuilt, heartbeat(1), b"junk", match(2, price="NaN"), good]))
     assert projected.frames == {"yielding": 2, "control": 2, "dead": 2}
-    assert projected.unbuilt == {"l2update": 1}
+    assert projected.unbuilt == {"status": 1}
     assert projected.reasons == {"not_json": 1, "bad_price": 1}
 
 
@@ -169,12 +172,18 @@ def test_a_recording_adds_up() -> None:
     projected = project(batch(payloads, context("file"), received_ns=received))
     assert projected.frames.total() == len(frames)
     assert projected.frames["dead"] == 0
-    assert projected.unbuilt.total() == 6663
-    assert len(projected.coverage) == 6
+    assert projected.unbuilt.total() == 0
     assert all(not stream.gaps(key) for key, stream in projected.coverage.items())
-    assert all(len(live(stream)) == 1 for stream in projected.coverage.values())
-    told = sum(live(stream).count() for stream in projected.coverage.values())
-    assert told == len(ids(projected))
+    trades = [held for key, held in projected.coverage.items() if key.channel == "trade"]
+    assert len(trades) == 6
+    assert all(len(live(stream)) == 1 for stream in trades)
+    assert sum(live(stream).count() for stream in trades) == len(ids(projected))
+
+
+def test_a_recording_claims_nothing_between_two_events_that_have_no_numbers() -> None:
+    projected = project(batch([ticker(), ticker(time=rfc3339(T0 + SECOND))], context("file")))
+    assert {key.channel for key in projected.coverage} == {"ticker", "quote"}
+    assert all(not [*stream.rows()] for stream in projected.coverage.values())
 
 
 # -------------------------------------------------------------------------- coverage

@@ -51,7 +51,8 @@ def control(origin: Context, said: Control, second: int) -> FrameBatch:
 
 
 def made(epoch: str = "e1", source: Source = "ws", **changed: object) -> Context:
-    return context(source, epoch, **({"venue": VENUE, "symbols": (SYMBOL,)} | changed))
+    asked = {"venue": VENUE, "symbols": (SYMBOL,), "channels": ("trade",)}
+    return context(source, epoch, **(asked | changed))
 
 
 def project(
@@ -200,7 +201,8 @@ ACCEPTED, CLOSED = (EpochAccepted(), 10), (EpochClosed("done", silent_ns=5 * SEC
 
 
 def test_every_stream_of_a_connection_that_was_accepted_was_heard() -> None:
-    both = made(symbols=("A-B", "A-C"), market="perpetual")
+    channels, symbols = ("quote", "book_delta"), ("A-B", "A-C")
+    both = made(symbols=symbols, channels=channels, market="perpetual")
     assert carried(both, ACCEPTED, CLOSED) == {
         (channel, symbol): [(10, 25)]
         for channel in ("quote", "book_delta")
@@ -208,9 +210,28 @@ def test_every_stream_of_a_connection_that_was_accepted_was_heard() -> None:
     }
 
 
+def test_a_connection_that_does_not_say_its_channels_promises_none() -> None:
+    assert carried(made(channels=()), ACCEPTED, CLOSED) == {}
+
+
 def test_only_the_channels_that_were_asked_for_were_heard() -> None:
     asked = made(channels=("trade", "quote"))
     assert carried(asked, ACCEPTED, CLOSED) == {("quote", SYMBOL): [(10, 25)]}
+
+
+def test_only_the_streams_that_were_accepted_were_heard_each_since_then() -> None:
+    both = made(symbols=("A-B", "A-C", "A-D"))
+    first = EpochAccepted((("quote", "A-B"), ("trade", "A-C")))
+    second = EpochAccepted((("quote", "A-C"), ("book_delta", "A-B"), ("quote", "of another")))
+    assert carried(both, (first, 10), (second, 20), CLOSED) == {
+        ("quote", "A-B"): [(10, 25)],
+        ("quote", "A-C"): [(20, 25)],
+        ("book_delta", "A-B"): [(20, 25)],
+    }
+
+
+def test_an_acceptance_of_everything_is_written_as_ever() -> None:
+    assert encode_control(EpochAccepted()) == b'{"type":"epoch_accepted"}'
 
 
 def test_a_silent_stream_counts_to_the_end_and_a_killed_one_to_its_last_event() -> None:
@@ -250,7 +271,8 @@ def test_only_what_follows_the_market_is_heard(changed: dict[str, Any]) -> None:
     assert carried(made(**changed), ACCEPTED, CLOSED) == {}
 
 
-def test_between_two_connections_is_a_gap_in_time() -> None:
+@pytest.mark.parametrize(("history", "state"), [(True, "open"), (False, "permanent")])
+def test_between_two_connections_is_a_gap_in_time(history: bool, state: str) -> None:
     said = [
         control(made("e1"), EpochAccepted(), 0),
         told(made("e1"), 1, 2, 4),
@@ -258,10 +280,10 @@ def test_between_two_connections_is_a_gap_in_time() -> None:
         control(made("e2"), EpochAccepted(), 20),
         told(made("e2"), 21, first_seq=4),
     ]
-    gap = (T0 + 6 * SECOND + 1, T0 + 20 * SECOND - 1, "between_connections", "open")
-    (in_time,) = project(MadeParser("content", "time"), *said).coverage.values()
+    gap = (T0 + 6 * SECOND + 1, T0 + 20 * SECOND - 1, "between_connections", state)
+    (in_time,) = project(MadeParser("content", "time", history=history), *said).coverage.values()
     assert in_time.gaps(KEY) == [Gap(*KEY, "time", "", *gap)]  # type: ignore[arg-type]
-    (counted,) = project(MadeParser("content", "seq"), *said).coverage.values()
+    (counted,) = project(MadeParser("content", "seq", history=history), *said).coverage.values()
     assert counted.gaps(KEY) == [
         Gap(*KEY, "seq", "e1", 3, 3, "in_connection", "open"),
         Gap(*KEY, "time", "", *gap),  # type: ignore[arg-type]

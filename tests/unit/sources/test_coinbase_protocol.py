@@ -6,15 +6,13 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forebay.domain.columns import as_arrays
-from forebay.errors import Permanent
 from forebay.sources.coinbase import protocol
-from forebay.sources.coinbase.protocol import CoinbaseParser, accepts, trade_ids
+from forebay.sources.coinbase.protocol import CoinbaseParser
 from tests.support.frames import PRODUCT, as_json, batch, context, heartbeat, match, rest_row
 from tests.support.recordings import COINBASE, recorded
 
@@ -83,7 +81,6 @@ def test_a_match_is_a_trade_in_the_venues_own_texts(kind: str) -> None:
 
 def test_its_trades_count_ids_that_history_can_be_asked_for() -> None:
     channel = CoinbaseParser.channels["trade"]
-    assert CoinbaseParser.channels == {"trade": channel}
     assert (channel.identity, channel.unit, channel.history) == ("native", "id", True)
     assert channel.time_unit_ns == 1000
 
@@ -323,51 +320,6 @@ def test_every_page_is_accounted_for(pages: list[bytes]) -> None:
     assert len(yielding | dead) + parsed.control == len(pages)
 
 
-def test_the_least_id_of_a_page_leads_to_the_next_one() -> None:
-    assert trade_ids(as_json([rest_row(9), rest_row(7), rest_row(4)])) == [9, 7, 4]
-    assert trade_ids(b"[]") == []
-    for body in (b"<html>", b"{}", DEEP, b"\xff", b'[{"trade_id":"4"}]'):
-        with pytest.raises(msgspec.DecodeError):
-            trade_ids(body)
-
-
-# ------------------------------------------------------------------- what to say to it
-
-
-def test_the_subscription_asks_for_trades_and_heartbeats() -> None:
-    assert json.loads(protocol.subscribe_message(["BTC-USD", "ETH-USD"])) == {
-        "type": "subscribe",
-        "product_ids": ["BTC-USD", "ETH-USD"],
-        "channels": ["matches", "heartbeat"],
-    }
-
-
-def test_history_is_asked_for_below_an_id() -> None:
-    assert protocol.trades_path("BTC-USD", 500) == "/products/BTC-USD/trades?limit=1000&after=500"
-    assert protocol.trades_path("A-B", 5, 10) == "/products/A-B/trades?limit=10&after=5"
-
-
-def test_only_the_acknowledgement_accepts() -> None:
-    assert accepts(b'{"type":"subscriptions","channels":[]}')
-    for payload in (match(1), heartbeat(1), b"{}", b"[]", b"null", b"", b"\xff", DEEP,
-                    b'{"type":["subscriptions"]}', b'{"type":"heartbeat","x":"\xff"}'):  # fmt: skip
-        assert not accepts(payload)
-
-
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [
-        ({"message": "Failed to subscribe", "reason": "BTC-XXX is not a valid product"}, "BTC-XXX"),
-        ({"message": "Failed to subscribe"}, "Failed to subscribe"),
-        ({}, "no reason given"),
-    ],
-)
-def test_a_refusal_says_why_and_what_to_do(said: dict[str, str], reason: str) -> None:
-    with pytest.raises(Permanent, match=reason) as refused:
-        accepts(as_json({"type": "error", **said}))
-    assert "forebay symbols" in refused.value.hint
-
-
 # ------------------------------------------------------------------------ real frames
 
 
@@ -375,22 +327,23 @@ def test_a_recording_is_accounted_for_to_the_last_frame() -> None:
     frames = recorded(COINBASE)
     parsed = parse(*[frame.payload for frame in frames])
     kinds = Counter(json.loads(frame.payload)["type"] for frame in frames)
-    assert account(parsed) == (len(frames) - parsed.control, parsed.control, [])
-    assert len(Trades(parsed)) == kinds["match"] + kinds["last_match"]
-    assert parsed.unbuilt == Counter(l2update=6582, ticker=75, snapshot=6)
-    assert parsed.control == parsed.unbuilt.total() + kinds["subscriptions"]
+    assert {raw.channel.kind: len(raw) for raw in parsed.events} == {
+        "trade": kinds["match"] + kinds["last_match"],
+        "ticker": kinds["ticker"],
+        "quote": kinds["ticker"],
+        "book_snapshot": kinds["snapshot"],
+        "book_delta": kinds["l2update"],
+    }
+    assert (parsed.dead, parsed.unbuilt) == ([], Counter())
+    assert parsed.control == kinds["subscriptions"]
 
 
 def test_ids_of_a_recording_are_contiguous_per_product() -> None:
-    trades = Trades(parse(*[frame.payload for frame in recorded(COINBASE)]))
+    frames = [frame.payload for frame in recorded(COINBASE) if b"match" in frame.payload[:30]]
+    trades = Trades(parse(*frames))
     by_product: dict[str, list[int]] = {}
     for symbol, native in zip(trades["symbol"], trades["native"], strict=True):
         by_product.setdefault(symbol, []).append(native)
     assert len(by_product) == 6
     for natives in by_product.values():
         assert natives == list(range(natives[0], natives[0] + len(natives)))
-
-
-def test_paging_goes_on_over_a_row_that_is_poison_otherwise() -> None:
-    page = as_json([rest_row(9), rest_row(8, price=None), rest_row(7, time=5)])
-    assert trade_ids(page) == [9, 8, 7]

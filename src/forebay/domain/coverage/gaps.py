@@ -44,7 +44,7 @@ class Gap:
     """``in_connection``: both sides came over one connection, so the venue or the network
     withheld it. ``between_connections``: nothing was connected, or what was received had not
     been captured yet when the collector died. ``absent_from_history``: asked for and not to be
-    had."""
+    had. A hole of a channel that has no history is permanent at once."""
     state: GapState
 
     @property

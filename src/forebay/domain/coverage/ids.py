@@ -116,6 +116,9 @@ class IdCoverage:
             for low, high in self.covered().holes(*hole):
                 self.absent.add(low, high)
 
+    def give_up(self) -> None:
+        """Nothing: an id that a venue counts exists, and another path may know it."""
+
     def hull(self) -> tuple[int, int] | None:
         """Return the least and the greatest id that must exist, or None when none is known."""
         ends = [self.live.first, self.live.last] if self.live else []

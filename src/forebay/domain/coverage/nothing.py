@@ -46,6 +46,9 @@ class NoCoverage:
     def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
         """Nothing."""
 
+    def give_up(self) -> None:
+        """Nothing."""
+
     def gaps(self, key: StreamKey) -> list[Gap]:
         """Return none."""
         del key

@@ -79,6 +79,10 @@ class SequenceCoverage:
         """See :class:`~.unit.Coverage`: history knows times, never a connection's numbers."""
         self.time.finished(first, last, absent)
 
+    def give_up(self) -> None:
+        """See :class:`~.unit.Coverage`; a number that is missing stays a loss."""
+        self.time.give_up()
+
     def gaps(self, key: StreamKey) -> list[Gap]:
         """See :class:`~.unit.Coverage`."""
         found = [

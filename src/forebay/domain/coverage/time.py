@@ -7,6 +7,7 @@ last frame nothing was cut off, though the venue may have left something out.
 live       from acceptance to the last frame of each live connection
 fill       times that the venue's history was asked for, and answered
 absent     times of which the venue's history says that it has nothing
+lost       holes of a channel that has no history to be asked
 =========  ===============================================================
 
 Times are receipts, UTC nanoseconds. A gap is a hole of ``live``. A connection that ended without
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from forebay.domain.coverage.unit import Arrival
     from forebay.domain.intervals import Interval
 
-SETS = ("live", "fill", "absent")
+SETS = ("live", "fill", "absent", "lost")
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class TimeCoverage:
     live: IntervalSet = field(default_factory=IntervalSet)
     fill: IntervalSet = field(default_factory=IntervalSet)
     absent: IntervalSet = field(default_factory=IntervalSet)
+    lost: IntervalSet = field(default_factory=IntervalSet)
     epochs: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Self:
@@ -51,12 +53,13 @@ class TimeCoverage:
             live=self.live.copy(),
             fill=self.fill.copy(),
             absent=self.absent.copy(),
+            lost=self.lost.copy(),
             epochs=remembered(self.epochs),
         )
 
     def see(self, arrival: Arrival) -> Seen:
         """See :class:`~.unit.Coverage`; it cannot tell one event from another."""
-        if arrival.live:
+        if arrival.live and arrival.timed:
             times = arrival.received_ns
             self.heard(arrival.epoch, int(times.min()), int(times.max()))
         nothing = np.zeros(len(arrival.received_ns), dtype=np.bool_)
@@ -86,15 +89,22 @@ class TimeCoverage:
         self.fill |= IntervalSet([(first, last)]) - lacking
         self.absent = (self.absent | lacking) - self.fill
 
+    def give_up(self) -> None:
+        """See :class:`~.unit.Coverage`."""
+        self.lost = self._holes() - self.fill - self.absent
+
+    def _holes(self) -> IntervalSet:
+        return self.live.holes(self.live.first, self.live.last) if self.live else IntervalSet()
+
     def gaps(self, key: StreamKey) -> list[Gap]:
         """See :class:`~.unit.Coverage`."""
-        if not self.live:
-            return []
-        holes = self.live.holes(self.live.first, self.live.last)
+        holes = self._holes()
         lacking = holes - self.fill
+        unasked = lacking - self.absent
         states: list[tuple[IntervalSet, str, GapState]] = [
             (holes & self.fill, "between_connections", "filled"),
-            (lacking - self.absent, "between_connections", "open"),
+            (unasked - self.lost, "between_connections", "open"),
+            (unasked & self.lost, "between_connections", "permanent"),
             (lacking & self.absent, "absent_from_history", "permanent"),
         ]
         return sorted(

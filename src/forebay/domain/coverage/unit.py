@@ -44,6 +44,9 @@ class Arrival:
     """What the venue numbers them by, shape (n,); no matter where the unit has none."""
     received_ns: Numbers
     """Receipt, UTC nanoseconds, shape (n,)."""
+    timed: bool = True
+    """False for any recording: nobody knows what its connection carried beside the events, so that
+    nothing is known between two of them. Two halves of it then say what the whole says."""
 
 
 class Seen(NamedTuple):
@@ -90,6 +93,10 @@ class Coverage(Protocol):
 
     def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
         """Note that history was asked for a whole range and does not have ``absent``."""
+        ...
+
+    def give_up(self) -> None:
+        """Note that no history can be asked for what lies between connections up to now."""
         ...
 
     def gaps(self, key: StreamKey) -> list[Gap]:

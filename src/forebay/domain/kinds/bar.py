@@ -68,6 +68,7 @@ BAR = EventKind(
         ]
     ),
     check=check_bar,
+    idempotent=True,
     telling=(
         *("timeframe", "session", "of", "adjusted", "open_ts", "close_ts", *_PRICES, "volume"),
         *("trades", "vwap", "state", "revision"),

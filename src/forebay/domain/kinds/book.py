@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from forebay.domain.flags import CROSSED
 from forebay.domain.kinds.kind import EventKind
 from forebay.domain.schema import DECIMALS
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from forebay.domain.kinds.checks import Checks
 
 _LEVELS = pa.schema(
@@ -31,5 +36,30 @@ def check_book(checks: Checks) -> None:
     checks.levels("ask_prices", "ask_sizes")
 
 
-BOOK_SNAPSHOT = EventKind("book_snapshot", "book_snapshots", _LEVELS, check_book)
-BOOK_DELTA = EventKind("book_delta", "book_deltas", _LEVELS, check_book)
+def check_snapshot(checks: Checks) -> None:
+    """Reject as :func:`check_book`; flag those whose best bid is not below their best ask."""
+    check_book(checks)
+    bids, asks = _best(checks, "bid_prices", "max"), _best(checks, "ask_prices", "min")
+    crossed = [row for row, bid in bids.items() if row in asks and bid >= asks[row]]
+    mask = np.zeros(len(checks.flags), dtype=np.bool_)
+    mask[crossed] = True
+    checks.flag(mask, CROSSED)
+
+
+def _best(checks: Checks, name: str, function: str) -> dict[int, Decimal]:
+    """Return the best price of each row that has any; of a rejected one, whatever."""
+    lists = checks.columns[name]
+    told = pa.table({"row": pc.list_parent_indices(lists), "price": lists.flatten()})
+    best = told.group_by("row", use_threads=False).aggregate([("price", function)])
+    prices = best[f"price_{function}"].to_pylist()
+    return {
+        row: price
+        for row, price in zip(best["row"].to_pylist(), prices, strict=True)
+        if price is not None
+    }
+
+
+BOOK_SNAPSHOT = EventKind(
+    "book_snapshot", "book_snapshots", _LEVELS, check_snapshot, idempotent=True
+)
+BOOK_DELTA = EventKind("book_delta", "book_deltas", _LEVELS, check_book, idempotent=True)

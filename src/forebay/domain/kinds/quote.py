@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 def check_quote(checks: Checks) -> None:
-    """Reject quotes without a positive price; flag those whose bid is not below their ask."""
+    """Reject quotes without a positive price; flag those whose bid is not below their ask.
+
+    Venues that tell no sizes exist, and those are null then, never 0.
+    """
     bid = checks.positive("bid_price", "bad_price")
     ask = checks.positive("ask_price", "bad_price")
-    checks.not_negative("bid_size", "bad_size")
-    checks.not_negative("ask_size", "bad_size")
+    checks.not_negative("bid_size", "bad_size", optional=True)
+    checks.not_negative("ask_size", "bad_size", optional=True)
     checks.flag_crossed(bid, ask, CROSSED)
 
 
@@ -35,4 +38,5 @@ QUOTE = EventKind(
         ]
     ),
     check=check_quote,
+    idempotent=True,
 )

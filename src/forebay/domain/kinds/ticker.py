@@ -34,5 +34,6 @@ TICKER = EventKind(
     table="tickers",
     columns=pa.schema([(name, DECIMAL) for name in ("price", *_SIZES, *_PRICES)]),
     check=check_ticker,
+    idempotent=True,
 )
 """``price`` and ``size`` are of the last trade."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forebay.lab.drills.store import folder_read_only
+from forebay.lab.drills.venue import REST
 from forebay.lab.faults.troubles import REFUSE
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ async def emergency(stage: Stage) -> None:
     """REST, made critical by the configuration, and the store are down at once."""
     await stage.trouble(REFUSE)
     try:
-        await stage.breaker("coinbase-rest", "open")
+        await stage.breaker(REST, "open")
         with folder_read_only(stage):
             await stage.breaker("store", "open")
             await stage.comes(lambda seen: seen.state == "emergency", "the system is in emergency")

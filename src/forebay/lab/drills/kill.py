@@ -19,6 +19,7 @@ from forebay.app.reading import Data
 from forebay.app.supervisor import statuses
 from forebay.errors import ForebayError
 from forebay.lab.commands import POLL_S, running, start, stop, until
+from forebay.lab.drills.venue import VENUE
 from forebay.services.audit import AuditReport, truth_document
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class KillPlan:
     seed: int = 1
     stale_after_s: float = 2.5
     reconnect_base_s: float = 0.2
+    channels: tuple[str, ...] = ()
+    """What is captured, as the configuration names it; empty is its default."""
 
 
 @dataclass(slots=True)
@@ -75,7 +78,7 @@ class KillDrill:
 
         Raises :class:`~forebay.errors.Transient` if a part does not come up or settle in time.
         """
-        async with running("lab", "serve", "coinbase", *self._market()) as lab:
+        async with running("lab", "serve", VENUE, *self._market()) as lab:
             assert lab.stdout is not None  # noqa: S101 - it was asked for
             urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), CONNECT_S))
             self.truth_url = urls["truth_url"]
@@ -104,11 +107,13 @@ class KillDrill:
         """Write the capture's configuration: as usual, but quicker to notice a silent venue."""
         plan, file = self.plan, self.folder.root / "forebay.toml"
         symbols = ", ".join(f'"{symbol}"' for symbol in plan.symbols)
+        channels = f"channels = {json.dumps(plan.channels)}\n" if plan.channels else ""
         file.write_text(
             f"data = {json.dumps(str(self.folder.root))}\n\n[http]\nport = 0\n\n"
-            f'[[venues]]\nname = "coinbase"\nsymbols = [{symbols}]\n'
+            f'[[venues]]\nname = "{VENUE}"\nsymbols = [{symbols}]\n'
             f'ws_url = "{urls["ws_url"]}"\nrest_url = "{urls["rest_url"]}"\n'
             f"stale_after_s = {plan.stale_after_s}\nreconnect_base_s = {plan.reconnect_base_s}\n"
+            f"{channels}"
         )
         return file
 

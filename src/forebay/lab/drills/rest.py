@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forebay.lab.drills.venue import REST
 from forebay.lab.faults.troubles import BROKEN, HANG, TOO_MANY
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from forebay.lab.drills.stage import Stage
 
-BREAKER = "coinbase-rest"
+BREAKER = REST
 RETRY_AFTER_S = 3
 FILLS_AT_ONCE = 2
 """Callers of REST at a time, see :class:`forebay.services.capture.CaptureSettings`."""

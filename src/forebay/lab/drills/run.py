@@ -10,6 +10,7 @@ from forebay.errors import ForebayError
 from forebay.lab.drills.disk import small_disk
 from forebay.lab.drills.report import Check, DrillReport, ServerUsed
 from forebay.lab.drills.stage import Stage
+from forebay.lab.drills.venue import VENUE
 from forebay.lab.drills.web import Web
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _MB = 1_000_000
 _SERVERS = (
     ServerUsed("duckdb", version("duckdb")),
-    ServerUsed("coinbase", "", substitute="a simulated exchange"),
+    ServerUsed(VENUE, "", substitute="a simulated exchange"),
 )
 
 

@@ -14,6 +14,7 @@ from forebay.app.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.lab.commands import running, stop, until
 from forebay.lab.drills.report import Check
+from forebay.lab.drills.venue import VENUE
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers.process import free_port
 
@@ -77,13 +78,13 @@ class Stage:
 
         Raises :class:`~forebay.errors.Unreachable` if it does not start.
         """
-        async with running("lab", "serve", "coinbase", *self._market()) as lab:
+        async with running("lab", "serve", VENUE, *self._market()) as lab:
             assert lab.stdout is not None  # noqa: S101 - it was asked for
             try:
                 urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), START_S))
             except (ValueError, TimeoutError) as error:
                 message = "The simulated exchange did not start."
-                hint = "`forebay lab serve coinbase` says why."
+                hint = f"`forebay lab serve {VENUE}` says why."
                 raise Unreachable(message, hint=hint) from error
             self.truth_url = urls["truth_url"]
             yield urls
@@ -121,7 +122,7 @@ class Stage:
     def _configure(self, urls: Mapping[str, Any]) -> None:
         """Write the configuration."""
         venue = {
-            "name": "coinbase",
+            "name": VENUE,
             "symbols": list(self.drill.symbols),
             "ws_url": urls["ws_url"],
             "rest_url": urls["rest_url"],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forebay.lab.drills.venue import WEBSOCKET
 from forebay.lab.faults.troubles import FLAP, NO_UPGRADE, SILENCE
 
 if TYPE_CHECKING:
     from forebay.lab.drills.stage import Stage
 
-BREAKER = "coinbase-websocket"
+BREAKER = WEBSOCKET
 
 
 async def flap(stage: Stage) -> None:

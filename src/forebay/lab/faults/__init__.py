@@ -39,6 +39,9 @@ STRIKES: Final[Mapping[str, Callable[[Scene], None]]] = MappingProxyType(
 
 _PLACES: Final = tuple(STRIKES)
 NAMES: Final = (*STRIKES, rate_limit.NAME)
+OTHER_FEEDS: Final = ("ticker", "book")
+"""What faults can strike besides trades, by names such as ``book_disconnect``."""
+_ALL: Final = (*NAMES, *(f"{feed}_{name}" for feed in OTHER_FEEDS for name in STRIKES))
 _REQUESTS = "requests"  # what the dice of REST requests are asked about
 
 
@@ -46,12 +49,19 @@ class Faults:
     """Decides which fault strikes which event; probabilities by fault name, 0 to 1."""
 
     def __init__(self, seed: int, probabilities: Mapping[str, float]) -> None:
-        self._events = Dice(seed, [probabilities.get(name, 0.0) for name in STRIKES])
+        self._events = {
+            feed: Dice(seed, [probabilities.get(f"{feed}_{name}", 0.0) for name in STRIKES])
+            for feed in OTHER_FEEDS
+        }
+        self._trades = Dice(seed, [probabilities.get(name, 0.0) for name in STRIKES])
         self._requests = Dice(seed, [probabilities.get(rate_limit.NAME, 0.0)])
 
-    def of_event(self, symbol: str, index: int) -> tuple[str, int] | None:
+    def of_event(self, symbol: str, index: int, feed: str = "trade") -> tuple[str, int] | None:
         """Name of the fault that strikes this event, and a number to choose details with."""
-        thrown = self._events.throw(symbol, index)
+        if feed == "trade":
+            thrown = self._trades.throw(symbol, index)
+        else:
+            thrown = self._events[feed].throw(f"{feed}|{symbol}", index)
         return None if thrown is None else (_PLACES[thrown[0]], thrown[1])
 
     def of_request(self, number: int) -> int | None:
@@ -69,7 +79,7 @@ def parse_faults(text: str) -> dict[str, float]:
     probabilities: dict[str, float] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, value = part.partition("=")
-        if name not in NAMES:
+        if name not in _ALL:
             raise ConfigError(f"{name!r} is not a fault.", hint=_suggestion(name))
         probabilities[name] = _probability(name, value)
     return probabilities
@@ -87,5 +97,5 @@ def _probability(name: str, value: str) -> float:
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, _ALL, n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(NAMES)}."

@@ -20,6 +20,11 @@ class Ending(enum.Enum):
     SERVICE_RESTART = 1012
 
 
+def stream_of(feed: str, symbol: str) -> str:
+    """What the ledger knows the events of a feed by: a trade by its symbol alone."""
+    return symbol if feed == "trade" else f"{feed}|{symbol}"
+
+
 @dataclass(frozen=True, slots=True)
 class Emission:
     """One event on its way to those who subscribed to it."""
@@ -27,6 +32,12 @@ class Emission:
     symbol: str
     index: int
     frame: bytes
+    feed: str = "trade"
+
+    @property
+    def stream(self) -> str:
+        """What the ledger knows it by."""
+        return stream_of(self.feed, self.symbol)
 
 
 class Line(Protocol):

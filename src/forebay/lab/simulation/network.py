@@ -13,10 +13,11 @@ import aiohttp
 from picows import WSCloseCode, WSMsgType
 
 from forebay.resilience import CircuitBreaker, RetryConfig, presets
-from forebay.sources.coinbase.connector import CoinbaseSource, Timings
-from forebay.sources.coinbase.protocol import VENUE, accepts, subscribe_message
+from forebay.sources import coinbase
+from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
 from forebay.sources.rest import RestClient, RestPolicy
-from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.venue import Asked
+from forebay.sources.websocket import Patience
 from forebay.sources.websocket.upgrade import Refused
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from forebay.lab.simulation.machine import Life
     from forebay.lab.simulation.venue import Venue
     from forebay.lab.simulation.weather import Weather
+    from forebay.sources.websocket import FeedPlan
     from forebay.sources.websocket.connection import Connection
     from forebay.telemetry import Observer
 
@@ -248,8 +250,8 @@ class _Session:
     def __init__(self, network: Network) -> None:
         self._network = network
 
-    def get(self, url: Any, *, allow_redirects: bool) -> _Response:  # noqa: ANN401 - as aiohttp
-        del allow_redirects
+    def request(self, method: str, url: Any, **_: Any) -> _Response:  # noqa: ANN401 - as aiohttp
+        del method
         return _Response(self._network, str(url))
 
     async def close(self) -> None:
@@ -265,8 +267,8 @@ class _SimRest(RestClient):
         return cast("aiohttp.ClientSession", _Session(self._network))
 
 
-class SimSource(CoinbaseSource):
-    """The product's Coinbase source over a simulated network."""
+class SimSource(LiveSource):
+    """The product's source of Coinbase over a simulated network."""
 
     def __init__(
         self,
@@ -277,25 +279,31 @@ class SimSource(CoinbaseSource):
         rng: random.Random,
         observer: Observer,
     ) -> None:
-        super().__init__(
-            symbols, collector="sim", clock=clock, rng=rng, timings=Timings(PATIENCE, REST)
-        )
-        common: dict[str, Any] = {"clock": clock, "rng": rng, "observer": observer}
         made: dict[str, Any] = {"clock": clock, "rng": rng, "listener": observer}
-        rest_breaker = CircuitBreaker(f"{VENUE}-rest", REST_BREAKER, **made)
-        feed_breaker = CircuitBreaker(f"{VENUE}-websocket", FEED_BREAKER, **made)
-        self._rest = _SimRest(network, policy=REST, breaker=rest_breaker, **common)
-        plan = FeedPlan(
-            venue=VENUE,
-            collector="sim",
-            url=URL,
-            messages=(subscribe_message(symbols),),
-            accepts=accepts,
-            symbols=symbols,
+        venue = coinbase.VENUE
+        breaker = CircuitBreaker(f"{venue.name}-rest", REST_BREAKER, **made)
+        super().__init__(
+            venue,
+            Asked(symbols, venue.default_channels),
+            Wiring(
+                "sim",
+                clock,
+                rng,
+                observer,
+                rest_breaker=breaker,
+                websocket_breaker=CircuitBreaker(f"{venue.name}-websocket", FEED_BREAKER, **made),
+                dial=network.dial,
+            ),
+            addresses=Addresses(ws_url=URL),
+            timings=Timings(PATIENCE, REST),
         )
-        self._feeds = [
-            WebSocketFeed(
-                plan, patience=PATIENCE, breaker=feed_breaker, dial=network.dial, **common
-            )
-            for _ in range(network.weather.feeds)
-        ]
+        self._rest = _SimRest(
+            network,
+            policy=REST,
+            limits=venue.limits,
+            breaker=breaker,
+            clock=clock,
+            rng=rng,
+            observer=observer,
+        )
+        self._feeds = [self._feed(self._asked) for _ in range(network.weather.feeds)]

@@ -25,7 +25,8 @@ _SILENT = 0.7
 """How often a connection is not told either what history never lists."""
 _PAGE = re.compile(r"/products/([^/]+)/trades\?limit=(\d+)&after=(\d+)$")
 _MARKETS = {symbol: Trades(1, VENUE, symbol) for symbol in SYMBOLS}
-_TOPICS = [(channel, symbol) for channel in messages.CHANNELS for symbol in SYMBOLS]
+_CHANNELS = (messages.MATCHES, messages.HEARTBEAT)
+_TOPICS = [(channel, symbol) for channel in _CHANNELS for symbol in SYMBOLS]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -150,6 +150,7 @@ class WatchedSource(SimSource):
         super().__init__(network, SYMBOLS, clock=clock, rng=rng, observer=observer)
         self._witness = witness
         self._clock = clock
+        self._rng = rng
         self._sink: WatchedSink | None = None
 
     async def run(self, sink: FrameSink) -> None:

@@ -33,6 +33,9 @@ class Status(msgspec.Struct, frozen=True):
     market: str
     channel: str
     symbols: dict[str, Bounds]
+    """Of :attr:`channel`."""
+    feeds: dict[str, dict[str, Bounds]] = {}
+    """Of other messages that somebody subscribed to, by what they are called, and by symbol."""
     finished: bool = False
 
 
@@ -53,6 +56,15 @@ class Event(msgspec.Struct, frozen=True):
     """What the venue numbers it by."""
     row: str
     """The canonical row, see :mod:`forebay.domain.canonical`."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One event of a channel whose events have no number."""
+
+    event_id: str
+    index: int
+    row: str
+    """The canonical row."""
 
 
 class _Digest(msgspec.Struct):
@@ -82,9 +94,10 @@ class Truth:
         """Return everything that the server says of itself."""
         return self._get("/", dict[str, Any])
 
-    def withheld(self) -> dict[str, Withheld]:
-        """Return what was withheld so far, by symbol."""
-        return self._get("/withheld", dict[str, Withheld])
+    def withheld(self, feed: str = "") -> dict[str, Withheld]:
+        """Return what was withheld so far of a feed, or of the status' channel, by symbol."""
+        path = f"/withheld?{urlencode({'channel': feed})}" if feed else "/withheld"
+        return self._get(path, dict[str, Withheld])
 
     def base(self, symbol: str) -> int:
         """Return the number of index 0."""
@@ -98,11 +111,23 @@ class Truth:
             raise Unreachable(message, hint=_HINT)
         return events
 
-    def digests(self, symbol: str, first: int, end: int, bucket_ns: int) -> dict[int, Digest]:
-        """Return digests of events ``first`` to ``end - 1`` by so many nanoseconds of time."""
+    def told(self, symbol: str, channel: str, since_ns: int, until_ns: int) -> list[Told]:
+        """Return the events of a channel from one moment to before another."""
+        path = _query("/events", symbol=symbol, channel=channel, since=since_ns, until=until_ns)
+        return self._get(path, list[Told], lines=True)
+
+    def digests(
+        self, symbol: str, first: int, end: int, bucket_ns: int, channel: str = ""
+    ) -> dict[int, Digest]:
+        """Return digests of events ``first`` to ``end - 1`` by so many nanoseconds of time.
+
+        Of the status' channel if none is named.
+        """
+        more: dict[str, str | int] = {"channel": channel} if channel else {}
         found: dict[int, Digest] = {}
         for low in range(first, end, EVENTS_AT_ONCE):
-            path = _range("/digests", symbol, low, min(low + EVENTS_AT_ONCE, end), by=bucket_ns)
+            high = min(low + EVENTS_AT_ONCE, end)
+            path = _range("/digests", symbol, low, high, by=bucket_ns, **more)
             for bucket, each in self._get(path, dict[int, _Digest]).items():
                 digest = Digest(each.count, int(each.ids, 16), int(each.rows, 16))
                 found[bucket] = found.get(bucket, Digest()) + digest
@@ -135,8 +160,12 @@ class Truth:
         return body
 
 
-def _range(path: str, symbol: str, first: int, end: int, **more: int) -> str:
-    return f"{path}?{urlencode({'symbol': symbol, 'from': first, 'to': end, **more})}"
+def _range(path: str, symbol: str, first: int, end: int, **more: str | int) -> str:
+    return _query(path, **{"symbol": symbol, "from": first, "to": end, **more})
+
+
+def _query(path: str, **parameters: str | int) -> str:
+    return f"{path}?{urlencode(parameters)}"
 
 
 def truth_document(url: str) -> dict[str, Any]:

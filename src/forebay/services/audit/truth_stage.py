@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.digest import MINUTE_NS, Digest
 from forebay.domain.intervals import IntervalSet
-from forebay.services.audit.compare import by_id, paired, stretches
+from forebay.services.audit.compare import by_id
 from forebay.services.audit.findings import difference
 from forebay.services.audit.report import Problem
+from forebay.services.audit.truth_told import FEEDS, ToldStream, unlike
 
 if TYPE_CHECKING:
     from forebay.services.audit.case import Case
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LOST = ("open", "permanent")
 """States of gaps whose ids the store does not have."""
-_MINUTES = HOUR_NS // MINUTE_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +30,19 @@ class Look:
 
     status: Status
     withheld: dict[str, Withheld]
+    others: dict[str, dict[str, Withheld]] = field(default_factory=dict)
+    """By feed, what was withheld of what is told beside the status' channel."""
 
     @classmethod
     def at(cls, truth: Truth) -> Look:
-        """Ask for both, bounds first: what is withheld later is then not held against anybody."""
-        return cls(truth.status(), truth.withheld())
+        """Ask for all, bounds first: what is withheld later is then not held against anybody."""
+        status = truth.status()
+        return cls(status, truth.withheld(), {feed: truth.withheld(feed) for feed in status.feeds})
 
     def poison(self) -> tuple[int, int]:
         """Return how many frames were surely cut short, and how many may have been."""
-        reports = self.withheld.values()
+        every = (self.withheld, *self.others.values())
+        reports = [report for each in every for report in each.values()]
         certain = sum(len(report.poison) for report in reports)
         return certain, certain + sum(len(report.poison_in_doubt) for report in reports)
 
@@ -69,12 +72,32 @@ class TruthStage:
     def judge(self, case: Case, key: StreamKey, comparison: Comparison) -> None:
         """Find what the store of one stream has not as it happened, and the wrong gaps."""
         if key != self._key(key.symbol):
+            self._judge_told(case, key, comparison)
             return
         bounds, later = (look.status.symbols.get(key.symbol) for look in (self.before, self.after))
         stream = _Stream(self.truth, case, key)
         if bounds is not None and later is not None:
             stream.take(bounds, later.last)
             self._judge_gaps(case, key, stream.base, later.last)
+        self.digests[key] = stream.compare(comparison)
+
+    def _judge_told(self, case: Case, key: StreamKey, comparison: Comparison) -> None:
+        """Find what is wrong with a stream of another channel, if the simulator tells it."""
+        feed = FEEDS.get(key.channel, "")
+        status, later = self.before.status, self.after.status
+        if key != StreamKey(status.venue, status.market, key.channel, key.symbol):
+            return
+        bounds = status.feeds.get(feed, {}).get(key.symbol)
+        ahead = later.feeds.get(feed, {}).get(key.symbol)
+        if bounds is None or ahead is None:
+            return
+        withheld = IntervalSet()
+        for look in (self.before, self.after):
+            report = look.others.get(feed, {}).get(key.symbol)
+            if report is not None:
+                for first, last, _ in (*report.certain, *report.in_doubt):
+                    withheld.add(first, last)
+        stream = ToldStream(self.truth, case, key, bounds, ahead.last, withheld)
         self.digests[key] = stream.compare(comparison)
 
     def judge_letters(self, case: Case) -> None:
@@ -139,18 +162,9 @@ class _Stream:
 
     def compare(self, comparison: Comparison) -> Digest:
         """Compare hours, then minutes, then events; return the digest of the audited hours."""
-        hours: dict[int, dict[int, Digest]] = defaultdict(dict)
-        for minute, digest in self.minutes.items():
-            if self.case.span.touches(minute // _MINUTES):
-                hours[minute // _MINUTES][minute] = digest
-        stored, total = self.case.stored.get(self.key, {}), Digest()
-        for hour in sorted(hours.keys() | stored.keys()):
-            told = hours.get(hour, {})
-            digest = sum(told.values(), Digest())
-            total += digest
-            if digest != stored.get(hour, Digest()):
-                for minutes in stretches(paired(comparison.minutes(self.key, hour), told)):
-                    self._compare_rows(comparison, minutes)
+        total, differing = unlike(self.case, self.key, self.minutes, comparison)
+        for minutes in differing:
+            self._compare_rows(comparison, minutes)
         return total
 
     def _compare_rows(self, comparison: Comparison, minutes: tuple[int, int]) -> None:

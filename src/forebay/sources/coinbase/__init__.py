@@ -1,1 +1,35 @@
-"""Coinbase Exchange: spot trades by websocket, history by REST."""
+"""Coinbase Exchange: its feed by websocket, history and candles by REST."""
+
+from __future__ import annotations
+
+from forebay.sources.coinbase.connector import (
+    MINUTE_S,
+    TRADE_ROWS,
+    CoinbaseSession,
+    latest_candles_path,
+    probe_path,
+    trade_ids,
+    trades_path,
+)
+from forebay.sources.coinbase.instruments import parse_products
+from forebay.sources.coinbase.protocol import UNBUILT, CoinbaseParser
+from forebay.sources.history import by_id
+from forebay.sources.venue import Limits, Listing, Poll, Venue, per_second
+
+VENUE = Venue(
+    name="coinbase",
+    title="Coinbase Exchange",
+    parser=CoinbaseParser(),
+    session=CoinbaseSession,
+    ws_url="wss://ws-feed.exchange.coinbase.com",
+    rest_url="https://api.exchange.coinbase.com",
+    default_channels=("trade",),
+    history={"trade": by_id(path=trades_path, ids=trade_ids, rows=TRADE_ROWS)},
+    polls={"bar": Poll(latest_candles_path, every_s=MINUTE_S, after_s=4.0)},
+    listing=Listing("/products", parse_products),
+    probe=probe_path,
+    limits=Limits(rest=(per_second(10, burst=15),)),  # "Rate limits": 10 a second, 15 in bursts
+    stale_s=10.0,  # heartbeats come each second
+    cannot_see="a level of the book that changed twice within 50 ms is told once",
+    not_captured=UNBUILT,
+)

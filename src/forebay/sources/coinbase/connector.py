@@ -1,222 +1,118 @@
-"""Coinbase Exchange, live: trades by websocket, holes in them by REST."""
+"""Coinbase Exchange, pure: what to say over a connection, and which pages to ask for.
+
+Facts from the exchange's published pages ("Exchange WebSocket feed", "Exchange REST API").
+"""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from forebay.domain.frames import Context, FillFinished, FrameKind
-from forebay.domain.intervals import IntervalSet
-from forebay.errors import ConfigError, Permanent, Transient
-from forebay.resilience import CircuitBreaker, presets
-from forebay.sources.coinbase.instruments import parse_products
-from forebay.sources.coinbase.protocol import (
-    TRADES,
-    VENUE,
-    accepts,
-    subscribe_message,
-    trade_ids,
-    trades_path,
-)
-from forebay.sources.rest import RestClient, RestPolicy
-from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
-from forebay.telemetry import Observer, ignore
+from forebay.sources.coinbase.protocol import UNDECODABLE
+from forebay.sources.venue import NOTHING, PlainSession, Verdict
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Sequence
 
-    from forebay.clock import Clock
-    from forebay.ports import FillRequest, FrameSink, Instrument
-
-WS_URL = "wss://ws-feed.exchange.coinbase.com"
-REST_URL = "https://api.exchange.coinbase.com"
-PAGE_ROWS = 1000
-"""Most rows of one page of trades (Exchange REST API, "Pagination")."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """How long to wait for what; the defaults are for the real venue."""
-
-    feed: Patience = field(default_factory=Patience)
-    """The ``heartbeat`` channel speaks each second, so 10 s of silence are no quiet market."""
-    rest: RestPolicy = field(default_factory=RestPolicy)
-    """The venue allows 10 calls a second and address, 15 at once."""
-    symbols_per_connection: int = 100
-    pages_per_flush: int = 4
-    """A fill waits for its pages to be CAPTURED each so many, which bounds its memory."""
+TRADE_ROWS = 1000
+"""Most rows of a page of trades ("Pagination")."""
+CANDLE_ROWS = 300
+"""Most candles of an answer, both ends of the range counted ("Get product candles")."""
+MINUTE_S = 60
+CANDLES_AGAIN = 5
+"""So many closed candles are asked for each minute: one poll in five is enough."""
+_WIRE = {
+    "trade": "matches",
+    "ticker": "ticker",
+    "quote": "ticker",
+    "book_snapshot": "level2_batch",
+    "book_delta": "level2_batch",
+}
+"""The feed's channel for each kind of event; ``heartbeat`` goes with all of them."""
 
 
-class CoinbaseSource:
-    """Implements :class:`forebay.ports.Source`; use ``async with``, which closes its REST pool.
+class _TradeId(msgspec.Struct):
+    """Paging needs no more: a row that is poison in another field must not stop a fill."""
 
-    All connections share ``websocket_breaker`` and all calls ``rest_breaker``; without them it
-    has its own, by the presets WEBSOCKET and EXCHANGE_API.
-    """
+    trade_id: int
 
-    def __init__(
-        self,
-        symbols: Sequence[str],
-        *,
-        collector: str,
-        clock: Clock,
-        rng: random.Random,
-        ws_url: str = WS_URL,
-        rest_url: str = REST_URL,
-        observer: Observer = ignore,
-        timings: Timings | None = None,
-        rest_breaker: CircuitBreaker | None = None,
-        websocket_breaker: CircuitBreaker | None = None,
-    ) -> None:
-        self._timings = timings or Timings()
-        self._collector = collector
-        self._rng = rng
-        self._symbols = tuple(symbols)
-        self._rest_url = rest_url
-        self._rest = RestClient(
-            rest_url,
-            clock=clock,
-            rng=rng,
-            policy=self._timings.rest,
-            breaker=rest_breaker,
-            observer=observer,
-        )
-        shared = websocket_breaker or CircuitBreaker(
-            f"{VENUE}-websocket", presets.WEBSOCKET, clock=clock, rng=rng, listener=observer
-        )
-        self._feeds = [
-            WebSocketFeed(
-                FeedPlan(
-                    venue=VENUE,
-                    collector=collector,
-                    url=ws_url,
-                    messages=(subscribe_message(chunk),),
-                    accepts=accepts,
-                    symbols=chunk,
-                ),
-                clock=clock,
-                rng=rng,
-                patience=self._timings.feed,
-                breaker=shared,
-                observer=observer,
-            )
-            for chunk in _chunks(symbols, self._timings.symbols_per_connection)
+
+_decode_ids = msgspec.json.Decoder(list[_TradeId]).decode
+
+
+class CoinbaseSession(PlainSession):
+    """One subscription to everything, answered as a whole."""
+
+    def opened(self, now_ns: int) -> Sequence[bytes]:
+        """Subscribe; the venue closes a connection that has not done so within 5 s."""
+        del now_ns
+        wanted = {wire for kind, wire in _WIRE.items() if kind in self.asked.channels}
+        channels = [
+            wire
+            for wire in ("matches", "heartbeat", "ticker", "level2_batch")
+            if wire in wanted or wire == "heartbeat"
         ]
+        message = {
+            "type": "subscribe",
+            "product_ids": list(self.asked.symbols),
+            "channels": channels,
+        }
+        return [json.dumps(message, separators=(",", ":")).encode()]
 
-    @property
-    def connections(self) -> int:
-        """One for each :attr:`Timings.symbols_per_connection` symbols."""
-        return len(self._feeds)
-
-    async def run(self, sink: FrameSink) -> None:
-        """Capture every symbol until cancelled, each connection on its own."""
-        async with asyncio.TaskGroup() as group:
-            for feed in self._feeds:
-                group.create_task(feed.run(sink), name="forebay-coinbase-feed")
-
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
-        """Page the trade history from ``request.last`` down to ``request.first``.
-
-        Pages hold an id more on each side. Raises :class:`~forebay.errors.Transient` if
-        the venue does not answer now, :class:`~forebay.errors.Permanent` if it knows no such
-        product; what was answered until then is captured either way.
-        """
-        if (request.channel, request.unit) != (TRADES.kind, "id"):
-            message = f"Coinbase's history has no {request.channel!r} to fill from."
-            raise Permanent(message)
-        epoch = f"{self._rng.getrandbits(128):032x}"
-        # One id on each side is asked for as well: what lies between two that history lists
-        # and is not listed itself does not exist; what lies beyond may only be late.
-        listed, after, pages, ended = IntervalSet(), request.last + 2, 0, False
-        while not ended and (not listed or listed.first >= request.first):
-            rows = min(PAGE_ROWS, after - request.first + 1)
-            ids = await self._page(request.symbol, after, rows, epoch, sink)
-            ended = not ids
-            for number in ids:
-                listed.add(number)
-            after = ids[-1] if ids else after
-            pages += 1
-            if pages % self._timings.pages_per_flush == 0:
-                await sink.flushed()
-        if not listed:
-            message = f"Coinbase's history of {request.symbol} is empty below {after}."
-            raise Transient(message, hint="It may lag behind; the fill is tried again.")
-        absent = []
-        floor = request.first if ended else max(request.first, listed.first)
-        for hole in listed.holes(floor, min(request.last, listed.last)):
-            again = await self._page(request.symbol, hole[1] + 1, 1, epoch, sink)
-            if not again or again[0] < hole[0]:
-                absent.append(hole)
-        take = sink.open(self._context(request.symbol, "", epoch))
-        take.control(
-            FillFinished(
-                request.channel, request.symbol, request.first, request.last, tuple(absent)
-            )
-        )
-
-    async def instruments(self) -> list[Instrument]:
-        """What the venue lists; raises :class:`~forebay.errors.Transient`."""
-        answer = await self._rest.get("/products")
-        return parse_products(answer.body)
-
-    async def probe(self) -> None:
-        """Ask the history for next to nothing, past the breaker.
-
-        For a recovery that holds the permit of ``rest_breaker`` itself. Raises
-        :class:`~forebay.errors.ForebayError`.
-        """
-        await self._rest.probe(trades_path(self._symbols[0], 2, 1))
-
-    async def close(self) -> None:
-        """Close the REST pool."""
-        await self._rest.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def _page(
-        self, symbol: str, after: int, rows: int, epoch: str, sink: FrameSink
-    ) -> list[int]:
-        """Capture one page; return its ids, newest first."""
-        target = trades_path(symbol, after, rows)
-        answer = await self._rest.get(target)
-        take = sink.open(self._context(symbol, f"GET {target}", epoch))
-        take.frame(FrameKind.REST, answer.body)
+    def received(self, payload: bytes, now_ns: int) -> Verdict:
+        """Tell an acceptance from a refusal; both are of the whole subscription."""
+        del now_ns
         try:
-            ids = trade_ids(answer.body)
-        except msgspec.DecodeError as error:
-            message = f"Coinbase's page of trades cannot be read: {error}."
-            raise Transient(message, hint="It is kept as a dead letter.") from error
-        if any(newer <= older for newer, older in pairwise([after, *ids])):
-            message = f"Coinbase's page of trades below {after} is not in falling order of ids."
-            raise Transient(message, hint="Nothing follows from it; the fill is tried again.")
-        return ids
-
-    def _context(self, symbol: str, request: str, epoch: str) -> Context:
-        return Context(
-            venue=VENUE,
-            source="rest",
-            purpose="history",
-            collector=self._collector,
-            epoch=epoch,
-            url=self._rest_url,
-            symbols=(symbol,),
-            request=request,
-        )
+            message = msgspec.json.decode(payload)
+        except UNDECODABLE:
+            return NOTHING
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "error":
+            reason = message.get("reason") or message.get("message") or "no reason given"
+            hint = "List what there is with `forebay symbols --venue coinbase`."
+            return Verdict(refusal=f"Coinbase refused the subscription: {reason}. {hint}")
+        return Verdict(accepted=self.asked.streams) if kind == "subscriptions" else NOTHING
 
 
-def _chunks(symbols: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """Symbols in order, each once, at most ``size`` together."""
-    distinct = tuple(dict.fromkeys(symbols))
-    if not distinct:
-        message = "No symbols to capture from coinbase."
-        raise ConfigError(message, hint="Name some with --symbols BTC-USD,ETH-USD.")
-    return [distinct[start : start + size] for start in range(0, len(distinct), size)]
+def trades_path(symbol: str, after: int, limit: int = TRADE_ROWS) -> str:
+    """Return path and query for the ``limit`` trades with ids just below ``after``."""
+    return f"/products/{symbol}/trades?limit={limit}&after={after}"
+
+
+def trade_ids(body: bytes) -> list[int]:
+    """Return the ids of a page of history, newest first as they are listed.
+
+    Raises ``ValueError`` when it is none.
+    """
+    try:
+        page = _decode_ids(body)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    return [row.trade_id for row in page]
+
+
+def candles_path(symbol: str, begin_s: int, end_s: int) -> str:
+    """Return path and query for the candles of a minute that open between two Unix times.
+
+    Both are included; at most :data:`CANDLE_ROWS` minutes.
+    """
+    span = f"start={_iso(begin_s)}&end={_iso(end_s)}"
+    return f"/products/{symbol}/candles?granularity={MINUTE_S}&{span}"
+
+
+def latest_candles_path(symbol: str, now_ns: int) -> str:
+    """Return path and query for the last candles that are closed, by the wall clock."""
+    opened_s = now_ns // 1_000_000_000 // MINUTE_S * MINUTE_S
+    return candles_path(symbol, opened_s - CANDLES_AGAIN * MINUTE_S, opened_s - MINUTE_S)
+
+
+def probe_path(symbol: str) -> str:
+    """Return path and query for next to nothing."""
+    return trades_path(symbol, 2, 1)
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

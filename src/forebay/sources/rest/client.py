@@ -1,8 +1,8 @@
 """A REST client that somebody waits for: tried again, paced, behind a breaker, bounded in size.
 
-A call is retries around a rate limit around a breaker around one try. Errors of the network and
-of HTTP become ours inside all of them: :class:`~forebay.errors.Unreachable` if the venue did not
-answer, :class:`ComeAgain` if it asked us to, :class:`~forebay.errors.Permanent` if asking again
+A call is retries around the address's budget around a breaker around one try. Errors of the network
+and of HTTP become ours inside all of them: :class:`~forebay.errors.Unreachable` if the venue did
+not answer, :class:`ComeAgain` if it asked us to, :class:`~forebay.errors.Permanent` if asking again
 cannot help. The first two count against the venue; the third says nothing about it.
 """
 
@@ -18,7 +18,6 @@ from forebay.errors import ConfigError, Permanent, Transient, Unreachable
 from forebay.resilience import (
     AttemptTimeout,
     CircuitBreaker,
-    RateLimit,
     RateLimited,
     Retry,
     RetryBudget,
@@ -26,11 +25,13 @@ from forebay.resilience import (
     presets,
 )
 from forebay.resilience.backoff import parse_retry_after
+from forebay.sources.rest.budget import Budget
+from forebay.sources.venue import Limits
 from forebay.telemetry import CallRetried, Observer, RestRetried, ignore
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from forebay.clock import Clock
     from forebay.telemetry import Happening
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 _CHUNK = 64 << 10
 _SHOWN = 200
 """How much of an error's body its message repeats."""
-_RETRIED = frozenset({408, 425, 429})
+_RETRIED = frozenset({408, 425})
+"""Beside those of :attr:`~forebay.sources.venue.Limits.silencing`."""
 
 
 class ComeAgain(Transient):
@@ -67,12 +69,20 @@ class RestPolicy:
     total_s: float = 30.0
     """Of one try; the breaker's ``timeout`` may shorten it."""
     max_body_bytes: int = 16 << 20
-    rate: float = 10.0
-    """Calls a second, in the long run."""
-    burst: int = 15
-    longest_queue_s: float = 30.0
-    """A try that would wait longer for the rate fails, and is tried again as others are."""
     connections: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call, tried once or more."""
+
+    method: str
+    target: str
+    body: bytes
+    cost: int
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +95,12 @@ class RestAnswer:
 
 
 class RestClient:
-    """GET under one base URL through a pooled session; close it, or use ``async with``.
+    """Calls under one base URL through a pooled session; close it, or use ``async with``.
 
-    ``breaker`` may be shared by several clients of one venue; without one, the client has one
-    of its own by :data:`~forebay.resilience.presets.EXCHANGE_API`.
+    ``breaker`` may be shared by several clients of one venue, ``budget`` by all of one address;
+    without them the client has its own, by :data:`~forebay.resilience.presets.EXCHANGE_API` and by
+    ``limits``. ``sign`` makes headers of method, path with query, body and wall clock, anew for
+    each try.
     """
 
     def __init__(
@@ -98,10 +110,13 @@ class RestClient:
         clock: Clock,
         rng: random.Random,
         policy: RestPolicy | None = None,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
+        sign: Callable[[str, str, bytes, int], Mapping[str, str]] | None = None,
         breaker: CircuitBreaker | None = None,
         observer: Observer = ignore,
     ) -> None:
-        self._base = _parse_base(base_url)
+        self._base = parse_base(base_url)
         self._clock = clock
         self._rng = rng
         self._policy = policy or RestPolicy()
@@ -110,24 +125,27 @@ class RestClient:
             "rest", presets.EXCHANGE_API, clock=clock, rng=rng, listener=observer
         )
         self._observe = observer
-        self._budget = RetryBudget()
-        self._limit = RateLimit(
-            self._policy.rate,
-            burst=self._policy.burst,
-            longest_wait=self._policy.longest_queue_s,
-            name=f"The rate of calls to {self._base.host}",
-            clock=clock,
-        )
+        self._retries = RetryBudget()
+        self._limits = limits or Limits()
+        self._budget = budget or Budget(self._base.authority, self._limits.rest, clock=clock)
+        self._sign = sign
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, target: str) -> RestAnswer:
-        """Ask for ``target`` (path and query, encoded); tried again while that may help.
+    async def get(self, target: str, *, cost: int = 1) -> RestAnswer:
+        """Ask for ``target``; see :meth:`call`."""
+        return await self.call("GET", target, cost=cost)
 
-        Raises :class:`~forebay.errors.Transient` when it does not help any more (at once, as
-        :class:`~forebay.resilience.CircuitOpen`, while the breaker is open), and
+    async def call(
+        self, method: str, target: str, *, body: bytes = b"", cost: int = 1
+    ) -> RestAnswer:
+        """Call ``target`` (path and query, encoded); tried again while that may help.
+
+        ``cost`` is its weight. Raises :class:`~forebay.errors.Transient` when it does not help any
+        more (at once, as :class:`~forebay.resilience.CircuitOpen`, while the breaker is open), and
         :class:`~forebay.errors.Permanent`. ``retry_after`` of the error says when to come again,
         in seconds, if somebody knows.
         """
+        call = _Call(method, target, body, cost)
         failed: list[Transient] = []
 
         def told(happening: Happening) -> None:
@@ -138,15 +156,15 @@ class RestClient:
 
         async def once() -> RestAnswer:
             try:
-                return await self._once(target)
+                return await self._once(call)
             except Transient as error:
                 failed[:] = [error]
                 raise
 
         retry = Retry(
             self._retry,
-            name=f"GET {target}",
-            budget=self._budget,
+            name=str(call),
+            budget=self._retries,
             rng=self._rng,
             clock=self._clock,
             listener=told,
@@ -158,8 +176,8 @@ class RestClient:
 
         Raises as :meth:`get` does.
         """
-        await self._limit.atake()
-        await self._attempt(self._url(target))
+        await self._budget.take()
+        await self._attempt(_Call("GET", target, b"", 1))
 
     async def close(self) -> None:
         """Close the pool; a later :meth:`get` opens another."""
@@ -173,32 +191,48 @@ class RestClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _once(self, target: str) -> RestAnswer:
-        await self._limit.atake()
-        url = self._url(target)
+    async def _once(self, call: _Call) -> RestAnswer:
+        await self._budget.take(call.cost)
         try:
-            return await self._breaker.acall(self._attempt, url)
+            return await self._breaker.acall(self._attempt, call)
         except AttemptTimeout as late:
-            raise _unanswered(url, late.message.rstrip(".")) from late
+            raise _unanswered(call.method, self._url(call), late.message.rstrip(".")) from late
 
-    def _url(self, target: str) -> URL:
-        return URL(str(self._base) + target, encoded=True)
+    def _url(self, call: _Call) -> URL:
+        return URL(str(self._base) + call.target, encoded=True)
 
-    async def _attempt(self, url: URL) -> RestAnswer:
+    async def _attempt(self, call: _Call) -> RestAnswer:
+        url, wall_ns = self._url(call), self._clock.wall_ns()
+        signed = self._sign(call.method, url.raw_path_qs, call.body, wall_ns) if self._sign else {}
         try:
-            async with self._pool().get(url, allow_redirects=False) as response:
+            async with self._pool().request(
+                call.method, url, data=call.body or None, headers=signed, allow_redirects=False
+            ) as response:
                 body = await self._read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unanswered(url, str(error) or type(error).__name__) from error
+            raise _unanswered(call.method, url, str(error) or type(error).__name__) from error
         if response.status // 100 == 2:  # noqa: PLR2004
             return RestAnswer(response.status, dict(response.headers), body)
         said = body[:_SHOWN].decode("utf-8", "replace").strip()
-        message = f"GET {url} was answered with HTTP {response.status}{said and ': ' + said}."
-        if response.status in _RETRIED or response.status >= 500:  # noqa: PLR2004
-            asked = parse_retry_after(response.headers.get("Retry-After"), self._clock.wall_ns())
-            hint = "" if asked is None else f"It asks to come again in {asked:g} s."
-            raise ComeAgain(message, hint=hint, retry_after=asked)
-        raise Permanent(message, hint=_hint(response.status))
+        what = f"HTTP {response.status}{said and ': ' + said}"
+        message = f"{call.method} {url} was answered with {what}."
+        raise self._refusal(response.status, response.headers, body, message)
+
+    def _refusal(
+        self, status: int, headers: Mapping[str, str], body: bytes, message: str
+    ) -> ComeAgain | Permanent:
+        """Return what a status that is no success means; a wait may hold for all at the address."""
+        limits, now_ns = self._limits, self._clock.wall_ns()
+        silencing = status in limits.silencing
+        if not (silencing or status in _RETRIED or status >= 500):  # noqa: PLR2004
+            return Permanent(message, hint=_hint(status))
+        asked = limits.wait(status, headers, body, now_ns) if limits.wait else None
+        if asked is None:
+            asked = parse_retry_after(headers.get("Retry-After"), now_ns)
+        if asked is not None and silencing:
+            self._budget.silence(asked)
+        hint = "" if asked is None else f"It asks to come again in {asked:g} s."
+        return ComeAgain(message, hint=hint, retry_after=asked)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the body, but no more than the policy allows."""
@@ -209,7 +243,8 @@ class RestClient:
             size += len(part)
             if size > limit:
                 response.close()
-                message = f"GET {response.url} was answered with more than {limit} bytes."
+                url = response.url
+                message = f"{response.method} {url} was answered with more than {limit} bytes."
                 raise Permanent(message, hint="Ask for less, or raise the limit.")
             parts.append(part)
         return b"".join(parts)
@@ -226,12 +261,13 @@ class RestClient:
         return self._session
 
 
-def _unanswered(url: URL, why: str) -> Unreachable:
+def _unanswered(method: str, url: URL, why: str) -> Unreachable:
     hint = "Check the network and the venue's status page."
-    return Unreachable(f"GET {url} was not answered: {why}.", hint=hint)
+    return Unreachable(f"{method} {url} was not answered: {why}.", hint=hint)
 
 
-def _parse_base(base_url: str) -> URL:
+def parse_base(base_url: str) -> URL:
+    """Return an address as a URL; raises :class:`~forebay.errors.ConfigError` if it is none."""
     try:
         url = URL(base_url.rstrip("/"))
     except ValueError:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from forebay.domain.frames import Context, EpochAccepted, EpochClosed, EpochOpened, FrameKind
-from forebay.errors import Permanent
-from forebay.sources.websocket.liveness import Patience, Vitals, verdict
+from forebay.sources.websocket.liveness import Patience, Vitals, unanswered, verdict
 from forebay.sources.websocket.messages import (
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,
@@ -17,6 +16,7 @@ from forebay.sources.websocket.messages import (
     Violation,
 )
 from forebay.sources.websocket.splitter import PLAIN_BYTES, Splitter
+from forebay.sources.websocket.subscription import Subscription
 from forebay.telemetry import (
     ConnectionClosed,
     ConnectionOpened,
@@ -24,14 +24,17 @@ from forebay.telemetry import (
     Observer,
     ReadingPaused,
     ReadingResumed,
+    StreamRefused,
     SubscriptionAccepted,
+    VenueComplained,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from forebay.clock import Clock
     from forebay.ports import EpochSink, FrameSink
+    from forebay.sources.venue import Stream
     from forebay.sources.websocket.plan import FeedPlan
 
 _TEXT = WSMsgType.TEXT
@@ -72,6 +75,12 @@ class Connection(WSListener):
         """Whether plain messages are cut out before the driver, or never will be."""
         self._take: EpochSink
         self._unsubscribe: Callable[[], None] = _nothing
+        self._ahead_ns = clock.wall_ns() - clock.monotonic_ns()
+        self.session = plan.session(plan.asked)
+        self._subscription = Subscription(plan.asked.streams)
+        self._hears = True
+        """Whether the session is told each message: until all is settled, or for ever."""
+        self._overdue = False
         self.vitals = Vitals(0, 0)
         self.opened = False
         self.over = False
@@ -81,7 +90,7 @@ class Connection(WSListener):
     # ------------------------------------------------------ called by picows
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Begin the epoch and subscribe."""
+        """Begin the epoch and let the session speak."""
         if self.over:
             transport.disconnect(graceful=False)
             return
@@ -96,14 +105,14 @@ class Connection(WSListener):
                 collector=self._plan.collector,
                 epoch=self._epoch,
                 url=self._plan.url,
-                symbols=self._plan.symbols,
-                market=self._plan.market,
-                channels=self._plan.channels,
+                symbols=self._plan.asked.symbols,
+                market=self._plan.asked.market,
+                channels=self._plan.asked.channels,
             )
         )
         self._take.control(EpochOpened())
         self.opened = True
-        for message in self._plan.messages:
+        for message in self.session.opened(self._now()):
             transport.send(_TEXT, message)
         self._observe(ConnectionOpened(self._plan.venue, self._plan.url, self._epoch))
         self._unsubscribe = self._sink.on_pressure(self._pressed)
@@ -146,6 +155,19 @@ class Connection(WSListener):
         self.transport.send_close(code, text)
         self.transport.disconnect(graceful=False)
 
+    def headers(self) -> Mapping[str, str]:
+        """What the upgrade says beside what every upgrade says."""
+        return self.session.headers(self._now())
+
+    def tick(self) -> None:
+        """Let the session speak, if it wants to by itself."""
+        if self.over or self.session.tick_s is None:
+            return
+        if self.session.asking:
+            self.vitals.asked_ns = self._clock.monotonic_ns()
+        for message in self.session.tick(self._now()):
+            self.transport.send(_TEXT, message)
+
     def examine(self) -> None:
         """End the connection if it has been silent, or not accepted, for too long."""
         now = self._clock.monotonic_ns()
@@ -155,6 +177,10 @@ class Connection(WSListener):
         reason = verdict(self.vitals, self._patience, now)
         if reason is not None:
             self.end(reason, WSCloseCode.GOING_AWAY)
+        elif self._hears and not self._overdue and unanswered(self.vitals, self._patience, now):
+            self._overdue = True  # the others flow, and an answer may come yet
+            late = f"no answer in {self._patience.accept_s:g} s"
+            self._tell_refused(dict.fromkeys(self._subscription.pending, late))
 
     # -------------------------------------------------------------- inside
 
@@ -167,7 +193,7 @@ class Connection(WSListener):
     def _take_texts(self, messages: list[bytes]) -> None:
         """Whole, plain text messages that were read together. The hot path."""
         self._alive = True
-        if self.vitals.accepted_ns is not None and self._assembler.idle and not self.over:
+        if not self._hears and self._assembler.idle and not self.over:
             self.data = True
             self._take.batch(FrameKind.TEXT, messages)
             return
@@ -198,10 +224,9 @@ class Connection(WSListener):
         if message is None:
             return
         self._take.frame(*message)
-        if self.vitals.accepted_ns is None:
+        self.data = self.data or self.vitals.accepted_ns is not None
+        if self._hears:
             self._consider(message[1])
-        else:
-            self.data = True
 
     def _control(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is WSMsgType.PING:
@@ -213,16 +238,38 @@ class Connection(WSListener):
             self.end(f"closed by the venue: {code}{said}")
 
     def _consider(self, payload: bytes) -> None:
-        """Ask the accept rule; the frame is taken already, whatever it says."""
-        try:
-            accepted = self._plan.accepts(payload)
-        except Permanent as refusal:
-            self.end(f"refused: {refusal}")
+        """Ask the session; the frame is taken already, whatever it says."""
+        said = self.session.received(payload, self._now())
+        for message in said.send:
+            self.transport.send(_TEXT, message)
+        if said.complaint:
+            self._observe(VenueComplained(self._plan.venue, self._epoch, said.complaint))
+        if said.refusal:
+            self.end(f"refused: {said.refusal}")
             return
-        if accepted:
+        moved, known = self._subscription.move(said), self._subscription
+        self._tell_refused(moved.refused)
+        if moved.accepted:
+            self._accept(moved.accepted, whole=moved.whole)
+        if not (known.pending or known.accepted):
+            self.end(f"refused: {next(iter(moved.refused.values()), 'nothing was asked for')}")
+        self._hears = bool(known.pending) or self.session.attentive
+
+    def _accept(self, streams: frozenset[Stream], *, whole: bool) -> None:
+        """Record that ``streams`` flow from here on; ``whole``: all that were asked for."""
+        self._take.control(EpochAccepted(() if whole else tuple(sorted(streams))))
+        if self.vitals.accepted_ns is None:
             self.vitals.accepted_ns = self._clock.monotonic_ns()
-            self._take.control(EpochAccepted())
             self._observe(SubscriptionAccepted(self._plan.venue, self._epoch))
+
+    def _tell_refused(self, streams: Mapping[Stream, str]) -> None:
+        for (channel, symbol), reason in sorted(streams.items()):
+            told = StreamRefused(self._plan.venue, self._epoch, channel, symbol, reason)
+            self._observe(told)
+
+    def _now(self) -> int:
+        """UTC nanoseconds that never go back: the wall clock of our beginning, moved on."""
+        return self._clock.monotonic_ns() + self._ahead_ns
 
     def _violated(self, code: int, reason: str) -> None:
         kind = _VIOLATIONS.get(code, "protocol error")

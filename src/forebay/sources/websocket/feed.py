@@ -1,9 +1,9 @@
 """One connection kept up for ever.
 
-Connect, send the subscription, give every message to the sink, end the epoch when the
-connection is over, wait with full jitter, connect again. What a message is decides
-:mod:`.messages`, when a connection is over :mod:`.liveness`, what it says about the venue
-:mod:`.trial`; this module only awaits.
+Connect, let the session talk, give every message to the sink, end the epoch when the connection is
+over, wait with full jitter, connect again. What a message is decides :mod:`.messages`, when a
+connection is over :mod:`.liveness`, what it says about the venue :mod:`.trial`; this module only
+awaits.
 """
 
 from __future__ import annotations
@@ -166,8 +166,10 @@ class WebSocketFeed:
                 task.result()
 
     async def _watch(self, connection: Connection, trial: Trial) -> None:
+        tick_s = min(self._patience.tick_s, connection.session.tick_s or self._patience.tick_s)
         while True:
-            await self._clock.sleep(self._patience.tick_s)
+            await self._clock.sleep(tick_s)
+            connection.tick()
             connection.examine()
             trial.look(connection)
 

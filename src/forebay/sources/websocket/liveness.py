@@ -12,7 +12,7 @@ class Patience:
     connect_s: float = 10.0
     """From the first packet to the answered upgrade, name look-up and TLS included."""
     accept_s: float = 5.0
-    """From the upgrade to the venue's acceptance of the subscription."""
+    """From the upgrade, or the last part of the subscription, to the venue's acceptance."""
     stale_s: float = 10.0
     """Without any frame, a ping included, the connection counts as half-open."""
     backoff_base_s: float = 0.5
@@ -36,6 +36,9 @@ class Vitals:
     seen_ns: int
     """When the last frame of any kind was noticed, to a tick."""
     accepted_ns: int | None = None
+    """When the first of what was asked for was accepted."""
+    asked_ns: int | None = None
+    """When the session was last seen asking; None: all was asked when it opened."""
     paused_ns: int | None = None
     """Since when we do not read; a silence of our own making is not the peer's."""
 
@@ -48,6 +51,8 @@ class Vitals:
         """We read again: every deadline moves by the time that we did not."""
         if self.paused_ns is not None:
             self.opened_ns += now_ns - self.paused_ns
+            if self.asked_ns is not None:
+                self.asked_ns += now_ns - self.paused_ns
             self.seen_ns = now_ns
             self.paused_ns = None
 
@@ -62,11 +67,17 @@ def verdict(vitals: Vitals, patience: Patience, now_ns: int) -> str | None:
         if longer_than(patience.stale_s, vitals.paused_ns):
             return f"paused: the journal took no frames for {patience.stale_s:g} s"
         return None
-    if vitals.accepted_ns is None and longer_than(patience.accept_s, vitals.opened_ns):
+    if vitals.accepted_ns is None and unanswered(vitals, patience, now_ns):
         return f"not accepted: no answer to the subscription in {patience.accept_s:g} s"
     if longer_than(patience.stale_s, vitals.seen_ns):
         return f"stale: no frame for {patience.stale_s:g} s"
     return None
+
+
+def unanswered(vitals: Vitals, patience: Patience, now_ns: int) -> bool:
+    """Whether an answer to the subscription is overdue."""
+    since_ns = vitals.opened_ns if vitals.asked_ns is None else vitals.asked_ns
+    return now_ns - since_ns > patience.accept_s * 1e9
 
 
 def settled(vitals: Vitals, patience: Patience, now_ns: int, *, data: bool) -> bool:

@@ -1,4 +1,4 @@
-"""What a feed connects to, as its venue's connector says it."""
+"""What a feed connects to, as its venue says it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,21 @@ from forebay.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from forebay.sources.venue import Asked, Session
+
 
 @dataclass(frozen=True, slots=True)
 class FeedPlan:
-    """What to connect to and what to say there."""
+    """What to connect to, what for, and who talks there."""
 
     venue: str
     collector: str
     url: str
-    messages: tuple[bytes, ...]
-    """Sent as text, in order, as soon as the connection is up."""
-    accepts: Callable[[bytes], bool]
-    """Told each message until it answers True (accepted). Raises
-    :class:`~forebay.errors.Permanent` if the message refuses the subscription."""
-    symbols: tuple[str, ...] = ()
-    market: str = "spot"
-    channels: tuple[str, ...] = ()
-    """Asked for, in Forebay's words; empty: all that the venue declares."""
-    max_message_bytes: int = 16 << 20
+    asked: Asked
+    session: Callable[[Asked], Session]
+    """Makes the conversation of one connection; each has its own."""
+    max_message_bytes: int = 64 << 20
+    """First snapshots of whole books have tens of megabytes."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

@@ -90,6 +90,7 @@ async def _upgrade(connection: Connection, plan: FeedPlan, sockets: list[socket.
         logger_name=cast("Logger", _Silent()),
         enable_auto_ping=False,
         enable_auto_pong=False,
+        extra_headers=dict(connection.headers()),
         max_frame_size=plan.max_message_bytes,
         max_redirects=0,
         read_buffer_init_size=_READ_BUFFER_BYTES,

@@ -56,6 +56,7 @@ def statements() -> list[str]:
     """Return what makes an empty database ready; each may be repeated."""
     tables = {
         **{kind.table: kind.schema for kind in KINDS.values()},
+        "book_checkpoints": schema.BOOK_CHECKPOINTS,
         "dead_letters": schema.DEAD_LETTERS,
         "coverage": schema.COVERAGE,
         "gaps": schema.GAPS,

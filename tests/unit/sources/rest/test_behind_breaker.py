@@ -14,7 +14,8 @@ from aiohttp import web
 from forebay.clock import ManualClock
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
-from forebay.sources.rest import ComeAgain, RestClient, RestPolicy
+from forebay.sources.rest import Budget, ComeAgain, RestClient, RestPolicy
+from forebay.sources.venue import per_second
 from forebay.telemetry import BreakerMoved, RestRetried, RetriesEnded
 from tests.support.http_server import serving
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from forebay.resilience import BreakerConfig
+    from forebay.sources.venue import Rate
     from forebay.telemetry import Happening
 
+QUICKLY = per_second(10, burst=15)
 ONCE = RestPolicy(RetryConfig(attempts=1), max_body_bytes=1000)
 IMPATIENT = replace(ONCE, total_s=0.05)
 """Only for what never comes: an answer may take so long on a busy machine."""
@@ -79,7 +82,10 @@ class Venue:
 
 @asynccontextmanager
 async def venue(
-    policy: RestPolicy = ONCE, config: BreakerConfig = presets.EXCHANGE_API
+    policy: RestPolicy = ONCE,
+    config: BreakerConfig = presets.EXCHANGE_API,
+    rate: Rate = QUICKLY,
+    longest_wait_s: float = 30.0,
 ) -> AsyncIterator[Venue]:
     clock, rng = Instant(), random.Random(3)
     said: list[Happening] = []
@@ -91,7 +97,13 @@ async def venue(
 
     async with serving(handler) as url:
         rest = RestClient(
-            url, clock=clock, rng=rng, policy=policy, breaker=breaker, observer=said.append
+            url,
+            clock=clock,
+            rng=rng,
+            policy=policy,
+            budget=Budget("testex", [rate], clock=clock, longest_wait_s=longest_wait_s),
+            breaker=breaker,
+            observer=said.append,
         )
         served.append(Venue(clock, breaker, said, rest))
         async with rest:
@@ -227,8 +239,8 @@ async def test_a_failed_probe_opens_it_again() -> None:
 
 
 async def test_our_own_pace_does_not_count_against_the_venue() -> None:
-    policy = RestPolicy(RetryConfig(attempts=2), rate=1, burst=1, longest_queue_s=0)
-    async with venue(policy) as it:
+    policy = RestPolicy(RetryConfig(attempts=2))
+    async with venue(policy, rate=per_second(1), longest_wait_s=0) as it:
         for _ in range(4):
             assert await it.get() is None
         seen = it.breaker.snapshot()

@@ -15,6 +15,7 @@ from forebay.clock import ManualClock, SystemClock
 from forebay.errors import ConfigError, Permanent, Transient, Unreachable
 from forebay.resilience import RetryConfig
 from forebay.sources.rest import ComeAgain, RestClient, RestPolicy
+from forebay.sources.venue import Limits, per_second
 from forebay.telemetry import RestRetried
 from tests.support.http_server import serving
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from forebay.telemetry import Happening
 
 TRIES = RetryConfig(attempts=5, base=0.001, cap=0.002)
-QUICK = RestPolicy(TRIES, rate=1e6)
+QUICK = RestPolicy(TRIES)
+PACED = Limits(rest=(per_second(10, burst=15),))
 
 
 class Instant(ManualClock):
@@ -40,12 +42,14 @@ def client(
     policy: RestPolicy = QUICK,
     clock: Clock | None = None,
     said: list[Happening] | None = None,
+    limits: Limits = PACED,
 ) -> RestClient:
     return RestClient(
         url,
         clock=clock or SystemClock(),
         rng=random.Random(2),
         policy=policy,
+        limits=limits,
         observer=(said if said is not None else []).append,
     )
 

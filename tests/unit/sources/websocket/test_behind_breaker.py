@@ -14,7 +14,7 @@ from forebay.resilience import State, presets
 from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
 from forebay.sources.websocket.feed import QUICK, SHORT_LIVED_CAP_S
 from forebay.telemetry import BreakerMoved, ConnectionFailed, Happening, ReconnectScheduled
-from tests.support.feed_rig import Rig, accepts, running, sends
+from tests.support.feed_rig import ASKED, Rig, YesOrNo, running, sends
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import TEXT, Peer, WsServer, encode, http
 
@@ -133,7 +133,7 @@ class Longest(random.Random):
         return max(a, b)
 
 
-NOWHERE = FeedPlan("v", "c", "ws://127.0.0.1:9", (b"{}",), accepts, ("A-B",))
+NOWHERE = FeedPlan("v", "c", "ws://127.0.0.1:9", ASKED, YesOrNo)
 
 
 async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
@@ -225,7 +225,7 @@ class Fleet:
         first = Rig(url, clock=self.clock, patience=PATIENCE, breaker=presets.WEBSOCKET)
         self.breaker = first.breaker
         self.sinks = [RecordingSink() for _ in range(size)]
-        plan = FeedPlan("testex", "c1", url, (b"subscribe",), accepts)
+        plan = FeedPlan("testex", "c1", url, ASKED, YesOrNo)
         self.feeds = [
             WebSocketFeed(
                 plan,

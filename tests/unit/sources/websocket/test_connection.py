@@ -8,6 +8,7 @@ from forebay.clock import ManualClock
 from forebay.sources.websocket import FeedPlan, Patience
 from forebay.sources.websocket.connection import Connection
 from forebay.telemetry import ConnectionOpened
+from tests.support.feed_rig import ASKED, YesOrNo
 from tests.support.sinks import RecordingSink
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Rig:
         self.said: list[Happening] = []
         self.transport = FakeTransport()
         self.connection = Connection(
-            FeedPlan("v", "c", "ws://h/", (b"subscribe",), bool),
+            FeedPlan("v", "c", "ws://h/", ASKED, YesOrNo),
             self.sink,
             clock=ManualClock(),
             epoch="e",
@@ -80,7 +81,7 @@ def test_a_connection_ends_once_whoever_ends_it_first() -> None:
     rig.connection.examine()
     rig.disconnect()
     assert rig.sink.epochs[0].reason == "first"
-    assert rig.transport.did == ["subscribe", "close frame", "disconnect"]
+    assert rig.transport.did == ["hello", "subscribe", "close frame", "disconnect"]
     assert isinstance(rig.said[0], ConnectionOpened)
     assert len(rig.said) == 2
 
@@ -91,7 +92,7 @@ def test_pressure_is_passed_on_once_and_not_to_a_connection_that_is_over() -> No
     pressed = rig.sink.callbacks[0]
     for on in (False, True, True, False, False, True):
         pressed(on)
-    assert rig.transport.did == ["subscribe", "pause", "resume", "pause"]
+    assert rig.transport.did == ["hello", "subscribe", "pause", "resume", "pause"]
     rig.connection.end("over")
     pressed(False)
     assert rig.transport.did[-1] == "disconnect"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,8 +16,11 @@ from forebay.telemetry import (
     ReadingResumed,
     ReconnectScheduled,
 )
-from tests.support.feed_rig import Rig, pass_time, running, sends
+from tests.support.feed_rig import Rig, YesOrNo, pass_time, running, sends
 from tests.support.ws_server import PING, PONG, TEXT, Peer, WsServer, encode, http
+
+if TYPE_CHECKING:
+    from forebay.sources.venue import Verdict
 
 
 async def test_pings_keep_a_connection_alive_and_silence_ends_it() -> None:
@@ -217,11 +221,12 @@ async def test_cancelling_at_any_moment_leaves_no_task_and_no_socket() -> None:
 
 
 async def test_an_error_of_ours_is_raised_not_hidden() -> None:
-    def broken(payload: bytes) -> bool:
-        raise ZeroDivisionError(payload)
+    class Broken(YesOrNo):
+        def received(self, payload: bytes, now_ns: int) -> Verdict:
+            raise ZeroDivisionError(payload)
 
     async with WsServer(sends(encode(TEXT, b"x"))) as server:
-        rig = Rig(server.url, accepts=broken)
+        rig = Rig(server.url, session=Broken)
         with pytest.raises(ZeroDivisionError):
             await rig.feed.run(rig.sink)
     assert str(rig.sink.epochs[0].reason).startswith("crashed")

@@ -1,1 +1,12 @@
-"""Coinbase Exchange, simulated: the public feed's trades, their REST history, and the truth."""
+"""The simulated Coinbase Exchange: what is the venue's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forebay.lab.exchanges.coinbase.venue import Coinbase
+
+if TYPE_CHECKING:
+    from forebay.lab.exchanges.model import VenueModel
+
+VENUE: VenueModel = Coinbase()

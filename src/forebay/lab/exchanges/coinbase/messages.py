@@ -6,29 +6,38 @@ Shapes follow the exchange's published pages and recordings of its public feed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from forebay.lab.exchanges.coinbase import signing
+from forebay.lab.exchanges.model import Request
+from forebay.lab.truth.book import ASK, BID
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from forebay.lab.exchanges.model import Topic
     from forebay.lab.truth import Trade
+    from forebay.lab.truth.book import Delta, Snapshot
+    from forebay.lab.truth.tickers import Ticker
 
 MATCHES: Final = "matches"
 HEARTBEAT: Final = "heartbeat"
-CHANNELS: Final = (MATCHES, HEARTBEAT)
+TICKER: Final = "ticker"
+LEVEL2: Final = "level2"
+"""Only for those who sign their request."""
+LEVEL2_50: Final = "level2_50"
+"""What ``level2_batch`` is acknowledged as, which may also be asked for."""
+CHANNELS: Final = (MATCHES, HEARTBEAT, TICKER, LEVEL2, LEVEL2_50)
 
+_ALIASES: Final = MappingProxyType({"level2_batch": LEVEL2_50})
+_SIGN: Final = (
+    "level2, level3, and full channels now require authentication. "
+    "https://docs.cloud.coinbase.com/exchange/docs/websocket-auth"
+)
+_SIDES: Final = MappingProxyType({BID: "buy", ASK: "sell"})
 _MAKER = {"buy": "sell", "sell": "buy"}  # the feed and the history give the maker's side
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A command that can be carried out."""
-
-    subscribe: bool
-    """Else unsubscribe."""
-    topics: tuple[tuple[str, str], ...]
-    """(channel, product) each once, in the order given."""
 
 
 class Refusal(Exception):
@@ -44,7 +53,7 @@ def parse_request(raw: bytes, products: Collection[str]) -> Request:
     """What a client asks for.
 
     Raises:
-        Refusal: not JSON, not a command, or a channel or product there is not.
+        Refusal: not JSON, not a command, a channel or product there is not, or not signed.
     """
     try:
         document = json.loads(raw)
@@ -62,19 +71,30 @@ def parse_request(raw: bytes, products: Collection[str]) -> Request:
             raise Refusal(failed, f"{channel} is not a valid channel")
         if product not in products:
             raise Refusal(failed, f"{product} is not a valid product")
+    if kind == "subscribe" and any(channel == LEVEL2 for channel, _ in topics):
+        _check_signed(document, failed)
     return Request(kind == "subscribe", topics)
 
 
-def _topics(document: dict[str, object]) -> tuple[tuple[str, str], ...]:
+def _check_signed(document: dict[str, object], failed: str) -> None:
+    if "signature" not in document:
+        raise Refusal(failed, _SIGN)
+    wrong = signing.what_is_wrong(document)
+    if wrong:
+        raise Refusal("Authentication Failed", json.dumps({"message": wrong}))
+
+
+def _topics(document: dict[str, object]) -> tuple[Topic, ...]:
     shared = _texts(document.get("product_ids"))
     channels = document.get("channels")
-    topics: dict[tuple[str, str], None] = {}
+    topics: dict[Topic, None] = {}
     for channel in channels if isinstance(channels, list) else []:
         if isinstance(channel, dict):
             name = str(channel.get("name"))
             products = _texts(channel.get("product_ids")) or shared
         else:
             name, products = str(channel), shared
+        name = _ALIASES.get(name, name)
         topics.update(((name, product), None) for product in products)
     return tuple(topics)
 
@@ -93,6 +113,68 @@ def match(trade: Trade, kind: str = "match") -> bytes:
     ).encode()
 
 
+def ticker(told: Ticker, trade: Trade) -> bytes:
+    """The ticker of a trade as the feed sends it, whose side is the taker's."""
+    return (
+        f'{{"type":"ticker","sequence":{trade.sequence},"product_id":"{told.symbol}"'
+        f',"price":"{told.price}","open_24h":"{told.open_24h}","volume_24h":"{told.volume_24h}"'
+        f',"low_24h":"{told.low_24h}","high_24h":"{told.high_24h}"'
+        f',"volume_30d":"{30 * Decimal(told.volume_24h)}"'
+        f',"best_bid":"{told.bid_price}","best_bid_size":"{told.bid_size}"'
+        f',"best_ask":"{told.ask_price}","best_ask_size":"{told.ask_size}"'
+        f',"side":"{trade.side}","time":"{told.time}","trade_id":{trade.trade_id}'
+        f',"last_size":"{told.size}"}}'
+    ).encode()
+
+
+def snapshot(book: Snapshot) -> bytes:
+    """The whole book, as somebody is told who subscribes."""
+    asks, bids = ([list(level) for level in side] for side in (book.asks, book.bids))
+    return encode(
+        {
+            "type": "snapshot",
+            "product_id": book.symbol,
+            "asks": asks,
+            "bids": bids,
+            "time": book.time,
+        }
+    )
+
+
+def l2update(delta: Delta) -> bytes:
+    """What changed in the book."""
+    changes = ",".join(
+        f'["{_SIDES[side]}","{price}","{size}"]' for side, price, size in delta.changes
+    )
+    return (
+        f'{{"type":"l2update","product_id":"{delta.symbol}","changes":[{changes}]'
+        f',"time":"{delta.time}"}}'
+    ).encode()
+
+
+def book(told: Snapshot, sequence: int, depth: int | None = None) -> dict[str, object]:
+    """A book as REST gives it, ``depth`` levels of it; a level's third cell counts orders."""
+    return {
+        "bids": [[*level, 1] for level in told.bids[:depth]],
+        "asks": [[*level, 1] for level in told.asks[:depth]],
+        "sequence": sequence,
+        "auction_mode": False,
+        "auction": None,
+        "time": told.time,
+    }
+
+
+def candle(begin_s: int, texts: tuple[str, str, str, str, str]) -> str:
+    """One candle as REST gives it, from open, high, low, close and volume."""
+    opened, high, low, close, volume = map(_number, texts)
+    return f"[{begin_s},{low},{high},{opened},{close},{volume}]"
+
+
+def _number(text: str) -> str:
+    """A decimal as a JSON number; exact, which a binary float is not."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def heartbeat(last: Trade) -> bytes:
     """What the market has come to, ``last`` being its latest trade."""
     return encode(
@@ -106,7 +188,7 @@ def heartbeat(last: Trade) -> bytes:
     )
 
 
-def subscriptions(topics: Sequence[tuple[str, str]]) -> bytes:
+def subscriptions(topics: Sequence[Topic]) -> bytes:
     """All that a connection is subscribed to."""
     by_channel: dict[str, list[str]] = {}
     for channel, product in topics:

@@ -1,149 +1,67 @@
-"""The REST half of the simulated exchange: products, trade history and refusals."""
+"""What Coinbase Exchange answers over REST: products, trades, candles and books."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from forebay.errors import ConfigError
 from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.faults import rate_limit
-from forebay.lab.faults.troubles import BROKEN, HANG, REFUSE, TOO_MANY
+from forebay.lab.exchanges.queries import BadQuery, number
+from forebay.lab.truth import Bars, Snapshots, parse_start
+from forebay.lab.truth.bars import Sum
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-
     from forebay.clock import Clock
-    from forebay.lab.exchanges.coinbase.exchange import Exchange
+    from forebay.lab.exchanges.market import Market
 
 MAX_PAGE: Final = 1_000
-REQUESTS_PER_SECOND: Final = 10
-BURST: Final = 15
-_CLIENTS = 1_024
+MAX_CANDLES: Final = 300
+GRANULARITIES: Final = (60, 300, 900, 3_600, 21_600, 86_400)
+
 _SECOND_NS = 1_000_000_000
-_HANG_POLL_S = 0.05
+_TOO_MANY = (
+    "granularity too small for the requested time range. "
+    f"Count of aggregations requested exceeds {MAX_CANDLES}"
+)
 
 
-@dataclass(slots=True)
-class Bucket:
-    """Tokens of one client, counted in nanoseconds so that no fraction is lost."""
-
-    filled_ns: int
-
-    def take(self, now_ns: int) -> bool:
-        """Whether a request is within 10 a second with a burst of 15; if so it counts."""
-        cost = _SECOND_NS // REQUESTS_PER_SECOND
-        filled = max(self.filled_ns, now_ns - BURST * cost)
-        if now_ns - filled < cost:
-            return False
-        self.filled_ns = filled + cost
-        return True
-
-
-class Limiter:
-    """Buckets by client address."""
-
-    def __init__(self) -> None:
-        self._buckets: dict[str, Bucket] = {}
-
-    def take(self, client: str, now_ns: int) -> bool:
-        """Whether ``client`` may ask now; if so it counts."""
-        if client not in self._buckets:
-            if len(self._buckets) >= _CLIENTS:
-                self._buckets.pop(next(iter(self._buckets)))
-            self._buckets[client] = Bucket(now_ns - BURST * _SECOND_NS)
-        return self._buckets[client].take(now_ns)
-
-
-class BadQuery(Exception):
-    """A query parameter that the exchange does not take."""
-
-
-def number(text: str | None, name: str) -> int | None:
-    """A query parameter that must be a whole number.
-
-    Raises:
-        BadQuery: it is something else.
-    """
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):  # noqa: PLR2004 - an int64
-        raise BadQuery(f"Invalid {name}")
-    return int(text)
-
-
-class RestApi:
+class Rest:
     """Handlers; only what has happened by now is in the history."""
 
-    def __init__(self, exchange: Exchange, clock: Clock, *, limited: bool) -> None:
-        self._exchange = exchange
+    def __init__(self, market: Market, clock: Clock) -> None:
+        self._market = market
         self._clock = clock
-        self._limiter = Limiter() if limited else None
+        self._bars = {symbol: Bars(trades) for symbol, trades in market.trades.items()}
 
-    def app(self) -> web.Application:
-        """The application to be served."""
-        app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/products", self._products)
-        app.router.add_get("/products/{id}/trades", self._trades)
-        return app
+    def routes(self) -> list[web.RouteDef]:
+        """What is served, and where."""
+        return [
+            web.get("/products", self._products),
+            web.get("/products/{id}/trades", self._trades),
+            web.get("/products/{id}/candles", self._candles),
+            web.get("/products/{id}/book", self._book),
+        ]
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._exchange.rest_requests += 1
-        troubled = await self._troubled(request)
-        if troubled is not None:
-            return troubled
-        roll = self._exchange.refuses_request(self._exchange.rest_requests)
-        if roll is not None:
-            wait = rate_limit.retry_after(roll)
-            return _refusal(
-                429, "Public rate limit exceeded", {"Retry-After": wait} if wait else {}
-            )
-        now_ns = self._clock.monotonic_ns()
-        if self._limiter and not self._limiter.take(request.remote or "", now_ns):
-            self._exchange.rate_limited += 1
-            return _refusal(429, "Public rate limit exceeded")
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:
-            return _refusal(404, "NotFound")
-        except BadQuery as error:
-            return _refusal(400, str(error))
-
-    async def _troubled(self, request: web.Request) -> web.Response | None:
-        """Answer as the trouble that lasts would have it, None if there is none."""
-        troubles, now_ns = self._exchange.troubles, self._clock.monotonic_ns()
-        if troubles.strikes(TOO_MANY, now_ns):
-            wait = troubles.setting(TOO_MANY, "retry_after_s")
-            headers = {"Retry-After": str(wait)} if wait else {}
-            return _refusal(429, "Public rate limit exceeded", headers)
-        if troubles.strikes(BROKEN, now_ns):
-            return _refusal(troubles.setting(BROKEN, "status"), "Internal server error")
-        hanging = troubles.strikes(HANG, now_ns)
-        while troubles.on(HANG):
-            await self._clock.sleep(_HANG_POLL_S)
-        if not (hanging or troubles.strikes(REFUSE, now_ns)):
-            return None
-        if request.transport is not None:
-            request.transport.abort()
-        return _refusal(500, "never sent: the connection is gone")
+    def _symbol(self, request: web.Request) -> str:
+        symbol = request.match_info["id"]
+        if symbol not in self._market.trades:
+            raise web.HTTPNotFound
+        return symbol
 
     async def _products(self, request: web.Request) -> web.Response:
         del request
-        trades = self._exchange.market.trades.values()
+        trades = self._market.trades.values()
         return web.json_response([messages.product(t.symbol, t.price_decimals) for t in trades])
 
     async def _trades(self, request: web.Request) -> web.Response:
-        symbol = request.match_info["id"]
-        if symbol not in self._exchange.market.trades:
-            raise web.HTTPNotFound
-        query = request.query
+        symbol, query = self._symbol(request), request.query
         limit = number(query.get("limit"), "limit")
         limit = MAX_PAGE if limit is None else limit
         if not 1 <= limit <= MAX_PAGE:
             raise BadQuery("Invalid limit")
-        page = self._exchange.market.page(
+        page = self._market.page(
             symbol,
             before=number(query.get("before"), "before"),
             after=number(query.get("after"), "after"),
@@ -154,6 +72,60 @@ class RestApi:
             headers = {"CB-BEFORE": str(page[0].trade_id), "CB-AFTER": str(page[-1].trade_id)}
         return web.json_response([messages.history_row(trade) for trade in page], headers=headers)
 
+    async def _candles(self, request: web.Request) -> web.Response:
+        symbol, query = self._symbol(request), request.query
+        granularity = number(query.get("granularity", "60"), "granularity")
+        if granularity not in GRANULARITIES:
+            raise BadQuery("Unsupported granularity")
+        step_ns = granularity * _SECOND_NS
+        last = self._market.last(symbol)
+        trades = self._market.trades[symbol]
+        newest_ns = trades.time_ns(last)
+        if "start" in query and "end" in query:
+            begin_ns, end_ns = _moment(query["start"], "start"), _moment(query["end"], "end")
+        else:  # either alone is not looked at
+            begin_ns, end_ns = newest_ns - (MAX_CANDLES - 1) * step_ns, newest_ns
+        first, final = -(-begin_ns // step_ns), end_ns // step_ns
+        if final - first >= MAX_CANDLES:
+            raise BadQuery(_TOO_MANY)
+        first = max(first, trades.time_ns(0) // step_ns)
+        rows = []
+        for number_of in range(min(final, newest_ns // step_ns), first - 1, -1):
+            row = await self._candle(symbol, number_of * step_ns, step_ns)
+            if row:
+                rows.append(row)
+        return web.Response(text=f"[{','.join(rows)}]", content_type="application/json")
 
-def _refusal(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response({"message": message}, status=status, headers=headers)
+    async def _candle(self, symbol: str, open_ns: int, step_ns: int) -> str:
+        """One candle, empty if nothing was traded, or if not all that it will be made of was.
+
+        A candle that is not over is given as long as everybody can see by the clock that it is not.
+        """
+        bars, last = self._bars[symbol], self._market.last(symbol)
+        over = bars.trades.index_at(open_ns + step_ns - 1) <= last
+        if not over and self._clock.wall_ns() >= open_ns + step_ns:
+            return ""
+        made = Sum()
+        for part in bars.parts(open_ns, open_ns + step_ns, last):
+            made.add(part)
+            await self._clock.sleep(0)
+        return messages.candle(open_ns // _SECOND_NS, bars.texts(made)) if made.volume else ""
+
+    async def _book(self, request: web.Request) -> web.Response:
+        symbol, level = self._symbol(request), request.query.get("level", "1")
+        if level not in ("1", "2"):
+            raise BadQuery("Invalid level")
+        trade = self._market.last_trade(symbol)
+        book = Snapshots(self._market.trades[symbol]).event(trade.index)
+        depth = 1 if level == "1" else None
+        return web.json_response(messages.book(book, trade.sequence, depth))
+
+
+def _moment(text: str, name: str) -> int:
+    """Nanoseconds since the epoch from ISO 8601, or from seconds."""
+    if text.isdecimal():
+        return int(text) * _SECOND_NS
+    try:
+        return parse_start(text)
+    except ConfigError as error:
+        raise BadQuery(f"Invalid {name}") from error

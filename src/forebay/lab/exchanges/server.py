@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from forebay.errors import Unreachable
-from forebay.lab.exchanges.coinbase.exchange import Exchange, ExchangeConfig
-from forebay.lab.exchanges.coinbase.rest import RestApi
-from forebay.lab.exchanges.coinbase.truth_api import TruthApi
-from forebay.lab.exchanges.coinbase.websocket import serve_websocket
+from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
+from forebay.lab.exchanges.rest import RestApi
+from forebay.lab.exchanges.socket import serve_websocket
+from forebay.lab.exchanges.truth_api import TruthApi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -34,7 +34,7 @@ class ServerConfig:
     rest_port: int = 0
     truth_port: int = 0
     rest_limited: bool = False
-    """Whether REST allows 10 requests a second with a burst of 15, as the exchange does."""
+    """Whether REST limits how often a client may ask, as the exchange does."""
 
 
 @dataclass(frozen=True, slots=True)

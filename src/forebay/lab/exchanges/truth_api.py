@@ -1,5 +1,10 @@
 """The truth server: what the simulated exchange did, for an audit to ask, and its troubles.
 
+Every range takes ``channel``: ``trade`` if none is named, ``ticker``, ``quote``, ``book_delta``,
+``book_snapshot`` or ``bar``; it is of the market's indices, or of nanoseconds of venue time from
+``since`` included to ``until`` excluded, and gives what belongs to them.
+``GET /book`` is a book as of a moment.
+
 ``PUT /troubles/NAME`` switches a trouble on, with its settings as a JSON object, ``DELETE`` off;
 ``GET /troubles`` says how often each struck. ``POST /close`` ends the market.
 """
@@ -7,23 +12,31 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from forebay.errors import ConfigError
-from forebay.lab.exchanges.coinbase.rest import BadQuery, number
-from forebay.lab.truth import CHANNEL, MARKET, Digest
+from forebay.lab.exchanges.queries import BadQuery, number
+from forebay.lab.truth import CHANNEL, MARKET, SOURCES, Book, Digest, Trade, events
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp.typedefs import Handler
 
     from forebay.clock import Clock
-    from forebay.lab.exchanges.coinbase.exchange import Exchange
-    from forebay.lab.truth import Trade, Trades
+    from forebay.lab.exchanges.exchange import Exchange
+    from forebay.lab.exchanges.model import Feed
+    from forebay.lab.truth import Event, Source, Trades
 
 _SLICE = 250  # events computed before the sockets get their turn
 _EVER_NS = 1 << 63
+_FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
+    {CHANNEL: "trade", "ticker": "ticker", "quote": "ticker", "book": "book", "book_delta": "book"}
+)
+"""By channel, the messages that carry it."""
 
 
 class TruthApi:
@@ -32,6 +45,7 @@ class TruthApi:
     def __init__(self, exchange: Exchange, clock: Clock) -> None:
         self._exchange = exchange
         self._clock = clock
+        self._sources: dict[tuple[str, str], Source] = {}
 
     def app(self) -> web.Application:
         """The application to be served."""
@@ -41,6 +55,7 @@ class TruthApi:
         app.router.add_get("/events", self._events)
         app.router.add_get("/digest", self._digest)
         app.router.add_get("/digests", self._digests)
+        app.router.add_get("/book", self._book)
         app.router.add_get("/troubles", self._troubles)
         app.router.add_put("/troubles/{name}", self._switch)
         app.router.add_delete("/troubles/{name}", self._switch)
@@ -60,16 +75,19 @@ class TruthApi:
         return web.json_response(told)
 
     async def _withheld(self, request: web.Request) -> web.Response:
-        del request
-        return web.json_response(self._exchange.withheld())
+        channel = request.query.get("channel", CHANNEL)
+        feed = _FEEDS.get(channel)
+        if feed is None:
+            raise BadQuery(f"Nothing is withheld of {channel!r}")
+        return web.json_response(self._exchange.withheld(feed))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        trades, first, end = self._range(request)
+        source, first, end = self._range(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         for low in range(first, end, _SLICE):
-            part = trades.events(low, min(low + _SLICE, end))
-            lines = "".join(json.dumps(_told(trade)) + "\n" for trade in part)
+            part = events(source, low, min(low + _SLICE, end))
+            lines = "".join(json.dumps(_told(event)) + "\n" for event in part)
             await response.write(lines.encode())
             await self._clock.sleep(0)
         await response.write_eof()
@@ -88,13 +106,26 @@ class TruthApi:
         return web.json_response({bucket: each.document() for bucket, each in digests.items()})
 
     async def _summed(self, request: web.Request, bucket_ns: int) -> dict[int, Digest]:
-        trades, first, end = self._range(request)
+        source, first, end = self._range(request)
         digests: dict[int, Digest] = {}
         for low in range(first, end, _SLICE):
-            for trade in trades.events(low, min(low + _SLICE, end)):
-                digests.setdefault(trade.event_ts // bucket_ns, Digest()).add(trade)
+            for event in events(source, low, min(low + _SLICE, end)):
+                digests.setdefault(event.event_ts // bucket_ns, Digest()).add(event)
             await self._clock.sleep(0)
         return digests
+
+    async def _book(self, request: web.Request) -> web.Response:
+        """Answer the whole book as of ``at``, nanoseconds of venue time, best first."""
+        trades = self._symbol(request)
+        at = number(request.query.get("at"), "at")
+        if at is None:
+            raise BadQuery("Give at, in nanoseconds")
+        index = min(trades.index_at(at), self._exchange.market.last(trades.symbol))
+        if index < 0:
+            raise BadQuery(f"{trades.symbol} had no book yet at {at}")
+        bids, asks = Book(trades).sides(index)
+        told = {"symbol": trades.symbol, "at": at, "index": index, "bids": bids, "asks": asks}
+        return web.json_response(told)
 
     async def _troubles(self, request: web.Request) -> web.Response:
         del request
@@ -117,20 +148,39 @@ class TruthApi:
         self._exchange.close_market()
         return await self._status(request)
 
-    def _range(self, request: web.Request) -> tuple[Trades, int, int]:
+    def _symbol(self, request: web.Request) -> Trades:
         symbol = request.query.get("symbol", "")
         trades = self._exchange.market.trades.get(symbol)
         if trades is None:
             raise BadQuery(f"There is no symbol {symbol!r} in this market")
-        first = number(request.query.get("from"), "from")
-        end = number(request.query.get("to"), "to")
+        return trades
+
+    def _range(self, request: web.Request) -> tuple[Source, int, int]:
+        trades = self._symbol(request)
+        channel = request.query.get("channel", CHANNEL)
+        if channel not in SOURCES:
+            raise BadQuery(f"There is no channel {channel!r}; there are {', '.join(SOURCES)}")
+        first, end = self._indices(request, trades)
+        source = self._sources.get((channel, trades.symbol))
+        if source is None:
+            source = self._sources[channel, trades.symbol] = SOURCES[channel](trades)
+        return source, first, end
+
+    def _indices(self, request: web.Request, trades: Trades) -> tuple[int, int]:
+        since, until, first, end = (
+            number(request.query.get(name), name) for name in ("since", "until", "from", "to")
+        )
+        happened = self._exchange.market.last(trades.symbol) + 1
+        if since is not None and until is not None:
+            return trades.index_at(since - 1) + 1, min(trades.index_at(until - 1) + 1, happened)
         if first is None or end is None:
             raise BadQuery("Give both from (included) and to (excluded)")
-        if end > self._exchange.market.last(symbol) + 1:
-            raise BadQuery(f"{symbol} has not come to index {end - 1} yet")
-        return trades, first, end
+        if end > happened:
+            raise BadQuery(f"{trades.symbol} has not come to index {end - 1} yet")
+        return first, end
 
 
-def _told(trade: Trade) -> dict[str, int | str]:
+def _told(event: Event) -> dict[str, Any]:
     """What ``/events`` says of one: its facts, and what an audit of any kind of event reads."""
-    return {**trade.document(), "number": trade.trade_id, "row": trade.row()}
+    number_of = {"number": event.trade_id} if isinstance(event, Trade) else {}
+    return {**event.document(), **number_of, "row": event.row()}

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from forebay.lab.exchanges.model import FEEDS, TRADE
 from forebay.lab.truth import DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VENUE: Final = "coinbase"
+    from forebay.lab.exchanges.model import Feed
+
 HISTORY: Final = 100
 """Events per symbol that happened before the clock starts: indices 0 to 99."""
 _BURST = 2_000  # events at once, so that catching up cannot starve the sockets
@@ -38,20 +40,25 @@ class Market:
     The clock starts when somebody first subscribes, so that nobody misses the first events.
     """
 
-    def __init__(self, config: MarketConfig) -> None:
+    def __init__(self, venue: str, config: MarketConfig) -> None:
         self.config = config
         self.trades = {
             symbol: Trades(
-                config.seed, VENUE, symbol, start_ns=config.start_ns, step_us=config.step_us
+                config.seed, venue, symbol, start_ns=config.start_ns, step_us=config.step_us
             )
             for symbol in config.symbols
         }
-        self.first_owed: dict[str, int] = {}
-        """By symbol, the first index after the first accepted subscription."""
+        self.owed: dict[Feed, dict[str, int]] = {feed: {} for feed in FEEDS}
+        """By feed and symbol, the first index after the first accepted subscription."""
         self._started_ns: int | None = None
         self._happened = 0
         self._events = config.events
         self._last = dict.fromkeys(config.symbols, HISTORY - 1)
+
+    @property
+    def first_owed(self) -> dict[str, int]:
+        """By symbol, the first trade after the first accepted subscription to trades."""
+        return self.owed[TRADE]
 
     @property
     def clock_started(self) -> bool:
@@ -67,11 +74,11 @@ class Market:
         """Let no further event happen."""
         self._events = self._happened
 
-    def subscribed(self, symbol: str, now_ns: int) -> None:
-        """Somebody subscribed: the clock runs, and events of ``symbol`` are owed from here."""
+    def subscribed(self, symbol: str, now_ns: int, feed: Feed = TRADE) -> None:
+        """Somebody subscribed: the clock runs, and what ``feed`` tells is owed from here."""
         if self._started_ns is None:
             self._started_ns = now_ns
-        self.first_owed.setdefault(symbol, self._last[symbol] + 1)
+        self.owed[feed].setdefault(symbol, self._last[symbol] + 1)
 
     def advance(self, now_ns: int) -> Iterator[Trade]:
         """Let happen what is due, a bounded number at once; late is caught up next time."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.exchanges.coinbase.line import Line
-from forebay.lab.exchanges.coinbase.market import VENUE, Market, MarketConfig, restated
+from forebay.lab.exchanges.line import Line
+from forebay.lab.exchanges.market import Market, MarketConfig, restated
+from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Request, VenueModel
 from forebay.lab.faults import STRIKES, Faults, corrupt, half_open
-from forebay.lab.faults.scene import Emission, Scene
+from forebay.lab.faults.scene import Emission, Scene, stream_of
 from forebay.lab.faults.troubles import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
 from forebay.lab.ledger import OUTAGE, Ledger, Withheld
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from forebay.lab.exchanges.coinbase.line import Wire
+    from forebay.lab.exchanges.line import Wire
+    from forebay.lab.exchanges.model import Topic
     from forebay.lab.truth import Trade
 
-SUBSCRIBE_WITHIN_NS: Final = 5_000_000_000
 PING_EVERY_NS: Final = 100_000_000
 HEARTBEAT_EVERY_NS: Final = 1_000_000_000
 MUTE_FOR_NS: Final = 60_000_000_000
@@ -33,8 +33,9 @@ _SERVICE_RESTART = 1012
 
 @dataclass(frozen=True, slots=True)
 class ExchangeConfig:
-    """A market, and what goes wrong in it: probabilities by fault name."""
+    """A venue, its market, and what goes wrong in it: probabilities by fault name."""
 
+    venue: VenueModel
     market: MarketConfig
     faults: Mapping[str, float] = field(default_factory=dict)
 
@@ -57,6 +58,9 @@ class Status(TypedDict):
     finished: bool
     settled: bool
     symbols: dict[str, Bounds]
+    """Of trades."""
+    feeds: dict[str, dict[str, Bounds]]
+    """Of what else somebody ever subscribed to."""
     rate_limited: int
     rest_requests: int
     connections: int
@@ -67,14 +71,18 @@ class Exchange:
 
     def __init__(self, config: ExchangeConfig) -> None:
         self.config = config
-        self.market = Market(config.market)
+        self.venue = config.venue
+        self.market = Market(config.venue.name, config.market)
+        self._speakers = {
+            symbol: config.venue.speaker(trades) for symbol, trades in self.market.trades.items()
+        }
         self.faults = Faults(config.market.seed, config.faults)
         self.ledger = Ledger()
         self.troubles = Troubles()
         self.rate_limited = 0
         self.rest_requests = 0
         self._lines: list[Line] = []
-        self._listeners: dict[str, tuple[Line, ...]] = {}
+        self._listeners: dict[tuple[Feed, str], tuple[Line, ...]] = {}
         self._next_ping_ns = 0
         self._next_heartbeat_ns = 0
 
@@ -101,31 +109,36 @@ class Exchange:
         line.wire.flush()
 
     def _obey(self, line: Line, raw: bytes, now_ns: int) -> None:
-        try:
-            request = messages.parse_request(raw, self.market.trades)
-        except messages.Refusal as refusal:
-            line.say(messages.error(refusal))
+        request = self.venue.understand(raw, self.market.trades)
+        if not isinstance(request, Request):
+            line.say(request)
             return
         self._listeners.clear()
         if not request.subscribe:
             for topic in request.topics:
                 line.topics.pop(topic, None)
-            line.say(messages.subscriptions(list(line.topics)))
+            line.say(self.venue.acknowledgement(list(line.topics)))
             return
         new = [topic for topic in request.topics if topic not in line.topics]
         line.topics.update(dict.fromkeys(new))
         line.subscribed_once = True
-        line.say(messages.subscriptions(list(line.topics)))
+        line.say(self.venue.acknowledgement(list(line.topics)))
         if self._troubled(line, now_ns):
             return
         for channel, symbol in new:
-            if channel == messages.MATCHES:
-                self._begin(line, symbol, now_ns)
+            feed = self.venue.feed(channel)
+            if feed is not None:
+                self._begin(line, channel, symbol, feed, now_ns)
 
-    def _begin(self, line: Line, symbol: str, now_ns: int) -> None:
-        self.market.subscribed(symbol, now_ns)
-        last = self.market.last_trade(symbol)
-        line.send(Emission(symbol, last.index, messages.match(last, "last_match")))
+    def _begin(self, line: Line, channel: str, symbol: str, feed: Feed, now_ns: int) -> None:
+        self.market.subscribed(symbol, now_ns, feed)
+        greeting = self._speakers[symbol].greeting(channel, self.market.last(symbol))
+        if greeting is None:
+            return
+        if greeting.index is None:
+            line.say(greeting.frame)
+        else:
+            line.send(Emission(symbol, greeting.index, greeting.frame, feed))
 
     # ------------------------------------------------------------------ troubles
 
@@ -163,7 +176,8 @@ class Exchange:
         for line in tuple(self._lines):
             self._tend(line, now_ns)
         for trade in self.market.advance(now_ns):
-            self._emit(trade, now_ns)
+            for feed in FEEDS:
+                self._emit(feed, trade, now_ns)
         if self.market.finished:
             for line in self._lines:
                 line.release()  # there is no next event to change places with
@@ -181,13 +195,17 @@ class Exchange:
         if line.muted_ns is not None:
             if now_ns - line.muted_ns >= MUTE_FOR_NS:
                 self._end(line, "half-open")
-        elif not line.subscribed_once and now_ns - line.opened_ns >= SUBSCRIBE_WITHIN_NS:
+        elif not line.subscribed_once and self._waited_long(line, now_ns):
             self._remove(line)
             line.close(_POLICY_VIOLATION, "no subscribe")
         elif line.wire.backlog() > MAX_BACKLOG:
             self._end(line, "slow consumer")
         else:
             line.tick(now_ns)
+
+    def _waited_long(self, line: Line, now_ns: int) -> bool:
+        within_ns = self.venue.subscribe_within_ns
+        return within_ns is not None and now_ns - line.opened_ns >= within_ns
 
     def _end(self, line: Line, reason: str) -> None:
         self._remove(line)
@@ -199,50 +217,67 @@ class Exchange:
         self._listeners.clear()
 
     def _heartbeats(self) -> None:
-        frames: dict[str, bytes] = {}
+        frames: dict[Topic, bytes | None] = {}
         for line in self._speaking():
-            for channel, symbol in line.topics:
-                if channel == messages.HEARTBEAT:
-                    if symbol not in frames:
-                        frames[symbol] = messages.heartbeat(self.market.last_trade(symbol))
-                    line.say(frames[symbol])
+            for topic in line.topics:
+                if topic not in frames:
+                    channel, symbol = topic
+                    last = self.market.last_trade(symbol)
+                    frames[topic] = self._speakers[symbol].heartbeat(channel, last)
+                frame = frames[topic]
+                if frame is not None:
+                    line.say(frame)
 
     def _speaking(self) -> list[Line]:
         return [line for line in self._lines if not line.muted]
 
-    def _emit(self, trade: Trade, now_ns: int) -> None:
-        """Send one event to its subscribers, unless a fault strikes it."""
+    def _emit(self, feed: Feed, trade: Trade, now_ns: int) -> None:
+        """Send what one event brings about to its subscribers, unless a fault strikes it."""
         symbol, index = trade.symbol, trade.index
-        listeners = self._listening(symbol)
+        if feed != TRADE and symbol not in self.market.owed[feed]:
+            return  # nobody has ever asked for it
+        stream = stream_of(feed, symbol)
+        listeners = self._listening(feed, symbol)
         speaking = [line for line in listeners if not line.muted]
-        if not speaking:
-            self.ledger.note(symbol, index, half_open.NAME if listeners else OUTAGE)
+        frame = self._speakers[symbol].frame(feed, trade)
+        if frame is None:
+            self.ledger.nothing(stream, index)
             return
-        emission = Emission(symbol, index, messages.match(trade))
-        fate = self.faults.of_event(symbol, index)
-        if self.troubles.strikes_event(TEAR, index, now_ns):
-            fate = corrupt.NAME, len(emission.frame) - 3  # two bytes short of a whole one
+        if not speaking:
+            self.ledger.note(stream, index, half_open.NAME if listeners else OUTAGE)
+            return
+        emission = Emission(symbol, index, frame, feed)
+        fate = self._fate(emission, now_ns)
         if fate is None:
-            again = self.troubles.strikes_event(RESTATE, index, now_ns)
+            again = feed == TRADE and self.troubles.strikes_event(RESTATE, index, now_ns)
             for line in speaking:
                 line.send(emission)
                 if again:
-                    line.say(messages.match(restated(trade)))
+                    line.say(self._speakers[symbol].frame(TRADE, restated(trade)) or b"")
             return
         fault, roll = fate
-        self.ledger.note(symbol, index, fault)
-        self.ledger.count(symbol, fault)
+        self.ledger.note(stream, index, fault)
+        self.ledger.count(stream, fault)
         STRIKES[fault](Scene(emission, speaking, self._speaking(), roll, now_ns))
         if any(line.ended for line in self._lines):
             self._lines = [line for line in self._lines if not line.ended]
             self._listeners.clear()
 
-    def _listening(self, symbol: str) -> tuple[Line, ...]:
-        listeners = self._listeners.get(symbol)
+    def _fate(self, emission: Emission, now_ns: int) -> tuple[str, int] | None:
+        """The fault that strikes, and a number to choose details with."""
+        if emission.feed == TRADE and self.troubles.strikes_event(TEAR, emission.index, now_ns):
+            return corrupt.NAME, len(emission.frame) - 3  # two bytes short of a whole one
+        return self.faults.of_event(emission.symbol, emission.index, emission.feed)
+
+    def _listening(self, feed: Feed, symbol: str) -> tuple[Line, ...]:
+        listeners = self._listeners.get((feed, symbol))
         if listeners is None:
-            topic = (messages.MATCHES, symbol)
-            listeners = tuple(line for line in self._lines if topic in line.topics)
-            self._listeners[symbol] = listeners
+            listeners = tuple(
+                line
+                for line in self._lines
+                if any(at == symbol and self.venue.feed(topic) == feed for topic, at in line.topics)
+            )
+            self._listeners[feed, symbol] = listeners
         return listeners
 
     # -------------------------------------------------------------- the truth
@@ -260,9 +295,9 @@ class Exchange:
     def status(self) -> Status:
         """Where the market and its clients stand."""
         market = self.market
-        idle = not any(line.holding(symbol) for line in self._lines for symbol in market.trades)
+        idle = all(line.idle for line in self._lines)
         return {
-            "venue": VENUE,
+            "venue": self.venue.name,
             "seed": market.config.seed,
             "start": market.config.start_ns,
             "step_us": market.config.step_us,
@@ -273,17 +308,26 @@ class Exchange:
                 symbol: {"first": market.first_owed.get(symbol), "last": market.last(symbol)}
                 for symbol in market.trades
             },
+            "feeds": {
+                feed: {
+                    symbol: {"first": first, "last": market.last(symbol)}
+                    for symbol, first in owed.items()
+                }
+                for feed, owed in market.owed.items()
+                if owed and feed != TRADE
+            },
             "rate_limited": self.rate_limited,
             "rest_requests": self.rest_requests,
             "connections": len(self._lines),
         }
 
-    def withheld(self) -> dict[str, Withheld]:
-        """What each symbol's subscribers were not given, so far."""
+    def withheld(self, feed: Feed = TRADE) -> dict[str, Withheld]:
+        """What each symbol's subscribers were not given of a feed, so far."""
         reports = {}
         for symbol in self.market.trades:
-            held = [index for line in self._lines for index in line.holding(symbol)]
+            stream = stream_of(feed, symbol)
+            held = [index for line in self._lines for index in line.holding(stream)]
             last = self.market.last(symbol)
-            first = self.market.first_owed.get(symbol, last + 1)
-            reports[symbol] = self.ledger.report(symbol, first, last, held)
+            first = self.market.owed[feed].get(symbol, last + 1)
+            reports[symbol] = self.ledger.report(stream, first, last, held)
         return reports

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from forebay.lab.faults.scene import Ending
 
 if TYPE_CHECKING:
+    from forebay.lab.exchanges.model import Topic
     from forebay.lab.faults.scene import Emission
     from forebay.lab.ledger import Ledger
 
@@ -54,13 +55,13 @@ class Line:
     def __init__(self, wire: Wire, ledger: Ledger, now_ns: int) -> None:
         self.wire = wire
         self.opened_ns = now_ns
-        self.topics: dict[tuple[str, str], None] = {}
+        self.topics: dict[Topic, None] = {}
         self.subscribed_once = False
         self.ended = False
         self.muted_ns: int | None = None
         self._ledger = ledger
         self._account = ledger.open_account()
-        self._swapped: Emission | None = None
+        self._swapped: dict[str, Emission] = {}  # by feed: trades change places with trades
         self._held: list[tuple[int, int, Emission]] = []
         self._holds = 0
         self._now_ns = now_ns
@@ -76,15 +77,16 @@ class Line:
 
     def send(self, emission: Emission) -> None:
         self._put(emission)
-        self.release()
+        if waiting := self._swapped.pop(emission.feed, None):
+            self._put(waiting)
 
     def send_torn(self, emission: Emission, length: int) -> None:
         self.wire.text(emission.frame[:length])
-        self._account.wrote_poison(emission.symbol, emission.index)
+        self._account.wrote_poison(emission.stream, emission.index)
 
     def swap(self, emission: Emission) -> None:
-        if self._swapped is None:
-            self._swapped = emission
+        if emission.feed not in self._swapped:
+            self._swapped[emission.feed] = emission
         else:
             self.send(emission)
 
@@ -130,22 +132,25 @@ class Line:
             self._account.pong(int(payload), now_ns)
 
     def release(self) -> None:
-        """Send an event that waits for its successor."""
-        if self._swapped is not None:
-            emission, self._swapped = self._swapped, None
+        """Send events that wait for their successors."""
+        for emission in self._swapped.values():
             self._put(emission)
+        self._swapped.clear()
 
-    def holding(self, symbol: str) -> list[int]:
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is kept back that will be sent if the connection lives."""
+        return not (self._held or self._swapped)
+
+    def holding(self, stream: str) -> list[int]:
         """Indices that are kept back and will be sent if the connection lives."""
-        held = [emission for _, _, emission in self._held]
-        if self._swapped is not None:
-            held.append(self._swapped)
-        return [emission.index for emission in held if emission.symbol == symbol]
+        held = (*(emission for _, _, emission in self._held), *self._swapped.values())
+        return [emission.index for emission in held if emission.stream == stream]
 
     def _put(self, emission: Emission) -> None:
         self.wire.text(emission.frame)
-        self._account.wrote(emission.symbol, emission.index)
+        self._account.wrote(emission.stream, emission.index)
 
     def _forget(self) -> None:
-        self._swapped = None
+        self._swapped.clear()
         self._held.clear()

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from picows import WSFrame, WSTransport, WSUpgradeRequest
 
     from forebay.clock import Clock
-    from forebay.lab.exchanges.coinbase.exchange import Exchange
-    from forebay.lab.exchanges.coinbase.line import Line
+    from forebay.lab.exchanges.exchange import Exchange
+    from forebay.lab.exchanges.line import Line
 
 _MAX_COMMAND = 1 << 20  # bytes; a subscribe for every product fits many times over
 
 
 class PicowsWire:
-    """A :class:`~forebay.lab.exchanges.coinbase.line.Wire` over picows.
+    """A :class:`~forebay.lab.exchanges.line.Wire` over picows.
 
     Text waits for :meth:`flush`, so that the events of one tick are one write.
     """

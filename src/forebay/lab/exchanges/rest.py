@@ -1,0 +1,80 @@
+"""The REST half of a simulated exchange: refusals and troubles around the venue's own routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from forebay.lab.exchanges.limits import Limiter
+from forebay.lab.exchanges.queries import BadQuery
+from forebay.lab.faults import rate_limit
+from forebay.lab.faults.troubles import BROKEN, HANG, REFUSE, TOO_MANY
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+    from forebay.clock import Clock
+    from forebay.lab.exchanges.exchange import Exchange
+
+_TOO_MANY: Final = 429
+_HANG_POLL_S = 0.05
+
+
+class RestApi:
+    """Only what has happened by now is in the history."""
+
+    def __init__(self, exchange: Exchange, clock: Clock, *, limited: bool) -> None:
+        self._exchange = exchange
+        self._clock = clock
+        self._limiter = Limiter(exchange.venue.rest_limit) if limited else None
+
+    def app(self) -> web.Application:
+        """The application to be served."""
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_routes(self._exchange.venue.routes(self._exchange.market, self._clock))
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._exchange.rest_requests += 1
+        troubled = await self._troubled(request)
+        if troubled is not None:
+            return troubled
+        roll = self._exchange.refuses_request(self._exchange.rest_requests)
+        if roll is not None:
+            wait = rate_limit.retry_after(roll)
+            return self._refusal(_TOO_MANY, headers={"Retry-After": wait} if wait else {})
+        now_ns = self._clock.monotonic_ns()
+        if self._limiter and not self._limiter.take(request.remote or "", now_ns):
+            self._exchange.rate_limited += 1
+            return self._refusal(_TOO_MANY)
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return self._refusal(404)
+        except BadQuery as error:
+            return self._refusal(400, str(error))
+
+    async def _troubled(self, request: web.Request) -> web.Response | None:
+        """Answer as the trouble that lasts would have it, None if there is none."""
+        troubles, now_ns = self._exchange.troubles, self._clock.monotonic_ns()
+        if troubles.strikes(TOO_MANY, now_ns):
+            wait = troubles.setting(TOO_MANY, "retry_after_s")
+            return self._refusal(_TOO_MANY, headers={"Retry-After": str(wait)} if wait else {})
+        if troubles.strikes(BROKEN, now_ns):
+            return self._refusal(troubles.setting(BROKEN, "status"), "Internal server error")
+        hanging = troubles.strikes(HANG, now_ns)
+        while troubles.on(HANG):
+            await self._clock.sleep(_HANG_POLL_S)
+        if not (hanging or troubles.strikes(REFUSE, now_ns)):
+            return None
+        if request.transport is not None:
+            request.transport.abort()
+        return self._refusal(500, "never sent: the connection is gone")
+
+    def _refusal(
+        self, status: int, message: str = "", *, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        body = self._exchange.venue.complaint(status, message)
+        return web.json_response(body, status=status, headers=headers)

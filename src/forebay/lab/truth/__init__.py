@@ -1,0 +1,76 @@
+"""The truth in closed form: what a simulated market says at any index, without its history."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from forebay.errors import ConfigError
+from forebay.lab.truth.bars import Bars
+from forebay.lab.truth.book import Book, Deltas, Snapshots
+from forebay.lab.truth.digest import Digest, Event, Source
+from forebay.lab.truth.texts import (
+    MARKET,
+    decimal_text,
+    fixed,
+    iso_micros,
+    parse_start,
+    parse_symbols,
+    uuid_text,
+)
+from forebay.lab.truth.tickers import Quotes, Tickers
+from forebay.lab.truth.trades import CHANNEL, DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = [
+    "CHANNEL",
+    "DEFAULT_START_NS",
+    "DEFAULT_STEP_US",
+    "MARKET",
+    "SOURCES",
+    "Bars",
+    "Book",
+    "Deltas",
+    "Digest",
+    "Event",
+    "Quotes",
+    "Snapshots",
+    "Source",
+    "Tickers",
+    "Trade",
+    "Trades",
+    "decimal_text",
+    "events",
+    "fixed",
+    "iso_micros",
+    "parse_start",
+    "parse_symbols",
+    "source_named",
+    "uuid_text",
+]
+
+SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(
+    {
+        CHANNEL: lambda trades: trades,
+        "ticker": Tickers,
+        "quote": Quotes,
+        "book_delta": Deltas,
+        "book_snapshot": Snapshots,
+        "bar": Bars,
+    }
+)
+"""By channel, what makes all of its events from the market's trades."""
+
+
+def source_named(channel: str) -> Callable[[Trades], Source]:
+    """What makes the events of a channel; raises :class:`~forebay.errors.ConfigError`."""
+    if channel not in SOURCES:
+        raise ConfigError(f"{channel!r} is no channel.", hint=f"There are {', '.join(SOURCES)}.")
+    return SOURCES[channel]
+
+
+def events(source: Source, first: int, end: int) -> Iterator[Event]:
+    """What belongs to indices ``first`` to ``end - 1``, in order."""
+    return (event for index in range(first, end) if (event := source.event(index)) is not None)

@@ -1,0 +1,139 @@
+"""Bars: exactly what the trades of a period make, computed from those trades alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from forebay.lab.truth.texts import decimal_text, fixed
+from forebay.lab.truth.told import Told
+from forebay.lab.truth.trades import SIZE_DECIMALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forebay.lab.truth.trades import Trades
+
+MINUTE_NS: Final = 60_000_000_000
+
+_SLICE = 2_000  # trades looked at before somebody else gets a turn
+_KEPT = 4_096  # minutes that are remembered
+
+
+class Bar(Told, frozen=True, kw_only=True):
+    """One minute that is over; it belongs to the index of its last trade."""
+
+    close_ts: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+
+    def channel(self) -> str:
+        return "bar"
+
+    def content(self) -> str:
+        told = (self.open, self.high, self.low, self.close, self.volume)
+        return "|".join(
+            (
+                f"1m|UTC|trade|false|{self.event_ts}|{self.close_ts}",
+                *map(fixed, told),
+                "||final|1",  # neither a count of trades nor a weighted mean is told
+            )
+        )
+
+
+@dataclass(slots=True)
+class Sum:
+    """What some trades make; prices and volume in units of the last decimal."""
+
+    open: int = 0
+    high: int = 0
+    low: int = 0
+    close: int = 0
+    volume: int = 0
+
+    def add(self, other: Sum) -> None:
+        """Add trades that come later."""
+        if not other.volume:
+            return
+        if not self.volume:
+            self.open, self.high, self.low = other.open, other.high, other.low
+        self.high, self.low = max(self.high, other.high), min(self.low, other.low)
+        self.close = other.close
+        self.volume += other.volume
+
+
+class Bars:
+    """Bars of one symbol. Minutes that are over are computed once, and remembered."""
+
+    def __init__(self, trades: Trades) -> None:
+        self.trades = trades
+        self._minutes: dict[int, Sum] = {}
+
+    def event(self, index: int) -> Bar | None:
+        trades = self.trades
+        at, after = trades.time_ns(index), trades.time_ns(index + 1)
+        if at // MINUTE_NS == after // MINUTE_NS:
+            return None
+        open_ns = at - at % MINUTE_NS
+        made = self.sum(open_ns, open_ns + MINUTE_NS, index)
+        opened, high, low, close, volume = self.texts(made)
+        return Bar(
+            index=index,
+            venue=trades.venue,
+            symbol=trades.symbol,
+            event_ts=open_ns,
+            close_ts=open_ns + MINUTE_NS,
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+        )
+
+    def texts(self, made: Sum) -> tuple[str, str, str, str, str]:
+        """Open, high, low, close and volume as decimals."""
+        prices = (made.open, made.high, made.low, made.close)
+        opened, high, low, close = (decimal_text(p, self.trades.price_decimals) for p in prices)
+        return opened, high, low, close, decimal_text(made.volume, SIZE_DECIMALS)
+
+    def sum(self, begin_ns: int, end_ns: int, last: int) -> Sum:
+        """What the trades of a period make, of those up to index ``last``."""
+        made = Sum()
+        for part in self.parts(begin_ns, end_ns, last):
+            made.add(part)
+        return made
+
+    def parts(self, begin_ns: int, end_ns: int, last: int) -> Iterator[Sum]:
+        """The same in parts, one after the other, each of which takes little time to make.
+
+        Both ends are whole minutes.
+        """
+        for open_ns in range(begin_ns, end_ns, MINUTE_NS):
+            yield from self._minute(open_ns, last)
+
+    def _minute(self, open_ns: int, last: int) -> Iterator[Sum]:
+        trades = self.trades
+        first = trades.index_at(open_ns - 1) + 1
+        end = trades.index_at(open_ns + MINUTE_NS - 1) + 1
+        if open_ns in self._minutes and end <= last + 1:
+            yield self._minutes[open_ns]
+            return
+        made = Sum()
+        for low in range(first, min(end, last + 1), _SLICE):
+            part = self._fold(low, min(low + _SLICE, end, last + 1))
+            made.add(part)
+            yield part
+        if end <= last + 1:
+            if len(self._minutes) >= _KEPT:
+                self._minutes.pop(next(iter(self._minutes)))
+            self._minutes[open_ns] = made
+
+    def _fold(self, first: int, end: int) -> Sum:
+        made = Sum()
+        for index in range(first, end):
+            price, size = self.trades.units(index)
+            made.add(Sum(price, price, price, price, size))
+        return made

@@ -1,0 +1,202 @@
+"""Trades in closed form: event ``i`` of (seed, venue, symbol) without replaying any other.
+
+Written from the specification of event identity and digests, and sharing no code with
+the parsers and stores it is there to examine: a mistake made twice would cancel out.
+
+Every property of an event is cut from one BLAKE2b of its index, keyed by seed, venue and
+symbol. Prices swing in a triangle around a level of their own, so they are bounded for
+any index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from forebay.lab.truth.texts import (
+    MARKET,
+    decimal_text,
+    fixed,
+    iso_micros,
+    native_bits,
+    uuid_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_START_NS: Final = 1_767_225_600_000_000_000
+"""2026-01-01T00:00:00Z, the venue time of event 0."""
+DEFAULT_STEP_US: Final = 1_000
+CHANNEL: Final = "trade"
+
+BLOCK: Final = 16
+"""Events that may share one microsecond: real pages hold 13 identical times."""
+SWING: Final = 40_000
+"""Events from trough to trough of the price."""
+SIZE_DECIMALS: Final = 8
+"""The most decimals that a size has."""
+
+_KNOWN: Final = {"BTC-USD": (2, 6_400_000), "ETH-USD": (2, 315_000), "SOL-USD": (2, 14_200)}
+# Decimals and level in units of the last one, so that a demonstration shows likely prices.
+
+
+class Trade(msgspec.Struct, frozen=True, kw_only=True):
+    """One trade as it happened; ``price`` and ``size`` are exact decimal texts."""
+
+    index: int
+    event_id: int
+    """The 128 bits of the UUID."""
+    venue: str
+    symbol: str
+    trade_id: int
+    price: str
+    size: str
+    side: str
+    """The taker's: ``buy`` or ``sell``."""
+    event_ts: int
+    """Venue time, nanoseconds since the epoch, a whole number of microseconds."""
+    sequence: int
+    maker_order_id: str
+    taker_order_id: str
+
+    @property
+    def time(self) -> str:
+        """Venue time as the exchange writes it, with six decimals."""
+        return iso_micros(self.event_ts)
+
+    def row(self) -> str:
+        """Canonical text that digests are made of."""
+        return (
+            f"{uuid_text(self.event_id)}|{self.venue}|{MARKET}|{self.symbol}|{self.event_ts}"
+            f"|{self.trade_id}|{fixed(self.price)}|{fixed(self.size)}|{self.side}"
+        )
+
+    def document(self) -> dict[str, int | str]:
+        """What ``forebay lab truth`` prints, one JSON object a line."""
+        return {
+            "index": self.index,
+            "event_id": uuid_text(self.event_id),
+            "venue": self.venue,
+            "symbol": self.symbol,
+            "trade_id": self.trade_id,
+            "price": self.price,
+            "size": self.size,
+            "side": self.side,
+            "event_ts": self.event_ts,
+            "time": self.time,
+        }
+
+
+class Trades:
+    """All trades of one symbol; cheap to make, holds nothing per event.
+
+    Args:
+        seed: whole number; another seed is another market.
+        venue: venue name as in event ids, for example ``coinbase``.
+        symbol: Forebay's spelling, for example ``BTC-USD``.
+        start_ns: venue time of event 0, nanoseconds, floored to microseconds.
+        step_us: venue time from one event to the next, microseconds.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        venue: str,
+        symbol: str,
+        *,
+        start_ns: int = DEFAULT_START_NS,
+        step_us: int = DEFAULT_STEP_US,
+    ) -> None:
+        self.venue = venue
+        self.symbol = symbol
+        self._start_us = start_ns // 1_000
+        self._step_us = step_us
+        self._dice = hashlib.blake2b(f"{seed}|{venue}|{symbol}|".encode(), digest_size=64)
+        character = zlib.crc32(symbol.encode())
+        self.first_trade_id = 1_000_000 * (1 + character % 50)
+        self.seed = seed
+        self.price_decimals, self.level = _KNOWN.get(
+            symbol, (2 + character % 7, 200_000 + character % 5_000_000)
+        )
+        self._id_bits = native_bits(venue, CHANNEL, symbol)
+        self._block = (-1, False)  # the last one looked at: events mostly come in order
+
+    def event(self, index: int) -> Trade:
+        """The trade with this index, 0 or more."""
+        roll = self._roll(index)
+        decimals, size = _size(roll)
+        return Trade(
+            index=index,
+            event_id=self._id_bits | (self.first_trade_id + index),
+            venue=self.venue,
+            symbol=self.symbol,
+            trade_id=self.first_trade_id + index,
+            price=decimal_text(self._ticks(index, roll), self.price_decimals),
+            size=decimal_text(size, decimals),
+            side="buy" if roll[12] & 1 else "sell",
+            event_ts=self._time_us(index) * 1_000,
+            sequence=5 * self.first_trade_id + index * 8 + roll[13] % 8,
+            maker_order_id=_order_id(roll[16:32]),
+            taker_order_id=_order_id(roll[32:48]),
+        )
+
+    def events(self, first: int, end: int) -> Iterator[Trade]:
+        """Trades ``first`` to ``end - 1``, in order."""
+        return map(self.event, range(first, end))
+
+    def time_ns(self, index: int) -> int:
+        """Venue time of an event, without its other properties."""
+        return self._time_us(index) * 1_000
+
+    def index_at(self, ns: int) -> int:
+        """Index of the last event that has happened by then, -1 if none has."""
+        index = (ns // 1_000 - self._start_us) // self._step_us
+        if index < 0:
+            return -1
+        begin = index - index % BLOCK
+        together = self._time_us(begin) == self._time_us(begin + 1)
+        return begin + BLOCK - 1 if together else index
+
+    def units(self, index: int) -> tuple[int, int]:
+        """Price and size of an event in units of ``price_decimals`` and ``SIZE_DECIMALS``."""
+        roll = self._roll(index)
+        decimals, size = _size(roll)
+        return self._ticks(index, roll), size * 10 ** (SIZE_DECIMALS - decimals)
+
+    def _roll(self, index: int) -> bytes:
+        dice = self._dice.copy()
+        dice.update(index.to_bytes(8, "big"))
+        return dice.digest()
+
+    def _ticks(self, index: int, roll: bytes) -> int:
+        swing = self.level // 10
+        jitter = int.from_bytes(roll[0:4], "big") % (self.level // 500)
+        return self.level - swing // 2 + swing * height(index) // SWING + jitter
+
+    def _time_us(self, index: int) -> int:
+        begin = index - index % BLOCK
+        if self._block[0] != begin:
+            self._block = (begin, self._roll(begin)[14] % 4 == 0)
+        if self._block[1]:
+            index = begin
+        return self._start_us + index * self._step_us
+
+
+def height(index: int) -> int:
+    """How high the price swings at this index, 0 to ``SWING``."""
+    phase = index % SWING
+    return min(phase, SWING - phase) * 2
+
+
+def _size(roll: bytes) -> tuple[int, int]:
+    """Decimals, and the size in units of the last one."""
+    return roll[4] % (SIZE_DECIMALS + 1), 1 + int.from_bytes(roll[5:8], "big") % 2_000_000
+
+
+def _order_id(roll: bytes) -> str:
+    text = roll.hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -1,0 +1,347 @@
+"""An order book as it was at a moment, from rows of snapshots and changes.
+
+A book begins with a *base*, a snapshot or a checkpoint, and is what the changes behind it made of
+it, in the order in which the venue told them. A change that two connections told is one row, of
+the one that told it first; so the changes behind a base are not only those of its own connection:
+
+* of its own connection, those behind it in the journal;
+* of others, those that happened since the base was told, if the connection was heard then too. One
+  that was over by then says nothing of the new book.
+
+Within a connection the order is the journal's. Between connections it is the venue's time, which
+does not go back within one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forebay.domain.book import Book, levels_of
+from forebay.domain.intervals import IntervalSet
+from forebay.domain.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    Query = Callable[[str], pa.Table]
+    """Answers one reading statement of SQL."""
+    Connection = tuple[str, str, str]
+    Integers = npt.NDArray[np.int64]
+
+SECOND = 1_000_000_000
+AROUND_NS = 2 * SECOND
+"""What other connections told so shortly before a base may not be in it yet: the venue made the
+base before it was received. What already is in it, it may be told again."""
+SPLICED_NS = 10 * SECOND
+"""Recordings say nothing of what their connections carried. One that begins so shortly after the
+end of another, and with changes, is taken for its continuation."""
+SNAPSHOTS, DELTAS, CHECKPOINTS = "book_snapshots", "book_deltas", "book_checkpoints"
+_PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
+_LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"
+_CHANNELS = "'book_snapshot', 'book_delta'"
+
+
+class Stream(NamedTuple):
+    """A book of one market."""
+
+    venue: str
+    market: str
+    symbol: str
+
+    @property
+    def where(self) -> str:
+        """What its rows fulfil, as SQL has it."""
+        named = zip(self._fields, self, strict=True)
+        return " AND ".join(f"{name} = {literal(text)}" for name, text in named)
+
+
+class Base(NamedTuple):
+    """Where to begin: a row of a snapshot or a checkpoint, its levels not yet read."""
+
+    table: str
+    collector: str
+    epoch: str
+    log_id: str
+    seq: int
+    event_ns: int
+    exchange_ns: int | None
+    received_ns: int
+
+    @property
+    def connection(self) -> Connection:
+        """Who told it, and into which log."""
+        return self.collector, self.epoch, self.log_id
+
+
+@dataclass(frozen=True, slots=True)
+class BookAt:
+    """A book at one moment, or why it is not known; times are UTC nanoseconds."""
+
+    book: Book
+    """Empty and unknown where the moment's is not known."""
+    at_ns: int | None
+    """The moment; None if nothing is known at all and none was named."""
+    as_of_ns: int | None
+    """When the last message was told that the book, or the last one that is known, is made of."""
+    reason: str
+    """Why it is unknown; empty if it is known."""
+    rows_read: int
+    """Of snapshots, checkpoints and changes."""
+
+
+def literal(text: str) -> str:
+    """Return a text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def moment(ns: int) -> str:
+    """Return a time as SQL has it."""
+    return f"make_timestamp_ns({ns})"
+
+
+# ------------------------------------------------------------------------------- where to begin
+
+
+def base_at(query: Query, stream: Stream, at_ns: int | None) -> Base | None:
+    """Return the last snapshot at or before a moment, or a later checkpoint; None: there is none.
+
+    A snapshot mostly has no time but that of receipt, which is behind the venue's: it also counts
+    if its connection told a change behind it that had happened by then.
+    """
+    until = "" if at_ns is None else f" AND event_ts <= {moment(at_ns)}"
+    found = [
+        base
+        for table in (SNAPSHOTS, CHECKPOINTS)
+        for base in _bases(query, table, f"{stream.where}{until}")
+    ]
+    if at_ns is not None:
+        soon = (
+            f"{stream.where} AND event_ts > {moment(at_ns)} AND exchange_ts IS NULL AND EXISTS ("
+            f"FROM {DELTAS} d WHERE d.venue = s.venue AND d.market = s.market "
+            "AND d.symbol = s.symbol AND d.epoch = s.epoch AND d.log_id = s.log_id "
+            "AND d.seq > s.seq AND d.received_ts >= s.received_ts AND d.exchange_ts IS NOT NULL "
+            f"AND d.event_ts <= {moment(at_ns)})"
+        )
+        found += _bases(query, SNAPSHOTS, soon)
+    found.sort(key=lambda base: (base.received_ns, base.seq))
+    while found and found[-1].table == CHECKPOINTS and is_stale(query, stream, found[-1]):
+        found.pop()
+    return found[-1] if found else None
+
+
+def _bases(query: Query, table: str, where: str) -> list[Base]:
+    rows = query(
+        f"SELECT {_PLACE} FROM {table} s WHERE {where} "  # noqa: S608 - quoted
+        "ORDER BY received_ts DESC, seq DESC LIMIT 1"
+    )
+    return [Base(table, *row.values()) for row in _in_integers(rows).to_pylist()]
+
+
+def is_stale(query: Query, stream: Stream, base: Base) -> bool:
+    """Return whether changes that belong before a checkpoint came after it was made."""
+    late = query(
+        f"SELECT 1 FROM {DELTAS} d, {CHECKPOINTS} c WHERE {_of('c', stream, base)} "  # noqa: S608
+        "AND d.venue = c.venue AND d.market = c.market AND d.symbol = c.symbol "
+        f"AND d.received_ts < {moment(base.received_ns)} AND d.received_ts > c.began_ts "
+        "AND (d.log_id <> c.log_id OR d.seq > c.seq) LIMIT 1"
+    )
+    return len(late) > 0
+
+
+def _of(alias: str, stream: Stream, base: Base) -> str:
+    """Return what the row of a base fulfils, in a table with an alias."""
+    named = zip((*stream._fields, *base._fields[1:4]), (*stream, *base[1:4]), strict=True)
+    texts = (f"{alias}.{name} = {literal(text)}" for name, text in named)
+    received = f"{alias}.received_ts = {moment(base.received_ns)}"
+    return " AND ".join((*texts, f"{alias}.seq = {base.seq}", received))
+
+
+def _in_integers(rows: pa.Table) -> pa.Table:
+    """Return rows with times as nanoseconds: Python's own have none."""
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_timestamp(field.type):
+            cells = rows.column(at).cast(pa.timestamp("ns")).cast(pa.int64())
+            rows = rows.set_column(at, field.name, cells)
+    return rows
+
+
+# --------------------------------------------------------------------------- what came behind it
+
+
+def changes_behind(query: Query, stream: Stream, base: Base, at_ns: int | None) -> pa.Table:
+    """Return the changes behind a base that had happened by a moment, in the venue's order."""
+    collector, epoch, log_id = map(literal, base.connection)
+    until = "" if at_ns is None else f"AND event_ts <= {moment(at_ns)} "
+    rows = query(
+        f"SELECT {_PLACE}, {_LEVELS} FROM {DELTAS} WHERE {stream.where} {until}"  # noqa: S608
+        f"AND received_ts > {moment(base.received_ns - AROUND_NS)} AND (seq > {base.seq} OR "
+        f"collector <> {collector} OR epoch <> {epoch} OR log_id <> {log_id})"
+    )
+    return _in_order(_in_integers(rows), base)
+
+
+def _in_order(rows: pa.Table, base: Base) -> pa.Table:
+    """Return the changes that are behind the base; see the module."""
+    seq, received, event = (rows[name].to_numpy() for name in ("seq", "received_ts", "event_ts"))
+    told = rows["exchange_ts"].is_valid().to_numpy()
+    received, keys, kept = received.copy(), np.zeros_like(seq), np.zeros(len(rows), dtype=np.bool_)
+    for connection, theirs in _by_connection(rows):
+        mine = theirs[np.argsort(seq[theirs], kind="stable")]
+        if connection == base.connection:
+            kept[mine] = True
+        elif (received[mine] > base.received_ns).any():
+            kept[mine] = event[mine] > _made_ns(base, rows)
+        # What has no time of the venue's happened after what was told before it.
+        keys[mine] = np.maximum.accumulate(np.where(told[mine], event[mine], 0))
+        received[mine] = np.maximum.accumulate(received[mine])
+    chosen = np.flatnonzero(kept)
+    chosen = chosen[np.lexsort((seq[chosen], received[chosen], keys[chosen]))]
+    in_place = len(chosen) == len(rows) and bool((np.diff(chosen) > 0).all())
+    return rows if in_place else rows.take(pa.array(chosen))
+
+
+def _by_connection(rows: pa.Table) -> Iterator[tuple[Connection, Integers]]:
+    """Return who told some of the rows, and the indices of those."""
+    names = ("collector", "epoch", "log_id")
+    places = rows.select(names).append_column("row", pa.array(np.arange(len(rows))))
+    groups = places.group_by(names, use_threads=False).aggregate([("row", "list")])
+    for group in range(len(groups)):
+        collector, epoch, log_id = (groups[name][group].as_py() for name in names)
+        yield (collector, epoch, log_id), groups["row_list"][group].values.to_numpy()
+
+
+def _made_ns(base: Base, rows: pa.Table) -> int:
+    """Return a moment of the venue's before which nothing can be missing from a base."""
+    if base.exchange_ns is not None:
+        return base.exchange_ns
+    return base.received_ns - _behind_ns(rows) - AROUND_NS
+
+
+def _behind_ns(rows: pa.Table, base: Base | None = None) -> int:
+    """Return how far receipt was behind the venue's time in the last change that has both."""
+    told = rows.filter(rows["exchange_ts"].is_valid())
+    if len(told):
+        last = told[len(told) - 1 :]
+        return int(last["received_ts"][0].as_py()) - int(last["event_ts"][0].as_py())
+    if base is not None and base.exchange_ns is not None:
+        return base.received_ns - base.exchange_ns
+    return 0
+
+
+# ------------------------------------------------------------------------------------- the book
+
+
+def book_at(query: Query, stream: Stream, at_ns: int | None = None) -> BookAt:
+    """Return the book as it was at a moment of the venue's time; None: the last one known."""
+    base = base_at(query, stream, at_ns)
+    if base is None:
+        when = "" if at_ns is None else " by then"
+        return BookAt(Book(), at_ns, None, f"No snapshot of the book was received{when}.", 0)
+    changes = changes_behind(query, stream, base, at_ns)
+    heard = _heard(query, stream, base, changes)
+    trusted = changes.filter(pc.less_equal(changes["received_ts"], heard.until_ns))
+    last = trusted["event_ts"].slice(max(len(trusted) - 1, 0)).to_pylist()
+    as_of = last[0] if last else base.event_ns
+    read = len(changes) + 1
+    if at_ns is None:
+        at_ns = as_of
+    elif at_ns + _behind_ns(trusted, base) > heard.until_ns:
+        return BookAt(Book(), at_ns, as_of, heard.why, read)
+    book = book_of(query, stream, base)
+    book.apply(levels_of(trusted, "bid"), levels_of(trusted, "ask"))
+    return BookAt(book, at_ns, as_of, "", read)
+
+
+def book_of(query: Query, stream: Stream, base: Base) -> Book:
+    """Return the book that a base says."""
+    rows = query(f"SELECT {_LEVELS} FROM {base.table} b WHERE {_of('b', stream, base)} LIMIT 1")  # noqa: S608 - quoted
+    book = Book()
+    book.replace(levels_of(rows, "bid"), levels_of(rows, "ask"))
+    return book
+
+
+class _Heard(NamedTuple):
+    """Until when nothing of a book is missing, by the clock of the one that received it."""
+
+    until_ns: int
+    why: str
+    """What ended it."""
+
+
+def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table) -> _Heard:
+    live = IntervalSet()
+    for row in query(
+        f'SELECT "first", "last" FROM coverage WHERE {stream.where} '  # noqa: S608 - quoted
+        f"AND channel IN ({_CHANNELS}) AND origin IN ('live', 'time_live')"
+    ).to_pylist():
+        live.add(row["first"], row["last"])
+    if base.received_ns in live:
+        until = live.end_of(base.received_ns)
+        heard = _Heard(until, "No connection that carries the book was heard until then.")
+    else:
+        until = _recorded_until(query, stream, base, changes)
+        heard = _Heard(until, "The recording ends before.")
+    unread = _unreadable(query, stream, base, heard.until_ns)
+    return heard if unread is None else _Heard(unread, "A message before it could not be read.")
+
+
+def _recorded_until(query: Query, stream: Stream, base: Base, changes: pa.Table) -> int:
+    """Return how long a recording goes on, and those that continue it."""
+    until = max(base.received_ns, _last_received(query, stream, base.connection, base))
+    others = sorted(
+        (int(changes["received_ts"].take(pa.array(theirs[:1]))[0].as_py()), connection)
+        for connection, theirs in _by_connection(changes)
+        if connection != base.connection
+    )
+    for begins, connection in others:
+        if begins > until + SPLICED_NS:
+            break
+        until = max(until, _last_received(query, stream, connection, base))
+    return until
+
+
+def _last_received(query: Query, stream: Stream, connection: Connection, base: Base) -> int:
+    """Return when a connection was last heard, whatever of the venue's it told then."""
+    collector, epoch, log_id = map(literal, connection)
+    parts = " UNION ALL ".join(
+        f"SELECT max(received_ts) AS t FROM {kind.table} WHERE venue = {literal(stream.venue)} "  # noqa: S608
+        f"AND received_ts >= {moment(base.received_ns)} AND collector = {collector} "
+        f"AND epoch = {epoch} AND log_id = {log_id}"
+        for kind in KINDS.values()
+    )
+    (found,) = _in_integers(query(f"SELECT max(t) AS t FROM ({parts})")).to_pylist()  # noqa: S608
+    return found["t"] or 0
+
+
+def _unreadable(query: Query, stream: Stream, base: Base, until_ns: int) -> int | None:
+    """Return just before when something came over the connection that may have been a change.
+
+    What is JSON and does not name the symbol was none. None if all could be read.
+    """
+    _, epoch, log_id = map(literal, base.connection)
+    letters = query(
+        "SELECT received_ts, payload FROM dead_letters "  # noqa: S608 - quoted
+        f"WHERE venue = {literal(stream.venue)} AND epoch = {epoch} AND log_id = {log_id} "
+        f"AND seq > {base.seq} AND received_ts <= {moment(until_ns)} ORDER BY seq"
+    )
+    for letter in _in_integers(letters).to_pylist():
+        payload = letter["payload"]
+        if stream.symbol.encode() in payload or not _is_json(payload):
+            return int(letter["received_ts"]) - 1
+    return None
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,253 @@
+"""What the feed says: its messages, and which events are in them."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import msgspec
+import numpy as np
+
+from forebay.domain.columns import joined
+from forebay.domain.identity import NATIVE_ID_LIMIT
+from forebay.domain.parsed import DeadLetter, Parsed, RawEvents, Reason
+from forebay.sources.coinbase import books, matches, tickers
+from forebay.sources.coinbase.channels import BOOK_DELTAS, BOOK_SNAPSHOTS, MARKET, TRADES, taken
+from forebay.sources.coinbase.protocol import UNBUILT, UNDECODABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from forebay.domain.frames import FrameBatch
+
+    Told = list[tuple[int, Any]]
+
+TAKER = {"buy": "sell", "sell": "buy"}
+"""By the maker's side."""
+_PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
+
+
+class _Match(msgspec.Struct, tag="match"):
+    trade_id: int
+    product_id: str
+    price: str
+    size: str
+    side: str
+    time: str
+
+
+class _LastMatch(_Match, tag="last_match"):
+    """The same facts, told again when a subscription begins."""
+
+
+class _Heartbeat(msgspec.Struct, tag="heartbeat"):
+    product_id: str
+    last_trade_id: Annotated[int, msgspec.Meta(ge=0, lt=NATIVE_ID_LIMIT)]
+    """0 while nothing has been traded yet."""
+
+
+class _Subscriptions(msgspec.Struct, tag="subscriptions"):
+    pass
+
+
+class _Error(msgspec.Struct, tag="error"):
+    pass
+
+
+def _unbuilt(name: str) -> type[msgspec.Struct]:
+    """A message type of a channel that is not captured: counted, and kept in the journal."""
+    return msgspec.defstruct(f"Unbuilt_{name}", [], tag=name)
+
+
+_unbuilt_types = {_unbuilt(name): name for name in UNBUILT}
+
+_message_types: Any = _Match | _LastMatch | _Heartbeat | _Subscriptions | _Error
+for _type in (tickers.Ticker, books.Snapshot, books.Update, *_unbuilt_types):
+    _message_types |= _type
+_KNOWN = {
+    *("match", "last_match", "heartbeat", "subscriptions", "error", *UNBUILT),
+    *("ticker", "snapshot", "l2update"),
+}
+
+_decode = cast("Callable[[bytes], Any]", msgspec.json.Decoder(_message_types).decode)
+
+
+def read_feed(batch: FrameBatch, fewest: int) -> Parsed:
+    """Account for frames of the feed; ``fewest`` of them or more are read as columns."""
+    parsed = Parsed()
+    parts: list[RawEvents] = []
+    indices: Sequence[int] = range(len(batch))
+    payloads: Sequence[bytes] = batch.payloads
+    for read in _quick_ways(batch) if len(batch) >= fewest else ():
+        found = read(payloads)
+        if found:
+            indices, payloads = _remaining(indices, payloads, found)
+            parts += found
+        if len(payloads) < fewest:
+            break
+    parts += _read(batch, indices, payloads, parsed)
+    parsed.events = list(_joined(parts))
+    return parsed
+
+
+def _quick_ways(batch: FrameBatch) -> Iterator[Callable[[Sequence[bytes]], list[RawEvents]]]:
+    """Return what reads many messages of one type at once, of the types that are wanted."""
+    kinds, wanted = taken(batch), partial(_wanted, batch)
+    if TRADES.kind in kinds:
+        yield partial(matches.read_matches, wanted=wanted, channel=TRADES)
+    if BOOK_DELTAS.kind in kinds:
+        yield partial(books.read_updates, wanted=wanted, received_ns=batch.received_ns)
+
+
+def _remaining(
+    indices: Sequence[int], payloads: Sequence[bytes], found: Sequence[RawEvents]
+) -> tuple[list[int], list[bytes]]:
+    """Return the frames that were not read, and number those that were as the batch does."""
+    rest = np.ones(len(payloads), dtype=np.bool_)
+    places = np.asarray(indices)
+    for part in found:
+        rest[part.frame] = False
+        part.frame = places[part.frame]
+    left: list[int] = np.flatnonzero(rest).tolist()
+    return [indices[place] for place in left], [payloads[place] for place in left]
+
+
+def _joined(parts: Sequence[RawEvents]) -> Iterator[RawEvents]:
+    """Return parts of one channel as one, those with a time and those without apart.
+
+    They are in the same order whichever way frames were read, and so are their dead letters.
+    """
+    alike: dict[tuple[str, bool], list[RawEvents]] = {}
+    for part in parts:
+        alike.setdefault((part.channel.kind, part.time is None), []).append(part)
+    return (joined(alike[shape]) for shape in sorted(alike))
+
+
+# ------------------------------------------------------------------------ frame by frame
+
+
+def _read(
+    batch: FrameBatch, indices: Sequence[int], payloads: Sequence[bytes], parsed: Parsed
+) -> list[RawEvents]:
+    """Account for frames, given with their indices in ``batch``; return their events."""
+    kinds = taken(batch)
+    told: dict[type, Told] = {_Match: [], _Heartbeat: []}
+    told |= {_LastMatch: told[_Match]}
+    for entry in _decoded(indices, payloads, parsed.dead):
+        told.setdefault(type(entry[1]), []).append(entry)
+    del told[_LastMatch]
+    _know(batch, told.pop(_Heartbeat), parsed)
+    ways: dict[type, Callable[[Told], list[RawEvents]]] = {
+        _Match: _trades,
+        tickers.Ticker: partial(tickers.events, kinds=kinds, received_ns=batch.received_ns),
+        books.Snapshot: partial(books.snapshots, received_ns=batch.received_ns),
+        books.Update: partial(books.updates, received_ns=batch.received_ns, dead=parsed.dead),
+    }
+    events = []
+    for kind, entries in told.items():
+        if (name := _unbuilt_types.get(kind)) is not None:
+            parsed.unbuilt[name] += len(entries)
+        if kind not in ways or _KINDS_OF[kind].isdisjoint(kinds):
+            parsed.control += len(entries)
+            continue
+        asked, letters = _asked_for(batch, entries, parsed.dead), len(parsed.dead)
+        found = ways[kind](asked) if asked else []
+        events += found
+        yielding = {frame for part in found for frame in part.frame}
+        parsed.control += len(asked) - len(yielding) - (len(parsed.dead) - letters)
+    return events
+
+
+_KINDS_OF: dict[type, set[str]] = {
+    _Match: {TRADES.kind},
+    tickers.Ticker: set(tickers.KINDS),
+    books.Snapshot: {BOOK_SNAPSHOTS.kind},
+    books.Update: {BOOK_DELTAS.kind},
+}
+"""By type of message, the kinds of events that it tells."""
+
+
+def _know(batch: FrameBatch, beats: Told, parsed: Parsed) -> None:
+    """Note which trades heartbeats say that there are."""
+    parsed.control += len(beats)
+    if TRADES.kind not in taken(batch):
+        return
+    wanted = _wanted(batch, {beat.product_id for _, beat in beats})
+    for _, beat in beats:
+        if beat.last_trade_id and beat.product_id in wanted:
+            parsed.know((MARKET, TRADES.kind, beat.product_id), beat.last_trade_id)
+
+
+def _decoded(
+    indices: Sequence[int], payloads: Sequence[bytes], dead: list[DeadLetter]
+) -> list[tuple[int, Any]]:
+    """Messages with the index of their frame; what does not decode goes to ``dead``."""
+    try:
+        return list(zip(indices, map(_decode, payloads), strict=True))
+    except UNDECODABLE:
+        messages = []
+    for index, payload in zip(indices, payloads, strict=True):
+        try:
+            messages.append((index, _decode(payload)))
+        except msgspec.DecodeError as error:
+            reason = why_undecodable(payload, error)
+            dead.append(DeadLetter(index, 0, reason, str(error)))
+        except (UnicodeDecodeError, RecursionError) as error:
+            dead.append(DeadLetter(index, 0, "not_json", str(error)))
+    return messages
+
+
+def why_undecodable(payload: bytes, error: msgspec.DecodeError) -> Reason:
+    """Sort a decoder's complaint into a reason."""
+    try:
+        message = msgspec.json.decode(payload)
+    except UNDECODABLE:
+        return "not_json"
+    if not isinstance(message, dict):
+        return "wrong_type"
+    kind = message.get("type")
+    if "type" in message and not (isinstance(kind, str) and kind in _KNOWN):
+        return "unknown_type"
+    return "missing_field" if "missing required field" in str(error) else "wrong_type"
+
+
+def _wanted(batch: FrameBatch, products: set[str]) -> set[str]:
+    if batch.context.symbols:
+        return products & set(batch.context.symbols)
+    return {product for product in products if _PRODUCT.fullmatch(product)}
+
+
+def _asked_for(batch: FrameBatch, entries: Told, dead: list[DeadLetter]) -> Told:
+    """Return the messages of products that were asked for; the others are dead letters."""
+    products = {message.product_id for _, message in entries}
+    wanted = _wanted(batch, products)
+    if wanted == products:
+        return entries
+    for index, message in entries:
+        if message.product_id not in wanted:
+            error = f"product {message.product_id!r} was not asked for"
+            dead.append(DeadLetter(index, 0, "unknown_symbol", error))
+    return [entry for entry in entries if entry[1].product_id in wanted]
+
+
+def _trades(told: Told) -> list[RawEvents]:
+    """Turn matches into columns; a comprehension a column is the fastest way in Python."""
+    products = [match.product_id for _, match in told]
+    return [
+        RawEvents(
+            channel=TRADES,
+            market=MARKET,
+            frame=[index for index, _ in told],
+            item=[0] * len(told),
+            venue_symbol=products,
+            symbol=products,
+            native=[match.trade_id for _, match in told],
+            time=[match.time for _, match in told],
+            columns={
+                "price": [match.price for _, match in told],
+                "size": [match.size for _, match in told],
+                "side": [TAKER.get(match.side, match.side + "?") for _, match in told],
+            },
+        )
+    ]

@@ -1,0 +1,200 @@
+"""Paging a venue's history: one planner for each kind of cursor, pure, and one thin driver.
+
+A planner is a generator. It yields the path of a page, is given the page's body, and returns the
+ranges that history was seen to lack. It reads no more of a page than paging needs, by a function
+of the venue's that raises ``ValueError`` when the page is none: a row that is poison in another
+field must not stop a fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from forebay.domain.intervals import IntervalSet
+from forebay.errors import Transient
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from forebay.domain.intervals import Interval
+    from forebay.ports import FillRequest
+
+Pages: TypeAlias = "Generator[str, bytes, tuple[Interval, ...]]"
+Ask = Callable[[str], Awaitable[bytes]]
+"""Has a page captured and returns its body."""
+T = TypeVar("T")
+
+
+async def drive(pages: Pages, ask: Ask) -> tuple[Interval, ...]:
+    """Ask for page after page; return what the plan returns. Raises what asking raises."""
+    try:
+        target = next(pages)
+        while True:
+            target = pages.send(await ask(target))
+    except StopIteration as done:
+        absent: tuple[Interval, ...] = done.value
+        return absent
+
+
+@dataclass(frozen=True, slots=True)
+class ById:
+    """Ids that rise by one, listed downwards from an id; see :func:`by_id`."""
+
+    path: Callable[[str, int, int], str]
+    ids: Callable[[bytes], Sequence[int]]
+    rows: int
+    cost: int = 1
+    unit: Literal["id", "time"] = "id"
+
+    def plan(self, request: FillRequest) -> Pages:
+        """Page from ``request.last`` down to ``request.first``, with an id more on each side.
+
+        What lies between two ids that history lists and is not listed itself does not exist; what
+        lies beyond may only be late. Each hole is asked for again before it counts as absent.
+        """
+        first, last = request.first, request.last
+        listed, after, ended = IntervalSet(), last + 2, False
+        while not ended and (not listed or listed.first >= first):
+            ids = yield from self._page(request, after, min(self.rows, after - first + 1))
+            ended = not ids
+            for number in ids:
+                listed.add(number)
+            after = ids[-1] if ids else after
+        if not listed:
+            message = f"The history of {_named(request)} is empty below {after}."
+            raise Transient(message, hint="It may lag behind; the fill is tried again.")
+        absent = []
+        floor = first if ended else max(first, listed.first)
+        for hole in listed.holes(floor, min(last, listed.last)):
+            again = yield from self._page(request, hole[1] + 1, 1)
+            if not again or again[0] < hole[0]:
+                absent.append(hole)
+        return tuple(absent)
+
+    def _page(
+        self, request: FillRequest, after: int, rows: int
+    ) -> Generator[str, bytes, Sequence[int]]:
+        ids = _read(self.ids, (yield self.path(request.symbol, after, rows)), request)
+        if any(newer <= older for newer, older in pairwise([after, *ids])):
+            message = f"The page of {_named(request)} below {after} is not in falling order of ids."
+            raise Transient(message, hint="Nothing follows from it; the fill is tried again.")
+        return ids
+
+
+def by_id(
+    *,
+    path: Callable[[str, int, int], str],
+    ids: Callable[[bytes], Sequence[int]],
+    rows: int,
+    cost: int = 1,
+) -> ById:
+    """Return a pager by id.
+
+    ``path`` is given symbol, id and count, and asks for so many rows with ids just below that one,
+    newest first; ``ids`` returns the ids of a page in its order; ``rows`` is the most of a page.
+    """
+    return ById(path, ids, rows, cost)
+
+
+@dataclass(frozen=True, slots=True)
+class ByToken:
+    """Pages that say what the next one is called; see :func:`by_token`."""
+
+    path: Callable[[FillRequest, str], str]
+    token: Callable[[bytes], str]
+    cost: int = 1
+    unit: Literal["id", "time"] = "time"
+
+    def plan(self, request: FillRequest) -> Pages:
+        """Page until one names no next: neither a short page nor an empty one is the end."""
+        token, seen = "", {""}
+        while True:
+            token = _read(self.token, (yield self.path(request, token)), request)
+            if not token:
+                return ()
+            if token in seen:
+                message = f"The history of {_named(request)} names a page twice: {token!r}."
+                raise Transient(message, hint="The source is not advancing; it is tried again.")
+            seen.add(token)
+
+
+def by_token(
+    *, path: Callable[[FillRequest, str], str], token: Callable[[bytes], str], cost: int = 1
+) -> ByToken:
+    """Return a pager over times.
+
+    ``path`` is given the request and a token, empty for the first page; ``token`` returns that of
+    the next page, empty after the last.
+    """
+    return ByToken(path, token, cost)
+
+
+@dataclass(frozen=True, slots=True)
+class ByTime:
+    """Windows of time; see :func:`by_time`."""
+
+    path: Callable[[str, int, int], str]
+    count: Callable[[bytes], int]
+    rows: int
+    window_ns: int
+    step_ns: int
+    margin_ns: int
+    cost: int = 1
+    unit: Literal["id", "time"] = "time"
+
+    def plan(self, request: FillRequest) -> Pages:
+        """Page through windows; one that is full may be cut off, and is halved until it is not.
+
+        A window is from its begin, included, to its end, not included, both multiples of the step.
+        The range is widened by the margin, since a gap is in receipts and history in the venue's
+        own time.
+        """
+        step = self.step_ns
+        begin = (request.first - self.margin_ns) // step * step
+        end = -(-(request.last + self.margin_ns + 1) // step) * step
+        window = max(self.window_ns // step * step, step)
+        while begin < end:
+            until = min(begin + window, end)
+            body = yield self.path(request.symbol, begin, until)
+            if _read(self.count, body, request) < self.rows:
+                begin = until
+                window = max(self.window_ns // step * step, step)
+            elif until - begin > step:
+                window = max((until - begin) // 2 // step * step, step)
+            else:
+                message = f"A page of {_named(request)} is full within the smallest window."
+                raise Transient(message, hint="What it lacks cannot be asked for.")
+        return ()
+
+
+def by_time(
+    *,
+    path: Callable[[str, int, int], str],
+    count: Callable[[bytes], int],
+    rows: int,
+    window_s: float,
+    step_ns: int,
+    margin_s: float = 1.0,
+    cost: int = 1,
+) -> ByTime:
+    """Return a pager over windows of time.
+
+    ``path`` is given symbol, begin (included) and end (not included) in UTC nanoseconds; ``count``
+    returns how many rows a page has, ``rows`` being the most; ``step_ns`` is the venue's unit.
+    """
+    return ByTime(path, count, rows, round(window_s * 1e9), step_ns, round(margin_s * 1e9), cost)
+
+
+def _read(reader: Callable[[bytes], T], body: bytes, request: FillRequest) -> T:
+    try:
+        return reader(body)
+    except ValueError as error:
+        message = f"The page of {_named(request)} cannot be read: {error}."
+        raise Transient(message, hint="It is kept as a dead letter.") from error
+
+
+def _named(request: FillRequest) -> str:
+    return f"{request.channel} of {request.symbol}"

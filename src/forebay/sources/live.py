@@ -1,0 +1,283 @@
+"""Any venue, live: its connections and polls, and holes in what they brought filled by history."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+from forebay.domain.frames import Context, FillFinished, FrameKind
+from forebay.errors import ConfigError, Permanent
+from forebay.resilience import CircuitBreaker, presets
+from forebay.sources.history import drive
+from forebay.sources.polls import Poller
+from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
+from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.websocket.upgrade import connect
+from forebay.telemetry import Observer, ignore
+
+if TYPE_CHECKING:
+    import random
+
+    from forebay.clock import Clock
+    from forebay.domain.frames import Purpose
+    from forebay.ports import FillRequest, FrameSink, Instrument
+    from forebay.sources.venue import Asked, Venue
+    from forebay.sources.websocket.feed import Dial
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long to wait for what."""
+
+    feed: Patience = field(default_factory=Patience)
+    rest: RestPolicy = field(default_factory=RestPolicy)
+    pages_per_flush: int = 4
+    """A fill waits for its pages to be CAPTURED each so many, which bounds its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the venue is; empty: at its public address."""
+
+    ws_url: str = ""
+    rest_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a source is given by who runs it."""
+
+    collector: str
+    clock: Clock
+    rng: random.Random
+    observer: Observer = ignore
+    rest_breaker: CircuitBreaker | None = None
+    """Without one a source has its own, by the preset; likewise of the other."""
+    websocket_breaker: CircuitBreaker | None = None
+    budgets: Budgets | None = None
+    """Of the process: what its sources may ask of each address together."""
+    dial: Dial | None = None
+    """How connections are made, if not by the network."""
+
+
+class LiveSource:
+    """Implements :class:`forebay.ports.Source`; use ``async with``, which closes its REST pool.
+
+    All connections share one websocket breaker and all calls one REST breaker.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        asked: Asked,
+        wiring: Wiring,
+        *,
+        addresses: Addresses | None = None,
+        timings: Timings | None = None,
+        symbols_per_connection: int | None = None,
+    ) -> None:
+        addresses = addresses or Addresses()
+        self._venue = venue
+        self._asked = replace(asked, symbols=tuple(dict.fromkeys(asked.symbols)))
+        self._wiring = wiring
+        self._timings = timings or Timings()
+        self._ws_url = addresses.ws_url or venue.ws_url
+        self._rest_url = addresses.rest_url or venue.rest_url
+        self._rest = self._client() if self._rest_url else None
+        self._breaker = wiring.websocket_breaker or CircuitBreaker(
+            f"{venue.name}-websocket",
+            presets.WEBSOCKET,
+            clock=wiring.clock,
+            rng=wiring.rng,
+            listener=wiring.observer,
+        )
+        size = symbols_per_connection or venue.limits.symbols_per_connection
+        self._feeds = [self._feed(chunk) for chunk in self._chunks(size)]
+        self._pollers = [self._poller(kind) for kind in asked.channels if kind in venue.polls]
+        if self._pollers:
+            self._need_rest()
+
+    @property
+    def connections(self) -> int:
+        """One for each group of symbols, and one for each channel that is polled."""
+        return len(self._feeds) + len(self._pollers)
+
+    async def run(self, sink: FrameSink) -> None:
+        """Capture every symbol until cancelled, each connection on its own."""
+        async with asyncio.TaskGroup() as group:
+            for feed in self._feeds:
+                group.create_task(feed.run(sink), name=f"forebay-{self._venue.name}-feed")
+            for poller in self._pollers:
+                group.create_task(poller.run(sink), name=f"forebay-{self._venue.name}-poll")
+
+    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+        """Have history paged for the request; every page is captured.
+
+        Raises :class:`~forebay.errors.Transient` if the venue does not answer now,
+        :class:`~forebay.errors.Permanent` if it has no such history or symbol; what was answered
+        until then is captured either way.
+        """
+        history = self._venue.history.get(request.channel)
+        if history is None or history.unit != request.unit:
+            what = f"{request.channel!r} to fill from, counted by {request.unit}"
+            raise Permanent(f"The history of {self._venue.name} has no {what}.")
+        epoch = self._epoch()
+        pages = 0
+
+        async def ask(target: str) -> bytes:
+            nonlocal pages
+            if pages and pages % self._timings.pages_per_flush == 0:
+                await sink.flushed()
+            pages += 1
+            page = self._request(
+                epoch, request.symbol, f"GET {target}", "history", (request.channel,)
+            )
+            return await self._captured(target, history.cost, page, sink)
+
+        absent = await drive(history.plan(request), ask)
+        take = sink.open(self._request(epoch, request.symbol, "", "history", (request.channel,)))
+        ends = request.first, request.last
+        take.control(
+            FillFinished(
+                request.channel, request.symbol, *ends, absent, request.unit, request.market
+            )
+        )
+
+    async def instruments(self) -> list[Instrument]:
+        """What the venue lists; raises :class:`~forebay.errors.Transient`."""
+        listing = self._venue.listing
+        if listing is None:
+            raise Permanent(f"{self._venue.title} does not list its symbols.")
+        answer = await self._need_rest().get(listing.path)
+        return listing.parse(answer.body)
+
+    async def probe(self) -> None:
+        """Ask for next to nothing, past the breaker.
+
+        For a recovery that holds the permit of the REST breaker itself. Raises
+        :class:`~forebay.errors.ForebayError`.
+        """
+        if self._venue.probe is not None:
+            await self._need_rest().probe(self._venue.probe(self._asked.symbols[0]))
+        elif self._venue.listing is not None:
+            await self._need_rest().probe(self._venue.listing.path)
+
+    async def close(self) -> None:
+        """Close the REST pool."""
+        if self._rest is not None:
+            await self._rest.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # ------------------------------------------------------------------ its parts
+
+    def _client(self) -> RestClient:
+        wiring, venue, limits = self._wiring, self._venue, self._venue.limits
+        budgets = wiring.budgets or Budgets(wiring.clock)
+        sign = None
+        if venue.sign is not None and self._asked.credentials:
+            sign = functools.partial(venue.sign, self._asked.credentials)
+        return RestClient(
+            self._rest_url,
+            clock=wiring.clock,
+            rng=wiring.rng,
+            policy=self._timings.rest,
+            limits=limits,
+            budget=budgets.at(parse_base(self._rest_url).authority, limits.rest),
+            sign=sign,
+            breaker=wiring.rest_breaker,
+            observer=wiring.observer,
+        )
+
+    def _chunks(self, size: int) -> list[Asked]:
+        """What each connection is for: all channels that are not polled, of some symbols."""
+        asked = self._asked
+        if not asked.symbols:
+            message = f"No symbols to capture from {self._venue.name}."
+            raise ConfigError(message, hint="Name some with --symbols.")
+        spoken = tuple(kind for kind in asked.channels if kind not in self._venue.polls)
+        starts = range(0, len(asked.symbols), size) if spoken else ()
+        return [
+            replace(asked, symbols=asked.symbols[start : start + size], channels=spoken)
+            for start in starts
+        ]
+
+    def _feed(self, asked: Asked) -> WebSocketFeed:
+        wiring, venue = self._wiring, self._venue
+        plan = FeedPlan(venue.name, wiring.collector, self._ws_url, asked, venue.session)
+        return WebSocketFeed(
+            plan,
+            clock=wiring.clock,
+            rng=wiring.rng,
+            patience=self._timings.feed,
+            breaker=self._breaker,
+            observer=wiring.observer,
+            dial=wiring.dial or connect,
+        )
+
+    def _poller(self, kind: str) -> Poller:
+        poll = self._venue.polls[kind]
+
+        def context(epoch: str, symbol: str, request: str) -> Context:
+            return self._request(epoch, symbol, request, "live", (kind,))
+
+        async def ask(epoch: str, symbol: str, target: str, sink: FrameSink) -> None:
+            page = context(epoch, symbol, f"GET {target}")
+            await self._captured(target, poll.cost, page, sink)
+
+        return Poller(
+            self._venue.name,
+            kind,
+            poll,
+            self._asked.symbols,
+            ask=ask,
+            begin=lambda epoch, sink: sink.open(context(epoch, "", "")),
+            epoch=self._epoch,
+            clock=self._wiring.clock,
+            observer=self._wiring.observer,
+        )
+
+    # --------------------------------------------------------------------- inside
+
+    def _need_rest(self) -> RestClient:
+        if self._rest is None:
+            message = f"No REST address of {self._venue.name} is known."
+            raise ConfigError(message, hint="Set rest_url.")
+        return self._rest
+
+    def _epoch(self) -> str:
+        return f"{self._wiring.rng.getrandbits(128):032x}"
+
+    async def _captured(self, target: str, cost: int, context: Context, sink: FrameSink) -> bytes:
+        """Have the answer captured, and return its body."""
+        answer = await self._need_rest().get(target, cost=cost)
+        sink.open(context).frame(FrameKind.REST, answer.body)
+        return answer.body
+
+    def _request(
+        self,
+        epoch: str,
+        symbol: str,
+        request: str,
+        purpose: Purpose,
+        channels: tuple[str, ...],
+    ) -> Context:
+        """Return whence an answer is; without a symbol it is about all of them."""
+        return Context(
+            venue=self._venue.name,
+            source="rest",
+            purpose=purpose,
+            collector=self._wiring.collector,
+            epoch=epoch,
+            url=self._rest_url,
+            symbols=(symbol,) if symbol else self._asked.symbols,
+            market=self._asked.market,
+            channels=channels,
+            request=request,
+        )

@@ -1,0 +1,248 @@
+"""What a venue is: a descriptor that the generic parts read, and a pure session per connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from forebay.domain.channels import Channel
+    from forebay.domain.intervals import Interval
+    from forebay.ports import FillRequest, Instrument, Parser
+
+Stream: TypeAlias = tuple[str, str]
+"""A kind of event and a symbol, in Forebay's words."""
+
+
+# ---------------------------------------------------------------- one connection
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a connection is for."""
+
+    symbols: tuple[str, ...]
+    """In Forebay's spelling."""
+    channels: tuple[str, ...]
+    """Kinds of event."""
+    market: str = "spot"
+    depth: int | None = None
+    """Levels of an order book a side, if the venue leaves the choice; None: its own default."""
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Secrets by the venue's own names; empty if there are none."""
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """Every kind with every symbol."""
+        return frozenset((kind, symbol) for kind in self.channels for symbol in self.symbols)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a message of the venue says about the subscription."""
+
+    accepted: frozenset[Stream] = frozenset()
+    """Streams that flow from here on."""
+    refused: Mapping[Stream, str] = field(default_factory=dict)
+    """Streams that will not, each with the venue's reason; the others go on."""
+    refusal: str = ""
+    """Why the venue refuses the whole subscription: the connection is over."""
+    complaint: str = ""
+    """What the venue complains of, in its words; it is logged, and nothing ends."""
+    send: Sequence[bytes] = ()
+    """What to answer, as text messages."""
+
+
+NOTHING = Verdict()
+
+
+class Session(Protocol):
+    """One connection's conversation: bytes in, bytes out, no I/O, clock or dice.
+
+    Times are UTC nanoseconds that never go back: the wall clock of the connection's beginning,
+    moved on by the monotonic one. It hears every message until everything that was asked for is
+    accepted or refused; later ones only if it is :attr:`attentive`, which costs a call a message.
+    """
+
+    @property
+    def attentive(self) -> bool:
+        """Whether it wants to hear every message, for ever."""
+        ...
+
+    @property
+    def tick_s(self) -> float | None:
+        """How often :meth:`tick` is called; None: never."""
+        ...
+
+    @property
+    def asking(self) -> bool:
+        """Whether part of the subscription has not been sent yet, so that no answer is due."""
+        ...
+
+    def headers(self, now_ns: int) -> Mapping[str, str]:
+        """Return what the upgrade has to say beside what every upgrade says."""
+        ...
+
+    def opened(self, now_ns: int) -> Sequence[bytes]:
+        """Return what to say as soon as the connection is up."""
+        ...
+
+    def received(self, payload: bytes, now_ns: int) -> Verdict:
+        """Judge a message; it is captured already, whatever is said of it."""
+        ...
+
+    def tick(self, now_ns: int) -> Sequence[bytes]:
+        """Return what to say now: the next part of a subscription, a ping."""
+        ...
+
+
+class PlainSession:
+    """A session that needs nothing special; derive from it and say what differs."""
+
+    attentive: bool = False
+    tick_s: float | None = None
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    @property
+    def asking(self) -> bool:
+        """Never: :meth:`opened` says it all."""
+        return False
+
+    def headers(self, now_ns: int) -> Mapping[str, str]:
+        """Nothing."""
+        del now_ns
+        return {}
+
+    def tick(self, now_ns: int) -> Sequence[bytes]:
+        """Nothing."""
+        del now_ns
+        return ()
+
+
+# -------------------------------------------------------------------------- REST
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """In any time T at most ``burst + per_second * T`` of what is counted."""
+
+    per_second: float
+    burst: int = 1
+    of: Literal["call", "weight"] = "call"
+
+
+def per_second(calls: float, *, burst: int = 1) -> Rate:
+    """Return a bucket of calls."""
+    return Rate(calls, burst)
+
+
+def per_minutes(minutes: float, amount: int, *, of: Literal["call", "weight"] = "call") -> Rate:
+    """Return a rate that grants at most ``amount`` in any such time, half of it at once."""
+    burst = max(1, amount // 2)
+    return Rate((amount - burst or 1) / (minutes * 60), burst, of)
+
+
+Wait: TypeAlias = Callable[[int, Mapping[str, str], bytes, int], float | None]
+"""From status, headers, body and wall clock of an answer to the seconds that the venue wants to be
+left alone, if it says so otherwise than by ``Retry-After``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the venue allows one address."""
+
+    rest: tuple[Rate, ...] = (per_second(1.0, burst=5),)
+    """All of them hold together. A call's weight is what its history or poll says it costs."""
+    symbols_per_connection: int = 100
+    silencing: frozenset[int] = frozenset({418, 429})
+    """Statuses whose wait, if one is said, holds for everybody at the address."""
+    wait: Wait | None = None
+
+
+Sign: TypeAlias = Callable[[Mapping[str, str], str, str, bytes, int], Mapping[str, str]]
+"""From credentials, method, path with query, body and wall clock to the headers of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Where the venue lists what can be captured."""
+
+    path: str
+    parse: Callable[[bytes], list[Instrument]]
+    """Raises :class:`~forebay.errors.Transient` if the answer is no list."""
+
+
+class History(Protocol):
+    """A way to ask the venue for what is missing; :mod:`forebay.sources.history` has some."""
+
+    @property
+    def unit(self) -> Literal["id", "time"]:
+        """What the ends of a request are."""
+        ...
+
+    @property
+    def cost(self) -> int:
+        """Weight of a call."""
+        ...
+
+    def plan(self, request: FillRequest) -> Generator[str, bytes, tuple[Interval, ...]]:
+        """Yield path and query of one page after the other and take its body; return the absent.
+
+        Raises :class:`~forebay.errors.Transient` if a page makes no sense.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """A channel that is asked for by REST, again and again."""
+
+    request: Callable[[str, int], str]
+    """From symbol and wall clock to path and query; it asks for more than one period, so that a
+    poll that failed costs nothing."""
+    every_s: float
+    """A round begins :attr:`after_s` behind each whole multiple of it since the Unix epoch."""
+    after_s: float = 0.0
+    cost: int = 1
+
+
+# --------------------------------------------------------------------- the venue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Venue:
+    """Everything that the generic parts need to know of a venue."""
+
+    name: str
+    title: str
+    parser: Parser
+    session: Callable[[Asked], Session]
+    default_channels: tuple[str, ...]
+    """Kinds of event that are captured when nobody says which."""
+    ws_url: str = ""
+    rest_url: str = ""
+    """Public addresses; empty if there is none."""
+    history: Mapping[str, History] = field(default_factory=dict)
+    """By kind of event."""
+    polls: Mapping[str, Poll] = field(default_factory=dict)
+    """Kinds that come by REST and not over the connection."""
+    listing: Listing | None = None
+    probe: Callable[[str], str] | None = None
+    """From a symbol to the path that asks for next to nothing; None: that of the listing."""
+    sign: Sign | None = None
+    """Used where credentials are configured."""
+    limits: Limits = Limits()
+    stale_s: float = 10.0
+    """A connection that says nothing for so long is dead: the venue speaks more often."""
+    cannot_see: str = ""
+    """What a reader of the data should know that no check can show, as a clause."""
+    not_captured: tuple[str, ...] = ()
+    """Types of messages that are counted and not parsed, for the venue's page."""
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """What the venue declares, by kind of event."""
+        return self.parser.channels

@@ -1,0 +1,160 @@
+"""Planners of history, without a venue: what they ask for, and what follows from the answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.errors import Transient
+from forebay.ports import FillRequest
+from forebay.sources.history import by_id, by_time, by_token, drive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forebay.domain.intervals import Interval
+    from forebay.sources.history import Pages
+
+SECOND = 1_000_000_000
+
+
+def run(pages: Pages, answer: Callable[[str], bytes]) -> tuple[list[str], tuple[Interval, ...]]:
+    """Answer a plan to its end; return what it asked for, and what it returned."""
+    asked: list[str] = []
+    try:
+        target = next(pages)
+        while True:
+            asked.append(target)
+            assert len(asked) < 1000, "it does not end"
+            target = pages.send(answer(target))
+    except StopIteration as done:
+        absent: tuple[Interval, ...] = done.value
+        return asked, absent
+
+
+def refused(request: FillRequest, pager: object, answer: Callable[[str], bytes]) -> str:
+    with pytest.raises(Transient) as caught:
+        run(pager.plan(request), answer)  # type: ignore[attr-defined]
+    return str(caught.value)
+
+
+def numbers(body: bytes) -> list[int]:
+    return [int(word) for word in body.split()]
+
+
+# ------------------------------------------------------------------------------- by id
+
+ID = by_id(path=lambda symbol, after, rows: f"{symbol} {after} {rows}", ids=numbers, rows=10)
+
+
+@given(st.sets(st.integers(1, 60)), st.integers(1, 60), st.integers(0, 30))
+def test_by_id_lists_all_that_there_is_and_calls_absent_only_what_is_not(
+    exist: set[int], first: int, more: int
+) -> None:
+    last = first + more
+    listed: set[int] = set()
+
+    def page(target: str) -> bytes:
+        _, after, rows = target.split()
+        assert 1 <= int(rows) <= 10
+        found = [i for i in sorted(exist, reverse=True) if i < int(after)][: int(rows)]
+        listed.update(found)
+        return b" ".join(b"%d" % i for i in found)
+
+    request = FillRequest("trade", "A-B", first, last)
+    if not any(i <= last + 1 for i in exist):
+        assert "is empty below" in refused(request, ID, page)
+        return
+    _, absent = run(ID.plan(request), page)
+    wanted = set(range(first, last + 1))
+    assert exist & wanted <= listed
+    gone = {i for interval in absent for i in range(interval[0], interval[1] + 1)}
+    assert not gone & exist
+    known = [i for i in exist if i <= last + 1]
+    assert {i for i in wanted - exist if i < max(known)} == gone, "what is beyond may be late"
+
+
+def test_by_id_refuses_a_page_that_does_not_fall() -> None:
+    told = refused(FillRequest("trade", "A-B", 1, 50), ID, lambda _: b"40 41")
+    assert "below 52 is not in falling order" in told
+    assert "cannot be read" in refused(FillRequest("trade", "A-B", 1, 5), ID, lambda _: b"<html>")
+
+
+# ----------------------------------------------------------------------------- by token
+
+TOKEN = by_token(
+    path=lambda request, token: f"{request.symbol} {request.first} {token}",
+    token=lambda body: body.decode().partition("|")[2],
+)
+REQUEST = FillRequest("trade", "A-B", 5, 9, unit="time")
+
+
+def test_by_token_reads_every_page_however_few_rows_it_has() -> None:
+    following = {"": "170 rows|a", "a": "|b", "b": "3 rows|c", "c": "500 rows|"}
+    asked, absent = run(
+        TOKEN.plan(REQUEST), lambda target: following[target.split(" ")[2]].encode()
+    )
+    assert asked == ["A-B 5 ", "A-B 5 a", "A-B 5 b", "A-B 5 c"]
+    assert absent == ()
+
+
+@pytest.mark.parametrize("again", ["a", "b"])
+def test_a_token_that_comes_again_is_a_source_that_does_not_advance(again: str) -> None:
+    following = {"": "|a", "a": "|b", "b": f"|{again}"}
+    told = refused(REQUEST, TOKEN, lambda target: following[target.split(" ")[2]].encode())
+    assert "not advancing" in told
+    assert repr(again) in told
+
+
+# ------------------------------------------------------------------------------ by time
+
+TIME = by_time(
+    path=lambda symbol, begin, end: f"{symbol} {begin} {end}",
+    count=lambda body: len(body.split()),
+    rows=4,
+    window_s=10.0,
+    step_ns=SECOND,
+    margin_s=1.0,
+)
+
+
+@given(st.lists(st.integers(0, 60), unique=True), st.integers(0, 50), st.integers(0, 10))
+def test_by_time_is_told_all_of_the_range_and_never_trusts_a_full_page(
+    moments: list[int], first: int, more: int
+) -> None:
+    """A page holds at most four rows, the earliest of its window; begins are included."""
+    told: set[int] = set()
+
+    def page(target: str) -> bytes:
+        _, begin, end = target.split()
+        found = [m for m in sorted(moments) if int(begin) <= m * SECOND < int(end)][:4]
+        told.update(found)
+        return b" ".join(b"%d" % m for m in found)
+
+    request = FillRequest("trade", "A-B", first * SECOND, (first + more) * SECOND, unit="time")
+    run(TIME.plan(request), page)
+    assert {m for m in moments if first - 1 <= m <= first + more + 1} <= told
+
+
+def test_a_full_window_that_cannot_be_smaller_is_an_error() -> None:
+    assert "full within the smallest window" in refused(REQUEST, TIME, lambda _: b"1 2 3 4")
+
+
+# ------------------------------------------------------------------------------- driving
+
+
+async def test_what_asking_raises_is_raised_and_nothing_more_is_asked() -> None:
+    asked: list[str] = []
+
+    async def ask(target: str) -> bytes:
+        asked.append(target)
+        if len(asked) == 2:
+            raise Transient("no")
+        return b"|a"
+
+    with pytest.raises(Transient, match="no"):
+        await drive(TOKEN.plan(REQUEST), ask)
+    assert len(asked) == 2

@@ -1,0 +1,179 @@
+"""Channels that are polled: when, what an epoch is, and what a failure costs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.clock import ManualClock
+from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
+from forebay.errors import ConfigError
+from forebay.resilience import RetryConfig
+from forebay.sources.live import LiveSource, Timings
+from forebay.sources.polls import next_round
+from forebay.sources.rest import RestPolicy
+from forebay.sources.venue import Poll
+from forebay.telemetry import PollFailed, StreamRefused
+from tests.support.http_server import serving
+from tests.support.live_source import UNPACED, live
+from tests.support.sinks import RecordingSink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from forebay.telemetry import Happening
+
+MINUTE = 60_000_000_000
+POLL = Poll(lambda symbol, now_ns: f"/bars/{symbol}?at={now_ns}", every_s=60.0, after_s=2.0)
+VENUE = replace(UNPACED, name="polled", polls={"bar": POLL})
+ONCE = Timings(rest=RestPolicy(RetryConfig(attempts=1)))
+
+
+@given(st.integers(0, 10**19))
+def test_a_round_begins_shortly_behind_each_whole_period(now_ns: int) -> None:
+    due = next_round(POLL, now_ns)
+    assert now_ns < due <= now_ns + MINUTE
+    assert due % MINUTE == 2_000_000_000
+
+
+class Bars:
+    """Answers polls; ``status`` by symbol, otherwise 200."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.status: dict[str, int] = {}
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.raw_path)
+        symbol = request.path.rpartition("/")[2]
+        return web.Response(status=self.status.get(symbol, 200), text=f"bar of {symbol}")
+
+
+class Rig:
+    def __init__(self, url: str, bars: Bars, *symbols: str) -> None:
+        self.bars = bars
+        self.clock = ManualClock(wall_ns=100 * MINUTE + 30_000_000_000)
+        self.sink = RecordingSink()
+        self.said: list[Happening] = []
+        self.source = live(
+            symbols,
+            venue=VENUE,
+            channels=("bar",),
+            rest_url=url,
+            clock=self.clock,
+            observer=self.said.append,
+            timings=ONCE,
+        )
+
+    async def round(self, number: int) -> None:
+        """Wait until round ``number`` is over."""
+        async with asyncio.timeout(20):
+            while len(self.sink.flushes) < number or not self.clock._sleepers:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+
+    def controls(self) -> list[object]:
+        return [each for epoch in self.sink.epochs for each in epoch.controls]
+
+
+@contextlib.asynccontextmanager
+async def running(*symbols: str) -> AsyncIterator[Rig]:
+    bars = Bars()
+    async with serving(bars.answer) as url:
+        rig = Rig(url, bars, *symbols)
+        async with rig.source as source:
+            task = asyncio.create_task(source.run(rig.sink))
+            try:
+                yield rig
+            finally:
+                task.cancel()
+                await asyncio.wait({task})
+
+
+async def test_every_symbol_is_asked_for_at_once_and_then_on_time() -> None:
+    async with running("A", "B") as rig:
+        await rig.round(1)
+        rig.clock.advance(31.9)
+        await asyncio.sleep(0)
+        assert len(rig.bars.asked) == 2
+        rig.clock.advance(0.1)
+        await rig.round(2)
+    moments = [100 * MINUTE + 30_000_000_000] * 2 + [101 * MINUTE + 2_000_000_000] * 2
+    wanted = [f"/bars/{symbol}?at={at}" for symbol, at in zip("ABAB", moments, strict=True)]
+    assert rig.bars.asked == wanted
+    pages = [epoch for epoch in rig.sink.epochs if epoch.data]
+    assert [page.context.request for page in pages] == [f"GET {path}" for path in wanted]
+    for page in pages:
+        context = page.context
+        assert (context.source, context.purpose, context.channels) == ("rest", "live", ("bar",))
+        assert context.symbols == (page.data[0][1].decode()[-1],)
+    assert len({epoch.context.epoch for epoch in rig.sink.epochs}) == 1
+    assert rig.controls() == [
+        EpochOpened(),
+        EpochAccepted((("bar", "A"),)),
+        EpochAccepted((("bar", "B"),)),
+        EpochClosed("stopped"),
+    ]
+    assert rig.sink.epochs[0].context.symbols == ("A", "B")
+
+
+async def test_an_answer_that_failed_ends_the_epoch_and_the_next_begins_another() -> None:
+    async with running("A") as rig:
+        await rig.round(1)
+        rig.bars.status["A"] = 503
+        rig.clock.advance(32)
+        await rig.round(2)
+        rig.bars.status.clear()
+        rig.clock.advance(60)
+        await rig.round(3)
+    told = [each for each in rig.said if isinstance(each, PollFailed)]
+    assert [(each.channel, each.symbol) for each in told] == [("bar", "A")]
+    kinds = [type(each).__name__ for each in rig.controls()]
+    assert kinds == ["EpochOpened", "EpochAccepted", "EpochClosed"] * 2
+    assert len({epoch.context.epoch for epoch in rig.sink.epochs}) == 2
+
+
+async def test_a_symbol_that_is_refused_is_not_asked_for_again_and_costs_the_others_nothing() -> (
+    None
+):
+    async with running("A", "B") as rig:
+        rig.bars.status["A"] = 404
+        await rig.round(1)
+        rig.clock.advance(32)
+        await rig.round(2)
+    assert [path[6] for path in rig.bars.asked] == ["A", "B", "B"]
+    (told,) = [each for each in rig.said if isinstance(each, StreamRefused)]
+    assert (told.channel, told.symbol) == ("bar", "A")
+    assert EpochAccepted((("bar", "A"),)) not in rig.controls()
+    assert rig.controls()[-1] == EpochClosed("stopped")
+
+
+async def test_rounds_that_were_slept_through_are_not_made_up() -> None:
+    async with running("A") as rig:
+        await rig.round(1)
+        rig.clock.advance(3600)
+        await rig.round(2)
+        rig.clock.advance(60)
+        await rig.round(3)
+    assert len(rig.bars.asked) == 3
+
+
+def test_a_channel_that_is_polled_is_no_part_of_a_connection() -> None:
+    only, both = (
+        live(["A"], venue=VENUE, channels=channels) for channels in (("bar",), ("trade", "bar"))
+    )
+    assert (only.connections, both.connections) == (1, 2)
+    assert both._feeds[0]._plan.asked.channels == ("trade",)
+
+
+def test_a_poll_needs_an_address() -> None:
+    nowhere = replace(VENUE, rest_url="")
+    source = live(["A"], venue=nowhere, channels=("trade",))
+    with pytest.raises(ConfigError, match="Set rest_url"):
+        LiveSource(nowhere, replace(source._asked, channels=("bar",)), source._wiring)
