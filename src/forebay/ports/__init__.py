@@ -5,6 +5,18 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
+from forebay.ports.audits import (
+    AUDIT_COLUMNS,
+    AUDIT_TEXTS,
+    Audited,
+    HourAccount,
+    Minutes,
+    Rows,
+    Span,
+    StoreAccount,
+)
+from forebay.ports.transports import Received, Subscription, Transport
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
@@ -16,11 +28,40 @@ if TYPE_CHECKING:
 
     from forebay.domain.channels import Channel
     from forebay.domain.coverage import Coverage, Gap, StreamKey
-    from forebay.domain.digest import Digest, StreamHour
     from forebay.domain.frames import Context, Control, FrameBatch, FrameKind
-    from forebay.domain.messages import Message
     from forebay.domain.parsed import Parsed
     from forebay.journal import Position
+
+
+__all__ = [
+    "AUDIT_COLUMNS",
+    "AUDIT_TEXTS",
+    "Audited",
+    "Commit",
+    "Committed",
+    "EpochSink",
+    "Events",
+    "FillRequest",
+    "FrameSink",
+    "HourAccount",
+    "HourFiles",
+    "HourNote",
+    "Instrument",
+    "Minutes",
+    "Parser",
+    "Readable",
+    "ReadableStore",
+    "Reader",
+    "Received",
+    "Rows",
+    "Source",
+    "Span",
+    "Store",
+    "StoreAccount",
+    "StoreState",
+    "Subscription",
+    "Transport",
+]
 
 
 # ---------------------------------------------------------------- sources
@@ -142,94 +183,6 @@ class Source(Protocol):
         trace: TracebackType | None,
         /,
     ) -> None: ...
-
-
-# ------------------------------------------------------------- transports
-
-
-class Received(NamedTuple):
-    """One message of a topic."""
-
-    offset: int
-    message: Message | None
-    """None if its bytes are none that we know."""
-
-
-class Subscription(Protocol):
-    """What one group reads of one topic, in order. Blocking; for one thread.
-
-    A position in a topic is the topic's identity, which is another one when it is made anew under
-    its name, and the offset of the next message.
-    """
-
-    def read(self, *, max_messages: int = 1024, max_bytes: int = 8 << 20) -> Sequence[Received]:
-        """Return what follows, without waiting for more; nothing while paused.
-
-        At least one message is given if there is one, even if it is larger than ``max_bytes``.
-        Keep calling it while paused, or the group may go to another reader. Raises
-        :class:`~forebay.errors.Transient` if the transport cannot be asked now, and
-        :class:`~forebay.errors.CursorBeyondEnd` if the topic has been made anew.
-        """
-        ...
-
-    def position_after(self, offset: int) -> Position:
-        """Return the position behind a message that was read."""
-        ...
-
-    def pause(self) -> None:
-        """Read nothing more until :meth:`resume`; what was read stays read."""
-        ...
-
-    def resume(self) -> None:
-        """Go on where :meth:`pause` was called."""
-        ...
-
-    def seek(self, position: Position | None) -> None:
-        """Go on at ``position``, or at the oldest message that is kept if that is newer or None.
-
-        Raises :class:`~forebay.errors.CursorBeyondEnd` if it is of another topic, or beyond the
-        end of this one.
-        """
-        ...
-
-    def commit(self, position: Position) -> None:
-        """Tell that the group needs nothing before ``position``: what reads next begins there.
-
-        Nothing else moves on: what was read and not committed comes again. Raises as
-        :meth:`read`.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the subscription; what was committed stays."""
-        ...
-
-
-class Transport(Protocol):
-    """What carries messages between processes. Blocking: call it from a thread.
-
-    Every adapter passes ``tests/conformance/test_transport.py``.
-    """
-
-    def publish(self, topic: str, messages: Sequence[Message]) -> None:
-        """Return once all of ``messages`` are acknowledged, in order behind all before.
-
-        A topic that is full makes this wait; nothing is ever dropped for it. Raises
-        :class:`~forebay.errors.Transient` if not all are acknowledged: some may be in the topic,
-        and the same call may be made again.
-        """
-        ...
-
-    def subscribe(self, topic: str, group: str) -> Subscription:
-        """Read a topic from where ``group`` has committed, or from its oldest message.
-
-        Raises :class:`~forebay.errors.Transient` if that is not possible now.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the transport; what was acknowledged stays."""
-        ...
 
 
 # ----------------------------------------------------------------- stores
@@ -399,101 +352,4 @@ class HourFiles(Protocol):
 
     def hour_written(self, note: HourNote) -> None:
         """Remove the note of an hour whose file is durable."""
-        ...
-
-
-# ------------------------------------------------------------------ audits
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Whole hours of ``event_ts`` that are audited, since the Unix epoch; None: no bound."""
-
-    since: int | None = None
-    until: int | None = None
-    """Not included."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is left out."""
-        return self.since is None and self.until is None
-
-    def touches(self, hour: int) -> bool:
-        """Return whether an hour is audited."""
-        after = self.since is None or hour >= self.since
-        return after and (self.until is None or hour < self.until)
-
-
-class HourAccount(NamedTuple):
-    """What a store has of one stream and hour."""
-
-    digest: Digest | None
-    """Of all rows, doubled ones included; None outside the audited span."""
-    events: int
-    """Rows."""
-    first_ns: int
-    last_ns: int
-    """Least and greatest ``event_ts``, UTC nanoseconds."""
-    first_number: int | None
-    last_number: int | None
-    """Least and greatest ``venue_seq``; None where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreAccount:
-    """A store at one moment."""
-
-    position: Position | None
-    """Up to where it has consumed the journal."""
-    hours: Mapping[StreamHour, HourAccount]
-    coverage: Mapping[StreamKey, Coverage]
-    gaps: Sequence[Gap]
-    letters: int
-    """Different dead letters."""
-    conflicts: int
-    ambiguous: int
-    """Rows flagged so."""
-
-
-class Minutes(NamedTuple):
-    """Digests of all rows of one stream and hour, by minutes since the Unix epoch."""
-
-    position: Position | None
-    """Of the store at that moment."""
-    digests: Mapping[int, Digest]
-
-
-class Rows(NamedTuple):
-    """Some rows of one stream, as the audit compares them."""
-
-    position: Position | None
-    """Of the store at that moment."""
-    rows: pa.Table
-    """Of :data:`AUDIT_COLUMNS`: those of :data:`AUDIT_TEXTS` as texts, the others integers."""
-
-
-AUDIT_TEXTS = ("event_id", "canonical", "venue", "market", "symbol")
-AUDIT_COLUMNS = (*AUDIT_TEXTS, "event_ns", "received_ns", "venue_seq", "seq")
-
-
-class Audited(Protocol):
-    """A store as the audit asks it; every answer is of one moment, and says which.
-
-    Raises :class:`~forebay.errors.Unreachable` when it cannot be asked.
-    """
-
-    def account(self, span: Span) -> StoreAccount:
-        """Return all of the store by hour; only hours of ``span`` are hashed."""
-        ...
-
-    def minutes(self, stream: StreamKey, hour: int) -> Minutes:
-        """Return the digests of one hour by minute."""
-        ...
-
-    def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
-        """Return the rows with ``begin_ns <= event_ts < end_ns``, doubled ones included."""
-        ...
-
-    def find(self, channel: str, ids: Sequence[str]) -> Rows:
-        """Return the rows of a kind of event that have one of ``ids``, of whatever stream."""
         ...
