@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
@@ -235,16 +236,80 @@ class Store(Protocol):
         """
         ...
 
-    def table(self, name: str) -> pa.Table:
-        """All rows of a table, for tests and small tables; big ones are queried instead."""
-        ...
-
     def gaps(self) -> Sequence[Gap]:
         """All gaps as of the last commit."""
         ...
 
     def close(self) -> None:
         """Release the store; nothing committed is lost."""
+        ...
+
+
+class Reader(Protocol):
+    """A session that only reads; of one thread, but for :meth:`interrupt`."""
+
+    def query(self, sql: str, *, timeout_s: float) -> pa.Table:
+        """Return the rows of one reading statement in the store's own SQL.
+
+        Raises :class:`~forebay.errors.Permanent` for a query that is wrong and
+        :class:`~forebay.errors.Transient` for one that takes too long or too much memory.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Stop the query that another thread waits for; one that has not begun is not stopped."""
+        ...
+
+    def close(self) -> None:
+        """End the session."""
+        ...
+
+
+class Readable(Protocol):
+    """A store that answers questions beside commits."""
+
+    def reader(self) -> Reader:
+        """Begin a session of its own, for use in another thread."""
+        ...
+
+    def rarities(self) -> frozenset[tuple[str, str]]:
+        """Return which dead letters and which conflicts there are, by id and what was told."""
+        ...
+
+
+class ReadableStore(Store, Readable, Protocol):
+    """What delivery needs: it stores, and answers whoever asks meanwhile."""
+
+
+class HourNote(NamedTuple):
+    """An hour of a table whose rows are not all in its file."""
+
+    table: str
+    start_ns: int
+    """UTC nanoseconds."""
+    number: int
+    """Notes count up; a later one speaks of later rows."""
+
+
+@runtime_checkable
+class HourFiles(Protocol):
+    """A store that writes hours of its tables as Parquet, and notes which have to be written."""
+
+    def hours_to_write(self) -> Sequence[HourNote]:
+        """Return the hours of event tables that have rows which no file has, oldest first."""
+        ...
+
+    def export_hour(self, note: HourNote, path: Path) -> int:
+        """Write the rows of an hour to ``path`` as Parquet, beside commits; return their number.
+
+        They are sorted by venue, market, symbol, ``event_ts`` and id. The hour stays noted until
+        :meth:`hour_written`, which is for whoever has made the file durable. Raises as
+        :meth:`Store.commit`.
+        """
+        ...
+
+    def hour_written(self, note: HourNote) -> None:
+        """Remove the note of an hour whose file is durable."""
         ...
 
 

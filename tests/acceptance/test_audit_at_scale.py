@@ -37,7 +37,7 @@ def audited(root: Path, events: int) -> Measured:
 
 
 def spoil(root: Path, statement: str) -> None:
-    with duckdb.connect(str(DataFolder(root).database)) as connection:
+    with duckdb.connect(str(DataFolder(root).database("duckdb"))) as connection:
         connection.execute(statement)
 
 

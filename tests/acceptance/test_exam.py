@@ -62,7 +62,7 @@ def _ping() -> Iterator[None]:
 
 @contextlib.contextmanager
 def opened(database: Path) -> Iterator[Audited]:
-    reader = DuckDBReader(database)
+    reader = DuckDBReader.of_file(database)
     try:
         yield DuckDBAudited(reader.query)
     finally:
@@ -79,14 +79,14 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
 
 @pytest.fixture(scope="module")
 def pristine(captured: DataFolder) -> Findings:
-    with opened(captured.database) as store:
+    with opened(captured.database("duckdb")) as store:
         return audit(store, captured.journal)
 
 
 @pytest.fixture(scope="module")
 def spoiled(captured: DataFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("spoiled") / "spoiled.duckdb"
-    shutil.copy(captured.database, copy)
+    shutil.copy(captured.database("duckdb"), copy)
     with duckdb.connect(str(copy)) as connection:
         spoil(connection)
     return copy
@@ -104,7 +104,7 @@ def retired(captured: DataFolder, tmp_path_factory: pytest.TempPathFactory) -> D
     root = tmp_path_factory.mktemp("retired") / "data"
     shutil.copytree(captured.root, root, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
     folder = type(captured)(root)
-    store = DuckDBStore(folder.database)
+    store = DuckDBStore(folder.database("duckdb"))
     position = store.load().positions["store"]
     ledger = open_ledger(
         folder.ledger, parsers(EDITIONS), ManualClock(), first_told=store.first_told
@@ -159,7 +159,7 @@ def test_an_event_that_was_dropped_doubled_or_altered_is_named(
 def test_the_ledger_is_green_with_and_without_its_frames(
     captured: DataFolder, retired: DataFolder, source: Use
 ) -> None:
-    with opened(captured.database) as store:
+    with opened(captured.database("duckdb")) as store:
         for journal_folder in (captured.journal, retired.journal):
             found = audit(store, journal_folder, source, retired.ledger)
             assert found.report.ok, found.report.problems
@@ -291,7 +291,7 @@ def test_a_hundred_thousand_events_are_green_in_ten_seconds(
     tmp_path: Path, edition: Edition, record_property: Callable[[str, object], None]
 ) -> None:
     folder = capture(tmp_path, [edition], SOAK_EVENTS)
-    with opened(folder.database) as store:
+    with opened(folder.database("duckdb")) as store:
         found = audit(store, folder.journal)
     assert found.report.ok, found.report.problems
     took = f"{edition.venue}: {found.report.took_ms} ms"

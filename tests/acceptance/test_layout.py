@@ -143,7 +143,7 @@ def test_python_refuses_it_too(unpacked: Path) -> None:
 
 
 def test_a_rebuild_moves_it_and_loses_nothing(old: DataFolder) -> None:
-    before = facts(old.database)
+    before = facts(old.database("duckdb"))
     assert (len(before[0]), len(before[1]), len(before[2])) == (EVENTS, LETTERS, GAPS)
 
     account = moved(old)
@@ -152,8 +152,8 @@ def test_a_rebuild_moves_it_and_loses_nothing(old: DataFolder) -> None:
     assert account["stored"] == {"trades": EVENTS}
     assert account["not_in_journal"] == []
     assert old.existing().layout() == LAYOUT
-    assert facts(old.database) == before
-    assert rows(old.database, "SELECT DISTINCT market FROM trades") == [("spot",)]
+    assert facts(old.database("duckdb")) == before
+    assert rows(old.database("duckdb"), "SELECT DISTINCT market FROM trades") == [("spot",)]
     assert facts(Path(account["kept"])) == before
     assert green(old) == EVENTS
 
@@ -178,7 +178,7 @@ def test_what_was_made_from_frames_before_is_set_aside_and_made_again(old: DataF
     assert files_of(old.root / "ledger.before-1").items() >= ledger.items()
     assert files_of(old.root / "parquet.before-1") == hours
     assert not old.ledger.exists()
-    store = DuckDBStore(old.database)
+    store = DuckDBStore(old.database("duckdb"))
     cursor = CursorFile(old.store_cursor)
     deliverer = Deliverer(old.journal, store, parsers(), cursor=cursor)
     deliverer.drain()
@@ -202,7 +202,7 @@ def test_what_was_made_from_frames_before_is_set_aside_and_made_again(old: DataF
 def test_frames_that_retention_removed_are_told_and_what_has_them_is_kept(
     old: DataFolder,
 ) -> None:
-    before = facts(old.database)
+    before = facts(old.database("duckdb"))
     *removed, oldest = list_segments(OsDisk(), old.journal)[:3]
     for first in removed:
         segment_path(old.journal, first).unlink()
@@ -228,8 +228,8 @@ os._exit(1)
 def test_what_a_killed_capture_left_in_the_databases_log_counts_and_is_kept(
     old: DataFolder,
 ) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, str(old.database)], check=False)
-    assert old.database.with_suffix(".duckdb.wal").exists()
+    subprocess.run([sys.executable, "-c", KILLED, str(old.database("duckdb"))], check=False)
+    assert old.database("duckdb").with_suffix(".duckdb.wal").exists()
 
     account = moved(old)
 
@@ -291,7 +291,7 @@ def died(monkeypatch: pytest.MonkeyPatch, folder: DataFolder, left: int) -> bool
 def test_a_move_that_is_killed_anywhere_is_finished_by_the_next_one(
     old: DataFolder, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
-    before, ledger = facts(old.database), files_of(old.ledger)
+    before, ledger = facts(old.database("duckdb")), files_of(old.ledger)
 
     assert died(monkeypatch, old, left)
     if old.layout() == 1:
@@ -300,7 +300,7 @@ def test_a_move_that_is_killed_anywhere_is_finished_by_the_next_one(
         moved(old)
 
     assert old.existing().layout() == LAYOUT
-    assert facts(old.database) == before
+    assert facts(old.database("duckdb")) == before
     assert facts(old.root / "forebay.duckdb.before-1") == before
     (aside,) = old.root.glob("ledger.before-*")
     assert files_of(aside).items() >= ledger.items()
@@ -315,7 +315,7 @@ def test_no_place_to_die_at_is_left_out(old: DataFolder, monkeypatch: pytest.Mon
 def test_a_move_that_dies_while_it_reads_the_journal_leaves_all_as_it_was(
     old: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = facts(old.database)
+    before = facts(old.database("duckdb"))
 
     def dying(self: DuckDBStore, commit: object) -> object:
         raise KilledError
@@ -325,7 +325,7 @@ def test_a_move_that_dies_while_it_reads_the_journal_leaves_all_as_it_was(
         with pytest.raises(KilledError):
             moved(old)
     assert old.layout() == 1
-    assert facts(old.database) == before
+    assert facts(old.database("duckdb")) == before
     assert moved(old)["complete"]
 
 
@@ -348,5 +348,5 @@ def test_a_capture_goes_on_in_it(old: DataFolder, market: Any) -> None:  # noqa:
         )
         running.stop()
     assert green(old) >= 2000
-    (count,) = rows(old.database, "SELECT count(*) FROM trades WHERE seq > 1000")
+    (count,) = rows(old.database("duckdb"), "SELECT count(*) FROM trades WHERE seq > 1000")
     assert count[0] > 2000 - EVENTS

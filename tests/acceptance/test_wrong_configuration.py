@@ -241,7 +241,7 @@ def test_starting_on_a_full_disk(tmp_path: Path) -> None:
         flags = (*COINBASE, *NOWHERE, "--data", disk / "data")
         refused(forebay("run", *flags), 3, "no space", "Free some")
         greedy.unlink()
-        assert not DataFolder(disk / "data").create().database.exists()
+        assert not DataFolder(disk / "data").create().databases()
         filled(disk / "greedy")  # now the folder is one already
         refused(forebay("run", *flags), 3, "no space", "Free some")
 

@@ -43,7 +43,7 @@ def sat(request: pytest.FixtureRequest) -> Iterator[tuple[Store, Audited]]:
         yield memory, MemoryAudited(memory)
         return
     duck = DuckDBStore(None)
-    with duck.reader() as connection:
+    with duck.connection() as connection:
         yield duck, DuckDBAudited(lambda statement: connection.sql(statement).to_arrow_table())
     duck.close()
 
@@ -236,7 +236,7 @@ def test_what_is_stored_twice_is_told_twice_by_every_answer(tmp_path: Path) -> N
         store._session.run(f"INSERT INTO {table.split()[0]} FROM {table}")
     store.close()
 
-    reader = DuckDBReader(path)
+    reader = DuckDBReader.of_file(path)
     audited, doubled = DuckDBAudited(reader.query), id_texts(rows)[1].as_py()
     account = audited.account(Span())
     assert account.hours[KEY, HOUR].events == 3

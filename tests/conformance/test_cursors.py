@@ -10,10 +10,10 @@ import pytest
 from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.errors import CursorMoved
 from forebay.journal import Position
-from forebay.ports import Commit, Store
+from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.memory import MemoryStore
-from tests.support.delivery import events_of
+from tests.support.delivery import TableStore, events_of
 from tests.support.frames import LOG, Told
 from tests.support.store_histories import content
 
@@ -35,9 +35,9 @@ def at(seq: int) -> Position:
 
 
 @pytest.fixture(params=["memory", "duckdb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TableStore]:
     duckdb = request.param == "duckdb"
-    made: Store = DuckDBStore(tmp_path / "forebay.duckdb") if duckdb else MemoryStore()
+    made: TableStore = DuckDBStore(tmp_path / "forebay.duckdb") if duckdb else MemoryStore()
     yield made
     made.close()
 
@@ -50,13 +50,13 @@ def whole(positions: Cursors, expected: Expected, *trades: Told, last: int = 9) 
     return Commit(positions, expected=expected, events={"trades": events}, coverage={KEY: seen})
 
 
-def set_cursor(store: Store, consumer: str, position: Position) -> None:
+def set_cursor(store: TableStore, consumer: str, position: Position) -> None:
     """Move a cursor as a failover or a restored copy does: behind the store's back."""
     if isinstance(store, MemoryStore):
         store._positions[consumer] = position
         return
     assert isinstance(store, DuckDBStore)
-    with store.reader() as other:
+    with store.connection() as other:
         statement = "UPDATE cursors SET log_id = ?, seq = ? WHERE consumer = ?"
         other.execute(statement, [position.log_id, position.seq, consumer]).fetchall()
 
@@ -64,7 +64,7 @@ def set_cursor(store: Store, consumer: str, position: Position) -> None:
 # ---------------------------------------------------------------------- several at once
 
 
-def test_several_cursors_move_together_and_no_other(store: Store) -> None:
+def test_several_cursors_move_together_and_no_other(store: TableStore) -> None:
     store.commit(Commit({"other": at(7)}))
     store.commit(Commit({"one": at(2), "two": at(3)}, expected={"one": None, "two": None}))
     store.commit(Commit({"one": at(4), "two": at(5)}, expected={"one": at(2), "two": at(3)}))
@@ -83,7 +83,9 @@ def test_several_cursors_move_together_and_no_other(store: Store) -> None:
         {"one": at(1), "two": at(3)},
     ],
 )
-def test_a_cursor_that_is_not_as_expected_stores_nothing(store: Store, expected: Expected) -> None:
+def test_a_cursor_that_is_not_as_expected_stores_nothing(
+    store: TableStore, expected: Expected
+) -> None:
     store.commit(whole({"one": at(2), "two": at(3)}, {}, Told(1)))
     before = content(store)
     refused = whole({"one": at(5), "two": at(6)}, expected, Told(2), last=12)
@@ -92,7 +94,7 @@ def test_a_cursor_that_is_not_as_expected_stores_nothing(store: Store, expected:
     assert content(store) == before
 
 
-def test_a_guard_may_be_of_a_cursor_that_does_not_move(store: Store) -> None:
+def test_a_guard_may_be_of_a_cursor_that_does_not_move(store: TableStore) -> None:
     store.commit(Commit({"one": at(2), "owner": at(1)}))
     store.commit(Commit({"one": at(3)}, expected={"one": at(2), "owner": at(1)}))
     store.commit(Commit({"owner": at(2)}))
@@ -104,7 +106,7 @@ def test_a_guard_may_be_of_a_cursor_that_does_not_move(store: Store) -> None:
 # -------------------------------------------------------------------- an answer was lost
 
 
-def test_a_repeated_commit_is_recognised_and_says_the_same(store: Store) -> None:
+def test_a_repeated_commit_is_recognised_and_says_the_same(store: TableStore) -> None:
     store.commit(whole({"one": at(2)}, {}, Told(1)))
     trades = [Told(2), Told(1), Told(1, price="7"), Told(2)]
     told = whole({"one": at(5)}, {"one": at(2)}, *trades)
@@ -115,7 +117,7 @@ def test_a_repeated_commit_is_recognised_and_says_the_same(store: Store) -> None
     assert content(store) == after
 
 
-def test_a_repeated_commit_takes_nothing_back(store: Store) -> None:
+def test_a_repeated_commit_takes_nothing_back(store: TableStore) -> None:
     """By then somebody else may have gone on from it."""
     told = whole({"one": at(5)}, {"one": None}, Told(1), last=9)
     store.commit(told)
@@ -125,7 +127,7 @@ def test_a_repeated_commit_takes_nothing_back(store: Store) -> None:
     assert content(store) == after
 
 
-def test_a_commit_that_went_half_its_way_is_not_recognised(store: Store) -> None:
+def test_a_commit_that_went_half_its_way_is_not_recognised(store: TableStore) -> None:
     told = Commit({"one": at(5), "two": at(6)}, expected={"one": at(2), "two": at(2)})
     store.commit(Commit({"one": at(5), "two": at(2)}))
     with pytest.raises(CursorMoved):
@@ -142,7 +144,7 @@ def said(done: Committed) -> tuple[list[bool], int]:
 class Remembering:
     """A wrong store: it compares with what it moved itself."""
 
-    def __init__(self, inner: Store) -> None:
+    def __init__(self, inner: TableStore) -> None:
         self._inner = inner
         self._known = dict(inner.load().positions)
 
@@ -155,7 +157,7 @@ class Remembering:
         return done
 
 
-def notices(commit: Callable[[Commit], Committed], inner: Store) -> list[bool]:
+def notices(commit: Callable[[Commit], Committed], inner: TableStore) -> list[bool]:
     """Return whether cursors that somebody else moved are noticed, one answer a way to move."""
     commit(Commit({"one": at(2)}, expected={"one": None}))
     answers = []
@@ -171,12 +173,12 @@ def notices(commit: Callable[[Commit], Committed], inner: Store) -> list[bool]:
     return answers
 
 
-def test_a_cursor_that_was_moved_by_others_is_noticed(store: Store) -> None:
+def test_a_cursor_that_was_moved_by_others_is_noticed(store: TableStore) -> None:
     assert notices(store.commit, store) == [True] * 3
     assert len(store.table("trades")) == 0
 
 
-def test_a_store_that_remembers_cursors_would_be_found_out(store: Store) -> None:
+def test_a_store_that_remembers_cursors_would_be_found_out(store: TableStore) -> None:
     assert not all(notices(Remembering(store).commit, store))
 
 
@@ -192,7 +194,7 @@ def verdict(commit: Commit, now: Cursors) -> str:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_any_life_of_two_cursors(store: Store, seed: int) -> None:
+def test_any_life_of_two_cursors(store: TableStore, seed: int) -> None:
     dice, now, verdicts = random.Random(seed), dict[str, Position](), set[str]()
     for number in range(150):
         names = dice.sample(("one", "two"), dice.randrange(1, 3))

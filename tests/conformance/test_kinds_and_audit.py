@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from forebay.domain.channels import Unit
     from forebay.domain.kinds import EventKind
-    from forebay.ports import Audited, Store
+    from forebay.ports import Audited
+    from tests.support.delivery import TableStore
 
 TEXT = st.text(string.ascii_letters + string.digits + " '\"|%,é√", max_size=6)
 NUMBER = st.integers(0, 2**62 - 1)
@@ -91,14 +92,14 @@ def plain(table: pa.Table) -> list[tuple[object, ...]]:
     return [tuple(map(str, row)) for row in plain_rows(table)]
 
 
-def stores() -> Iterator[tuple[Store, Audited]]:
+def stores() -> Iterator[tuple[TableStore, Audited]]:
     """Make one of each, empty, with its part of the audit."""
     memory = MemoryStore()
     yield memory, MemoryAudited(memory)
     duck = DuckDBStore(None)
 
     def query(statement: str) -> pa.Table:
-        with duck.reader() as connection:
+        with duck.connection() as connection:
             return connection.sql(statement).to_arrow_table()
 
     yield duck, DuckDBAudited(query)
@@ -190,7 +191,7 @@ def test_a_row_that_is_stored_twice_is_counted_twice() -> None:
     store = DuckDBStore(None)
     store.commit(Commit({"store": Position(LOG, 1)}, events={"quotes": as_events(quotes(3))}))
     store._session.run("INSERT INTO quotes FROM quotes WHERE seq = 1")
-    with store.reader() as connection:
+    with store.connection() as connection:
         audited = DuckDBAudited(lambda statement: connection.sql(statement).to_arrow_table())
         (hour,) = audited.account(Span()).hours.values()
         assert hour.events == 4
@@ -257,7 +258,7 @@ def test_an_audit_bears_a_database_that_lacks_the_table_of_a_kind(
 ) -> None:
     store = DuckDBStore(None)
     monkeypatch.setitem(KINDS, PING.channel, PING)
-    with store.reader() as connection:
+    with store.connection() as connection:
         audited = DuckDBAudited(lambda statement: connection.sql(statement).to_arrow_table())
         assert audited.account(Span()).hours == {}
         pings = KEY._replace(channel="ping")

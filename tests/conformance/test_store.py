@@ -12,10 +12,10 @@ from forebay.domain import schema
 from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
-from forebay.ports import Commit, Committed, Store
+from forebay.ports import Commit, Committed
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.memory import MemoryStore
-from tests.support.delivery import as_events, deliver, events_of, plain_rows
+from tests.support.delivery import TableStore, as_events, deliver, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told, batch, context, match, rows_of
 from tests.support.recordings import COINBASE, recorded
 
@@ -30,8 +30,8 @@ TABLES = ("trades", "dead_letters", "coverage", "gaps", "cursors")
 
 
 @pytest.fixture(params=["memory", "duckdb-file", "duckdb-memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = MemoryStore()
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TableStore]:
+    made: TableStore = MemoryStore()
     if request.param == "duckdb-file":
         made = DuckDBStore(tmp_path / "forebay.duckdb")
     elif request.param == "duckdb-memory":
@@ -66,11 +66,11 @@ def coverage() -> IdCoverage:
     return made
 
 
-def trades_of(store: Store) -> list[tuple[object, ...]]:
+def trades_of(store: TableStore) -> list[tuple[object, ...]]:
     return plain_rows(store.table("trades"), "seq")
 
 
-def conflicts_of(store: Store) -> list[str]:
+def conflicts_of(store: TableStore) -> list[str]:
     table = store.table("conflicts")
     return [str(told) for told in table["event_id"].to_pylist()] if len(table) else []
 
@@ -78,13 +78,13 @@ def conflicts_of(store: Store) -> list[str]:
 # ------------------------------------------------------------------------ round trips
 
 
-def test_an_empty_store_has_every_table_and_no_state(store: Store) -> None:
+def test_an_empty_store_has_every_table_and_no_state(store: TableStore) -> None:
     assert (dict(store.load().positions), dict(store.load().coverage)) == ({}, {})
     assert [len(store.table(name)) for name in TABLES] == [0] * len(TABLES)
     assert list(store.gaps()) == []
 
 
-def test_rows_come_back_exact(store: Store) -> None:
+def test_rows_come_back_exact(store: TableStore) -> None:
     rows = rows_of(
         Told(1, "99999999999999999999.999999999999999999", "0.000000000000000001"),
         Told(2, "0.00001305", "985", "sell", T0 + 89_723_000, received_ns=T0 + 130_000_001),
@@ -100,7 +100,7 @@ def test_rows_come_back_exact(store: Store) -> None:
     assert found["event_ts"].type == schema.TIME
 
 
-def test_state_comes_back_whole(store: Store) -> None:
+def test_state_comes_back_whole(store: TableStore) -> None:
     fresh = IdCoverage(epochs={"e9": 3})
     fresh.spanned.add(3)
     changed = {KEY: coverage(), OTHER: fresh}
@@ -117,7 +117,7 @@ def test_state_comes_back_whole(store: Store) -> None:
     )
 
 
-def test_new_coverage_replaces_that_of_its_stream_only(store: Store) -> None:
+def test_new_coverage_replaces_that_of_its_stream_only(store: TableStore) -> None:
     store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: coverage(), OTHER: coverage()}))
     whole = IdCoverage(epochs={"e8": 30})
     whole.live.add(1, 30)
@@ -126,7 +126,7 @@ def test_new_coverage_replaces_that_of_its_stream_only(store: Store) -> None:
     assert list(store.gaps()) == coverage().gaps(OTHER)
 
 
-def test_what_is_loaded_or_committed_is_not_shared(store: Store) -> None:
+def test_what_is_loaded_or_committed_is_not_shared(store: TableStore) -> None:
     mine = coverage()
     store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: mine}))
     mine.live.add(100, 200)
@@ -136,7 +136,7 @@ def test_what_is_loaded_or_committed_is_not_shared(store: Store) -> None:
     assert store.load().coverage[KEY] == coverage()
 
 
-def test_dead_letters_come_back_with_their_bytes_and_once(store: Store) -> None:
+def test_dead_letters_come_back_with_their_bytes_and_once(store: TableStore) -> None:
     poison = batch([b"\x00\xff", match(1, price="NaN"), b"\x00\xff"], first_seq=5)
     again = batch([b"\x00\xff"], context(epoch="e2"), first_seq=99)
     deliver(store, [[poison, again], [again, poison]])
@@ -146,7 +146,7 @@ def test_dead_letters_come_back_with_their_bytes_and_once(store: Store) -> None:
     assert sorted(letters["seq"].to_pylist()) == [5, 6, 7]
 
 
-def test_empty_tables_store_nothing_and_move_the_cursor(store: Store) -> None:
+def test_empty_tables_store_nothing_and_move_the_cursor(store: TableStore) -> None:
     nothing = Commit(
         {"store": Position(LOG, 4)},
         events={"trades": as_events(KINDS["trade"].schema.empty_table())},
@@ -159,7 +159,7 @@ def test_empty_tables_store_nothing_and_move_the_cursor(store: Store) -> None:
 # ------------------------------------------------------------------------ idempotence
 
 
-def test_the_same_commit_twice_is_stored_once(store: Store) -> None:
+def test_the_same_commit_twice_is_stored_once(store: TableStore) -> None:
     trades = [ONE, Told(2), Told(3, symbol="ETH-USD")]
     assert said(store.commit(commit(*trades))) == (3, 0, 0)
     before = trades_of(store)
@@ -168,14 +168,14 @@ def test_the_same_commit_twice_is_stored_once(store: Store) -> None:
     assert (trades_of(store), conflicts_of(store)) == (before, [])
 
 
-def test_overlapping_batches_and_repetition_within_one_are_stored_once(store: Store) -> None:
+def test_overlapping_batches_and_repetition_within_one_are_stored_once(store: TableStore) -> None:
     store.commit(commit(*[Told(native) for native in range(1, 6)]))
     done = store.commit(commit(*[Told(native) for native in (4, 6, 5, 6, 7, 6, 4)]))
     assert said(done) == (2, 5, 0)
     assert sorted(store.table("trades")["trade_id"].to_pylist()) == list("1234567")
 
 
-def test_events_that_coverage_does_not_vouch_for_are_looked_for(store: Store) -> None:
+def test_events_that_coverage_does_not_vouch_for_are_looked_for(store: TableStore) -> None:
     """Of classes without numbers nobody can say that an event is new."""
     trades = [Told(1, symbol="ETH-USD"), Told(2, symbol="ETH-USD")]
     for seq, expected in ((1, (2, 0, 0)), (2, (0, 2, 0))):
@@ -189,7 +189,7 @@ def vouched(*trades: Told, new: list[bool], seq: int, first_seq: int) -> Commit:
     return Commit({"store": Position(LOG, seq)}, events={"trades": events})
 
 
-def test_one_id_twice_in_a_batch_is_new_if_coverage_lacked_either(store: Store) -> None:
+def test_one_id_twice_in_a_batch_is_new_if_coverage_lacked_either(store: TableStore) -> None:
     """Rows come in the order of the journal, and coverage may have met them in another."""
     trades = [ONE, Told(2), ONE.but(price="2")]
     done = store.commit(vouched(*trades, new=[False, True, True], seq=1, first_seq=1))
@@ -197,7 +197,7 @@ def test_one_id_twice_in_a_batch_is_new_if_coverage_lacked_either(store: Store) 
     assert trades_of(store) == plain_rows(rows_of(ONE, Told(2)), "seq")
 
 
-def test_a_commit_that_is_repeated_says_the_same_again(store: Store) -> None:
+def test_a_commit_that_is_repeated_says_the_same_again(store: TableStore) -> None:
     """Its answer may have been lost, and what coverage vouched for is there by then."""
     store.commit(vouched(ONE, new=[True], seq=2, first_seq=1))
     trades = [Told(2), ONE.but(price="2"), Told(3), Told(2), ONE]
@@ -212,7 +212,7 @@ def test_a_commit_that_is_repeated_says_the_same_again(store: Store) -> None:
     assert len(trades_of(store)) == 3
 
 
-def test_a_store_knows_which_frame_told_an_event_first(store: Store) -> None:
+def test_a_store_knows_which_frame_told_an_event_first(store: TableStore) -> None:
     mine, theirs = rows_of(ONE, Told(2), ONE), rows_of(Told(2), Told(3), first_seq=50)
     for seq, rows in enumerate((mine, theirs), 1):
         store.commit(Commit({"store": Position(LOG, seq)}, events={"trades": as_events(rows)}))
@@ -220,7 +220,7 @@ def test_a_store_knows_which_frame_told_an_event_first(store: Store) -> None:
     assert store.first_told("trades", theirs).tolist() == [False, True]
 
 
-def test_a_frame_of_another_journal_is_another_frame(store: Store) -> None:
+def test_a_frame_of_another_journal_is_another_frame(store: TableStore) -> None:
     """A journal that was begun anew counts its frames from the start."""
     mine = rows_of(ONE, Told(2))
     place = mine.column_names.index("log_id")
@@ -233,7 +233,7 @@ def test_a_frame_of_another_journal_is_another_frame(store: Store) -> None:
     assert store.first_told("trades", mine).tolist() == [True, True]
 
 
-def test_streams_of_two_markets_with_one_symbol_do_not_meet(store: Store) -> None:
+def test_streams_of_two_markets_with_one_symbol_do_not_meet(store: TableStore) -> None:
     told = {market: rows_of(ONE, Told(2), market=market) for market in ("spot", "perpetual")}
     for seq, rows in enumerate(told.values(), 1):
         done = store.commit(
@@ -250,7 +250,7 @@ def test_streams_of_two_markets_with_one_symbol_do_not_meet(store: Store) -> Non
     assert dict(store.load().coverage) == {KEY: coverage(), perpetual: whole}
 
 
-def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: Store) -> None:
+def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: TableStore) -> None:
     rows = rows_of(*[Told(native) for native in (9, 1, 2, 1, 2, 3)])
     chunked = pa.concat_tables([rows.slice(1, 2), rows.slice(3, 3)])
     done = store.commit(Commit({"store": Position(LOG, 1)}, events={"trades": as_events(chunked)}))
@@ -258,7 +258,7 @@ def test_rows_in_chunks_and_slices_are_the_rows_they_are(store: Store) -> None:
     assert sorted(store.table("trades")["trade_id"].to_pylist()) == ["1", "2", "3"]
 
 
-def test_a_duplicate_far_from_the_rest_of_its_batch_is_found(store: Store) -> None:
+def test_a_duplicate_far_from_the_rest_of_its_batch_is_found(store: TableStore) -> None:
     times = [T0 - hours * HOUR for hours in range(40)]
     old = [Told(100 - index, time_ns=time_ns) for index, time_ns in enumerate(times)]
     store.commit(commit(*old))
@@ -278,7 +278,7 @@ OTHER_CONTENT = {
 
 @pytest.mark.parametrize("changed", OTHER_CONTENT.values(), ids=OTHER_CONTENT)
 def test_other_content_under_a_known_id_is_a_conflict_and_the_first_stays(
-    store: Store, changed: dict[str, object]
+    store: TableStore, changed: dict[str, object]
 ) -> None:
     store.commit(commit(ONE))
     before = trades_of(store)
@@ -294,14 +294,14 @@ def test_other_content_under_a_known_id_is_a_conflict_and_the_first_stays(
 
 @pytest.mark.parametrize("later_ns", [-60 * SECOND, -1000, 1000, 60 * SECOND])
 def test_a_conflict_a_minute_away_is_found_though_coverage_knows_nothing_of_it(
-    store: Store, later_ns: int
+    store: TableStore, later_ns: int
 ) -> None:
     store.commit(commit(ONE))
     assert said(store.commit(commit(ONE.but(time_ns=T0 + later_ns)))) == (0, 0, 1)
     assert trades_of(store) == plain_rows(rows_of(ONE), "seq")
 
 
-def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: Store) -> None:
+def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: TableStore) -> None:
     store.commit(commit(ONE))
     far = ONE.but(time_ns=T0 - 72 * HOUR)
     done = store.commit(commit(Told(2), far, covered=[False, True]))
@@ -310,7 +310,7 @@ def test_a_conflict_hours_away_is_found_where_coverage_knows_the_id(store: Store
     assert len(conflicts_of(store)) == 1
 
 
-def test_a_conflict_within_one_batch_is_found(store: Store) -> None:
+def test_a_conflict_within_one_batch_is_found(store: TableStore) -> None:
     far = ONE.but(time_ns=T0 - 72 * HOUR)
     done = store.commit(commit(ONE, ONE.but(price="2"), ONE, far, ONE.but(price="2")))
     assert said(done) == (1, 1, 3)
@@ -318,7 +318,7 @@ def test_a_conflict_within_one_batch_is_found(store: Store) -> None:
     assert len(conflicts_of(store)) == 2
 
 
-def test_a_conflict_hours_away_is_found_beside_the_stored_version(store: Store) -> None:
+def test_a_conflict_hours_away_is_found_beside_the_stored_version(store: TableStore) -> None:
     store.commit(commit(ONE))
     far = ONE.but(time_ns=T0 - 72 * HOUR)
     assert said(store.commit(commit(ONE, far))) == (0, 1, 1)
@@ -326,14 +326,14 @@ def test_a_conflict_hours_away_is_found_beside_the_stored_version(store: Store) 
     assert len(conflicts_of(store)) == 1
 
 
-def test_each_other_content_is_a_conflict_of_its_own(store: Store) -> None:
+def test_each_other_content_is_a_conflict_of_its_own(store: TableStore) -> None:
     store.commit(commit(ONE))
     store.commit(commit(ONE.but(price="2"), ONE.but(price="3")))
     store.commit(commit(ONE.but(price="3"), ONE.but(price="4")))
     assert len(conflicts_of(store)) == 3
 
 
-def test_receipt_precision_and_flags_are_no_conflict(store: Store) -> None:
+def test_receipt_precision_and_flags_are_no_conflict(store: TableStore) -> None:
     store.commit(commit(ONE))
     before = trades_of(store)
     finer = ONE.but(time="2021-04-17T16:43:37.000000999Z")
@@ -342,7 +342,7 @@ def test_receipt_precision_and_flags_are_no_conflict(store: Store) -> None:
     assert (trades_of(store), conflicts_of(store)) == (before, [])
 
 
-def test_trailing_zeros_are_no_conflict(store: Store) -> None:
+def test_trailing_zeros_are_no_conflict(store: TableStore) -> None:
     store.commit(commit(ONE.but(price="1.50")))
     assert said(store.commit(commit(ONE.but(price="1.5000")))) == (0, 1, 0)
 

@@ -100,7 +100,7 @@ def _stored(root: Path, editions: Sequence[Edition]) -> set[str]:
 
 
 def _query(store: DuckDBStore, statement: str) -> pa.Table:
-    with store.reader() as connection:
+    with store.connection() as connection:
         return connection.sql(statement).to_arrow_table()
 
 

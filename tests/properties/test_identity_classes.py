@@ -18,7 +18,7 @@ from tests.support.made_venue import CLASSES, T0_NS, Deal, Rig, rig
 
 if TYPE_CHECKING:
     from forebay.domain.identity import IdentityClass
-    from forebay.ports import Store
+    from tests.support.delivery import TableStore
 
 Fact = tuple[object, ...]
 """What a row says: symbol, event_ts, number, price, size, side."""
@@ -121,7 +121,7 @@ def act(made: Rig, model: Model, actions: list[Action]) -> None:
     made.drain()
 
 
-def stored(made: Rig, store: Store | None = None) -> Counter[tuple[Fact, bool]]:
+def stored(made: Rig, store: TableStore | None = None) -> Counter[tuple[Fact, bool]]:
     names = ("symbol", "event_ts", "trade_id", "price", "size", "side")
     return Counter(
         (tuple(row[name] for name in names), "ambiguous" in str(row["flags"]).split(","))

@@ -225,7 +225,7 @@ class Bench:
         self.store._session.connection.execute(statement).fetchall()
 
     def query(self, statement: str) -> pa.Table:
-        with self.store.reader() as connection:
+        with self.store.connection() as connection:
             return connection.sql(statement).to_arrow_table()
 
     def audit(

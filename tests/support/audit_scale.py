@@ -44,7 +44,7 @@ KEYS = [StreamKey("coinbase", "spot", "trade", symbol) for symbol in SYMBOLS]
 def make(root: Path, events: int) -> None:
     """Make the folder; ``events`` over one day, alternating between two streams."""
     folder = DataFolder(root).create()
-    with duckdb.connect(str(folder.database), config={"threads": 2}) as connection:
+    with duckdb.connect(str(folder.database("duckdb")), config={"threads": 2}) as connection:
         _fill(connection, events)
         _record(connection, folder.ledger, events)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
     from forebay.domain.frames import FrameBatch
     from forebay.ports import Parser
+
+
+class TableStore(Store, Protocol):
+    """A store whose tables can be looked at whole."""
+
+    def table(self, name: str) -> pa.Table:
+        """Return all rows of a table."""
+        ...
+
 
 PARSERS: dict[str, Parser] = {"coinbase": CoinbaseParser()}
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from forebay.domain.channels import Unit
     from forebay.domain.frames import FrameBatch
     from forebay.journal import Block, Position
-    from forebay.ports import Parser, Store
+    from forebay.ports import Parser
+    from tests.support.delivery import TableStore
     from tests.support.frames import Source
 
 T0 = datetime(2021, 4, 17, 16, 43, 37, tzinfo=UTC)
@@ -141,7 +142,7 @@ class Rig:
         self,
         folder: Path,
         identity: IdentityClass,
-        opened: Callable[[], Store],
+        opened: Callable[[], TableStore],
         parser: MadeParser | None = None,
     ) -> None:
         self.venue = f"made-{identity}"
@@ -213,12 +214,12 @@ class Rig:
         self.store = self._opened()
         self._deliverer = self._deliver()
 
-    def rebuilt(self, store: Store) -> Store:
+    def rebuilt(self, store: TableStore) -> TableStore:
         """Fill an empty store from the whole journal."""
         Deliverer(self._folder, store, self.parsers).drain()
         return store
 
-    def rows(self, store: Store | None = None) -> list[dict[str, object]]:
+    def rows(self, store: TableStore | None = None) -> list[dict[str, object]]:
         """Return all trades, in the order of their ids; ``event_ts`` in nanoseconds."""
         table = (store or self.store).table("trades")
         times = table["event_ts"].cast("int64")
@@ -243,7 +244,7 @@ class Rig:
 def rig(
     folder: Path,
     identity: IdentityClass,
-    opened: Callable[[], Store] | None = None,
+    opened: Callable[[], TableStore] | None = None,
     parser: MadeParser | None = None,
 ) -> Iterator[Rig]:
     """Return a rig whose store is DuckDB in ``folder`` unless told otherwise."""

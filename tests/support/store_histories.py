@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from forebay.domain.coverage import Arrival, IdCoverage, StreamKey
 from forebay.journal import Position
-from forebay.ports import Commit, Store
-from tests.support.delivery import events_of, plain_rows
+from forebay.ports import Commit
+from tests.support.delivery import TableStore, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _see(coverage: IdCoverage, trade: Told, *, live: bool) -> bool:
     return bool(coverage.see(Arrival("e1", live, ids, times)).before[0])
 
 
-def content(store: Store) -> dict[str, list[tuple[object, ...]]]:
+def content(store: TableStore) -> dict[str, list[tuple[object, ...]]]:
     """Return all that a store has, to be compared; how a conflict is spelled is its own matter."""
     found = {name: plain_rows(store.table(name)) for name in TABLES if name != "conflicts"}
     conflicts = store.table("conflicts")
@@ -66,7 +66,7 @@ def content(store: Store) -> dict[str, list[tuple[object, ...]]]:
     return {**found, "conflicts": [(told,) for told in sorted(ids)]}
 
 
-def hours_of(store: Store) -> set[int]:
+def hours_of(store: TableStore) -> set[int]:
     """Return the starts of the hours that a store has trades of."""
     times = store.table("trades")["event_ts"].cast(pa.int64()).to_pylist()
     return {time_ns // HOUR * HOUR for time_ns in times}

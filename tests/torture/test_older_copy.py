@@ -48,13 +48,13 @@ class House:
 
     def deliver(self) -> set[int]:
         """Deliver everything; answer the trades that the store then holds."""
-        store = DuckDBStore(self.folder.database)
+        store = DuckDBStore(self.folder.database("duckdb"))
         cursor = CursorFile(self.folder.store_cursor)
         try:
             Deliverer(
                 self.folder.journal, store, PARSERS, cursor=cursor, observer=self.told.append
             ).drain()
-            with store.reader() as reader:
+            with store.connection() as reader:
                 rows = reader.execute("SELECT trade_id FROM trades").fetchall()
             assert len(rows) == len(set(rows)), "a trade is there twice"
             return {int(row[0]) for row in rows}
@@ -119,7 +119,7 @@ def test_without_a_store_nobody_can_be_ahead_and_the_log_goes_on(tmp_path: Path)
 def test_a_store_that_has_nothing_yet_loses_nothing_by_a_new_log(tmp_path: Path) -> None:
     house = House(tmp_path / "d")
     before = house.capture(1, 3)
-    DuckDBStore(house.folder.database).close()
+    DuckDBStore(house.folder.database("duckdb")).close()
     after = house.capture(4, 5)
     assert after.log_id != before.log_id
     assert after.seq == before.seq + 2

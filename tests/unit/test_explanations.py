@@ -399,7 +399,7 @@ def test_the_canonical_row_is_what_the_store_makes() -> None:
     (columns,) = re.findall(r"^event_id\|.+$", IDENTITY, re.MULTILINE)
     assert columns.split("|") == ["event_id", *KINDS["trade"].content]
     with_one = stored(told_frame())
-    asked = DuckDBAudited(lambda text: read_only_query(with_one.reader(), text, timeout_s=60))
+    asked = DuckDBAudited(lambda text: read_only_query(with_one.connection(), text, timeout_s=60))
     (row,) = asked.rows(BTC, 0, 1 << 62).rows["canonical"].to_pylist()
     assert block(IDENTITY, "canonical").replace("\n", "") == row
 

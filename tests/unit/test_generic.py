@@ -1,4 +1,7 @@
-"""What is generic names no kind of event: a seventh kind is a file, and touches nothing else."""
+"""What is generic names no kind of event, no store and no venue.
+
+Another kind is a file, another store or venue a folder and a line of wiring.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,28 @@ READS_KINDS = {
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
 """Files that may name a kind, and why."""
+NAME_STORES = {
+    "app/config.py": "the example that `forebay init` writes",
+    "app/stores.py": "wiring: where the kinds of store are, and which is the default",
+    "lab/drills/catalogue.py": "a drill takes away the folder of the embedded database",
+    "lab/drills/run.py": "which versions of what was used are kept with a drill's report",
+}
+"""Files outside its own folder that may name a store, and why."""
+NAME_VENUES: set[str] = {
+    "app/config.py",
+    "app/venues.py",
+    "cli/lab.py",
+    "cli/main.py",
+    "cli/replay.py",
+    "cli/settings.py",
+    "cli/symbols.py",
+    "lab/exchanges/__init__.py",
+    "lab/simulation/network.py",
+    "lab/simulation/venue.py",
+    "lab/simulation/world.py",
+}
+"""Files outside their own folders that name a venue: only wiring shall be left of them. The list
+may become shorter, and never longer."""
 
 WORDS = sorted({word for kind in KINDS.values() for word in (kind.channel, kind.table)})
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})(?![a-z])")
@@ -36,19 +61,38 @@ _IN_TEXT_ALONE = {"bar", "bars", "quote"}
 """Also a progress bar, a quotation mark, and what an instrument is quoted in."""
 
 
-def names(source: str) -> Iterator[str]:
-    """Return every name of a kind in the code and the texts of ``source``, but not in docs."""
-    at_line_start = True
+def words(source: str) -> Iterator[tuple[str, bool]]:
+    """Return the names and texts in ``source``, docs left out, and whether each is a text."""
+    at_line_start, depth = True, 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in (tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
-            at_line_start = True
+            at_line_start = not depth
             continue
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
         is_text = token.type == tokenize.STRING
         if token.type == tokenize.NAME or (is_text and not at_line_start):
-            for found in _WORD.findall(_HUMP.sub("_", token.string).lower()):
-                if is_text or found not in _IN_TEXT_ALONE:
-                    yield found
+            yield _HUMP.sub("_", token.string).lower(), is_text
         at_line_start = False
+
+
+def names(source: str) -> Iterator[str]:
+    """Return every name of a kind in the code and the texts of ``source``, but not in docs."""
+    for word, is_text in words(source):
+        for found in _WORD.findall(word):
+            if is_text or found not in _IN_TEXT_ALONE:
+                yield found
+
+
+def files_that_name(word: str, rooms: str) -> list[str]:
+    """Return the files, but those whose path matches ``rooms``, that name a store or a venue."""
+    paths = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    return sorted(
+        where
+        for where, path in paths.items()
+        if not re.match(rooms, where)
+        and any(word in found.replace("_", "") for found, _ in words(path.read_text()))
+    )
 
 
 def generic_files() -> list[str]:
@@ -68,8 +112,25 @@ def test_no_generic_file_names_a_kind_but_those_that_say_why() -> None:
     assert sorted(generic_files()) == sorted(READS_KINDS)
 
 
+def test_no_file_names_a_store_but_wiring_and_those_that_say_why() -> None:
+    assert files_that_name("duckdb", "stores/duckdb/") == sorted(NAME_STORES)
+
+
+def test_no_more_files_name_a_venue() -> None:
+    found = files_that_name("coinbase", r"sources/coinbase/|lab/exchanges/coinbase/")
+    assert set(found) <= NAME_VENUES
+
+
 @pytest.mark.parametrize(
-    "code", ["trades = 1", "f(trade_id)", 'x = "quotes"', "class BookDelta: ...", "TRADES = 1"]
+    "code",
+    [
+        "trades = 1",
+        "f(\n    'trades')",
+        "f(trade_id)",
+        'x = "quotes"',
+        "class BookDelta: ...",
+        "TRADES = 1",
+    ],
 )
 def test_a_name_of_a_kind_is_found(code: str) -> None:
     assert list(names(code))

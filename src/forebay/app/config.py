@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from forebay.app.stores import DEFAULT, check_kind
 from forebay.app.times import SPAN, SPAN_HINT
 from forebay.errors import ConfigError
 
@@ -80,7 +81,9 @@ class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where events rest."""
 
-    kind: Literal["duckdb"] = "duckdb"
+    kind: str = DEFAULT
+    plugin: str = ""
+    """``package.module:STORE`` of a kind from outside the tree, which then counts instead."""
     memory_limit_mb: Annotated[int, Meta(ge=64)] = 1024
     parquet: bool = True
     """Whether closed hours are kept as Parquet files beside the database."""
@@ -188,6 +191,8 @@ def load(
         config = msgspec.convert(merged, Config, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(error, origins) from error
+    if not config.store.plugin:
+        check_kind(config.store.kind)
     return config, {key: origins.get(key, "default") for key, _ in leaves(config)}
 
 
@@ -355,6 +360,7 @@ retain = "7d"                 # remove frames so long after receipt, once stored
 
 [store]
 kind = "duckdb"
+# plugin = "package.module:STORE"  # a kind of your own instead
 memory_limit_mb = 1024
 parquet = true                # closed hours also as files under parquet/
 

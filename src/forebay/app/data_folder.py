@@ -47,10 +47,17 @@ class DataFolder:
         """Segments, watermark and lock of the journal."""
         return self.root / "journal"
 
-    @property
-    def database(self) -> Path:
-        """The DuckDB file."""
-        return self.root / "forebay.duckdb"
+    def database(self, kind: str) -> Path:
+        """Return where a store of a kind is, if it is in a file."""
+        return self.root / f"forebay.{kind}"
+
+    def databases(self) -> list[str]:
+        """Return of which kinds of store a database is there, by name."""
+        return sorted(
+            path.suffix[1:]
+            for path in self.root.glob("forebay.*")
+            if path.stem == "forebay" and path.is_file() and path.suffix != ".toml"
+        )
 
     @property
     def parquet(self) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import samples, venues
+from forebay.app import samples, stores, venues
 from forebay.app.arrow_stream import encode_arrow
 from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
@@ -24,18 +24,17 @@ from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
+from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
 from forebay.services.deliver import Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
-from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.query import read_only_query
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
     from forebay.app.config import Config
     from forebay.ops.view import ProcessReport
+    from forebay.ports import Readable, Reader, Store
     from forebay.telemetry import Observer
 
 DELIVER_NICENESS = 5
@@ -55,11 +54,7 @@ async def run(config: Config, observer: Observer) -> None:
     folder = DataFolder(Path(config.data))
     tally = Tally(observer)
     guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
-    store = await patiently(
-        clock,
-        life.stop,
-        lambda: DuckDBStore(folder.database, memory_limit_mb=config.store.memory_limit_mb),
-    )
+    store = await patiently(clock, life.stop, lambda: stores.open_store(folder, config.store))
     sums = LiveSums()
     deliverer = await asyncio.to_thread(_deliverer, folder, store, tally, sums)
     delivery = GuardedDelivery(
@@ -83,7 +78,7 @@ async def run(config: Config, observer: Observer) -> None:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(keeping_house(house, backlog, clock, tally))
-        if config.store.parquet:
+        if config.store.parquet and isinstance(store, HourFiles):
             hourly = HourlyParquet(folder.parquet, store, clock=clock)
             await beside.enter_async_context(
                 keeping_house(hourly, backlog, clock, tally, guarding.sheds)
@@ -92,15 +87,13 @@ async def run(config: Config, observer: Observer) -> None:
     await asyncio.to_thread(store.close)
 
 
-def _deliverer(
-    folder: DataFolder, store: DuckDBStore, observer: Observer, sums: LiveSums
-) -> Deliverer:
+def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveSums) -> Deliverer:
     cursor = CursorFile(folder.store_cursor)
     parts = folder.journal, store, venues.parsers()
     return Deliverer(*parts, cursor=cursor, observer=observer, sums=sums)
 
 
-def _reading(store: DuckDBStore, deliverer: Deliverer, guarding: Guarding) -> dict[str, Any]:
+def _reading(store: Readable, deliverer: Deliverer, guarding: Guarding) -> dict[str, Any]:
     """Answer the handlers of whoever reads."""
 
     async def sql(request: Request) -> Reply:
@@ -146,7 +139,7 @@ class _Reporting:
             self.deliverer.status(),
             self.tally.counts(),
         )
-        store = self.guarding.config.store.kind
+        store = stores.kind_of(self.guarding.config.store).name
         return self.guarding.report(
             not_ready="",
             samples=[
@@ -157,19 +150,19 @@ class _Reporting:
         )
 
 
-async def _queried(connection: duckdb.DuckDBPyConnection, query: str, timeout_s: float) -> pa.Table:
+async def _queried(reader: Reader, query: str, timeout_s: float) -> pa.Table:
     """Answer a query; when cancelled, because nobody waits for it any more, stop it."""
 
     def answer() -> pa.Table:
-        with connection:
-            return read_only_query(connection, query, timeout_s=timeout_s)
+        with contextlib.closing(reader):
+            return reader.query(query, timeout_s=timeout_s)
 
     answering = asyncio.get_running_loop().run_in_executor(_QUERIES, answer)
     try:
         return await asyncio.shield(answering)
     except asyncio.CancelledError:
         while not answering.done():  # what has not begun yet cannot be interrupted yet
-            connection.interrupt()
+            reader.interrupt()
             await asyncio.wait({answering}, timeout=INTERRUPT_S)
         await asyncio.gather(answering, return_exceptions=True)
         raise

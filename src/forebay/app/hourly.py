@@ -2,8 +2,8 @@
 
 ``parquet/trades/date=2021-04-17/hour=16/trades.parquet``: all that the database has of the hour,
 sorted by venue, symbol, ``event_ts`` and id. A file appears whole or not at all, and is made
-again when late rows came; the database notes which hours that is true of, see
-:mod:`forebay.stores.duckdb.hours`.
+again when late rows came; the store notes which hours that is true of, see
+:class:`forebay.ports.HourFiles`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.journal import Disk
-    from forebay.stores.duckdb import DuckDBStore, HourNote
+    from forebay.ports import HourFiles, HourNote
 
 GRACE_NS = 300_000_000_000
 """How long after its end an hour is closed, and how long a note of it waits for more rows."""
@@ -70,7 +70,7 @@ class HourlyParquet:
     def __init__(
         self,
         root: Path,
-        store: DuckDBStore,
+        store: HourFiles,
         *,
         clock: Clock,
         disk: Disk = OS_DISK,

@@ -34,7 +34,7 @@ def open_journal(
         clock=clock,
         segment_bytes=config.journal.segment_mb << 20,
         floor=floor,
-        new_log=not floor and folder.database.exists(),
+        new_log=not floor and bool(folder.databases()),
     )
     end, report = writer.position, writer.report
     observer(JournalRecovered(end.log_id, end.seq, report.truncated_bytes, len(report.losses)))

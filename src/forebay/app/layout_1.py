@@ -9,10 +9,9 @@ from forebay.domain.digest import HOUR_NS
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import kind_of_table
 from forebay.services.rebuild import Counted
-from forebay.stores.duckdb import DuckDBReader
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     import pyarrow as pa
 
@@ -39,30 +38,24 @@ class Layout1(NamedTuple):
     rarities: frozenset[tuple[str, str]]
 
 
-def read_layout_1(path: Path, *, memory_limit_mb: int) -> Layout1 | None:
-    """Return what the database has; None if it is not of layout 1.
+def read_layout_1(query: Callable[[str], pa.Table]) -> Layout1 | None:
+    """Return what a database has, which ``query`` asks; None if it is not of layout 1.
 
     Raises :class:`~forebay.errors.ForebayError` if it cannot be read.
     """
-    reader = DuckDBReader(path, memory_limit_mb=memory_limit_mb)
-    try:
-        if _rows(reader.query(_OF_THIS_LAYOUT)):
-            return None
-        arrived: dict[Counted, IntervalSet] = {}
-        for venue, channel, symbol, first, last in _rows(reader.query(_ARRIVED)):
-            stream = StreamKey(str(venue), "spot", str(channel), str(symbol))
-            numbers = arrived.setdefault(Counted(stream, "id", ""), IntervalSet())
-            numbers.add(first, last)
-        events = {
-            (StreamKey(str(venue), "spot", kind_of_table(table).channel, str(symbol)), hour): count
-            for (table,) in _rows(reader.query(_TABLES))
-            for venue, symbol, hour, count in _rows(
-                reader.query(_HOURS.format(table=table, hour=HOUR_NS))
-            )
-        }
-        return Layout1(arrived, events, frozenset(_rows(reader.query(_RARITIES))))
-    finally:
-        reader.close()
+    if _rows(query(_OF_THIS_LAYOUT)):
+        return None
+    arrived: dict[Counted, IntervalSet] = {}
+    for venue, channel, symbol, first, last in _rows(query(_ARRIVED)):
+        stream = StreamKey(str(venue), "spot", str(channel), str(symbol))
+        numbers = arrived.setdefault(Counted(stream, "id", ""), IntervalSet())
+        numbers.add(first, last)
+    events = {
+        (StreamKey(str(venue), "spot", kind_of_table(table).channel, str(symbol)), hour): count
+        for (table,) in _rows(query(_TABLES))
+        for venue, symbol, hour, count in _rows(query(_HOURS.format(table=table, hour=HOUR_NS)))
+    }
+    return Layout1(arrived, events, frozenset(_rows(query(_RARITIES))))
 
 
 def _rows(table: pa.Table) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from forebay.app import stores
 from forebay.app.arrow_stream import decode_arrow
 from forebay.app.data_folder import DataFolder
 from forebay.app.local_socket import ask
@@ -26,8 +27,6 @@ from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
 from forebay.domain.schema import DECIMAL
 from forebay.errors import ConfigError, Unreachable
-from forebay.stores.duckdb import DuckDBReader
-from forebay.stores.duckdb.session import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -129,11 +128,10 @@ class Data:
         return decode_arrow(body)
 
     def _read(self, query: str, timeout_s: float | None, memory_limit_mb: int | None) -> pa.Table:
-        reader = DuckDBReader(self.folder.database, memory_limit_mb=memory_limit_mb)
-        try:
-            return reader.query(query, timeout_s=timeout_s or MAX_QUERY_S)
-        finally:
-            reader.close()
+        patience_s = timeout_s or MAX_QUERY_S
+        return stores.query_file(
+            self.folder, query, timeout_s=patience_s, memory_limit_mb=memory_limit_mb
+        )
 
     def trades(
         self,
@@ -245,7 +243,7 @@ class Data:
     def _venue_of(self, symbol: str, market: str) -> str:
         """Return the one venue that has books of ``symbol``."""
         query = f"SELECT DISTINCT venue FROM {BOOK_SNAPSHOT.table} "  # noqa: S608 - our own name
-        where = f"WHERE symbol = {literal(symbol)} AND market = {literal(market)} ORDER BY ALL"
+        where = f"WHERE symbol = {_literal(symbol)} AND market = {_literal(market)} ORDER BY ALL"
         venues = self.sql(query + where)["venue"].to_pylist()
         if len(venues) == 1:
             return str(venues[0])
@@ -265,7 +263,7 @@ class Data:
         ``once`` says which of several are taken, as SQL has it.
         """
         where = [
-            f"{column} = {literal(text)}" for column, text in wanted.items() if text is not None
+            f"{column} = {_literal(text)}" for column, text in wanted.items() if text is not None
         ]
         if start is not None:
             where.append(f"event_ts >= {_time(start)}")
@@ -284,14 +282,14 @@ class Data:
 
         Raises as :meth:`sql`.
         """
-        named = f"venue = {literal(gap.venue)} AND market = {literal(gap.market)}"
-        named += f" AND symbol = {literal(gap.symbol)}"
+        named = f"venue = {_literal(gap.venue)} AND market = {_literal(gap.market)}"
+        named += f" AND symbol = {_literal(gap.symbol)}"
         if gap.unit == "time":
             place, before, after = "received_ts", *map(_instant, (gap.first, gap.last))
         else:
             place, before, after = "venue_seq", str(gap.first), str(gap.last)
         if gap.epoch:
-            named += f" AND epoch = {literal(gap.epoch)}"
+            named += f" AND epoch = {_literal(gap.epoch)}"
         sides = [
             f"(SELECT {_BESIDE} FROM {KINDS[gap.channel].table} WHERE {named} AND {place} {side} "  # noqa: S608 - quoted above
             f"ORDER BY {place} {order} LIMIT 1)"
@@ -314,14 +312,14 @@ class Data:
     ) -> AuditReport:
         """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
-        from forebay.stores.duckdb.audit import DuckDBAudited  # noqa: PLC0415
+        from forebay.services.deliver import CONSUMER  # noqa: PLC0415
 
         install(self.folder)
         query = functools.partial(
             self._query, timeout_s=MAX_QUERY_S, memory_limit_mb=_AUDIT_MEMORY_MB
         )
         return run_audit(
-            DuckDBAudited(query),
+            stores.audited(self.folder, query, CONSUMER),
             self.folder.journal,
             parsers(),
             ledger_folder=self.folder.ledger,
@@ -346,6 +344,11 @@ def _text(moment_ns: int | None) -> str | None:
 
 def _levels(levels: Sequence[Level]) -> list[list[str]]:
     return [[text_of(price), text_of(size)] for price, size in levels]
+
+
+def _literal(text: str) -> str:
+    """Return a text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _time(moment: datetime | str) -> str:

@@ -6,10 +6,13 @@ made again, and the mark is written last.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from forebay.app import stores
 from forebay.app.data_folder import LAYOUT
 from forebay.app.journaling import open_journal
 from forebay.app.layout_1 import read_layout_1
@@ -19,24 +22,22 @@ from forebay.errors import ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.journal.disk import translated
 from forebay.ports import Span
+from forebay.services.deliver import CONSUMER
 from forebay.services.rebuild import Absence, absences, arrived, rebuild
-from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.audit import DuckDBAudited
-from forebay.stores.duckdb.query import read_only_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    import pyarrow as pa
 
     from forebay.app.config import Config
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.domain.digest import StreamHour
     from forebay.domain.intervals import IntervalSet
+    from forebay.ports import ReadableStore
     from forebay.services.deliver import Delivered
     from forebay.services.rebuild import Counted
+    from forebay.stores.kind import StoreKind
     from forebay.telemetry import Observer
 
 OLDEST = 1
@@ -67,13 +68,16 @@ def rebuild_database(
         writer = open_journal(folder, config, clock, observer)
         try:
             end = writer.position.seq
-            new = _sibling(folder.database, "rebuilding")
-            _remove(new)
-            delivered, after = _build(
-                folder, config, new, observer, lambda seq: progress(seq - 1, end - 1)
-            )
-            there = folder.database.exists()
-            before = _state(folder.database, config, moves=moves) if there else None
+            kind = stores.kind_of(config.store)
+            old, limit = folder.database(kind.name), config.store.memory_limit_mb
+            new = _sibling(old, "rebuilding")
+            _remove(new, kind)
+            told = functools.partial(rebuild, folder.journal, parsers=parsers(), observer=observer)
+            with contextlib.closing(kind.open(new, limit)) as store:
+                delivered = told(store, progress=lambda seq: progress(seq - 1, end - 1))
+                after = _said(store, kind)
+            there = old.exists()
+            before = _state(old, kind, limit, moves=moves) if there else None
             missing = absences(before.arrived, after.arrived) if before else []
             lacks = there and (before is None or bool(missing) or before.exceeds(after))
             if lacks or moves:
@@ -81,7 +85,7 @@ def rebuild_database(
             if moves:
                 _set_aside(folder.ledger)
             earlier = before is not None and before.layout != LAYOUT
-            kept = _swap(folder.database, new, keep=lacks or earlier)
+            kept = _swap(old, new, kind, keep=lacks or earlier)
             if moves:
                 with translated(f"write the mark of {folder.root}"):
                     folder.mark(OS_DISK)
@@ -107,46 +111,28 @@ class State(NamedTuple):
         return more or bool(self.rarities - other.rarities)
 
 
-def _build(
-    folder: DataFolder,
-    config: Config,
-    path: Path,
-    observer: Observer,
-    progress: Callable[[int], None],
-) -> tuple[Delivered, State]:
-    store = DuckDBStore(path, memory_limit_mb=config.store.memory_limit_mb)
-    try:
-        delivered = rebuild(folder.journal, store, parsers(), observer=observer, progress=progress)
-        return delivered, _said(store)
-    finally:
-        store.close()
-
-
-def _state(path: Path, config: Config, *, moves: bool) -> State | None:
+def _state(path: Path, kind: StoreKind, limit: int, *, moves: bool) -> State | None:
     """Return what a database has; None if it cannot be read.
 
     One of this layout is in one file afterwards, without log. In a folder that moves to it there
     may be one already, if the move was ended before the mark was written.
     """
-    limit = config.store.memory_limit_mb
     try:
-        if moves and (earlier := read_layout_1(path, memory_limit_mb=limit)) is not None:
-            return State(1, *earlier)
-        store = DuckDBStore(path, memory_limit_mb=limit)
-        try:
-            return _said(store)
-        finally:
-            store.close()
+        if moves:
+            with contextlib.closing(kind.read(path, limit)) as reader:
+                earlier = read_layout_1(functools.partial(reader.query, timeout_s=MAX_QUERY_S))
+            if earlier is not None:
+                return State(1, *earlier)
+        with contextlib.closing(kind.open(path, limit)) as store:
+            return _said(store, kind)
     except ForebayError:
         return None
 
 
-def _said(store: DuckDBStore) -> State:
-    def query(statement: str) -> pa.Table:
-        with store.reader() as connection:
-            return read_only_query(connection, statement, timeout_s=MAX_QUERY_S)
-
-    hours = DuckDBAudited(query).account(NO_HOUR).hours
+def _said(store: ReadableStore, kind: StoreKind) -> State:
+    with contextlib.closing(store.reader()) as reader:
+        query = functools.partial(reader.query, timeout_s=MAX_QUERY_S)
+        hours = kind.audited(query, CONSUMER).account(NO_HOUR).hours
     events = {hour: account.events for hour, account in hours.items()}
     return State(LAYOUT, arrived(store.load().coverage), events, store.rarities())
 
@@ -155,10 +141,10 @@ def _sibling(path: Path, what: str) -> Path:
     return path.with_name(f"{path.name}.{what}")
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path, kind: StoreKind) -> None:
     """Remove what a killed predecessor left; it may be of another version of the parsers."""
     with translated(f"remove {path}"):
-        for file in (path, _sibling(path, "wal")):
+        for file in (path, *(_sibling(path, ending) for ending in kind.beside)):
             file.unlink(missing_ok=True)
 
 
@@ -174,18 +160,19 @@ def _set_aside(files: Path) -> None:
             OS_DISK.fsync_dir(files.parent)
 
 
-def _swap(old: Path, new: Path, *, keep: bool) -> Path | None:
+def _swap(old: Path, new: Path, kind: StoreKind, *, keep: bool) -> Path | None:
     """Put ``new`` in the place of ``old``; return where the old one is kept, if it is."""
     kept = None
     with translated(f"put {new} in the place of {old}"):
-        log = _sibling(old, "wal")
         if keep:
             kept = _unused(old)
             kept.hardlink_to(old)
-            if log.exists():
-                OS_DISK.rename(log, _sibling(kept, "wal"))
-        # A log that stays would be replayed into the new database.
-        log.unlink(missing_ok=True)
+        for ending in kind.beside:
+            log = _sibling(old, ending)
+            if kept and log.exists():
+                OS_DISK.rename(log, _sibling(kept, ending))
+            # One that stays would be replayed into the new database.
+            log.unlink(missing_ok=True)
         fd = OS_DISK.open(new, write=True)
         OS_DISK.fdatasync(fd)
         OS_DISK.close(fd)

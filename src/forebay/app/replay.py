@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from forebay.app import stores
 from forebay.app.journaling import open_journal
 from forebay.app.venues import check_venue, install, parsers
 from forebay.journal import CursorFile, Draft
 from forebay.services.deliver import Deliverer
 from forebay.sources.recordings import read_recording
-from forebay.stores.duckdb import DuckDBStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ def offline(
     with folder.create().owned():
         writer = open_journal(folder, config, clock, observer)
         try:
-            store = DuckDBStore(folder.database, memory_limit_mb=config.store.memory_limit_mb)
+            store = stores.open_store(folder, config.store)
             try:
                 cursor = CursorFile(folder.store_cursor)
                 deliverer = Deliverer(

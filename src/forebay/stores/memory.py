@@ -17,11 +17,13 @@ from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
 from forebay.domain.kinds import KINDS, kind_of_table
 from forebay.ports import (
     AUDIT_COLUMNS,
+    Audited,
     Commit,
     Committed,
     HourAccount,
     Minutes,
     Rows,
+    Store,
     StoreAccount,
     StoreState,
 )
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 Row = dict[str, object]
 
 
-class MemoryStore:
-    """The :class:`~forebay.ports.Store` as dictionaries."""
+class MemoryStore(Store):
+    """A :class:`~forebay.ports.Store` as dictionaries."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -109,7 +111,7 @@ class MemoryStore:
         return 1
 
     def table(self, name: str) -> pa.Table:
-        """See :meth:`forebay.ports.Store.table`."""
+        """Return all rows of a table."""
         if name == "coverage":
             return coverage_rows(self._coverage)
         if name == "gaps":
@@ -141,7 +143,7 @@ class MemoryStore:
         """Nothing to release."""
 
 
-class MemoryAudited:
+class MemoryAudited(Audited):
     """The :class:`~forebay.ports.Audited` of a store in memory, for one consumer."""
 
     def __init__(self, store: MemoryStore, consumer: str = "store") -> None:

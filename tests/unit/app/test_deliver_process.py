@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from forebay.app import deliver_process
-
-if TYPE_CHECKING:
-    import pytest
+from forebay.ports import Reader
 
 MANY = 100
 """More than any pool of threads has by default."""
 
 
-class Connection:
+class SlowReader(Reader):
     """Is held by one query at a time and cannot be interrupted."""
 
-    def __enter__(self) -> Self:
-        return self
+    def __init__(self, ended: threading.Event) -> None:
+        self._ended = ended
 
-    def __exit__(self, *_: object) -> None:
-        """Nothing to let go of."""
+    def query(self, sql: str, *, timeout_s: float) -> Any:  # noqa: ANN401
+        self._ended.wait(60)
+        return sql
 
     def interrupt(self) -> None:
         """Too slow to hear."""
 
+    def close(self) -> None:
+        """Nothing to let go of."""
 
-async def test_slow_queries_leave_a_thread_to_whoever_works(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+
+async def test_slow_queries_leave_a_thread_to_whoever_works() -> None:
     ended = threading.Event()
-
-    def slow(connection: object, query: str, *, timeout_s: float) -> str:
-        ended.wait(60)
-        return query
-
-    monkeypatch.setattr(deliver_process, "read_only_query", slow)
-    connection: Any = Connection()
     asking = [
-        asyncio.create_task(deliver_process._queried(connection, str(number), 9.0))
+        asyncio.create_task(deliver_process._queried(SlowReader(ended), str(number), 9.0))
         for number in range(MANY)
     ]
     try:

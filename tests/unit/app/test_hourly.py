@@ -20,8 +20,8 @@ from forebay.clock import ManualClock
 from forebay.domain import schema
 from forebay.errors import ForebayError, Transient
 from forebay.journal import OsDisk, Position
-from forebay.ports import Commit
-from forebay.stores.duckdb import DuckDBStore, HourNote
+from forebay.ports import Commit, HourNote
+from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.session import Session
 from tests.support.delivery import as_events, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told, rows_of
@@ -204,7 +204,7 @@ def test_rows_that_come_while_a_file_is_made_are_not_forgotten(
     write_all(tmp_path, store)
     monkeypatch.undo()
     assert [told.start_ns for told in store.hours_to_write()] == [START]
-    with DuckDBStore.reader(store) as connection:
+    with DuckDBStore.connection(store) as connection:
         assert Session(connection).run("SELECT start_ns FROM hours_to_write") == [(START,)]
     write_all(tmp_path, store)
     check(tmp_path, store)

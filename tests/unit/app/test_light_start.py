@@ -16,7 +16,7 @@ HEAVY = ("pyarrow", "duckdb", "fastapi", "pydantic", "prometheus_client")
     [
         ("forebay.app.capture_process", set()),
         ("forebay.app.supervisor", set()),
-        ("forebay.app.deliver_process", {"pyarrow", "duckdb"}),
+        ("forebay.app.deliver_process", {"pyarrow"}),
         ("forebay.resilience", set()),
     ],
 )

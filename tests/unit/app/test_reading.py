@@ -31,7 +31,7 @@ class Waits:
     def __call__(self, seconds: float) -> None:
         self.clock.advance(seconds)
         if self.waited_s >= self.ready_s:
-            duckdb.connect(str(self.folder.database)).close()
+            duckdb.connect(str(self.folder.database("duckdb"))).close()
 
 
 @pytest.fixture

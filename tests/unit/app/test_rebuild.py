@@ -41,7 +41,7 @@ from forebay.journal import OS_DISK, CursorFile, Draft
 from forebay.journal.segments import list_segments, segment_path
 from forebay.services.deliver import Deliverer
 from forebay.services.rebuild import Absence, absences, arrived
-from forebay.stores.duckdb import DuckDBStore
+from forebay.stores.duckdb import STORE, DuckDBStore
 from forebay.telemetry import ignore
 from tests.exam import made
 from tests.exam.made.protocol import Edition
@@ -106,7 +106,7 @@ def captured(root: Path, seed: int) -> DataFolder:
     """Make a folder: captured and delivered in several lives, with the cursor of the last."""
     folder, dice = DataFolder(root).create(), random.Random(seed)
     config = Config(data=str(root))
-    store = DuckDBStore(folder.database)
+    store = DuckDBStore(folder.database("duckdb"))
     pending = groups(seed)
     while pending:
         writer = open_journal(folder, config, ManualClock(T0), ignore)
@@ -122,7 +122,7 @@ def captured(root: Path, seed: int) -> DataFolder:
 
 
 def state(folder: DataFolder) -> tuple[Any, ...]:
-    store = DuckDBStore(folder.database)
+    store = DuckDBStore(folder.database("duckdb"))
     try:
         loaded = store.load()
         return (
@@ -198,7 +198,7 @@ def test_what_only_the_old_database_has_is_told_and_kept(tmp_path: Path) -> None
 def test_a_database_that_cannot_be_read_is_replaced_and_kept(tmp_path: Path, log: bytes) -> None:
     folder = captured(tmp_path / "data", 5)
     before = state(folder)
-    folder.database.write_bytes(b"damaged")
+    folder.database("duckdb").write_bytes(b"damaged")
     wal = folder.root / "forebay.duckdb.wal"
     if log:
         wal.write_bytes(log)
@@ -208,7 +208,7 @@ def test_a_database_that_cannot_be_read_is_replaced_and_kept(tmp_path: Path, log
     assert kept.read_bytes() == b"damaged"
     if log:
         assert (folder.root / f"{kept.name}.wal").read_bytes() == log
-    folder.database.write_bytes(b"again")
+    folder.database("duckdb").write_bytes(b"again")
     assert Path(rebuilt(folder)["kept"]).name == "forebay.duckdb.before-2"
     assert kept.read_bytes() == b"damaged"
 
@@ -216,18 +216,18 @@ def test_a_database_that_cannot_be_read_is_replaced_and_kept(tmp_path: Path, log
 def test_a_database_that_is_not_there_is_made(tmp_path: Path) -> None:
     folder = captured(tmp_path / "data", 5)
     before = state(folder)
-    folder.database.unlink()
+    folder.database("duckdb").unlink()
     assert rebuilt(folder)["kept"] is None
     assert state(folder) == before
 
 
 def test_it_refuses_while_a_capture_holds_the_folder(tmp_path: Path) -> None:
     folder = captured(tmp_path / "data", 1)
-    before = folder.database.read_bytes()
+    before = folder.database("duckdb").read_bytes()
     with folder.owned(), pytest.raises(Unreachable, match="in use") as refused:
         rebuilt(folder)
     assert (refused.value.exit_code, refused.value.hint[:4]) == (3, "Stop")
-    assert folder.database.read_bytes() == before
+    assert folder.database("duckdb").read_bytes() == before
 
 
 def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
@@ -291,7 +291,9 @@ def test_what_a_killed_rebuild_left_is_not_gone_on_with(tmp_path: Path) -> None:
     folder = captured(tmp_path / "data", 2)
     before = state(folder)
     other = captured(tmp_path / "other", 3)
-    folder.database.with_name("forebay.duckdb.rebuilding").write_bytes(other.database.read_bytes())
+    folder.database("duckdb").with_name("forebay.duckdb.rebuilding").write_bytes(
+        other.database("duckdb").read_bytes()
+    )
     rebuilt(folder)
     assert state(folder) == before
 
@@ -300,7 +302,7 @@ def test_a_log_of_the_old_database_is_never_replayed_into_the_new_one(tmp_path: 
     old, new = tmp_path / "forebay.duckdb", tmp_path / "forebay.duckdb.rebuilding"
     for path in (old, new, tmp_path / "forebay.duckdb.wal"):
         path.write_bytes(path.name.encode())
-    assert module._swap(old, new, keep=False) is None
+    assert module._swap(old, new, STORE, keep=False) is None
     assert [path.name for path in tmp_path.iterdir()] == ["forebay.duckdb"]
     assert old.read_bytes() == b"forebay.duckdb.rebuilding"
 
@@ -380,7 +382,7 @@ def short_segments(folder: DataFolder, payloads: list[bytes], received_ns: int) 
 
 
 def delivered(folder: DataFolder) -> DuckDBStore:
-    store = DuckDBStore(folder.database)
+    store = DuckDBStore(folder.database("duckdb"))
     cursor = CursorFile(folder.store_cursor)
     Deliverer(folder.journal, store, parsers(), cursor=cursor).drain()
     cursor.close()
@@ -418,7 +420,7 @@ def test_of_streams_that_count_nothing_their_number_by_hour_tells(
     folder = DataFolder(tmp_path / "data").create()
     with journal(folder.journal, [], [], segment_bytes=300) as writer:
         tell(writer, edition, [line("quote", "AAA-USD", number) for number in (1, 2)])
-        stored(folder.journal, DuckDBStore(folder.database), [edition]).close()
+        stored(folder.journal, DuckDBStore(folder.database("duckdb")), [edition]).close()
         removed = list_segments(OS_DISK, folder.journal)
         later = [line("quote", "AAA-USD", number) for number in (401, 402)]
         tell(writer, edition, later, epoch="e2", first=400 * len(STREAMS))
@@ -445,7 +447,7 @@ def test_hours_of_which_the_journal_has_less_are_kept_beside(tmp_path: Path) -> 
 
     rebuild_database(folder, CONFIG, clock=ManualClock(T0), observer=ignore)
 
-    store = DuckDBStore(folder.database)
+    store = DuckDBStore(folder.database("duckdb"))
     (note,) = store.hours_to_write()
     HourlyParquet(hours, store, clock=ManualClock(T0)).make(note)
     store.close()

@@ -48,7 +48,7 @@ def data(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> P
         dropped = [line for index, line in enumerate(told[:FIRST]) if index != 2 * STEP]
         tell(writer, edition, dropped)
         tell(writer, edition, told[PAUSE:], epoch="e2", first=PAUSE)
-    stored(folder.journal, DuckDBStore(folder.database), [edition]).close()
+    stored(folder.journal, DuckDBStore(folder.database("duckdb")), [edition]).close()
     return folder.root
 
 

@@ -174,7 +174,7 @@ class Rig:
 
     def audit(self, source: Use = "auto", hour: int | None = None) -> AuditReport:
         def query(statement: str) -> pa.Table:
-            with self.store.reader() as connection:
+            with self.store.connection() as connection:
                 return connection.sql(statement).to_arrow_table()
 
         return run_audit(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.domain.identity import IdentityClass
-    from forebay.ports import Store
+    from tests.support.delivery import TableStore
 
 ONE = Deal()
 COUNT = 13
@@ -33,7 +33,7 @@ SPLITS = [[13], [6, 7], [1] * 13]
 
 
 @pytest.fixture(params=["memory", "duckdb"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TableStore]:
     kept = MemoryStore()
     if request.param == "memory":
         return lambda: kept
@@ -53,7 +53,7 @@ def ambiguous(made: Rig) -> list[int]:
 @pytest.mark.parametrize("split", SPLITS, ids=str)
 @pytest.mark.parametrize("between", ["nothing", "step", "kill"])
 def test_thirteen_equal_trades_are_thirteen_however_they_are_cut(
-    tmp_path: Path, opened: Callable[[], Store], split: list[int], between: str
+    tmp_path: Path, opened: Callable[[], TableStore], split: list[int], between: str
 ) -> None:
     with rig(tmp_path, "content", opened) as made:
         made.tell("e1", BEFORE)
@@ -83,7 +83,7 @@ def test_a_kill_between_any_two_of_thirteen_stores_thirteen(tmp_path: Path, at: 
 @pytest.mark.parametrize("order", [(13, 12), (12, 13), (13, 13), (1, 13)], ids=str)
 @pytest.mark.parametrize("alternating", [False, True])
 def test_of_two_collectors_the_one_that_saw_most_counts(
-    tmp_path: Path, opened: Callable[[], Store], order: tuple[int, int], alternating: bool
+    tmp_path: Path, opened: Callable[[], TableStore], order: tuple[int, int], alternating: bool
 ) -> None:
     with rig(tmp_path, "content", opened) as made:
         heard = [("e1", "c1", order[0]), ("e2", "c2", order[1])]
@@ -107,7 +107,7 @@ def test_of_two_collectors_the_one_that_saw_most_counts(
 
 @pytest.mark.parametrize("first", ["feed", "history"])
 def test_the_feed_and_the_history_tell_the_same_thirteen(
-    tmp_path: Path, opened: Callable[[], Store], first: str
+    tmp_path: Path, opened: Callable[[], TableStore], first: str
 ) -> None:
     with rig(tmp_path, "content", opened) as made:
         page = [Deal(micros=9), *[ONE] * COUNT, Deal(micros=1)]
@@ -150,7 +150,7 @@ def test_a_group_that_pages_cut_is_flagged(tmp_path: Path, kill: bool) -> None:
 
 @pytest.mark.parametrize("later_first", [False, True])
 def test_a_group_that_a_new_connection_cuts_is_flagged_in_any_order(
-    tmp_path: Path, opened: Callable[[], Store], later_first: bool
+    tmp_path: Path, opened: Callable[[], TableStore], later_first: bool
 ) -> None:
     """The new connection hears the rest, whose ids are those of the rows that are there."""
     with rig(tmp_path, "content", opened) as made:
@@ -163,7 +163,7 @@ def test_a_group_that_a_new_connection_cuts_is_flagged_in_any_order(
 
 
 def test_a_flag_is_added_to_others_once_and_by_its_whole_name(
-    tmp_path: Path, opened: Callable[[], Store]
+    tmp_path: Path, opened: Callable[[], TableStore]
 ) -> None:
     with rig(tmp_path, "content", opened) as made:
         made.page("fill", AFTER, ONE, BEFORE)
@@ -202,7 +202,7 @@ def test_rows_that_are_refused_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_is_read_again_from_its_start_is_not_counted_twice(
-    tmp_path: Path, opened: Callable[[], Store]
+    tmp_path: Path, opened: Callable[[], TableStore]
 ) -> None:
     """The log that the cursor counted in is gone; of what is read again nothing is new."""
     with rig(tmp_path, "content", opened) as made:
@@ -258,7 +258,7 @@ def test_each_replay_of_a_recording_is_a_run_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_session_number_is_another_event_on_another_connection(
-    tmp_path: Path, opened: Callable[[], Store]
+    tmp_path: Path, opened: Callable[[], TableStore]
 ) -> None:
     with rig(tmp_path, "session", opened) as made:
         for epoch, collector in (("e1", "c1"), ("e2", "c1"), ("e1", "c2")):
@@ -285,7 +285,7 @@ def test_an_observation_is_an_event_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("identity", ["content", "observation"])
 def test_what_has_no_numbers_is_counted_in_time(
-    tmp_path: Path, opened: Callable[[], Store], identity: IdentityClass
+    tmp_path: Path, opened: Callable[[], TableStore], identity: IdentityClass
 ) -> None:
     with rig(tmp_path, identity, opened) as made:
         made.tell("e1", Deal(number=1), Deal(number=9))

@@ -179,7 +179,7 @@ def test_another_thread_reads_whole_commits_while_they_happen(tmp_path: Path) ->
     done, seen = threading.Event(), []
 
     def read() -> None:
-        with store.reader() as connection:
+        with store.connection() as connection:
             while not done.is_set():
                 question = "SELECT count(*), (SELECT max(seq) FROM cursors) FROM trades"
                 seen.append(Session(connection).run(question)[0])

@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from forebay.ports import Store
     from forebay.telemetry import Happening
+    from tests.support.delivery import TableStore
 
 KEY, OTHER = StreamKey("v", "spot", "trade", "A-B"), StreamKey("v", "spot", "trade", "A-C")
 
 
 @pytest.fixture(params=["memory", "duckdb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TableStore]:
     duck = request.param == "duckdb"
-    made: Store = DuckDBStore(tmp_path / "forebay.duckdb") if duck else MemoryStore()
+    made: TableStore = DuckDBStore(tmp_path / "forebay.duckdb") if duck else MemoryStore()
     yield made
     made.close()
 
 
-def test_ordinals_come_back_whole_and_replace_those_of_their_stream_only(store: Store) -> None:
+def test_ordinals_come_back_whole_and_replace_those_of_their_stream_only(store: TableStore) -> None:
     assert dict(store.load().ordinals) == {}
     store.commit(Commit({"store": Position(LOG, 1)}, ordinals={KEY: b"\x00\xff'", OTHER: b""}))
     store.commit(Commit({"store": Position(LOG, 2)}, ordinals={OTHER: b"later"}))
@@ -93,7 +93,7 @@ FEED = match(7, time="2021-04-17T16:43:37.123456789Z")
 @pytest.mark.parametrize("page_first", [False, True])
 @pytest.mark.parametrize("together", [False, True])
 def test_the_same_trade_by_websocket_and_by_rest_is_one_row_and_no_conflict(
-    store: Store, page_first: bool, together: bool
+    store: TableStore, page_first: bool, together: bool
 ) -> None:
     told = [batch([FEED]), batch([PAGE], context("rest"))]
     runs = told[::-1] if page_first else told
@@ -118,7 +118,7 @@ OTHERS: dict[str, object] = {
 @pytest.mark.parametrize("changed", OTHERS)
 @pytest.mark.parametrize("swapped", [False, True])
 def test_whoever_is_first_stays_and_the_other_is_a_conflict(
-    store: Store, changed: str, swapped: bool
+    store: TableStore, changed: str, swapped: bool
 ) -> None:
     versions = [match(7, time="2021-04-17T16:43:37.123456Z")]
     versions.append(match(7, **{"time": "2021-04-17T16:43:37.123456Z", changed: OTHERS[changed]}))

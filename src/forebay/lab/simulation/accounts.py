@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from forebay.ports import Parser, Store
     from forebay.services.deliver import Deliverer
     from forebay.services.ledger import Ledger
+    from forebay.stores.memory import MemoryStore
 
 LEDGER = Path("ledger")
 
@@ -77,7 +78,7 @@ def judge_accounts(world: World) -> None:
         world.fail(f"the ledger has another digest of {where} than the store, {digest}")
 
 
-def _of_store(store: Store) -> dict[StreamHour, Digest]:
+def _of_store(store: MemoryStore) -> dict[StreamHour, Digest]:
     found: dict[StreamHour, Digest] = {}
     for kind in KINDS.values():
         rows = store.table(kind.table)

@@ -53,10 +53,6 @@ class SimStore(Store):
         self._answering()
         return self._inner.first_told(table, rows)
 
-    def table(self, name: str) -> pa.Table:
-        """All rows of a table."""
-        return self._inner.table(name)
-
     def gaps(self) -> Sequence[Gap]:
         """All gaps."""
         return self._inner.gaps()

@@ -1,8 +1,16 @@
 """DuckDB, the embedded default: one file, no server."""
 
 from forebay.stores.duckdb.audit import DuckDBAudited
-from forebay.stores.duckdb.hours import HourNote
 from forebay.stores.duckdb.query import DuckDBReader
 from forebay.stores.duckdb.store import DuckDBStore
+from forebay.stores.kind import StoreKind
 
-__all__ = ["DuckDBAudited", "DuckDBReader", "DuckDBStore", "HourNote"]
+STORE = StoreKind(
+    name="duckdb",
+    open=lambda path, memory_limit_mb: DuckDBStore(path, memory_limit_mb=memory_limit_mb),
+    read=lambda path, memory_limit_mb: DuckDBReader.of_file(path, memory_limit_mb=memory_limit_mb),
+    audited=DuckDBAudited,
+    beside=("wal",),
+)
+
+__all__ = ["STORE", "DuckDBAudited", "DuckDBReader", "DuckDBStore"]

@@ -16,7 +16,7 @@ from forebay.domain.coverage import Gap, StreamKey
 from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
-from forebay.ports import AUDIT_COLUMNS, HourAccount, Minutes, Rows, StoreAccount
+from forebay.ports import AUDIT_COLUMNS, Audited, HourAccount, Minutes, Rows, StoreAccount
 from forebay.stores.duckdb import ddl
 from forebay.stores.duckdb.session import identifier, literal
 from forebay.stores.rows import coverage_from
@@ -121,7 +121,7 @@ class _Account(msgspec.Struct):
     conflicts: int
 
 
-class DuckDBAudited:
+class DuckDBAudited(Audited):
     """The :class:`~forebay.ports.Audited` of a DuckDB store, for one consumer."""
 
     def __init__(self, query: Callable[[str], pa.Table], consumer: str = "store") -> None:

@@ -7,9 +7,10 @@ moment costs at most a file that is made once more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from forebay.domain.digest import HOUR_NS
+from forebay.ports import HourNote
 from forebay.stores.duckdb.session import Session, literal
 
 if TYPE_CHECKING:
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
-
-
-class HourNote(NamedTuple):
-    """An hour of a table whose rows are not all in its file."""
-
-    table: str
-    start_ns: int
-    """UTC nanoseconds."""
-    number: int
-    """Notes count up; a later one speaks of later rows."""
 
 
 class HourNotes:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
+from forebay.ports import Reader
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Self
 
     import pyarrow as pa
 
@@ -68,13 +70,18 @@ def read_only_query(
         timer.cancel()
 
 
-class DuckDBReader:
-    """Reads a database file that no process holds."""
+class DuckDBReader(Reader):
+    """Reads through a connection of its own."""
 
-    def __init__(self, path: Path, *, memory_limit_mb: int | None = None) -> None:
-        """Open ``path``; raises :class:`~forebay.errors.Unreachable` if it is held or absent.
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
 
-        Queries take as much memory as the machine lets them unless there is a limit.
+    @classmethod
+    def of_file(cls, path: Path, *, memory_limit_mb: int | None = None) -> Self:
+        """Open a database file that no process holds.
+
+        Raises :class:`~forebay.errors.Unreachable` if it is held or absent. Queries take as much
+        memory as the machine lets them unless there is a limit.
         """
         if not path.exists():
             message = f"There is no database at {path}: nothing was delivered, or it was lost."
@@ -84,20 +91,20 @@ class DuckDBReader:
         if memory_limit_mb is not None:
             settings |= {"memory_limit": f"{memory_limit_mb}MB", "threads": 2}
         try:
-            self._connection = duckdb.connect(str(path), read_only=True, config=settings)
+            return cls(duckdb.connect(str(path), read_only=True, config=settings))
         except duckdb.Error as error:
             raise _unreadable(path, error) from error
 
     def query(self, sql: str, *, timeout_s: float = 3600.0) -> pa.Table:
         """See :func:`read_only_query`."""
-        cursor = self._connection.cursor()
-        try:
-            return read_only_query(cursor, sql, timeout_s=timeout_s)
-        finally:
-            cursor.close()
+        return read_only_query(self._connection, sql, timeout_s=timeout_s)
+
+    def interrupt(self) -> None:
+        """See :meth:`forebay.ports.Reader.interrupt`."""
+        self._connection.interrupt()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """See :meth:`forebay.ports.Reader.close`."""
         self._connection.close()
 
 

@@ -10,17 +10,17 @@ import duckdb
 import numpy as np
 
 from forebay.errors import ConfigError, Corrupt, ForebayError, Permanent, Transient, Unreachable
-from forebay.ports import Commit, Committed, StoreState
+from forebay.ports import Commit, Committed, HourFiles, HourNote, ReadableStore, StoreState
 from forebay.stores.cursors import has_happened, moves_on
 from forebay.stores.duckdb import ddl, state
 from forebay.stores.duckdb.events import first_told, insert_events, insert_letters
-from forebay.stores.duckdb.hours import HourNote, HourNotes, export_hour
-from forebay.stores.duckdb.query import READ_ONLY_SETTINGS
+from forebay.stores.duckdb.hours import HourNotes, export_hour
+from forebay.stores.duckdb.query import READ_ONLY_SETTINGS, DuckDBReader
 from forebay.stores.duckdb.session import Session, identifier
 from forebay.stores.duckdb.state import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -58,8 +58,8 @@ def translate(error: duckdb.Error) -> ForebayError:
     return Permanent(f"DuckDB refused: {text}.")
 
 
-class DuckDBStore:
-    """The :class:`~forebay.ports.Store` in one DuckDB file; ``path`` None keeps it in memory."""
+class DuckDBStore(ReadableStore, HourFiles):
+    """All of a store in one DuckDB file; ``path`` None keeps it in memory."""
 
     def __init__(self, path: Path | None, *, memory_limit_mb: int = 1024) -> None:
         """Open or create the database.
@@ -104,7 +104,11 @@ class DuckDBStore:
             raise translate(error) from error
         return session
 
-    def reader(self) -> duckdb.DuckDBPyConnection:
+    def reader(self) -> DuckDBReader:
+        """See :meth:`forebay.ports.Readable.reader`."""
+        return DuckDBReader(self.connection())
+
+    def connection(self) -> duckdb.DuckDBPyConnection:
         """Return a second connection to the same database, for use in another thread."""
         return self._session.connection.cursor()
 
@@ -142,20 +146,12 @@ class DuckDBStore:
             )
 
     def table(self, name: str) -> pa.Table:
-        """See :meth:`forebay.ports.Store.table`."""
+        """Return all rows of a table: for tests and small tables, big ones are queried."""
         with self._transaction() as session:
             return session.connection.sql(f"FROM {identifier(name)}").to_arrow_table()
 
-    def counts(self, names: Sequence[str]) -> dict[str, int]:
-        """Return how many rows each of the tables has."""
-        with self._transaction() as session:
-            return {
-                name: int(session.run(f"SELECT count(*) FROM {identifier(name)}")[0][0])
-                for name in names
-            }
-
     def rarities(self) -> frozenset[tuple[str, str]]:
-        """Return which dead letters and which conflicts there are, by id and what was told."""
+        """See :meth:`forebay.ports.Readable.rarities`."""
         with self._transaction() as session:
             rows = session.run(
                 "SELECT letter_id::VARCHAR, '' FROM dead_letters "
@@ -220,20 +216,15 @@ class DuckDBStore:
     # ------------------------------------------------------------- hours
 
     def hours_to_write(self) -> list[HourNote]:
-        """Return the hours of event tables that have rows which no file has, oldest first."""
+        """See :meth:`forebay.ports.HourFiles.hours_to_write`."""
         with self._lock:
             return self._notes.all()
 
     def export_hour(self, note: HourNote, path: Path) -> int:
-        """Write the rows of an hour to ``path`` as Parquet, beside commits; return their number.
-
-        They are sorted by venue, market, symbol, ``event_ts`` and id. The hour stays noted until
-        :meth:`hour_written`, which is for whoever has made the file durable. Raises as
-        :meth:`commit`.
-        """
+        """See :meth:`forebay.ports.HourFiles.export_hour`."""
         with self._lock:  # a commit is either in the file, or leaves a note of its own
             self._notes.begin(note)
-            connection = self.reader()
+            connection = self.connection()
         try:
             with connection:
                 return export_hour(connection, note, path)
@@ -241,7 +232,7 @@ class DuckDBStore:
             raise translate(error) from error
 
     def hour_written(self, note: HourNote) -> None:
-        """Remove the note of an hour whose file is durable."""
+        """See :meth:`forebay.ports.HourFiles.hour_written`."""
         with self._transaction() as session:
             self._notes.finish(session, note)
 

@@ -1,0 +1,104 @@
+"""The one place that opens stores: for delivery, offline, and for whoever reads.
+
+A kind of store is brought in when one is needed: its driver is heavy, and most processes have none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from forebay.errors import ConfigError, Unreachable
+from forebay.stores.kind import StoreKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+    from forebay.app.config import StoreConfig
+    from forebay.app.data_folder import DataFolder
+    from forebay.ports import Audited, ReadableStore
+
+DEFAULT = "duckdb"
+KINDS = {DEFAULT: "forebay.stores.duckdb:STORE"}
+"""Where the kinds of this tree are."""
+
+
+def kind_of(config: StoreConfig) -> StoreKind:
+    """Return the kind of store that is configured.
+
+    Raises :class:`~forebay.errors.ConfigError` if there is none such.
+    """
+    return load(config.plugin or KINDS[check_kind(config.kind)])
+
+
+def check_kind(name: str) -> str:
+    """Return ``name``; raises :class:`~forebay.errors.ConfigError` if there is no such kind."""
+    if name not in KINDS:
+        near = difflib.get_close_matches(name, KINDS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(KINDS)}."
+        raise ConfigError(f"There is no store of the kind {name!r}.", hint=hint)
+    return name
+
+
+def load(plugin: str) -> StoreKind:
+    """Return the kind of store that ``package.module:ATTRIBUTE`` is.
+
+    Raises :class:`~forebay.errors.ConfigError` in one sentence that says what to do.
+    """
+    told = f"The plugin {plugin!r} of the store"
+    module, _, attribute = plugin.partition(":")
+    if not (module and attribute):
+        raise ConfigError(f"{told} names no object.", hint="Write package.module:STORE.")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:
+        message = f"{told} cannot be imported: {type(error).__name__}: {error}."
+        hint = "Install its package beside forebay, or name its folder in PYTHONPATH."
+        raise ConfigError(message, hint=hint) from error
+    if not isinstance(found, StoreKind):
+        message = f"{told} is no forebay.stores.kind.StoreKind."
+        raise ConfigError(message, hint="Write package.module:STORE.")
+    return found
+
+
+def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:
+    """Open or create the store of a folder, which only one process may do at a time.
+
+    Raises :class:`~forebay.errors.Unreachable` while another process holds it,
+    :class:`~forebay.errors.Corrupt` if it is damaged, and :class:`~forebay.errors.ConfigError` if
+    it was written by a Forebay of other tables.
+    """
+    kind = kind_of(config)
+    return kind.open(folder.database(kind.name), config.memory_limit_mb)
+
+
+def query_file(
+    folder: DataFolder, sql: str, *, timeout_s: float, memory_limit_mb: int | None = None
+) -> pa.Table:
+    """Return the rows of a statement on the database of a folder that no process holds.
+
+    Raises :class:`~forebay.errors.Unreachable` if there is none or it is held, otherwise as
+    :meth:`forebay.ports.Reader.query`.
+    """
+    kind = _kind_in(folder)
+    with contextlib.closing(kind.read(folder.database(kind.name), memory_limit_mb)) as reader:
+        return reader.query(sql, timeout_s=timeout_s)
+
+
+def audited(folder: DataFolder, query: Callable[[str], pa.Table], consumer: str) -> Audited:
+    """Return a folder's store as the audit of a consumer asks it, wherever it is."""
+    return _kind_in(folder).audited(query, consumer)
+
+
+def _kind_in(folder: DataFolder) -> StoreKind:
+    """Return the kind of the database that is in a folder, the default one if there is none."""
+    there = folder.databases()
+    known = [name for name in there if name in KINDS]
+    if there and not known:
+        message = f"The database of the kind {there[0]!r} in {folder.root} is not known here."
+        raise Unreachable(message, hint="Ask it while the capture that it belongs to runs.")
+    return load(KINDS[known[0] if known else DEFAULT])

@@ -1,0 +1,284 @@
+"""Books as they were: each moment is known, or unknown for a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forebay.domain.book import text_of
+from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind, encode_control
+from forebay.services.books import Stream, book_at
+from forebay.stores.duckdb import DuckDBStore
+from tests.support.delivery import deliver
+from tests.support.frames import (
+    PRODUCT,
+    SECOND,
+    T0,
+    batch,
+    context,
+    l2update,
+    rfc3339,
+    snapshot,
+    ticker,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from forebay.domain.frames import FrameBatch
+    from forebay.services.books import BookAt
+    from tests.support.frames import Source
+
+STREAM = Stream("coinbase", "spot", PRODUCT)
+LAG_NS = 50_000_000
+"""So much after the venue's time a frame is received."""
+OPEN, CLOSE = EpochAccepted(), "close"
+
+
+@dataclass
+class Line:
+    """One connection and what it tells, by the venue's seconds after T0."""
+
+    told: list[tuple[float, Any]] = field(default_factory=list)
+    epoch: str = "e1"
+    collector: str = "c1"
+    live: bool = True
+
+    def at(self, second: float, what: Any, **more: Any) -> Line:  # noqa: ANN401
+        """Tell an update at a time, or anything else as it is."""
+        if isinstance(what, tuple):
+            what = l2update(what, time=rfc3339(T0 + round(second * SECOND)), **more)
+        self.told.append((second, what))
+        return self
+
+
+def frames(*lines: Line, lag_ns: int = LAG_NS) -> Iterator[FrameBatch]:
+    """Return everything that is told in the order of receipt, numbered as in one journal."""
+    told = sorted(
+        (
+            (second, place, what, line)
+            for line in lines
+            for place, (second, what) in enumerate(line.told)
+        ),
+        key=lambda entry: (entry[0], lines.index(entry[3]), entry[1]),
+    )
+    seq = 1
+    for line, group in groupby(told, key=lambda entry: entry[3]):
+        for is_bytes, part in groupby(group, key=lambda entry: isinstance(entry[2], bytes)):
+            entries = list(part)
+            source: Source = "ws" if line.live else "file"
+            origin = context(source, line.epoch, collector=line.collector, symbols=(PRODUCT,),
+                             channels=("book_snapshot", "book_delta", "ticker"))  # fmt: skip
+            received = [T0 + round(second * SECOND) + lag_ns for second, *_ in entries]
+            payloads = [
+                what if is_bytes else encode_control(
+                    what if what is OPEN else EpochClosed("over", silent_ns=0))
+                for _, _, what, _ in entries
+            ]  # fmt: skip
+            kind = FrameKind.TEXT if is_bytes else FrameKind.CONTROL
+            yield batch(payloads, origin, kind=kind, received_ns=received, first_seq=seq)
+            seq += len(entries)
+
+
+class Books:
+    """A store in memory with what lines tell, and its books."""
+
+    def __init__(
+        self, *lines: Line, runs: Sequence[Sequence[FrameBatch]] = (), lag_ns: int = LAG_NS
+    ) -> None:
+        self.store = DuckDBStore(None)
+        deliver(self.store, runs or [[each] for each in frames(*lines, lag_ns=lag_ns)])
+
+    def query(self, statement: str) -> pa.Table:
+        with self.store.reader() as reader:
+            return reader.sql(statement).to_arrow_table()
+
+    def at(self, second: float | None) -> BookAt:
+        return book_at(self.query, STREAM, None if second is None else T0 + round(second * SECOND))
+
+    def said(self, second: float | None) -> str:
+        """Return bids and asks as ``price:size``, or the reason."""
+        found = self.at(second)
+        if found.reason:
+            assert (found.book.state, found.book.bids.best()) == ("unknown", [])
+            return found.reason
+        sides = [
+            " ".join(f"{text_of(price)}:{text_of(size)}" for price, size in side.best())
+            for side in (found.book.bids, found.book.asks)
+        ]
+        return " | ".join(sides)
+
+
+def as_of(found: BookAt) -> float | None:
+    return None if found.as_of_ns is None else (found.as_of_ns - T0) / SECOND
+
+
+BEFORE = "No snapshot of the book was received by then."
+NOT_HEARD = "No connection that carries the book was heard until then."
+ENDED = "The recording ends before."
+UNREAD = "A message before it could not be read."
+FIRST = snapshot([["100", "1"], ["99", "2"]], [["101", "3"]])
+
+
+def one_line(*, live: bool = True) -> Line:
+    line = Line(live=live).at(0, OPEN) if live else Line(live=False)
+    return (
+        line.at(1, FIRST)
+        .at(2, ("buy", "100", "0"))
+        .at(3, ("sell", "101", "5"))
+        .at(4, ("buy", "98.50", "1"))
+    )
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "recorded"])
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (0.5, BEFORE),
+        (1.04, BEFORE),
+        (1.05, "100:1 99:2 | 101:3"),
+        (2, "99:2 | 101:3"),
+        (2.999, "99:2 | 101:3"),
+        (3, "99:2 | 101:5"),
+        (4, "99:2 98.5:1 | 101:5"),
+        (None, "99:2 98.5:1 | 101:5"),
+    ],
+)
+def test_a_moment_is_the_snapshot_and_the_changes_until_then(
+    second: float | None, said: str, live: bool
+) -> None:
+    assert Books(one_line(live=live)).said(second) == said
+
+
+def test_beyond_the_last_heard_moment_nothing_is_known() -> None:
+    books = Books(one_line().at(9, ticker(time=rfc3339(T0 + 9 * SECOND))))
+    assert (books.said(4.5), as_of(books.at(4.5))) == (NOT_HEARD, 4)
+    closed = Books(one_line().at(9, CLOSE))
+    assert closed.said(8.9) == "99:2 98.5:1 | 101:5"
+    assert (closed.said(9.1), as_of(closed.at(9.1))) == (NOT_HEARD, 4)
+    assert (closed.said(None), as_of(closed.at(None))) == ("99:2 98.5:1 | 101:5", 4)
+
+
+def test_a_recording_goes_on_as_long_as_anything_was_heard() -> None:
+    books = Books(one_line(live=False).at(9, ticker(time=rfc3339(T0 + 9 * SECOND))))
+    assert books.said(8.9) == "99:2 98.5:1 | 101:5"
+    assert books.said(9.1) == ENDED
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "recorded"])
+def test_after_a_reconnect_the_old_book_is_gone_and_between_nothing_is_known(live: bool) -> None:
+    first = one_line(live=live)
+    second = Line(epoch="e2", live=live)
+    if live:
+        first.at(4, CLOSE)
+        second.at(6, OPEN)
+    second.at(6, snapshot([["101", "1"], ["98", "1"]], [])).at(7, ("buy", "97", "1"))
+    books = Books(first, second)
+    assert books.said(4) == "99:2 98.5:1 | 101:5"
+    assert books.said(5) == (NOT_HEARD if live else ENDED)
+    assert as_of(books.at(5)) == 4
+    assert books.said(6.05) == "101:1 98:1 | "
+    assert books.said(7) == books.said(None) == "101:1 98:1 97:1 | "
+
+
+def test_a_quick_reconnect_leaves_no_ghosts() -> None:
+    """What the old connection told a moment before the new snapshot is not told again to it."""
+    first = one_line(live=False).at(4.9, ("buy", "100.5", "7"))
+    second = Line(epoch="e2", live=False).at(4.95, snapshot([["98", "1"]], []))
+    books = Books(first, second.at(5, ("sell", "103", "1")))
+    assert books.said(5) == "98:1 | 103:1"
+
+
+def test_a_second_snapshot_on_a_connection_replaces_the_book_whole() -> None:
+    line = one_line().at(5, snapshot([["99", "9"]], [["102", "1"]])).at(6, ("buy", "1", "1"))
+    books = Books(line)
+    assert books.said(4) == "99:2 98.5:1 | 101:5"
+    assert books.said(5.05) == "99:9 | 102:1"
+    assert books.said(6) == "99:9 1:1 | 102:1"
+    assert books.query("FROM gaps").num_rows == 0
+
+
+def test_a_snapshot_is_known_from_the_first_change_behind_it() -> None:
+    """It is received later than the venue made it: changes behind it may be older than that."""
+    line = Line().at(0, OPEN).at(1, FIRST).at(1.01, ("buy", "100", "4"))
+    assert Books(line).said(1.01) == "100:4 99:2 | 101:3"
+    assert Books(line, lag_ns=3600 * SECOND).said(1.01) == "100:4 99:2 | 101:3"
+    assert Books(line).said(1.0) == BEFORE
+
+
+def test_a_snapshot_with_a_time_of_its_own_is_known_from_then() -> None:
+    told = snapshot([["1", "1"]], [], time=rfc3339(T0 + SECOND))
+    books = Books(Line().at(0, OPEN).at(1, told).at(2, ("buy", "2", "2")))
+    assert [books.said(second) for second in (0.999, 1, 2)] == [BEFORE, "1:1 | ", "2:2 1:1 | "]
+
+
+def test_changes_without_a_time_keep_their_place() -> None:
+    line = one_line().at(5, l2update(("buy", "98", "1"), time="0001-01-01T00:00:00Z"))
+    books = Books(line.at(5.01, ("buy", "98", "2")))
+    assert books.said(5.06) == NOT_HEARD
+    assert books.said(5.01) == "99:2 98.5:1 98:2 | 101:5"
+    assert books.said(None) == "99:2 98.5:1 98:2 | 101:5"
+
+
+@pytest.mark.parametrize(
+    ("poison", "spoils"),
+    [
+        (b"\x00\xff garbage", True),
+        (l2update(("buy", "x", "1")), True),
+        (l2update(("buy", "x", "1"), product="ETH-USD"), False),
+        (b'{"type":"surprise"}', False),
+    ],
+)
+def test_a_message_that_cannot_be_read_may_have_been_a_change(poison: bytes, spoils: bool) -> None:
+    books = Books(one_line().at(5, poison).at(6, ("buy", "97", "1")))
+    good = "99:2 98.5:1 97:1 | 101:5"
+    assert books.said(4) == "99:2 98.5:1 | 101:5"
+    assert books.said(6) == (UNREAD if spoils else good)
+    assert books.said(None) == ("99:2 98.5:1 | 101:5" if spoils else good)
+    mended = Books(one_line().at(5, poison).at(6, FIRST).at(7, ("buy", "97", "1")))
+    assert mended.said(7) == "100:1 99:2 97:1 | 101:3"
+
+
+def test_a_book_that_is_crossed_is_shown_as_it_was_told() -> None:
+    books = Books(one_line().at(5, ("buy", "102", "1")))
+    assert books.said(5) == "102:1 99:2 98.5:1 | 101:5"
+    assert books.at(5).book.crossed
+    assert not books.at(4).book.crossed
+
+
+def test_two_collectors_tell_one_book_whoever_was_first() -> None:
+    changes = [
+        (second / 10, ("buy", str(90 + second % 7), str(second % 3))) for second in range(20, 80)
+    ]
+    lines = [Line(epoch=f"e{n}", collector=f"c{n}").at(n / 100, OPEN) for n in range(2)]
+    lines[0].at(1, FIRST)
+    lines[1].at(4, OPEN)
+    alone = Line().at(0, OPEN).at(1, FIRST)
+    for at, (second, change) in enumerate(changes):
+        alone.at(second, change)
+        payload = l2update(change, time=rfc3339(T0 + round(second * SECOND)))
+        lines[0].at(second + 0.01 * (at % 2), payload)
+        if second > 4.5:
+            lines[1].at(second + 0.01 * (1 - at % 2), payload)
+        if second == 4.5:
+            size = Books(alone).at(None).book.bids.best()
+            bids = [[text_of(price), text_of(amount)] for price, amount in size]
+            lines[1].at(second + 0.005, snapshot(bids, [["101", "3"]]))
+    expected, both = Books(alone), Books(*lines)
+    told = both.query("SELECT epoch, count(*) AS n FROM book_deltas GROUP BY ALL").to_pylist()
+    assert len(told) == 2, "each of them was first sometimes"
+    assert sum(row["n"] for row in told) == len(changes)
+    for second, _ in changes:
+        assert both.said(second) == expected.said(second), second
+
+
+def test_nothing_stored_is_unknown() -> None:
+    books = Books(Line().at(0, OPEN).at(1, ("buy", "1", "1")))
+    assert books.said(1) == BEFORE
+    assert books.said(None) == "No snapshot of the book was received."
+    assert books.at(None).at_ns is None
