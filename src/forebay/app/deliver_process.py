@@ -27,7 +27,7 @@ from forebay.journal import CursorFile
 from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
 from forebay.services.checkpoints import BookCheckpoints, Derives
-from forebay.services.deliver import Deliverer
+from forebay.services.deliver import CONSUMER, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ async def run(config: Config, observer: Observer) -> None:
 
 
 def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveSums) -> Deliverer:
-    cursor = CursorFile(folder.store_cursor)
+    cursor = CursorFile(folder.cursor(CONSUMER))
     parts = folder.journal, store, venues.parsers()
     return Deliverer(*parts, cursor=cursor, observer=observer, sums=sums)
 

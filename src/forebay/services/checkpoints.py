@@ -56,10 +56,7 @@ class Derives(Protocol):
         ...
 
     def derive(self, table: str, rows: pa.Table) -> None:
-        """Add rows to a table of what can be made again.
-
-        Raises as :meth:`~forebay.ports.Store.commit`.
-        """
+        """Add rows to a table without events. Raises as :meth:`~forebay.ports.Store.commit`."""
         ...
 
 

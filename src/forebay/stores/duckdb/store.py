@@ -214,7 +214,7 @@ class DuckDBStore(ReadableStore, HourFiles):
             return first_told(session, table, rows)
 
     def derive(self, table: str, rows: pa.Table) -> None:
-        """Add rows to a table of what can be made again. Raises as :meth:`commit`."""
+        """Add rows to a table that can be made again. Raises as :meth:`commit`."""
         with self._transaction() as session:
             session.run(f"INSERT INTO {identifier(table)} FROM incoming", incoming=rows)
 
