@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 MAX_QUERY_S = 3600.0
 """No query takes longer, whatever is asked for."""
-_AUDIT_MEMORY_MB = 256
+_AUDIT_MEMORY_MB = 512
 """For an audit's statements on a database file: they add up, and need no more for millions."""
 _GRACE_S = 10.0
 """How much longer than the query itself its answer is waited for."""
