@@ -222,7 +222,7 @@ class Data:
         from forebay.services.books import Stream, book_at  # noqa: PLC0415 - seldom needed
 
         at_ns = None if at is None else to_ns(at)
-        found = book_at(self.sql, Stream(venue, market, symbol), at_ns)
+        found = book_at(self.sql, Stream(venue, market, symbol), at_ns, parsers())
         return {
             "venue": venue,
             "market": market,
