@@ -42,7 +42,7 @@ OFFENCES = [
     (
         "stores/__init__.py",
         "import asyncio",
-        "The journal and the stores block, and leave the event loop to their callers",
+        "The journal, stores and transports block, and leave the event loop to their callers",
     ),
     (
         "sources/websocket/__init__.py",
@@ -58,6 +58,11 @@ OFFENCES = [
         "stores/memory.py",
         "import forebay.stores.duckdb",
         "Stores are strangers to one another",
+    ),
+    (
+        "transports/memory.py",
+        "import forebay.transports.memory_socket",
+        "Transports are strangers to one another",
     ),
     (
         "lab/truth.py",

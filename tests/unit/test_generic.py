@@ -29,6 +29,7 @@ READS_KINDS = {
     "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
+    "services/audit/truth_told.py": "which messages of a simulator carry what",
 }
 """Files that may name a kind, and why."""
 NAME_STORES = {
@@ -41,6 +42,7 @@ NAME_STORES = {
 NAME_VENUES: set[str] = {
     "app/config.py",
     "app/venues.py",
+    "cli/book.py",
     "cli/lab.py",
     "cli/main.py",
     "cli/replay.py",
