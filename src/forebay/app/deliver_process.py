@@ -26,6 +26,7 @@ from forebay.clock import SystemClock
 from forebay.journal import CursorFile
 from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
+from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.deliver import CONSUMER, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 
@@ -82,6 +83,11 @@ async def run(config: Config, observer: Observer) -> None:
             hourly = HourlyParquet(folder.parquet, store, clock=clock)
             await beside.enter_async_context(
                 keeping_house(hourly, backlog, clock, tally, guarding.sheds)
+            )
+        if isinstance(store, Derives):
+            checkpoints = BookCheckpoints(store)
+            await beside.enter_async_context(
+                keeping_house(checkpoints, backlog, clock, tally, guarding.sheds)
             )
         await delivery.run(life, backlog)
     await asyncio.to_thread(store.close)
