@@ -11,6 +11,7 @@ from forebay.app import stores
 from forebay.app.journaling import open_journal
 from forebay.app.venues import check_venue, install, parsers
 from forebay.journal import CursorFile, Draft
+from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.deliver import CONSUMER, Deliverer
 from forebay.sources.recordings import read_recording
 
@@ -51,6 +52,8 @@ def offline(
                 )
                 deliverer.drain()
                 yield writer, deliverer
+                if isinstance(store, Derives):
+                    BookCheckpoints(store).all()
             finally:
                 store.close()
         finally:

@@ -112,6 +112,13 @@ class BookCheckpoints:
                 return line.stream
         return None
 
+    def all(self) -> int:
+        """Make all that are due, and return how many."""
+        made = 0
+        while self.step() is not None:
+            made += 1
+        return made
+
     def close(self) -> None:
         """Nothing is held between two steps."""
 
