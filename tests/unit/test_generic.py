@@ -30,7 +30,6 @@ READS_KINDS = {
     "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
-    "services/audit/truth_told.py": "which messages of a simulator carry what",
 }
 """Files that may name a kind, and why."""
 NAME_STORES = {

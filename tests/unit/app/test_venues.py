@@ -223,6 +223,13 @@ def test_a_list_of_plugins_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- patience
 
 
+def test_ids_that_one_page_answers_are_asked_for_together() -> None:
+    assert venues.page_rows("coinbase") == 1000
+    for edition in EDITIONS:
+        venues.VENUES[edition.venue] = made.VENUES[edition.venue]
+        assert venues.page_rows(edition.venue) == (10 if edition.history == "id" else 1)
+
+
 def test_a_venue_knows_how_long_it_may_be_silent_unless_it_is_said() -> None:
     venues.VENUES["quiet"] = replace(coinbase.VENUE, name="quiet", stale_s=300.0)
     wiring = Wiring("c", ManualClock(), random.Random(0))
