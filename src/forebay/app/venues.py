@@ -131,6 +131,7 @@ def check(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if what is said of a venue cannot be."""
     check_venue(config.name)
     check_addresses(config)
+    _check_book(config)
     kinds(config)
     credentials(config)
 
@@ -142,6 +143,17 @@ def check_addresses(config: VenueConfig) -> None:
         if url and not _is_address(url, schemes):
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
             raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
+
+
+def _check_book(config: VenueConfig) -> None:
+    venue = VENUES[config.name]
+    if config.market not in venue.markets:
+        hint = f"There is: {', '.join(venue.markets)}."
+        raise ConfigError(f"{venue.title} has no market {config.market!r}.", hint=hint)
+    if config.depth is not None and config.depth not in venue.depths:
+        depths = ", ".join(map(str, venue.depths))
+        hint = f"There is: {depths}." if depths else "Leave depth out: there is no choice."
+        raise ConfigError(f"{venue.title} has no books of depth {config.depth}.", hint=hint)
 
 
 def kinds(config: VenueConfig) -> tuple[str, ...]:

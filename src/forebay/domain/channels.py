@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from forebay.domain.identity import IdentityClass
+from forebay.domain.identity import IdentityClass  # noqa: TC001 - messages are read back by it
 
 Unit = Literal["id", "seq", "time", "none"]
 """What a stream's coverage counts.

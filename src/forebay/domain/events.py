@@ -11,7 +11,7 @@ import pyarrow as pa
 from forebay.domain import schema
 from forebay.domain.columns import as_arrays
 from forebay.domain.event_ids import event_ids
-from forebay.domain.flags import BACKFILL, FLAGS, LATE, PARTIAL, SKEWED
+from forebay.domain.flags import BACKFILL, FLAGS, LATE, PARTIAL, SKEWED, bits_of
 from forebay.domain.identity import ITEM_BITS, uuids
 from forebay.domain.kinds import KINDS
 from forebay.domain.kinds.checks import Checks, times, told, whole_numbers
@@ -63,6 +63,25 @@ class EventColumns:
     received_ns: Integers
     flags: npt.NDArray[np.uint8]
     """Bits of :data:`~forebay.domain.flags.FLAGS`, shape (n,)."""
+
+    @classmethod
+    def of_rows(cls, channel: Channel, rows: pa.Table) -> EventColumns:
+        """Return the columns that :meth:`finish` gave ``rows`` of, in one chunk; no frames."""
+        one = {name: rows[name].combine_chunks() for name in rows.column_names}
+        named = one["flags"].dictionary_encode()
+        bits = np.array([bits_of(text) for text in named.dictionary.to_pylist()], dtype=np.uint8)
+        return cls(
+            channel,
+            KINDS[channel.kind],
+            one["market"][0].as_py(),
+            rows.drop_columns(["flags"]),
+            one["symbol"].dictionary.to_pylist(),
+            one["symbol"].indices.to_numpy().astype(np.int64),
+            np.zeros(len(rows), dtype=np.int64),
+            one["venue_seq"].fill_null(0).to_numpy(),
+            one["received_ts"].cast(pa.int64()).to_numpy(),
+            bits[named.indices.to_numpy()],
+        )
 
     def by_symbol(self) -> Iterator[tuple[str, Integers]]:
         """Return the rows of each symbol, in arrival order."""

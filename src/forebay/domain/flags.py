@@ -16,3 +16,8 @@ instant, so equal ones may be missing.
 BACKFILL, LATE, OUT_OF_ORDER, SKEWED, CROSSED, PARTIAL, AMBIGUOUS = (
     1 << bit for bit in range(len(FLAGS))
 )
+
+
+def bits_of(text: str) -> int:
+    """Return the bits of flags that are named in ``text``, joined by commas."""
+    return sum(1 << FLAGS.index(name) for name in text.split(",") if name)

@@ -19,6 +19,7 @@ from forebay.journal.lock import WriterBusy
 from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Draft, Position
 from forebay.journal.reader import JournalReader
 from forebay.journal.recovery import RecoveryReport
+from forebay.journal.state_file import StateFile
 from forebay.journal.writer import JournalWriter, WriterStats
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Position",
     "RecoveryReport",
     "SegmentSummary",
+    "StateFile",
     "WriterBusy",
     "WriterStats",
     "ensure_durable",

@@ -63,7 +63,7 @@ class Normalised:
 
     context: Context
     log_id: str
-    seqs: tuple[int, int]
+    seqs: tuple[int, int] = (0, 0)
     """First and last journal sequence number of the frames."""
     events: list[Arrived] = field(default_factory=list)
     known: dict[StreamName, Known] = field(default_factory=dict)

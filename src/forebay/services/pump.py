@@ -67,6 +67,10 @@ class Feed(Protocol[Given_co]):
         """The sink cannot take what was read: take nothing more, and stay who reads."""
         ...
 
+    def done(self, position: Position) -> None:
+        """The sink has all up to ``position``."""
+        ...
+
     def close(self) -> None:
         """Let go of what is open."""
         ...
@@ -189,6 +193,7 @@ class Pump(Generic[Given, Plan]):
             raise
         self._in_hand = None
         self.position = held.piece.end
+        self._feed.done(self.position)
         return max(frames, 1)
 
     def drain(self, progress: Callable[[int], None] = lambda _: None) -> int:
@@ -258,6 +263,9 @@ class JournalFeed:
 
     def hold(self) -> None:
         """Nothing: the journal waits."""
+
+    def done(self, position: Position) -> None:
+        """Nothing: who keeps the journal's house looks at the sink's cursor."""
 
     def close(self) -> None:
         """See :class:`Feed`."""

@@ -68,7 +68,7 @@ class StoreWriter:
         declared to be.
         """
         state = self._store.load()
-        self._refuse_other_units(state.coverage)
+        self.refuse_other_units(state.coverage)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         return state
 
@@ -83,8 +83,11 @@ class StoreWriter:
         if done.conflicts:
             self._observe(ConflictFound(done.conflicts))
 
-    def _refuse_other_units(self, coverage: Mapping[StreamKey, Coverage]) -> None:
-        """Coverage in a new unit would begin empty, and vouch for events that are stored."""
+    def refuse_other_units(self, coverage: Mapping[StreamKey, Coverage]) -> None:
+        """Raise :class:`~forebay.errors.ConfigError` where ``coverage`` is not as declared.
+
+        Coverage in a new unit would begin empty, and vouch for events that are stored.
+        """
         for key, held in coverage.items():
             declared = self._channels.get(key.venue, {}).get(key.channel)
             if declared is not None and declared.unit != held.unit:

@@ -222,6 +222,10 @@ class Venue:
     session: Callable[[Asked], Session]
     default_channels: tuple[str, ...]
     """Kinds of event that are captured when nobody says which."""
+    markets: tuple[str, ...] = ("spot",)
+    """Market types that its symbols may be of, as event ids know them."""
+    depths: tuple[int, ...] = ()
+    """Depths of an order book that can be asked for; empty if the venue leaves no choice."""
     ws_url: str = ""
     rest_url: str = ""
     """Public addresses; empty if there is none."""

@@ -113,6 +113,19 @@ def test_a_word_that_means_nothing_is_refused(word: str, said: str) -> None:
         venues.check(configured(channels=(word,)))
 
 
+@pytest.mark.usefixtures("many")
+def test_a_market_or_a_depth_that_the_venue_has_not_is_refused() -> None:
+    venues.check(configured(market="spot"))
+    with pytest.raises(ConfigError, match=r"no market 'perpetual'\. There is: spot"):
+        venues.check(configured(market="perpetual"))
+    with pytest.raises(ConfigError, match=r"no books of depth 5\. Leave depth out"):
+        venues.check(configured(depth=5))
+    venues.VENUES["many"] = replace(venues.VENUES["many"], depths=(10, 50))
+    venues.check(configured(depth=50))
+    with pytest.raises(ConfigError, match="There is: 10, 50"):
+        venues.check(configured(depth=5))
+
+
 # ------------------------------------------------------------------- credentials
 
 

@@ -32,6 +32,7 @@ class Numbers:
 
     def __init__(self, last: int) -> None:
         self.log_id, self.last, self.at, self.held = LOG, last, 1, 0
+        self.told: Position | None = None
 
     def seek(self, position: Position | None) -> None:
         if position is not None and position.log_id != self.log_id:
@@ -46,6 +47,9 @@ class Numbers:
 
     def hold(self) -> None:
         self.held += 1
+
+    def done(self, position: Position) -> None:
+        self.told = position
 
     def close(self) -> None: ...
 
@@ -82,9 +86,10 @@ class Kept:
 
 def test_all_that_there_is_moves_in_order_and_once() -> None:
     sink = Kept()
-    pump = Pump(Numbers(3), sink)
+    feed = Numbers(3)
+    pump = Pump(feed, sink)
     assert pump.drain() == 3
-    assert (sink.numbers, pump.position) == ([1, 2, 3], Position(LOG, 4))
+    assert (sink.numbers, pump.position, feed.told) == ([1, 2, 3], *[Position(LOG, 4)] * 2)
     assert Pump(Numbers(4), sink).drain() == 1, "another pump goes on where the sink is"
     assert sink.numbers == [1, 2, 3, 4]
 

@@ -1,0 +1,71 @@
+"""A consumer's state beside its cursor: replaced whole, or not at all.
+
+The file is ``magic 89 46 42 53 54 0d 0a 1a | CRC-32 of the rest, u32 little endian | payload``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from forebay.errors import Corrupt
+from forebay.journal.disk import OS_DISK, read_all, translated, write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from forebay.journal.disk import Disk
+
+_MAGIC = b"\x89FBST\r\n\x1a"
+_HEAD = Struct("<8sI")
+
+
+class StateFile:
+    """Opaque bytes that survive a kill and a power cut; for one writer."""
+
+    def __init__(self, path: Path, disk: Disk = OS_DISK) -> None:
+        self._path = path
+        self._disk = disk
+
+    def load(self) -> bytes | None:
+        """Return what was stored last; None if nothing ever was.
+
+        Raises :class:`~forebay.errors.Corrupt` if the file is damaged, and
+        :class:`~forebay.errors.Transient` if it cannot be read now.
+        """
+        with translated(f"read {self._path}"):
+            try:
+                fd = self._disk.open(self._path)
+            except FileNotFoundError:
+                return None
+            try:
+                raw = read_all(self._disk, fd, self._disk.size(fd), 0)
+            finally:
+                self._disk.close(fd)
+        payload = raw[_HEAD.size :]
+        if raw[: _HEAD.size] != _HEAD.pack(_MAGIC, zlib.crc32(payload)):
+            hint = "Move it away: its consumer reads again from the oldest frame."
+            raise Corrupt(f"The state {self._path} is damaged.", hint=hint)
+        return payload
+
+    def store(self, payload: bytes) -> None:
+        """Put ``payload`` on stable storage before returning.
+
+        Raises :class:`~forebay.errors.Transient` if that failed; :meth:`load` then gives this
+        or what was there before.
+        """
+        making = self._path.with_name(f".{self._path.name}.making")
+        with translated(f"store {self._path}"):
+            self._disk.make_folder(self._path.parent)
+            with contextlib.suppress(FileNotFoundError):  # of a writer that was killed
+                self._disk.unlink(making)
+            fd = self._disk.open(making, create=True)
+            try:
+                write_all(self._disk, fd, [_HEAD.pack(_MAGIC, zlib.crc32(payload)), payload], 0)
+                self._disk.fdatasync(fd)
+            finally:
+                self._disk.close(fd)
+            self._disk.rename(making, self._path)
+            self._disk.fsync_dir(self._path.parent)

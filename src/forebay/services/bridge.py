@@ -1,0 +1,289 @@
+"""From a transport to a store: PUBLISHED becomes STORED, with the coverage and gaps of the journal.
+
+A :class:`~forebay.services.pump.Pump` whose feed is a topic. Steps of a journal are put together
+from their messages, coverage is kept on what they tell, and rows, coverage and two cursors are
+committed together: how far the topic has been read, and up to where the journal is stored. What
+is told twice, by the transport or by a publisher that was killed, has the same ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from forebay.domain.frames import Loss
+from forebay.domain.messages import Mark
+from forebay.errors import ForebayError
+from forebay.journal import Position
+from forebay.ports import Commit
+from forebay.services.coverage_book import CoverageBook
+from forebay.services.publisher import TOPIC
+from forebay.services.pump import Pump
+from forebay.services.store_writer import StoreWriter
+from forebay.services.telling import declared_in, listen
+from forebay.telemetry import Observer, ignore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forebay.domain.messages import Message, Step
+    from forebay.ports import Received, Store, Subscription, Transport
+    from forebay.services.coverage_book import Declared, Projected
+    from forebay.services.store_writer import Delivered
+
+CONSUMER = "bridge"
+"""Name of the cursor in the topic, and of the group that reads it."""
+ENOUGH = 16384
+"""Rows and messages of the steps that are committed together: one step may have few."""
+
+
+def journal_cursor(log_id: str) -> str:
+    """Return the name of the cursor that says up to where a journal is stored."""
+    return f"journal/{log_id}"
+
+
+@dataclass(slots=True)
+class WholeStep:
+    """A step whose mark has come."""
+
+    step: Step
+    messages: list[Message]
+    """All that came of its parts in order, then the mark."""
+    resume: int
+    """Offset from which on nothing is lost once this step is stored."""
+    lacking: bool
+    """Whether a part did not come."""
+
+    @property
+    def weight(self) -> int:
+        """How many rows and messages it has."""
+        rows = (message.rows for message in self.messages)
+        return sum(1 if each is None else len(each) for each in rows)
+
+
+@dataclass(slots=True)
+class _Open:
+    begin: int
+    offset: int
+    """Of its first message."""
+    parts: dict[int, Message] = field(default_factory=dict)
+
+
+class Steps:
+    """Puts the steps of every publisher of a topic together. Pure."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+
+    def add(self, received: Received) -> WholeStep | None:
+        """Take the next message of the topic; return the step that it completes.
+
+        A step that begins anew was told in part by a publisher that was killed: all of it comes
+        again. A message that cannot be read is lacking when the mark comes.
+        """
+        if received.message is None:
+            return None
+        head = received.message.head
+        log_id, begin = head.step.log_id, head.step.begin
+        held = self._open.get(log_id)
+        if held is None or held.begin != begin or head.part == 0:
+            held = self._open[log_id] = _Open(begin, received.offset)
+        held.parts[head.part] = received.message
+        if not isinstance(head.told, Mark):
+            return None
+        del self._open[log_id]
+        came = [held.parts[part] for part in range(head.told.parts) if part in held.parts]
+        resume = min([received.offset + 1, *(each.offset for each in self._open.values())])
+        lacking = len(came) < head.told.parts
+        return WholeStep(head.step, [*came, received.message], resume, lacking)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPiece:
+    """Consecutive steps of one journal."""
+
+    steps: list[WholeStep]
+    end: Position
+
+    @property
+    def messages(self) -> Iterator[Message]:
+        """All that they tell, in order."""
+        return (message for whole in self.steps for message in whole.messages)
+
+    @property
+    def oldest_ns(self) -> int:
+        """See :class:`~forebay.services.pump.Piece`."""
+        for message in self.messages:
+            if message.rows is not None:
+                first = message.rows["received_ts"].slice(0, 1).cast(pa.int64())
+                return int(first.to_numpy()[0])
+        return 0
+
+
+class TopicFeed:
+    """What whole steps a topic has; see :class:`~forebay.services.pump.Feed`."""
+
+    def __init__(self, transport: Transport, topic: str, group: str) -> None:
+        self._transport = transport
+        self._topic = topic, group
+        self._subscription: Subscription | None = None
+        self._held = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._steps = Steps()
+        self._received: deque[Received] = deque()
+        self._ready: deque[WholeStep] = deque()
+
+    def _subscribed(self) -> Subscription:
+        if self._subscription is None:
+            self._subscription = self._transport.subscribe(*self._topic)
+        return self._subscription
+
+    def seek(self, position: Position | None) -> None:
+        """See :class:`~forebay.services.pump.Feed`."""
+        self._begin()
+        self._subscribed().seek(position)
+
+    def read(self) -> TopicPiece | None:
+        """See :class:`~forebay.services.pump.Feed`."""
+        subscription = self._subscribed()
+        if self._held:
+            subscription.resume()
+            self._held = False
+        self._gather(subscription)
+        if not self._ready:
+            return None
+        steps = [self._ready.popleft()]
+        while self._ready and self._ready[0].step.log_id == steps[0].step.log_id:
+            steps.append(self._ready.popleft())
+        return TopicPiece(steps, subscription.position_after(steps[-1].resume - 1))
+
+    def _gather(self, subscription: Subscription) -> None:
+        """Put steps together until they are enough, or nothing follows yet."""
+        weight = sum(whole.weight for whole in self._ready)
+        while weight < ENOUGH:
+            if not self._received:
+                self._received.extend(subscription.read())
+            if not self._received:
+                return
+            whole = self._steps.add(self._received.popleft())
+            if whole is not None:
+                self._ready.append(whole)
+                weight += whole.weight
+
+    def hold(self) -> None:
+        """See :class:`~forebay.services.pump.Feed`."""
+        with contextlib.suppress(ForebayError):  # reading will meet it
+            if not self._held:
+                self._subscribed().pause()
+                self._held = True
+            self._subscribed().read()
+
+    def done(self, position: Position) -> None:
+        """Let the transport forget what is stored; the store's cursor is what counts."""
+        with contextlib.suppress(ForebayError):  # the next one says more
+            self._subscribed().commit(position)
+
+    def close(self) -> None:
+        """See :class:`~forebay.services.pump.Feed`."""
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """What is to be stored of some steps."""
+
+    projected: Projected
+    commit: Commit
+    end: Position
+    """In the journal."""
+
+
+class BridgeSink:
+    """A store as it takes a topic; see :class:`~forebay.services.pump.Sink`."""
+
+    def __init__(self, store: Store, *, consumer: str, observer: Observer) -> None:
+        self._channels: Declared = {}
+        self.writer = StoreWriter(store, self._channels, observer)
+        self._consumer = consumer
+        self._book = CoverageBook(self._channels, {})
+        self._positions: dict[str, Position] = {}
+
+    def load(self) -> Position | None:
+        """See :class:`~forebay.services.pump.Sink`."""
+        state = self.writer.load()
+        self._book = CoverageBook(self._channels, state.coverage)
+        self._positions = dict(state.positions)
+        return self._positions.get(self._consumer)
+
+    def begin_again(self) -> None:
+        """See :class:`~forebay.services.pump.Sink`; what is stored is recognised by its ids."""
+
+    def plan(self, piece: TopicPiece) -> Bridged:
+        """See :class:`~forebay.services.pump.Sink`."""
+        self._learn(declared_in(piece.messages))
+        projected = self._book.enter(listen(piece.messages))
+        log_id = piece.steps[0].step.log_id
+        cursor = journal_cursor(log_id)
+        known = self._positions.get(cursor)
+        end = known.seq if known else piece.steps[0].step.begin
+        for whole in piece.steps:
+            step = whole.step
+            if step.begin > end:  # it was in the topic, and is not any more
+                projected.losses.append(Loss(end, step.begin - 1))
+            if whole.lacking:
+                projected.losses.append(Loss(step.begin, step.end - 1))
+            end = max(end, step.end)
+        positions = {self._consumer: piece.end, cursor: Position(log_id, end)}
+        commit = Commit(
+            positions,
+            expected={name: self._positions.get(name) for name in positions},
+            events=projected.tables(),
+            dead_letters=projected.letter_rows(),
+            coverage=projected.coverage,
+        )
+        return Bridged(projected, commit, positions[cursor])
+
+    def _learn(self, channels: Declared) -> None:
+        """Take over what venues declare; coverage must be in the units that they do."""
+        if any(self._channels.get(venue) != theirs for venue, theirs in channels.items()):
+            self._channels |= channels
+            self.writer.refuse_other_units(self._book.coverage)
+
+    def commit(self, plan: Bridged) -> int:
+        """See :class:`~forebay.services.pump.Sink`."""
+        done = self.writer.commit(plan.commit)
+        self._book.adopt(plan.projected)
+        self._positions |= plan.commit.positions
+        self.writer.account(plan.commit, plan.projected, done, plan.end)
+        return plan.projected.frames.total()
+
+
+class Bridge(Pump[TopicPiece, Bridged]):
+    """Moves one topic into one store. Blocking: run it in a thread of its own."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        store: Store,
+        *,
+        topic: str = TOPIC,
+        consumer: str = CONSUMER,
+        observer: Observer = ignore,
+    ) -> None:
+        """Go on where ``store`` says that ``consumer`` has got to."""
+        sink = BridgeSink(store, consumer=consumer, observer=observer)
+        self._writer = sink.writer
+        super().__init__(TopicFeed(transport, topic, consumer), sink)
+
+    @property
+    def delivered(self) -> Delivered:
+        """Totals since the process started."""
+        return self._writer.delivered

@@ -1,0 +1,1 @@
+"""Transports: what carries events between processes."""

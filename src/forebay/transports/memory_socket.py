@@ -1,0 +1,178 @@
+"""A broker in memory that other processes reach over a Unix socket.
+
+A request is a call: ``length (4) | JSON | number of messages (4) | length (4) and bytes of each``,
+big endian; so is its answer. A connection carries one call after another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import socketserver
+import struct
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from forebay import errors
+from forebay.errors import ForebayError, Unreachable
+from forebay.transports.memory import WAIT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from io import BufferedIOBase
+    from pathlib import Path
+
+    from forebay.transports.memory import Broker
+
+_COUNT = struct.Struct(">I")
+_CALLS = ("append", "join", "place", "fetch", "commit")
+
+
+def _write(stream: BufferedIOBase, head: object, messages: Sequence[bytes]) -> None:
+    encoded = msgspec.json.encode(head)
+    parts = [_COUNT.pack(len(encoded)), encoded, _COUNT.pack(len(messages))]
+    for message in messages:
+        parts += [_COUNT.pack(len(message)), message]
+    stream.write(b"".join(parts))
+    stream.flush()
+
+
+def _read(stream: BufferedIOBase) -> tuple[Any, list[bytes]]:
+    head = msgspec.json.decode(_sized(stream))
+    return head, [_sized(stream) for _ in range(_number(stream))]
+
+
+def _number(stream: BufferedIOBase) -> int:
+    number: int = _COUNT.unpack(_exactly(stream, _COUNT.size))[0]
+    return number
+
+
+def _sized(stream: BufferedIOBase) -> bytes:
+    return _exactly(stream, _number(stream))
+
+
+def _exactly(stream: BufferedIOBase, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        message = "the other side went away"
+        raise EOFError(message)
+    return data
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    wbufsize = -1  # an answer leaves at once, when it is whole
+    server: _Server
+
+    def handle(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                (call, *arguments), messages = _read(self.rfile)
+                try:
+                    answer, told = self._answer(call, arguments, messages)
+                except ForebayError as error:
+                    answer, told = {"error": type(error).__name__, "text": error.message}, []
+                _write(self.wfile, answer, told)
+
+    def _answer(self, call: str, arguments: list[Any], messages: list[bytes]) -> Any:  # noqa: ANN401
+        broker = self.server.broker
+        if call == "append":
+            broker.append(arguments[0], messages)
+            return None, []
+        if call == "fetch":
+            return broker.fetch(*arguments)
+        return getattr(broker, call if call in _CALLS else "")(*arguments), []
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    broker: Broker
+
+
+@contextlib.contextmanager
+def serving(broker: Broker, path: Path) -> Iterator[None]:
+    """Serve ``broker`` at ``path`` while the context is open."""
+    path.unlink(missing_ok=True)
+    with _Server(str(path), _Handler) as server:
+        server.broker = broker
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            path.unlink(missing_ok=True)
+
+
+class RemoteBroker:
+    """The broker that another process serves at ``path``; see :class:`~.memory.Brokered`.
+
+    It connects when it is asked, and again after the other side has gone away. Every call raises
+    :class:`~forebay.errors.Unreachable` if nobody answers, and what the broker raised.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = 2 * WAIT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._stream: BufferedIOBase | None = None
+
+    def append(self, topic: str, messages: Sequence[bytes]) -> None:
+        """See :class:`~.memory.Brokered`."""
+        self._call("append", topic, messages=messages)
+
+    def join(self, topic: str, group: str) -> tuple[str, int]:
+        """See :class:`~.memory.Brokered`."""
+        (topic_id, offset), _ = self._call("join", topic, group)
+        return topic_id, offset
+
+    def place(self, topic: str, topic_id: str, offset: int) -> int:
+        """See :class:`~.memory.Brokered`."""
+        return int(self._call("place", topic, topic_id, offset)[0])
+
+    def fetch(
+        self, topic: str, topic_id: str, offset: int, max_messages: int, max_bytes: int
+    ) -> tuple[int, list[bytes]]:
+        """See :class:`~.memory.Brokered`."""
+        return self._call("fetch", topic, topic_id, offset, max_messages, max_bytes)
+
+    def commit(self, topic: str, topic_id: str, group: str, offset: int) -> None:
+        """See :class:`~.memory.Brokered`."""
+        self._call("commit", topic, topic_id, group, offset)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _connected(self) -> BufferedIOBase:
+        if self._stream is None:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(self._timeout_s)
+                connection.connect(str(self._path))
+                self._stream = connection.makefile("rwb")
+        return self._stream
+
+    def _call(
+        self, call: str, *arguments: str | int, messages: Sequence[bytes] = ()
+    ) -> tuple[Any, list[bytes]]:
+        with self._lock:
+            try:
+                stream = self._connected()
+                _write(stream, [call, *arguments], messages)
+                answer, told = _read(stream)
+            except (OSError, EOFError) as error:
+                with contextlib.suppress(OSError):
+                    self._leave()
+                message = f"The broker at {self._path} does not answer: {error}."
+                raise Unreachable(message, hint="Is its process running?") from error
+        if isinstance(answer, dict):
+            raise getattr(errors, answer["error"], ForebayError)(answer["text"])
+        return answer, told
