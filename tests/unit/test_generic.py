@@ -38,7 +38,6 @@ NAME_VENUES: set[str] = {
     "app/config.py",
     "app/venues.py",
     "cli/lab.py",
-    "cli/main.py",
     "cli/settings.py",
     "lab/exchanges/__init__.py",
     "lab/simulation/network.py",
