@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PAGE = page("how-to/private-venue")
 KEY = "of a test"
+SYMBOLS = ["A-B", "C-D"]
 COUNT, LOST = 40, 7
 """Trades of each symbol, and which of them the feed leaves out: history has it."""
 
@@ -42,7 +43,8 @@ async def feed(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     asked = json.loads((await socket.receive()).data)["subscribe"]
     for symbol in asked:
-        await socket.send_json({"ok": symbol})
+        known = symbol in SYMBOLS
+        await socket.send_json({"ok": symbol} if known else {"no": symbol, "why": "it is gone"})
     for number in range(1, COUNT + 1):
         told = [trade(symbol, number) for symbol in asked if number != LOST]
         await socket.send_json(told)
@@ -59,7 +61,7 @@ async def trades(request: web.Request) -> web.Response:
 
 
 async def symbols(_: web.Request) -> web.Response:
-    return web.json_response(["A-B", "C-D"])
+    return web.json_response(SYMBOLS)
 
 
 @contextlib.contextmanager
@@ -106,6 +108,13 @@ def test_the_venue_of_the_page_is_captured_filled_and_audited(
     query = ("sql", "SELECT count(*) AS n FROM trades", "--data", "data", "--format", "json")
     with acme() as host:
         env = written(tmp_path, host)
+        path = tmp_path / "forebay.toml"
+        told = path.read_text()
+        path.write_text(told.replace('"C-D"]', '"C-D", "N-O"]'))
+        refused = forebay("check", "-c", "forebay.toml", "--json", env=env)
+        assert refused.code == 2
+        assert "refuses trade of N-O: it is gone" in refused.stdout
+        path.write_text(told)
         checked = forebay("check", "-c", "forebay.toml", "--json", env=env)
         assert checked.code == 0, checked
         listed = forebay("symbols", "--venue", "acme", "-c", "forebay.toml", "--json", env=env)

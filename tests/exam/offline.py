@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from forebay.clock import ManualClock
 from forebay.domain.frames import (
@@ -40,8 +40,14 @@ def received_ns(index: int) -> int:
     return (START_US + (index // len(STREAMS) + 1) * STEP_US) * 1000 + 5_000_000 + index % 4
 
 
+class Commits(Protocol):
+    """A writer of a journal."""
+
+    def commit(self, drafts: Sequence[Draft]) -> int: ...
+
+
 def tell(
-    writer: JournalWriter,
+    writer: Commits,
     edition: Edition,
     payloads: Sequence[bytes],
     *,

@@ -30,20 +30,13 @@ READS_KINDS = {
     "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
-    "services/audit/truth_told.py": "which messages of a simulator carry what",
 }
 """Files that may name a kind, and why."""
-NAME_STORES = {
-    "app/config.py": "the example that `forebay init` writes",
-    "app/stores.py": "wiring: where the kinds of store are, and which is the default",
-    "lab/drills/catalogue.py": "a drill takes away the folder of the embedded database",
-    "lab/drills/run.py": "which versions of what was used are kept with a drill's report",
-}
-"""Files outside its own folder that may name a store, and why."""
+NAME_STORES = {"app/stores.py": "where the kinds of store are, and which is the default"}
+"""Files outside its own folder that may name a store: only wiring."""
 NAME_VENUES: set[str] = {
     "app/config.py",
     "app/venues.py",
-    "cli/book.py",
     "cli/lab.py",
     "cli/main.py",
     "cli/replay.py",
@@ -115,7 +108,7 @@ def test_no_generic_file_names_a_kind_but_those_that_say_why() -> None:
     assert sorted(generic_files()) == sorted(READS_KINDS)
 
 
-def test_no_file_names_a_store_but_wiring_and_those_that_say_why() -> None:
+def test_no_file_names_a_store_but_wiring() -> None:
     assert files_that_name("duckdb", "stores/duckdb/") == sorted(NAME_STORES)
 
 

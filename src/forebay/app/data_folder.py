@@ -195,7 +195,7 @@ class DataFolder:
         path = self.root / name
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}.", hint=hint) from error

@@ -85,7 +85,7 @@ async def run(config: Config, observer: Observer) -> None:
                 keeping_house(hourly, backlog, clock, tally, guarding.sheds)
             )
         if isinstance(store, Derives):
-            checkpoints = BookCheckpoints(store)
+            checkpoints = BookCheckpoints(store, venues.parsers())
             await beside.enter_async_context(
                 keeping_house(checkpoints, backlog, clock, tally, guarding.sheds)
             )

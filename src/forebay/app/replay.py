@@ -53,7 +53,7 @@ def offline(
                 deliverer.drain()
                 yield writer, deliverer
                 if isinstance(store, Derives):
-                    BookCheckpoints(store).all()
+                    BookCheckpoints(store, parsers()).all()
             finally:
                 store.close()
         finally:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
+from forebay.sources.history import ById
 from forebay.sources.venue import Asked, Venue
 
 if TYPE_CHECKING:
@@ -65,15 +66,21 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
     )
 
 
+def page_rows(name: str) -> int:
+    """Return how many ids a page of a venue's history answers, the least of its channels."""
+    paged = VENUES[name].history.values()
+    return min((history.rows for history in paged if isinstance(history, ById)), default=1)
+
+
 # ----------------------------------------------------------------------- plugins
 
 
-def install(folder: DataFolder, configured: Iterable[VenueConfig] = ()) -> None:
-    """Enter the venues that a folder remembers and those that are configured.
+def install(folder: DataFolder | None, configured: Iterable[VenueConfig] = ()) -> None:
+    """Enter the venues that a folder remembers, if there is one, and those that are configured.
 
     Raises :class:`~forebay.errors.ConfigError` if one cannot be had.
     """
-    wanted = folder.plugins() | _plugins(configured)
+    wanted = (folder.plugins() if folder else {}) | _plugins(configured)
     for name, plugin in wanted.items():
         VENUES[name] = load(name, plugin)
 

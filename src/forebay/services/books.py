@@ -14,8 +14,10 @@ does not go back within one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -27,7 +29,7 @@ from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import numpy.typing as npt
 
@@ -46,7 +48,9 @@ end of another, and with changes, is taken for its continuation."""
 SNAPSHOTS, DELTAS, CHECKPOINTS = "book_snapshots", "book_deltas", "book_checkpoints"
 PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
 LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"
-_CHANNELS = "'book_snapshot', 'book_delta'"
+_KINDS = ("book_snapshot", "book_delta")
+_CHANNELS = ", ".join(f"'{kind}'" for kind in _KINDS)
+_NO_PARSERS: Mapping[str, object] = MappingProxyType({})
 
 
 class Stream(NamedTuple):
@@ -79,6 +83,19 @@ class Base(NamedTuple):
     def connection(self) -> Connection:
         """Who told it, and into which log."""
         return self.collector, self.epoch, self.log_id
+
+
+@runtime_checkable
+class Guesses(Protocol):
+    """A venue's parser that can tell by a part of a frame what it may have been."""
+
+    def may_tell(self, payload: bytes, kinds: Collection[str], symbol: str) -> bool:
+        """Return whether a frame that could not be read may have told such events of a symbol."""
+        ...
+
+
+Parsers = Mapping[str, object]
+"""By venue. Of one that does not guess, all that could not be read may have been a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +256,16 @@ def _behind_ns(rows: pa.Table, base: Base | None = None) -> int:
 # ------------------------------------------------------------------------------------- the book
 
 
-def book_at(query: Query, stream: Stream, at_ns: int | None = None) -> BookAt:
+def book_at(
+    query: Query, stream: Stream, at_ns: int | None = None, parsers: Parsers = _NO_PARSERS
+) -> BookAt:
     """Return the book as it was at a moment of the venue's time; None: the last one known."""
     base = base_at(query, stream, at_ns)
     if base is None:
         when = "" if at_ns is None else " by then"
         return BookAt(Book(), at_ns, None, f"No snapshot of the book was received{when}.", 0)
     changes = changes_behind(query, stream, base, at_ns)
-    heard = _heard(query, stream, base, changes)
+    heard = _heard(query, stream, base, changes, parsers)
     trusted = changes.filter(pc.less_equal(changes["received_ts"], heard.until_ns))
     last = trusted["event_ts"].slice(max(len(trusted) - 1, 0)).to_pylist()
     as_of = last[0] if last else base.event_ns
@@ -276,7 +295,7 @@ class _Heard(NamedTuple):
     """What ended it."""
 
 
-def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table) -> _Heard:
+def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table, parsers: Parsers) -> _Heard:
     live = IntervalSet()
     for row in query(
         f'SELECT "first", "last" FROM coverage WHERE {stream.where} '  # noqa: S608 - quoted
@@ -289,7 +308,7 @@ def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table) -> _Hear
     else:
         until = _recorded_until(query, stream, base, changes)
         heard = _Heard(until, "The recording ends before.")
-    unread = unreadable(query, stream, base, heard.until_ns)
+    unread = unreadable(query, stream, base, heard.until_ns, parsers)
     return heard if unread is None else _Heard(unread, "A message before it could not be read.")
 
 
@@ -321,7 +340,9 @@ def _last_received(query: Query, stream: Stream, connection: Connection, base: B
     return found["t"] or 0
 
 
-def unreadable(query: Query, stream: Stream, base: Base, until_ns: int) -> int | None:
+def unreadable(
+    query: Query, stream: Stream, base: Base, until_ns: int, parsers: Parsers
+) -> int | None:
     """Return just before when something came over the connection that may have been a change.
 
     What is JSON and does not name the symbol was none. None if all could be read.
@@ -333,7 +354,9 @@ def unreadable(query: Query, stream: Stream, base: Base, until_ns: int) -> int |
         f"AND seq > {base.seq} AND received_ts <= {moment(until_ns)} ORDER BY seq"
     )
     for letter in in_integers(letters).to_pylist():
-        payload = letter["payload"]
+        payload, parser = letter["payload"], parsers.get(stream.venue)
+        if isinstance(parser, Guesses) and not parser.may_tell(payload, _KINDS, stream.symbol):
+            continue
         if stream.symbol.encode() in payload or not _is_json(payload):
             return int(letter["received_ts"]) - 1
     return None

@@ -26,6 +26,7 @@ from forebay.services.books import (
     PLACE,
     SNAPSHOTS,
     Base,
+    Parsers,
     Stream,
     book_of,
     in_integers,
@@ -90,8 +91,9 @@ class BookCheckpoints:
 
     name = "checkpoints of order books"
 
-    def __init__(self, store: Derives, fewest: int = FEWEST) -> None:
+    def __init__(self, store: Derives, parsers: Parsers, fewest: int = FEWEST) -> None:
         self._store = store
+        self._parsers = parsers
         self._fewest = fewest
         self._seen: dict[str, int] = {}
         """By log, up to which sequence number changes were counted."""
@@ -199,7 +201,8 @@ class BookCheckpoints:
 
     def _all_told(self, line: _Line, begun: _Begun, place: Base) -> bool:
         """Return whether no other connection told a change meanwhile, and all could be read."""
-        if unreadable(self.query, line.stream, begun.base, place.received_ns) is not None:
+        until = place.received_ns, self._parsers
+        if unreadable(self.query, line.stream, begun.base, *until) is not None:
             return False
         others = self.query(
             f"SELECT 1 FROM {DELTAS} WHERE {line.stream.where} AND NOT ({line.own}) "  # noqa: S608 - quoted

@@ -242,9 +242,9 @@ class Venue:
     stale_s: float = 10.0
     """A connection that says nothing for so long is dead: the venue speaks more often."""
     cannot_see: str = ""
-    """What a reader of the data should know that no check can show, as a clause."""
+    """What its page must say that no check of ours can show, as a clause."""
     not_captured: tuple[str, ...] = ()
-    """Types of messages that are counted and not parsed, for the venue's page."""
+    """Types of messages that are counted and not parsed; its page names them."""
 
     @property
     def channels(self) -> Mapping[str, Channel]:

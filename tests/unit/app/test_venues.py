@@ -19,6 +19,7 @@ from forebay.sources import coinbase
 from forebay.sources.live import LiveSource, Wiring
 from tests.exam import made
 from tests.exam.made.protocol import EDITIONS, Edition
+from tests.support.pages import page, ticked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,15 @@ def test_every_venue_has_a_parser_and_calls_itself_as_it_is_called() -> None:
     for venue in venues.VENUES.values():
         assert set(venue.default_channels) <= set(venue.channels)
         assert set(venue.history) <= set(venue.channels)
+
+
+def test_the_page_of_a_venue_names_its_channels_and_what_is_not_captured_or_seen() -> None:
+    for name, venue in venues.VENUES.items():
+        text = page(f"explanation/{name}")
+        assert {*venue.channels, *venue.not_captured} <= {*ticked(text)}
+        assert venue.cannot_see in " ".join(text.split())
+        for poll in venue.polls.values():
+            assert f"{poll.after_s:g} s after each" in text
 
 
 def test_a_near_miss_is_suggested() -> None:
@@ -211,6 +221,13 @@ def test_a_list_of_plugins_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- patience
+
+
+def test_ids_that_one_page_answers_are_asked_for_together() -> None:
+    assert venues.page_rows("coinbase") == 1000
+    for edition in EDITIONS:
+        venues.VENUES[edition.venue] = made.VENUES[edition.venue]
+        assert venues.page_rows(edition.venue) == (10 if edition.history == "id" else 1)
 
 
 def test_a_venue_knows_how_long_it_may_be_silent_unless_it_is_said() -> None:
