@@ -6,13 +6,18 @@ Bounds and withheld indices come from the simulator, so a lost tail cannot pass.
 from __future__ import annotations
 
 import random
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+import forebay
 from forebay.app.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.lab.drills.kill import KillDrill, KillPlan
+from forebay.lab.drills.venue import VENUE
+from forebay.lab.truth import Book, Trades, iso_micros
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "ADA-USD", "XRP-USD")
 RATE = 5000
@@ -20,17 +25,52 @@ FAULTS = (
     "drop=0.0005,duplicate=0.001,reorder=0.001,corrupt=0.0002,late=0.0005,"
     "disconnect=0.00002,halfopen=0.00001,rate_limit=0.1"
 )
+EVERY_FAULT = (
+    f"{FAULTS.replace('corrupt=0.0002', 'corrupt=0.00002')},ticker_drop=0.0005,ticker_late=0.0005,"
+    "ticker_reorder=0.0005,ticker_corrupt=0.00002,ticker_disconnect=0.00002,"
+    "book_disconnect=0.00002,book_halfopen=0.00001"
+)
+"""No change of a book is dropped, late or cut short: nobody can see that, and the book is wrong.
+Few frames are cut short, since any may have been a change: the book is unknown from there on."""
+EVERY_CHANNEL = ("trade", "ticker", "quote", "book", "bar")
 VICTIMS = ("capture", "deliver", "supervisor")
+BOOK = ("book_snapshot", "book_delta")
+MOMENTS = 40
+"""So many times of each symbol is its book looked at."""
 
 
-def torture(seed: int, *, kills: int, seconds: int) -> KillPlan:
+def torture(
+    seed: int, *, kills: int, seconds: int, faults: str = FAULTS, channels: tuple[str, ...] = ()
+) -> KillPlan:
     """Answer a plan with ``kills`` random kills, every kind of victim among them."""
     rng = random.Random(seed)
     victims = [*VICTIMS, *rng.choices(VICTIMS, k=kills - len(VICTIMS))]
     rng.shuffle(victims)
     moments = sorted(rng.uniform(0.03, 0.97) for _ in victims)
     plan = tuple(zip(moments, victims, strict=True))
-    return KillPlan(SYMBOLS, RATE, seconds * RATE, FAULTS, plan, seed=seed)
+    events = seconds * RATE
+    return KillPlan(SYMBOLS, RATE, events, faults, plan, seed=seed, channels=channels)
+
+
+def levels(side: list[list[str]]) -> list[tuple[Decimal, Decimal]]:
+    return [(Decimal(price), Decimal(size)) for price, size in side]
+
+
+def look_at_books(folder: Path, drill: KillDrill, symbol: str) -> Counter[str]:
+    """Compare the book at random moments with the truth; answer how many were known."""
+    plan = drill.plan
+    trades = Trades(plan.seed, VENUE, symbol, start_ns=drill.market_start_ns)
+    first, last = (trades.time_ns(index) for index in (100, 100 + plan.events // len(SYMBOLS)))
+    rng, states = random.Random(f"{plan.seed}{symbol}"), Counter[str]()
+    with forebay.open(folder) as data:
+        for at_ns in sorted(rng.randrange(first, last) // 1_000 * 1_000 for _ in range(MOMENTS)):
+            found = data.book_at(VENUE, symbol, iso_micros(at_ns))
+            states[found["state"]] += 1
+            if found["state"] == "known":
+                bids, asks = Book(trades).sides(trades.index_at(at_ns))
+                assert levels(found["bids"]) == levels([list(level) for level in bids]), found
+                assert levels(found["asks"]) == levels([list(level) for level in asks]), found
+    return states
 
 
 async def endure(plan: KillPlan, folder: Path) -> None:
@@ -75,3 +115,24 @@ async def test_ten_kills_of_any_process_at_5000_events_a_second(tmp_path: Path) 
 @pytest.mark.parametrize("seed", range(2, 12))
 async def test_ten_kills_with_many_seeds(tmp_path: Path, seed: int) -> None:
     await endure(torture(seed, kills=10, seconds=40), tmp_path / "data")
+
+
+@pytest.mark.timeout(300)
+async def test_ten_kills_with_every_kind_of_event(tmp_path: Path) -> None:
+    plan = torture(1, kills=10, seconds=40, faults=EVERY_FAULT, channels=EVERY_CHANNEL)
+    drill = KillDrill(plan, DataFolder(tmp_path / "data").create(), SystemClock())
+    report = await drill.run()
+
+    assert drill.killed == [victim for _, victim in plan.kills]
+    assert report.problems == []
+    assert (report.missing, report.doubled, report.mutated, report.spurious) == (0, 0, 0, 0)
+    # Trades are filled from history; what else was lost between two connections is gone.
+    assert {(gap.channel, gap.state) for gap in report.gaps} == {
+        ("trade", "filled"),
+        *((channel, "permanent") for channel in ("ticker", "quote", *BOOK)),
+    }
+    compared = {stream.channel for stream in report.streams if "truth" in stream.stages}
+    assert compared == {"trade", "ticker", "quote", "book_delta"}
+    states = [look_at_books(tmp_path / "data", drill, symbol) for symbol in SYMBOLS]
+    known = sum(each["known"] for each in states)
+    assert MOMENTS // 4 < known < MOMENTS * len(SYMBOLS), states

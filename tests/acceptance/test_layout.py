@@ -179,7 +179,7 @@ def test_what_was_made_from_frames_before_is_set_aside_and_made_again(old: DataF
     assert files_of(old.root / "parquet.before-1") == hours
     assert not old.ledger.exists()
     store = DuckDBStore(old.database("duckdb"))
-    cursor = CursorFile(old.store_cursor)
+    cursor = CursorFile(old.cursor("store"))
     deliverer = Deliverer(old.journal, store, parsers(), cursor=cursor)
     deliverer.drain()
     assert deliverer.position is not None

@@ -16,6 +16,7 @@ from forebay.journal import OS_DISK
 from forebay.journal.watermark import WatermarkReader
 from tests.benchmarks.harness import ROOT, environment
 from tests.exam.made import plugin
+from tests.exam.made.connector import DEPTH
 from tests.exam.server import POLLS, REFUSED, serving, write_credentials
 from tests.exam.wire import SYMBOLS
 from tests.support.commands import wait_for
@@ -62,6 +63,7 @@ def _configured(edition: Edition, host: str, secret: str) -> VenueConfig:
         ws_url=f"ws://{host}/ws/{edition.venue}",
         rest_url=f"http://{host}/rest/{edition.venue}",
         credentials_file=secret,
+        depth=DEPTH,
         plugin=plugin(edition),
     )
 

@@ -15,7 +15,7 @@ from forebay.domain.frames import (
 )
 from forebay.journal import Draft, JournalWriter
 from forebay.services.deliver import Deliverer
-from tests.exam.made.protocol import MadeParser
+from tests.exam.made.protocol import COLUMNS, MadeParser
 from tests.exam.wire import START_US, STEP_US, STREAMS, SYMBOLS
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def tell(
         collector="c1",
         epoch=epoch,
         symbols=SYMBOLS,
+        channels=tuple(COLUMNS),
     ).encode()
 
     def say(control: Control, now: int) -> None:

@@ -81,9 +81,12 @@ class MadeServer:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 break
-            word, _, symbol = str(message.data).partition(" ")
+            word, _, what = str(message.data).partition(" ")
             self.seen[word] += 1
             if word == "subscribe":
+                symbol, depth = what.split(" ")
+                if depth != str(connector.DEPTH):
+                    self.wrong.append(f"a depth of {depth}")
                 asked.append(symbol)
                 known = symbol != REFUSED
                 await socket.send_str(f"ok {symbol}" if known else f"no {symbol} it is unknown")

@@ -49,7 +49,7 @@ class House:
     def deliver(self) -> set[int]:
         """Deliver everything; answer the trades that the store then holds."""
         store = DuckDBStore(self.folder.database("duckdb"))
-        cursor = CursorFile(self.folder.store_cursor)
+        cursor = CursorFile(self.folder.cursor("store"))
         try:
             Deliverer(
                 self.folder.journal, store, PARSERS, cursor=cursor, observer=self.told.append
@@ -76,15 +76,15 @@ def older_copy(tmp_path: Path) -> House:
 
 
 def lose_cursor(house: House) -> None:
-    house.folder.store_cursor.unlink()
+    house.folder.cursor("store").unlink()
 
 
 def damage_cursor(house: House) -> None:
-    house.folder.store_cursor.write_bytes(b"\xff" * 4352)
+    house.folder.cursor("store").write_bytes(b"\xff" * 4352)
 
 
 def keep_cursor(house: House) -> None:
-    assert house.folder.store_cursor.exists()
+    assert house.folder.cursor("store").exists()
 
 
 @pytest.mark.parametrize("cursor", [lose_cursor, damage_cursor, keep_cursor])
@@ -125,7 +125,7 @@ def test_a_store_that_has_nothing_yet_loses_nothing_by_a_new_log(tmp_path: Path)
     assert after.seq == before.seq + 2
     assert house.deliver() == {1, 2, 3, 4, 5}
     assert not [each for each in house.told if isinstance(each, LossFound)]
-    assert fsck(house.folder.journal, cursors=[house.folder.store_cursor]).ok
+    assert fsck(house.folder.journal, cursors=[house.folder.cursor("store")]).ok
 
 
 def test_a_new_log_is_begun_behind_what_is_there_and_declares_nothing_lost() -> None:

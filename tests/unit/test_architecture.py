@@ -47,7 +47,12 @@ OFFENCES = [
     (
         "sources/websocket/__init__.py",
         "import forebay.sources.coinbase.protocol",
-        "Venues are strangers to one another, and the connection shells know no venue",
+        "What is generic in the sources knows no venue",
+    ),
+    (
+        "sources/history.py",
+        "import forebay.sources.polls",
+        "A connection shell knows only what lies below it",
     ),
     (
         "stores/memory.py",
@@ -168,13 +173,52 @@ def test_no_price_can_become_a_binary_float() -> None:
     assert _offenders(binary_floats, exact) == {}
 
 
-def test_every_venue_has_the_same_files() -> None:
+def venue_folders() -> list[Path]:
     folders = {path.parent for path in (PACKAGE / "sources").glob("*/*.py")}
-    venues = [folder for folder in folders if folder.name not in SHELLS]
-    assert venues
-    for venue in venues:
+    return sorted(folder for folder in folders if folder.name not in SHELLS)
+
+
+def test_every_venue_has_the_same_files() -> None:
+    assert venue_folders()
+    for venue in venue_folders():
         names = {path.name for path in venue.glob("*.py")}
-        assert {"protocol.py", "connector.py", "instruments.py"} <= names, venue.name
+        assert {"__init__.py", "protocol.py", "connector.py", "instruments.py"} <= names, venue.name
+        assert "VENUE = Venue(" in (venue / "__init__.py").read_text(encoding="utf-8")
+
+
+def strangers(venue: str, others: Iterable[str]) -> Callable[[ast.AST], Iterator[str]]:
+    """Imports of other venues."""
+
+    def found(tree: ast.AST) -> Iterator[str]:
+        for node in ast.walk(tree):
+            module = getattr(node, "module", None) or ""
+            names = [f"{module}.{alias.name}" for alias in getattr(node, "names", ())]
+            for name in names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                if any(f"sources.{other}" in name for other in others if other != venue):
+                    yield name
+
+    return found
+
+
+def test_venues_are_strangers_to_one_another() -> None:
+    names = [folder.name for folder in venue_folders()]
+    for folder in venue_folders():
+        assert _offenders(strangers(folder.name, names), sorted(folder.rglob("*.py"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("from forebay.sources.kraken.protocol import x", True),
+        ("from forebay.sources import kraken", True),
+        ("import forebay.sources.kraken", True),
+        ("from forebay.sources.coinbase import protocol", False),
+        ("from forebay.sources.venue import Venue", False),
+    ],
+)
+def test_an_import_of_another_venue_is_seen(code: str, seen: bool) -> None:
+    found = strangers("coinbase", ["coinbase", "kraken"])(ast.parse(code))
+    assert bool(list(found)) is seen
 
 
 def test_unit_tests_mirror_the_package() -> None:

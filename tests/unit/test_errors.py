@@ -11,6 +11,7 @@ from forebay.errors import (
     ConfigError,
     Corrupt,
     CursorBeyondEnd,
+    CursorMoved,
     ForebayError,
     JournalFull,
     Permanent,
@@ -21,6 +22,7 @@ from forebay.errors import (
 TREE = {
     Transient: (ForebayError, 3),
     Unreachable: (Transient, 3),
+    CursorMoved: (Transient, 3),
     JournalFull: (Transient, 3),
     Permanent: (ForebayError, 1),
     ConfigError: (Permanent, 2),

@@ -51,7 +51,7 @@ async def run(config: Config, observer: Observer) -> None:
         for venue in config.venues:
             source = await stack.enter_async_context(_source(venue, wiring, guarding))
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
-            feeds.append(Feed(venue.name, source, asker))
+            feeds.append(Feed(venue.name, source, asker, venues.page_rows(venue.name)))
         running = Capture(
             writer,
             feeds,

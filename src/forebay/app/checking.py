@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import resource
 import shutil
@@ -15,17 +16,19 @@ from forebay.app.data_folder import DataFolder
 from forebay.app.front import token_of
 from forebay.app.keeping import GIGABYTE, needed, rules
 from forebay.clock import SystemClock
+from forebay.domain.frames import EpochAccepted
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
 from forebay.sources.live import Wiring
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, StreamRefused, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from forebay.app.config import Config, VenueConfig
     from forebay.domain.frames import Context, Control, FrameKind
     from forebay.ports import EpochSink
+    from forebay.sources.venue import Stream
     from forebay.telemetry import Happening, Observer
 
 MIN_FREE_BYTES = 1 << 30
@@ -110,8 +113,10 @@ class _Failures:
 
     last: str = ""
     count: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
-    """By stream, why the venue does not give it."""
+    refused: dict[Stream, str] = field(default_factory=dict)
+    """Why the venue does not give some streams."""
+    settled: Callable[[Iterable[Stream]], None] = lambda _: None
+    """Told of streams that will not come."""
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, happening: Happening) -> None:
@@ -121,7 +126,9 @@ class _Failures:
             if self.count == TRIES or self.last.startswith(REFUSED):
                 self.enough.set()
         elif isinstance(happening, StreamRefused):
-            self.refused[f"{happening.channel} {happening.symbol}"] = happening.reason
+            stream = happening.channel, happening.symbol
+            self.refused[stream] = happening.reason
+            self.settled([stream])
 
 
 def _wiring(observer: Observer = ignore) -> Wiring:
@@ -161,24 +168,21 @@ async def _first_of(task: asyncio.Task[Any], failures: _Failures) -> None:
 
 
 class _Probe:
-    """A sink that keeps nothing and notes the first frame after the subscription's acceptance."""
+    """A sink that keeps nothing and notes which streams are accepted or refused."""
 
-    def __init__(self) -> None:
-        self.accepted = asyncio.Event()
+    def __init__(self, wanted: Iterable[Stream]) -> None:
+        self._waited = set(wanted)
+        self.accepted = False
+        """Whether any is."""
+        self.settled = asyncio.Event()
+
+    def settle(self, streams: Iterable[Stream]) -> None:
+        self._waited.difference_update(streams)
+        if not self._waited:
+            self.settled.set()
 
     def open(self, context: Context) -> EpochSink:
-        del context
-        return self
-
-    def frame(self, kind: FrameKind, payload: bytes) -> None:
-        del kind, payload
-
-    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
-        del kind, payloads
-
-    def control(self, control: Control) -> None:
-        if type(control).__name__ == "EpochAccepted":
-            self.accepted.set()
+        return _ProbedEpoch(self, context)
 
     def on_pressure(self, callback: object) -> object:
         del callback
@@ -188,20 +192,41 @@ class _Probe:
         return 0
 
 
+class _ProbedEpoch:
+    def __init__(self, probe: _Probe, context: Context) -> None:
+        self._probe = probe
+        self._context = context
+
+    def frame(self, kind: FrameKind, payload: bytes) -> None:
+        del kind, payload
+
+    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
+        del kind, payloads
+
+    def control(self, control: Control) -> None:
+        if isinstance(control, EpochAccepted):
+            context = self._context
+            all_asked = itertools.product(context.channels, context.symbols)
+            self._probe.accepted = True
+            self._probe.settle(control.streams or all_asked)
+
+
 async def _websocket(config: VenueConfig) -> Finding:
-    part, probe, failures = f"{config.name} websocket", _Probe(), _Failures()
+    wanted = [(kind, symbol) for kind in venues.kinds(config) for symbol in config.symbols]
+    part, probe = f"{config.name} websocket", _Probe(wanted)
+    failures = _Failures(settled=probe.settle)
     async with venues.source(config, _wiring(failures)) as source:
         running = asyncio.create_task(source.run(probe))  # type: ignore[arg-type]
-        accepted = asyncio.create_task(probe.accepted.wait())
-        await _first_of(accepted, failures)
+        settled = asyncio.create_task(probe.settled.wait())
+        await _first_of(settled, failures)
         reason = failures.last  # what is told after this is of our own making
-        for task in (running, accepted):
+        for task in (running, settled):
             task.cancel()
-        await asyncio.gather(running, accepted, return_exceptions=True)
+        await asyncio.gather(running, settled, return_exceptions=True)
     if failures.refused:
-        stream, why = min(failures.refused.items())
-        return Finding(part, f"refuses {stream}: {why}", 2)
-    if probe.accepted.is_set():
+        (kind, symbol), why = min(failures.refused.items())
+        return Finding(part, f"refuses {kind} of {symbol}: {why}", 2)
+    if probe.accepted:
         what = f"{', '.join(config.symbols)} ({', '.join(venues.kinds(config))})"
         return Finding(part, f"accepts a subscription to {what}")
     if reason.startswith(REFUSED):

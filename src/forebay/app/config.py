@@ -323,7 +323,7 @@ def _known_keys(path: str) -> tuple[str, ...]:
     return found.__struct_fields__
 
 
-TEMPLATE = """\
+TEMPLATE = f"""\
 # Forebay. Every key can be left out; what is shown is the default unless marked.
 # The same keys can be given as FOREBAY_DATA, FOREBAY_JOURNAL__LINGER_MS and so on.
 
@@ -359,7 +359,7 @@ retain = "7d"                 # remove frames so long after receipt, once stored
 # retain_gb = 100.0           # and never more than this; there is no cap unless one is set
 
 [store]
-kind = "duckdb"
+kind = "{DEFAULT}"
 # plugin = "package.module:STORE"  # a kind of your own instead
 memory_limit_mb = 1024
 parquet = true                # closed hours also as files under parquet/

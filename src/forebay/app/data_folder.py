@@ -13,14 +13,14 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forebay.errors import ConfigError, JournalFull, Unreachable
 from forebay.journal import OS_DISK
 from forebay.journal.disk import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from forebay.journal import Disk
@@ -30,10 +30,22 @@ LAYOUT = 2
 _MARK = "FOREBAY"
 _MAKING = "FOREBAY.making"
 _PLUGINS = "plugins.json"
+_CONSUMERS = "consumers.json"
 _MARK_TEXT = re.compile(r"Forebay data folder, layout ([1-9][0-9]*)\n")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SOCKET_PATH_LIMIT = 100
 """A Unix socket's address holds 107 bytes on Linux, 103 elsewhere."""
+
+
+class Consumer(NamedTuple):
+    """Somebody who reads the journal, with a cursor of its own."""
+
+    name: str
+    required: bool = True
+    """Whether frames are kept until it is past them. A best-effort consumer may miss some."""
+
+
+STORE = Consumer("store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +76,9 @@ class DataFolder:
         """Closed hours as files."""
         return self.root / "parquet"
 
-    @property
-    def store_cursor(self) -> Path:
-        """How far the store has got, for the journal's housekeeping."""
-        return self.root / "cursors" / "store.cursor"
+    def cursor(self, consumer: str) -> Path:
+        """Return where a consumer says how far it has got, for the journal's housekeeping."""
+        return self.root / "cursors" / f"{consumer}.cursor"
 
     @property
     def ledger(self) -> Path:
@@ -125,7 +136,7 @@ class DataFolder:
         if not self._mark.exists() or self.layout() != LAYOUT:
             self.mark(disk)
         disk.fsync_dir(self.root)
-        for folder in (self.journal, self.store_cursor.parent):
+        for folder in (self.journal, self.cursor(STORE.name).parent):
             disk.make_folder(folder)
         with contextlib.suppress(PermissionError):  # a parent that may be passed, and not read
             disk.fsync_dir(self.root.parent)
@@ -159,19 +170,35 @@ class DataFolder:
 
         Raises :class:`~forebay.errors.ConfigError` if that cannot be read.
         """
-        path = self.root / _PLUGINS
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            message = f"{path} cannot be read: {error}."
-            raise ConfigError(message, hint="Name the venues' plugins again with -c.") from error
-        return {str(name): str(plugin) for name, plugin in dict(found).items()}
+        found = self._remembered(_PLUGINS, "Name the venues' plugins again with -c.")
+        return {str(name): str(plugin) for name, plugin in found.items()}
 
     def remember_plugins(self, plugins: Mapping[str, str], disk: Disk = OS_DISK) -> None:
         """Keep where venues come from, durably; only for who holds the journal."""
         self._say(self.root / _PLUGINS, json.dumps(plugins).encode(), disk)
+
+    def consumers(self) -> list[Consumer]:
+        """Return who reads the journal, the store first; it is always one of them.
+
+        Raises :class:`~forebay.errors.ConfigError` if that cannot be read.
+        """
+        found = self._remembered(_CONSUMERS, "Start the capture again: it writes the file anew.")
+        others = {str(name): bool(required) for name, required in found.items()}
+        return [STORE, *(Consumer(*each) for each in others.items() if each[0] != STORE.name)]
+
+    def remember_consumers(self, consumers: Iterable[Consumer], disk: Disk = OS_DISK) -> None:
+        """Keep who reads the journal beside the store, durably; only for who holds the folder."""
+        others = {name: required for name, required in consumers if name != STORE.name}
+        self._say(self.root / _CONSUMERS, json.dumps(others).encode(), disk)
+
+    def _remembered(self, name: str, hint: str) -> dict[Any, Any]:
+        path = self.root / name
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}.", hint=hint) from error
 
     def layout(self) -> int:
         """Return the layout that the mark says, one that is not known included.

@@ -26,7 +26,8 @@ from forebay.clock import SystemClock
 from forebay.journal import CursorFile
 from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
-from forebay.services.deliver import Deliverer
+from forebay.services.checkpoints import BookCheckpoints, Derives
+from forebay.services.deliver import CONSUMER, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 
 if TYPE_CHECKING:
@@ -83,12 +84,17 @@ async def run(config: Config, observer: Observer) -> None:
             await beside.enter_async_context(
                 keeping_house(hourly, backlog, clock, tally, guarding.sheds)
             )
+        if isinstance(store, Derives):
+            checkpoints = BookCheckpoints(store, venues.parsers())
+            await beside.enter_async_context(
+                keeping_house(checkpoints, backlog, clock, tally, guarding.sheds)
+            )
         await delivery.run(life, backlog)
     await asyncio.to_thread(store.close)
 
 
 def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveSums) -> Deliverer:
-    cursor = CursorFile(folder.store_cursor)
+    cursor = CursorFile(folder.cursor(CONSUMER))
     parts = folder.journal, store, venues.parsers()
     return Deliverer(*parts, cursor=cursor, observer=observer, sums=sums)
 

@@ -100,7 +100,7 @@ class House:
         clock: Clock,
         observer: Observer,
     ) -> None:
-        """``position`` is how far the store durably is: the one required consumer.
+        """``position`` is how far the store durably is, which is always required.
 
         The ledger takes what is in ``live``, and asks ``first_told`` of what it reads itself.
         """
@@ -151,10 +151,12 @@ class House:
         return keeper
 
     def _cursors(self) -> Sequence[Position]:
-        # Both are durable: the row in the store, which counts, and the file, which the writer
-        # takes for its floor. What either does not know of yet is not touched.
-        stored, told = self._position(), CursorFile(self._folder.store_cursor).load()
-        return [stored, told] if stored and told else []
+        # All are durable: the row in the store, which counts, and the files, which the writer
+        # takes for its floor. As long as one of them is not known, nothing is touched.
+        required = [each.name for each in self._folder.consumers() if each.required]
+        told = [CursorFile(self._folder.cursor(name)).load() for name in required]
+        known = [position for position in (self._position(), *told) if position is not None]
+        return known if len(known) == 1 + len(told) else []
 
 
 async def keep_house(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 MAX_QUERY_S = 3600.0
 """No query takes longer, whatever is asked for."""
-_AUDIT_MEMORY_MB = 256
+_AUDIT_MEMORY_MB = 512
 """For an audit's statements on a database file: they add up, and need no more for millions."""
 _GRACE_S = 10.0
 """How much longer than the query itself its answer is waited for."""
@@ -222,7 +222,7 @@ class Data:
         from forebay.services.books import Stream, book_at  # noqa: PLC0415 - seldom needed
 
         at_ns = None if at is None else to_ns(at)
-        found = book_at(self.sql, Stream(venue, market, symbol), at_ns)
+        found = book_at(self.sql, Stream(venue, market, symbol), at_ns, parsers())
         return {
             "venue": venue,
             "market": market,

@@ -11,7 +11,8 @@ from forebay.app import stores
 from forebay.app.journaling import open_journal
 from forebay.app.venues import check_venue, install, parsers
 from forebay.journal import CursorFile, Draft
-from forebay.services.deliver import Deliverer
+from forebay.services.checkpoints import BookCheckpoints, Derives
+from forebay.services.deliver import CONSUMER, Deliverer
 from forebay.sources.recordings import read_recording
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def offline(
         try:
             store = stores.open_store(folder, config.store)
             try:
-                cursor = CursorFile(folder.store_cursor)
+                cursor = CursorFile(folder.cursor(CONSUMER))
                 deliverer = Deliverer(
                     folder.journal, store, parsers(), cursor=cursor, observer=observer
                 )
                 deliverer.drain()
                 yield writer, deliverer
+                if isinstance(store, Derives):
+                    BookCheckpoints(store, parsers()).all()
             finally:
                 store.close()
         finally:

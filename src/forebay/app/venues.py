@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
+from forebay.sources.history import ById
 from forebay.sources.venue import Asked, Venue
 
 if TYPE_CHECKING:
@@ -65,15 +66,21 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
     )
 
 
+def page_rows(name: str) -> int:
+    """Return how many ids a page of a venue's history answers, the least of its channels."""
+    paged = VENUES[name].history.values()
+    return min((history.rows for history in paged if isinstance(history, ById)), default=1)
+
+
 # ----------------------------------------------------------------------- plugins
 
 
-def install(folder: DataFolder, configured: Iterable[VenueConfig] = ()) -> None:
-    """Enter the venues that a folder remembers and those that are configured.
+def install(folder: DataFolder | None, configured: Iterable[VenueConfig] = ()) -> None:
+    """Enter the venues that a folder remembers, if there is one, and those that are configured.
 
     Raises :class:`~forebay.errors.ConfigError` if one cannot be had.
     """
-    wanted = folder.plugins() | _plugins(configured)
+    wanted = (folder.plugins() if folder else {}) | _plugins(configured)
     for name, plugin in wanted.items():
         VENUES[name] = load(name, plugin)
 
@@ -131,6 +138,7 @@ def check(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if what is said of a venue cannot be."""
     check_venue(config.name)
     check_addresses(config)
+    _check_book(config)
     kinds(config)
     credentials(config)
 
@@ -142,6 +150,17 @@ def check_addresses(config: VenueConfig) -> None:
         if url and not _is_address(url, schemes):
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
             raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
+
+
+def _check_book(config: VenueConfig) -> None:
+    venue = VENUES[config.name]
+    if config.market not in venue.markets:
+        hint = f"There is: {', '.join(venue.markets)}."
+        raise ConfigError(f"{venue.title} has no market {config.market!r}.", hint=hint)
+    if config.depth is not None and config.depth not in venue.depths:
+        depths = ", ".join(map(str, venue.depths))
+        hint = f"There is: {depths}." if depths else "Leave depth out: there is no choice."
+        raise ConfigError(f"{venue.title} has no books of depth {config.depth}.", hint=hint)
 
 
 def kinds(config: VenueConfig) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ SHOWN = 10
 
 
 def book(
-    venue: Annotated[str, typer.Argument(help="Venue, such as coinbase.")],
-    symbol: Annotated[str, typer.Argument(help="Symbol, such as BTC-USD.")],
+    venue: Annotated[str, typer.Argument(help="Venue.")],
+    symbol: Annotated[str, typer.Argument(help="Symbol.")],
     *,
     at: Annotated[
         str | None, typer.Option(help="Moment, by the venue's clock; else the last one known.")
@@ -40,7 +40,7 @@ def book(
     It is known from a snapshot on, until something may be missing: a connection was over, or a
     message could not be read. Of what is unknown, no level is shown.
 
-    Example: forebay book coinbase BTC-USD --at 2026-11-28T10:00:00Z --depth 5 --data DIR
+    Example: forebay book VENUE BTC-USD --at 2026-11-28T10:00:00Z --depth 5 --data DIR
     """
     with explained():
         from forebay.app.reading import Data

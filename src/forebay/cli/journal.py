@@ -55,7 +55,10 @@ def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> Non
         from forebay.journal import fsck as check
 
         folder = DataFolder(data).existing()
-        journal = check(folder.journal, cursors=[folder.store_cursor])
+        required: dict[bool, list[Path]] = {True: [], False: []}
+        for consumer in folder.consumers():
+            required[consumer.required].append(folder.cursor(consumer.name))
+        journal = check(folder.journal, cursors=required[True], best_effort=required[False])
         ledger = check(folder.ledger) if folder.ledger.is_dir() else None
         reports = {"journal": journal} | ({"ledger": ledger} if ledger else {})
         ok = all(report.ok for report in reports.values())
@@ -72,6 +75,12 @@ def _print_checks(reports: dict[str, FsckReport]) -> None:
     columns = ("", "segments", "blocks", "frames", "bytes")
     rows = [(name, r.segments, r.blocks, r.frames, r.bytes) for name, r in reports.items()]
     print_table("", columns, rows)
+    cursors = [
+        (cursor.name, "required" if cursor.required else "best effort", cursor.seq, cursor.behind)
+        for report in reports.values()
+        for cursor in report.cursors
+    ]
+    print_table("", ("consumer", "", "next frame", "behind"), cursors)
     count = 0
     for name, report in reports.items():
         for found in report.findings:

@@ -45,8 +45,8 @@ def sql(
 ) -> None:
     """Query what was captured, while a capture is running or not.
 
-    Tables: trades, quotes, tickers, bars, book_snapshots, book_deltas, gaps, coverage,
-    dead_letters, conflicts, cursors.
+    Tables: trades, quotes, tickers, bars, book_snapshots, book_deltas, book_checkpoints,
+    gaps, coverage, dead_letters, conflicts, cursors.
 
     Example: forebay sql "SELECT symbol, count(*) FROM trades GROUP BY ALL" --data DIR
     """

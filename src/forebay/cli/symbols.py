@@ -42,12 +42,11 @@ def symbols(
 async def _instruments(venue: str, rest_url: str, file: Path | None) -> Sequence[Instrument]:
     from forebay.app import venues
     from forebay.app.config import VenueConfig, load
-    from forebay.app.data_folder import DataFolder
     from forebay.clock import SystemClock
     from forebay.sources.live import Wiring
 
     settings, _ = load(file, {})
-    venues.install(DataFolder(Path(settings.data)), settings.venues)
+    venues.install(None, settings.venues)
     venues.check_venue(venue)
     known = {configured.name: configured for configured in settings.venues}
     config = known.get(venue, VenueConfig(name=venue, symbols=("any",)))

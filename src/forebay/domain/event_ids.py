@@ -92,12 +92,17 @@ def _digests(
 
 def contents_of(ids: pa.Array) -> list[bytes]:
     """Return the 16 bytes of each id: of class ``content``, what its ordinal is counted by."""
-    contents: list[bytes] = ids.storage.to_pylist()
-    return contents
+    raw = _bytes_of(ids)
+    return [raw[at : at + 16] for at in range(0, len(raw), 16)]
+
+
+def _bytes_of(ids: pa.Array) -> bytes:
+    storage = ids.storage
+    first = storage.offset * 16
+    return bytes(memoryview(storage.buffers()[1] or b"")[first : first + len(storage) * 16])
 
 
 def with_ordinals(ids: pa.Array, ordinals: Sequence[int]) -> pa.Array:
     """Add to each id of class ``content`` its ordinal."""
-    raw = b"".join(contents_of(ids))
-    halves = np.frombuffer(raw, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+    halves = np.frombuffer(_bytes_of(ids), dtype=">u8").reshape(-1, 2).astype(np.uint64)
     return uuids(numbered(halves, np.array(ordinals, dtype=np.int64)))

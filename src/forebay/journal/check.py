@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.errors import ConfigError, Transient
 from forebay.journal.cursor import decode_cursor
@@ -35,6 +35,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class CursorSummary:
+    """Where a consumer is."""
+
+    name: str
+    required: bool
+    log_id: str
+    """Empty if it has no cursor, or none that can be read."""
+    seq: int
+    behind: int
+    """How many numbers lie between it and the journal's end."""
+
+
+@dataclass(frozen=True, slots=True)
 class FsckReport:
     """What a check of all files found."""
 
@@ -43,6 +56,8 @@ class FsckReport:
     blocks: int
     frames: int
     bytes: int
+    cursors: tuple[CursorSummary, ...] = ()
+    """Of all consumers that were asked about."""
 
     @property
     def ok(self) -> bool:
@@ -91,19 +106,27 @@ class _Survey:
         return self.next_seq - self.segment.first_seq - missing
 
 
-def fsck(folder: Path, *, disk: Disk = OS_DISK, cursors: Sequence[Path] = ()) -> FsckReport:
+def fsck(
+    folder: Path,
+    *,
+    disk: Disk = OS_DISK,
+    cursors: Sequence[Path] = (),
+    best_effort: Sequence[Path] = (),
+) -> FsckReport:
     """Read every byte of the journal and say what is damaged; changes nothing.
 
-    ``cursors`` are files of consumers, checked as well. May run beside a writer and its
+    ``cursors`` are files of required consumers, checked as well, and so are those of
+    ``best_effort`` consumers, of which nothing does harm. May run beside a writer and its
     consumers: what is not yet published is left out. Raises
     :class:`~forebay.errors.ConfigError` if the folder holds no journal.
     """
-    findings: list[Finding] = []
     surveys: list[_Survey] = []
     with translated(f"check the journal {folder}"):
         # In this order: no cursor is ahead of a watermark that is read after it.
-        payloads = [_check_slots(disk, path, findings, cursor=True) for path in cursors]
-        _check_slots(disk, folder / FILE_NAME, findings, cursor=False)
+        found = [_cursor(disk, path, required=True) for path in cursors]
+        found += [_cursor(disk, path, required=False) for path in best_effort]
+        findings = [finding for cursor in found for finding in cursor.findings]
+        findings += _check_slots(disk, folder / FILE_NAME, cursor=False)[0]
         proof, mark = read_watermark(disk, folder), _mark(disk, folder)
         firsts = list_segments(disk, folder) if proof else _segments_of(disk, folder)
         for first_seq, following in zip(firsts, [*firsts[1:], None], strict=False):
@@ -112,16 +135,15 @@ def fsck(folder: Path, *, disk: Disk = OS_DISK, cursors: Sequence[Path] = ()) ->
             findings += judge_segment(_facts(survey, following, proof))
     findings += judge_ends([survey.segment.first_seq for survey in surveys], proof)
     logs = _logs(surveys, proof)
-    for path, payload in zip(cursors, payloads, strict=True):
-        position = decode_cursor(payload)
-        if position is not None and surveys:
-            findings += judge_cursor(path.name, position, logs)
+    findings += [finding for cursor in found if surveys for finding in cursor.judged(logs)]
+    end = max((end for _, end in logs.values()), default=1)
     return FsckReport(
         tuple(findings),
         len(surveys),
         sum(survey.blocks for survey in surveys),
         sum(survey.frames for survey in surveys),
         sum(survey.segment.size for survey in surveys),
+        tuple(cursor.summary(end) for cursor in found),
     )
 
 
@@ -279,12 +301,44 @@ def _logs(surveys: Sequence[_Survey], proof: Watermark | None) -> dict[str, tupl
     return found
 
 
-def _check_slots(disk: Disk, path: Path, findings: list[Finding], *, cursor: bool) -> bytes:
-    """Look at a two-slot file; gives its newest payload, empty if it has none."""
+class _Cursor(NamedTuple):
+    """A consumer's file."""
+
+    path: Path
+    required: bool
+    position: Position | None
+    findings: list[Finding]
+    """Of the file as such."""
+
+    def judged(self, logs: dict[str, tuple[int, int]]) -> list[Finding]:
+        """Whether it points into the journal."""
+        if self.position is None:
+            return []
+        return _weighed(judge_cursor(self.path.name, self.position, logs), required=self.required)
+
+    def summary(self, end: int) -> CursorSummary:
+        """It at a glance, in a journal that ends before ``end``."""
+        log_id, seq = (self.position.log_id, self.position.seq) if self.position else ("", 1)
+        return CursorSummary(self.path.stem, self.required, log_id, seq, max(0, end - seq))
+
+
+def _cursor(disk: Disk, path: Path, *, required: bool) -> _Cursor:
+    findings, payload = _check_slots(disk, path, cursor=True)
+    return _Cursor(path, required, decode_cursor(payload), _weighed(findings, required=required))
+
+
+def _weighed(findings: list[Finding], *, required: bool) -> list[Finding]:
+    """Of a consumer that is not required nothing does harm."""
+    hint = "It is a best-effort consumer: no frame is kept for it."
+    return findings if required else [replace(each, hint=hint, harmless=True) for each in findings]
+
+
+def _check_slots(disk: Disk, path: Path, *, cursor: bool) -> tuple[list[Finding], bytes]:
+    """Look at a two-slot file; gives its newest payload too, empty if it has none."""
     try:
         fd = disk.open(path)
     except FileNotFoundError:
-        return b""
+        return [], b""
     try:
         raw, before = read_all(disk, fd, disk.size(fd), 0), b""
         while check_slots(raw).damaged and raw != before:
@@ -292,6 +346,6 @@ def _check_slots(disk: Disk, path: Path, findings: list[Finding], *, cursor: boo
             raw, before = read_all(disk, fd, disk.size(fd), 0), raw
     finally:
         disk.close(fd)
-    findings += judge_slots(path.name, check_slots(raw), cursor=cursor)
     slot = parse_slots(raw)
-    return slot.payload if slot else b""
+    found = judge_slots(path.name, check_slots(raw), cursor=cursor)
+    return found, slot.payload if slot else b""

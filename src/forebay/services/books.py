@@ -14,8 +14,10 @@ does not go back within one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -27,7 +29,7 @@ from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import numpy.typing as npt
 
@@ -44,9 +46,11 @@ SPLICED_NS = 10 * SECOND
 """Recordings say nothing of what their connections carried. One that begins so shortly after the
 end of another, and with changes, is taken for its continuation."""
 SNAPSHOTS, DELTAS, CHECKPOINTS = "book_snapshots", "book_deltas", "book_checkpoints"
-_PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
-_LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"
-_CHANNELS = "'book_snapshot', 'book_delta'"
+PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
+LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"
+_KINDS = ("book_snapshot", "book_delta")
+_CHANNELS = ", ".join(f"'{kind}'" for kind in _KINDS)
+_NO_PARSERS: Mapping[str, object] = MappingProxyType({})
 
 
 class Stream(NamedTuple):
@@ -79,6 +83,19 @@ class Base(NamedTuple):
     def connection(self) -> Connection:
         """Who told it, and into which log."""
         return self.collector, self.epoch, self.log_id
+
+
+@runtime_checkable
+class Guesses(Protocol):
+    """A venue's parser that can tell by a part of a frame what it may have been."""
+
+    def may_tell(self, payload: bytes, kinds: Collection[str], symbol: str) -> bool:
+        """Return whether a frame that could not be read may have told such events of a symbol."""
+        ...
+
+
+Parsers = Mapping[str, object]
+"""By venue. Of one that does not guess, all that could not be read may have been a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +156,10 @@ def base_at(query: Query, stream: Stream, at_ns: int | None) -> Base | None:
 
 def _bases(query: Query, table: str, where: str) -> list[Base]:
     rows = query(
-        f"SELECT {_PLACE} FROM {table} s WHERE {where} "  # noqa: S608 - quoted
+        f"SELECT {PLACE} FROM {table} s WHERE {where} "  # noqa: S608 - quoted
         "ORDER BY received_ts DESC, seq DESC LIMIT 1"
     )
-    return [Base(table, *row.values()) for row in _in_integers(rows).to_pylist()]
+    return [Base(table, *row.values()) for row in in_integers(rows).to_pylist()]
 
 
 def is_stale(query: Query, stream: Stream, base: Base) -> bool:
@@ -164,8 +181,8 @@ def _of(alias: str, stream: Stream, base: Base) -> str:
     return " AND ".join((*texts, f"{alias}.seq = {base.seq}", received))
 
 
-def _in_integers(rows: pa.Table) -> pa.Table:
-    """Return rows with times as nanoseconds: Python's own have none."""
+def in_integers(rows: pa.Table) -> pa.Table:
+    """Return rows with times as integers of nanoseconds, which Python's own times have not."""
     for at, field in enumerate(rows.schema):
         if pa.types.is_timestamp(field.type):
             cells = rows.column(at).cast(pa.timestamp("ns")).cast(pa.int64())
@@ -181,11 +198,11 @@ def changes_behind(query: Query, stream: Stream, base: Base, at_ns: int | None) 
     collector, epoch, log_id = map(literal, base.connection)
     until = "" if at_ns is None else f"AND event_ts <= {moment(at_ns)} "
     rows = query(
-        f"SELECT {_PLACE}, {_LEVELS} FROM {DELTAS} WHERE {stream.where} {until}"  # noqa: S608
+        f"SELECT {PLACE}, {LEVELS} FROM {DELTAS} WHERE {stream.where} {until}"  # noqa: S608
         f"AND received_ts > {moment(base.received_ns - AROUND_NS)} AND (seq > {base.seq} OR "
         f"collector <> {collector} OR epoch <> {epoch} OR log_id <> {log_id})"
     )
-    return _in_order(_in_integers(rows), base)
+    return _in_order(in_integers(rows), base)
 
 
 def _in_order(rows: pa.Table, base: Base) -> pa.Table:
@@ -239,14 +256,16 @@ def _behind_ns(rows: pa.Table, base: Base | None = None) -> int:
 # ------------------------------------------------------------------------------------- the book
 
 
-def book_at(query: Query, stream: Stream, at_ns: int | None = None) -> BookAt:
+def book_at(
+    query: Query, stream: Stream, at_ns: int | None = None, parsers: Parsers = _NO_PARSERS
+) -> BookAt:
     """Return the book as it was at a moment of the venue's time; None: the last one known."""
     base = base_at(query, stream, at_ns)
     if base is None:
         when = "" if at_ns is None else " by then"
         return BookAt(Book(), at_ns, None, f"No snapshot of the book was received{when}.", 0)
     changes = changes_behind(query, stream, base, at_ns)
-    heard = _heard(query, stream, base, changes)
+    heard = _heard(query, stream, base, changes, parsers)
     trusted = changes.filter(pc.less_equal(changes["received_ts"], heard.until_ns))
     last = trusted["event_ts"].slice(max(len(trusted) - 1, 0)).to_pylist()
     as_of = last[0] if last else base.event_ns
@@ -262,7 +281,7 @@ def book_at(query: Query, stream: Stream, at_ns: int | None = None) -> BookAt:
 
 def book_of(query: Query, stream: Stream, base: Base) -> Book:
     """Return the book that a base says."""
-    rows = query(f"SELECT {_LEVELS} FROM {base.table} b WHERE {_of('b', stream, base)} LIMIT 1")  # noqa: S608 - quoted
+    rows = query(f"SELECT {LEVELS} FROM {base.table} b WHERE {_of('b', stream, base)} LIMIT 1")  # noqa: S608 - quoted
     book = Book()
     book.replace(levels_of(rows, "bid"), levels_of(rows, "ask"))
     return book
@@ -276,7 +295,7 @@ class _Heard(NamedTuple):
     """What ended it."""
 
 
-def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table) -> _Heard:
+def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table, parsers: Parsers) -> _Heard:
     live = IntervalSet()
     for row in query(
         f'SELECT "first", "last" FROM coverage WHERE {stream.where} '  # noqa: S608 - quoted
@@ -289,7 +308,7 @@ def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table) -> _Hear
     else:
         until = _recorded_until(query, stream, base, changes)
         heard = _Heard(until, "The recording ends before.")
-    unread = _unreadable(query, stream, base, heard.until_ns)
+    unread = unreadable(query, stream, base, heard.until_ns, parsers)
     return heard if unread is None else _Heard(unread, "A message before it could not be read.")
 
 
@@ -317,11 +336,13 @@ def _last_received(query: Query, stream: Stream, connection: Connection, base: B
         f"AND epoch = {epoch} AND log_id = {log_id}"
         for kind in KINDS.values()
     )
-    (found,) = _in_integers(query(f"SELECT max(t) AS t FROM ({parts})")).to_pylist()  # noqa: S608
+    (found,) = in_integers(query(f"SELECT max(t) AS t FROM ({parts})")).to_pylist()  # noqa: S608
     return found["t"] or 0
 
 
-def _unreadable(query: Query, stream: Stream, base: Base, until_ns: int) -> int | None:
+def unreadable(
+    query: Query, stream: Stream, base: Base, until_ns: int, parsers: Parsers
+) -> int | None:
     """Return just before when something came over the connection that may have been a change.
 
     What is JSON and does not name the symbol was none. None if all could be read.
@@ -332,8 +353,10 @@ def _unreadable(query: Query, stream: Stream, base: Base, until_ns: int) -> int 
         f"WHERE venue = {literal(stream.venue)} AND epoch = {epoch} AND log_id = {log_id} "
         f"AND seq > {base.seq} AND received_ts <= {moment(until_ns)} ORDER BY seq"
     )
-    for letter in _in_integers(letters).to_pylist():
-        payload = letter["payload"]
+    for letter in in_integers(letters).to_pylist():
+        payload, parser = letter["payload"], parsers.get(stream.venue)
+        if isinstance(parser, Guesses) and not parser.may_tell(payload, _KINDS, stream.symbol):
+            continue
         if stream.symbol.encode() in payload or not _is_json(payload):
             return int(letter["received_ts"]) - 1
     return None

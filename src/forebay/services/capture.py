@@ -45,6 +45,8 @@ class Feed:
     name: str
     source: Source
     open_gaps: OpenGaps | None = None
+    page_rows: int = 1
+    """Ids that one page of its history answers: so many are asked for together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,9 @@ class Capture:
 
     def _filler(self, feed: Feed, open_gaps: OpenGaps) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
-            planner = FillPlanner(self._rng, at_once=self._settings.fills_at_once)
+            planner = FillPlanner(
+                self._rng, at_once=self._settings.fills_at_once, span=feed.page_rows
+            )
             await Filler(
                 feed.source,
                 self.sink,

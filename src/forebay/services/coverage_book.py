@@ -180,7 +180,8 @@ class CoverageBook:
         live = context.purpose != "history" and not context.partial
         for symbol, rows in columns.by_symbol():
             key = StreamKey(context.venue, columns.market, columns.kind.channel, symbol)
-            arrival = Arrival(context.epoch, live, columns.numbers[rows], columns.received_ns[rows])
+            told = columns.numbers[rows], columns.received_ns[rows]
+            arrival = Arrival(context.epoch, live, *told, timed=context.purpose == "live")
             seen = self._stream(key, channel.unit, out).see(arrival)
             seen_before[rows] = seen.before
             if seen.out_of_order.any():

@@ -46,6 +46,7 @@ class ById:
     path: Callable[[str, int, int], str]
     ids: Callable[[bytes], Sequence[int]]
     rows: int
+    """Most rows of a page."""
     cost: int = 1
     unit: Literal["id", "time"] = "id"
 

@@ -222,6 +222,10 @@ class Venue:
     session: Callable[[Asked], Session]
     default_channels: tuple[str, ...]
     """Kinds of event that are captured when nobody says which."""
+    markets: tuple[str, ...] = ("spot",)
+    """Market types that its symbols may be of, as event ids know them."""
+    depths: tuple[int, ...] = ()
+    """Depths of an order book that can be asked for; empty if the venue leaves no choice."""
     ws_url: str = ""
     rest_url: str = ""
     """Public addresses; empty if there is none."""
@@ -238,9 +242,9 @@ class Venue:
     stale_s: float = 10.0
     """A connection that says nothing for so long is dead: the venue speaks more often."""
     cannot_see: str = ""
-    """What a reader of the data should know that no check can show, as a clause."""
+    """What its page must say that no check of ours can show, as a clause."""
     not_captured: tuple[str, ...] = ()
-    """Types of messages that are counted and not parsed, for the venue's page."""
+    """Types of messages that are counted and not parsed; its page names them."""
 
     @property
     def channels(self) -> Mapping[str, Channel]:

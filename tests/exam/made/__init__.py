@@ -30,6 +30,7 @@ def _venue(edition: Edition) -> Venue:
         title=f"Made up, {edition.identity} and {edition.unit}",
         parser=MadeParser(edition),
         session=connector.MadeSession,
+        depths=(connector.DEPTH,),
         default_channels=(*COLUMNS, POLLED),
         history=dict.fromkeys(COLUMNS, history) if history else {},
         polls={POLLED: Poll(connector.poll_path, every_s=2.0, after_s=0.5, cost=2)},

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ROWS = 10
 """Most rows of a page."""
+DEPTH = 5
+"""There is nothing deep at this venue, but it wants to be told."""
 
 
 def sign(
@@ -52,7 +54,9 @@ class MadeSession(PlainSession):
         return self.tick(now_ns)
 
     def tick(self, now_ns: int) -> Sequence[bytes]:
-        return [f"subscribe {self._waiting.popleft()}".encode() if self._waiting else b"ping"]
+        if not self._waiting:
+            return [b"ping"]
+        return [f"subscribe {self._waiting.popleft()} {self.asked.depth}".encode()]
 
     def received(self, payload: bytes, now_ns: int) -> Verdict:
         word, _, rest = payload.partition(b" ")

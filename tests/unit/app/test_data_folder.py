@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.data_folder import LAYOUT, DataFolder, socket_address
+from forebay.app.data_folder import LAYOUT, STORE, Consumer, DataFolder, socket_address
 from forebay.errors import ConfigError, Unreachable
+from forebay.services.deliver import CONSUMER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ def test_it_is_made_with_what_belongs_in_it_and_may_be_made_again(tmp_path: Path
     folder = DataFolder(tmp_path / "a" / "b").create().create()
 
     assert folder.journal.is_dir()
-    assert folder.store_cursor.parent.is_dir()
+    assert folder.cursor("store").parent.is_dir()
     assert folder.existing() is folder
 
 
@@ -113,3 +114,23 @@ def test_a_folder_of_layout_1_that_holds_nothing_is_taken(tmp_path: Path) -> Non
     (tmp_path / "FOREBAY").write_text("Forebay data folder, layout 1\n")
 
     assert DataFolder(tmp_path).create().layout() == LAYOUT
+
+
+def test_the_store_is_always_a_consumer_and_others_are_remembered(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    assert folder.consumers() == [STORE] == [Consumer(CONSUMER, required=True)]
+    others = [Consumer("stream"), Consumer("shown", required=False)]
+    folder.remember_consumers([*others, Consumer("store", required=False)])
+    assert DataFolder(folder.root).existing().consumers() == [STORE, *others]
+    folder.remember_consumers([])
+    assert folder.consumers() == [STORE]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "7"])
+def test_consumers_that_cannot_be_read_are_not_guessed(tmp_path: Path, content: str) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    folder.remember_consumers([Consumer("stream")])
+    (written,) = [path for path in folder.root.iterdir() if path.suffix == ".json"]
+    written.write_text(content)
+    with pytest.raises(ConfigError, match=r"consumers\.json cannot be read"):
+        folder.consumers()

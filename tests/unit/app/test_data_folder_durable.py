@@ -61,14 +61,14 @@ def test_every_name_is_durable_when_the_folder_is_made(tmp_path: Path) -> None:
     folder, disk = DataFolder(tmp_path / "a" / "b"), WatchedDisk(tmp_path)
     folder.create(disk)
     assert set(names(folder)) <= disk.durable
-    assert {folder.journal, folder.store_cursor.parent, folder.root / "FOREBAY"} <= disk.durable
+    assert {folder.journal, folder.cursor("store").parent, folder.root / "FOREBAY"} <= disk.durable
 
 
 def test_names_that_an_earlier_try_made_are_synced_too(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "a" / "b").create()
     disk = WatchedDisk(tmp_path)
     folder.create(disk)
-    assert {folder.root, folder.journal, folder.store_cursor.parent} <= disk.durable
+    assert {folder.root, folder.journal, folder.cursor("store").parent} <= disk.durable
 
 
 def test_a_try_that_dies_anywhere_does_not_make_a_strangers_folder(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
+from forebay.app.data_folder import Consumer, DataFolder
 from forebay.app.journaling import open_journal
 from forebay.clock import ManualClock
-from forebay.journal import CursorFile, Position
+from forebay.journal import CursorFile, Draft, Position
 from forebay.telemetry import CursorUnreadable, Happening, JournalRecovered
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ def opened(folder: DataFolder) -> tuple[Position, list[Happening]]:
         return writer.position, told
 
 
+def captured(folder: DataFolder) -> Position:
+    with open_journal(folder, Config(), ManualClock(), lambda _: None) as writer:
+        writer.commit([Draft(1, b"{}", [b"frame"], [0], (0, 0))])
+        return writer.position
+
+
 def test_what_was_found_is_told(tmp_path: Path) -> None:
     position, told = opened(DataFolder(tmp_path / "d").create())
 
@@ -30,7 +38,7 @@ def test_what_was_found_is_told(tmp_path: Path) -> None:
 def test_a_cursor_beyond_the_end_begins_a_new_log_above_it(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "d").create()
     first, _ = opened(folder)
-    CursorFile(folder.store_cursor).store(Position(first.log_id, 500))
+    CursorFile(folder.cursor("store")).store(Position(first.log_id, 500))
 
     second, told = opened(folder)
 
@@ -42,12 +50,55 @@ def test_a_cursor_beyond_the_end_begins_a_new_log_above_it(tmp_path: Path) -> No
 def test_a_damaged_cursor_file_does_not_keep_capture_from_starting(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "d").create()
     first, _ = opened(folder)
-    cursor = CursorFile(folder.store_cursor)
+    cursor = CursorFile(folder.cursor("store"))
     cursor.store(Position(first.log_id, 1))
     cursor.close()
-    folder.store_cursor.write_bytes(b"\xff" * folder.store_cursor.stat().st_size)
+    folder.cursor("store").write_bytes(b"\xff" * folder.cursor("store").stat().st_size)
 
     second, told = opened(folder)
 
     assert second == first
     assert [type(happening) for happening in told] == [CursorUnreadable, JournalRecovered]
+
+
+def damaged(folder: DataFolder, consumer: str, first: Position) -> None:
+    CursorFile(folder.cursor(consumer)).store(first)
+    path = folder.cursor(consumer)
+    path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_only_a_required_consumer_that_is_lost_begins_a_new_log(
+    tmp_path: Path, *, required: bool
+) -> None:
+    """It would pass over frames that got the numbers of those it has."""
+    folder = DataFolder(tmp_path / "d").create()
+    folder.remember_consumers([Consumer("second", required)])
+    first = captured(folder)
+    CursorFile(folder.cursor("store")).store(first)
+    damaged(folder, "second", first)
+
+    second, told = opened(folder)
+
+    assert (second.log_id != first.log_id) is required
+    assert [type(happening) for happening in told] == [CursorUnreadable, JournalRecovered]
+
+
+def test_a_required_consumer_that_never_began_changes_nothing(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    folder.remember_consumers([Consumer("second")])
+    first = captured(folder)
+    assert opened(folder)[0] == first
+
+
+def test_no_consumer_is_beyond_the_end_of_its_log(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    folder.remember_consumers([Consumer("second", required=False)])
+    first = captured(folder)
+    CursorFile(folder.cursor("store")).store(first)
+    CursorFile(folder.cursor("second")).store(Position(first.log_id, 500))
+
+    second, _ = opened(folder)
+
+    assert second.log_id != first.log_id
+    assert second.seq > 500

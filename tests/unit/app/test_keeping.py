@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from forebay.app import checking, keeping
 from forebay.app.config import Config, JournalConfig
-from forebay.app.data_folder import DataFolder
+from forebay.app.data_folder import Consumer, DataFolder
 from forebay.app.keeping import BREATH_S, IDLE_S, Backlog, House, keeping_house, needed, rules
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Corrupt, Transient
-from forebay.journal import CursorFile, Draft, JournalWriter, Position, inspect
+from forebay.journal import CursorFile, Draft, FsckReport, JournalWriter, Position, fsck, inspect
 from forebay.journal.overview import Overview
 from forebay.journal.retention import Rules, Step
 from forebay.services.deliver import BACKLOG_FRAMES
@@ -171,7 +172,7 @@ def house_of(folder: DataFolder, position: Position | None, *, retain: str = "7d
 def test_with_the_real_ledger_everything_is_recorded_and_sealed(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "d").create()
     end = captured(folder)
-    CursorFile(folder.store_cursor).store(end)
+    CursorFile(folder.cursor("store")).store(end)
     house = house_of(folder, end)
     done = steps(house)
     house.close()
@@ -190,7 +191,7 @@ def test_without_both_cursors_nothing_is_touched(tmp_path: Path, which: str) -> 
     folder = DataFolder(tmp_path / "d").create()
     end = captured(folder)
     if which == "stored":
-        CursorFile(folder.store_cursor).store(end)
+        CursorFile(folder.cursor("store")).store(end)
     house = house_of(folder, end if which == "told" else None, retain="0")
     assert steps(house) == []
     house.close()
@@ -200,13 +201,79 @@ def test_the_lower_of_both_cursors_counts(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "d").create()
     end = captured(folder)
     third = inspect(folder.journal)[2].first_seq
-    CursorFile(folder.store_cursor).store(end)
+    CursorFile(folder.cursor("store")).store(end)
     house = house_of(folder, Position(end.log_id, third))
     assert steps(house) == ["record"] * 2 + ["seal"] * 2
     house.close()
-    CursorFile(folder.store_cursor).store(Position(end.log_id, third))
+    CursorFile(folder.cursor("store")).store(Position(end.log_id, third))
     house = house_of(folder, end)
     assert steps(house) == []
+    house.close()
+
+
+def with_a_second(folder: DataFolder, *, required: bool) -> tuple[Position, int]:
+    """Capture something that the store is past, and a second consumer only to the third segment.
+
+    Return the end, and how many segments there are.
+    """
+    end = captured(folder)
+    segments = inspect(folder.journal)
+    folder.remember_consumers([Consumer("second", required)])
+    CursorFile(folder.cursor("store")).store(end)
+    CursorFile(folder.cursor("second")).store(Position(end.log_id, segments[2].first_seq))
+    return end, len(segments)
+
+
+def checked(folder: DataFolder) -> FsckReport:
+    files: dict[bool, list[Path]] = {True: [], False: []}
+    for consumer in folder.consumers():
+        files[consumer.required].append(folder.cursor(consumer.name))
+    return fsck(folder.journal, cursors=files[True], best_effort=files[False])
+
+
+def test_segments_stay_until_every_required_consumer_is_past_them(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    end, before = with_a_second(folder, required=True)
+    house = house_of(folder, end, retain="0")
+    assert Counter(steps(house))["remove"] == 2
+    assert len(inspect(folder.journal)) == before - 2
+    report = checked(folder)
+    assert report.ok
+    assert [(each.name, each.required, each.behind > 0) for each in report.cursors] == [
+        ("store", True, False),
+        ("second", True, True),
+    ]
+
+    CursorFile(folder.cursor("second")).store(end)
+    assert Counter(steps(house))["remove"] == before - 3
+    house.close()
+
+
+def test_a_best_effort_consumer_keeps_nothing_and_fsck_says_what_it_missed(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    end, before = with_a_second(folder, required=False)
+    house = house_of(folder, end, retain="0")
+    assert Counter(steps(house))["remove"] == before - 1
+    house.close()
+    report = checked(folder)
+    (missed,) = [each for each in report.findings if each.segment == "second.cursor"]
+    assert report.ok
+    assert "best-effort consumer" in missed.sentence
+
+    folder.remember_consumers([Consumer("second", required=True)])
+    assert not checked(folder).ok, "of a required one it is a loss"
+
+
+def test_a_required_consumer_that_has_not_begun_keeps_everything(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "d").create()
+    end, before = with_a_second(folder, required=True)
+    folder.cursor("second").unlink()
+    house = house_of(folder, end, retain="0")
+    assert steps(house) == []
+    assert len(inspect(folder.journal)) == before
+
+    folder.remember_consumers([])
+    assert Counter(steps(house))["remove"] == before - 1, "nobody waits for it any more"
     house.close()
 
 
@@ -215,7 +282,7 @@ def test_a_ledger_that_cannot_be_opened_is_an_error_of_the_step(
 ) -> None:
     folder = DataFolder(tmp_path / "d").create()
     end = captured(folder)
-    CursorFile(folder.store_cursor).store(end)
+    CursorFile(folder.cursor("store")).store(end)
 
     def refuse(*_: object, **__: object) -> None:
         raise Transient("No.", hint="Later.")

@@ -114,7 +114,7 @@ def captured(root: Path, seed: int) -> DataFolder:
             writer.commit(pending.pop(0))
             if dice.random() < 0.5:
                 Deliverer(folder.journal, store, parsers()).step()
-        cursor = CursorFile(folder.store_cursor)
+        cursor = CursorFile(folder.cursor("store"))
         Deliverer(folder.journal, store, parsers(), cursor=cursor).drain()
         writer.close()
     store.close()
@@ -383,7 +383,7 @@ def short_segments(folder: DataFolder, payloads: list[bytes], received_ns: int) 
 
 def delivered(folder: DataFolder) -> DuckDBStore:
     store = DuckDBStore(folder.database("duckdb"))
-    cursor = CursorFile(folder.store_cursor)
+    cursor = CursorFile(folder.cursor("store"))
     Deliverer(folder.journal, store, parsers(), cursor=cursor).drain()
     cursor.close()
     return store

@@ -19,6 +19,7 @@ from forebay.sources import coinbase
 from forebay.sources.live import LiveSource, Wiring
 from tests.exam import made
 from tests.exam.made.protocol import EDITIONS, Edition
+from tests.support.pages import page, ticked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,15 @@ def test_every_venue_has_a_parser_and_calls_itself_as_it_is_called() -> None:
     for venue in venues.VENUES.values():
         assert set(venue.default_channels) <= set(venue.channels)
         assert set(venue.history) <= set(venue.channels)
+
+
+def test_the_page_of_a_venue_names_its_channels_and_what_is_not_captured_or_seen() -> None:
+    for name, venue in venues.VENUES.items():
+        text = page(f"explanation/{name}")
+        assert {*venue.channels, *venue.not_captured} <= {*ticked(text)}
+        assert venue.cannot_see in " ".join(text.split())
+        for poll in venue.polls.values():
+            assert f"{poll.after_s:g} s after each" in text
 
 
 def test_a_near_miss_is_suggested() -> None:
@@ -111,6 +121,19 @@ def test_a_word_means_a_kind_its_plural_or_what_kinds_begin_with(
 def test_a_word_that_means_nothing_is_refused(word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=f"Many has no channel .*{said}"):
         venues.check(configured(channels=(word,)))
+
+
+@pytest.mark.usefixtures("many")
+def test_a_market_or_a_depth_that_the_venue_has_not_is_refused() -> None:
+    venues.check(configured(market="spot"))
+    with pytest.raises(ConfigError, match=r"no market 'perpetual'\. There is: spot"):
+        venues.check(configured(market="perpetual"))
+    with pytest.raises(ConfigError, match=r"no books of depth 5\. Leave depth out"):
+        venues.check(configured(depth=5))
+    venues.VENUES["many"] = replace(venues.VENUES["many"], depths=(10, 50))
+    venues.check(configured(depth=50))
+    with pytest.raises(ConfigError, match="There is: 10, 50"):
+        venues.check(configured(depth=5))
 
 
 # ------------------------------------------------------------------- credentials
@@ -198,6 +221,13 @@ def test_a_list_of_plugins_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- patience
+
+
+def test_ids_that_one_page_answers_are_asked_for_together() -> None:
+    assert venues.page_rows("coinbase") == 1000
+    for edition in EDITIONS:
+        venues.VENUES[edition.venue] = made.VENUES[edition.venue]
+        assert venues.page_rows(edition.venue) == (10 if edition.history == "id" else 1)
 
 
 def test_a_venue_knows_how_long_it_may_be_silent_unless_it_is_said() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import random
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,9 @@ import pytest
 from forebay.domain.book import text_of
 from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind, encode_control
 from forebay.services.books import Stream, book_at
+from forebay.services.checkpoints import BookCheckpoints
 from forebay.stores.duckdb import DuckDBStore
-from tests.support.delivery import deliver
+from tests.support.delivery import PARSERS, deliver
 from tests.support.frames import (
     PRODUCT,
     SECOND,
@@ -95,11 +98,12 @@ class Books:
         deliver(self.store, runs or [[each] for each in frames(*lines, lag_ns=lag_ns)])
 
     def query(self, statement: str) -> pa.Table:
-        with self.store.reader() as reader:
-            return reader.sql(statement).to_arrow_table()
+        with closing(self.store.reader()) as reader:
+            return reader.query(statement, timeout_s=60.0)
 
     def at(self, second: float | None) -> BookAt:
-        return book_at(self.query, STREAM, None if second is None else T0 + round(second * SECOND))
+        at_ns = None if second is None else T0 + round(second * SECOND)
+        return book_at(self.query, STREAM, at_ns, PARSERS)
 
     def said(self, second: float | None) -> str:
         """Return bids and asks as ``price:size``, or the reason."""
@@ -232,6 +236,12 @@ def test_changes_without_a_time_keep_their_place() -> None:
         (l2update(("buy", "x", "1")), True),
         (l2update(("buy", "x", "1"), product="ETH-USD"), False),
         (b'{"type":"surprise"}', False),
+        (b'{"type":"match","trade_id":4', False),
+        (ticker()[:-9], False),
+        (b'{"type":"l2upd', True),
+        (b'{"type":"l2update","product_id":"BTC', True),
+        (b'{"type":"l2update","product_id":"ETH-USD","ch', False),
+        (b'{"type":"snapshot","product_id":"BTC-USD","as', True),
     ],
 )
 def test_a_message_that_cannot_be_read_may_have_been_a_change(poison: bytes, spoils: bool) -> None:
@@ -282,3 +292,117 @@ def test_nothing_stored_is_unknown() -> None:
     assert books.said(1) == BEFORE
     assert books.said(None) == "No snapshot of the book was received."
     assert books.at(None).at_ns is None
+
+
+# --------------------------------------------------------------------------------- checkpoints
+
+FEWEST = 40
+"""Changes between two checkpoints, here."""
+
+
+def long_line(messages: int = 600, *, snapshots: Sequence[int] = (0,), live: bool = True) -> Line:
+    """Build a connection with changes all over a small book, one to three a message."""
+    line, dice = Line(live=live), random.Random(5)
+    if live:
+        line.at(0, OPEN)
+    for number in range(messages):
+        second = 1 + number / 10
+        if number in snapshots:
+            line.at(second - 0.05, FIRST)
+        changes = [
+            (side, str(dice.randrange(*RANGES[side])), dice.choice("0123"))
+            for side in dice.choices(("buy", "sell"), k=dice.choice((1, 1, 2, 3)))
+        ]  # fmt: skip
+        line.at(second, l2update(*changes, time=rfc3339(T0 + round(second * SECOND))))
+    return line
+
+
+RANGES = {"buy": (50, 100), "sell": (101, 150)}
+
+
+def checkpointed(books: Books) -> BookCheckpoints:
+    maker = BookCheckpoints(books.store, PARSERS, fewest=FEWEST)
+    maker.all()
+    return maker
+
+
+def test_a_book_read_from_a_checkpoint_is_the_book_read_from_its_snapshot() -> None:
+    line = long_line(snapshots=(0, 333))
+    plain, quick = Books(line), Books(line)
+    checkpointed(quick)
+    assert len(quick.store.table("book_checkpoints")) > 8
+    for number in range(0, 600, 23):
+        second = 1 + number / 10
+        assert quick.said(second) == plain.said(second), second
+        assert as_of(quick.at(second)) == as_of(plain.at(second))
+    assert quick.said(None) == plain.said(None)
+    assert quick.said(0.5) == BEFORE
+
+
+def test_reading_any_moment_is_bounded() -> None:
+    """One base, and less than two checkpoints' worth of changes, however long the line is."""
+    quick = Books(long_line(3000))
+    checkpointed(quick)
+    largest = max(map(len, quick.store.table("book_checkpoints")["bid_prices"].to_pylist())) * 2
+    bound = 1 + max(FEWEST, largest) + FEWEST
+    read = [quick.at(1 + number / 10).rows_read for number in range(0, 3000, 211)]
+    assert max(read) <= bound < 200
+    assert quick.at(None).rows_read <= bound
+    unbounded = Books(long_line(3000)).at(None).rows_read
+    assert unbounded > 3000
+
+
+def test_checkpoints_go_on_where_another_process_left_them() -> None:
+    """They follow from the events alone, so those that were lost are made again as they were."""
+    books, once = Books(long_line()), Books(long_line())
+    checkpointed(once)
+    for _ in range(3):
+        assert BookCheckpoints(books.store, PARSERS, fewest=FEWEST).step() == STREAM
+    checkpointed(books)
+    tables = [each.store.table("book_checkpoints") for each in (books, once)]
+    assert len(tables[0]) > 8
+    assert tables[0].equals(tables[1])
+    maker = checkpointed(books)
+    assert maker.step() is None
+    assert books.store.table("book_checkpoints").equals(tables[0])
+
+
+def test_no_checkpoint_is_made_behind_a_message_that_cannot_be_read() -> None:
+    line = long_line(snapshots=(0, 400)).at(21.01, b"\x00 garbage")
+    line.told.sort(key=lambda entry: entry[0])
+    plain, quick = Books(line), Books(line)
+    checkpointed(quick)
+    made = quick.store.table("book_checkpoints")["received_ts"].cast("int64").to_numpy()
+    seconds = (made - T0 - LAG_NS) / SECOND
+    assert (seconds < 21).any()
+    assert not ((seconds > 21) & (seconds < 41)).any()
+    assert (seconds > 41).any()
+    for second in (20.5, 22, 35, 45.5):
+        assert quick.said(second) == plain.said(second)
+    assert quick.said(35) == UNREAD
+
+
+def test_a_checkpoint_that_something_came_before_is_not_believed() -> None:
+    """A recording of the same time is replayed later, and has a change that was missing."""
+    line = long_line(live=False)
+    late = Line(epoch="e9", collector="c9", live=False)
+    late.at(20.02, ("buy", "60", "77")).at(61, ("buy", "1", "1"))
+    both, quick = Books(line, late), Books(line)
+    checkpointed(quick)
+    later = [replace(each, seqs=each.seqs + 10_000) for each in frames(late)]
+    deliver(quick.store, [later])
+    assert "60:77" in both.said(20.1)
+    for second in (20.1, 25, 40, 60.5):
+        assert quick.said(second) == both.said(second), second
+
+
+def test_while_two_connections_tell_a_book_no_checkpoint_is_made() -> None:
+    one = long_line()
+    other = Line(epoch="e2", collector="c2").at(10, OPEN).at(10, FIRST)
+    other.at(11, ("buy", "55.5", "1")).at(50, ("buy", "55.5", "2")).at(60.8, CLOSE)
+    plain, quick = Books(one, other), Books(one, other)
+    checkpointed(quick)
+    made = quick.store.table("book_checkpoints")["received_ts"].cast("int64").to_numpy()
+    assert all((made - T0) / SECOND < 11.1)
+    for second in (10, 12, 30, 55):
+        assert quick.said(second) == plain.said(second)

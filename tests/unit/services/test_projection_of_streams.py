@@ -220,7 +220,7 @@ def test_only_the_channels_that_were_asked_for_were_heard() -> None:
 
 
 def test_only_the_streams_that_were_accepted_were_heard_each_since_then() -> None:
-    both = made(symbols=("A-B", "A-C", "A-D"))
+    both = made(symbols=("A-B", "A-C", "A-D"), channels=("trade", "quote", "book_delta"))
     first = EpochAccepted((("quote", "A-B"), ("trade", "A-C")))
     second = EpochAccepted((("quote", "A-C"), ("book_delta", "A-B"), ("quote", "of another")))
     assert carried(both, (first, 10), (second, 20), CLOSED) == {

@@ -41,7 +41,7 @@ _STORE_RATE = 6000
 _ALL = (
     Drill(
         "store-read-only",
-        "DuckDB's folder is read-only for a while",
+        "the database's folder is read-only for a while",
         store.read_only,
         ("store",),
         requirements="D1",

@@ -71,6 +71,8 @@ class KillDrill:
     """Told what happens and how much of the run is done, 0 to 1."""
     killed: list[str] = field(default_factory=list)
     truth_url: str = ""
+    market_start_ns: int = 0
+    """Venue time of the market's event 0."""
     _run: asyncio.subprocess.Process | None = None
 
     async def run(self) -> AuditReport:
@@ -81,7 +83,7 @@ class KillDrill:
         async with running("lab", "serve", VENUE, *self._market()) as lab:
             assert lab.stdout is not None  # noqa: S101 - it was asked for
             urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), CONNECT_S))
-            self.truth_url = urls["truth_url"]
+            self.truth_url, self.market_start_ns = urls["truth_url"], urls["start"]
             config = self._configured(urls)
             with (self.folder.root / "drill.log").open("ab") as log:
                 self._run = await start("run", "-c", str(config), log=log)

@@ -6,6 +6,7 @@ import contextlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from forebay.app.stores import DEFAULT as STORE
 from forebay.errors import ForebayError
 from forebay.lab.drills.disk import small_disk
 from forebay.lab.drills.report import Check, DrillReport, ServerUsed
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _MB = 1_000_000
 _SERVERS = (
-    ServerUsed("duckdb", version("duckdb")),
+    ServerUsed(STORE, version(STORE)),
     ServerUsed(VENUE, "", substitute="a simulated exchange"),
 )
 

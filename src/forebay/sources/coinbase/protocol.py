@@ -14,6 +14,7 @@ and from recorded frames:
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +23,7 @@ from forebay.domain.frames import FrameKind
 from forebay.sources.coinbase.channels import CHANNELS, MARKET, TRADES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from forebay.domain.channels import Channel
     from forebay.domain.frames import FrameBatch
@@ -50,6 +51,18 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Everything msgspec raises over bytes: the last two are no DecodeError."""
 
 
+KINDS_OF_TYPE = {
+    b"match": {"trade"},
+    b"last_match": {"trade"},
+    b"ticker": {"ticker", "quote"},
+    b"snapshot": {"book_snapshot"},
+    b"l2update": {"book_delta"},
+}
+"""By type of message, the kinds of events that it tells; all others tell none."""
+_TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(\w+)"')
+_OF_PRODUCT = re.compile(rb'"product_id"\s*:\s*"([^"]*)"')
+
+
 class CoinbaseParser:
     """Parser of everything that the feed and the REST answers send.
 
@@ -61,6 +74,12 @@ class CoinbaseParser:
 
     def __init__(self, fewest: int = FEWEST) -> None:
         self._fewest = fewest
+
+    def may_tell(self, payload: bytes, kinds: Collection[str], symbol: str) -> bool:
+        """See :class:`~forebay.services.books.Guesses`: a frame that is torn says how it began."""
+        begun, product = _TYPE.match(payload), _OF_PRODUCT.search(payload)
+        told = kinds if begun is None else KINDS_OF_TYPE.get(begun[1], set()) & {*kinds}
+        return bool(told) and (product is None or product[1] == symbol.encode())
 
     def parse(self, batch: FrameBatch) -> Parsed:
         """Account for every frame of ``batch``; see :class:`~forebay.ports.Parser`."""

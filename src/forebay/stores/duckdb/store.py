@@ -213,6 +213,11 @@ class DuckDBStore(ReadableStore, HourFiles):
         with self._transaction() as session:
             return first_told(session, table, rows)
 
+    def derive(self, table: str, rows: pa.Table) -> None:
+        """Add rows to a table that can be made again. Raises as :meth:`commit`."""
+        with self._transaction() as session:
+            session.run(f"INSERT INTO {identifier(table)} FROM incoming", incoming=rows)
+
     # ------------------------------------------------------------- hours
 
     def hours_to_write(self) -> list[HourNote]:
