@@ -272,7 +272,7 @@ def book_at(
     read = len(changes) + 1
     if at_ns is None:
         at_ns = as_of
-    elif at_ns + _behind_ns(trusted, base) > heard.until_ns:
+    elif len(trusted) < len(changes) or at_ns + _behind_ns(trusted, base) > heard.until_ns:
         return BookAt(Book(), at_ns, as_of, heard.why, read)
     book = book_of(query, stream, base)
     book.apply(levels_of(trusted, "bid"), levels_of(trusted, "ask"))

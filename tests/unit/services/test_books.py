@@ -254,6 +254,13 @@ def test_a_message_that_cannot_be_read_may_have_been_a_change(poison: bytes, spo
     assert mended.said(7) == "100:1 99:2 97:1 | 101:3"
 
 
+def test_a_change_that_came_with_what_cannot_be_read_is_not_left_out() -> None:
+    late = l2update(("buy", "98", "1"), time=rfc3339(T0 + 4_500_000_000))
+    books = Books(one_line().at(5, late).at(5, b"\x00 garbage"))
+    assert books.said(4.4) == "99:2 98.5:1 | 101:5"
+    assert books.said(4.7) == UNREAD
+
+
 def test_a_book_that_is_crossed_is_shown_as_it_was_told() -> None:
     books = Books(one_line().at(5, ("buy", "102", "1")))
     assert books.said(5) == "102:1 99:2 98.5:1 | 101:5"
