@@ -45,6 +45,8 @@ base before it was received. What already is in it, it may be told again."""
 SPLICED_NS = 10 * SECOND
 """Recordings say nothing of what their connections carried. One that begins so shortly after the
 end of another, and with changes, is taken for its continuation."""
+LATE_NS = SECOND
+"""A message may come so much later behind its time than the one before it."""
 SNAPSHOTS, DELTAS, CHECKPOINTS = "book_snapshots", "book_deltas", "book_checkpoints"
 PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
 LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"
@@ -280,7 +282,9 @@ def book_at(
     read = len(changes) + 1
     if at_ns is None:
         at_ns = as_of
-    elif len(trusted) < len(changes) or at_ns + _behind_ns(trusted, base) > heard.until_ns:
+    elif len(trusted) < len(changes) or not _all_heard(
+        query, stream, base, trusted, (at_ns, heard.until_ns)
+    ):
         return BookAt(Book(), at_ns, as_of, heard.why, read)
     book = book_of(query, stream, base)
     book.apply(levels_of(trusted, "bid"), levels_of(trusted, "ask"))
@@ -293,6 +297,27 @@ def book_of(query: Query, stream: Stream, base: Base) -> Book:
     book = Book()
     book.replace(levels_of(rows, "bid"), levels_of(rows, "ask"))
     return book
+
+
+def _all_heard(
+    query: Query, stream: Stream, base: Base, changes: pa.Table, at_and_until: tuple[int, int]
+) -> bool:
+    """Return whether all that had happened by a moment was heard until another.
+
+    It was if a connection went on for long enough, or told something of a later moment: messages
+    come in their order. A change that was under way when it ended, nobody knows of.
+    """
+    at_ns, until_ns = at_and_until
+    if at_ns + _behind_ns(changes, base) + LATE_NS <= until_ns:
+        return True
+    epochs = {base.epoch, *changes["epoch"].unique().to_pylist()}
+    later = (
+        f"venue = {literal(stream.venue)} AND event_ts >= {moment(at_ns)} "
+        f"AND exchange_ts IS NOT NULL AND received_ts >= {moment(base.received_ns)} "
+        f"AND received_ts <= {moment(until_ns)} AND epoch IN ({', '.join(map(literal, epochs))})"
+    )
+    parts = (f"(SELECT 1 FROM {kind.table} WHERE {later} LIMIT 1)" for kind in KINDS.values())  # noqa: S608 - quoted
+    return len(query(" UNION ALL ".join(parts))) > 0
 
 
 class _Heard(NamedTuple):
