@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from forebay.domain.kinds import KINDS
 from forebay.services import bridge, telling
+from forebay.services.bridge import journal_cursor
 from forebay.services.ordinals import OrdinalAssigner
 from forebay.services.publisher import Telling, TransportSink
+from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from tests.exam.across import sit_across
+from tests.exam.capturing import capture
+from tests.exam.carrying import carried, second_of
+from tests.exam.judging import audit
 from tests.exam.made.protocol import EDITIONS
 from tests.exam.ping import PING
+from tests.support.crossing import content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +37,44 @@ def _ping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_edition_passes_across_a_transport(tmp_path: Path) -> None:
     assert sit_across(tmp_path) == set()
+
+
+# -------------------------------------------------------------------- with real processes
+
+EVENTS = 5_000
+"""Of each edition."""
+
+
+def test_processes_on_both_sides_of_a_transport_fill_a_second_store(tmp_path: Path) -> None:
+    folder = capture(tmp_path, EDITIONS, EVENTS, carried)
+    (log_id,) = {position.log_id for position in _positions(folder.database("duckdb")).values()}
+    cursor = journal_cursor(log_id)
+    assert _positions(second_of(folder))[cursor] == _positions(folder.database("duckdb"))["store"]
+    reports = []
+    for database, consumer in ((folder.database("duckdb"), "store"), (second_of(folder), cursor)):
+        reader = DuckDBReader.of_file(database)
+        found = audit(DuckDBAudited(reader.query, consumer), folder.journal)
+        reader.close()
+        assert found.report.ok, found.report.problems
+        reports.append(msgspec.structs.replace(found.report, took_ms=0))
+    assert reports[0] == reports[1]
+    first, second = (_content(path) for path in (folder.database("duckdb"), second_of(folder)))
+    assert [name for name, rows in first.items() if rows != second[name]] == []
+    assert len(first["quotes"]) + len(first["pings"]) >= EVENTS * len(EDITIONS)
+
+
+def _positions(database: Path) -> dict[str, Position]:
+    store = DuckDBStore(database)
+    positions = dict(store.load().positions)
+    store.close()
+    return positions
+
+
+def _content(database: Path) -> dict[str, list[tuple[object, ...]]]:
+    store = DuckDBStore(database)
+    found = content(store)
+    store.close()
+    return found
 
 
 # ------------------------------------------------------------- what is broken is found out

@@ -6,6 +6,8 @@ import contextlib
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from forebay.app.config import Config, FillConfig, JournalConfig, StoreConfig, VenueConfig
@@ -31,8 +33,19 @@ if TYPE_CHECKING:
 STOP_S = 60
 
 
-def capture(root: Path, editions: Sequence[Edition], count: int) -> DataFolder:
-    """Capture ``count`` events of each of ``editions`` and store them; return the data folder."""
+Beside = Callable[[DataFolder], AbstractContextManager[object]]
+
+
+def capture(
+    root: Path,
+    editions: Sequence[Edition],
+    count: int,
+    beside: Beside = contextlib.nullcontext,
+) -> DataFolder:
+    """Capture ``count`` events of each of ``editions`` and store them; return the data folder.
+
+    What ``beside`` gives is open from before the first frame until all is stored.
+    """
     folder = DataFolder(root / "data").create()
     secret = write_credentials(root / "secret.toml")
     wanted = (count + POLLS * len(SYMBOLS)) * len(editions)
@@ -44,7 +57,7 @@ def capture(root: Path, editions: Sequence[Edition], count: int) -> DataFolder:
             store=StoreConfig(parquet=False),
             fill=FillConfig(poll_s=0.2),
         )
-        with _running("deliver", config) as deliver:
+        with beside(folder), _running("deliver", config) as deliver:
             with _running("capture", config) as capturing:
                 wait_for(
                     lambda: _stored(folder, (deliver, capturing), wanted),

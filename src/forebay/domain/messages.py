@@ -116,6 +116,8 @@ class Message(NamedTuple):
     rows: pa.Table | None = None
 
 
+_UNREADABLE = (pa.ArrowException, ValueError, OSError)
+"""What Arrow says of bytes that are no rows."""
 _heads = msgspec.json.Decoder(Head)
 
 
@@ -141,7 +143,7 @@ def decode_message(raw: bytes) -> Message:
         body = memoryview(raw)[_FIXED.size + length :]
         head = _heads.decode(memoryview(raw)[_FIXED.size : _FIXED.size + length])
         return Message(head, _rows(head.told, body))
-    except (msgspec.DecodeError, pa.ArrowException, struct.error, KeyError, ValueError) as error:
+    except (msgspec.DecodeError, struct.error, KeyError, *_UNREADABLE) as error:
         raise Corrupt(f"A message that cannot be read came over the transport: {error}.") from error
 
 

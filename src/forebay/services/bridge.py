@@ -23,7 +23,7 @@ from forebay.ports import Commit
 from forebay.services.coverage_book import CoverageBook
 from forebay.services.publisher import TOPIC
 from forebay.services.pump import Pump
-from forebay.services.store_writer import StoreWriter
+from forebay.services.store_writer import StoreWriter, refuse_other_units
 from forebay.services.telling import declared_in, listen
 from forebay.telemetry import Observer, ignore
 
@@ -254,8 +254,8 @@ class BridgeSink:
     def _learn(self, channels: Declared) -> None:
         """Take over what venues declare; coverage must be in the units that they do."""
         if any(self._channels.get(venue) != theirs for venue, theirs in channels.items()):
+            refuse_other_units(self._book.coverage, channels)
             self._channels |= channels
-            self.writer.refuse_other_units(self._book.coverage)
 
     def commit(self, plan: Bridged) -> int:
         """See :class:`~forebay.services.pump.Sink`."""

@@ -168,7 +168,9 @@ class Pump(Generic[Given, Plan]):
         if self._in_hand is None:
             piece = self._read()
             if piece is not None:
+                self._begun = False  # what cannot be planned is read again
                 self._in_hand = InHand(piece, self._sink.plan(piece))
+                self._begun = True
         return self._in_hand is not None
 
     def store(self) -> int:

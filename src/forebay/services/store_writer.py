@@ -68,7 +68,7 @@ class StoreWriter:
         declared to be.
         """
         state = self._store.load()
-        self.refuse_other_units(state.coverage)
+        refuse_other_units(state.coverage, self._channels)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         return state
 
@@ -82,18 +82,6 @@ class StoreWriter:
         self._tell(projected, end.log_id)
         if done.conflicts:
             self._observe(ConflictFound(done.conflicts))
-
-    def refuse_other_units(self, coverage: Mapping[StreamKey, Coverage]) -> None:
-        """Raise :class:`~forebay.errors.ConfigError` where ``coverage`` is not as declared.
-
-        Coverage in a new unit would begin empty, and vouch for events that are stored.
-        """
-        for key, held in coverage.items():
-            declared = self._channels.get(key.venue, {}).get(key.channel)
-            if declared is not None and declared.unit != held.unit:
-                counted = f"{key.name} is counted by {held.unit}"
-                hint = "`forebay rebuild --data DIR` makes the database anew from the journal."
-                raise ConfigError(f"{counted} and declared to be by {declared.unit}.", hint=hint)
 
     def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
         total = self.delivered
@@ -160,3 +148,16 @@ class StoreWriter:
             for gap in gaps:
                 counts[gap.state] += 1
         return counts
+
+
+def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declared) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if a stream was counted otherwise than declared.
+
+    Coverage in a new unit would begin empty, and vouch for events that are stored already.
+    """
+    for key, held in coverage.items():
+        declared = channels.get(key.venue, {}).get(key.channel)
+        if declared is not None and declared.unit != held.unit:
+            counted = f"{key.name} is counted by {held.unit}"
+            hint = "`forebay rebuild --data DIR` makes the database anew from the journal."
+            raise ConfigError(f"{counted} and declared to be by {declared.unit}.", hint=hint)

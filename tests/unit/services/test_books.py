@@ -124,7 +124,7 @@ def as_of(found: BookAt) -> float | None:
 
 BEFORE = "No snapshot of the book was received by then."
 NOT_HEARD = "No connection that carries the book was heard until then."
-ENDED = "The recording ends before."
+ENDED = "The recorded connection was over by then."
 UNREAD = "A message before it could not be read."
 FIRST = snapshot([["100", "1"], ["99", "2"]], [["101", "3"]])
 

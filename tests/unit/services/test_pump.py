@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.errors import CursorBeyondEnd, CursorMoved, Transient
+from forebay.errors import CursorBeyondEnd, CursorMoved, Permanent, Transient
 from forebay.journal import Position
 from forebay.services.pump import Pump
 from forebay.telemetry import LossFound
@@ -120,6 +120,25 @@ def test_a_sink_that_is_elsewhere_is_taken_at_its_word() -> None:
         pump.prepare()
     assert pump.drain() == 3
     assert sink.numbers == [1, 2, 3]
+
+
+def test_what_could_not_be_planned_is_read_again() -> None:
+    class Puzzled(Kept):
+        puzzled = True
+
+        def plan(self, piece: Number) -> Number:
+            if self.puzzled:
+                raise Permanent("what is this?")
+            return piece
+
+    sink = Puzzled()
+    pump = Pump(Numbers(2), sink)
+    for _ in range(2):
+        with pytest.raises(Permanent):
+            pump.step()
+    sink.puzzled = False
+    assert pump.drain() == 2
+    assert sink.numbers == [1, 2]
 
 
 def test_a_log_that_is_gone_is_told_and_the_new_one_read_from_its_beginning() -> None:

@@ -1,0 +1,242 @@
+"""The bridge: steps put together, what is lacking told, and where it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.domain.channels import Channel
+from forebay.domain.messages import EventsTold, Head, Mark, Message, Origin, Step
+from forebay.errors import ConfigError, Transient
+from forebay.journal import Position
+from forebay.ports import Received
+from forebay.services.bridge import Bridge, Steps, WholeStep, journal_cursor
+from forebay.services.normalise import normalise
+from forebay.services.telling import tell
+from forebay.stores.memory import MemoryStore
+from forebay.telemetry import GapOpened, Happening, LossFound
+from forebay.transports.memory import Broker, MemoryTransport
+from tests.support.delivery import PARSERS
+from tests.support.frames import LOG, batch, context, match, rows_of
+from tests.support.frames import Told as Trade
+
+if TYPE_CHECKING:
+    from forebay.ports import Commit, Committed
+
+OTHER = "b" * 32
+CHANNELS = {venue: parser.channels for venue, parser in PARSERS.items()}
+
+
+def step(begin: int, *ids: int, log_id: str = LOG) -> list[Message]:
+    """Return the messages of frames ``begin`` and on, one match each."""
+    told = normalise(batch(list(map(match, ids)), first_seq=begin), PARSERS)
+    return tell(Step(log_id, begin, begin + len(ids)), [told], CHANNELS)
+
+
+def put_together(*messages: Message | None) -> list[WholeStep]:
+    steps = Steps()
+    received = [Received(offset, message) for offset, message in enumerate(messages)]
+    return [whole for each in received if (whole := steps.add(each)) is not None]
+
+
+def ends(wholes: list[WholeStep]) -> list[tuple[int, int, int, bool]]:
+    return [(whole.step.begin, whole.step.end, whole.resume, whole.lacking) for whole in wholes]
+
+
+def stored_ids(store: MemoryStore) -> list[int]:
+    return sorted(int(text) for text in store.table("trades")["trade_id"].to_pylist())
+
+
+# ------------------------------------------------------------------------------- steps
+
+
+def test_a_step_is_whole_with_its_mark() -> None:
+    events, mark = step(1, 1, 2)
+    assert put_together(events) == []
+    (whole,) = put_together(events, mark)
+    assert whole.messages == [events, mark]
+    assert ends([whole]) == [(1, 3, 2, False)]
+
+
+def test_a_step_that_was_told_in_part_comes_again_whole() -> None:
+    events, mark = step(1, 1, 2)
+    longer, end = step(1, 1, 2, 3)
+    assert ends(put_together(events, longer, end)) == [(1, 4, 3, False)]
+    assert ends(put_together(events, events, mark)) == [(1, 3, 3, False)]
+
+
+def test_a_part_that_cannot_be_read_or_did_not_come_is_lacking() -> None:
+    _, mark = step(1, 1, 2)
+    assert ends(put_together(None, mark)) == [(1, 3, 2, True)]
+    assert ends(put_together(mark)) == [(1, 3, 1, True)]
+
+
+def test_steps_of_two_publishers_are_apart_and_an_open_one_is_read_again() -> None:
+    mine, my_mark = step(1, 1)
+    theirs, their_mark = step(1, 2, log_id=OTHER)
+    wholes = put_together(mine, theirs, their_mark, my_mark)
+    assert [whole.step.log_id for whole in wholes] == [OTHER, LOG]
+    assert [whole.resume for whole in wholes] == [0, 4]
+
+
+# ------------------------------------------------------------------------------ storing
+
+
+class Rig:
+    """A broker, a bridge and a store."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.broker = Broker()
+        self.transport = MemoryTransport(self.broker)
+        self.told: list[Happening] = []
+        self.bridge = self.restarted()
+
+    def restarted(self) -> Bridge:
+        return Bridge(self.transport, self.store, observer=self.told.append)
+
+    def publish(self, *messages: Message) -> None:
+        self.transport.publish("events", messages)
+
+
+def test_rows_coverage_and_both_cursors_are_stored_together() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1, 2), *step(3, 5))
+    assert rig.bridge.drain() == 3
+    assert stored_ids(rig.store) == [1, 2, 5]
+    assert [(gap.first, gap.last) for gap in rig.store.gaps()] == [(3, 4)]
+    positions = rig.store.load().positions
+    assert positions[journal_cursor(LOG)] == Position(LOG, 4)
+    assert positions["bridge"] == rig.bridge.position
+    assert rig.bridge.delivered.outcomes == {"yielding": 3, "control": 0, "dead": 0}
+    assert [type(each) for each in rig.told] == [GapOpened]
+
+
+def test_half_a_step_is_not_stored_and_not_skipped() -> None:
+    rig = Rig()
+    events, mark = step(1, 1)
+    rig.publish(events)
+    assert rig.bridge.step() == 0
+    rig.publish(mark)
+    assert rig.restarted().drain() == 1
+    assert stored_ids(rig.store) == [1]
+
+
+def test_what_comes_again_is_stored_once_and_moves_nothing_back() -> None:
+    rig = Rig()
+    for messages in (step(1, 1, 2), step(3, 3), step(1, 1, 2, 3), step(1, 1)):
+        rig.publish(*messages)
+        rig.bridge.drain()
+    assert stored_ids(rig.store) == [1, 2, 3]
+    assert rig.store.load().positions[journal_cursor(LOG)] == Position(LOG, 4)
+    assert rig.told == []
+
+
+def test_what_the_transport_lost_between_steps_is_told() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1), *step(5, 5))
+    rig.bridge.drain()
+    assert LossFound(LOG, 2, 4) in rig.told
+
+
+def test_what_the_transport_lost_of_a_step_is_told_and_the_rest_stored() -> None:
+    rig = Rig()
+    first, second = step(1, 1), step(2, 2)
+    mark = first[-1]._replace(head=Head(first[-1].head.step, 2, Mark(2, {}, {})))
+    rig.publish(first[0], mark, *second)
+    rig.bridge.drain()
+    assert LossFound(LOG, 1, 1) in rig.told
+    assert stored_ids(rig.store) == [1, 2]
+
+
+def test_bytes_that_are_no_message_stop_nothing() -> None:
+    rig = Rig()
+    rig.broker.append("events", [b"poison"])
+    rig.publish(*step(1, 1))
+    assert rig.bridge.drain() == 1
+
+
+def test_what_is_stored_is_let_go_by_the_broker() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1))
+    rig.bridge.drain()
+    assert not rig.broker._topics["events"].messages
+
+
+def test_the_stores_cursor_counts_and_not_the_transports() -> None:
+    rig = Rig()
+    rig.broker.join("events", "somebody slow")
+    rig.publish(*step(1, 1), *step(2, 2))
+    rig.bridge.drain()
+    fresh = Rig(MemoryStore())
+    fresh.transport = rig.transport
+    assert fresh.restarted().drain() == 2
+    assert stored_ids(fresh.store) == [1, 2]
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1, 2))
+    rig.bridge.drain()
+    rig.broker._topics.clear()
+    rig.publish(*step(2, 2), *step(3, 3))
+    assert rig.bridge.drain() == 2
+    assert stored_ids(rig.store) == [1, 2, 3]
+    assert rig.told == [], "nothing of the journal is lacking"
+
+
+def test_a_store_that_is_away_pauses_the_topic_and_nothing_is_dropped() -> None:
+    class Away(MemoryStore):
+        away = 2
+
+        def commit(self, commit: Commit) -> Committed:
+            if self.away:
+                self.away -= 1
+                raise Transient("away")
+            return super().commit(commit)
+
+    rig = Rig(Away())
+    rig.publish(*step(1, 1))
+    for _ in range(2):
+        with pytest.raises(Transient):
+            rig.bridge.step()
+        rig.publish(*step(2, 2))
+    rig.bridge.drain()
+    assert stored_ids(rig.store) == [1, 2]
+
+
+def test_steps_are_committed_together_but_those_of_two_journals_apart() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1), *step(2, 2), *step(1, 3, log_id=OTHER))
+    assert [rig.bridge.step() for _ in range(3)] == [2, 1, 0]
+    positions = rig.store.load().positions
+    assert positions[journal_cursor(OTHER)] == Position(OTHER, 2)
+
+
+def test_a_venue_that_is_counted_otherwise_than_before_is_refused() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1))
+    rig.bridge.drain()
+    channel = replace(CHANNELS["coinbase"]["trade"], unit="time")
+    origin = Origin(context(), {"trade": channel})
+    told = EventsTold(origin, "trade", own_sequence=False)
+    where = Step(LOG, 2, 3)
+    rig.publish(
+        Message(Head(where, 0, told), rows_of(Trade(2))), Message(Head(where, 1, Mark(1, {}, {})))
+    )
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="counted by id and declared to be by time"):
+            rig.bridge.step()
+
+
+def test_a_venue_that_nobody_here_knows_brings_its_declaration_along() -> None:
+    channel = Channel("trade", "native", "id")
+    told = EventsTold(Origin(context(venue="coinbase"), {"trade": channel}), "trade", False)
+    rig = Rig()
+    where = Step(LOG, 1, 3)
+    rows = rows_of(Trade(1), Trade(4))
+    rig.publish(Message(Head(where, 0, told), rows), Message(Head(where, 1, Mark(1, {}, {}))))
+    rig.bridge.drain()
+    assert [(gap.first, gap.last) for gap in rig.store.gaps()] == [(2, 3)]
