@@ -78,6 +78,8 @@ class Base(NamedTuple):
     event_ns: int
     exchange_ns: int | None
     received_ns: int
+    began_ns: int
+    """When the snapshot was received that it goes back to."""
 
     @property
     def connection(self) -> Connection:
@@ -145,6 +147,7 @@ def base_at(query: Query, stream: Stream, at_ns: int | None) -> Base | None:
             f"FROM {DELTAS} d WHERE d.venue = s.venue AND d.market = s.market "
             "AND d.symbol = s.symbol AND d.epoch = s.epoch AND d.log_id = s.log_id "
             "AND d.seq > s.seq AND d.received_ts >= s.received_ts AND d.exchange_ts IS NOT NULL "
+            f"AND d.received_ts > {moment(at_ns)} "
             f"AND d.event_ts <= {moment(at_ns)})"
         )
         found += _bases(query, SNAPSHOTS, soon)
@@ -155,22 +158,27 @@ def base_at(query: Query, stream: Stream, at_ns: int | None) -> Base | None:
 
 
 def _bases(query: Query, table: str, where: str) -> list[Base]:
-    rows = query(
-        f"SELECT {PLACE} FROM {table} s WHERE {where} "  # noqa: S608 - quoted
-        "ORDER BY received_ts DESC, seq DESC LIMIT 1"
-    )
+    return bases(query, table, f"{where} ORDER BY received_ts DESC, seq DESC LIMIT 1")
+
+
+def bases(query: Query, table: str, where: str) -> list[Base]:
+    """Return snapshots or checkpoints that fulfil a condition."""
+    began = "began_ts" if table == CHECKPOINTS else "received_ts AS began_ts"
+    rows = query(f"SELECT {PLACE}, {began} FROM {table} s WHERE {where}")  # noqa: S608 - quoted
     return [Base(table, *row.values()) for row in in_integers(rows).to_pylist()]
 
 
 def is_stale(query: Query, stream: Stream, base: Base) -> bool:
     """Return whether changes that belong before a checkpoint came after it was made."""
-    late = query(
-        f"SELECT 1 FROM {DELTAS} d, {CHECKPOINTS} c WHERE {_of('c', stream, base)} "  # noqa: S608
-        "AND d.venue = c.venue AND d.market = c.market AND d.symbol = c.symbol "
-        f"AND d.received_ts < {moment(base.received_ns)} AND d.received_ts > c.began_ts "
-        "AND (d.log_id <> c.log_id OR d.seq > c.seq) LIMIT 1"
+    meanwhile = (
+        f"{stream.where} AND received_ts > {moment(base.began_ns)} "
+        f"AND received_ts < {moment(base.received_ns)}"
     )
-    return len(late) > 0
+    log = literal(base.log_id)
+    return any(
+        len(query(f"SELECT 1 FROM {DELTAS} WHERE {meanwhile} AND {later} LIMIT 1"))  # noqa: S608 - quoted
+        for later in (f"log_id = {log} AND seq > {base.seq}", f"log_id <> {log}")
+    )
 
 
 def _of(alias: str, stream: Stream, base: Base) -> str:

@@ -28,6 +28,7 @@ from forebay.services.books import (
     Base,
     Parsers,
     Stream,
+    bases,
     book_of,
     in_integers,
     literal,
@@ -79,13 +80,6 @@ class _Line(NamedTuple):
         return f"{self.stream.where} AND {self.own}"
 
 
-class _Begun(NamedTuple):
-    """How far a line is folded, and when the snapshot was received with which it began."""
-
-    base: Base
-    began_ns: int
-
-
 class BookCheckpoints:
     """Makes checkpoints of what is stored, one a step; blocking."""
 
@@ -99,7 +93,7 @@ class BookCheckpoints:
         """By log, up to which sequence number changes were counted."""
         self._gathered: dict[_Line, int] = {}
         """Changes since the last checkpoint that was made or tried, by who told them."""
-        self._begun: dict[_Line, _Begun] = {}
+        self._begun: dict[_Line, Base] = {}
 
     def step(self) -> Stream | None:
         """Make the next checkpoint that is due, and return of which book; None: there is none."""
@@ -149,43 +143,31 @@ class BookCheckpoints:
 
         None if there is nothing to begin at, or not enough behind it yet.
         """
-        begun = self._begun.get(line) or self._begin(line)
-        while begun is not None:
-            self._begun[line] = begun
-            base = begun.base
+        base = self._begun.get(line) or self._begin(line)
+        while base is not None:
+            self._begun[line] = base
             after = self._next_snapshot(line, base.seq)
             book = book_of(self.query, line.stream, base)
             wanted = max(self._fewest, len(book.bids) + len(book.asks))
-            rows = self._changes(line, base.seq, after.base.seq if after else _LAST, wanted)
+            rows = self._changes(line, base.seq, after.seq if after else _LAST, wanted)
             if rows is not None:
-                place = _place(begun, rows)
-                if self._all_told(line, begun, place):
+                place = _place(base, rows)
+                if self._all_told(line, base, place):
                     book.apply(levels_of(rows, "bid"), levels_of(rows, "ask"))
-                    self._store.derive(CHECKPOINTS, _row(line.stream, begun, place, book))
-                    self._begun[line] = _Begun(place, begun.began_ns)
+                    self._store.derive(CHECKPOINTS, _row(line.stream, place, book))
+                    self._begun[line] = place
                     return wanted
-            begun = after
+            base = after
         return None
 
-    def _begin(self, line: _Line) -> _Begun | None:
+    def _begin(self, line: _Line) -> Base | None:
         """Return the last checkpoint of a line, or its first snapshot."""
-        rows = self.query(
-            f"SELECT {PLACE}, began_ts FROM {CHECKPOINTS} WHERE {line.where} "  # noqa: S608 - quoted
-            "ORDER BY seq DESC LIMIT 1"
-        )
-        for *place, began_ns in (row.values() for row in in_integers(rows).to_pylist()):
-            return _Begun(Base(CHECKPOINTS, *place), began_ns)
-        return self._next_snapshot(line, 0)
+        where = f"{line.where} ORDER BY seq DESC LIMIT 1"
+        return next(iter(bases(self.query, CHECKPOINTS, where)), self._next_snapshot(line, 0))
 
-    def _next_snapshot(self, line: _Line, seq: int) -> _Begun | None:
-        rows = self.query(
-            f"SELECT {PLACE} FROM {SNAPSHOTS} WHERE {line.where} AND seq > {seq} "  # noqa: S608 - quoted
-            "ORDER BY seq LIMIT 1"
-        )
-        for row in in_integers(rows).to_pylist():
-            base = Base(SNAPSHOTS, *row.values())
-            return _Begun(base, base.received_ns)
-        return None
+    def _next_snapshot(self, line: _Line, seq: int) -> Base | None:
+        where = f"{line.where} AND seq > {seq} ORDER BY seq LIMIT 1"
+        return next(iter(bases(self.query, SNAPSHOTS, where)), None)
 
     def _changes(self, line: _Line, after: int, before: int, wanted: int) -> pa.Table | None:
         """Return messages with so many changes of levels in all; None if there are not so many."""
@@ -199,22 +181,22 @@ class BookCheckpoints:
         enough = np.flatnonzero(np.cumsum(told) >= wanted)
         return in_integers(rows.slice(0, int(enough[0]) + 1)) if len(enough) else None
 
-    def _all_told(self, line: _Line, begun: _Begun, place: Base) -> bool:
+    def _all_told(self, line: _Line, base: Base, place: Base) -> bool:
         """Return whether no other connection told a change meanwhile, and all could be read."""
         until = place.received_ns, self._parsers
-        if unreadable(self.query, line.stream, begun.base, *until) is not None:
+        if unreadable(self.query, line.stream, base, *until) is not None:
             return False
         others = self.query(
             f"SELECT 1 FROM {DELTAS} WHERE {line.stream.where} AND NOT ({line.own}) "  # noqa: S608 - quoted
-            f"AND received_ts > {moment(begun.began_ns - AROUND_NS)} "
+            f"AND received_ts > {moment(base.began_ns - AROUND_NS)} "
             f"AND received_ts <= {moment(place.received_ns)} LIMIT 1"
         )
         return not len(others)
 
 
-def _place(begun: _Begun, rows: pa.Table) -> Base:
+def _place(base: Base, rows: pa.Table) -> Base:
     """Return where a book is after some changes."""
-    base, last = begun.base, rows.slice(len(rows) - 1).to_pylist()[0]
+    last = rows.slice(len(rows) - 1).to_pylist()[0]
     exchange = [base.exchange_ns, pc.max(rows["exchange_ts"]).as_py()]
     before = [base.event_ns] if base.table == CHECKPOINTS or base.exchange_ns is not None else []
     return Base(
@@ -224,11 +206,12 @@ def _place(begun: _Begun, rows: pa.Table) -> Base:
         max([*before, pc.max(rows["event_ts"]).as_py()]),
         max((ns for ns in exchange if ns is not None), default=None),
         max(base.received_ns, pc.max(rows["received_ts"]).as_py()),
+        base.began_ns,
     )
 
 
-def _row(stream: Stream, begun: _Begun, place: Base, book: Book) -> pa.Table:
-    values: list[object] = [*stream, *place[1:], begun.began_ns]
+def _row(stream: Stream, place: Base, book: Book) -> pa.Table:
+    values: list[object] = [*stream, *place[1:]]
     for side in (book.bids, book.asks):
         levels = side.best()
         for at in (0, 1):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.events import EARLIEST_NS, LATEST_AHEAD_NS
-from forebay.domain.kinds.checks import times
+from forebay.domain.kinds.checks import times, true_where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +36,12 @@ def apart(
     else it says is true. A text that is no time is left as it is.
     """
     texts = [message.time for _, message in told]
-    if all(texts) and plausible(pa.array(texts, pa.string()), received_ns).all():
+    sure = plausible(pa.array(texts, pa.string()), received_ns).tolist() if told else []
+    if all(sure):
         return [told] if told else []
     timed, untimed = [], []
-    for index, message in told:
-        if message.time and _can_be(message.time, int(received_ns[index])):
+    for (index, message), known in zip(told, sure, strict=True):
+        if known or (message.time and _can_be(message.time, int(received_ns[index]))):
             timed.append((index, message))
         else:
             untimed.append((index, msgspec.structs.replace(message, time=None)))
@@ -56,8 +57,7 @@ def plausible(texts: pa.Array, received_ns: npt.NDArray[np.int64]) -> npt.NDArra
     right = pc.and_(
         pc.greater_equal(texts, pa.scalar(_EARLIEST)), pc.less(texts, pa.scalar(str(latest)[:19]))
     )
-    mask: npt.NDArray[np.bool_] = right.to_numpy(zero_copy_only=False)
-    return mask
+    return true_where(right)
 
 
 def _can_be(text: str, received_ns: int) -> bool:
