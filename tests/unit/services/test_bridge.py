@@ -12,7 +12,7 @@ from forebay.domain.messages import EventsTold, Head, Mark, Message, Origin, Ste
 from forebay.errors import ConfigError, Transient
 from forebay.journal import Position
 from forebay.ports import Received
-from forebay.services.bridge import Bridge, Steps, WholeStep, journal_cursor
+from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal_cursor
 from forebay.services.normalise import normalise
 from forebay.services.telling import tell
 from forebay.stores.memory import MemoryStore
@@ -71,6 +71,20 @@ def test_a_part_that_cannot_be_read_or_did_not_come_is_lacking() -> None:
     _, mark = step(1, 1, 2)
     assert ends(put_together(None, mark)) == [(1, 3, 2, True)]
     assert ends(put_together(mark)) == [(1, 3, 1, True)]
+
+
+def test_a_part_of_an_earlier_telling_or_of_another_step_stands_in_for_none() -> None:
+    events, _ = step(1, 1, 2)
+    second = events._replace(head=Head(events.head.step, 1, events.head.told))
+    mark = events._replace(head=Head(events.head.step, 2, Mark(2, {}, {})), rows=None)
+    assert ends(put_together(events, second, mark)) == [(1, 3, 3, False)]
+    assert ends(put_together(events, second, events, None, mark)) == [(1, 3, 5, True)]
+    later = Step(LOG, 3, 5)
+    theirs = [
+        message._replace(head=Head(later, message.head.part, message.head.told))
+        for message in (second, mark)
+    ]
+    assert ends(put_together(events, *theirs)) == [(3, 5, 3, True)]
 
 
 def test_steps_of_two_publishers_are_apart_and_an_open_one_is_read_again() -> None:
@@ -203,8 +217,22 @@ def test_a_store_that_is_away_pauses_the_topic_and_nothing_is_dropped() -> None:
         with pytest.raises(Transient):
             rig.bridge.step()
         rig.publish(*step(2, 2))
+        feed = rig.bridge._feed
+        assert isinstance(feed, TopicFeed)
+        assert feed._subscribed().read() == [], "paused"
     rig.bridge.drain()
     assert stored_ids(rig.store) == [1, 2]
+
+
+def test_a_seek_forgets_what_was_read_ahead() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1), *step(1, 3, log_id=OTHER))
+    feed = TopicFeed(rig.transport, "events", "g")
+    for _ in range(2):
+        feed.seek(None)
+        piece = feed.read()
+        assert piece is not None
+        assert [whole.step.log_id for whole in piece.steps] == [LOG]
 
 
 def test_steps_are_committed_together_but_those_of_two_journals_apart() -> None:
