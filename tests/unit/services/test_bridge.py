@@ -13,17 +13,19 @@ from forebay.errors import ConfigError, Transient
 from forebay.journal import Position
 from forebay.ports import Received
 from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal_cursor
+from forebay.services.coverage_book import declared
 from forebay.services.normalise import normalise
-from forebay.services.telling import tell
+from forebay.services.telling import listen, tell
 from forebay.stores.memory import MemoryStore
 from forebay.telemetry import GapOpened, Happening, LossFound
 from forebay.transports.memory import Broker, MemoryTransport
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, batch, context, match, rows_of
 from tests.support.frames import Told as Trade
+from tests.support.made_venue import Deal, MadeParser, frame
 
 if TYPE_CHECKING:
-    from forebay.ports import Commit, Committed
+    from forebay.ports import Commit, Committed, Parser
 
 OTHER = "b" * 32
 CHANNELS = {venue: parser.channels for venue, parser in PARSERS.items()}
@@ -93,6 +95,15 @@ def test_steps_of_two_publishers_are_apart_and_an_open_one_is_read_again() -> No
     wholes = put_together(mine, theirs, their_mark, my_mark)
     assert [whole.step.log_id for whole in wholes] == [OTHER, LOG]
     assert [whole.resume for whole in wholes] == [0, 4]
+
+
+def test_what_counts_other_numbers_than_its_ids_is_said_to_on_the_far_side() -> None:
+    for texts in (True, False):
+        parsers: dict[str, Parser] = {"made": MadeParser("native", "seq", texts=texts)}
+        told = normalise(batch([frame(Deal(number=3))], context(venue="made")), parsers)
+        messages = tell(Step(LOG, 1, 2), [told], declared(parsers))
+        heard = next(listen(messages))
+        assert heard.events[0].own_sequence is told.events[0].own_sequence is texts
 
 
 # ------------------------------------------------------------------------------ storing
