@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from forebay.resilience import CircuitBreaker
     from forebay.sources.rest import Budgets
     from forebay.sources.venue import Venue
+    from forebay.sources.websocket.feed import Dial
     from forebay.telemetry import Observer
 
 NOWHERE = Addresses("ws://127.0.0.1:1", "http://127.0.0.1:1")
@@ -40,6 +41,7 @@ def live(
     rest_breaker: CircuitBreaker | None = None,
     websocket_breaker: CircuitBreaker | None = None,
     budgets: Budgets | None = None,
+    dial: Dial | None = None,
 ) -> LiveSource:
     """Return a source that talks to nobody but the addresses given."""
     return LiveSource(
@@ -53,6 +55,7 @@ def live(
             rest_breaker=rest_breaker,
             websocket_breaker=websocket_breaker,
             budgets=budgets,
+            dial=dial,
         ),
         addresses=Addresses(ws_url or NOWHERE.ws_url, rest_url or NOWHERE.rest_url),
         timings=timings,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +25,7 @@ from forebay.domain.kinds.quote import QUOTE
 from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
 from forebay.domain.schema import DECIMAL
-from forebay.errors import ConfigError, Unreachable
+from forebay.errors import ConfigError, Transient, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +42,9 @@ if TYPE_CHECKING:
 
 MAX_QUERY_S = 3600.0
 """No query takes longer, whatever is asked for."""
-_AUDIT_MEMORY_MB = 512
-"""For an audit's statements on a database file: they add up, and need no more for millions."""
+_AUDIT_MEMORY_MB = (256, 1024, 4096)
+"""For an audit's statements on a database file: they add up, and need no more than the first for
+millions of events. Whole books of tens of megabytes are hashed many at once, and may need more."""
 _GRACE_S = 10.0
 """How much longer than the query itself its answer is waited for."""
 _TRIES = 3
@@ -315,11 +315,8 @@ class Data:
         from forebay.services.deliver import CONSUMER  # noqa: PLC0415
 
         install(self.folder)
-        query = functools.partial(
-            self._query, timeout_s=MAX_QUERY_S, memory_limit_mb=_AUDIT_MEMORY_MB
-        )
         return run_audit(
-            stores.audited(self.folder, query, CONSUMER),
+            stores.audited(self.folder, self._audit_query, CONSUMER),
             self.folder.journal,
             parsers(),
             ledger_folder=self.folder.ledger,
@@ -329,6 +326,18 @@ class Data:
             truth=truth,
             progress=progress,
         )
+
+    def _audit_query(self, query: str) -> pa.Table:
+        """Answer a statement of the audit in as little memory as it can do with."""
+        *less, most = _AUDIT_MEMORY_MB
+        for limit in less:
+            try:
+                return self._query(query, MAX_QUERY_S, limit)
+            except Unreachable:
+                raise
+            except Transient:
+                continue
+        return self._query(query, MAX_QUERY_S, most)
 
     def audit(self) -> pa.Table:
         """Answer the audit's account, one row a stream."""

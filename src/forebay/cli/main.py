@@ -27,6 +27,7 @@ from forebay.cli import (
     symbols,
     top,
 )
+from forebay.cli.settings import EXAMPLE_VENUE
 
 app = typer.Typer(
     name="forebay",
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Capture market data, deliver it once, and prove it.",
     epilog="Start with `forebay demo`, then "
-    "`forebay run --venue coinbase --symbols BTC-USD --data DIR`.",
+    f"`forebay run --venue {EXAMPLE_VENUE} --symbols BTC-USD --data DIR`.",
 )
 
 app.command("init")(init.init)

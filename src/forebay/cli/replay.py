@@ -15,6 +15,7 @@ from forebay.cli.output import (
     print_json,
     print_table,
 )
+from forebay.cli.settings import EXAMPLE_VENUE
 
 
 def replay(
@@ -22,7 +23,7 @@ def replay(
         list[Path], typer.Argument(help="Recordings: .rec, NDJSON or a journal export, also .gz.")
     ],
     *,
-    venue: Annotated[str, typer.Option(help="Venue that the frames are from: coinbase.")],
+    venue: Annotated[str, typer.Option(help=f"Venue that the frames are from: {EXAMPLE_VENUE}.")],
     data: Annotated[Path, typer.Option(help="Data folder.")],
     partial: Annotated[
         bool,

@@ -12,7 +12,11 @@ from forebay.errors import ConfigError
 if TYPE_CHECKING:
     from forebay.app.config import Config
 
-VenueFlag = Annotated[str | None, typer.Option("--venue", help="Venue to capture: coinbase.")]
+EXAMPLE_VENUE = "coinbase"
+"""What help and hints show; a configuration may name others."""
+VenueFlag = Annotated[
+    str | None, typer.Option("--venue", help=f"Venue to capture: {EXAMPLE_VENUE}.")
+]
 SymbolsFlag = Annotated[
     str | None, typer.Option("--symbols", help="Symbols, comma-separated: BTC-USD,ETH-USD.")
 ]
@@ -57,7 +61,7 @@ def capture_config(
         ]
     elif symbols or channels or ws_url or rest_url:
         message = "--symbols, --channels, --ws-url and --rest-url go with --venue."
-        raise ConfigError(message, hint="Add --venue coinbase.")
+        raise ConfigError(message, hint=f"Add --venue {EXAMPLE_VENUE}.")
     config, origins = load(file, flags)
     validate(config)
     venues.install(DataFolder(Path(config.data)), config.venues)
@@ -73,5 +77,5 @@ def _words(text: str) -> list[str]:
 def need_venues(config: Config) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if there is nothing to capture."""
     if not config.venues:
-        hint = "Say --venue coinbase --symbols BTC-USD, or give a file with -c."
+        hint = f"Say --venue {EXAMPLE_VENUE} --symbols BTC-USD, or give a file with -c."
         raise ConfigError("There is nothing to capture.", hint=hint)

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from forebay.cli.output import ConfigOption, JsonOption, explained, print_json, print_table
+from forebay.cli.settings import EXAMPLE_VENUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def symbols(
     *,
-    venue: Annotated[str, typer.Option(help="Venue: coinbase.")],
+    venue: Annotated[str, typer.Option(help=f"Venue: {EXAMPLE_VENUE}.")],
     rest_url: Annotated[str, typer.Option(help="Another REST address.")] = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -62,6 +62,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For REST: method, path and query."""
     partial: bool = False
     """The recording was filtered, so holes in its sequence are no gaps."""
+    outage: tuple[int, int] | None = None
+    """Of a recorded connection that followed another: from when to when nothing was connected, UTC
+    nanoseconds."""
     run: str = ""
     """Which replay of a recording this is: a replay repeated tells its epochs once more, so
     equal events of two runs are counted apart. Empty for what was captured."""

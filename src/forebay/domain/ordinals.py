@@ -43,17 +43,29 @@ class EpochOrdinals(msgspec.Struct, array_like=True):
         """Answer an independent copy."""
         return EpochOrdinals(self.first_ns, self.told, self.groups.copy())
 
-    def count(self, contents: Iterable[bytes]) -> list[int]:
+    def count(self, contents: Sequence[bytes]) -> list[int]:
         """Answer the ordinal of each event, told in this order after all before."""
+        groups, distinct = self.groups, set(contents)
+        if len(distinct) == len(contents) and groups.keys().isdisjoint(distinct):
+            ordinals = [0] * len(contents)
+            recent = contents[-REMEMBERED:]
+            first = self.told + len(contents) - len(recent)
+            groups.update((content, (place, 1)) for place, content in enumerate(recent, first))
+        else:
+            ordinals = self._count(contents)
+        self.told += len(ordinals)
+        for content in list(islice(groups, max(len(groups) - REMEMBERED, 0))):
+            del groups[content]
+        return ordinals
+
+    def _count(self, contents: Iterable[bytes]) -> list[int]:
+        """Count events of which some are equal, or were told before."""
         groups, ordinals = self.groups, []
         for place, content in enumerate(contents, self.told):
             last, count = groups.pop(content, (place, 0))
             ordinal = count if place - last <= REMEMBERED else 0
             groups[content] = (place, ordinal + 1)
             ordinals.append(ordinal)
-        self.told += len(ordinals)
-        for content in list(islice(groups, max(len(groups) - REMEMBERED, 0))):
-            del groups[content]
         return ordinals
 
 

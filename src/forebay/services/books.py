@@ -272,7 +272,7 @@ def book_at(
     read = len(changes) + 1
     if at_ns is None:
         at_ns = as_of
-    elif at_ns + _behind_ns(trusted, base) > heard.until_ns:
+    elif len(trusted) < len(changes) or at_ns + _behind_ns(trusted, base) > heard.until_ns:
         return BookAt(Book(), at_ns, as_of, heard.why, read)
     book = book_of(query, stream, base)
     book.apply(levels_of(trusted, "bid"), levels_of(trusted, "ask"))
@@ -307,7 +307,7 @@ def _heard(query: Query, stream: Stream, base: Base, changes: pa.Table, parsers:
         heard = _Heard(until, "No connection that carries the book was heard until then.")
     else:
         until = _recorded_until(query, stream, base, changes)
-        heard = _Heard(until, "The recording ends before.")
+        heard = _Heard(until, "The recorded connection was over by then.")
     unread = unreadable(query, stream, base, heard.until_ns, parsers)
     return heard if unread is None else _Heard(unread, "A message before it could not be read.")
 

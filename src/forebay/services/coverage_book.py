@@ -181,7 +181,8 @@ class CoverageBook:
         for symbol, rows in columns.by_symbol():
             key = StreamKey(context.venue, columns.market, columns.kind.channel, symbol)
             told = columns.numbers[rows], columns.received_ns[rows]
-            arrival = Arrival(context.epoch, live, *told, timed=context.purpose == "live")
+            timed = context.purpose == "live"
+            arrival = Arrival(context.epoch, live, *told, timed=timed, outage=context.outage)
             seen = self._stream(key, channel.unit, out).see(arrival)
             seen_before[rows] = seen.before
             if seen.out_of_order.any():

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from forebay.domain.frames import Context, FillFinished, FrameKind
 from forebay.errors import ConfigError, Permanent
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from forebay.domain.frames import Purpose
     from forebay.ports import FillRequest, FrameSink, Instrument
     from forebay.sources.venue import Asked, Venue
+    from forebay.sources.websocket.connection import Connection
     from forebay.sources.websocket.feed import Dial
 
 
@@ -85,7 +87,9 @@ class LiveSource:
         self._timings = timings or Timings()
         self._ws_url = addresses.ws_url or venue.ws_url
         self._rest_url = addresses.rest_url or venue.rest_url
+        self._budgets = wiring.budgets or Budgets(wiring.clock)
         self._rest = self._client() if self._rest_url else None
+        self._dial = self._paced_dial()
         self._breaker = wiring.websocket_breaker or CircuitBreaker(
             f"{venue.name}-websocket",
             presets.WEBSOCKET,
@@ -179,7 +183,6 @@ class LiveSource:
 
     def _client(self) -> RestClient:
         wiring, venue, limits = self._wiring, self._venue, self._venue.limits
-        budgets = wiring.budgets or Budgets(wiring.clock)
         sign = None
         if venue.sign is not None and self._asked.credentials:
             sign = functools.partial(venue.sign, self._asked.credentials)
@@ -189,11 +192,24 @@ class LiveSource:
             rng=wiring.rng,
             policy=self._timings.rest,
             limits=limits,
-            budget=budgets.at(parse_base(self._rest_url).authority, limits.rest),
+            budget=self._budgets.at(parse_base(self._rest_url).authority, limits.rest),
             sign=sign,
             breaker=wiring.rest_breaker,
             observer=wiring.observer,
         )
+
+    def _paced_dial(self) -> Dial:
+        """Return what makes connections, no more often than the venue allows an address."""
+        dial, rates = self._wiring.dial or connect, self._venue.limits.connects
+        budget = self._budgets.at(f"ws {urlsplit(self._ws_url).netloc}", rates)
+
+        async def paced(
+            connection: Connection, plan: FeedPlan, clock: Clock, within_s: float
+        ) -> None:
+            await budget.take()
+            await dial(connection, plan, clock, within_s)
+
+        return paced if rates else dial
 
     def _chunks(self, size: int) -> list[Asked]:
         """What each connection is for: all channels that are not polled, of some symbols."""
@@ -218,7 +234,7 @@ class LiveSource:
             patience=self._timings.feed,
             breaker=self._breaker,
             observer=wiring.observer,
-            dial=wiring.dial or connect,
+            dial=self._dial,
         )
 
     def _poller(self, kind: str) -> Poller:

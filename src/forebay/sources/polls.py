@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from forebay.telemetry import Observer
 
 _NS = 1_000_000_000
+SKIPPED = 60
+"""A symbol that is refused again and again is asked for after so many rounds at the latest."""
 
 
 def next_round(poll: Poll, now_ns: int) -> int:
@@ -29,7 +31,7 @@ class Poller:
     """Asks for one channel of all symbols, one after the other, a round at once and then on time.
 
     Its epoch is the time in which every answer came: one that failed ends it, and with the next
-    answer another begins. A symbol that the venue refuses is left out from then on.
+    answer another begins. A symbol that the venue refuses is asked for ever more seldom.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Poller:
         self._venue = venue
         self._channel = channel
         self._poll = poll
-        self._symbols = list(symbols)
+        self._symbols = tuple(symbols)
+        self._rest: dict[str, tuple[int, int]] = {}
+        """By symbol that was refused: rounds to leave out still, and how many there were."""
         self._ask = ask
         self._open = begin
         self._new_epoch = epoch
@@ -68,14 +72,21 @@ class Poller:
         now_ns = self._clock.wall_ns()
         try:
             while True:
-                for symbol in tuple(self._symbols):
-                    await self._one(symbol, now_ns, sink)
+                for symbol in self._symbols:
+                    if self._is_due(symbol):
+                        await self._one(symbol, now_ns, sink)
                 await sink.flushed()  # a journal that takes nothing must not fill the memory
                 due_ns = next_round(self._poll, max(now_ns, self._clock.wall_ns()))
                 await self._clock.sleep(max(0, due_ns - self._clock.wall_ns()) / _NS)
                 now_ns = max(due_ns, self._clock.wall_ns())
         finally:
             self._close("stopped")
+
+    def _is_due(self, symbol: str) -> bool:
+        left, rounds = self._rest.get(symbol, (0, 0))
+        if left:
+            self._rest[symbol] = left - 1, rounds
+        return not left
 
     async def _one(self, symbol: str, now_ns: int, sink: FrameSink) -> None:
         target = self._poll.request(symbol, now_ns)
@@ -84,7 +95,9 @@ class Poller:
         try:
             await self._ask(self._epoch, symbol, target, sink)
         except Permanent as error:
-            self._symbols.remove(symbol)
+            _, rounds = self._rest.get(symbol, (0, 0))
+            rounds = min(2 * rounds or 1, SKIPPED)
+            self._rest[symbol] = rounds, rounds
             told = self._venue, self._epoch, self._channel, symbol, str(error)
             self._observe(StreamRefused(*told))
         except Transient as error:
@@ -99,6 +112,7 @@ class Poller:
         self._control.control(EpochOpened())
 
     def _answered(self, symbol: str) -> None:
+        self._rest.pop(symbol, None)
         if self._control is not None and symbol not in self._accepted:
             self._control.control(EpochAccepted(((self._channel, symbol),)))
             if not self._accepted:

@@ -132,18 +132,22 @@ def _identity(path: Path) -> str:
 
 
 def _rec(lines: IO[bytes] | gzip.GzipFile, context: Context) -> Iterator[Recorded]:
-    connections = 0
+    connections, last_ns = 0, 0
     current = context
     for line in lines:
         text = line.rstrip(b"\r\n")
         if received := _RECEIVED.fullmatch(text):
+            last_ns = max(last_ns, nanoseconds(received[1]))
             yield Recorded(current, FrameKind.TEXT, nanoseconds(received[1]), received[2])
         elif rest := _REST.fullmatch(text):
             yield _rest(context, rest[1].decode(), nanoseconds(rest[2]), rest[3])
         elif opened := _OPENED.fullmatch(text):
             connections += 1
-            epoch = f"{context.epoch}-{connections}"
-            current = msgspec.structs.replace(context, epoch=epoch, url=opened[1].decode())
+            epoch, now_ns = f"{context.epoch}-{connections}", nanoseconds(opened[2])
+            outage = (last_ns + 1, now_ns - 1) if 0 < last_ns < now_ns - 1 else None
+            current = msgspec.structs.replace(
+                context, epoch=epoch, url=opened[1].decode(), outage=outage
+            )
         elif text and not _SENT.match(text) and not text.startswith(b"configuration: "):
             # Not a record: kept, so that it ends as a dead letter and not as silence.
             yield Recorded(current, FrameKind.TEXT, 0, text)

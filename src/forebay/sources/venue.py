@@ -156,6 +156,8 @@ class Limits:
 
     rest: tuple[Rate, ...] = (per_second(1.0, burst=5),)
     """All of them hold together. A call's weight is what its history or poll says it costs."""
+    connects: tuple[Rate, ...] = ()
+    """How often connections may be opened, those that fail included."""
     symbols_per_connection: int = 100
     silencing: frozenset[int] = frozenset({418, 429})
     """Statuses whose wait, if one is said, holds for everybody at the address."""

@@ -124,7 +124,7 @@ def as_of(found: BookAt) -> float | None:
 
 BEFORE = "No snapshot of the book was received by then."
 NOT_HEARD = "No connection that carries the book was heard until then."
-ENDED = "The recording ends before."
+ENDED = "The recorded connection was over by then."
 UNREAD = "A message before it could not be read."
 FIRST = snapshot([["100", "1"], ["99", "2"]], [["101", "3"]])
 
@@ -252,6 +252,13 @@ def test_a_message_that_cannot_be_read_may_have_been_a_change(poison: bytes, spo
     assert books.said(None) == ("99:2 98.5:1 | 101:5" if spoils else good)
     mended = Books(one_line().at(5, poison).at(6, FIRST).at(7, ("buy", "97", "1")))
     assert mended.said(7) == "100:1 99:2 97:1 | 101:3"
+
+
+def test_a_change_that_came_with_what_cannot_be_read_is_not_left_out() -> None:
+    late = l2update(("buy", "98", "1"), time=rfc3339(T0 + 4_500_000_000))
+    books = Books(one_line().at(5, late).at(5, b"\x00 garbage"))
+    assert books.said(4.4) == "99:2 98.5:1 | 101:5"
+    assert books.said(4.7) == UNREAD
 
 
 def test_a_book_that_is_crossed_is_shown_as_it_was_told() -> None:

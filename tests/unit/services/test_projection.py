@@ -37,6 +37,7 @@ from tests.support.frames import (
     batch,
     context,
     heartbeat,
+    l2update,
     match,
     rest_row,
     rfc3339,
@@ -178,6 +179,23 @@ def test_a_recording_adds_up() -> None:
     assert len(trades) == 6
     assert all(len(live(stream)) == 1 for stream in trades)
     assert sum(live(stream).count() for stream in trades) == len(ids(projected))
+
+
+def test_between_two_recorded_connections_nothing_was_heard() -> None:
+    outage = (T0 + SECOND, T0 + 9 * SECOND)
+    second = context("file", "e2", outage=outage)
+    later = {"time": rfc3339(T0 + 10 * SECOND)}
+    first = batch([ticker(), match(1), l2update(("buy", "1", "1"))], context("file"))
+    projected = project(first, batch([ticker(**later), match(2)], second))
+    found = {key.channel: stream.gaps(key) for key, stream in projected.coverage.items()}
+    assert {channel for channel, gaps in found.items() if gaps} == {"ticker", "quote"}
+    for gap in (*found["ticker"], *found["quote"]):
+        assert (gap.first, gap.last, gap.unit) == (*outage, "time")
+        assert (gap.reason, gap.state) == ("between_connections", "permanent")
+    live = batch([ticker(**later)], received_ns=[T0])
+    bridged = project(live, batch([ticker(**later)], received_ns=[T0 + 10 * SECOND]),
+                      batch([ticker(**later)], second))  # fmt: skip
+    assert not any(stream.gaps(key) for key, stream in bridged.coverage.items())
 
 
 def test_a_recording_claims_nothing_between_two_events_that_have_no_numbers() -> None:

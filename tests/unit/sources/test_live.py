@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-from forebay.clock import SystemClock
+from forebay.clock import ManualClock, SystemClock
 from forebay.domain.frames import FillFinished, FrameKind
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ports import FillRequest
 from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
 from forebay.sources.live import LiveSource, Timings
 from forebay.sources.rest import RestPolicy
+from forebay.sources.venue import Limits, per_second
+from forebay.sources.websocket.upgrade import Refused
+from tests.support.feed_rig import pass_time
 from tests.support.http_server import serving
-from tests.support.live_source import live
+from tests.support.live_source import UNPACED, live
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import Peer, WsServer
 
@@ -361,3 +365,24 @@ async def test_a_recovery_asks_for_next_to_nothing_past_the_breaker() -> None:
         coinbase._rest._breaker.force_open("as while a recovery has the permit")
         await coinbase.probe()
     assert history.asked == ["/products/BTC-USD/trades?limit=1&after=2"]
+
+
+async def test_connections_are_opened_no_more_often_than_the_venue_allows() -> None:
+    clock, dialled = ManualClock(), list[float]()
+
+    async def dial(*_: object) -> None:
+        dialled.append(clock.monotonic_ns() / 1e9)
+        raise Refused("not today")
+
+    limits = Limits(connects=(per_second(1, burst=2),))
+    venue = replace(UNPACED, limits=limits)
+    source = live(["A", "B", "C", "D"], venue=venue, size=1, clock=clock, dial=dial)
+    running = asyncio.create_task(source.run(RecordingSink()))
+    await pass_time(clock, 0.5, 0.1)
+    first = list(dialled)
+    await pass_time(clock, 2.0, 0.1)
+    running.cancel()
+    await asyncio.wait({running})
+    assert first[0] == first[1]
+    assert len(dialled) <= 2 + 2.5
+    assert len(dialled) >= 4, "they all came to it"

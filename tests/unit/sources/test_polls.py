@@ -139,19 +139,25 @@ async def test_an_answer_that_failed_ends_the_epoch_and_the_next_begins_another(
     assert len({epoch.context.epoch for epoch in rig.sink.epochs}) == 2
 
 
-async def test_a_symbol_that_is_refused_is_not_asked_for_again_and_costs_the_others_nothing() -> (
-    None
-):
+async def test_a_symbol_that_is_refused_is_asked_for_ever_more_seldom() -> None:
     async with running("A", "B") as rig:
-        rig.bars.status["A"] = 404
-        await rig.round(1)
-        rig.clock.advance(32)
-        await rig.round(2)
-    assert [path[6] for path in rig.bars.asked] == ["A", "B", "B"]
-    (told,) = [each for each in rig.said if isinstance(each, StreamRefused)]
-    assert (told.channel, told.symbol) == ("bar", "A")
-    assert EpochAccepted((("bar", "A"),)) not in rig.controls()
-    assert rig.controls()[-1] == EpochClosed("stopped")
+        rig.bars.status["A"] = 403
+        for number in range(1, 9):
+            await rig.round(number)
+            rig.clock.advance(60)
+        assert EpochAccepted((("bar", "A"),)) not in rig.controls()
+        rig.bars.status.clear()
+        for number in range(9, 14):
+            await rig.round(number)
+            rig.clock.advance(60)
+        asked = "".join(path[6] for path in rig.bars.asked)
+    assert asked.startswith("AB" + "B" + "AB" + "BB" + "AB" + "BB"), "every second, every third"
+    assert asked.count("B") == 13, "the others are not held up"
+    assert asked.endswith("ABAB"), "as ever, once it is answered"
+    told = [each for each in rig.said if isinstance(each, StreamRefused)]
+    assert {(each.channel, each.symbol) for each in told} == {("bar", "A")}
+    assert EpochAccepted((("bar", "A"),)) in rig.controls()
+    assert [type(each) for each in rig.controls()].count(EpochClosed) == 1
 
 
 async def test_rounds_that_were_slept_through_are_not_made_up() -> None:

@@ -38,6 +38,10 @@ def coverage_of(
             channel = channels.get((key.venue, key.channel))
             unit = channel.unit if channel else "none"
             found.setdefault(key, COVERAGES[unit]()).see(arrival)
+    for key, coverage in found.items():
+        channel = channels.get((key.venue, key.channel))
+        if channel is None or not channel.history:
+            coverage.give_up()
     return found
 
 

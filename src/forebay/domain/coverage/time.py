@@ -8,10 +8,12 @@ live       from acceptance to the last frame of each live connection
 fill       times that the venue's history was asked for, and answered
 absent     times of which the venue's history says that it has nothing
 lost       holes of a channel that has no history to be asked
+outage     times between two connections of a recording, the later of which carries the stream
 =========  ===============================================================
 
-Times are receipts, UTC nanoseconds. A gap is a hole of ``live``. A connection that ended without
-a word, since its collector was killed, counts up to the last event of the stream.
+Times are receipts, UTC nanoseconds. A gap is a hole of ``live``, or an outage that no live
+connection bridged. A connection that ended without a word, since its collector was killed, counts
+up to the last event of the stream.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from forebay.domain.coverage.unit import Arrival
     from forebay.domain.intervals import Interval
 
-SETS = ("live", "fill", "absent", "lost")
+SETS = ("live", "fill", "absent", "lost", "outage")
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class TimeCoverage:
     fill: IntervalSet = field(default_factory=IntervalSet)
     absent: IntervalSet = field(default_factory=IntervalSet)
     lost: IntervalSet = field(default_factory=IntervalSet)
+    outage: IntervalSet = field(default_factory=IntervalSet)
     epochs: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Self:
@@ -54,6 +57,7 @@ class TimeCoverage:
             fill=self.fill.copy(),
             absent=self.absent.copy(),
             lost=self.lost.copy(),
+            outage=self.outage.copy(),
             epochs=remembered(self.epochs),
         )
 
@@ -62,6 +66,8 @@ class TimeCoverage:
         if arrival.live and arrival.timed:
             times = arrival.received_ns
             self.heard(arrival.epoch, int(times.min()), int(times.max()))
+        elif arrival.live and arrival.outage is not None:
+            self.outage.add(*arrival.outage)
         nothing = np.zeros(len(arrival.received_ns), dtype=np.bool_)
         return Seen(nothing, nothing)
 
@@ -94,7 +100,9 @@ class TimeCoverage:
         self.lost = self._holes() - self.fill - self.absent
 
     def _holes(self) -> IntervalSet:
-        return self.live.holes(self.live.first, self.live.last) if self.live else IntervalSet()
+        live = self.live
+        holes = live.holes(live.first, live.last) if live else IntervalSet()
+        return holes | (self.outage - live)
 
     def gaps(self, key: StreamKey) -> list[Gap]:
         """See :class:`~.unit.Coverage`."""

@@ -47,6 +47,8 @@ class Arrival:
     timed: bool = True
     """False for any recording: nobody knows what its connection carried beside the events, so that
     nothing is known between two of them. Two halves of it then say what the whole says."""
+    outage: tuple[int, int] | None = None
+    """From when to when nothing was connected before a recorded connection began."""
 
 
 class Seen(NamedTuple):

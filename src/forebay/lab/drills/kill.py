@@ -69,10 +69,10 @@ class KillDrill:
     clock: Clock
     say: Callable[[str, float], None] = lambda _what, _share: None
     """Told what happens and how much of the run is done, 0 to 1."""
+    look: Callable[[], None] = lambda: None
+    """Called, in a thread, when everything is stored and the truth server still answers."""
     killed: list[str] = field(default_factory=list)
     truth_url: str = ""
-    market_start_ns: int = 0
-    """Venue time of the market's event 0."""
     _run: asyncio.subprocess.Process | None = None
 
     async def run(self) -> AuditReport:
@@ -83,7 +83,7 @@ class KillDrill:
         async with running("lab", "serve", VENUE, *self._market()) as lab:
             assert lab.stdout is not None  # noqa: S101 - it was asked for
             urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), CONNECT_S))
-            self.truth_url, self.market_start_ns = urls["truth_url"], urls["start"]
+            self.truth_url = urls["truth_url"]
             config = self._configured(urls)
             with (self.folder.root / "drill.log").open("ab") as log:
                 self._run = await start("run", "-c", str(config), log=log)
@@ -95,6 +95,7 @@ class KillDrill:
             self.say("auditing against the simulator's truth", 0.97)
             with Data(self.folder.root) as data:
                 report = await asyncio.to_thread(data.audit_report, truth=self.truth_url)
+            await asyncio.to_thread(self.look)
             self.say("done", 1.0)
             return report
 

@@ -28,7 +28,9 @@ VENUE = Venue(
     polls={"bar": Poll(latest_candles_path, every_s=MINUTE_S, after_s=4.0)},
     listing=Listing("/products", parse_products),
     probe=probe_path,
-    limits=Limits(rest=(per_second(10, burst=15),)),  # "Rate limits": 10 a second, 15 in bursts
+    limits=Limits(  # "Rate limits": of an address, by REST and by websocket
+        rest=(per_second(10, burst=15),), connects=(per_second(8, burst=20),)
+    ),
     stale_s=10.0,  # heartbeats come each second
     cannot_see="a level of the book that changed twice within 50 ms is told once",
     not_captured=UNBUILT,
