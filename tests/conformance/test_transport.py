@@ -52,7 +52,7 @@ def brokers(path: Path, kind: str) -> Iterator[Exam]:
     broker = Broker(capacity=size, wait_s=0)
 
     def wait() -> None:
-        broker._wait_s = 20
+        broker._wait_s = 60
 
     if kind == "memory":
         yield Exam(lambda: MemoryTransport(broker), wait)

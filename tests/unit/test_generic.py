@@ -34,18 +34,16 @@ READS_KINDS = {
 """Files that may name a kind, and why."""
 NAME_STORES = {"app/stores.py": "where the kinds of store are, and which is the default"}
 """Files outside its own folder that may name a store: only wiring."""
-NAME_VENUES: set[str] = {
-    "app/config.py",
-    "app/venues.py",
-    "cli/lab.py",
-    "cli/settings.py",
-    "lab/exchanges/__init__.py",
-    "lab/simulation/network.py",
-    "lab/simulation/venue.py",
-    "lab/simulation/world.py",
+NAME_VENUES = {
+    "app/venues.py": "wiring: the venues that there are",
+    "lab/exchanges/__init__.py": "wiring: the simulators that there are",
+    "lab/simulation/network.py": "wiring: whose code the simulation runs",
+    "lab/simulation/venue.py": "wiring: whose messages it says",
+    "app/config.py": "the example that `forebay init` writes",
+    "cli/lab.py": "the example of a command",
+    "cli/settings.py": "the example of all other commands",
 }
-"""Files outside their own folders that name a venue: only wiring shall be left of them. The list
-may become shorter, and never longer."""
+"""Files outside their own folders that name a venue, and why: code that needs one is wiring."""
 
 WORDS = sorted({word for kind in KINDS.values() for word in (kind.channel, kind.table)})
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})(?![a-z])")

@@ -372,7 +372,7 @@ def test_an_open_gap_says_what_it_counts(rig: Rig) -> None:
     problem = report.problems[0]
     first, last = UNTIL_LOST // len(STREAMS) + 1, SINCE_LOST // len(STREAMS)
     assert problem.examples == [str(number) for number in range(first, last + 1)]
-    assert f"{last - first + 1} ids in open gaps; the venue has no history" in problem.text
+    assert f"{last - first + 1} ids in open gaps; run `forebay gaps fill`" in problem.text
 
 
 @each_unit

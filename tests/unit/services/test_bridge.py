@@ -12,18 +12,20 @@ from forebay.domain.messages import EventsTold, Head, Mark, Message, Origin, Ste
 from forebay.errors import ConfigError, Transient
 from forebay.journal import Position
 from forebay.ports import Received
-from forebay.services.bridge import Bridge, Steps, WholeStep, journal_cursor
+from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal_cursor
+from forebay.services.coverage_book import declared
 from forebay.services.normalise import normalise
-from forebay.services.telling import tell
+from forebay.services.telling import listen, tell
 from forebay.stores.memory import MemoryStore
 from forebay.telemetry import GapOpened, Happening, LossFound
 from forebay.transports.memory import Broker, MemoryTransport
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, batch, context, match, rows_of
 from tests.support.frames import Told as Trade
+from tests.support.made_venue import Deal, MadeParser, frame
 
 if TYPE_CHECKING:
-    from forebay.ports import Commit, Committed
+    from forebay.ports import Commit, Committed, Parser
 
 OTHER = "b" * 32
 CHANNELS = {venue: parser.channels for venue, parser in PARSERS.items()}
@@ -73,12 +75,35 @@ def test_a_part_that_cannot_be_read_or_did_not_come_is_lacking() -> None:
     assert ends(put_together(mark)) == [(1, 3, 1, True)]
 
 
+def test_a_part_of_an_earlier_telling_or_of_another_step_stands_in_for_none() -> None:
+    events, _ = step(1, 1, 2)
+    second = events._replace(head=Head(events.head.step, 1, events.head.told))
+    mark = events._replace(head=Head(events.head.step, 2, Mark(2, {}, {})), rows=None)
+    assert ends(put_together(events, second, mark)) == [(1, 3, 3, False)]
+    assert ends(put_together(events, second, events, None, mark)) == [(1, 3, 5, True)]
+    later = Step(LOG, 3, 5)
+    theirs = [
+        message._replace(head=Head(later, message.head.part, message.head.told))
+        for message in (second, mark)
+    ]
+    assert ends(put_together(events, *theirs)) == [(3, 5, 3, True)]
+
+
 def test_steps_of_two_publishers_are_apart_and_an_open_one_is_read_again() -> None:
     mine, my_mark = step(1, 1)
     theirs, their_mark = step(1, 2, log_id=OTHER)
     wholes = put_together(mine, theirs, their_mark, my_mark)
     assert [whole.step.log_id for whole in wholes] == [OTHER, LOG]
     assert [whole.resume for whole in wholes] == [0, 4]
+
+
+def test_what_counts_other_numbers_than_its_ids_is_said_to_on_the_far_side() -> None:
+    for texts in (True, False):
+        parsers: dict[str, Parser] = {"made": MadeParser("native", "seq", texts=texts)}
+        told = normalise(batch([frame(Deal(number=3))], context(venue="made")), parsers)
+        messages = tell(Step(LOG, 1, 2), [told], declared(parsers))
+        heard = next(listen(messages))
+        assert heard.events[0].own_sequence is told.events[0].own_sequence is texts
 
 
 # ------------------------------------------------------------------------------ storing
@@ -203,8 +228,22 @@ def test_a_store_that_is_away_pauses_the_topic_and_nothing_is_dropped() -> None:
         with pytest.raises(Transient):
             rig.bridge.step()
         rig.publish(*step(2, 2))
+        feed = rig.bridge._feed
+        assert isinstance(feed, TopicFeed)
+        assert feed._subscribed().read() == [], "paused"
     rig.bridge.drain()
     assert stored_ids(rig.store) == [1, 2]
+
+
+def test_a_seek_forgets_what_was_read_ahead() -> None:
+    rig = Rig()
+    rig.publish(*step(1, 1), *step(1, 3, log_id=OTHER))
+    feed = TopicFeed(rig.transport, "events", "g")
+    for _ in range(2):
+        feed.seek(None)
+        piece = feed.read()
+        assert piece is not None
+        assert [whole.step.log_id for whole in piece.steps] == [LOG]
 
 
 def test_steps_are_committed_together_but_those_of_two_journals_apart() -> None:

@@ -158,18 +158,34 @@ def ids_told(transport: Kept) -> list[str]:
 def test_equal_events_get_the_same_ids_whenever_it_is_killed(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
-    """Ordinals are remembered with the position."""
+    """Ordinals are remembered with the position, also those of a stream that was silent."""
     parsers: dict[str, Parser] = {"made": MadeParser("content")}
-    origin = context(venue="made", symbols=("A-B",))
-    plain, killed = Kept(), Kept()
-    for _ in range(4):
-        put(writer, frame(Deal()), frame(Deal()), origin=origin)
-        state = StateFile(tmp_path / "k.state")
-        Publisher(tmp_path / "journal", killed, parsers, state).step()
-    whole = Publisher(tmp_path / "journal", plain, parsers, StateFile(tmp_path / "w.state"))
-    whole.drain()
+    plain, killed, going = Kept(), Kept(), Kept()
+    journal = tmp_path / "journal"
+    alive = Publisher(journal, going, parsers, StateFile(tmp_path / "a.state"))
+    for symbol in ("A-B", "C-D", "A-B", "C-D"):
+        deal = Deal(symbol=symbol)
+        put(writer, frame(deal), frame(deal), origin=context(venue="made"))
+        Publisher(journal, killed, parsers, StateFile(tmp_path / "k.state")).step()
+        alive.step()
+    Publisher(journal, plain, parsers, StateFile(tmp_path / "p.state")).drain()
     assert len(set(ids_told(plain))) == 8
     assert ids_told(killed) == ids_told(plain)
+    assert ids_told(going) == ids_told(plain)
+
+
+def test_a_journal_that_began_anew_is_counted_anew(tmp_path: Path) -> None:
+    """What it tells again has the ids that were told."""
+    parsers: dict[str, Parser] = {"made": MadeParser("content")}
+    transport = Kept()
+    for log_id in (LOG, "b" * 32):
+        folder = tmp_path / log_id
+        with JournalWriter.open(folder, clock=ManualClock(), random_id=lambda: log_id) as writer:  # noqa: B023
+            put(writer, frame(Deal()), frame(Deal()), origin=context(venue="made"))
+            Publisher(folder, transport, parsers, StateFile(tmp_path / "p.state")).drain()
+    told = ids_told(transport)
+    assert len(told) == 4
+    assert told[2:] == told[:2]
 
 
 def test_a_step_begins_where_the_last_one_ended(tmp_path: Path, writer: JournalWriter) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from forebay.errors import CursorBeyondEnd, CursorMoved, Permanent, Transient
-from forebay.journal import Position
-from forebay.services.pump import Pump
+from forebay.journal import Block, Position
+from forebay.payloads import Payloads
+from forebay.services.pump import JournalFeed, Pump
 from forebay.telemetry import LossFound
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from forebay.telemetry import Happening
 
 LOG, NEW = "a" * 32, "b" * 32
@@ -152,3 +156,20 @@ def test_a_log_that_is_gone_is_told_and_the_new_one_read_from_its_beginning() ->
     assert sink.again == 1
     assert pump.drain() == 3
     assert sink.cursor == Position(NEW, 4)
+
+
+def test_a_piece_of_a_journal_begins_where_the_last_one_ended(tmp_path: Path) -> None:
+    """A record of a loss that was declared already is passed over, and belongs to the piece."""
+
+    class Reader:
+        position = Position(LOG, 5)
+
+        def read(self) -> list[Block]:
+            self.position = Position(LOG, 8)
+            return [Block(LOG, 6, 1, b"", np.array([9, 10]), Payloads.of([b"a", b"b"]))]
+
+    feed = JournalFeed(tmp_path)
+    feed._reader = Reader()  # type: ignore[assignment]
+    piece = feed.read()
+    assert piece is not None
+    assert (piece.begin, piece.end, piece.oldest_ns) == (5, Position(LOG, 8), 9)

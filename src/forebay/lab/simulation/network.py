@@ -47,6 +47,8 @@ REST = RestPolicy(RetryConfig(attempts=3, base=0.2, cap=2.0, longest_asked=2.0))
 REST_BREAKER = replace(presets.EXCHANGE_API, recovery_timeout=2.0)
 FEED_BREAKER = replace(presets.WEBSOCKET, recovery_timeout=1.0)
 URL = "wss://venue.test"
+SIMULATED = coinbase.VENUE
+"""Whose code runs."""
 
 
 class _Frame:
@@ -268,7 +270,7 @@ class _SimRest(RestClient):
 
 
 class SimSource(LiveSource):
-    """The product's source of Coinbase over a simulated network."""
+    """The product's source of the simulated venue over a simulated network."""
 
     def __init__(
         self,
@@ -280,18 +282,19 @@ class SimSource(LiveSource):
         observer: Observer,
     ) -> None:
         made: dict[str, Any] = {"clock": clock, "rng": rng, "listener": observer}
-        venue = coinbase.VENUE
-        breaker = CircuitBreaker(f"{venue.name}-rest", REST_BREAKER, **made)
+        breaker = CircuitBreaker(f"{SIMULATED.name}-rest", REST_BREAKER, **made)
         super().__init__(
-            venue,
-            Asked(symbols, venue.default_channels),
+            SIMULATED,
+            Asked(symbols, SIMULATED.default_channels),
             Wiring(
                 "sim",
                 clock,
                 rng,
                 observer,
                 rest_breaker=breaker,
-                websocket_breaker=CircuitBreaker(f"{venue.name}-websocket", FEED_BREAKER, **made),
+                websocket_breaker=CircuitBreaker(
+                    f"{SIMULATED.name}-websocket", FEED_BREAKER, **made
+                ),
                 dial=network.dial,
             ),
             addresses=Addresses(ws_url=URL),
@@ -300,7 +303,7 @@ class SimSource(LiveSource):
         self._rest = _SimRest(
             network,
             policy=REST,
-            limits=venue.limits,
+            limits=SIMULATED.limits,
             breaker=breaker,
             clock=clock,
             rng=rng,

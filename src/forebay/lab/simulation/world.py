@@ -23,7 +23,7 @@ from forebay.lab.simulation.disk import SimDisk
 from forebay.lab.simulation.loop import Stuck, VirtualClock, VirtualLoop
 from forebay.lab.simulation.machine import Killed, Life, Machine
 from forebay.lab.simulation.moments import MOMENTS, strike
-from forebay.lab.simulation.network import Network
+from forebay.lab.simulation.network import SIMULATED, Network
 from forebay.lab.simulation.store import SimStore
 from forebay.lab.simulation.venue import SYMBOLS, Venue, trade
 from forebay.lab.simulation.weather import CHAOS_S, Weather, forecast
@@ -31,7 +31,6 @@ from forebay.lab.simulation.witness import WatchedSource, WatchedWriter, Witness
 from forebay.services.capture import Capture, CaptureSettings, Feed
 from forebay.services.deliver import BACKLOG_FRAMES, RETRY_S, Deliverer
 from forebay.services.group_commit import Limits
-from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ FOLDER = Path("journal")
 CURSOR = Path("cursors/store")
 REST_S = 240.0
 """Virtual seconds within which everything must be at rest once nothing goes wrong any more."""
-PARSERS: dict[str, Parser] = {"coinbase": CoinbaseParser()}
+PARSERS: dict[str, Parser] = {SIMULATED.name: SIMULATED.parser}
 DISK_BYTES = 1 << 20
 _DICE = ("loop", "weather", "disk", "venue", "machine", "ids", "moments", "ledger")
 _RECORDED = 0.1
@@ -255,7 +254,7 @@ class World:
         )
         capture = Capture(
             WatchedWriter(writer, self.witness, self.trace.note),
-            [Feed("coinbase", source, lambda: self._ask_gaps(life))],
+            [Feed(SIMULATED.name, source, lambda: self._ask_gaps(life))],
             clock=self.clock,
             rng=dice,
             next_seq=writer.position.seq,
@@ -331,7 +330,7 @@ class World:
         life.check()
         if self.deliverer is None:
             raise Unreachable("Deliver does not answer.")
-        return self.deliverer.open_gaps("coinbase")
+        return self.deliverer.open_gaps(SIMULATED.name)
 
     async def _deliver(self, life: Life) -> None:
         store = SimStore(self.store, life, self.weather, self.loop.time)
