@@ -25,6 +25,7 @@ READS_KINDS = {
     "app/config.py": "the template shows an example",
     "app/reading.py": "a notebook asks for each kind by name",
     "services/audit/truth_told.py": "the truth of a simulated market tells some kinds by name",
+    "services/book_rows.py": "an order book is folded from its two kinds",
     "services/books.py": "an order book is folded from its two kinds",
     "cli/demo.py": "prints a query that a newcomer can type next",
     "cli/settings.py": "the help of a flag shows an example",

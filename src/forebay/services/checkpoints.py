@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from forebay.domain import schema
 from forebay.domain.book import decimals, levels_of
-from forebay.services.books import (
+from forebay.services.book_rows import (
     AROUND_NS,
     CHECKPOINTS,
     DELTAS,
@@ -26,15 +26,14 @@ from forebay.services.books import (
     PLACE,
     SNAPSHOTS,
     Base,
-    Parsers,
     Stream,
     bases,
     book_of,
     in_integers,
     literal,
     moment,
-    unreadable,
 )
+from forebay.services.books import Parsers, unreadable
 
 if TYPE_CHECKING:
     from forebay.domain.book import Book
