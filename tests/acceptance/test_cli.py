@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 VERBS = [
     *("init", "check", "demo", "run", "replay", "rebuild"),
-    *("sql", "audit", "status", "top", "symbols", "alerts"),
+    *("sql", "book", "audit", "status", "top", "symbols", "alerts"),
     *("gaps list", "gaps explain", "gaps fill", "dlq list", "dlq show"),
     *("journal fsck", "journal inspect", "journal export", "journal tail"),
     *("drill list", "drill run"),
