@@ -182,6 +182,8 @@ def decimals(texts: pa.Array) -> pa.Array:
     exponents, it casts to a wrong number without an error.
     """
     plain = pc.match_substring_regex(texts, _PLAIN_DECIMAL)
+    if pc.all(plain).as_py():
+        return texts.cast(schema.DECIMAL)
     return pc.if_else(plain, texts, pa.scalar(None, _TEXT)).cast(schema.DECIMAL)
 
 
