@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
 from typing import TYPE_CHECKING
 
+from forebay.app import plugins
 from forebay.errors import ConfigError, Unreachable
 from forebay.stores.kind import StoreKind
 
@@ -49,20 +49,7 @@ def load(plugin: str) -> StoreKind:
 
     Raises :class:`~forebay.errors.ConfigError` in one sentence that says what to do.
     """
-    told = f"The plugin {plugin!r} of the store"
-    module, _, attribute = plugin.partition(":")
-    if not (module and attribute):
-        raise ConfigError(f"{told} names no object.", hint="Write package.module:STORE.")
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except Exception as error:
-        message = f"{told} cannot be imported: {type(error).__name__}: {error}."
-        hint = "Install its package beside forebay, or name its folder in PYTHONPATH."
-        raise ConfigError(message, hint=hint) from error
-    if not isinstance(found, StoreKind):
-        message = f"{told} is no forebay.stores.kind.StoreKind."
-        raise ConfigError(message, hint="Write package.module:STORE.")
-    return found
+    return plugins.load(plugin, "store", StoreKind, "STORE")
 
 
 def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:

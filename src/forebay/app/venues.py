@@ -7,12 +7,12 @@ venues, so that whoever reads it later finds their parsers without the configura
 from __future__ import annotations
 
 import difflib
-import importlib
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from forebay.app import plugins
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
@@ -101,22 +101,12 @@ def load(name: str, plugin: str) -> Venue:
 
     Raises :class:`~forebay.errors.ConfigError` in one sentence that says what to do.
     """
-    told = f"The plugin {plugin!r} of the venue {name!r}"
-    module_name, _, attribute = plugin.partition(":")
+    of = f"venue {name!r}"
+    told = f"The plugin {plugin!r} of the {of}"
     if name in _OWN:
         message = f"{told} has the name of one that is built in."
         raise ConfigError(message, hint="Give it another name, or leave plugin out.")
-    if not (module_name and attribute):
-        raise ConfigError(f"{told} names no object.", hint="Write package.module:VENUE.")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute, None)
-    except Exception as error:
-        message = f"{told} cannot be imported: {type(error).__name__}: {error}."
-        hint = "Install its package beside forebay, or name its folder in PYTHONPATH."
-        raise ConfigError(message, hint=hint) from error
-    if not isinstance(found, Venue):
-        message = f"{told} is no forebay.sources.venue.Venue."
-        raise ConfigError(message, hint="Write package.module:VENUE.")
+    found = plugins.load(plugin, of, Venue, "VENUE")
     if found.name != name:
         raise ConfigError(f"{told} calls itself {found.name!r}.", hint="Use that as name.")
     return found
