@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CI_SEEDS = 1_000
-"""Half of a CI run's worlds; the others are next door, so that two workers share them."""
+"""Most worlds of a CI run; more are next door, so that two workers share them."""
 DRILL_SEEDS = 100_000
 FOUND_WITHIN = 60
 """Seeds within which a mutant of the short test must be found."""

@@ -1,4 +1,4 @@
-"""The other half of the worlds of every CI run, in parts: a file of many tests begins early."""
+"""More worlds, in parts, so that workers share them; most of them are for the long run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from tests.simulation.test_core import CI_SEEDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PARTS = 10
+PARTS, IN_EVERY_RUN = 10, 2
 SEEDS = CI_SEEDS // PARTS
+_LONG = [pytest.param(part, marks=pytest.mark.drill) for part in range(IN_EVERY_RUN, PARTS)]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [*range(IN_EVERY_RUN), *_LONG])
 def test_no_other_world_loses_doubles_alters_or_hides_an_event(
     part: int, record_property: Callable[[str, object], None]
 ) -> None:
