@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from forebay.errors import ConfigError, JournalFull, Unreachable
 from forebay.journal import OS_DISK
 from forebay.journal.disk import write_all
+from forebay.stores.kind import address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -108,6 +109,7 @@ class DataFolder:
         no space.
         """
         hint = "Choose another folder with --data, or make it writable."
+        address(self.root)
         try:
             disk.make_folder(self.root)
             names = {entry.name for entry in self.root.iterdir()} - {_MAKING}
@@ -246,8 +248,9 @@ class DataFolder:
         Raises :class:`~forebay.errors.Unreachable` while another process holds it and
         :class:`~forebay.errors.JournalFull` if there is no space.
         """
+        address(self.root)
         with contextlib.ExitStack() as held:
-            lock = held.enter_context((self.root / "run.lock").open("a+"))
+            lock = held.enter_context((self.root / "run.lock").open("a+", encoding="ascii"))
             try:
                 # The folder's own lock too: somebody may have removed the file by hand.
                 held.callback(os.close, OS_DISK.lock_folder(self.root))
@@ -267,7 +270,7 @@ class DataFolder:
     def in_use(self) -> bool:
         """Whether a process holds the folder now."""
         try:
-            with (self.root / "run.lock").open() as lock:
+            with (self.root / "run.lock").open(encoding="ascii") as lock:
                 # Asking for the lock could refuse a capture that starts at this moment, so
                 # it is asked for only if the last holder may still be alive.
                 os.kill(int(lock.read() or 0), 0)

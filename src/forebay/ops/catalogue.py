@@ -142,6 +142,13 @@ _SYSTEM = (
     _gauge("health_check_failures", "S3", "Looks in a row that found it down.", "check"),
     _gauge("system_state", "+", "1 for the state that the system is in, else 0.", "state"),
     _gauge("service_up", "+", "1 if the service is up, else 0.", "service"),
+    _counter(
+        "forebay_log_lines_lost",
+        "+",
+        "Log lines dropped: standard error was closed, full or not read. The supervisor's are also "
+        "those of the others that it passes on.",
+        "service",
+    ),
     _counter("happenings", "+", "What happened, by kind.", "service", "happening"),
     _gauge("process_resident_memory_bytes", "+", "Main memory that it has.", "service"),
     _counter("process_cpu_seconds", "+", "Processor time that it used.", "service"),
