@@ -16,6 +16,7 @@ from forebay.app import plugins
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
+from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import Asked, Venue
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def check_addresses(config: VenueConfig) -> None:
         if url and not _is_address(url, schemes):
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
             raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
+        proxy_for(url or getattr(VENUES[config.name], key))  # one that cannot be read is said now
 
 
 def _check_book(config: VenueConfig) -> None:
