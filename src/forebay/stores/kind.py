@@ -38,7 +38,7 @@ def address(path: Path) -> str:
     """Return a path as a driver takes it for one: with no ``~`` or ``name:`` at its begin.
 
     Raises :class:`~forebay.errors.ConfigError` if no spelling of it can be: DuckDB follows links,
-    and takes a ``?`` in what it finds for the begin of parameters.
+    and in what it finds a ``?`` begins parameters, and a backslash is a slash.
     """
     real = str(path.resolve())
     shown = real.encode("utf-8", "backslashreplace").decode()
@@ -47,7 +47,7 @@ def address(path: Path) -> str:
     except UnicodeEncodeError as error:
         message = f"The path {shown!r} is not UTF-8, so no database can be there."
         raise ConfigError(message, hint="Rename the folder.") from error
-    if "?" in real:
-        message = f"The path {shown!r} has a question mark, so no database can be there."
+    if "?" in real or "\\" in real:
+        message = f"The path {real!r} has a ? or a backslash, so no database can be there."
         raise ConfigError(message, hint="Rename the folder.")
     return str(path.absolute())
