@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +47,8 @@ class LatencyHistogram:
     """Counts waits in :data:`_EDGES_NS`; memory and the cost of a batch do not grow with frames."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(len(_EDGES_NS) + 1, dtype=np.int64)
-        self._before = np.zeros(len(_EDGES_NS) + 1, dtype=np.int64)
+        self._counts = [0] * (len(_EDGES_NS) + 1)
+        self._before = [0] * (len(_EDGES_NS) + 1)
         """What had been counted at the last reset, and is not in ``_counts`` any more."""
         self._max_ns = 0
 
@@ -79,11 +78,11 @@ class LatencyHistogram:
 
     def read(self, *, reset: bool = False) -> Latency:
         """Summarise what was counted since the last reset."""
-        count = int(self._counts.sum())
+        count = sum(self._counts)
         summary = Latency(count, self._percentile(0.5), self._percentile(0.99), self._max_ns / 1e6)
         if reset:
-            self._before += self._counts
-            self._counts[:] = 0
+            self._before = self._all()
+            self._counts = [0] * len(self._counts)
             self._max_ns = 0
         return summary
 
@@ -92,21 +91,24 @@ class LatencyHistogram:
 
         Waits above the highest edge count as twice that edge in the sum.
         """
-        counts = self._before + self._counts
-        up_to = np.cumsum(counts)
+        counts = self._all()
+        up_to = list(accumulate(counts))
         longest_ns = (*_EDGES_NS, 2 * _EDGES_NS[-1])
         return LatencyTotals(
             tuple(_EDGES_NS[index] / 1e9 for index in _OCTAVES),
-            (*(int(up_to[index]) for index in _OCTAVES), int(up_to[-1])),
-            sum(int(count) * edge for count, edge in zip(counts, longest_ns, strict=True)) / 1e9,
+            (*(up_to[index] for index in _OCTAVES), up_to[-1]),
+            sum(count * edge for count, edge in zip(counts, longest_ns, strict=True)) / 1e9,
         )
 
     def _percentile(self, share: float) -> float:
         """Upper edge, in ms, of the bucket where ``share`` of all frames is reached."""
-        count = int(self._counts.sum())
+        count = sum(self._counts)
         if count == 0:
             return 0.0
         rank = max(1, math.ceil(share * count))
-        bucket = int(np.searchsorted(np.cumsum(self._counts), rank))
+        bucket = bisect_left(list(accumulate(self._counts)), rank)
         edge = _EDGES_NS[bucket] if bucket < len(_EDGES_NS) else self._max_ns
         return min(edge, self._max_ns) / 1e6
+
+    def _all(self) -> list[int]:
+        return [before + now for before, now in zip(self._before, self._counts, strict=True)]
