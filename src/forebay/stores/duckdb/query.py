@@ -9,6 +9,7 @@ import duckdb
 
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Reader
+from forebay.stores.duckdb.gaps import show_gaps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +97,9 @@ class DuckDBReader(Reader):
             raise _unreadable(path, error) from error
 
     def query(self, sql: str, *, timeout_s: float = 3600.0) -> pa.Table:
-        """See :func:`read_only_query`."""
+        """See :func:`read_only_query`; what is told of gaps beside their table comes with it."""
+        if "gaps" in sql.lower():
+            show_gaps(self._connection)
         return read_only_query(self._connection, sql, timeout_s=timeout_s)
 
     def interrupt(self) -> None:
