@@ -90,9 +90,9 @@ def test_it_says_how_it_is(live: Live) -> None:
     assert {"capture", "deliver", "journal"} <= health["checks"].keys()
     names = {each["name"] for each in live.client.get("/health/resilience").json()["breakers"]}
     assert names == {"coinbase-rest", "coinbase-websocket", "store"}
-    assert live.metric("websocket_connections") == 1
-    assert live.metric('events_total{state="captured"}') > 0
-    assert live.metric('circuit_breaker_state{breaker="store",state="closed"}') == 1
+    assert live.metric("forebay_websocket_connections") == 1
+    assert live.metric('forebay_events_total{state="captured"}') > 0
+    assert live.metric('forebay_circuit_breaker_state{breaker="store",state="closed"}') == 1
 
 
 def test_status_and_top_read_it_also_from_afar(live: Live) -> None:
@@ -135,7 +135,7 @@ def test_a_breaker_held_open_stops_the_store_and_loses_nothing(live: Live) -> No
     assert before
     live.running.captured(before["capture"]["captured"] + 500)
     assert live.stored() <= before["deliver"]["rows"] + 1
-    wait_for(lambda: live.metric("buffer_size") > 400 or None, "a backlog")
+    wait_for(lambda: live.metric("forebay_buffer_size") > 400 or None, "a backlog")
     assert live.client.get("/health").json()["status"] == "critical"
     assert live.client.get("/health/ready").status_code == 200, "capture can do its job"
     assert live.breaker("store")["state"] == "forced_open"
@@ -143,8 +143,10 @@ def test_a_breaker_held_open_stops_the_store_and_loses_nothing(live: Live) -> No
     assert answer.status_code == 200
     wait_for(lambda: live.stored() > before["deliver"]["rows"] + 500 or None, "delivery")
     wait_for(lambda: live.client.get("/health").json()["status"] == "healthy" or None, "recovery")
-    wait_for(lambda: live.metric("flushed_from_buffer_total") >= 400 or None, "the count of it")
-    assert live.metric("buffered_to_disk_total") >= 400
+    wait_for(
+        lambda: live.metric("forebay_flushed_from_buffer_total") >= 400 or None, "the count of it"
+    )
+    assert live.metric("forebay_buffered_to_disk_total") >= 400
 
 
 def test_thresholds_change_while_it_runs_and_sighup_reads_the_file_again(live: Live) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forebay.lab.servers.process import Server
     from forebay.ops.view import SystemReport
 
-LAG = "dedup_sync_lag_seconds"
+LAG = "forebay_store_lag_seconds"
 SOON_S = 20.0
 
 
@@ -52,7 +52,7 @@ class Page:
     trouble: bool = False
 
     async def answer(self, request: web.Request) -> web.Response:
-        body, kind = render(system(trouble=self.trouble))
+        body, kind = render(system(trouble=self.trouble), request.headers.get("accept", ""))
         assert request.path == "/metrics"
         return web.Response(body=body, headers={"Content-Type": kind})
 
@@ -66,10 +66,11 @@ async def names(server: Server) -> set[str]:
 def wanted() -> set[str]:
     endings = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
     return {
-        f"{metric.exposed}{ending}"
+        f"{name}{ending}"
         for metric in CATALOGUE.values()
+        for name in (metric.exposed, metric.exposed_beside)
         for ending in endings.get(metric.kind, ("",))
-        if not metric.needs
+        if name and not metric.needs
     }
 
 

@@ -201,7 +201,7 @@ def test_metrics_and_happenings_exist() -> None:
     assert told <= exposed
     (grepped,) = re.findall(r"grep -E '\^\((.*?)\)'", OPERATE)
     assert set(grepped.split("|")) <= exposed
-    assert "`buffer_size`" in EXPLAINED
+    assert "`forebay_buffer_size`" in EXPLAINED
     logged = {
         word
         for word in ticked(PROSE)
