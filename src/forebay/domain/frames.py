@@ -33,6 +33,9 @@ class FrameKind(enum.IntEnum):
     """The body of one REST answer; the context's ``request`` says to what."""
     CONTROL = 5
     """A :data:`Control` record of the collector itself."""
+    UNREAD = 6
+    """A line of a recording that could not be read, behind its place and the reason; see
+    :class:`~forebay.domain.parsed.UnreadLine`."""
     LOSS = LOSS_KIND
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -56,6 +58,34 @@ class DeadLetter:
     """Index of the event in its frame."""
     reason: Reason
     error: str
+
+
+class UnreadLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a recording that could not be read: what a frame of kind UNREAD holds."""
+
+    file: str
+    """Name of the recording."""
+    line: int
+    """From 1."""
+    item: int
+    """How many such lines there were before it since the recording told a time."""
+    reason: Reason
+    error: str
+
+    def encode(self, raw: bytes) -> bytes:
+        """Return the payload of its frame; ``raw`` is the line."""
+        return msgspec.json.encode(self) + b"\n" + raw
+
+    @classmethod
+    def letter(cls, frame: int, payload: bytes) -> tuple[DeadLetter, bytes]:
+        """Read what :meth:`encode` wrote; return the dead letter and the line."""
+        head, _, raw = payload.partition(b"\n")
+        try:
+            unread = msgspec.json.decode(head, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return DeadLetter(frame, 0, "not_json", str(error)), payload
+        error_text = f"line {unread.line} of {unread.file}: {unread.error}"
+        return DeadLetter(frame, unread.item, unread.reason, error_text), raw
 
 
 @dataclass(frozen=True, slots=True)

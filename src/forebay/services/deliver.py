@@ -28,17 +28,41 @@ if TYPE_CHECKING:
     from forebay.services.accounting import LiveSums
     from forebay.services.projection import Projected
 
-__all__ = ["BACKLOG_FRAMES", "CONSUMER", "PACE_S", "RETRY_S", "Delivered", "Deliverer"]
+__all__ = [
+    "BACKLOG_FRAMES",
+    "CONSUMER",
+    "PACE_S",
+    "RETRY_S",
+    "Delivered",
+    "Deliverer",
+    "gathering_s",
+]
 
 CONSUMER = "store"
 """Name of the delivering consumer's cursor."""
 PACE_S = 0.1
 """How long to let frames gather after a step that found few: a commit costs the store about as
 much as thousands of rows, however few it holds."""
+REST_S = 1.0
+"""How long to let them gather at most, where they come slowly: so far the store lags behind."""
+ENOUGH_FRAMES = 512
+"""So many in one commit are worth it: they are not waited for any longer than that takes."""
 BACKLOG_FRAMES = 4096
 """A step that found so many is followed by the next one at once."""
 RETRY_S = 0.5
 """How long to wait after the store could not take a commit."""
+
+
+def gathering_s(frames: int, passed_s: float, most_s: float) -> float:
+    """Return how long to wait for the next step after one that found ``frames``.
+
+    ``passed_s`` is how long they took to come; the answer is from :data:`PACE_S` to ``most_s``.
+    That none came says little of the rate if it was looked for soon: then it is doubled.
+    """
+    if frames >= BACKLOG_FRAMES:
+        return 0.0
+    enough_s = passed_s * (ENOUGH_FRAMES / frames if frames else 2)
+    return min(max(enough_s, PACE_S), most_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ by whoever keeps coverage is in :mod:`forebay.services.coverage_book`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ import numpy as np
 from forebay.domain.events import EventColumns, build_events
 from forebay.domain.frames import Context, FrameBatch, FrameKind, decode_control
 from forebay.domain.letters import letter_rows
-from forebay.domain.parsed import DeadLetter, Parsed, Reason
+from forebay.domain.parsed import DeadLetter, Parsed, Reason, UnreadLine
 from forebay.errors import Corrupt
 from forebay.payloads import Payloads
 
@@ -133,7 +133,11 @@ def _controls(batch: FrameBatch, told: Normalised) -> None:
 
 
 def _frames(batch: FrameBatch, parser: Parser | None, told: Normalised) -> None:
-    if batch.kind in _UNREADABLE:
+    if batch.kind is FrameKind.UNREAD:
+        read = [UnreadLine.letter(*each) for each in enumerate(batch.payloads)]
+        batch = replace(batch, payloads=[line for _, line in read])
+        parsed, parser = Parsed(dead=[letter for letter, _ in read]), None
+    elif batch.kind in _UNREADABLE:
         parsed = _all_dead(batch, *_UNREADABLE[batch.kind])
     elif parser is None:
         parsed = _all_dead(batch, "unknown_venue", f"no parser for {batch.context.venue!r}")
