@@ -33,5 +33,6 @@ def test_commands_are_listed_by_what_they_are_for() -> None:
 
 def test_every_command_is_in_one_panel() -> None:
     listed = sorted(name for names in panels().values() for name in names)
-    known = [each.name for each in (*app.registered_commands, *app.registered_groups)]
+    known = [each.name for each in app.registered_commands]
+    known += [each.name for each in app.registered_groups]
     assert listed == sorted(filter(None, known))
