@@ -41,24 +41,20 @@ app = typer.Typer(
     f"`forebay run --venue {EXAMPLE_VENUE} --symbols BTC-USD --data DIR`.",
 )
 
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("replay")(replay.replay)
-app.command("rebuild")(rebuild.rebuild)
-app.command("sql")(sql.sql)
-app.command("book")(book.book)
-app.command("audit")(audit.audit)
-app.command("status")(status.status)
-app.command("top")(top.top)
-app.command("symbols")(symbols.symbols)
-app.command("alerts")(alerts.alerts)
-app.add_typer(gaps.app, name="gaps")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(journal.app, name="journal")
-app.add_typer(drill.app, name="drill")
-app.add_typer(lab.app, name="lab")
+_PANELS = {
+    "Capture": (init, check, run, status, top, alerts, symbols, replay, rebuild),
+    "Read": (sql, book, gaps, dlq, journal),
+    "Prove": (audit,),
+    "Practise": (demo, lab, drill),
+}
+"""Where ``forebay --help`` lists the command, or the group, of each module."""
+for _panel, _modules in _PANELS.items():
+    for _module in _modules:
+        _name = _module.__name__.rpartition(".")[2]
+        if _group := getattr(_module, "app", None):
+            app.add_typer(_group, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(getattr(_module, _name))
 find_folders(app)
 
 
