@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from forebay.domain.intervals import FAR, IntervalSet
-
 import msgspec
+
+from forebay.domain.intervals import FAR, IntervalSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

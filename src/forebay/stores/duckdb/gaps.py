@@ -26,7 +26,7 @@ def _beside(kind: EventKind) -> str:
             venue_seq AS number, event_ts, received_ts
         FROM $here.main.{kind.table} WHERE venue_seq IN (
             SELECT unnest([first - 1, first, last, last + 1]) FROM $here.main.gaps
-            WHERE unit <> 'time' AND channel = '{kind.channel}')"""  # noqa: S608 - our own names
+            WHERE unit <> 'time' AND channel = '{kind.channel}')"""
 
 
 def _view() -> str:
@@ -71,7 +71,7 @@ SELECT {_NAMES},
     make_timestamp_ns(split_part(looked, chr(31), 2)::BIGINT) AS looked_ts,
     CASE g.state WHEN 'accepted' THEN split_part(accepted, chr(31), 3) END AS accepted_by,
     CASE g.state WHEN 'accepted' THEN split_part(accepted, chr(31), 4) END AS accepted_reason
-FROM ends g"""  # noqa: S608 - our own names
+FROM ends g"""
 
 
 _VIEW = Template(_view())
