@@ -56,7 +56,7 @@ class _Parser(CoinbaseParser):
     def __init__(self) -> None:
         super().__init__()
         self.channels = {
-            kind: replace(channel, believed_after_s=(1.0, 2.0, 4.0))
+            kind: replace(channel, believed_after_s=(1, 2, 4))
             for kind, channel in CoinbaseParser.channels.items()
         }
 
