@@ -31,7 +31,7 @@ _LOW = "18446744073709551615::UHUGEINT"
 _STATEMENTS = dict(
     re.findall(
         r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)",
-        resources.files(__package__).joinpath("audit.sql").read_text(),
+        resources.files(__package__).joinpath("audit.sql").read_text(encoding="utf-8"),
         re.DOTALL | re.MULTILINE,
     )
 )
