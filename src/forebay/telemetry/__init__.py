@@ -11,6 +11,7 @@ from forebay.telemetry.connections import (
     ConnectionClosed,
     ConnectionFailed,
     ConnectionOpened,
+    ConnectionStopped,
     FrameOversized,
     PollFailed,
     ReadingPaused,
@@ -32,6 +33,8 @@ from forebay.telemetry.processes import (
     DrainTimedOut,
     ProcessDied,
     ProcessStarted,
+    Stopped,
+    Stopping,
 )
 from forebay.telemetry.resilience import (
     AdminCalled,
@@ -82,6 +85,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionFailed",
     "ConnectionOpened",
+    "ConnectionStopped",
     "CursorNotSaved",
     "CursorUnreadable",
     "DeadLettered",
@@ -118,6 +122,8 @@ __all__ = [
     "ServiceDown",
     "ServiceUp",
     "SourceCrashed",
+    "Stopped",
+    "Stopping",
     "StoreUnavailable",
     "StoreWriteRefused",
     "StreamRefused",
