@@ -43,6 +43,8 @@ def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tup
             yield "dead letters", f"{deliver['dead_letters']:,} since the start"
     if journal is not None:
         yield "disk", _disk(journal)
+    if told is not None and told.no_http:
+        yield "http", f"not served: {told.no_http}"
     if told is not None and told.report.restart_needed:
         yield "changed", f"{', '.join(told.report.restart_needed)}: waits for a restart"
 

@@ -74,4 +74,6 @@ def picture(now: Told) -> Group:
         )
     head = [Text(line) for line in lines(now, None, "")]
     head[0].highlight_words([str(health.state)], _COLOURS.get(health.state, ""))
-    return Group(*head, Text(f"{'http':<14}{now.http}"), services, Text(""), breakers)
+    if now.http:
+        head.append(Text(f"http          {now.http}"))
+    return Group(*head, services, Text(""), breakers)
