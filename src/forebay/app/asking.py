@@ -22,10 +22,11 @@ _MOST = 8 << 20
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A report, and where HTTP is served (nothing if it is not)."""
+    """A report, and where HTTP is served, or why not; nothing of either if it is off."""
 
     report: SystemReport
     http: str
+    no_http: str = ""
 
 
 def of_folder(folder: DataFolder) -> Told:
@@ -34,7 +35,7 @@ def of_folder(folder: DataFolder) -> Told:
     Raises :class:`~forebay.errors.Unreachable` if none does.
     """
     answer, _ = ask(folder.supervisor_socket, {"op": "report"}, timeout_s=ANSWER_S)
-    return Told(msgspec.convert(answer, SystemReport), answer["http"])
+    return Told(msgspec.convert(answer, SystemReport), answer["http"], answer["no_http"])
 
 
 def of_url(url: str) -> Told:

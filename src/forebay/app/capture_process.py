@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 PROCESS, JOURNAL = "capture", "journal"
 
 
-async def run(config: Config, observer: Observer) -> None:
-    """Run the capture process until it is told to stop."""
+async def run(config: Config, observer: Observer) -> dict[str, Any]:
+    """Run the capture process until it is told to stop; answer what it did."""
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
@@ -74,6 +74,7 @@ async def run(config: Config, observer: Observer) -> None:
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
         await stack.enter_async_context(guarding.recovering())
         await running.run(life.stop)
+    return running.stats()
 
 
 def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:

@@ -47,8 +47,8 @@ INTERRUPT_S = 0.1
 PROCESS, STORE = "deliver", "store"
 
 
-async def run(config: Config, observer: Observer) -> None:
-    """Run the deliver process until it is told to stop."""
+async def run(config: Config, observer: Observer) -> dict[str, Any]:
+    """Run the deliver process until it is told to stop; answer where it stands then."""
     os.nice(DELIVER_NICENESS)
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
@@ -91,7 +91,10 @@ async def run(config: Config, observer: Observer) -> None:
                 keeping_house(checkpoints, backlog, clock, tally, guarding.sheds)
             )
         await delivery.run(life, backlog)
+    found = await delivery.measure()
+    last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)
+    return last
 
 
 def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveSums) -> Deliverer:
