@@ -73,6 +73,9 @@ class FakeReader:
     def text(self, path: str) -> str:
         return self.files[path]
 
+    def booted_s(self) -> float:
+        return 1_767_225_600.0
+
     def entries(self, path: str) -> int:
         return {"/proc/self/fd": 12}[path]
 

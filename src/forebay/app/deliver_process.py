@@ -27,7 +27,7 @@ from forebay.journal import CursorFile
 from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
 from forebay.services.checkpoints import BookCheckpoints, Derives
-from forebay.services.deliver import CONSUMER, Deliverer
+from forebay.services.deliver import CONSUMER, REST_S, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ async def run(config: Config, observer: Observer) -> None:
         breaker=guarding.breaker(STORE, "store", critical=True),
         system=lambda: guarding.manager.state,
         observer=tally,
+        rest_s=REST_S,
     )
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     house = House(*where, live=sums, clock=clock, observer=tally)

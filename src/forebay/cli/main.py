@@ -27,6 +27,7 @@ from forebay.cli import (
     symbols,
     top,
 )
+from forebay.cli.folder import find_folders
 from forebay.cli.settings import EXAMPLE_VENUE
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(journal.app, name="journal")
 app.add_typer(drill.app, name="drill")
 app.add_typer(lab.app, name="lab")
+find_folders(app)
 
 
 def _version(wanted: bool) -> None:

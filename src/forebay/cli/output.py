@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from forebay.errors import ForebayError
+from forebay.errors import ConfigErrors, ForebayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,14 +25,22 @@ _PIPE_WIDTH = 10_000
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+DATA_VARIABLES = ("FOREBAY_DATA", "DATA_DIR")
 DataOption = Annotated[
-    Path, typer.Option("--data", help="Data folder.", envvar=["FOREBAY_DATA", "DATA_DIR"])
+    Path,
+    typer.Option("--data", help="Data folder; else the one of -c.", envvar=[*DATA_VARIABLES]),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of a table.")
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("-c", "--config", help="Configuration file, see `forebay init`.")
+    Path | None,
+    typer.Option(
+        "-c",
+        "--config",
+        envvar="FOREBAY_CONFIG",
+        help="Configuration; else forebay.toml of the data folder, else of the current folder.",
+    ),
 ]
 DEFAULT_DATA = Path("data")
 
@@ -56,7 +64,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except ForebayError as error:
-        err.print(f"[bold red]error[/]: {_escaped(str(error))}")
+        for each in error.errors if isinstance(error, ConfigErrors) else [error]:
+            err.print(f"[bold red]error[/]: {_escaped(str(each))}")
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(130) from error

@@ -73,19 +73,23 @@ def run(
             raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
         logs.configure(settings.log_level, process="supervisor")
         supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
-        code = asyncio.run(supervisor.run(_live if err.is_terminal else None))
+        watch = _live if err.is_terminal else None
+        with logs.unblocked():
+            code = asyncio.run(supervisor.run(watch))
         if code or supervisor.interrupted:
             raise typer.Exit(code or 130)
 
 
 async def _live(supervisor: Supervisor) -> None:
     """Show events/s and lag on a terminal until cancelled."""
+    from rich.console import Console
     from rich.live import Live
 
     from forebay.app.asking import Told, statuses
 
     before: dict[str, dict[str, Any] | None] = {}
-    with Live(console=err, refresh_per_second=4, transient=True) as live:
+    console = Console(stderr=True, force_terminal=True, highlight=False, soft_wrap=True)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
             report = supervisor.system.last
             now = statuses(Told(report, ""))

@@ -31,6 +31,7 @@ from forebay.telemetry.happening import (
 from forebay.telemetry.processes import (
     DrainTimedOut,
     ProcessDied,
+    ProcessFailed,
     ProcessStarted,
 )
 from forebay.telemetry.resilience import (
@@ -108,6 +109,7 @@ __all__ = [
     "PollFailed",
     "ProbeFailed",
     "ProcessDied",
+    "ProcessFailed",
     "ProcessStarted",
     "ReadingPaused",
     "ReadingResumed",

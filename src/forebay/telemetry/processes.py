@@ -27,6 +27,16 @@ class ProcessDied(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessFailed(Happening):
+    """A supervised process cannot go on, and ends; ``traceback`` is of an error of ours."""
+
+    level: ClassVar[Level] = "error"
+    name: str
+    reason: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DrainTimedOut(Happening):
     """At stop, frames were still only RECEIVED when the time to capture them was over."""
 

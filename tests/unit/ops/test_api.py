@@ -286,8 +286,9 @@ async def test_a_number_that_json_has_not_is_null(site: Site) -> None:
 
 
 async def test_metrics_are_rendered_from_the_report(site: Site) -> None:
-    answer = await get(site, "/metrics")
-    assert answer.text == "forebay_up 2\n"
+    answer = await get(site, "/metrics", headers={"accept": "text/plain"})
+    assert answer.text == "forebay_up 2 # text/plain\n"
+    assert answer.headers["vary"] == "accept"
     assert answer.headers["content-type"] == METRICS_TYPE
 
 
@@ -360,7 +361,7 @@ async def test_the_index_needs_nothing_from_elsewhere(site: Site) -> None:
 
 async def test_the_index_escapes_the_name_of_the_service() -> None:
     reading = api.Reading(
-        Site().system, "<script>", "1", lambda _: (b"", METRICS_TYPE), Site().clock
+        Site().system, "<script>", "1", lambda *_: (b"", METRICS_TYPE), Site().clock
     )
     assert b"<script>" not in bytes((await reading.index()).body)
 

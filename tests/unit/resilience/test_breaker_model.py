@@ -61,7 +61,7 @@ def test_no_sequence_of_awaited_calls_differs_from_the_model(params: Params) -> 
     walk(params, Awaited)
 
 
-@pytest.mark.drill
+@pytest.mark.soak
 @pytest.mark.parametrize("params", [each for each in SCOPES if not each.hangs], ids=str)
 def test_no_longer_sequence_of_awaited_calls_differs_from_the_model(params: Params) -> None:
     for _ in itertools.islice(explore(modules(), params, Awaited), DEPTH + 4):
