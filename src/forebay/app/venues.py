@@ -146,7 +146,7 @@ def check_addresses(config: VenueConfig) -> None:
             complaints.errors.append(ConfigError(message, hint=hint))
             continue
         with complaints.noted():
-            proxy_for(url or getattr(VENUES[config.name], key))  # one that cannot be read is said now
+            proxy_for(url or getattr(VENUES[config.name], key))  # an unreadable one is said now
     complaints.tell()
 
 
