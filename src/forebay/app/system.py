@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import logs
+from forebay.app import logs, samples
 from forebay.app.config import BreakerLimits
 from forebay.app.front import token_of
 from forebay.app.guarding import Orders
@@ -17,7 +18,14 @@ from forebay.app.local_socket import ask
 from forebay.app.reload import reconciled
 from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
 from forebay.errors import ConfigError, ForebayError, Unreachable
-from forebay.ops.view import Action, Outcome, ProcessReport, SystemReport, UnknownName
+from forebay.ops.view import (
+    Action,
+    Outcome,
+    ProcessReport,
+    SystemReport,
+    UnknownName,
+    merged,
+)
 from forebay.resilience.graph import near
 from forebay.resilience.overview import Overview
 from forebay.telemetry import ConfigRefused, ConfigReloaded
@@ -143,15 +151,18 @@ class RunningSystem:
 
     def _assembled(self) -> SystemReport:
         seen, health = list(self._seen.values()), self._overview.look()
+        told = [each.report for each in seen if each.report is not None and each.fresh]
+        streams = merged(told)
         return SystemReport(
             at_ns=self._clock.wall_ns(),
             health=health,
             not_ready=not_ready(seen, health.state),
             checks=checks(seen),
             processes=[
-                self._own,
-                *(each.report for each in seen if each.report is not None and each.fresh),
+                replace(self._own, samples=[*self._own.samples, *samples.streams(streams)]),
+                *told,
             ],
+            streams=streams,
             fallbacks=fallbacks(seen),
             restart_needed=self._waiting,
         )

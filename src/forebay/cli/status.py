@@ -73,6 +73,7 @@ def document(
     """Answer what ``--json`` prints."""
     from msgspec import to_builtins
 
+    from forebay.app import standing
     from forebay.app.asking import statuses
 
     found: dict[str, Any] = {
@@ -93,6 +94,7 @@ def document(
         "not_ready": report.not_ready,
         "breakers": to_builtins(report.breakers()),
         "restart_needed": list(report.restart_needed),
+        "streams": standing.document(report.streams),
     }
 
 
@@ -121,6 +123,7 @@ def _gigabytes(number: int | None) -> float | None:
 
 
 def _show(told: Told | None, journal: dict[str, Any] | None, where: str) -> None:
+    from forebay.app import standing
     from forebay.app.asking import statuses
 
     found: dict[str, Any] = {"capture": None, "deliver": None}
@@ -131,6 +134,7 @@ def _show(told: Told | None, journal: dict[str, Any] | None, where: str) -> None
             whole["not ready"] = told.report.not_ready
         if told.report.restart_needed:
             whole["waits for a restart"] = ", ".join(told.report.restart_needed)
+        whole["streams"] = standing.summary(told.report.streams)
         whole["http"] = told.http or "not served"
         found = {"system": whole, **found, **statuses(told)}
         for breaker in told.report.breakers():
