@@ -24,6 +24,7 @@ from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
+from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
 from forebay.services.checkpoints import BookCheckpoints, Derives
@@ -156,6 +157,11 @@ class _Reporting:
                 *samples.deliver(status, seen, counts, store=store, inherited=self.inherited),
                 *self.guarding.samples(counts),
             ],
+            streams=[
+                StreamReport(**key._asdict(), heard_ns=ns or None)
+                for key, ns in self.deliverer.heard.items()
+            ],
+            hears=True,
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
         )
 
