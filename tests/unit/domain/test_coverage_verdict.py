@@ -246,7 +246,7 @@ def test_what_is_accepted_of_a_far_hole_excuses_no_later_one() -> None:
 def test_events_behind_a_far_id_are_not_out_of_order() -> None:
     coverage = IdCoverage()
     arrive(coverage, 1, 2)
-    for ids in ([ODD, 3], [4, 6, 5]):
-        numbers = np.array(ids, dtype=np.int64)
-        seen = coverage.see(Arrival("e1", live=True, numbers=numbers, received_ns=numbers))
+    arrive(coverage, ODD, 3)
+    numbers = np.array([4, 6, 5], dtype=np.int64)
+    seen = coverage.see(Arrival("e1", live=True, numbers=numbers, received_ns=numbers))
     assert seen.out_of_order.tolist() == [False, False, True]
