@@ -134,7 +134,9 @@ def test_times_are_believed_to_be_empty_likewise() -> None:
 def test_an_accepted_gap_names_who_and_why_and_once() -> None:
     coverage = with_hole()
     coverage.accept(4, 6, TOLD)
+    before = coverage.copy()
     coverage.accept(4, 6, TOLD._replace(by="bob", at_ns=9))
+    assert coverage == before
     (gap,) = again(coverage).gaps(KEY)
     assert (gap.first, gap.last, gap.state, gap.reason) == (4, 6, "accepted", "in_connection")
     assert (gap.accepted_by, gap.accepted_reason) == ("ann", "the venue never had it")
