@@ -45,13 +45,13 @@ def test_fill_takes_the_folder_from_its_file(tmp_path: Path) -> None:
     refused(flagged, 2, "none is not a Forebay data folder")
 
 
-def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_number_is_said_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     odd = [float("nan"), float("inf"), 1.5]
     table = pa.table({"a": odd, "b": [odd] * 3, "c": [{"d": cell} for cell in odd]})
 
     write(table, Format.json)
 
-    expected = [None, None, 1.5]
+    expected = ["NaN", "Infinity", 1.5]
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [
         {"a": cell, "b": expected, "c": {"d": cell}} for cell in expected
     ]

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json, print_table
 from forebay.cli.settings import (
@@ -21,6 +22,8 @@ from forebay.cli.settings import (
 
 if TYPE_CHECKING:
     from forebay.app.checking import Finding
+
+_COLOUR = {True: "green", False: "red"}
 
 
 def check(
@@ -76,6 +79,7 @@ def _show(findings: list[Finding], *, as_json: bool) -> None:
         print_json({"ok": ok, "parts": parts})
         return
     for finding in findings:
-        mark = "[red]no[/] " if finding.exit_code else "[green]ok[/] "
-        out.print(mark, end="")
-        out.print(f"{finding.part}: {finding.text}", markup=False)
+        out.print(
+            Text("no " if finding.exit_code else "ok ", _COLOUR[not finding.exit_code]), end=""
+        )
+        out.print(f"{finding.part}: {finding.text}")
