@@ -109,7 +109,9 @@ def _reading(store: Readable, deliverer: Deliverer, guarding: Guarding) -> dict[
 
     async def sql(request: Request) -> Reply:
         wanted = request.get("timeout_s", guarding.config.query.timeout_s)
-        table = await _queried(store.reader(), str(request["query"]), min(float(wanted), 3600.0))
+        table = await _queried(
+            store.reader(), str(request["query"]), min(float(wanted), 3600.0), request.get("limit")
+        )
         return {"rows": table.num_rows}, await asyncio.to_thread(encode_arrow, table)
 
     def gaps(request: Request) -> dict[str, Any]:
@@ -166,12 +168,14 @@ class _Reporting:
         )
 
 
-async def _queried(reader: Reader, query: str, timeout_s: float) -> pa.Table:
+async def _queried(
+    reader: Reader, query: str, timeout_s: float, limit: int | None = None
+) -> pa.Table:
     """Answer a query; when cancelled, because nobody waits for it any more, stop it."""
 
     def answer() -> pa.Table:
         with contextlib.closing(reader):
-            return reader.query(query, timeout_s=timeout_s)
+            return reader.query(query, timeout_s=timeout_s, limit=limit)
 
     answering = asyncio.get_running_loop().run_in_executor(_QUERIES, answer)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -28,6 +30,7 @@ from forebay.cli import (
     top,
 )
 from forebay.cli.folder import find_folders
+from forebay.cli.output import said
 from forebay.cli.settings import EXAMPLE_VENUE
 
 app = typer.Typer(
@@ -75,8 +78,16 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="forebay")
+    """Run the command line; what it wrote has arrived, or its exit code says otherwise."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            app(prog_name="forebay")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        sys.exit(said(error))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def status(
             print_json(document(told, journal, data, url))
         else:
             for line in lines(told, journal, url or str(data)):
-                out.print(line, markup=False, emoji=False)
+                out.print(line)
             if verbose:
                 print_table("", ("part", "what", "value"), _details(told, journal))
         if told is None or not running(told):
