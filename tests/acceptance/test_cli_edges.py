@@ -42,18 +42,18 @@ def test_fill_takes_the_folder_from_its_file(tmp_path: Path) -> None:
     file.write_text(f'data = "{tmp_path / "elsewhere"}"\n')
     answer = forebay("gaps", "fill", "-c", file, "--json", cwd=tmp_path)
     assert (answer.code, answer.stderr) == (0, "")
-    assert answer.json == {"open": 0, "filled": 0, "permanent": 0}
+    assert answer.json == {"open": 0, "filled": 0, "permanent": 0, "accepted": 0}
     flagged = forebay("gaps", "fill", "-c", file, "--data", tmp_path / "none", cwd=tmp_path)
     refused(flagged, 2, "none is not a Forebay data folder")
 
 
-def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_number_is_said_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     odd = [float("nan"), float("inf"), 1.5]
     table = pa.table({"a": odd, "b": [odd] * 3, "c": [{"d": cell} for cell in odd]})
 
     write(table, Format.json)
 
-    expected = [None, None, 1.5]
+    expected = ["NaN", "Infinity", 1.5]
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [
         {"a": cell, "b": expected, "c": {"d": cell}} for cell in expected
     ]
@@ -72,7 +72,12 @@ def test_what_people_write_is_utf_8_in_any_locale(tmp_path: Path, mark: str) -> 
 
 
 def test_commands_print_what_they_have_in_any_locale(data: Path) -> None:
-    for command in (["sql", "SELECT chr(10003) AS a"], ["audit"], ["gaps", "list"], ["dlq", "list"]):
+    for command in (
+        ["sql", "SELECT chr(10003) AS a"],
+        ["audit"],
+        ["gaps", "list"],
+        ["dlq", "list"],
+    ):
         answer = forebay(*command, "--data", data, env=LOCALE)
         assert answer.code in (0, 1), answer
         assert "Traceback" not in answer.stderr

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.app import plugins
-from forebay.errors import ConfigError
+from forebay.errors import Complaints, ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
@@ -126,22 +126,28 @@ def check_venue(name: str) -> str:
 
 
 def check(config: VenueConfig) -> None:
-    """Raise :class:`~forebay.errors.ConfigError` if what is said of a venue cannot be."""
+    """Raise :class:`~forebay.errors.ConfigError`, of all that is said of a venue and cannot be."""
     check_venue(config.name)
-    check_addresses(config)
-    _check_book(config)
-    kinds(config)
-    credentials(config)
+    complaints = Complaints()
+    for look in (check_addresses, _check_book, kinds, credentials):
+        with complaints.noted():
+            look(config)
+    complaints.tell()
 
 
 def check_addresses(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if an address is none, before it is tried."""
+    complaints = Complaints()
     for key, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
         url: str = getattr(config, key)
         if url and not _is_address(url, schemes):
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
-            raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
-        proxy_for(url or getattr(VENUES[config.name], key))  # one that cannot be read is said now
+            message = f"The {key} of {config.name}, {url!r}, is no address."
+            complaints.errors.append(ConfigError(message, hint=hint))
+            continue
+        with complaints.noted():
+            proxy_for(url or getattr(VENUES[config.name], key))  # an unreadable one is said now
+    complaints.tell()
 
 
 def _check_book(config: VenueConfig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -27,6 +29,8 @@ from forebay.cli import (
     symbols,
     top,
 )
+from forebay.cli.folder import find_folders
+from forebay.cli.output import said
 from forebay.cli.settings import EXAMPLE_VENUE
 
 app = typer.Typer(
@@ -40,24 +44,21 @@ app = typer.Typer(
     f"`forebay run --venue {EXAMPLE_VENUE} --symbols BTC-USD --data DIR`.",
 )
 
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("replay")(replay.replay)
-app.command("rebuild")(rebuild.rebuild)
-app.command("sql")(sql.sql)
-app.command("book")(book.book)
-app.command("audit")(audit.audit)
-app.command("status")(status.status)
-app.command("top")(top.top)
-app.command("symbols")(symbols.symbols)
-app.command("alerts")(alerts.alerts)
-app.add_typer(gaps.app, name="gaps")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(journal.app, name="journal")
-app.add_typer(drill.app, name="drill")
-app.add_typer(lab.app, name="lab")
+_PANELS = {
+    "Capture": (init, check, run, status, top, alerts, symbols, replay, rebuild),
+    "Read": (sql, book, gaps, dlq, journal),
+    "Prove": (audit,),
+    "Practise": (demo, lab, drill),
+}
+"""Where ``forebay --help`` lists the command, or the group, of each module."""
+for _panel, _modules in _PANELS.items():
+    for _module in _modules:
+        _name = _module.__name__.rpartition(".")[2]
+        if _group := getattr(_module, "app", None):
+            app.add_typer(_group, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(getattr(_module, _name))
+find_folders(app)
 
 
 def _version(wanted: bool) -> None:
@@ -77,8 +78,16 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="forebay")
+    """Run the command line; what it wrote has arrived, or its exit code says otherwise."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            app(prog_name="forebay")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        sys.exit(said(error))
 
 
 if __name__ == "__main__":

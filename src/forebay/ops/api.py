@@ -47,8 +47,8 @@ from forebay.telemetry import Observer
 
 REPORT_S = 2.0
 """A report that is not there in this time is answered with 503."""
-Metrics = Callable[[SystemReport], tuple[bytes, str]]
-"""Answers the exposition and its content type."""
+Metrics = Callable[[SystemReport, str], tuple[bytes, str]]
+"""Returns the exposition and its content type, for an Accept header."""
 _AILING = (SystemState.CRITICAL, SystemState.EMERGENCY)
 _log = logging.getLogger("forebay.ops")
 
@@ -153,10 +153,11 @@ class Reading:
         """Tell everything that is known of health, whatever it is."""
         return _json(schema_shown.resilience_body(await self._report(), self.service))
 
-    async def exposition(self) -> Response:
-        """Answer the metrics in the format of Prometheus."""
-        body, kind = self.metrics(await self._report())
-        return Response(body, headers={"content-type": kind})
+    async def exposition(self, request: Request) -> Response:
+        """Answer the metrics in the text format of Prometheus, or as OpenMetrics if accepted."""
+        wanted = ",".join(request.headers.getlist("accept"))
+        body, kind = self.metrics(await self._report(), wanted)
+        return Response(body, headers={"content-type": kind, "vary": "accept"})
 
     async def status(self) -> Response:
         """Tell what ``forebay status`` prints."""

@@ -113,6 +113,10 @@ class FillRequest:
     unit: Literal["id", "time"] = "id"
     """What the ends are: ids, or receipts in UTC nanoseconds."""
     market: str = "spot"
+    looked_ns: int = field(default=0, compare=False)
+    """When history was last seen to lack it, UTC nanoseconds; 0: never yet."""
+    wait_s: float = field(default=0.0, compare=False)
+    """How long after that it need not be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +294,11 @@ class Store(Protocol):
 class Reader(Protocol):
     """A session that only reads; of one thread, but for :meth:`interrupt`."""
 
-    def query(self, sql: str, *, timeout_s: float) -> pa.Table:
+    def query(self, sql: str, *, timeout_s: float, limit: int | None = None) -> pa.Table:
         """Return the rows of one reading statement in the store's own SQL.
+
+        With a ``limit`` these are the first rows, and the metadata ``rows`` says how many there
+        are, with a ``+`` behind it if they were not counted to the end.
 
         Raises :class:`~forebay.errors.Permanent` for a query that is wrong and
         :class:`~forebay.errors.Transient` for one that takes too long or too much memory.

@@ -134,7 +134,12 @@ class DuckDBAudited(Audited):
         hashed = _inside(span)
         keyed = " UNION ALL ".join(self._keyed(kind, hashed) for kind in KINDS.values())
         statement = _statement(
-            "account", keyed=keyed, sums=_SUMS, hour=HOUR_NS, cursor=self._cursor
+            "account",
+            keyed=keyed,
+            sums=_SUMS,
+            hour=HOUR_NS,
+            cursor=self._cursor,
+            gap=", ".join(map(identifier, schema.GAPS.names)),
         )
         said = msgspec.convert(self._query(statement).to_pylist()[0], _Account)
         hours = said.hours or []
