@@ -36,7 +36,28 @@ COUNTS = {
 }  # fmt: skip
 """So many in each tier."""
 
-NOT_QUICK: tuple[str, ...] = ()
+NOT_QUICK = (
+    "tests/acceptance/test_audit_at_scale.py",
+    "tests/acceptance/test_books_live.py",
+    "tests/acceptance/test_ccxt_watches_simulator.py",
+    "tests/acceptance/test_cli.py::test_no_process_outlives_a_killed_supervisor",
+    "tests/acceptance/test_cli.py::test_sigterm_drains_and_gaps_are_filled_afterwards",
+    "tests/acceptance/test_exam.py::test_a_store_in_memory_is_proved_and_refuted_as_well",
+    "tests/acceptance/test_exam_transport.py::test_processes_on_both_sides",
+    "tests/acceptance/test_housekeeping_live.py",
+    "tests/acceptance/test_http_live.py",
+    "tests/acceptance/test_kill_torture.py",
+    "tests/acceptance/test_large_books.py",
+    "tests/acceptance/test_layout.py",
+    "tests/acceptance/test_private_venue.py",
+    "tests/acceptance/test_prometheus.py",
+    "tests/acceptance/test_reading_live.py",
+    "tests/acceptance/test_replay.py::test_overlapping_halves_of_a_real_recording",
+    "tests/acceptance/test_wrong_configuration.py::test_a_disk_that_fills_up_while_capturing",
+    "tests/conformance/test_store_crashes.py",
+    "tests/drills",
+    "tests/properties/test_identity_classes.py::test_content_in_duckdb",
+)
 """Files, or tests of them, that the inner loop leaves to ``make test``: they take long."""
 
 

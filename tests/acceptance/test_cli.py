@@ -268,7 +268,7 @@ def test_sigterm_drains_and_gaps_are_filled_afterwards(tmp_path: Path) -> None:
 
         answer = forebay("gaps", "fill", "--data", data, "--rest-url", lab.rest_url, "--json")
         assert answer.code == 0, answer.stderr
-        assert answer.json == {"open": 0, "filled": len(gaps), "permanent": 0}
+        assert answer.json == {"open": 0, "filled": len(gaps), "permanent": 0, "accepted": 0}
         audit = forebay("audit", "--data", data, "--json")
         assert (audit.code, audit.json["problems"]) == (0, [])
 

@@ -40,7 +40,7 @@ def test_fill_takes_the_folder_from_its_file(tmp_path: Path) -> None:
     file.write_text(f'data = "{tmp_path / "elsewhere"}"\n')
     answer = forebay("gaps", "fill", "-c", file, "--json", cwd=tmp_path)
     assert (answer.code, answer.stderr) == (0, "")
-    assert answer.json == {"open": 0, "filled": 0, "permanent": 0}
+    assert answer.json == {"open": 0, "filled": 0, "permanent": 0, "accepted": 0}
     flagged = forebay("gaps", "fill", "-c", file, "--data", tmp_path / "none", cwd=tmp_path)
     refused(flagged, 2, "none is not a Forebay data folder")
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
+from forebay.lab.commands import until
 from forebay.lab.servers import alertmanager, prometheus, webhook
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
@@ -57,6 +58,24 @@ class Page:
         return web.Response(body=body, headers={"Content-Type": kind})
 
 
+@dataclasses.dataclass
+class Person:
+    """Who is told; while away, every call ends without an answer."""
+
+    hook: webhook.Webhook
+    away: bool = False
+    missed: int = 0
+    """Calls that came meanwhile."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if not self.away:
+            return await self.hook.take(request)
+        self.missed += 1
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response(status=503)
+
+
 async def names(server: Server) -> set[str]:
     """Names of all series that Prometheus has of us."""
     found = await prometheus.query(server, 'count by (__name__) ({job="forebay"})')
@@ -74,15 +93,19 @@ def wanted() -> set[str]:
     }
 
 
-async def test_an_alert_and_its_end_reach_a_person(tmp_path: Path) -> None:
+async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
+    tmp_path: Path,
+) -> None:
     needed("prometheus")
     needed("alertmanager", "prometheus-alertmanager")
     clock, page = SystemClock(), Page()
+    hook = webhook.Webhook(clock)
+    person = Person(hook)
     rules = alerts.scaled(alerts.text(), 0.01)
     async with (
         http_server.serving(page.answer) as url,
-        webhook.receiving(clock) as hook,
-        alertmanager.running(tmp_path / "alertmanager", hook.url, clock=clock) as manager,
+        http_server.serving(person.answer) as phone,
+        alertmanager.running(tmp_path / "alertmanager", f"{phone}/", clock=clock) as manager,
         prometheus.running(
             tmp_path / "prometheus",
             [url.removeprefix("http://")],
@@ -112,7 +135,15 @@ async def test_an_alert_and_its_end_reach_a_person(tmp_path: Path) -> None:
             "The store is 6m 40s behind capture",
         )
         assert not in_trouble & hook.seen("resolved")
-        page.trouble = False
+        page.trouble, person.away = False, True
+
+        async def missed() -> bool | None:
+            still = in_trouble & await prometheus.firing(server)
+            return True if person.missed >= len(in_trouble) and not still else None
+
+        await until(clock, missed, "the end to be told to nobody", SOON_S)
+        assert not in_trouble & hook.seen("resolved")
+        person.away = False
         for alert in in_trouble:
             await hook.wait(alert, "resolved", seconds=SOON_S)
         assert not in_trouble & await prometheus.firing(server)

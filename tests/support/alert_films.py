@@ -44,9 +44,10 @@ class Rise:
     brief_s: int = 0
     """How long it may go on rising."""
     by_one: bool = False
-    """Whether it rises by 1 in each of as many steps."""
+    """Whether it rises by 1 as often, every third step."""
 
 
+TARGET = ("instance", "job")
 OF_A_JOB = ("ForebayGatherersFew", "ForebayGatherersAlarm")
 """Alerts about all instances of a job together."""
 BREAKER = "forebay_circuit_breaker_state"
@@ -186,8 +187,8 @@ class Film:
 def labelled(series: str, instance: str) -> str:
     """Give a series the labels of a target; each instance has a job of its own, named alike."""
     name, _, labels = series.partition("{")
-    job = "" if "job=" in labels else f'job="{instance}",'
-    return f'{name}{{instance="{instance}",{job}{labels or "}"}'
+    own = "".join(f'{label}="{instance}",' for label in TARGET if f"{label}=" not in labels)
+    return f"{name}{{{own}{labels or '}'}"
 
 
 def steps(seconds: int) -> int:
@@ -225,10 +226,10 @@ def _rising(alert: str, case: Rise) -> list[Film]:
 
     def rise(by: int, times: int) -> Sequence[Value]:
         if case.by_one:
-            return [0.0] * lead + [*range(1, by + 1)] + [by] * after
+            return [0.0] * lead + [1 + n // 3 for n in range(3 * by)] + [by] * after
         return [0.0] * lead + [by * n for n in range(1, times + 1)] + [by * times] * after
 
-    times = case.fires if case.by_one else steps(case.sustained_s) + 1
+    times = 3 * case.fires if case.by_one else steps(case.sustained_s) + 1
     top = lead + times - 1
     looks = {lead - 1: False, top: True, top + after: False}
     quiet = dict.fromkeys(range(lead, lead + after), False)

@@ -52,6 +52,7 @@ Rules for Prometheus: `forebay alerts > forebay.rules.yml`, then in `prometheus.
 rule_files: [forebay.rules.yml]
 scrape_configs:
   - job_name: forebay
+    scrape_interval: 15s  # a minute at most
     static_configs:
       - targets: ["127.0.0.1:8080"]
 ```
@@ -70,7 +71,17 @@ receivers:
 ```
 
 Severities: info (have a look some time), warning (today), alarm (within the hour), critical (now).
-Each alert is fired, cleared and held just below its threshold in `tests/unit/ops/test_alerts.py`.
+
+Lost scrapes neither clear an alert nor make it wait anew, because rules look back over five minutes.
+What a process told last holds for so long after its death, a large lag for an hour; by then
+ForebayDown or ForebayProcessDown is critical, and stays until it is back. To remove something for
+good, take the target out of `prometheus.yml`: nothing of it fires six minutes later. A Prometheus
+that cannot reach its Alertmanager tells it the end of an alert for a quarter of an hour, and an
+Alertmanager whose receiver is away tries again at each `group_interval`, so the end is told late
+rather than never.
+
+Each alert is fired, cleared and held just below its threshold in `tests/unit/ops/test_alerts.py`,
+and played with lost scrapes, new starts and deaths in `tests/unit/ops/test_alerts_withstand.py`.
 The page is made from the code: `python -m tests.support.reference_pages`.
 """
 

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +27,7 @@ from forebay.app.config import Config
 from forebay.app.data_folder import DataFolder
 from forebay.errors import ForebayError, Unreachable
 from forebay.journal import WriterBusy
+from forebay.telemetry import ProcessFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,14 +90,18 @@ def main(role: str) -> int:
     """Run one role; answer the exit code."""
     config = Config.decode(_first_line())
     logs.configure(config.log_level, process=role)
+    observer = logs.observer()
     # A role brings only what it needs: capture is back the sooner after it was killed.
     process = importlib.import_module(f"forebay.app.{role}_process")
     try:
         venues.install(DataFolder(Path(config.data)), config.venues)
-        last = uvloop.run(process.run(config, logs.observer()))
+        last = uvloop.run(process.run(config, observer))
     except ForebayError as error:
-        sys.stderr.write(f"forebay {role}: {error}\n")
+        observer(ProcessFailed(role, str(error)))
         return error.exit_code
+    except Exception as crash:  # noqa: BLE001 - told; its end says the rest
+        observer(ProcessFailed(role, repr(crash), traceback.format_exc()))
+        return 1
     with contextlib.suppress(OSError):  # a supervisor that is gone hears nothing
         os.write(1, json.dumps(last).encode())
     return 0

@@ -285,7 +285,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         message = f"The configuration file {file} cannot be read: {error.strerror}."
         raise ConfigError(message, hint="Make one with `forebay init`.") from error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from forebay.errors import ConfigError, JournalFull, Unreachable
 from forebay.journal import OS_DISK
 from forebay.journal.disk import write_all
+from forebay.stores.kind import address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -110,6 +111,7 @@ class DataFolder:
         something in it that is not ours, and :class:`~forebay.errors.JournalFull` if there is
         no space.
         """
+        address(self.root)
         with self._explained():
             disk.make_folder(self.root)
             self._require_ours()
@@ -282,8 +284,9 @@ class DataFolder:
         Raises :class:`~forebay.errors.Unreachable` while another process holds it and
         :class:`~forebay.errors.JournalFull` if there is no space.
         """
+        address(self.root)
         with contextlib.ExitStack() as held:
-            lock = held.enter_context((self.root / "run.lock").open("a+"))
+            lock = held.enter_context((self.root / "run.lock").open("a+", encoding="ascii"))
             try:
                 # The folder's own lock too: somebody may have removed the file by hand.
                 held.callback(os.close, OS_DISK.lock_folder(self.root))
@@ -303,7 +306,7 @@ class DataFolder:
     def in_use(self) -> bool:
         """Whether a process holds the folder now."""
         try:
-            with (self.root / "run.lock").open() as lock:
+            with (self.root / "run.lock").open(encoding="ascii") as lock:
                 # Asking for the lock could refuse a capture that starts at this moment, so
                 # it is asked for only if the last holder may still be alive.
                 os.kill(int(lock.read() or 0), 0)

@@ -37,7 +37,7 @@ def token_of(http: HttpConfig) -> str:
     if http.token or not http.token_file:
         return http.token
     try:
-        token = Path(http.token_file).read_text(encoding="utf-8").strip()
+        token = Path(http.token_file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text"
         message = f"The file of http.token_file, {http.token_file}, cannot be read: {why}."

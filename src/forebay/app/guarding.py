@@ -204,6 +204,7 @@ class Guarding:
         """Answer what every process measures of itself."""
         return [
             *samples.tallied(self.process, counts),
+            samples.lost_lines(self.process, logs.LOST.total),
             *samples.recoveries(self.manager.recovery_attempts),
             *samples.process(self.process, samples.OsReader()),
         ]

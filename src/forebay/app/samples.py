@@ -164,6 +164,11 @@ def tallied(service: str, counts: Counts) -> list[Sample]:
     ]
 
 
+def lost_lines(service: str, lines: int) -> Sample:
+    """Answer how many log lines of ``service`` could not be written."""
+    return Sample("forebay_log_lines_lost", lines, {"service": service})
+
+
 def recoveries(attempts: Mapping[str, int]) -> list[Sample]:
     """Answer how often the recovery loop has tried each breaker."""
     return _labelled("forebay_recovery_attempts", "breaker", attempts)

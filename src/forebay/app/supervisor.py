@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.app import samples
+from forebay.app import logs, samples
 from forebay.app.child import ROLES
 from forebay.app.data_folder import DataFolder
 from forebay.app.front import Front, token_of
@@ -138,6 +138,7 @@ class Supervisor:
         def measure() -> list[Sample]:
             return [
                 *samples.tallied(SUPERVISOR, tally.counts()),
+                samples.lost_lines(SUPERVISOR, logs.LOST.total),
                 *samples.process(SUPERVISOR, reader),
                 *samples.machine(reader, folder.root, folder.journal),
             ]
@@ -219,6 +220,7 @@ class Supervisor:
             "-m",
             "forebay.app.child",
             role,
+            *([logs.TERMINAL] if logs.on_terminal() else []),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for the supervisor, which stops it in order

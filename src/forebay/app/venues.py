@@ -194,7 +194,7 @@ def credentials(config: VenueConfig) -> Mapping[str, str]:
         return {}
     told = f"The credentials_file of {config.name}, {config.credentials_file},"
     try:
-        found = tomllib.loads(Path(config.credentials_file).read_text(encoding="utf-8"))
+        found = tomllib.loads(Path(config.credentials_file).read_text(encoding="utf-8-sig"))
     except OSError as error:
         message = f"{told} cannot be read: {error.strerror}."
         raise ConfigError(message, hint="Make it, readable by this user alone.") from error

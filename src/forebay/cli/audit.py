@@ -78,7 +78,7 @@ def _write_html(path: Path, report: AuditReport) -> None:
     from forebay.services.audit import render_html
 
     try:
-        path.write_text(render_html(report))
+        path.write_text(render_html(report), encoding="utf-8")
     except OSError as error:
         message = f"The report cannot be written to {path}: {error.strerror}."
         raise ConfigError(message, hint="Choose another path.") from error

@@ -28,7 +28,7 @@ def init(
         file = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with file.open("x") as written:
+            with file.open("x", encoding="utf-8") as written:
                 written.write(TEMPLATE)
         except FileExistsError as error:
             raise ConfigError(

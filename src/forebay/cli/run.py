@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,21 +75,26 @@ def run(
             raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
         logs.configure(settings.log_level, process="supervisor")
         supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
-        code = asyncio.run(supervisor.run(_live if err.is_terminal else None))
-        if err.is_terminal and supervisor.stopped:
-            err.print(str(supervisor.stopped))
+        watch = _live if err.is_terminal else None
+        with logs.unblocked():
+            code = asyncio.run(supervisor.run(watch))
+        if watch and supervisor.stopped:
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                err.print(str(supervisor.stopped))
         if code or supervisor.interrupted:
             raise typer.Exit(code or 130)
 
 
 async def _live(supervisor: Supervisor) -> None:
     """Show on a terminal what runs, in one line, until cancelled."""
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=err, refresh_per_second=4, transient=True) as live:
+    console = Console(stderr=True, force_terminal=True, highlight=False, soft_wrap=True)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
-            live.update(Text(shown(supervisor, err.width)))
+            live.update(Text(shown(supervisor, console.width)))
             await supervisor.clock.sleep(_REFRESH_S)
 
 

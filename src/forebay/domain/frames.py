@@ -116,9 +116,9 @@ class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
 class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
     """The venue's history was asked for the whole range ``first`` to ``last``, in ``unit``.
 
-    ``absent`` are the ids that it was seen to leave out: it listed an older and a newer one, or
-    ended, and said the same when asked again. An id that is merely not there yet, or whose row
-    could not be read, is not absent. Of times, it is what history says nothing of.
+    ``lacking`` are the ids that it left out: it listed an older and a newer one, or ended. An id
+    that is merely not there yet, or whose row could not be read, is not among them. Of times, it is
+    what history says nothing of.
     """
 
     channel: str
@@ -126,7 +126,24 @@ class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
     first: int
     last: int
     absent: tuple[tuple[int, int], ...] = ()
+    """Likewise, and to be believed at once: a record of before looks were counted."""
     unit: Literal["id", "time"] = "id"
+    market: str = "spot"
+    lacking: tuple[tuple[int, int], ...] = ()
+
+
+class GapAccepted(msgspec.Struct, frozen=True, tag="gap_accepted"):
+    """A person accepted that what is missing in a range stays missing."""
+
+    channel: str
+    symbol: str
+    first: int
+    last: int
+    by: str
+    reason: str
+    unit: Literal["id", "seq", "time", "none"] = "id"
+    epoch: str = ""
+    """The connection that numbers of the unit ``seq`` are of, otherwise empty."""
     market: str = "spot"
 
 
@@ -137,7 +154,7 @@ class Loss(msgspec.Struct, frozen=True, tag="loss"):
     last: int
 
 
-Control = EpochOpened | EpochAccepted | EpochClosed | FillFinished | Loss
+Control = EpochOpened | EpochAccepted | EpochClosed | FillFinished | GapAccepted | Loss
 """What a CONTROL or LOSS frame says."""
 
 _control_decoder = msgspec.json.Decoder(Control)

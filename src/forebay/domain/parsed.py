@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
+
+from forebay.domain.intervals import FAR, IntervalSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,13 +129,6 @@ class RawEvents:
         return len(self.frame)
 
 
-class Known(NamedTuple):
-    """The least and the greatest id that a venue said is the latest of a stream (heartbeats)."""
-
-    least: int
-    greatest: int
-
-
 StreamName: TypeAlias = tuple[str, str, str]
 """Market, channel and symbol: a stream of the venue that a parser is of."""
 
@@ -149,9 +144,10 @@ class Parsed:
     unbuilt: Counter[str] = field(default_factory=Counter)
     """Frames of message types that are known but whose channels are not built yet."""
     dead: list[DeadLetter] = field(default_factory=list)
-    known: dict[StreamName, Known] = field(default_factory=dict)
+    known: dict[StreamName, IntervalSet] = field(default_factory=dict)
+    """Ids that the venue said are the latest of a stream (heartbeats), those not far apart joined.
+    """
 
     def know(self, stream: StreamName, last: int) -> None:
         """Note that ``last`` is said to be the latest id of ``stream``."""
-        least, greatest = self.known.get(stream, (last, last))
-        self.known[stream] = Known(min(least, last), max(greatest, last))
+        self.known.setdefault(stream, IntervalSet()).add(last, reach=FAR - 1)

@@ -279,6 +279,12 @@ _SYSTEM = (
     ),
     _gauge("forebay_system_state", "1 for the state that the system is in, else 0.", "state"),
     _gauge("forebay_service_up", "1 if the service is up, else 0.", "service"),
+    _counter(
+        "forebay_log_lines_lost",
+        "Log lines dropped: standard error was closed, full or not read. The supervisor's are also "
+        "those of the others that it passes on.",
+        "service",
+    ),
     _counter("forebay_happenings", "What happened, by kind.", "service", "happening"),
     _gauge("forebay_process_resident_memory_bytes", "Main memory that it has.", "service"),
     _counter("forebay_process_cpu_seconds", "Processor time that it used.", "service"),

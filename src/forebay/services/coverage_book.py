@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.coverage import COVERAGES, Arrival, StreamKey
+from forebay.domain.coverage import COVERAGES, Acceptance, Arrival, Look, StreamKey
 from forebay.domain.flags import FLAGS, OUT_OF_ORDER
-from forebay.domain.frames import EpochAccepted, EpochClosed, FillFinished, Loss
+from forebay.domain.frames import EpochAccepted, EpochClosed, FillFinished, GapAccepted, Loss
 from forebay.ports import Events
 
 if TYPE_CHECKING:
@@ -128,12 +128,12 @@ class CoverageBook:
 
     def _control(self, context: Context, control: Control, now_ns: int, out: Projected) -> None:
         if isinstance(control, FillFinished):
+            self._finished(context.venue, control, now_ns, out)
+        elif isinstance(control, GapAccepted):
             key = StreamKey(context.venue, control.market, control.channel, control.symbol)
             unit = self._declared(context.venue, control.channel)
-            in_ids = control.unit == "id"
-            if (unit == "id") is in_ids and (control.absent or not in_ids):
-                ends = control.first, control.last
-                self._stream(key, unit, out).finished(*ends, control.absent)
+            told = Acceptance(now_ns, control.epoch, control.by, control.reason)
+            self._stream(key, unit, out).accept(control.first, control.last, told)
         elif isinstance(control, EpochAccepted):
             for key, unit in self._carried(context):
                 if not control.streams or (key.channel, key.symbol) in control.streams:
@@ -152,6 +152,16 @@ class CoverageBook:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
         elif isinstance(control, Loss):
             out.losses.append(control)
+
+    def _finished(self, venue: str, control: FillFinished, now_ns: int, out: Projected) -> None:
+        key = StreamKey(venue, control.market, control.channel, control.symbol)
+        unit = self._declared(venue, control.channel)
+        in_ids = control.unit == "id"
+        absent = control.absent or control.lacking
+        if (unit == "id") is in_ids and (absent or not in_ids):
+            waits_s = self._channels[venue][control.channel].believed_after_s
+            look = Look(now_ns, waits_s) if control.lacking else None
+            self._stream(key, unit, out).finished(control.first, control.last, absent, look)
 
     def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:
         """Return the streams of a live connection that count when it was heard.
@@ -200,7 +210,8 @@ class CoverageBook:
         for (market, channel, symbol), known in item.known.items():
             key = StreamKey(item.context.venue, market, channel, symbol)
             unit = self._declared(item.context.venue, channel)
-            self._stream(key, unit, out).know(item.context.epoch, *known)
+            for near in known:
+                self._stream(key, unit, out).know(item.context.epoch, *near)
 
 
 def _counts_ids(channel: Channel, context: Context, *, own_sequence: bool) -> bool:

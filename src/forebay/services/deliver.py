@@ -20,9 +20,10 @@ from forebay.services.store_writer import Delivered, StoreWriter
 from forebay.telemetry import CursorNotSaved, Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from forebay.domain.coverage import GapState
     from forebay.journal import CursorFile, Disk, Position
     from forebay.ports import FillRequest, Parser, Store
     from forebay.services.accounting import LiveSums
@@ -191,10 +192,12 @@ class Deliverer(Pump[JournalPiece, Planned]):
         """Count from zero again."""
         self._writer.delivered = Delivered()
 
-    def open_gaps(self, venue: str | None = None) -> tuple[list[FillRequest], int]:
+    def open_gaps(
+        self, venue: str | None = None, states: Collection[GapState] = ("open",)
+    ) -> tuple[list[FillRequest], int]:
         """Return the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0
-        return self._writer.open_gaps(venue), seq
+        return self._writer.open_gaps(venue, states), seq
 
     def gap_counts(self) -> dict[str, int]:
         """Return how many gaps there are of each state."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.frames import Control
-    from forebay.domain.parsed import Known, StreamName
+    from forebay.domain.intervals import IntervalSet
+    from forebay.domain.parsed import StreamName
     from forebay.journal import Block
     from forebay.ports import Parser
 
@@ -66,7 +67,7 @@ class Normalised:
     seqs: tuple[int, int] = (0, 0)
     """First and last journal sequence number of the frames."""
     events: list[Arrived] = field(default_factory=list)
-    known: dict[StreamName, Known] = field(default_factory=dict)
+    known: dict[StreamName, IntervalSet] = field(default_factory=dict)
     """What a venue said exists (heartbeats), by stream."""
     controls: list[Said] = field(default_factory=list)
     letters: pa.Table | None = None

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from forebay.domain.coverage import GAP_STATES
+from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND
+from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.ports import FillRequest
 from forebay.telemetry import (
@@ -21,9 +24,9 @@ from forebay.telemetry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from forebay.domain.coverage import Coverage, Gap, StreamKey
+    from forebay.domain.coverage import Coverage, Gap, GapState, StreamKey
     from forebay.journal import Position
     from forebay.ports import Commit, Committed, Store, StoreState
     from forebay.services.coverage_book import Declared, Projected
@@ -59,6 +62,7 @@ class StoreWriter:
         self._channels = channels
         self._observe = observer
         self._gaps: dict[StreamKey, set[Gap]] = {}
+        self._streams: dict[StreamKey, Coverage] = {}
         self.delivered = Delivered()
 
     def load(self) -> StoreState:
@@ -70,6 +74,7 @@ class StoreWriter:
         state = self._store.load()
         refuse_other_units(state.coverage, self._channels)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
+        self._streams = dict(state.coverage)
         return state
 
     def commit(self, commit: Commit) -> Committed:
@@ -113,41 +118,74 @@ class StoreWriter:
             self._tell_gaps(key, stream)
 
     def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
+        """Tell of holes that are new, and of what became of them.
+
+        One that shrinks, splits or goes on is the same; so is what was closed of it before.
+        """
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
-        for gap in sorted(now - before):
-            where = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
-            if gap.state == "open":
-                self._observe(GapOpened(*where, key.market, gap.unit))
-            else:
-                self._observe(GapClosed(*where, gap.state, key.market, gap.unit))
-        self._gaps[key] = now
+        if before != now:
+            was, still = _parts(before), _parts(now)
+            for gap in sorted(now - before):
+                told, where = was.get(_sort(gap), IntervalSet()), (gap.first, gap.last)
+                named = key.venue, key.channel, key.symbol, *where, gap.reason
+                if gap.state == "open":
+                    if not told.within(*where):
+                        self._observe(GapOpened(*named, key.market, gap.unit))
+                    continue
+                goes_on = still.get((gap.unit, gap.epoch, "open"), IntervalSet())
+                if told.holes(*where) and not goes_on.within(gap.first - 1, gap.last + 1):
+                    self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
+        self._gaps[key], self._streams[key] = now, stream
 
     # ---------------------------------------------------------------- answers
 
-    def open_gaps(self, venue: str | None = None) -> list[FillRequest]:
+    def open_gaps(
+        self, venue: str | None = None, states: Collection[GapState] = ("open",)
+    ) -> list[FillRequest]:
         """Return the holes that are worth asking for."""
         return [
             request
             for gaps in list(self._gaps.values())
             for gap in sorted(gaps)
-            if gap.state == "open" and venue in (None, gap.venue)
+            if gap.state in states and venue in (None, gap.venue)
             if (request := self._request(gap)) is not None
         ]
 
     def _request(self, gap: Gap) -> FillRequest | None:
-        """Return what the venue's history is asked for a gap; None if it cannot be."""
+        """Return what the venue's history is asked for a gap; None if it cannot be.
+
+        Of a hole up to an id far ahead nothing but its end: whether history knows of that id.
+        """
         channel = self._channels.get(gap.venue, {}).get(gap.channel)
         if channel is None or not channel.history or gap.unit not in ("id", "time"):
             return None
-        return FillRequest(gap.channel, gap.symbol, gap.first, gap.last, gap.unit, gap.market)
+        if gap.reason == FAR_BEHIND:
+            return None
+        first = gap.last if gap.reason == FAR_AHEAD else gap.first
+        count = self._streams[gap.key].looks(gap.first, gap.last)
+        waits_s = channel.believed_after_s[: max(0, count.looks - 1)]
+        about = gap.unit, gap.market, count.at_ns, waits_s[-1] if waits_s else 0.0
+        return FillRequest(gap.channel, gap.symbol, first, gap.last, *about)
 
     def gap_counts(self) -> dict[str, int]:
         """Return how many gaps there are of each state."""
-        counts = {"open": 0, "filled": 0, "permanent": 0}
+        counts = dict.fromkeys(map(str, GAP_STATES), 0)
         for gaps in list(self._gaps.values()):
             for gap in gaps:
                 counts[gap.state] += 1
         return counts
+
+
+def _sort(gap: Gap) -> tuple[str, str, str]:
+    return gap.unit, gap.epoch, gap.state
+
+
+def _parts(gaps: Iterable[Gap]) -> dict[tuple[str, str, str], IntervalSet]:
+    """Return what gaps hold, by unit, epoch and state."""
+    found: dict[tuple[str, str, str], IntervalSet] = {}
+    for gap in gaps:
+        found.setdefault(_sort(gap), IntervalSet()).add(gap.first, gap.last)
+    return found
 
 
 def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declared) -> None:

@@ -140,13 +140,12 @@ class LiveSource:
             )
             return await self._captured(target, history.cost, page, sink)
 
-        absent = await drive(history.plan(request), ask)
+        lacking = await drive(history.plan(request), ask)
         take = sink.open(self._request(epoch, request.symbol, "", "history", (request.channel,)))
         ends = request.first, request.last
+        named = request.channel, request.symbol, *ends
         take.control(
-            FillFinished(
-                request.channel, request.symbol, *ends, absent, request.unit, request.market
-            )
+            FillFinished(*named, unit=request.unit, market=request.market, lacking=lacking)
         )
 
     async def instruments(self) -> list[Instrument]:

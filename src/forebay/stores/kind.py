@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from forebay.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -30,3 +32,23 @@ class StoreKind:
     beside: tuple[str, ...] = ()
     """Endings of the files beside a database that are a part of it, like ``wal``. One that stays
     when its database is replaced would be taken for a part of the new one."""
+
+
+def address(path: Path) -> str:
+    """Return a path as a driver must take it for a path: from the root, so that it begins with no
+    ``~`` and no ``name:``.
+
+    Raises :class:`~forebay.errors.ConfigError` if no spelling of it can be: DuckDB follows links,
+    and takes a ``?`` in what it finds for the begin of parameters.
+    """
+    real = str(path.resolve())
+    shown = real.encode("utf-8", "backslashreplace").decode()
+    try:
+        real.encode()
+    except UnicodeEncodeError as error:
+        message = f"The path {shown!r} is not UTF-8, so no database can be there."
+        raise ConfigError(message, hint="Rename the folder.") from error
+    if "?" in real:
+        message = f"The path {shown!r} has a question mark, so no database can be there."
+        raise ConfigError(message, hint="Rename the folder.")
+    return str(path.absolute())

@@ -32,6 +32,7 @@ from forebay.telemetry.happening import (
 from forebay.telemetry.processes import (
     DrainTimedOut,
     ProcessDied,
+    ProcessFailed,
     ProcessStarted,
     Stopped,
     Stopping,
@@ -112,6 +113,7 @@ __all__ = [
     "PollFailed",
     "ProbeFailed",
     "ProcessDied",
+    "ProcessFailed",
     "ProcessStarted",
     "ReadingPaused",
     "ReadingResumed",

@@ -27,6 +27,16 @@ class ProcessDied(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessFailed(Happening):
+    """A supervised process cannot go on, and ends; ``traceback`` is of an error of ours."""
+
+    level: ClassVar[Level] = "error"
+    name: str
+    reason: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping(Happening):
     """All processes are to end: what is captured is stored now."""
 

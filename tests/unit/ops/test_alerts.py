@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
 from tests.support.alert_films import CASES, all_films, failed, played, promtool
-from tests.support.rules import alert_metrics, parsed
+from tests.support.rules import parsed, selectors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,10 +101,10 @@ def test_a_rule_asks_for_metrics_that_are_in_a_scrape(rule: dict[str, Any]) -> N
     exposed = {m.exposed: set(m.labels) for m in CATALOGUE.values() if not m.needs} | {
         "up": {"job"}
     }
-    asked = alert_metrics(rule["expr"])
+    asked = selectors(rule["expr"])
     assert asked
-    for name, labels in asked:
-        assert labels <= exposed[name], (name, labels)
+    for name, matchers in asked:
+        assert matchers.keys() <= exposed[name], (name, matchers)
         assert name == "up" or name.startswith("forebay_")
 
 

@@ -230,7 +230,7 @@ def test_gaps_are_told_offered_for_filling_and_closed(
     put(writer, [finished], context("rest"), FrameKind.CONTROL)
     moving.drain()
 
-    assert moving.gap_counts() == {"open": 0, "filled": 1, "permanent": 1}
+    assert moving.gap_counts() == {"open": 0, "filled": 1, "permanent": 1, "accepted": 0}
     assert GapClosed("coinbase", "trade", PRODUCT, 2, 3, "in_connection", "filled") in seen
     assert GapClosed("coinbase", "trade", PRODUCT, 4, 4, "absent_from_history", "permanent") in seen
 

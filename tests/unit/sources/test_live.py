@@ -137,17 +137,17 @@ async def test_every_page_is_one_epoch_and_says_what_was_asked() -> None:
     assert sink.epochs[-1].frames[-1][0] is FrameKind.CONTROL
 
 
-async def test_ids_between_two_that_are_listed_are_absent_once_it_was_asked_again() -> None:
+async def test_ids_between_two_that_are_listed_are_lacking_once_it_was_asked_again() -> None:
     history = History([7, 8, 12, 5001])
     sink = await fill(history, 8, 5000)
     assert sink.epochs[-1].controls == [
-        FillFinished("trade", "BTC-USD", 8, 5000, absent=((9, 11), (13, 5000)))
+        FillFinished("trade", "BTC-USD", 8, 5000, lacking=((9, 11), (13, 5000)))
     ]
 
 
-async def test_what_lies_below_the_end_of_history_is_absent() -> None:
+async def test_what_lies_below_the_end_of_history_is_lacking() -> None:
     sink = await fill(History([7, 8, 9]), 1, 8)
-    finished = FillFinished("trade", "BTC-USD", 1, 8, absent=((1, 6),))
+    finished = FillFinished("trade", "BTC-USD", 1, 8, lacking=((1, 6),))
     assert sink.epochs[-1].controls == [finished]
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import aiohttp
 from picows import WSCloseCode, WSMsgType
 
 from forebay.resilience import CircuitBreaker, RetryConfig, presets
 from forebay.sources import coinbase
+from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
 from forebay.sources.rest import RestClient, RestPolicy
 from forebay.sources.venue import Asked
@@ -47,7 +48,18 @@ REST = RestPolicy(RetryConfig(attempts=3, base=0.2, cap=2.0, longest_asked=2.0))
 REST_BREAKER = replace(presets.EXCHANGE_API, recovery_timeout=2.0)
 FEED_BREAKER = replace(presets.WEBSOCKET, recovery_timeout=1.0)
 URL = "wss://venue.test"
-SIMULATED = coinbase.VENUE
+
+
+class _Parser(CoinbaseParser):
+    """The product's, of a venue that is believed within seconds to lack something."""
+
+    channels: ClassVar = {
+        kind: replace(channel, believed_after_s=(1.0, 2.0, 4.0))
+        for kind, channel in CoinbaseParser.channels.items()
+    }
+
+
+SIMULATED = replace(coinbase.VENUE, parser=_Parser())
 """Whose code runs."""
 
 
