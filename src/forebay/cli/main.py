@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +32,16 @@ from forebay.cli import (
 from forebay.cli.folder import find_folders
 from forebay.cli.settings import EXAMPLE_VENUE
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def reflowed(command: Callable[..., object] | None) -> str:
+    """Return what a command says of itself, with one line a paragraph."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 app = typer.Typer(
     name="forebay",
     no_args_is_help=True,
@@ -41,24 +53,39 @@ app = typer.Typer(
     f"`forebay run --venue {EXAMPLE_VENUE} --symbols BTC-USD --data DIR`.",
 )
 
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("replay")(replay.replay)
-app.command("rebuild")(rebuild.rebuild)
-app.command("sql")(sql.sql)
-app.command("book")(book.book)
-app.command("audit")(audit.audit)
-app.command("status")(status.status)
-app.command("top")(top.top)
-app.command("symbols")(symbols.symbols)
-app.command("alerts")(alerts.alerts)
-app.add_typer(gaps.app, name="gaps")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(journal.app, name="journal")
-app.add_typer(drill.app, name="drill")
-app.add_typer(lab.app, name="lab")
+COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
+    "Capture": {
+        "init": init.init,
+        "check": check.check,
+        "run": run.run,
+        "status": status.status,
+        "top": top.top,
+        "symbols": symbols.symbols,
+    },
+    "Read": {
+        "sql": sql.sql,
+        "book": book.book,
+        "replay": replay.replay,
+        "rebuild": rebuild.rebuild,
+    },
+    "Prove": {"audit": audit.audit},
+    "Practise and be told": {"demo": demo.demo, "alerts": alerts.alerts},
+}
+"""By the heading under which help lists them."""
+GROUPS = (
+    ("Prove", "gaps", gaps.app, "gaps list --data DIR"),
+    ("Prove", "dlq", dlq.app, "dlq list --data DIR"),
+    ("Prove", "journal", journal.app, "journal inspect --data DIR"),
+    ("Practise and be told", "drill", drill.app, "drill run store-read-only"),
+    ("Practise and be told", "lab", lab.app, "lab serve coinbase --rate 200 --start now"),
+)
+for heading, commands in COMMANDS.items():
+    for verb, command in commands.items():
+        app.command(verb, rich_help_panel=heading, help=reflowed(command))(command)
+for heading, verb, group, example in GROUPS:
+    app.add_typer(group, name=verb, rich_help_panel=heading, epilog=f"Example: forebay {example}")
+    for info in group.registered_commands:
+        info.help = info.help or reflowed(info.callback)
 find_folders(app)
 
 
@@ -79,8 +106,11 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="forebay")
+    """Run the command line; ``forebay help COMMAND`` is ``forebay COMMAND --help``."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
+    app(arguments, prog_name="forebay")
 
 
 if __name__ == "__main__":
