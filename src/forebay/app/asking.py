@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import msgspec
 
@@ -13,6 +13,7 @@ from forebay.app.times import to_ns
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import BreakerReport, ProcessReport, SystemReport
 from forebay.resilience import SystemHealth
+from forebay.sources.proxies import proxy_for
 
 if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder
@@ -55,7 +56,10 @@ def of_url(url: str) -> Told:
 
 
 def _get(url: str) -> dict[str, Any]:
-    with urlopen(Request(url), timeout=ANSWER_S) as answer:  # noqa: S310 - http, see of_url
+    proxies: dict[str, str] | None = (
+        {} if proxy_for(url) is None else None
+    )  # None: as the environment says
+    with build_opener(ProxyHandler(proxies)).open(url, timeout=ANSWER_S) as answer:
         found: dict[str, Any] = msgspec.json.decode(answer.read(_MOST), type=dict)
     return found
 

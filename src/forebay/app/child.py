@@ -20,6 +20,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+if __name__ == "__main__":  # structlog imports rich if it is there: 6 MB for lines that are JSON
+    sys.modules["rich"] = None  # type: ignore[assignment]
+
 import uvloop
 
 from forebay.app import logs, venues

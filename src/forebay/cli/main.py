@@ -33,7 +33,7 @@ from forebay.cli.folder import find_folders
 from forebay.cli.settings import EXAMPLE_VENUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 
 def reflowed(command: Callable[..., object] | None) -> str:
@@ -53,39 +53,32 @@ app = typer.Typer(
     f"`forebay run --venue {EXAMPLE_VENUE} --symbols BTC-USD --data DIR`.",
 )
 
-COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
-    "Capture": {
-        "init": init.init,
-        "check": check.check,
-        "run": run.run,
-        "status": status.status,
-        "top": top.top,
-        "symbols": symbols.symbols,
-    },
-    "Read": {
-        "sql": sql.sql,
-        "book": book.book,
-        "replay": replay.replay,
-        "rebuild": rebuild.rebuild,
-    },
-    "Prove": {"audit": audit.audit},
-    "Practise and be told": {"demo": demo.demo, "alerts": alerts.alerts},
+_PANELS = {
+    "Capture": (init, check, run, status, top, alerts, symbols, replay, rebuild),
+    "Read": (sql, book, gaps, dlq, journal),
+    "Prove": (audit,),
+    "Practise": (demo, lab, drill),
 }
-"""By the heading under which help lists them."""
-GROUPS = (
-    ("Prove", "gaps", gaps.app, "gaps list --data DIR"),
-    ("Prove", "dlq", dlq.app, "dlq list --data DIR"),
-    ("Prove", "journal", journal.app, "journal inspect --data DIR"),
-    ("Practise and be told", "drill", drill.app, "drill run store-read-only"),
-    ("Practise and be told", "lab", lab.app, "lab serve coinbase --rate 200 --start now"),
-)
-for heading, commands in COMMANDS.items():
-    for verb, command in commands.items():
-        app.command(verb, rich_help_panel=heading, help=reflowed(command))(command)
-for heading, verb, group, example in GROUPS:
-    app.add_typer(group, name=verb, rich_help_panel=heading, epilog=f"Example: forebay {example}")
-    for info in group.registered_commands:
-        info.help = info.help or reflowed(info.callback)
+"""Where ``forebay --help`` lists the command, or the group, of each module."""
+EXAMPLES = {
+    "gaps": "gaps list --data DIR",
+    "dlq": "dlq list --data DIR",
+    "journal": "journal inspect --data DIR",
+    "lab": "lab serve coinbase --rate 200 --start now",
+    "drill": "drill run store-read-only",
+}
+"""Of groups; a command has its own."""
+for _panel, _modules in _PANELS.items():
+    for _module in _modules:
+        _name = _module.__name__.rpartition(".")[2]
+        if _group := getattr(_module, "app", None):
+            _example = f"Example: forebay {EXAMPLES[_name]}"
+            app.add_typer(_group, name=_name, rich_help_panel=_panel, epilog=_example)
+            for _info in _group.registered_commands:
+                _info.help = _info.help or reflowed(_info.callback)
+        else:
+            _command = getattr(_module, _name)
+            app.command(_name, rich_help_panel=_panel, help=reflowed(_command))(_command)
 find_folders(app)
 
 

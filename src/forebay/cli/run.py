@@ -75,11 +75,11 @@ def run(
             raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
         logs.configure(settings.log_level, process="supervisor")
         supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
-        watch = _live if err.is_terminal else None
+        terminal = err.is_terminal
         with logs.unblocked():
-            code = asyncio.run(supervisor.run(watch))
-        if watch and supervisor.stopped:
-            with contextlib.suppress(OSError):  # the terminal may be gone
+            code = asyncio.run(supervisor.run(_live if terminal else None))
+        if terminal and supervisor.stopped:
+            with contextlib.suppress(OSError):  # it may be gone
                 err.print(str(supervisor.stopped))
         if code or supervisor.interrupted:
             raise typer.Exit(code or 130)

@@ -35,8 +35,7 @@ class StoreKind:
 
 
 def address(path: Path) -> str:
-    """Return a path as a driver must take it for a path: from the root, so that it begins with no
-    ``~`` and no ``name:``.
+    """Return a path as a driver takes it for one: with no ``~`` or ``name:`` at its begin.
 
     Raises :class:`~forebay.errors.ConfigError` if no spelling of it can be: DuckDB follows links,
     and takes a ``?`` in what it finds for the begin of parameters.

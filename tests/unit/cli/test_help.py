@@ -1,43 +1,60 @@
-"""What a person reads who asks for help."""
+"""The first screen: what one comes for is first, and every command is where one looks for it."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
+import typer.testing
 
 from forebay.cli import main as program
+from forebay.cli.main import app
 from tests.support.commands import Answer, environment, invoked
 
-GROUPS = ("gaps", "dlq", "journal", "drill", "lab")
+
+def panels() -> dict[str, list[str]]:
+    """The commands of each panel of ``forebay --help``, in their order."""
+    runner = typer.testing.CliRunner(env={"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"})
+    found: dict[str, list[str]] = {}
+    panel = ""
+    for line in runner.invoke(app, ["--help"]).output.splitlines():
+        if heading := re.match(r"╭─ (\w+) ─", line):
+            panel = heading[1]
+        elif command := re.match(r"│ (\w+) ", line):
+            found.setdefault(panel, []).append(command[1])
+    return found
 
 
-def run(*arguments: str) -> Answer:
-    command = [sys.executable, "-m", "forebay", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-    return Answer(done.returncode, done.stdout, done.stderr)
+def test_commands_are_listed_by_what_they_are_for() -> None:
+    told = panels()
+    assert list(told) == ["Capture", "Read", "Prove", "Practise"]
+    assert {"run", "status", "top"} <= {*told["Capture"]}
+    assert told["Read"][0] == "sql"
+    assert told["Prove"] == ["audit"]
+    assert {"demo", "lab", "drill"} == {*told["Practise"]}
 
 
-@pytest.mark.parametrize("group", GROUPS)
+def test_every_command_is_in_one_panel() -> None:
+    listed = sorted(name for names in panels().values() for name in names)
+    known = [each.name for each in app.registered_commands]
+    known += [each.name for each in app.registered_groups]
+    assert listed == sorted(filter(None, known))
+
+
+# ----------------------------------------------------------------- asking for it
+
+
+@pytest.mark.parametrize("group", program.EXAMPLES)
 def test_a_group_has_an_example_of_its_own(group: str) -> None:
     assert f"Example: forebay {group} " in invoked(group, "--help").stdout
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", program.EXAMPLES)
 def test_the_example_of_a_group_is_one_of_its_commands(group: str) -> None:
-    (example,) = (each[3] for each in program.GROUPS if each[1] == group)
-    assert invoked(*example.split()[:2], "--help").code == 0
-
-
-def test_commands_are_listed_by_what_they_are_for() -> None:
-    text = invoked("--help").stdout
-    headings = [*program.COMMANDS]
-    assert headings == sorted(headings, key=text.index)
-    for heading, commands in program.COMMANDS.items():
-        after = text[text.index(f"─ {heading} ─") :]
-        part = after[: after.index("╰")]
-        assert all(f"│ {name} " in part for name in commands)
+    assert program.EXAMPLES[group].split()[0] == group
+    assert invoked(*program.EXAMPLES[group].split()[:2], "--help").code == 0
 
 
 def test_paragraphs_are_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +80,12 @@ def test_help_is_a_word_too(
         shown.append((ended.value.code, *capsys.readouterr()))
     assert shown[0] == shown[1]
     assert shown[0][0] == 0
+
+
+def run(*arguments: str) -> Answer:
+    command = [sys.executable, "-m", "forebay", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def test_the_package_is_a_program() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 S = 1_000_000_000
-WAITS = (60.0, 600.0, 3600.0)
+WAITS = (60, 600, 3600)
 TOLD = Acceptance(5, "", "ann", "the venue never had it")
 ODD = 10**15
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -200,6 +201,16 @@ def test_the_verdict_does_not_hide_what_is_gone_for_good() -> None:
     assert verdict(report(gaps=gone)) == (
         "Nothing lost: 1,234 events stored, each once and as received, "
         "and 7 and 60 s of time declared as gone for good."
+    )
+
+
+def test_the_verdict_names_who_accepted_what_is_missing() -> None:
+    who = {"accepted_by": "ann", "accepted_reason": "never listed"}
+    odd = replace(gap(9, 10**15, "accepted", "far_ahead"), accepted_by="bob")
+    gone = [replace(gap(1, 7, "accepted"), **who), replace(gap(20, 20, "accepted"), **who), odd]
+    assert verdict(report(gaps=gone)) == (
+        "Nothing lost: 1,234 events stored, each once and as received, "
+        "and 8 accepted as missing (by ann: never listed)."
     )
 
 

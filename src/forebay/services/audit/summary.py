@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from forebay.domain.coverage.gaps import FAR
+
 if TYPE_CHECKING:
     from forebay.services.audit.report import AuditReport, StreamReport
 
@@ -46,9 +48,21 @@ def verdict(report: AuditReport) -> str:
 
 def _gone(report: AuditReport) -> str:
     """Return what even a clean record lacks, so that the sentence does not lie."""
-    gone = [each for each in gap_sums(report) if each.state == "permanent"]
-    told = [f"{each.size} of {each.unit}" if each.unit == "time" else each.size for each in gone]
-    return f", and {' and '.join(told)} declared as gone for good" if told else ""
+    clauses = []
+    for state, said in (("permanent", "declared as gone for good"), ("accepted", "accepted")):
+        sums = [each for each in gap_sums(report) if each.state == state]
+        gone = [each for each in sums if each.reason not in FAR]
+        told = [
+            f"{each.size} of {each.unit}" if each.unit == "time" else each.size for each in gone
+        ]
+        if told:
+            clauses.append(f", and {' and '.join(told)} {said}")
+    who = {
+        f"{gap.accepted_by}: {gap.accepted_reason}"
+        for gap in report.gaps
+        if gap.state == "accepted" and gap.reason not in FAR
+    }
+    return "".join(clauses) + (f" as missing (by {'; by '.join(sorted(who))})" if who else "")
 
 
 def _disputed(report: AuditReport) -> str:
