@@ -11,7 +11,7 @@ import pytest
 from forebay.app.asking import Told
 from forebay.cli.run import shown
 from forebay.cli.summary import fitting, flat, line, lines, span
-from forebay.ops.view import ProcessReport, SystemReport
+from forebay.ops.view import ProcessReport, StreamReport, SystemReport
 from forebay.resilience import ServiceHealth, SystemHealth, assess
 from forebay.telemetry import Stopped
 
@@ -37,6 +37,10 @@ JOURNAL = {
     "gb_per_day_on_disk": 3.1,
     "days_until_full": 41.2,
 }
+
+
+def stream(symbol: str, **said: Any) -> StreamReport:  # noqa: ANN401 - fields of all types
+    return StreamReport(venue="coinbase", market="spot", channel="trade", symbol=symbol, **said)
 
 
 def told(
@@ -84,6 +88,34 @@ def test_what_is_wrong_is_said_on_as_many_lines_as_it_takes() -> None:
     whole = " ".join(part.strip() for part in text)
     assert "state         critical since" in text[0]
     assert "deliver does not answer" in whole
+
+
+def test_a_symbol_that_does_not_come_is_a_line_of_its_own() -> None:
+    asking = [
+        stream("BTC-USD", asked_ns=1),
+        stream("BTC-USDX", asked_ns=1, refused="not a valid product"),
+        stream("ETH-USD", asked_ns=1),
+    ]
+    report = told().report
+    processes = [
+        dataclasses.replace(each, streams=asking)
+        if each.process == "capture"
+        else dataclasses.replace(each, streams=[stream("BTC-USD", heard_ns=1)], hears=True)
+        for each in report.processes
+    ]
+    text = list(lines(Told(dataclasses.replace(report, processes=processes), ""), None, ""))
+    assert "connected     1 of 2, 3 symbols asked for, 1 heard, 3 reconnects" in text
+    assert "refused       coinbase BTC-USDX: not a valid product" in text
+    assert "silent        coinbase ETH-USD: nothing was ever heard" in text
+
+
+def test_of_many_symbols_that_do_not_come_some_are_named() -> None:
+    asking = [stream(f"A{number}-USD", asked_ns=1, refused="no") for number in range(50)]
+    report = told().report
+    processes = [dataclasses.replace(each, streams=asking) for each in report.processes[1:2]]
+    text = list(lines(Told(dataclasses.replace(report, processes=processes), ""), None, ""))
+    assert sum(each.startswith("refused") for each in text) == 10
+    assert text[-1].strip() == "and 40 more"
 
 
 def test_a_process_that_is_away_is_named() -> None:
