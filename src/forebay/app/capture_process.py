@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app import samples, venues
+from forebay.app.accepting import context_of
 from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
 from forebay.app.guarding import Guarding
 from forebay.app.journaling import open_journal
-from forebay.app.local_socket import LocalServer, Request, ask, json_handler
+from forebay.app.local_socket import LocalServer, Reply, Request, ask, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
-from forebay.domain.frames import Context
+from forebay.domain.frames import Context, GapAccepted
 from forebay.ops.view import StreamReport
 from forebay.ports import FillRequest
 from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 PROCESS, JOURNAL = "capture", "journal"
 
 
-async def run(config: Config, observer: Observer) -> None:
-    """Run the capture process until it is told to stop."""
+async def run(config: Config, observer: Observer) -> dict[str, Any]:
+    """Run the capture process until it is told to stop; answer what it did."""
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
@@ -70,10 +71,14 @@ async def run(config: Config, observer: Observer) -> None:
         guarding.manager.watch(
             JOURNAL, lambda: _why_not(running), critical=True, depends_on=(PROCESS,)
         )
-        handlers = _handlers(running, guarding, tally, roster, config.journal.max_pending_mb << 20)
+        handlers = {
+            **_handlers(running, guarding, tally, roster, config.journal.max_pending_mb << 20),
+            "accept": _acceptor(running, config.collector),
+        }
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
         await stack.enter_async_context(guarding.recovering())
         await running.run(life.stop)
+    return running.stats()
 
 
 def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:
@@ -138,6 +143,15 @@ def _handlers(
         )
 
     return {"status": json_handler(status), **guarding.handlers(tell)}
+
+
+def _acceptor(running: Capture, collector: str) -> Callable[[Request], Awaitable[Reply]]:
+    async def accept(request: Request) -> Reply:
+        for venue, told in msgspec.convert(request["gaps"], list[tuple[str, GapAccepted]]):
+            running.sink.open(context_of(venue, collector, told)).control(told)
+        return {"seq": await running.sink.flushed()}, b""
+
+    return accept
 
 
 def _why_not(running: Capture) -> str:

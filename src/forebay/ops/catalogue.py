@@ -119,7 +119,7 @@ _DELIVERY = (
     _counter("forebay_ambiguous", "New events of which equal ones may be missing."),
     _counter("forebay_flagged", "New events by flag.", "flag"),
     _counter("forebay_dead_letters", "Frames or events kept as dead letters.", "reason"),
-    _gauge("forebay_coverage_gaps", "Gaps by state: open, filled, permanent.", "state"),
+    _gauge("forebay_coverage_gaps", "Gaps by state: open, filled, permanent, accepted.", "state"),
 )
 _CAPTURE = (
     _gauge(

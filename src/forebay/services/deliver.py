@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from forebay.domain.coverage import GapState, StreamKey
+    from forebay.domain.coverage import StreamKey
     from forebay.journal import CursorFile, Disk, Position
     from forebay.ports import FillRequest, Parser, Store
     from forebay.services.accounting import LiveSums
@@ -198,7 +198,7 @@ class Deliverer(Pump[JournalPiece, Planned]):
         self._writer.delivered = Delivered()
 
     def open_gaps(
-        self, venue: str | None = None, states: Collection[GapState] = ("open",)
+        self, venue: str | None = None, states: Collection[str] = ("open",)
     ) -> tuple[list[FillRequest], int]:
         """Return the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0

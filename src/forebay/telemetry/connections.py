@@ -73,6 +73,13 @@ class ConnectionClosed(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionStopped(ConnectionClosed):
+    """A connection ended because its capture was asked to stop."""
+
+    level: ClassVar[Level] = "info"
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionFailed(Happening):
     """A connection could not be made, so there was no epoch."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forebay.domain.coverage import GAP_STATES
+from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.services.audit.case import arrived, holes_of, ids_of, sets_of
@@ -74,8 +75,12 @@ def _heard(case: Case, key: StreamKey) -> bool:
 
 
 def _still_open(case: Case, key: StreamKey, gaps: Iterable[Gap]) -> None:
-    """A gap that is still open is a loss that may yet be mended."""
+    """A gap that is still open is a loss that may yet be mended.
+
+    One up to an id that nothing vouches for is none: it is in a note.
+    """
     channel = case.channel(key)
+    gaps = [gap for gap in gaps if gap.reason not in FAR]
     for place, members in holes_of(gaps, ["open"]).items():
         fillable = channel is not None and channel.history and channel.unit == place[0]
         what = "run `forebay gaps fill`" if fillable else "the venue has no history to fill them"
@@ -147,7 +152,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
         ambiguous=account.ambiguous,
         dead_letters=account.letters,
         conflicts=account.conflicts,
-        gaps=[gap for gap in account.gaps if _concerns(case, gap)],
+        gaps=[_with_who(case, gap) for gap in account.gaps if _concerns(case, gap)],
         streams=[_stream(case, key, red) for key in streams],
         problems=problems,
         notes=_notes(case),
@@ -164,6 +169,13 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
 def _concerns(case: Case, gap: Gap) -> bool:
     """Return whether a gap may hold events of the audited hours."""
     return bool(case.clip(gap.key, gap.unit, IntervalSet([(gap.first, gap.last)])))
+
+
+def _with_who(case: Case, gap: Gap) -> Gap:
+    """Return a gap with who accepted it and why, which its table does not say."""
+    if gap.state != "accepted" or (coverage := case.account.coverage.get(gap.key)) is None:
+        return gap
+    return next((told for told in coverage.gaps(gap.key) if told == gap), gap)
 
 
 def _undelivered(case: Case) -> int:
@@ -230,6 +242,10 @@ def _verified(case: Case, key: StreamKey) -> tuple[str | None, str | None]:
 
 def _notes(case: Case) -> list[str]:
     notes = [*case.journal.notes]
+    for gap in case.account.gaps:
+        if gap.state == "open" and gap.reason in FAR:
+            what = f"One id of {gap.key.name} is far from all others, and nothing vouches for it"
+            notes.append(f"{what}: {gap.first} to {gap.last} is not counted as missing.")
     if undelivered := _undelivered(case):
         notes.append(f"{undelivered} captured frames are not delivered yet.")
     if not case.whole_journal:

@@ -21,6 +21,7 @@ from forebay.sources.websocket.subscription import Subscription
 from forebay.telemetry import (
     ConnectionClosed,
     ConnectionOpened,
+    ConnectionStopped,
     FrameOversized,
     Observer,
     ReadingPaused,
@@ -354,7 +355,8 @@ class Connection(WSListener):
         self.reason = reason
         self._unsubscribe()
         self._take.control(EpochClosed(reason))
-        self._observe(ConnectionClosed(self._plan.venue, self._epoch, reason))
+        closed = ConnectionStopped if reason == "stopped" else ConnectionClosed
+        self._observe(closed(self._plan.venue, self._epoch, reason))
 
 
 def _nothing() -> None:
