@@ -64,6 +64,9 @@ class StoreWriter:
         self._gaps: dict[StreamKey, set[Gap]] = {}
         self._streams: dict[StreamKey, Coverage] = {}
         self.delivered = Delivered()
+        self.heard: dict[StreamKey, int] = {}
+        """When the last event was received of each stream of which something was ever heard; 0 if
+        none was since the process started."""
 
     def load(self) -> StoreState:
         """Return where the store is; its gaps are taken as told.
@@ -73,6 +76,9 @@ class StoreWriter:
         """
         state = self._store.load()
         refuse_other_units(state.coverage, self._channels)
+        for key, stream in state.coverage.items():
+            if any(stream.rows()):
+                self.heard.setdefault(key, 0)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         self._streams = dict(state.coverage)
         return state
@@ -86,6 +92,10 @@ class StoreWriter:
         self._count(commit, projected, done)
         for reason, count in done.letters.items():
             self._observe(DeadLettered(count=count, reason=reason))
+        for key, stream in projected.coverage.items():
+            if stream.unit == "id":  # a number that is known to exist is a word of the venue's
+                self.heard.setdefault(key, 0)
+        self.heard |= projected.heard
         self._tell(projected, end.log_id)
         if done.conflicts:
             self._observe(ConflictFound(done.conflicts))

@@ -323,4 +323,4 @@ class SimSource(LiveSource):
             rng=rng,
             observer=observer,
         )
-        self._feeds = [self._feed(self._asked) for _ in range(network.weather.feeds)]
+        self._feeds = self._feeds_of([self._asked] * network.weather.feeds)

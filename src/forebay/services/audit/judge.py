@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.services.audit.case import Case, Holes
 
+GRACE_NS = 10_000_000_000
+"""So long after it was asked for, a stream need not have been heard."""
+
 
 def judge_stream(case: Case, key: StreamKey) -> None:
     """Hold what the store claims of a stream against what the journal shows."""
@@ -45,6 +48,29 @@ def judge_stream(case: Case, key: StreamKey) -> None:
         case.say("gap_unfounded", key, _minus(declared, due), text)
         text = f"a gap in the journal, {state}, and not declared as that."
         case.say("gap_undeclared", key, _minus(due, declared), text)
+
+
+def judge_asked(case: Case) -> None:
+    """What was asked for and nobody hears is not complete, though no gap can say so."""
+    asked, since, until = case.roll.streams(), case.span.since, case.span.until
+    for key, at_ns in sorted(asked.items()):
+        if until is not None and at_ns >= until * HOUR_NS:
+            continue
+        if reason := case.roll.refusal(key):
+            told_ns = case.roll.answers[key].at_ns
+            text = f"{key.name}: asked for, and the venue has not given it since {iso(told_ns)}"
+            case.problems.append(Problem("not_given", key.name, 1, [], f"{text}: {reason}"))
+        elif since is None and case.latest_ns - at_ns > GRACE_NS and not _heard(case, key):
+            text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
+            case.problems.append(Problem("never_heard", key.name, 1, [], text))
+
+
+def _heard(case: Case, key: StreamKey) -> bool:
+    """Return whether an event ever came, or a number that says that one exists."""
+    stored = any(stream == key for stream, _ in case.account.hours)
+    coverage = case.coverage.get(key)
+    told = coverage is not None and coverage.unit == "id" and any(coverage.rows())
+    return stored or told or bool(case.hours.get(key))
 
 
 def _still_open(case: Case, key: StreamKey, gaps: Iterable[Gap]) -> None:
