@@ -109,7 +109,8 @@ def _lines(gap: dict[str, Any]) -> list[str]:
     else:
         count = _count(gap)
         to = f" to {gap['last']}" if count > 1 else ""
-        size = "not believed" if gap["reason"].startswith("far_") else f"{count:,} missing"
+        size = f"{count:,} {'filled' if gap['state'] == 'filled' else 'missing'}"
+        size = "not believed" if gap["reason"].startswith("far_") else size
         between = f"{_second(gap['from_ts'])} to {_second(gap['to_ts'])}"
         lines = [f"{named} {gap['first']}{to}", f"  {between}, {size}"]
     lines.append(f"  {gap['reason']}, opened {_second(gap['opened_ts'])}")
