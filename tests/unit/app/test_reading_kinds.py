@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_quotes_and_tickers_are_read_by_symbol_and_time(tmp_path: Path) -> None:
     ]
     with data(tmp_path, lines) as opened:
         assert opened.quotes("BTC-USD")["bid_price"].to_pylist() == [1, 2, 3]
-        window = {"start": "2021-04-17T16:43:38Z", "end": "2021-04-17T16:43:39Z"}
+        window: dict[str, Any] = {"start": "2021-04-17T16:43:38Z", "end": "2021-04-17T16:43:39Z"}
         assert opened.quotes("BTC-USD", **window)["bid_price"].to_pylist() == [2]
         assert len(opened.tickers("BTC-USD", **window, venue="coinbase")) == 1
         assert len(opened.tickers("BTC-USD", venue="elsewhere")) == 0
