@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib.util
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -19,6 +20,7 @@ from forebay.domain.schema import DECIMAL, DECIMALS
 from forebay.errors import ConfigError, Unreachable
 from forebay.telemetry import ignore
 from tests.support.frames import T0, match, rfc3339, snapshot, ticker
+from tests.support.pages import blocks, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,6 +145,22 @@ def test_pandas_calculates_with_them(data: forebay.Data) -> None:
     assert bars["close"].tolist() == [100.1, 100.2, 100.3, 100.4, 100.5]
     assert not (frame.event_ts > pd.Timestamp.now("UTC")).any()
     assert (frame.price * frame["size"]).sum() == pytest.approx(50.15)
+
+
+def test_the_page_runs(data: forebay.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data.folder.root.parent)
+    monkeypatch.setattr(forebay, "open", lambda _: forebay.Data(data.folder.root), raising=False)
+    names: dict[str, Any] = {}
+    for block in blocks(page("how-to/python"), "python"):
+        exec(compile(block, "how-to/python.md", "exec"), names)  # noqa: S102 - our own page
+    assert len(names["both"]) == len(names["all_of_them"]) == 8
+    assert len(names["one"]) == 5
+    assert names["vwap"]["size"].to_pylist() == [0.8]
+    assert names["position"] == names["table"].schema.metadata[b"position"].decode()
+    if pd := importlib.util.find_spec("pandas"):
+        names["pd"] = pd.loader and importlib.import_module("pandas")
+        (block,) = blocks(page("how-to/python"), "python pandas")
+        exec(compile(block, "how-to/python.md", "exec"), names)  # noqa: S102
 
 
 @given(st.lists(st.decimals(-(10**19), 10**19, places=18, allow_nan=False) | st.none()))
