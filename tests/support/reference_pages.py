@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from forebay.ops import alerts
 from forebay.ops.catalogue import SECTIONS, Metric
+from tests.support import tables_page
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -72,8 +73,8 @@ receivers:
 
 Severities: info (have a look some time), warning (today), alarm (within the hour), critical (now).
 
-Lost scrapes neither clear an alert nor make it wait anew, because rules look back over five minutes.
-What a process told last holds for so long after its death, a large lag for an hour; by then
+Lost scrapes neither clear an alert nor make it wait anew: rules look back over five minutes. What a
+process told last holds for so long after its death, a large lag for an hour; by then
 ForebayDown or ForebayProcessDown is critical, and stays until it is back. To remove something for
 good, take the target out of `prometheus.yml`: nothing of it fires six minutes later. A Prometheus
 that cannot reach its Alertmanager tells it the end of an alert for a quarter of an hour, and an
@@ -133,7 +134,7 @@ def _alert(rule: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-PAGES = {"metrics": metrics, "alerts": page_of_alerts}
+PAGES = {"metrics": metrics, "alerts": page_of_alerts, "tables": tables_page.page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -305,7 +305,7 @@ class Data(Queries):
         )
 
     def gaps(self) -> pa.Table:
-        """Answer every gap, filled and permanent ones included."""
+        """Return every gap, of whatever state, with when it was, was opened and was closed."""
         return self.sql("SELECT * FROM gaps ORDER BY ALL")
 
     def beside(self, gap: Gap) -> pa.Table:

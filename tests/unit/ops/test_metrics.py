@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
+from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE, SECTIONS, Metric
 from forebay.ops.metrics import render
 from forebay.ops.view import Buckets, ProcessReport, Sample, SystemReport
@@ -166,12 +167,20 @@ def test_promtool_finds_no_fault_in_our_names() -> None:
     assert (result.returncode, result.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("page", ["metrics", "alerts"])
+@pytest.mark.parametrize("page", reference_pages.PAGES)
 def test_a_reference_page_is_what_the_code_says(page: str) -> None:
     file = ROOT / "docs" / "reference" / f"{page}.md"
     assert file.read_text(encoding="utf-8") == reference_pages.PAGES[page](), (
         "Write it again: python -m tests.support.reference_pages"
     )
+
+
+def test_no_text_for_users_names_a_document_that_they_cannot_have() -> None:
+    pages = [*ROOT.glob("docs/reference/*.md"), *ROOT.glob("docs/how-to/*.md")]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    assert len(texts) > 6
+    for name, text in (texts | {"forebay alerts": alerts.text()}).items():
+        assert re.findall(r"\b(?:S[0-4]|[DEGORVX][1-9])\b|\brequirement\b", text) == [], name
 
 
 # ------------------------------------------------------------------------- numbers
