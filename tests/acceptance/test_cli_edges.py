@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
+import forebay as package
 from forebay.app.data_folder import DataFolder
 from forebay.cli.sql import Format, write
 from tests.support import made_recording as made
@@ -55,3 +57,13 @@ def test_what_is_no_number_is_said_in_json(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [
         {"a": cell, "b": expected, "c": {"d": cell}} for cell in expected
     ]
+
+
+def test_a_mean_price_by_volume_is_one_plain_query(data: Path) -> None:
+    query = "SELECT sum(price*size)/sum(size) AS vwap FROM trades"
+    rows = forebay("sql", "SELECT price, size FROM trades", "--data", data, "--json").json
+    trades = [(Fraction(row["price"]), Fraction(row["size"])) for row in rows]
+    exact = sum(price * size for price, size in trades) / sum(size for _, size in trades)
+    (told,) = forebay("sql", query, "--data", data, "--json").json
+    assert abs(Fraction(told["vwap"]) / exact - 1) < Fraction(1, 10**12)
+    assert package.open(data).sql(query)["vwap"].to_pylist() == [told["vwap"]]

@@ -52,6 +52,10 @@ _TRIES = 3
 _PATIENCE_S = 5.0
 """How long a running capture may be neither answering nor have let go of the database."""
 _POLL_S = 0.2
+_UNDER_WAY_S = 2.0
+"""How long what a venue has sent may be under way: the next heartbeat tells what did not come."""
+_ARRIVAL_S = 30.0
+"""How long a store may take to catch up, and its gaps to be filled, before an audit begins."""
 _ONE_BAR = (
     ' QUALIFY row_number() OVER (PARTITION BY venue, market, symbol, timeframe, session, "of", '
     "adjusted, open_ts ORDER BY state = 'final' DESC, revision DESC, received_ts DESC, seq DESC, "
@@ -335,8 +339,22 @@ class Data:
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
             truth=truth,
+            arrive=self._arrived,
             progress=progress,
         )
+
+    def _arrived(self) -> None:
+        """Wait until what a venue has sent so far is captured and stored, if a capture runs."""
+        deadline = self._clock.monotonic_ns() + round(_ARRIVAL_S * 1e9)
+        with contextlib.suppress(Unreachable):  # none runs, or it ends: nothing more arrives
+            ask(self.folder.capture_socket, {"op": "status"})
+            self._wait(_UNDER_WAY_S)
+            captured = ask(self.folder.capture_socket, {"op": "status"})[0]["next_seq"]
+            while self._clock.monotonic_ns() < deadline:
+                stored = ask(self.folder.deliver_socket, {"op": "status"})[0]
+                if stored["seq"] >= captured and not stored["gaps"]["open"]:
+                    return
+                self._wait(_POLL_S)
 
     def _audit_query(self, query: str) -> pa.Table:
         """Answer a statement of the audit in as little memory as it can do with."""
