@@ -39,7 +39,7 @@ def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tup
         yield "state", _state(told)
         found = statuses(told)
         if capture := found["capture"]:
-            yield "connected", _connected(capture, told.report.streams)
+            yield "connected", _connected(capture, told.report.streams())
         yield "events", _flow(found["capture"], found["deliver"])
         if deliver := found["deliver"]:
             yield "gaps", _gaps(deliver["gaps"])
@@ -47,7 +47,7 @@ def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tup
     if journal is not None:
         yield "disk", _disk(journal)
     if told is not None:
-        yield from _troubles(told.report.streams)
+        yield from _troubles(told.report.streams())
     if told is not None and told.no_http:
         yield "http", f"not served: {told.no_http}"
     if told is not None and told.report.restart_needed:
