@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from forebay.errors import ConfigErrors, ForebayError
+from forebay.app.complaints import ConfigErrors
+from forebay.errors import ForebayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

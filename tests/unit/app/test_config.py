@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from forebay.app.complaints import ConfigErrors
 from forebay.app.config import Config, leaves, load
 from forebay.app.config_template import TEMPLATE
-from forebay.errors import ConfigError, ConfigErrors
+from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
