@@ -10,7 +10,6 @@ import msgspec
 
 from forebay.app.local_socket import ask
 from forebay.clock import SystemClock
-from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND
 from forebay.domain.frames import Context, FrameKind, GapAccepted, encode_control
 from forebay.errors import Transient, Unreachable
 from forebay.journal import Draft
@@ -27,6 +26,8 @@ _POLL_S = 0.05
 
 def acceptance(gap: dict[str, Any], by: str, reason: str) -> GapAccepted:
     """Return the record that accepts a gap; of one up to a far id, it is that this end stays."""
+    from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND  # noqa: PLC0415 - brings numpy
+
     first = gap["last"] if gap["reason"] == FAR_AHEAD else gap["first"]
     last = gap["first"] if gap["reason"] == FAR_BEHIND else gap["last"]
     named = gap["channel"], gap["symbol"], first, last

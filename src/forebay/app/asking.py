@@ -11,7 +11,7 @@ import msgspec
 from forebay.app.local_socket import ask
 from forebay.app.times import to_ns
 from forebay.errors import ConfigError, Unreachable
-from forebay.ops.view import BreakerReport, ProcessReport, SystemReport
+from forebay.ops.view import BreakerReport, ProcessReport, StreamReport, SystemReport
 from forebay.resilience import SystemHealth
 from forebay.sources.proxies import proxy_for
 
@@ -105,7 +105,16 @@ def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
         ],
         fallbacks=resilience["fallbacks"],
         restart_needed=resilience["restart_needed"],
+        streams=[_stream(each) for each in status["streams"]],
     )
+
+
+def _stream(told: dict[str, Any]) -> StreamReport:
+    moments = {"asked": "asked_ns", "acknowledged": "acknowledged_ns"}
+    moments |= {"last_heard": "heard_ns", "retry": "retry_ns"}
+    ever = {"heard": True, "silent": False}.get(told["state"])
+    known = {name: _ns(told[key]) for key, name in moments.items()}
+    return msgspec.convert({**told, **known, "ever": ever}, StreamReport)
 
 
 def _ns(moment: str | None) -> int | None:

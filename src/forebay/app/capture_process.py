@@ -21,12 +21,14 @@ from forebay.app.journaling import open_journal
 from forebay.app.local_socket import LocalServer, Reply, Request, ask, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
-from forebay.domain.frames import GapAccepted
+from forebay.domain.frames import Context, GapAccepted
+from forebay.ops.view import StreamReport
 from forebay.ports import FillRequest
-from forebay.services.capture import Capture, CaptureSettings, Feed
+from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
 from forebay.services.group_commit import Limits
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
+from forebay.sources.roster import Roster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -47,13 +49,15 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     tally = Tally(observer)
     writer = await patiently(clock, life.stop, lambda: open_journal(folder, config, clock, tally))
     guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
-    wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock))
+    roster = Roster(clock)
+    wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
         feeds = []
         for venue in config.venues:
             source = await stack.enter_async_context(_source(venue, wiring, guarding))
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
-            feeds.append(Feed(venue.name, source, asker, venues.page_rows(venue.name)))
+            rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
+            feeds.append(Feed(venue.name, source, asker, rows, wanted))
         running = Capture(
             writer,
             feeds,
@@ -68,7 +72,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
             JOURNAL, lambda: _why_not(running), critical=True, depends_on=(PROCESS,)
         )
         handlers = {
-            **_handlers(running, guarding, tally, config.journal.max_pending_mb << 20),
+            **_handlers(running, guarding, tally, roster, config.journal.max_pending_mb << 20),
             "accept": _acceptor(running, config.collector),
         }
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
@@ -92,8 +96,23 @@ def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:
     return source
 
 
+def _wanted(venue: VenueConfig, collector: str) -> Wanted:
+    """Return what the configuration asks for, for the record."""
+    kinds = venues.kinds(venue)
+    context = Context(
+        venue=venue.name,
+        source="ws",
+        purpose="live",
+        collector=collector,
+        epoch="",
+        market=venue.market,
+    )
+    streams = ((venue.market, kind, symbol) for kind in kinds for symbol in venue.symbols)
+    return Wanted(context, tuple(streams))
+
+
 def _handlers(
-    running: Capture, guarding: Guarding, tally: Tally, max_pending: int
+    running: Capture, guarding: Guarding, tally: Tally, roster: Roster, max_pending: int
 ) -> dict[str, Any]:
     def status(request: Request) -> dict[str, Any]:
         stats = running.stats(reset_latency=bool(request.get("reset_latency")))
@@ -105,10 +124,22 @@ def _handlers(
             not_ready=_not_ready(running),
             samples=[
                 *samples.capture(stats, counts, max_pending=max_pending),
+                *samples.roster(roster),
                 *guarding.samples(counts),
             ],
             buckets=samples.latency(running.sink.latency_totals()),
             status={**stats, "next_seq": running.sink.next_seq},
+            streams=[
+                StreamReport(
+                    **place._asdict(),
+                    asked_ns=standing.asked_ns,
+                    acknowledged_ns=standing.acknowledged_ns,
+                    refused=standing.refused,
+                    refusals=standing.refusals,
+                    retry_ns=standing.retry_ns,
+                )
+                for place, standing in roster.standings.items()
+            ],
         )
 
     return {"status": json_handler(status), **guarding.handlers(tell)}

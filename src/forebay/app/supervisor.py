@@ -31,7 +31,7 @@ from forebay.resilience.backoff import Backoff
 from forebay.telemetry import ProcessDied, ProcessStarted, Stopped, Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from forebay.app.config import Config
     from forebay.ops.view import Sample
@@ -43,6 +43,8 @@ LAST_WORD_S = 1.0
 """How long what a process that has ended said is read: a child of its own may hold the pipe."""
 STEADY_S = 10.0
 """A process that ran so long is started again at once."""
+REAP_S = 1.0
+"""How often orphans are looked for."""
 REFUSED = ConfigError.exit_code
 """A process that ends with this code was asked for something that cannot be."""
 
@@ -78,6 +80,7 @@ class Supervisor:
     _reloads: set[asyncio.Task[None]] = field(default_factory=set)
     _terminal: bool = field(default_factory=lambda: os.isatty(0))
     _why: str = "a process ended"
+    _starting: int = 0
     interrupted: bool = False
     """Whether it was stopped from the keyboard; it ends in the same order either way."""
     stopped: Stopped | None = None
@@ -100,6 +103,7 @@ class Supervisor:
             beside = [
                 asyncio.create_task(self.stop.wait()),
                 asyncio.create_task(self.system.watch(), name="forebay-system"),
+                *([asyncio.create_task(self._reap())] if os.getpid() == 1 else []),
                 *([asyncio.create_task(watch(self))] if watch else []),
             ]
             front = Front(self.system, folder, "forebay", self.clock, self.observer)
@@ -189,11 +193,14 @@ class Supervisor:
         while not self.stop.is_set():
             began = self.clock.monotonic_ns()
             try:
+                self._starting += 1
                 child.process = await self._start(child.role)
             except OSError as error:  # no descriptors or no memory now: the other goes on
                 self.observer(ProcessDied(child.role, 0, f"it could not be started: {error}"))
                 await self._pause(backoff.next())
                 continue
+            finally:
+                self._starting -= 1
             child.starts += 1
             if self.stop.is_set():  # whoever ends the others has not seen this one
                 await _finish(child, STOP_S[child.role])
@@ -209,6 +216,13 @@ class Supervisor:
                 backoff.reset()
             await self._pause(backoff.next())
         return 0
+
+    async def _reap(self) -> None:
+        """As the first process of a container, wait for those whose parents are gone."""
+        while True:
+            if not self._starting:  # one that is just being started is nobody's yet
+                reap({child.process.pid for child in self.children.values() if child.process})
+            await self.clock.sleep(REAP_S)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -230,6 +244,15 @@ class Supervisor:
         with contextlib.suppress(ConnectionError):  # it died already: wait() will tell
             await process.stdin.drain()
         return process
+
+
+def reap(own: Collection[int]) -> None:
+    """Take the end of every process that was left to this one; those of ``own`` are waited for."""
+    with contextlib.suppress(ChildProcessError):  # there is none
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in own:  # whoever waits for it does so at once: look again later
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def _end_code(code: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import logs
+from forebay.app import logs, samples
 from forebay.app.config import BreakerLimits
 from forebay.app.front import token_of
 from forebay.app.guarding import Orders
@@ -18,7 +18,14 @@ from forebay.app.reload import reconciled
 from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
 from forebay.app.times import to_text
 from forebay.errors import ConfigError, ForebayError, Unreachable
-from forebay.ops.view import Action, Outcome, ProcessReport, SystemReport, UnknownName
+from forebay.ops.view import (
+    Action,
+    Outcome,
+    ProcessReport,
+    SystemReport,
+    UnknownName,
+    merged,
+)
 from forebay.resilience.graph import near
 from forebay.resilience.overview import Overview
 from forebay.telemetry import ConfigRefused, ConfigReloaded
@@ -149,15 +156,24 @@ class RunningSystem:
         if self._since[0] is not health.state:
             self._since = health.state, at_ns
         since = {"since": to_text(self._since[1])}
+        told = [each.report for each in seen if each.report is not None and each.fresh]
+        streams = merged(told)
         return SystemReport(
             at_ns=at_ns,
             health=health,
             not_ready=not_ready(seen, health.state),
             checks=checks(seen),
             processes=[
-                ProcessReport(SUPERVISOR, os.getpid(), "", samples=self._samples, status=since),
-                *(each.report for each in seen if each.report is not None and each.fresh),
+                ProcessReport(
+                    SUPERVISOR,
+                    os.getpid(),
+                    "",
+                    samples=[*self._samples, *samples.streams(streams)],
+                    status=since,
+                ),
+                *told,
             ],
+            streams=streams,
             fallbacks=fallbacks(seen),
             restart_needed=self._waiting,
         )

@@ -95,7 +95,7 @@ def _say(*lines: str) -> None:
     """Write lines to stdout, whatever they hold."""
     for line in lines:
         plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
-        out.print(plain, markup=False, emoji=False)
+        out.print(plain)
 
 
 def _lines(gap: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,7 @@ from forebay.cli import (
     top,
 )
 from forebay.cli.folder import find_folders
+from forebay.cli.output import said
 from forebay.cli.settings import EXAMPLE_VENUE
 
 if TYPE_CHECKING:
@@ -99,11 +101,22 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; ``forebay help COMMAND`` is ``forebay COMMAND --help``."""
+    """Run the command line; what it wrote has arrived, or its exit code says otherwise.
+
+    ``forebay help COMMAND`` is ``forebay COMMAND --help``.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
-    app(arguments, prog_name="forebay")
+    try:
+        try:
+            app(arguments, prog_name="forebay")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        sys.exit(said(error))
 
 
 if __name__ == "__main__":

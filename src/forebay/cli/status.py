@@ -47,7 +47,7 @@ def status(
             print_json(document(told, journal, data, url))
         else:
             for line in lines(told, journal, url or str(data)):
-                out.print(line, markup=False, emoji=False)
+                out.print(line)
             if verbose:
                 print_table("", ("part", "what", "value"), _details(told, journal))
         if told is None or not running(told):
@@ -84,6 +84,7 @@ def document(
     """Answer what ``--json`` prints."""
     from msgspec import to_builtins
 
+    from forebay.app import standing
     from forebay.app.asking import statuses
 
     found: dict[str, Any] = {
@@ -104,6 +105,7 @@ def document(
         "not_ready": report.not_ready,
         "breakers": to_builtins(report.breakers()),
         "restart_needed": list(report.restart_needed),
+        "streams": standing.document(report.streams),
     }
 
 
@@ -132,11 +134,16 @@ def _gigabytes(number: int | None) -> float | None:
 
 
 def _details(told: Told | None, journal: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    from forebay.app import standing
     from forebay.app.asking import statuses
 
     found: dict[str, dict[str, Any] | None] = {"journal": journal}
     if told is not None:
-        found |= {"system": {"http": told.http or "not served"}, **statuses(told)}
+        whole = {
+            "streams": standing.summary(told.report.streams),
+            "http": told.http or "not served",
+        }
+        found |= {"system": whole, **statuses(told)}
         for breaker in told.report.breakers():
             found[f"breaker {breaker.name}"] = {
                 "state": breaker.state,

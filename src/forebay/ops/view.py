@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from forebay.errors import Permanent
 from forebay.resilience.health import ServiceHealth, SystemHealth
@@ -81,6 +81,9 @@ class Check:
     """How often in a row it was not ok."""
 
 
+StreamState = Literal["asked", "heard", "refused", "silent"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamReport:
     """One kind of event of one symbol, as a process sees it; moments are UTC nanoseconds."""
@@ -105,11 +108,13 @@ class StreamReport:
     """When it is asked again."""
 
     @property
-    def state(self) -> str:
-        """``refused``, ``heard``, ``silent``: it should come and never did, or ``asked``."""
+    def state(self) -> StreamState:
+        """How it stands: silent is what should come and never did."""
         if self.refused:
             return "refused"
-        return {True: "heard", False: "silent", None: "asked"}[self.ever]
+        if self.ever is None:
+            return "asked"
+        return "heard" if self.ever else "silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +152,13 @@ class SystemReport:
     """Services whose callers get substitutes now."""
     restart_needed: Sequence[str] = ()
     """Keys of the configuration that were changed and wait for a restart."""
+    streams: Sequence[StreamReport] = ()
+    """Every stream that is asked for, with what all processes know of it."""
 
     def breakers(self) -> list[BreakerReport]:
         """Answer the breakers of all processes by name."""
         found = [breaker for process in self.processes for breaker in process.breakers]
         return sorted(found, key=lambda breaker: breaker.name)
-
-    def streams(self) -> list[StreamReport]:
-        """Return every stream that is asked for, with what all processes know of it."""
-        return merged(self.processes)
 
 
 def merged(processes: Sequence[ProcessReport]) -> list[StreamReport]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from forebay.domain.coverage import StreamKey
     from forebay.journal import CursorFile, Disk, Position
     from forebay.ports import FillRequest, Parser, Store
     from forebay.services.accounting import LiveSums
@@ -186,6 +187,11 @@ class Deliverer(Pump[JournalPiece, Planned]):
     def delivered(self) -> Delivered:
         """Totals since the process started, or since they were forgotten."""
         return self._writer.delivered
+
+    @property
+    def heard(self) -> Mapping[StreamKey, int]:
+        """See :attr:`~forebay.services.store_writer.StoreWriter.heard`; a copy."""
+        return dict(self._writer.heard)
 
     def forget_totals(self) -> None:
         """Count from zero again."""

@@ -64,6 +64,9 @@ class StoreWriter:
         self._gaps: dict[StreamKey, set[Gap]] = {}
         self._streams: dict[StreamKey, Coverage] = {}
         self.delivered = Delivered()
+        self.heard: dict[StreamKey, int] = {}
+        """When the last event was received of each stream of which something was ever heard; 0 if
+        none was since the process started."""
 
     def load(self) -> StoreState:
         """Return where the store is; its gaps are taken as told.
@@ -73,6 +76,9 @@ class StoreWriter:
         """
         state = self._store.load()
         refuse_other_units(state.coverage, self._channels)
+        for key, stream in state.coverage.items():
+            if any(stream.rows()):
+                self.heard.setdefault(key, 0)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         self._streams = dict(state.coverage)
         return state
@@ -84,6 +90,10 @@ class StoreWriter:
     def account(self, commit: Commit, projected: Projected, done: Committed, end: Position) -> None:
         """Count and tell what was made of some frames up to ``end``, and ``done`` with it."""
         self._count(commit, projected, done)
+        for key, stream in projected.coverage.items():
+            if stream.unit == "id":  # a number that is known to exist is a word of the venue's
+                self.heard.setdefault(key, 0)
+        self.heard |= projected.heard
         self._tell(projected, end.log_id)
         if done.conflicts:
             self._observe(ConflictFound(done.conflicts))
@@ -123,19 +133,19 @@ class StoreWriter:
         One that shrinks, splits or goes on is the same; so is what was closed of it before.
         """
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
-        if before != now:
-            was, still = _parts(before), _parts(now)
-            for gap in sorted(now - before):
-                told, where = was.get(_sort(gap), IntervalSet()), (gap.first, gap.last)
-                named = key.venue, key.channel, key.symbol, *where, gap.reason
-                if gap.state == "open":
-                    if not told.within(*where):
-                        self._observe(GapOpened(*named, key.market, gap.unit))
-                    continue
-                goes_on = still.get(_sort(gap, "open"), IntervalSet())
-                if told.holes(*where) and not goes_on.within(gap.first - 1, gap.last + 1):
-                    self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
         self._gaps[key], self._streams[key] = now, stream
+        if before == now:
+            return
+        was, over, done = _parts(before), _over(before), _over(now)
+        ended = _parts(over)
+        for gap in sorted((now - before) | (done - over)):
+            where, sort = (gap.first, gap.last), _sort(gap)
+            named = key.venue, key.channel, key.symbol, *where, gap.reason
+            if gap.state == "open":
+                if not was.get(sort, IntervalSet()).within(*where):
+                    self._observe(GapOpened(*named, key.market, gap.unit))
+            elif gap in done and ended.get(sort, IntervalSet()).holes(*where):
+                self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
 
     # ---------------------------------------------------------------- answers
 
@@ -182,6 +192,22 @@ _Sort: TypeAlias = tuple[str, str, bool, str]
 def _sort(gap: Gap, state: str = "") -> _Sort:
     """Return what gaps have in common of which one can be a part of another."""
     return gap.unit, gap.epoch, gap.reason in FAR, state or gap.state
+
+
+def _over(gaps: Iterable[Gap]) -> set[Gap]:
+    """Return what is over: of a hole that is being filled, nothing until no open part adjoins."""
+    goes_on = _parts(gap for gap in gaps if gap.state == "open")
+    return {
+        gap
+        for gap in gaps
+        if gap.state in ("permanent", "accepted")
+        or (
+            gap.state == "filled"
+            and not goes_on.get(_sort(gap, "open"), IntervalSet()).within(
+                gap.first - 1, gap.last + 1
+            )
+        )
+    }
 
 
 def _parts(gaps: Iterable[Gap]) -> dict[_Sort, IntervalSet]:

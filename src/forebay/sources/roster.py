@@ -37,6 +37,8 @@ class Standing:
     """Why the venue does not give it, as far as anybody knows."""
     refusals: int = 0
     """How often that was said in a row."""
+    told: int = 0
+    """How often it was said at all."""
     retry_ns: int | None = None
     """When it is asked for again, if that is later than with the next connection."""
 
@@ -97,6 +99,7 @@ class Attendance:
                 standing.acknowledged_ns = None
                 standing.refused, standing.retry_ns = reason, retry_ns
                 standing.refusals += 1
+                standing.told += 1
         for reason, some in alike.items():
             self.record(StreamsRefused(tuple(some), reason))
             for symbol in () if told else dict.fromkeys(symbol for _, symbol in some):

@@ -69,6 +69,18 @@ def test_a_hole_that_splits_is_told_once_and_closed_where_it_ends() -> None:
     assert told.closed() == [(7, 9, "filled")]
 
 
+def test_a_hole_that_is_partly_gone_for_good_is_told_in_its_parts() -> None:
+    told = Told()
+    told.step(1, 10)
+    for number in (9, 8):
+        told.step(number, live=False)
+    told.coverage = told.coverage.copy()
+    told.coverage.finished(2, 7, [(5, 7)])
+    told.tell()
+    told.step(2, 3, 4, live=False)
+    assert told.closed() == [(5, 7, "permanent"), (8, 9, "filled"), (2, 4, "filled")]
+
+
 def test_a_far_id_is_one_line_and_the_real_holes_behind_it_are_their_own() -> None:
     told = Told()
     told.step(1, 2, ODD)

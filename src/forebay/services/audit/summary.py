@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,7 +79,8 @@ def gap_sums(report: AuditReport) -> list[GapSum]:
     for gap in report.gaps:
         sums[gap.state, gap.reason, gap.unit].append(gap.last - gap.first + 1)
     return [
-        GapSum(*key, len(sizes), _size(key[2], sum(sizes))) for key, sizes in sorted(sums.items())
+        GapSum(state, reason.replace("_", " "), unit, len(sizes), _size(unit, sum(sizes)))
+        for (state, reason, unit), sizes in sorted(sums.items())
     ]
 
 
@@ -96,6 +98,13 @@ def unseeable(report: AuditReport) -> list[str]:
         f"Not to be seen in {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {what}."
         for what, names in streams.items()
     ]
+
+
+def shared_name(report: AuditReport) -> str:
+    """Return what the names of all streams begin with, up to a slash and without their symbols."""
+    places = [stream.name.removesuffix(stream.symbol) for stream in report.streams]
+    shared = os.path.commonpath(places) if places else ""
+    return f"{shared}/" if shared else ""
 
 
 def stream_cells(stream: StreamReport) -> list[str]:
