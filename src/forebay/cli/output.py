@@ -21,7 +21,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from forebay.errors import ConfigErrors, ForebayError
+from forebay.app.complaints import ConfigErrors
+from forebay.errors import ForebayError
 from forebay.visible import visible
 
 if TYPE_CHECKING:
