@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from forebay.app.data_folder import DataFolder
-from tests.support.commands import FOREBAY, Running, ended, environment, forebay, simulator
+from forebay.lab.commands import FOREBAY
+from tests.support.commands import Running, ended, environment, forebay, simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

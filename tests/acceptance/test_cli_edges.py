@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -10,8 +11,9 @@ import pytest
 
 from forebay.app.data_folder import DataFolder
 from forebay.cli.sql import Format, write
+from forebay.lab.commands import FOREBAY
 from tests.support import made_recording as made
-from tests.support.commands import forebay, refused
+from tests.support.commands import environment, forebay, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,13 +47,59 @@ def test_fill_takes_the_folder_from_its_file(tmp_path: Path) -> None:
     refused(flagged, 2, "none is not a Forebay data folder")
 
 
-def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_number_is_said_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     odd = [float("nan"), float("inf"), 1.5]
     table = pa.table({"a": odd, "b": [odd] * 3, "c": [{"d": cell} for cell in odd]})
 
     write(table, Format.json)
 
-    expected = [None, None, 1.5]
+    expected = ["NaN", "Infinity", 1.5]
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [
         {"a": cell, "b": expected, "c": {"d": cell}} for cell in expected
     ]
+
+
+LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_what_people_write_is_utf_8_in_any_locale(tmp_path: Path, mark: str) -> None:
+    file = tmp_path / "forebay.toml"
+    file.write_text(f'{mark}collector = "Zürich ✓"  # é\n', encoding="utf-8")
+    answer = forebay("check", "--explain", "-c", file, env=LOCALE, cwd=tmp_path)
+    assert answer.code == 0, answer
+    assert "Zürich ✓" in answer.stdout
+
+
+def test_commands_print_what_they_have_in_any_locale(data: Path) -> None:
+    for command in (
+        ["sql", "SELECT chr(10003) AS a"],
+        ["audit"],
+        ["gaps", "list"],
+        ["dlq", "list"],
+    ):
+        answer = forebay(*command, "--data", data, env=LOCALE)
+        assert answer.code in (0, 1), answer
+        assert "Traceback" not in answer.stderr
+    assert "✓" in forebay("sql", "SELECT chr(10003) AS a", "--data", data, env=LOCALE).stdout
+
+
+def test_a_folder_that_this_locale_cannot_spell_is_refused(tmp_path: Path) -> None:
+    recording = tmp_path / "a.rec"
+    recording.write_bytes(made.rec())
+    there = ("--venue", "coinbase", "--data", tmp_path / "é")
+    refused(forebay("replay", recording, *there, env=LOCALE), 2, "LC_ALL=C.UTF-8")
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_commands_do_without_the_streams_that_are_closed(data: Path, closed: str) -> None:
+    for command in (["--version"], ["--help"], ["sql", "SELECT 1"], ["journal", "fsck"]):
+        place = ["--data", str(data)] if "-" not in command[0] else []
+        done = subprocess.run(
+            ["bash", "-c", f'exec {closed}; exec "$@"', "sh", *FOREBAY, *command, *place],
+            env=environment(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b""), command

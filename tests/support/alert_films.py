@@ -100,6 +100,14 @@ CASES: dict[str, Case | Rise] = {
         {"forebay_websocket_connections": (2, 3), "forebay_websocket_connections_wanted": (3, 3)},
         60,
     ),
+    "ForebayStreamsNotHeard": Case(
+        {'forebay_streams{venue="v",state="refused"}': (1, 0)},
+        300,
+        (
+            {'forebay_streams{venue="v",state="heard"}': 2},
+            {'forebay_streams{venue="v",state="asked"}': 2},
+        ),
+    ),
     "ForebayReconnecting": Rise("forebay_reconnections_total", 600, 31, 30),
     "ForebayGatherersFew": Case(
         {"forebay_collectors_ready": (2, 3), "forebay_collectors_wanted": (3, 3)},

@@ -494,9 +494,13 @@ def frame_of(line: str) -> FrameBatch:
     if verb == "history":
         return batch([as_json([rest_row(native) for native in ids])], fill)
     assert verb == "finished"
-    told, _, absent = words[-1].partition(", absent ")
-    ended = FillFinished("trade", BTC.symbol, *intervals(told)[0], tuple(intervals(absent)))
-    return batch([encode_control(ended)], fill, kind=FrameKind.CONTROL)
+    told, _, lacking = words[-1].partition(", lacking ")
+    ends = intervals(told)[0]
+    ended = FillFinished("trade", BTC.symbol, *ends, lacking=tuple(intervals(lacking)))
+    waits_s = PARSERS["coinbase"].channels["trade"].believed_after_s
+    looks = [RECEIVED_NS + sum(waits_s[:count]) * 10**9 for count in range(len(waits_s) + 1)]
+    payloads = [encode_control(ended)] * len(looks)
+    return batch(payloads, fill, kind=FrameKind.CONTROL, received_ns=looks)
 
 
 def test_the_worked_example_is_what_the_projection_makes() -> None:

@@ -101,7 +101,7 @@ def _retention(config: Config) -> list[Finding]:
     except ForebayError as error:
         return [Finding("retention", str(error), error.exit_code)]
     need = needed(seen, kept)
-    if need is None or need <= seen.free_bytes + seen.bytes:
+    if seen.days_left is None or need is None or need <= seen.free_bytes + seen.bytes:
         return []
     text = (
         f"keeping frames for {config.journal.retain} takes {need / GIGABYTE:.1f} GB at the present "

@@ -36,7 +36,7 @@ symbols = ["BTC-USD", "ETH-USD"]
 # plugin = "package.module:VENUE"  # a venue of your own
 
 [journal]
-linger_ms = 5.0               # how long the first frame of a group waits for company
+linger_ms = 5.0               # how long a group's first frame waits for company; at rest twice
 segment_mb = 64
 max_pending_mb = 32           # sources pause above this much not yet captured
 retain = "7d"                 # remove frames so long after receipt, once stored; "0": at once

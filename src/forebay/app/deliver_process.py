@@ -24,6 +24,7 @@ from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
+from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
 from forebay.services.checkpoints import BookCheckpoints, Derives
@@ -47,8 +48,8 @@ INTERRUPT_S = 0.1
 PROCESS, STORE = "deliver", "store"
 
 
-async def run(config: Config, observer: Observer) -> None:
-    """Run the deliver process until it is told to stop."""
+async def run(config: Config, observer: Observer) -> dict[str, Any]:
+    """Run the deliver process until it is told to stop; answer where it stands then."""
     os.nice(DELIVER_NICENESS)
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
@@ -91,7 +92,10 @@ async def run(config: Config, observer: Observer) -> None:
                 keeping_house(checkpoints, backlog, clock, tally, guarding.sheds)
             )
         await delivery.run(life, backlog)
+    found = await delivery.measure()
+    last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)
+    return last
 
 
 def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveSums) -> Deliverer:
@@ -105,7 +109,9 @@ def _reading(store: Readable, deliverer: Deliverer, guarding: Guarding) -> dict[
 
     async def sql(request: Request) -> Reply:
         wanted = request.get("timeout_s", guarding.config.query.timeout_s)
-        table = await _queried(store.reader(), str(request["query"]), min(float(wanted), 3600.0))
+        table = await _queried(
+            store.reader(), str(request["query"]), min(float(wanted), 3600.0), request.get("limit")
+        )
         return {"rows": table.num_rows}, await asyncio.to_thread(encode_arrow, table)
 
     def gaps(request: Request) -> dict[str, Any]:
@@ -153,16 +159,23 @@ class _Reporting:
                 *samples.deliver(status, seen, counts, store=store, inherited=self.inherited),
                 *self.guarding.samples(counts),
             ],
+            streams=[
+                StreamReport(**key._asdict(), heard_ns=ns or None)
+                for key, ns in self.deliverer.heard.items()
+            ],
+            hears=True,
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
         )
 
 
-async def _queried(reader: Reader, query: str, timeout_s: float) -> pa.Table:
+async def _queried(
+    reader: Reader, query: str, timeout_s: float, limit: int | None = None
+) -> pa.Table:
     """Answer a query; when cancelled, because nobody waits for it any more, stop it."""
 
     def answer() -> pa.Table:
         with contextlib.closing(reader):
-            return reader.query(query, timeout_s=timeout_s)
+            return reader.query(query, timeout_s=timeout_s, limit=limit)
 
     answering = asyncio.get_running_loop().run_in_executor(_QUERIES, answer)
     try:

@@ -89,8 +89,13 @@ class Data:
     ) -> None:
         """Nothing to let go of: between two answers nothing is held."""
 
-    def sql(self, query: str, *, timeout_s: float | None = None) -> pa.Table:
-        """Answer one reading SQL statement; see ``forebay sql --help`` for the tables.
+    def sql(
+        self, query: str, *, timeout_s: float | None = None, limit: int | None = None
+    ) -> pa.Table:
+        """Return the rows of one reading SQL statement; see ``forebay sql --help`` for the tables.
+
+        With a ``limit`` these are the first rows, and the metadata ``rows`` says how many there
+        are, ``1000100+`` if they were not counted to the end.
 
         A running capture answers it, within its ``query.timeout_s`` unless ``timeout_s`` says
         otherwise; without one the database file is read. Raises
@@ -98,19 +103,23 @@ class Data:
         :class:`~forebay.errors.Transient` if it takes too long and
         :class:`~forebay.errors.Unreachable` if neither can be reached.
         """
-        return self._query(query, timeout_s)
+        return self._query(query, timeout_s, limit=limit)
 
     def _query(
-        self, query: str, timeout_s: float | None, memory_limit_mb: int | None = None
+        self,
+        query: str,
+        timeout_s: float | None,
+        memory_limit_mb: int | None = None,
+        limit: int | None = None,
     ) -> pa.Table:
         deadline = self._clock.monotonic_ns() + round(_PATIENCE_S * 1e9)
         tries = 0
         while True:
             tries += 1
             with contextlib.suppress(Unreachable):
-                return self._ask(query, timeout_s)
+                return self._ask(query, timeout_s, limit)
             try:
-                return self._read(query, timeout_s, memory_limit_mb)
+                return self._read(query, timeout_s, memory_limit_mb, limit)
             except Unreachable:
                 starting = self.folder.in_use()
                 late = self._clock.monotonic_ns() >= deadline
@@ -119,18 +128,20 @@ class Data:
             if starting:
                 self._wait(_POLL_S)
 
-    def _ask(self, query: str, timeout_s: float | None) -> pa.Table:
-        request: dict[str, object] = {"op": "sql", "query": query}
+    def _ask(self, query: str, timeout_s: float | None, limit: int | None) -> pa.Table:
+        request: dict[str, object] = {"op": "sql", "query": query, "limit": limit}
         if timeout_s is not None:
             request["timeout_s"] = timeout_s
         patience_s = (timeout_s or MAX_QUERY_S) + _GRACE_S
         _, body = ask(self.folder.deliver_socket, request, timeout_s=patience_s)
         return decode_arrow(body)
 
-    def _read(self, query: str, timeout_s: float | None, memory_limit_mb: int | None) -> pa.Table:
+    def _read(
+        self, query: str, timeout_s: float | None, memory_limit_mb: int | None, limit: int | None
+    ) -> pa.Table:
         patience_s = timeout_s or MAX_QUERY_S
         return stores.query_file(
-            self.folder, query, timeout_s=patience_s, memory_limit_mb=memory_limit_mb
+            self.folder, query, timeout_s=patience_s, memory_limit_mb=memory_limit_mb, limit=limit
         )
 
     def trades(
@@ -274,7 +285,7 @@ class Data:
         return self.sql(query)
 
     def gaps(self) -> pa.Table:
-        """Answer every gap, filled and permanent ones included."""
+        """Return every gap, of whatever state, with when it was, was opened and was closed."""
         return self.sql("SELECT * FROM gaps ORDER BY ALL")
 
     def beside(self, gap: Gap) -> pa.Table:

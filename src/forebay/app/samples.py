@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from forebay.domain.flags import FLAGS
 from forebay.domain.parsed import Reason
-from forebay.ops.view import Buckets, Sample
+from forebay.ops.view import Buckets, Sample, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from forebay.app.tally import Counts
+    from forebay.ops.view import StreamReport
     from forebay.services.guarded_delivery import Measured
     from forebay.services.latency import LatencyTotals
+    from forebay.sources.roster import Roster
 
 _KIB = 1024
 _UNTOLD = (OSError, KeyError, ValueError, IndexError, StopIteration)
@@ -109,6 +111,27 @@ def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> 
             {"resource": "memory"},
         ),
         *_labelled("forebay_rest_errors", "endpoint", counts.rest_errors),
+    ]
+
+
+def roster(roster: Roster) -> list[Sample]:
+    """Answer how often each venue complained, and what it refused."""
+    refusals = Counter(dict.fromkeys(roster.complaints, 0))
+    for place, standing in roster.standings.items():
+        refusals[place.venue] += standing.told
+    return [
+        *_labelled("forebay_venue_complaints", "venue", roster.complaints),
+        *_labelled("forebay_streams_refused", "venue", refusals),
+    ]
+
+
+def streams(told: Sequence[StreamReport]) -> list[Sample]:
+    """Answer how many streams of each venue are in each state, those of none included."""
+    counts = Counter({(each.venue, state): 0 for each in told for state in get_args(StreamState)})
+    counts.update((each.venue, each.state) for each in told)
+    return [
+        Sample("forebay_streams", count, {"venue": venue, "state": state})
+        for (venue, state), count in sorted(counts.items())
     ]
 
 

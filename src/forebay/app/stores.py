@@ -64,7 +64,12 @@ def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:
 
 
 def query_file(
-    folder: DataFolder, sql: str, *, timeout_s: float, memory_limit_mb: int | None = None
+    folder: DataFolder,
+    sql: str,
+    *,
+    timeout_s: float,
+    memory_limit_mb: int | None = None,
+    limit: int | None = None,
 ) -> pa.Table:
     """Return the rows of a statement on the database of a folder that no process holds.
 
@@ -73,7 +78,7 @@ def query_file(
     """
     kind = _kind_in(folder)
     with contextlib.closing(kind.read(folder.database(kind.name), memory_limit_mb)) as reader:
-        return reader.query(sql, timeout_s=timeout_s)
+        return reader.query(sql, timeout_s=timeout_s, limit=limit)
 
 
 def audited(folder: DataFolder, query: Callable[[str], pa.Table], consumer: str) -> Audited:

@@ -16,6 +16,7 @@ from forebay.app import plugins
 from forebay.errors import Complaints, ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
+from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import Asked, Venue
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def check_addresses(config: VenueConfig) -> None:
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
             message = f"The {key} of {config.name}, {url!r}, is no address."
             complaints.errors.append(ConfigError(message, hint=hint))
+            continue
+        with complaints.noted():
+            proxy_for(url or getattr(VENUES[config.name], key))  # an unreadable one is said now
     complaints.tell()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import DEFAULT_DATA, DataOption, JsonOption, err, explained, out
+from forebay.cli.output import DEFAULT_DATA, DataOption, JsonOption, explained, out, progress
 
 if TYPE_CHECKING:
     from forebay.services.audit import AuditReport
@@ -49,12 +49,10 @@ def audit(
     Example: forebay audit --data DIR --html report.html
     """
     with explained():
-        from rich.progress import Progress
-
         from forebay.app.reading import Data
         from forebay.cli.audit_view import render_table
 
-        with Data(data) as opened, Progress(console=err, transient=True) as bars:
+        with Data(data) as opened, progress() as bars:
             task = bars.add_task("reading the journal", total=None)
             report = opened.audit_report(
                 since=since,

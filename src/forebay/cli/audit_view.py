@@ -2,67 +2,101 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from forebay.cli.output import layout, width
 from forebay.services.audit.summary import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
     gap_sums,
     other_facts,
+    shared_name,
     stream_cells,
     unseeable,
     verdict,
 )
+from forebay.visible import visible
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from collections.abc import Iterator, Sequence
 
     from forebay.services.audit import AuditReport
 
-_FAULTS = range(4, 8)
-"""Columns of the streams' table that count what is wrong."""
+_TRUTH, _FAULTS, _VERIFIED = 3, slice(4, 8), -1
+"""Columns of the streams' table."""
 _SHOWN = 5
-"""Examples of a problem that fit onto a line."""
+"""Examples of a problem, and lines of what was verified, that are seen at one glance."""
 
 
-def render_table(report: AuditReport) -> RenderableType:
+def render_table(report: AuditReport) -> Group:
     """Return what is to be seen at one glance: streams, gaps, problems, and the verdict last."""
-    parts: list[RenderableType] = [_streams(report)]
+    limit = width()
+    parts = [*_streams(report, limit), *_verified(report, limit)]
     if report.gaps:
-        parts.append(_gaps(report))
-    parts.append(Text(other_facts(report), style="dim"))
-    parts += [Text(each, style="dim") for each in unseeable(report)]
-    parts += [Text(note, style="yellow") for note in report.notes]
+        rows = [(*each[:3], f"{each.gaps:,}", each.size) for each in gap_sums(report)]
+        parts += _table("Gaps", GAP_COLUMNS, rows, [row[0] == "open" for row in rows], limit)
+    for fact in (other_facts(report), *unseeable(report)):
+        parts += _prose(fact, "dim", limit)
+    for note in report.notes:
+        parts += _prose(note, "yellow", limit)
     for problem in report.problems:
-        line = Text(problem.text, style="red")
-        if problem.examples:
-            line.append(" " + ", ".join(problem.examples[:_SHOWN]), style="dim")
-        parts.append(line)
-    parts.append(Text(verdict(report), style="bold green" if report.ok else "bold red"))
+        parts += _prose(f"{problem.text} {', '.join(problem.examples[:_SHOWN])}", "red", limit)
+    parts += _prose(verdict(report), "bold green" if report.ok else "bold red", limit)
     return Group(*parts)
 
 
-def _streams(report: AuditReport) -> Table:
-    table = Table(title="Events", title_justify="left")
-    for name in STREAM_COLUMNS:
-        table.add_column(name, justify="left" if name in {"stream", "verified"} else "right")
+def _streams(report: AuditReport, limit: int | None) -> Iterator[Text]:
+    """Return the table of streams, without what all their names begin with."""
+    shared = shared_name(report)
+    told = [stream_cells(stream) for stream in report.streams]
+    columns = [n for n in range(len(STREAM_COLUMNS) - 1) if n != _TRUTH or _truth(report)]
+    rows = [[row[0].removeprefix(shared), *(row[n] for n in columns[1:])] for row in told]
+    wrong = [any(cell != "0" for cell in row[_FAULTS]) for row in told]
+    title = f"Events of {shared.rstrip('/')}" if shared else "Events"
+    return _table(title, [STREAM_COLUMNS[n] for n in columns], rows, wrong, limit)
+
+
+def _truth(report: AuditReport) -> bool:
+    return any("truth" in stream.stages for stream in report.streams)
+
+
+def _verified(report: AuditReport, limit: int | None) -> Iterator[Text]:
+    """Return from when to when what was verified by what: a line for all that is the same."""
+    shared = shared_name(report)
+    streams: dict[str, list[str]] = defaultdict(list)
     for stream in report.streams:
-        cells = [Text(cell) for cell in stream_cells(stream)]
-        for column in _FAULTS:
-            cells[column].stylize("green" if cells[column].plain == "0" else "bold red")
-        table.add_row(*cells)
-    return table
+        streams[stream_cells(stream)[_VERIFIED]].append(stream.name.removeprefix(shared))
+    for said, names in list(streams.items())[:_SHOWN]:
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        whose = f", {names[0]}{more}" if len(streams) > 1 else ""
+        yield from _prose(f"verified{whose}: {said}", "", limit)
+    if len(streams) > _SHOWN:
+        yield from _prose(f"… and {len(streams) - _SHOWN} more, see --html.", "", limit)
 
 
-def _gaps(report: AuditReport) -> Table:
-    table = Table(title="Gaps", title_justify="left")
-    for column in GAP_COLUMNS:
-        table.add_column(column, justify="right" if column in {"gaps", "size"} else "left")
-    for state, reason, unit, gaps, size in gap_sums(report):
-        colour = "red" if state == "open" else ""
-        table.add_row(state, reason.replace("_", " "), unit, f"{gaps:,}", size, style=colour)
-    return table
+def _table(
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    wrong: Sequence[bool],
+    limit: int | None,
+) -> Iterator[Text]:
+    """Return the lines of a table; a row that is ``wrong`` is red."""
+    cells = [[visible(cell) for cell in row] for row in rows]
+    lines = list(layout(head, cells, limit))
+    yield Text(visible(title), "italic")
+    for number, line in enumerate(lines):
+        whole = len(lines) == len(rows) + 2
+        red = whole and number > 1 and wrong[number - 2]
+        yield Text(line, "bold red" if red else "" if number else "bold")
+
+
+def _prose(text: str, style: str, limit: int | None) -> Iterator[Text]:
+    shown = visible(text.strip())
+    for line in textwrap.wrap(shown, limit) if limit else [shown]:
+        yield Text(line, style)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json
 from forebay.cli.settings import (
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from forebay.app.checking import Finding
     from forebay.app.config import Config
+
+_COLOUR = {True: "green", False: "red"}
 
 
 def check(
@@ -90,7 +93,7 @@ def _explain(settings: Config, origins: Mapping[str, str], *, as_json: bool) -> 
     for key, value in found:
         origin = origins.get(key, "default")
         for name, text in _words_of(key, value):
-            out.print(f"{name} = {text}  ({origin})", markup=False, emoji=False)
+            out.print(f"{name} = {text}  ({origin})")
 
 
 def _words_of(key: str, value: object) -> Iterator[tuple[str, str]]:
@@ -115,6 +118,7 @@ def _show(found: Sequence[Finding], errors: Sequence[ConfigError], *, as_json: b
         print_json({"ok": all(part["ok"] for part in parts), "parts": parts})
         return
     for finding in found:
-        mark = "[red]no[/] " if finding.exit_code else "[green]ok[/] "
-        out.print(mark, end="")
-        out.print(f"{finding.part}: {finding.text}", markup=False)
+        out.print(
+            Text("no " if finding.exit_code else "ok ", _COLOUR[not finding.exit_code]), end=""
+        )
+        out.print(f"{finding.part}: {finding.text}")

@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from forebay.cli.output import (
     DEFAULT_DATA,
@@ -15,7 +16,6 @@ from forebay.cli.output import (
     explained,
     out,
     print_json,
-    print_table,
 )
 from forebay.errors import ConfigError
 
@@ -41,18 +41,15 @@ def list_letters(
     """
     with explained():
         from forebay.app.reading import Data
-        from forebay.cli.sql import Format, rows, write
+        from forebay.cli.sql import Format, write
 
         where = f"WHERE reason = '{reason.replace(chr(39), chr(39) * 2)}'" if reason else ""
-        query = (
-            f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC LIMIT {limit}"  # noqa: S608
-        )
+        query = f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC"  # noqa: S608
         with Data(data) as opened:
-            table = opened.sql(query)
-        if as_json:
-            write(table, Format.json)
-        else:
-            print_table(f"{table.num_rows} dead letters", table.column_names, rows(table))
+            table = opened.sql(query, limit=limit)
+        if not as_json:
+            out.print(f"{table.num_rows} dead letters, latest first")
+        write(table, Format.json if as_json else Format.table)
 
 
 @app.command("show")
@@ -69,6 +66,7 @@ def show(
     """
     with explained():
         from forebay.app.reading import Data
+        from forebay.cli.cells import text
         from forebay.cli.sql import rows
 
         prefix = letter.lower()
@@ -87,9 +85,17 @@ def show(
         elif as_json:
             print_json({**record, **_payload(payload)})
         else:
-            for name, value in record.items():
-                out.print(f"[bold]{name:>12}[/]  ", end="")
-                out.print(str(value), markup=False)
+            for name, value in (record | {"payload": _readable(payload)}).items():
+                out.print(Text(f"{name:>12}  ", "bold"), end="")
+                out.print("" if value is None else text(value))
+
+
+def _readable(payload: bytes) -> str:
+    """Return bytes as a text; what is no UTF-8 is escaped, and so is its backslash."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return payload.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
 
 
 def _payload(payload: bytes) -> dict[str, str | None]:

@@ -39,4 +39,4 @@ def init(
             raise ConfigError(message, hint="Choose another folder.") from error
         given = "" if file.resolve() == Path(FILE_NAME).resolve() else f" -c {quote(str(file))}"
         lines = (f"Wrote {file}. Edit it, then:\n", *(f"  {command()} {v}{given}" for v in _NEXT))
-        err.print("\n".join(lines), markup=False, emoji=False)
+        err.print("\n".join(lines))

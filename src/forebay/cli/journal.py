@@ -86,7 +86,7 @@ def _print_checks(reports: dict[str, FsckReport]) -> None:
         for found in report.findings:
             count += 1
             text = found.sentence if name == "journal" else f"{name}: {found.sentence}"
-            out.print(text, markup=False, soft_wrap=True)
+            out.print(text)
     ok = all(report.ok for report in reports.values())
     out.print("no damage found" if ok else f"{count} findings")
 

@@ -15,6 +15,7 @@ from forebay.lab.exchanges import NAMES, check_venue, venue_named
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from forebay.lab.exchanges.market import MarketConfig
     from forebay.lab.exchanges.server import Running, ServerConfig
     from forebay.lab.simulation.controls import Score
     from forebay.lab.simulation.run import Summary
@@ -83,24 +84,19 @@ def serve(
     """
     with explained():
         check_venue(venue)
-        from forebay.clock import SystemClock
         from forebay.lab.exchanges.exchange import ExchangeConfig
-        from forebay.lab.exchanges.market import MarketConfig
         from forebay.lab.exchanges.server import ServerConfig
         from forebay.lab.faults import parse_faults
-        from forebay.lab.truth import parse_start, parse_symbols
+        from forebay.lab.truth import parse_symbols
 
-        names = parse_symbols(symbols)
-        market = MarketConfig(
-            seed,
-            names,
-            rate or RATE * len(names),
-            events,
-            parse_start(str(SystemClock.wall_ns()) if start == "now" else start),
-            step_us or 1,
-            SystemClock.monotonic_ns() if start == "now" else None,
+        market = _market(
+            seed=seed,
+            symbols=parse_symbols(symbols),
+            rate=rate,
+            events=events,
+            start=start,
+            step_us=step_us,
         )
-        market = market if step_us else market.in_step()
         exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
         code = _serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit))
     raise typer.Exit(code)
@@ -263,6 +259,32 @@ def _print_score(score: Score, as_json: bool) -> None:
         print_json(document)
     else:
         print_table("", tuple(document), [tuple(document.values())])
+
+
+def _market(
+    *,
+    seed: int,
+    symbols: tuple[str, ...],
+    rate: float | None,
+    events: int | None,
+    start: str,
+    step_us: int | None,
+) -> MarketConfig:
+    from forebay.clock import SystemClock
+    from forebay.lab.exchanges.market import MarketConfig
+    from forebay.lab.truth import parse_start
+
+    now = start == "now"
+    market = MarketConfig(
+        seed,
+        symbols,
+        rate or RATE * len(symbols),
+        events,
+        parse_start(str(SystemClock.wall_ns()) if now else start),
+        step_us or 1,
+        SystemClock.monotonic_ns() if now else None,
+    )
+    return market if step_us else market.in_step()
 
 
 def _serve(config: ServerConfig) -> int:

@@ -73,6 +73,6 @@ def replay(
             print_table("Replayed", ("what", "count"), shown.items())
         for loss in account["lost"]:
             text = f"{loss['file']}, line {loss['line']}: {loss['reason']}."
-            err.print(f"lost: {text}", markup=False)
+            err.print(f"lost: {text}")
         if account["lost"]:
             raise typer.Exit(1)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
+import io
+import json
+import os
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.cli.cells import plain, text, unique
 from forebay.cli.output import (
     DEFAULT_DATA,
     DataOption,
     JsonOption,
+    err,
     explained,
-    plain,
-    print_json,
+    out,
     print_table,
 )
+from forebay.errors import ConfigError, Permanent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
     import pyarrow as pa
+
+SHOWN = 100
+"""Rows of a table, unless it is said how many."""
+_BATCH = 10_000
+"""Rows that are made to text at a time."""
+_QUOTED = frozenset('",\r\n')
 
 
 class Format(StrEnum):
@@ -36,7 +51,16 @@ def sql(
     query: Annotated[str, typer.Argument(help="One reading SQL statement.")],
     *,
     data: DataOption = DEFAULT_DATA,
-    style: Annotated[Format, typer.Option("--format", help="Form of the answer.")] = Format.table,
+    style: Annotated[
+        Format | None, typer.Option("--format", help="Form of the answer; else a table.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"At most so many rows; else all, {SHOWN} in a table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write it here; .csv, .json or .parquet says the form.")
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(min=0.001, help="Seconds that it may take; else query.timeout_s."),
@@ -48,92 +72,146 @@ def sql(
     Tables: trades, quotes, tickers, bars, book_snapshots, book_deltas, book_checkpoints,
     gaps, coverage, dead_letters, conflicts, cursors.
 
-    Example: forebay sql "SELECT symbol, count(*) FROM trades GROUP BY ALL" --data DIR
+    Decimals, times and bytes are exact texts in JSON and CSV; NULL is nothing in CSV, and an
+    empty text is "". The product of two stored decimals is a DOUBLE, so that
+    sum(price * size) / sum(size) cannot overflow.
+
+    Example: forebay sql "SELECT symbol, count(*) AS n FROM trades GROUP BY ALL" --data DIR
     """
     with explained():
         from forebay.app.reading import Data
 
+        style = Format.json if as_json else style or _form_of(output)
+        if style is Format.parquet and output is None and sys.stdout.isatty():
+            message = "Parquet is not for a terminal."
+            raise ConfigError(message, hint="Add --output FILE, or send it into a file or a pipe.")
+        most = limit or (SHOWN if style is Format.table and output is None else None)
         with Data(data) as opened:
-            table = opened.sql(query, timeout_s=timeout)
-        write(table, Format.json if as_json else style)
+            table = opened.sql(query, timeout_s=timeout, limit=most)
+        write(table, style, output)
 
 
-def write(table: pa.Table, style: Format) -> None:
-    """Print ``table`` to stdout."""
-    if style is Format.json:
-        names = table.column_names
-        print_json([dict(zip(names, map(_finite, row), strict=True)) for row in rows(table)])
-    elif style is Format.csv:
-        import pyarrow.csv
-
-        pyarrow.csv.write_csv(_flat(_printable(table)), sys.stdout.buffer)
-    elif style is Format.parquet:
-        import pyarrow.parquet
-
-        pyarrow.parquet.write_table(table, sys.stdout.buffer)
-    else:
-        print_table("", table.column_names, rows(table))
+def _form_of(output: Path | None) -> Format:
+    suffix = output.suffix.removeprefix(".") if output else ""
+    return Format(suffix) if suffix in set(Format) else Format.table
 
 
-def rows(table: pa.Table) -> list[list[object]]:
-    """Answer rows of plain values; times are RFC 3339 texts with all their digits."""
-    columns = [column.to_pylist() for column in _printable(table).columns]
-    return [[plain(cell) for cell in row] for row in zip(*columns, strict=True)]
-
-
-def _finite(cell: object) -> object:
-    """Answer ``cell`` as JSON can hold it: there is no NaN and no infinity in it."""
-    if isinstance(cell, float):
-        return cell if math.isfinite(cell) else None
-    if isinstance(cell, dict):
-        return {key: _finite(value) for key, value in cell.items()}
-    if isinstance(cell, list | tuple):
-        return [_finite(value) for value in cell]
-    return cell
-
-
-def _printable(table: pa.Table) -> pa.Table:
-    """Times as text, since Python's own have no nanoseconds; ids and decimals as text too."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns = []
-    for column in table.columns:
-        kind = column.type
-        if pa.types.is_timestamp(kind):
-            utc = column.cast(pa.timestamp(kind.unit))
-            columns.append(pc.strftime(utc, format="%Y-%m-%dT%H:%M:%SZ"))
-        elif isinstance(kind, pa.UuidType):
-            columns.append(pa.array([str(cell) if cell else None for cell in column.to_pylist()]))
-        elif pa.types.is_decimal(kind):
-            columns.append(column.cast(pa.string()))
-        elif pa.types.is_list(kind) and pa.types.is_decimal(kind.value_type):
-            columns.append(column.cast(pa.list_(pa.string())))
+def write(table: pa.Table, style: Format, output: Path | None = None) -> None:
+    """Print ``table`` to stdout, or into a file: whole or not at all."""
+    if style is Format.table and output is None:
+        _print(table)
+        return
+    with _sink(output) as sink:
+        if style is Format.json:
+            sink.writelines(_json(table))
+        elif style is Format.csv:
+            sink.writelines(_csv(table))
+        elif style is Format.parquet:
+            _parquet(table, sink)
         else:
-            columns.append(column)
-    return pa.table(dict(zip(_unique(table.column_names), columns, strict=True)))
+            with contextlib.redirect_stdout(io.TextIOWrapper(sink, "utf-8")) as printed:
+                _print(table)
+                printed.flush()
+                printed.detach()
+    if style is not Format.table and (more := _more(table)):
+        err.print(f"There are {more} more rows.")
 
 
-def _flat(table: pa.Table) -> pa.Table:
-    """Lists as texts with commas: CSV has no place for a list."""
+@contextlib.contextmanager
+def _sink(output: Path | None) -> Iterator[BinaryIO]:
+    """Return where bytes go; a file takes the place of an earlier one when all is written."""
+    if output is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+    elif output.exists() and not output.is_file():
+        with output.open("wb") as device:
+            yield device
+    else:
+        target = output.resolve()
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+def rows(table: pa.Table) -> list[list[Any]]:
+    """Return rows of plain values; times are RFC 3339 texts with all their digits."""
+    return [list(row) for row in zip(*map(plain, table.columns), strict=True)]
+
+
+def _batched(table: pa.Table) -> Iterator[list[Any]]:
+    for first in range(0, table.num_rows, _BATCH):
+        yield from rows(table.slice(first, _BATCH))
+
+
+def _json(table: pa.Table) -> Iterator[bytes]:
+    names, mark = unique(table.column_names), "["
+    for row in _batched(table):
+        yield f"{mark}{json.dumps(dict(zip(names, row, strict=True)))}".encode()
+        mark = ", "
+    yield b"[]\n" if mark == "[" else b"]\n"
+
+
+def _csv(table: pa.Table) -> Iterator[bytes]:
+    yield _line(unique(table.column_names))
+    yield from map(_line, _batched(table))
+
+
+def _line(cells: list[Any]) -> bytes:
+    return (",".join(map(_field, cells)) + "\n").encode()
+
+
+def _field(cell: object) -> str:
+    """Return a cell of CSV: NULL is nothing, an empty text is two quotes."""
+    if cell is None:
+        return ""
+    shown = text(cell)
+    if shown and _QUOTED.isdisjoint(shown):
+        return shown
+    return '"' + shown.replace('"', '""') + '"'
+
+
+def _parquet(table: pa.Table, sink: BinaryIO) -> None:
     import pyarrow as pa
+    import pyarrow.parquet
 
-    columns = [
-        pa.array(
-            [None if cell is None else ",".join(map(str, cell)) for cell in column.to_pylist()]
-        )
-        if pa.types.is_list(column.type)
-        else column
-        for column in table.columns
-    ]
-    return pa.table(dict(zip(table.column_names, columns, strict=True)))
+    def storable(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+        """Return a column as it is, or as texts if Parquet has no such type."""
+        try:
+            pyarrow.parquet.write_table(pa.table({"a": column.slice(0, 0)}), io.BytesIO())
+        except pa.ArrowException:
+            return pa.array([None if cell is None else text(cell) for cell in plain(column)])
+        return column
+
+    columns = list(map(storable, table.columns))
+    try:
+        pyarrow.parquet.write_table(pa.table(columns, unique(table.column_names)), sink)
+    except pa.ArrowException as error:
+        message = f"Parquet cannot hold this answer: {error}"
+        raise Permanent(message, hint="Cast the column to VARCHAR.") from error
 
 
-def _unique(names: list[str]) -> list[str]:
-    """A query may name two columns alike; an Arrow dictionary may not."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return unique
+def _print(table: pa.Table) -> None:
+    if table.column_names == ["explain_key", "explain_value"]:  # a drawing, not a cell
+        out.print("\n".join(table["explain_value"].to_pylist()))
+        return
+    cells = [["NULL" if cell is None else text(cell) for cell in row] for row in rows(table)]
+    print_table("", unique(table.column_names), cells, fold=False)
+    if more := _more(table):
+        sys.stdout.write(f"… {more} more rows; --limit N shows more, --format csv all.\n")
+
+
+def _more(table: pa.Table) -> str:
+    """Return how many rows there are beyond those of the table, nothing if none."""
+    known = (table.schema.metadata or {}).get(b"rows")
+    if known is None:
+        return ""
+    counted = known.decode()
+    more = int(counted.removesuffix("+")) - table.num_rows
+    return f"{'more than ' if counted.endswith('+') else ''}{more:,}" if more else ""

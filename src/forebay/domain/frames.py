@@ -104,6 +104,21 @@ class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted", omit_defa
     """Kinds of event with symbols; empty: all that was asked for."""
 
 
+class StreamsAsked(msgspec.Struct, frozen=True, tag="streams_asked"):
+    """What a collector asks a venue for from here on, instead of what it asked for before."""
+
+    streams: tuple[tuple[str, str, str], ...]
+    """Market, kind of event and symbol of each."""
+
+
+class StreamsRefused(msgspec.Struct, frozen=True, tag="streams_refused"):
+    """The venue does not give some streams; an acceptance that follows ends that."""
+
+    streams: tuple[tuple[str, str], ...]
+    """Kinds of event with symbols."""
+    reason: str
+
+
 class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
     """The connection is over; absent from the journal if the collector was killed."""
 
@@ -154,7 +169,16 @@ class Loss(msgspec.Struct, frozen=True, tag="loss"):
     last: int
 
 
-Control = EpochOpened | EpochAccepted | EpochClosed | FillFinished | GapAccepted | Loss
+Control = (
+    EpochOpened
+    | EpochAccepted
+    | EpochClosed
+    | FillFinished
+    | GapAccepted
+    | Loss
+    | StreamsAsked
+    | StreamsRefused
+)
 """What a CONTROL or LOSS frame says."""
 
 _control_decoder = msgspec.json.Decoder(Control)

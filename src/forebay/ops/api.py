@@ -225,7 +225,10 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     }
     if error.status_code in known:
         word, message = known[error.status_code]
-        refusal = Refusal(error.status_code, word, message, hint=hint, headers=error.headers)
+        allowed = {each.strip() for each in (error.headers or {}).get("Allow", "").split(",")}
+        allowed |= {"HEAD"} if "GET" in allowed else set()  # see the guard
+        headers = {"Allow": ", ".join(sorted(allowed))} if error.headers else None
+        refusal = Refusal(error.status_code, word, message, hint=hint, headers=headers)
     else:  # a body that is no JSON in a way that no JSON reader names
         refusal = Refusal(422, "invalid-body", "The body is no JSON.", hint=hint)
     return await _refused(request, refusal)

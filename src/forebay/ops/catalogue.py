@@ -119,7 +119,7 @@ _DELIVERY = (
     _counter("forebay_ambiguous", "New events of which equal ones may be missing."),
     _counter("forebay_flagged", "New events by flag.", "flag"),
     _counter("forebay_dead_letters", "Frames or events kept as dead letters.", "reason"),
-    _gauge("forebay_coverage_gaps", "Gaps by state: open, filled, permanent.", "state"),
+    _gauge("forebay_coverage_gaps", "Gaps by state: open, filled, permanent, accepted.", "state"),
 )
 _CAPTURE = (
     _gauge(
@@ -128,6 +128,15 @@ _CAPTURE = (
         beside="websocket_connections",
     ),
     _gauge("forebay_websocket_connections_wanted", "Connections that the configured symbols need."),
+    _gauge(
+        "forebay_streams",
+        "Kinds of event and symbols that are asked for, by state: heard, refused by the venue, "
+        "silent: never heard though nobody refused, asked: nobody knows.",
+        "venue",
+        "state",
+    ),
+    _counter("forebay_streams_refused", "Refusals of a stream by the venue.", "venue"),
+    _counter("forebay_venue_complaints", "Complaints of the venue over a connection.", "venue"),
     _counter(
         "forebay_reconnections",
         "Epochs that ended, each followed by another.",

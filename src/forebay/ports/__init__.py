@@ -294,8 +294,11 @@ class Store(Protocol):
 class Reader(Protocol):
     """A session that only reads; of one thread, but for :meth:`interrupt`."""
 
-    def query(self, sql: str, *, timeout_s: float) -> pa.Table:
+    def query(self, sql: str, *, timeout_s: float, limit: int | None = None) -> pa.Table:
         """Return the rows of one reading statement in the store's own SQL.
+
+        With a ``limit`` these are the first rows, and the metadata ``rows`` says how many there
+        are, with a ``+`` behind it if they were not counted to the end.
 
         Raises :class:`~forebay.errors.Permanent` for a query that is wrong and
         :class:`~forebay.errors.Transient` for one that takes too long or too much memory.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from forebay.domain.coverage import GapState
+    from forebay.domain.coverage import StreamKey
     from forebay.journal import CursorFile, Disk, Position
     from forebay.ports import FillRequest, Parser, Store
     from forebay.services.accounting import LiveSums
@@ -188,12 +188,17 @@ class Deliverer(Pump[JournalPiece, Planned]):
         """Totals since the process started, or since they were forgotten."""
         return self._writer.delivered
 
+    @property
+    def heard(self) -> Mapping[StreamKey, int]:
+        """See :attr:`~forebay.services.store_writer.StoreWriter.heard`; a copy."""
+        return dict(self._writer.heard)
+
     def forget_totals(self) -> None:
         """Count from zero again."""
         self._writer.delivered = Delivered()
 
     def open_gaps(
-        self, venue: str | None = None, states: Collection[GapState] = ("open",)
+        self, venue: str | None = None, states: Collection[str] = ("open",)
     ) -> tuple[list[FillRequest], int]:
         """Return the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0

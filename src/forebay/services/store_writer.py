@@ -6,10 +6,10 @@ Whoever delivers to a store uses it, whatever the events came from.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from forebay.domain.coverage import GAP_STATES
-from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND
+from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.ports import FillRequest
@@ -26,7 +26,7 @@ from forebay.telemetry import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from forebay.domain.coverage import Coverage, Gap, GapState, StreamKey
+    from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.journal import Position
     from forebay.ports import Commit, Committed, Store, StoreState
     from forebay.services.coverage_book import Declared, Projected
@@ -64,6 +64,9 @@ class StoreWriter:
         self._gaps: dict[StreamKey, set[Gap]] = {}
         self._streams: dict[StreamKey, Coverage] = {}
         self.delivered = Delivered()
+        self.heard: dict[StreamKey, int] = {}
+        """When the last event was received of each stream of which something was ever heard; 0 if
+        none was since the process started."""
 
     def load(self) -> StoreState:
         """Return where the store is; its gaps are taken as told.
@@ -73,6 +76,9 @@ class StoreWriter:
         """
         state = self._store.load()
         refuse_other_units(state.coverage, self._channels)
+        for key, stream in state.coverage.items():
+            if any(stream.rows()):
+                self.heard.setdefault(key, 0)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         self._streams = dict(state.coverage)
         return state
@@ -84,6 +90,10 @@ class StoreWriter:
     def account(self, commit: Commit, projected: Projected, done: Committed, end: Position) -> None:
         """Count and tell what was made of some frames up to ``end``, and ``done`` with it."""
         self._count(commit, projected, done)
+        for key, stream in projected.coverage.items():
+            if stream.unit == "id":  # a number that is known to exist is a word of the venue's
+                self.heard.setdefault(key, 0)
+        self.heard |= projected.heard
         self._tell(projected, end.log_id)
         if done.conflicts:
             self._observe(ConflictFound(done.conflicts))
@@ -123,24 +133,24 @@ class StoreWriter:
         One that shrinks, splits or goes on is the same; so is what was closed of it before.
         """
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
-        if before != now:
-            was, still = _parts(before), _parts(now)
-            for gap in sorted(now - before):
-                told, where = was.get(_sort(gap), IntervalSet()), (gap.first, gap.last)
-                named = key.venue, key.channel, key.symbol, *where, gap.reason
-                if gap.state == "open":
-                    if not told.within(*where):
-                        self._observe(GapOpened(*named, key.market, gap.unit))
-                    continue
-                goes_on = still.get((gap.unit, gap.epoch, "open"), IntervalSet())
-                if told.holes(*where) and not goes_on.within(gap.first - 1, gap.last + 1):
-                    self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
         self._gaps[key], self._streams[key] = now, stream
+        if before == now:
+            return
+        was, over, done = _parts(before), _over(before), _over(now)
+        ended = _parts(over)
+        for gap in sorted((now - before) | (done - over)):
+            where, sort = (gap.first, gap.last), _sort(gap)
+            named = key.venue, key.channel, key.symbol, *where, gap.reason
+            if gap.state == "open":
+                if not was.get(sort, IntervalSet()).within(*where):
+                    self._observe(GapOpened(*named, key.market, gap.unit))
+            elif gap in done and ended.get(sort, IntervalSet()).holes(*where):
+                self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
 
     # ---------------------------------------------------------------- answers
 
     def open_gaps(
-        self, venue: str | None = None, states: Collection[GapState] = ("open",)
+        self, venue: str | None = None, states: Collection[str] = ("open",)
     ) -> list[FillRequest]:
         """Return the holes that are worth asking for."""
         return [
@@ -176,13 +186,33 @@ class StoreWriter:
         return counts
 
 
-def _sort(gap: Gap) -> tuple[str, str, str]:
-    return gap.unit, gap.epoch, gap.state
+_Sort: TypeAlias = tuple[str, str, bool, str]
 
 
-def _parts(gaps: Iterable[Gap]) -> dict[tuple[str, str, str], IntervalSet]:
-    """Return what gaps hold, by unit, epoch and state."""
-    found: dict[tuple[str, str, str], IntervalSet] = {}
+def _sort(gap: Gap, state: str = "") -> _Sort:
+    """Return what gaps have in common of which one can be a part of another."""
+    return gap.unit, gap.epoch, gap.reason in FAR, state or gap.state
+
+
+def _over(gaps: Iterable[Gap]) -> set[Gap]:
+    """Return what is over: of a hole that is being filled, nothing until no open part adjoins."""
+    goes_on = _parts(gap for gap in gaps if gap.state == "open")
+    return {
+        gap
+        for gap in gaps
+        if gap.state in ("permanent", "accepted")
+        or (
+            gap.state == "filled"
+            and not goes_on.get(_sort(gap, "open"), IntervalSet()).within(
+                gap.first - 1, gap.last + 1
+            )
+        )
+    }
+
+
+def _parts(gaps: Iterable[Gap]) -> dict[_Sort, IntervalSet]:
+    """Return what gaps of each sort hold."""
+    found: dict[_Sort, IntervalSet] = {}
     for gap in gaps:
         found.setdefault(_sort(gap), IntervalSet()).add(gap.first, gap.last)
     return found

@@ -35,20 +35,20 @@ class StoreKind:
 
 
 def address(path: Path) -> str:
-    """Return a path as a driver must take it for a path: from the root, so that it begins with no
-    ``~`` and no ``name:``.
+    """Return a path as a driver takes it for one: with no ``~`` or ``name:`` at its begin.
 
     Raises :class:`~forebay.errors.ConfigError` if no spelling of it can be: DuckDB follows links,
-    and takes a ``?`` in what it finds for the begin of parameters.
+    and in what it finds a ``?`` begins parameters, and a backslash is a slash.
     """
-    real = str(path.resolve())
-    shown = real.encode("utf-8", "backslashreplace").decode()
     try:
+        real = str(path.resolve())
         real.encode()
     except UnicodeEncodeError as error:
-        message = f"The path {shown!r} is not UTF-8, so no database can be there."
-        raise ConfigError(message, hint="Rename the folder.") from error
-    if "?" in real:
-        message = f"The path {shown!r} has a question mark, so no database can be there."
+        message = f"The path {str(path)!a} is no UTF-8, or not to this locale: "
+        message += "no database can be there."
+        hint = "Rename the folder, or set LC_ALL=C.UTF-8."
+        raise ConfigError(message, hint=hint) from error
+    if "?" in real or "\\" in real:
+        message = f"The path {real!r} has a ? or a backslash: no database can be there."
         raise ConfigError(message, hint="Rename the folder.")
     return str(path.absolute())

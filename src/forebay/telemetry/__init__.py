@@ -11,6 +11,7 @@ from forebay.telemetry.connections import (
     ConnectionClosed,
     ConnectionFailed,
     ConnectionOpened,
+    ConnectionStopped,
     FrameOversized,
     PollFailed,
     ReadingPaused,
@@ -33,6 +34,8 @@ from forebay.telemetry.processes import (
     ProcessDied,
     ProcessFailed,
     ProcessStarted,
+    Stopped,
+    Stopping,
 )
 from forebay.telemetry.resilience import (
     AdminCalled,
@@ -83,6 +86,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionFailed",
     "ConnectionOpened",
+    "ConnectionStopped",
     "CursorNotSaved",
     "CursorUnreadable",
     "DeadLettered",
@@ -120,6 +124,8 @@ __all__ = [
     "ServiceDown",
     "ServiceUp",
     "SourceCrashed",
+    "Stopped",
+    "Stopping",
     "StoreUnavailable",
     "StoreWriteRefused",
     "StreamRefused",

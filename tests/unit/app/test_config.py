@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.config import Config, leaves, load
+from forebay.app import venues
+from forebay.app.config import Config, HttpConfig, VenueConfig, leaves, load
 from forebay.app.config_template import TEMPLATE
+from forebay.app.front import token_of
 from forebay.errors import ConfigError, ConfigErrors
 
 if TYPE_CHECKING:
@@ -230,3 +232,16 @@ def test_how_long_frames_are_kept(tmp_path: Path) -> None:
     assert (config.journal.retain, config.journal.retain_gb) == ("0", 0.5)
     assert "retain_gb" in complaint(tmp_path, "[journal]\nretain_gb = 0")
     assert load(None, {}, {})[0].journal.retain_gb is None
+
+
+def test_a_byte_order_mark_is_no_part_of_what_is_written(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    file, token, secrets = (tmp_path / name for name in ("forebay.toml", "token", "secrets.toml"))
+    file.write_bytes(mark + b'collector = "c"\n')
+    token.write_bytes(mark + b"word\n")
+    secrets.write_bytes(mark + b'key = "k"\n')
+    venue = VenueConfig(name="coinbase", symbols=("A-B",), credentials_file=str(secrets))
+
+    assert load(file, {}, {})[0].collector == "c"
+    assert token_of(HttpConfig(token_file=str(token))) == "word"
+    assert venues.credentials(venue) == {"key": "k"}

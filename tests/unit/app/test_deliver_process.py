@@ -19,7 +19,8 @@ class SlowReader(Reader):
     def __init__(self, ended: threading.Event) -> None:
         self._ended = ended
 
-    def query(self, sql: str, *, timeout_s: float) -> Any:  # noqa: ANN401
+    def query(self, sql: str, *, timeout_s: float, limit: int | None = None) -> Any:  # noqa: ANN401
+        del timeout_s, limit
         self._ended.wait(60)
         return sql
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LINES = 3000
 """More than the queue and both pipes hold."""
@@ -60,7 +60,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def full_pipe(*, blocking: bool = True) -> object:
+def full_pipe(*, blocking: bool = True) -> Iterator[tuple[int, int]]:
     """A pipe that nobody has read so far, full to the last byte."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KEY = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 S = 1_000_000_000
-WAITS = (60.0, 600.0, 3600.0)
+WAITS = (60, 600, 3600)
 TOLD = Acceptance(5, "", "ann", "the venue never had it")
 ODD = 10**15
 
@@ -134,7 +134,9 @@ def test_times_are_believed_to_be_empty_likewise() -> None:
 def test_an_accepted_gap_names_who_and_why_and_once() -> None:
     coverage = with_hole()
     coverage.accept(4, 6, TOLD)
+    before = coverage.copy()
     coverage.accept(4, 6, TOLD._replace(by="bob", at_ns=9))
+    assert coverage == before
     (gap,) = again(coverage).gaps(KEY)
     assert (gap.first, gap.last, gap.state, gap.reason) == (4, 6, "accepted", "in_connection")
     assert (gap.accepted_by, gap.accepted_reason) == ("ann", "the venue never had it")
@@ -246,7 +248,7 @@ def test_what_is_accepted_of_a_far_hole_excuses_no_later_one() -> None:
 def test_events_behind_a_far_id_are_not_out_of_order() -> None:
     coverage = IdCoverage()
     arrive(coverage, 1, 2)
-    for ids in ([ODD, 3], [4, 6, 5]):
-        numbers = np.array(ids, dtype=np.int64)
-        seen = coverage.see(Arrival("e1", live=True, numbers=numbers, received_ns=numbers))
+    arrive(coverage, ODD, 3)
+    numbers = np.array([4, 6, 5], dtype=np.int64)
+    seen = coverage.see(Arrival("e1", live=True, numbers=numbers, received_ns=numbers))
     assert seen.out_of_order.tolist() == [False, False, True]

@@ -133,7 +133,7 @@ MUTANTS = {
         "isinstance(era, Open) and era.wait_ns is not None",
     ),
     "without a timeout it recovers": (
-        "breaker_config", "return None\n        grown", "return 2 * NS\n        grown",
+        "breaker_config", "return None\n        most", "return 2 * NS\n        most",
     ),
     "neutral calls are timed": (
         "machine", "began is not None and verdict is not Verdict.NEUTRAL", "began is not None",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ from forebay.services.audit.report import iso
 from forebay.services.audit.summary import gap_sums, verdict
 
 if TYPE_CHECKING:
+    import pytest
+
     from forebay.domain.channels import Unit
 
 EVIL = "<script>alert('&\"[red]</script>"
@@ -134,7 +138,8 @@ def test_html_tells_green_from_red() -> None:
 def test_the_table_of_a_whole_record() -> None:
     text = shown(report())
 
-    assert "coinbase/trade/BTC-USD" in text
+    assert "Events of coinbase/trade\n" in text
+    assert "\nBTC-USD " in text
     assert "1,234" in text
     assert "1,235" in text
     assert "2026-01-01T00:00:00 to 2026-01-01T01:00:00 by id, from frames" in text
@@ -160,7 +165,7 @@ def test_the_table_of_a_loss() -> None:
     assert "three are missing 70, 71, 72, 73, 74\n" in text.replace("  ", "")
     assert "a note" in text
     assert text.rstrip().endswith("Not ok: gap open, missing; 1,234 events stored.")
-    assert "│       3 │" in text
+    assert re.search(r"^BTC-USD .* 3 ", text, re.MULTILINE)
 
 
 def test_markup_in_a_name_is_text() -> None:
@@ -186,9 +191,9 @@ def test_gaps_are_summed_by_state_reason_and_unit() -> None:
     ]
 
     assert gap_sums(report(gaps=gaps)) == [
-        ("filled", "in_connection", "id", 2, "6"),
-        ("open", "between_connections", "id", 1, "10"),
-        ("open", "between_connections", "time", 1, "90 s"),
+        ("filled", "in connection", "id", 2, "6"),
+        ("open", "between connections", "id", 1, "10"),
+        ("open", "between connections", "time", 1, "90 s"),
     ]
     text = shown(report(gaps=gaps))
     assert "between connections" in text
@@ -200,6 +205,19 @@ def test_the_verdict_does_not_hide_what_is_gone_for_good() -> None:
     assert verdict(report(gaps=gone)) == (
         "Nothing lost: 1,234 events stored, each once and as received, "
         "and 7 and 60 s of time declared as gone for good."
+    )
+
+
+def test_the_verdict_names_who_accepted_what_is_missing() -> None:
+    odd = replace(gap(9, 10**15, "accepted", "far_ahead"), accepted_by="bob")
+    ended = [
+        replace(gap(*ends, "accepted"), accepted_by="ann", accepted_reason="never listed")
+        for ends in ((1, 7), (20, 20))
+    ]
+    gone = [*ended, odd]
+    assert verdict(report(gaps=gone)) == (
+        "Nothing lost: 1,234 events stored, each once and as received, "
+        "and 8 accepted as missing (by ann: never listed)."
     )
 
 
@@ -221,3 +239,34 @@ def test_a_report_reads_back() -> None:
 def test_times_keep_their_nanoseconds() -> None:
     assert iso(1_767_225_600_000_000_001) == "2026-01-01T00:00:00.000000001Z"
     assert iso(-1) == "1969-12-31T23:59:59.999999999Z"
+
+
+def test_a_report_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stages = {name: Stage(1_234_567) for name in ("journal", "store", "truth")}
+    streams = [stream(symbol=name, stages=stages) for name in ("BTC-USD", "ETH-USD", "1INCH-USDC")]
+    it = report(streams=streams, gaps=[gap(1, 9, "open", "absent_from_history")], notes=["a " * 90])
+    lines = shown(it).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "Events of coinbase/trade"
+    assert lines[5].split() == ["1INCH-USDC", *["1,234,567"] * 3, *"0000"]
+    assert "verified: 2026-01-01T00:00:00 to 2026-01-01T01:00:00 by id, from frames" in lines
+
+
+def test_streams_that_do_not_fit_are_a_line_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = shown(report(streams=[stream(), stream(venue="other", symbol="\x1b[2J")]))
+
+    assert max(map(len, text.splitlines())) <= 40
+    assert "coinbase/trade/BTC-USD" in text
+    assert r"other/trade/\x1b[2J" in text
+    assert "…" not in text
+
+
+def test_what_was_verified_alike_is_said_once() -> None:
+    later = stream(symbol="SOL-USD", verified_to="2026-01-01T02:00:00.000000000Z")
+    text = shown(report(streams=[stream(), stream(symbol="ETH-USD"), later]))
+
+    assert "verified, BTC-USD and 1 more: 2026-01-01T00:00:00 to 2026-01-01T01:00:00 by id" in text
+    assert "verified, SOL-USD: 2026-01-01T00:00:00 to 2026-01-01T02:00:00 by id" in text

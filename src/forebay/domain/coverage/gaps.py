@@ -9,7 +9,7 @@ from forebay.domain.channels import Unit  # noqa: TC001 - a report with gaps is 
 
 GapState = Literal["open", "filled", "permanent", "accepted"]
 GAP_STATES: tuple[GapState, ...] = ("open", "filled", "permanent", "accepted")
-FAR_AHEAD, FAR_BEHIND = "far_ahead", "far_behind"
+FAR = FAR_AHEAD, FAR_BEHIND = "far_ahead", "far_behind"
 """Reasons of holes that nobody owes yet: see :attr:`Gap.reason`."""
 
 

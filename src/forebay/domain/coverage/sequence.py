@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
-    from forebay.domain.coverage.gaps import StreamKey
+    from forebay.domain.coverage.gaps import GapState, StreamKey
     from forebay.domain.coverage.unit import Arrival
     from forebay.domain.coverage.verdict import Acceptance, Count, Look
     from forebay.domain.intervals import Interval
@@ -105,13 +105,17 @@ class SequenceCoverage:
         found = self.time.gaps(key)
         for epoch, numbers in self.numbers.items():
             holes = numbers.holes(numbers.first, numbers.last)
-            named = *key, "seq", epoch
+
+            def declare(part: IntervalSet, epoch: str, state: GapState, *who: str) -> None:
+                found.extend(
+                    Gap(*key, "seq", epoch, *hole, "in_connection", state, *who) for hole in part
+                )
+
             for told, members in self.verdict.accepted.items():
                 if told.epoch == epoch:
-                    about = "in_connection", "accepted", told.by, told.reason
-                    found.extend(Gap(*named, *hole, *about) for hole in holes & members)
+                    declare(holes & members, epoch, "accepted", told.by, told.reason)
                     holes -= members
-            found.extend(Gap(*named, *hole, "in_connection", "open") for hole in holes)
+            declare(holes, epoch, "open")
         return sorted(found)
 
     def rows(self) -> Iterator[Row]:

@@ -25,7 +25,7 @@ class Look(NamedTuple):
 
     at_ns: int
     """UTC nanoseconds."""
-    waits_s: tuple[float, ...]
+    waits_s: tuple[int, ...]
     """How long after one look that counted the next one counts; one more than these is enough."""
 
 
@@ -86,7 +86,7 @@ class Verdict:
             if not again or count.looks > len(look.waits_s):
                 continue
             since_ns = look.at_ns - count.at_ns
-            counts = since_ns >= look.waits_s[count.looks - 1] * 1e9
+            counts = since_ns >= look.waits_s[count.looks - 1] * 10**9
             if counts or since_ns < 0:
                 self.looked[count] = members - again
                 self._count(Count(count.looks + counts, look.at_ns), again)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import aiohttp
 from picows import WSCloseCode, WSMsgType
@@ -53,10 +53,12 @@ URL = "wss://venue.test"
 class _Parser(CoinbaseParser):
     """The product's, of a venue that is believed within seconds to lack something."""
 
-    channels: ClassVar = {
-        kind: replace(channel, believed_after_s=(1.0, 2.0, 4.0))
-        for kind, channel in CoinbaseParser.channels.items()
-    }
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = {
+            kind: replace(channel, believed_after_s=(1, 2, 4))
+            for kind, channel in CoinbaseParser.channels.items()
+        }
 
 
 SIMULATED = replace(coinbase.VENUE, parser=_Parser())
@@ -321,4 +323,4 @@ class SimSource(LiveSource):
             rng=rng,
             observer=observer,
         )
-        self._feeds = [self._feed(self._asked) for _ in range(network.weather.feeds)]
+        self._feeds = self._feeds_of([self._asked] * network.weather.feeds)

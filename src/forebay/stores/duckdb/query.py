@@ -6,17 +6,18 @@ import threading
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Reader
 from forebay.stores.duckdb.gaps import show_gaps
+from forebay.stores.duckdb.products import allow_products
 from forebay.stores.kind import address
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
-
-    import pyarrow as pa
 
 READ_ONLY_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
@@ -27,12 +28,19 @@ READ_ONLY_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 _READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 
 
+COUNTED = 1_000_000
+"""Rows beyond a limit that are counted."""
+_BATCH = 100_000
+_NOT_IN_ARROW = {"bit", "bignum", "uhugeint", "time with time zone", "variant", "geometry"}
+_NESTED = {"list", "array", "struct", "map", "union"}
+
+
 def check_read_only(sql: str) -> None:
     """Raise :class:`~forebay.errors.Permanent` unless ``sql`` is one statement that only reads."""
     try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
-        raise Permanent(f"The query cannot be parsed: {error}") from error
+        raise Permanent(f"The query cannot be parsed: {sentence(error)}") from error
     if len(statements) != 1:
         message = f"The query has {len(statements)} statements; it must be exactly one."
         raise Permanent(message, hint="Run them one after another.")
@@ -42,9 +50,13 @@ def check_read_only(sql: str) -> None:
 
 
 def read_only_query(
-    connection: duckdb.DuckDBPyConnection, sql: str, *, timeout_s: float
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    timeout_s: float,
+    limit: int | None = None,
 ) -> pa.Table:
-    """Return the rows of one reading statement as an Arrow table.
+    """Return the rows of one reading statement as an Arrow table; see :class:`Reader` for limits.
 
     ``connection`` must be the caller's own. Raises :class:`~forebay.errors.Permanent` for a
     query that is wrong and :class:`~forebay.errors.Transient` for one that takes too long or
@@ -55,9 +67,10 @@ def read_only_query(
     timer.daemon = True
     timer.start()
     try:
+        allow_products(connection, sql)
         connection.execute("BEGIN TRANSACTION READ ONLY").fetchall()
         try:
-            return connection.sql(sql).to_arrow_table()
+            return _fetched(connection.sql(sql), limit)
         finally:
             connection.execute("ROLLBACK").fetchall()
     except duckdb.InterruptException as error:
@@ -66,10 +79,56 @@ def read_only_query(
     except duckdb.OutOfMemoryException as error:
         message = "The query needs more memory than it may use."
         raise Transient(message, hint="Narrow it down, or raise store.memory_limit_mb.") from error
-    except duckdb.Error as error:
-        raise Permanent(f"The query failed: {error}") from error
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise Permanent(f"The query failed: {sentence(error)}") from error
     finally:
         timer.cancel()
+
+
+def _fetched(relation: duckdb.DuckDBPyRelation, limit: int | None) -> pa.Table:
+    """Return the first rows; how many there are is then in the metadata as ``rows``."""
+    names = relation.columns
+    relation = _transferable(relation)
+    if limit is None:
+        return relation.to_arrow_table().rename_columns(names)
+    reader = relation.to_arrow_reader(_BATCH)
+    first: list[pa.RecordBatch] = []
+    count = 0
+    for batch in reader:
+        if count < limit:
+            first.append(batch.slice(0, limit - count))
+        count += batch.num_rows
+        if count > limit + COUNTED:
+            break
+    counted = f"{limit + COUNTED}+" if count > limit + COUNTED else str(count)
+    table = pa.Table.from_batches(first, reader.schema).rename_columns(names)
+    return table.replace_schema_metadata({"rows": counted})
+
+
+def _transferable(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """Return a relation whose columns Arrow can hold: the others are texts."""
+    strange = [_mentions(kind) for kind in relation.types]
+    if not any(strange):
+        return relation
+    columns = (f"#{n}::VARCHAR" if odd else f"#{n}" for n, odd in enumerate(strange, 1))
+    return relation.project(", ".join(columns))
+
+
+def _mentions(kind: DuckDBPyType) -> bool:
+    """Return whether a type is one that Arrow has not, or holds one."""
+    if kind.id in _NOT_IN_ARROW:
+        return True
+    nested = kind.children if kind.id in _NESTED else ()
+    return any(isinstance(child, DuckDBPyType) and _mentions(child) for _, child in nested)
+
+
+def sentence(error: Exception) -> str:
+    """Return what a driver says as one line, with the place but without its picture."""
+    said, _, _ = str(error).partition("\tCandidate ")
+    place = next((line for line in str(error).splitlines() if line.startswith("LINE ")), "")
+    lines = [line for line in said.splitlines() if not line.startswith("LINE ")]
+    words = " ".join(line.strip() for line in lines if line.strip(" ^"))
+    return f"{words} ({place})" if place else words
 
 
 class DuckDBReader(Reader):
@@ -99,11 +158,11 @@ class DuckDBReader(Reader):
             raise _absent(path)  # who made it ended before its first tables
         return cls(connection)
 
-    def query(self, sql: str, *, timeout_s: float = 3600.0) -> pa.Table:
+    def query(self, sql: str, *, timeout_s: float = 3600.0, limit: int | None = None) -> pa.Table:
         """See :func:`read_only_query`; what is told of gaps beside their table comes with it."""
         if "gaps" in sql.lower():
             show_gaps(self._connection)
-        return read_only_query(self._connection, sql, timeout_s=timeout_s)
+        return read_only_query(self._connection, sql, timeout_s=timeout_s, limit=limit)
 
     def interrupt(self) -> None:
         """See :meth:`forebay.ports.Reader.interrupt`."""
