@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +34,16 @@ from forebay.cli.folder import find_folders
 from forebay.cli.output import said
 from forebay.cli.settings import EXAMPLE_VENUE
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def reflowed(command: Callable[..., object] | None) -> str:
+    """Return what a command says of itself, with one line a paragraph."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 app = typer.Typer(
     name="forebay",
     no_args_is_help=True,
@@ -51,13 +62,25 @@ _PANELS = {
     "Practise": (demo, lab, drill),
 }
 """Where ``forebay --help`` lists the command, or the group, of each module."""
+EXAMPLES = {
+    "gaps": "gaps list --data DIR",
+    "dlq": "dlq list --data DIR",
+    "journal": "journal inspect --data DIR",
+    "lab": "lab serve coinbase --rate 200 --start now",
+    "drill": "drill run store-read-only",
+}
+"""Of groups; a command has its own."""
 for _panel, _modules in _PANELS.items():
     for _module in _modules:
         _name = _module.__name__.rpartition(".")[2]
         if _group := getattr(_module, "app", None):
-            app.add_typer(_group, name=_name, rich_help_panel=_panel)
+            _example = f"Example: forebay {EXAMPLES[_name]}"
+            app.add_typer(_group, name=_name, rich_help_panel=_panel, epilog=_example)
+            for _info in _group.registered_commands:
+                _info.help = _info.help or reflowed(_info.callback)
         else:
-            app.command(_name, rich_help_panel=_panel)(getattr(_module, _name))
+            _command = getattr(_module, _name)
+            app.command(_name, rich_help_panel=_panel, help=reflowed(_command))(_command)
 find_folders(app)
 
 
@@ -78,12 +101,18 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; what it wrote has arrived, or its exit code says otherwise."""
+    """Run the command line; what it wrote has arrived, or its exit code says otherwise.
+
+    ``forebay help COMMAND`` is ``forebay COMMAND --help``.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
         try:
-            app(prog_name="forebay")
+            app(arguments, prog_name="forebay")
         finally:
             sys.stdout.flush()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,7 +79,8 @@ def run(
         with logs.unblocked():
             code = asyncio.run(supervisor.run(_live if terminal else None))
         if terminal and supervisor.stopped:
-            err.print(str(supervisor.stopped))
+            with contextlib.suppress(OSError):  # it may be gone
+                err.print(str(supervisor.stopped))
         if code or supervisor.interrupted:
             raise typer.Exit(code or 130)
 
@@ -92,7 +94,7 @@ async def _live(supervisor: Supervisor) -> None:
     console = Console(stderr=True, force_terminal=True, highlight=False, soft_wrap=True)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
-            live.update(Text(shown(supervisor, err.width)))
+            live.update(Text(shown(supervisor, console.width)))
             await supervisor.clock.sleep(_REFRESH_S)
 
 

@@ -9,14 +9,19 @@ from forebay.app.asking import statuses
 from forebay.app.times import to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from forebay.app.asking import Told
+    from forebay.ops.view import StreamReport, SystemReport
 
     Status = Mapping[str, Any]
 
 WIDTH = 80
 _LABEL = 14
+SILENT_S = 60.0
+"""A symbol that was never heard is told of once it is asked for so long."""
+_NAMED = 10
+"""Symbols that do not come, which are listed."""
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
@@ -36,13 +41,15 @@ def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tup
         yield "state", _state(told)
         found = statuses(told)
         if capture := found["capture"]:
-            yield "connected", _connected(capture)
+            yield "connected", _connected(capture, told.report.streams())
         yield "events", _flow(found["capture"], found["deliver"])
         if deliver := found["deliver"]:
             yield "gaps", _gaps(deliver["gaps"])
             yield "dead letters", f"{deliver['dead_letters']:,} since the start"
     if journal is not None:
         yield "disk", _disk(journal)
+    if told is not None:
+        yield from _troubles(told.report)
     if told is not None and told.no_http:
         yield "http", f"not served: {told.no_http}"
     if told is not None and told.report.restart_needed:
@@ -59,9 +66,32 @@ def _state(told: Told) -> str:
     return f"{text}: {'; '.join(reasons)}" if reasons else text
 
 
-def _connected(capture: Status) -> str:
-    text = f"{capture['connected']} of {capture['wanted']}"
-    return f"{text}, {capture['reconnects']:,} reconnects" if capture["reconnects"] else text
+def _connected(capture: Status, streams: Sequence[StreamReport]) -> str:
+    parts = [f"{capture['connected']} of {capture['wanted']}"]
+    if asked := {(each.venue, each.market, each.symbol) for each in streams}:
+        heard = {(e.venue, e.market, e.symbol) for e in streams if e.state == "heard"}
+        parts.append(f"{_counted(len(asked), 'symbol')} asked for, {len(heard):,} heard")
+    if capture["reconnects"]:
+        parts.append(_counted(capture["reconnects"], "reconnect"))
+    return ", ".join(parts)
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
+def _troubles(report: SystemReport) -> Iterator[tuple[str, str]]:
+    """Answer a line for each symbol that does not come, the first :data:`_NAMED` of them."""
+    found: dict[tuple[str, str], None] = {}
+    for stream in report.streams():
+        asked_s = (report.at_ns - (stream.asked_ns or report.at_ns)) / 1e9
+        if stream.state == "refused":
+            found["refused", f"{stream.venue} {stream.symbol}: {stream.refused}"] = None
+        elif stream.state == "silent" and asked_s > SILENT_S:
+            found["silent", f"{stream.venue} {stream.symbol}: nothing was ever heard"] = None
+    yield from list(found)[:_NAMED]
+    if len(found) > _NAMED:
+        yield "", f"and {len(found) - _NAMED:,} more"
 
 
 def _flow(capture: Status | None, deliver: Status | None) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
+import pytest
 import typer.testing
 
+from forebay.cli import main as program
 from forebay.cli.main import app
+from tests.support.commands import Answer, environment, invoked
 
 
 def panels() -> dict[str, list[str]]:
@@ -36,3 +41,53 @@ def test_every_command_is_in_one_panel() -> None:
     known = [each.name for each in app.registered_commands]
     known += [each.name for each in app.registered_groups]
     assert listed == sorted(filter(None, known))
+
+
+# ----------------------------------------------------------------- asking for it
+
+
+@pytest.mark.parametrize("group", program.EXAMPLES)
+def test_a_group_has_an_example_of_its_own(group: str) -> None:
+    assert f"Example: forebay {group} " in invoked(group, "--help").stdout
+
+
+@pytest.mark.parametrize("group", program.EXAMPLES)
+def test_the_example_of_a_group_is_one_of_its_commands(group: str) -> None:
+    assert program.EXAMPLES[group].split()[0] == group
+    assert invoked(*program.EXAMPLES[group].split()[:2], "--help").code == 0
+
+
+def test_paragraphs_are_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    lines = [line.strip() for line in invoked("run", "--help").stdout.splitlines()]
+    assert sum("SIGTERM or Ctrl-C" in line and "SIGHUP" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "same"), [((), ("--help",)), (("gaps", "list"), ("gaps", "list", "--help"))]
+)
+def test_help_is_a_word_too(
+    asked: tuple[str, ...],
+    same: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = []
+    for arguments in (("help", *asked), same):
+        monkeypatch.setattr(sys, "argv", ["forebay", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            program.main()
+        shown.append((ended.value.code, *capsys.readouterr()))
+    assert shown[0] == shown[1]
+    assert shown[0][0] == 0
+
+
+def run(*arguments: str) -> Answer:
+    command = [sys.executable, "-m", "forebay", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_package_is_a_program() -> None:
+    assert run("--version").stdout.startswith("forebay ")
+    assert run("help", "nope").code == 2

@@ -11,7 +11,7 @@ import pytest
 from forebay.app.asking import Told
 from forebay.cli.run import shown
 from forebay.cli.summary import fitting, flat, line, lines, span
-from forebay.ops.view import ProcessReport, SystemReport
+from forebay.ops.view import ProcessReport, StreamReport, SystemReport
 from forebay.resilience import ServiceHealth, SystemHealth, assess
 from forebay.telemetry import Stopped
 
@@ -37,6 +37,10 @@ JOURNAL = {
     "gb_per_day_on_disk": 3.1,
     "days_until_full": 41.2,
 }
+
+
+def stream(symbol: str, **said: Any) -> StreamReport:  # noqa: ANN401 - fields of all types
+    return StreamReport(venue="coinbase", market="spot", channel="trade", symbol=symbol, **said)
 
 
 def told(
@@ -84,6 +88,41 @@ def test_what_is_wrong_is_said_on_as_many_lines_as_it_takes() -> None:
     whole = " ".join(part.strip() for part in text)
     assert "state         critical since" in text[0]
     assert "deliver does not answer" in whole
+
+
+def asking(*streams: StreamReport) -> Told:
+    report = told().report
+    asks, *others = report.processes
+    asks = dataclasses.replace(asks, streams=streams)
+    return Told(dataclasses.replace(report, processes=[asks, *others]), "")
+
+
+def test_a_symbol_that_does_not_come_is_a_line_of_its_own() -> None:
+    now_ns = told().report.at_ns
+    text = list(
+        lines(
+            asking(
+                stream("BTC-USD", asked_ns=1, ever=True),
+                stream("BTC-USDX", asked_ns=1, refused="not a valid product"),
+                stream("ETH-USD", asked_ns=now_ns - 61 * S, ever=False),
+                stream("SOL-USD", asked_ns=now_ns - 59 * S, ever=False),
+            ),
+            None,
+            "",
+        )
+    )
+    assert "connected     1 of 2, 4 symbols asked for, 1 heard, 3 reconnects" in text
+    assert text[-2:] == [
+        "refused       coinbase BTC-USDX: not a valid product",
+        "silent        coinbase ETH-USD: nothing was ever heard",
+    ]
+
+
+def test_of_many_symbols_that_do_not_come_some_are_named() -> None:
+    many = [stream(f"A{number}-USD", asked_ns=1, refused="no") for number in range(50)]
+    text = list(lines(asking(*many), None, ""))
+    assert sum(each.startswith("refused") for each in text) == 10
+    assert text[-1].strip() == "and 40 more"
 
 
 def test_a_process_that_is_away_is_named() -> None:
