@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.text import Text
 
-from forebay.cli.output import layout, width
+from forebay.cli.output import layout, width, wrapped
 from forebay.services.audit.summary import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
@@ -97,6 +96,4 @@ def _table(
 
 
 def _prose(text: str, style: str, limit: int | None) -> Iterator[Text]:
-    shown = visible(text.strip())
-    for line in textwrap.wrap(shown, limit) if limit else [shown]:
-        yield Text(line, style)
+    return (Text(line, style) for line in wrapped(visible(text.strip()), limit))
