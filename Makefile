@@ -1,14 +1,14 @@
 # `make` alone lists what there is. Needs Python >= 3.11 (with venv), and nothing else.
 
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 2
 UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format drills soak bench bench-compare probes peer picture lock clean
+.PHONY: help setup demo quick test suite lint format drills soak bench bench-compare probes peer picture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,15 @@ setup: $(VENV)/.dev.stamp ## .venv with everything to run, test and lint
 demo: $(VENV)/.run.stamp ## capture a simulated market, kill it, prove that nothing was lost
 	@$(BIN)/forebay demo
 
-test: lint ## lint, types, import contracts, all tests but the long drills
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+quick: export TIER := quick
+quick: $(VENV)/.dev.stamp ## the inner loop: lint, types, import contracts, most tests, small counts
+	@$(MAKE) --no-print-directory --jobs 2 lint suite
+
+test: $(VENV)/.dev.stamp ## lint, types, import contracts, all tests but the long drills
+	@$(MAKE) --no-print-directory --jobs 2 lint suite
+
+suite: $(VENV)/.dev.stamp ## the tests of make test alone
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev.stamp ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -31,11 +38,12 @@ format: $(VENV)/.dev.stamp ## mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-drills: $(VENV)/.dev.stamp ## the long acceptance tests, one after the other
+drills: $(VENV)/.dev.stamp ## every drill, and many kills, one after the other
 	$(BIN)/pytest -m drill
 
-soak: $(VENV)/.dev.stamp ## the large counts, for a night
-	$(BIN)/pytest -m soak
+soak: export TIER := soak
+soak: $(VENV)/.dev.stamp ## all tests with the large counts, for a night
+	$(BIN)/pytest -m "not drill"
 
 bench: $(VENV)/.bench.stamp ## compare with peers, write build/bench.json (ONLY=append for one)
 	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(ONLY))

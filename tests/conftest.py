@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from hypothesis import settings
 
+from tests.tiers import NOT_QUICK, SEED, TIER
+
 if TYPE_CHECKING:
     import pytest
 
@@ -54,6 +56,19 @@ def _stay_here(event: str, args: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_stay_here)
+
+
+def pytest_report_header() -> str:
+    """Say what is tested, and how to meet the same worlds, flips and histories again."""
+    return f"tier: {TIER}, seeds follow TEST_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of the inner loop what takes long."""
+    if TIER == "quick":
+        left = [item for item in items if item.nodeid.startswith(NOT_QUICK)]
+        items[:] = [item for item in items if not item.nodeid.startswith(NOT_QUICK)]
+        config.hook.pytest_deselected(items=left)
 
 
 def pytest_collection_finish() -> None:

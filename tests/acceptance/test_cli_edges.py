@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ import pytest
 import forebay as package
 from forebay.app.data_folder import DataFolder
 from forebay.cli.sql import Format, write
+from forebay.lab.commands import FOREBAY
 from tests.support import made_recording as made
-from tests.support.commands import forebay, refused
+from tests.support.commands import environment, forebay, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +44,7 @@ def test_fill_takes_the_folder_from_its_file(tmp_path: Path) -> None:
     file.write_text(f'data = "{tmp_path / "elsewhere"}"\n')
     answer = forebay("gaps", "fill", "-c", file, "--json", cwd=tmp_path)
     assert (answer.code, answer.stderr) == (0, "")
-    assert answer.json == {"open": 0, "filled": 0, "permanent": 0}
+    assert answer.json == {"open": 0, "filled": 0, "permanent": 0, "accepted": 0}
     flagged = forebay("gaps", "fill", "-c", file, "--data", tmp_path / "none", cwd=tmp_path)
     refused(flagged, 2, "none is not a Forebay data folder")
 
@@ -67,3 +69,49 @@ def test_a_mean_price_by_volume_is_one_plain_query(data: Path) -> None:
     (told,) = forebay("sql", query, "--data", data, "--json").json
     assert abs(Fraction(told["vwap"]) / exact - 1) < Fraction(1, 10**12)
     assert package.open(data).sql(query)["vwap"].to_pylist() == [told["vwap"]]
+
+
+LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_what_people_write_is_utf_8_in_any_locale(tmp_path: Path, mark: str) -> None:
+    file = tmp_path / "forebay.toml"
+    file.write_text(f'{mark}collector = "Zürich ✓"  # é\n', encoding="utf-8")
+    answer = forebay("check", "--explain", "-c", file, env=LOCALE, cwd=tmp_path)
+    assert answer.code == 0, answer
+    assert "Zürich ✓" in answer.stdout
+
+
+def test_commands_print_what_they_have_in_any_locale(data: Path) -> None:
+    for command in (
+        ["sql", "SELECT chr(10003) AS a"],
+        ["audit"],
+        ["gaps", "list"],
+        ["dlq", "list"],
+    ):
+        answer = forebay(*command, "--data", data, env=LOCALE)
+        assert answer.code in (0, 1), answer
+        assert "Traceback" not in answer.stderr
+    assert "✓" in forebay("sql", "SELECT chr(10003) AS a", "--data", data, env=LOCALE).stdout
+
+
+def test_a_folder_that_this_locale_cannot_spell_is_refused(tmp_path: Path) -> None:
+    recording = tmp_path / "a.rec"
+    recording.write_bytes(made.rec())
+    there = ("--venue", "coinbase", "--data", tmp_path / "é")
+    refused(forebay("replay", recording, *there, env=LOCALE), 2, "LC_ALL=C.UTF-8")
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_commands_do_without_the_streams_that_are_closed(data: Path, closed: str) -> None:
+    for command in (["--version"], ["--help"], ["sql", "SELECT 1"], ["journal", "fsck"]):
+        place = ["--data", str(data)] if "-" not in command[0] else []
+        done = subprocess.run(
+            ["bash", "-c", f'exec {closed}; exec "$@"', "sh", *FOREBAY, *command, *place],
+            env=environment(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b""), command

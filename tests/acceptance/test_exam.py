@@ -33,6 +33,7 @@ from tests.exam.offline import journal, parsers, stored, tell
 from tests.exam.ping import PING
 from tests.exam.spoiling import ALTERED, DOUBLED, DROPPED, INTACT, SPOILED, spoil
 from tests.exam.wire import STREAMS, line, lines
+from tests.tiers import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
     from tests.exam.judging import Findings
     from tests.exam.made.protocol import Edition
 
-EVENTS = 5_000
+EVENTS = min(count("events of an edition"), 5_000)
 """Of each edition, in four streams."""
-SOAK_EVENTS = 100_000
+SOAK_EVENTS = count("events of an edition")
 SOAK_MS = 10_000
 
 every_edition = pytest.mark.parametrize("edition", EDITIONS, ids=lambda edition: edition.venue)

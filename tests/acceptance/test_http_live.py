@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
+from prometheus_client.parser import text_string_to_metric_families
 
+from forebay.ops import alerts
 from tests.support.commands import capture, connected, forebay, said, simulator, wait_for
+from tests.support.rules import parsed, selectors, selects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from prometheus_client.core import Metric
 
     from tests.support.commands import Lab, Running
 
+OPENMETRICS = "application/openmetrics-text"
 TOKEN = "a long random word"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 CONFIG = """
@@ -90,9 +100,32 @@ def test_it_says_how_it_is(live: Live) -> None:
     assert {"capture", "deliver", "journal"} <= health["checks"].keys()
     names = {each["name"] for each in live.client.get("/health/resilience").json()["breakers"]}
     assert names == {"coinbase-rest", "coinbase-websocket", "store"}
-    assert live.metric("websocket_connections") == 1
-    assert live.metric('events_total{state="captured"}') > 0
-    assert live.metric('circuit_breaker_state{breaker="store",state="closed"}') == 1
+    assert live.metric("forebay_websocket_connections") == 1
+    assert live.metric('forebay_events_total{state="captured"}') > 0
+    assert live.metric('forebay_circuit_breaker_state{breaker="store",state="closed"}') == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "parse"),
+    [("text/plain", text_string_to_metric_families), (OPENMETRICS, openmetrics_families)],
+    ids=["text", "OpenMetrics"],
+)
+def test_every_rule_asks_for_series_that_a_scrape_has(
+    live: Live, accept: str, parse: Callable[[str], Iterable[Metric]]
+) -> None:
+    answer = live.client.get("/metrics", headers={"accept": accept})
+    assert answer.headers["content-type"].startswith(accept)
+    families = [*parse(answer.text)]
+    gauges = [each.name for each in families if each.type != "counter"]
+    assert [name for name in gauges if name.endswith("_total")] == []
+    series = [sample for family in families for sample in family.samples]
+    for rule in parsed(alerts.text()):
+        known = {"job", "instance"}
+        for name, matchers in selectors(rule["expr"]):
+            found = [each.labels for each in series if each.name == name]
+            assert name == "up" or any(selects(matchers, each) for each in found), (name, matchers)
+            known |= {label for labels in found for label in labels}
+        assert {*re.findall(r"labels\.(\w+)", str(rule["annotations"]))} <= known, rule["alert"]
 
 
 def test_status_and_top_read_it_also_from_afar(live: Live) -> None:
@@ -135,7 +168,7 @@ def test_a_breaker_held_open_stops_the_store_and_loses_nothing(live: Live) -> No
     assert before
     live.running.captured(before["capture"]["captured"] + 500)
     assert live.stored() <= before["deliver"]["rows"] + 1
-    wait_for(lambda: live.metric("buffer_size") > 400 or None, "a backlog")
+    wait_for(lambda: live.metric("forebay_buffer_size") > 400 or None, "a backlog")
     assert live.client.get("/health").json()["status"] == "critical"
     assert live.client.get("/health/ready").status_code == 200, "capture can do its job"
     assert live.breaker("store")["state"] == "forced_open"
@@ -143,8 +176,10 @@ def test_a_breaker_held_open_stops_the_store_and_loses_nothing(live: Live) -> No
     assert answer.status_code == 200
     wait_for(lambda: live.stored() > before["deliver"]["rows"] + 500 or None, "delivery")
     wait_for(lambda: live.client.get("/health").json()["status"] == "healthy" or None, "recovery")
-    wait_for(lambda: live.metric("flushed_from_buffer_total") >= 400 or None, "the count of it")
-    assert live.metric("buffered_to_disk_total") >= 400
+    wait_for(
+        lambda: live.metric("forebay_flushed_from_buffer_total") >= 400 or None, "the count of it"
+    )
+    assert live.metric("forebay_buffered_to_disk_total") >= 400
 
 
 def test_thresholds_change_while_it_runs_and_sighup_reads_the_file_again(live: Live) -> None:

@@ -67,7 +67,9 @@ class Books:
         status = ask(url, "/")
         with forebay.open(self.folder) as data:
             for symbol, bounds in status["symbols"].items():
-                trades = Trades(seed, VENUE, symbol, start_ns=status["start"])
+                trades = Trades(
+                    seed, VENUE, symbol, start_ns=status["start"], step_us=status["step_us"]
+                )
                 ends = trades.time_ns(HISTORY), trades.time_ns(bounds["last"])
                 rng = random.Random(f"{seed}{symbol}")
                 for _ in range(MOMENTS):

@@ -25,7 +25,7 @@ LEVELS = 22_000
 """On each side, for a mebibyte; the venue's own books have tens of thousands."""
 
 
-@pytest.mark.parametrize("mebibytes", [8, pytest.param(30, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("mebibytes", [8, pytest.param(30, marks=pytest.mark.soak)])
 def test_a_large_snapshot_is_a_book(mebibytes: int, tmp_path: Path) -> None:
     levels = LEVELS * mebibytes
     bids, asks = (

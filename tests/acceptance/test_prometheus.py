@@ -10,6 +10,7 @@ from aiohttp import web
 
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
+from forebay.lab.commands import until
 from forebay.lab.servers import alertmanager, prometheus, webhook
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from forebay.lab.servers.process import Server
     from forebay.ops.view import SystemReport
 
-LAG = "dedup_sync_lag_seconds"
+LAG = "forebay_store_lag_seconds"
 SOON_S = 20.0
 
 
@@ -52,9 +53,27 @@ class Page:
     trouble: bool = False
 
     async def answer(self, request: web.Request) -> web.Response:
-        body, kind = render(system(trouble=self.trouble))
+        body, kind = render(system(trouble=self.trouble), request.headers.get("accept", ""))
         assert request.path == "/metrics"
         return web.Response(body=body, headers={"Content-Type": kind})
+
+
+@dataclasses.dataclass
+class Person:
+    """Who is told; while away, every call ends without an answer."""
+
+    hook: webhook.Webhook
+    away: bool = False
+    missed: int = 0
+    """Calls that came meanwhile."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if not self.away:
+            return await self.hook.take(request)
+        self.missed += 1
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response(status=503)
 
 
 async def names(server: Server) -> set[str]:
@@ -66,22 +85,27 @@ async def names(server: Server) -> set[str]:
 def wanted() -> set[str]:
     endings = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
     return {
-        f"{metric.exposed}{ending}"
+        f"{name}{ending}"
         for metric in CATALOGUE.values()
+        for name in (metric.exposed, metric.exposed_beside)
         for ending in endings.get(metric.kind, ("",))
-        if not metric.needs
+        if name and not metric.needs
     }
 
 
-async def test_an_alert_and_its_end_reach_a_person(tmp_path: Path) -> None:
+async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
+    tmp_path: Path,
+) -> None:
     needed("prometheus")
     needed("alertmanager", "prometheus-alertmanager")
     clock, page = SystemClock(), Page()
+    hook = webhook.Webhook(clock)
+    person = Person(hook)
     rules = alerts.scaled(alerts.text(), 0.01)
     async with (
         http_server.serving(page.answer) as url,
-        webhook.receiving(clock) as hook,
-        alertmanager.running(tmp_path / "alertmanager", hook.url, clock=clock) as manager,
+        http_server.serving(person.answer) as phone,
+        alertmanager.running(tmp_path / "alertmanager", f"{phone}/", clock=clock) as manager,
         prometheus.running(
             tmp_path / "prometheus",
             [url.removeprefix("http://")],
@@ -111,7 +135,15 @@ async def test_an_alert_and_its_end_reach_a_person(tmp_path: Path) -> None:
             "The store is 6m 40s behind capture",
         )
         assert not in_trouble & hook.seen("resolved")
-        page.trouble = False
+        page.trouble, person.away = False, True
+
+        async def missed() -> bool | None:
+            still = in_trouble & await prometheus.firing(server)
+            return True if person.missed >= len(in_trouble) and not still else None
+
+        await until(clock, missed, "the end to be told to nobody", SOON_S)
+        assert not in_trouble & hook.seen("resolved")
+        person.away = False
         for alert in in_trouble:
             await hook.wait(alert, "resolved", seconds=SOON_S)
         assert not in_trouble & await prometheus.firing(server)

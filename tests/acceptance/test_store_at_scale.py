@@ -13,19 +13,21 @@ from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.events import AROUND_NS
 from forebay.stores.duckdb.session import Session
 from tests.support.big_store import STEP_NS, Batches, fill
+from tests.tiers import count
 
 if TYPE_CHECKING:
     from forebay.ports import Commit
 
 SIZE = 5000
+ROWS = count("rows of a big store")
 SLACK_NS = 2_000_000_000
 MIX = ("in_order", "late", "backfill", "repeated")
 
 
 @pytest.fixture(scope="module")
-def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("million") / "forebay.duckdb"
-    fill(path, 1_000_000)
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("big") / "forebay.duckdb"
+    fill(path, ROWS)
     return path
 
 
@@ -61,9 +63,9 @@ def came_of(store: DuckDBStore, commit: Commit) -> tuple[int, int, int]:
 
 
 def test_a_commit_reads_no_more_of_the_table_than_it_must(
-    million: Path, monkeypatch: pytest.MonkeyPatch
+    big: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, batches = DuckDBStore(million), Batches(1_000_000, SIZE)
+    store, batches = DuckDBStore(big), Batches(ROWS, SIZE)
     store.commit(batches.in_order())
     watched, span_ns = Watched(monkeypatch), SIZE * STEP_NS + SLACK_NS + 2 * AROUND_NS
 
@@ -103,9 +105,9 @@ def trades_in(store: DuckDBStore) -> int:
 
 
 def test_a_commit_that_coverage_cannot_vouch_for_is_looked_up_around_its_time(
-    million: Path, monkeypatch: pytest.MonkeyPatch
+    big: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, batches = DuckDBStore(million), Batches(1_000_000, SIZE)
+    store, batches = DuckDBStore(big), Batches(ROWS, SIZE)
     batches.next += 10**6
     batches.seq = 1000
     new = batches.in_order()
@@ -144,7 +146,7 @@ def rates(path: Path, rows: int, rounds: int) -> dict[str, float]:
     return {kind: SIZE * rounds / seconds for kind, seconds in spent.items()}
 
 
-@pytest.mark.drill
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_fifty_million_rows(tmp_path: Path) -> None:
     found = {}
@@ -171,7 +173,7 @@ def memory_of(path: Path, rows: int, commits: int, size: int) -> tuple[int, int]
     return third, resident_mb()
 
 
-@pytest.mark.drill
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_memory_is_flat_over_thousands_of_commits(tmp_path: Path) -> None:
     path = tmp_path / "forebay.duckdb"

@@ -10,6 +10,7 @@ import pytest
 
 from forebay.domain import schema
 from forebay.domain.coverage import IdCoverage, StreamKey
+from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import Commit, Committed
@@ -56,7 +57,7 @@ def said(done: Committed) -> tuple[int, int, int]:
 
 
 def coverage() -> IdCoverage:
-    made = IdCoverage(known_first=1, known_last=30, epochs={"e7": 22})
+    made = IdCoverage(known=IntervalSet([(1, 30)]), epochs={"e7": 22})
     for first, last in ((1, 5), (9, 9), (20, 22)):
         made.live.add(first, last)
     made.fill.add(11, 12)

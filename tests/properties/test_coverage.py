@@ -73,10 +73,7 @@ def told(epochs: list[tuple[str, list[Fact]]]) -> IdCoverage:
 
 
 def sets(coverage: IdCoverage) -> dict[str, list[Interval]]:
-    found = {name: list(getattr(coverage, name)) for name in SETS}
-    known = (coverage.known_first, coverage.known_last)
-    return found | {"known": [(first, last) for first, last in [known] if first is not None
-                              and last is not None]}  # fmt: skip
+    return {name: list(getattr(coverage, name)) for name in SETS}
 
 
 @given(CONNECTIONS, st.randoms(use_true_random=False), IDS)
@@ -246,7 +243,7 @@ def test_memory_is_bounded_by_holes_not_by_events(holes: int) -> None:
         most = max(most, len(coverage.live))
     neighbours = sum(block + 1 in withheld for block in withheld)
     assert coverage.live.count() == len(told) * size >= 1_900_000
-    assert [len(getattr(coverage, name)) for name in SETS] == [holes - neighbours + 1, 0, 0, 1]
+    assert [len(getattr(coverage, name)) for name in SETS] == [holes - neighbours + 1, 0, 0, 1, 1]
     assert most <= count / 2, "no more pieces than blocks that stand alone"
     assert weight(coverage) < 1_000 + 150 * holes
     assert len(coverage.gaps(KEY)) == holes - neighbours

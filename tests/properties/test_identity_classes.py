@@ -162,7 +162,7 @@ def test_content_in_duckdb_is_what_the_class_says(actions: list[Action]) -> None
     check("content", actions, memory=False)
 
 
-@pytest.mark.drill
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("identity", CLASSES)
 @pytest.mark.parametrize("memory", [True, False], ids=["memory", "duckdb"])

@@ -181,7 +181,7 @@ def test_so_it_is_with_a_store_on_disk(pair: Pair, actions: list[Action]) -> Non
     check(pair, actions, duckdb=True)
 
 
-@pytest.mark.drill
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_many_more_of_the_same(pair: Pair) -> None:

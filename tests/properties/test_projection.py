@@ -235,4 +235,7 @@ def test_every_frame_yields_is_control_or_is_dead(
     total = deliver(store, [[batch(payloads, origin, kind=kind)]])
     assert total.frames.total() == len(payloads)
     assert all(count >= 0 for count in total.frames.values())
-    assert len(store.table("dead_letters")) >= total.frames["dead"]
+    letters = total.frames["dead"]
+    if kind is FrameKind.REST:  # the same page again is the same letter
+        letters = min(letters, len(set(payloads)))
+    assert len(store.table("dead_letters")) >= letters

@@ -225,7 +225,7 @@ def test_frames_enough_are_read_as_columns_by_default() -> None:
     assert isinstance(trades(CoinbaseParser().parse(batch(made[:10]))).frame, list)
 
 
-@pytest.mark.drill
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_million_random_mutants() -> None:
     dice = random.Random(7)

@@ -11,8 +11,9 @@ import pytest
 from forebay.errors import ConfigError
 from forebay.lab.simulation.controls import CONTROLS, Event, Score, run_control
 from forebay.lab.simulation.run import run_many
+from tests.tiers import count
 
-SEEDS = 40
+SEEDS = count("worlds of a control")
 LOSE = {"json-files", "clear-on-overflow", "timestamp-cursor", "success-if-either"}
 DOUBLE = {"json-files", "clear-on-overflow"}
 
@@ -35,7 +36,7 @@ def test_a_control_does_the_same_every_time() -> None:
     assert run_control("json-files", 5, 3) == run_control("json-files", 5, 3)
 
 
-@pytest.mark.drill
+@pytest.mark.soak
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", CONTROLS)
 def test_the_figures_of_the_page_are_those_of_the_command(part: str) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from forebay.domain import schema
 from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.identity import stream_prefix
+from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds.trade import TRADE
 from forebay.journal import Position
 from forebay.ports import Commit, Events
@@ -124,7 +125,7 @@ class Batches:
 
     def _commit(self, rows: pa.Table, known: np.ndarray | bool = False) -> Commit:  # noqa: FBT002
         self.seq += 1
-        coverage = IdCoverage(known_first=1, known_last=self.next // 3 + 1)
+        coverage = IdCoverage(known=IntervalSet([(1, self.next // 3 + 1)]))
         coverage.live.add(1, self.next // 3 + 1)
         before = np.broadcast_to(np.asarray(known), len(rows))
         keys = [StreamKey("coinbase", "spot", "trade", name) for name in SYMBOLS]

@@ -8,10 +8,22 @@ from typing import Any, ClassVar
 
 from forebay.app import samples
 from forebay.app.tally import Counts
-from forebay.ops.view import BreakerReport, Buckets, Check, ProcessReport, Sample, SystemReport
+from forebay.clock import ManualClock
+from forebay.ops.view import (
+    BreakerReport,
+    Buckets,
+    Check,
+    ProcessReport,
+    Sample,
+    StreamReport,
+    SystemReport,
+    merged,
+)
 from forebay.resilience import ServiceHealth, SystemHealth, SystemState
 from forebay.services.guarded_delivery import Measured
 from forebay.services.latency import LatencyHistogram
+from forebay.sources.roster import Roster
+from forebay.telemetry import ignore
 
 AT_NS = 1_767_225_600_500_000_000
 STATS = {
@@ -73,6 +85,9 @@ class FakeReader:
     def text(self, path: str) -> str:
         return self.files[path]
 
+    def booted_s(self) -> float:
+        return 1_767_225_600.0
+
     def entries(self, path: str) -> int:
         return {"/proc/self/fd": 12}[path]
 
@@ -107,6 +122,57 @@ def breaker(name: str = "store", state: str = "open", **changes: Any) -> Breaker
     return BreakerReport(name=name, state=state, **(known | changes))
 
 
+def asked() -> Roster:
+    """What was asked for: two streams, one of them refused twice, and five complaints."""
+    roster = Roster(ManualClock(wall_ns=AT_NS))
+    attendance = roster.of("coinbase", "spot", ignore)
+    attendance.ask([("trade", "BTC-USD"), ("trade", "ETH-USD")])
+    attendance.acknowledge([("trade", "BTC-USD")])
+    for _ in range(2):
+        attendance.refuse({("trade", "ETH-USD"): "it is unknown"}, 15.0)
+    for _ in range(5):
+        attendance.complained()
+    return roster
+
+
+STREAMS = merged(
+    [
+        ProcessReport(
+            "capture",
+            1,
+            "",
+            streams=[
+                StreamReport(
+                    **place._asdict(),
+                    asked_ns=standing.asked_ns,
+                    acknowledged_ns=standing.acknowledged_ns,
+                    refused=standing.refused,
+                    refusals=standing.refusals,
+                    retry_ns=standing.retry_ns,
+                )
+                for place, standing in asked().standings.items()
+            ],
+        ),
+        ProcessReport(
+            "deliver",
+            2,
+            "",
+            streams=[
+                StreamReport(
+                    venue="coinbase",
+                    market="spot",
+                    channel="trade",
+                    symbol="BTC-USD",
+                    heard_ns=AT_NS,
+                )
+            ],
+            hears=True,
+        ),
+    ]
+)
+"""Both streams, as all processes together know them."""
+
+
 def latency() -> list[Buckets]:
     histogram = LatencyHistogram()
     histogram.add([0, 0], 1_000_000)
@@ -119,6 +185,7 @@ def processes() -> list[ProcessReport]:
     reader, folder = FakeReader(), Path("data")
     capture = [
         *samples.capture(STATS, COUNTS, max_pending=4 << 20),
+        *samples.roster(asked()),
         *samples.process("capture", reader),
     ]
     deliver = [
@@ -129,7 +196,12 @@ def processes() -> list[ProcessReport]:
     return [
         ProcessReport("capture", 1, "", samples=capture, buckets=latency()),
         ProcessReport("deliver", 2, "", samples=deliver, breakers=[breaker()]),
-        ProcessReport("supervisor", 3, "", samples=samples.machine(reader, folder, folder)),
+        ProcessReport(
+            "supervisor",
+            3,
+            "",
+            samples=[*samples.machine(reader, folder, folder), *samples.streams(STREAMS)],
+        ),
     ]
 
 
@@ -143,7 +215,9 @@ def report(*told: ProcessReport, services: tuple[ServiceHealth, ...] = ()) -> Sy
     )
     health = SystemHealth(SystemState.CRITICAL, 0.75, ("store",), {"store": "store"}, known, "")
     checks = [Check("store", ok=False, detail="x", last_check_ns=AT_NS, duration_s=0.5, failures=4)]
-    return SystemReport(AT_NS, health, "", checks, list(told or processes()), fallbacks=["cache"])
+    return SystemReport(
+        AT_NS, health, "", checks, list(told or processes()), ["cache"], (), STREAMS
+    )
 
 
 def with_samples(*found: Sample) -> SystemReport:

@@ -174,7 +174,10 @@ class Site:
             service="forebay",
             version="1.2.3",
             token=lambda: self.token,
-            metrics=lambda seen: (f"forebay_up {len(seen.processes)}\n".encode(), METRICS_TYPE),
+            metrics=lambda seen, accept: (
+                f"forebay_up {len(seen.processes)} # {accept}\n".encode(),
+                METRICS_TYPE,
+            ),
             clock=self.clock,
             observer=self.told.append,
         )

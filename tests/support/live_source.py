@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker
     from forebay.sources.rest import Budgets
+    from forebay.sources.roster import Roster
     from forebay.sources.venue import Venue
     from forebay.sources.websocket.feed import Dial
     from forebay.telemetry import Observer
@@ -42,6 +43,7 @@ def live(
     websocket_breaker: CircuitBreaker | None = None,
     budgets: Budgets | None = None,
     dial: Dial | None = None,
+    roster: Roster | None = None,
 ) -> LiveSource:
     """Return a source that talks to nobody but the addresses given."""
     return LiveSource(
@@ -56,6 +58,7 @@ def live(
             websocket_breaker=websocket_breaker,
             budgets=budgets,
             dial=dial,
+            roster=roster,
         ),
         addresses=Addresses(ws_url or NOWHERE.ws_url, rest_url or NOWHERE.rest_url),
         timings=timings,

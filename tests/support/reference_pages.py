@@ -12,30 +12,37 @@ import yaml  # type: ignore[import-untyped]
 
 from forebay.ops import alerts
 from forebay.ops.catalogue import SECTIONS, Metric
+from tests.support import tables_page
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
 METRICS = """\
 # Metrics
 
-What `GET /metrics` of `forebay run` answers, in Prometheus' text format. The page is made from
-the code: `python -m tests.support.reference_pages`.
+What `GET /metrics` of `forebay run` answers, in Prometheus' text format, or as OpenMetrics to
+whoever asks for that, as Prometheus does. The page is made from the code:
+`python -m tests.support.reference_pages`.
+
+Every name begins with `forebay_`. Beside some of them the same numbers are told under the name in
+the last column: dashboards of market-data systems that one may come from know it. Write new rules
+and dashboards on the names with the prefix.
 
 A counter ends in `_total`, a summary in `_sum` and `_count`, a histogram in `_bucket`, `_sum` and
-`_count`. Counters start at 0 with the process that has them. A metric comes from the document in
-the third column (S0 to S4: the systems that Forebay replaces; + is ours). Words are those of the
-[explanations](../explanation/journal.md).
+`_count`. Counters start at 0 with the process that has them; `rate` and `increase` see through
+that. Words are those of the [explanations](../explanation/journal.md).
 
-* `buffer_utilisation` is an answer for each resource that can be full: `memory` is the share of
-  `journal.max_pending_mb` that waits to be captured; `disk` is the journal's share of the space
-  that it has or can get, its own bytes and the free ones. The alert looks at both.
-* `events_total`: a frame is parsed after capture, so in the states `received` and `captured`
-  frames are counted, and rows in `stored`. `verified` is what an audit answers, not a scrape.
+* `forebay_buffer_utilisation` is an answer for each resource that can be full: `memory` is the
+  share of `journal.max_pending_mb` that waits to be captured; `disk` is the journal's share of the
+  space that it has or can get, its own bytes and the free ones. The alert looks at both.
+* `forebay_events_total`: a frame is parsed after capture, so in the states `received` and
+  `captured` frames are counted, and rows in `stored`. `verified` is what an audit answers, not a
+  scrape.
 * A trip is a transition to open; a refused call is none.
-* With an embedded store each failed commit is one of `database_connection_errors_total` and one of
-  `total_insert_errors_total`.
-* A process that does not answer has no metrics until it does. `service_up`, `healthy_gatherers`,
-  `desired_gatherers`, `websocket_connections` and `ws_client_connected` are told for it.
+* With an embedded store each failed commit is one of `forebay_database_connection_errors_total` and
+  one of `forebay_total_insert_errors_total`.
+* A process that does not answer has no metrics until it does. `forebay_service_up`,
+  `forebay_collectors_ready`, `forebay_collectors_wanted`, `forebay_websocket_connections` and
+  `forebay_ws_client_connected` are told for it.
 """
 ALERTS = """\
 # Alerts
@@ -46,6 +53,7 @@ Rules for Prometheus: `forebay alerts > forebay.rules.yml`, then in `prometheus.
 rule_files: [forebay.rules.yml]
 scrape_configs:
   - job_name: forebay
+    scrape_interval: 15s  # a minute at most
     static_configs:
       - targets: ["127.0.0.1:8080"]
 ```
@@ -64,7 +72,17 @@ receivers:
 ```
 
 Severities: info (have a look some time), warning (today), alarm (within the hour), critical (now).
-Each alert is fired, cleared and held just below its threshold in `tests/unit/ops/test_alerts.py`.
+
+Lost scrapes neither clear an alert nor make it wait anew: rules look back over five minutes. What a
+process told last holds for so long after its death, a large lag for an hour; by then
+ForebayDown or ForebayProcessDown is critical, and stays until it is back. To remove something for
+good, take the target out of `prometheus.yml`: nothing of it fires six minutes later. A Prometheus
+that cannot reach its Alertmanager tells it the end of an alert for a quarter of an hour, and an
+Alertmanager whose receiver is away tries again at each `group_interval`, so the end is told late
+rather than never.
+
+Each alert is fired, cleared and held just below its threshold in `tests/unit/ops/test_alerts.py`,
+and played with lost scrapes, new starts and deaths in `tests/unit/ops/test_alerts_withstand.py`.
 The page is made from the code: `python -m tests.support.reference_pages`.
 """
 
@@ -75,7 +93,7 @@ def metrics() -> str:
     for title, section in SECTIONS.items():
         parts += [
             f"\n## {title}\n",
-            "| metric | kind | from | labels | what |",
+            "| metric | kind | labels | what | beside |",
             "|---|---|---|---|---|",
         ]
         parts += map(_metric, section)
@@ -89,7 +107,8 @@ def _page(parts: list[str]) -> str:
 def _metric(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     later = f" Not yet: it needs the {metric.needs}." if metric.needs else ""
-    cells = [f"`{metric.exposed}`", metric.kind, metric.origin, labels, f"{metric.help}{later}"]
+    beside = f"`{metric.exposed_beside}`" if metric.beside else ""
+    cells = [f"`{metric.exposed}`", metric.kind, labels, f"{metric.help}{later}", beside]
     return f"| {' | '.join(cells)} |"
 
 
@@ -115,7 +134,7 @@ def _alert(rule: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-PAGES = {"metrics": metrics, "alerts": page_of_alerts}
+PAGES = {"metrics": metrics, "alerts": page_of_alerts, "tables": tables_page.page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

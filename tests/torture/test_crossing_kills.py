@@ -17,6 +17,7 @@ from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.support.crossing import Crossing, Fuse, content, fused
 from tests.support.delivery import PARSERS
 from tests.support.rough_traffic import rough_chunks
+from tests.tiers import TIER, seeds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from forebay.ports import Audited
     from forebay.services.audit import AuditReport
 
-SEEDS = 40
 PARTS = 8
 """So many tests share the steps."""
 
@@ -72,14 +72,14 @@ def test_a_kill_at_every_step_changes_nothing(tmp_path: Path, part: int) -> None
     expected, steps = content(plain.store), plain.fuse.count
     plain.close()
     assert steps > 100
-    for at in range(1 + part, steps + 1, PARTS):
+    for at in range(1 + part, steps + 1, PARTS if TIER != "quick" else 8 * PARTS):
         crossing = crossed(tmp_path / str(at), at)
         assert crossing.kills == 1
         assert content(crossing.store) == expected, f"killed at operation {at}"
         crossing.close()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", seeds("kills of a crossing"))
 def test_many_kills_change_nothing(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     crossing = crossed(tmp_path, *(dice.randrange(1, 400) for _ in range(30)))

@@ -14,6 +14,7 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile, JournalReader, JournalWriter, Position, fsck
+from tests.tiers import count
 from tests.unit.journal.helpers import drain, frames_of, losses_of
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -104,12 +105,7 @@ def torture(folder: Path, kills: int, seed: int) -> None:
     print(f"{kills} kills, {len(serials)} frames, {acknowledged - 1} acknowledged, none lost")
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_15_kills_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
-    torture(tmp_path, 15, seed)
-
-
-@pytest.mark.drill
 @pytest.mark.timeout(900)
-def test_200_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    torture(tmp_path, 200, 200)
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
+    torture(tmp_path, count("kills of a writer"), seed)

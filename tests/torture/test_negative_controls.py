@@ -11,8 +11,9 @@ from tests.support.naive_logs import NaiveLog, WithoutCrc
 from tests.support.torture import Got, complaints
 from tests.support.torture_crashes import JournalSubject, Subject, ordeals
 from tests.support.torture_disk import MemDisk
+from tests.tiers import count
 
-SEEDS = range(400)
+SEEDS = range(count("crash histories of a naive log"))
 
 
 def condemned(log: type[Subject]) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.torture_crashes import JournalSubject, ordeals
+from tests.tiers import seeds
 
 if TYPE_CHECKING:
     from collections import Counter
 
-SEEDS = 500
+HISTORIES = 500
 SOMETIMES = {
     "append: pwritev": "a commit, half written",
     "append: fdatasync": "a commit, written and not synced",
@@ -31,15 +32,15 @@ SOMETIMES = {
 
 
 def torture(run: int) -> Counter[str]:
-    happened, complaints = ordeals(JournalSubject, range(run * SEEDS, (run + 1) * SEEDS))
+    happened, complaints = ordeals(JournalSubject, range(run * HISTORIES, (run + 1) * HISTORIES))
     print(f"run {run}: {dict(happened)}")
     assert not complaints
-    assert happened["histories"] == SEEDS
+    assert happened["histories"] == HISTORIES
     return happened
 
 
-@pytest.mark.parametrize("run", range(6), ids=lambda run: f"{SEEDS} histories, run {run}")
-def test_3000_histories_of_crashes_lose_nothing_and_reuse_no_number(run: int) -> None:
+@pytest.mark.parametrize("run", seeds("runs of 500 crash histories"), ids=lambda run: f"run {run}")
+def test_histories_of_crashes_lose_nothing_and_reuse_no_number(run: int) -> None:
     happened = torture(run)
     # Whatever is rare may miss one run, but never the commonest of them.
     assert {"append: pwritev", "open: pwritev", "append: rename"} <= happened.keys()
@@ -49,9 +50,3 @@ def test_each_moment_of_a_crash_is_really_met() -> None:
     happened, complaints = ordeals(JournalSubject, range(100_000, 101_000))
     assert not complaints
     assert {moment: happened[moment] for moment in SOMETIMES if not happened[moment]} == {}
-
-
-@pytest.mark.drill
-@pytest.mark.parametrize("run", range(1000, 1040), ids=lambda run: f"{SEEDS} histories, run {run}")
-def test_20000_histories_of_crashes_lose_nothing_and_reuse_no_number(run: int) -> None:
-    torture(run)

@@ -18,7 +18,7 @@ import typer
 from starlette.routing import Route
 
 from forebay import resilience, telemetry
-from forebay.app.config import Config, all_leaves, load
+from forebay.app.config import FILE_VARIABLE, Config, all_leaves, load
 from forebay.app.reload import LIVE
 from forebay.app.supervisor import STOP_S
 from forebay.cli.main import app as commands
@@ -166,8 +166,8 @@ def test_keys_and_variables_exist() -> None:
     told = {text for text in dotted if text.partition(".")[0] in tables}
     assert {"http.host", "resilience.recovery_hold_s", "resilience.critical"} <= told
     assert told <= keys | tables
-    variables = set(re.findall(r"FOREBAY_\w+", OPERATE))
-    assert len(variables) == 3
+    variables = set(re.findall(r"FOREBAY_\w+", OPERATE)) - {FILE_VARIABLE}
+    assert len(variables) == 4
     for name in variables:
         found, origins = load(None, {}, {name: "0.0.0.0"})
         assert "the environment" in origins.values(), name
@@ -201,7 +201,7 @@ def test_metrics_and_happenings_exist() -> None:
     assert told <= exposed
     (grepped,) = re.findall(r"grep -E '\^\((.*?)\)'", OPERATE)
     assert set(grepped.split("|")) <= exposed
-    assert "`buffer_size`" in EXPLAINED
+    assert "`forebay_buffer_size`" in EXPLAINED
     logged = {
         word
         for word in ticked(PROSE)

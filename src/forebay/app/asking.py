@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import msgspec
 
 from forebay.app.local_socket import ask
 from forebay.app.times import to_ns
 from forebay.errors import ConfigError, Unreachable
-from forebay.ops.view import BreakerReport, ProcessReport, SystemReport
+from forebay.ops.view import BreakerReport, ProcessReport, StreamReport, SystemReport
 from forebay.resilience import SystemHealth
+from forebay.sources.proxies import proxy_for
 
 if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder
@@ -22,10 +23,11 @@ _MOST = 8 << 20
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A report, and where HTTP is served (nothing if it is not)."""
+    """A report, and where HTTP is served, or why not; nothing of either if it is off."""
 
     report: SystemReport
     http: str
+    no_http: str = ""
 
 
 def of_folder(folder: DataFolder) -> Told:
@@ -34,7 +36,7 @@ def of_folder(folder: DataFolder) -> Told:
     Raises :class:`~forebay.errors.Unreachable` if none does.
     """
     answer, _ = ask(folder.supervisor_socket, {"op": "report"}, timeout_s=ANSWER_S)
-    return Told(msgspec.convert(answer, SystemReport), answer["http"])
+    return Told(msgspec.convert(answer, SystemReport), answer["http"], answer["no_http"])
 
 
 def of_url(url: str) -> Told:
@@ -54,7 +56,10 @@ def of_url(url: str) -> Told:
 
 
 def _get(url: str) -> dict[str, Any]:
-    with urlopen(Request(url), timeout=ANSWER_S) as answer:  # noqa: S310 - http, see of_url
+    proxies: dict[str, str] | None = (
+        {} if proxy_for(url) is None else None
+    )  # None: as the environment says
+    with build_opener(ProxyHandler(proxies)).open(url, timeout=ANSWER_S) as answer:
         found: dict[str, Any] = msgspec.json.decode(answer.read(_MOST), type=dict)
     return found
 
@@ -100,7 +105,16 @@ def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
         ],
         fallbacks=resilience["fallbacks"],
         restart_needed=resilience["restart_needed"],
+        streams=[_stream(each) for each in status["streams"]],
     )
+
+
+def _stream(told: dict[str, Any]) -> StreamReport:
+    moments = {"asked": "asked_ns", "acknowledged": "acknowledged_ns"}
+    moments |= {"last_heard": "heard_ns", "retry": "retry_ns"}
+    ever = {"heard": True, "silent": False}.get(told["state"])
+    known = {name: _ns(told[key]) for key, name in moments.items()}
+    return msgspec.convert({**told, **known, "ever": ever}, StreamReport)
 
 
 def _ns(moment: str | None) -> int | None:

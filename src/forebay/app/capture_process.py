@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app import samples, venues
+from forebay.app.accepting import context_of
 from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
 from forebay.app.guarding import Guarding
 from forebay.app.journaling import open_journal
-from forebay.app.local_socket import LocalServer, Request, ask, json_handler
+from forebay.app.local_socket import LocalServer, Reply, Request, ask, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
+from forebay.domain.frames import Context, GapAccepted
+from forebay.ops.view import StreamReport
 from forebay.ports import FillRequest
-from forebay.services.capture import Capture, CaptureSettings, Feed
+from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
 from forebay.services.group_commit import Limits
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
+from forebay.sources.roster import Roster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -37,21 +41,23 @@ if TYPE_CHECKING:
 PROCESS, JOURNAL = "capture", "journal"
 
 
-async def run(config: Config, observer: Observer) -> None:
-    """Run the capture process until it is told to stop."""
+async def run(config: Config, observer: Observer) -> dict[str, Any]:
+    """Run the capture process until it is told to stop; answer what it did."""
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
     tally = Tally(observer)
     writer = await patiently(clock, life.stop, lambda: open_journal(folder, config, clock, tally))
     guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
-    wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock))
+    roster = Roster(clock)
+    wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
         feeds = []
         for venue in config.venues:
             source = await stack.enter_async_context(_source(venue, wiring, guarding))
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
-            feeds.append(Feed(venue.name, source, asker, venues.page_rows(venue.name)))
+            rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
+            feeds.append(Feed(venue.name, source, asker, rows, wanted))
         running = Capture(
             writer,
             feeds,
@@ -65,10 +71,14 @@ async def run(config: Config, observer: Observer) -> None:
         guarding.manager.watch(
             JOURNAL, lambda: _why_not(running), critical=True, depends_on=(PROCESS,)
         )
-        handlers = _handlers(running, guarding, tally, config.journal.max_pending_mb << 20)
+        handlers = {
+            **_handlers(running, guarding, tally, roster, config.journal.max_pending_mb << 20),
+            "accept": _acceptor(running, config.collector),
+        }
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
         await stack.enter_async_context(guarding.recovering())
         await running.run(life.stop)
+    return running.stats()
 
 
 def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:
@@ -86,8 +96,23 @@ def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:
     return source
 
 
+def _wanted(venue: VenueConfig, collector: str) -> Wanted:
+    """Return what the configuration asks for, for the record."""
+    kinds = venues.kinds(venue)
+    context = Context(
+        venue=venue.name,
+        source="ws",
+        purpose="live",
+        collector=collector,
+        epoch="",
+        market=venue.market,
+    )
+    streams = ((venue.market, kind, symbol) for kind in kinds for symbol in venue.symbols)
+    return Wanted(context, tuple(streams))
+
+
 def _handlers(
-    running: Capture, guarding: Guarding, tally: Tally, max_pending: int
+    running: Capture, guarding: Guarding, tally: Tally, roster: Roster, max_pending: int
 ) -> dict[str, Any]:
     def status(request: Request) -> dict[str, Any]:
         stats = running.stats(reset_latency=bool(request.get("reset_latency")))
@@ -99,13 +124,34 @@ def _handlers(
             not_ready=_not_ready(running),
             samples=[
                 *samples.capture(stats, counts, max_pending=max_pending),
+                *samples.roster(roster),
                 *guarding.samples(counts),
             ],
             buckets=samples.latency(running.sink.latency_totals()),
             status={**stats, "next_seq": running.sink.next_seq},
+            streams=[
+                StreamReport(
+                    **place._asdict(),
+                    asked_ns=standing.asked_ns,
+                    acknowledged_ns=standing.acknowledged_ns,
+                    refused=standing.refused,
+                    refusals=standing.refusals,
+                    retry_ns=standing.retry_ns,
+                )
+                for place, standing in roster.standings.items()
+            ],
         )
 
     return {"status": json_handler(status), **guarding.handlers(tell)}
+
+
+def _acceptor(running: Capture, collector: str) -> Callable[[Request], Awaitable[Reply]]:
+    async def accept(request: Request) -> Reply:
+        for venue, told in msgspec.convert(request["gaps"], list[tuple[str, GapAccepted]]):
+            running.sink.open(context_of(venue, collector, told)).control(told)
+        return {"seq": await running.sink.flushed()}, b""
+
+    return accept
 
 
 def _why_not(running: Capture) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MIN_FREE_BYTES = 1 << 30
 MIN_DESCRIPTORS = 256
 SUBSCRIBE_S = 15.0
+_SHOWN = 20
+"""Names of one complaint that are listed."""
 REFUSED = "refused: "
 """How the reason of a connection that the venue closed on our subscription begins."""
 TRIES = 3
@@ -50,25 +52,32 @@ class Finding:
 
 
 async def check_all(config: Config) -> list[Finding]:
-    """Answer a finding for the data folder, the limits and each venue."""
-    found = [_folder(config), _descriptors(), _administration(config)]
-    if found[0].exit_code == 0:
-        found += _retention(config)
+    """Answer a finding for the data folder, the limits and each venue; nothing is made."""
+    found = check_here(config)
     for venue in config.venues:
         found += await asyncio.gather(_rest(venue), _websocket(venue))
     return found
 
 
+def check_here(config: Config) -> list[Finding]:
+    """Answer what can be found without reaching anybody."""
+    found = [_folder(config), _descriptors(), _administration(config)]
+    if found[0].exit_code == 0:
+        found += _retention(config)
+    return found
+
+
 def _folder(config: Config) -> Finding:
     try:
-        DataFolder(Path(config.data)).create()
+        there = DataFolder(Path(config.data)).look()
     except ForebayError as error:
         return Finding("data folder", str(error), error.exit_code)
-    free = shutil.disk_usage(config.data).free
+    free = shutil.disk_usage(there).free
     if free < MIN_FREE_BYTES:
         text = f"{config.data} has {free >> 20} MB left. Free some space, or choose another disk."
         return Finding("data folder", text, 3)
-    return Finding("data folder", f"{config.data} can be written to, {free >> 30} GB free")
+    state = "can be written to" if there == Path(config.data) else "can be made"
+    return Finding("data folder", f"{config.data} {state}, {free >> 30} GB free")
 
 
 def _administration(config: Config) -> Finding:
@@ -84,13 +93,15 @@ def _administration(config: Config) -> Finding:
 
 def _retention(config: Config) -> list[Finding]:
     """Warn if the disk will be full before the oldest frames may go; no reason not to start."""
-    kept = rules(config.journal)
+    kept, journal = rules(config.journal), DataFolder(Path(config.data)).journal
+    if not journal.exists():
+        return []
     try:
-        seen = overview(DataFolder(Path(config.data)).journal)
+        seen = overview(journal)
     except ForebayError as error:
         return [Finding("retention", str(error), error.exit_code)]
     need = needed(seen, kept)
-    if need is None or need <= seen.free_bytes + seen.bytes:
+    if seen.days_left is None or need is None or need <= seen.free_bytes + seen.bytes:
         return []
     text = (
         f"keeping frames for {config.journal.retain} takes {need / GIGABYTE:.1f} GB at the present "
@@ -152,9 +163,14 @@ async def _rest(config: VenueConfig) -> Finding:
         except ForebayError as error:
             return Finding(part, str(error), error.exit_code)
     if unknown := sorted(set(config.symbols) - known):
-        text = f"there is no {unknown[0]}. See `forebay symbols --venue {config.name}`."
+        text = f"there is no {_listed(unknown)}. See `forebay symbols --venue {config.name}`."
         return Finding(part, text, 2)
     return Finding(part, f"answers, {len(known)} symbols")
+
+
+def _listed(names: Sequence[str], between: str = ", ") -> str:
+    more = f"{between}and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return between.join(names[:_SHOWN]) + more
 
 
 async def _first_of(task: asyncio.Task[Any], failures: _Failures) -> None:
@@ -224,8 +240,9 @@ async def _websocket(config: VenueConfig) -> Finding:
             task.cancel()
         await asyncio.gather(running, settled, return_exceptions=True)
     if failures.refused:
-        (kind, symbol), why = min(failures.refused.items())
-        return Finding(part, f"refuses {kind} of {symbol}: {why}", 2)
+        refused = sorted(failures.refused.items())
+        told = [f"refuses {kind} of {symbol}: {why}" for (kind, symbol), why in refused]
+        return Finding(part, _listed(told, "; "), 2)
     if probe.accepted:
         what = f"{', '.join(config.symbols)} ({', '.join(venues.kinds(config))})"
         return Finding(part, f"accepts a subscription to {what}")

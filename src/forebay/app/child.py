@@ -3,7 +3,7 @@
 Each is started by the supervisor as ``python -m forebay.app.child ROLE`` with the
 configuration as one line of JSON on its standard input. That pipe then stays open: when it
 ends, the supervisor is gone, however it went, and the process stops, so that no orphan
-lives on holding the data folder.
+lives on holding the data folder. Its last word, a line of JSON, is on its standard output.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+if __name__ == "__main__":  # structlog imports rich if it is there: 6 MB for lines that are JSON
+    sys.modules["rich"] = None  # type: ignore[assignment]
 
 import uvloop
 
@@ -25,6 +30,7 @@ from forebay.app.config import Config
 from forebay.app.data_folder import DataFolder
 from forebay.errors import ForebayError, Unreachable
 from forebay.journal import WriterBusy
+from forebay.telemetry import ProcessFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,14 +93,20 @@ def main(role: str) -> int:
     """Run one role; answer the exit code."""
     config = Config.decode(_first_line())
     logs.configure(config.log_level, process=role)
+    observer = logs.observer()
     # A role brings only what it needs: capture is back the sooner after it was killed.
     process = importlib.import_module(f"forebay.app.{role}_process")
     try:
         venues.install(DataFolder(Path(config.data)), config.venues)
-        uvloop.run(process.run(config, logs.observer()))
+        last = uvloop.run(process.run(config, observer))
     except ForebayError as error:
-        sys.stderr.write(f"forebay {role}: {error}\n")
+        observer(ProcessFailed(role, str(error)))
         return error.exit_code
+    except Exception as crash:  # noqa: BLE001 - told; its end says the rest
+        observer(ProcessFailed(role, repr(crash), traceback.format_exc()))
+        return 1
+    with contextlib.suppress(OSError):  # a supervisor that is gone hears nothing
+        os.write(1, json.dumps(last).encode())
     return 0
 
 

@@ -1,8 +1,8 @@
 """Configuration: ``forebay.toml``, the environment and flags, checked once at start.
 
-Precedence: flag, environment, file, default. Every key has an environment twin:
-``FOREBAY_`` and its path in capitals, parts joined by two underscores, for instance
-``FOREBAY_JOURNAL__LINGER_MS``; lists and tables are JSON.
+Precedence: flag, environment, file, default; :func:`file_for` says which file. Every key has an
+environment twin: ``FOREBAY_`` and its path in capitals, parts joined by two underscores, for
+instance ``FOREBAY_JOURNAL__LINGER_MS``; lists and tables are JSON.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from forebay.app.data_folder import FILE_NAME, DataFolder
 from forebay.app.stores import DEFAULT, check_kind
 from forebay.app.times import SPAN, SPAN_HINT
-from forebay.errors import ConfigError
+from forebay.errors import Complaints, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-FILE_NAME = "forebay.toml"
 ALIASES = {
     "DATA_DIR": "data",
     "LOG_LEVEL": "log_level",
@@ -34,6 +34,8 @@ ALIASES = {
 }
 """Environment names that other deployments use, and our keys."""
 _PREFIX = "FOREBAY_"
+FILE_VARIABLE = "FOREBAY_CONFIG"
+"""Names the file, and is no key."""
 _SECRETS = ("http.token",)
 STARS = "***"
 """What is shown of a secret."""
@@ -168,32 +170,86 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return msgspec.json.decode(line, type=cls)
 
 
+def file_for(given: Path | None, *folders: Path | None) -> Path | None:
+    """Return the file that counts: the one given, else the first ``forebay.toml`` of a folder."""
+    if given is not None:
+        return given
+    files = (folder / FILE_NAME for folder in folders if folder is not None)
+    # One that is there and cannot be read is an error, and no reason to go by the next.
+    return next((file for file in files if os.path.lexists(file)), None)
+
+
 def load(
     file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> tuple[Config, dict[str, str]]:
     """Answer the configuration and, by key, which layer its value came from.
 
-    Flags that are None were not given. Raises :class:`~forebay.errors.ConfigError` in one
-    sentence that says what to do.
+    Flags that are None were not given. Raises :class:`~forebay.errors.ConfigError`: for each
+    thing that is wrong, one sentence that says what to do.
     """
+    complaints = Complaints()
+    config, origins = gathered(file, flags, complaints, environment)
+    complaints.tell()
+    return config, origins
+
+
+def gathered(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    complaints: Complaints,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Config, dict[str, str]]:
+    """Answer what :func:`load` does, with the default for whatever is complained of."""
     environ = os.environ if environment is None else environment
-    layers = {
-        str(file): _from_file(file),
-        "the environment": _from_environment(environ),
-        "the command line": {key: value for key, value in flags.items() if value is not None},
-    }
+    layers: dict[str, dict[str, Any]] = {"the folder of the file": {}, str(file): {}}
+    with complaints.noted():
+        layers[str(file)] = _from_file(file)
+    if file is not None and DataFolder(file.parent).marked:
+        layers["the folder of the file"] = {"data": str(file.parent)}
+    layers["the environment"] = _from_environment(environ, complaints)
+    layers["the command line"] = {key: value for key, value in flags.items() if value is not None}
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name, layer in layers.items():
         _merge(merged, layer)
         origins |= {key: name for key, _ in _leaves(layer)}
-    try:
-        config = msgspec.convert(merged, Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise _explained(error, origins) from error
+    config = _converted(merged, origins, complaints)
     if not config.store.plugin:
-        check_kind(config.store.kind)
+        with complaints.noted():
+            check_kind(config.store.kind)
     return config, {key: origins.get(key, "default") for key, _ in leaves(config)}
+
+
+def _converted(
+    merged: dict[str, Any], origins: Mapping[str, str], complaints: Complaints
+) -> Config:
+    """Answer the configuration; what is complained of is left out, and the rest looked at."""
+    while True:
+        try:
+            return msgspec.convert(merged, Config, strict=False)
+        except msgspec.ValidationError as error:
+            told, key = _explained(error, origins)
+            complaints.errors.append(told)
+            if not _left_out(merged, key):
+                return Config()
+
+
+def _left_out(tree: Any, key: str) -> bool:  # noqa: ANN401 - what a TOML file can hold
+    """Take ``key``, such as ``venues[0].depth``, out of ``tree``; say whether that was possible.
+
+    A key that must be there, misspelt perhaps, gets a value that passes instead.
+    """
+    parts = [part or int(index) for part, index in _PART.findall(_LAST_INDEX.sub("", key))]
+    must_be = difflib.get_close_matches(str(parts[-1]), STAND_INS, n=1)
+    try:
+        for part in parts[:-1]:
+            tree = tree[part]
+        missing = tree.pop(parts[-1], None) is None and not must_be
+    except (LookupError, TypeError, AttributeError):
+        return False
+    if must_be and parts[0] == "venues":
+        tree.setdefault(must_be[0], STAND_INS[must_be[0]])
+    return not missing
 
 
 def leaves(config: Config) -> Iterator[tuple[str, Any]]:
@@ -229,7 +285,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         message = f"The configuration file {file} cannot be read: {error.strerror}."
         raise ConfigError(message, hint="Make one with `forebay init`.") from error
@@ -238,19 +294,17 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         raise ConfigError(message, hint="Correct that line.") from error
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str], complaints: Complaints) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for alias, path in ALIASES.items():
-        if alias in environment:
-            *sections, key = path.split(".")
-            table = found
-            for section in sections:
-                table = _table(table, section, alias)
-            table[key] = environment[alias]
-    for name, text in sorted(environment.items()):  # a table before its keys
-        if name.startswith(_PREFIX):
-            *sections, key = name.removeprefix(_PREFIX).lower().split("__")
-            table = found
+    ours = [
+        (name, name.removeprefix(_PREFIX).lower().split("__"))
+        for name in sorted(environment)  # a table before its keys
+        if name.startswith(_PREFIX) and name != FILE_VARIABLE
+    ]
+    aliases = [(name, path.split(".")) for name, path in ALIASES.items() if name in environment]
+    for name, (*sections, key) in aliases + ours:
+        with complaints.noted():
+            table, text = found, environment[name]
             for section in sections:
                 table = _table(table, section, name)
             table[key] = _from_json(name, text) if text[:1] in ("[", "{") else text
@@ -280,26 +334,43 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?
 _MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
 _INDEX = re.compile(r"\[(?:\d+|\.\.\.)\]")
 _WRONG = re.compile(r"(.*) - at `\$(.*)`")
+_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_LAST_INDEX = re.compile(r"(\[\d+\])+$")
 _HINTS = {"journal.retain": SPAN_HINT}
+STAND_INS: dict[str, object] = {"name": "", "symbols": ["?"]}
+"""What passes for a key of a venue that is wrong or missing, while others are looked at."""
 
 
-def _explained(error: msgspec.ValidationError, origins: Mapping[str, str]) -> ConfigError:
-    """Turn the decoder's complaint into one sentence."""
+def _explained(
+    error: msgspec.ValidationError, origins: Mapping[str, str]
+) -> tuple[ConfigError, str]:
+    """Turn the decoder's complaint into one sentence, and say of which key it is."""
     text = str(error)
     if found := _UNKNOWN.fullmatch(text):
         name, path = found[1], found[2] or ""
-        near = difflib.get_close_matches(name, _known_keys(path), n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "`forebay init` writes every known key."
         key = f"{path}.{name}".lstrip(".")
-        return ConfigError(f"There is no key {key!r} ({_origin(key, origins)}).", hint=hint)
+        message = f"There is no key {key!r} ({_origin(key, origins)})."
+        return ConfigError(message, hint=_meant(name, path)), key
     if found := _MISSING.fullmatch(text):
         key = f"{found[2] or ''}.{found[1]}".lstrip(".")
-        return ConfigError(f"The key {key!r} is missing ({_origin(key, origins)}).", hint="Add it.")
+        message = f"The key {key!r} is missing ({_origin(key, origins)})."
+        return ConfigError(message, hint="Add it."), key
     found = _WRONG.fullmatch(text)
     what, key = (found[1], found[2].lstrip(".")) if found else (text, "")
     message = f"The value of {key!r} ({_origin(key, origins)}) is wrong: {what}."
     hint = _HINTS.get(key, "Correct it; `forebay init` writes an example.")
-    return ConfigError(message, hint=hint)
+    return ConfigError(message, hint=hint), key
+
+
+def _meant(name: str, path: str) -> str:
+    """Say what a key that does not exist may have been meant to be."""
+    if near := difflib.get_close_matches(name, _known_keys(path), n=1):
+        return f"Did you mean {near[0]!r}?"
+    elsewhere = [key for key, _ in leaves(Config()) if key.rpartition(".")[2] == name]
+    if elsewhere and not path:
+        table = elsewhere[0].rpartition(".")[0]
+        return f"Did you mean {elsewhere[0]!r}? It belongs in the table [{table}]."
+    return "`forebay init` writes every known key."
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:
@@ -321,73 +392,3 @@ def _known_keys(path: str) -> tuple[str, ...]:
         below = getattr(found, part, None)
         found = below if isinstance(below, Struct) else found
     return found.__struct_fields__
-
-
-TEMPLATE = f"""\
-# Forebay. Every key can be left out; what is shown is the default unless marked.
-# The same keys can be given as FOREBAY_DATA, FOREBAY_JOURNAL__LINGER_MS and so on.
-
-# Where the journal, the database and the sockets live, seen from where forebay is started.
-data = "data"
-
-# debug, info, warning or error; logs go to stderr.
-log_level = "info"
-
-# Name of this collector, kept with every frame.
-collector = "collector-1"
-
-# What to capture; repeat the table for more venues. This one is an example.
-[[venues]]
-name = "coinbase"
-symbols = ["BTC-USD", "ETH-USD"]
-# channels = ["trade"]        # kinds of event, or "all"; the venue's default unless said
-# market = "spot"
-# depth = 50                  # levels of a book, where the venue leaves the choice
-# ws_url = "wss://..."        # elsewhere than the venue's public address
-# rest_url = "https://..."
-# credentials_file = "venue.toml"  # secrets, one KEY = "..." a line
-# stale_after_s = 10.0        # a connection silent for longer is replaced; the venue's own
-# reconnect_base_s = 0.5      # first wait between two tries; full jitter, cap 30 s
-# symbols_per_connection = 100  # the venue's own; fewer make more connections
-# plugin = "package.module:VENUE"  # a venue of your own
-
-[journal]
-linger_ms = 5.0               # how long the first frame of a group waits for company
-segment_mb = 64
-max_pending_mb = 32           # sources pause above this much not yet captured
-retain = "7d"                 # remove frames so long after receipt, once stored; "0": at once
-# retain_gb = 100.0           # and never more than this; there is no cap unless one is set
-
-[store]
-kind = "{DEFAULT}"
-# plugin = "package.module:STORE"  # a kind of your own instead
-memory_limit_mb = 1024
-parquet = true                # closed hours also as files under parquet/
-
-[query]
-timeout_s = 60.0              # of `forebay sql` while a capture runs
-
-[fill]
-enabled = true                # fill gaps from the venue's history
-poll_s = 1.0
-
-# Health, metrics and administration of this capture.
-[http]
-enabled = true
-host = "127.0.0.1"
-port = 8080                   # 0: any that is free; `forebay status` says which
-# token_file = "token"        # administration is off without a token
-
-# When a part counts as down. This table, log_level, http.token_file, journal.retain, retain_gb
-# and query.timeout_s may be changed while it runs: edit, then send the process SIGHUP.
-[resilience]
-auto_recovery = true          # false: a breaker that opened waits for an operator
-check_interval_s = 30.0       # how often a breaker that nobody calls is probed
-recovery_hold_s = 10.0        # so long must the system be better before it is said to be
-critical = []                 # services beside those that always are, like "coinbase-rest"
-
-# [resilience.store]          # the defaults; [resilience.rest] has 5, 60.0 and 3,
-# failure_threshold = 5       # [resilience.websocket] 3, 30.0 and 2:
-# recovery_timeout_s = 60.0   # consecutive failures that open the breaker, how long it stays open,
-# success_threshold = 1       # and probes that close it; timeout_s limits a call, not the store's
-"""

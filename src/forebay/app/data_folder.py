@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from forebay.errors import ConfigError, JournalFull, Unreachable
 from forebay.journal import OS_DISK
 from forebay.journal.disk import write_all
+from forebay.stores.kind import address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
 
 LAYOUT = 2
 """2: streams have a market, and rows say which frame told them."""
+FILE_NAME = "forebay.toml"
+"""The configuration, which may lie in a folder before it is a data folder."""
 _MARK = "FOREBAY"
 _MAKING = "FOREBAY.making"
 _PLUGINS = "plugins.json"
 _CONSUMERS = "consumers.json"
 _MARK_TEXT = re.compile(r"Forebay data folder, layout ([1-9][0-9]*)\n")
+_ELSEWHERE = "Choose another folder with --data, or make it writable."
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SOCKET_PATH_LIMIT = 100
 """A Unix socket's address holds 107 bytes on Linux, 103 elsewhere."""
@@ -107,24 +111,53 @@ class DataFolder:
         something in it that is not ours, and :class:`~forebay.errors.JournalFull` if there is
         no space.
         """
-        hint = "Choose another folder with --data, or make it writable."
-        try:
+        address(self.root)
+        with self._explained():
             disk.make_folder(self.root)
-            names = {entry.name for entry in self.root.iterdir()} - {_MAKING}
-            if names and _MARK not in names:
-                message = f"{self.root} is not empty and not a Forebay data folder."
-                raise ConfigError(message, hint="Choose an empty or a new folder with --data.")
-            if names:
-                self._require(0 if names == {_MARK} else LAYOUT)
+            self._require_ours()
             self._make_durably(disk)
-            if not os.access(self.root, os.W_OK | os.X_OK):
-                raise ConfigError(f"The data folder {self.root} cannot be written to.", hint=hint)
+            self._require_writable(self.root)
+        return self
+
+    def look(self) -> Path:
+        """Return where it is, or would be made: the nearest folder that is there. Makes nothing.
+
+        Raises what :meth:`create` would, as far as that can be told without trying.
+        """
+        with self._explained():
+            there = next(path for path in (self.root, *self.root.absolute().parents) if _is(path))
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{there} is no folder")
+            if there == self.root:
+                self._require_ours()
+            self._require_writable(there)
+            if not os.statvfs(there).f_blocks:
+                raise OSError(errno.ENOTSUP, f"{there} stores nothing")
+        return there
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             if error.errno in _NO_SPACE:
                 raise self._full() from error
             message = f"The data folder {self.root} cannot be used: {error.strerror}."
-            raise ConfigError(message, hint=hint) from error
-        return self
+            raise ConfigError(message, hint=_ELSEWHERE) from error
+
+    def _require_ours(self) -> None:
+        """Raise if what lies there is a stranger's, or of another layout."""
+        names = {entry.name for entry in self.root.iterdir() if not _may_lie_there(entry)}
+        if names and _MARK not in names:
+            message = f"{self.root} is not empty and not a Forebay data folder: {min(names)!r}."
+            raise ConfigError(message, hint="Choose an empty or a new folder with --data.")
+        if names:
+            self._require(0 if names == {_MARK} else LAYOUT)
+
+    def _require_writable(self, folder: Path) -> None:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            message = f"The data folder {self.root} cannot be written to."
+            raise ConfigError(message, hint=_ELSEWHERE)
 
     def _make_durably(self, disk: Disk) -> None:
         """Make what belongs in the folder, whatever an earlier try left undone.
@@ -144,6 +177,11 @@ class DataFolder:
     def _full(self) -> JournalFull:
         message = f"There is no space left for the data folder {self.root}."
         return JournalFull(message, hint="Free some, or choose another disk with --data.")
+
+    @property
+    def marked(self) -> bool:
+        """Whether it is a data folder, of whatever layout."""
+        return _is(self._mark)
 
     @property
     def _mark(self) -> Path:
@@ -246,8 +284,9 @@ class DataFolder:
         Raises :class:`~forebay.errors.Unreachable` while another process holds it and
         :class:`~forebay.errors.JournalFull` if there is no space.
         """
+        address(self.root)
         with contextlib.ExitStack() as held:
-            lock = held.enter_context((self.root / "run.lock").open("a+"))
+            lock = held.enter_context((self.root / "run.lock").open("a+", encoding="ascii"))
             try:
                 # The folder's own lock too: somebody may have removed the file by hand.
                 held.callback(os.close, OS_DISK.lock_folder(self.root))
@@ -267,7 +306,7 @@ class DataFolder:
     def in_use(self) -> bool:
         """Whether a process holds the folder now."""
         try:
-            with (self.root / "run.lock").open() as lock:
+            with (self.root / "run.lock").open(encoding="ascii") as lock:
                 # Asking for the lock could refuse a capture that starts at this moment, so
                 # it is asked for only if the last holder may still be alive.
                 os.kill(int(lock.read() or 0), 0)
@@ -279,6 +318,15 @@ class DataFolder:
         except (OSError, ValueError):
             return False
         return False
+
+
+def _is(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _may_lie_there(entry: Path) -> bool:
+    """Whether a folder that is none of ours yet may hold it."""
+    return entry.name == _MAKING or (entry.name == FILE_NAME and entry.is_file())
 
 
 @contextlib.contextmanager

@@ -24,10 +24,11 @@ from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
+from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
 from forebay.services.accounting import LiveSums
 from forebay.services.checkpoints import BookCheckpoints, Derives
-from forebay.services.deliver import CONSUMER, Deliverer
+from forebay.services.deliver import CONSUMER, REST_S, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ INTERRUPT_S = 0.1
 PROCESS, STORE = "deliver", "store"
 
 
-async def run(config: Config, observer: Observer) -> None:
-    """Run the deliver process until it is told to stop."""
+async def run(config: Config, observer: Observer) -> dict[str, Any]:
+    """Run the deliver process until it is told to stop; answer where it stands then."""
     os.nice(DELIVER_NICENESS)
     clock, rng = SystemClock(), random.Random()
     life = Lifeline(asyncio.get_running_loop())
@@ -66,6 +67,7 @@ async def run(config: Config, observer: Observer) -> None:
         breaker=guarding.breaker(STORE, "store", critical=True),
         system=lambda: guarding.manager.state,
         observer=tally,
+        rest_s=REST_S,
     )
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     house = House(*where, live=sums, clock=clock, observer=tally)
@@ -90,7 +92,10 @@ async def run(config: Config, observer: Observer) -> None:
                 keeping_house(checkpoints, backlog, clock, tally, guarding.sheds)
             )
         await delivery.run(life, backlog)
+    found = await delivery.measure()
+    last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)
+    return last
 
 
 def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveSums) -> Deliverer:
@@ -154,6 +159,11 @@ class _Reporting:
                 *samples.deliver(status, seen, counts, store=store, inherited=self.inherited),
                 *self.guarding.samples(counts),
             ],
+            streams=[
+                StreamReport(**key._asdict(), heard_ns=ns or None)
+                for key, ns in self.deliverer.heard.items()
+            ],
+            hears=True,
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
         )
 

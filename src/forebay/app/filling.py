@@ -33,7 +33,7 @@ Refused: TypeAlias = "dict[tuple[str, str, str], Permanent]"
 async def fill_gaps(
     folder: DataFolder, config: Config, observer: Observer, *, rest_url: str | None = None
 ) -> dict[str, int]:
-    """Ask each venue's history for its open gaps; answer how many gaps there are of each state.
+    """Ask each venue's history for its open and permanent gaps; return the gaps of each state.
 
     Raises :class:`~forebay.errors.Transient` if a venue does not answer, and at the end
     :class:`~forebay.errors.Permanent` if one refused a symbol; the others are filled then.
@@ -44,7 +44,7 @@ async def fill_gaps(
     with offline(folder, config, clock, observer) as (writer, deliverer):
         wiring = Wiring(config.collector, clock, rng, observer, budgets=Budgets(clock))
         for name in list(venues.VENUES):
-            wanted, _ = deliverer.open_gaps(name)
+            wanted, _ = deliverer.open_gaps(name, ("open", "permanent"))
             if not wanted:
                 continue
             symbols = tuple({request.symbol for request in wanted})

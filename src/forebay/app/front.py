@@ -37,7 +37,7 @@ def token_of(http: HttpConfig) -> str:
     if http.token or not http.token_file:
         return http.token
     try:
-        token = Path(http.token_file).read_text(encoding="utf-8").strip()
+        token = Path(http.token_file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text"
         message = f"The file of http.token_file, {http.token_file}, cannot be read: {why}."
@@ -59,6 +59,8 @@ class Front:
     observer: Observer
     url: str = ""
     """Where HTTP is served; empty while it is not."""
+    why_not: str = ""
+    """Why it is not served though it should be."""
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -75,7 +77,7 @@ class Front:
 
     def _report(self, _: Request) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(self.system.last)
-        return {**found, "http": self.url}
+        return {**found, "http": self.url, "no_http": self.why_not}
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Serve HTTP; an address that is taken stops nothing, and is tried again."""
@@ -100,14 +102,16 @@ class Front:
                 told = (
                     error if isinstance(error, Unreachable) else f"{type(error).__name__}: {error}"
                 )
-                self.observer(HttpUnavailable(str(told), AGAIN_S))
+                if str(told) != self.why_not:  # said once, however often it is tried
+                    self.observer(HttpUnavailable(str(told), AGAIN_S))
+                self.why_not = str(told)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), AGAIN_S)
             finally:
                 self.url = ""
 
     def _started(self, url: str) -> None:
-        self.url = url
+        self.url, self.why_not = url, ""
         self.observer(HttpServing(url))
 
     def _token(self) -> str | None:

@@ -13,7 +13,7 @@ import msgspec
 from forebay.app import logs, samples
 from forebay.app.config import BreakerLimits, Config
 from forebay.app.local_socket import json_handler
-from forebay.errors import ConfigError, Permanent, Transient
+from forebay.errors import Complaints, ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
 from forebay.resilience.graph import near
@@ -204,6 +204,7 @@ class Guarding:
         """Answer what every process measures of itself."""
         return [
             *samples.tallied(self.process, counts),
+            samples.lost_lines(self.process, logs.LOST.total),
             *samples.recoveries(self.manager.recovery_attempts),
             *samples.process(self.process, samples.OsReader()),
         ]
@@ -239,20 +240,37 @@ def configured(
     return found
 
 
+def in_force(config: Config) -> Config:
+    """Answer the same with the preset's number for each that it does not change."""
+    limits: dict[str, Any] = {}
+    for section in PRESETS:
+        found = configured(section, config)
+        limits[section] = BreakerLimits(
+            failure_threshold=found.failure_threshold,
+            recovery_timeout_s=found.recovery_timeout,
+            success_threshold=found.success_threshold,
+            timeout_s=found.timeout,
+        )
+    resilience = msgspec.structs.replace(config.resilience, **limits)
+    return msgspec.structs.replace(config, resilience=resilience)
+
+
 def validate(config: Config) -> None:
-    """Raise :class:`~forebay.errors.ConfigError` if what is said of resilience cannot be."""
+    """Raise :class:`~forebay.errors.ConfigError`, of all that is said of resilience wrongly."""
+    complaints = Complaints()
     for section in PRESETS:
         try:
             configured(section, config)
         except ConfigError as error:
             message = f"The table [resilience.{section}] cannot be: {error.message}"
-            raise ConfigError(message, hint=error.hint) from error
+            complaints.errors.append(ConfigError(message, hint=error.hint))
     known = ["capture", "deliver", "journal", "store"]
     known += [f"{venue.name}-{part}" for venue in config.venues for part in ("rest", "websocket")]
     for name in config.resilience.critical:
         if config.venues and name not in known:
             message = f"resilience.critical names {name!r}, and there is no such service."
-            raise ConfigError(message, hint=near(name, known))
+            complaints.errors.append(ConfigError(message, hint=near(name, known)))
+    complaints.tell()
 
 
 def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:

@@ -289,7 +289,7 @@ class Data:
         return self.sql(query)
 
     def gaps(self) -> pa.Table:
-        """Answer every gap, filled and permanent ones included."""
+        """Return every gap, of whatever state, with when it was, was opened and was closed."""
         return self.sql("SELECT * FROM gaps ORDER BY ALL")
 
     def beside(self, gap: Gap) -> pa.Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +15,7 @@ from forebay.app.venues import check_venue, install, parsers
 from forebay.journal import CursorFile, Draft
 from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.deliver import CONSUMER, Deliverer
-from forebay.sources.recordings import read_recording
+from forebay.sources.recordings import read_recording, require_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from forebay.telemetry import Observer
 
 GROUP_FRAMES = 4096
-"""Frames of one group commit."""
+"""Frames of one group commit, at most."""
+GROUP_BYTES = 16 << 20
+"""A group commit with more is full."""
 _WALL = (0, 0)
 """Recorded times are wall times already."""
 
@@ -69,11 +73,17 @@ def replay(
     clock: Clock,
     observer: Observer,
     partial: bool = False,
-    progress: Callable[[Path, int], None] = lambda _path, _bytes: None,
+    progress: Callable[[Path, int], object] = lambda _path, _bytes: None,
 ) -> dict[str, Any]:
-    """Capture and deliver the frames of ``files``; answer the account of them."""
+    """Capture and deliver the frames of ``files``; answer the account of them.
+
+    Raises :class:`~forebay.errors.ConfigError`, and nothing is done, if a file has no frame.
+    """
     install(folder, config.venues)
     check_venue(venue)
+    for file in files:
+        require_frames(file)
+    lost: list[dict[str, object]] = []
     with offline(folder, config, clock, observer) as (writer, deliverer):
         deliverer.forget_totals()
         for file in files:
@@ -82,13 +92,14 @@ def replay(
                 venue,
                 clock=clock,
                 partial=partial,
-                progress=lambda done, file=file: progress(file, done),  # type: ignore[misc]
+                progress=functools.partial(progress, file),
+                lose=lambda loss, file=file: lost.append({"file": str(file), **asdict(loss)}),  # type: ignore[misc]
             )
             start = writer.position
             for drafts in _groups(frames, f"{start.log_id}-{start.seq}"):
                 writer.commit(drafts)
         deliverer.drain()
-        return account(deliverer)
+        return account(deliverer) | {"lost": lost}
 
 
 def account(deliverer: Deliverer) -> dict[str, Any]:
@@ -114,7 +125,7 @@ def _groups(frames: Iterable[Recorded], run: str) -> Iterator[list[Draft]]:
     """Gather frames into drafts of one context and kind, and drafts into groups."""
     encoded: dict[Context, bytes] = {}
     drafts: list[Draft] = []
-    gathered = 0
+    gathered = size = 0
     for frame in frames:
         kind = int(frame.kind)
         if (context := encoded.get(frame.context)) is None:
@@ -125,8 +136,9 @@ def _groups(frames: Iterable[Recorded], run: str) -> Iterator[list[Draft]]:
         drafts[-1].payloads.append(frame.payload)
         drafts[-1].mono_ns.append(frame.received_ns)
         gathered += 1
-        if gathered == GROUP_FRAMES:
+        size += len(frame.payload)
+        if gathered == GROUP_FRAMES or size > GROUP_BYTES:
             yield drafts
-            drafts, gathered = [], 0
+            drafts, gathered, size = [], 0, 0
     if drafts:
         yield drafts

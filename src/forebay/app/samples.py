@@ -7,6 +7,7 @@ since the process started, and nothing here resets anything.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections import Counter
 from pathlib import Path
@@ -14,17 +15,19 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from forebay.domain.flags import FLAGS
 from forebay.domain.parsed import Reason
-from forebay.ops.view import Buckets, Sample
+from forebay.ops.view import Buckets, Sample, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from forebay.app.tally import Counts
+    from forebay.ops.view import StreamReport
     from forebay.services.guarded_delivery import Measured
     from forebay.services.latency import LatencyTotals
+    from forebay.sources.roster import Roster
 
 _KIB = 1024
-_UNTOLD = (OSError, KeyError, ValueError, IndexError)
+_UNTOLD = (OSError, KeyError, ValueError, IndexError, StopIteration)
 """What reading ``/proc`` raises where it is not there, or tells something else."""
 
 
@@ -38,6 +41,10 @@ class Reader(Protocol):
 
     def text(self, path: str) -> str:
         """Answer a file of ``/proc``."""
+        ...
+
+    def booted_s(self) -> float:
+        """Return the Unix time at which the machine started, always the same."""
         ...
 
     def entries(self, path: str) -> int:
@@ -62,6 +69,12 @@ class OsReader:
     def text(self, path: str) -> str:
         return Path(path).read_text(encoding="ascii", errors="replace")
 
+    @staticmethod
+    @functools.cache  # the kernel answers another number after the clock was set
+    def booted_s() -> float:
+        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("btime "))
+
     def entries(self, path: str) -> int:
         return sum(1 for _ in Path(path).iterdir())
 
@@ -84,22 +97,47 @@ def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> 
     ``max_pending`` is the bound of the bytes that may wait for the journal.
     """
     return [
-        Sample("events", stats["received"], {"state": "received"}),
-        Sample("events", stats["captured"], {"state": "captured"}),
-        Sample("received_bytes", stats["bytes"]),
-        Sample("journal_commits", stats["commits"]),
-        Sample("journal_full", int(stats["full"])),
-        Sample("websocket_connections", stats["connected"]),
-        Sample("websocket_connections_wanted", stats["wanted"]),
-        Sample("reconnections", stats["reconnects"]),
-        Sample("buffer_utilisation", stats["pending_bytes"] / max_pending, {"resource": "memory"}),
-        *_labelled("market_registry_rest_errors", "endpoint", counts.rest_errors),
+        Sample("forebay_events", stats["received"], {"state": "received"}),
+        Sample("forebay_events", stats["captured"], {"state": "captured"}),
+        Sample("forebay_received_bytes", stats["bytes"]),
+        Sample("forebay_journal_commits", stats["commits"]),
+        Sample("forebay_journal_full", int(stats["full"])),
+        Sample("forebay_websocket_connections", stats["connected"]),
+        Sample("forebay_websocket_connections_wanted", stats["wanted"]),
+        Sample("forebay_reconnections", stats["reconnects"]),
+        Sample(
+            "forebay_buffer_utilisation",
+            stats["pending_bytes"] / max_pending,
+            {"resource": "memory"},
+        ),
+        *_labelled("forebay_rest_errors", "endpoint", counts.rest_errors),
+    ]
+
+
+def roster(roster: Roster) -> list[Sample]:
+    """Answer how often each venue complained, and what it refused."""
+    refusals = Counter(dict.fromkeys(roster.complaints, 0))
+    for place, standing in roster.standings.items():
+        refusals[place.venue] += standing.told
+    return [
+        *_labelled("forebay_venue_complaints", "venue", roster.complaints),
+        *_labelled("forebay_streams_refused", "venue", refusals),
+    ]
+
+
+def streams(told: Sequence[StreamReport]) -> list[Sample]:
+    """Answer how many streams of each venue are in each state, those of none included."""
+    counts = Counter({(each.venue, state): 0 for each in told for state in get_args(StreamState)})
+    counts.update((each.venue, each.state) for each in told)
+    return [
+        Sample("forebay_streams", count, {"venue": venue, "state": state})
+        for (venue, state), count in sorted(counts.items())
     ]
 
 
 def latency(totals: LatencyTotals) -> list[Buckets]:
     """Answer the waits from receipt to capture."""
-    return [Buckets("capture_latency_seconds", totals.edges_s, totals.counts, totals.sum_s)]
+    return [Buckets("forebay_capture_latency_seconds", totals.edges_s, totals.counts, totals.sum_s)]
 
 
 def deliver(
@@ -115,43 +153,48 @@ def deliver(
     reasons = Counter(dict.fromkeys(get_args(Reason), 0))
     reasons.update(counts.dead_letters)
     return [
-        Sample("published_nats", 0),
-        Sample("published_kafka", 0),
-        Sample("events", 0, {"state": "published"}),
-        Sample("events", status["rows"], {"state": "stored"}),
-        Sample("buffered_to_disk", seen.waited),
-        Sample("flushed_from_buffer", seen.flushed),
-        Sample("recovered_messages", min(inherited, status["frames"])),
-        Sample("total_batch_inserts", status["steps"]),
-        Sample("total_insert_errors", seen.database_errors),
-        Sample("database_connection_errors", seen.database_errors, {"store": store}),
-        Sample("store_writes_refused", seen.writes_refused),
-        Sample("buffer_size", seen.backlog),
-        Sample("dedup_sync_lag_seconds", seen.lag_s),
-        Sample("journal_oldest_unacknowledged_seconds", seen.lag_s),
-        Sample("conflicts", status["conflicts"]),
-        Sample("duplicates", status["duplicates"]),
-        Sample("ambiguous", flags["ambiguous"]),
-        *_labelled("flagged", "flag", flags),
-        *_labelled("coverage_gaps", "state", status["gaps"]),
-        *_labelled("dead_letters", "reason", reasons),
+        Sample("forebay_published_nats", 0),
+        Sample("forebay_published_kafka", 0),
+        Sample("forebay_events", 0, {"state": "published"}),
+        Sample("forebay_events", status["rows"], {"state": "stored"}),
+        Sample("forebay_buffered_to_disk", seen.waited),
+        Sample("forebay_flushed_from_buffer", seen.flushed),
+        Sample("forebay_recovered_messages", min(inherited, status["frames"])),
+        Sample("forebay_total_batch_inserts", status["steps"]),
+        Sample("forebay_total_insert_errors", seen.database_errors),
+        Sample("forebay_database_connection_errors", seen.database_errors, {"store": store}),
+        Sample("forebay_store_writes_refused", seen.writes_refused),
+        Sample("forebay_buffer_size", seen.backlog),
+        Sample("forebay_store_lag_seconds", seen.lag_s),
+        Sample("forebay_journal_oldest_unacknowledged_seconds", seen.lag_s),
+        Sample("forebay_conflicts", status["conflicts"]),
+        Sample("forebay_duplicates", status["duplicates"]),
+        Sample("forebay_ambiguous", flags["ambiguous"]),
+        *_labelled("forebay_flagged", "flag", flags),
+        *_labelled("forebay_coverage_gaps", "state", status["gaps"]),
+        *_labelled("forebay_dead_letters", "reason", reasons),
     ]
 
 
 def tallied(service: str, counts: Counts) -> list[Sample]:
     """Answer what happened in the process of ``service``."""
     return [
-        Sample("errors", counts.errors, {"service": service}),
+        Sample("forebay_errors", counts.errors, {"service": service}),
         *(
-            Sample("happenings", count, {"service": service, "happening": name})
+            Sample("forebay_happenings", count, {"service": service, "happening": name})
             for name, count in sorted(counts.happenings.items())
         ),
     ]
 
 
+def lost_lines(service: str, lines: int) -> Sample:
+    """Answer how many log lines of ``service`` could not be written."""
+    return Sample("forebay_log_lines_lost", lines, {"service": service})
+
+
 def recoveries(attempts: Mapping[str, int]) -> list[Sample]:
     """Answer how often the recovery loop has tried each breaker."""
-    return _labelled("recovery_attempts", "breaker", attempts)
+    return _labelled("forebay_recovery_attempts", "breaker", attempts)
 
 
 def process(service: str, reader: Reader) -> list[Sample]:
@@ -160,15 +203,19 @@ def process(service: str, reader: Reader) -> list[Sample]:
     found: list[Sample] = []
     with contextlib.suppress(*_UNTOLD):
         pages = int(reader.text("/proc/self/statm").split()[1])
-        found.append(Sample("process_resident_memory_bytes", pages * reader.page_size, labels))
+        found.append(
+            Sample("forebay_process_resident_memory_bytes", pages * reader.page_size, labels)
+        )
         # The name of the program is in brackets, and may have spaces and brackets in it.
         fields = reader.text("/proc/self/stat").rpartition(")")[2].split()
         busy = (int(fields[11]) + int(fields[12])) / reader.ticks
-        found.append(Sample("process_cpu_seconds", busy, labels))
-        found.append(Sample("process_open_fds", reader.entries("/proc/self/fd"), labels))
+        found.append(Sample("forebay_process_cpu_seconds", busy, labels))
+        started = reader.booted_s() + int(fields[19]) / reader.ticks
+        found.append(Sample("forebay_process_start_time_seconds", started, labels))
+        found.append(Sample("forebay_process_open_fds", reader.entries("/proc/self/fd"), labels))
         limits = reader.text("/proc/self/limits").partition("Max open files")[2].split()
         found.append(
-            Sample("process_max_fds", float(limits[0].replace("unlimited", "inf")), labels)
+            Sample("forebay_process_max_fds", float(limits[0].replace("unlimited", "inf")), labels)
         )
     return found
 
@@ -182,16 +229,16 @@ def machine(reader: Reader, data: Path, journal: Path) -> list[Sample]:
     with contextlib.suppress(*_UNTOLD):
         lines = (line.split() for line in reader.text("/proc/meminfo").splitlines())
         memory = {line[0]: int(line[1]) * _KIB for line in lines if len(line) > 1}
-        found.append(Sample("memory_total_bytes", memory["MemTotal:"]))
-        found.append(Sample("memory_available_bytes", memory["MemAvailable:"]))
+        found.append(Sample("forebay_memory_total_bytes", memory["MemTotal:"]))
+        found.append(Sample("forebay_memory_available_bytes", memory["MemAvailable:"]))
     with contextlib.suppress(OSError):
         free, total = reader.space(data)
-        found.append(Sample("disk_free_bytes", free))
-        found.append(Sample("disk_total_bytes", total))
+        found.append(Sample("forebay_disk_free_bytes", free))
+        found.append(Sample("forebay_disk_total_bytes", total))
         size = reader.size(journal)
-        found.append(Sample("journal_bytes", size))
+        found.append(Sample("forebay_journal_bytes", size))
         share = size / (size + free) if size else 0.0
-        found.append(Sample("buffer_utilisation", share, {"resource": "disk"}))
+        found.append(Sample("forebay_buffer_utilisation", share, {"resource": "disk"}))
     return found
 
 

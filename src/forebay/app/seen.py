@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,28 @@ AWAY_AFTER = 5
 after a kill misses fewer."""
 STARTING = 30
 """Polls that one may miss before its first answer: it may wait for locks of a predecessor."""
+COUNTED = {"capture": ("captured", "frames_per_s"), "deliver": ("rows", "events_per_s")}
+"""By role, a counter of its status, and under which name its status says how fast it rises."""
+LOOKS = 11
+"""Looks at a counter that its rate is of."""
+
+
+@dataclass(slots=True)
+class Rising:
+    """A counter that begins at 0 again with its process, how far it got, and how fast."""
+
+    total: int = 0
+    _last: int = 0
+    _looks: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
+
+    def look(self, at_ns: int, count: int) -> float | None:
+        """Note where it stands, and answer its rate a second; None if it cannot be told yet."""
+        self.total += count if count < self._last else count - self._last
+        self._last = count
+        self._looks.append((at_ns, self.total))
+        began_ns, first = self._looks[0]
+        passed_ns = at_ns - began_ns
+        return (self.total - first) * 1e9 / passed_ns if passed_ns > 0 else None
 
 
 @dataclass(slots=True)
@@ -38,6 +60,8 @@ class Seen:
     """The process id that acknowledged orders, and which."""
     down: Counter[str] = field(default_factory=Counter)
     """How many answers in a row said of a service that it is down."""
+    rising: Rising = field(default_factory=Rising)
+    """What it has done since the beginning, also before it was started again."""
 
     @property
     def fresh(self) -> bool:
@@ -56,11 +80,20 @@ class Seen:
 
     def answered(self, report: ProcessReport, wall_ns: int, took_ns: int) -> None:
         """It said how it is."""
-        self.report, self.failures = report, 0
+        self.report, self.failures = self._with_rate(report, wall_ns), 0
         self.checked_ns, self.took_ns = wall_ns, took_ns
         self.down = Counter(
             {each.name: self.down[each.name] + 1 for each in report.services if not each.up}
         )
+
+    def _with_rate(self, report: ProcessReport, wall_ns: int) -> ProcessReport:
+        counter, name = COUNTED.get(self.role, ("", ""))
+        count = report.status.get(counter)
+        if not isinstance(count, int):
+            return report
+        rate = self.rising.look(wall_ns, count)
+        told = None if rate is None else round(rate, 1)
+        return dataclasses.replace(report, status={**report.status, name: told})
 
     def missed(self, wall_ns: int, took_ns: int) -> None:
         """It did not answer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.app import samples
+from forebay.app import logs, samples
 from forebay.app.child import ROLES
 from forebay.app.data_folder import DataFolder
 from forebay.app.front import Front, token_of
@@ -27,10 +28,10 @@ from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError
 from forebay.resilience.backoff import Backoff
-from forebay.telemetry import ProcessDied, ProcessStarted
+from forebay.telemetry import ProcessDied, ProcessStarted, Stopped, Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from forebay.app.config import Config
     from forebay.ops.view import Sample
@@ -38,8 +39,12 @@ if TYPE_CHECKING:
 
 STOP_S = {"capture": 20.0, "deliver": 40.0}
 """How long a process may take to finish its work before it is killed."""
+LAST_WORD_S = 1.0
+"""How long what a process that has ended said is read: a child of its own may hold the pipe."""
 STEADY_S = 10.0
 """A process that ran so long is started again at once."""
+REAP_S = 1.0
+"""How often orphans are looked for."""
 REFUSED = ConfigError.exit_code
 """A process that ends with this code was asked for something that cannot be."""
 
@@ -54,6 +59,8 @@ class Child:
     code: int | None = None
     ending: asyncio.subprocess.Process | None = None
     """The process that was asked to end."""
+    last: dict[str, Any] | None = None
+    """What it said of itself when it had ended as it should."""
 
 
 @dataclass(slots=True)
@@ -72,8 +79,12 @@ class Supervisor:
     """What is known of the processes, once :meth:`run` has begun."""
     _reloads: set[asyncio.Task[None]] = field(default_factory=set)
     _terminal: bool = field(default_factory=lambda: os.isatty(0))
+    _why: str = "a process ended"
+    _starting: int = 0
     interrupted: bool = False
     """Whether it was stopped from the keyboard; it ends in the same order either way."""
+    stopped: Stopped | None = None
+    """What came of it, once it has ended as it was asked to."""
 
     async def run(self, watch: Callable[[Supervisor], Any] | None = None) -> int:
         """Supervise until stopped; answer the exit code of the whole.
@@ -92,6 +103,7 @@ class Supervisor:
             beside = [
                 asyncio.create_task(self.stop.wait()),
                 asyncio.create_task(self.system.watch(), name="forebay-system"),
+                *([asyncio.create_task(self._reap())] if os.getpid() == 1 else []),
                 *([asyncio.create_task(watch(self))] if watch else []),
             ]
             front = Front(self.system, folder, "forebay", self.clock, self.observer)
@@ -102,12 +114,25 @@ class Supervisor:
                     if beside[1].done():
                         beside[1].result()
                 finally:
+                    self.observer(Stopping(self._why))
                     self.stop.set()
                     codes = await self._end(keepers)
                     for task in beside:
                         task.cancel()
                     await asyncio.gather(*beside, return_exceptions=True)
+        self.stopped = self._account()
+        if self.stopped is not None and watch is None:
+            self.observer(self.stopped)
         return max(codes, default=0)
+
+    def _account(self) -> Stopped | None:
+        """Answer what came of it, if deliver could still say."""
+        deliver = self.children.get("deliver")
+        if deliver is None or deliver.last is None:
+            return None
+        last = deliver.last
+        events = self.system.risen("deliver", last["rows"])
+        return Stopped(events, last["backlog"], last["gaps"].get("open", 0))
 
     def _system(self, folder: DataFolder) -> RunningSystem:
         sockets = {"capture": folder.capture_socket, "deliver": folder.deliver_socket}
@@ -117,6 +142,7 @@ class Supervisor:
         def measure() -> list[Sample]:
             return [
                 *samples.tallied(SUPERVISOR, tally.counts()),
+                samples.lost_lines(SUPERVISOR, logs.LOST.total),
                 *samples.process(SUPERVISOR, reader),
                 *samples.machine(reader, folder.root, folder.journal),
             ]
@@ -132,14 +158,14 @@ class Supervisor:
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop.set)
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop.add_signal_handler(signal.SIGTERM, self._end_by, "SIGTERM")
+        loop.add_signal_handler(signal.SIGINT, self._end_by, "SIGINT")
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
 
     def _hung_up(self) -> None:
         """SIGHUP: the terminal is gone, so stop; or somebody wants the configuration read again."""
         if self._terminal and not os.isatty(0):
-            self.stop.set()
+            self._end_by("its terminal was closed")
         elif len(self._reloads) <= 1:  # one that waits will read what is written by then
             self._reload()
 
@@ -148,8 +174,8 @@ class Supervisor:
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
 
-    def _interrupt(self) -> None:
-        self.interrupted = True
+    def _end_by(self, why: str) -> None:
+        self._why, self.interrupted = why, self.interrupted or why == "SIGINT"
         self.stop.set()
 
     async def _end(self, keepers: list[asyncio.Task[int]]) -> list[int]:
@@ -167,16 +193,20 @@ class Supervisor:
         while not self.stop.is_set():
             began = self.clock.monotonic_ns()
             try:
+                self._starting += 1
                 child.process = await self._start(child.role)
             except OSError as error:  # no descriptors or no memory now: the other goes on
                 self.observer(ProcessDied(child.role, 0, f"it could not be started: {error}"))
                 await self._pause(backoff.next())
                 continue
+            finally:
+                self._starting -= 1
             child.starts += 1
             if self.stop.is_set():  # whoever ends the others has not seen this one
                 await _finish(child, STOP_S[child.role])
             self.observer(ProcessStarted(child.role, child.process.pid))
             child.code = await child.process.wait()
+            child.last = await _last_word(child.process)
             if self.stop.is_set():
                 return _end_code(child.code)
             if child.code == REFUSED:
@@ -186,6 +216,13 @@ class Supervisor:
                 backoff.reset()
             await self._pause(backoff.next())
         return 0
+
+    async def _reap(self) -> None:
+        """As the first process of a container, wait for those whose parents are gone."""
+        while True:
+            if not self._starting:  # one that is just being started is nobody's yet
+                reap({child.process.pid for child in self.children.values() if child.process})
+            await self.clock.sleep(REAP_S)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -197,8 +234,9 @@ class Supervisor:
             "-m",
             "forebay.app.child",
             role,
+            *([logs.TERMINAL] if logs.on_terminal() else []),
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for the supervisor, which stops it in order
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for
@@ -206,6 +244,15 @@ class Supervisor:
         with contextlib.suppress(ConnectionError):  # it died already: wait() will tell
             await process.stdin.drain()
         return process
+
+
+def reap(own: Collection[int]) -> None:
+    """Take the end of every process that was left to this one; those of ``own`` are waited for."""
+    with contextlib.suppress(ChildProcessError):  # there is none
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in own:  # whoever waits for it does so at once: look again later
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def _end_code(code: int) -> int:
@@ -218,6 +265,16 @@ def _end_code(code: int) -> int:
 
 def _status(code: int) -> str:
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+async def _last_word(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
+    """Answer what a process that has ended left on its standard output, if it is that."""
+    if process.stdout is None:
+        return None
+    with contextlib.suppress(TimeoutError, ValueError):
+        told = json.loads(await asyncio.wait_for(process.stdout.read(), LAST_WORD_S))
+        return told if isinstance(told, dict) else None
+    return None
 
 
 async def _finish(child: Child, seconds: float) -> None:

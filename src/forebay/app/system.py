@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import logs
+from forebay.app import logs, samples
 from forebay.app.config import BreakerLimits
 from forebay.app.front import token_of
 from forebay.app.guarding import Orders
 from forebay.app.local_socket import ask
 from forebay.app.reload import reconciled
 from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
+from forebay.app.times import to_text
 from forebay.errors import ConfigError, ForebayError, Unreachable
-from forebay.ops.view import Action, Outcome, ProcessReport, SystemReport, UnknownName
+from forebay.ops.view import (
+    Action,
+    Outcome,
+    ProcessReport,
+    SystemReport,
+    UnknownName,
+    merged,
+)
 from forebay.resilience.graph import near
 from forebay.resilience.overview import Overview
 from forebay.telemetry import ConfigRefused, ConfigReloaded
@@ -60,8 +68,9 @@ class RunningSystem:
         self.config = config
         self._load = load
         self._measure = measure
-        self._own = self._report_of(())
         self._clock = clock
+        self._samples: Sequence[Sample] = ()
+        self._since: tuple[SystemState | None, int] = None, 0
         self._observe = observer
         self._seen = {role: Seen(role, path) for role, path in sockets.items()}
         self._overview = Overview(
@@ -94,7 +103,7 @@ class RunningSystem:
         """Ask each process once and assess what they say."""
         async with self._polling:
             await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
-            self._own = self._report_of(await asyncio.to_thread(self._measure))
+            self._samples = await asyncio.to_thread(self._measure)
             self.last = self._assembled()
             self._polled_ns = self._clock.monotonic_ns()
 
@@ -143,22 +152,37 @@ class RunningSystem:
 
     def _assembled(self) -> SystemReport:
         seen, health = list(self._seen.values()), self._overview.look()
+        at_ns = self._clock.wall_ns()
+        if self._since[0] is not health.state:
+            self._since = health.state, at_ns
+        since = {"since": to_text(self._since[1])}
+        told = [each.report for each in seen if each.report is not None and each.fresh]
+        streams = merged(told)
         return SystemReport(
-            at_ns=self._clock.wall_ns(),
+            at_ns=at_ns,
             health=health,
             not_ready=not_ready(seen, health.state),
             checks=checks(seen),
             processes=[
-                self._own,
-                *(each.report for each in seen if each.report is not None and each.fresh),
+                ProcessReport(
+                    SUPERVISOR,
+                    os.getpid(),
+                    "",
+                    samples=[*self._samples, *samples.streams(streams)],
+                    status=since,
+                ),
+                *told,
             ],
+            streams=streams,
             fallbacks=fallbacks(seen),
             restart_needed=self._waiting,
         )
 
-    @staticmethod
-    def _report_of(samples: Sequence[Sample]) -> ProcessReport:
-        return ProcessReport(SUPERVISOR, os.getpid(), "", samples=samples)
+    def risen(self, role: str, count: int) -> int:
+        """Answer how far the counter of ``role`` got in all, with where it ended."""
+        rising = self._seen[role].rising
+        rising.look(self._clock.wall_ns(), count)
+        return rising.total
 
     # ----------------------------------------------------------------- commanding
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.app import plugins
-from forebay.errors import ConfigError
+from forebay.errors import Complaints, ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
+from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import Asked, Venue
 
 if TYPE_CHECKING:
@@ -125,21 +126,28 @@ def check_venue(name: str) -> str:
 
 
 def check(config: VenueConfig) -> None:
-    """Raise :class:`~forebay.errors.ConfigError` if what is said of a venue cannot be."""
+    """Raise :class:`~forebay.errors.ConfigError`, of all that is said of a venue and cannot be."""
     check_venue(config.name)
-    check_addresses(config)
-    _check_book(config)
-    kinds(config)
-    credentials(config)
+    complaints = Complaints()
+    for look in (check_addresses, _check_book, kinds, credentials):
+        with complaints.noted():
+            look(config)
+    complaints.tell()
 
 
 def check_addresses(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if an address is none, before it is tried."""
+    complaints = Complaints()
     for key, schemes in (("ws_url", ("ws", "wss")), ("rest_url", ("http", "https"))):
         url: str = getattr(config, key)
         if url and not _is_address(url, schemes):
             hint = f"Write {schemes[0]}://HOST:PORT or {schemes[1]}://HOST."
-            raise ConfigError(f"The {key} of {config.name}, {url!r}, is no address.", hint=hint)
+            message = f"The {key} of {config.name}, {url!r}, is no address."
+            complaints.errors.append(ConfigError(message, hint=hint))
+            continue
+        with complaints.noted():
+            proxy_for(url or getattr(VENUES[config.name], key))  # an unreadable one is said now
+    complaints.tell()
 
 
 def _check_book(config: VenueConfig) -> None:
@@ -190,7 +198,7 @@ def credentials(config: VenueConfig) -> Mapping[str, str]:
         return {}
     told = f"The credentials_file of {config.name}, {config.credentials_file},"
     try:
-        found = tomllib.loads(Path(config.credentials_file).read_text(encoding="utf-8"))
+        found = tomllib.loads(Path(config.credentials_file).read_text(encoding="utf-8-sig"))
     except OSError as error:
         message = f"{told} cannot be read: {error.strerror}."
         raise ConfigError(message, hint="Make it, readable by this user alone.") from error

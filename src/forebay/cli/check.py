@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json, print_table
+from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json
 from forebay.cli.settings import (
     ChannelsFlag,
     DataFlag,
@@ -19,9 +20,13 @@ from forebay.cli.settings import (
     capture_config,
     need_venues,
 )
+from forebay.errors import Complaints, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from forebay.app.checking import Finding
+    from forebay.app.config import Config
 
 _COLOUR = {True: "green", False: "red"}
 
@@ -40,13 +45,13 @@ def check(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate the configuration and reach every part of it.
+    """Validate the configuration and reach every part of it; change nothing.
 
     Example: forebay check -c forebay.toml
     """
     with explained():
-        from forebay.app.config import leaves
-
+        sys.dont_write_bytecode = True  # a venue's plugin is imported
+        complaints = Complaints()
         settings, origins = capture_config(
             config,
             data=data,
@@ -55,30 +60,64 @@ def check(
             channels=channels,
             ws_url=ws_url,
             rest_url=rest_url,
+            complaints=complaints,
         )
         if explain:
-            rows = [(key, value, origins.get(key, "default")) for key, value in leaves(settings)]
-            if as_json:
-                print_json([{"key": k, "value": v, "origin": o} for k, v, o in rows])
-            else:
-                print_table("", ("key", "value", "from"), rows)
+            complaints.tell()
+            _explain(settings, origins, as_json=as_json)
             return
-        need_venues(settings)
-        from forebay.app.checking import check_all
+        if not complaints.errors:
+            with complaints.noted():
+                need_venues(settings)
+        from forebay.app.checking import check_all, check_here
 
-        findings = asyncio.run(check_all(settings))
-        _show(findings, as_json=as_json)
-        if code := max((finding.exit_code for finding in findings), default=0):
+        if complaints.errors:
+            found = [each for each in check_here(settings) if each.exit_code]
+        else:
+            found = asyncio.run(check_all(settings))
+        _show(found, complaints.errors, as_json=as_json)
+        complaints.tell()
+        if code := max((finding.exit_code for finding in found), default=0):
             raise typer.Exit(code)
 
 
-def _show(findings: list[Finding], *, as_json: bool) -> None:
+def _explain(settings: Config, origins: Mapping[str, str], *, as_json: bool) -> None:
+    from forebay.app.config import leaves
+    from forebay.app.guarding import in_force
+
+    found = leaves(in_force(settings))
     if as_json:
-        ok = not any(finding.exit_code for finding in findings)
-        parts = [{"part": f.part, "ok": not f.exit_code, "text": f.text} for f in findings]
-        print_json({"ok": ok, "parts": parts})
+        rows = [{"key": k, "value": v, "origin": origins.get(k, "default")} for k, v in found]
+        print_json(rows)
         return
-    for finding in findings:
+    for key, value in found:
+        origin = origins.get(key, "default")
+        for name, text in _words_of(key, value):
+            out.print(f"{name} = {text}  ({origin})")
+
+
+def _words_of(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """Answer keys and values as people write them; of a venue, those that are set."""
+    if key == "venues" and isinstance(value, (list, tuple)):
+        for number, venue in enumerate(value):
+            for name, said in venue.items():
+                if said not in (None, "", (), []):
+                    yield from _words_of(f"venues[{number}].{name}", said)
+    elif isinstance(value, bool):
+        yield key, str(value).lower()
+    elif isinstance(value, (list, tuple)):
+        yield key, ", ".join(map(str, value)) or "not set"
+    else:
+        yield key, "not set" if value in (None, "") else str(value)
+
+
+def _show(found: Sequence[Finding], errors: Sequence[ConfigError], *, as_json: bool) -> None:
+    if as_json:
+        parts = [{"part": "configuration", "ok": False, "text": str(error)} for error in errors]
+        parts += [{"part": f.part, "ok": not f.exit_code, "text": f.text} for f in found]
+        print_json({"ok": all(part["ok"] for part in parts), "parts": parts})
+        return
+    for finding in found:
         out.print(
             Text("no " if finding.exit_code else "ok ", _COLOUR[not finding.exit_code]), end=""
         )

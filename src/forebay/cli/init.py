@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
-from forebay.cli.output import err, explained
+from forebay.cli.output import command, err, explained
 from forebay.errors import ConfigError
 
-__all__ = ["init"]
+_NEXT = ("check", "run")
 
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write forebay.toml.")] = Path(),
 ) -> None:
-    """Write a commented forebay.toml, to be edited and given to `forebay run -c`.
+    """Write a commented forebay.toml, which every command in that folder goes by.
 
-    Example: forebay init && forebay run -c forebay.toml
+    Example: forebay init && forebay run
     """
     with explained():
-        from forebay.app.config import FILE_NAME, TEMPLATE
+        from forebay.app.config_template import TEMPLATE
+        from forebay.app.data_folder import FILE_NAME
 
         file = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with file.open("x") as written:
+            with file.open("x", encoding="utf-8") as written:
                 written.write(TEMPLATE)
         except FileExistsError as error:
             raise ConfigError(
@@ -35,4 +37,6 @@ def init(
         except OSError as error:
             message = f"{file} cannot be written: {error.strerror}."
             raise ConfigError(message, hint="Choose another folder.") from error
-        err.print(f"Wrote {file}. Edit it, then: forebay check -c {file}")
+        given = "" if file.resolve() == Path(FILE_NAME).resolve() else f" -c {quote(str(file))}"
+        lines = (f"Wrote {file}. Edit it, then:\n", *(f"  {command()} {v}{given}" for v in _NEXT))
+        err.print("\n".join(lines))

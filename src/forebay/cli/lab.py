@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from forebay.cli.output import JsonOption, err, explained, print_json, print_table
+from forebay.cli.output import JsonOption, command, err, explained, print_json, print_table
 from forebay.errors import ConfigError
 from forebay.lab.exchanges import NAMES, check_venue, venue_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from forebay.lab.exchanges.server import ServerConfig
+    from forebay.lab.exchanges.market import MarketConfig
+    from forebay.lab.exchanges.server import Running, ServerConfig
     from forebay.lab.simulation.controls import Score
     from forebay.lab.simulation.run import Summary
 
@@ -29,7 +30,15 @@ app = typer.Typer(
 Venue = Annotated[str, typer.Argument(help=f"Venue to simulate: {', '.join(NAMES)}.")]
 Seed = Annotated[int, typer.Option(help="Another seed is another market.")]
 Symbols = Annotated[str, typer.Option(help="Products, comma-separated.")]
-StepUs = Annotated[int, typer.Option(min=1, help="Venue time between two events of a symbol, µs.")]
+StepUs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Venue time between two events of a symbol, µs; else as --rate says."),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Events a second, all symbols; 1000 for each unless said."),
+]
+RATE = 1000.0
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 is any free one.")]
 
 
@@ -39,9 +48,9 @@ Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 is any free one.")
 def serve(
     venue: Venue,
     *,
-    seed: Seed,
+    seed: Seed = 1,
     symbols: Symbols = "BTC-USD,ETH-USD",
-    rate: Annotated[float, typer.Option(min=0.001, help="Events a second, all symbols.")] = 1000.0,
+    rate: Rate = None,
     events: Annotated[
         int | None, typer.Option(min=1, help="Stop the market after so many events, all symbols.")
     ] = None,
@@ -54,9 +63,12 @@ def serve(
         ),
     ] = "",
     start: Annotated[
-        str, typer.Option(help="Venue time of event 0: ISO 8601, nanoseconds, or now.")
+        str,
+        typer.Option(
+            help="Venue time of event 0: ISO 8601, nanoseconds; or now: events happen as they come."
+        ),
     ] = "2026-01-01T00:00:00Z",
-    step_us: StepUs = 1000,
+    step_us: StepUs = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Websocket port; 0: any.")] = 0,
     rest_port: Port = 0,
     truth_port: Port = 0,
@@ -66,21 +78,24 @@ def serve(
 ) -> None:
     """Serve a simulated exchange on loopback until stopped.
 
-    The first line on stdout is one JSON document with ws_url, rest_url and truth_url. The
-    market's clock starts with the first accepted subscription.
+    The first line on stdout is one JSON document with ws_url, rest_url and truth_url; what to type
+    next is on stderr. The market's clock starts with the first accepted subscription, and venue
+    time passes as --rate says.
     """
     with explained():
         check_venue(venue)
-        from forebay.clock import SystemClock
         from forebay.lab.exchanges.exchange import ExchangeConfig
-        from forebay.lab.exchanges.market import MarketConfig
         from forebay.lab.exchanges.server import ServerConfig
         from forebay.lab.faults import parse_faults
-        from forebay.lab.truth import parse_start, parse_symbols
+        from forebay.lab.truth import parse_symbols
 
-        text = str(SystemClock.wall_ns()) if start == "now" else start
-        market = MarketConfig(
-            seed, parse_symbols(symbols), rate, events, parse_start(text), step_us
+        market = _market(
+            seed=seed,
+            symbols=parse_symbols(symbols),
+            rate=rate,
+            events=events,
+            start=start,
+            step_us=step_us,
         )
         exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
         code = _serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit))
@@ -93,7 +108,7 @@ def serve(
 def truth(
     venue: Venue,
     *,
-    seed: Seed,
+    seed: Seed = 1,
     symbols: Symbols,
     first: Annotated[int, typer.Option("--from", min=0, help="First index, included.")],
     end: Annotated[int, typer.Option("--to", min=0, help="Last index, excluded.")],
@@ -107,15 +122,18 @@ def truth(
     start: Annotated[
         str, typer.Option(help="Venue time of event 0, as the simulator was told.")
     ] = "2026-01-01T00:00:00Z",
-    step_us: StepUs = 1000,
+    rate: Rate = None,
+    step_us: StepUs = None,
 ) -> None:
     """Print what a simulated exchange says: NDJSON events, or their digest.
 
     Events 0 to 99 of a symbol are its history; the live market goes on from 100. Indices are the
     trades' in every channel: of a ticker or bar, what belongs to a trade of the range is printed.
+    With --rate, name the symbols that are served; or take step_us from the simulator's truth_url.
     """
     with explained():
         check_venue(venue)
+        from forebay.lab.exchanges.market import step_of
         from forebay.lab.truth import (
             Digest,
             Trades,
@@ -125,11 +143,9 @@ def truth(
             source_named,
         )
 
-        start_ns = parse_start(start)
-        markets = [
-            Trades(seed, venue, symbol, start_ns=start_ns, step_us=step_us)
-            for symbol in parse_symbols(symbols)
-        ]
+        start_ns, names = parse_start(start), parse_symbols(symbols)
+        step = step_us or step_of(rate or RATE * len(names), len(names))
+        markets = [Trades(seed, venue, symbol, start_ns=start_ns, step_us=step) for symbol in names]
         told = {m.symbol: events(source_named(channel)(m), first, end) for m in markets}
         if digest:
             _print({symbol: Digest.of(each).document() for symbol, each in told.items()})
@@ -245,6 +261,32 @@ def _print_score(score: Score, as_json: bool) -> None:
         print_table("", tuple(document), [tuple(document.values())])
 
 
+def _market(
+    *,
+    seed: int,
+    symbols: tuple[str, ...],
+    rate: float | None,
+    events: int | None,
+    start: str,
+    step_us: int | None,
+) -> MarketConfig:
+    from forebay.clock import SystemClock
+    from forebay.lab.exchanges.market import MarketConfig
+    from forebay.lab.truth import parse_start
+
+    now = start == "now"
+    market = MarketConfig(
+        seed,
+        symbols,
+        rate or RATE * len(symbols),
+        events,
+        parse_start(str(SystemClock.wall_ns()) if now else start),
+        step_us or 1,
+        SystemClock.monotonic_ns() if now else None,
+    )
+    return market if step_us else market.in_step()
+
+
 def _serve(config: ServerConfig) -> int:
     """Serve until SIGTERM (exit 0) or SIGINT (exit 130)."""
     import asyncio
@@ -280,6 +322,7 @@ def _serve(config: ServerConfig) -> int:
             }
             _print(hello)
             sys.stdout.flush()
+            _hint(server)
             await asyncio.wait({stopped, server.ticking}, return_when=asyncio.FIRST_COMPLETED)
             if server.ticking.done():
                 server.ticking.result()
@@ -287,6 +330,19 @@ def _serve(config: ServerConfig) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
+
+
+def _hint(server: Running) -> None:
+    """Say on stderr what to type next."""
+    config = server.exchange.config
+    what = f"--venue {config.venue.name} --symbols {','.join(config.market.symbols)}"
+    where = f"--ws-url {server.ws_url} --rest-url {server.rest_url} --data lab-data"
+    err.print(
+        "Capture it, in another terminal, and compare when that has stopped:\n\n"
+        f"  {command()} run {what} {where}\n"
+        f"  {command()} audit --data lab-data --truth {server.truth_url}\n",
+        markup=False,
+    )
 
 
 def _print(document: Mapping[str, object]) -> None:

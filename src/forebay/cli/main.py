@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,8 +30,19 @@ from forebay.cli import (
     symbols,
     top,
 )
+from forebay.cli.folder import find_folders
 from forebay.cli.output import said
 from forebay.cli.settings import EXAMPLE_VENUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def reflowed(command: Callable[..., object] | None) -> str:
+    """Return what a command says of itself, with one line a paragraph."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
 
 app = typer.Typer(
     name="forebay",
@@ -43,24 +55,33 @@ app = typer.Typer(
     f"`forebay run --venue {EXAMPLE_VENUE} --symbols BTC-USD --data DIR`.",
 )
 
-app.command("init")(init.init)
-app.command("check")(check.check)
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("replay")(replay.replay)
-app.command("rebuild")(rebuild.rebuild)
-app.command("sql")(sql.sql)
-app.command("book")(book.book)
-app.command("audit")(audit.audit)
-app.command("status")(status.status)
-app.command("top")(top.top)
-app.command("symbols")(symbols.symbols)
-app.command("alerts")(alerts.alerts)
-app.add_typer(gaps.app, name="gaps")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(journal.app, name="journal")
-app.add_typer(drill.app, name="drill")
-app.add_typer(lab.app, name="lab")
+_PANELS = {
+    "Capture": (init, check, run, status, top, alerts, symbols, replay, rebuild),
+    "Read": (sql, book, gaps, dlq, journal),
+    "Prove": (audit,),
+    "Practise": (demo, lab, drill),
+}
+"""Where ``forebay --help`` lists the command, or the group, of each module."""
+EXAMPLES = {
+    "gaps": "gaps list --data DIR",
+    "dlq": "dlq list --data DIR",
+    "journal": "journal inspect --data DIR",
+    "lab": "lab serve coinbase --rate 200 --start now",
+    "drill": "drill run store-read-only",
+}
+"""Of groups; a command has its own."""
+for _panel, _modules in _PANELS.items():
+    for _module in _modules:
+        _name = _module.__name__.rpartition(".")[2]
+        if _group := getattr(_module, "app", None):
+            _example = f"Example: forebay {EXAMPLES[_name]}"
+            app.add_typer(_group, name=_name, rich_help_panel=_panel, epilog=_example)
+            for _info in _group.registered_commands:
+                _info.help = _info.help or reflowed(_info.callback)
+        else:
+            _command = getattr(_module, _name)
+            app.command(_name, rich_help_panel=_panel, help=reflowed(_command))(_command)
+find_folders(app)
 
 
 def _version(wanted: bool) -> None:
@@ -80,12 +101,18 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; what it wrote has arrived, or its exit code says otherwise."""
+    """Run the command line; what it wrote has arrived, or its exit code says otherwise.
+
+    ``forebay help COMMAND`` is ``forebay COMMAND --help``.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
         try:
-            app(prog_name="forebay")
+            app(arguments, prog_name="forebay")
         finally:
             sys.stdout.flush()
     except OSError as error:

@@ -21,7 +21,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from forebay.errors import ForebayError
+from forebay.errors import ConfigErrors, ForebayError
 from forebay.visible import visible
 
 if TYPE_CHECKING:
@@ -45,14 +45,22 @@ def _as_it_is(shown: object) -> object:
 out = _Plain(highlight=False, soft_wrap=True, emoji=False)
 err = _Plain(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
+DATA_VARIABLES = ("FOREBAY_DATA", "DATA_DIR")
 DataOption = Annotated[
-    Path, typer.Option("--data", help="Data folder.", envvar=["FOREBAY_DATA", "DATA_DIR"])
+    Path,
+    typer.Option("--data", help="Data folder; else the one of -c.", envvar=[*DATA_VARIABLES]),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of a table.")
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("-c", "--config", help="Configuration file, see `forebay init`.")
+    Path | None,
+    typer.Option(
+        "-c",
+        "--config",
+        envvar="FOREBAY_CONFIG",
+        help="Configuration; else forebay.toml of the data folder, else of the current folder.",
+    ),
 ]
 DEFAULT_DATA = Path("data")
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+([eE][-+]?\d+)?|-?Infinity|NaN|NULL|–|\?|")
@@ -205,9 +213,10 @@ def said(error: BaseException) -> int:
             text = f"{error.filename}: {error.strerror}."
         if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
             return 0
-    lines = "\n".join(map(visible, text.split("\n")))
     with contextlib.suppress(OSError, ValueError):  # nobody listens
-        err.print(Text.assemble(("error", "bold red"), f": {lines}"))
+        for each in map(str, error.errors) if isinstance(error, ConfigErrors) else [text]:
+            lines = "\n".join(map(visible, each.split("\n")))
+            err.print(Text.assemble(("error", "bold red"), f": {lines}"))
     return code
 
 

@@ -11,6 +11,7 @@ from forebay.cli.output import (
     ConfigOption,
     JsonOption,
     byte_bars,
+    err,
     explained,
     print_json,
     print_table,
@@ -20,7 +21,10 @@ from forebay.cli.settings import EXAMPLE_VENUE
 
 def replay(
     files: Annotated[
-        list[Path], typer.Argument(help="Recordings: .rec, NDJSON or a journal export, also .gz.")
+        list[Path],
+        typer.Argument(
+            help="Recordings: .rec, lines of <ns> <json>, NDJSON, journal exports; also gzipped."
+        ),
     ],
     *,
     venue: Annotated[str, typer.Option(help=f"Venue that the frames are from: {EXAMPLE_VENUE}.")],
@@ -34,7 +38,9 @@ def replay(
 ) -> None:
     """Send recorded frames through the whole path: journal, parser, store.
 
-    Replaying the same recording again changes nothing.
+    Replaying the same recording again changes no table; the journal grows by it once more. A line
+    that cannot be read becomes a dead letter with its place; exit code 1 says that part of a file
+    was lost, and 2 that a file has no frame.
 
     Example: forebay replay COINBASE-20210417.ws.rec --venue coinbase --data DIR --json
     """
@@ -44,15 +50,12 @@ def replay(
         from forebay.app.data_folder import DataFolder
         from forebay.app.replay import replay as run_replay
         from forebay.clock import SystemClock
-        from forebay.errors import ConfigError
 
-        for file in files:
-            if not file.is_file():
-                raise ConfigError(f"There is no recording {file}.", hint="Check the path.")
         settings, _ = load(config, {"data": str(data)})
         logs.configure("warning", process="replay")
         with byte_bars() as bars:
-            tasks = {file: bars.add_task(file.name, total=file.stat().st_size) for file in files}
+            sizes = {file: file.stat().st_size for file in files if file.is_file()}
+            tasks = {file: bars.add_task(file.name, total=size) for file, size in sizes.items()}
             account = run_replay(
                 files,
                 venue,
@@ -66,4 +69,10 @@ def replay(
         if as_json or not typer.get_text_stream("stdout").isatty():
             print_json(account)
         else:
-            print_table("Replayed", ("what", "count"), account.items())
+            shown = {name: value for name, value in account.items() if name != "lost"}
+            print_table("Replayed", ("what", "count"), shown.items())
+        for loss in account["lost"]:
+            text = f"{loss['file']}, line {loss['line']}: {loss['reason']}."
+            err.print(f"lost: {text}")
+        if account["lost"]:
+            raise typer.Exit(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+import contextlib
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,13 +19,14 @@ from forebay.cli.settings import (
     capture_config,
     need_venues,
 )
+from forebay.cli.summary import line
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from forebay.app.config import Config
     from forebay.app.supervisor import Supervisor
 
-_REFRESH_S = 1.0
+_REFRESH_S = 0.5
 
 
 def run(
@@ -73,44 +75,33 @@ def run(
             raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
         logs.configure(settings.log_level, process="supervisor")
         supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
-        code = asyncio.run(supervisor.run(_live if err.is_terminal else None))
+        terminal = err.is_terminal
+        with logs.unblocked():
+            code = asyncio.run(supervisor.run(_live if terminal else None))
+        if terminal and supervisor.stopped:
+            with contextlib.suppress(OSError):  # it may be gone
+                err.print(str(supervisor.stopped))
         if code or supervisor.interrupted:
             raise typer.Exit(code or 130)
 
 
 async def _live(supervisor: Supervisor) -> None:
-    """Show events/s and lag on a terminal until cancelled."""
+    """Show on a terminal what runs, in one line, until cancelled."""
+    from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
-    from forebay.app.asking import Told, statuses
-
-    before: dict[str, dict[str, Any] | None] = {}
-    with Live(console=err, refresh_per_second=4, transient=True) as live:
+    console = Console(stderr=True, force_terminal=True, highlight=False, soft_wrap=True)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
-            report = supervisor.system.last
-            now = statuses(Told(report, ""))
-            live.update(f"{report.health.state} · {summary(before, now, _REFRESH_S)}")
-            before = now
+            live.update(Text(shown(supervisor, console.width)))
             await supervisor.clock.sleep(_REFRESH_S)
 
 
-def summary(
-    before: dict[str, dict[str, Any] | None],
-    now: dict[str, dict[str, Any] | None],
-    seconds: float,
-) -> str:
-    """Answer one line about what runs: rates, lag, latency and gaps."""
-    capture, deliver = now.get("capture"), now.get("deliver")
-    if capture is None or deliver is None:
-        away = " and ".join(sorted(role for role, told in now.items() if told is None))
-        return f"{away} not answering yet"
-    frames = capture["captured"] - ((before.get("capture") or capture)["captured"])
-    rows = deliver["rows"] - ((before.get("deliver") or deliver)["rows"])
-    lag = max(capture["next_seq"] - deliver["seq"], 0)
-    gaps = deliver["gaps"]
-    return (
-        f"{capture['connected']} connected · {max(frames, 0) / seconds:,.0f} frames/s captured · "
-        f"{max(rows, 0) / seconds:,.0f} events/s stored · lag {lag:,} frames · "
-        f"p99 {capture['p99_ms']:.1f} ms · gaps {gaps['open']} open, {gaps['filled']} filled, "
-        f"{gaps['permanent']} permanent"
-    )
+def shown(supervisor: Supervisor, width: int) -> str:
+    """Answer the line: the first word is starting, the last one stopping."""
+    from forebay.app.asking import Told
+
+    if supervisor.stop.is_set():
+        return "stopping: what is captured is stored"
+    return line(Told(supervisor.system.last, ""), width)

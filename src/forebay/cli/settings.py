@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forebay.errors import ConfigError
+from forebay.errors import Complaints, ConfigError
 
 if TYPE_CHECKING:
     from forebay.app.config import Config
@@ -38,10 +38,15 @@ def capture_config(
     ws_url: str | None,
     rest_url: str | None,
     channels: str | None = None,
+    complaints: Complaints | None = None,
 ) -> tuple[Config, dict[str, str]]:
-    """Answer the configuration and where each value came from; flags override the file."""
+    """Answer the configuration and where each value came from; flags override the file.
+
+    Raises :class:`~forebay.errors.ConfigError`, of all that is wrong with it, unless there are
+    ``complaints`` to note that in.
+    """
     from forebay.app import venues
-    from forebay.app.config import load
+    from forebay.app.config import STAND_INS, gathered
     from forebay.app.data_folder import DataFolder
     from forebay.app.guarding import validate
 
@@ -62,11 +67,18 @@ def capture_config(
     elif symbols or channels or ws_url or rest_url:
         message = "--symbols, --channels, --ws-url and --rest-url go with --venue."
         raise ConfigError(message, hint=f"Add --venue {EXAMPLE_VENUE}.")
-    config, origins = load(file, flags)
-    validate(config)
-    venues.install(DataFolder(Path(config.data)), config.venues)
+    noted = Complaints() if complaints is None else complaints
+    config, origins = gathered(file, flags, noted)
+    with noted.noted():
+        validate(config)
+    with noted.noted():
+        venues.install(DataFolder(Path(config.data)), config.venues)
     for configured in config.venues:
-        venues.check(configured)
+        if configured.name != STAND_INS["name"]:
+            with noted.noted():
+                venues.check(configured)
+    if complaints is None:
+        noted.tell()
     return config, origins
 
 
@@ -77,5 +89,5 @@ def _words(text: str) -> list[str]:
 def need_venues(config: Config) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if there is nothing to capture."""
     if not config.venues:
-        hint = f"Say --venue {EXAMPLE_VENUE} --symbols BTC-USD, or give a file with -c."
+        hint = f"Say --venue {EXAMPLE_VENUE} --symbols BTC-USD, or write a file: forebay init."
         raise ConfigError("There is nothing to capture.", hint=hint)

@@ -12,11 +12,15 @@ from forebay.cli.output import (
     DataOption,
     JsonOption,
     explained,
+    out,
     print_json,
     print_table,
 )
+from forebay.cli.summary import flat, lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from forebay.app.asking import Told
 
 NOT_RUNNING = 3
@@ -26,7 +30,11 @@ UrlOption = Annotated[
 
 
 def status(
-    *, data: DataOption = DEFAULT_DATA, url: UrlOption = None, as_json: JsonOption = False
+    *,
+    data: DataOption = DEFAULT_DATA,
+    url: UrlOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print all details.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say how a running capture is doing; exit code 3 if none runs.
 
@@ -38,7 +46,10 @@ def status(
         if as_json:
             print_json(document(told, journal, data, url))
         else:
-            _show(told, journal, url or str(data))
+            for line in lines(told, journal, url or str(data)):
+                out.print(line)
+            if verbose:
+                print_table("", ("part", "what", "value"), _details(told, journal))
         if told is None or not running(told):
             raise typer.Exit(NOT_RUNNING)
 
@@ -73,6 +84,7 @@ def document(
     """Answer what ``--json`` prints."""
     from msgspec import to_builtins
 
+    from forebay.app import standing
     from forebay.app.asking import statuses
 
     found: dict[str, Any] = {
@@ -93,6 +105,7 @@ def document(
         "not_ready": report.not_ready,
         "breakers": to_builtins(report.breakers()),
         "restart_needed": list(report.restart_needed),
+        "streams": standing.document(report.streams),
     }
 
 
@@ -120,38 +133,26 @@ def _gigabytes(number: int | None) -> float | None:
     return None if number is None else round(number / 1e9, 3)
 
 
-def _show(told: Told | None, journal: dict[str, Any] | None, where: str) -> None:
+def _details(told: Told | None, journal: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    from forebay.app import standing
     from forebay.app.asking import statuses
 
-    found: dict[str, Any] = {"capture": None, "deliver": None}
+    found: dict[str, dict[str, Any] | None] = {"journal": journal}
     if told is not None:
-        health = told.report.health
-        whole = {"state": health.state, "reason": health.reason or "none"}
-        if told.report.not_ready:
-            whole["not ready"] = told.report.not_ready
-        if told.report.restart_needed:
-            whole["waits for a restart"] = ", ".join(told.report.restart_needed)
-        whole["http"] = told.http or "not served"
-        found = {"system": whole, **found, **statuses(told)}
+        whole = {
+            "streams": standing.summary(told.report.streams),
+            "http": told.http or "not served",
+        }
+        found |= {"system": whole, **statuses(told)}
         for breaker in told.report.breakers():
-            since = f", {breaker.cause}" if breaker.state != "closed" and breaker.cause else ""
             found[f"breaker {breaker.name}"] = {
-                "state": breaker.state + since,
-                "calls": f"{breaker.requests} ({breaker.failures} failed, "
-                f"{breaker.not_permitted} not permitted), {breaker.trips} trips",
+                "state": breaker.state,
+                "cause": breaker.cause,
+                "calls": breaker.requests,
+                "failed": breaker.failures,
+                "not permitted": breaker.not_permitted,
+                "trips": breaker.trips,
             }
-    if journal is not None:
-        found["journal"] = journal
-    print_table(f"Capture in {where}", ("part", "what", "value"), _rows(found))
-
-
-def _rows(found: dict[str, dict[str, Any] | None]) -> list[tuple[str, str, object]]:
-    rows: list[tuple[str, str, object]] = []
-    for part, told in found.items():
-        if told is None:
-            rows.append((part, "not running", ""))
-            continue
-        for key, value in told.items():
-            shown = f"{value:.2f}" if isinstance(value, float) else value
-            rows.append((part, key, shown))
-    return rows
+    for part, values in found.items():
+        for what, value in flat(values or {}):
+            yield part, what, value

@@ -36,6 +36,9 @@ class Channel:
     """Coarsest unit in which any path of the channel gives time: ``event_ts`` is floored to it."""
     history: bool = False
     """Whether the venue's history can be asked for a gap, in this unit."""
+    believed_after_s: tuple[int, ...] = (60, 600, 3600, 21_600)
+    """That history lacks something is believed when it said so once more than there are waits:
+    with at least the first one between the first two times, and so on."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS_OF[self.identity]:

@@ -33,6 +33,9 @@ class FrameKind(enum.IntEnum):
     """The body of one REST answer; the context's ``request`` says to what."""
     CONTROL = 5
     """A :data:`Control` record of the collector itself."""
+    UNREAD = 6
+    """A line of a recording that could not be read, behind its place and the reason; see
+    :class:`~forebay.domain.parsed.UnreadLine`."""
     LOSS = LOSS_KIND
 
 
@@ -101,6 +104,21 @@ class EpochAccepted(msgspec.Struct, frozen=True, tag="epoch_accepted", omit_defa
     """Kinds of event with symbols; empty: all that was asked for."""
 
 
+class StreamsAsked(msgspec.Struct, frozen=True, tag="streams_asked"):
+    """What a collector asks a venue for from here on, instead of what it asked for before."""
+
+    streams: tuple[tuple[str, str, str], ...]
+    """Market, kind of event and symbol of each."""
+
+
+class StreamsRefused(msgspec.Struct, frozen=True, tag="streams_refused"):
+    """The venue does not give some streams; an acceptance that follows ends that."""
+
+    streams: tuple[tuple[str, str], ...]
+    """Kinds of event with symbols."""
+    reason: str
+
+
 class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
     """The connection is over; absent from the journal if the collector was killed."""
 
@@ -113,9 +131,9 @@ class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
 class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
     """The venue's history was asked for the whole range ``first`` to ``last``, in ``unit``.
 
-    ``absent`` are the ids that it was seen to leave out: it listed an older and a newer one, or
-    ended, and said the same when asked again. An id that is merely not there yet, or whose row
-    could not be read, is not absent. Of times, it is what history says nothing of.
+    ``lacking`` are the ids that it left out: it listed an older and a newer one, or ended. An id
+    that is merely not there yet, or whose row could not be read, is not among them. Of times, it is
+    what history says nothing of.
     """
 
     channel: str
@@ -123,7 +141,24 @@ class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
     first: int
     last: int
     absent: tuple[tuple[int, int], ...] = ()
+    """Likewise, and to be believed at once: a record of before looks were counted."""
     unit: Literal["id", "time"] = "id"
+    market: str = "spot"
+    lacking: tuple[tuple[int, int], ...] = ()
+
+
+class GapAccepted(msgspec.Struct, frozen=True, tag="gap_accepted"):
+    """A person accepted that what is missing in a range stays missing."""
+
+    channel: str
+    symbol: str
+    first: int
+    last: int
+    by: str
+    reason: str
+    unit: Literal["id", "seq", "time", "none"] = "id"
+    epoch: str = ""
+    """The connection that numbers of the unit ``seq`` are of, otherwise empty."""
     market: str = "spot"
 
 
@@ -134,7 +169,16 @@ class Loss(msgspec.Struct, frozen=True, tag="loss"):
     last: int
 
 
-Control = EpochOpened | EpochAccepted | EpochClosed | FillFinished | Loss
+Control = (
+    EpochOpened
+    | EpochAccepted
+    | EpochClosed
+    | FillFinished
+    | GapAccepted
+    | Loss
+    | StreamsAsked
+    | StreamsRefused
+)
 """What a CONTROL or LOSS frame says."""
 
 _control_decoder = msgspec.json.Decoder(Control)

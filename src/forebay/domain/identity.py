@@ -35,11 +35,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
+else:
+    from forebay.lazy import numpy as np
 
 IdentityClass = Literal["native", "session", "content", "observation"]
 """What can serve as an identity depends on what the venue gives: see ``docs/explanation``."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import numpy as np
     import numpy.typing as npt
+else:
+    from forebay.lazy import numpy as np
 
 Interval = tuple[int, int]
 """``(first, last)``, both included."""
+FAR = 1_000_000
+"""An id that is so far from all others is not believed at once."""
 
 
 class IntervalSet:
@@ -27,8 +30,11 @@ class IntervalSet:
         for first, last in intervals:
             self.add(first, last)
 
-    def add(self, first: int, last: int | None = None) -> None:
-        """Put in ``first`` to ``last``; a no-op when ``last < first``."""
+    def add(self, first: int, last: int | None = None, *, reach: int = 1) -> None:
+        """Put in ``first`` to ``last``; a no-op when ``last < first``.
+
+        It becomes one with what is no more than ``reach`` away, and so does what lies between.
+        """
         if last is None:
             last = first
         if last < first:
@@ -38,8 +44,8 @@ class IntervalSet:
             lasts[-1] = last
             return
         # Everything that touches or overlaps [first, last] becomes one interval.
-        low = bisect_left(lasts, first - 1)
-        high = bisect_right(firsts, last + 1)
+        low = bisect_left(lasts, first - reach)
+        high = bisect_right(firsts, last + reach)
         if low < high:
             first = min(first, firsts[low])
             last = max(last, lasts[high - 1])
@@ -105,6 +111,16 @@ class IntervalSet:
     def count(self) -> int:
         """Count the members."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
+    def joined(self, reach: int) -> IntervalSet:
+        """Answer the same with what is no more than ``reach`` apart in one interval."""
+        pairs = enumerate(zip(self._firsts[1:], self._lasts, strict=False), 1)
+        begins = [at for at, (first, last) in pairs if first - last > reach]
+        result = IntervalSet()
+        if self:
+            result._firsts = [self._firsts[at] for at in (0, *begins)]
+            result._lasts = [self._lasts[at - 1] for at in (*begins, len(self))]
+        return result
 
     def within(self, first: int, last: int) -> IntervalSet:
         """Answer the members between ``first`` and ``last``, both included."""

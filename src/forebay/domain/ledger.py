@@ -20,6 +20,7 @@ import msgspec
 from forebay.domain.channels import Unit
 from forebay.domain.coverage import COVERAGES, Coverage, Row, StreamKey
 from forebay.domain.digest import Digest, StreamHour
+from forebay.domain.roll import Answered, AskedFor, Roll
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,6 +120,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of dead letters, 32 hexadecimal digits each, ascending, each once."""
     lost: list[Lost]
     streams: list[StreamEntry]
+    asked: list[AskedFor] = []
+    """What collectors began to ask for."""
+    answered: list[Answered] = []
+    """What venues said last of what was asked for."""
 
     def encode(self) -> bytes:
         """The entry as one JSON document."""
@@ -151,6 +156,7 @@ class Record:
     """Where in the journal the events of an hour are, repeated ones included."""
     blind: list[Interval] = field(default_factory=list)
     """Receipt times, both included, of which frames are lost."""
+    roll: Roll = field(default_factory=Roll)
     _oldest_ns: int = _DUSK
     _latest_ns: int = _DAWN
     _in_loss: bool = False
@@ -171,6 +177,7 @@ class Record:
             self._oldest_ns = min(self._oldest_ns, earliest)
         self.log_id, self.end = entry.log_id, entry.end
         self.frames.update(entry.frames)
+        self.roll.add(entry.asked, entry.answered)
         part = Part(entry.log_id, entry.first, entry.end)
         for stream in entry.streams:
             self._add_stream(stream, part)
@@ -193,6 +200,11 @@ class Record:
     def complete(self) -> bool:
         """Whether no frame was lost."""
         return not self.blind and not self._in_loss
+
+    @property
+    def latest_ns(self) -> int:
+        """When the last frame was received."""
+        return self._latest_ns
 
     def sees(self, received_ns: int) -> bool:
         """Whether a frame of this receipt time would be accounted for if it ever was."""

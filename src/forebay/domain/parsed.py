@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from forebay.domain.intervals import FAR, IntervalSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +62,34 @@ class DeadLetter:
     error: str
 
 
+class UnreadLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a recording that could not be read: what a frame of kind UNREAD holds."""
+
+    file: str
+    """Name of the recording."""
+    line: int
+    """From 1."""
+    item: int
+    """How many such lines there were before it since the recording told a time."""
+    reason: Reason
+    error: str
+
+    def encode(self, raw: bytes) -> bytes:
+        """Return the payload of its frame; ``raw`` is the line."""
+        return msgspec.json.encode(self) + b"\n" + raw
+
+    @classmethod
+    def letter(cls, frame: int, payload: bytes) -> tuple[DeadLetter, bytes]:
+        """Read what :meth:`encode` wrote; return the dead letter and the line."""
+        head, _, raw = payload.partition(b"\n")
+        try:
+            unread = msgspec.json.decode(head, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return DeadLetter(frame, 0, "not_json", str(error)), payload
+        error_text = f"line {unread.line} of {unread.file}: {unread.error}"
+        return DeadLetter(frame, unread.item, unread.reason, error_text), raw
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Times as the venue counts them: whole units since the Unix epoch, UTC."""
@@ -97,13 +129,6 @@ class RawEvents:
         return len(self.frame)
 
 
-class Known(NamedTuple):
-    """The least and the greatest id that a venue said is the latest of a stream (heartbeats)."""
-
-    least: int
-    greatest: int
-
-
 StreamName: TypeAlias = tuple[str, str, str]
 """Market, channel and symbol: a stream of the venue that a parser is of."""
 
@@ -119,9 +144,10 @@ class Parsed:
     unbuilt: Counter[str] = field(default_factory=Counter)
     """Frames of message types that are known but whose channels are not built yet."""
     dead: list[DeadLetter] = field(default_factory=list)
-    known: dict[StreamName, Known] = field(default_factory=dict)
+    known: dict[StreamName, IntervalSet] = field(default_factory=dict)
+    """Ids that the venue said are the latest of a stream (heartbeats), those not far apart joined.
+    """
 
     def know(self, stream: StreamName, last: int) -> None:
         """Note that ``last`` is said to be the latest id of ``stream``."""
-        least, greatest = self.known.get(stream, (last, last))
-        self.known[stream] = Known(min(least, last), max(greatest, last))
+        self.known.setdefault(stream, IntervalSet()).add(last, reach=FAR - 1)

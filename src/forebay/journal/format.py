@@ -47,10 +47,9 @@ smaller than expected, and what was skipped is lost. The payload of a loss block
 from __future__ import annotations
 
 import zlib
-from struct import Struct, pack
+from struct import Struct, pack, unpack_from
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import xxhash
 
 from forebay.errors import Permanent
@@ -58,7 +57,11 @@ from forebay.journal.model import Block
 from forebay.payloads import Payloads
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from forebay.journal.model import Draft
+else:
+    from forebay.lazy import numpy as np
 
 VERSION = 1
 RAW = 0
@@ -73,6 +76,8 @@ _SEGMENT = Struct("<8sB7x16s16sQ4x")
 _BLOCK = Struct("<8sBBBx16sQIIQQqqQ")
 _CRC = Struct("<I")
 _BYTES_PER_FRAME = 12
+_FEW = 64
+"""So many lengths are added up without numpy, which is slower for them and need not be imported."""
 
 SEGMENT_HEADER_SIZE = _SEGMENT.size + _CRC.size
 BLOCK_HEADER_SIZE = _BLOCK.size + _CRC.size
@@ -205,6 +210,9 @@ def body_is_sound(header: BlockHeader, body: memoryview) -> bool:
     if header.codec == PACK:
         return True
     payload_bytes = header.body_len - header.context_len - header.frames * _BYTES_PER_FRAME
+    if header.frames <= _FEW:
+        lengths: tuple[int, ...] = unpack_from(f"<{header.frames}I", body, header.context_len)
+        return sum(lengths) == payload_bytes
     return int(_lengths(header, body).sum(dtype=np.int64)) == payload_bytes
 
 

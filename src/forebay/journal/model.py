@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from forebay.payloads import Payloads
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
+else:
+    from forebay.lazy import numpy as np
 
 LOSS_KIND = 255
 """Kind of the journal's own record that a range of sequence numbers is unreadable."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from forebay.journal.disk import Disk
 
+TELLING_NS = 600 * 10**9
+"""Time that frames must span until the day that the disk is full is told by their growth."""
 RECENT = 4
 """Segments from the end whose growth is taken for that of the whole."""
 _DAY_NS = 86_400 * 10**9
@@ -46,11 +48,15 @@ class Overview:
     disk_per_day: int | None
     """Bytes a day that stay when segments are sealed, as well as the recent ones were."""
     free_bytes: int
+    measured_ns: int = TELLING_NS
+    """Time that the rates are of."""
 
     @property
     def days_left(self) -> float | None:
-        """Days until the disk is full if nothing is removed; None if nobody can tell."""
-        return self.free_bytes / self.disk_per_day if self.disk_per_day else None
+        """Days until the disk is full if nothing is removed; None if nobody can tell yet."""
+        if not self.disk_per_day or self.measured_ns < TELLING_NS:
+            return None
+        return self.free_bytes / self.disk_per_day
 
 
 def facts(disk: Disk, folder: Path, first_seq: int) -> SegmentFacts:
@@ -113,7 +119,10 @@ def _overview(disk: Disk, folder: Path) -> Overview:
     recent = found[-RECENT:]
     spans = [_span(disk, folder, each, mark) for each in recent]
     oldest = spans[:1] if recent == found else [span(disk, folder, firsts[0])]
-    raw_per_day = _per_day(spans)
+    measured_ns = _measured(spans)
+    raw_per_day = (
+        sum(each.raw_bytes for each in spans) * _DAY_NS // measured_ns if measured_ns else None
+    )
     return Overview(
         bytes=sum(each.bytes for each in found),
         segments=len(found),
@@ -122,6 +131,7 @@ def _overview(disk: Disk, folder: Path) -> Overview:
         raw_per_day=raw_per_day,
         disk_per_day=None if raw_per_day is None else round(raw_per_day * _kept(recent, spans)),
         free_bytes=disk.free(folder),
+        measured_ns=measured_ns,
     )
 
 
@@ -131,13 +141,10 @@ def _span(disk: Disk, folder: Path, each: SegmentFacts, mark: Watermark | None) 
     return span(disk, folder, each.first_seq, mark.offset if mark and is_last else None)
 
 
-def _per_day(spans: list[Span]) -> int | None:
+def _measured(spans: list[Span]) -> int:
     firsts = [each.first_ns for each in spans if each.first_ns is not None]
     lasts = [each.last_ns for each in spans if each.last_ns is not None]
-    elapsed = max(lasts, default=0) - min(firsts, default=0)
-    if elapsed <= 0:
-        return None
-    return sum(each.raw_bytes for each in spans) * _DAY_NS // elapsed
+    return max(0, max(lasts, default=0) - min(firsts, default=0))
 
 
 def _kept(recent: list[SegmentFacts], spans: list[Span]) -> float:

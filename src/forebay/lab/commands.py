@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from typing import IO, TYPE_CHECKING, TypeVar
 
@@ -31,6 +32,7 @@ async def start(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,
+        env={"FOREBAY_CONFIG": os.devnull, **os.environ},  # none of where a person happens to be
     )
 
 

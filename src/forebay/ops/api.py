@@ -47,8 +47,8 @@ from forebay.telemetry import Observer
 
 REPORT_S = 2.0
 """A report that is not there in this time is answered with 503."""
-Metrics = Callable[[SystemReport], tuple[bytes, str]]
-"""Answers the exposition and its content type."""
+Metrics = Callable[[SystemReport, str], tuple[bytes, str]]
+"""Returns the exposition and its content type, for an Accept header."""
 _AILING = (SystemState.CRITICAL, SystemState.EMERGENCY)
 _log = logging.getLogger("forebay.ops")
 
@@ -153,10 +153,11 @@ class Reading:
         """Tell everything that is known of health, whatever it is."""
         return _json(schema_shown.resilience_body(await self._report(), self.service))
 
-    async def exposition(self) -> Response:
-        """Answer the metrics in the format of Prometheus."""
-        body, kind = self.metrics(await self._report())
-        return Response(body, headers={"content-type": kind})
+    async def exposition(self, request: Request) -> Response:
+        """Answer the metrics in the text format of Prometheus, or as OpenMetrics if accepted."""
+        wanted = ",".join(request.headers.getlist("accept"))
+        body, kind = self.metrics(await self._report(), wanted)
+        return Response(body, headers={"content-type": kind, "vary": "accept"})
 
     async def status(self) -> Response:
         """Tell what ``forebay status`` prints."""
@@ -224,7 +225,10 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     }
     if error.status_code in known:
         word, message = known[error.status_code]
-        refusal = Refusal(error.status_code, word, message, hint=hint, headers=error.headers)
+        allowed = {each.strip() for each in (error.headers or {}).get("Allow", "").split(",")}
+        allowed |= {"HEAD"} if "GET" in allowed else set()  # see the guard
+        headers = {"Allow": ", ".join(sorted(allowed))} if error.headers else None
+        refusal = Refusal(error.status_code, word, message, hint=hint, headers=headers)
     else:  # a body that is no JSON in a way that no JSON reader names
         refusal = Refusal(422, "invalid-body", "The body is no JSON.", hint=hint)
     return await _refused(request, refusal)

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forebay.clock import Clock
-from forebay.ops.guard_checks import Gate, Gone, Incoming, Refusal, check_host, clean
+from forebay.ops.guard_checks import (
+    Gate,
+    Gone,
+    Incoming,
+    Refusal,
+    check_host,
+    clean,
+    in_origin_form,
+)
 from forebay.telemetry import AdminCalled, Observer
 
 _CALL = "forebay.admin_call"
@@ -98,6 +106,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "http":
+            scope = in_origin_form(scope)
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["path"] == "/admin" or scope["path"].startswith("/admin/"):

@@ -68,6 +68,26 @@ def clean(text: str, limit: int = _TEXT_LIMIT) -> str:
 # ------------------------------------------------------------------------- the Host
 
 
+def in_origin_form(scope: Scope) -> Scope:
+    """Return a request for ``http://HOST/PATH`` as the one for ``/PATH`` at that host that it is.
+
+    Its Host header counts no more (RFC 9112, section 3.2.2).
+    """
+    scheme, separator, rest = scope["path"].partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        return scope
+    host, slash, path = rest.partition("/")
+    headers = [each for each in scope["headers"] if each[0] != b"host"]
+    named = (b"host", host.rpartition("@")[2].encode("latin-1", "replace"))
+    raw = scope.get("raw_path", b"").partition(b"://")[2].partition(b"/")[2]
+    return {
+        **scope,
+        "path": slash + path or "/",
+        "raw_path": b"/" + raw,
+        "headers": [*headers, named],
+    }
+
+
 def check_host(scope: Scope) -> None:
     """Refuse a name in the Host header if the connection came over loopback.
 

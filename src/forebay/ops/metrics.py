@@ -6,7 +6,8 @@ through a collector of its own, so that a hot path pays nothing for being watche
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -14,13 +15,14 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
-    Metric,
     SummaryMetricFamily,
 )
+from prometheus_client.core import Metric as MetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from forebay.ops.catalogue import CATALOGUE
+from forebay.ops.catalogue import CATALOGUE, Metric
 from forebay.ops.view import BreakerReport, Buckets, Sample, SystemReport
 from forebay.resilience import State, SystemState
 
@@ -29,14 +31,37 @@ __all__ = ["CATALOGUE", "render", "samples"]
 COLLECTOR = "capture"
 """The service, and the process, that is a collector."""
 _NS = 1e9
+_OPENMETRICS = "application/openmetrics-text"
+_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
+_WEIGHT = re.compile(r"[01](\.\d{0,3})?")
+_FAMILIES: dict[str, Callable[..., MetricFamily]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "summary": SummaryMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
 _Key = tuple[str, tuple[str, ...]]
 
 
-def render(report: SystemReport) -> tuple[bytes, str]:
-    """Answer the text of a scrape, and its content type."""
+def render(report: SystemReport, accept: str = "") -> tuple[bytes, str]:
+    """Return a scrape and its content type: OpenMetrics if ``accept`` prefers it, else text."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Scrape(report))
+    weights = _weights(accept)
+    if weights.get(_OPENMETRICS, 0) > weights.get("text/plain", 0):
+        return _openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
     return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """Return how much each media type of an Accept header is wanted, 0 to 1."""
+    weights: dict[str, float] = {}
+    for wish in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in wish.split(";"))
+        said = [each[2:] for each in parameters if each.startswith("q=")]
+        weight = float(said[0]) if said and _WEIGHT.fullmatch(said[0]) else 1.0
+        weights[kind] = max(weight, weights.get(kind, 0))
+    return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +76,7 @@ class _Summary:
 class _Scrape(Collector):
     report: SystemReport
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[MetricFamily]:
         """Answer every family that has samples, in the order of the catalogue."""
         told: dict[_Key, Sample | Buckets | _Summary] = {}
         left_out = 0
@@ -64,11 +89,12 @@ class _Scrape(Collector):
             key = item.name, tuple(item.labels[label] for label in metric.labels)
             left_out += key in told
             told.setdefault(key, item)
-        told["metrics_left_out", ()] = Sample("metrics_left_out", left_out)
-        families = {name: _family(name) for name in CATALOGUE}
+        told["forebay_metrics_left_out", ()] = Sample("forebay_metrics_left_out", left_out)
+        families = {name: _families(metric) for name, metric in CATALOGUE.items()}
         for (name, labels), item in told.items():
-            _add(families[name], labels, item)
-        yield from (family for family in families.values() if family.samples)
+            for family in families[name]:
+                _add(family, labels, item)
+        yield from (family for both in families.values() for family in both if family.samples)
 
 
 def _items(report: SystemReport) -> Iterator[Sample | Buckets | _Summary]:
@@ -77,19 +103,16 @@ def _items(report: SystemReport) -> Iterator[Sample | Buckets | _Summary]:
     yield from (buckets for process in report.processes for buckets in process.buckets)
 
 
-def _family(name: str) -> Metric:
-    metric = CATALOGUE[name]
-    makers = {
-        "counter": CounterMetricFamily,
-        "gauge": GaugeMetricFamily,
-        "summary": SummaryMetricFamily,
-        "histogram": HistogramMetricFamily,
-    }
-    made: Metric = makers[metric.kind](name, metric.help, labels=metric.labels)
-    return made
+def _families(metric: Metric) -> list[MetricFamily]:
+    """Return the family of a metric, and that of the older name beside it."""
+    make = _FAMILIES[metric.kind]
+    family = make(metric.name, metric.help, labels=metric.labels)
+    if not metric.beside:
+        return [family]
+    return [family, make(metric.beside, f"The same as {metric.exposed}.", labels=metric.labels)]
 
 
-def _add(family: Metric, labels: tuple[str, ...], item: Sample | Buckets | _Summary) -> None:
+def _add(family: MetricFamily, labels: tuple[str, ...], item: Sample | Buckets | _Summary) -> None:
     match family, item:
         case (CounterMetricFamily() | GaugeMetricFamily(), Sample()):
             family.add_metric(labels, item.value)
@@ -111,55 +134,59 @@ def samples(report: SystemReport) -> Iterator[Sample]:
 
 
 def _system(report: SystemReport) -> Iterator[Sample]:
-    yield Sample("service_health_share", report.health.share)
-    yield Sample("active_fallbacks", len(report.fallbacks))
+    yield Sample("forebay_service_health_share", report.health.share)
+    yield Sample("forebay_active_fallbacks", len(report.fallbacks))
     for state in SystemState:
-        yield Sample("system_state", int(state == report.health.state), {"state": state})
+        yield Sample("forebay_system_state", int(state == report.health.state), {"state": state})
     for service in report.health.services:
-        yield Sample("service_up", int(service.up), {"service": service.name})
+        yield Sample("forebay_service_up", int(service.up), {"service": service.name})
     for check in report.checks:
         labels = {"check": check.name}
-        yield Sample("health_check_duration_seconds", check.duration_s, labels)
-        yield Sample("health_check_failures", check.failures, labels)
+        yield Sample("forebay_health_check_duration_seconds", check.duration_s, labels)
+        yield Sample("forebay_health_check_failures", check.failures, labels)
 
 
 def _collectors(report: SystemReport) -> Iterator[Sample]:
     """What must be told of collectors above all when there is none to tell it."""
     desired = any(service.name == COLLECTOR for service in report.health.services)
     running = [process for process in report.processes if process.process == COLLECTOR]
-    yield Sample("desired_gatherers", int(desired))
-    yield Sample("healthy_gatherers", sum(not process.not_ready for process in running))
+    yield Sample("forebay_collectors_wanted", int(desired))
+    yield Sample("forebay_collectors_ready", sum(not process.not_ready for process in running))
     if not desired:
         return
     told = [each for process in running for each in process.samples]
-    connections = [each.value for each in told if each.name == "websocket_connections"]
-    yield Sample("ws_client_connected", int(any(connections)))
+    connections = [each.value for each in told if each.name == "forebay_websocket_connections"]
+    yield Sample("forebay_ws_client_connected", int(any(connections)))
     if not connections:
-        yield Sample("websocket_connections", 0)
+        yield Sample("forebay_websocket_connections", 0)
 
 
 def _breaker(breaker: BreakerReport) -> Iterator[Sample]:
     labels = {"breaker": breaker.name}
     for state in State:
         here = int(state == breaker.state)
-        yield Sample("circuit_breaker_state", here, {**labels, "state": state})
+        yield Sample("forebay_circuit_breaker_state", here, {**labels, "state": state})
         entered = breaker.transitions.get(state, 0)
-        yield Sample("circuit_breaker_transitions", entered, {**labels, "state": state})
-    yield Sample("circuit_breaker_failure_count", breaker.failure_count, labels)
+        yield Sample("forebay_circuit_breaker_transitions", entered, {**labels, "state": state})
+    yield Sample("forebay_circuit_breaker_consecutive_failures", breaker.failure_count, labels)
     if breaker.last_failure_ns is not None:
-        yield Sample("circuit_breaker_last_failure_time", breaker.last_failure_ns / _NS, labels)
+        yield Sample(
+            "forebay_circuit_breaker_last_failure_timestamp_seconds",
+            breaker.last_failure_ns / _NS,
+            labels,
+        )
     if (wait_s := breaker.config.get("recovery_timeout_s")) is not None:
-        yield Sample("circuit_breaker_timeout_seconds", wait_s, labels)
-    yield Sample("circuit_breaker_trips", breaker.trips, labels)
-    yield Sample("circuit_breaker_requests", breaker.requests, labels)
-    yield Sample("circuit_breaker_successes", breaker.successes, labels)
-    yield Sample("circuit_breaker_failures", breaker.failures + breaker.slow, labels)
-    yield Sample("circuit_breaker_not_permitted", breaker.not_permitted, labels)
-    yield Sample("circuit_breaker_stale", breaker.stale, labels)
+        yield Sample("forebay_circuit_breaker_timeout_seconds", wait_s, labels)
+    yield Sample("forebay_circuit_breaker_trips", breaker.trips, labels)
+    yield Sample("forebay_circuit_breaker_requests", breaker.requests, labels)
+    yield Sample("forebay_circuit_breaker_successes", breaker.successes, labels)
+    yield Sample("forebay_circuit_breaker_failures", breaker.failures + breaker.slow, labels)
+    yield Sample("forebay_circuit_breaker_not_permitted", breaker.not_permitted, labels)
+    yield Sample("forebay_circuit_breaker_stale", breaker.stale, labels)
 
 
 def _summaries(report: SystemReport) -> Iterator[_Summary]:
     for breaker in report.breakers():
         labels = {"breaker": breaker.name}
-        name = "circuit_breaker_latency_seconds"
+        name = "forebay_circuit_breaker_latency_seconds"
         yield _Summary(name, breaker.latency_count, breaker.latency_sum_s, labels)

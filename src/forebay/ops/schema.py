@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from forebay.ops.view import StreamState
 from forebay.resilience.health import SystemState
 
 _AWAY = 503
@@ -187,6 +188,29 @@ class ProcessBody(Body):
     status: dict[str, Any]
 
 
+class StreamBody(Body):
+    """One kind of event of one symbol that is asked for."""
+
+    venue: str
+    market: str
+    channel: str
+    symbol: str
+    state: StreamState
+    """silent: it should come and never did; asked: nobody knows yet."""
+    asked: str | None
+    """Since when it is asked for."""
+    acknowledged: str | None
+    """Since when the venue says that it gives it."""
+    last_heard: str | None
+    """When its last event was received, since the processes started."""
+    refused: str
+    """Why the venue does not give it; nothing if it does."""
+    refusals: int
+    """How often in a row it said so."""
+    retry: str | None
+    """When it is asked again."""
+
+
 class StatusBody(Stamped):
     """The system and its processes; a process that does not answer is not there."""
 
@@ -196,6 +220,8 @@ class StatusBody(Stamped):
     not_ready: str
     """Why the system cannot do its job now; nothing if it can."""
     processes: dict[str, ProcessBody]
+    streams: list[StreamBody]
+    """Everything that is asked for."""
 
 
 class DoneBody(Body):

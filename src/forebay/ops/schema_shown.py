@@ -17,9 +17,10 @@ from forebay.ops.schema import (
     ServiceBody,
     SettingsBody,
     StatusBody,
+    StreamBody,
     TransitionBody,
 )
-from forebay.ops.view import BreakerReport, Check, SystemReport
+from forebay.ops.view import BreakerReport, Check, StreamReport, SystemReport
 from forebay.resilience.health import ServiceHealth
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -135,6 +136,24 @@ def status_body(report: SystemReport, service: str, version: str) -> StatusBody:
             )
             for process in report.processes
         },
+        streams=[stream_body(stream) for stream in report.streams],
+    )
+
+
+def stream_body(stream: StreamReport) -> StreamBody:
+    """Show a stream."""
+    return StreamBody(
+        venue=stream.venue,
+        market=stream.market,
+        channel=stream.channel,
+        symbol=stream.symbol,
+        state=stream.state,
+        asked=_moment_or_none(stream.asked_ns),
+        acknowledged=_moment_or_none(stream.acknowledged_ns),
+        last_heard=_moment_or_none(stream.heard_ns),
+        refused=stream.refused,
+        refusals=stream.refusals,
+        retry=_moment_or_none(stream.retry_ns),
     )
 
 

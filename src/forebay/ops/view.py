@@ -7,9 +7,9 @@ metrics know the :class:`System` and nothing behind it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from forebay.errors import Permanent
 from forebay.resilience.health import ServiceHealth, SystemHealth
@@ -81,6 +81,42 @@ class Check:
     """How often in a row it was not ok."""
 
 
+StreamState = Literal["asked", "heard", "refused", "silent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReport:
+    """One kind of event of one symbol, as a process sees it; moments are UTC nanoseconds."""
+
+    venue: str
+    market: str
+    channel: str
+    symbol: str
+    asked_ns: int | None = None
+    """Since when it is asked for."""
+    acknowledged_ns: int | None = None
+    """Since when the venue says that it gives it; None while it does not."""
+    heard_ns: int | None = None
+    """When its last event was received, if one was since the processes started."""
+    ever: bool | None = None
+    """Whether anything of it was ever heard; None if nobody knows."""
+    refused: str = ""
+    """Why the venue does not give it."""
+    refusals: int = 0
+    """How often in a row it said so."""
+    retry_ns: int | None = None
+    """When it is asked again."""
+
+    @property
+    def state(self) -> StreamState:
+        """How it stands: silent is what should come and never did."""
+        if self.refused:
+            return "refused"
+        if self.ever is None:
+            return "asked"
+        return "heard" if self.ever else "silent"
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessReport:
     """What one process says of itself."""
@@ -97,6 +133,10 @@ class ProcessReport:
     """Services whose callers get substitutes now."""
     status: Mapping[str, object] = field(default_factory=dict)
     """What ``forebay status`` prints of it."""
+    streams: Sequence[StreamReport] = ()
+    """What it knows of streams: one process of asking, another of hearing."""
+    hears: bool = False
+    """Whether :attr:`streams` are all that was ever heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +152,35 @@ class SystemReport:
     """Services whose callers get substitutes now."""
     restart_needed: Sequence[str] = ()
     """Keys of the configuration that were changed and wait for a restart."""
+    streams: Sequence[StreamReport] = ()
+    """Every stream that is asked for, with what all processes know of it."""
 
     def breakers(self) -> list[BreakerReport]:
         """Answer the breakers of all processes by name."""
         found = [breaker for process in self.processes for breaker in process.breakers]
         return sorted(found, key=lambda breaker: breaker.name)
+
+
+def merged(processes: Sequence[ProcessReport]) -> list[StreamReport]:
+    """Return every stream that one of ``processes`` asks for, with what the others heard of it."""
+    told = [stream for process in processes for stream in process.streams]
+    heard = {_name(stream): stream for stream in told if stream.asked_ns is None}
+    hearing = any(process.hears for process in processes)
+    found = []
+    for stream in sorted((each for each in told if each.asked_ns is not None), key=_name):
+        other = heard.get(_name(stream))
+        found.append(
+            replace(
+                stream,
+                heard_ns=other.heard_ns if other else None,
+                ever=other is not None if hearing else None,
+            )
+        )
+    return found
+
+
+def _name(stream: StreamReport) -> tuple[str, str, str, str]:
+    return stream.venue, stream.market, stream.channel, stream.symbol
 
 
 class Action(StrEnum):

@@ -113,6 +113,10 @@ class FillRequest:
     unit: Literal["id", "time"] = "id"
     """What the ends are: ids, or receipts in UTC nanoseconds."""
     market: str = "spot"
+    looked_ns: int = field(default=0, compare=False)
+    """When history was last seen to lack it, UTC nanoseconds; 0: never yet."""
+    wait_s: float = field(default=0.0, compare=False)
+    """How long after that it need not be asked again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,18 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from forebay.resilience.numbers import grown, require_number
+
 if TYPE_CHECKING:
     import random
-
-_MAX_DOUBLINGS = 62
 
 
 class Backoff:
     """Full jitter: the n-th delay is uniform in ``[0, min(cap, base * 2**n)]`` seconds."""
 
     def __init__(self, rng: random.Random, *, base: float = 0.5, cap: float = 30.0) -> None:
-        if not 0 < base <= cap:
-            message = f"base must be positive and at most cap, not {base} and {cap}"
-            raise ValueError(message)
+        require_number("cap", cap, above=True)
+        require_number("base", base, above=True, most=cap)
         self._rng = rng
         self._base = base
         self._cap = cap
@@ -33,7 +32,7 @@ class Backoff:
 
     def next(self) -> float:
         """Seconds to wait before the next try; each call doubles the ceiling up to the cap."""
-        ceiling = min(self._cap, self._base * 2.0 ** min(self.attempt, _MAX_DOUBLINGS))
+        ceiling = grown(self._base, 2.0, self.attempt, self._cap)
         self.attempt += 1
         return self._rng.uniform(0.0, ceiling)
 
@@ -55,7 +54,7 @@ def retry_delay(
 
     The nominal delay is ``base * factor**(attempt - 1)``; the result never exceeds ``cap``.
     """
-    nominal = min(cap, base * factor ** min(attempt - 1, _MAX_DOUBLINGS))
+    nominal = grown(base, factor, attempt - 1, cap)
     return min(cap, nominal * rng.uniform(1.0 - jitter, 1.0 + jitter))
 
 

@@ -18,7 +18,15 @@ from forebay.clock import SystemClock
 from forebay.resilience.breaker_config import BreakerConfig
 from forebay.resilience.deadline import attempt
 from forebay.resilience.eras import Closed, Disabled, Era, Open, Snapshot, State
-from forebay.resilience.forms import Forms, Shape, require
+from forebay.resilience.forms import (
+    Forms,
+    Guard,
+    Held,
+    Shape,
+    require,
+    require_value,
+    shape_given,
+)
 from forebay.resilience.machine import Machine
 from forebay.resilience.permit import BreakerGuard, Permit
 from forebay.resilience.refusals import CircuitOpen
@@ -99,7 +107,14 @@ class CircuitBreaker(Forms):
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a plain function. Raises CircuitOpen instead if the breaker refuses."""
         require(fn, Shape.PLAIN)
-        result: R = self._call(self.acquire(), fn, args, kwargs)
+        permit = self.acquire()
+        result: R = self._begun(permit, fn, args, kwargs)
+        try:
+            require_value(result)
+        except TypeError:
+            permit.release()
+            raise
+        permit.success(result)
         return result
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -111,14 +126,22 @@ class CircuitBreaker(Forms):
         return result
 
     @staticmethod
-    def _call(permit: Permit, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+    def _begun(permit: Permit, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
         try:
-            result = fn(*args, **kwargs)
+            return fn(*args, **kwargs)
         except BaseException as error:
             permit.failure(error)
             raise
-        permit.success(result)
-        return result
+
+    def _call(self, permit: Permit, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+        result = self._begun(permit, fn, args, kwargs)
+        shape = shape_given(result)
+        if shape is Shape.PLAIN:
+            permit.success(result)
+            return result
+        if shape is Shape.COROUTINE:
+            return self._acall(permit, lambda: result, (), {})
+        return self._given(shape, result, Held(BreakerGuard(self, permit)))
 
     async def _acall(
         self,
@@ -142,8 +165,10 @@ class CircuitBreaker(Forms):
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         breaker, machine = self, self._machine
+        value: type | None = None  # the class of the last result that was a plain value
 
         def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            nonlocal value
             era = machine.quick
             if era is None:
                 return breaker._call(breaker.acquire(), fn, args, kwargs)
@@ -153,6 +178,11 @@ class CircuitBreaker(Forms):
             except BaseException as error:
                 breaker._quick_failed(era, error)
                 raise
+            if type(result) is not value:  # cheaper than to look at each
+                shape = shape_given(result)
+                if shape is not Shape.PLAIN:
+                    return breaker._given(shape, result)
+                value = type(result)
             for _ in era.fine:
                 return result
             breaker._settle_era(era, Verdict.OK)
@@ -160,7 +190,8 @@ class CircuitBreaker(Forms):
 
         return plain
 
-    def _coroutine(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def _coroutine(self, fn: Callable[..., Any], held: Guard | None = None) -> Callable[..., Any]:
+        del held  # an awaited call that was admitted before keeps its permit: see _call
         breaker, machine = self, self._machine
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from forebay.errors import ConfigError
 from forebay.resilience.eras import Closed
+from forebay.resilience.numbers import MOST_JITTER, grown, require_count, require_number
 from forebay.resilience.verdict import Classify
 from forebay.resilience.windows import NS
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from forebay.resilience.windows import FailureRate, FailuresWithin
 
-_MOST_ROUNDS = 64
 _LEASE = 30.0
 
 
@@ -48,34 +48,24 @@ class BreakerConfig:
     classify: Classify = field(default_factory=Classify)
 
     def __post_init__(self) -> None:
-        counts = {
-            "failure_threshold": self.failure_threshold,
-            "success_threshold": self.success_threshold,
-            "half_open_permits": self.half_open_permits,
-            "recovery_timeout": self.recovery_timeout,
-            "probe_lease": self.probe_lease,
-            "timeout": self.timeout,
-            "slow_call_duration": self.slow_call_duration,
-        }
-        for name, value in counts.items():
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} is {value}.", hint="It must be more than 0.")
+        if self.failure_threshold is not None:
+            require_count("failure_threshold", self.failure_threshold)
+        require_count("success_threshold", self.success_threshold)
+        require_count("half_open_permits", self.half_open_permits)
+        for name in ("recovery_timeout", "probe_lease", "timeout", "slow_call_duration"):
+            if (seconds := getattr(self, name)) is not None:
+                require_number(name, seconds, above=True)
+        require_number("recovery_backoff", self.recovery_backoff, least=1.0)
+        require_number("recovery_max", self.recovery_max)
+        require_number("recovery_jitter", self.recovery_jitter, most=MOST_JITTER)
         if self.failure_threshold is None and self.window is None:
             raise ConfigError(
                 "This breaker never trips.", hint="Give failure_threshold or a window."
-            )
-        if self.recovery_backoff < 1:
-            raise ConfigError(
-                f"recovery_backoff is {self.recovery_backoff}.", hint="It must be at least 1."
             )
         if self.recovery_max < (self.recovery_timeout or 0.0):
             raise ConfigError(
                 f"recovery_timeout is {self.recovery_timeout} s.",
                 hint=f"It must be at most recovery_max, {self.recovery_max:g} s.",
-            )
-        if not 0 <= self.recovery_jitter < 1:
-            raise ConfigError(
-                f"recovery_jitter is {self.recovery_jitter}.", hint="It is a share, 0 to below 1."
             )
 
     def closed(self) -> Closed:
@@ -91,9 +81,10 @@ class BreakerConfig:
         """Nanoseconds that OPEN lasts after so many failed recoveries in a row; None for ever."""
         if self.recovery_timeout is None:
             return None
-        grown = self.recovery_timeout * self.recovery_backoff ** min(failed_rounds, _MOST_ROUNDS)
+        most = self.recovery_max
+        wait = grown(self.recovery_timeout, self.recovery_backoff, failed_rounds, most)
         jitter = rng.uniform(1.0 - self.recovery_jitter, 1.0 + self.recovery_jitter)
-        return max(1, round(min(self.recovery_max, grown) * jitter * NS))
+        return max(1, round(wait * jitter * NS))
 
     def lease_ns(self) -> int:
         """Nanoseconds that a probe may keep its place."""

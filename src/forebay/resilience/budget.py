@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from forebay.errors import ConfigError
+from forebay.resilience.numbers import require_count, require_number
 
 _UNIT = 1000
 
@@ -18,11 +18,9 @@ class RetryBudget:
     """
 
     def __init__(self, ratio: float = 0.1, *, floor: int = 10, saved: int = 100) -> None:
-        if not 0 <= ratio <= 1 or floor < 0 or saved < floor:
-            raise ConfigError(
-                f"A retry budget has ratio {ratio}, floor {floor}, saved {saved}.",
-                hint="ratio is from 0 to 1, floor from 0, saved at least floor.",
-            )
+        require_number("ratio", ratio, most=1.0)
+        require_count("floor", floor, least=0)
+        require_count("saved", saved, least=floor)
         self._deposit = int(ratio * _UNIT)  # rounded down, so that the promise holds
         self._most = saved * _UNIT
         self._tokens = floor * _UNIT

@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from forebay.errors import ConfigError
 from forebay.resilience.forms import Forms, Guard
+from forebay.resilience.numbers import require_count
 from forebay.resilience.refusals import BulkheadFull
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ class Bulkhead(Forms):
     """
 
     def __init__(self, limit: int, *, waiting: int = 0, name: str = "bulkhead") -> None:
-        if limit < 1 or waiting < 0:
-            raise ConfigError(
-                f"{name} allows {limit} calls and {waiting} waiting.",
-                hint="limit is at least 1, waiting at least 0.",
-            )
+        require_count(f"limit of {name}", limit)
+        require_count(f"waiting of {name}", waiting, least=0)
         self.limit = limit
         self.waiting = waiting
         self.name = name

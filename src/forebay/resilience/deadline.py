@@ -8,18 +8,25 @@ wait beyond it.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager
+import functools
+from contextlib import AbstractContextManager, asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from forebay.clock import SystemClock
+from forebay.resilience.forms import Shape, require_value, shape_of
+from forebay.resilience.numbers import LONGEST_S, require_number
 from forebay.resilience.refusals import AttemptTimeout, DeadlineExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable
+    from contextvars import Token
+    from types import TracebackType
 
     from forebay.clock import Clock
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _NS = 1_000_000_000
 _SYSTEM = SystemClock()
 _limit: ContextVar[tuple[Clock, int] | None] = ContextVar("deadline", default=None)
@@ -34,20 +41,50 @@ def remaining() -> float | None:
     return max(0, ends_ns - clock.monotonic_ns()) / _NS
 
 
-@contextmanager
-def deadline(seconds: float, *, clock: Clock = _SYSTEM) -> Iterator[None]:
+class deadline(AbstractContextManager[None]):  # noqa: N801 - reads as deadline(…)
     """Everything inside has to be done in ``seconds``; within another deadline, the earlier.
 
-    Nothing is interrupted. Raises DeadlineExceeded on entry if no time is left.
+    Nothing is interrupted. Raises DeadlineExceeded on entry if no time is left. It also decorates a
+    ``def``; what is awaited later needs :func:`adeadline`, so that is a TypeError.
     """
-    _begin(seconds)
-    outer = remaining()
-    left = seconds if outer is None else min(outer, seconds)
-    token = _limit.set((clock, clock.monotonic_ns() + round(left * _NS)))
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+
+    def __init__(self, seconds: float, *, clock: Clock = _SYSTEM) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._token: Token[tuple[Clock, int] | None] | None = None
+
+    def __enter__(self) -> None:
+        _begin(self._seconds)
+        outer = remaining()
+        left = self._seconds if outer is None else min(outer, self._seconds)
+        self._token = _limit.set((self._clock, self._clock.monotonic_ns() + round(left * _NS)))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            _limit.reset(token)
+
+    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a ``def``: each call has the time."""
+        if shape_of(fn) is not Shape.PLAIN:
+            raise TypeError(
+                "A deadline decorates a def. On an event loop, adeadline(…) is a block."
+            )
+
+        @functools.wraps(fn)
+        def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+            with deadline(self._seconds, clock=self._clock):
+                result = fn(*args, **kwargs)
+            require_value(result)
+            return result
+
+        return limited
 
 
 @asynccontextmanager
@@ -72,6 +109,7 @@ async def adeadline(seconds: float, *, clock: Clock = _SYSTEM) -> AsyncIterator[
 @asynccontextmanager
 async def attempt(seconds: float) -> AsyncIterator[None]:
     """Cancel what is inside after ``seconds`` and raise AttemptTimeout."""
+    _require(seconds)
     scope: asyncio.Timeout | None = None
     try:
         async with asyncio.timeout(seconds) as scope:
@@ -84,6 +122,11 @@ async def attempt(seconds: float) -> AsyncIterator[None]:
         raise
 
 
+def _require(seconds: float) -> None:
+    require_number("seconds", seconds, least=-LONGEST_S)
+
+
 def _begin(seconds: float) -> None:
+    _require(seconds)
     if seconds <= 0 or remaining() == 0:
         raise DeadlineExceeded("No time is left for the call.", hint="Allow more time.")

@@ -6,7 +6,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from forebay.resilience.forms import Shape, require
+from forebay.resilience.forms import Shape, require, require_value
 from forebay.resilience.stale_cache import Answer, Origin
 from forebay.telemetry import FallbackBegan, FallbackEnded, ignore
 
@@ -48,12 +48,13 @@ class Fallback(Generic[T]):
         return self._serving
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Answer[T]:
-        """Call a plain function."""
+        """Call a plain function. Raises TypeError for one that gives a coroutine."""
         require(fn, Shape.PLAIN)
         try:
             value = fn(*args, **kwargs)
         except self._on as error:
             return self._substitute(error)
+        require_value(value)
         return self._live(value)
 
     async def acall(
@@ -67,7 +68,7 @@ class Fallback(Generic[T]):
         return self._live(value)
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, Answer[T]]:
-        """Decorate a ``def``; TypeError for others (see :meth:`awaited`)."""
+        """Decorate a ``def``; TypeError for others, also when called (see :meth:`awaited`)."""
         require(fn, Shape.PLAIN)
 
         @functools.wraps(fn)
@@ -77,8 +78,11 @@ class Fallback(Generic[T]):
         return called
 
     def awaited(self, fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[Answer[T]]]:
-        """Decorate an ``async def``; its type changes otherwise than that of a ``def``."""
-        require(fn, Shape.COROUTINE)
+        """Decorate an ``async def``, or what gives an awaitable as it does.
+
+        Its type changes otherwise than that of a ``def``.
+        """
+        require(fn, Shape.COROUTINE, Shape.PLAIN)
 
         @functools.wraps(fn)
         async def coroutine(*args: Any, **kwargs: Any) -> Answer[T]:  # noqa: ANN401

@@ -1,7 +1,9 @@
 """The forms in which every strategy can be used: decorator, ``call``, ``acall``, ``with``.
 
 A strategy that can say :meth:`Forms.guard` gets all of them. The shape of a function (``def``,
-``async def``, generator, asynchronous generator) is looked at once, when it is decorated.
+``async def``, generator, asynchronous generator) is looked at once, when it is decorated. What
+looks like a ``def`` may give a coroutine all the same (a lambda, another decorator's wrapper), so
+what it returns is looked at too: a call ends when that has been awaited, or gone through.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -57,6 +59,58 @@ def require(fn: Callable[..., object], *shapes: Shape) -> None:
         )
 
 
+_ENDED: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
+"""Classes whose objects are plain values; those that were seen are added."""
+_MOST_CLASSES = 1000
+
+
+def shape_given(result: object) -> Shape:
+    """Look at what a function returned: of most classes, once."""
+    kind = type(result)
+    if kind in _ENDED:
+        return Shape.PLAIN
+    if inspect.isawaitable(result):
+        return Shape.COROUTINE
+    if inspect.isasyncgen(result):
+        return Shape.ASYNC_GENERATOR
+    if inspect.isgenerator(result):
+        return Shape.GENERATOR
+    if len(_ENDED) < _MOST_CLASSES:
+        _ENDED.add(kind)
+    return Shape.PLAIN
+
+
+def has_not_begun(result: object) -> bool:
+    """Whether it does nothing before it is awaited or gone through; a task does."""
+    return inspect.iscoroutine(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)
+
+
+def closing_after(
+    guarded: Callable[[], Awaitable[R]], inner: Coroutine[Any, Any, Any]
+) -> Callable[[], Awaitable[R]]:
+    """Close ``inner`` in the end: one that was refused is never awaited, and Python would warn."""
+
+    async def coroutine() -> R:
+        try:
+            return await guarded()
+        finally:
+            inner.close()
+
+    return coroutine
+
+
+def require_value(result: object) -> None:
+    """Raise TypeError if what a function returned is yet to be awaited."""
+    shape = shape_given(result)
+    if shape in {Shape.COROUTINE, Shape.ASYNC_GENERATOR}:
+        if inspect.iscoroutine(result):
+            result.close()  # or Python complains that nobody awaited it
+        raise TypeError(
+            f"The function gave {shape.value}; this form takes one that gives a value. "
+            "acall awaits; a decorator takes all."
+        )
+
+
 class Guard(ABC):
     """One guarded call as a block: ``with`` in a thread, ``async with`` on an event loop.
 
@@ -92,6 +146,31 @@ class Guard(ABC):
         return self.__exit__(kind, error, traceback)
 
 
+class Held(Guard):
+    """The rest of a block that was entered already; ends it once, at the latest when dropped."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard: Guard | None = guard
+
+    def __enter__(self) -> None:
+        """Nothing: the call has begun."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.gave = self.gave
+            guard.__exit__(kind, error, traceback)
+
+    def __del__(self) -> None:
+        self.__exit__(GeneratorExit, GeneratorExit(), None)
+
+
 class Forms(ABC):
     """Everything that can be done with a strategy that can guard one call."""
 
@@ -100,10 +179,12 @@ class Forms(ABC):
         """Answer a new block that guards what is inside it."""
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a plain function. Raises TypeError for one that would give a coroutine."""
+        """Call a plain function. Raises TypeError for one that gives a coroutine."""
         require(fn, Shape.PLAIN)
         with self.guard():
-            return fn(*args, **kwargs)
+            result = fn(*args, **kwargs)
+        require_value(result)
+        return result
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function and await what it gives."""
@@ -112,31 +193,60 @@ class Forms(ABC):
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function of any shape; its type stays as it is."""
-        shapes: dict[Shape, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-            Shape.PLAIN: self._plain,
+        shape = shape_of(fn)
+        way = self._plain if shape is Shape.PLAIN else self._ways()[shape]
+        return cast("Callable[P, R]", functools.wraps(fn)(way(fn)))
+
+    def _ways(self) -> dict[Shape, Callable[..., Callable[..., Any]]]:
+        return {
             Shape.COROUTINE: self._coroutine,
             Shape.GENERATOR: self._generator,
             Shape.ASYNC_GENERATOR: self._async_generator,
         }
-        return cast("Callable[P, R]", functools.wraps(fn)(shapes[shape_of(fn)](fn)))
+
+    def _given(self, shape: Shape, result: Any, held: Guard | None = None) -> Any:  # noqa: ANN401
+        """Guard what a function returned, as if it had been of that shape; ``held`` was entered."""
+        guarded = self._ways()[shape](lambda: result, held)
+        return closing_after(guarded, result)() if inspect.iscoroutine(result) else guarded()
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        waits = False  # what it gave last had not begun: then the guard can wait, as a task does
+
         def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            with self.guard():
-                return fn(*args, **kwargs)
+            nonlocal waits
+            if waits:
+                result = fn(*args, **kwargs)
+                waits = has_not_begun(result)
+                if waits:
+                    return self._given(shape_given(result), result)
+                with self.guard():
+                    return result
+            guard = self.guard()
+            guard.__enter__()
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                guard.__exit__(type(error), error, error.__traceback__)
+                raise
+            shape = shape_given(result)
+            if shape is Shape.PLAIN:
+                guard.__exit__(None, None, None)
+                return result
+            waits = has_not_begun(result)
+            return self._given(shape, result, Held(guard))
 
         return plain
 
-    def _coroutine(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def _coroutine(self, fn: Callable[..., Any], held: Guard | None = None) -> Callable[..., Any]:
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            async with self.guard():
+            async with held or self.guard():
                 return await fn(*args, **kwargs)
 
         return coroutine
 
-    def _generator(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def _generator(self, fn: Callable[..., Any], held: Guard | None = None) -> Callable[..., Any]:
         def generator(*args: object, **kwargs: object) -> Generator[Any, Any, Any]:
-            guard = self.guard()
+            guard = held or self.guard()
             with guard:
                 try:
                     return (yield from fn(*args, **kwargs))
@@ -146,9 +256,11 @@ class Forms(ABC):
 
         return generator
 
-    def _async_generator(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def _async_generator(
+        self, fn: Callable[..., Any], held: Guard | None = None
+    ) -> Callable[..., Any]:
         async def generator(*args: object, **kwargs: object) -> AsyncGenerator[Any, Any]:
-            guard = self.guard()
+            guard = held or self.guard()
             async with guard:
                 inner = fn(*args, **kwargs)
                 step = inner.asend(None)

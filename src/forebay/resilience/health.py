@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence  # noqa: TC003 - read at run time,
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forebay.errors import ConfigError
 from forebay.resilience.graph import behind, lenient_order
+from forebay.resilience.numbers import require_number
 from forebay.resilience.windows import NS
 
 HEALTHY_SHARE = 0.8
@@ -156,8 +156,7 @@ class Hysteresis:
 
     @hold_s.setter
     def hold_s(self, seconds: float) -> None:
-        if not seconds >= 0:
-            raise ConfigError(f"The recovery hold is {seconds} s.", hint="It is 0 or more.")
+        require_number("The recovery hold", seconds)
         self._hold_ns = round(seconds * NS)
 
     def see(self, state: SystemState, now_ns: int) -> SystemState:

@@ -76,9 +76,9 @@ class BreakerGuard(Guard):
 
     __slots__ = ("_breaker", "_permit", "gave")
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, permit: Permit | None = None) -> None:
         self._breaker = breaker
-        self._permit: Permit | None = None
+        self._permit = permit
         self.gave = False
 
     def __enter__(self) -> Permit:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
 from forebay.resilience.forms import Forms, Guard
+from forebay.resilience.numbers import LONGEST_S, require_count, require_number
 from forebay.resilience.refusals import RateLimited
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
 
 _NS = 1_000_000_000
+_SLOWEST = 1 / LONGEST_S
 
 
 class RateLimit(Forms):
@@ -36,11 +38,9 @@ class RateLimit(Forms):
         name: str = "rate limit",
         clock: Clock | None = None,
     ) -> None:
-        if not per_second > 0 or burst < 1 or longest_wait < 0:
-            raise ConfigError(
-                f"{name} allows {per_second} calls a second, {burst} at once.",
-                hint="per_second is more than 0, burst at least 1, longest_wait at least 0.",
-            )
+        require_number(f"per_second of {name}", per_second, least=_SLOWEST, most=_NS)
+        require_count(f"burst of {name}", burst)
+        require_number(f"longest_wait of {name}", longest_wait)
         self.name = name
         self.longest_wait = longest_wait
         self._clock = clock or SystemClock()
@@ -69,7 +69,8 @@ class RateLimit(Forms):
                 raise
 
     def _take(self, longest_ns: int, cost: int) -> tuple[int, int]:
-        if not 1 <= cost <= self._burst:
+        require_count("cost", cost)
+        if cost > self._burst:
             message = f"{self.name} cannot grant {cost} calls at once."
             raise ConfigError(message, hint=f"It grants 1 to {self._burst}.")
         now = self._clock.monotonic_ns()

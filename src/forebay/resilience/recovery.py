@@ -8,9 +8,9 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from forebay.errors import ConfigError
 from forebay.resilience.deadline import attempt
 from forebay.resilience.eras import State
+from forebay.resilience.numbers import require_number
 from forebay.resilience.refusals import CircuitOpen
 from forebay.resilience.windows import NS
 from forebay.telemetry import ProbeFailed
@@ -56,8 +56,7 @@ class RecoveryLoop:
 
     @interval.setter
     def interval(self, seconds: float) -> None:
-        if not seconds > 0:
-            raise ConfigError(f"The check interval is {seconds} s.", hint="It is more than 0.")
+        require_number("The check interval", seconds, above=True)
         self._interval = seconds
         self.wake()
 

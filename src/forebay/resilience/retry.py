@@ -13,7 +13,8 @@ from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Transient
 from forebay.resilience.backoff import Backoff, retry_delay
 from forebay.resilience.deadline import remaining
-from forebay.resilience.forms import Shape, require, shape_of
+from forebay.resilience.forms import Shape, require, require_value, shape_given, shape_of
+from forebay.resilience.numbers import LONGEST_S, MOST_JITTER, require_count, require_number
 from forebay.telemetry import CallRetried, RetriesEnded, ignore
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Pause = Callable[[float], bool]
 def asked_wait(error: BaseException) -> float | None:
     """Seconds that the error's ``retry_after`` asks for, if it says."""
     asked = getattr(error, "retry_after", None)
-    return float(asked) if isinstance(asked, int | float) else None
+    return min(asked, LONGEST_S) if isinstance(asked, int | float) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,13 @@ class RetryConfig:
     asked: Callable[[BaseException], float | None] = asked_wait
 
     def __post_init__(self) -> None:
-        if self.attempts is not None and self.attempts < 1:
-            raise ConfigError(f"attempts is {self.attempts}.", hint="The first try counts.")
-        if not 0 < self.base <= self.cap or self.factor < 1 or not 0 <= self.jitter < 1:
-            raise ConfigError(
-                f"base {self.base}, factor {self.factor}, cap {self.cap}, jitter {self.jitter}.",
-                hint="0 < base <= cap, factor >= 1 and 0 <= jitter < 1.",
-            )
+        if self.attempts is not None:
+            require_count("attempts", self.attempts)
+        require_number("cap", self.cap, above=True)
+        require_number("base", self.base, above=True, most=self.cap)
+        require_number("factor", self.factor, least=1.0)
+        require_number("jitter", self.jitter, most=MOST_JITTER)
+        require_number("longest_asked", self.longest_asked)
         if self.full_jitter and self.factor != 2:  # noqa: PLR2004 - Backoff doubles
             raise ConfigError(f"factor is {self.factor}.", hint="Full jitter doubles: leave it 2.")
 
@@ -100,33 +101,48 @@ class Retry:
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a plain function until it succeeds or trying again is pointless."""
         require(fn, Shape.PLAIN)
-        result: R = self._call(fn, args, kwargs)
-        return result
+        self._begin()
+        result, _ = self._called(fn, args, kwargs)
+        require_value(result)
+        return cast("R", result)
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call and await until it succeeds or trying again is pointless."""
+        self._begin()
         result: R = await self._acall(fn, args, kwargs)
         return result
 
-    def _call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
+    def _called(
+        self,
+        fn: Callable[..., Any],
+        args: Any,  # noqa: ANN401
+        kwargs: Any,  # noqa: ANN401
+    ) -> tuple[Any, _Run | None]:
+        """Return what a function gave, and the tries that this took if one failed."""
         run: _Run | None = None  # most calls succeed at once
-        self._begin()
         while True:
             try:
-                return fn(*args, **kwargs)
+                return fn(*args, **kwargs), run
             except Exception as error:
                 run = run or self._run()
                 wait = run.wait_after(error)
                 if wait is None or self._pause(wait):
                     raise
 
-    async def _acall(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
-        run: _Run | None = None  # most calls succeed at once
-        self._begin()
+    async def _acall(
+        self,
+        fn: Callable[..., Any],
+        args: Any,  # noqa: ANN401
+        kwargs: Any,  # noqa: ANN401
+        given: tuple[Any, _Run | None] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """``given`` is what the function was called for already, and the tries so far."""
+        first, run = given or (None, None)
         while True:
             try:
-                return await fn(*args, **kwargs)
+                return await (fn(*args, **kwargs) if first is None else first)
             except Exception as error:
+                first = None
                 run = run or self._run()
                 wait = run.wait_after(error)
                 if wait is None:
@@ -134,7 +150,7 @@ class Retry:
             await self._clock.sleep(wait)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a ``def`` or an ``async def``; TypeError for a generator.
+        """Decorate a ``def`` or an ``async def``, or what gives an awaitable; not a generator.
 
         Items that were given cannot be taken back: retry the call that opens the stream.
         """
@@ -143,12 +159,17 @@ class Retry:
         if shape_of(fn) is Shape.COROUTINE:
 
             async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+                self._begin()
                 return await self._acall(plain, args, kwargs)
 
             return cast("Callable[P, R]", functools.wraps(fn)(coroutine))
 
         def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            return self._call(plain, args, kwargs)
+            self._begin()
+            given = self._called(plain, args, kwargs)
+            if shape_given(given[0]) is Shape.COROUTINE:
+                return self._acall(plain, args, kwargs, given)
+            return given[0]
 
         return cast("Callable[P, R]", functools.wraps(fn)(called))
 

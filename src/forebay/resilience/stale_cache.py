@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.clock import SystemClock
-from forebay.errors import ConfigError
+from forebay.resilience.forms import require_value
+from forebay.resilience.numbers import require_count, require_number
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,11 +69,9 @@ class StaleCache(Generic[K, V]):
         on: type[Exception] | tuple[type[Exception], ...] = Exception,
         clock: Clock | None = None,
     ) -> None:
-        if fresh < 0 or stale < fresh or items < 1:
-            raise ConfigError(
-                f"A cache is fresh for {fresh} s, stale for {stale} s and has {items} items.",
-                hint="0 <= fresh <= stale and items >= 1.",
-            )
+        require_number("fresh", fresh)
+        require_number("stale", stale, least=fresh)
+        require_count("items", items)
         self._fresh_ns = round(fresh * _NS)
         self._stale_ns = round(stale * _NS)
         self._items = items
@@ -99,7 +98,8 @@ class StaleCache(Generic[K, V]):
     def get(self, key: K, load: Callable[[], V]) -> Answer[V]:
         """Answer from the cache if fresh, else from ``load``, else from the cache if it may.
 
-        Raises what ``load`` raised if there is nothing to serve.
+        Raises what ``load`` raised if there is nothing to serve, and TypeError if it gives what is
+        yet to be awaited.
         """
         if (found := self._fresh(key)) is not None:
             return found
@@ -107,6 +107,7 @@ class StaleCache(Generic[K, V]):
             value = load()
         except self._on as error:
             return self._stale_or_raise(key, error)
+        require_value(value)
         self.put(key, value)
         return Answer(value)
 

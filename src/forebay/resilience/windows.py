@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from forebay.errors import ConfigError
+from forebay.resilience.numbers import require_count, require_number
 
 NS = 1_000_000_000
 BUCKETS = 10
@@ -38,14 +38,6 @@ class Window(Protocol):
         ...
 
 
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ConfigError(
-                f"{name.replace('_', ' ')} is {value}.", hint="It must be more than 0."
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class FailuresWithin:
     """Trip at ``failures`` failures of which the oldest is at most ``seconds`` old.
@@ -57,7 +49,8 @@ class FailuresWithin:
     seconds: float
 
     def __post_init__(self) -> None:
-        _positive(failures=self.failures, seconds=self.seconds)
+        require_count("failures", self.failures)
+        require_number("seconds", self.seconds, above=True)
 
     def window(self) -> Window:
         """Begin to count."""
@@ -77,9 +70,9 @@ class FailureRate:
     minimum_calls: int = 10
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, seconds=self.seconds, minimum_calls=self.minimum_calls)
-        if self.rate > 1:
-            raise ConfigError(f"A failure rate is {self.rate}.", hint="1 is all calls.")
+        require_number("rate", self.rate, above=True, most=1.0)
+        require_number("seconds", self.seconds, above=True)
+        require_count("minimum_calls", self.minimum_calls)
 
     def window(self) -> Window:
         """Begin to count."""

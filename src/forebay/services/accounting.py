@@ -16,6 +16,7 @@ from forebay.domain.digest import HOUR_NS, Digest, digests_by_hour, hours_of
 from forebay.domain.frames import Loss, decode_control
 from forebay.domain.kinds import kind_of_table
 from forebay.domain.ledger import Covered, Entry, Hour, Lost, StreamEntry
+from forebay.domain.roll import Roll
 from forebay.journal import LOSS_KIND, NO_LOG
 from forebay.services.projection import Projection, batches_of
 
@@ -62,6 +63,7 @@ class Sums:
     hours: dict[StreamKey, dict[int, Digest]] = field(default_factory=dict)
     coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
     ordinals: dict[StreamKey, bytes] = field(default_factory=dict)
+    roll: Roll = field(default_factory=Roll)
 
     def add(
         self, blocks: Iterable[Block], projected: Projected, firsts: Mapping[str, Mask]
@@ -75,6 +77,7 @@ class Sums:
             self.letters.update(letter.hex for letter in letters.column("letter_id").to_pylist())
         self.frames.update(projected.frames)
         self.coverage |= projected.coverage
+        self.roll.add(projected.roll.asked.values(), projected.roll.written())
         self.ordinals |= {key: each.encode() for key, each in projected.ordinals.items()}
 
     def lose(self, first: int, last: int) -> None:
@@ -103,6 +106,8 @@ class Sums:
             letters=sorted(self.letters),
             lost=self.lost,
             streams=streams,
+            asked=list(self.roll.asked.values()),
+            answered=self.roll.written(),
         )
 
     def _see(self, block: Block) -> None:

@@ -7,9 +7,11 @@ the end stops them in the order in which nothing received is left behind.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from forebay.domain.frames import StreamsAsked
 from forebay.resilience.backoff import Backoff
 from forebay.services.fill_plan import FillPlanner
 from forebay.services.filler import Filler
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from forebay.clock import Clock
+    from forebay.domain.frames import Context
     from forebay.journal import Draft
     from forebay.ports import Source
     from forebay.services.filler import OpenGaps
@@ -47,6 +50,17 @@ class Feed:
     open_gaps: OpenGaps | None = None
     page_rows: int = 1
     """Ids that one page of its history answers: so many are asked for together."""
+    asked: Wanted | None = None
+    """What it is to capture; on record from the beginning, whether anything comes or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose streams a source is to capture, and which."""
+
+    context: Context
+    streams: tuple[tuple[str, str, str], ...]
+    """Market, kind of event and symbol of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,7 @@ class Capture:
         Raises the journal's error if it broke in a way that waiting cannot heal.
         """
         self.sink.start()
+        self._put_on_record()
         tasks = [
             asyncio.create_task(self._keep_running(name, part), name=f"forebay-{name}")
             for name, part in self._parts()
@@ -114,6 +129,16 @@ class Capture:
             await self._drain()
         if self.sink.error is not None:
             raise self.sink.error
+
+    def _put_on_record(self) -> None:
+        """Have the journal say what is asked for of each venue."""
+        wanted: dict[str, list[Wanted]] = defaultdict(list)
+        for feed in self._feeds:
+            if feed.asked is not None:
+                wanted[feed.asked.context.venue].append(feed.asked)
+        for parts in wanted.values():
+            streams = tuple(sorted({stream for part in parts for stream in part.streams}))
+            self.sink.open(parts[0].context).control(StreamsAsked(streams))
 
     def stats(self, *, reset_latency: bool = False) -> dict[str, int | float | bool]:
         """Where capture stands; latencies are from receipt to CAPTURED."""

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.coverage import COVERAGES, Arrival, StreamKey
+from forebay.domain.coverage import COVERAGES, Acceptance, Arrival, Look, StreamKey
 from forebay.domain.flags import FLAGS, OUT_OF_ORDER
-from forebay.domain.frames import EpochAccepted, EpochClosed, FillFinished, Loss
+from forebay.domain.frames import (
+    EpochAccepted,
+    EpochClosed,
+    FillFinished,
+    GapAccepted,
+    Loss,
+    StreamsAsked,
+    StreamsRefused,
+)
+from forebay.domain.roll import Answered, AskedFor, Roll
 from forebay.ports import Events
 
 if TYPE_CHECKING:
@@ -62,6 +72,10 @@ class Projected:
     flags: Counter[str] = field(default_factory=Counter)
     """How many new events have each flag."""
     losses: list[Loss] = field(default_factory=list)
+    roll: Roll = field(default_factory=Roll)
+    """What was asked for with these frames, and what was answered."""
+    heard: dict[StreamKey, int] = field(default_factory=dict)
+    """When the last event of each stream that has some was received live."""
 
     def tables(self) -> dict[str, Events]:
         """Return the events of each table that has some."""
@@ -96,6 +110,7 @@ class CoverageBook:
                 self._events(item.context, arrived, out)
             self._know(item, out)
             for said in item.controls:
+                _enrol(item.context, said.control, said.received_ns, out.roll)
                 self._control(item.context, said.control, said.received_ns, out)
             if item.letters is not None:
                 out.letters.append(item.letters)
@@ -128,12 +143,12 @@ class CoverageBook:
 
     def _control(self, context: Context, control: Control, now_ns: int, out: Projected) -> None:
         if isinstance(control, FillFinished):
+            self._finished(context.venue, control, now_ns, out)
+        elif isinstance(control, GapAccepted):
             key = StreamKey(context.venue, control.market, control.channel, control.symbol)
             unit = self._declared(context.venue, control.channel)
-            in_ids = control.unit == "id"
-            if (unit == "id") is in_ids and (control.absent or not in_ids):
-                ends = control.first, control.last
-                self._stream(key, unit, out).finished(*ends, control.absent)
+            told = Acceptance(now_ns, control.epoch, control.by, control.reason)
+            self._stream(key, unit, out).accept(control.first, control.last, told)
         elif isinstance(control, EpochAccepted):
             for key, unit in self._carried(context):
                 if not control.streams or (key.channel, key.symbol) in control.streams:
@@ -152,6 +167,16 @@ class CoverageBook:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
         elif isinstance(control, Loss):
             out.losses.append(control)
+
+    def _finished(self, venue: str, control: FillFinished, now_ns: int, out: Projected) -> None:
+        key = StreamKey(venue, control.market, control.channel, control.symbol)
+        unit = self._declared(venue, control.channel)
+        in_ids = control.unit == "id"
+        absent = control.absent or control.lacking
+        if (unit == "id") is in_ids and (absent or not in_ids):
+            waits_s = self._channels[venue][control.channel].believed_after_s
+            look = Look(now_ns, waits_s) if control.lacking else None
+            self._stream(key, unit, out).finished(control.first, control.last, absent, look)
 
     def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:
         """Return the streams of a live connection that count when it was heard.
@@ -185,6 +210,9 @@ class CoverageBook:
             arrival = Arrival(context.epoch, live, *told, timed=timed, outage=context.outage)
             seen = self._stream(key, channel.unit, out).see(arrival)
             seen_before[rows] = seen.before
+            if timed:
+                last_ns = int(columns.received_ns[rows].max())
+                out.heard[key] = max(last_ns, out.heard.get(key, last_ns))
             if seen.out_of_order.any():
                 columns.flags[rows[seen.out_of_order]] |= np.uint8(OUT_OF_ORDER)
         knows = channel.unit == "id" or _counts_ids(channel, context, own_sequence=own_sequence)
@@ -200,7 +228,20 @@ class CoverageBook:
         for (market, channel, symbol), known in item.known.items():
             key = StreamKey(item.context.venue, market, channel, symbol)
             unit = self._declared(item.context.venue, channel)
-            self._stream(key, unit, out).know(item.context.epoch, *known)
+            for near in known:
+                self._stream(key, unit, out).know(item.context.epoch, *near)
+
+
+def _enrol(context: Context, control: Control, now_ns: int, roll: Roll) -> None:
+    """Note what was asked for, and what a venue gives or does not give."""
+    if isinstance(control, StreamsAsked):
+        roll.ask(AskedFor(now_ns, context.collector, context.venue, control.streams))
+    elif isinstance(control, StreamsRefused):
+        told = context.venue, context.market, control.streams, control.reason
+        roll.answer(Answered(now_ns, *told))
+    elif isinstance(control, EpochAccepted) and context.purpose == "live":
+        streams = control.streams or tuple(product(context.channels, context.symbols))
+        roll.answer(Answered(now_ns, context.venue, context.market, streams))
 
 
 def _counts_ids(channel: Channel, context: Context, *, own_sequence: bool) -> bool:

@@ -20,25 +20,50 @@ from forebay.services.store_writer import Delivered, StoreWriter
 from forebay.telemetry import CursorNotSaved, Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from forebay.domain.coverage import StreamKey
     from forebay.journal import CursorFile, Disk, Position
     from forebay.ports import FillRequest, Parser, Store
     from forebay.services.accounting import LiveSums
     from forebay.services.projection import Projected
 
-__all__ = ["BACKLOG_FRAMES", "CONSUMER", "PACE_S", "RETRY_S", "Delivered", "Deliverer"]
+__all__ = [
+    "BACKLOG_FRAMES",
+    "CONSUMER",
+    "PACE_S",
+    "RETRY_S",
+    "Delivered",
+    "Deliverer",
+    "gathering_s",
+]
 
 CONSUMER = "store"
 """Name of the delivering consumer's cursor."""
 PACE_S = 0.1
 """How long to let frames gather after a step that found few: a commit costs the store about as
 much as thousands of rows, however few it holds."""
+REST_S = 1.0
+"""How long to let them gather at most, where they come slowly: so far the store lags behind."""
+ENOUGH_FRAMES = 512
+"""So many in one commit are worth it: they are not waited for any longer than that takes."""
 BACKLOG_FRAMES = 4096
 """A step that found so many is followed by the next one at once."""
 RETRY_S = 0.5
 """How long to wait after the store could not take a commit."""
+
+
+def gathering_s(frames: int, passed_s: float, most_s: float) -> float:
+    """Return how long to wait for the next step after one that found ``frames``.
+
+    ``passed_s`` is how long they took to come; the answer is from :data:`PACE_S` to ``most_s``.
+    That none came says little of the rate if it was looked for soon: then it is doubled.
+    """
+    if frames >= BACKLOG_FRAMES:
+        return 0.0
+    enough_s = passed_s * (ENOUGH_FRAMES / frames if frames else 2)
+    return min(max(enough_s, PACE_S), most_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +188,21 @@ class Deliverer(Pump[JournalPiece, Planned]):
         """Totals since the process started, or since they were forgotten."""
         return self._writer.delivered
 
+    @property
+    def heard(self) -> Mapping[StreamKey, int]:
+        """See :attr:`~forebay.services.store_writer.StoreWriter.heard`; a copy."""
+        return dict(self._writer.heard)
+
     def forget_totals(self) -> None:
         """Count from zero again."""
         self._writer.delivered = Delivered()
 
-    def open_gaps(self, venue: str | None = None) -> tuple[list[FillRequest], int]:
+    def open_gaps(
+        self, venue: str | None = None, states: Collection[str] = ("open",)
+    ) -> tuple[list[FillRequest], int]:
         """Return the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0
-        return self._writer.open_gaps(venue), seq
+        return self._writer.open_gaps(venue, states), seq
 
     def gap_counts(self) -> dict[str, int]:
         """Return how many gaps there are of each state."""

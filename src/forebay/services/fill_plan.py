@@ -29,6 +29,8 @@ class _Asked:
     not_before_ns: int = 0
     evidence_seq: int = 0
     """Deliver must have read up to here before its opinion on the gap counts again."""
+    since_ns: int | None = None
+    """When it was answered first, or would have been, had its looks been of this process."""
 
 
 class FillPlanner:
@@ -36,7 +38,8 @@ class FillPlanner:
 
     A gap that deliver reports may be one whose answers lie in the journal already, unread. So
     a range that was filled is not asked for again until deliver's cursor has passed the fill's
-    end, and one that failed, or is open in spite of it, not before its back-off. Ranges are
+    end, and one that failed not before its back-off. One that is open in spite of its answers is
+    asked for again after as long as it has been so already: hopeless asking thins out. Ranges are
     compared by overlap, since a gap's edges move while it is worked on.
     """
 
@@ -49,28 +52,33 @@ class FillPlanner:
         base_s: float = 1.0,
         cap_s: float = 30.0,
         settle_s: float = 1.0,
+        hopeless_s: float = 21_600.0,
     ) -> None:
         """Ask for a gap once it was open for ``settle_s``.
 
         A frame that is merely late closes it by itself meanwhile, and a venue's history may
-        lag behind its feed: what it does not have yet would count as absent. ``span`` ids are
-        asked for together, since one page answers them all.
+        lag behind its feed. ``span`` ids are asked for together, since one page answers them all.
+        What failed waits up to ``cap_s``, what was answered in vain up to ``hopeless_s``.
         """
         self._rng = rng
         self._settle_ns = round(settle_s * 1e9)
-        self._first_seen: dict[tuple[_Counted, int], int] = {}
+        self._first_seen: dict[tuple[_Counted, str, int], int] = {}
         self._at_once = at_once
         self._span = span
         self._base_s = base_s
         self._cap_s = cap_s
+        self._hopeless_s = hopeless_s
         self._asked: list[_Asked] = []
         self._turn = 0
 
-    def plan(self, gaps: Sequence[FillRequest], cursor_seq: int, now_ns: int) -> list[FillRequest]:
+    def plan(
+        self, gaps: Sequence[FillRequest], cursor_seq: int, now_ns: int, wall_ns: int = 0
+    ) -> list[FillRequest]:
         """Return what to begin now; each request must be ended by :meth:`filled` or :meth:`failed`.
 
         At most :data:`CONSIDERED` gaps are looked at; if all of those have to wait, the next
-        call looks at those behind them. So give them in a stable order.
+        call looks at those behind them. So give them in a stable order. ``wall_ns`` is of the
+        clock that earlier looks at a gap are told by.
         """
         settled = self._settled(gaps, now_ns)
         slots = self._at_once - sum(asked.running for asked in self._asked)
@@ -78,58 +86,72 @@ class FillPlanner:
             return []
         self._forget(gaps)
         window = settled[self._turn : self._turn + CONSIDERED]
-        free = [gap for gap in window if not self._blocked(gap, cursor_seq, now_ns)]
+        free = [gap for gap in window if not self._blocked(gap, cursor_seq, now_ns, wall_ns)]
         # Gaps that cannot be filled must not starve those behind them.
         stuck = not free and self._turn + CONSIDERED < len(settled)
         self._turn = self._turn + CONSIDERED if stuck else 0
         chosen = coalesce(free, self._span)[:slots]
         for request in chosen:
-            self._remember(request)
+            self._remember(request, now_ns)
         return chosen
 
     def filled(self, request: FillRequest, next_seq: int, now_ns: int) -> None:
         """The fill ended, and its answers lie before journal sequence number ``next_seq``."""
         asked = self._running(request)
-        asked.evidence_seq = next_seq
-        self._rest(asked, now_ns)
+        asked.running, asked.evidence_seq = False, next_seq
+        asked.backoff.reset()
+        if asked.since_ns is None:
+            asked.since_ns = now_ns
+        open_s = (now_ns - asked.since_ns) / 1e9
+        wait_s = min(max(open_s, self._base_s), self._hopeless_s)
+        asked.not_before_ns = now_ns + round(wait_s * 1e9)
 
     def failed(self, request: FillRequest, now_ns: int) -> float:
         """The fill did not end; return the seconds until it may be tried again."""
-        return self._rest(self._running(request), now_ns)
-
-    def _settled(self, gaps: Sequence[FillRequest], now_ns: int) -> list[FillRequest]:
-        """Return the gaps that are old enough; a gap is known by its begin: its end may grow."""
-        keys = [(_counted(gap), gap.first) for gap in gaps]
-        self._first_seen = {key: self._first_seen.get(key, now_ns) for key in keys}
-        aged = zip(gaps, keys, strict=True)
-        return [gap for gap, key in aged if now_ns - self._first_seen[key] >= self._settle_ns]
-
-    def _rest(self, asked: _Asked, now_ns: int) -> float:
+        asked = self._running(request)
         delay_s = asked.backoff.next()
         asked.running = False
         asked.not_before_ns = now_ns + round(delay_s * 1e9)
         return delay_s
 
+    def _settled(self, gaps: Sequence[FillRequest], now_ns: int) -> list[FillRequest]:
+        """Return the gaps that are old enough; one is known by either end: the other may move."""
+        seen: dict[tuple[_Counted, str, int], int] = {}
+        settled = []
+        for gap in gaps:
+            ends = [(_counted(gap), "first", gap.first), (_counted(gap), "last", gap.last)]
+            since = min(self._first_seen.get(end, now_ns) for end in ends)
+            seen |= dict.fromkeys(ends, since)
+            if now_ns - since >= self._settle_ns:
+                settled.append(gap)
+        self._first_seen = seen
+        return settled
+
     def _running(self, request: FillRequest) -> _Asked:
         return next(asked for asked in self._asked if asked.running and asked.request == request)
 
-    def _blocked(self, gap: FillRequest, cursor_seq: int, now_ns: int) -> bool:
+    def _blocked(self, gap: FillRequest, cursor_seq: int, now_ns: int, wall_ns: int) -> bool:
+        known = [asked for asked in self._asked if overlap(asked.request, gap)]
+        if not known:  # not since this process began
+            return 0 <= wall_ns - gap.looked_ns < gap.wait_s * 1e9
         return any(
             asked.running or now_ns < asked.not_before_ns or cursor_seq < asked.evidence_seq
-            for asked in self._asked
-            if overlap(asked.request, gap)
+            for asked in known
         )
 
-    def _remember(self, request: FillRequest) -> None:
+    def _remember(self, request: FillRequest, now_ns: int) -> None:
         """Take over the longest back-off of what ``request`` overlaps."""
         backoff = Backoff(self._rng, base=self._base_s, cap=self._cap_s)
-        kept = []
+        kept, since = [], []
         for asked in self._asked:
             if asked.running or not overlap(asked.request, request):
                 kept.append(asked)
             else:
                 backoff.attempt = max(backoff.attempt, asked.backoff.attempt)
-        self._asked = [*kept, _Asked(request, backoff)]
+                since += [] if asked.since_ns is None else [asked.since_ns]
+        if not since and request.wait_s:
+            since.append(now_ns - round(request.wait_s * 1e9))
+        self._asked = [*kept, _Asked(request, backoff, since_ns=min(since, default=None))]
 
     def _forget(self, gaps: Iterable[FillRequest]) -> None:
         """Drop what overlaps no open gap any more, so that memory is bounded by the gaps."""

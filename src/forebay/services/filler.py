@@ -63,6 +63,8 @@ class Filler:
         self._poll_s = poll_s
         self._sheds = sheds
         self._shed = ""
+        self._unknown = False
+        """Whether deliver was away when it was asked last: that is told once."""
         self._not_before_ns = 0
         self._fills: set[asyncio.Task[None]] = set()
 
@@ -83,9 +85,13 @@ class Filler:
         try:
             gaps, cursor_seq = await self._open_gaps()
         except ForebayError as error:
-            self._observe(GapsUnknown(str(error)))
+            if not self._unknown:
+                self._observe(GapsUnknown(str(error)))
+            self._unknown = True
             return
-        for request in self._planner.plan(gaps, cursor_seq, self._clock.monotonic_ns()):
+        self._unknown = False
+        now, wall = self._clock.monotonic_ns(), self._clock.wall_ns()
+        for request in self._planner.plan(gaps, cursor_seq, now, wall):
             fill = asyncio.create_task(self._fill(request), name="forebay-fill")
             self._fills.add(fill)
 

@@ -10,9 +10,7 @@ the group is kept, sources are told to pause, and the same group is tried again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -20,6 +18,7 @@ from forebay.errors import Transient
 from forebay.resilience.backoff import Backoff
 from forebay.services.epoch_take import FRAME_OVERHEAD, Counters, EpochTake
 from forebay.services.latency import LatencyHistogram
+from forebay.services.one_thread import OneThread
 from forebay.telemetry import JournalFullBegan, JournalFullEnded, Observer, ignore
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Limits:
     """When a group is closed, and when sources must pause."""
 
     linger_s: float = 0.005
-    """How long the first frame of a group waits for company."""
+    """How long the first frame of a group waits for company; :data:`REST_TIMES` that at rest."""
     group_bytes: int = 1 << 20
     """A group of this size does not linger."""
     max_pending: int = 32 << 20
@@ -56,6 +55,12 @@ class Limits:
     full_backoff_s: float = 0.25
     full_cap_s: float = 2.0
     """Base and cap of the wait between two tries at a full journal."""
+
+
+FEW_FRAMES = 8
+"""It is at rest while the group before held no more than these: then a commit costs more than what
+it commits, and syncs too little at once to take long itself."""
+REST_TIMES = 2
 
 
 class GroupCommit:
@@ -93,10 +98,14 @@ class GroupCommit:
         self._begun = asyncio.Event()
         self._begun_ns = 0
         """When the open group got its first frame."""
-        self._hurry = asyncio.Event()
+        self._resting = False
+        self._hurried = False
+        """Whether the open group is to be committed without lingering."""
+        self._lingering: asyncio.Task[None] | None = None
+        """The task that commits, while it lingers."""
         self._closing = False
         self._task: asyncio.Task[None] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: OneThread | None = None
         self.broken = asyncio.Event()
         """Set when the journal fails in a way that waiting cannot heal; ``error`` says how."""
         self.error: Exception | None = None
@@ -137,7 +146,7 @@ class GroupCommit:
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiters.append((self._group + bool(self._drafts), waiter))
         if self._drafts:
-            self._hurry.set()
+            self._hurry()
         return await waiter
 
     # ------------------------------------------------------- what operators see
@@ -174,7 +183,7 @@ class GroupCommit:
         """The open group holds ``size`` more bytes of memory: look at the limits."""
         self._open_bytes += size
         if self._open_bytes >= self._limits.group_bytes:
-            self._hurry.set()
+            self._hurry()
         if self._open_bytes + self._flight_bytes > self._limits.max_pending:
             self._press(on=True)
 
@@ -182,7 +191,7 @@ class GroupCommit:
 
     def start(self) -> None:
         """Begin to commit."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="forebay-journal")
+        self._thread = OneThread("forebay-journal")
         self._task = asyncio.create_task(self._run(), name="forebay-group-commit")
 
     async def close(self) -> None:
@@ -193,7 +202,7 @@ class GroupCommit:
         """
         self._closing = True
         self._begun.set()
-        self._hurry.set()
+        self._hurry()
         task, self._task = self._task, None
         try:
             if task is not None:
@@ -215,7 +224,7 @@ class GroupCommit:
         try:
             while not self._closing or self._drafts:
                 await self._begun.wait()
-                if not self._closing and not self._hurry.is_set():
+                if not self._closing and not self._hurried:
                     await self._linger()
                 self._take()
                 if self._flight:
@@ -228,20 +237,26 @@ class GroupCommit:
 
         The time runs from the group's first frame: what gathered during a commit has waited.
         """
-        left = self._limits.linger_s - (self._clock.monotonic_ns() - self._begun_ns) / 1e9
+        linger_s = self._limits.linger_s * (REST_TIMES if self._resting else 1)
+        left = linger_s - (self._clock.monotonic_ns() - self._begun_ns) / 1e9
         if left <= 0:
             return
-        timer = asyncio.create_task(self._ring(left))
+        self._lingering = task = asyncio.current_task()
         try:
-            await self._hurry.wait()
+            await self._clock.sleep(left)
+        except asyncio.CancelledError:
+            # Being hurried is a cancellation of ours, as in asyncio.timeout: it ends here.
+            if not self._hurried or task is None or task.uncancel():
+                raise
         finally:
-            timer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await timer
+            self._lingering = None
 
-    async def _ring(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._hurry.set()
+    def _hurry(self) -> None:
+        """Let the open group be committed now."""
+        self._hurried = True
+        task, self._lingering = self._lingering, None
+        if task is not None:
+            task.cancel()
 
     def _take(self) -> None:
         """Close the open group; the next frame begins another."""
@@ -250,10 +265,11 @@ class GroupCommit:
         self._flight, self._drafts = self._drafts, []
         frames = sum(len(draft.payloads) for draft in self._flight)
         self.counters.received += frames
+        self._resting = frames <= FEW_FRAMES
         self._flight_bytes, self._open_bytes = self._open_bytes, 0
         self._open.clear()
         self._begun.clear()
-        self._hurry.clear()
+        self._hurried = False
         self._group += 1
 
     async def _commit(self) -> None:

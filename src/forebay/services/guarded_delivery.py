@@ -20,7 +20,7 @@ from forebay.resilience import CircuitBreaker, CircuitOpen, State, presets
 from forebay.resilience.backoff import Backoff
 from forebay.resilience.health import SystemState
 from forebay.resilience.refusals import Refused
-from forebay.services.deliver import BACKLOG_FRAMES, PACE_S
+from forebay.services.deliver import PACE_S, gathering_s
 from forebay.services.waiting import Waiting
 from forebay.telemetry import Observer, StoreUnavailable, StoreWriteRefused, ignore
 
@@ -107,7 +107,9 @@ class GuardedDelivery:
         system: Callable[[], SystemState] = lambda: SystemState.HEALTHY,
         observer: Observer = ignore,
         disk: Disk = OS_DISK,
+        rest_s: float = PACE_S,
     ) -> None:
+        """``rest_s`` is how long frames that come slowly may gather before they are written."""
         self._deliverer = deliverer
         self._journal = journal
         self._clock = clock
@@ -123,6 +125,8 @@ class GuardedDelivery:
         self._refusing = False
         self._refused = 0
         self._errors = 0
+        self._rest_s = rest_s
+        self._stepped_ns = clock.monotonic_ns()
 
     async def run(self, life: Life, pace: Pace) -> None:
         """Deliver until ``life.stop``, and then until all is stored, within :data:`DRAIN_S`.
@@ -142,10 +146,12 @@ class GuardedDelivery:
                 return
             if self._clock.monotonic_ns() + step.wait_s * 1e9 > deadline:
                 return
-            await self._sleep(life.stop, min(step.wait_s, step.look_s))
+            gather_s = PACE_S if pace.stopping and step.taken else math.inf
+            await self._sleep(life.stop, min(step.wait_s, step.look_s, gather_s))
 
     async def step(self) -> Stepped:
         """Deliver what is durable now, if it may be."""
+        began = self._clock.monotonic_ns()
         try:
             frames = await asyncio.to_thread(self._step)
         except Refused as refused:
@@ -157,7 +163,8 @@ class GuardedDelivery:
                 wait_s, look_s = self._breaker.retry_after() or math.inf, LOOK_S
             self._observe(StoreUnavailable(str(error), wait_s))
             return Stepped(taken=False, wait_s=wait_s, look_s=look_s)
-        return Stepped(frames, wait_s=0.0 if frames >= BACKLOG_FRAMES else PACE_S)
+        passed_s, self._stepped_ns = (began - self._stepped_ns) / 1e9, began
+        return Stepped(frames, wait_s=gathering_s(frames, passed_s, self._rest_s))
 
     async def measure(self) -> Measured:
         """Say where delivery stands; the journal is looked at beside the event loop."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +18,8 @@ _EDGES_NS = tuple(round(_BASE_NS * 2 ** (i / _STEPS_PER_OCTAVE)) for i in range(
 
 _OCTAVES = range(4 * _STEPS_PER_OCTAVE, len(_EDGES_NS), _STEPS_PER_OCTAVE)
 """The edges that :meth:`LatencyHistogram.totals` tells: 160 µs to about 3 minutes."""
+_FEW = 16
+"""So many are looked up one by one: between the longest and the shortest wait are more buckets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,25 @@ class LatencyHistogram:
     """Counts waits in :data:`_EDGES_NS`; memory and the cost of a batch do not grow with frames."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(len(_EDGES_NS) + 1, dtype=np.int64)
-        self._before = np.zeros(len(_EDGES_NS) + 1, dtype=np.int64)
+        self._counts = [0] * (len(_EDGES_NS) + 1)
+        self._before = [0] * (len(_EDGES_NS) + 1)
         """What had been counted at the last reset, and is not in ``_counts`` any more."""
         self._max_ns = 0
 
     def add(self, received_ns: Sequence[int], captured_ns: int) -> None:
         """Count a batch received at the non-decreasing times ``received_ns`` (monotonic, ns).
 
-        The batch is sorted, so a bucket's share is found by bisection; only the buckets between
+        A long batch is sorted, so a bucket's share is found by bisection; only the buckets between
         the longest and the shortest wait are looked at.
         """
         if not received_ns:
             return
         longest = captured_ns - received_ns[0]
         self._max_ns = max(self._max_ns, longest)
+        if len(received_ns) <= _FEW:
+            for received in received_ns:
+                self._counts[bisect_left(_EDGES_NS, captured_ns - received)] += 1
+            return
         bucket = bisect_left(_EDGES_NS, captured_ns - received_ns[-1])
         end = len(received_ns)
         while end > 0:
@@ -73,11 +78,11 @@ class LatencyHistogram:
 
     def read(self, *, reset: bool = False) -> Latency:
         """Summarise what was counted since the last reset."""
-        count = int(self._counts.sum())
+        count = sum(self._counts)
         summary = Latency(count, self._percentile(0.5), self._percentile(0.99), self._max_ns / 1e6)
         if reset:
-            self._before += self._counts
-            self._counts[:] = 0
+            self._before = self._all()
+            self._counts = [0] * len(self._counts)
             self._max_ns = 0
         return summary
 
@@ -86,21 +91,24 @@ class LatencyHistogram:
 
         Waits above the highest edge count as twice that edge in the sum.
         """
-        counts = self._before + self._counts
-        up_to = np.cumsum(counts)
+        counts = self._all()
+        up_to = list(accumulate(counts))
         longest_ns = (*_EDGES_NS, 2 * _EDGES_NS[-1])
         return LatencyTotals(
             tuple(_EDGES_NS[index] / 1e9 for index in _OCTAVES),
-            (*(int(up_to[index]) for index in _OCTAVES), int(up_to[-1])),
-            sum(int(count) * edge for count, edge in zip(counts, longest_ns, strict=True)) / 1e9,
+            (*(up_to[index] for index in _OCTAVES), up_to[-1]),
+            sum(count * edge for count, edge in zip(counts, longest_ns, strict=True)) / 1e9,
         )
 
     def _percentile(self, share: float) -> float:
         """Upper edge, in ms, of the bucket where ``share`` of all frames is reached."""
-        count = int(self._counts.sum())
+        count = sum(self._counts)
         if count == 0:
             return 0.0
         rank = max(1, math.ceil(share * count))
-        bucket = int(np.searchsorted(np.cumsum(self._counts), rank))
+        bucket = bisect_left(list(accumulate(self._counts)), rank)
         edge = _EDGES_NS[bucket] if bucket < len(_EDGES_NS) else self._max_ns
         return min(edge, self._max_ns) / 1e6
+
+    def _all(self) -> list[int]:
+        return [before + now for before, now in zip(self._before, self._counts, strict=True)]

@@ -8,7 +8,7 @@ by whoever keeps coverage is in :mod:`forebay.services.coverage_book`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ import numpy as np
 from forebay.domain.events import EventColumns, build_events
 from forebay.domain.frames import Context, FrameBatch, FrameKind, decode_control
 from forebay.domain.letters import letter_rows
-from forebay.domain.parsed import DeadLetter, Parsed, Reason
+from forebay.domain.parsed import DeadLetter, Parsed, Reason, UnreadLine
 from forebay.errors import Corrupt
 from forebay.payloads import Payloads
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.frames import Control
-    from forebay.domain.parsed import Known, StreamName
+    from forebay.domain.intervals import IntervalSet
+    from forebay.domain.parsed import StreamName
     from forebay.journal import Block
     from forebay.ports import Parser
 
@@ -66,7 +67,7 @@ class Normalised:
     seqs: tuple[int, int] = (0, 0)
     """First and last journal sequence number of the frames."""
     events: list[Arrived] = field(default_factory=list)
-    known: dict[StreamName, Known] = field(default_factory=dict)
+    known: dict[StreamName, IntervalSet] = field(default_factory=dict)
     """What a venue said exists (heartbeats), by stream."""
     controls: list[Said] = field(default_factory=list)
     letters: pa.Table | None = None
@@ -133,7 +134,11 @@ def _controls(batch: FrameBatch, told: Normalised) -> None:
 
 
 def _frames(batch: FrameBatch, parser: Parser | None, told: Normalised) -> None:
-    if batch.kind in _UNREADABLE:
+    if batch.kind is FrameKind.UNREAD:
+        read = [UnreadLine.letter(*each) for each in enumerate(batch.payloads)]
+        batch = replace(batch, payloads=[line for _, line in read])
+        parsed, parser = Parsed(dead=[letter for letter, _ in read]), None
+    elif batch.kind in _UNREADABLE:
         parsed = _all_dead(batch, *_UNREADABLE[batch.kind])
     elif parser is None:
         parsed = _all_dead(batch, "unknown_venue", f"no parser for {batch.context.venue!r}")

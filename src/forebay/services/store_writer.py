@@ -6,8 +6,11 @@ Whoever delivers to a store uses it, whatever the events came from.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from forebay.domain.coverage import GAP_STATES
+from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
+from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.ports import FillRequest
 from forebay.telemetry import (
@@ -21,7 +24,7 @@ from forebay.telemetry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.journal import Position
@@ -59,7 +62,11 @@ class StoreWriter:
         self._channels = channels
         self._observe = observer
         self._gaps: dict[StreamKey, set[Gap]] = {}
+        self._streams: dict[StreamKey, Coverage] = {}
         self.delivered = Delivered()
+        self.heard: dict[StreamKey, int] = {}
+        """When the last event was received of each stream of which something was ever heard; 0 if
+        none was since the process started."""
 
     def load(self) -> StoreState:
         """Return where the store is; its gaps are taken as told.
@@ -69,7 +76,11 @@ class StoreWriter:
         """
         state = self._store.load()
         refuse_other_units(state.coverage, self._channels)
+        for key, stream in state.coverage.items():
+            if any(stream.rows()):
+                self.heard.setdefault(key, 0)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
+        self._streams = dict(state.coverage)
         return state
 
     def commit(self, commit: Commit) -> Committed:
@@ -79,6 +90,10 @@ class StoreWriter:
     def account(self, commit: Commit, projected: Projected, done: Committed, end: Position) -> None:
         """Count and tell what was made of some frames up to ``end``, and ``done`` with it."""
         self._count(commit, projected, done)
+        for key, stream in projected.coverage.items():
+            if stream.unit == "id":  # a number that is known to exist is a word of the venue's
+                self.heard.setdefault(key, 0)
+        self.heard |= projected.heard
         self._tell(projected, end.log_id)
         if done.conflicts:
             self._observe(ConflictFound(done.conflicts))
@@ -113,41 +128,94 @@ class StoreWriter:
             self._tell_gaps(key, stream)
 
     def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
+        """Tell of holes that are new, and of what became of them.
+
+        One that shrinks, splits or goes on is the same; so is what was closed of it before.
+        """
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
-        for gap in sorted(now - before):
-            where = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
+        self._gaps[key], self._streams[key] = now, stream
+        if before == now:
+            return
+        was, over, done = _parts(before), _over(before), _over(now)
+        ended = _parts(over)
+        for gap in sorted((now - before) | (done - over)):
+            where, sort = (gap.first, gap.last), _sort(gap)
+            named = key.venue, key.channel, key.symbol, *where, gap.reason
             if gap.state == "open":
-                self._observe(GapOpened(*where, key.market, gap.unit))
-            else:
-                self._observe(GapClosed(*where, gap.state, key.market, gap.unit))
-        self._gaps[key] = now
+                if not was.get(sort, IntervalSet()).within(*where):
+                    self._observe(GapOpened(*named, key.market, gap.unit))
+            elif gap in done and ended.get(sort, IntervalSet()).holes(*where):
+                self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
 
     # ---------------------------------------------------------------- answers
 
-    def open_gaps(self, venue: str | None = None) -> list[FillRequest]:
+    def open_gaps(
+        self, venue: str | None = None, states: Collection[str] = ("open",)
+    ) -> list[FillRequest]:
         """Return the holes that are worth asking for."""
         return [
             request
             for gaps in list(self._gaps.values())
             for gap in sorted(gaps)
-            if gap.state == "open" and venue in (None, gap.venue)
+            if gap.state in states and venue in (None, gap.venue)
             if (request := self._request(gap)) is not None
         ]
 
     def _request(self, gap: Gap) -> FillRequest | None:
-        """Return what the venue's history is asked for a gap; None if it cannot be."""
+        """Return what the venue's history is asked for a gap; None if it cannot be.
+
+        Of a hole up to an id far ahead nothing but its end: whether history knows of that id.
+        """
         channel = self._channels.get(gap.venue, {}).get(gap.channel)
         if channel is None or not channel.history or gap.unit not in ("id", "time"):
             return None
-        return FillRequest(gap.channel, gap.symbol, gap.first, gap.last, gap.unit, gap.market)
+        if gap.reason == FAR_BEHIND:
+            return None
+        first = gap.last if gap.reason == FAR_AHEAD else gap.first
+        count = self._streams[gap.key].looks(gap.first, gap.last)
+        waits_s = channel.believed_after_s[: max(0, count.looks - 1)]
+        about = gap.unit, gap.market, count.at_ns, waits_s[-1] if waits_s else 0.0
+        return FillRequest(gap.channel, gap.symbol, first, gap.last, *about)
 
     def gap_counts(self) -> dict[str, int]:
         """Return how many gaps there are of each state."""
-        counts = {"open": 0, "filled": 0, "permanent": 0}
+        counts = dict.fromkeys(map(str, GAP_STATES), 0)
         for gaps in list(self._gaps.values()):
             for gap in gaps:
                 counts[gap.state] += 1
         return counts
+
+
+_Sort: TypeAlias = tuple[str, str, bool, str]
+
+
+def _sort(gap: Gap, state: str = "") -> _Sort:
+    """Return what gaps have in common of which one can be a part of another."""
+    return gap.unit, gap.epoch, gap.reason in FAR, state or gap.state
+
+
+def _over(gaps: Iterable[Gap]) -> set[Gap]:
+    """Return what is over: of a hole that is being filled, nothing until no open part adjoins."""
+    goes_on = _parts(gap for gap in gaps if gap.state == "open")
+    return {
+        gap
+        for gap in gaps
+        if gap.state in ("permanent", "accepted")
+        or (
+            gap.state == "filled"
+            and not goes_on.get(_sort(gap, "open"), IntervalSet()).within(
+                gap.first - 1, gap.last + 1
+            )
+        )
+    }
+
+
+def _parts(gaps: Iterable[Gap]) -> dict[_Sort, IntervalSet]:
+    """Return what gaps of each sort hold."""
+    found: dict[_Sort, IntervalSet] = {}
+    for gap in gaps:
+        found.setdefault(_sort(gap), IntervalSet()).add(gap.first, gap.last)
+    return found
 
 
 def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declared) -> None:

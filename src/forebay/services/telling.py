@@ -9,6 +9,7 @@ import msgspec
 
 from forebay.domain.events import EventColumns
 from forebay.domain.frames import Context
+from forebay.domain.intervals import FAR, IntervalSet
 from forebay.domain.messages import (
     ControlTold,
     EventsTold,
@@ -20,7 +21,6 @@ from forebay.domain.messages import (
     Message,
     Origin,
 )
-from forebay.domain.parsed import Known
 from forebay.services.normalise import Arrived, Normalised, Said
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.messages import Step, Told
+    from forebay.domain.parsed import StreamName
     from forebay.services.coverage_book import Declared
 
 _NOWHERE = Context(venue="", source="file", purpose="recording", collector="", epoch="")
@@ -55,7 +56,7 @@ def _parts(item: Normalised, channels: Declared) -> Iterator[tuple[Told, pa.Tabl
         kind = columns.kind.channel
         yield EventsTold(origin, kind, own_sequence), columns.finish()
     if item.known:
-        streams = [HighWater(*stream, *known) for stream, known in item.known.items()]
+        streams = [HighWater(*name, *near) for name, known in item.known.items() for near in known]
         yield KnownTold(origin, *item.seqs, streams), None
     for said in item.controls:
         yield ControlTold(origin, *said), None
@@ -72,10 +73,10 @@ def listen(messages: Iterable[Message]) -> Iterator[Normalised]:
             events = [Arrived(columns, told.own_sequence)]
             yield Normalised(told.origin.context, log_id, events=events)
         elif isinstance(told, KnownTold):
-            known = {
-                (water.market, water.channel, water.symbol): Known(water.least, water.greatest)
-                for water in told.streams
-            }
+            known: dict[StreamName, IntervalSet] = {}
+            for water in told.streams:
+                near = known.setdefault((water.market, water.channel, water.symbol), IntervalSet())
+                near.add(water.least, water.greatest, reach=FAR - 1)
             yield Normalised(told.origin.context, log_id, (told.first, told.last), known=known)
         elif isinstance(told, ControlTold):
             said = [Said(told.control, told.received_ns, told.seq)]

@@ -1,7 +1,7 @@
 """Paging a venue's history: one planner for each kind of cursor, pure, and one thin driver.
 
 A planner is a generator. It yields the path of a page, is given the page's body, and returns the
-ranges that history was seen to lack. It reads no more of a page than paging needs, by a function
+ranges that history lacked. It reads no more of a page than paging needs, by a function
 of the venue's that raises ``ValueError`` when the page is none: a row that is poison in another
 field must not stop a fill.
 """
@@ -53,8 +53,8 @@ class ById:
     def plan(self, request: FillRequest) -> Pages:
         """Page from ``request.last`` down to ``request.first``, with an id more on each side.
 
-        What lies between two ids that history lists and is not listed itself does not exist; what
-        lies beyond may only be late. Each hole is asked for again before it counts as absent.
+        What lies between two ids that history lists and is not listed itself is lacking, if asked
+        for again it is not there either; what lies beyond may only be late.
         """
         first, last = request.first, request.last
         listed, after, ended = IntervalSet(), last + 2, False
@@ -67,13 +67,13 @@ class ById:
         if not listed:
             message = f"The history of {_named(request)} is empty below {after}."
             raise Transient(message, hint="It may lag behind; the fill is tried again.")
-        absent = []
+        lacking = []
         floor = first if ended else max(first, listed.first)
         for hole in listed.holes(floor, min(last, listed.last)):
             again = yield from self._page(request, hole[1] + 1, 1)
             if not again or again[0] < hole[0]:
-                absent.append(hole)
-        return tuple(absent)
+                lacking.append(hole)
+        return tuple(lacking)
 
     def _page(
         self, request: FillRequest, after: int, rows: int

@@ -8,25 +8,29 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
+import msgspec
+
 from forebay.domain.frames import Context, FillFinished, FrameKind
 from forebay.errors import ConfigError, Permanent
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.history import drive
 from forebay.sources.polls import Poller
 from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
-from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.roster import Roster
+from forebay.sources.websocket import FeedPlan, Feeds, Patience, WebSocketFeed
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
     from forebay.clock import Clock
-    from forebay.domain.frames import Purpose
+    from forebay.domain.frames import Purpose, StreamsRefused
     from forebay.ports import FillRequest, FrameSink, Instrument
     from forebay.sources.venue import Asked, Venue
-    from forebay.sources.websocket.connection import Connection
-    from forebay.sources.websocket.feed import Dial
+    from forebay.sources.websocket.connection import Connection, Ear
+    from forebay.sources.websocket.feed import Dial, Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Wiring:
     """Of the process: what its sources may ask of each address together."""
     dial: Dial | None = None
     """How connections are made, if not by the network."""
+    roster: Roster | None = None
+    """Of the process: what becomes of each stream that its sources ask for."""
 
 
 class LiveSource:
@@ -97,22 +103,37 @@ class LiveSource:
             rng=wiring.rng,
             listener=wiring.observer,
         )
-        size = symbols_per_connection or venue.limits.symbols_per_connection
-        self._feeds = [self._feed(chunk) for chunk in self._chunks(size)]
-        self._pollers = [self._poller(kind) for kind in asked.channels if kind in venue.polls]
+        roster = wiring.roster or Roster(wiring.clock)
+        self._attendance = roster.of(venue.name, asked.market, wiring.observer)
+        self._attendance.ask(self._asked.streams)
+        self._size = symbols_per_connection or venue.limits.symbols_per_connection
+        self._feeds = self._feeds_of(self._chunks(self._size))
+        self._pollers = [
+            self._poller(kind, symbol)
+            for kind in asked.channels
+            if kind in venue.polls
+            for symbol in self._asked.symbols
+        ]
         if self._pollers:
             self._need_rest()
 
     @property
     def connections(self) -> int:
-        """One for each group of symbols, and one for each channel that is polled."""
-        return len(self._feeds) + len(self._pollers)
+        """One for each group of symbols, and one for each symbol that is polled and not refused."""
+        return self._feeds.lots.wanted + sum(not poller.refused for poller in self._pollers)
 
     async def run(self, sink: FrameSink) -> None:
         """Capture every symbol until cancelled, each connection on its own."""
+
+        def record(refusal: StreamsRefused) -> None:
+            symbols = tuple(dict.fromkeys(symbol for _, symbol in refusal.streams))
+            channels = tuple(dict.fromkeys(channel for channel, _ in refusal.streams))
+            context = self._request(self._epoch(), "", "", "live", channels)
+            sink.open(msgspec.structs.replace(context, symbols=symbols)).control(refusal)
+
+        self._attendance.record = record
         async with asyncio.TaskGroup() as group:
-            for feed in self._feeds:
-                group.create_task(feed.run(sink), name=f"forebay-{self._venue.name}-feed")
+            group.create_task(self._feeds.run(sink), name=f"forebay-{self._venue.name}-feeds")
             for poller in self._pollers:
                 group.create_task(poller.run(sink), name=f"forebay-{self._venue.name}-poll")
 
@@ -140,13 +161,12 @@ class LiveSource:
             )
             return await self._captured(target, history.cost, page, sink)
 
-        absent = await drive(history.plan(request), ask)
+        lacking = await drive(history.plan(request), ask)
         take = sink.open(self._request(epoch, request.symbol, "", "history", (request.channel,)))
         ends = request.first, request.last
+        named = request.channel, request.symbol, *ends
         take.control(
-            FillFinished(
-                request.channel, request.symbol, *ends, absent, request.unit, request.market
-            )
+            FillFinished(*named, unit=request.unit, market=request.market, lacking=lacking)
         )
 
     async def instruments(self) -> list[Instrument]:
@@ -224,37 +244,55 @@ class LiveSource:
             for start in starts
         ]
 
-    def _feed(self, asked: Asked) -> WebSocketFeed:
-        wiring, venue = self._wiring, self._venue
-        plan = FeedPlan(venue.name, wiring.collector, self._ws_url, asked, venue.session)
+    def _plan(self, asked: Asked) -> FeedPlan:
+        venue = self._venue
+        return FeedPlan(venue.name, self._wiring.collector, self._ws_url, asked, venue.session)
+
+    def _feeds_of(self, asked: Sequence[Asked]) -> Feeds:
+        for each in asked:
+            self._plan(each)  # an address that is none is told now
+        return Feeds(
+            asked,
+            self._feed,
+            self._attendance,
+            clock=self._wiring.clock,
+            rng=self._wiring.rng,
+            patience=self._timings.feed,
+            size=self._size,
+        )
+
+    def _feed(self, asked: Asked, ear: Ear, judge: Judge) -> WebSocketFeed:
+        wiring = self._wiring
         return WebSocketFeed(
-            plan,
+            self._plan(asked),
             clock=wiring.clock,
             rng=wiring.rng,
             patience=self._timings.feed,
             breaker=self._breaker,
             observer=wiring.observer,
             dial=self._dial,
+            ear=ear,
+            judge=judge,
         )
 
-    def _poller(self, kind: str) -> Poller:
+    def _poller(self, kind: str, symbol: str) -> Poller:
         poll = self._venue.polls[kind]
 
-        def context(epoch: str, symbol: str, request: str) -> Context:
+        def context(epoch: str, request: str) -> Context:
             return self._request(epoch, symbol, request, "live", (kind,))
 
-        async def ask(epoch: str, symbol: str, target: str, sink: FrameSink) -> None:
-            page = context(epoch, symbol, f"GET {target}")
+        async def ask(epoch: str, target: str, sink: FrameSink) -> None:
+            page = context(epoch, f"GET {target}")
             await self._captured(target, poll.cost, page, sink)
 
         return Poller(
             self._venue.name,
-            kind,
+            (kind, symbol),
             poll,
-            self._asked.symbols,
             ask=ask,
-            begin=lambda epoch, sink: sink.open(context(epoch, "", "")),
+            begin=lambda epoch, sink: sink.open(context(epoch, "")),
             epoch=self._epoch,
+            told=self._attendance,
             clock=self._wiring.clock,
             observer=self._wiring.observer,
         )

@@ -47,7 +47,8 @@ class Verdict:
     refused: Mapping[Stream, str] = field(default_factory=dict)
     """Streams that will not, each with the venue's reason; the others go on."""
     refusal: str = ""
-    """Why the venue refuses the whole subscription: the connection is over."""
+    """Why the venue refuses the whole subscription, :attr:`refused` being what it blames if it
+    names something: the connection is over. A symbol that stands in these words is blamed too."""
     complaint: str = ""
     """What the venue complains of, in its words; it is logged, and nothing ends."""
     send: Sequence[bytes] = ()
@@ -62,8 +63,14 @@ class Session(Protocol):
 
     Times are UTC nanoseconds that never go back: the wall clock of the connection's beginning,
     moved on by the monotonic one. It hears every message until everything that was asked for is
-    accepted or refused; later ones only if it is :attr:`attentive`, which costs a call a message.
+    accepted or refused; later ones only if one of its :attr:`marks` is in them, or all of them if
+    it is :attr:`attentive`, which costs a call a message.
     """
+
+    @property
+    def marks(self) -> Sequence[bytes]:
+        """What is in every message that it must hear later: complaints, refusals."""
+        ...
 
     @property
     def attentive(self) -> bool:
@@ -100,6 +107,7 @@ class Session(Protocol):
 class PlainSession:
     """A session that needs nothing special; derive from it and say what differs."""
 
+    marks: Sequence[bytes] = ()
     attentive: bool = False
     tick_s: float | None = None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from forebay.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -30,3 +32,23 @@ class StoreKind:
     beside: tuple[str, ...] = ()
     """Endings of the files beside a database that are a part of it, like ``wal``. One that stays
     when its database is replaced would be taken for a part of the new one."""
+
+
+def address(path: Path) -> str:
+    """Return a path as a driver takes it for one: with no ``~`` or ``name:`` at its begin.
+
+    Raises :class:`~forebay.errors.ConfigError` if no spelling of it can be: DuckDB follows links,
+    and in what it finds a ``?`` begins parameters, and a backslash is a slash.
+    """
+    try:
+        real = str(path.resolve())
+        real.encode()
+    except UnicodeEncodeError as error:
+        message = f"The path {str(path)!a} is no UTF-8, or not to this locale: "
+        message += "no database can be there."
+        hint = "Rename the folder, or set LC_ALL=C.UTF-8."
+        raise ConfigError(message, hint=hint) from error
+    if "?" in real or "\\" in real:
+        message = f"The path {real!r} has a ? or a backslash: no database can be there."
+        raise ConfigError(message, hint="Rename the folder.")
+    return str(path.absolute())

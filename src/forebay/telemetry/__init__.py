@@ -11,6 +11,7 @@ from forebay.telemetry.connections import (
     ConnectionClosed,
     ConnectionFailed,
     ConnectionOpened,
+    ConnectionStopped,
     FrameOversized,
     PollFailed,
     ReadingPaused,
@@ -31,7 +32,10 @@ from forebay.telemetry.happening import (
 from forebay.telemetry.processes import (
     DrainTimedOut,
     ProcessDied,
+    ProcessFailed,
     ProcessStarted,
+    Stopped,
+    Stopping,
 )
 from forebay.telemetry.resilience import (
     AdminCalled,
@@ -82,6 +86,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionFailed",
     "ConnectionOpened",
+    "ConnectionStopped",
     "CursorNotSaved",
     "CursorUnreadable",
     "DeadLettered",
@@ -108,6 +113,7 @@ __all__ = [
     "PollFailed",
     "ProbeFailed",
     "ProcessDied",
+    "ProcessFailed",
     "ProcessStarted",
     "ReadingPaused",
     "ReadingResumed",
@@ -118,6 +124,8 @@ __all__ = [
     "ServiceDown",
     "ServiceUp",
     "SourceCrashed",
+    "Stopped",
+    "Stopping",
     "StoreUnavailable",
     "StoreWriteRefused",
     "StreamRefused",

@@ -27,14 +27,18 @@ class SubscriptionAccepted(Happening):
 
 @dataclass(frozen=True, slots=True)
 class StreamRefused(Happening):
-    """The venue does not give one stream, or does not answer; the others of the epoch go on."""
+    """The venue does not give one symbol, or says nothing of it; the others go on."""
 
     level: ClassVar[Level] = "warning"
     venue: str
     epoch: str
+    """The connection that goes on with the others; empty if it did not."""
     channel: str
+    """One kind of event, or several."""
     symbol: str
     reason: str
+    retry_s: float | None = None
+    """Seconds until it is asked for again, where that is known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,13 @@ class ConnectionClosed(Happening):
     venue: str
     epoch: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStopped(ConnectionClosed):
+    """A connection ended because its capture was asked to stop."""
+
+    level: ClassVar[Level] = "info"
 
 
 @dataclass(frozen=True, slots=True)

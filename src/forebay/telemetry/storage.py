@@ -80,7 +80,7 @@ class GapOpened(Happening):
 
 @dataclass(frozen=True, slots=True)
 class GapClosed(Happening):
-    """A gap is over: ``state`` is ``filled`` or ``permanent``."""
+    """A gap is over: ``state`` is ``filled``, ``permanent`` or ``accepted``."""
 
     venue: str
     channel: str

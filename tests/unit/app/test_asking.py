@@ -33,4 +33,6 @@ def test_a_report_survives_the_routes() -> None:
             failed += before is not None
             assert before is None or 0 <= before - after < MILLISECOND
         assert [move["now"] for move in now.history] == [move["now"] for move in was.history]
+    assert [each.state for each in heard.streams] == ["heard", "refused"]
+    assert [each.refused for each in heard.streams] == [each.refused for each in told.streams]
     assert failed, "no breaker of the report has ever failed"

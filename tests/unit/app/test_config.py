@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.config import TEMPLATE, Config, leaves, load
-from forebay.errors import ConfigError
+from forebay.app import venues
+from forebay.app.config import Config, HttpConfig, VenueConfig, leaves, load
+from forebay.app.config_template import TEMPLATE
+from forebay.app.front import token_of
+from forebay.errors import ConfigError, ConfigErrors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +94,72 @@ def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> N
     assert "\n" not in told
 
 
+MUCH = """
+jurnal = 1
+log_level = "loud"
+retain = "7d"
+[journal]
+lingerms = 1
+segment_mb = "many"
+retain_gb = -1
+[http]
+port = 99999
+[resilience]
+critical = [1]
+[[venues]]
+nam = "coinbase"
+depth = 0
+[[venues]]
+name = "coinbase"
+symbols = []
+ws_url = 3
+"""
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    environment = {
+        "FOREBAY_DATA": "x",
+        "FOREBAY_DATA__Y": "1",
+        "FOREBAY_QUERY": "{",
+        "FOREBAY_FILL__POLL_S": "often",
+    }
+    with pytest.raises(ConfigErrors) as raised:
+        load(file(tmp_path, MUCH), {}, environment)
+    told = [error.message.split("'")[1] for error in raised.value.errors if "'" in error.message]
+    assert sorted(told) == [
+        "data",
+        "fill.poll_s",
+        "http.port",
+        "journal.lingerms",
+        "journal.retain_gb",
+        "journal.segment_mb",
+        "jurnal",
+        "log_level",
+        "resilience.critical[0]",
+        "retain",
+        "venues[0].depth",
+        "venues[0].nam",
+        "venues[0].symbols",
+        "venues[1].symbols",
+        "venues[1].ws_url",
+    ]
+    assert len(raised.value.errors) == len(told) + 1  # the variable that is no JSON
+    assert all(error.hint for error in raised.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('retain = "7d"', "Did you mean 'journal.retain'? It belongs in the table [journal]."),
+        ("token_file = 'x'", "Did you mean 'http.token_file'?"),
+        ("[http]\nretain = '7d'", "`forebay init`"),
+        ("failure_threshold = 3", "Did you mean 'resilience.store.failure_threshold'?"),
+    ],
+)
+def test_a_key_that_belongs_in_a_table_is_told_so(tmp_path: Path, text: str, hint: str) -> None:
+    assert hint in complaint(tmp_path, text)
+
+
 def test_a_wrong_variable_names_the_environment(tmp_path: Path) -> None:
     assert "the environment" in complaint(tmp_path, "", {"FOREBAY_JOURNAL__LINGER_MS": "quick"})
     assert "FOREBAY_VENUES" in complaint(tmp_path, "", {"FOREBAY_VENUES": "[{"})
@@ -163,3 +232,16 @@ def test_how_long_frames_are_kept(tmp_path: Path) -> None:
     assert (config.journal.retain, config.journal.retain_gb) == ("0", 0.5)
     assert "retain_gb" in complaint(tmp_path, "[journal]\nretain_gb = 0")
     assert load(None, {}, {})[0].journal.retain_gb is None
+
+
+def test_a_byte_order_mark_is_no_part_of_what_is_written(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    file, token, secrets = (tmp_path / name for name in ("forebay.toml", "token", "secrets.toml"))
+    file.write_bytes(mark + b'collector = "c"\n')
+    token.write_bytes(mark + b"word\n")
+    secrets.write_bytes(mark + b'key = "k"\n')
+    venue = VenueConfig(name="coinbase", symbols=("A-B",), credentials_file=str(secrets))
+
+    assert load(file, {}, {})[0].collector == "c"
+    assert token_of(HttpConfig(token_file=str(token))) == "word"
+    assert venues.credentials(venue) == {"key": "k"}

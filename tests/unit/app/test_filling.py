@@ -40,7 +40,8 @@ class Asked:
         if (request.market, request.symbol) == ("spot", "GONE"):
             raise Permanent("There is no such product.")
 
-    def open_gaps(self, venue: str) -> tuple[list[FillRequest], int]:
+    def open_gaps(self, venue: str, states: tuple[str, ...]) -> tuple[list[FillRequest], int]:
+        assert states == ("open", "permanent"), "a verdict may be looked at again"
         return WANTED, 1
 
     def drain(self) -> None:

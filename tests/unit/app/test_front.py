@@ -15,6 +15,7 @@ from forebay.app.config import Config, HttpConfig
 from forebay.app.data_folder import DataFolder
 from forebay.app.front import Front, token_of
 from forebay.app.system import RunningSystem
+from forebay.cli.summary import lines
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Unreachable
 from forebay.lab.commands import until
@@ -106,9 +107,36 @@ async def test_a_taken_port_is_told_and_tried_again(
             assert made.url == ""
             answer = await asyncio.to_thread(asking.of_folder, folder)
             assert answer.http == ""
+            said = f"Nothing can be served at 127.0.0.1:{port}: Address already in use."
+            assert answer.no_http.startswith(said)
+            text = [line for line in lines(answer, None, "") if line.startswith("http")]
+            assert text[0].startswith(f"http          not served: {said}"[:70])
             taken.close()
             await told_of(told, HttpServing)
             assert made.url.endswith(f":{port}")
+            assert (await asyncio.to_thread(asking.of_folder, folder)).no_http == ""
+
+
+async def test_what_cannot_be_served_is_said_once_however_often_it_is_tried(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    async def serve(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise Unreachable("the port is taken" if len(tries) < 5 else "the host is gone")
+
+    async def tried() -> bool | None:
+        return len(tries) > 8 or None
+
+    monkeypatch.setattr(front, "AGAIN_S", 0.001)
+    monkeypatch.setattr(front, "_routes", lambda: (lambda *_, **__: None, serve, None))
+    told: list[Happening] = []
+    made = Front(system(folder, told, port=0), folder, "f", SystemClock(), told.append)
+    async with made.open():
+        await until(SystemClock(), tried, "tries", 30.0)
+    reasons = [each.reason for each in told if isinstance(each, HttpUnavailable)]
+    assert reasons == ["the port is taken", "the host is gone"]
 
 
 async def test_switched_off_only_the_socket_answers(folder: DataFolder) -> None:
@@ -116,7 +144,7 @@ async def test_switched_off_only_the_socket_answers(folder: DataFolder) -> None:
     made = Front(system(folder, told, enabled=False), folder, "f", SystemClock(), told.append)
     async with made.open():
         answer = await asyncio.to_thread(asking.of_folder, folder)
-        assert answer.http == ""
+        assert (answer.http, answer.no_http) == ("", "")
     assert told == []
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = ("pyarrow", "duckdb", "fastapi", "pydantic", "prometheus_client")
+HEAVY = ("numpy", "pyarrow", "duckdb", "fastapi", "pydantic", "prometheus_client")
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ HEAVY = ("pyarrow", "duckdb", "fastapi", "pydantic", "prometheus_client")
     [
         ("forebay.app.capture_process", set()),
         ("forebay.app.supervisor", set()),
-        ("forebay.app.deliver_process", {"pyarrow"}),
+        ("forebay.app.deliver_process", {"numpy", "pyarrow"}),
         ("forebay.resilience", set()),
     ],
 )

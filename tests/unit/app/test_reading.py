@@ -31,7 +31,8 @@ class Waits:
     def __call__(self, seconds: float) -> None:
         self.clock.advance(seconds)
         if self.waited_s >= self.ready_s:
-            duckdb.connect(str(self.folder.database("duckdb"))).close()
+            with duckdb.connect(str(self.folder.database("duckdb"))) as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS trades (price INTEGER)")
 
 
 @pytest.fixture

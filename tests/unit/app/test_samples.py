@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,10 +64,10 @@ def test_all_samples_are_in_the_catalogue_with_their_labels(tmp_path: Path) -> N
 def test_capture_tells_what_is_asked_of_it() -> None:
     running = Capture(FakeJournal(), [], clock=ManualClock(), rng=random.Random(1))
     found = by_name(samples.capture(running.stats(), Tally(ignore).counts(), max_pending=1 << 20))
-    assert found["events{state=received}"] == 0
-    assert found["journal_full"] == 0
-    assert found["websocket_connections"] == 0
-    assert found["buffer_utilisation{resource=memory}"] == 0
+    assert found["forebay_events{state=received}"] == 0
+    assert found["forebay_journal_full"] == 0
+    assert found["forebay_websocket_connections"] == 0
+    assert found["forebay_buffer_utilisation{resource=memory}"] == 0
     (latency,) = samples.latency(running.sink.latency_totals())
     assert len(latency.counts) == len(latency.edges_s) + 1
     assert latency.counts[-1] == 0
@@ -86,14 +87,14 @@ def test_deliver_tells_what_is_asked_of_it(tmp_path: Path) -> None:
             deliverer.status(), DELIVERY, tally.counts(), store="memory", inherited=INHERITED
         )
     )
-    assert found["events{state=stored}"] == 3
-    assert found["total_batch_inserts"] == 1
-    assert found["coverage_gaps{state=open}"] == 1
-    assert sum(n for name, n in found.items() if name.startswith("dead_letters")) == 1
-    assert found["recovered_messages"] == 4
-    assert found["database_connection_errors{store=memory}"] == DELIVERY.database_errors
-    flagged = {name: n for name, n in found.items() if name.startswith("flagged")}
-    assert set(flagged) == {f"flagged{{flag={name}}}" for name in FLAGS}
+    assert found["forebay_events{state=stored}"] == 3
+    assert found["forebay_total_batch_inserts"] == 1
+    assert found["forebay_coverage_gaps{state=open}"] == 1
+    assert sum(n for name, n in found.items() if name.startswith("forebay_dead_letters")) == 1
+    assert found["forebay_recovered_messages"] == 4
+    assert found["forebay_database_connection_errors{store=memory}"] == DELIVERY.database_errors
+    flagged = {name: n for name, n in found.items() if name.startswith("forebay_flagged")}
+    assert set(flagged) == {f"forebay_flagged{{flag={name}}}" for name in FLAGS}
 
 
 def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
@@ -108,8 +109,8 @@ def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
     assert status["flags"] == {"late": 1}
     assert (status["flagged"], status["duplicates"]) == (1, 1)
     found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED))
-    assert found["flagged{flag=late}"] == 1
-    assert found["ambiguous"] == 0
+    assert found["forebay_flagged{flag=late}"] == 1
+    assert found["forebay_ambiguous"] == 0
 
 
 # ------------------------------------------------------------------ what follows
@@ -121,7 +122,7 @@ def test_a_reason_is_told_before_it_has_happened() -> None:
             STATUS, DELIVERY, Tally(ignore).counts(), store="duckdb", inherited=INHERITED
         )
     )
-    reasons = {name: n for name, n in found.items() if name.startswith("dead_letters")}
+    reasons = {name: n for name, n in found.items() if name.startswith("forebay_dead_letters")}
     assert len(reasons) > 3
     assert set(reasons.values()) == {0}
 
@@ -130,14 +131,14 @@ def test_a_reason_is_told_before_it_has_happened() -> None:
 def test_recovered_messages_are_those_of_an_earlier_process(frames: int, recovered: int) -> None:
     status = STATUS | {"frames": frames}
     found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED))
-    assert found["recovered_messages"] == recovered
+    assert found["forebay_recovered_messages"] == recovered
 
 
 def test_a_full_journal_and_its_memory() -> None:
     stats = STATS | {"full": True, "pending_bytes": 48}
     found = by_name(samples.capture(stats, COUNTS, max_pending=32))
-    assert found["journal_full"] == 1
-    assert found["buffer_utilisation{resource=memory}"] == 1.5
+    assert found["forebay_journal_full"] == 1
+    assert found["forebay_buffer_utilisation{resource=memory}"] == 1.5
 
 
 # -------------------------------------------------------------------- the machine
@@ -145,21 +146,22 @@ def test_a_full_journal_and_its_memory() -> None:
 
 def test_a_process_tells_what_it_uses() -> None:
     assert by_name(samples.process("deliver", FakeReader())) == {
-        "process_resident_memory_bytes{service=deliver}": 1000 * 4096,
-        "process_cpu_seconds{service=deliver}": 15,
-        "process_open_fds{service=deliver}": 12,
-        "process_max_fds{service=deliver}": 1024,
+        "forebay_process_resident_memory_bytes{service=deliver}": 1000 * 4096,
+        "forebay_process_cpu_seconds{service=deliver}": 15,
+        "forebay_process_open_fds{service=deliver}": 12,
+        "forebay_process_max_fds{service=deliver}": 1024,
+        "forebay_process_start_time_seconds{service=deliver}": 1_767_225_600.05,
     }
 
 
 def test_the_machine_tells_its_memory_and_disk(tmp_path: Path) -> None:
     assert by_name(samples.machine(FakeReader(), tmp_path, tmp_path)) == {
-        "memory_total_bytes": 1000 * 1024,
-        "memory_available_bytes": 250 * 1024,
-        "disk_free_bytes": 600,
-        "disk_total_bytes": 1000,
-        "journal_bytes": 200,
-        "buffer_utilisation{resource=disk}": 0.25,
+        "forebay_memory_total_bytes": 1000 * 1024,
+        "forebay_memory_available_bytes": 250 * 1024,
+        "forebay_disk_free_bytes": 600,
+        "forebay_disk_total_bytes": 1000,
+        "forebay_journal_bytes": 200,
+        "forebay_buffer_utilisation{resource=disk}": 0.25,
     }
 
 
@@ -197,8 +199,8 @@ class Unlimited(FakeReader):
 def test_what_a_machine_does_not_tell_is_absent(tmp_path: Path) -> None:
     assert samples.process("capture", Elsewhere()) == []
     found = by_name(samples.machine(Elsewhere(), tmp_path, tmp_path))
-    assert "memory_total_bytes" not in found
-    assert found["disk_free_bytes"] == 600
+    assert "forebay_memory_total_bytes" not in found
+    assert found["forebay_disk_free_bytes"] == 600
 
 
 @pytest.mark.parametrize(
@@ -207,16 +209,21 @@ def test_what_a_machine_does_not_tell_is_absent(tmp_path: Path) -> None:
         ("/proc/self/statm", "", []),
         ("/proc/self/statm", "many pages", []),
         ("/proc/self/stat", "7 (a) S 1", ["memory"]),
-        ("/proc/self/limits", "", ["memory", "cpu", "fds"]),
-        ("/proc/self/limits", "Max open files  several", ["memory", "cpu", "fds"]),
+        ("/proc/self/limits", "", ["memory", "cpu", "start", "fds"]),
+        ("/proc/self/limits", "Max open files  several", ["memory", "cpu", "start", "fds"]),
     ],
 )
 def test_what_a_process_cannot_read_of_itself_is_absent(
     path: str, text: str, left: list[str]
 ) -> None:
     found = by_name(samples.process("capture", Strange(path, text)))
-    names = {"memory": "resident_memory_bytes", "cpu": "cpu_seconds", "fds": "open_fds"}
-    assert list(found) == [f"process_{names[each]}{{service=capture}}" for each in left]
+    names = {
+        "memory": "resident_memory_bytes",
+        "cpu": "cpu_seconds",
+        "start": "start_time_seconds",
+        "fds": "open_fds",
+    }
+    assert list(found) == [f"forebay_process_{names[each]}{{service=capture}}" for each in left]
 
 
 @pytest.mark.parametrize(
@@ -227,16 +234,16 @@ def test_what_meminfo_does_not_have_is_absent_and_the_disk_is_told(
     tmp_path: Path, text: str, total: int | None
 ) -> None:
     found = by_name(samples.machine(Strange("/proc/meminfo", text), tmp_path, tmp_path))
-    assert found.get("memory_total_bytes") == total
-    assert "memory_available_bytes" not in found
-    assert found["disk_free_bytes"] == 600
+    assert found.get("forebay_memory_total_bytes") == total
+    assert "forebay_memory_available_bytes" not in found
+    assert found["forebay_disk_free_bytes"] == 600
 
 
 def test_nothing_is_divided_by_nothing(tmp_path: Path) -> None:
     found = by_name(samples.machine(Empty(), tmp_path, tmp_path))
-    assert found["buffer_utilisation{resource=disk}"] == 0
+    assert found["forebay_buffer_utilisation{resource=disk}"] == 0
     limits = by_name(samples.process("capture", Unlimited()))
-    assert limits["process_max_fds{service=capture}"] == float("inf")
+    assert limits["forebay_process_max_fds{service=capture}"] == float("inf")
 
 
 def test_this_machine_tells_of_this_process(tmp_path: Path) -> None:
@@ -251,13 +258,15 @@ def test_this_machine_tells_of_this_process(tmp_path: Path) -> None:
     finally:
         for file in files:
             file.close()
-    fds = "process_open_fds{service=capture}"
+    fds = "forebay_process_open_fds{service=capture}"
     assert more[fds] == mine[fds] + 7
-    assert mine["process_max_fds{service=capture}"] > mine[fds]
-    assert 5e6 < mine["process_resident_memory_bytes{service=capture}"] < 1e11
+    assert mine["forebay_process_max_fds{service=capture}"] > mine[fds]
+    assert 5e6 < mine["forebay_process_resident_memory_bytes{service=capture}"] < 1e11
+    started = "forebay_process_start_time_seconds{service=capture}"
+    assert time.time() - 3600 < mine[started] == more[started] < time.time() + 2
     busy = sum(os.times()[:2])
-    assert mine["process_cpu_seconds{service=capture}"] == pytest.approx(busy, abs=1.0)
+    assert mine["forebay_process_cpu_seconds{service=capture}"] == pytest.approx(busy, abs=1.0)
     found = by_name(samples.machine(reader, tmp_path, tmp_path))
-    assert found["journal_bytes"] == 1234
-    assert 0 < found["disk_free_bytes"] <= found["disk_total_bytes"]
-    assert 0 < found["memory_available_bytes"] < found["memory_total_bytes"]
+    assert found["forebay_journal_bytes"] == 1234
+    assert 0 < found["forebay_disk_free_bytes"] <= found["forebay_disk_total_bytes"]
+    assert 0 < found["forebay_memory_available_bytes"] < found["forebay_memory_total_bytes"]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forebay.app.seen import AWAY_AFTER, STARTING, Seen, checks, fallbacks, not_ready, services
+from forebay.app.seen import (
+    AWAY_AFTER,
+    STARTING,
+    Rising,
+    Seen,
+    checks,
+    fallbacks,
+    not_ready,
+    services,
+)
 from forebay.ops.view import ProcessReport
 from forebay.resilience import ServiceHealth, SystemState, assess
 
@@ -99,3 +108,37 @@ def test_checks_say_when_and_how_long() -> None:
 
 def test_fallbacks_of_all_processes() -> None:
     assert fallbacks([seen("capture"), starting("deliver"), seen("deliver")]) == ["cache", "cache"]
+
+
+# ------------------------------------------------------------------------- rates
+
+
+def test_a_rate_is_of_the_last_ten_looks() -> None:
+    counter = Rising()
+    assert counter.look(0, 100) is None
+    assert counter.look(S, 300) == 200.0
+    rates = [counter.look(second * S, 300 + 7 * (second - 1)) for second in range(2, 12)]
+    assert rates[-1] == 7.0
+    assert counter.total == 370
+
+
+def test_a_counter_goes_on_though_its_process_begins_again() -> None:
+    counter = Rising()
+    for second, count in enumerate((500, 900, 40, 140)):
+        counter.look(second * S, count)
+    assert counter.total == 1_040
+    assert counter.look(4 * S, 240) == 160.0
+
+
+def test_a_clock_that_is_set_back_tells_no_rate() -> None:
+    counter = Rising()
+    counter.look(5 * S, 1)
+    assert counter.look(4 * S, 9) is None
+
+
+def test_the_status_of_a_process_says_how_fast_it_is() -> None:
+    found = Seen("deliver", Path("none"))
+    for second in range(3):
+        found.answered(ProcessReport("deliver", 1, "", status={"rows": 50 * second}), second * S, 1)
+    assert found.report is not None
+    assert found.report.status == {"rows": 100, "events_per_s": 50.0}

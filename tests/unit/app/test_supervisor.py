@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.config import Config
+from forebay import telemetry
+from forebay.app.config import Config, HttpConfig
 from forebay.app.supervisor import Supervisor
 from forebay.app.system import RunningSystem
 from forebay.telemetry import Happening, ProcessDied, ignore
@@ -28,6 +30,14 @@ while True:
 EXITS_SO = """
 import os, signal
 signal.signal(signal.SIGTERM, lambda *_: os._exit({number}))
+print(flush=True)
+while True:
+    signal.pause()
+"""
+SAYS = """
+import os, signal
+said = {said!r}
+signal.signal(signal.SIGTERM, lambda *_: (print(said, flush=True), os._exit(0)))
 print(flush=True)
 while True:
     signal.pause()
@@ -144,3 +154,31 @@ async def test_it_does_not_go_on_without_its_watch(
     supervisor = Steady(Config(data=str(tmp_path / "data")), ignore, only=("capture",))
     with pytest.raises(RuntimeError, match="the watch broke"):
         await supervisor.run()
+
+
+# ---------------------------------------------------------------------- the farewell
+
+
+def ended(folder: Path, said: str) -> tuple[Supervisor, list[Happening]]:
+    """Run a deliver process that says that when it is stopped."""
+    told: list[Happening] = []
+    config = Config(data=str(folder), http=HttpConfig(enabled=False))
+    supervisor = Stopped(config, told.append, only=("deliver",))
+    supervisor.script = SAYS.format(said=said)
+    assert asyncio.run(supervisor.run()) == 0
+    return supervisor, told
+
+
+def test_the_last_happening_of_a_stop_says_what_came_of_it(tmp_path: Path) -> None:
+    last = {"rows": 7, "backlog": 3, "gaps": {"open": 2, "filled": 9}}
+    supervisor, told = ended(tmp_path / "data", json.dumps(last))
+    account = telemetry.Stopped(events=7, waiting=3, gaps_open=2)
+    assert supervisor.stopped == told[-1] == account
+    assert [each.level for each in told if isinstance(each, telemetry.Stopping)] == ["info"]
+
+
+@pytest.mark.parametrize("said", ["", "null", "[]", "7", "{", "no JSON"])
+def test_a_process_that_says_nothing_is_not_spoken_for(tmp_path: Path, said: str) -> None:
+    supervisor, told = ended(tmp_path / "data", said)
+    assert supervisor.stopped is None
+    assert not any(isinstance(each, telemetry.Stopped) for each in told)

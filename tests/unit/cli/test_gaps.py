@@ -105,7 +105,7 @@ def test_a_pause_is_explained_by_its_time(data: Path, edition: Edition) -> None:
 def test_people_read_times_as_such(data: Path, edition: Edition) -> None:
     (gap,) = listed(data, "time")
     ends = [to_text(gap[end], exact=True) for end in ("first", "last")]
-    shown = invoked("gaps", "list", "--data", data).stdout
+    shown = invoked("gaps", "list", "--data", data, "--state", "all").stdout
     assert all(end in shown for end in ends)
     said = invoked("gaps", "explain", SYMBOL, ends[0], "--channel", "quote", "--data", data)
     assert f"{ends[0]} to {ends[1]}" in said.stdout
@@ -125,3 +125,90 @@ def test_where_there_is_no_gap_it_says_so(data: Path, edition: Edition, inside: 
     answer = invoked("gaps", "explain", SYMBOL, inside, "--data", data)
     assert answer.code == 2
     assert inside in answer.stderr
+
+
+# ----------------------------------------------------------------------- listed, accepted
+
+
+def accepted(data: Path, *arguments: object) -> list[dict[str, Any]]:
+    named = "--reason", "never  listed", "--channel", "quote", "--data", data
+    answer = invoked("gaps", "accept", SYMBOL, *arguments, *named, "--json")
+    assert answer.code == 0, answer
+    found: list[dict[str, Any]] = answer.json
+    return found
+
+
+@pytest.mark.parametrize("edition", ["id"], indirect=True)
+def test_a_gap_says_between_which_times_it_is_and_when_it_was_seen(
+    data: Path, edition: Edition
+) -> None:
+    gap = listed(data, "id")[0]
+    before, behind = explained(data, 3, "--channel", "quote")["neighbours"]
+    assert (gap["from_ts"], gap["to_ts"]) == (before["event_ts"], behind["event_ts"])
+    assert (gap["opened_ts"], gap["closed_ts"]) == (behind["received_ts"], None)
+    shown = invoked("gaps", "list", "--data", data).stdout
+    assert f"between {before['event_ts'][:19]}Z and {behind['event_ts'][:19]}Z" in shown
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
+
+
+@pytest.mark.parametrize("edition", ["id", "seq", "time"], indirect=True)
+def test_an_accepted_gap_of_any_unit_is_on_record_with_a_name(data: Path, edition: Edition) -> None:
+    gap = listed(data, edition.unit)[0]
+    for by in ("ann", "bob"):
+        (found,) = accepted(data, gap["first"], "--by", by)
+        assert (found["state"], found["first"], found["last"]) == (
+            "accepted",
+            gap["first"],
+            gap["last"],
+        )
+        assert (found["accepted_by"], found["accepted_reason"]) == ("ann", "never listed")
+        assert found["closed_ts"] is not None
+    said = invoked("gaps", "explain", SYMBOL, gap["first"], "--channel", "quote", "--data", data)
+    assert "accepted by ann: never listed" in said.stdout
+    audit = invoked("audit", "--data", data, "--json").json
+    told = [each for each in audit["gaps"] if each["accepted_by"]]
+    assert [(each["first"], each["accepted_reason"]) for each in told] == [
+        (gap["first"], "never listed")
+    ]
+
+
+@pytest.mark.parametrize("edition", ["id"], indirect=True)
+def test_all_gaps_of_a_range_are_accepted_and_no_more(data: Path, edition: Edition) -> None:
+    first, second = listed(data, "id")
+    found = accepted(data, 1, second["first"] + 1)
+    assert [(gap["first"], gap["last"], gap["state"]) for gap in found] == [
+        (first["first"], first["last"], "accepted"),
+        (second["first"], second["first"] + 1, "accepted"),
+    ]
+    assert found[0]["accepted_by"], "whoever is logged in"
+    assert [gap["first"] for gap in listed(data, "id") if gap["state"] == "open"] == [
+        second["first"] + 2
+    ]
+
+
+@pytest.mark.parametrize("edition", ["id"], indirect=True)
+def test_open_gaps_come_first_and_the_others_are_counted(data: Path, edition: Edition) -> None:
+    accepted(data, 3)
+    states = [gap["state"] for gap in invoked("gaps", "list", "--data", data, "--json").json]
+    assert states == sorted(states, key=["open", "permanent", "accepted", "filled"].index)
+    shown = invoked("gaps", "list", "--data", data, "--limit", 1).stdout
+    assert "accepted  " not in shown
+    opened = states.count("open")
+    assert f"{opened - 1} more; see --limit" in shown
+    assert f"{opened} open, 0 permanent, 1 accepted, 0 filled in" in " ".join(shown.split())
+    assert len(invoked("gaps", "list", "--data", data, "--state", "accepted", "--json").json) == 1
+    assert len(invoked("gaps", "list", "--data", data, "--limit", 1, "--json").json) == 1
+
+
+@pytest.mark.parametrize("edition", ["id"], indirect=True)
+def test_a_reason_is_asked_for(data: Path, edition: Edition) -> None:
+    answer = invoked("gaps", "accept", SYMBOL, 3, "--reason", " ", "--data", data)
+    assert answer.code == 2
+    assert invoked("gaps", "accept", SYMBOL, 3, "--data", data).code == 2
+
+
+def test_where_there_are_no_gaps_it_says_so(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data").create()
+    DuckDBStore(folder.database("duckdb")).close()
+    answer = invoked("gaps", "list", "--data", folder.root)
+    assert " ".join(answer.stdout.split()) == f"No gaps in {folder.root}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 
+import pytest
 from rich.console import Console
 
 from forebay.app.asking import Told
@@ -41,18 +42,25 @@ SERVICES = (
 )
 
 
-def told(at_s: int, captured: int, rows: int) -> Told:
+def told(
+    at_s: int, captured: int, rows: int, rates: tuple[float | None, float | None] = (None, None)
+) -> Told:
     capture = {
         "captured": captured,
         "next_seq": captured + 1,
         "connected": 2,
         "wanted": 2,
+        "reconnects": 3,
         "p99_ms": 12.34,
+        "frames_per_s": rates[0],
     }
     deliver = {
         "rows": rows,
         "seq": rows + 1,
         "gaps": {"open": 1, "filled": 2, "permanent": 3},
+        "dead_letters": 4,
+        "lag_s": 0.25,
+        "events_per_s": rates[1],
     }
     return Told(
         SystemReport(
@@ -61,6 +69,7 @@ def told(at_s: int, captured: int, rows: int) -> Told:
             not_ready="",
             checks=(),
             processes=(
+                ProcessReport("supervisor", 3, "", status={"since": "1970-01-01T00:00:01Z"}),
                 ProcessReport("capture", 1, "", status=capture),
                 ProcessReport("deliver", 2, "", breakers=(STORE,), status=deliver),
             ),
@@ -69,40 +78,44 @@ def told(at_s: int, captured: int, rows: int) -> Told:
     )
 
 
-def shown(before: Told | None, now: Told) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    console.print(picture(before, now))
+def shown(now: Told, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(picture(now))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
     return text
 
 
-def test_rates_are_of_the_time_between_two_looks() -> None:
-    text = shown(told(10, 1_000, 900), told(12, 5_000, 1_900))
-    assert "2,000 frames/s captured" in text
-    assert "500 events/s stored" in text
-    assert "lag 3,100 frames" in text
-    assert "gaps 1 open, 2 filled, 3 permanent" in text
+def test_rates_are_those_that_the_capture_tells() -> None:
+    text = shown(told(12, 5_000, 1_900, (2_000.0, 500.4)))
+    assert "500/s stored, 2,000 frames/s captured, 0.2 s behind (3,100 frames)" in text
+    assert "1 open, 3 permanent, 2 filled" in text
     assert "http://127.0.0.1:8080" in text
 
 
-def test_the_first_look_knows_no_rate() -> None:
-    assert "0 frames/s captured" in shown(None, told(10, 1_000, 900))
-    assert "0 frames/s captured" in shown(told(10, 1, 1), told(10, 1_000, 900))
+def test_the_first_look_says_what_is_known() -> None:
+    text = shown(told(10, 1_000, 900))
+    assert "rates not known yet" in text
+    assert "0/s" not in text.replace("900/s", "")
+
+
+def test_nothing_is_cut_on_eighty_columns() -> None:
+    text = shown(told(12, 5_000, 1_900, (2_000.0, 500.4)))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "http://127.0.0.1:8080" in text
 
 
 def test_a_service_that_is_down_says_why_and_whose_fault_that_is() -> None:
-    lines = {
-        line.split()[0]: line for line in shown(None, told(1, 1, 1)).splitlines() if line.split()
-    }
-    assert "critical" in lines["critical"]
+    lines = {line.split()[0]: line for line in shown(told(1, 1, 1)).splitlines() if line.split()}
+    assert "critical since" in lines["state"]
     assert "does not answer" in lines["deliver"]
     assert "away (deliver)" in lines["store"] or "open 42 s" in lines["store"]
     assert "up" in lines["coinbase-rest"]
 
 
 def test_a_breaker_shows_its_state_and_how_long() -> None:
-    text = shown(None, told(1, 1, 1))
+    text = shown(told(1, 1, 1))
     assert "open 42 s" in text
     assert "1,234" in text
     assert "29" in text
@@ -110,5 +123,12 @@ def test_a_breaker_shows_its_state_and_how_long() -> None:
 
 def test_a_process_that_does_not_answer() -> None:
     now = told(1, 1, 1)
-    report = dataclasses.replace(now.report, processes=now.report.processes[:1])
-    assert "deliver not answering" in shown(None, Told(report, ""))
+    report = dataclasses.replace(now.report, processes=now.report.processes[:2])
+    assert "deliver not answering" in shown(Told(report, ""))
+
+
+@pytest.mark.parametrize("odd", ["[red]x[/red]", "[/]", ":x:"])
+def test_what_is_told_is_never_markup(odd: str) -> None:
+    services = (ServiceHealth(odd, up=False, critical=True, reason=f"why {odd}"),)
+    report = dataclasses.replace(told(1, 1, 1).report, health=assess(services))
+    assert shown(Told(report, "")).count(odd) >= 2

@@ -49,7 +49,8 @@ NOT_POSITIVE = ["0", "0.000000000000000000", "-1", "-0.5", "-0", "+1"]
 NOT_TIMES = [
     "", "1618677817", "1618677817000", "2021-04-17T16:43:37.089723", "2021-04-17 16:43:37",
     "2021-04-17", "2021-04-17Z", "2021-02-30T00:00:00Z", "2021-04-17T24:00:00Z",
-    "2021-04-17T23:59:60Z", "9999-12-31T00:00:00Z", "2605-11-01T00:00:00Z", "yesterday",
+    "2021-04-17T23:59:61Z", "2021-04-17T23:60:00Z", "2021-04-17T23:59:60",
+    "9999-12-31T00:00:00Z", "2605-11-01T00:00:00Z", "yesterday",
 ]  # fmt: skip
 IMPLAUSIBLE = [
     "1970-01-19T17:37:57.817Z",  # seconds read as milliseconds
@@ -130,6 +131,41 @@ def test_what_is_accepted_is_what_was_written(text: str) -> None:
     columns, dead = check([GOOD.but(size=text)])
     if not dead:
         assert columns.table["size"][0].as_py() == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        ("1E-8", "0.00000001"),
+        ("1e+2", "100"),
+        ("6.02e19", "60200000000000000000"),
+        ("150e-19", "0.000000000000000015"),
+        ("0.00000000000000000001E2", "0.000000000000000001"),
+        ("1.10e-17", "0.000000000000000011"),
+    ],
+)
+def test_an_exponent_that_is_exact_is_read(text: str, digits: str) -> None:
+    table = rows_of(GOOD.but(price=text, size=digits))
+    assert table["price"].to_pylist() == table["size"].to_pylist() == [Decimal(digits)]
+
+
+@pytest.mark.parametrize("text", ["1E-19", "1e20", "12e-19", "0e5", "-1E-8", "+1e3", "1e-999"])
+def test_an_exponent_that_has_no_place_or_sign_is_refused(text: str) -> None:
+    assert [letter.reason for letter in check([GOOD.but(size=text)])[1]] == ["bad_size"]
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+        ("2016-12-31T15:59:60.25-08:00", "2017-01-01T00:00:00.25Z"),
+    ],
+)
+def test_a_leap_second_is_the_one_behind_it(text: str, same: str) -> None:
+    trades = [GOOD.but(time=each) for each in (text, "no time", same)]
+    columns, dead = check(trades)
+    assert [letter.frame for letter in dead] == [1]
+    assert len(set(columns.table["exchange_ts"].to_pylist())) == 1
 
 
 def test_a_row_holds_what_was_told() -> None:

@@ -50,7 +50,7 @@ def stream(*hours: Hour, coverage: Coverage | None = None) -> StreamEntry:
 
 
 def coverage(*live: tuple[int, int]) -> IdCoverage:
-    made = IdCoverage(live=IntervalSet(live), known_first=3, known_last=99)
+    made = IdCoverage(live=IntervalSet(live), known=IntervalSet([(3, 99)]))
     made.fill.add(200, 205)
     made.absent.add(50)
     made.span("e2", 7, 9)
@@ -83,9 +83,9 @@ def test_a_coverage_is_written_whole() -> None:
     assert msgspec.json.decode(raw, type=Covered).coverage == made
 
 
-@pytest.mark.parametrize("known", [(None, None), (4, 4)])
-def test_a_coverage_of_nothing_is_written_too(known: tuple[int | None, int | None]) -> None:
-    made = IdCoverage(known_first=known[0], known_last=known[1])
+@pytest.mark.parametrize("known", [[], [(4, 4)]])
+def test_a_coverage_of_nothing_is_written_too(known: list[tuple[int, int]]) -> None:
+    made = IdCoverage(known=IntervalSet(known))
 
     assert Covered.of(made).coverage == made
 

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forebay.cli.lab import app
+from forebay.lab.exchanges.market import Market, MarketConfig
 from forebay.lab.truth import SOURCES, Digest, Trades, events
 
 if TYPE_CHECKING:
@@ -91,6 +92,22 @@ def test_truth_takes_start_and_step() -> None:
     assert json.loads(out) == expected.document()
 
 
+def test_truth_at_a_rate_is_what_a_market_of_that_rate_tells() -> None:
+    symbols = ("BTC-USD", "ETH-USD", "SOL-USD")
+    market = Market("coinbase", MarketConfig(7, symbols, 200.0).in_step())
+    listed = ("--symbols", ",".join(symbols), "--from", "99", "--to", "103")
+    _, out, _ = truth(*listed, "--rate", "200")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        trade.document() for symbol in symbols for trade in market.trades[symbol].events(99, 103)
+    ]
+    assert truth(*listed) == truth(*listed, "--rate", "3000") == truth(*listed, "--step-us", "1000")
+
+
+def test_the_seed_can_be_left_out() -> None:
+    options = ("coinbase", "--symbols", "BTC-USD", "--from", "3", "--to", "50")
+    assert lab("truth", *options) == lab("truth", *options, "--seed", "1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -104,7 +121,6 @@ def test_truth_takes_start_and_step() -> None:
         (("serve", "coinbase", "--seed", "1", "--faults", "drop=7"), "is not a probability"),
         (("serve", "coinbase", "--seed", "1", "--start", "noon"), "is not a time"),
         (("serve", "coinbase", "--seed", "1", "--rate", "0"), "--rate"),
-        (("serve", "coinbase"), "--seed"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_says_what_is_wrong(
@@ -185,6 +201,11 @@ def test_serve_says_where_it_is_in_one_line_and_stops_when_told(
         assert server.wait(20) == code
         assert server.stdout is not None
         assert server.stdout.read() == ""
+        assert server.stderr is not None
+        hint = server.stderr.read()
+    addresses = f"--ws-url {said['ws_url']} --rest-url {said['rest_url']}"
+    assert f" run --venue coinbase --symbols BTC-USD,ETH-USD {addresses} --data lab-data\n" in hint
+    assert f" audit --data lab-data --truth {said['truth_url']}\n" in hint
 
 
 def test_a_port_in_use_is_exit_3_and_one_sentence() -> None:

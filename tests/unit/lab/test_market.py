@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forebay.lab.exchanges.market import HISTORY, Market, MarketConfig
+from forebay.lab.truth.trades import BLOCK
 from tests.unit.lab.fakes import BTC, ETH, SECOND
 
 
@@ -103,3 +104,36 @@ def test_pages_are_newest_first_and_hold_only_what_happened(
 def test_ids_of_another_planet_are_no_error() -> None:
     assert market().page(BTC, before=None, after=5, limit=10) == []
     assert len(market().page(BTC, before=0, after=None, limit=1_000)) == 100
+
+
+# ------------------------------------------------------------------ in step with the clock
+
+
+@pytest.mark.parametrize("rate", [0.5, 7.0, 200.0, 333.0, 1_000.0, 3_000.0, 40_000.0])
+@pytest.mark.parametrize("symbols", [(BTC,), (BTC, ETH)])
+def test_venue_time_passes_as_fast_as_events_come(rate: float, symbols: tuple[str, ...]) -> None:
+    config = MarketConfig(1, symbols, rate, start_ns=0, now_ns=17).in_step()
+    assert config.rate == pytest.approx(rate, rel=0.01)
+    busy, began = Market("coinbase", config), 90 * SECOND  # long after it was made
+    busy.subscribed(BTC, began)
+    for seconds in (1, 60, 86_400):
+        elapsed = seconds * SECOND
+        busy._happened = max(busy._happened, int(elapsed * config.rate / 1e9) - 10)
+        told = [trade.event_ts for trade in busy.advance(began + elapsed)]
+        step_ns = config.step_us * 1_000
+        if told:
+            behind = (began - 17) + elapsed - max(told)
+            assert 0 <= behind <= 2 * BLOCK * step_ns, seconds
+
+
+def test_a_market_that_is_not_to_keep_pace_begins_when_it_was_told_to() -> None:
+    busy = Market("coinbase", MarketConfig(1, (BTC,), 200.0, start_ns=5_000).in_step())
+    busy.subscribed(BTC, 90 * SECOND)
+    assert (busy.start_ns, busy.config.step_us) == (5_000, 5_000)
+    (first, *_) = busy.advance(91 * SECOND)
+    assert first.event_ts == 5_000 + HISTORY * 5_000_000
+
+
+def test_a_rate_that_no_step_can_follow_is_kept() -> None:
+    config = MarketConfig(1, (BTC,), 400_000.0).in_step()
+    assert (config.rate, config.step_us) == (400_000.0, 2)

@@ -14,6 +14,7 @@ from forebay.errors import Unreachable
 from forebay.ops import api, schema_shown
 from forebay.ops.view import Check
 from forebay.resilience.health import SystemState
+from tests.support import fake_report
 from tests.support.fake_system import AT, AT_TEXT, METRICS_TYPE, Site, hang
 
 if TYPE_CHECKING:
@@ -274,7 +275,22 @@ async def test_status_shows_the_processes(site: Site) -> None:
             "capture": {"pid": 11, "not_ready": "", "status": {"connected": 3, "received": 100}},
             "deliver": {"pid": 12, "not_ready": "", "status": {"seq": 7}},
         },
+        "streams": [],
     }
+
+
+async def test_status_shows_each_stream_that_is_asked_for(site: Site) -> None:
+    site.system.now = dataclasses.replace(site.system.now, streams=fake_report.STREAMS)
+    heard, refused = (await get(site, "/api/v1/status")).json()["streams"]
+    assert (heard["symbol"], heard["state"], heard["refused"]) == ("BTC-USD", "heard", "")
+    assert heard["last_heard"] == heard["acknowledged"] == heard["asked"]
+    assert refused["acknowledged"] is None
+    assert (refused["state"], refused["refusals"], refused["refused"]) == (
+        "refused",
+        2,
+        "it is unknown",
+    )
+    assert refused["retry"] > refused["asked"]
 
 
 async def test_a_number_that_json_has_not_is_null(site: Site) -> None:
@@ -286,8 +302,9 @@ async def test_a_number_that_json_has_not_is_null(site: Site) -> None:
 
 
 async def test_metrics_are_rendered_from_the_report(site: Site) -> None:
-    answer = await get(site, "/metrics")
-    assert answer.text == "forebay_up 2\n"
+    answer = await get(site, "/metrics", headers={"accept": "text/plain"})
+    assert answer.text == "forebay_up 2 # text/plain\n"
+    assert answer.headers["vary"] == "accept"
     assert answer.headers["content-type"] == METRICS_TYPE
 
 
@@ -360,7 +377,7 @@ async def test_the_index_needs_nothing_from_elsewhere(site: Site) -> None:
 
 async def test_the_index_escapes_the_name_of_the_service() -> None:
     reading = api.Reading(
-        Site().system, "<script>", "1", lambda _: (b"", METRICS_TYPE), Site().clock
+        Site().system, "<script>", "1", lambda *_: (b"", METRICS_TYPE), Site().clock
     )
     assert b"<script>" not in bytes((await reading.index()).body)
 

@@ -3,49 +3,56 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
 
+from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE, SECTIONS, Metric
 from forebay.ops.metrics import render
 from forebay.ops.view import Buckets, ProcessReport, Sample, SystemReport
 from forebay.resilience import ServiceHealth, State, SystemState
 from tests.support import fake_report, reference_pages
 from tests.support.fake_report import breaker, report, with_samples
+from tests.support.servers import needed
 
 ROOT = Path(__file__).resolve().parents[3]
 
-CONTRACT = {
-    "S0": """published_nats published_kafka buffered_to_disk flushed_from_buffer errors
+DOCUMENTS = """published_nats published_kafka buffered_to_disk flushed_from_buffer errors
     total_aggregates_inserted total_batch_inserts total_insert_errors circuit_breaker_trips
     buffer_size circuit_breaker_state circuit_breaker_failure_count
-    circuit_breaker_last_failure_time circuit_breaker_timeout_seconds""",
-    "S2": """circuit_breaker_requests circuit_breaker_successes circuit_breaker_failures
+    circuit_breaker_last_failure_time circuit_breaker_timeout_seconds
+    circuit_breaker_requests circuit_breaker_successes circuit_breaker_failures
     circuit_breaker_not_permitted circuit_breaker_stale circuit_breaker_transitions
-    circuit_breaker_latency_seconds service_health_share active_fallbacks recovery_attempts""",
-    "S3": """buffer_utilisation journal_commits recovered_messages websocket_connections
-    reconnections received_bytes health_check_duration_seconds""",
-    "S4": """dedup_sync_lag_seconds ws_client_connected market_registry_rest_errors
-    healthy_gatherers database_connection_errors""",
-    "+": """events journal_bytes journal_oldest_unacknowledged_seconds coverage_gaps dead_letters
-    capture_latency_seconds conflicts ambiguous""",
-}
-"""The metrics that were promised, by where they come from. Prose of the contract has these names:
-a breaker's values begin with ``circuit_breaker_``, flush frequency is ``journal_commits``,
-message throughput ``received_bytes`` and ``events``."""
-NOT_YET = {"total_aggregates_inserted"}
+    circuit_breaker_latency_seconds service_health_share active_fallbacks recovery_attempts
+    buffer_utilisation journal_commits recovered_messages websocket_connections
+    reconnections received_bytes health_check_duration_seconds health_check_failures
+    dedup_sync_lag_seconds ws_client_connected market_registry_rest_errors
+    healthy_gatherers desired_gatherers database_connection_errors"""
+"""The names that were promised to dashboards of earlier systems; flush frequency is
+``journal_commits``, message throughput ``received_bytes``."""
+OURS = """events journal_bytes journal_oldest_unacknowledged_seconds coverage_gaps dead_letters
+    capture_latency_seconds conflicts ambiguous store_lag_seconds"""
+NOT_YET = {"forebay_total_aggregates_inserted"}
+OPENMETRICS = "application/openmetrics-text"
+PROMETHEUS_ACCEPTS = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
 
 Scrape = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def scraped(told: SystemReport) -> Scrape:
+def scraped(told: SystemReport, accept: str = "text/plain") -> Scrape:
     """What an independent parser reads: values by name and sorted labels."""
-    text, kind = render(told)
-    assert kind.startswith("text/plain")
+    text, kind = render(told, accept)
+    assert kind.startswith(accept)
     found: Scrape = {}
-    for family in text_string_to_metric_families(text.decode()):
+    parse = openmetrics.text_string_to_metric_families if accept == OPENMETRICS else plain
+    for family in parse(text.decode()):
         for sample in family.samples:
             key = sample.name, tuple(sorted(sample.labels.items()))
             assert key not in found, key
@@ -65,16 +72,24 @@ def names(found: Scrape) -> set[str]:
 # ------------------------------------------------------------ catalogue and contract
 
 
-@pytest.mark.parametrize("origin", CONTRACT)
-def test_the_catalogue_has_what_was_promised(origin: str) -> None:
-    promised = set(CONTRACT[origin].split())
-    assert promised <= {name for name, metric in CATALOGUE.items() if metric.origin == origin}
+def test_the_catalogue_has_what_was_promised() -> None:
+    assert {f"forebay_{name}" for name in OURS.split()} <= CATALOGUE.keys()
+    assert {metric.beside for metric in CATALOGUE.values()} == {*DOCUMENTS.split(), ""}
 
 
-def test_no_name_is_there_twice_and_none_ends_in_total() -> None:
+def test_no_name_is_there_twice() -> None:
     assert sum(map(len, SECTIONS.values())) == len(CATALOGUE)
-    assert [name for name in CATALOGUE if name.endswith("_total")] == []
+    every = [*CATALOGUE, *(metric.beside for metric in CATALOGUE.values() if metric.beside)]
+    assert len(every) == len({*every})
     assert {name for name, metric in CATALOGUE.items() if metric.needs} == NOT_YET
+
+
+@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.name)
+def test_a_name_has_the_prefix_a_base_unit_and_the_ending_of_its_kind_only(metric: Metric) -> None:
+    assert re.fullmatch(r"forebay(_[a-z]+)+", metric.name)
+    assert not re.search(r"_(total|count|sum|bucket|created|info)$", metric.name)
+    assert not re.search(r"_(ms|us|ns|milliseconds|minutes|hours|kb|mb|gb|percent)\b", metric.name)
+    assert metric.exposed.endswith("_total") == (metric.kind == "counter")
 
 
 @pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.name)
@@ -83,9 +98,11 @@ def test_a_help_is_a_sentence(metric: Metric) -> None:
     assert len(metric.help) < 160
 
 
-def test_a_scrape_of_everything_has_the_catalogue_and_nothing_else() -> None:
-    wanted = {f"{metric.exposed}" for metric in CATALOGUE.values() if metric.name not in NOT_YET}
-    assert names(scraped(report())) == wanted
+@pytest.mark.parametrize("accept", ["text/plain", OPENMETRICS])
+def test_a_scrape_of_everything_has_the_catalogue_and_nothing_else(accept: str) -> None:
+    told = [metric for metric in CATALOGUE.values() if metric.name not in NOT_YET]
+    wanted = {each for metric in told for each in (metric.exposed, metric.exposed_beside) if each}
+    assert names(scraped(report(), accept)) == wanted
 
 
 def test_kind_and_help_are_told_as_the_catalogue_has_them() -> None:
@@ -94,14 +111,76 @@ def test_kind_and_help_are_told_as_the_catalogue_has_them() -> None:
         if metric.name not in NOT_YET:
             assert f"# TYPE {metric.exposed} {metric.kind}\n" in text
             assert f"# HELP {metric.exposed} {metric.help}\n" in text
+        if metric.beside and metric.name not in NOT_YET:
+            assert f"# TYPE {metric.exposed_beside} {metric.kind}\n" in text
+            assert f"# HELP {metric.exposed_beside} The same as {metric.exposed}.\n" in text
 
 
-@pytest.mark.parametrize("page", ["metrics", "alerts"])
+def test_an_older_name_beside_has_the_same_numbers() -> None:
+    found = scraped(report())
+    compared = 0
+    for metric in CATALOGUE.values():
+        if not metric.beside or metric.needs:
+            continue
+        for ending in ("", "_sum", "_count"):
+            mine, beside = (
+                {labels: n for (name, labels), n in found.items() if name == f"{exposed}{ending}"}
+                for exposed in (metric.exposed, metric.exposed_beside)
+            )
+            assert mine == beside, metric.name
+            compared += len(mine)
+    assert compared > 40
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "text/plain; version=0.0.4"),
+        ("*/*", "text/plain; version=0.0.4"),
+        ("text/plain, application/openmetrics-text;q=0.5", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text; q=0", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text; version=nonsense; q=x,;;q=", OPENMETRICS),
+        (PROMETHEUS_ACCEPTS, f"{OPENMETRICS}; version=1.0.0"),
+    ],
+    ids=["nothing", "anything", "text rather", "never", "odd", "Prometheus"],
+)
+def test_who_asks_for_openmetrics_gets_it(accept: str, kind: str) -> None:
+    body, told = render(report(), accept)
+    assert told.startswith(kind)
+    assert body.endswith(b"\n# EOF\n") == told.startswith(OPENMETRICS)
+
+
+def test_promtool_finds_no_fault_in_our_names() -> None:
+    """Those beside are as others named them."""
+    text = render(report())[0].decode()
+    families = re.split(r"(?m)^(?=# HELP )", text)
+    ours = "".join(family for family in families if family.startswith("# HELP forebay_"))
+    result = subprocess.run(
+        [needed("promtool"), "check", "metrics"],
+        input=ours,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("page", reference_pages.PAGES)
 def test_a_reference_page_is_what_the_code_says(page: str) -> None:
     file = ROOT / "docs" / "reference" / f"{page}.md"
     assert file.read_text(encoding="utf-8") == reference_pages.PAGES[page](), (
         "Write it again: python -m tests.support.reference_pages"
     )
+
+
+def test_no_text_for_users_names_a_document_that_they_cannot_have() -> None:
+    pages = [*ROOT.glob("docs/reference/*.md"), *ROOT.glob("docs/how-to/*.md")]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    assert len(texts) > 6
+    for name, text in (texts | {"forebay alerts": alerts.text()}).items():
+        assert re.findall(r"\b(?:S[0-4]|[DEGORVX][1-9])\b|\brequirement\b", text) == [], name
 
 
 # ------------------------------------------------------------------------- numbers
@@ -110,47 +189,47 @@ def test_a_reference_page_is_what_the_code_says(page: str) -> None:
 def test_each_number_of_the_processes_arrives() -> None:
     found = scraped(report())
     expected = {
-        'events_total{state="received"}': 1000,
-        'events_total{state="captured"}': 990,
-        'events_total{state="published"}': 0,
-        'events_total{state="stored"}': 850,
-        "received_bytes_total": 123_456,
-        "journal_commits_total": 40,
-        "websocket_connections": 2,
-        "websocket_connections_wanted": 2,
-        "ws_client_connected": 1,
-        "reconnections_total": 3,
-        'buffer_utilisation{resource="memory"}': 0.25,
-        'buffer_utilisation{resource="disk"}': 0.25,
-        "buffered_to_disk_total": 50,
-        "flushed_from_buffer_total": 45,
-        "recovered_messages_total": 70,
-        "total_batch_inserts_total": 30,
-        "total_insert_errors_total": 6,
-        'database_connection_errors_total{store="duckdb"}': 6,
-        "store_writes_refused_total": 8,
-        "buffer_size": 90,
-        "dedup_sync_lag_seconds": 1.25,
-        "journal_oldest_unacknowledged_seconds": 1.25,
-        "ambiguous_total": 5,
-        'flagged_total{flag="late"}': 4,
-        'flagged_total{flag="skewed"}': 0,
-        'coverage_gaps{state="permanent"}': 3,
-        'dead_letters_total{reason="oversized"}': 2,
-        'market_registry_rest_errors_total{endpoint="/products/*/trades"}': 3,
-        'errors_total{service="deliver"}': 4,
-        'happenings_total{happening="BreakerMoved",service="deliver"}': 2,
-        'recovery_attempts_total{breaker="store"}': 9,
-        'process_cpu_seconds_total{service="capture"}': 15,
-        "service_health_share": 0.75,
-        "active_fallbacks": 1,
-        'service_up{service="store"}': 0,
-        'service_up{service="coinbase-rest"}': 1,
-        'health_check_failures{check="store"}': 4,
-        'health_check_duration_seconds{check="store"}': 0.5,
-        "healthy_gatherers": 1,
-        "desired_gatherers": 1,
-        "metrics_left_out": 0,
+        'forebay_events_total{state="received"}': 1000,
+        'forebay_events_total{state="captured"}': 990,
+        'forebay_events_total{state="published"}': 0,
+        'forebay_events_total{state="stored"}': 850,
+        "forebay_received_bytes_total": 123_456,
+        "forebay_journal_commits_total": 40,
+        "forebay_websocket_connections": 2,
+        "forebay_websocket_connections_wanted": 2,
+        "forebay_ws_client_connected": 1,
+        "forebay_reconnections_total": 3,
+        'forebay_buffer_utilisation{resource="memory"}': 0.25,
+        'forebay_buffer_utilisation{resource="disk"}': 0.25,
+        "forebay_buffered_to_disk_total": 50,
+        "forebay_flushed_from_buffer_total": 45,
+        "forebay_recovered_messages_total": 70,
+        "forebay_total_batch_inserts_total": 30,
+        "forebay_total_insert_errors_total": 6,
+        'forebay_database_connection_errors_total{store="duckdb"}': 6,
+        "forebay_store_writes_refused_total": 8,
+        "forebay_buffer_size": 90,
+        "forebay_store_lag_seconds": 1.25,
+        "forebay_journal_oldest_unacknowledged_seconds": 1.25,
+        "forebay_ambiguous_total": 5,
+        'forebay_flagged_total{flag="late"}': 4,
+        'forebay_flagged_total{flag="skewed"}': 0,
+        'forebay_coverage_gaps{state="permanent"}': 3,
+        'forebay_dead_letters_total{reason="oversized"}': 2,
+        'forebay_rest_errors_total{endpoint="/products/*/trades"}': 3,
+        'forebay_errors_total{service="deliver"}': 4,
+        'forebay_happenings_total{happening="BreakerMoved",service="deliver"}': 2,
+        'forebay_recovery_attempts_total{breaker="store"}': 9,
+        'forebay_process_cpu_seconds_total{service="capture"}': 15,
+        "forebay_service_health_share": 0.75,
+        "forebay_active_fallbacks": 1,
+        'forebay_service_up{service="store"}': 0,
+        'forebay_service_up{service="coinbase-rest"}': 1,
+        'forebay_health_check_failures{check="store"}': 4,
+        'forebay_health_check_duration_seconds{check="store"}': 0.5,
+        "forebay_collectors_ready": 1,
+        "forebay_collectors_wanted": 1,
+        "forebay_metrics_left_out": 0,
     }
     for line, number in expected.items():
         name, _, inside = line.partition("{")
@@ -160,22 +239,24 @@ def test_each_number_of_the_processes_arrives() -> None:
 
 def test_the_state_of_the_system_is_one_of_all() -> None:
     found = scraped(report())
-    states = {state: value(found, "system_state", state=state) for state in SystemState}
+    states = {state: value(found, "forebay_system_state", state=state) for state in SystemState}
     assert states == dict.fromkeys(SystemState, 0) | {SystemState.CRITICAL: 1}
 
 
 def test_a_breaker_is_told_whole() -> None:
     found = scraped(report(ProcessReport("deliver", 2, "", breakers=[breaker()])))
-    states = {s: value(found, "circuit_breaker_state", breaker="store", state=s) for s in State}
+    states = {
+        s: value(found, "forebay_circuit_breaker_state", breaker="store", state=s) for s in State
+    }
     assert states == dict.fromkeys(State, 0) | {State.OPEN: 1}
     entered = {
-        s: value(found, "circuit_breaker_transitions_total", breaker="store", state=s)
+        s: value(found, "forebay_circuit_breaker_transitions_total", breaker="store", state=s)
         for s in State
     }
     assert entered == dict.fromkeys(State, 0) | {"open": 3, "half_open": 2, "closed": 1}
     numbers = {
-        "failure_count": 5,
-        "last_failure_time": fake_report.AT_NS / 1e9,
+        "consecutive_failures": 5,
+        "last_failure_timestamp_seconds": fake_report.AT_NS / 1e9,
         "timeout_seconds": 60,
         "trips_total": 3,
         "requests_total": 100,
@@ -187,15 +268,18 @@ def test_a_breaker_is_told_whole() -> None:
         "latency_seconds_count": 73,
     }
     for name, number in numbers.items():
-        assert value(found, f"circuit_breaker_{name}", breaker="store") == number, name
+        assert value(found, f"forebay_circuit_breaker_{name}", breaker="store") == number, name
 
 
 def test_what_a_breaker_does_not_have_is_absent() -> None:
     fresh = breaker(last_failure_ns=None, config={"recovery_timeout_s": None})
     found = scraped(report(ProcessReport("deliver", 2, "", breakers=[fresh])))
-    absent = {"circuit_breaker_last_failure_time", "circuit_breaker_timeout_seconds"}
+    absent = {
+        "forebay_circuit_breaker_last_failure_timestamp_seconds",
+        "forebay_circuit_breaker_timeout_seconds",
+    }
     assert names(found) & absent == set()
-    assert "circuit_breaker_failure_count" in names(found)
+    assert "forebay_circuit_breaker_consecutive_failures" in names(found)
 
 
 def test_the_histogram_is_cumulative_and_ends_with_all() -> None:
@@ -203,18 +287,18 @@ def test_the_histogram_is_cumulative_and_ends_with_all() -> None:
     buckets = {
         dict(labels)["le"]: number
         for (name, labels), number in found.items()
-        if name == "capture_latency_seconds_bucket"
+        if name == "forebay_capture_latency_seconds_bucket"
     }
     assert list(buckets.values()) == sorted(buckets.values())
-    assert buckets["+Inf"] == value(found, "capture_latency_seconds_count") == 3
+    assert buckets["+Inf"] == value(found, "forebay_capture_latency_seconds_count") == 3
     assert sum(number == 2 for number in buckets.values()) > 3
-    assert value(found, "capture_latency_seconds_sum") == pytest.approx(0.102, rel=0.1)
+    assert value(found, "forebay_capture_latency_seconds_sum") == pytest.approx(0.102, rel=0.1)
 
 
 # -------------------------------------------------------------- collectors away
 
 CAPTURE = ServiceHealth("capture", up=True, critical=True)
-CONNECTED, NOT_CONNECTED = (Sample("websocket_connections", number) for number in (2, 0))
+CONNECTED, NOT_CONNECTED = (Sample("forebay_websocket_connections", number) for number in (2, 0))
 
 
 @pytest.mark.parametrize(
@@ -232,10 +316,10 @@ def test_a_collector_that_is_away_is_told_as_missing(
 ) -> None:
     found = scraped(report(*told, services=(CAPTURE,)))
     gauges = (
-        "desired_gatherers",
-        "healthy_gatherers",
-        "ws_client_connected",
-        "websocket_connections",
+        "forebay_collectors_wanted",
+        "forebay_collectors_ready",
+        "forebay_ws_client_connected",
+        "forebay_websocket_connections",
     )
     assert tuple(value(found, name) for name in gauges) == expected
 
@@ -243,8 +327,8 @@ def test_a_collector_that_is_away_is_told_as_missing(
 def test_without_capture_no_websocket_is_missed() -> None:
     deliver = ServiceHealth("deliver", up=True)
     found = scraped(report(ProcessReport("deliver", 2, ""), services=(deliver,)))
-    assert value(found, "desired_gatherers") == 0
-    assert "ws_client_connected" not in names(found)
+    assert value(found, "forebay_collectors_wanted") == 0
+    assert "forebay_ws_client_connected" not in names(found)
 
 
 # ------------------------------------------------------------ mistakes of ours
@@ -254,32 +338,32 @@ def test_without_capture_no_websocket_is_missed() -> None:
     "wrong",
     [
         Sample("no_such_metric", 1),
-        Sample("errors", 1),
-        Sample("buffer_size", 1, {"store": "duckdb"}),
-        Sample("total_aggregates_inserted", 1),
+        Sample("forebay_errors", 1),
+        Sample("forebay_buffer_size", 1, {"store": "duckdb"}),
+        Sample("forebay_total_aggregates_inserted", 1),
     ],
     ids=["unknown", "label missing", "label too many", "not yet"],
 )
 def test_a_sample_that_fits_no_metric_is_left_out_and_told(wrong: Sample) -> None:
-    found = scraped(with_samples(wrong, Sample("conflicts", 3)))
-    assert value(found, "metrics_left_out") == 1
-    assert value(found, "conflicts_total") == 3
+    found = scraped(with_samples(wrong, Sample("forebay_conflicts", 3)))
+    assert value(found, "forebay_metrics_left_out") == 1
+    assert value(found, "forebay_conflicts_total") == 3
     assert (CATALOGUE[wrong.name].exposed if wrong.name in CATALOGUE else wrong.name) not in names(
         found
     )
 
 
 def test_a_sample_that_is_told_twice_counts_once() -> None:
-    found = scraped(with_samples(Sample("conflicts", 3), Sample("conflicts", 4)))
-    assert value(found, "conflicts_total") == 3
-    assert value(found, "metrics_left_out") == 1
+    found = scraped(with_samples(Sample("forebay_conflicts", 3), Sample("forebay_conflicts", 4)))
+    assert value(found, "forebay_conflicts_total") == 3
+    assert value(found, "forebay_metrics_left_out") == 1
 
 
 def test_text_of_others_cannot_break_a_scrape() -> None:
     evil = 'a"b\\c\nconflicts_total 7'
-    found = scraped(with_samples(Sample("dead_letters", 1, {"reason": evil})))
-    assert value(found, "dead_letters_total", reason=evil) == 1
-    assert "conflicts_total" not in names(found)
+    found = scraped(with_samples(Sample("forebay_dead_letters", 1, {"reason": evil})))
+    assert value(found, "forebay_dead_letters_total", reason=evil) == 1
+    assert "forebay_conflicts_total" not in names(found)
 
 
 def test_a_scrape_leaves_the_next_one_as_it_was() -> None:
@@ -288,8 +372,8 @@ def test_a_scrape_leaves_the_next_one_as_it_was() -> None:
 
 
 def test_buckets_of_two_processes_do_not_mix() -> None:
-    one = Buckets("capture_latency_seconds", (0.1,), (1, 2), 0.5)
+    one = Buckets("forebay_capture_latency_seconds", (0.1,), (1, 2), 0.5)
     twice = ProcessReport("deliver", 2, "", buckets=[one, one])
     found = scraped(report(twice))
-    assert value(found, "capture_latency_seconds_count") == 2
-    assert value(found, "metrics_left_out") == 1
+    assert value(found, "forebay_capture_latency_seconds_count") == 2
+    assert value(found, "forebay_metrics_left_out") == 1

@@ -323,3 +323,48 @@ async def test_a_second_request_on_a_connection_is_not_served() -> None:
         answer = await until(reader)
     assert answer.count(b"HTTP/1.1 ") == 1
     assert len(site.system.commands) == len(site.audit()) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://127.0.0.1:8080/health/live", "rebound.example", 200),
+        ("HTTP://localhost/health/live?a=b", "localhost", 200),
+        ("http://[::1]:8080/health/live", "localhost", 200),
+        ("http://localhost", "localhost", 200),
+        ("http://localhost/nowhere", "localhost", 404),
+        ("http://rebound.example/health/live", "localhost", 421),
+        ("http://rebound.example/admin/config/reload", "localhost", 421),
+        ("ftp://localhost/health/live", "localhost", 404),
+    ],
+)
+async def test_a_whole_address_as_the_target_is_the_path_in_it(
+    target: str, host: str, status: int
+) -> None:
+    site = Site()
+    async with serving(site.app) as url, raw(url) as (reader, writer):
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert (await until(reader)).split()[1] == b"%d" % status
+
+
+async def test_a_command_with_a_whole_address_needs_the_token_too() -> None:
+    site = Site()
+    async with serving(site.app) as url, raw(url) as (reader, writer):
+        writer.write(f"POST http://localhost{RELOAD} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert (await until(reader)).split()[1] == b"401"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("OPTIONS", "/health/live", "GET, HEAD"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+        ("DELETE", "/api/v1/circuit-breakers/store", "GET, HEAD"),
+        ("GET", RELOAD, "POST"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allow: str) -> None:
+    site = Site()
+    async with serving(site.app) as url, client() as asking:
+        answer = await asking.request(method, url + path, headers=BEARER)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)

@@ -115,7 +115,12 @@ def test_the_json_is_the_contract(stored: Bench) -> None:
     assert {"ok", "missing", "doubled", "mutated", "spurious", "ambiguous"} <= document.keys()
     assert document["dead_letters"] == 1
     names = {"venue", "channel", "symbol", "unit", "first", "last", "reason", "state"}
-    assert document["gaps"][0].keys() == names | {"market", "epoch"}
+    assert document["gaps"][0].keys() == names | {
+        "market",
+        "epoch",
+        "accepted_by",
+        "accepted_reason",
+    }
     stream = document["streams"][0]
     told = {"venue", "channel", "symbol", "events", "verified_from", "verified_to", "basis"}
     assert told | {"market", "unseeable"} <= stream.keys()

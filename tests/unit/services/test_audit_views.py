@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -192,9 +193,9 @@ def test_gaps_are_summed_by_state_reason_and_unit() -> None:
     ]
 
     assert gap_sums(report(gaps=gaps)) == [
-        ("filled", "in connection", "id", 2, "6"),
-        ("open", "between connections", "id", 1, "10"),
-        ("open", "between connections", "time", 1, "90 s"),
+        ("filled", "in_connection", "id", 2, "6"),
+        ("open", "between_connections", "id", 1, "10"),
+        ("open", "between_connections", "time", 1, "90 s"),
     ]
     text = shown(report(gaps=gaps))
     assert "between connections" in text
@@ -206,6 +207,19 @@ def test_the_verdict_does_not_hide_what_is_gone_for_good() -> None:
     assert verdict(report(gaps=gone)) == (
         "Nothing lost: 1,234 events stored, each once and as received, "
         "and 7 and 60 s of time declared as gone for good."
+    )
+
+
+def test_the_verdict_names_who_accepted_what_is_missing() -> None:
+    odd = replace(gap(9, 10**15, "accepted", "far_ahead"), accepted_by="bob")
+    ended = [
+        replace(gap(*ends, "accepted"), accepted_by="ann", accepted_reason="never listed")
+        for ends in ((1, 7), (20, 20))
+    ]
+    gone = [*ended, odd]
+    assert verdict(report(gaps=gone)) == (
+        "Nothing lost: 1,234 events stored, each once and as received, "
+        "and 8 accepted as missing (by ann: never listed)."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.domain.frames import FillFinished, FrameKind, encode_control
+from forebay.domain.frames import FillFinished, FrameKind, GapAccepted, encode_control
 from forebay.errors import ConfigError, CursorMoved, Transient
 from forebay.journal import CursorFile, Draft, JournalWriter
 from forebay.ports import Commit, FillRequest
@@ -230,9 +230,51 @@ def test_gaps_are_told_offered_for_filling_and_closed(
     put(writer, [finished], context("rest"), FrameKind.CONTROL)
     moving.drain()
 
-    assert moving.gap_counts() == {"open": 0, "filled": 1, "permanent": 1}
+    assert moving.gap_counts() == {"open": 0, "filled": 1, "permanent": 1, "accepted": 0}
     assert GapClosed("coinbase", "trade", PRODUCT, 2, 3, "in_connection", "filled") in seen
     assert GapClosed("coinbase", "trade", PRODUCT, 4, 4, "absent_from_history", "permanent") in seen
+
+
+def test_absence_is_believed_over_restarts_and_what_comes_at_last_is_filled(
+    tmp_path: Path,
+) -> None:
+    """Each look is of another process, and so is each delivery."""
+    store, clock = MemoryStore(), ManualClock()
+    lacking = encode_control(FillFinished("trade", PRODUCT, 2, 4, lacking=((2, 4),)))
+    states, journal = [], tmp_path / "journal"
+    for wait_s in (0, 0, 59, 2, 600, 3600, 21_600):
+        clock.advance(wait_s)
+        with JournalWriter.open(journal, clock=clock) as writer:
+            if writer.position.seq == 1:
+                put(writer, [match(1), match(5)])
+            origin, now = context("rest").encode(), clock.monotonic_ns()
+            writer.commit([Draft(int(FrameKind.CONTROL), origin, [lacking], [now])])
+        moving = Deliverer(journal, store, PARSERS)
+        moving.drain()
+        states.append([gap.state for gap in store.gaps()])
+    assert states == [["open"]] * 6 + [["permanent"]]
+    assert moving.open_gaps() == ([], moving.position.seq if moving.position else 0)
+    assert [wanted.first for wanted in moving.open_gaps(states=("permanent",))[0]] == [2]
+    with JournalWriter.open(journal, clock=clock) as writer:
+        rows = [as_json([rest_row(4), rest_row(3), rest_row(2)])]
+        put(writer, rows, context("rest"), FrameKind.REST)
+    moving.drain()
+    assert [gap.state for gap in store.gaps()] == ["filled"]
+    again = MemoryStore()
+    Deliverer(journal, again, PARSERS).drain()
+    assert again.load().coverage == store.load().coverage
+
+
+def test_an_acceptance_is_in_the_journal(tmp_path: Path, writer: JournalWriter) -> None:
+    seen: list[Happening] = []
+    moving = deliverer(tmp_path, MemoryStore(), seen)
+    put(writer, [match(1), match(5)])
+    accepted = encode_control(GapAccepted("trade", PRODUCT, 2, 3, "ann", "never listed"))
+    put(writer, [accepted], context("rest"), FrameKind.CONTROL)
+    moving.drain()
+    assert moving.gap_counts() == {"open": 1, "filled": 0, "permanent": 0, "accepted": 1}
+    assert [gap.first for gap in moving.open_gaps(states=("open", "permanent"))[0]] == [4]
+    assert [each.state for each in seen if isinstance(each, GapClosed)] == ["accepted"]
 
 
 def test_a_gap_is_offered_with_its_market_if_history_has_its_unit(tmp_path: Path) -> None:

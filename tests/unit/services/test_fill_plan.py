@@ -43,8 +43,8 @@ def test_a_filled_gap_is_asked_again_only_on_later_evidence() -> None:
     assert planner.plan(gaps, 100, 900 * S) == gaps, "it has, and the gap is open still"
 
 
-def test_an_open_gap_in_spite_of_its_fill_backs_off() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0, cap_s=30.0)
+def test_what_is_asked_in_vain_thins_out_to_hours() -> None:
+    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0, hopeless_s=30.0)
     gaps, now, waits = [gap(10, 20)], 0, []
     for _ in range(8):
         began = now
@@ -52,7 +52,37 @@ def test_an_open_gap_in_spite_of_its_fill_backs_off() -> None:
             now += S // 2
         waits.append((now - began) / S)
         planner.filled(gaps[0], 1, now)
-    assert waits == [0, 1, 2, 4, 8, 16, 30, 30]
+    assert waits == [0, 1, 1, 2, 4, 8, 16, 30]
+
+    planner, asked = FillPlanner(Highest(), settle_s=0), 0
+    for second in range(48 * 3600):
+        if planner.plan(gaps, 1000, second * S):
+            planner.filled(gaps[0], 1, second * S)
+            asked += 1
+    assert asked == 23, "some in the first hours, then one in six of them"
+
+
+def test_what_was_looked_for_before_the_process_began_waits_as_it_would_have() -> None:
+    planner = FillPlanner(Highest(), settle_s=0)
+    gaps = [replace(gap(10, 20), looked_ns=5000 * S, wait_s=600)]
+    assert planner.plan(gaps, 0, 7 * S, 5599 * S) == []
+    assert planner.plan(gaps, 0, 8 * S, 5600 * S) == gaps
+    planner.filled(gaps[0], 0, 9 * S)
+    assert planner.plan(gaps, 0, 609 * S, 0) == []
+    assert planner.plan(gaps, 0, 611 * S, 0) == gaps, "and goes on thinning out"
+
+
+def test_a_clock_that_went_back_does_not_keep_a_gap_waiting() -> None:
+    planner = FillPlanner(Highest(), settle_s=0)
+    gaps = [replace(gap(10, 20), looked_ns=5000 * S, wait_s=600)]
+    assert planner.plan(gaps, 0, 7 * S, 4999 * S) == gaps
+
+
+def test_a_gap_that_shrinks_from_its_front_settles_too() -> None:
+    planner = FillPlanner(Highest(), settle_s=1.0)
+    assert planner.plan([gap(10, 2000)], 0, 0) == []
+    assert planner.plan([gap(11, 2000)], 0, S // 2) == []
+    assert planner.plan([gap(12, 2000)], 0, S) == [gap(12, 2000)]
 
 
 def test_a_failed_fill_backs_off_and_tells_how_long() -> None:
@@ -80,7 +110,7 @@ def test_moving_edges_are_the_same_gap() -> None:
     planner.filled(gap(10, 20), 100, 0)
     assert planner.plan([gap(15, 40)], 99, 900 * S) == []
     assert planner.plan([gap(15, 40)], 100, 900 * S) == [gap(15, 40)]
-    assert planner.failed(gap(15, 40), 900 * S) == 2.0, "the second try of this gap"
+    assert planner.failed(gap(15, 40), 900 * S) == 1.0, "what was answered ended the failures"
 
 
 def test_no_more_than_so_many_at_once() -> None:

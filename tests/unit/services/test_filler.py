@@ -148,9 +148,12 @@ async def test_a_failed_fill_is_told_and_tried_again(error: Exception) -> None:
 async def test_deliver_being_away_is_waited_for() -> None:
     async with Rig() as rig:
         rig.gaps = Transient("Deliver does not answer.")
-        await rig.until(lambda: len(rig.heard(GapsUnknown)) == 5)
+        await rig.until(lambda: rig.polls == 5)
+        assert len(rig.heard(GapsUnknown)) == 1, "it is said once"
         rig.gaps = [gap(1, 1)]
         await rig.until(lambda: rig.source.asked == [gap(1, 1)])
+        rig.gaps = Transient("Deliver does not answer.")
+        await rig.until(lambda: len(rig.heard(GapsUnknown)) == 2)
 
 
 async def test_only_so_many_fills_run_and_the_next_begins_when_one_ends() -> None:

@@ -19,8 +19,9 @@ from forebay.domain.frames import (
     decode_control,
 )
 from forebay.errors import Corrupt, JournalFull, Unreachable
+from forebay.lab.simulation.loop import VirtualClock, VirtualLoop
 from forebay.services.epoch_take import FRAME_OVERHEAD
-from forebay.services.group_commit import GroupCommit, Limits
+from forebay.services.group_commit import REST_TIMES, GroupCommit, Limits
 from forebay.telemetry import JournalFullBegan, JournalFullEnded
 from tests.support.fake_journal import FakeJournal
 
@@ -141,7 +142,7 @@ async def test_frames_gather_for_the_linger_time() -> None:
 
 async def test_what_gathered_during_a_commit_does_not_linger_again() -> None:
     clock = ManualClock()
-    async with Rig(Limits(linger_s=0.01), clock) as rig:
+    async with Rig(Limits(linger_s=0.01 / REST_TIMES), clock) as rig:
         rig.journal.gate.clear()
         take = rig.group.open(context())
         take.frame(TEXT, b"1")
@@ -163,6 +164,28 @@ async def test_what_gathered_during_a_commit_does_not_linger_again() -> None:
         slept = len(clock.slept)
         await until(lambda: rig.group.counters.captured == 4)
         assert len(clock.slept) == slept, "it has waited long enough"
+
+
+@pytest.mark.parametrize(("rate", "least", "most"), [(200, 50, 75), (5000, 120, 200)])
+def test_commits_a_second_at_rest_are_fewer_and_frames_wait_no_longer_than_promised(
+    rate: int, least: int, most: int
+) -> None:
+    loop = VirtualLoop(random.Random(1))
+    clock, seconds = VirtualClock(loop), 4
+
+    async def traffic() -> tuple[int, float]:
+        async with Rig(clock=clock) as rig:
+            take = rig.group.open(context())
+            for _ in range(rate * seconds):
+                take.frame(TEXT, b"x")
+                await clock.sleep(1 / rate)
+            await rig.group.flushed()
+            return rig.group.counters.commits, rig.group.latency().p50_ms
+
+    commits, p50_ms = loop.run_until_complete(traffic())
+    loop.close()
+    assert least <= commits / seconds <= most
+    assert p50_ms <= 15, "a draw of the loop is slow now and then"
 
 
 async def test_a_big_group_does_not_linger() -> None:

@@ -14,7 +14,14 @@ from forebay.domain.frames import FrameKind
 from forebay.errors import Corrupt, Permanent, Transient
 from forebay.journal import Draft, JournalWriter, Position
 from forebay.resilience import CircuitBreaker, State, SystemState, presets
-from forebay.services.deliver import BACKLOG_FRAMES, PACE_S, Deliverer
+from forebay.services.deliver import (
+    BACKLOG_FRAMES,
+    ENOUGH_FRAMES,
+    PACE_S,
+    REST_S,
+    Deliverer,
+    gathering_s,
+)
 from forebay.services.guarded_delivery import DRAIN_S, LOOK_S, GuardedDelivery
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
@@ -92,7 +99,7 @@ class Pace:
 class Rig:
     """A journal with a writer, a store, and the delivery between them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, rest_s: float = PACE_S) -> None:
         self.clock = Instant()
         self.writer = JournalWriter.open(folder / "journal", clock=self.clock)
         self.store = Store()
@@ -117,6 +124,7 @@ class Rig:
             breaker=self.breaker,
             system=lambda: self.state,
             observer=self.tell,
+            rest_s=rest_s,
         )
         self.put = 0
 
@@ -183,6 +191,32 @@ async def test_what_is_captured_is_stored_and_counts_as_one_call(rig: Rig) -> No
 async def test_a_long_backlog_is_not_waited_for(rig: Rig) -> None:
     rig.capture(BACKLOG_FRAMES)
     assert await rig.steps(2) == [0, PACE_S]
+
+
+@pytest.mark.parametrize(
+    ("rate", "least", "most"), [(200, 0.7, 1.2), (1000, 1.2, 2.5), (6000, 7, 11)]
+)
+async def test_commits_a_second_follow_the_rate(
+    tmp_path: Path, rate: int, least: float, most: float
+) -> None:
+    rig, seconds, lag_s = Rig(tmp_path, rest_s=REST_S), 4.0, 0.0
+    await rig.steps(5)
+    commits, began = rig.store.touched, rig.clock.monotonic_ns()
+    while (passed_s := (rig.clock.monotonic_ns() - began) / 1e9) < seconds:
+        if due := round(passed_s * rate) - rig.put:
+            rig.capture(due)
+        (waited_s,) = await rig.steps(1)
+        lag_s = max(lag_s, waited_s)
+    rig.writer.close()
+    assert least <= (rig.store.touched - commits) / seconds <= most
+    assert PACE_S <= lag_s <= REST_S
+
+
+@pytest.mark.parametrize("passed_s", [0.0, 0.1, 1.0, 3600.0])
+@pytest.mark.parametrize("frames", [0, 1, ENOUGH_FRAMES, BACKLOG_FRAMES - 1])
+def test_no_frame_gathers_for_longer_than_it_may(frames: int, passed_s: float) -> None:
+    assert PACE_S <= gathering_s(frames, passed_s, REST_S) <= REST_S
+    assert gathering_s(frames, passed_s, PACE_S) == PACE_S
 
 
 async def test_failures_trip_it_with_growing_waits_and_then_the_store_is_left_alone(
@@ -418,6 +452,16 @@ async def test_a_stop_ends_a_wait_early(rig: Rig) -> None:
         clock.advance(PACE_S)
         await running
     assert rig.stored == 2
+
+
+async def test_a_stop_lets_nothing_gather(tmp_path: Path) -> None:
+    rig, life = Rig(tmp_path, rest_s=REST_S), Life()
+    rig.capture(3)
+    rig.clock.advance(REST_S)
+    life.stop.set()
+    await rig.delivery.run(life, Pace())
+    rig.writer.close()
+    assert rig.clock.slept == [PACE_S]
 
 
 async def test_a_stop_waits_for_a_failing_store_no_longer_than_it_may(rig: Rig) -> None:

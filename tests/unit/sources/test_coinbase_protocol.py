@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forebay.domain.columns import as_arrays
+from forebay.domain.intervals import IntervalSet
 from forebay.sources.coinbase import protocol
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from tests.support.frames import PRODUCT, as_json, batch, context, heartbeat, match, rest_row
@@ -101,8 +102,8 @@ def test_a_side_that_the_venue_does_not_have_never_becomes_one(side: str) -> Non
 def test_heartbeats_say_what_exists() -> None:
     parsed = parse(heartbeat(7), heartbeat(9), heartbeat(8), heartbeat(3, "ETH-USD"))
     assert parsed.known == {
-        ("spot", "trade", PRODUCT): (7, 9),
-        ("spot", "trade", "ETH-USD"): (3, 3),
+        ("spot", "trade", PRODUCT): IntervalSet([(7, 9)]),
+        ("spot", "trade", "ETH-USD"): IntervalSet([(3, 3)]),
     }
     assert account(parsed) == (0, 4, [])
 
@@ -202,7 +203,7 @@ def test_only_what_was_asked_for_is_taken() -> None:
                    symbols=("ETH-USD",))  # fmt: skip
     assert account(parsed) == (1, 2, [(0, "unknown_symbol")])
     assert Trades(parsed)["symbol"] == ["ETH-USD"]
-    assert parsed.known == {("spot", "trade", "ETH-USD"): (9, 9)}
+    assert parsed.known == {("spot", "trade", "ETH-USD"): IntervalSet([(9, 9)])}
     assert PRODUCT in parsed.dead[0].error
 
 

@@ -19,6 +19,7 @@ from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
 from forebay.sources.live import LiveSource, Timings
 from forebay.sources.rest import RestPolicy
 from forebay.sources.venue import Limits, per_second
+from forebay.sources.websocket.connection import Ear
 from forebay.sources.websocket.upgrade import Refused
 from tests.support.feed_rig import pass_time
 from tests.support.http_server import serving
@@ -137,17 +138,17 @@ async def test_every_page_is_one_epoch_and_says_what_was_asked() -> None:
     assert sink.epochs[-1].frames[-1][0] is FrameKind.CONTROL
 
 
-async def test_ids_between_two_that_are_listed_are_absent_once_it_was_asked_again() -> None:
+async def test_ids_between_two_that_are_listed_are_lacking_once_it_was_asked_again() -> None:
     history = History([7, 8, 12, 5001])
     sink = await fill(history, 8, 5000)
     assert sink.epochs[-1].controls == [
-        FillFinished("trade", "BTC-USD", 8, 5000, absent=((9, 11), (13, 5000)))
+        FillFinished("trade", "BTC-USD", 8, 5000, lacking=((9, 11), (13, 5000)))
     ]
 
 
-async def test_what_lies_below_the_end_of_history_is_absent() -> None:
+async def test_what_lies_below_the_end_of_history_is_lacking() -> None:
     sink = await fill(History([7, 8, 9]), 1, 8)
-    finished = FillFinished("trade", "BTC-USD", 1, 8, absent=((1, 6),))
+    finished = FillFinished("trade", "BTC-USD", 1, 8, lacking=((1, 6),))
     assert sink.epochs[-1].controls == [finished]
 
 
@@ -277,7 +278,8 @@ async def test_the_feed_subscribes_to_matches_and_heartbeat() -> None:
 
     async def script(peer: Peer) -> None:
         asked.append(json.loads((await peer.receive())[1]))
-        await peer.text(b'{"type":"subscriptions","channels":[]}')
+        listed = b'{"name":"matches","product_ids":["BTC-USD"]}'
+        await peer.text(b'{"type":"subscriptions","channels":[%b]}' % listed)
         await peer.gone()
 
     sink = RecordingSink()
@@ -349,11 +351,13 @@ async def test_all_connections_and_all_calls_go_through_the_breakers_that_it_is_
 
 async def test_without_breakers_its_connections_share_one_of_the_preset() -> None:
     coinbase = live(["BTC-USD", "ETH-USD"], size=1)
-    shared = {id(feed._breaker) for feed in coinbase._feeds}
-    assert len(shared) == 1
+    feeds = [
+        coinbase._feed(lot.asked, Ear(), lambda _: "venue") for lot in coinbase._feeds.lots.lots
+    ]
+    assert len({id(feed._breaker) for feed in feeds}) == 1
     assert coinbase.connections == 2
-    assert coinbase._feeds[0]._breaker.config == presets.WEBSOCKET
-    assert coinbase._feeds[0]._breaker.name == "coinbase-websocket"
+    assert feeds[0]._breaker.config == presets.WEBSOCKET
+    assert feeds[0]._breaker.name == "coinbase-websocket"
     assert coinbase._rest is not None
     assert coinbase._rest._breaker.config == presets.EXCHANGE_API
 

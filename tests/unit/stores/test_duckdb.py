@@ -14,6 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from forebay.domain.coverage import IdCoverage, StreamKey
+from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError, Corrupt, Permanent, Transient, Unreachable
 from forebay.journal import Position
 from forebay.ports import Commit
@@ -40,7 +41,7 @@ def busy_commit(seq: int = 2) -> Commit:
 
     The second one is for a store that is seeded, the first one for a new one.
     """
-    coverage = IdCoverage(known_first=1, known_last=30, epochs={"e2": 22})
+    coverage = IdCoverage(known=IntervalSet([(1, 30)]), epochs={"e2": 22})
     coverage.live.add(1, 5)
     coverage.live.add(9, 22)
     trades = [Told(1), Told(2, "9"), Told(3, time_ns=T0 - 50 * HOUR), Told(77), Told(78)]

@@ -10,6 +10,7 @@ from forebay.domain.coverage.nothing import NoCoverage
 from forebay.domain.coverage.sequence import SequenceCoverage
 from forebay.domain.coverage.time import TimeCoverage
 from forebay.domain.coverage.unit import Arrival, Coverage, Row, Seen
+from forebay.domain.coverage.verdict import Acceptance, Look
 
 if TYPE_CHECKING:
     from forebay.domain.channels import Unit
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "COVERAGES",
     "GAP_STATES",
+    "Acceptance",
     "Arrival",
     "Coverage",
     "Gap",
     "GapState",
     "IdCoverage",
+    "Look",
     "NoCoverage",
     "Row",
     "Seen",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from forebay.domain.channels import Unit  # noqa: TC001 - a report with gaps is read back by it
 
-GapState = Literal["open", "filled", "permanent"]
-GAP_STATES: tuple[GapState, ...] = ("open", "filled", "permanent")
+GapState = Literal["open", "filled", "permanent", "accepted"]
+GAP_STATES: tuple[GapState, ...] = ("open", "filled", "permanent", "accepted")
+FAR = FAR_AHEAD, FAR_BEHIND = "far_ahead", "far_behind"
+"""Reasons of holes that nobody owes yet: see :attr:`Gap.reason`."""
 
 
 class StreamKey(NamedTuple):
@@ -44,8 +46,12 @@ class Gap:
     """``in_connection``: both sides came over one connection, so the venue or the network
     withheld it. ``between_connections``: nothing was connected, or what was received had not
     been captured yet when the collector died. ``absent_from_history``: asked for and not to be
-    had. A hole of a channel that has no history is permanent at once."""
+    had. A hole of a channel that has no history is permanent at once. ``far_ahead``,
+    ``far_behind``: between all others and one id that nothing else vouches for."""
     state: GapState
+    accepted_by: str = field(default="", compare=False)
+    """Who accepted that it stays, if it was accepted."""
+    accepted_reason: str = field(default="", compare=False)
 
     @property
     def key(self) -> StreamKey:

@@ -5,11 +5,12 @@ live       ids that reached us over a live connection
 fill       ids that the venue's history (or a filtered recording) gave
 absent     ids that the venue's history was seen to leave out
 spanned    from the first to the last id of every connection
-known      the least and greatest id that the venue said exists
+known      ids that the venue said exist, those nearer than a million joined
 =========  ===============================================================
 
 A gap is a hole of ``live`` between the least and the greatest live or known id: a pure function
-of the sets, so nothing opens or closes a gap, it is there or it is not.
+of the sets, so nothing opens or closes a gap, it is there or it is not. One id alone, far from all
+others, proves no hole: that between it and the others is told apart until something vouches for it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from forebay.domain.coverage.gaps import Gap
+from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND, Gap
 from forebay.domain.coverage.unit import Row, Seen, reach, remembered
-from forebay.domain.intervals import IntervalSet
+from forebay.domain.coverage.verdict import Verdict
+from forebay.domain.intervals import FAR, IntervalSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     from forebay.domain.channels import Unit
     from forebay.domain.coverage.gaps import GapState, StreamKey
     from forebay.domain.coverage.unit import Arrival, Numbers
+    from forebay.domain.coverage.verdict import Acceptance, Count, Look
     from forebay.domain.intervals import Interval
 
-SETS = ("live", "fill", "absent", "spanned")
+SETS = ("live", "fill", "absent", "spanned", "known")
 
 
 @dataclass(slots=True)
@@ -43,8 +46,8 @@ class IdCoverage:
     fill: IntervalSet = field(default_factory=IntervalSet)
     absent: IntervalSet = field(default_factory=IntervalSet)
     spanned: IntervalSet = field(default_factory=IntervalSet)
-    known_first: int | None = None
-    known_last: int | None = None
+    known: IntervalSet = field(default_factory=IntervalSet)
+    verdict: Verdict = field(default_factory=Verdict)
     epochs: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Self:
@@ -54,8 +57,8 @@ class IdCoverage:
             fill=self.fill.copy(),
             absent=self.absent.copy(),
             spanned=self.spanned.copy(),
-            known_first=self.known_first,
-            known_last=self.known_last,
+            known=self.known.copy(),
+            verdict=self.verdict.copy(),
             epochs=remembered(self.epochs),
         )
 
@@ -72,11 +75,13 @@ class IdCoverage:
             reached = self._reached(arrival.epoch, ids)
             if not rising or reached > ids[0]:
                 greatest = np.maximum.accumulate(np.concatenate(([reached], ids)))[:-1]
-                out_of_order = ids < greatest
+                out_of_order = (ids < greatest) & (greatest - ids < FAR)
             self.span(arrival.epoch, first, last)
         arrived = self.live if arrival.live else self.fill
         if self.absent:
             self.absent -= IntervalSet(pieces)
+        if self.verdict.looked:
+            self.verdict.arrived(IntervalSet(pieces))
         for piece in pieces:
             arrived.add(*piece)
         return Seen(before, out_of_order)
@@ -87,15 +92,14 @@ class IdCoverage:
         Only events count: a heartbeat may run ahead of them and moves what it reached.
         """
         if (reached := self.epochs.get(epoch)) is not None:
-            earlier = self.live.within(int(ids.min()), reached)
+            earlier = self.live.within(int(ids.min()), min(reached, int(ids.max()) + FAR))
             if earlier:
                 return earlier.last
         return int(ids[0])
 
     def know(self, epoch: str, least: int, greatest: int) -> None:
         """See :class:`~.unit.Coverage`."""
-        self.known_first = least if self.known_first is None else min(self.known_first, least)
-        self.known_last = greatest if self.known_last is None else max(self.known_last, greatest)
+        self.known.add(least, greatest, reach=FAR - 1)
         self.span(epoch, least, greatest)
 
     def span(self, epoch: str, first: int, last: int) -> None:
@@ -109,21 +113,43 @@ class IdCoverage:
     def closed(self, epoch: str, last_ns: int | None) -> None:
         """Nothing: that a connection is over says nothing of ids."""
 
-    def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
+    def finished(
+        self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
+    ) -> None:
         """See :class:`~.unit.Coverage`; what arrived all the same is not absent."""
         del first, last  # what history gave has arrived
-        for hole in absent:
-            for low, high in self.covered().holes(*hole):
-                self.absent.add(low, high)
+        lacking = IntervalSet(absent) - self.covered()
+        self.absent |= lacking if look is None else self.verdict.look(lacking, look)
+
+    def accept(self, first: int, last: int, told: Acceptance) -> None:
+        """See :class:`~.unit.Coverage`."""
+        self.verdict.accept(told, IntervalSet([(first, last)]))
+
+    def looks(self, first: int, last: int) -> Count:
+        """See :class:`~.unit.Coverage`."""
+        return self.verdict.count(first, last)
 
     def give_up(self) -> None:
         """Nothing: an id that a venue counts exists, and another path may know it."""
 
-    def hull(self) -> tuple[int, int] | None:
-        """Return the least and the greatest id that must exist, or None when none is known."""
-        ends = [self.live.first, self.live.last] if self.live else []
-        ends += [known for known in (self.known_first, self.known_last) if known is not None]
-        return (min(ends), max(ends)) if ends else None
+    def hull(self) -> Interval | None:
+        """Return the least and the greatest id that must exist, or None when none is known.
+
+        One id that is far from all others, and that nothing else vouches for, counts for nothing:
+        neither another id near it, nor the venue saying that it exists and sending it. Ahead of the
+        others, its history may vouch for it too; behind them, it always has older ids.
+        """
+        told = [*(self.live | self.known).joined(FAR - 1)]
+        sure = [at for at, each in enumerate(told) if self._vouched(each)] or [0]
+        last = max([at for at in range(len(told)) if self._listed(told[at])], default=0)
+        return (told[sure[0]][0], told[max(sure[-1], last)][1]) if told else None
+
+    def _vouched(self, near: Interval) -> bool:
+        first, last = near
+        return first < last or (first in self.live and first in self.known)
+
+    def _listed(self, near: Interval) -> bool:
+        return bool(self.fill.within(near[0] - FAR + 1, near[1] + FAR - 1))
 
     def covered(self) -> IntervalSet:
         """Return every id that arrived, however it came."""
@@ -134,30 +160,53 @@ class IdCoverage:
         hull = self.hull()
         if hull is None:
             return []
-        holes = self.live.holes(*hull)
-        filled = holes & self.fill
+        ends = self.live | self.known
+        holes = self.live.holes(ends.first, ends.last)
         missing = holes - self.fill
+        owed, spanned = missing.within(*hull), self.spanned
+        absent = owed & self.absent
         found: list[Gap] = []
 
-        def declare(part: IntervalSet, reason: str, state: GapState) -> None:
-            found.extend(Gap(*key, self.unit, "", *hole, reason, state) for hole in part)
+        def declare(part: IntervalSet, reason: str, state: GapState, *who: str) -> None:
+            found.extend(Gap(*key, self.unit, "", *hole, reason, state, *who) for hole in part)
 
-        states: list[tuple[IntervalSet, GapState]] = [
-            (filled, "filled"),
-            (missing - self.absent, "open"),
-        ]
-        for part, state in states:
-            declare(part & self.spanned, "in_connection", state)
-            declare(part - self.spanned, "between_connections", state)
-        declare(missing & self.absent, "absent_from_history", "permanent")
+        def because(part: IntervalSet, state: GapState, *who: str) -> None:
+            declare(part & spanned, "in_connection", state, *who)
+            declare(part - spanned, "between_connections", state, *who)
+
+        because(holes & self.fill, "filled")
+        for told, members in self.verdict.accepted.items():
+            who = told.by, told.reason
+            declare(absent & members, "absent_from_history", "accepted", *who)
+            because((owed & members) - absent, "accepted", *who)
+            owed, absent = owed - members, absent - members
+        declare(absent, "absent_from_history", "permanent")
+        because(owed - absent, "open")
+        found += self._far(key, missing, hull)
         return sorted(found)
+
+    def _far(self, key: StreamKey, missing: IntervalSet, hull: Interval) -> Iterator[Gap]:
+        """Return the holes beside the hull; what is accepted of one is that its far end stays."""
+        sides = (
+            (FAR_BEHIND, missing.within(missing.first, hull[0] - 1) if missing else ()),
+            (FAR_AHEAD, missing.within(hull[1] + 1, missing.last) if missing else ()),
+        )
+        for reason, holes in sides:
+            for hole in holes:
+                end = hole[reason == FAR_AHEAD]
+                who = [
+                    (told.by, told.reason)
+                    for told, members in self.verdict.accepted.items()
+                    if end in members
+                ]
+                state: GapState = "accepted" if who else "open"
+                yield Gap(*key, self.unit, "", *hole, reason, state, *(who[0] if who else ()))
 
     def rows(self) -> Iterator[Row]:
         """See :class:`~.unit.Coverage`."""
         for origin in SETS:
             yield from (Row(origin, "", *interval) for interval in getattr(self, origin))
-        if self.known_first is not None and self.known_last is not None:
-            yield Row("known", "", self.known_first, self.known_last)
+        yield from self.verdict.rows()
 
     @classmethod
     def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
@@ -168,9 +217,7 @@ class IdCoverage:
         """
         found = cls()
         for row in rows:
-            if row.origin == "known":
-                found.known_first, found.known_last = row.first, row.last
-            else:
+            if not found.verdict.take(row):
                 getattr(found, row.origin).add(row.first, row.last)
         found.epochs = {epoch: found.spanned.end_of(last) for epoch, last in epochs}
         return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from forebay.domain.coverage.unit import Seen
+from forebay.domain.coverage.verdict import Count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from forebay.domain.channels import Unit
     from forebay.domain.coverage.gaps import Gap, StreamKey
     from forebay.domain.coverage.unit import Arrival, Row
+    from forebay.domain.coverage.verdict import Acceptance, Look
     from forebay.domain.intervals import Interval
 
 
@@ -43,8 +45,18 @@ class NoCoverage:
     def closed(self, epoch: str, last_ns: int | None) -> None:
         """Nothing."""
 
-    def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
+    def finished(
+        self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
+    ) -> None:
         """Nothing."""
+
+    def accept(self, first: int, last: int, told: Acceptance) -> None:
+        """Nothing."""
+
+    def looks(self, first: int, last: int) -> Count:
+        """Return none."""
+        del first, last
+        return Count(0, 0)
 
     def give_up(self) -> None:
         """Nothing."""

@@ -16,14 +16,16 @@ from forebay.domain.coverage.gaps import Gap
 from forebay.domain.coverage.ids import runs
 from forebay.domain.coverage.time import TimeCoverage
 from forebay.domain.coverage.unit import Row, Seen
+from forebay.domain.coverage.verdict import Verdict
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
-    from forebay.domain.coverage.gaps import StreamKey
+    from forebay.domain.coverage.gaps import GapState, StreamKey
     from forebay.domain.coverage.unit import Arrival
+    from forebay.domain.coverage.verdict import Acceptance, Count, Look
     from forebay.domain.intervals import Interval
 
 _NUMBERS = "live"
@@ -39,6 +41,8 @@ class SequenceCoverage:
     numbers: dict[str, IntervalSet] = field(default_factory=dict)
     """By epoch."""
     time: TimeCoverage = field(default_factory=TimeCoverage)
+    verdict: Verdict = field(default_factory=Verdict)
+    """Of the numbers; of times it is in :attr:`time`."""
 
     @property
     def epochs(self) -> dict[str, int]:
@@ -48,7 +52,7 @@ class SequenceCoverage:
     def copy(self) -> Self:
         """See :class:`~.unit.Coverage`."""
         numbers = {epoch: numbers.copy() for epoch, numbers in self.numbers.items()}
-        return type(self)(numbers, self.time.copy())
+        return type(self)(numbers, self.time.copy(), self.verdict.copy())
 
     def see(self, arrival: Arrival) -> Seen:
         """See :class:`~.unit.Coverage`."""
@@ -75,9 +79,22 @@ class SequenceCoverage:
         """See :class:`~.unit.Coverage`."""
         self.time.closed(epoch, last_ns)
 
-    def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
+    def finished(
+        self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
+    ) -> None:
         """See :class:`~.unit.Coverage`: history knows times, never a connection's numbers."""
-        self.time.finished(first, last, absent)
+        self.time.finished(first, last, absent, look)
+
+    def accept(self, first: int, last: int, told: Acceptance) -> None:
+        """See :class:`~.unit.Coverage`; without an epoch it is of a gap in time."""
+        if told.epoch:
+            self.verdict.accept(told, IntervalSet([(first, last)]))
+        else:
+            self.time.accept(first, last, told)
+
+    def looks(self, first: int, last: int) -> Count:
+        """See :class:`~.unit.Coverage`."""
+        return self.time.looks(first, last)
 
     def give_up(self) -> None:
         """See :class:`~.unit.Coverage`; a number that is missing stays a loss."""
@@ -85,17 +102,27 @@ class SequenceCoverage:
 
     def gaps(self, key: StreamKey) -> list[Gap]:
         """See :class:`~.unit.Coverage`."""
-        found = [
-            Gap(*key, "seq", epoch, *hole, "in_connection", "open")
-            for epoch, numbers in self.numbers.items()
-            for hole in numbers.holes(numbers.first, numbers.last)
-        ]
-        return sorted([*found, *self.time.gaps(key)])
+        found = self.time.gaps(key)
+        for epoch, numbers in self.numbers.items():
+            holes = numbers.holes(numbers.first, numbers.last)
+
+            def declare(part: IntervalSet, epoch: str, state: GapState, *who: str) -> None:
+                found.extend(
+                    Gap(*key, "seq", epoch, *hole, "in_connection", state, *who) for hole in part
+                )
+
+            for told, members in self.verdict.accepted.items():
+                if told.epoch == epoch:
+                    declare(holes & members, epoch, "accepted", told.by, told.reason)
+                    holes -= members
+            declare(holes, epoch, "open")
+        return sorted(found)
 
     def rows(self) -> Iterator[Row]:
         """See :class:`~.unit.Coverage`."""
         for epoch, numbers in self.numbers.items():
             yield from (Row(_NUMBERS, epoch, *interval) for interval in numbers)
+        yield from self.verdict.rows()
         for row in self.time.rows():
             yield row._replace(origin=f"{_TIME}{row.origin}")
 
@@ -106,7 +133,7 @@ class SequenceCoverage:
         for row in rows:
             if row.origin == _NUMBERS:
                 found.numbers.setdefault(row.epoch, IntervalSet()).add(row.first, row.last)
-            else:
+            elif not found.verdict.take(row):
                 times.append(row._replace(origin=row.origin.removeprefix(_TIME)))
         found.time = TimeCoverage.from_rows(times, epochs)
         return found

@@ -25,6 +25,7 @@ import numpy as np
 
 from forebay.domain.coverage.gaps import Gap
 from forebay.domain.coverage.unit import Row, Seen, reach, remembered
+from forebay.domain.coverage.verdict import Verdict
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from forebay.domain.channels import Unit
     from forebay.domain.coverage.gaps import GapState, StreamKey
     from forebay.domain.coverage.unit import Arrival
+    from forebay.domain.coverage.verdict import Acceptance, Count, Look
     from forebay.domain.intervals import Interval
 
 SETS = ("live", "fill", "absent", "lost", "outage")
@@ -48,6 +50,7 @@ class TimeCoverage:
     absent: IntervalSet = field(default_factory=IntervalSet)
     lost: IntervalSet = field(default_factory=IntervalSet)
     outage: IntervalSet = field(default_factory=IntervalSet)
+    verdict: Verdict = field(default_factory=Verdict)
     epochs: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Self:
@@ -58,6 +61,7 @@ class TimeCoverage:
             absent=self.absent.copy(),
             lost=self.lost.copy(),
             outage=self.outage.copy(),
+            verdict=self.verdict.copy(),
             epochs=remembered(self.epochs),
         )
 
@@ -89,11 +93,24 @@ class TimeCoverage:
             self.heard(epoch, last_ns, last_ns)
         self.epochs.pop(epoch, None)
 
-    def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
+    def finished(
+        self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
+    ) -> None:
         """See :class:`~.unit.Coverage`."""
         lacking = IntervalSet(absent)
         self.fill |= IntervalSet([(first, last)]) - lacking
-        self.absent = (self.absent | lacking) - self.fill
+        self.verdict.arrived(self.fill)
+        lacking -= self.fill
+        believed = lacking if look is None else self.verdict.look(lacking, look)
+        self.absent = (self.absent | believed) - self.fill
+
+    def accept(self, first: int, last: int, told: Acceptance) -> None:
+        """See :class:`~.unit.Coverage`."""
+        self.verdict.accept(told, IntervalSet([(first, last)]))
+
+    def looks(self, first: int, last: int) -> Count:
+        """See :class:`~.unit.Coverage`."""
+        return self.verdict.count(first, last)
 
     def give_up(self) -> None:
         """See :class:`~.unit.Coverage`."""
@@ -108,23 +125,28 @@ class TimeCoverage:
         """See :class:`~.unit.Coverage`."""
         holes = self._holes()
         lacking = holes - self.fill
+        found: list[Gap] = []
+
+        def declare(part: IntervalSet, reason: str, state: GapState, *who: str) -> None:
+            found.extend(Gap(*key, self.unit, "", *hole, reason, state, *who) for hole in part)
+
+        declare(holes & self.fill, "between_connections", "filled")
+        for told, members in self.verdict.accepted.items():
+            part, who = lacking & members, (told.by, told.reason)
+            declare(part & self.absent, "absent_from_history", "accepted", *who)
+            declare(part - self.absent, "between_connections", "accepted", *who)
+            lacking -= members
         unasked = lacking - self.absent
-        states: list[tuple[IntervalSet, str, GapState]] = [
-            (holes & self.fill, "between_connections", "filled"),
-            (unasked - self.lost, "between_connections", "open"),
-            (unasked & self.lost, "between_connections", "permanent"),
-            (lacking & self.absent, "absent_from_history", "permanent"),
-        ]
-        return sorted(
-            Gap(*key, self.unit, "", *hole, reason, state)
-            for part, reason, state in states
-            for hole in part
-        )
+        declare(unasked - self.lost, "between_connections", "open")
+        declare(unasked & self.lost, "between_connections", "permanent")
+        declare(lacking & self.absent, "absent_from_history", "permanent")
+        return sorted(found)
 
     def rows(self) -> Iterator[Row]:
         """See :class:`~.unit.Coverage`."""
         for origin in SETS:
             yield from (Row(origin, "", *interval) for interval in getattr(self, origin))
+        yield from self.verdict.rows()
 
     @classmethod
     def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
@@ -135,6 +157,7 @@ class TimeCoverage:
         """
         found = cls()
         for row in rows:
-            getattr(found, row.origin).add(row.first, row.last)
+            if not found.verdict.take(row):
+                getattr(found, row.origin).add(row.first, row.last)
         found.epochs = dict(epochs)
         return found

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.channels import Unit
     from forebay.domain.coverage.gaps import Gap, StreamKey
+    from forebay.domain.coverage.verdict import Acceptance, Count, Look
     from forebay.domain.intervals import Interval
 
     Numbers = npt.NDArray[np.int64]
@@ -93,8 +94,21 @@ class Coverage(Protocol):
         """Note that a connection is over; its last frame came at ``last_ns``, if one is known."""
         ...
 
-    def finished(self, first: int, last: int, absent: Iterable[Interval]) -> None:
-        """Note that history was asked for a whole range and does not have ``absent``."""
+    def finished(
+        self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
+    ) -> None:
+        """Note that history was asked for a whole range and does not have ``absent``.
+
+        That is believed after enough looks; without one at once.
+        """
+        ...
+
+    def accept(self, first: int, last: int, told: Acceptance) -> None:
+        """Note that somebody accepted that a gap stays."""
+        ...
+
+    def looks(self, first: int, last: int) -> Count:
+        """Return how many looks at a hole counted, and when the last one was."""
         ...
 
     def give_up(self) -> None:

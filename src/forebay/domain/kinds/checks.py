@@ -7,6 +7,7 @@ verdict does not depend on which rows stand beside it.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 _PLAIN_DECIMAL = r"^[0-9]{1,20}(\.[0-9]{1,18})?$"
+_WITH_EXPONENT = r"^[0-9]{1,38}(\.[0-9]{1,38})?[eE][+-]?[0-9]{1,2}$"
+_LEAP_SECOND = r"^(.{10}[T ][0-9]{2}:[0-9]{2}):60"
 _TEXT = pa.string()
 
 
@@ -184,7 +187,20 @@ def decimals(texts: pa.Array) -> pa.Array:
     plain = pc.match_substring_regex(texts, _PLAIN_DECIMAL)
     if pc.all(plain).as_py():
         return texts.cast(schema.DECIMAL)
+    with_exponent = pc.fill_null(pc.match_substring_regex(texts, _WITH_EXPONENT), fill_value=False)
+    if pc.any(with_exponent).as_py():
+        written = pa.array(map(_plain, texts.filter(with_exponent).to_pylist()), _TEXT)
+        texts = pc.replace_with_mask(texts, with_exponent, written)
+        plain = pc.match_substring_regex(texts, _PLAIN_DECIMAL)
     return pc.if_else(plain, texts, pa.scalar(None, _TEXT)).cast(schema.DECIMAL)
+
+
+def _plain(text: str) -> str:
+    """Return a number with an exponent as the same in digits, without needless zeros."""
+    digits = format(Decimal(text), "f").lstrip("0")
+    whole, _, places = digits.partition(".")
+    places = places.rstrip("0")
+    return f"{whole or '0'}.{places}" if places else whole or "0"
 
 
 def whole_numbers(column: Column) -> tuple[Integers, Mask]:
@@ -198,16 +214,28 @@ def times(column: Any) -> tuple[pa.Array, Integers, Mask]:  # noqa: ANN401 - tex
     """Return times as Arrow has them and as integers, and which of them are none; shape (n,).
 
     ``column`` has RFC 3339 texts or is :class:`~forebay.domain.parsed.Moments`; what is no time
-    is null, and 0 among the integers.
+    is null, and 0 among the integers. A leap second is the one behind it, as Unix time has it.
     """
     if isinstance(column, Moments):
         values, missing, bad = _integers(column.values)
         bad = missing | bad | (values < 0) | (values > np.iinfo(np.int64).max // column.unit_ns)
         ns = np.where(bad, 0, values) * column.unit_ns
         return pa.array(ns, mask=bad).cast(schema.TIME), ns, bad
-    integers = _cast(column, pa.timestamp("ns", "UTC")).cast(pa.int64())
+    integers = _instants(column)
     bad = true_where(pc.is_null(integers))
     return integers.cast(schema.TIME), pc.fill_null(integers, 0).to_numpy(), bad
+
+
+def _instants(texts: pa.Array) -> pa.Array:
+    """Return UTC nanoseconds of RFC 3339 texts; what is no time is null."""
+    kind = pa.timestamp("ns", "UTC")
+    try:
+        return texts.cast(kind).cast(pa.int64())
+    except pa.ArrowInvalid:
+        leap = pc.fill_null(pc.match_substring_regex(texts, _LEAP_SECOND), fill_value=False)
+        usual = pc.replace_substring_regex(texts, _LEAP_SECOND, r"\1:59")
+        second = pc.if_else(leap, 1_000_000_000, 0)
+        return pc.add(_cast(usual, kind).cast(pa.int64()), second)
 
 
 def told(column: Any) -> Column:  # noqa: ANN401 - any column of times

@@ -187,7 +187,7 @@ _ALL = (
         "deliver is stopped with SIGSTOP: it neither dies nor answers",
         hung.deliver,
         (),
-        alerts=("ForebayHealthCheckFailing",),
+        alerts=("ForebayHealthCheckFailing", "ForebayProcessDown"),
     ),
     Drill(
         "payload-torn",

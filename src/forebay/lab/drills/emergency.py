@@ -11,7 +11,7 @@ from forebay.lab.faults.troubles import REFUSE
 if TYPE_CHECKING:
     from forebay.lab.drills.stage import Stage
 
-REFUSED = "store_writes_refused_total"
+REFUSED = "forebay_store_writes_refused_total"
 
 
 async def emergency(stage: Stage) -> None:

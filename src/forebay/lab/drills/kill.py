@@ -116,7 +116,8 @@ class KillDrill:
             f'[[venues]]\nname = "{VENUE}"\nsymbols = [{symbols}]\n'
             f'ws_url = "{urls["ws_url"]}"\nrest_url = "{urls["rest_url"]}"\n'
             f"stale_after_s = {plan.stale_after_s}\nreconnect_base_s = {plan.reconnect_base_s}\n"
-            f"{channels}"
+            f"{channels}",
+            encoding="utf-8",
         )
         return file
 

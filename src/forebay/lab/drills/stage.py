@@ -138,7 +138,8 @@ class Stage:
             tables[name] = {**tables.get(name, {}), **table}
         parts = [f"data = {json.dumps(str(self.data.root))}\n"]
         parts += [_toml(f"[{name}]", table) for name, table in tables.items()]
-        self.config.write_text("\n".join([*parts, _toml("[[venues]]", venue)]))
+        text = "\n".join([*parts, _toml("[[venues]]", venue)])
+        self.config.write_text(text, encoding="utf-8")
 
     async def start_run(self) -> None:
         """Start ``forebay run``; what was watched before stays known."""

@@ -299,7 +299,7 @@ class Exchange:
         return {
             "venue": self.venue.name,
             "seed": market.config.seed,
-            "start": market.config.start_ns,
+            "start": market.start_ns,
             "step_us": market.config.step_us,
             "clock_started": market.clock_started,
             "finished": market.finished and idle,

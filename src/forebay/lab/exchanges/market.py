@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,24 @@ class MarketConfig:
     """Events over all symbols, history not counted; None is without end."""
     start_ns: int = DEFAULT_START_NS
     step_us: int = DEFAULT_STEP_US
+    now_ns: int | None = None
+    """Monotonic time of ``start_ns``, for a market that is to keep pace with the wall clock: its
+    history ends when somebody first subscribes, however late that is."""
+
+    def in_step(self) -> MarketConfig:
+        """Return one like this whose venue time passes as fast as its events come.
+
+        A step is whole microseconds, so the rate gives way by up to a hundredth.
+        """
+        step_us = step_of(self.rate, len(self.symbols))
+        even = len(self.symbols) * 1e6 / step_us
+        rate = even if abs(even - self.rate) <= self.rate / 100 else self.rate
+        return dataclasses.replace(self, rate=rate, step_us=step_us)
+
+
+def step_of(rate: float, symbols: int) -> int:
+    """Return the venue time from one event of a symbol to the next, µs."""
+    return max(1, round(symbols * 1e6 / rate))
 
 
 class Market:
@@ -48,6 +67,8 @@ class Market:
             )
             for symbol in config.symbols
         }
+        self.start_ns = config.start_ns
+        """Venue time of event 0."""
         self.owed: dict[Feed, dict[str, int]] = {feed: {} for feed in FEEDS}
         """By feed and symbol, the first index after the first accepted subscription."""
         self._started_ns: int | None = None
@@ -78,7 +99,15 @@ class Market:
         """Somebody subscribed: the clock runs, and what ``feed`` tells is owed from here."""
         if self._started_ns is None:
             self._started_ns = now_ns
+            if self.config.now_ns is not None:
+                self._begin_now(now_ns - self.config.now_ns)
         self.owed[feed].setdefault(symbol, self._last[symbol] + 1)
+
+    def _begin_now(self, passed_ns: int) -> None:
+        """Move everything so that the first live event happens now."""
+        self.start_ns += passed_ns - HISTORY * self.config.step_us * 1_000
+        for trades in self.trades.values():
+            trades.begin_at(self.start_ns)
 
     def advance(self, now_ns: int) -> Iterator[Trade]:
         """Let happen what is due, a bounded number at once; late is caught up next time."""

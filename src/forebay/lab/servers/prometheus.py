@@ -98,7 +98,7 @@ def _configure(folder: Path, rules: str, config: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder.resolve() / "prometheus.yml"
     file.write_text(json.dumps(config, indent=1))  # JSON is YAML
-    (folder / "rules.yml").write_text(rules)
+    (folder / "rules.yml").write_text(rules, encoding="utf-8")
     return file
 
 

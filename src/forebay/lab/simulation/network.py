@@ -14,6 +14,7 @@ from picows import WSCloseCode, WSMsgType
 
 from forebay.resilience import CircuitBreaker, RetryConfig, presets
 from forebay.sources import coinbase
+from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
 from forebay.sources.rest import RestClient, RestPolicy
 from forebay.sources.venue import Asked
@@ -47,7 +48,20 @@ REST = RestPolicy(RetryConfig(attempts=3, base=0.2, cap=2.0, longest_asked=2.0))
 REST_BREAKER = replace(presets.EXCHANGE_API, recovery_timeout=2.0)
 FEED_BREAKER = replace(presets.WEBSOCKET, recovery_timeout=1.0)
 URL = "wss://venue.test"
-SIMULATED = coinbase.VENUE
+
+
+class _Parser(CoinbaseParser):
+    """The product's, of a venue that is believed within seconds to lack something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = {
+            kind: replace(channel, believed_after_s=(1, 2, 4))
+            for kind, channel in CoinbaseParser.channels.items()
+        }
+
+
+SIMULATED = replace(coinbase.VENUE, parser=_Parser())
 """Whose code runs."""
 
 
@@ -309,4 +323,4 @@ class SimSource(LiveSource):
             rng=rng,
             observer=observer,
         )
-        self._feeds = [self._feed(self._asked) for _ in range(network.weather.feeds)]
+        self._feeds = self._feeds_of([self._asked] * network.weather.feeds)

@@ -70,7 +70,8 @@ class Bars:
 
     def __init__(self, trades: Trades) -> None:
         self.trades = trades
-        self._minutes: dict[int, Sum] = {}
+        self._minutes: dict[tuple[int, int], Sum] = {}
+        # By indices, which tell the same whenever the market began.
 
     def event(self, index: int) -> Bar | None:
         trades = self.trades
@@ -118,8 +119,8 @@ class Bars:
         trades = self.trades
         first = trades.index_at(open_ns - 1) + 1
         end = trades.index_at(open_ns + MINUTE_NS - 1) + 1
-        if open_ns in self._minutes and end <= last + 1:
-            yield self._minutes[open_ns]
+        if (first, end) in self._minutes and end <= last + 1:
+            yield self._minutes[first, end]
             return
         made = Sum()
         for low in range(first, min(end, last + 1), _SLICE):
@@ -129,7 +130,7 @@ class Bars:
         if end <= last + 1:
             if len(self._minutes) >= _KEPT:
                 self._minutes.pop(next(iter(self._minutes)))
-            self._minutes[open_ns] = made
+            self._minutes[first, end] = made
 
     def _fold(self, first: int, end: int) -> Sum:
         made = Sum()

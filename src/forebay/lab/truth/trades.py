@@ -144,6 +144,10 @@ class Trades:
             taker_order_id=_order_id(roll[32:48]),
         )
 
+    def begin_at(self, start_ns: int) -> None:
+        """Have event 0 at another time, and all others as long after it as before."""
+        self._start_us = start_ns // 1_000
+
     def events(self, first: int, end: int) -> Iterator[Trade]:
         """Trades ``first`` to ``end - 1``, in order."""
         return map(self.event, range(first, end))

@@ -11,6 +11,7 @@ from forebay.domain.coverage import GAP_STATES, Gap
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.identity import native_id, stream_prefix
 from forebay.domain.intervals import IntervalSet
+from forebay.domain.roll import Roll
 from forebay.services.accounting import OUTCOMES
 from forebay.services.audit.findings import Found
 from forebay.services.audit.report import MAX_EXAMPLES, Problem, iso
@@ -56,6 +57,10 @@ class Case:
     """Coverage that the journal has."""
     letters: int = field(init=False)
     frames: dict[str, int] = field(init=False)
+    roll: Roll = field(init=False)
+    """What was asked for, and what venues do not give."""
+    latest_ns: int = field(init=False)
+    """When the last frame of the journal was received."""
     whole_journal: bool = field(init=False)
     """Whether every frame that the store consumed could be read or is in the ledger."""
 
@@ -72,12 +77,14 @@ class Case:
         self.coverage = dict(record.coverage)
         self.letters = len(self.journal.letters)
         self.frames = {kind: record.frames[kind] for kind in OUTCOMES}
+        self.roll = Roll(dict(record.roll.asked), dict(record.roll.answers))
+        self.latest_ns = record.latest_ns
         self.whole_journal = record.complete
 
     def streams(self) -> list[StreamKey]:
-        """Return every stream that anybody has heard of."""
+        """Return every stream that anybody has heard of, or asked for."""
         known = {key for key, _ in self.account.hours} | {gap.key for gap in self.account.gaps}
-        known.update(self.hours, self.account.coverage, self.coverage)
+        known.update(self.hours, self.account.coverage, self.coverage, self.roll.streams())
         return sorted(known.union(self.truth.streams() if self.truth else ()))
 
     def digests(self, place: StreamHour) -> tuple[Digest, Digest]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forebay.domain.coverage import GAP_STATES
+from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.services.audit.case import arrived, holes_of, ids_of, sets_of
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.services.audit.case import Case, Holes
 
+GRACE_NS = 10_000_000_000
+"""So long after it was asked for, a stream need not have been heard."""
+
 
 def judge_stream(case: Case, key: StreamKey) -> None:
     """Hold what the store claims of a stream against what the journal shows."""
@@ -46,9 +50,36 @@ def judge_stream(case: Case, key: StreamKey) -> None:
         case.say("gap_undeclared", key, _minus(due, declared), text)
 
 
+def judge_asked(case: Case) -> None:
+    """What was asked for and nobody hears is not complete, though no gap can say so."""
+    asked, since, until = case.roll.streams(), case.span.since, case.span.until
+    for key, at_ns in sorted(asked.items()):
+        if until is not None and at_ns >= until * HOUR_NS:
+            continue
+        if reason := case.roll.refusal(key):
+            told_ns = case.roll.answers[key].at_ns
+            text = f"{key.name}: asked for, and the venue has not given it since {iso(told_ns)}"
+            case.problems.append(Problem("not_given", key.name, 1, [], f"{text}: {reason}"))
+        elif since is None and case.latest_ns - at_ns > GRACE_NS and not _heard(case, key):
+            text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
+            case.problems.append(Problem("never_heard", key.name, 1, [], text))
+
+
+def _heard(case: Case, key: StreamKey) -> bool:
+    """Return whether an event ever came, or a number that says that one exists."""
+    stored = any(stream == key for stream, _ in case.account.hours)
+    coverage = case.coverage.get(key)
+    told = coverage is not None and coverage.unit == "id" and any(coverage.rows())
+    return stored or told or bool(case.hours.get(key))
+
+
 def _still_open(case: Case, key: StreamKey, gaps: Iterable[Gap]) -> None:
-    """A gap that is still open is a loss that may yet be mended."""
+    """A gap that is still open is a loss that may yet be mended.
+
+    One up to an id that nothing vouches for is none: it is in a note.
+    """
     channel = case.channel(key)
+    gaps = [gap for gap in gaps if gap.reason not in FAR]
     for place, members in holes_of(gaps, ["open"]).items():
         fillable = channel is not None and channel.history and channel.unit == place[0]
         what = "run `forebay gaps fill`" if fillable else "the venue has no history to fill them"
@@ -119,7 +150,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
         ambiguous=account.ambiguous,
         dead_letters=account.letters,
         conflicts=account.conflicts,
-        gaps=[gap for gap in account.gaps if _concerns(case, gap)],
+        gaps=[_with_who(case, gap) for gap in account.gaps if _concerns(case, gap)],
         streams=[_stream(case, key, red) for key in streams],
         problems=problems,
         notes=_notes(case),
@@ -136,6 +167,13 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
 def _concerns(case: Case, gap: Gap) -> bool:
     """Return whether a gap may hold events of the audited hours."""
     return bool(case.clip(gap.key, gap.unit, IntervalSet([(gap.first, gap.last)])))
+
+
+def _with_who(case: Case, gap: Gap) -> Gap:
+    """Return a gap with who accepted it and why, which its table does not say."""
+    if gap.state != "accepted" or (coverage := case.account.coverage.get(gap.key)) is None:
+        return gap
+    return next((told for told in coverage.gaps(gap.key) if told == gap), gap)
 
 
 def _undelivered(case: Case) -> int:
@@ -202,6 +240,10 @@ def _verified(case: Case, key: StreamKey) -> tuple[str | None, str | None]:
 
 def _notes(case: Case) -> list[str]:
     notes = [*case.journal.notes]
+    for gap in case.account.gaps:
+        if gap.state == "open" and gap.reason in FAR:
+            what = f"One id of {gap.key.name} is far from all others, and nothing vouches for it"
+            notes.append(f"{what}: {gap.first} to {gap.last} is not counted as missing.")
     if undelivered := _undelivered(case):
         notes.append(f"{undelivered} captured frames are not delivered yet.")
     if not case.whole_journal:

@@ -12,7 +12,7 @@ from forebay.ports import Span
 from forebay.services.audit.case import Case
 from forebay.services.audit.compare import Comparison
 from forebay.services.audit.journal_stage import JournalStage
-from forebay.services.audit.judge import judge_stream, report_of
+from forebay.services.audit.judge import judge_asked, judge_stream, report_of
 from forebay.services.audit.report import AuditReport, Problem
 from forebay.services.audit.truth import Truth
 from forebay.services.audit.truth_stage import Look, TruthStage
@@ -125,5 +125,6 @@ def _judge(case: Case, comparison: Comparison) -> None:
         judge_stream(case, key)
         if case.truth:
             case.truth.judge(case, key, comparison)
+    judge_asked(case)
     for found in case.found.values():
         found.settle()

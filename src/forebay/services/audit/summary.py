@@ -6,6 +6,8 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from forebay.domain.coverage.gaps import FAR
+
 if TYPE_CHECKING:
     from forebay.services.audit.report import AuditReport, StreamReport
 
@@ -47,9 +49,21 @@ def verdict(report: AuditReport) -> str:
 
 def _gone(report: AuditReport) -> str:
     """Return what even a clean record lacks, so that the sentence does not lie."""
-    gone = [each for each in gap_sums(report) if each.state == "permanent"]
-    told = [f"{each.size} of {each.unit}" if each.unit == "time" else each.size for each in gone]
-    return f", and {' and '.join(told)} declared as gone for good" if told else ""
+    clauses = []
+    for state, said in (("permanent", "declared as gone for good"), ("accepted", "accepted")):
+        sums = [each for each in gap_sums(report) if each.state == state]
+        gone = [each for each in sums if each.reason not in FAR]
+        told = [
+            f"{each.size} of {each.unit}" if each.unit == "time" else each.size for each in gone
+        ]
+        if told:
+            clauses.append(f", and {' and '.join(told)} {said}")
+    who = {
+        f"{gap.accepted_by}: {gap.accepted_reason}"
+        for gap in report.gaps
+        if gap.state == "accepted" and gap.reason not in FAR
+    }
+    return "".join(clauses) + (f" as missing (by {'; by '.join(sorted(who))})" if who else "")
 
 
 def _disputed(report: AuditReport) -> str:
@@ -65,8 +79,15 @@ def gap_sums(report: AuditReport) -> list[GapSum]:
     for gap in report.gaps:
         sums[gap.state, gap.reason, gap.unit].append(gap.last - gap.first + 1)
     return [
-        GapSum(state, reason.replace("_", " "), unit, len(sizes), _size(unit, sum(sizes)))
-        for (state, reason, unit), sizes in sorted(sums.items())
+        GapSum(*key, len(sizes), _size(key[2], sum(sizes))) for key, sizes in sorted(sums.items())
+    ]
+
+
+def gap_cells(report: AuditReport) -> list[list[str]]:
+    """Return the table of gaps, in the order of :data:`GAP_COLUMNS`."""
+    return [
+        [each.state, each.reason.replace("_", " "), each.unit, f"{each.gaps:,}", each.size]
+        for each in gap_sums(report)
     ]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forebay.services.audit.compare import Comparison
     from forebay.services.audit.truth import Bounds, Event, Status, Truth, Withheld
 
-LOST = ("open", "permanent")
+LOST = ("open", "permanent", "accepted")
 """States of gaps whose ids the store does not have."""
 
 

@@ -6,16 +6,19 @@ Facts from the exchange's published pages ("Exchange WebSocket feed", "Exchange 
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from forebay.sources.coinbase.protocol import UNDECODABLE
+from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, UNDECODABLE
 from forebay.sources.venue import NOTHING, PlainSession, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from forebay.sources.venue import Asked, Stream
 
 TRADE_ROWS = 1000
 """Most rows of a page of trades ("Pagination")."""
@@ -32,6 +35,9 @@ _WIRE = {
     "book_delta": "level2_batch",
 }
 """The feed's channel for each kind of event; ``heartbeat`` goes with all of them."""
+LEFT_OUT = "Coinbase's acknowledgement leaves it out."
+_HINT = "List what there is with `forebay symbols --venue coinbase`."
+_WORD = re.compile(r"[\w-]+")
 
 
 class _TradeId(msgspec.Struct):
@@ -44,7 +50,15 @@ _decode_ids = msgspec.json.Decoder(list[_TradeId]).decode
 
 
 class CoinbaseSession(PlainSession):
-    """One subscription to everything, answered as a whole."""
+    """One subscription to everything, answered by a list of what is given."""
+
+    marks = (b'"error"', b'"message"')
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self._acknowledged = False
+        self._by_data = False
+        """Whether the list was empty, so that what comes must show what is given."""
 
     def opened(self, now_ns: int) -> Sequence[bytes]:
         """Subscribe; the venue closes a connection that has not done so within 5 s."""
@@ -63,18 +77,65 @@ class CoinbaseSession(PlainSession):
         return [json.dumps(message, separators=(",", ":")).encode()]
 
     def received(self, payload: bytes, now_ns: int) -> Verdict:
-        """Tell an acceptance from a refusal; both are of the whole subscription."""
+        """Tell what is given, what is left out of the list, and what the venue complains of."""
         del now_ns
         try:
             message = msgspec.json.decode(payload)
         except UNDECODABLE:
             return NOTHING
         kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "subscriptions":
+            return self._listed(message.get("channels"))
         if kind == "error":
-            reason = message.get("reason") or message.get("message") or "no reason given"
-            hint = "List what there is with `forebay symbols --venue coinbase`."
-            return Verdict(refusal=f"Coinbase refused the subscription: {reason}. {hint}")
-        return Verdict(accepted=self.asked.streams) if kind == "subscriptions" else NOTHING
+            said = (message.get("message"), message.get("reason"))
+            return self._error(": ".join(str(part) for part in said if part))
+        if kind is not None and isinstance(message.get("message"), str):
+            return Verdict(complaint=message["message"])
+        if self._by_data:
+            return Verdict(accepted=self._told_by(kind, message.get("product_id")))
+        return NOTHING
+
+    def _listed(self, channels: object) -> Verdict:
+        """Compare an acknowledgement with what was asked for; a later one refuses nothing."""
+        if not isinstance(channels, list):
+            return Verdict(accepted=self.asked.streams)
+        given: set[tuple[object, object]] = set()
+        for entry in channels:
+            if isinstance(entry, dict) and isinstance(ids := entry.get("product_ids"), list):
+                given.update((entry.get("name"), product) for product in map(str, ids))
+        accepted = frozenset(s for s in self.asked.streams if (_WIRE[s[0]], s[1]) in given)
+        first, self._acknowledged = not self._acknowledged, True
+        if not accepted:
+            self._by_data = first
+            return Verdict(complaint="the acknowledgement lists nothing of what was asked for")
+        left_out = self.asked.streams - accepted if first else ()
+        return Verdict(accepted=accepted, refused=dict.fromkeys(left_out, LEFT_OUT))
+
+    def _told_by(self, kind: object, product: object) -> frozenset[Stream]:
+        """Return the streams that a message of data is of."""
+        kinds = KINDS_OF_TYPE.get(str(kind).encode(), set())
+        return frozenset(
+            each for each in self.asked.streams if each[0] in kinds and each[1] == product
+        )
+
+    def _error(self, said: str) -> Verdict:
+        """Tell a refusal, which ends the connection, from another complaint.
+
+        Where no product is named, a channel may be.
+        """
+        said = said or "no reason given"
+        words = set(_WORD.findall(said))
+        products = not words.isdisjoint(self.asked.symbols)
+        kinds = {kind for kind in self.asked.channels if _WIRE[kind] in words and not products}
+        refusing = products or kinds or "subscri" in said.lower()
+        if self._acknowledged and not refusing:
+            return Verdict(complaint=said)
+        blamed = {each: said for each in self.asked.streams if each[0] in kinds}
+        return Verdict(
+            refused=blamed if len(kinds) < len(self.asked.channels) else {},
+            refusal=f"Coinbase refused the subscription: {said}. {_HINT}",
+            complaint=said if self._acknowledged else "",
+        )
 
 
 def trades_path(symbol: str, after: int, limit: int = TRADE_ROWS) -> str:

@@ -25,6 +25,7 @@ from forebay.resilience import (
     presets,
 )
 from forebay.resilience.backoff import parse_retry_after
+from forebay.sources.proxies import proxy_for
 from forebay.sources.rest.budget import Budget
 from forebay.sources.venue import Limits
 from forebay.telemetry import CallRetried, Observer, RestRetried, ignore
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from forebay.telemetry import Happening
 
 _CHUNK = 64 << 10
+_PROXY_ASKS = 407
 _SHOWN = 200
 """How much of an error's body its message repeats."""
 _RETRIED = frozenset({408, 425})
@@ -117,6 +119,7 @@ class RestClient:
         observer: Observer = ignore,
     ) -> None:
         self._base = parse_base(base_url)
+        self._proxy = proxy_for(base_url)
         self._clock = clock
         self._rng = rng
         self._policy = policy or RestPolicy()
@@ -204,19 +207,40 @@ class RestClient:
     async def _attempt(self, call: _Call) -> RestAnswer:
         url, wall_ns = self._url(call), self._clock.wall_ns()
         signed = self._sign(call.method, url.raw_path_qs, call.body, wall_ns) if self._sign else {}
+        proxy = self._proxy
+        to_proxy = dict(proxy.headers) if proxy else {}
+        plain = to_proxy if url.scheme == "http" else {}  # there is no CONNECT that has them
         try:
             async with self._pool().request(
-                call.method, url, data=call.body or None, headers=signed, allow_redirects=False
+                call.method,
+                url,
+                data=call.body or None,
+                headers={**signed, **plain},
+                allow_redirects=False,
+                proxy=str(proxy) if proxy else None,
+                proxy_headers=to_proxy,
             ) as response:
                 body = await self._read(response)
+        except aiohttp.ClientHttpProxyError as error:
+            raise self._barred(call, error.status) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unanswered(call.method, url, str(error) or type(error).__name__) from error
+            why = str(error) or type(error).__name__
+            why = f"through the proxy {proxy}, {why}" if proxy else why
+            raise _unanswered(call.method, url, why) from error
+        if proxy and response.status == _PROXY_ASKS:
+            raise self._barred(call, response.status)
         if response.status // 100 == 2:  # noqa: PLR2004
             return RestAnswer(response.status, dict(response.headers), body)
         said = body[:_SHOWN].decode("utf-8", "replace").strip()
         what = f"HTTP {response.status}{said and ': ' + said}"
         message = f"{call.method} {url} was answered with {what}."
         raise self._refusal(response.status, response.headers, body, message)
+
+    def _barred(self, call: _Call, status: int) -> Unreachable:
+        """Return what it means that the proxy, and not the venue, has answered."""
+        proxy, url = self._proxy, self._url(call)
+        message = f"{call.method} {url} was not answered: the proxy {proxy} said HTTP {status}."
+        return Unreachable(message, hint=proxy.hint(status) if proxy else "")
 
     def _refusal(
         self, status: int, headers: Mapping[str, str], body: bytes, message: str

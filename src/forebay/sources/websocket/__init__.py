@@ -1,6 +1,8 @@
 """A websocket client that captures whatever a venue sends and knows no venue.
 
 ================  ========================================================
+``feeds``         all connections of a source, which share its symbols; awaits
+``lots``          which streams are asked for together, and which alone; pure
 ``feed``          keeps one connection up for ever; awaits
 ``trial``         what a connection says about its venue, to a breaker
 ``upgrade``       from an address to an upgraded connection; awaits
@@ -14,7 +16,8 @@
 """
 
 from forebay.sources.websocket.feed import WebSocketFeed
+from forebay.sources.websocket.feeds import Feeds
 from forebay.sources.websocket.liveness import Patience
 from forebay.sources.websocket.plan import FeedPlan
 
-__all__ = ["FeedPlan", "Patience", "WebSocketFeed"]
+__all__ = ["FeedPlan", "Feeds", "Patience", "WebSocketFeed"]

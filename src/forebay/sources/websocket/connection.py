@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from forebay.domain.frames import Context, EpochAccepted, EpochClosed, EpochOpened, FrameKind
+from forebay.sources.venue import Verdict
 from forebay.sources.websocket.liveness import Patience, Vitals, unanswered, verdict
 from forebay.sources.websocket.messages import (
     MESSAGE_TOO_BIG,
@@ -20,6 +21,7 @@ from forebay.sources.websocket.subscription import Subscription
 from forebay.telemetry import (
     ConnectionClosed,
     ConnectionOpened,
+    ConnectionStopped,
     FrameOversized,
     Observer,
     ReadingPaused,
@@ -30,7 +32,7 @@ from forebay.telemetry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from forebay.clock import Clock
     from forebay.ports import EpochSink, FrameSink
@@ -40,7 +42,22 @@ if TYPE_CHECKING:
 _TEXT = WSMsgType.TEXT
 _REASON_BYTES = 120
 """A close frame holds 125 bytes, two of them the code (RFC 6455, section 5.5)."""
+_COMPLAINTS, _AGAIN_NS = 100, 60_000_000_000
+"""So many different complaints of a connection are remembered; after so long each is told again."""
 _VIOLATIONS = {MESSAGE_TOO_BIG: "oversized", 1011: "crashed"}
+
+
+class Ear:
+    """Hears at once what a connection is told of its streams; this one does not listen."""
+
+    def accepted(self, streams: Collection[Stream]) -> None:
+        """The venue gives ``streams`` from here on."""
+
+    def left_out(self, streams: Mapping[Stream, str]) -> None:
+        """The venue does not give ``streams``, or says nothing of them; the others go on."""
+
+    def complained(self) -> None:
+        """The venue complained."""
 
 
 class Connection(WSListener):
@@ -61,8 +78,10 @@ class Connection(WSListener):
         epoch: str,
         patience: Patience,
         observer: Observer,
+        ear: Ear | None = None,
     ) -> None:
         super().__init__()
+        self._ear = ear or Ear()
         self._plan = plan
         self._sink = sink
         self._clock = clock
@@ -81,9 +100,16 @@ class Connection(WSListener):
         self._hears = True
         """Whether the session is told each message: until all is settled, or for ever."""
         self._overdue = False
+        self._marks = self.session.marks
+        self._complaints: dict[str, int] = {}
+        """When words were passed on last."""
         self.vitals = Vitals(0, 0)
         self.opened = False
         self.over = False
+        self.reason = ""
+        """Why it is over."""
+        self.rejection: Verdict | None = None
+        """What the venue said when it refused the whole subscription."""
         self.data = False
         """True once a message came after the acceptance."""
 
@@ -180,7 +206,7 @@ class Connection(WSListener):
         elif self._hears and not self._overdue and unanswered(self.vitals, self._patience, now):
             self._overdue = True  # the others flow, and an answer may come yet
             late = f"no answer in {self._patience.accept_s:g} s"
-            self._tell_refused(dict.fromkeys(self._subscription.pending, late))
+            self._leave_out(dict.fromkeys(self._subscription.pending, late))
 
     # -------------------------------------------------------------- inside
 
@@ -196,6 +222,10 @@ class Connection(WSListener):
         if not self._hears and self._assembler.idle and not self.over:
             self.data = True
             self._take.batch(FrameKind.TEXT, messages)
+            marked = {id(each): each for mark in self._marks for each in messages if mark in each}
+            for message in marked.values():
+                if not self.over:
+                    self._consider(message)
             return
         for message in messages:
             if self.over:
@@ -225,7 +255,7 @@ class Connection(WSListener):
             return
         self._take.frame(*message)
         self.data = self.data or self.vitals.accepted_ns is not None
-        if self._hears:
+        if self._hears or any(mark in message[1] for mark in self._marks):
             self._consider(message[1])
 
     def _control(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -243,29 +273,55 @@ class Connection(WSListener):
         for message in said.send:
             self.transport.send(_TEXT, message)
         if said.complaint:
-            self._observe(VenueComplained(self._plan.venue, self._epoch, said.complaint))
+            self._complain(said.complaint)
         if said.refusal:
-            self.end(f"refused: {said.refusal}")
+            self._reject(said)
             return
-        moved, known = self._subscription.move(said), self._subscription
-        self._tell_refused(moved.refused)
+        known = self._subscription
+        if revoked := {each: why for each, why in said.refused.items() if each in known.accepted}:
+            # What is covered by time can be taken back only by an end.
+            self._reject(Verdict(refused=revoked, refusal=next(iter(revoked.values()))))
+            return
+        moved = known.move(said)
+        if moved.refused and not (known.pending or known.accepted):
+            self._reject(Verdict(refused=moved.refused, refusal=next(iter(moved.refused.values()))))
+            return
+        self._leave_out(moved.refused)
         if moved.accepted:
             self._accept(moved.accepted, whole=moved.whole)
-        if not (known.pending or known.accepted):
-            self.end(f"refused: {next(iter(moved.refused.values()), 'nothing was asked for')}")
         self._hears = bool(known.pending) or self.session.attentive
+
+    def _reject(self, said: Verdict) -> None:
+        """The whole subscription is refused, perhaps because of some of its streams."""
+        self.rejection = said
+        self.end(f"refused: {said.refusal}")
+
+    def _complain(self, complaint: str) -> None:
+        """Pass on what the venue complains of; the same words once in a while."""
+        self._ear.complained()
+        now = self._clock.monotonic_ns()
+        if len(self._complaints) >= _COMPLAINTS:
+            self._complaints.clear()
+        told_ns = self._complaints.get(complaint)
+        if told_ns is None or now - told_ns >= _AGAIN_NS:
+            self._complaints[complaint] = now
+            self._observe(VenueComplained(self._plan.venue, self._epoch, complaint))
 
     def _accept(self, streams: frozenset[Stream], *, whole: bool) -> None:
         """Record that ``streams`` flow from here on; ``whole``: all that were asked for."""
         self._take.control(EpochAccepted(() if whole else tuple(sorted(streams))))
+        self._ear.accepted(streams)
         if self.vitals.accepted_ns is None:
             self.vitals.accepted_ns = self._clock.monotonic_ns()
             self._observe(SubscriptionAccepted(self._plan.venue, self._epoch))
 
-    def _tell_refused(self, streams: Mapping[Stream, str]) -> None:
+    def _leave_out(self, streams: Mapping[Stream, str]) -> None:
+        """Tell which streams the venue does not give, while it gives others."""
         for (channel, symbol), reason in sorted(streams.items()):
             told = StreamRefused(self._plan.venue, self._epoch, channel, symbol, reason)
             self._observe(told)
+        if streams:
+            self._ear.left_out(streams)
 
     def _now(self) -> int:
         """UTC nanoseconds that never go back: the wall clock of our beginning, moved on."""
@@ -296,9 +352,11 @@ class Connection(WSListener):
         if self.over:
             return
         self.over = True
+        self.reason = reason
         self._unsubscribe()
         self._take.control(EpochClosed(reason))
-        self._observe(ConnectionClosed(self._plan.venue, self._epoch, reason))
+        closed = ConnectionStopped if reason == "stopped" else ConnectionClosed
+        self._observe(closed(self._plan.venue, self._epoch, reason))
 
 
 def _nothing() -> None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from picows import WSProtocolError
 
 from forebay.errors import Transient
 from forebay.resilience import CircuitBreaker, CircuitOpen, Retry, presets
 from forebay.resilience.retry import asked_wait
-from forebay.sources.websocket.connection import Connection
+from forebay.sources.websocket.connection import Connection, Ear
 from forebay.sources.websocket.liveness import Patience
 from forebay.sources.websocket.trial import Trial, Unsettled
 from forebay.sources.websocket.upgrade import Refused, connect
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Dial = Callable[[Connection, "FeedPlan", "Clock", float], Awaitable[None]]
 """Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.Refused`."""
+Judge = Callable[[Connection], Literal["venue", "asked", "last"]]
+"""Of what a connection's end speaks: the venue, or what was asked for while others are served;
+``last``: that is asked for otherwise from here on."""
 _EARLY_S = 0.01
 """A timer of the event loop may be a millisecond early, and who is early at a breaker that is
 about to let somebody through waits a whole back-off more."""
@@ -62,8 +65,13 @@ class WebSocketFeed:
         breaker: CircuitBreaker | None = None,
         observer: Observer = ignore,
         dial: Dial = connect,
+        ear: Ear | None = None,
+        judge: Judge = lambda _: "venue",
     ) -> None:
+        """``judge`` is given each connection that is over, and says what its end speaks of."""
         self._dial = dial
+        self._ear = ear
+        self._judge = judge
         self._plan = plan
         self._clock = clock
         self._rng = rng
@@ -83,7 +91,7 @@ class WebSocketFeed:
         self._retry = Retry(config, name=plan.venue, rng=rng, clock=clock, listener=self._told)
 
     async def run(self, sink: FrameSink) -> None:
-        """Capture until cancelled; no failure of the venue or the network ends it."""
+        """Capture until cancelled, or until ``judge`` says ``last``; no other failure ends it."""
         flowing = asyncio.Event()
         flowing.set()
 
@@ -100,6 +108,8 @@ class WebSocketFeed:
                 lived_s = await self._retry.acall(self._attempt, sink, flowing)
                 # It had settled, so the row of failures begins anew: back without much waiting.
                 # One that gives a message and closes, again and again, is not dialled ever faster.
+                if lived_s is None:
+                    return
                 short = 0 if lived_s >= self._patience.settle_s else short + 1
                 delay_s = self._rng.uniform(0.0, self._longest_pause_s(short))
                 self._observe(ReconnectScheduled(self._plan.venue, delay_s, 1))
@@ -112,8 +122,8 @@ class WebSocketFeed:
         grown = self._patience.backoff_base_s * 2.0 ** min(max(0, short - QUICK), 32)
         return min(grown, max(SHORT_LIVED_CAP_S, self._patience.backoff_base_s))
 
-    async def _attempt(self, sink: FrameSink, flowing: asyncio.Event) -> float:
-        """One connection from start to end; answers the seconds it lived.
+    async def _attempt(self, sink: FrameSink, flowing: asyncio.Event) -> float | None:
+        """One connection from start to end; return the seconds it lived, None if it was the last.
 
         Raises Transient unless it had settled.
         """
@@ -126,10 +136,16 @@ class WebSocketFeed:
             epoch=f"{self._rng.getrandbits(128):032x}",
             patience=self._patience,
             observer=self._observe,
+            ear=self._ear,
         )
         try:
             await self._dial(connection, self._plan, self._clock, self._within_s())
             await self._live(connection, trial)
+            fate = self._judge(connection)
+            if fate != "venue":
+                trial.drop()
+            if fate == "last":
+                return None
             trial.end(connection, self._plan.url)
         except (Refused, Unsettled) as failed:
             if isinstance(failed, Refused):

@@ -21,6 +21,10 @@ class Patience:
     """An accepted connection that lived so long, or gave data, ends the row of failures."""
     retry_after_cap_s: float = 300.0
     """A venue that asks for a longer wait is asked again after this one."""
+    refused_base_s: float = 15.0
+    """What the venue refuses while it serves others is asked for again after so long, then after
+    twice as long, and so on."""
+    refused_cap_s: float = 1800.0
 
     @property
     def tick_s(self) -> float:

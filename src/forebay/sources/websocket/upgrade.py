@@ -10,6 +10,7 @@ from picows import WSError, WSHandshakeError, ws_connect
 
 from forebay.errors import Unreachable
 from forebay.resilience.backoff import parse_retry_after
+from forebay.sources.proxies import Proxy, authority, proxy_for
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from forebay.sources.websocket.plan import FeedPlan
 
 _READ_BUFFER_BYTES = 256 << 10
+_ANSWER_BYTES = 64 << 10
+"""A proxy's answer is not longer."""
 _SWITCHING = 101
 """The status that a successful upgrade has, so no reason of a failed one."""
 
@@ -53,19 +56,22 @@ async def connect(connection: Connection, plan: FeedPlan, clock: Clock, within_s
     the driver, so its socket is shut down under it.
     """
     sockets: list[socket.socket] = []
-    upgrade = asyncio.create_task(_upgrade(connection, plan, sockets), name="forebay-upgrade")
+    proxy = proxy_for(plan.url)
+    via = f" through the proxy {proxy}" if proxy else ""
+    upgrading = _upgrade(connection, plan, proxy, sockets)
+    upgrade = asyncio.create_task(upgrading, name="forebay-upgrade")
     timer = asyncio.create_task(clock.sleep(within_s), name="forebay-connect-timer")
     connected = False
     try:
         await asyncio.wait({upgrade, timer}, return_when=asyncio.FIRST_COMPLETED)
         if not upgrade.done():
-            raise Refused(f"No answer from {plan.url} within {within_s:g} s.")
+            raise Refused(f"No answer from {plan.url}{via} within {within_s:g} s.")
         upgrade.result()
         if not connection.opened:
-            raise Refused(f"{plan.url} closed the connection during the upgrade.")
+            raise Refused(f"{plan.url} closed the connection{via} during the upgrade.")
         connected = True
     except (OSError, EOFError, WSError, UnicodeError) as error:
-        raise _refusal(error, plan.url, clock.wall_ns()) from error
+        raise _refusal(error, f"{plan.url}{via}", clock.wall_ns()) from error
     finally:
         if not connected:
             connection.end("stopped")
@@ -76,9 +82,15 @@ async def connect(connection: Connection, plan: FeedPlan, clock: Clock, within_s
         await asyncio.gather(upgrade, timer, return_exceptions=True)
 
 
-async def _upgrade(connection: Connection, plan: FeedPlan, sockets: list[socket.socket]) -> None:
+async def _upgrade(
+    connection: Connection, plan: FeedPlan, proxy: Proxy | None, sockets: list[socket.socket]
+) -> None:
     async def open_socket(url: WSParsedURL) -> socket.socket:
-        return await _open_socket(url.host, url.port, sockets)
+        if proxy is None:
+            return await _open_socket(url.host, url.port, sockets)
+        opened = await _open_socket(proxy.host, proxy.port, sockets)
+        await _tunnel(opened, proxy, authority(url.host.strip("[]"), url.port))
+        return opened
 
     def listener() -> WSListener:
         return connection
@@ -119,6 +131,27 @@ async def _open_socket(host: str, port: int, sockets: list[socket.socket]) -> so
             sockets.append(candidate)
             return candidate
     raise error or OSError(f"{host} has no address")
+
+
+async def _tunnel(opened: socket.socket, proxy: Proxy, target: str) -> None:
+    """Have a proxy connect a socket on to ``target``; raises :class:`Refused`."""
+    loop = asyncio.get_running_loop()
+    headers = {"Host": target, **proxy.headers}
+    lines = [f"CONNECT {target} HTTP/1.1", *(f"{name}: {said}" for name, said in headers.items())]
+    await loop.sock_sendall(opened, ("\r\n".join(lines) + "\r\n\r\n").encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        part = await loop.sock_recv(opened, _ANSWER_BYTES)
+        answer += part
+        if not part or len(answer) > _ANSWER_BYTES:
+            break
+    words = answer.split(b"\r\n", 1)[0].split()
+    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    if status // 100 != 2 or not answer.endswith(b"\r\n\r\n"):  # noqa: PLR2004
+        opened.close()
+        what = f"HTTP {status}" if status else "no HTTP"
+        message = f"The proxy {proxy} answered with {what} when asked for {target}."
+        raise Refused(message, hint=proxy.hint(status))
 
 
 def _shut_down(sockets: list[socket.socket]) -> None:

@@ -31,7 +31,7 @@ _LOW = "18446744073709551615::UHUGEINT"
 _STATEMENTS = dict(
     re.findall(
         r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)",
-        resources.files(__package__).joinpath("audit.sql").read_text(),
+        resources.files(__package__).joinpath("audit.sql").read_text(encoding="utf-8"),
         re.DOTALL | re.MULTILINE,
     )
 )
@@ -134,7 +134,12 @@ class DuckDBAudited(Audited):
         hashed = _inside(span)
         keyed = " UNION ALL ".join(self._keyed(kind, hashed) for kind in KINDS.values())
         statement = _statement(
-            "account", keyed=keyed, sums=_SUMS, hour=HOUR_NS, cursor=self._cursor
+            "account",
+            keyed=keyed,
+            sums=_SUMS,
+            hour=HOUR_NS,
+            cursor=self._cursor,
+            gap=", ".join(map(identifier, schema.GAPS.names)),
         )
         said = msgspec.convert(self._query(statement).to_pylist()[0], _Account)
         hours = said.hours or []

@@ -29,7 +29,7 @@ hours AS (
     FROM keyed GROUP BY ALL)
 SELECT {cursor} AS cursor,
     (SELECT list(h) FROM hours h) AS hours,
-    (SELECT list(g) FROM gaps g) AS gaps,
+    (SELECT list(g) FROM (SELECT {gap} FROM gaps) g) AS gaps,
     (SELECT list(c) FROM coverage c) AS coverage,
     (SELECT list(e) FROM stream_epochs e) AS epochs,
     (SELECT count(DISTINCT letter_id) FROM dead_letters) AS letters,

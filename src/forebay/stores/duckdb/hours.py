@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from forebay.domain.digest import HOUR_NS
 from forebay.ports import HourNote
 from forebay.stores.duckdb.session import Session, literal
+from forebay.stores.kind import address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,6 +75,6 @@ def export_hour(connection: duckdb.DuckDBPyConnection, note: HourNote, path: Pat
         f"COPY (SELECT * FROM {note.table} WHERE event_ts >= make_timestamp_ns({first}) "
         f"AND event_ts < make_timestamp_ns({end}) "
         "ORDER BY venue, market, symbol, event_ts, event_id) "
-        f"TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
+        f"TO {literal(address(path))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
     )
     return int(written[0][0])

@@ -11,7 +11,9 @@ from duckdb.sqltypes import DuckDBPyType
 
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Reader
+from forebay.stores.duckdb.gaps import show_gaps
 from forebay.stores.duckdb.products import allow_products
+from forebay.stores.kind import address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,20 +144,24 @@ class DuckDBReader(Reader):
         Raises :class:`~forebay.errors.Unreachable` if it is held or absent. Queries take as much
         memory as the machine lets them unless there is a limit.
         """
-        if not path.exists():
-            message = f"There is no database at {path}: nothing was delivered, or it was lost."
-            hint = "Run `forebay run` or `forebay replay`, or `forebay rebuild` if it was lost."
-            raise Unreachable(message, hint=hint)
+        if not path.exists() or not path.stat().st_size:
+            raise _absent(path)
         settings = dict(READ_ONLY_SETTINGS)
         if memory_limit_mb is not None:
             settings |= {"memory_limit": f"{memory_limit_mb}MB", "threads": 2}
         try:
-            return cls(duckdb.connect(str(path), read_only=True, config=settings))
+            connection = duckdb.connect(address(path), read_only=True, config=settings)
         except duckdb.Error as error:
             raise _unreadable(path, error) from error
+        if connection.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchone() is None:
+            connection.close()
+            raise _absent(path)  # who made it ended before its first tables
+        return cls(connection)
 
     def query(self, sql: str, *, timeout_s: float = 3600.0, limit: int | None = None) -> pa.Table:
-        """See :func:`read_only_query`."""
+        """See :func:`read_only_query`; what is told of gaps beside their table comes with it."""
+        if "gaps" in sql.lower():
+            show_gaps(self._connection)
         return read_only_query(self._connection, sql, timeout_s=timeout_s, limit=limit)
 
     def interrupt(self) -> None:
@@ -165,6 +171,12 @@ class DuckDBReader(Reader):
     def close(self) -> None:
         """See :meth:`forebay.ports.Reader.close`."""
         self._connection.close()
+
+
+def _absent(path: Path) -> Unreachable:
+    message = f"There is no database at {path}: nothing was delivered, or it was lost."
+    hint = "Run `forebay run` or `forebay replay`, or `forebay rebuild` if it was lost."
+    return Unreachable(message, hint=hint)
 
 
 def _unreadable(path: Path, error: duckdb.Error) -> ForebayError:

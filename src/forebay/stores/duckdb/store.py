@@ -18,6 +18,7 @@ from forebay.stores.duckdb.hours import HourNotes, export_hour
 from forebay.stores.duckdb.query import READ_ONLY_SETTINGS, DuckDBReader
 from forebay.stores.duckdb.session import Session, identifier
 from forebay.stores.duckdb.state import Written
+from forebay.stores.kind import address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +93,7 @@ class DuckDBStore(ReadableStore, HourFiles):
         return written
 
     def _connect(self) -> Session:
-        target = str(self._path) if self._path else ":memory:"
+        target = address(self._path) if self._path else ":memory:"
         try:
             session = Session(duckdb.connect(target, config=self._settings))
             try:

@@ -11,6 +11,7 @@ from forebay.sources import coinbase
 from forebay.sources.coinbase.connector import (
     CANDLE_ROWS,
     CANDLES_AGAIN,
+    LEFT_OUT,
     MINUTE_S,
     CoinbaseSession,
     candles_path,
@@ -19,7 +20,7 @@ from forebay.sources.coinbase.connector import (
     trade_ids,
     trades_path,
 )
-from forebay.sources.venue import NOTHING, Asked
+from forebay.sources.venue import NOTHING, Asked, Verdict
 from tests.support.frames import as_json, heartbeat, match, rest_row
 
 DEEP = b"[" * 100_000
@@ -60,13 +61,77 @@ def test_every_kind_that_is_declared_comes_over_the_feed_or_by_a_poll() -> None:
             assert len(json.loads(message)["channels"]) == 2, kind
 
 
-def test_only_the_acknowledgement_accepts_and_it_accepts_everything() -> None:
-    said = session("trade", "quote").received(b'{"type":"subscriptions","channels":[]}', 0)
+def acknowledged(**channels: list[str]) -> bytes:
+    listed = [{"name": name, "product_ids": ids} for name, ids in channels.items()]
+    return as_json({"type": "subscriptions", "channels": listed})
+
+
+def test_the_acknowledgement_accepts_what_it_lists() -> None:
+    both = ["BTC-USD", "ETH-USD"]
+    said = session("trade", "quote").received(acknowledged(matches=both, ticker=both), 0)
     assert said.accepted == Asked(ASKED.symbols, ("trade", "quote")).streams
     assert len(said.accepted) == 4
+    assert not said.refused
     for payload in (match(1), heartbeat(1), b"{}", b"[]", b"null", b"", b"\xff", DEEP,
                     b'{"type":["subscriptions"]}', b'{"type":"heartbeat","x":"\xff"}'):  # fmt: skip
         assert session().received(payload, 0) == NOTHING
+
+
+def test_what_the_acknowledgement_leaves_out_is_refused() -> None:
+    talk = session("trade", "quote")
+    said = talk.received(acknowledged(matches=["BTC-USD", "ETH-USD"], ticker=["ETH-USD"]), 0)
+    assert said.accepted == {("trade", "BTC-USD"), ("trade", "ETH-USD"), ("quote", "ETH-USD")}
+    assert said.refused == {("quote", "BTC-USD"): LEFT_OUT}
+    again = talk.received(acknowledged(ticker=["BTC-USD"]), 0)
+    assert again == Verdict(accepted=frozenset({("quote", "BTC-USD")})), "it is late, and counts"
+
+
+def test_an_empty_acknowledgement_accepts_nothing_and_data_does() -> None:
+    talk = session("trade", "quote")
+    said = talk.received(acknowledged(), 0)
+    assert not said.accepted
+    assert "lists nothing" in said.complaint
+    assert talk.received(match(1, "BTC-USD"), 0).accepted == {("trade", "BTC-USD")}
+    assert talk.received(heartbeat(1, "ETH-USD"), 0).accepted == set()
+
+
+def test_an_acknowledgement_without_a_list_accepts_everything() -> None:
+    assert session().received(b'{"type":"subscriptions"}', 0).accepted == ASKED.streams
+
+
+@pytest.mark.parametrize(
+    ("reason", "blamed"),
+    [
+        ("ticker is not a valid channel", {"quote"}),
+        ("no product matches BTC-USD", set()),
+        ("matches and ticker are closed", set()),
+    ],
+)
+def test_a_channel_is_blamed_where_no_product_is_named(reason: str, blamed: set[str]) -> None:
+    verdict = session("trade", "quote").received(as_json({"type": "error", "reason": reason}), 0)
+    assert {kind for kind, _ in verdict.refused} == blamed
+    assert reason in verdict.refusal
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [
+        ({"message": "Failed to subscribe"}, True),
+        ({"message": "oops", "reason": "ETH-USD is gone"}, True),
+        ({"message": "Internal error"}, False),
+        ({}, False),
+    ],
+)
+def test_an_error_later_on_is_a_complaint_and_ends_a_subscription_it_speaks_of(
+    said: dict[str, str], ends: bool
+) -> None:
+    talk = session()
+    talk.received(acknowledged(matches=["BTC-USD", "ETH-USD"]), 0)
+    payload = as_json({"type": "error", **said})
+    verdict = talk.received(payload, 0)
+    assert verdict.complaint
+    assert bool(verdict.refusal) is ends
+    assert any(mark in payload for mark in talk.marks), "or it would not be heard"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +148,7 @@ def test_a_refusal_says_why_and_what_to_do(said: dict[str, str], reason: str) ->
     assert "forebay symbols" in verdict.refusal
 
 
-def test_nothing_is_heard_after_the_acceptance() -> None:
+def test_only_marked_messages_are_heard_after_the_acceptance() -> None:
     assert not session().attentive
     assert session().tick_s is None
 

@@ -1,0 +1,236 @@
+"""Which streams are asked for together, and which alone because something was wrong. Pure.
+
+A *lot* is what one connection asks for. A stream that the venue refuses by name leaves its lot; if
+it names none, the lot is halved until the culprit is alone. What was refused is asked for again,
+all that is due together, on a connection of its own: with growing pauses while the venue serves
+others, and soon while it serves nobody, which is then no stream's fault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from forebay.resilience.backoff import retry_delay
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Mapping
+
+    from forebay.sources.venue import Asked, Stream
+    from forebay.sources.websocket.liveness import Patience
+
+STRIKES = 2
+"""So many short connections in a row are held against what they asked for."""
+UNPROVED = 8
+"""Into so many lots is divided what is not known to be at fault: no connection proves the venue."""
+
+
+@dataclass(eq=False, slots=True)
+class Lot:
+    """What one connection after the other asks for."""
+
+    asked: Asked
+    again: bool = False
+    """Whether it was refused before, so that nobody counts on it until it is accepted."""
+    refused: dict[Stream, str] = field(default_factory=dict)
+    """What the venue does not give on the present connection, though it gives others."""
+    strikes: int = 0
+    accepted_ns: int | None = None
+    """Since when a connection of it is accepted, on the monotonic clock."""
+
+
+class Refusal(NamedTuple):
+    """What the end of a connection says about what it asked for."""
+
+    reason: str
+    named: Mapping[Stream, str]
+    """Streams that the venue's own words blame."""
+    whole: bool
+    """Whether the venue refused the subscription; otherwise the connection only ended early."""
+
+
+class Next(NamedTuple):
+    """What follows the end of a connection."""
+
+    lots: list[Lot]
+    """What is asked for now instead of the lot; it alone, if it is asked for again as it is."""
+    refused: Mapping[Stream, str]
+    """What the venue does not give, and why."""
+    pause_s: float
+    """Seconds until that is asked for again."""
+
+
+@dataclass(slots=True)
+class _Aside:
+    refusals: int = 0
+    """While the venue served others."""
+    tries: int = 0
+    """While it served nobody."""
+    due_ns: int | None = None
+    """When it is asked for again; None while it is."""
+
+
+class Lots:
+    """The lots of one source."""
+
+    def __init__(
+        self, asked: Iterable[Asked], patience: Patience, rng: random.Random, *, size: int
+    ) -> None:
+        self.lots = [Lot(each) for each in asked]
+        self._asked = self.lots[0].asked if self.lots else None
+        self._patience = patience
+        self._rng = rng
+        self._size = size
+        self._aside: dict[Stream, _Aside] = {}
+
+    @property
+    def wanted(self) -> int:
+        """How many connections there should be."""
+        lots = sum(not lot.again or lot.accepted_ns is not None for lot in self.lots)
+        return max(lots, bool(self._asked))
+
+    def serving(self, lot: Lot) -> bool:
+        """Return whether another connection than that of ``lot`` gives something."""
+        return self._proved(lot, 0, whole=True)
+
+    def accepted(self, lot: Lot, streams: Iterable[Stream], now_ns: int) -> None:
+        """Note that a connection of ``lot`` gives ``streams``, perhaps later than it should."""
+        if lot.accepted_ns is None:
+            lot.accepted_ns = now_ns
+        for stream in lot.refused.keys() & set(streams):
+            del lot.refused[stream]
+            self._aside.pop(stream, None)
+
+    def left_out(self, lot: Lot, streams: Mapping[Stream, str], now_ns: int) -> float:
+        """Set aside what a connection that goes on does not give; return the pause in seconds."""
+        lot.refused.update(streams)
+        return self._set_aside(streams, now_ns, proved=True)
+
+    def ended(self, lot: Lot, lived_ns: int, refusal: Refusal, now_ns: int) -> Next:
+        """A connection of ``lot`` is over, so long after its acceptance; return what follows."""
+        proved = self._proved(lot, now_ns, whole=refusal.whole)
+        lot.accepted_ns = None
+        settled = lived_ns >= self._patience.settle_s * 1e9
+        lot.strikes = 0 if settled else lot.strikes + 1
+        if settled:
+            lot.again = False
+            self._forgive(lot)
+        if blamed := {**lot.refused, **refusal.named}:
+            return self._parted(lot, blamed, refusal, now_ns, proved=proved)
+        if not refusal.whole and lot.strikes < STRIKES:
+            return Next([lot], {}, 0.0)
+        if len(lot.asked.symbols) > 1:
+            most = UNPROVED * (1 + lot.strikes // STRIKES)
+            return self._halved(lot) if proved or len(self.lots) < most else Next([lot], {}, 0.0)
+        alone = dict.fromkeys(lot.asked.streams, refusal.reason)
+        if proved or (refusal.whole and lot.again):
+            return self._parted(lot, alone, refusal, now_ns, proved=proved)
+        return Next([lot], alone if refusal.whole else {}, 0.0)
+
+    def due(self, now_ns: int) -> Lot | None:
+        """Return a lot of what is to be asked for again now; it is one of :attr:`lots` then."""
+        channels: dict[str, list[str]] = defaultdict(list)
+        for (channel, symbol), aside in sorted(self._aside.items()):
+            if aside.due_ns is not None and aside.due_ns <= now_ns:
+                channels[symbol].append(channel)
+        if not channels or self._asked is None:
+            return None
+        kinds = tuple(channels[min(channels)])
+        symbols = tuple(each for each, told in channels.items() if tuple(told) == kinds)
+        lot = Lot(replace(self._asked, symbols=symbols[: self._size], channels=kinds), again=True)
+        for stream in lot.asked.streams:
+            self._aside[stream].due_ns = None
+        self.lots.append(lot)
+        return lot
+
+    def next_due_ns(self) -> int | None:
+        """Return when something is to be asked for again; None: nothing is."""
+        due = [aside.due_ns for aside in self._aside.values() if aside.due_ns is not None]
+        return min(due, default=None)
+
+    # ---------------------------------------------------------------- inside
+
+    def _proved(self, lot: Lot, now_ns: int, *, whole: bool) -> bool:
+        """Return whether another connection shows that the venue serves, as long as it takes."""
+        least_ns = self._patience.settle_s * 1e9
+        return any(
+            other.accepted_ns is not None and (whole or now_ns - other.accepted_ns >= least_ns)
+            for other in self.lots
+            if other is not lot
+        )
+
+    def _parted(
+        self,
+        lot: Lot,
+        blamed: Mapping[Stream, str],
+        refusal: Refusal,
+        now_ns: int,
+        *,
+        proved: bool,
+    ) -> Next:
+        """Return the lot without what is blamed; a symbol that keeps some channels is alone."""
+        asked, kept = lot.asked, defaultdict[tuple[str, ...], list[str]](list)
+        for symbol in asked.symbols:
+            kinds = tuple(kind for kind in asked.channels if (kind, symbol) not in blamed)
+            if kinds:
+                kept[kinds].append(symbol)
+        lots = [
+            Lot(replace(asked, symbols=tuple(symbols), channels=kinds), lot.again)
+            for kinds, symbols in kept.items()
+        ]
+        fresh = {stream: why for stream, why in blamed.items() if stream not in lot.refused}
+        pause_s = self._set_aside(fresh, now_ns, proved=proved or bool(lots and refusal.named))
+        self._replace(lot, lots)
+        return Next(lots, fresh, pause_s)
+
+    def _halved(self, lot: Lot) -> Next:
+        symbols = lot.asked.symbols
+        middle = (len(symbols) + 1) // 2
+        halves = [
+            Lot(replace(lot.asked, symbols=half), lot.again)
+            for half in (symbols[:middle], symbols[middle:])
+        ]
+        self._replace(lot, halves)
+        return Next(halves, {}, 0.0)
+
+    def _replace(self, lot: Lot, lots: list[Lot]) -> None:
+        self.lots.remove(lot)
+        self.lots += lots
+
+    def _set_aside(self, streams: Iterable[Stream], now_ns: int, *, proved: bool) -> float:
+        """Have ``streams`` asked for again, all at once; return in how many seconds."""
+        asides = [self._aside.setdefault(stream, _Aside()) for stream in streams]
+        for aside in asides:
+            aside.refusals += proved
+            aside.tries += not proved
+        patience = self._patience
+        times = max((each.refusals if proved else each.tries for each in asides), default=1)
+        base, cap = patience.backoff_base_s, patience.backoff_cap_s
+        if proved:
+            base, cap = patience.refused_base_s, patience.refused_cap_s
+        pause_s = retry_delay(times, self._rng, base=base, cap=cap)
+        for aside in asides:
+            aside.due_ns = now_ns + round(pause_s * 1e9)
+        return pause_s
+
+    def _forgive(self, lot: Lot) -> None:
+        for stream in lot.asked.streams - lot.refused.keys():
+            self._aside.pop(stream, None)
+
+
+def named_in(words: str, asked: Asked) -> dict[Stream, str]:
+    """Return the streams of the symbols that a venue's words name, each with those words.
+
+    Words that name all of several symbols blame none of them: they repeat what was asked.
+    """
+    named = [
+        symbol
+        for symbol in asked.symbols
+        if re.search(rf"(?<![\w/-]){re.escape(symbol)}(?![\w/-])", words)
+    ]
+    if len(named) == len(asked.symbols) > 1:
+        return {}
+    return {(channel, symbol): words for symbol in named for channel in asked.channels}

@@ -1,0 +1,152 @@
+"""The page of the tables: columns and types from the code, what they mean from here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from forebay.domain import schema
+from forebay.domain.flags import FLAGS
+from forebay.domain.kinds import KINDS
+
+if TYPE_CHECKING:
+    from forebay.domain.kinds import EventKind
+
+HEAD = """\
+# Tables
+
+What `forebay sql` and `forebay.open(DIR).sql` can ask for. The page is made from the code:
+`python -m tests.support.reference_pages`.
+
+Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places. `event_ts` is
+never null and is what ranges go by; a column that a venue does not tell is null. `DESCRIBE trades`
+tells the types as the store has them.
+
+## Every event
+
+The tables of events, below, have these columns, then their own, then `flags`.
+"""
+TABLES = {
+    "trades": "What changed hands. `side` is **the taker's**, also where a venue tells the "
+    "maker's, as Coinbase does: `buy` means that somebody bought what was offered.",
+    "quotes": "Best bid and best ask.",
+    "tickers": "A venue's summary of a market, with the last trade.",
+    "bars": "What a market did in one period, as the venue told it.",
+    "book_snapshots": "Whole order books; `forebay book` folds the changes into them.",
+    "book_deltas": "Changes of order books: the new size of a price, 0 if it is gone.",
+}
+ENVELOPE = {
+    "event_id": "identity: of the stream and the venue's own id, never of the time of receipt",
+    "venue": "as in `forebay run --venue`",
+    "market": "part of a venue, such as `spot`",
+    "symbol": "the same for every venue, such as `BTC-USD`",
+    "venue_symbol": "the venue's own word for it",
+    "collector": "which collector told it first",
+    "epoch": "the connection of that collector",
+    "log_id": "the journal that has the frame",
+    "seq": "where in that journal it is",
+    "venue_seq": "the number that coverage counts; null where it counts none",
+    "event_ts": "when it happened, by the venue, floored to what all its ways can tell",
+    "exchange_ts": "the same as precisely as it was told; null if it was not",
+    "received_ts": "when its frame was received",
+}
+OWN = {
+    "trade_id": "the venue's; empty where it gives none",
+    "price": "of one unit; of the last trade in `tickers`",
+    "size": "how many units changed hands",
+    "side": "`buy`, `sell` or `unknown`: the taker's",
+    "bid_price": "best price that somebody pays",
+    "bid_size": "how much there is of it",
+    "ask_price": "best price that somebody takes",
+    "ask_size": "how much there is of it",
+    "volume_24h": "units traded in the last 24 hours",
+    "open_24h": "price 24 hours ago",
+    "high_24h": "highest price of the last 24 hours",
+    "low_24h": "lowest price of the last 24 hours",
+    "vwap_24h": "mean price of the last 24 hours, by volume",
+    "timeframe": "`1m`, `5m`, `15m`, `1h`, `4h`, `1d`, `1w`",
+    "session": "what a day is: `UTC`, or `NY17` from 17:00 in New York",
+    "of": "of which prices: `trade`, `bid`, `ask`, `mid`",
+    "adjusted": "whether for splits and the like",
+    "open_ts": "begin of the period",
+    "close_ts": "its end, no longer in it",
+    "open": "first price",
+    "high": "highest price",
+    "low": "lowest price",
+    "close": "last price",
+    "volume": "units traded",
+    "trades": "how many trades",
+    "vwap": "mean price, by volume",
+    "origin": "`venue`, `aggregated` or `backfill`",
+    "state": "`provisional` or `final`",
+    "revision": "how often it was told anew",
+    "bid_prices": "a list of prices",
+    "bid_sizes": "a list: how much there is at each of them",
+    "ask_prices": "a list of prices",
+    "ask_sizes": "a list: how much there is at each of them",
+}
+FLAG = {
+    "backfill": "came from the venue's history, not from a live connection",
+    "late": "received more than 60 s after it happened",
+    "out_of_order": "a later event of the stream came first on this connection",
+    "skewed": "the venue's time is more than 5 s ahead of ours",
+    "crossed": "its bid is not below its ask",
+    "partial": "from a recording that was filtered, so its neighbours say nothing",
+    "ambiguous": "equal ones may be missing: a connection began, or a page of history ended, in "
+    "its instant",
+}
+TAIL = """
+## Beside the events
+
+| table | has |
+|---|---|
+| `gaps` | holes in what a stream must contain: `forebay gaps explain` reads one to you |
+| `coverage` | what each stream has been seen to contain |
+| `dead_letters` | what could not be read: its reason, and its bytes in `payload` |
+| `conflicts` | events that came again with other content; the first is the one stored |
+| `cursors` | how far in the journal the store is |
+| `book_checkpoints` | whole books folded from events; made again when they are missing |
+
+`meta`, `hours_to_write`, `stream_epochs` and `stream_ordinals` are Forebay's own and may change.
+"""
+
+
+def page() -> str:
+    """The page of all tables."""
+    parts = [HEAD, _columns(schema.ENVELOPE, ENVELOPE)]
+    parts += [f"\n{_flags()}"]
+    parts += [_table(kind) for kind in KINDS.values()]
+    return "\n".join([*parts, TAIL.strip("\n")]) + "\n"
+
+
+def _table(kind: EventKind) -> str:
+    return f"\n## {kind.table}\n\n{TABLES[kind.table]}\n\n{_columns(kind.columns, OWN)}"
+
+
+def _columns(fields: pa.Schema, meanings: dict[str, str]) -> str:
+    rows = [
+        f"| `{field.name}` | {_type(field.type)} | {meanings[field.name]} |" for field in fields
+    ]
+    return "\n".join(["| column | type | is |", "|---|---|---|", *rows])
+
+
+def _flags() -> str:
+    rows = [f"| `{name}` | {FLAG[name]} |" for name in FLAGS]
+    head = "`flags` is a text: names joined by commas, empty when there is none."
+    return "\n".join([head, "", "| flag | means |", "|---|---|", *rows])
+
+
+def _type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"list of {_type(kind.value_type)}"
+    names = {
+        schema.DECIMAL: "decimal",
+        schema.TIME: "time",
+        schema.LABEL: "text",
+        pa.string(): "text",
+        pa.uuid(): "UUID",
+        pa.int64(): "integer",
+        pa.bool_(): "boolean",
+    }
+    return names[kind]

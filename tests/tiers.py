@@ -1,0 +1,85 @@
+"""How much of everything is tested: one table of counts, and what the inner loop leaves out.
+
+``TIER`` names the tier: ``quick`` for the inner loop, ``test`` for every run (the default),
+``soak`` for a night. Worlds, flips and histories have seeds that follow the tree of the last
+commit, so that every commit meets others; the head of the output tells the number they follow,
+and ``TEST_SEED`` gives it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+TIERS = ("quick", "test", "soak")
+TIER = os.environ.get("TIER") or "test"
+if TIER not in TIERS:
+    raise SystemExit(f"TIER is {TIER!r}; it is one of {', '.join(TIERS)}.")
+
+COUNTS = {
+    # what                                    quick       test        soak
+    "simulated worlds":                     (    120,      1_000,    100_000),
+    "worlds until a planted bug is found":  (     60,         60,      1_000),
+    "worlds of a control":                  (     20,         40,        100),
+    "worlds in another process":            (      4,         21,        200),
+    "runs of 5000 flipped bits":            (      1,         10,        110),
+    "runs of 500 crash histories":          (      1,          6,         46),
+    "crash histories of a naive log":       (    100,        400,        400),
+    "kills of a writer":                    (      5,         15,        200),
+    "kills of a crossing":                  (     10,         40,         40),
+    "rows of a big store":                  (200_000,  1_000_000,  1_000_000),
+    "events of an audit":                   (100_000,  1_000_000, 20_000_000),
+    "events of an edition":                 (  1_000,      5_000,    100_000),
+    "calls of a route":                     (      3,          6,        400),
+    "any calls":                            (     50,        200,     20_000),
+}  # fmt: skip
+"""So many in each tier."""
+
+NOT_QUICK = (
+    "tests/acceptance/test_audit_at_scale.py",
+    "tests/acceptance/test_books_live.py",
+    "tests/acceptance/test_ccxt_watches_simulator.py",
+    "tests/acceptance/test_cli.py::test_no_process_outlives_a_killed_supervisor",
+    "tests/acceptance/test_cli.py::test_sigterm_drains_and_gaps_are_filled_afterwards",
+    "tests/acceptance/test_exam.py::test_a_store_in_memory_is_proved_and_refuted_as_well",
+    "tests/acceptance/test_exam_transport.py::test_processes_on_both_sides",
+    "tests/acceptance/test_housekeeping_live.py",
+    "tests/acceptance/test_http_live.py",
+    "tests/acceptance/test_kill_torture.py",
+    "tests/acceptance/test_large_books.py",
+    "tests/acceptance/test_layout.py",
+    "tests/acceptance/test_private_venue.py",
+    "tests/acceptance/test_prometheus.py",
+    "tests/acceptance/test_reading_live.py",
+    "tests/acceptance/test_replay.py::test_overlapping_halves_of_a_real_recording",
+    "tests/acceptance/test_wrong_configuration.py::test_a_disk_that_fills_up_while_capturing",
+    "tests/conformance/test_store_crashes.py",
+    "tests/drills",
+    "tests/properties/test_identity_classes.py::test_content_in_duckdb",
+)
+"""Files, or tests of them, that the inner loop leaves to ``make test``: they take long."""
+
+
+def count(what: str) -> int:
+    """Return how many of ``what`` there are in this tier."""
+    return COUNTS[what][TIERS.index(TIER)]
+
+
+def _seed() -> int:
+    """Return the number that seeds follow: ``TEST_SEED``, or one of the tree of HEAD."""
+    if told := os.environ.get("TEST_SEED"):
+        return int(told)
+    root = Path(__file__).resolve().parents[1]
+    asked = ["git", "-C", str(root), "rev-parse", "HEAD^{tree}"]
+    tree = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return int(tree[:6] or "0", 16)
+
+
+SEED = _seed()
+
+
+def seeds(what: str, each: int = 1) -> range:
+    """Return one seed for each of ``what``, ``each`` times as many; others for every commit."""
+    first = SEED * 1_000
+    return range(first, first + count(what) * each)
