@@ -191,6 +191,7 @@ def processes() -> list[ProcessReport]:
     deliver = [
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
         *samples.tallied("deliver", COUNTS),
+        samples.lost_lines("deliver", 7),
         *samples.recoveries({"store": 9}),
     ]
     return [

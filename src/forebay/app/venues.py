@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.app import plugins
-from forebay.errors import Complaints, ConfigError
+from forebay.app.complaints import Complaints
+from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for

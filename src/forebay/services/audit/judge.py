@@ -256,5 +256,5 @@ def _notes(case: Case) -> list[str]:
             "which are older, or damaged (`forebay journal fsck` tells)."
         )
     if case.truth and not case.truth.before.status.finished:
-        notes.append("The simulator had not finished: what was under way counts as missing.")
+        notes.append("The simulator goes on: what it sends from now on is not owed yet.")
     return notes
