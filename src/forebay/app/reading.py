@@ -21,7 +21,6 @@ from forebay.app.asked import (
     symbols_query,
 )
 from forebay.app.following import BEGINNING, Follow, position_of
-from forebay.app.local_socket import ask
 from forebay.app.querying import MAX_QUERY_S, Queries
 from forebay.app.times import to_ns, to_text
 from forebay.app.venues import install, parsers
@@ -54,11 +53,6 @@ _AUDIT_MEMORY_MB = (256, 1024, 4096)
 millions of events. Whole books of tens of megabytes are hashed many at once, and may need more."""
 _LOOK_S = 5.0
 """How long a look at the whole folder may take, for its ``repr``."""
-_POLL_S = 0.2
-_UNDER_WAY_S = 2.0
-"""How long what a venue has sent may be under way: the next heartbeat tells what did not come."""
-_ARRIVAL_S = 30.0
-"""How long a store may take to catch up, and its gaps to be filled, before an audit begins."""
 _ONE_BAR = (
     ' QUALIFY row_number() OVER (PARTITION BY venue, market, symbol, timeframe, session, "of", '
     "adjusted, open_ts ORDER BY state = 'final' DESC, revision DESC, received_ts DESC, seq DESC, "
@@ -364,19 +358,6 @@ class Data(Queries):
             arrive=self._arrived,
             progress=progress,
         )
-
-    def _arrived(self) -> None:
-        """Wait until what a venue has sent so far is captured and stored, if a capture runs."""
-        deadline = self._clock.monotonic_ns() + round(_ARRIVAL_S * 1e9)
-        with contextlib.suppress(Unreachable):  # none runs, or it ends: nothing more arrives
-            ask(self.folder.capture_socket, {"op": "status"})
-            self._wait(_UNDER_WAY_S)
-            captured = ask(self.folder.capture_socket, {"op": "status"})[0]["next_seq"]
-            while self._clock.monotonic_ns() < deadline:
-                stored = ask(self.folder.deliver_socket, {"op": "status"})[0]
-                if stored["seq"] >= captured and not stored["gaps"]["open"]:
-                    return
-                self._wait(_POLL_S)
 
     def _audit_query(self, query: str) -> pa.Table:
         """Answer a statement of the audit in as little memory as it can do with."""
