@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from forebay.app import stores
+from forebay.app.arriving import await_arrival
 from forebay.app.asked import (
     Wanted,
     instant,
@@ -355,7 +356,7 @@ class Data(Queries):
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
             truth=truth,
-            arrive=self._arrived,
+            arrive=lambda: await_arrival(self.folder, self._clock, self._wait),
             progress=progress,
         )
 
