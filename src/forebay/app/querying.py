@@ -31,10 +31,6 @@ _TRIES = 3
 _PATIENCE_S = 5.0
 """How long a running capture may be neither answering nor have let go of the database."""
 _POLL_S = 0.2
-_UNDER_WAY_S = 2.0
-"""How long what a venue has sent may be under way: the next heartbeat tells what did not come."""
-_ARRIVAL_S = 30.0
-"""How long a store may take to catch up, and its gaps to be filled, before an audit begins."""
 
 
 class Queries:
@@ -120,16 +116,3 @@ class Queries:
         return stores.query_file(
             self.folder, query, timeout_s=patience_s, memory_limit_mb=memory_limit_mb, limit=limit
         )
-
-    def _arrived(self) -> None:
-        """Wait until what a venue has sent so far is captured and stored, if a capture runs."""
-        deadline = self._clock.monotonic_ns() + round(_ARRIVAL_S * 1e9)
-        with contextlib.suppress(Unreachable):  # none runs, or it ends: nothing more arrives
-            ask(self.folder.capture_socket, {"op": "status"})
-            self._wait(_UNDER_WAY_S)
-            captured = ask(self.folder.capture_socket, {"op": "status"})[0]["next_seq"]
-            while self._clock.monotonic_ns() < deadline:
-                stored = ask(self.folder.deliver_socket, {"op": "status"})[0]
-                if stored["seq"] >= captured and not stored["gaps"]["open"]:
-                    return
-                self._wait(_POLL_S)
