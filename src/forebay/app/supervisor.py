@@ -45,6 +45,9 @@ STEADY_S = 10.0
 """A process that ran so long is started again at once."""
 REAP_S = 1.0
 """How often orphans are looked for."""
+LEAN = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system", "OPENBLAS_NUM_THREADS": "1"}
+"""What saves a child memory, where the environment says nothing else: else each of its threads may
+keep memory of its own, and Arrow has an allocator beside those of Python and of DuckDB."""
 REFUSED = ConfigError.exit_code
 """A process that ends with this code was asked for something that cannot be."""
 
@@ -237,6 +240,7 @@ class Supervisor:
             *([logs.TERMINAL] if logs.on_terminal() else []),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env={**LEAN, **os.environ},
             start_new_session=True,  # a Ctrl-C is for the supervisor, which stops it in order
         )
         assert process.stdin is not None  # noqa: S101 - it was asked for

@@ -41,7 +41,7 @@ def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tup
         yield "state", _state(told)
         found = statuses(told)
         if capture := found["capture"]:
-            yield "connected", _connected(capture, told.report.streams)
+            yield "connected", _connected(capture, told.report.streams())
         yield "events", _flow(found["capture"], found["deliver"])
         if deliver := found["deliver"]:
             yield "gaps", _gaps(deliver["gaps"])
@@ -83,7 +83,7 @@ def _counted(number: int, name: str) -> str:
 def _troubles(report: SystemReport) -> Iterator[tuple[str, str]]:
     """Answer a line for each symbol that does not come, the first :data:`_NAMED` of them."""
     found: dict[tuple[str, str], None] = {}
-    for stream in report.streams:
+    for stream in report.streams():
         asked_s = (report.at_ns - (stream.asked_ns or report.at_ns)) / 1e9
         if stream.state == "refused":
             found["refused", f"{stream.venue} {stream.symbol}: {stream.refused}"] = None

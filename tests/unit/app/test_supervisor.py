@@ -13,7 +13,7 @@ import pytest
 
 from forebay import telemetry
 from forebay.app.config import Config, HttpConfig
-from forebay.app.supervisor import Supervisor
+from forebay.app.supervisor import LEAN, Supervisor
 from forebay.app.system import RunningSystem
 from forebay.telemetry import Happening, ProcessDied, ignore
 
@@ -137,6 +137,27 @@ async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -
     died = [each.status for each in told if isinstance(each, ProcessDied)]
     assert len(died) == 2
     assert all("Too many open files" in status for status in died)
+
+
+async def test_its_processes_are_told_to_be_lean_unless_the_environment_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, str] = {}
+
+    async def refuse(*_: object, env: dict[str, str], **__: object) -> None:
+        told.update(env)
+        supervisor.stop.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    name, *others = LEAN
+    monkeypatch.setenv(name, "of the operator")
+    for other in others:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    supervisor = Supervisor(Config(data=str(tmp_path / "data")), ignore, only=("capture",))
+    await supervisor.run()
+    assert {key: told[key] for key in LEAN} == {**LEAN, name: "of the operator"}
+    assert told["PATH"]
 
 
 @pytest.mark.timeout(30)  # a supervisor that does not notice goes on for ever

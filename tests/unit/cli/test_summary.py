@@ -91,7 +91,10 @@ def test_what_is_wrong_is_said_on_as_many_lines_as_it_takes() -> None:
 
 
 def asking(*streams: StreamReport) -> Told:
-    return Told(dataclasses.replace(told().report, streams=streams), "")
+    report = told().report
+    asks, *others = report.processes
+    asks = dataclasses.replace(asks, streams=streams)
+    return Told(dataclasses.replace(report, processes=[asks, *others]), "")
 
 
 def test_a_symbol_that_does_not_come_is_a_line_of_its_own() -> None:
