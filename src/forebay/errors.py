@@ -18,13 +18,6 @@ called; nothing above that border knows a driver's exception.
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 class ForebayError(Exception):
     """Base of all errors; ``hint`` says what to do about it, in one sentence."""
@@ -70,36 +63,6 @@ class ConfigError(Permanent):
     """The configuration or the command line cannot be carried out."""
 
     exit_code = 2
-
-
-class ConfigErrors(ConfigError):
-    """Several things that cannot be, each an error of its own."""
-
-    def __init__(self, errors: Sequence[ConfigError]) -> None:
-        super().__init__("\n".join(map(str, errors)))
-        self.errors = tuple(errors)
-
-
-@dataclass(frozen=True, slots=True)
-class Complaints:
-    """Collects what cannot be, so that a person reads of all of it at once."""
-
-    errors: list[ConfigError] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def noted(self) -> Iterator[None]:
-        """Keep a :class:`ConfigError` of the block instead of raising it."""
-        try:
-            yield
-        except ConfigErrors as several:
-            self.errors.extend(several.errors)
-        except ConfigError as error:
-            self.errors.append(error)
-
-    def tell(self) -> None:
-        """Raise what was noted, if anything was."""
-        if self.errors:
-            raise self.errors[0] if len(self.errors) == 1 else ConfigErrors(self.errors)
 
 
 class Corrupt(ForebayError):

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,7 +19,6 @@ from tests.support.commands import Running, ended, environment, forebay, simulat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CLOSED = 'exec 0<&- 1>&- 2>&-; exec "$@"'
 
@@ -52,6 +52,9 @@ def test_capture_and_health_go_on_while_no_line_can_be_written(
     with simulator("--rate", 300) as lab, run(data, lab.flags, blocked=blocked) as running:
         seen = running.captured(50)["capture"]["captured"]
         running.captured(seen + 100)
+        for told in (running.told() or {}).values():  # nor would it while the supervisor is stopped
+            flags = Path(f"/proc/{told['pid']}/fdinfo/2").read_text(encoding="ascii").split()[3]
+            assert int(flags, 8) & os.O_NONBLOCK
         status = forebay("status", "--data", data, "--json")
         assert (status.code, status.json["running"]) == (0, True)
         with httpx.Client(base_url=status.json["http"], timeout=20.0) as client:

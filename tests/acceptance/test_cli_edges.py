@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
+import forebay as package
 from forebay.app.data_folder import DataFolder
 from forebay.cli.sql import Format, write
 from forebay.lab.commands import FOREBAY
@@ -103,3 +105,13 @@ def test_commands_do_without_the_streams_that_are_closed(data: Path, closed: str
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, b""), command
+
+
+def test_a_mean_price_by_volume_is_one_plain_query(data: Path) -> None:
+    query = "SELECT sum(price*size)/sum(size) AS vwap FROM trades"
+    rows = forebay("sql", "SELECT price, size FROM trades", "--data", data, "--json").json
+    trades = [(Fraction(row["price"]), Fraction(row["size"])) for row in rows]
+    exact = Fraction(sum(price * size for price, size in trades)) / sum(size for _, size in trades)
+    (told,) = forebay("sql", query, "--data", data, "--json").json
+    assert abs(Fraction(told["vwap"]) / exact - 1) < Fraction(1, 10**12)
+    assert package.open(data).sql(query)["vwap"].to_pylist() == [told["vwap"]]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SYMBOL = "BTC-USD"
-FIRST, LATER, POISON, ODD_AT, REAL, NEVER = 1000, 1010, 1020, 1030, 1040, 1050
+FIRST, LATER, POISON, ODD_AT, REAL, NEVER, LAST = 1000, 1010, 1020, 1030, 1040, 1050, 1060
 """Ids that are withheld on the feed, each for its reason; at one of them a far id is told."""
-WITHHELD = {LATER, POISON, REAL, NEVER}
+WITHHELD = {LATER, POISON, REAL, NEVER, LAST}
 ODD = 10**15
 LAG_S = 5.0
 """How long history leaves out what it has later."""
@@ -46,6 +46,7 @@ class Venue:
         self.last = FIRST
         self.began = time.monotonic()
         self.calls = 0
+        self.gone = {NEVER, LAST}
 
     async def script(self, peer: Peer) -> None:
         await peer.receive()
@@ -63,7 +64,7 @@ class Venue:
     async def history(self, request: web.Request) -> web.Response:
         self.calls += 1
         after, limit = (int(request.query[name]) for name in ("after", "limit"))
-        gone = {NEVER} | ({LATER} if time.monotonic() - self.began < LAG_S else set())
+        gone = self.gone | ({LATER} if time.monotonic() - self.began < LAG_S else set())
         ids = [n for n in range(min(after - 1, self.last), FIRST - 1, -1) if n not in gone]
         rows = [fields(n, **({"size": "NaN"} if n == POISON else {})) for n in ids[:limit]]
         return web.json_response(rows)
@@ -85,7 +86,12 @@ def accept(data: Path, *arguments: object) -> Answer:
     return forebay("gaps", "accept", SYMBOL, *arguments, "--data", data, "--json")
 
 
-def captured(data: Path, flags: tuple[str, ...]) -> dict[str, Any]:
+def fill(data: Path, flags: tuple[str, ...]) -> dict[str, int]:
+    counts: dict[str, int] = forebay("gaps", "fill", *flags[2:], "--data", data, "--json").json
+    return counts
+
+
+def captured(data: Path, made: Venue, flags: tuple[str, ...]) -> dict[str, Any]:
     """Capture all that the venue tells; return what was seen meanwhile."""
     found: dict[str, Any] = {}
     with capture(data, *flags, symbols=SYMBOL) as running:
@@ -95,6 +101,10 @@ def captured(data: Path, flags: tuple[str, ...]) -> dict[str, Any]:
         running.until(lambda told: told["deliver"]["rows"] >= 390, "everything to be told")
         found["gaps"] = gaps(data)
         assert running.stop() == 0
+    made.calls, found["calls"] = 0, made.calls
+    found["fills"] = [fill(data, flags), fill(data, flags)]
+    made.gone = {NEVER}
+    found["fills"].append(fill(data, flags))
     return found
 
 
@@ -104,8 +114,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     async def take() -> dict[str, Any]:
         async with venue() as (made, flags):
-            found = await asyncio.to_thread(captured, data, flags)
-            return found | {"data": data, "calls": made.calls}
+            return await asyncio.to_thread(captured, data, made, flags) | {"data": data}
 
     return asyncio.run(take())
 
@@ -119,17 +128,23 @@ def test_what_history_never_had_stays_open_for_hours(seen: dict[str, Any]) -> No
     assert (gap["state"], gap["looks"]) == ("open", 1), "looks within a minute are one"
 
 
+def test_asking_by_hand_neither_believes_at_once_nor_gives_up(seen: dict[str, Any]) -> None:
+    states = [(counts["open"], counts["permanent"]) for counts in seen["fills"]]
+    assert states == [(2, 0), (2, 0), (1, 0)], "what comes at last is filled"
+
+
 def test_a_row_that_cannot_be_read_is_one_dead_letter_and_seldom_asked_for(
     seen: dict[str, Any],
 ) -> None:
     letters = forebay("dlq", "list", "--data", seen["data"], "--json").json
     assert [letter["reason"] for letter in letters] == ["bad_size"]
+    assert len(said(seen["data"].with_name("data.log"), "dead_lettered")) == 1
     assert seen["calls"] < 60
 
 
 def test_one_hole_is_one_line_however_it_shrinks(seen: dict[str, Any]) -> None:
     opened = said(seen["data"].with_name("data.log"), "gap_opened")
-    assert sorted(line["reason"] for line in opened) == ["far_ahead", *["in_connection"] * 4]
+    assert sorted(line["reason"] for line in opened) == ["far_ahead", *["in_connection"] * 5]
 
 
 def test_what_is_accepted_is_named_with_who_and_why(seen: dict[str, Any]) -> None:
@@ -163,4 +178,4 @@ def test_accepted_gaps_are_green_and_survive_a_rebuild(seen: dict[str, Any]) -> 
 def test_a_list_shows_open_gaps_and_counts_the_others(seen: dict[str, Any]) -> None:
     shown = forebay("gaps", "list", "--data", seen["data"], "--state", "all").stdout
     assert max(map(len, shown.splitlines()[:-1])) <= 80
-    assert "by ann: it is no number" in shown
+    assert "Z by ann: it is no number" in shown

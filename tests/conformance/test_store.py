@@ -14,10 +14,23 @@ from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import Commit, Committed
+from forebay.services.normalise import normalise
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.memory import MemoryStore
-from tests.support.delivery import TableStore, as_events, deliver, events_of, plain_rows
-from tests.support.frames import HOUR, LOG, SECOND, T0, Told, batch, context, match, rows_of
+from tests.support.delivery import PARSERS, TableStore, as_events, deliver, events_of, plain_rows
+from tests.support.frames import (
+    HOUR,
+    LOG,
+    SECOND,
+    T0,
+    Told,
+    as_json,
+    batch,
+    context,
+    match,
+    rest_row,
+    rows_of,
+)
 from tests.support.recordings import COINBASE, recorded
 
 if TYPE_CHECKING:
@@ -145,6 +158,24 @@ def test_dead_letters_come_back_with_their_bytes_and_once(store: TableStore) -> 
     assert letters.column_names == schema.DEAD_LETTERS.names
     assert sorted(letters["payload"].to_pylist()) == sorted(poison.payloads)
     assert sorted(letters["seq"].to_pylist()) == [5, 6, 7]
+
+
+def test_a_commit_says_which_dead_letters_it_told_first_however_often_it_is_repeated(
+    store: TableStore,
+) -> None:
+    page = as_json([rest_row(1) | {"size": "NaN"}, rest_row(2)])
+    commits: list[Commit] = []
+    for seq in (1, 5):
+        rows = normalise(batch([page], context("rest"), first_seq=seq), PARSERS).letters
+        begun = Position(LOG, seq - 4) if commits else None
+        positions = {"store": Position(LOG, seq)}
+        commits.append(Commit(positions, expected={"store": begun}, dead_letters=rows))
+    assert [store.commit(each).letters for each in (commits[0], *commits)] == [
+        {"bad_size": 1},
+        {"bad_size": 1},
+        {},
+    ]
+    assert len(store.table("dead_letters")) == 1
 
 
 def test_empty_tables_store_nothing_and_move_the_cursor(store: TableStore) -> None:

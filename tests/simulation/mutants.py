@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forebay.domain.canonical import first_of_each_id
-from forebay.domain.coverage import IdCoverage
+from forebay.domain.coverage import IdCoverage, verdict
 from forebay.errors import Transient
 from forebay.journal import recovery
 from forebay.journal.writer import JournalWriter
@@ -20,7 +20,6 @@ from forebay.services.deliver import Deliverer
 from forebay.services.fill_plan import FillPlanner
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
-from forebay.sources.history import ById
 from forebay.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from forebay.journal import Draft
     from forebay.journal.recovery import Verdict
     from forebay.journal.segments import Segment
-    from forebay.ports import FillRequest
-    from forebay.sources.history import Pages
 
 
 def acknowledged_before_the_sync(patch: pytest.MonkeyPatch) -> None:
@@ -87,17 +84,9 @@ def cursor_apart_from_the_rows(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimStore, "commit", position_first)
 
 
-def gap_closed_on_an_empty_page(patch: pytest.MonkeyPatch) -> None:
-    """Whatever history does not list at once counts as absent."""
-    plan = ById.plan
-
-    def hasty(self: ById, request: FillRequest) -> Pages:
-        rows = request.last - request.first + 1
-        if self.ids((yield self.path(request.symbol, request.last + 1, rows))):
-            return (yield from plan(self, request))
-        return ((request.first, request.last),)
-
-    patch.setattr(ById, "plan", hasty)
+def absence_believed_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Whatever history leaves out once counts as absent."""
+    patch.setattr(verdict.Verdict, "look", lambda self, lacking, look: lacking)
 
 
 def duplicates_not_removed(patch: pytest.MonkeyPatch) -> None:
@@ -196,7 +185,7 @@ MUTANTS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     recovery_that_cuts_too_much,
     reader_beyond_the_watermark,
     cursor_apart_from_the_rows,
-    gap_closed_on_an_empty_page,
+    absence_believed_at_once,
     duplicates_not_removed,
     fill_taken_for_live,
     group_dropped_on_a_full_disk,

@@ -191,6 +191,7 @@ def processes() -> list[ProcessReport]:
     deliver = [
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
         *samples.tallied("deliver", COUNTS),
+        samples.lost_lines("deliver", 7),
         *samples.recoveries({"store": 9}),
     ]
     return [
@@ -215,9 +216,7 @@ def report(*told: ProcessReport, services: tuple[ServiceHealth, ...] = ()) -> Sy
     )
     health = SystemHealth(SystemState.CRITICAL, 0.75, ("store",), {"store": "store"}, known, "")
     checks = [Check("store", ok=False, detail="x", last_check_ns=AT_NS, duration_s=0.5, failures=4)]
-    return SystemReport(
-        AT_NS, health, "", checks, list(told or processes()), ["cache"], (), STREAMS
-    )
+    return SystemReport(AT_NS, health, "", checks, list(told or processes()), fallbacks=["cache"])
 
 
 def with_samples(*found: Sample) -> SystemReport:

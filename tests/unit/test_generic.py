@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "forebay"
 OWN_ROOMS = ("domain/kinds/", "lab/")
 """Where kinds are at home; a simulator's truth shares nothing with what it is there to test."""
 READS_KINDS = {
-    "app/config.py": "the template shows an example",
+    "app/config_template.py": "the template shows an example",
     "app/reading.py": "a notebook asks for each kind by name",
     "services/audit/truth_told.py": "the truth of a simulated market tells some kinds by name",
     "services/book_rows.py": "an order book is folded from its two kinds",
@@ -40,7 +40,7 @@ NAME_VENUES = {
     "lab/exchanges/__init__.py": "wiring: the simulators that there are",
     "lab/simulation/network.py": "wiring: whose code the simulation runs",
     "lab/simulation/venue.py": "wiring: whose messages it says",
-    "app/config.py": "the example that `forebay init` writes",
+    "app/config_template.py": "the example that `forebay init` writes",
     "cli/lab.py": "the example of a command",
     "cli/settings.py": "the example of all other commands",
 }

@@ -88,6 +88,7 @@ def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
             each["name"]: each["root"] for each in resilience["services"] if each["root"]
         },
     }
+    streams = [_stream(each) for each in status["streams"]]
     return SystemReport(
         at_ns=to_ns(status["timestamp"]),
         health=msgspec.convert(told, SystemHealth),
@@ -100,12 +101,12 @@ def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
                 not_ready=each["not_ready"],
                 breakers=[breaker for breaker in breakers if breaker.process == name],
                 status=each["status"],
+                streams=streams if name == "capture" else (),
             )
             for name, each in status["processes"].items()
         ],
         fallbacks=resilience["fallbacks"],
         restart_needed=resilience["restart_needed"],
-        streams=[_stream(each) for each in status["streams"]],
     )
 
 

@@ -16,14 +16,14 @@ from forebay.app.data_folder import DataFolder
 from forebay.app.front import token_of
 from forebay.app.keeping import GIGABYTE, needed, rules
 from forebay.clock import SystemClock
-from forebay.domain.frames import EpochAccepted
+from forebay.domain.frames import EpochAccepted, StreamsRefused
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
 from forebay.sources.live import Wiring
-from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, StreamRefused, ignore
+from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from forebay.app.config import Config, VenueConfig
     from forebay.domain.frames import Context, Control, FrameKind
@@ -124,22 +124,14 @@ class _Failures:
 
     last: str = ""
     count: int = 0
-    refused: dict[Stream, str] = field(default_factory=dict)
-    """Why the venue does not give some streams."""
-    settled: Callable[[Iterable[Stream]], None] = lambda _: None
-    """Told of streams that will not come."""
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, happening: Happening) -> None:
         if isinstance(happening, (ConnectionFailed, ConnectionClosed, RestRetried)):
             self.last = happening.reason
-            self.count += 1
-            if self.count == TRIES or self.last.startswith(REFUSED):
+            self.count += not self.last.startswith(REFUSED)  # by whom is being found out
+            if self.count == TRIES:
                 self.enough.set()
-        elif isinstance(happening, StreamRefused):
-            stream = happening.channel, happening.symbol
-            self.refused[stream] = happening.reason
-            self.settled([stream])
 
 
 def _wiring(observer: Observer = ignore) -> Wiring:
@@ -163,7 +155,9 @@ async def _rest(config: VenueConfig) -> Finding:
         except ForebayError as error:
             return Finding(part, str(error), error.exit_code)
     if unknown := sorted(set(config.symbols) - known):
-        text = f"there is no {_listed(unknown)}. See `forebay symbols --venue {config.name}`."
+        meant = dict.fromkeys(filter(None, (venues.near(each, known) for each in unknown)))
+        hint = f"Did you mean {_listed(list(meant))}? " if meant else ""
+        text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
         return Finding(part, text, 2)
     return Finding(part, f"answers, {len(known)} symbols")
 
@@ -190,6 +184,8 @@ class _Probe:
         self._waited = set(wanted)
         self.accepted = False
         """Whether any is."""
+        self.refused: dict[Stream, str] = {}
+        """Why the venue does not give some streams."""
         self.settled = asyncio.Event()
 
     def settle(self, streams: Iterable[Stream]) -> None:
@@ -225,12 +221,15 @@ class _ProbedEpoch:
             all_asked = itertools.product(context.channels, context.symbols)
             self._probe.accepted = True
             self._probe.settle(control.streams or all_asked)
+        elif isinstance(control, StreamsRefused):
+            self._probe.refused |= dict.fromkeys(control.streams, control.reason)
+            self._probe.settle(control.streams)
 
 
 async def _websocket(config: VenueConfig) -> Finding:
     wanted = [(kind, symbol) for kind in venues.kinds(config) for symbol in config.symbols]
     part, probe = f"{config.name} websocket", _Probe(wanted)
-    failures = _Failures(settled=probe.settle)
+    failures = _Failures()
     async with venues.source(config, _wiring(failures)) as source:
         running = asyncio.create_task(source.run(probe))  # type: ignore[arg-type]
         settled = asyncio.create_task(probe.settled.wait())
@@ -239,8 +238,8 @@ async def _websocket(config: VenueConfig) -> Finding:
         for task in (running, settled):
             task.cancel()
         await asyncio.gather(running, settled, return_exceptions=True)
-    if failures.refused:
-        refused = sorted(failures.refused.items())
+    if probe.refused:
+        refused = sorted(probe.refused.items())
         told = [f"refuses {kind} of {symbol}: {why}" for (kind, symbol), why in refused]
         return Finding(part, _listed(told, "; "), 2)
     if probe.accepted:

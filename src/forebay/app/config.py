@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from forebay.app.complaints import Complaints
 from forebay.app.data_folder import FILE_NAME, DataFolder
 from forebay.app.stores import DEFAULT, check_kind
 from forebay.app.times import SPAN, SPAN_HINT
-from forebay.errors import Complaints, ConfigError
+from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from forebay.app import logs, samples
+from forebay.app.complaints import Complaints
 from forebay.app.config import BreakerLimits, Config
 from forebay.app.local_socket import json_handler
-from forebay.errors import Complaints, ConfigError, Permanent, Transient
+from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
 from forebay.resilience.graph import near

@@ -5,18 +5,26 @@ from __future__ import annotations
 import contextlib
 import threading
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from forebay.app import stores
-from forebay.app.arrow_stream import decode_arrow
-from forebay.app.data_folder import DataFolder
-from forebay.app.local_socket import ask
+from forebay.app.arriving import await_arrival
+from forebay.app.asked import (
+    Wanted,
+    instant,
+    joined,
+    literal,
+    overview_query,
+    require_known,
+    shaped,
+    symbols_query,
+)
+from forebay.app.following import BEGINNING, Follow, position_of
+from forebay.app.querying import MAX_QUERY_S, Queries
 from forebay.app.times import to_ns, to_text
 from forebay.app.venues import install, parsers
-from forebay.clock import SystemClock
 from forebay.domain.book import text_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.kinds.bar import BAR
@@ -25,33 +33,27 @@ from forebay.domain.kinds.quote import QUOTE
 from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
 from forebay.domain.schema import DECIMAL
-from forebay.errors import ConfigError, Transient, Unreachable
+from forebay.errors import ConfigError, ForebayError, Transient, Unreachable
+from forebay.resilience.numbers import require_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
+    from pathlib import Path
     from types import TracebackType
 
     import pyarrow as pa
 
-    from forebay.clock import Clock
     from forebay.domain.book import Level
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import EventKind
     from forebay.services.audit import AuditReport, Use
 
-MAX_QUERY_S = 3600.0
-"""No query takes longer, whatever is asked for."""
 _AUDIT_MEMORY_MB = (256, 1024, 4096)
 """For an audit's statements on a database file: they add up, and need no more than the first for
 millions of events. Whole books of tens of megabytes are hashed many at once, and may need more."""
-_GRACE_S = 10.0
-"""How much longer than the query itself its answer is waited for."""
-_TRIES = 3
-"""A capture that starts or stops between two tries moves the database from one to the other."""
-_PATIENCE_S = 5.0
-"""How long a running capture may be neither answering nor have let go of the database."""
-_POLL_S = 0.2
+_LOOK_S = 5.0
+"""How long a look at the whole folder may take, for its ``repr``."""
 _ONE_BAR = (
     ' QUALIFY row_number() OVER (PARTITION BY venue, market, symbol, timeframe, session, "of", '
     "adjusted, open_ts ORDER BY state = 'final' DESC, revision DESC, received_ts DESC, seq DESC, "
@@ -60,23 +62,8 @@ _ONE_BAR = (
 _BESIDE = "event_id, venue_seq, event_ts, received_ts, collector, epoch"
 
 
-class Data:
+class Data(Queries):
     """A data folder, open for reading; each answer is an Arrow table."""
-
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        clock: Clock | None = None,
-        wait: Callable[[float], object] | None = None,
-    ) -> None:
-        """Raise :class:`~forebay.errors.ConfigError` if ``folder`` is no data folder.
-
-        ``wait`` blocks for so many seconds of ``clock``; both are the machine's if not given.
-        """
-        self.folder = DataFolder(Path(folder)).existing()
-        self._clock = clock or SystemClock()
-        self._wait = wait or threading.Event().wait
 
     def __enter__(self) -> Self:
         return self
@@ -89,125 +76,116 @@ class Data:
     ) -> None:
         """Nothing to let go of: between two answers nothing is held."""
 
-    def sql(
-        self, query: str, *, timeout_s: float | None = None, limit: int | None = None
-    ) -> pa.Table:
-        """Return the rows of one reading SQL statement; see ``forebay sql --help`` for the tables.
+    def __repr__(self) -> str:
+        """Return where it is, and how much of when is in it; nobody is waited for."""
+        try:
+            (told,) = self._query(overview_query(), _LOOK_S, patience_s=0.0).to_pylist()
+        except ForebayError as error:
+            return f"<forebay.Data {str(self.folder.root)!r}: {error.message}>"
+        low, high = (told[end] and to_text(told[end]) for end in ("low", "high"))
+        when = f", {low} to {high}" if told["n"] else ""
+        size = f"{told['streams']:,} streams, {told['n']:,} rows"
+        return f"<forebay.Data {str(self.folder.root)!r}: {size}{when}>"
 
-        With a ``limit`` these are the first rows, and the metadata ``rows`` says how many there
-        are, ``1000100+`` if they were not counted to the end.
-
-        A running capture answers it, within its ``query.timeout_s`` unless ``timeout_s`` says
-        otherwise; without one the database file is read. Raises
-        :class:`~forebay.errors.Permanent` if the query is wrong,
-        :class:`~forebay.errors.Transient` if it takes too long and
-        :class:`~forebay.errors.Unreachable` if neither can be reached.
-        """
-        return self._query(query, timeout_s, limit=limit)
-
-    def _query(
-        self,
-        query: str,
-        timeout_s: float | None,
-        memory_limit_mb: int | None = None,
-        limit: int | None = None,
-    ) -> pa.Table:
-        deadline = self._clock.monotonic_ns() + round(_PATIENCE_S * 1e9)
-        tries = 0
-        while True:
-            tries += 1
-            with contextlib.suppress(Unreachable):
-                return self._ask(query, timeout_s, limit)
-            try:
-                return self._read(query, timeout_s, memory_limit_mb, limit)
-            except Unreachable:
-                starting = self.folder.in_use()
-                late = self._clock.monotonic_ns() >= deadline
-                if late or (tries >= _TRIES and not starting):
-                    raise
-            if starting:
-                self._wait(_POLL_S)
-
-    def _ask(self, query: str, timeout_s: float | None, limit: int | None) -> pa.Table:
-        request: dict[str, object] = {"op": "sql", "query": query, "limit": limit}
-        if timeout_s is not None:
-            request["timeout_s"] = timeout_s
-        patience_s = (timeout_s or MAX_QUERY_S) + _GRACE_S
-        _, body = ask(self.folder.deliver_socket, request, timeout_s=patience_s)
-        return decode_arrow(body)
-
-    def _read(
-        self, query: str, timeout_s: float | None, memory_limit_mb: int | None, limit: int | None
-    ) -> pa.Table:
-        patience_s = timeout_s or MAX_QUERY_S
-        return stores.query_file(
-            self.folder, query, timeout_s=patience_s, memory_limit_mb=memory_limit_mb, limit=limit
-        )
+    def symbols(self) -> list[str]:
+        """Return the symbols of which there are streams; raises as :meth:`sql`."""
+        found: list[str] = self.sql(symbols_query())["symbol"].to_pylist()
+        return found
 
     def trades(
         self,
-        symbol: str,
+        symbol: str | Iterable[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         venue: str | None = None,
+        *,
+        limit: int | None = None,
+        floats: bool = False,
+        utc: bool = False,
     ) -> pa.Table:
-        """Return the trades of ``symbol`` with ``start <= event_ts < end``, in order of time.
+        """Return the trades with ``start <= event_ts < end``, in order of time, at most ``limit``.
 
-        Times without a zone are UTC.
+        ``symbol`` is one, or several, or None: all. Times without a zone are UTC. ``floats`` and
+        ``utc`` are those of :meth:`sql`. Raises :class:`~forebay.errors.ConfigError` for a symbol
+        that the folder has no stream of.
         """
-        return self._events(TRADE, {"symbol": symbol, "venue": venue}, start, end)
+        wanted = Wanted(symbol, venue, start, end, limit)
+        return self._events(TRADE, wanted, floats=floats, utc=utc)
 
     def quotes(
         self,
-        symbol: str,
+        symbol: str | Iterable[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         venue: str | None = None,
+        *,
+        limit: int | None = None,
+        floats: bool = False,
+        utc: bool = False,
     ) -> pa.Table:
-        """Return the best bids and asks of ``symbol``, as :meth:`trades` does."""
-        return self._events(QUOTE, {"symbol": symbol, "venue": venue}, start, end)
+        """Return best bids and asks, as :meth:`trades` does."""
+        wanted = Wanted(symbol, venue, start, end, limit)
+        return self._events(QUOTE, wanted, floats=floats, utc=utc)
 
     def tickers(
         self,
-        symbol: str,
+        symbol: str | Iterable[str] | None = None,
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         venue: str | None = None,
+        *,
+        limit: int | None = None,
+        floats: bool = False,
+        utc: bool = False,
     ) -> pa.Table:
-        """Return the tickers of ``symbol``, as :meth:`trades` does."""
-        return self._events(TICKER, {"symbol": symbol, "venue": venue}, start, end)
+        """Return tickers, as :meth:`trades` does."""
+        wanted = Wanted(symbol, venue, start, end, limit)
+        return self._events(TICKER, wanted, floats=floats, utc=utc)
 
     def bars(
         self,
-        symbol: str,
+        symbol: str | Iterable[str] | None = None,
         timeframe: str = "1m",
         start: datetime | str | None = None,
         end: datetime | str | None = None,
         venue: str | None = None,
+        *,
+        limit: int | None = None,
+        floats: bool = False,
+        utc: bool = False,
     ) -> pa.Table:
-        """Return the bars of ``symbol`` that begin at ``start <= event_ts < end``.
+        """Return bars that begin at ``start <= event_ts < end``, as :meth:`trades` does.
 
         Of a bar that was told several times it is the final one, and of those the one told last.
         """
-        wanted = {"symbol": symbol, "timeframe": timeframe, "venue": venue}
-        return self._events(BAR, wanted, start, end, once=_ONE_BAR)
+        wanted = Wanted(symbol, venue, start, end, limit)
+        return self._events(BAR, wanted, floats=floats, utc=utc, timeframe=timeframe)
 
     def book(
         self,
-        symbol: str,
+        symbol: str | Iterable[str],
         at: datetime | str | None = None,
         depth: int | None = None,
         venue: str | None = None,
         market: str = "spot",
+        *,
+        floats: bool = False,
     ) -> pa.Table:
         """Return the order book of ``symbol`` as it was, a row a level, best first.
 
         Columns are ``side`` (``bid``, ``ask``), ``price`` and ``size``. Whether it is ``known``,
-        why not, and as of when, is in the schema's metadata; see :meth:`book_at`.
+        why not, and as of when, is in the schema's metadata; see :meth:`book_at`. Of several
+        symbols, a column ``symbol`` comes first, and so do the names in the metadata (``A.state``).
         """
         import pyarrow as pa  # noqa: PLC0415
 
+        if not isinstance(symbol, str):
+            names = Wanted(symbol).symbols
+            books = [self.book(name, at, depth, venue, market, floats=floats) for name in names]
+            return joined(dict(zip(names, books, strict=True)))
         told = self.book_at(venue or self._venue_of(symbol, market), symbol, at, depth, market)
+        if told["state"] == "unknown":
+            require_known([symbol], self.symbols())
         found: dict[str, list[object]] = {"side": [], "price": [], "size": []}
         for side, levels in (("bid", told["bids"]), ("ask", told["asks"])):
             for price, size in levels:
@@ -216,7 +194,8 @@ class Data:
                 found["size"].append(Decimal(size))
         columns = pa.schema([("side", pa.string()), ("price", DECIMAL), ("size", DECIMAL)])
         about = {name: told[name] or "" for name in ("state", "at", "as_of", "reason")}
-        return pa.table(found, schema=columns.with_metadata(about))
+        table = pa.table(found, schema=columns.with_metadata(about))
+        return shaped(table, floats=floats, utc=False)
 
     def book_at(
         self,
@@ -254,35 +233,77 @@ class Data:
     def _venue_of(self, symbol: str, market: str) -> str:
         """Return the one venue that has books of ``symbol``."""
         query = f"SELECT DISTINCT venue FROM {BOOK_SNAPSHOT.table} "  # noqa: S608 - our own name
-        where = f"WHERE symbol = {_literal(symbol)} AND market = {_literal(market)} ORDER BY ALL"
+        where = f"WHERE symbol = {literal(symbol)} AND market = {literal(market)} ORDER BY ALL"
         venues = self.sql(query + where)["venue"].to_pylist()
         if len(venues) == 1:
             return str(venues[0])
+        require_known([symbol], self.symbols())
         found = f"Books of {symbol} are of {', '.join(venues) or 'no venue'}."
         raise ConfigError(found, hint="Name the venue, or another symbol.")
 
     def _events(
         self,
         kind: EventKind,
-        wanted: Mapping[str, str | None],
-        start: datetime | str | None,
-        end: datetime | str | None,
-        once: str = "",
+        wanted: Wanted,
+        *,
+        floats: bool,
+        utc: bool,
+        timeframe: str | None = None,
     ) -> pa.Table:
-        """Return the events whose columns are as ``wanted``; of None all are.
-
-        ``once`` says which of several are taken, as SQL has it.
-        """
-        where = [
-            f"{column} = {_literal(text)}" for column, text in wanted.items() if text is not None
-        ]
-        if start is not None:
-            where.append(f"event_ts >= {_time(start)}")
-        if end is not None:
-            where.append(f"event_ts < {_time(end)}")
+        where, once = wanted.where(), ""
+        if timeframe is not None:
+            where, once = [*where, f"timeframe = {literal(timeframe)}"], _ONE_BAR
         some = " AND ".join(where) or "true"
-        query = f"SELECT * FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted above
-        return self.sql(query)
+        query = f"SELECT * FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted
+        found = self.sql(query + wanted.most(), floats=floats, utc=utc)
+        silent = {*wanted.symbols} - {*found["symbol"].unique().to_pylist()}
+        if silent:
+            require_known(sorted(silent), self.symbols())
+        return found
+
+    def follow(
+        self,
+        symbol: str | Iterable[str] | None = None,
+        table: str = "trades",
+        *,
+        venue: str | None = None,
+        start: datetime | str | None = None,
+        after: str | None = None,
+        rows: int = 10_000,
+        floats: bool = False,
+        utc: bool = False,
+        stop: threading.Event | None = None,
+    ) -> Follow:
+        """Return an iterator over tables of events as they are stored, each event once.
+
+        It begins with what is stored from now on; with ``start``, with all events of that time and
+        later; with ``after``, behind the ``position`` of another one. A table has at most ``rows``
+        rows, or one frame, and its metadata have the position behind it. A capture or a store that
+        is away is waited for. ``close()`` ends it, and so does ``stop``. Raises as :meth:`trades`.
+        """
+        tables = [kind.table for kind in KINDS.values()]
+        if table not in tables:
+            hint = f"There are: {', '.join(sorted(tables))}."
+            raise ConfigError(f"There is no table {table!r} of events.", hint=hint)
+        require_count("rows", rows)
+        wanted = Wanted(symbol, venue, start)
+        known: list[str] = []
+        with contextlib.suppress(ForebayError):  # of a store that is not there yet
+            known = self._query(symbols_query(), None, patience_s=0.0)["symbol"].to_pylist()
+        require_known(wanted.symbols, known)
+        ends = stop or threading.Event()
+        return Follow(
+            query=lambda query: self._query(query, None, patience_s=0.0),
+            table=table,
+            where=wanted.where(),
+            place=position_of(after) if after is not None else BEGINNING if start else None,
+            rows=rows,
+            floats=floats,
+            utc=utc,
+            stop=ends,
+            clock=self._clock,
+            wait=self._given_wait or ends.wait,
+        )
 
     def gaps(self) -> pa.Table:
         """Return every gap, of whatever state, with when it was, was opened and was closed."""
@@ -293,14 +314,14 @@ class Data:
 
         Raises as :meth:`sql`.
         """
-        named = f"venue = {_literal(gap.venue)} AND market = {_literal(gap.market)}"
-        named += f" AND symbol = {_literal(gap.symbol)}"
+        named = f"venue = {literal(gap.venue)} AND market = {literal(gap.market)}"
+        named += f" AND symbol = {literal(gap.symbol)}"
         if gap.unit == "time":
-            place, before, after = "received_ts", *map(_instant, (gap.first, gap.last))
+            place, before, after = "received_ts", *map(instant, (gap.first, gap.last))
         else:
             place, before, after = "venue_seq", str(gap.first), str(gap.last)
         if gap.epoch:
-            named += f" AND epoch = {_literal(gap.epoch)}"
+            named += f" AND epoch = {literal(gap.epoch)}"
         sides = [
             f"(SELECT {_BESIDE} FROM {KINDS[gap.channel].table} WHERE {named} AND {place} {side} "  # noqa: S608 - quoted above
             f"ORDER BY {place} {order} LIMIT 1)"
@@ -335,6 +356,7 @@ class Data:
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
             truth=truth,
+            arrive=lambda: await_arrival(self.folder, self._clock, self._wait),
             progress=progress,
         )
 
@@ -364,19 +386,6 @@ def _text(moment_ns: int | None) -> str | None:
 
 def _levels(levels: Sequence[Level]) -> list[list[str]]:
     return [[text_of(price), text_of(size)] for price, size in levels]
-
-
-def _literal(text: str) -> str:
-    """Return a text as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _time(moment: datetime | str) -> str:
-    return _instant(to_ns(moment))
-
-
-def _instant(moment_ns: int) -> str:
-    return f"make_timestamp_ns({moment_ns})"
 
 
 def open(folder: str | Path) -> Data:  # noqa: A001 - reads as forebay.open(...)

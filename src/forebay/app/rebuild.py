@@ -16,7 +16,7 @@ from forebay.app import stores
 from forebay.app.data_folder import LAYOUT
 from forebay.app.journaling import open_journal
 from forebay.app.layout_1 import read_layout_1
-from forebay.app.reading import MAX_QUERY_S
+from forebay.app.querying import MAX_QUERY_S
 from forebay.app.venues import parsers
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK, JournalReader

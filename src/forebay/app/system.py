@@ -157,7 +157,6 @@ class RunningSystem:
             self._since = health.state, at_ns
         since = {"since": to_text(self._since[1])}
         told = [each.report for each in seen if each.report is not None and each.fresh]
-        streams = merged(told)
         return SystemReport(
             at_ns=at_ns,
             health=health,
@@ -168,12 +167,11 @@ class RunningSystem:
                     SUPERVISOR,
                     os.getpid(),
                     "",
-                    samples=[*self._samples, *samples.streams(streams)],
+                    samples=[*self._samples, *samples.streams(merged(told))],
                     status=since,
                 ),
                 *told,
             ],
-            streams=streams,
             fallbacks=fallbacks(seen),
             restart_needed=self._waiting,
         )

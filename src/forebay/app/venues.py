@@ -7,13 +7,15 @@ venues, so that whoever reads it later finds their parsers without the configura
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.app import plugins
-from forebay.errors import Complaints, ConfigError
+from forebay.app.complaints import Complaints
+from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
@@ -129,7 +131,7 @@ def check(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError`, of all that is said of a venue and cannot be."""
     check_venue(config.name)
     complaints = Complaints()
-    for look in (check_addresses, _check_book, kinds, credentials):
+    for look in (check_addresses, _check_spelling, _check_book, kinds, credentials):
         with complaints.noted():
             look(config)
     complaints.tell()
@@ -148,6 +150,37 @@ def check_addresses(config: VenueConfig) -> None:
         with complaints.noted():
             proxy_for(url or getattr(VENUES[config.name], key))  # an unreadable one is said now
     complaints.tell()
+
+
+def _check_spelling(config: VenueConfig) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if a symbol cannot be one of the venue's."""
+    venue = VENUES[config.name]
+    wrong = [each for each in config.symbols if not re.fullmatch(venue.spelling, each)]
+    if not wrong:
+        return
+    meant = list(dict.fromkeys(filter(None, (_meant_symbol(each, venue) for each in wrong))))
+    hint = f"See `forebay symbols --venue {config.name}`."
+    if meant:
+        hint = f"Did you mean {', '.join(map(repr, meant))}?"
+    message = f"{venue.title} has no symbol {', '.join(map(repr, wrong))}."
+    raise ConfigError(message, hint=hint)
+
+
+def _meant_symbol(word: str, venue: Venue) -> str:
+    """Return the spelling that ``word`` is probably meant to be; nothing if there is none."""
+    plain = word.strip()
+    for other in (plain, re.sub(r"[/_\s:-]+", "-", plain.upper())):
+        if re.fullmatch(venue.spelling, other):
+            return other
+    return ""
+
+
+def near(symbol: str, known: Iterable[str]) -> str:
+    """Return which of the symbols of a venue is probably meant; nothing if none is."""
+    alike = {re.sub(r"\W", "", each).lower(): each for each in known}
+    word = re.sub(r"\W", "", symbol).lower()
+    found = [word] if word in alike else difflib.get_close_matches(word, alike, n=1, cutoff=0.7)
+    return alike[found[0]] if found else ""
 
 
 def _check_book(config: VenueConfig) -> None:

@@ -62,7 +62,7 @@ def audit(
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )
         if html is not None:
-            _write_html(html, report)
+            _write_html(html, report, data)
         if as_json:
             sys.stdout.buffer.write(report.encode() + b"\n")
         else:
@@ -71,12 +71,16 @@ def audit(
             raise typer.Exit(1)
 
 
-def _write_html(path: Path, report: AuditReport) -> None:
+def _write_html(path: Path, report: AuditReport, data: Path) -> None:
+    import forebay
+    from forebay.app.times import to_text
+    from forebay.clock import SystemClock
     from forebay.errors import ConfigError
-    from forebay.services.audit import render_html
+    from forebay.services.audit import Made, render_html
 
+    made = Made(to_text(SystemClock().wall_ns()), str(data.absolute()), forebay.__version__)
     try:
-        path.write_text(render_html(report), encoding="utf-8")
+        path.write_text(render_html(report, made), encoding="utf-8")
     except OSError as error:
         message = f"The report cannot be written to {path}: {error.strerror}."
         raise ConfigError(message, hint="Choose another path.") from error

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.text import Text
 
-from forebay.cli.output import layout, width
+from forebay.cli.output import layout, width, wrapped
 from forebay.services.audit.summary import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
-    gap_sums,
+    gap_cells,
     other_facts,
     shared_name,
     stream_cells,
@@ -38,7 +37,7 @@ def render_table(report: AuditReport) -> Group:
     limit = width()
     parts = [*_streams(report, limit), *_verified(report, limit)]
     if report.gaps:
-        rows = [(*each[:3], f"{each.gaps:,}", each.size) for each in gap_sums(report)]
+        rows = gap_cells(report)
         parts += _table("Gaps", GAP_COLUMNS, rows, [row[0] == "open" for row in rows], limit)
     for fact in (other_facts(report), *unseeable(report)):
         parts += _prose(fact, "dim", limit)
@@ -97,6 +96,4 @@ def _table(
 
 
 def _prose(text: str, style: str, limit: int | None) -> Iterator[Text]:
-    shown = visible(text.strip())
-    for line in textwrap.wrap(shown, limit) if limit else [shown]:
-        yield Text(line, style)
+    return (Text(line, style) for line in wrapped(visible(text.strip()), limit))

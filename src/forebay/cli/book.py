@@ -16,6 +16,7 @@ from forebay.cli.output import (
     print_json,
     print_table,
 )
+from forebay.visible import visible
 
 SHOWN = 10
 """Levels of each side in a table, unless it is said how many."""
@@ -54,7 +55,7 @@ def book(
 
 
 def _print(told: dict[str, Any], depth: int) -> None:
-    name = f"{told['venue']} {told['symbol']} at {told['at'] or 'any time'}"
+    name = visible(f"{told['venue']} {told['symbol']} at {told['at'] or 'any time'}")
     if told["state"] == "unknown":
         as_of = f" It was known as of {told['as_of']}." if told["as_of"] else ""
         err.print(f"{name}: unknown. {told['reason']}{as_of}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from forebay.app.complaints import Complaints
 from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json
 from forebay.cli.settings import (
     ChannelsFlag,
@@ -20,7 +21,7 @@ from forebay.cli.settings import (
     capture_config,
     need_venues,
 )
-from forebay.errors import Complaints, ConfigError
+from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

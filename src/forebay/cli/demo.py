@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
 import sys
-import tempfile
 from pathlib import Path
-from typing import Annotated
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import JsonOption, command, err, explained, out
+from forebay.cli.output import JsonOption, command, err, explained, out, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def demo(
@@ -20,7 +27,8 @@ def demo(
     ] = 15.0,
     seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 1,
     keep: Annotated[
-        Path | None, typer.Option(help="Data folder, new or empty; else one is made.")
+        Path | None,
+        typer.Option(help="Data folder, new or empty; else one that the next demo replaces."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,8 +39,8 @@ def demo(
 
     Example: forebay demo --seconds 30 --keep demo-data
     """
-    with explained():
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    with explained(), contextlib.ExitStack() as stack:
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
         from forebay.app.data_folder import DataFolder
         from forebay.cli.audit_view import render_table
@@ -40,14 +48,15 @@ def demo(
         from forebay.lab.demo import demo_plan
         from forebay.lab.drills.kill import KillDrill
 
-        folder = DataFolder(keep or Path(tempfile.mkdtemp(prefix="forebay-demo-"))).create()
+        root = contextlib.nullcontext(keep) if keep else _latest()
+        folder = DataFolder(stack.enter_context(root)).create()
         columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=err) as bars:
+        with progress(*columns) as bars:
             task = bars.add_task("starting", total=1.0)
 
             def say(what: str, share: float) -> None:
                 if what.startswith("killed"):
-                    bars.console.print(f"  {what}")
+                    err.print(f"  {what}")
                 bars.update(task, description=what, completed=share)
 
             drill = KillDrill(demo_plan(seconds, seed), folder, SystemClock(), say)
@@ -57,7 +66,29 @@ def demo(
         else:
             out.print(render_table(report))
             out.print(f"\nThe data is in {folder.root}. Next:\n")
-            query = "SELECT symbol, count(*), min(price), max(price) FROM trades GROUP BY ALL"
-            out.print(f'  {command()} sql "{query}" --data {folder.root}\n')
+            next_one = f'{command()} sql "FROM trades LIMIT 2" --data {quote(str(folder.root))}'
+            out.print(f"  {next_one}\n")
         if not report.ok:
             raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _latest() -> Iterator[Path]:
+    """Return the folder of the latest demo, without what is left of the one before.
+
+    Raises :class:`~forebay.errors.ConfigError` while another demo runs.
+    """
+    from forebay.errors import ConfigError
+
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache, "forebay", "demo").absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"Another demo runs in {folder}."
+            raise ConfigError(message, hint="Choose a folder with --keep.") from error
+        if (folder / "FOREBAY").exists():  # a data folder, and so ours
+            shutil.rmtree(folder)
+        yield folder

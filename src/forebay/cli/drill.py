@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import JsonOption, err, explained, out, print_json, print_table
+from forebay.cli.output import JsonOption, explained, out, print_json, print_table, progress
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from forebay.lab.drills.plan import Drill, Timing
     from forebay.lab.drills.report import DrillReport
 
@@ -63,7 +67,8 @@ def run(
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the reports here as JSON.")] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="New or empty folder for data and logs; else one is made.")
+        Path | None,
+        typer.Option(help="New or empty folder for data and logs; else those of red drills stay."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,9 +82,12 @@ def run(
         from forebay.lab.drills.plan import Timing
 
         wanted = list(DRILLS.values()) if names == ["all"] else [drill_named(n) for n in names]
-        root = _folder(keep)
         timing = replace(Timing(), healthy_s=healthy, fault_s=fault)
-        reports = _run(wanted, root, seed, timing, alerts)
+        with _folder(keep) as root:
+            reports = _run(wanted, root, seed, timing, alerts)
+            kept = keep is not None or not all(each.ok for each in reports)
+            if not kept:
+                shutil.rmtree(root)
         text = b"[" + b",\n".join(each.encode() for each in reports) + b"]\n"
         if report is not None:
             report.write_bytes(text)
@@ -87,14 +95,23 @@ def run(
             typer.echo(text.decode(), nl=False)
         else:
             _print(reports)
-            out.print(f"\nData and logs are in {root}.")
+            if kept:
+                out.print(f"\nData and logs are in {root}.")
         if not all(each.ok for each in reports):
             raise typer.Exit(1)
 
 
-def _folder(keep: Path | None) -> Path:
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Return where data and logs go; a folder that was made is gone after an interrupt."""
     if keep is None:
-        return Path(tempfile.mkdtemp(prefix="forebay-drill-"))
+        made = Path(tempfile.mkdtemp(prefix="forebay-drill-"))
+        try:
+            yield made
+        except KeyboardInterrupt:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        return
     try:
         keep.mkdir(parents=True, exist_ok=True)
         empty = not any(keep.iterdir())
@@ -103,14 +120,14 @@ def _folder(keep: Path | None) -> Path:
         raise ConfigError(message, hint="Choose another with --keep.") from error
     if not empty:
         raise ConfigError(f"The folder {keep} is not empty.", hint="Choose another with --keep.")
-    return keep.resolve()
+    yield keep.resolve()
 
 
 def _run(
     drills: Sequence[Drill], root: Path, seed: int, timing: Timing, alerts: bool
 ) -> list[DrillReport]:
     """Run the drills with a progress display on stderr."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     from forebay.clock import SystemClock
     from forebay.lab.drills.alarms import Alarms
@@ -119,7 +136,7 @@ def _run(
     clock = SystemClock()
     reports: list[DrillReport] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
+    with progress(*columns) as bars:
         task = bars.add_task("", total=len(drills))
         for drill in drills:
 

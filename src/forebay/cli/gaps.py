@@ -109,13 +109,14 @@ def _lines(gap: dict[str, Any]) -> list[str]:
     else:
         count = _count(gap)
         to = f" to {gap['last']}" if count > 1 else ""
-        between = f"between {_second(gap['from_ts'])} and {_second(gap['to_ts'])}"
-        lines = [f"{named} {gap['first']}{to}", f"  {count:,} missing, {between}"]
-    opened, closed = _second(gap["opened_ts"]), gap["closed_ts"]
-    over = f", {gap['state']} {_second(closed)}" if closed else ""
-    lines.append(f"  {gap['reason']}, opened {opened}{over}")
-    if gap["state"] == "accepted":
-        lines.append(f"  by {gap['accepted_by']}: {gap['accepted_reason']}")
+        size = f"{count:,} {'filled' if gap['state'] == 'filled' else 'missing'}"
+        size = "not believed" if gap["reason"].startswith("far_") else size
+        between = f"{_second(gap['from_ts'])} to {_second(gap['to_ts'])}"
+        lines = [f"{named} {gap['first']}{to}", f"  {between}, {size}"]
+    lines.append(f"  {gap['reason']}, opened {_second(gap['opened_ts'])}")
+    by = f" by {gap['accepted_by']}: {gap['accepted_reason']}" if gap["accepted_by"] else ""
+    if gap["closed_ts"] or by:
+        lines.append(f"  {gap['state']} {_second(gap['closed_ts'])}{by}")
     return lines
 
 

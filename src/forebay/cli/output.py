@@ -21,7 +21,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from forebay.errors import ConfigErrors, ForebayError
+from forebay.app.complaints import ConfigErrors
+from forebay.errors import ForebayError
 from forebay.visible import visible
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def layout(
         yield from _one_by_one(head, rows, limit)
         return
     for row in (head, ["-" * each for each in widths], *rows):
-        folded = [_fold(cell, each) for cell, each in zip(row, widths, strict=True)]
+        folded = [wrapped(cell, each) for cell, each in zip(row, widths, strict=True)]
         for number in range(max(map(len, folded), default=0)):
             line = [part[number] if number < len(part) else "" for part in folded]
             yield _line(line, widths, right)
@@ -139,11 +140,12 @@ def _fit(widths: list[int], limit: int, right: Sequence[bool], *, fold: bool) ->
     return True
 
 
-def _fold(cell: str, limit: int) -> list[str]:
-    if _wide(cell) <= limit:
-        return [cell]
-    words = textwrap.wrap(cell, limit) if cell.isascii() else []
-    return words or _chopped(cell, limit)
+def wrapped(text: str, limit: int | None) -> list[str]:
+    """Return a text in lines that are no wider than ``limit``."""
+    if limit is None or _wide(text) <= limit:
+        return [text]
+    words = textwrap.wrap(text, limit) if text.isascii() else []
+    return words or _chopped(text, limit)
 
 
 def _chopped(text: str, limit: int) -> list[str]:
@@ -180,7 +182,7 @@ def _one_by_one(head: Sequence[str], rows: Sequence[Sequence[str]], limit: int) 
                 yield (" " * _GAP + name + blank + first).rstrip()
             yield from (" " * indent + part for part in others)
     if not rows:
-        yield from textwrap.wrap(f"no rows of {', '.join(head)}", limit)
+        yield from wrapped(f"no rows of {', '.join(head)}", limit)
 
 
 @contextlib.contextmanager

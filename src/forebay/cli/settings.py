@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forebay.errors import Complaints, ConfigError
+from forebay.app.complaints import Complaints
+from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from forebay.app.config import Config

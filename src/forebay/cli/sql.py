@@ -81,6 +81,8 @@ def sql(
     with explained():
         from forebay.app.reading import Data
 
+        if as_json and style not in (None, Format.json):
+            raise ConfigError(f"--json and --format {style} say two things.", hint="Leave one out.")
         style = Format.json if as_json else style or _form_of(output)
         if style is Format.parquet and output is None and sys.stdout.isatty():
             message = "Parquet is not for a terminal."

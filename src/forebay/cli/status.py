@@ -105,7 +105,7 @@ def document(
         "not_ready": report.not_ready,
         "breakers": to_builtins(report.breakers()),
         "restart_needed": list(report.restart_needed),
-        "streams": standing.document(report.streams),
+        "streams": standing.document(report.streams()),
     }
 
 
@@ -140,7 +140,7 @@ def _details(told: Told | None, journal: dict[str, Any] | None) -> Iterator[tupl
     found: dict[str, dict[str, Any] | None] = {"journal": journal}
     if told is not None:
         whole = {
-            "streams": standing.summary(told.report.streams),
+            "streams": standing.summary(told.report.streams()),
             "http": told.http or "not served",
         }
         found |= {"system": whole, **statuses(told)}

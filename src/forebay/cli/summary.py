@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from forebay.app.asking import Told
-    from forebay.ops.view import StreamReport
+    from forebay.ops.view import StreamReport, SystemReport
 
     Status = Mapping[str, Any]
 
 WIDTH = 80
 _LABEL = 14
+SILENT_S = 60.0
+"""A symbol that was never heard is told of once it is asked for so long."""
 _NAMED = 10
 """Symbols that do not come, which are listed."""
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
@@ -47,7 +49,7 @@ def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tup
     if journal is not None:
         yield "disk", _disk(journal)
     if told is not None:
-        yield from _troubles(told.report.streams())
+        yield from _troubles(told.report)
     if told is not None and told.no_http:
         yield "http", f"not served: {told.no_http}"
     if told is not None and told.report.restart_needed:
@@ -78,13 +80,14 @@ def _counted(number: int, name: str) -> str:
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
-def _troubles(streams: Sequence[StreamReport]) -> Iterator[tuple[str, str]]:
+def _troubles(report: SystemReport) -> Iterator[tuple[str, str]]:
     """Answer a line for each symbol that does not come, the first :data:`_NAMED` of them."""
     found: dict[tuple[str, str], None] = {}
-    for stream in streams:
+    for stream in report.streams():
+        asked_s = (report.at_ns - (stream.asked_ns or report.at_ns)) / 1e9
         if stream.state == "refused":
             found["refused", f"{stream.venue} {stream.symbol}: {stream.refused}"] = None
-        elif stream.state == "silent":
+        elif stream.state == "silent" and asked_s > SILENT_S:
             found["silent", f"{stream.venue} {stream.symbol}: nothing was ever heard"] = None
     yield from list(found)[:_NAMED]
     if len(found) > _NAMED:

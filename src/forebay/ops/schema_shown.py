@@ -136,7 +136,7 @@ def status_body(report: SystemReport, service: str, version: str) -> StatusBody:
             )
             for process in report.processes
         },
-        streams=[stream_body(stream) for stream in report.streams],
+        streams=[stream_body(stream) for stream in report.streams()],
     )
 
 

@@ -152,13 +152,15 @@ class SystemReport:
     """Services whose callers get substitutes now."""
     restart_needed: Sequence[str] = ()
     """Keys of the configuration that were changed and wait for a restart."""
-    streams: Sequence[StreamReport] = ()
-    """Every stream that is asked for, with what all processes know of it."""
 
     def breakers(self) -> list[BreakerReport]:
         """Answer the breakers of all processes by name."""
         found = [breaker for process in self.processes for breaker in process.breakers]
         return sorted(found, key=lambda breaker: breaker.name)
+
+    def streams(self) -> list[StreamReport]:
+        """Answer every stream that is asked for, with what all processes know of it."""
+        return merged(self.processes)
 
 
 def merged(processes: Sequence[ProcessReport]) -> list[StreamReport]:
@@ -168,6 +170,9 @@ def merged(processes: Sequence[ProcessReport]) -> list[StreamReport]:
     hearing = any(process.hears for process in processes)
     found = []
     for stream in sorted((each for each in told if each.asked_ns is not None), key=_name):
+        if stream.ever is not None:
+            found.append(stream)
+            continue
         other = heard.get(_name(stream))
         found.append(
             replace(

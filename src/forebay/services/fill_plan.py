@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from forebay.resilience.backoff import Backoff
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from forebay.ports import FillRequest
 
@@ -85,12 +87,14 @@ class FillPlanner:
         if slots <= 0:
             return []
         self._forget(gaps)
+        settled = in_turns(settled)  # a stream of many gaps must not starve the others
         window = settled[self._turn : self._turn + CONSIDERED]
         free = [gap for gap in window if not self._blocked(gap, cursor_seq, now_ns, wall_ns)]
         # Gaps that cannot be filled must not starve those behind them.
         stuck = not free and self._turn + CONSIDERED < len(settled)
         self._turn = self._turn + CONSIDERED if stuck else 0
-        chosen = coalesce(free, self._span)[:slots]
+        running = Counter(_counted(asked.request) for asked in self._asked if asked.running)
+        chosen = in_turns(coalesce(free, self._span), running)[:slots]
         for request in chosen:
             self._remember(request, now_ns)
         return chosen
@@ -183,6 +187,18 @@ def coalesce(gaps: Iterable[FillRequest], span: int) -> list[FillRequest]:
         else:
             joined.append(gap)
     return joined
+
+
+def in_turns(
+    gaps: Iterable[FillRequest], had: Mapping[_Counted, int] = MappingProxyType({})
+) -> list[FillRequest]:
+    """Return gaps in turns, one of each stream after the other; ``had``: turns that streams had."""
+    turns, ranked = Counter(had), []
+    for gap in gaps:
+        stream = _counted(gap)
+        ranked.append((turns[stream], gap))
+        turns[stream] += 1
+    return [gap for _, gap in sorted(ranked, key=lambda turn: turn[0])]
 
 
 def _counted(request: FillRequest) -> _Counted:

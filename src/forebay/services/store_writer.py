@@ -90,6 +90,8 @@ class StoreWriter:
     def account(self, commit: Commit, projected: Projected, done: Committed, end: Position) -> None:
         """Count and tell what was made of some frames up to ``end``, and ``done`` with it."""
         self._count(commit, projected, done)
+        for reason, count in done.letters.items():
+            self._observe(DeadLettered(count=count, reason=reason))
         for key, stream in projected.coverage.items():
             if stream.unit == "id":  # a number that is known to exist is a word of the venue's
                 self.heard.setdefault(key, 0)
@@ -108,7 +110,7 @@ class StoreWriter:
         total.duplicates += sum(told.values()) - done.inserted - done.conflicts
         total.conflicts += done.conflicts
         total.flagged += projected.flagged
-        total.dead_letters += sum(projected.reasons.values())
+        total.dead_letters += sum(done.letters.values())
         for sums, new in (
             (total.events, told),
             (total.stored, stored),
@@ -120,8 +122,6 @@ class StoreWriter:
                 sums[name] = sums.get(name, 0) + count
 
     def _tell(self, projected: Projected, log_id: str) -> None:
-        for reason, count in projected.reasons.items():
-            self._observe(DeadLettered(count=count, reason=reason))
         for loss in projected.losses:
             self._observe(LossFound(log_id, loss.first, loss.last))
         for key, stream in projected.coverage.items():

@@ -20,7 +20,6 @@ from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from urllib.parse import SplitResult
 
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _PROXY_PORT = 3128
@@ -71,14 +70,15 @@ def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> Proxy |
 
 
 def _read(variable: str, text: str) -> Proxy:
+    hint = "Write http://HOST:PORT; NO_PROXY lists what needs none."
+    refusal = ConfigError(f"{variable} does not name an HTTP proxy.", hint=hint)
     try:
-        parts: SplitResult = urlsplit(text if "://" in text else f"http://{text}")
+        parts = urlsplit(text if "://" in text else f"http://{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host = port = None
+        raise refusal from None
     if not host or parts.scheme != "http":
-        hint = "Write http://HOST:PORT; NO_PROXY lists what needs none."
-        raise ConfigError(f"{variable} does not name an HTTP proxy.", hint=hint)
+        raise refusal
     headers = {}
     if parts.username is not None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()

@@ -234,6 +234,8 @@ class Venue:
     """Kinds of event that are captured when nobody says which."""
     markets: tuple[str, ...] = ("spot",)
     """Market types that its symbols may be of, as event ids know them."""
+    spelling: str = r"\S+( \S+)*"
+    """What a symbol looks like in Forebay's spelling, as a regular expression."""
     depths: tuple[int, ...] = ()
     """Depths of an order book that can be asked for; empty if the venue leaves no choice."""
     ws_url: str = ""

@@ -74,15 +74,26 @@ class MemoryStore(Store):
                 first[name][index] = row["event_id"] not in told and _same_frame(stored, row)
                 told.add(row["event_id"])
                 conflicts += self._compare(kind_of_table(name), stored, row)
+        letters = self._bury(commit, happened=happened)
         if happened:
-            return Committed(first, conflicts)
-        if commit.dead_letters is not None:
-            for row in _plain(commit.dead_letters):
-                self._letters.setdefault(row["letter_id"], row)
+            return Committed(first, conflicts, letters)
         self._coverage |= {key: stream.copy() for key, stream in commit.coverage.items()}
         self._ordinals |= commit.ordinals
         self._positions |= commit.positions
-        return Committed(first, conflicts)
+        return Committed(first, conflicts, letters)
+
+    def _bury(self, commit: Commit, *, happened: bool) -> dict[str, int]:
+        """Keep dead letters that are not there yet; return by reason those of these frames."""
+        found: dict[str, int] = {}
+        seen: set[object] = set()
+        for row in [] if commit.dead_letters is None else _plain(commit.dead_letters):
+            letter, reason = row["letter_id"], str(row["reason"])
+            if not happened:
+                self._letters.setdefault(letter, row)
+            if letter not in seen and _same_frame(self._letters[letter], row):
+                found[reason] = found.get(reason, 0) + 1
+                seen.add(letter)
+        return found
 
     def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
         """See :meth:`forebay.ports.Store.first_told`."""

@@ -7,13 +7,16 @@ import json
 
 from forebay.app.asking import _report
 from forebay.ops.schema_shown import resilience_body, status_body
-from tests.support.fake_report import report
+from tests.support.fake_report import STREAMS, report
 
 MILLISECOND = 1_000_000
 
 
 def test_a_report_survives_the_routes() -> None:
+    capture, *others = report().processes
+    capture = dataclasses.replace(capture, streams=STREAMS)
     told = dataclasses.replace(report(), not_ready="no source is subscribed")
+    told = dataclasses.replace(told, processes=[capture, *others])
     status = json.loads(status_body(told, "forebay", "1").model_dump_json())
     resilience = json.loads(resilience_body(told, "forebay").model_dump_json())
 
@@ -33,6 +36,6 @@ def test_a_report_survives_the_routes() -> None:
             failed += before is not None
             assert before is None or 0 <= before - after < MILLISECOND
         assert [move["now"] for move in now.history] == [move["now"] for move in was.history]
-    assert [each.state for each in heard.streams] == ["heard", "refused"]
-    assert [each.refused for each in heard.streams] == [each.refused for each in told.streams]
+    assert [each.state for each in heard.streams()] == ["heard", "refused"]
+    assert [each.refused for each in heard.streams()] == [each.refused for each in told.streams()]
     assert failed, "no breaker of the report has ever failed"

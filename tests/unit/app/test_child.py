@@ -1,15 +1,24 @@
-"""Waiting for a predecessor's locks, and for nothing else."""
+"""Waiting for a predecessor's locks, and for nothing else; what is said at the end."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from forebay.app.child import patiently
+from forebay.app.config import Config
+from forebay.app.data_folder import DataFolder
 from forebay.clock import SystemClock
-from forebay.errors import ConfigError, ForebayError, Unreachable
+from forebay.errors import ConfigError, Corrupt, ForebayError, Unreachable
 from forebay.journal import WriterBusy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Tries:
@@ -37,3 +46,23 @@ async def test_what_cannot_be_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="newer"):
         await patiently(SystemClock(), asyncio.Event(), tries)
     assert tries.count == 1
+
+
+def test_why_a_process_ends_is_a_line_like_the_others(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path / "data").create()
+    data.database("duckdb").write_bytes(b"no database" * 1000)
+    config = Config(data=str(data.root))
+    with subprocess.Popen(
+        [sys.executable, "-m", "forebay.app.child", "deliver"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(config.encode() + b"\n")
+        process.stdin.flush()
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+    assert process.returncode == Corrupt.exit_code
+    assert (lines[-1]["event"], lines[-1]["level"]) == ("process_failed", "error")
+    assert lines[-1]["process"] == "deliver"
+    assert "The database is damaged" in lines[-1]["reason"]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.app import venues
+from forebay.app.complaints import ConfigErrors
 from forebay.app.config import Config, HttpConfig, VenueConfig, leaves, load
 from forebay.app.config_template import TEMPLATE
 from forebay.app.front import token_of
-from forebay.errors import ConfigError, ConfigErrors
+from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_quotes_and_tickers_are_read_by_symbol_and_time(tmp_path: Path) -> None:
     ]
     with data(tmp_path, lines) as opened:
         assert opened.quotes("BTC-USD")["bid_price"].to_pylist() == [1, 2, 3]
-        window = {"start": "2021-04-17T16:43:38Z", "end": "2021-04-17T16:43:39Z"}
+        window: dict[str, Any] = {"start": "2021-04-17T16:43:38Z", "end": "2021-04-17T16:43:39Z"}
         assert opened.quotes("BTC-USD", **window)["bid_price"].to_pylist() == [2]
         assert len(opened.tickers("BTC-USD", **window, venue="coinbase")) == 1
         assert len(opened.tickers("BTC-USD", venue="elsewhere")) == 0
@@ -93,7 +93,7 @@ def test_a_book_is_a_table_that_says_whether_it_is_known(tmp_path: Path) -> None
         before = opened.book("BTC-USD", at="2021-04-17T16:43:36Z")
         assert (len(before), before.schema.metadata[b"state"]) == (0, b"unknown")
         assert before.schema.metadata[b"reason"]
-        with pytest.raises(ConfigError, match="no venue"):
+        with pytest.raises(ConfigError, match="Nothing of 'ETH-USD'"):
             opened.book("ETH-USD")
 
 

@@ -237,3 +237,31 @@ def test_a_venue_knows_how_long_it_may_be_silent_unless_it_is_said() -> None:
         source = venues.source(configured("quiet", stale_after_s=said), wiring)
         assert isinstance(source, LiveSource)
         assert source._timings.feed.stale_s == stale_s
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (" BTC-USD", "Did you mean 'BTC-USD'?"),
+        ("btc-usd", "Did you mean 'BTC-USD'?"),
+        ("BTC/USD", "Did you mean 'BTC-USD'?"),
+        ("btc_usd\n", "Did you mean 'BTC-USD'?"),
+        ("BTCUSD", "forebay symbols --venue coinbase"),
+        ("", "forebay symbols"),
+    ],
+)
+def test_a_symbol_of_odd_spelling_is_refused_before_anything_is_reached(
+    word: str, said: str
+) -> None:
+    config = VenueConfig(name="coinbase", symbols=("BTC-USD", word))
+    with pytest.raises(ConfigError) as refused:
+        venues.check(config)
+    assert repr(word) in str(refused.value)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("BTCUSD", "BTC-USD"), ("BTC-USDX", "BTC-USD"), ("DOGE-EUR", "")]
+)
+def test_the_symbol_that_is_probably_meant_is_one_that_there_is(word: str, meant: str) -> None:
+    assert venues.near(word, ["BTC-USD", "ETH-USD"]) == meant

@@ -147,7 +147,7 @@ def test_a_gap_says_between_which_times_it_is_and_when_it_was_seen(
     assert (gap["from_ts"], gap["to_ts"]) == (before["event_ts"], behind["event_ts"])
     assert (gap["opened_ts"], gap["closed_ts"]) == (behind["received_ts"], None)
     shown = invoked("gaps", "list", "--data", data).stdout
-    assert f"between {before['event_ts'][:19]}Z and {behind['event_ts'][:19]}Z" in shown
+    assert f"{before['event_ts'][:19]}Z to {behind['event_ts'][:19]}Z, 1 missing" in shown
     assert max(map(len, shown.splitlines()[:-1])) <= 80
 
 

@@ -90,30 +90,37 @@ def test_what_is_wrong_is_said_on_as_many_lines_as_it_takes() -> None:
     assert "deliver does not answer" in whole
 
 
-def test_a_symbol_that_does_not_come_is_a_line_of_its_own() -> None:
-    asking = [
-        stream("BTC-USD", asked_ns=1),
-        stream("BTC-USDX", asked_ns=1, refused="not a valid product"),
-        stream("ETH-USD", asked_ns=1),
-    ]
+def asking(*streams: StreamReport) -> Told:
     report = told().report
-    processes = [
-        dataclasses.replace(each, streams=asking)
-        if each.process == "capture"
-        else dataclasses.replace(each, streams=[stream("BTC-USD", heard_ns=1)], hears=True)
-        for each in report.processes
+    asks, *others = report.processes
+    asks = dataclasses.replace(asks, streams=streams)
+    return Told(dataclasses.replace(report, processes=[asks, *others]), "")
+
+
+def test_a_symbol_that_does_not_come_is_a_line_of_its_own() -> None:
+    now_ns = told().report.at_ns
+    text = list(
+        lines(
+            asking(
+                stream("BTC-USD", asked_ns=1, ever=True),
+                stream("BTC-USDX", asked_ns=1, refused="not a valid product"),
+                stream("ETH-USD", asked_ns=now_ns - 61 * S, ever=False),
+                stream("SOL-USD", asked_ns=now_ns - 59 * S, ever=False),
+            ),
+            None,
+            "",
+        )
+    )
+    assert "connected     1 of 2, 4 symbols asked for, 1 heard, 3 reconnects" in text
+    assert text[-2:] == [
+        "refused       coinbase BTC-USDX: not a valid product",
+        "silent        coinbase ETH-USD: nothing was ever heard",
     ]
-    text = list(lines(Told(dataclasses.replace(report, processes=processes), ""), None, ""))
-    assert "connected     1 of 2, 3 symbols asked for, 1 heard, 3 reconnects" in text
-    assert "refused       coinbase BTC-USDX: not a valid product" in text
-    assert "silent        coinbase ETH-USD: nothing was ever heard" in text
 
 
 def test_of_many_symbols_that_do_not_come_some_are_named() -> None:
-    asking = [stream(f"A{number}-USD", asked_ns=1, refused="no") for number in range(50)]
-    report = told().report
-    processes = [dataclasses.replace(each, streams=asking) for each in report.processes[1:2]]
-    text = list(lines(Told(dataclasses.replace(report, processes=processes), ""), None, ""))
+    many = [stream(f"A{number}-USD", asked_ns=1, refused="no") for number in range(50)]
+    text = list(lines(asking(*many), None, ""))
     assert sum(each.startswith("refused") for each in text) == 10
     assert text[-1].strip() == "and 40 more"
 

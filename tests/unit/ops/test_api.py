@@ -280,7 +280,9 @@ async def test_status_shows_the_processes(site: Site) -> None:
 
 
 async def test_status_shows_each_stream_that_is_asked_for(site: Site) -> None:
-    site.system.now = dataclasses.replace(site.system.now, streams=fake_report.STREAMS)
+    now = site.system.now
+    capture = dataclasses.replace(now.processes[0], streams=fake_report.STREAMS)
+    site.system.now = dataclasses.replace(now, processes=[capture])
     heard, refused = (await get(site, "/api/v1/status")).json()["streams"]
     assert (heard["symbol"], heard["state"], heard["refused"]) == ("BTC-USD", "heard", "")
     assert heard["last_heard"] == heard["acknowledged"] == heard["asked"]

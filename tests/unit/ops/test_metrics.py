@@ -219,6 +219,7 @@ def test_each_number_of_the_processes_arrives() -> None:
         'forebay_rest_errors_total{endpoint="/products/*/trades"}': 3,
         'forebay_errors_total{service="deliver"}': 4,
         'forebay_happenings_total{happening="BreakerMoved",service="deliver"}': 2,
+        'forebay_log_lines_lost_total{service="deliver"}': 7,
         'forebay_recovery_attempts_total{breaker="store"}': 9,
         'forebay_process_cpu_seconds_total{service="capture"}': 15,
         "forebay_service_health_share": 0.75,

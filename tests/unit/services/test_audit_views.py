@@ -16,6 +16,7 @@ from forebay.cli.audit_view import render_table
 from forebay.domain.coverage import Gap
 from forebay.services.audit import (
     AuditReport,
+    Made,
     Problem,
     Stage,
     StreamReport,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.channels import Unit
 
+MADE = Made("2026-01-01T02:00:00Z", "/data/<b>", "1.2.3")
 EVIL = "<script>alert('&\"[red]</script>"
 
 
@@ -100,7 +102,7 @@ class Texts(HTMLParser):
 
 def parsed(it: AuditReport) -> Texts:
     texts = Texts()
-    texts.feed(render_html(it))
+    texts.feed(render_html(it, MADE))
     return texts
 
 
@@ -125,14 +127,14 @@ def test_html_needs_nothing_else() -> None:
 
     assert texts.links == []
     assert not {"link", "script", "img", "iframe"} & set(texts.tags)
-    assert "url(" not in render_html(report())
+    assert "url(" not in render_html(report(), MADE)
 
 
 def test_html_tells_green_from_red() -> None:
-    assert '<p class="ok">' in render_html(report())
-    red = render_html(report(ok=False, problems=[Problem("missing", "s", 3, ["7"], "three")]))
+    assert '<p class="ok">' in render_html(report(), MADE)
+    red = render_html(report(ok=False, problems=[Problem("missing", "s", 3, ["7"], "three")]), MADE)
     assert '<p class="red">' in red
-    assert "<td>three</td><td>7</td>" in red
+    assert '<td>three</td><td class="number">7</td>' in red
 
 
 def test_the_table_of_a_whole_record() -> None:
@@ -191,9 +193,9 @@ def test_gaps_are_summed_by_state_reason_and_unit() -> None:
     ]
 
     assert gap_sums(report(gaps=gaps)) == [
-        ("filled", "in connection", "id", 2, "6"),
-        ("open", "between connections", "id", 1, "10"),
-        ("open", "between connections", "time", 1, "90 s"),
+        ("filled", "in_connection", "id", 2, "6"),
+        ("open", "between_connections", "id", 1, "10"),
+        ("open", "between_connections", "time", 1, "90 s"),
     ]
     text = shown(report(gaps=gaps))
     assert "between connections" in text
@@ -270,3 +272,22 @@ def test_what_was_verified_alike_is_said_once() -> None:
 
     assert "verified, BTC-USD and 1 more: 2026-01-01T00:00:00 to 2026-01-01T01:00:00 by id" in text
     assert "verified, SOL-USD: 2026-01-01T00:00:00 to 2026-01-01T02:00:00 by id" in text
+
+
+def test_html_says_what_it_is_of_and_lists_gaps_with_their_times() -> None:
+    gaps = [gap(7, 9, "filled"), gap(10**18, 2 * 10**18, "open", "between_connections", "time")]
+    html = render_html(report(gaps=gaps), MADE)
+
+    assert "Made at 2026-01-01T02:00:00Z by Forebay 1.2.3 of the data in /data/&lt;b&gt;." in html
+    assert "from 2026-01-01T00:00:00.000000001Z to 2026-01-01T01:00:00.000000000Z." in html
+    assert '<td class="number">1,234</td>' in html
+    assert "between connections" in html
+    times = "<td>2001-09-09T01:46:40.000000000Z</td><td>2033-05-18T03:33:20.000000000Z</td>"
+    assert html.index(f"{times}<td>open</td>") < html.index('<td class="number">7</td>')
+
+
+def test_html_shows_no_character_that_turns_its_text() -> None:
+    html = render_html(report(streams=[stream(symbol="\u202egnp.exe\x1b")]), MADE)
+
+    assert r"\u202egnp.exe\x1b" in html
+    assert "\u202e" not in html

@@ -15,12 +15,13 @@ from forebay.domain.frames import (
     EpochClosed,
     EpochOpened,
     FrameKind,
+    StreamsAsked,
     decode_control,
 )
 from forebay.errors import Corrupt, JournalFull
 from forebay.journal import JournalReader, JournalWriter
 from forebay.ports import FillRequest, FrameSink, Instrument
-from forebay.services.capture import Capture, CaptureSettings, Feed
+from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
 from forebay.sources.live import Timings
 from forebay.sources.websocket import Patience
 from forebay.telemetry import DrainTimedOut, SourceCrashed
@@ -107,6 +108,32 @@ async def until(condition: Callable[[], bool], clock: ManualClock | None = None)
             if clock is not None:
                 clock.advance(0.1)
             await asyncio.sleep(0)
+
+
+async def test_what_is_asked_for_is_on_record_before_anything_comes() -> None:
+    def wanted(venue: str, *symbols: str) -> Wanted:
+        context = Context(venue=venue, source="ws", purpose="live", collector="c", epoch="")
+        return Wanted(context, tuple(("spot", "trade", symbol) for symbol in symbols))
+
+    async def nothing(_: FrameSink) -> None:
+        await asyncio.Event().wait()
+
+    journal, source = FakeJournal(), FakeSource(nothing)
+    feeds = [Feed("v", source, asked=wanted("v", "A")), Feed("v", source, asked=wanted("v", "B"))]
+    whole = capture(journal, *feeds, Feed("w", source, asked=wanted("w", "A")))
+    stop = asyncio.Event()
+    task = asyncio.create_task(whole.run(stop))
+    await until(lambda: whole.stats()["captured"] == 2)
+    stop.set()
+    await task
+    told = {
+        Context.decode(draft.context).venue: decode_control(draft.payloads[0])
+        for draft in journal.drafts
+    }
+    assert told == {
+        "v": StreamsAsked((("spot", "trade", "A"), ("spot", "trade", "B"))),
+        "w": StreamsAsked((("spot", "trade", "A"),)),
+    }
 
 
 async def test_stopping_closes_epochs_and_captures_everything_first() -> None:

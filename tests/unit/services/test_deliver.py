@@ -242,6 +242,7 @@ def test_absence_is_believed_over_restarts_and_what_comes_at_last_is_filled(
     store, clock = MemoryStore(), ManualClock()
     lacking = encode_control(FillFinished("trade", PRODUCT, 2, 4, lacking=((2, 4),)))
     states, journal = [], tmp_path / "journal"
+    moving = Deliverer(journal, store, PARSERS)
     for wait_s in (0, 0, 59, 2, 600, 3600, 21_600):
         clock.advance(wait_s)
         with JournalWriter.open(journal, clock=clock) as writer:

@@ -261,3 +261,24 @@ def test_gaps_that_cannot_be_filled_starve_no_other(monkeypatch: pytest.MonkeyPa
             planner.failed(request, now)
         now += S // 100
     raise AssertionError("it was never asked for")
+
+
+def test_a_symbol_whose_history_fails_has_one_place_and_leaves_the_others() -> None:
+    planner = FillPlanner(Highest(), settle_s=0, at_once=2, span=1, base_s=0.001, cap_s=0.001)
+    bad = [gap(number, number, "AAA-USD") for number in range(10, 10 + 2 * CONSIDERED, 2)]
+    good = [gap(number, number, "BTC-USD") for number in range(10, 20, 2)]
+    done, now, running = set[FillRequest](), 0, list[FillRequest]()
+    for _ in range(8):
+        now += S
+        left = [*bad, *(each for each in good if each not in done)]
+        chosen = planner.plan(left, 10_000, now)
+        running += chosen
+        for request in [each for each in running if each.symbol == "BTC-USD"]:
+            planner.filled(request, 1, now)
+            done.add(request)
+            running.remove(request)
+        assert sum(each.symbol == "AAA-USD" for each in running) <= 2
+        for request in list(running) if now % (2 * S) == 0 else ():
+            planner.failed(request, now)
+            running.remove(request)
+    assert done == set(good)

@@ -26,6 +26,7 @@ SOMETIMES = {
     "a frame came late": ("late",),
     "a frame came torn": ("torn",),
     "history never listed a trade": ("withheld_from_history",),
+    "history listed a trade only later": ("late_in_history",),
     "history was away or slow": ("history_down", "rest_timeout"),
     "history answered 429": ("rate_limited",),
     "history answered 503": ("server_error",),

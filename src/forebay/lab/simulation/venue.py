@@ -22,7 +22,10 @@ SYMBOLS = ("BTC-USD", "ETH-USD")
 HISTORY = 20
 """Events of each symbol before anything is captured: indices 0 to 19."""
 _SILENT = 0.7
-"""How often a connection is not told either what history never lists."""
+"""How often a connection is not told either what history never lists, or only later."""
+_LATE = 0.03
+_LATE_S = (0.5, 4.5)
+"""How often history lists a trade only so much later: before it is believed to lack it."""
 _PAGE = re.compile(r"/products/([^/]+)/trades\?limit=(\d+)&after=(\d+)$")
 _MARKETS = {symbol: Trades(1, VENUE, symbol) for symbol in SYMBOLS}
 _CHANNELS = (messages.MATCHES, messages.HEARTBEAT)
@@ -78,6 +81,8 @@ class Venue:
         self.times: dict[str, list[float]] = {symbol: [0.0] * HISTORY for symbol in SYMBOLS}
         self.withheld: dict[str, set[int]] = {symbol: set() for symbol in SYMBOLS}
         """Indices that history never lists."""
+        self.late: dict[str, dict[int, float]] = {symbol: {} for symbol in SYMBOLS}
+        """Indices that history lists only from a moment on."""
         self.sent: dict[Line, dict[str, int]] = {}
         """By connection and symbol, the last index that a heartbeat told."""
 
@@ -107,6 +112,9 @@ class Venue:
         if hidden and not self._weather.calm and index - 1 not in self.withheld[symbol]:
             self.withheld[symbol].add(index)
             self._weather.told("withheld_from_history")
+        elif not self._weather.calm and self._rng.random() < _LATE:
+            self.late[symbol][index] = self._now() + self._rng.uniform(*_LATE_S)
+            self._weather.told("late_in_history")
         for line in self._lines:
             self._tell(line, symbol, index)
 
@@ -120,8 +128,8 @@ class Venue:
 
     def _tell(self, line: Line, symbol: str, index: int) -> None:
         weather, payload = self._weather, match_bytes(symbol, index)
-        withheld = index in self.withheld[symbol] and self._rng.random() < _SILENT
-        if withheld or weather.strikes("drop"):
+        hidden = index in self.withheld[symbol] or index in self.late[symbol]
+        if (hidden and self._rng.random() < _SILENT) or weather.strikes("drop"):
             return
         if weather.strikes("torn"):
             line.say(payload[: self._rng.randrange(1, len(payload))])
@@ -149,7 +157,8 @@ class Venue:
         for index in range(top - 1, -1, -1):
             if len(rows) == limit:
                 break
-            if index not in self.withheld[symbol]:
+            late = self.late[symbol].get(index, 0.0) > self._now()
+            if index not in self.withheld[symbol] and not late:
                 rows.append(_row(symbol, index))
         return b"[" + b",".join(rows) + b"]"
 

@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from forebay.services.audit.report import iso
 from forebay.services.audit.summary import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
-    gap_sums,
+    gap_cells,
     other_facts,
     stream_cells,
     unseeable,
     verdict,
 )
+from forebay.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from forebay.domain.coverage import Gap
     from forebay.services.audit.report import AuditReport
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 }
 th, td { border-bottom: 1px solid #ccc; padding: .3rem .8rem; text-align: left }
+.number { text-align: right; font-variant-numeric: tabular-nums }
 .ok, .red { padding: .8rem 1rem; border-left: .4rem solid; font-size: 1.2rem }
 .ok { border-color: #1a7f37; background: #e6f4ea }
 .red { border-color: #b42318; background: #fdecea }
 """
+_NUMBER = re.compile(r"[\d,]+|[?–]")
+_STATES = {"open": 0, "permanent": 1, "accepted": 2, "filled": 3}
+_LISTED = 1000
+"""Gaps that are listed one by one."""
 
 
-def render_html(report: AuditReport) -> str:
+class Made(NamedTuple):
+    """What a document says of itself."""
+
+    at: str
+    """ISO 8601, UTC."""
+    folder: str
+    version: str
+
+
+def render_html(report: AuditReport, made: Made) -> str:
     """Return the report as a self-contained document; every text in it is escaped."""
     title = "Forebay audit"
+    about = f"Made at {made.at} by Forebay {made.version} of the data in {made.folder}."
     parts = [
-        f'<h1>{title}</h1><p class="{"ok" if report.ok else "red"}">{escape(verdict(report))}</p>',
-        f"<p>{escape(_extent(report))}</p>",
+        f'<h1>{title}</h1><p class="{"ok" if report.ok else "red"}">{_shown(verdict(report))}</p>',
+        *(f"<p>{_shown(line)}</p>" for line in (about, *_extent(report))),
         _table(STREAM_COLUMNS, map(stream_cells, report.streams)),
-        f"<p>{escape(other_facts(report))}</p>",
+        f"<p>{_shown(other_facts(report))}</p>",
     ]
     if report.problems:
         rows = [(each.kind, each.text, ", ".join(each.examples)) for each in report.problems]
         parts += ["<h2>Problems</h2>", _table(("kind", "what", "examples"), rows)]
     if report.gaps:
-        sums = [tuple(map(str, each)) for each in gap_sums(report)]
-        parts += ["<h2>Gaps</h2>", _table(GAP_COLUMNS, sums)]
-    parts += [f"<p>{escape(note)}</p>" for note in (*report.notes, *unseeable(report))]
+        summed = _table(GAP_COLUMNS, gap_cells(report))
+        parts += ["<h2>Gaps</h2>", summed, *_every_gap(report.gaps)]
+    parts += [f"<p>{_shown(note)}</p>" for note in (*report.notes, *unseeable(report))]
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -53,14 +73,44 @@ def render_html(report: AuditReport) -> str:
     )
 
 
-def _extent(report: AuditReport) -> str:
+def _extent(report: AuditReport) -> Iterator[str]:
     times = f"from {report.since or 'the beginning'} to {report.until or 'the end'}"
-    return f"Audited {times}, up to journal position {report.position or 'none'}."
+    yield f"Audited {times}, up to journal position {report.position or 'none'}."
+    first = [each.verified_from for each in report.streams if each.verified_from]
+    last = [each.verified_to for each in report.streams if each.verified_to]
+    if first and last:
+        yield f"What was verified happened from {min(first)} to {max(last)}."
+
+
+def _every_gap(gaps: Sequence[Gap]) -> Iterator[str]:
+    """Return the gaps one by one, open ones first."""
+    ranked = sorted(gaps, key=lambda gap: (_STATES.get(gap.state, 0), gap))
+    rows = [
+        (gap.key.name, gap.unit, *_ends(gap), gap.state, gap.reason.replace("_", " "))
+        for gap in ranked[:_LISTED]
+    ]
+    yield _table(("stream", "unit", "from", "to", "state", "reason"), rows)
+    if more := len(gaps) - len(rows):
+        yield f"<p>… and {more:,} more gaps, see forebay gaps list.</p>"
+
+
+def _ends(gap: Gap) -> tuple[str, str]:
+    ends = gap.first, gap.last
+    first, last = map(iso, ends) if gap.unit == "time" else map(str, ends)
+    return first, last
+
+
+def _shown(text: str) -> str:
+    return escape(visible(text))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     def row(cells: Iterable[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+        return "<tr>" + "".join(map(cell, cells, itertools.repeat(tag))) + "</tr>"
+
+    def cell(text: str, tag: str) -> str:
+        number = ' class="number"' if _NUMBER.fullmatch(text) else ""
+        return f"<{tag}{number}>{_shown(text)}</{tag}>"
 
     lines = "\n".join(row(cells, "td") for cells in rows)
     return f"<table><thead>{row(head, 'th')}</thead><tbody>\n{lines}\n</tbody></table>"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.services.audit.case import Case, Holes
 
+NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
 GRACE_NS = 10_000_000_000
 """So long after it was asked for, a stream need not have been heard."""
 
@@ -58,11 +59,11 @@ def judge_asked(case: Case) -> None:
             continue
         if reason := case.roll.refusal(key):
             told_ns = case.roll.answers[key].at_ns
-            text = f"{key.name}: asked for, and the venue has not given it since {iso(told_ns)}"
-            case.problems.append(Problem("not_given", key.name, 1, [], f"{text}: {reason}"))
+            text = f"{key.name}: asked for, and refused, last at {iso(told_ns)}: {reason}"
+            case.problems.append(Problem(NOT_GIVEN, key.name, 1, [], text))
         elif since is None and case.latest_ns - at_ns > GRACE_NS and not _heard(case, key):
             text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
-            case.problems.append(Problem("never_heard", key.name, 1, [], text))
+            case.problems.append(Problem(NEVER_HEARD, key.name, 1, [], text))
 
 
 def _heard(case: Case, key: StreamKey) -> bool:
@@ -138,7 +139,8 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
     if not sum(case.frames.values()):
         text = "The journal has no frames for what is stored, so nothing could be verified."
         problems.append(Problem("nothing_verified", "", 0, [], text))
-    red = {problem.stream for problem in problems}
+    # What came before a venue refused more is verified all the same.
+    red = {each.stream for each in problems if each.kind not in (NOT_GIVEN, NEVER_HEARD)}
     found = [case.found[key] for key in streams]
     account, span, position = case.account, case.span, case.account.position
     return AuditReport(
@@ -254,5 +256,5 @@ def _notes(case: Case) -> list[str]:
             "which are older, or damaged (`forebay journal fsck` tells)."
         )
     if case.truth and not case.truth.before.status.finished:
-        notes.append("The simulator had not finished: what was under way counts as missing.")
+        notes.append("The simulator goes on: what it sends from now on is not owed yet.")
     return notes

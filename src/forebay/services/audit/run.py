@@ -40,6 +40,7 @@ def run_audit(
     since_ns: int | None = None,
     until_ns: int | None = None,
     truth: str | None = None,
+    arrive: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] | None = None,
     clock: Clock = _CLOCK,
 ) -> AuditReport:
@@ -58,7 +59,8 @@ def run_audit(
             every frame that is kept.
         since_ns: audit events from this ``event_ts`` on, UTC nanoseconds, down to the hour.
         until_ns: audit events before this ``event_ts``, UTC nanoseconds, up to the hour.
-        truth: a simulator's ``truth_url``. Audit once it has finished and all is delivered,
+        truth: a simulator's ``truth_url``.
+        arrive: called once what the truth owes is known: returns when that had time to arrive,
             or what is still under way counts as missing.
         progress: told ``(done, total)`` bytes of the journal.
         clock: for how long it took.
@@ -73,6 +75,8 @@ def run_audit(
     span = Span(since, None if until_ns is None else -(-until_ns // HOUR_NS))
     server = Truth(truth) if truth else None
     before = Look.at(server) if server else None
+    if server:
+        arrive()
     account = store.account(span)
     after = Look.at(server) if server else None
     seq = account.position.seq if account.position else 1

@@ -22,6 +22,7 @@ VENUE = Venue(
     parser=CoinbaseParser(),
     session=CoinbaseSession,
     ws_url="wss://ws-feed.exchange.coinbase.com",
+    spelling="[A-Z0-9]{1,20}-[A-Z0-9]{1,20}",
     rest_url="https://api.exchange.coinbase.com",
     default_channels=("trade",),
     history={"trade": by_id(path=trades_path, ids=trade_ids, rows=TRADE_ROWS)},

@@ -125,14 +125,15 @@ class CoinbaseSession(PlainSession):
         """
         said = said or "no reason given"
         words = set(_WORD.findall(said))
-        products = not words.isdisjoint(self.asked.symbols)
+        products = words.intersection(self.asked.symbols)
         kinds = {kind for kind in self.asked.channels if _WIRE[kind] in words and not products}
         refusing = products or kinds or "subscri" in said.lower()
         if self._acknowledged and not refusing:
             return Verdict(complaint=said)
-        blamed = {each: said for each in self.asked.streams if each[0] in kinds}
+        blamed = {s: said for s in self.asked.streams if s[0] in kinds or s[1] in products}
+        some = len(blamed) < len(self.asked.streams) or len(self.asked.symbols) == 1
         return Verdict(
-            refused=blamed if len(kinds) < len(self.asked.channels) else {},
+            refused=blamed if some else {},
             refusal=f"Coinbase refused the subscription: {said}. {_HINT}",
             complaint=said if self._acknowledged else "",
         )

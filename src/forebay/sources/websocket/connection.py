@@ -101,6 +101,7 @@ class Connection(WSListener):
         """Whether the session is told each message: until all is settled, or for ever."""
         self._overdue = False
         self._marks = self.session.marks
+        self._refused: dict[Stream, str] = {}
         self._complaints: dict[str, int] = {}
         """When words were passed on last."""
         self.vitals = Vitals(0, 0)
@@ -283,8 +284,10 @@ class Connection(WSListener):
             self._reject(Verdict(refused=revoked, refusal=next(iter(revoked.values()))))
             return
         moved = known.move(said)
+        self._refused |= moved.refused
         if moved.refused and not (known.pending or known.accepted):
-            self._reject(Verdict(refused=moved.refused, refusal=next(iter(moved.refused.values()))))
+            reason = next(iter(moved.refused.values()))
+            self._reject(Verdict(refused=self._refused, refusal=reason))
             return
         self._leave_out(moved.refused)
         if moved.accepted:

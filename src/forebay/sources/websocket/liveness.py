@@ -23,7 +23,7 @@ class Patience:
     """A venue that asks for a longer wait is asked again after this one."""
     refused_base_s: float = 15.0
     """What the venue refuses while it serves others is asked for again after so long, then after
-    twice as long, and so on."""
+    twice as long, and so on; what it leaves out of a subscription, first after four times that."""
     refused_cap_s: float = 1800.0
 
     @property

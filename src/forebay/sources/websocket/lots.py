@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STRIKES = 2
 """So many short connections in a row are held against what they asked for."""
+LEFT_OUT = 2
+"""What is left out while its connection goes on waits for so many doublings longer."""
 UNPROVED = 8
 """Into so many lots is divided what is not known to be at fault: no connection proves the venue."""
 
@@ -35,8 +37,10 @@ class Lot:
     asked: Asked
     again: bool = False
     """Whether it was refused before, so that nobody counts on it until it is accepted."""
-    refused: dict[Stream, str] = field(default_factory=dict)
+    left_out: set[Stream] = field(default_factory=set)
     """What the venue does not give on the present connection, though it gives others."""
+    elsewhere: set[Stream] = field(default_factory=set)
+    """What another lot is given meanwhile."""
     strikes: int = 0
     accepted_ns: int | None = None
     """Since when a connection of it is accepted, on the monotonic clock."""
@@ -100,14 +104,27 @@ class Lots:
         """Note that a connection of ``lot`` gives ``streams``, perhaps later than it should."""
         if lot.accepted_ns is None:
             lot.accepted_ns = now_ns
-        for stream in lot.refused.keys() & set(streams):
-            del lot.refused[stream]
-            self._aside.pop(stream, None)
+        for stream in streams:
+            lot.left_out.discard(stream)
+            aside = self._aside.get(stream)
+            if aside is not None and aside.due_ns is not None:
+                del self._aside[stream]  # it is not waited for any more
+            for other in self.lots:
+                if other is not lot and stream in other.left_out:
+                    other.elsewhere.add(stream)
 
     def left_out(self, lot: Lot, streams: Mapping[Stream, str], now_ns: int) -> float:
-        """Set aside what a connection that goes on does not give; return the pause in seconds."""
-        lot.refused.update(streams)
-        return self._set_aside(streams, now_ns, proved=True)
+        """Have what a connection does not give asked for alone; return the pause in seconds.
+
+        The connection goes on, and the next one of the lot asks for everything again.
+        """
+        lot.left_out |= streams.keys()
+        fresh = streams.keys() - self._aside.keys()
+        self._aside |= {stream: _Aside(refusals=LEFT_OUT) for stream in fresh}
+        if fresh:
+            return self._set_aside(fresh, now_ns, proved=True)
+        due = [aside.due_ns for aside in map(self._aside.get, streams) if aside and aside.due_ns]
+        return max(0.0, (max(due, default=now_ns) - now_ns) / 1e9)
 
     def ended(self, lot: Lot, lived_ns: int, refusal: Refusal, now_ns: int) -> Next:
         """A connection of ``lot`` is over, so long after its acceptance; return what follows."""
@@ -118,7 +135,9 @@ class Lots:
         if settled:
             lot.again = False
             self._forgive(lot)
-        if blamed := {**lot.refused, **refusal.named}:
+        lot.left_out.clear()
+        blamed = {**dict.fromkeys(lot.elsewhere, ""), **refusal.named}
+        if blamed:
             return self._parted(lot, blamed, refusal, now_ns, proved=proved)
         if not refusal.whole and lot.strikes < STRIKES:
             return Next([lot], {}, 0.0)
@@ -181,7 +200,7 @@ class Lots:
             Lot(replace(asked, symbols=tuple(symbols), channels=kinds), lot.again)
             for kinds, symbols in kept.items()
         ]
-        fresh = {stream: why for stream, why in blamed.items() if stream not in lot.refused}
+        fresh = {stream: why for stream, why in blamed.items() if stream not in lot.elsewhere}
         pause_s = self._set_aside(fresh, now_ns, proved=proved or bool(lots and refusal.named))
         self._replace(lot, lots)
         return Next(lots, fresh, pause_s)
@@ -217,7 +236,7 @@ class Lots:
         return pause_s
 
     def _forgive(self, lot: Lot) -> None:
-        for stream in lot.asked.streams - lot.refused.keys():
+        for stream in lot.asked.streams - lot.left_out:
             self._aside.pop(stream, None)
 
 

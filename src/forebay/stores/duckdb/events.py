@@ -231,10 +231,20 @@ def _flag_ambiguous(session: Session, name: str, repeats: pa.Table) -> pa.Table:
     return told
 
 
-def insert_letters(session: Session, letters: pa.Table) -> None:
-    """Insert dead letters that are not there yet."""
-    session.run(
-        "INSERT INTO dead_letters SELECT DISTINCT ON (letter_id) * FROM incoming "
-        "ANTI JOIN dead_letters USING (letter_id) ORDER BY seq",
+def insert_letters(session: Session, letters: pa.Table, *, insert: bool) -> dict[str, int]:
+    """Insert dead letters that are not there yet; return by reason those that are of these frames.
+
+    Without ``insert`` they have been inserted.
+    """
+    if insert:
+        session.run(
+            "INSERT INTO dead_letters SELECT DISTINCT ON (letter_id) * FROM incoming "
+            "ANTI JOIN dead_letters USING (letter_id) ORDER BY seq",
+            incoming=letters,
+        )
+    told = session.run(
+        "SELECT reason, count(DISTINCT letter_id) FROM incoming "
+        "SEMI JOIN dead_letters USING (letter_id, log_id, seq) GROUP BY reason ORDER BY min(seq)",
         incoming=letters,
     )
+    return dict(told)

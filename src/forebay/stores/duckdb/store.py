@@ -201,13 +201,13 @@ class DuckDBStore(ReadableStore, HourFiles):
                 first[name] = inserted.first
                 conflicts += inserted.conflicts
                 self._notes.write(session, name, inserted.hours)
-            if happened:
-                return Committed(first, conflicts)
+            letters: dict[str, int] = {}
             if commit.dead_letters is not None and len(commit.dead_letters):
-                insert_letters(session, commit.dead_letters)
-            written.write_streams(session, commit.coverage, commit.ordinals)
-            state.write_positions(session, commit.positions, now)
-        return Committed(first, conflicts)
+                letters = insert_letters(session, commit.dead_letters, insert=not happened)
+            if not happened:
+                written.write_streams(session, commit.coverage, commit.ordinals)
+                state.write_positions(session, commit.positions, now)
+        return Committed(first, conflicts, letters)
 
     def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
         """See :meth:`forebay.ports.Store.first_told`."""

@@ -24,6 +24,7 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "ForebayRestarting": "no drill kills the same process four times",
         "ForebayGatherersFew": "there is one gatherer, and it wants three",
         "ForebayGatherersAlarm": "there is one gatherer, and it wants three",
+        "ForebayStreamsNotHeard": "the simulated exchange refuses no symbol that it lists",
         "ForebayReconnecting": "it takes minutes of flapping, more than a drill has",
         "ForebayMemoryShort": "it is about the whole machine's memory",
         "ForebayCaptureBusy": "no simulated market is fast enough to keep capture busy",

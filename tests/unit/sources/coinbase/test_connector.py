@@ -103,7 +103,7 @@ def test_an_acknowledgement_without_a_list_accepts_everything() -> None:
     ("reason", "blamed"),
     [
         ("ticker is not a valid channel", {"quote"}),
-        ("no product matches BTC-USD", set()),
+        ("no product matches BTC-USD", {"quote", "trade"}),
         ("matches and ticker are closed", set()),
     ],
 )

@@ -141,22 +141,27 @@ def test_a_symbol_whose_link_drops_is_blamed_only_while_another_stays() -> None:
     assert following.refused == {("trade", "B"): "lost"}
 
 
-def test_what_one_channel_is_refused_keeps_the_other_channels() -> None:
+def test_what_is_left_out_is_asked_for_alone_and_with_every_connection_until_it_is_given() -> None:
     asked = Asked(("A", "B"), ("trade", "ticker"))
     group = lots(asked)
     (lot,) = group.lots
     group.accepted(lot, asked.streams - {("ticker", "B")}, 0)
-    group.left_out(lot, {("ticker", "B"): "no"}, 0)
-    following = group.ended(lot, 60 * SECOND, DROPPED, 60 * SECOND)
+    pause_s = group.left_out(lot, {("ticker", "B"): "no"}, 0)
+    assert pause_s == pytest.approx(60, rel=0.11)
+    assert group.ended(lot, 20 * SECOND, DROPPED, 20 * SECOND).lots == [lot]
+    group.accepted(lot, asked.streams - {("ticker", "B")}, 20 * SECOND)
+    again_s = group.left_out(lot, {("ticker", "B"): "no"}, 20 * SECOND)
+    assert again_s == pytest.approx(pause_s - 20), "not later for having been asked again"
+    again = group.due(round(pause_s * 1e9))
+    assert again is not None
+    assert again.asked.streams == {("ticker", "B")}
+    group.accepted(again, again.asked.streams, 70 * SECOND)
+    following = group.ended(lot, 60 * SECOND, DROPPED, 80 * SECOND)
     assert [(each.asked.symbols, each.asked.channels) for each in following.lots] == [
         (("A",), ("trade", "ticker")),
         (("B",), ("trade",)),
     ]
-    due_ns = group.next_due_ns()
-    assert due_ns is not None
-    again = group.due(due_ns)
-    assert again is not None
-    assert again.asked.streams == {("ticker", "B")}
+    assert not following.refused
 
 
 def test_a_late_answer_is_an_answer() -> None:
