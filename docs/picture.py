@@ -22,7 +22,7 @@ SECONDS = 15.0
 
 def main() -> None:
     """Run the demonstration and keep what it prints at its end."""
-    console = Console(record=True, width=148, file=io.StringIO(), highlight=False)
+    console = Console(record=True, width=80, file=io.StringIO(), highlight=False)
     console.print("$ make demo", style="bold")
     told: list[str] = []
 

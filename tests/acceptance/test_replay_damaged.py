@@ -69,6 +69,20 @@ def test_a_bad_line_is_one_letter_with_its_place_and_its_bytes(
     assert forebay("audit", "--data", data, "--json").code == 0
 
 
+def test_bare_frames_and_bad_lines_told_again_change_no_table(tmp_path: Path) -> None:
+    """A snapshot has no time but that of its receipt, and a bad line has none at all."""
+    book = b'{"type":"snapshot","product_id":"BTC-USD","bids":[["1","2"]],"asks":[["3","4"]]}\n'
+    path, data = written(tmp_path, b"}\n" + book + b"}\n" + GOOD + BAD_UTF8), tmp_path / "data"
+    query = (
+        "SELECT (SELECT count(*) FROM book_snapshots) AS books, (SELECT count(*) FROM trades) AS "
+        "trades, (SELECT count(*) FROM dead_letters) AS letters"
+    )
+    for files in ([path, path], [path]):
+        assert replay(data, *files).code == 0
+        with package.open(data) as opened:
+            assert opened.sql(query).to_pylist() == [{"books": 1, "trades": 100, "letters": 3}]
+
+
 def test_a_rebuild_tells_the_same_letters(tmp_path: Path) -> None:
     data = tmp_path / "data"
     replay(data, written(tmp_path, BAD_UTF8 + GOOD))

@@ -19,9 +19,20 @@ HEAD = """\
 What `forebay sql` and `forebay.open(DIR).sql` can ask for. The page is made from the code:
 `python -m tests.support.reference_pages`.
 
-Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places. `event_ts` is
+Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places; the product of
+two is a DOUBLE, so that `sum(price * size) / sum(size)` works for any number of rows. `event_ts` is
 never null and is what ranges go by; a column that a venue does not tell is null. `DESCRIBE trades`
 tells the types as the store has them.
+
+The product of two stored decimals is a DOUBLE, right to 15 digits, so that
+`sum(price * size) / sum(size)` does not overflow; sums, comparisons and `price * 2` stay exact. For
+exact products cast to fewer places: `price::DECIMAL(18, 8) * size::DECIMAL(18, 8)`. In a DuckDB of
+your own, on the database or the Parquet files, write `price::DOUBLE * size`.
+
+`forebay sql` prints a table of 100 rows at most, unless `--limit` says another number. In JSON and
+CSV decimals, times and bytes are texts, exact and without needless zeros; what is no number is
+`"NaN"`, `"Infinity"` or `"-Infinity"`, and bytes are as DuckDB writes them (`\\xAB`). In CSV lists
+are JSON, NULL is nothing and an empty text is `""`. Of two columns of one name the second is `a_1`.
 
 ## Every event
 

@@ -12,7 +12,7 @@ from forebay.cli.output import layout, width, wrapped
 from forebay.services.audit.summary import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
-    gap_sums,
+    gap_cells,
     other_facts,
     shared_name,
     stream_cells,
@@ -37,7 +37,7 @@ def render_table(report: AuditReport) -> Group:
     limit = width()
     parts = [*_streams(report, limit), *_verified(report, limit)]
     if report.gaps:
-        rows = [(*each[:3], f"{each.gaps:,}", each.size) for each in gap_sums(report)]
+        rows = gap_cells(report)
         parts += _table("Gaps", GAP_COLUMNS, rows, [row[0] == "open" for row in rows], limit)
     for fact in (other_facts(report), *unseeable(report)):
         parts += _prose(fact, "dim", limit)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -37,6 +37,7 @@ def init(
         except OSError as error:
             message = f"{file} cannot be written: {error.strerror}."
             raise ConfigError(message, hint="Choose another folder.") from error
-        given = "" if file.resolve() == Path(FILE_NAME).resolve() else f" -c {quote(str(file))}"
+        is_here = file.resolve() == Path(FILE_NAME).resolve()
+        given = "" if is_here else " -c " + shlex.quote(str(file))
         lines = (f"Wrote {file}. Edit it, then:\n", *(f"  {command()} {v}{given}" for v in _NEXT))
         err.print("\n".join(lines))

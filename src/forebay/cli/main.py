@@ -66,7 +66,7 @@ EXAMPLES = {
     "gaps": "gaps list --data DIR",
     "dlq": "dlq list --data DIR",
     "journal": "journal inspect --data DIR",
-    "lab": "lab serve coinbase --rate 200 --start now",
+    "lab": f"lab serve {EXAMPLE_VENUE} --rate 200 --start now",
     "drill": "drill run store-read-only",
 }
 """Of groups; a command has its own."""

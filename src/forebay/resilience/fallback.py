@@ -25,6 +25,7 @@ class Fallback(Generic[T]):
     Every answer says which it is. ``serving`` is True from the first substitute to the next
     live answer, and ``listener`` is told of both. ``instead`` must not wait; it may raise the
     error it was given, or return an :class:`Answer`, such as an old one of a cache.
+    What is yet to be awaited is a TypeError.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Fallback(Generic[T]):
 
     def _substitute(self, error: Exception) -> Answer[T]:
         other = self._instead(error)
+        require_value(other)
         reason = type(error).__name__
         self._serve(serving=True, reason=reason)
         if isinstance(other, Answer):

@@ -22,9 +22,7 @@ def require_number(
     if isinstance(value, Real) and _fits(value, least, most, above=above):
         return
     low = f"more than {least:g}" if above else f"{least:g} or more"
-    raise ConfigError(
-        f"{name.replace('_', ' ')} is {value}.", hint=f"It must be {low}, and {most:.16g} at most."
-    )
+    raise ConfigError(f"{name} is {value}.", hint=f"It must be {low}, and {most:.16g} at most.")
 
 
 def _fits(value: Real, least: float, most: float, *, above: bool) -> bool:
@@ -39,7 +37,7 @@ def require_count(name: str, value: object, *, least: int = 1) -> None:
     """Raise ConfigError unless ``value`` is a whole number from ``least`` to ``sys.maxsize``."""
     if not isinstance(value, Integral) or not least <= int(value) <= sys.maxsize:
         raise ConfigError(
-            f"{name.replace('_', ' ')} is {value}.",
+            f"{name} is {value}.",
             hint=f"It must be a whole number, {least} or more.",
         )
 

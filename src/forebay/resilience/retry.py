@@ -126,7 +126,7 @@ class Retry:
             except Exception as error:
                 run = run or self._run()
                 wait = run.wait_after(error)
-                if wait is None or self._pause(wait):
+                if wait is None or self._paused(wait):
                     raise
 
     async def _acall(
@@ -172,6 +172,12 @@ class Retry:
             return given[0]
 
         return cast("Callable[P, R]", functools.wraps(fn)(called))
+
+    def _paused(self, seconds: float) -> bool:
+        """Wait, and return whether to stop; a coroutine would wait for nothing, and say stop."""
+        stop = self._pause(seconds)
+        require_value(stop)
+        return stop
 
     def _begin(self) -> None:
         if self._budget is not None:

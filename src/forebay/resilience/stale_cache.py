@@ -87,7 +87,8 @@ class StaleCache(Generic[K, V]):
         return len(self._kept)
 
     def put(self, key: K, value: V) -> None:
-        """Keep an answer that the dependency gave now."""
+        """Keep an answer that the dependency gave now; TypeError if it is yet to be awaited."""
+        require_value(value)
         now = self._clock.monotonic_ns()
         with self._lock:
             self._kept[key] = (now, value)
@@ -107,7 +108,6 @@ class StaleCache(Generic[K, V]):
             value = load()
         except self._on as error:
             return self._stale_or_raise(key, error)
-        require_value(value)
         self.put(key, value)
         return Answer(value)
 

@@ -261,10 +261,10 @@ class _Reader:
         if received := _RECEIVED.fullmatch(line):
             received_ns = _receipt(received[1], "seconds", line)
             self._last_ns = max(self._last_ns, received_ns)
-            return Recorded(self._connection, FrameKind.TEXT, received_ns, received[2])
+            return self._text(received_ns, received[2])
         if stamped := _STAMPED.fullmatch(line):
             received_ns = _receipt(stamped[1], "nanoseconds", line)
-            return Recorded(self._connection, FrameKind.TEXT, received_ns, stamped[2])
+            return self._text(received_ns, stamped[2])
         try:
             if rest := _REST.fullmatch(line):
                 return self._rest(rest[1].decode(), _receipt(rest[2], "seconds", line), rest[3])
@@ -276,6 +276,13 @@ class _Reader:
         if _SENT.match(line) or line.startswith(b"configuration: "):
             return None
         raise _unreadable("not_json", "it is no record of a recording", line)
+
+    def _text(self, received_ns: int, payload: bytes) -> Recorded:
+        try:
+            payload.decode()
+        except UnicodeDecodeError as error:
+            raise _UnreadableError("not_json", f"it is no text: {error}") from error
+        return Recorded(self._connection, FrameKind.TEXT, received_ns, payload)
 
     def _open(self, url: str, now_ns: int) -> None:
         self._connections += 1

@@ -73,3 +73,12 @@ def test_a_ledger_that_is_insisted_on_and_not_there_is_a_wrong_command_line(
 
     assert done.exit_code == 2
     assert "There is no ledger yet." in done.stderr
+
+
+def test_the_html_report_says_of_which_folder_it_is(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    assert run(folder, "--html", str(file)).exit_code == 0
+    assert f"of the data in {folder}." in file.read_text(encoding="utf-8")
+    lost = run(folder, "--html", str(tmp_path / "no" / "report.html"))
+    assert lost.exit_code == 2
+    assert "cannot be written" in lost.stderr

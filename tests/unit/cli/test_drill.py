@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,3 +109,17 @@ def test_a_part_that_cannot_be_had_is_3(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(running, "run_drill", run_drill)
 
     assert invoke("run", "rest-500", "--keep", tmp_path / "kept").exit_code == 3
+
+
+def test_what_green_drills_made_is_gone_and_what_red_ones_made_stays(
+    ran: list[tuple[str, int, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert invoke("run", "rest-500").exit_code == 0
+    assert not list(tmp_path.iterdir())
+    red = invoke("run", "emergency")
+    assert red.exit_code == 1
+    (kept,) = tmp_path.iterdir()
+    assert f"Data and logs are in {kept}." in red.stdout
+    assert len(ran) == 2

@@ -96,6 +96,11 @@ class Later:
         return self._server.call().__await__()
 
 
+def _down() -> None:
+    message = "down"
+    raise OSError(message)
+
+
 QUICK = BreakerConfig()
 JUDGED = BreakerConfig(classify=Classify(result=lambda result: result == 503))
 """Its successes are looked at, so that no call is a quick one."""
@@ -287,6 +292,9 @@ async def test_a_form_that_needs_a_value_refuses_an_awaitable(
         lambda: Fallback[object]("f", lambda _: 7).call(gives),
         Fallback[object]("f", lambda _: 7)(gives),
         lambda: cache.get("a", gives),
+        lambda: cache.put("a", gives()),
+        lambda: Fallback[object]("f", lambda _: gives()).call(_down),
+        lambda: Retry(RetryConfig(), pause=lambda _: gives()).call(_down),
         deadline(5, clock=ManualClock())(gives),
     ]
     for form in forms:

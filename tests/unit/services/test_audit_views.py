@@ -193,9 +193,9 @@ def test_gaps_are_summed_by_state_reason_and_unit() -> None:
     ]
 
     assert gap_sums(report(gaps=gaps)) == [
-        ("filled", "in connection", "id", 2, "6"),
-        ("open", "between connections", "id", 1, "10"),
-        ("open", "between connections", "time", 1, "90 s"),
+        ("filled", "in_connection", "id", 2, "6"),
+        ("open", "between_connections", "id", 1, "10"),
+        ("open", "between_connections", "time", 1, "90 s"),
     ]
     text = shown(report(gaps=gaps))
     assert "between connections" in text

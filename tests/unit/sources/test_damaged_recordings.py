@@ -59,6 +59,8 @@ def errors(frames: list[Recorded]) -> list[str]:
         b"\xff -> 1767225600.5: {}",
         b"wss://x <-> 1767225600000",
         b"wss://x <-> 1.2.3",
+        b'1767225600.5: {"price":"\xff"}',
+        b'1767225600500000000 {"price":"\xff"}',
         b'2026-01-01T00:00:00Z {"type":"match"}',
         b"1" * 5000 + b': {"type":"match"}',
     ],

@@ -11,7 +11,7 @@ from forebay.services.audit.report import iso
 from forebay.services.audit.summary import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
-    gap_sums,
+    gap_cells,
     other_facts,
     stream_cells,
     unseeable,
@@ -35,7 +35,7 @@ th, td { border-bottom: 1px solid #ccc; padding: .3rem .8rem; text-align: left }
 .red { border-color: #b42318; background: #fdecea }
 """
 _NUMBER = re.compile(r"[\d,]+|[?–]")
-_STATES = {"open": 0, "permanent": 1, "filled": 2}
+_STATES = {"open": 0, "permanent": 1, "accepted": 2, "filled": 3}
 _LISTED = 1000
 """Gaps that are listed one by one."""
 
@@ -63,8 +63,8 @@ def render_html(report: AuditReport, made: Made) -> str:
         rows = [(each.kind, each.text, ", ".join(each.examples)) for each in report.problems]
         parts += ["<h2>Problems</h2>", _table(("kind", "what", "examples"), rows)]
     if report.gaps:
-        sums = [tuple(map(str, each)) for each in gap_sums(report)]
-        parts += ["<h2>Gaps</h2>", _table(GAP_COLUMNS, sums), *_every_gap(report.gaps)]
+        summed = _table(GAP_COLUMNS, gap_cells(report))
+        parts += ["<h2>Gaps</h2>", summed, *_every_gap(report.gaps)]
     parts += [f"<p>{_shown(note)}</p>" for note in (*report.notes, *unseeable(report))]
     body = "\n".join(parts)
     return (

@@ -79,8 +79,15 @@ def gap_sums(report: AuditReport) -> list[GapSum]:
     for gap in report.gaps:
         sums[gap.state, gap.reason, gap.unit].append(gap.last - gap.first + 1)
     return [
-        GapSum(state, reason.replace("_", " "), unit, len(sizes), _size(unit, sum(sizes)))
-        for (state, reason, unit), sizes in sorted(sums.items())
+        GapSum(*key, len(sizes), _size(key[2], sum(sizes))) for key, sizes in sorted(sums.items())
+    ]
+
+
+def gap_cells(report: AuditReport) -> list[list[str]]:
+    """Return the table of gaps, in the order of :data:`GAP_COLUMNS`."""
+    return [
+        [each.state, each.reason.replace("_", " "), each.unit, f"{each.gaps:,}", each.size]
+        for each in gap_sums(report)
     ]
 
 
