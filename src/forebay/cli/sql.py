@@ -90,7 +90,8 @@ def sql(
             raise ConfigError(message, hint="Add --output FILE, or send it into a file or a pipe.")
         most = limit or (SHOWN if style is Format.table and output is None else None)
         with Data(data) as opened:
-            table = opened.sql(query, timeout_s=timeout, limit=most)
+            typed = os.fsencode(query).decode(errors="replace")  # UTF-8 in any locale
+            table = opened.sql(typed, timeout_s=timeout, limit=most)
         write(table, style, output, others=", --format csv all")
 
 
