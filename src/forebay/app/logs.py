@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from forebay.app.streams import Lost, relayed
+from forebay.visible import visible
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -84,6 +85,7 @@ def configure(level: str, *, process: str) -> None:
             named,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([_as_it_is] if _STDERR.terminal else []),
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
@@ -93,6 +95,14 @@ def configure(level: str, *, process: str) -> None:
     root = logging.getLogger()
     if not any(isinstance(handler, _Libraries) for handler in root.handlers):
         root.addHandler(_Libraries(logging.WARNING))
+
+
+def _as_it_is(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Escape what a terminal would take for a command; JSON has it escaped already."""
+    return {
+        name: "\n".join(map(visible, said.split("\n"))) if isinstance(said, str) else said
+        for name, said in event.items()
+    }
 
 
 def on_terminal() -> bool:

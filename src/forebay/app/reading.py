@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from forebay.app import stores
+from forebay.app.arriving import await_arrival
 from forebay.app.asked import (
     Wanted,
     instant,
     joined,
+    levels,
     literal,
     overview_query,
     require_known,
@@ -21,7 +22,6 @@ from forebay.app.asked import (
     symbols_query,
 )
 from forebay.app.following import BEGINNING, Follow, position_of
-from forebay.app.local_socket import ask
 from forebay.app.querying import MAX_QUERY_S, Queries
 from forebay.app.times import to_ns, to_text
 from forebay.app.venues import install, parsers
@@ -32,7 +32,6 @@ from forebay.domain.kinds.book import BOOK_SNAPSHOT
 from forebay.domain.kinds.quote import QUOTE
 from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
-from forebay.domain.schema import DECIMAL
 from forebay.errors import ConfigError, ForebayError, Transient, Unreachable
 from forebay.resilience.numbers import require_count
 
@@ -54,11 +53,6 @@ _AUDIT_MEMORY_MB = (256, 1024, 4096)
 millions of events. Whole books of tens of megabytes are hashed many at once, and may need more."""
 _LOOK_S = 5.0
 """How long a look at the whole folder may take, for its ``repr``."""
-_POLL_S = 0.2
-_UNDER_WAY_S = 2.0
-"""How long what a venue has sent may be under way: the next heartbeat tells what did not come."""
-_ARRIVAL_S = 30.0
-"""How long a store may take to catch up, and its gaps to be filled, before an audit begins."""
 _ONE_BAR = (
     ' QUALIFY row_number() OVER (PARTITION BY venue, market, symbol, timeframe, session, "of", '
     "adjusted, open_ts ORDER BY state = 'final' DESC, revision DESC, received_ts DESC, seq DESC, "
@@ -182,8 +176,6 @@ class Data(Queries):
         why not, and as of when, is in the schema's metadata; see :meth:`book_at`. Of several
         symbols, a column ``symbol`` comes first, and so do the names in the metadata (``A.state``).
         """
-        import pyarrow as pa  # noqa: PLC0415
-
         if not isinstance(symbol, str):
             names = Wanted(symbol).symbols
             books = [self.book(name, at, depth, venue, market, floats=floats) for name in names]
@@ -191,16 +183,7 @@ class Data(Queries):
         told = self.book_at(venue or self._venue_of(symbol, market), symbol, at, depth, market)
         if told["state"] == "unknown":
             require_known([symbol], self.symbols())
-        found: dict[str, list[object]] = {"side": [], "price": [], "size": []}
-        for side, levels in (("bid", told["bids"]), ("ask", told["asks"])):
-            for price, size in levels:
-                found["side"].append(side)
-                found["price"].append(Decimal(price))
-                found["size"].append(Decimal(size))
-        columns = pa.schema([("side", pa.string()), ("price", DECIMAL), ("size", DECIMAL)])
-        about = {name: told[name] or "" for name in ("state", "at", "as_of", "reason")}
-        table = pa.table(found, schema=columns.with_metadata(about))
-        return shaped(table, floats=floats, utc=False)
+        return shaped(levels(told), floats=floats, utc=False)
 
     def book_at(
         self,
@@ -361,22 +344,9 @@ class Data(Queries):
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
             truth=truth,
-            arrive=self._arrived,
+            arrive=lambda: await_arrival(self.folder, self._clock, self._wait),
             progress=progress,
         )
-
-    def _arrived(self) -> None:
-        """Wait until what a venue has sent so far is captured and stored, if a capture runs."""
-        deadline = self._clock.monotonic_ns() + round(_ARRIVAL_S * 1e9)
-        with contextlib.suppress(Unreachable):  # none runs, or it ends: nothing more arrives
-            ask(self.folder.capture_socket, {"op": "status"})
-            self._wait(_UNDER_WAY_S)
-            captured = ask(self.folder.capture_socket, {"op": "status"})[0]["next_seq"]
-            while self._clock.monotonic_ns() < deadline:
-                stored = ask(self.folder.deliver_socket, {"op": "status"})[0]
-                if stored["seq"] >= captured and not stored["gaps"]["open"]:
-                    return
-                self._wait(_POLL_S)
 
     def _audit_query(self, query: str) -> pa.Table:
         """Answer a statement of the audit in as little memory as it can do with."""

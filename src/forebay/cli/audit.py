@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import enum
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import DEFAULT_DATA, DataOption, JsonOption, explained, out, progress
+from forebay.cli.output import (
+    DEFAULT_DATA,
+    DataOption,
+    JsonOption,
+    explained,
+    out,
+    print_encoded,
+    progress,
+)
 
 if TYPE_CHECKING:
     from forebay.services.audit import AuditReport
@@ -64,7 +71,7 @@ def audit(
         if html is not None:
             _write_html(html, report, data)
         if as_json:
-            sys.stdout.buffer.write(report.encode() + b"\n")
+            print_encoded(f"{report.encode().decode()}\n")
         else:
             out.print(render_table(report))
         if not report.ok:

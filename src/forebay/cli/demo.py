@@ -7,14 +7,13 @@ import contextlib
 import fcntl
 import os
 import shutil
-import sys
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import JsonOption, command, err, explained, out, progress
+from forebay.cli.output import JsonOption, command, err, explained, out, print_encoded, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ def demo(
             drill = KillDrill(demo_plan(seconds, seed), folder, SystemClock(), say)
             report = asyncio.run(drill.run())
         if as_json:
-            sys.stdout.buffer.write(report.encode() + b"\n")
+            print_encoded(f"{report.encode().decode()}\n")
         else:
             out.print(render_table(report))
             out.print(f"\nThe data is in {folder.root}. Next:\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from forebay.cli.output import (
     JsonOption,
     explained,
     out,
+    print_encoded,
     print_json,
     print_table,
 )
@@ -134,7 +134,7 @@ def export(
                 return
             for seq, line in _lines(block):
                 if seq >= start and (end is None or seq < end):
-                    sys.stdout.write(line)
+                    print_encoded(line)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def tail(
         kept: deque[str] = deque(maxlen=frames)
         for block in iter_blocks(folder, Position(first.log_id, first.first_seq)):
             kept.extend(line for _, line in _lines(block))
-        sys.stdout.writelines(kept)
+        print_encoded("".join(kept))
 
 
 def _lines(block: Block) -> Iterator[tuple[int, str]]:

@@ -77,6 +77,16 @@ def print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, default=str) + "\n")
 
 
+def print_encoded(document: str) -> None:
+    """Write JSON as it is; on a terminal, what has no picture is escaped as JSON does."""
+    if sys.stdout.isatty():
+        document = "".join(
+            each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1]
+            for each in document
+        )
+    sys.stdout.write(document)
+
+
 def print_table(
     title: str,
     columns: Sequence[str],

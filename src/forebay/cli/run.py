@@ -91,10 +91,12 @@ async def _live(supervisor: Supervisor) -> None:
     from rich.live import Live
     from rich.text import Text
 
+    from forebay.visible import visible
+
     console = Console(stderr=True, force_terminal=True, highlight=False, soft_wrap=True)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
-            live.update(Text(shown(supervisor, console.width)))
+            live.update(Text(visible(shown(supervisor, console.width))))
             await supervisor.clock.sleep(_REFRESH_S)
 
 

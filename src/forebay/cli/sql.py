@@ -70,7 +70,8 @@ def sql(
     """Query what was captured, while a capture is running or not.
 
     Tables: trades, quotes, tickers, bars, book_snapshots, book_deltas, book_checkpoints,
-    gaps, coverage, dead_letters, conflicts, cursors.
+    gaps, coverage, dead_letters, conflicts, cursors. "DESCRIBE trades" lists the columns of one;
+    side is the taker's, and event_ts is when it happened.
 
     Decimals, times and bytes are exact texts in JSON and CSV; NULL is nothing in CSV, and an
     empty text is "". The product of two stored decimals is a DOUBLE, so that
@@ -90,7 +91,7 @@ def sql(
         most = limit or (SHOWN if style is Format.table and output is None else None)
         with Data(data) as opened:
             table = opened.sql(query, timeout_s=timeout, limit=most)
-        write(table, style, output)
+        write(table, style, output, others=", --format csv all")
 
 
 def _form_of(output: Path | None) -> Format:
@@ -98,10 +99,13 @@ def _form_of(output: Path | None) -> Format:
     return Format(suffix) if suffix in set(Format) else Format.table
 
 
-def write(table: pa.Table, style: Format, output: Path | None = None) -> None:
-    """Print ``table`` to stdout, or into a file: whole or not at all."""
+def write(table: pa.Table, style: Format, output: Path | None = None, *, others: str = "") -> None:
+    """Print ``table`` to stdout, or into a file: whole or not at all.
+
+    ``others`` says how to see the rows that a limit left out of a table, beside a higher limit.
+    """
     if style is Format.table and output is None:
-        _print(table)
+        _print(table, others)
         return
     with _sink(output) as sink:
         if style is Format.json:
@@ -112,7 +116,7 @@ def write(table: pa.Table, style: Format, output: Path | None = None) -> None:
             _parquet(table, sink)
         else:
             with contextlib.redirect_stdout(io.TextIOWrapper(sink, "utf-8")) as printed:
-                _print(table)
+                _print(table, others)
                 printed.flush()
                 printed.detach()
     if style is not Format.table and (more := _more(table)):
@@ -199,14 +203,14 @@ def _parquet(table: pa.Table, sink: BinaryIO) -> None:
         raise Permanent(message, hint="Cast the column to VARCHAR.") from error
 
 
-def _print(table: pa.Table) -> None:
+def _print(table: pa.Table, others: str) -> None:
     if table.column_names == ["explain_key", "explain_value"]:  # a drawing, not a cell
         out.print("\n".join(table["explain_value"].to_pylist()))
         return
     cells = [["NULL" if cell is None else text(cell) for cell in row] for row in rows(table)]
     print_table("", unique(table.column_names), cells, fold=False)
     if more := _more(table):
-        sys.stdout.write(f"… {more} more rows; --limit N shows more, --format csv all.\n")
+        sys.stdout.write(f"… {more} more rows; --limit N shows more{others}.\n")
 
 
 def _more(table: pa.Table) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from forebay.cli.output import DEFAULT_DATA, DataOption, err, explained, out
 from forebay.cli.status import NOT_RUNNING, UrlOption, asked
 from forebay.cli.summary import lines
+from forebay.visible import visible
 
 if TYPE_CHECKING:
     from forebay.app.asking import Told
@@ -60,7 +61,8 @@ def picture(now: Told) -> Group:
         root = health.attributed.get(service.name, "")
         why = service.reason if root in ("", service.name) else f"{service.reason} ({root})"
         mark = Text("up", "green") if service.up else Text("down", "red")
-        services.add_row(Text(service.name), mark, "yes" if service.critical else "", Text(why))
+        critical = "yes" if service.critical else ""
+        services.add_row(Text(service.name), mark, critical, Text(visible(why)))
     breakers = Table("breaker", "state", "in a row", "calls", "failed", "refused", box=None)
     for breaker in report.breakers():
         wait = f" {breaker.retry_after_s:.0f} s" if breaker.retry_after_s else ""
@@ -72,7 +74,7 @@ def picture(now: Told) -> Group:
             f"{breaker.failures:,}",
             f"{breaker.not_permitted:,}",
         )
-    head = [Text(line) for line in lines(now, None, "")]
+    head = [Text(visible(line)) for line in lines(now, None, "")]
     head[0].highlight_words([str(health.state)], _COLOURS.get(health.state, ""))
     if now.http:
         head.append(Text(f"http          {now.http}"))

@@ -17,6 +17,8 @@ T = TypeVar("T")
 _Call = tuple[
     asyncio.AbstractEventLoop, "asyncio.Future[Any]", "Callable[..., Any]", tuple[object, ...]
 ]
+_MOST = 64
+"""Calls that may wait; who asks for one at a time has one."""
 
 
 class OneThread(Executor):
@@ -27,15 +29,18 @@ class OneThread(Executor):
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._calls: queue.Queue[_Call | None] = queue.Queue(_MOST)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[..., T], /, *args: object) -> asyncio.Future[T]:  # type: ignore[override]
-        """Call ``work`` in the thread; from a running loop only, whose future is the answer."""
+        """Call ``work`` in the thread; from a running loop only, whose future is the answer.
+
+        Raises :class:`queue.Full` if :data:`_MOST` calls wait: the loop never does.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._calls.put((loop, answer, work, args))
+        self._calls.put_nowait((loop, answer, work, args))
         return answer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT002, ARG002

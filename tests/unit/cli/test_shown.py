@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from forebay.app import logs
 from forebay.cli.main import main
 from forebay.cli.output import layout, print_table
 from forebay.lab.commands import FOREBAY
@@ -54,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hostile")
     bad = [{**MATCH, name: text} for text in HOSTILE for name in ("product_id", "price")]
     lines = [json.dumps(each) for each in (MATCH, *bad)]
-    (root / "a.ndjson").write_text("\n".join([*lines, *(text.strip() for text in HOSTILE[:6])]))
+    (root / "a.ndjson").write_text("\n".join([*lines, *HOSTILE[:9]]))
     done = forebay("replay", root / "a.ndjson", "--venue", "coinbase", "--data", root / "data")
     assert done.code == 0
     return root / "data"
@@ -124,6 +126,27 @@ def test_an_error_shows_what_was_typed_as_it_is(text: str, tmp_path: Path) -> No
     seen(invoked("symbols", "--venue", text))
     seen(invoked("replay", tmp_path / text, "--venue", text, "--data", tmp_path / "data"))
     seen(invoked("sql", "SELECT 1", "--format", text, "--data", tmp_path))
+
+
+def test_json_lines_on_a_terminal_are_the_same_json_without_controls(data: Path) -> None:
+    shown = at_a_terminal("journal", "tail", "-n", 9, "--data", data)
+    assert all(line.isprintable() for line in shown)
+    piped = invoked("journal", "tail", "-n", 9, "--data", data).stdout.splitlines()
+    assert [json.loads(line) for line in shown if line] == [json.loads(line) for line in piped]
+    assert "\x9b31m" in piped[6]
+
+
+def test_a_log_line_on_a_terminal_moves_no_cursor(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logs._STDERR, "terminal", True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    try:
+        logs.configure("info", process="capture")
+        structlog.get_logger().info("venue_complained", reason="\x1b[2J\x9b\u202e")
+    finally:
+        structlog.reset_defaults()
+    assert r"\x1b[2J\x9b\u202e" in capfd.readouterr().err
 
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_categories=()), max_size=60).map(visible)

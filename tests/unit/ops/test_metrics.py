@@ -218,7 +218,6 @@ def test_each_number_of_the_processes_arrives() -> None:
         'forebay_dead_letters_total{reason="oversized"}': 2,
         'forebay_rest_errors_total{endpoint="/products/*/trades"}': 3,
         'forebay_errors_total{service="deliver"}': 4,
-        'forebay_log_lines_lost_total{service="deliver"}': 2,
         'forebay_happenings_total{happening="BreakerMoved",service="deliver"}': 2,
         'forebay_log_lines_lost_total{service="deliver"}': 7,
         'forebay_recovery_attempts_total{breaker="store"}': 9,

@@ -50,7 +50,8 @@ def _weight(node: Any) -> int:  # noqa: ANN401 - a syntax tree, of whatever node
         return sum(map(_weight, node))
     if not isinstance(node, dict):
         return 0
-    operands = node.get("arguments", ()) if node.get("function_name") == "*" else ()
+    told = node.get("arguments") or node.get("children") or ()
+    operands = told if node.get("function_name") == "*" else ()
     if len(operands) > 1:
         left, right = map(_weight, operands)
         return 1 + 2 * left + 3 * right

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
-from duckdb.sqltypes import DuckDBPyType
 
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Reader
@@ -18,6 +17,8 @@ from forebay.stores.kind import address
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
+
+    from duckdb.sqltypes import DuckDBPyType
 
 READ_ONLY_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
@@ -91,7 +92,8 @@ def _fetched(relation: duckdb.DuckDBPyRelation, limit: int | None) -> pa.Table:
     relation = _transferable(relation)
     if limit is None:
         return relation.to_arrow_table().rename_columns(names)
-    reader = relation.to_arrow_reader(_BATCH)
+    read = "to_arrow_reader" if hasattr(relation, "to_arrow_reader") else "fetch_arrow_reader"
+    reader: pa.RecordBatchReader = getattr(relation, read)(_BATCH)  # the latter is the older name
     first: list[pa.RecordBatch] = []
     count = 0
     for batch in reader:
@@ -119,7 +121,7 @@ def _mentions(kind: DuckDBPyType) -> bool:
     if kind.id in _NOT_IN_ARROW:
         return True
     nested = kind.children if kind.id in _NESTED else ()
-    return any(isinstance(child, DuckDBPyType) and _mentions(child) for _, child in nested)
+    return any(isinstance(child, type(kind)) and _mentions(child) for _, child in nested)
 
 
 def sentence(error: Exception) -> str:
