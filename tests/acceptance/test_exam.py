@@ -28,10 +28,9 @@ from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.exam.capturing import capture
 from tests.exam.judging import audit
-from tests.exam.made.protocol import EDITIONS, POLLED
+from tests.exam.made.protocol import EDITIONS
 from tests.exam.offline import journal, parsers, stored, tell
 from tests.exam.ping import PING
-from tests.exam.server import REFUSED
 from tests.exam.spoiling import ALTERED, DOUBLED, DROPPED, INTACT, SPOILED, spoil
 from tests.exam.wire import STREAMS, line, lines
 from tests.tiers import count
@@ -127,19 +126,9 @@ def retired(captured: DataFolder, tmp_path_factory: pytest.TempPathFactory) -> D
     return folder
 
 
-def only_refused(found: Findings) -> bool:
-    """Return whether nothing is wrong but that the venues do not give one symbol."""
-    wrong = {(problem.kind, problem.stream) for problem in found.report.problems}
-    return wrong == {
-        ("not_given", f"{edition.venue}/{kind}/{REFUSED}")
-        for edition in EDITIONS
-        for kind in (*dict(STREAMS), POLLED)
-    }
-
-
 @every_edition
 def test_what_is_captured_is_green(pristine: Findings, edition: Edition) -> None:
-    assert only_refused(pristine), pristine.report.problems
+    assert pristine.only_refused(), pristine.report.problems
     for stream in STREAMS:
         report = pristine.stream(edition, stream)
         assert report.events == EVENTS // len(STREAMS)
@@ -174,7 +163,7 @@ def test_the_ledger_is_green_with_and_without_its_frames(
     with opened(captured.database("duckdb")) as store:
         for journal_folder in (captured.journal, retired.journal):
             found = audit(store, journal_folder, source, retired.ledger)
-            assert only_refused(found), found.report.problems
+            assert found.only_refused(), found.report.problems
 
 
 @every_edition
@@ -198,7 +187,7 @@ def without_frames(retired: DataFolder, spoiled: Path) -> Findings:
 def test_a_store_in_memory_is_proved_and_refuted_as_well(captured: DataFolder) -> None:
     store = MemoryStore()
     stored(captured.journal, store, EDITIONS)
-    assert only_refused(audit(MemoryAudited(store), captured.journal))
+    assert audit(MemoryAudited(store), captured.journal).only_refused()
     rows = store._events  # spoiling has no door of its own
     for edition in EDITIONS:
         for kind, symbol in (DROPPED, ALTERED):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import SystemClock
 from forebay.services.audit import run_audit
-from tests.exam.made.protocol import EDITIONS
+from tests.exam.made.protocol import EDITIONS, POLLED
 from tests.exam.offline import parsers
+from tests.exam.server import REFUSED
+from tests.exam.wire import STREAMS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,16 @@ class Findings:
         self._problems: dict[str, set[str]] = defaultdict(set)
         for problem in report.problems:
             self._problems[problem.stream].add(problem.kind)
+
+    def only_refused(self) -> bool:
+        """Return whether nothing is wrong but that the venues do not give one symbol."""
+        wrong = {(problem.kind, problem.stream) for problem in self.report.problems}
+        kinds = (*dict(STREAMS), POLLED)
+        return wrong == {
+            ("not_given", f"{edition.venue}/{kind}/{REFUSED}")
+            for edition in EDITIONS
+            for kind in kinds
+        }
 
     def stream(self, edition: Edition, stream: tuple[str, str]) -> StreamReport:
         """Return what is said of one stream of an edition."""

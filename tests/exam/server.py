@@ -88,6 +88,7 @@ class MadeServer:
                 if depth != str(connector.DEPTH):
                     self.wrong.append(f"a depth of {depth}")
                 asked.append(symbol)
+                self.seen["whole list"] += len(asked) > len(SYMBOLS)
                 known = symbol != REFUSED
                 await socket.send_str(f"ok {symbol}" if known else f"no {symbol} it is unknown")
             elif word == "ping" and telling is None and len(asked) > len(SYMBOLS):

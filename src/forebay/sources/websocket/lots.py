@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forebay.sources.venue import Asked, Stream
     from forebay.sources.websocket.liveness import Patience
 
-STRIKES = 2
+STRIKES = 3
 """So many short connections in a row are held against what they asked for."""
 LEFT_OUT = 2
 """What is left out while its connection goes on waits for so many doublings longer."""
