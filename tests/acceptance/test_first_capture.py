@@ -83,11 +83,11 @@ def terminals(tmp_path: Path) -> Iterator[Terminals]:
 
 def test_every_command_and_every_block_of_the_page_does_what_it_says(terminals: Terminals) -> None:
     typed = [
-        (kind, line.removeprefix("$ "))
+        (kind, line)
         for kind, block in BLOCKS
         for line in (typed_lines(block) if kind == "console" else [block])
     ]
-    assert [kind for kind, _ in typed].count("console") == len(typed) - 1 == 8
+    assert [kind for kind, _ in typed].count("console") == len(typed) - 1 == 9
     addresses: dict[str, str] = {}
     for kind, line in typed:
         if kind == "python":
@@ -108,7 +108,7 @@ def test_every_command_and_every_block_of_the_page_does_what_it_says(terminals: 
 
 def typed_lines(block: str) -> list[str]:
     """Lines as a shell sees them."""
-    return block.replace("\\\n", "").splitlines()
+    return [line.replace("\\\n", "").strip() for line in re.split(r"(?m)^\$ ", block)[1:]]
 
 
 def filled(line: str, addresses: dict[str, str]) -> str:

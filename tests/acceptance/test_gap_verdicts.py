@@ -51,7 +51,7 @@ class Venue:
     async def script(self, peer: Peer) -> None:
         await peer.receive()
         await peer.text(b'{"type": "subscriptions", "channels": []}')
-        for number in range(FIRST, FIRST + 400):
+        for number in range(self.last, FIRST + 400):  # goes on after a reconnect
             self.last = number
             odd = [ODD] if number == ODD_AT else []
             for told in [number, *odd]:

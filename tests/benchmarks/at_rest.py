@@ -21,18 +21,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.clock import SystemClock
-from tests.benchmarks.harness import Goal, NotRun, Row, environment
+from tests.benchmarks.harness import Goal, NotRun, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RATE, WARM_UP_S, SECONDS = 200, 60.0, 60.0
-CPU, MEMORY = Goal(most=8), Goal(most=200)
+GOALS = Goal(most=8), Goal(most=200), Goal(most=200)
+"""Of all processes together: CPU time, and memory by either count."""
 ROLES = "supervisor", "capture", "deliver"
 SYMBOLS = "BTC-USD,ETH-USD"
 _COMMAND = "import sys; from forebay.cli.main import main; sys.exit(main())"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_S = 30.0
+_LINE = "{:12}{:>14}{:>10}{:>10}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,9 @@ async def _capturing(stack: contextlib.ExitStack, folder: str, rate: float) -> d
     pace = "--rate", str(rate), "--step-us", str(round(2e6 / rate))
     lab = stack.enter_context(_command(*serve, *pace, cwd=folder, output=subprocess.PIPE))
     assert lab.stdout is not None
-    urls = json.loads(lab.stdout.readline())
+    if not (line := lab.stdout.readline()):
+        raise NotRun("the simulated exchange did not start")
+    urls = json.loads(line)
     run = "run", "--venue", "coinbase", "--symbols", SYMBOLS, "--data", f"{folder}/data"
     where = "--ws-url", urls["ws_url"], "--rest-url", urls["rest_url"]
     running = stack.enter_context(_command(*run, *where, cwd=folder, output=subprocess.DEVNULL))
@@ -127,41 +131,18 @@ def total(used: dict[str, Usage]) -> Usage:
     )
 
 
-def run(*, seconds: float = SECONDS, warm_up_s: float = WARM_UP_S) -> Iterator[Row]:
-    """Measure once: a minute is long enough for what comes seldom."""
-    yield from rows(asyncio.run(measure(RATE, warm_up_s, seconds)), seconds)
-
-
-def rows(used: dict[str, Usage], seconds: float) -> list[Row]:
-    """Return what was reached of both goals."""
-    said = total(used)
-    figures = (
-        ("at rest, CPU time", "% of a core", CPU, said.cpu_s / seconds * 100),
-        ("at rest, memory", "MB resident", MEMORY, said.rss_mb),
-    )
-    return [
-        Row(
-            name,
-            unit,
-            str(goal),
-            ours=ours,
-            reached=goal.reached(ours, None),
-            rounds=1,
-            note="supervisor, capture and deliver",
-        )
-        for name, unit, goal, ours in figures
-    ]
-
-
 def report(used: dict[str, Usage], seconds: float) -> str:
     """Return lines for a person to read."""
-    lines = [f"{'':12}{'% of a core':>12}{'RSS MB':>10}{'PSS MB':>10}"]
+    lines = [_LINE.format("", "% of a core", "RSS MB", "PSS MB")]
+    figures: list[float] = []
     for role, one in {**used, "together": total(used)}.items():
-        share = one.cpu_s / seconds * 100
-        lines.append(f"{role:12}{share:12.2f}{one.rss_mb:10.1f}{one.pss_mb:10.1f}")
-    lines.append(f"{'goal':12}{CPU!s:>12}{MEMORY!s:>10}")
-    reached = ("reached" if row.reached else "missed" for row in rows(used, seconds))
-    lines.append("{:12}{:>12}{:>10}".format("", *reached))
+        figures = [one.cpu_s / seconds * 100, one.rss_mb, one.pss_mb]
+        lines.append(_LINE.format(role, *(f"{figure:.1f}" for figure in figures)))
+    reached = (
+        "reached" if goal.reached(figure, None) else "missed"
+        for goal, figure in zip(GOALS, figures, strict=True)
+    )
+    lines += [_LINE.format("goal", *map(str, GOALS)), _LINE.format("", *reached)]
     return "\n".join(lines)
 
 

@@ -19,7 +19,8 @@ HEAD = """\
 What `forebay sql` and `forebay.open(DIR).sql` can ask for. The page is made from the code:
 `python -m tests.support.reference_pages`.
 
-Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places. `event_ts` is
+Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places; the product of
+two is a DOUBLE, so that `sum(price * size) / sum(size)` works for any number of rows. `event_ts` is
 never null and is what ranges go by; a column that a venue does not tell is null. `DESCRIBE trades`
 tells the types as the store has them.
 

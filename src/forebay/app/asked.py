@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from forebay.app.times import to_ns
 from forebay.domain.kinds import KINDS
-from forebay.domain.schema import DECIMALS, TIME
+from forebay.domain.schema import DECIMAL, DECIMALS, TIME
 from forebay.errors import ConfigError
 from forebay.resilience.numbers import require_count
 
@@ -124,6 +125,18 @@ def overview_query() -> str:
         "SELECT sum(s)::BIGINT AS streams, sum(n)::BIGINT AS n, epoch_ns(min(low)) AS low, "  # noqa: S608 - our own
         f"epoch_ns(max(high)) AS high FROM ({' UNION ALL '.join(parts)})"
     )
+
+
+def levels(told: Mapping[str, Any]) -> pa.Table:
+    """Return a book as a table of levels; what is said about it is in the metadata."""
+    rows = [
+        {"side": side, "price": Decimal(price), "size": Decimal(size)}
+        for side, found in (("bid", told["bids"]), ("ask", told["asks"]))
+        for price, size in found
+    ]
+    columns = pa.schema([("side", pa.string()), ("price", DECIMAL), ("size", DECIMAL)])
+    about = {name: told[name] or "" for name in ("state", "at", "as_of", "reason")}
+    return pa.Table.from_pylist(rows, schema=columns.with_metadata(about))
 
 
 def joined(books: Mapping[str, pa.Table]) -> pa.Table:

@@ -37,6 +37,7 @@ class Complaints:
             self.errors.append(error)
 
     def tell(self) -> None:
-        """Raise what was noted, if anything was."""
-        if self.errors:
-            raise self.errors[0] if len(self.errors) == 1 else ConfigErrors(self.errors)
+        """Raise what was noted, if anything was, and each thing once."""
+        errors = list({str(error): error for error in self.errors}.values())
+        if errors:
+            raise errors[0] if len(errors) == 1 else ConfigErrors(errors)

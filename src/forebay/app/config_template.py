@@ -11,7 +11,7 @@ TEMPLATE: Final = f"""\
 # The same keys can be given as FOREBAY_DATA, FOREBAY_JOURNAL__LINGER_MS and so on.
 
 # Where the journal, the database and the sockets live, seen from where forebay is started. Left
-# out, it is the folder of this file if that is a data folder. ~ and $HOME are names like others.
+# out, it is the folder of this file if that is a data folder. "~" is a name like any other.
 # data = "data"
 
 # debug, info, warning or error; logs go to stderr.

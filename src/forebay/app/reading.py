@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -15,6 +14,7 @@ from forebay.app.asked import (
     Wanted,
     instant,
     joined,
+    levels,
     literal,
     overview_query,
     require_known,
@@ -32,7 +32,6 @@ from forebay.domain.kinds.book import BOOK_SNAPSHOT
 from forebay.domain.kinds.quote import QUOTE
 from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
-from forebay.domain.schema import DECIMAL
 from forebay.errors import ConfigError, ForebayError, Transient, Unreachable
 from forebay.resilience.numbers import require_count
 
@@ -177,8 +176,6 @@ class Data(Queries):
         why not, and as of when, is in the schema's metadata; see :meth:`book_at`. Of several
         symbols, a column ``symbol`` comes first, and so do the names in the metadata (``A.state``).
         """
-        import pyarrow as pa  # noqa: PLC0415
-
         if not isinstance(symbol, str):
             names = Wanted(symbol).symbols
             books = [self.book(name, at, depth, venue, market, floats=floats) for name in names]
@@ -186,16 +183,7 @@ class Data(Queries):
         told = self.book_at(venue or self._venue_of(symbol, market), symbol, at, depth, market)
         if told["state"] == "unknown":
             require_known([symbol], self.symbols())
-        found: dict[str, list[object]] = {"side": [], "price": [], "size": []}
-        for side, levels in (("bid", told["bids"]), ("ask", told["asks"])):
-            for price, size in levels:
-                found["side"].append(side)
-                found["price"].append(Decimal(price))
-                found["size"].append(Decimal(size))
-        columns = pa.schema([("side", pa.string()), ("price", DECIMAL), ("size", DECIMAL)])
-        about = {name: told[name] or "" for name in ("state", "at", "as_of", "reason")}
-        table = pa.table(found, schema=columns.with_metadata(about))
-        return shaped(table, floats=floats, utc=False)
+        return shaped(levels(told), floats=floats, utc=False)
 
     def book_at(
         self,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from forebay.app import plugins
 from forebay.app.complaints import Complaints
+from forebay.app.config import STAND_INS
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
@@ -156,7 +157,7 @@ def _check_spelling(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if a symbol cannot be one of the venue's."""
     venue = VENUES[config.name]
     wrong = [each for each in config.symbols if not re.fullmatch(venue.spelling, each)]
-    if not wrong:
+    if not wrong or [*config.symbols] == STAND_INS["symbols"]:
         return
     meant = list(dict.fromkeys(filter(None, (_meant_symbol(each, venue) for each in wrong))))
     hint = f"See `forebay symbols --venue {config.name}`."

@@ -102,8 +102,10 @@ def _flow(capture: Status | None, deliver: Status | None) -> str:
     rates = "rates not known yet"
     if stored is not None and captured is not None:
         rates = f"{stored:,.0f}/s stored, {captured:,.0f} frames/s captured"
-    lag_s = deliver.get("lag_s") or 0.0
-    return f"{rates}, {lag_s:,.1f} s behind ({lag(capture, deliver):,} frames)"
+    frames = lag(capture, deliver)
+    # What is not read yet has no age: it is as many seconds old as it took to come.
+    lag_s = max(deliver.get("lag_s") or 0.0, frames / captured if captured else 0.0)
+    return f"{rates}, {lag_s:,.1f} s behind ({frames:,} frames)"
 
 
 def lag(capture: Status, deliver: Status) -> int:

@@ -220,6 +220,8 @@ def write_all(disk: Disk, fd: int, buffers: Sequence[Buffer], offset: int) -> in
         if written <= 0:
             raise OSError(errno.EIO, "the disk took no byte and gave no reason")
         offset += written
+        if written == sum(map(len, todo)):  # as nearly always; len counts bytes: buffers are bytes
+            break
         done = 0
         while done < len(todo) and written >= len(todo[done]):
             written -= len(todo[done])

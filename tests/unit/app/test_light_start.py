@@ -24,3 +24,11 @@ def test_what_a_process_imports(module: str, allowed: set[str]) -> None:
     program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert set(json.loads(done.stdout)) & set(HEAVY) == allowed
+
+
+def test_a_child_leaves_rich_alone() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "forebay.app.child", "capture"]
+    done = subprocess.run(command, input=b"no configuration\n", capture_output=True, check=False)
+    imported = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}
+    assert b"structlog" in imported
+    assert not {name for name in imported if name.startswith(b"rich.")}

@@ -265,3 +265,11 @@ def test_a_symbol_of_odd_spelling_is_refused_before_anything_is_reached(
 )
 def test_the_symbol_that_is_probably_meant_is_one_that_there_is(word: str, meant: str) -> None:
     assert venues.near(word, ["BTC-USD", "ETH-USD"]) == meant
+
+
+def test_a_proxy_that_cannot_be_is_refused_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret@p:1")
+    with pytest.raises(ConfigError) as caught:
+        venues.check(VenueConfig(name="coinbase", symbols=("BTC-USD",)))
+    assert str(caught.value).count("HTTPS_PROXY") == 1
+    assert "secret" not in str(caught.value)

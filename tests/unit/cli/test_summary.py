@@ -73,7 +73,7 @@ def test_a_capture_that_is_well_is_six_lines() -> None:
     assert list(lines(told(), JOURNAL, "DIR")) == [
         "state         healthy since 2026-11-29T02:12:07Z (3 h 20 min)",
         "connected     1 of 2, 3 reconnects",
-        "events        1,201/s stored, 202 frames/s captured, 0.3 s behind (168 frames)",
+        "events        1,201/s stored, 202 frames/s captured, 0.8 s behind (168 frames)",
         "gaps          1 open, 2 permanent, 472 filled",
         "dead letters  28 since the start",
         "disk          journal 1.50 GB, 12.3 GB a day, full in 41 days",

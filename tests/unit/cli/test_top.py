@@ -88,7 +88,7 @@ def shown(now: Told, width: int = 80) -> str:
 
 def test_rates_are_those_that_the_capture_tells() -> None:
     text = shown(told(12, 5_000, 1_900, (2_000.0, 500.4)))
-    assert "500/s stored, 2,000 frames/s captured, 0.2 s behind (3,100 frames)" in text
+    assert "500/s stored, 2,000 frames/s captured, 1.6 s behind (3,100 frames)" in text
     assert "1 open, 3 permanent, 2 filled" in text
     assert "http://127.0.0.1:8080" in text
 
