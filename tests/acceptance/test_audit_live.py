@@ -19,8 +19,14 @@ def test_what_is_under_way_is_not_missing(tmp_path: Path) -> None:
         connected(running)
         running.captured(1000)
         answer = forebay("audit", "--data", data, "--truth", lab.truth_url, "--json")
+        query = "SELECT price, size, sum(price*size) OVER ()/sum(size) OVER () AS vwap FROM trades"
+        sold = forebay("sql", query, "--data", data, "--json", "--limit", 500)
         told = running.told()
     assert answer.code == 0, answer
+    prices = [float(row["price"]) for row in sold.json]
+    assert len(prices) == 500
+    assert all(type(row["vwap"]) is float for row in sold.json)
+    assert " more rows." in sold.stderr
     assert told is not None
     assert told["capture"]["captured"] > 1000
     report = answer.json

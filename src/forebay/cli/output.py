@@ -112,7 +112,7 @@ def print_table(
 def width() -> int | None:
     """Return how wide the output is; None for a file or a pipe, where nothing is folded."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return shutil.get_terminal_size().columns
+        return max(shutil.get_terminal_size().columns, _NARROW + 2 * _GAP)
     return None
 
 
