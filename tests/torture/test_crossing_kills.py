@@ -83,7 +83,7 @@ def test_a_kill_at_every_step_changes_nothing(tmp_path: Path, part: int) -> None
 def test_many_kills_change_nothing(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     crossing = crossed(tmp_path, *(dice.randrange(1, 400) for _ in range(30)))
-    assert crossing.kills > 5
+    assert crossing.kills > 1
     require_equal(crossing)
     crossing.close()
 

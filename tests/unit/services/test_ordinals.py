@@ -198,7 +198,10 @@ def test_rows_that_are_refused_are_not_counted(tmp_path: Path) -> None:
         made.page("fill", poison, AFTER, ONE, poison, ONE, BEFORE)
         made.drain()
         assert equal_rows(made) == 2
-        assert len(made.store.table("dead_letters")) == 3, "the same bytes at the same time are one"
+        letters = made.store.table("dead_letters")
+        assert len(letters) == 2, (
+            "the same bytes at the same time are one, and so is a row of history"
+        )
 
 
 def test_a_journal_that_is_read_again_from_its_start_is_not_counted_twice(
