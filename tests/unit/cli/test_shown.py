@@ -119,6 +119,20 @@ def test_what_is_looked_for_and_not_found_is_named_as_it_is(text: str, data: Pat
     seen(invoked("dlq", "show", text, "--data", data))
 
 
+def test_where_there_are_no_letters_a_sentence_says_so(data: Path) -> None:
+    said = invoked("dlq", "list", "--reason", "nope", "--data", data).stdout
+    assert said.replace("\n", " ") == f"No dead letters of the reason nope in {data}. "
+
+
+@pytest.mark.parametrize(
+    ("limit", "head"),
+    [(1, "the latest 1 dead letter"), (7, "the latest 7 dead letters"), (29, "29 dead letters,")],
+)
+def test_a_part_of_the_letters_is_not_called_all(limit: int, head: str, data: Path) -> None:
+    said = invoked("dlq", "list", "--limit", limit, "--data", data).stdout
+    assert said.startswith(head)
+
+
 @pytest.mark.parametrize("text", [text for text in HOSTILE if "\x00" not in text])
 def test_an_error_shows_what_was_typed_as_it_is(text: str, tmp_path: Path) -> None:
     seen(invoked("sql", f"SELECT {text}", "--data", tmp_path / text))
