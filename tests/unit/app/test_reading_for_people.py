@@ -66,7 +66,7 @@ def test_a_folder_says_where_it_is_and_what_is_in_it(data: forebay.Data) -> None
 
 
 def test_a_symbol_without_books_is_told_so(data: forebay.Data) -> None:
-    with pytest.raises(ConfigError, match="No order book of ETH-USD is stored here."):
+    with pytest.raises(ConfigError, match=r"No order book of ETH-USD is stored here\."):
         data.book("ETH-USD")
 
 
