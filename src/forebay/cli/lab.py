@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from forebay.cli.output import JsonOption, command, err, explained, print_json, print_table
+from forebay.cli.output import (
+    JsonOption,
+    command,
+    err,
+    explained,
+    print_json,
+    print_table,
+    progress,
+)
 from forebay.errors import ConfigError
 from forebay.lab.exchanges import NAMES, check_venue, venue_named
 
@@ -207,9 +215,7 @@ def simulate(
 
 def _with_bar(total: int, work: Callable[[Callable[[int], None]], T]) -> T:
     """Do ``work`` with a progress bar on stderr."""
-    from rich.progress import Progress
-
-    with Progress(console=err, transient=True) as bar:
+    with progress() as bar:
         task = bar.add_task("worlds", total=total)
         return work(lambda done: bar.update(task, completed=done))
 
