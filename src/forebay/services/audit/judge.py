@@ -257,5 +257,8 @@ def _notes(case: Case) -> list[str]:
             "which are older, or damaged (`forebay journal fsck` tells)."
         )
     if case.truth and not case.truth.before.status.finished:
-        notes.append("The simulator goes on: what it sends from now on is not owed yet.")
+        notes.append(
+            "The simulator goes on: what it sends from now on is not owed yet; "
+            "what it sent while nothing captured is."
+        )
     return notes
