@@ -32,4 +32,4 @@ def test_what_is_under_way_is_not_missing(tmp_path: Path) -> None:
     report = answer.json
     assert (report["ok"], report["missing"]) == (True, 0)
     assert all(stream["stages"]["truth"]["count"] > 0 for stream in report["streams"])
-    assert "The simulator goes on: what it sends from now on is not owed yet." in report["notes"]
+    assert any(note.startswith("The simulator goes on: ") for note in report["notes"])

@@ -51,7 +51,9 @@ def of_url(url: str) -> Told:
         documents = [_get(base + path) for path in ("/api/v1/status", "/health/resilience")]
         return Told(_report(*documents), base)
     except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
-        message = f"No running Forebay answers at {base}: {error or type(error).__name__}."
+        why = getattr(error, "reason", error)  # urllib wraps what the system says
+        why = getattr(why, "strerror", None) or why or type(error).__name__
+        message = f"No running Forebay answers at {base}: {why}."
         raise Unreachable(message, hint="See http.port in its configuration.") from error
 
 

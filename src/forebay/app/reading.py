@@ -226,8 +226,11 @@ class Data(Queries):
         if len(venues) == 1:
             return str(venues[0])
         require_known([symbol], self.symbols())
-        found = f"Books of {symbol} are of {', '.join(venues) or 'no venue'}."
-        raise ConfigError(found, hint="Name the venue, or another symbol.")
+        if not venues:
+            hint = "They come with --channels book."
+            raise ConfigError(f"No order book of {symbol} is stored here.", hint=hint)
+        found = f"Books of {symbol} are of {', '.join(venues)}."
+        raise ConfigError(found, hint="Name the venue.")
 
     def _events(
         self,

@@ -51,6 +51,8 @@ def render_table(report: AuditReport) -> Group:
 
 def _streams(report: AuditReport, limit: int | None) -> Iterator[Text]:
     """Return the table of streams, without what all their names begin with."""
+    if not report.streams:
+        return _prose("No stream of events.", "", limit)
     shared = shared_name(report)
     told = [stream_cells(stream) for stream in report.streams]
     columns = [n for n in range(len(STREAM_COLUMNS) - 1) if n != _TRUTH or _truth(report)]

@@ -44,10 +44,13 @@ def book(
     Example: forebay book VENUE BTC-USD --at 2026-11-28T10:00:00Z --depth 5 --data DIR
     """
     with explained():
+        from forebay.app.asked import require_known
         from forebay.app.reading import Data
 
         with Data(data) as opened:
             told = opened.book_at(venue, symbol, at, depth, market)
+            if told["state"] == "unknown":
+                require_known([symbol], opened.symbols())
         if as_json:
             print_json(told)
         else:

@@ -41,15 +41,21 @@ def list_letters(
     """
     with explained():
         from forebay.app.reading import Data
-        from forebay.cli.sql import Format, write
+        from forebay.cli.sql import Format, more_rows, write
 
         where = f"WHERE reason = '{reason.replace(chr(39), chr(39) * 2)}'" if reason else ""
         query = f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC"  # noqa: S608
         with Data(data) as opened:
             table = opened.sql(query, limit=limit)
-        if not as_json:
-            out.print(f"{table.num_rows} dead letters, latest first")
-        write(table, Format.json if as_json else Format.table)
+        if as_json:
+            write(table, Format.json)
+        elif not table.num_rows:
+            of = f" of the reason {reason}" if reason else ""
+            out.print(f"No dead letters{of} in {data}.")
+        else:
+            count = f"{table.num_rows:,} dead letter{'s' * (table.num_rows > 1)}"
+            out.print(f"the latest {count}" if more_rows(table) else f"{count}, latest first")
+            write(table, Format.table)
 
 
 @app.command("show")

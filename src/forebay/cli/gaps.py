@@ -88,7 +88,8 @@ def list_gaps(
             _say(f"{len(found) - len(shown):,} more; see --limit, or --json for all of them.")
         counts = Counter(gap["state"] for gap in table)
         told = ", ".join(f"{counts[name]:,} {name}" for name in ORDER)
-        _say(f"{told} in {data}." if table else f"No gaps in {data}.")
+        others = "; --state all lists them" if state is None and counts.keys() - {"open"} else ""
+        _say(f"{told} in {data}{others}." if table else f"No gaps in {data}.")
 
 
 def _say(*lines: str) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from forebay.cli.output import JsonOption, command, err, explained, print_json, print_table
+from forebay.cli.output import (
+    JsonOption,
+    command,
+    err,
+    explained,
+    print_json,
+    print_table,
+    progress,
+)
 from forebay.errors import ConfigError
 from forebay.lab.exchanges import NAMES, check_venue, venue_named
 
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
     from forebay.lab.simulation.run import Summary
 
 T = TypeVar("T")
+_LOOK_S = 0.25
+"""So often is looked whether the market has closed."""
 
 app = typer.Typer(
     help="Simulated exchanges with a truth that can be computed, to test captures against.",
@@ -207,9 +217,7 @@ def simulate(
 
 def _with_bar(total: int, work: Callable[[Callable[[int], None]], T]) -> T:
     """Do ``work`` with a progress bar on stderr."""
-    from rich.progress import Progress
-
-    with Progress(console=err, transient=True) as bar:
+    with progress() as bar:
         task = bar.add_task("worlds", total=total)
         return work(lambda done: bar.update(task, completed=done))
 
@@ -323,7 +331,13 @@ def _serve(config: ServerConfig) -> int:
             _print(hello)
             sys.stdout.flush()
             _hint(server)
-            await asyncio.wait({stopped, server.ticking}, return_when=asyncio.FIRST_COMPLETED)
+            ends, closed = {stopped, server.ticking}, False
+            while not any(each.done() for each in ends):
+                first = asyncio.FIRST_COMPLETED
+                await asyncio.wait(ends, timeout=_LOOK_S, return_when=first)
+                if server.exchange.market.finished and not closed:
+                    closed = True
+                    err.print("The market has closed. Its truth can be asked for until Ctrl-C.")
             if server.ticking.done():
                 server.ticking.result()
             return codes[0]
@@ -335,10 +349,11 @@ def _serve(config: ServerConfig) -> int:
 def _hint(server: Running) -> None:
     """Say on stderr what to type next."""
     config = server.exchange.config
+    last = " or after the last event" if config.market.events else ""
     what = f"--venue {config.venue.name} --symbols {','.join(config.market.symbols)}"
     where = f"--ws-url {server.ws_url} --rest-url {server.rest_url} --data lab-data"
     err.print(
-        "Capture it, in another terminal, and compare when that has stopped:\n\n"
+        f"In a second terminal capture it; in a third, while that runs{last}, compare:\n\n"
         f"  {command()} run {what} {where}\n"
         f"  {command()} audit --data lab-data --truth {server.truth_url}\n",
         markup=False,

@@ -13,6 +13,7 @@ from forebay.cli.output import (
     explained,
     print_json,
     print_table,
+    progress,
 )
 
 
@@ -33,8 +34,6 @@ def rebuild(
     Example: forebay rebuild --data DIR
     """
     with explained():
-        from rich.progress import Progress
-
         from forebay.app import logs
         from forebay.app.config import load
         from forebay.app.data_folder import DataFolder
@@ -43,7 +42,7 @@ def rebuild(
 
         settings, _ = load(config, {"data": str(data)})
         logs.configure("warning", process="rebuild")
-        with Progress(console=err, transient=True) as bars:
+        with progress() as bars:
             task = bars.add_task("Rebuilding", total=None)
             account = rebuild_database(
                 DataFolder(data),

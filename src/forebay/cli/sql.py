@@ -120,7 +120,7 @@ def write(table: pa.Table, style: Format, output: Path | None = None, *, others:
                 _print(table, others)
                 printed.flush()
                 printed.detach()
-    if style is not Format.table and (more := _more(table)):
+    if style is not Format.table and (more := more_rows(table)):
         err.print(f"There are {more} more rows.")
 
 
@@ -210,11 +210,11 @@ def _print(table: pa.Table, others: str) -> None:
         return
     cells = [["NULL" if cell is None else text(cell) for cell in row] for row in rows(table)]
     print_table("", unique(table.column_names), cells, fold=False)
-    if more := _more(table):
+    if more := more_rows(table):
         sys.stdout.write(f"… {more} more rows; --limit N shows more{others}.\n")
 
 
-def _more(table: pa.Table) -> str:
+def more_rows(table: pa.Table) -> str:
     """Return how many rows there are beyond those of the table, nothing if none."""
     known = (table.schema.metadata or {}).get(b"rows")
     if known is None:

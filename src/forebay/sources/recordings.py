@@ -203,7 +203,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             raise ConfigError(message, hint="Give a file.")
         file = path.open("rb")
     except (OSError, ValueError) as error:  # the latter of a path that cannot be one
-        message = f"The recording {path} cannot be read: {error}."
+        message = f"The recording {path} cannot be read: {getattr(error, 'strerror', error)}."
         raise ConfigError(message, hint="Check the path.") from error
     with file:
         yield file
@@ -217,7 +217,7 @@ def _identity(file: BinaryIO) -> str:
             digest.update(chunk)
         file.seek(0)
     except OSError as error:
-        message = f"The recording {file.name} cannot be read: {error}."
+        message = f"The recording {file.name} cannot be read: {error.strerror}."
         raise ConfigError(message, hint="Copy what can be read of it.") from error
     return f"file-{digest.hexdigest()[:24]}"
 

@@ -88,7 +88,7 @@ async def test_the_routes_are_served_and_the_socket_says_where(folder: DataFolde
     assert made.url == ""
     with pytest.raises(Unreachable):
         asking.of_folder(folder)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match=f"answers at {answer.http}: Connection refused"):
         asking.of_url(answer.http)
 
 

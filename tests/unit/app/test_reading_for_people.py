@@ -65,6 +65,11 @@ def test_a_folder_says_where_it_is_and_what_is_in_it(data: forebay.Data) -> None
     assert "5 streams, 11 rows, 2021-04-17T16:43:38Z to 2021-04-17T16:43:44Z" in text
 
 
+def test_a_symbol_without_books_is_told_so(data: forebay.Data) -> None:
+    with pytest.raises(ConfigError, match=r"No order book of ETH-USD is stored here\."):
+        data.book("ETH-USD")
+
+
 def test_a_folder_that_cannot_be_read_has_a_picture_all_the_same(tmp_path: Path) -> None:
     opened = forebay.open(DataFolder(tmp_path / "data").create().root)
     assert "no database" in repr(opened)

@@ -195,7 +195,9 @@ def test_open_gaps_come_first_and_the_others_are_counted(data: Path, edition: Ed
     assert "accepted  " not in shown
     opened = states.count("open")
     assert f"{opened - 1} more; see --limit" in shown
-    assert f"{opened} open, 0 permanent, 1 accepted, 0 filled in" in " ".join(shown.split())
+    said = " ".join(shown.split())
+    assert f"{opened} open, 0 permanent, 1 accepted, 0 filled in" in said
+    assert said.endswith("; --state all lists them.")
     assert len(invoked("gaps", "list", "--data", data, "--state", "accepted", "--json").json) == 1
     assert len(invoked("gaps", "list", "--data", data, "--limit", 1, "--json").json) == 1
 

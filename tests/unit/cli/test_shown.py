@@ -119,6 +119,32 @@ def test_what_is_looked_for_and_not_found_is_named_as_it_is(text: str, data: Pat
     seen(invoked("dlq", "show", text, "--data", data))
 
 
+def test_a_book_of_a_symbol_that_is_not_here_names_the_one_that_is(data: Path) -> None:
+    said = invoked("book", "coinbase", "BTC-USDX", "--data", data)
+    refused(said, 2, "Nothing of 'BTC-USDX' is stored here. Did you mean 'BTC-USD'?")
+    assert "unknown" in invoked("book", "coinbase", "BTC-USD", "--data", data).stderr
+
+
+@pytest.mark.parametrize("command", ["rebuild", "audit", "lab simulate --seeds 1"])
+def test_no_progress_is_drawn_where_nobody_sees_it(command: str, tmp_path: Path) -> None:
+    where = () if command.startswith("lab") else ("--data", tmp_path / "none")
+    assert forebay(*command.split(), *where).stderr.partition(":")[0] in ("", "error")
+
+
+def test_where_there_are_no_letters_a_sentence_says_so(data: Path) -> None:
+    said = invoked("dlq", "list", "--reason", "nope", "--data", data).stdout
+    assert said.replace("\n", " ") == f"No dead letters of the reason nope in {data}. "
+
+
+@pytest.mark.parametrize(
+    ("limit", "head"),
+    [(1, "the latest 1 dead letter"), (7, "the latest 7 dead letters"), (29, "29 dead letters,")],
+)
+def test_a_part_of_the_letters_is_not_called_all(limit: int, head: str, data: Path) -> None:
+    said = invoked("dlq", "list", "--limit", limit, "--data", data).stdout
+    assert said.startswith(head)
+
+
 @pytest.mark.parametrize("text", [text for text in HOSTILE if "\x00" not in text])
 def test_an_error_shows_what_was_typed_as_it_is(text: str, tmp_path: Path) -> None:
     seen(invoked("sql", f"SELECT {text}", "--data", tmp_path / text))

@@ -208,6 +208,15 @@ def test_serve_says_where_it_is_in_one_line_and_stops_when_told(
     assert f" audit --data lab-data --truth {said['truth_url']}\n" in hint
 
 
+def test_serve_says_when_the_market_has_closed() -> None:
+    with process("serve", "coinbase", "--seed", "7", "--start", "now") as server:
+        truth = f"{hello(server)['truth_url']}/close"
+        with urllib.request.urlopen(truth, data=b"", timeout=10):  # noqa: S310 - our own, on loopback
+            pass
+        assert server.stderr is not None
+        assert any(line.startswith("The market has closed.") for line in server.stderr)
+
+
 def test_a_port_in_use_is_exit_3_and_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -78,7 +78,9 @@ def test_a_refusal_on_record_is_told_with_the_venues_words(told: Bench, source: 
     told.keep_ledger()
     report = told.audit(source=source)
     assert wrong(report) == [("not_given", f"coinbase/trade/{GONE}")]
-    assert "it is unknown" in report.problems[0].text
+    assert report.problems[0].text.endswith(
+        ": it is unknown. If it is a mistake, start again without it."
+    )
 
 
 def test_without_frames_the_ledger_still_knows(told: Bench) -> None:

@@ -210,6 +210,20 @@ def test_the_verdict_does_not_hide_what_is_gone_for_good() -> None:
     )
 
 
+def test_the_verdict_of_nothing_does_not_praise_it() -> None:
+    said = "Nothing lost, and nothing to compare: no event is stored."
+    assert verdict(report(streams=[stream(events=0)])) == said
+    text = shown(report(streams=[]))
+    assert text.startswith("No stream of events.\n")
+    assert text.rstrip().endswith(said)
+
+
+def test_the_verdict_says_of_what_was_refused_that_it_was_asked_for() -> None:
+    refused = [Problem("not_given", "s", 1, [], "s: asked for, and refused")]
+    said = "Not ok: asked for and refused; 1,234 events stored."
+    assert verdict(report(ok=False, problems=refused)) == said
+
+
 def test_the_verdict_names_who_accepted_what_is_missing() -> None:
     odd = replace(gap(9, 10**15, "accepted", "far_ahead"), accepted_by="bob")
     ended = [

@@ -189,7 +189,7 @@ def test_progress_is_told_in_bytes_of_the_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file or directory\. Check"):
         read(tmp_path / "missing.rec")
 
 

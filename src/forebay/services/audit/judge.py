@@ -59,7 +59,8 @@ def judge_asked(case: Case) -> None:
             continue
         if reason := case.roll.refusal(key):
             told_ns = case.roll.answers[key].at_ns
-            text = f"{key.name}: asked for, and refused, last at {iso(told_ns)}: {reason}"
+            said = f"refused, last at {iso(told_ns)}: {reason.rstrip('.')}"
+            text = f"{key.name}: asked for, and {said}. If it is a mistake, start again without it."
             case.problems.append(Problem(NOT_GIVEN, key.name, 1, [], text))
         elif since is None and case.latest_ns - at_ns > GRACE_NS and not _heard(case, key):
             text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
@@ -256,5 +257,8 @@ def _notes(case: Case) -> list[str]:
             "which are older, or damaged (`forebay journal fsck` tells)."
         )
     if case.truth and not case.truth.before.status.finished:
-        notes.append("The simulator goes on: what it sends from now on is not owed yet.")
+        notes.append(
+            "The simulator goes on: what it sends from now on is not owed yet; "
+            "what it sent while nothing captured is."
+        )
     return notes

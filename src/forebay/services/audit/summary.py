@@ -24,6 +24,8 @@ STREAM_COLUMNS = (
 )
 GAP_COLUMNS = ("state", "reason", "unit", "gaps", "size")
 _SECOND_NS = 1_000_000_000
+_TOLD = {"not_given": "asked for and refused"}
+"""Kinds of problem whose names say too little."""
 
 
 class GapSum(NamedTuple):
@@ -42,8 +44,11 @@ def verdict(report: AuditReport) -> str:
     stored = sum(stream.events for stream in report.streams)
     if report.ok:
         but = _gone(report) + _disputed(report)
+        if not stored:
+            return f"Nothing lost, and nothing to compare: no event is stored{but}."
         return f"Nothing lost: {stored:,} events stored, each once and as received{but}."
-    kinds = sorted({problem.kind.replace("_", " ") for problem in report.problems})
+    told = {_TOLD.get(each.kind, each.kind.replace("_", " ")) for each in report.problems}
+    kinds = sorted(told)
     return f"Not ok: {', '.join(kinds)}; {stored:,} events stored."
 
 

@@ -35,6 +35,8 @@ _WIRE = {
     "book_delta": "level2_batch",
 }
 """The feed's channel for each kind of event; ``heartbeat`` goes with all of them."""
+_LISTED_AS = {"level2_50": "level2_batch"}
+"""Channels that an acknowledgement names otherwise than they were asked for."""
 LEFT_OUT = "Coinbase's acknowledgement leaves it out."
 _HINT = "List what there is with `forebay symbols --venue coinbase`."
 _WORD = re.compile(r"[\w-]+")
@@ -102,7 +104,8 @@ class CoinbaseSession(PlainSession):
         given: set[tuple[object, object]] = set()
         for entry in channels:
             if isinstance(entry, dict) and isinstance(ids := entry.get("product_ids"), list):
-                given.update((entry.get("name"), product) for product in map(str, ids))
+                name = str(entry.get("name"))
+                given.update((_LISTED_AS.get(name, name), product) for product in map(str, ids))
         accepted = frozenset(s for s in self.asked.streams if (_WIRE[s[0]], s[1]) in given)
         first, self._acknowledged = not self._acknowledged, True
         if not accepted:
@@ -124,7 +127,7 @@ class CoinbaseSession(PlainSession):
         Where no product is named, a channel may be.
         """
         said = said or "no reason given"
-        words = set(_WORD.findall(said))
+        words = {_LISTED_AS.get(word, word) for word in _WORD.findall(said)}
         products = words.intersection(self.asked.symbols)
         kinds = {kind for kind in self.asked.channels if _WIRE[kind] in words and not products}
         refusing = products or kinds or "subscri" in said.lower()

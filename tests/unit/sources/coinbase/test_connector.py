@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+from forebay.lab.exchanges.coinbase.messages import parse_request, subscriptions
 from forebay.sources import coinbase
 from forebay.sources.coinbase.connector import (
     CANDLE_ROWS,
@@ -84,6 +85,22 @@ def test_what_the_acknowledgement_leaves_out_is_refused() -> None:
     assert said.refused == {("quote", "BTC-USD"): LEFT_OUT}
     again = talk.received(acknowledged(ticker=["BTC-USD"]), 0)
     assert again == Verdict(accepted=frozenset({("quote", "BTC-USD")})), "it is late, and counts"
+
+
+def test_books_are_acknowledged_under_another_name_than_asked_for() -> None:
+    both = ["BTC-USD", "ETH-USD"]
+    said = session("book_snapshot", "book_delta").received(acknowledged(level2_50=both), 0)
+    assert len(said.accepted) == 4
+    assert not said.refused
+
+
+def test_a_simulated_exchange_acknowledges_every_kind_that_is_asked_for() -> None:
+    """The names in an acknowledgement are the exchange's, not ours."""
+    kinds = [kind for kind in coinbase.VENUE.channels if kind not in coinbase.VENUE.polls]
+    talk = session(*kinds)
+    (asked,) = talk.opened(0)
+    topics = parse_request(asked, {"BTC-USD", "ETH-USD"}).topics
+    assert talk.received(subscriptions(topics), 0).refused == {}
 
 
 def test_an_empty_acknowledgement_accepts_nothing_and_data_does() -> None:
