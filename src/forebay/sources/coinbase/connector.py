@@ -99,10 +99,10 @@ class CoinbaseSession(PlainSession):
         """Compare an acknowledgement with what was asked for; a later one refuses nothing."""
         if not isinstance(channels, list):
             return Verdict(accepted=self.asked.streams)
-        given: set[tuple[object, object]] = set()
+        given: set[tuple[str, str]] = set()
         for entry in channels:
             if isinstance(entry, dict) and isinstance(ids := entry.get("product_ids"), list):
-                given.update((entry.get("name"), product) for product in map(str, ids))
+                given.update((str(entry.get("name")), str(product)) for product in ids)
         accepted = frozenset(s for s in self.asked.streams if (_WIRE[s[0]], s[1]) in given)
         first, self._acknowledged = not self._acknowledged, True
         if not accepted:
