@@ -145,6 +145,18 @@ async def test_a_failed_fill_is_told_and_tried_again(error: Exception) -> None:
         assert str(error) in rig.heard(FillFailed)[0].reason  # type: ignore[attr-defined]
 
 
+async def test_a_gap_whose_history_refuses_it_is_asked_for_ever_more_seldom() -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(5, 9)]
+        for tries in range(1, 11):
+            await rig.until(lambda tries=tries: len(rig.source.asked) == tries)  # type: ignore[misc]
+            rig.source.answers.put_nowait(Permanent("HTTP 404."))
+        await rig.until(lambda: len(rig.heard(FillFailed)) == 10)
+    delays = [each.delay_s for each in rig.heard(FillFailed)]  # type: ignore[attr-defined]
+    assert delays == sorted(delays)
+    assert delays[-1] > 100
+
+
 async def test_deliver_being_away_is_waited_for() -> None:
     async with Rig() as rig:
         rig.gaps = Transient("Deliver does not answer.")
