@@ -110,7 +110,7 @@ class FillPlanner:
     def failed(self, request: FillRequest, now_ns: int, *, refused: bool = False) -> float:
         """The fill did not end; return the seconds until it may be tried again.
 
-        ``refused``: the venue answered, and repeating the question cannot help.
+        ``refused``: the venue answered, and repeating the question soon does not help.
         """
         asked = self._running(request)
         delay_s = self._in_vain_s(asked, now_ns) if refused else asked.backoff.next()
