@@ -5,6 +5,7 @@
     ForebayError              carries a hint: what the reader of the message can do
     ├── Transient             the same call may succeed later: retried, nothing is dropped
     │   ├── Unreachable       a peer or a server did not answer
+    │   ├── Unusable          it did, and nothing follows from what it said
     │   ├── CursorMoved       a store is elsewhere than its caller thought: load it again
     │   └── JournalFull       no space to capture into
     ├── Permanent             repeating it cannot help: dead letter or refusal
@@ -41,6 +42,10 @@ class Transient(ForebayError):
 
 class Unreachable(Transient):
     """A needed part did not answer."""
+
+
+class Unusable(Transient):
+    """A peer answered, and nothing follows from what it said: to ask again soon helps seldom."""
 
 
 class CursorMoved(Transient):

@@ -17,11 +17,13 @@ from forebay.errors import (
     Permanent,
     Transient,
     Unreachable,
+    Unusable,
 )
 
 TREE = {
     Transient: (ForebayError, 3),
     Unreachable: (Transient, 3),
+    Unusable: (Transient, 3),
     CursorMoved: (Transient, 3),
     JournalFull: (Transient, 3),
     Permanent: (ForebayError, 1),

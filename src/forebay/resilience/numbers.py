@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from numbers import Integral, Real
 
 from forebay.errors import ConfigError
 
@@ -18,14 +17,21 @@ MOST_JITTER = math.nextafter(1.0, 0.0)
 def require_number(
     name: str, value: object, *, least: float = 0.0, above: bool = False, most: float = LONGEST_S
 ) -> None:
-    """Raise ConfigError unless ``value`` is from ``least`` to ``most``, or ``above`` the least."""
-    if isinstance(value, Real) and _fits(value, least, most, above=above):
-        return
+    """Raise ConfigError unless ``value`` is from ``least`` to ``most``, or ``above`` the least.
+
+    Others than ``int`` and ``float`` may overflow in what is computed of them, as NumPy's do.
+    """
+    kind = " Give it as an int or a float."
+    if isinstance(value, int | float):
+        if _fits(value, least, most, above=above):
+            return
+        kind = ""
     low = f"more than {least:g}" if above else f"{least:g} or more"
-    raise ConfigError(f"{name} is {value}.", hint=f"It must be {low}, and {most:.16g} at most.")
+    hint = f"It must be {low}, and {most:.16g} at most.{kind}"
+    raise ConfigError(f"{name} is {value}.", hint=hint)
 
 
-def _fits(value: Real, least: float, most: float, *, above: bool) -> bool:
+def _fits(value: float, least: float, most: float, *, above: bool) -> bool:
     try:
         number = float(value)
     except OverflowError:
@@ -34,8 +40,8 @@ def _fits(value: Real, least: float, most: float, *, above: bool) -> bool:
 
 
 def require_count(name: str, value: object, *, least: int = 1) -> None:
-    """Raise ConfigError unless ``value`` is a whole number from ``least`` to ``sys.maxsize``."""
-    if not isinstance(value, Integral) or not least <= int(value) <= sys.maxsize:
+    """Raise ConfigError unless ``value`` is an ``int`` from ``least`` to ``sys.maxsize``."""
+    if not isinstance(value, int) or not least <= value <= sys.maxsize:
         raise ConfigError(
             f"{name} is {value}.",
             hint=f"It must be a whole number, {least} or more.",

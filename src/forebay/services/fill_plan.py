@@ -60,7 +60,8 @@ class FillPlanner:
 
         A frame that is merely late closes it by itself meanwhile, and a venue's history may
         lag behind its feed. ``span`` ids are asked for together, since one page answers them all.
-        What failed waits up to ``cap_s``, what was answered in vain up to ``hopeless_s``.
+        What failed waits up to ``cap_s``, what was answered in vain, or refused, up to
+        ``hopeless_s``.
         """
         self._rng = rng
         self._settle_ns = round(settle_s * 1e9)
@@ -104,19 +105,24 @@ class FillPlanner:
         asked = self._running(request)
         asked.running, asked.evidence_seq = False, next_seq
         asked.backoff.reset()
-        if asked.since_ns is None:
-            asked.since_ns = now_ns
-        open_s = (now_ns - asked.since_ns) / 1e9
-        wait_s = min(max(open_s, self._base_s), self._hopeless_s)
-        asked.not_before_ns = now_ns + round(wait_s * 1e9)
+        asked.not_before_ns = now_ns + round(self._in_vain_s(asked, now_ns) * 1e9)
 
-    def failed(self, request: FillRequest, now_ns: int) -> float:
-        """The fill did not end; return the seconds until it may be tried again."""
+    def failed(self, request: FillRequest, now_ns: int, *, refused: bool = False) -> float:
+        """The fill did not end; return the seconds until it may be tried again.
+
+        ``refused``: the venue answered, and repeating the question soon does not help.
+        """
         asked = self._running(request)
-        delay_s = asked.backoff.next()
+        delay_s = self._in_vain_s(asked, now_ns) if refused else asked.backoff.next()
         asked.running = False
         asked.not_before_ns = now_ns + round(delay_s * 1e9)
         return delay_s
+
+    def _in_vain_s(self, asked: _Asked, now_ns: int) -> float:
+        """Return how long to wait after an answer: as long as it was answered in vain already."""
+        if asked.since_ns is None:
+            asked.since_ns = now_ns
+        return min(max((now_ns - asked.since_ns) / 1e9, self._base_s), self._hopeless_s)
 
     def _settled(self, gaps: Sequence[FillRequest], now_ns: int) -> list[FillRequest]:
         """Return the gaps that are old enough; one is known by either end: the other may move."""

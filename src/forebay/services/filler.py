@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from forebay.errors import ForebayError
+from forebay.errors import ForebayError, Permanent, Unusable
 from forebay.ports import FillRequest
 from forebay.resilience.retry import asked_wait
 from forebay.telemetry import (
@@ -124,7 +124,8 @@ class Filler:
             now = self._clock.monotonic_ns()
             asked_s = min(asked_wait(error) or 0.0, LONGEST_WAIT_S)
             self._not_before_ns = max(self._not_before_ns, now + round(asked_s * 1e9))
-            delay_s = max(self._planner.failed(request, now), asked_s)
+            refused = isinstance(error, Permanent | Unusable)
+            delay_s = max(self._planner.failed(request, now, refused=refused), asked_s)
             self._observe(FillFailed(*named, str(error), delay_s))
         else:
             self._planner.filled(request, next_seq, self._clock.monotonic_ns())

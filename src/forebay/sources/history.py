@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from forebay.domain.intervals import IntervalSet
-from forebay.errors import Transient
+from forebay.errors import Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -66,7 +66,7 @@ class ById:
             after = ids[-1] if ids else after
         if not listed:
             message = f"The history of {_named(request)} is empty below {after}."
-            raise Transient(message, hint="It may lag behind; the fill is tried again.")
+            raise Unusable(message, hint="It may lag behind; the fill is tried again.")
         lacking = []
         floor = first if ended else max(first, listed.first)
         for hole in listed.holes(floor, min(last, listed.last)):
@@ -81,7 +81,7 @@ class ById:
         ids = _read(self.ids, (yield self.path(request.symbol, after, rows)), request)
         if any(newer <= older for newer, older in pairwise([after, *ids])):
             message = f"The page of {_named(request)} below {after} is not in falling order of ids."
-            raise Transient(message, hint="Nothing follows from it; the fill is tried again.")
+            raise Unusable(message, hint="Nothing follows from it; the fill is tried again.")
         return ids
 
 
@@ -118,7 +118,7 @@ class ByToken:
                 return ()
             if token in seen:
                 message = f"The history of {_named(request)} names a page twice: {token!r}."
-                raise Transient(message, hint="The source is not advancing; it is tried again.")
+                raise Unusable(message, hint="The source is not advancing; it is tried again.")
             seen.add(token)
 
 
@@ -167,7 +167,7 @@ class ByTime:
                 window = max((until - begin) // 2 // step * step, step)
             else:
                 message = f"A page of {_named(request)} is full within the smallest window."
-                raise Transient(message, hint="What it lacks cannot be asked for.")
+                raise Unusable(message, hint="What it lacks cannot be asked for.")
         return ()
 
 
@@ -194,7 +194,7 @@ def _read(reader: Callable[[bytes], T], body: bytes, request: FillRequest) -> T:
         return reader(body)
     except ValueError as error:
         message = f"The page of {_named(request)} cannot be read: {error}."
-        raise Transient(message, hint="It is kept as a dead letter.") from error
+        raise Unusable(message, hint="It is kept as a dead letter.") from error
 
 
 def _named(request: FillRequest) -> str:

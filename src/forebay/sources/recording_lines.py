@@ -92,25 +92,25 @@ def _contents(file: BinaryIO) -> Iterator[bytes]:
             yield data
             data = file.read(_PIECE)
         return
-    inflate, members = zlib.decompressobj(wbits=31), 0
+    inflate, foreign = zlib.decompressobj(wbits=31), False
     while data:
         if inflate.eof:
             data = data.lstrip(b"\0")  # some writers fill a block with them
             if not data:
                 data = file.read(_PIECE)
                 continue
-            inflate, members = zlib.decompressobj(wbits=31), members + 1
+            inflate, foreign = zlib.decompressobj(wbits=31), data[:2] not in (_GZIP, _GZIP[:1])
         before = inflate.copy()
         try:
             yield inflate.decompress(data)
         except zlib.error as error:
             yield from _until_damage(before, data)
-            where = "what follows the gzip data is none" if members else "the gzip data is damaged"
+            where = "what follows the gzip data is none" if foreign else "the gzip data is damaged"
             message = f"{where} ({error})"
             raise _DamagedError(message) from error
         data = inflate.unused_data or file.read(_PIECE)
     if not inflate.eof:
-        message = "what follows the gzip data is none" if members else "the gzip data is cut short"
+        message = "what follows the gzip data is none" if foreign else "the gzip data is cut short"
         raise _DamagedError(message)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.domain.frames import StreamsRefused
 from forebay.telemetry import StreamRefused
+from forebay.visible import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -93,7 +94,8 @@ class Attendance:
         """Note that the venue does not give ``streams``; ``told``: the log says so already."""
         retry_ns = self._roster.now() + round(retry_s * 1e9)
         alike: dict[str, list[Stream]] = defaultdict(list)
-        for stream, reason in sorted(streams.items()):
+        for stream, words in sorted(streams.items()):
+            reason = shortened(words)
             alike[reason].append(stream)
             for standing in self._known([stream]):
                 standing.acknowledged_ns = None

@@ -7,9 +7,11 @@ import contextlib
 import math
 import random
 from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from forebay.clock import ManualClock
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 ODD: tuple[Any, ...] = (
     math.nan, math.inf, -math.inf, -1, -1e-300, 0, 5e-324, 1e-300, 1e-12, 0.5, 1, 1.5, 64,
     1e9, 1e18, 1e300, 10**400, -(10**400), True, "1", None, Decimal("0.5"),
+    Fraction(1, 3), np.int32(3), np.uint8(200),
 )  # fmt: skip
 
 

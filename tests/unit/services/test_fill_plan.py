@@ -95,6 +95,16 @@ def test_a_failed_fill_backs_off_and_tells_how_long() -> None:
     assert planner.failed(request, S) == 2.0
 
 
+def test_what_is_refused_thins_out_to_hours_too() -> None:
+    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0, cap_s=4.0, hopeless_s=30.0)
+    request, now, waits = gap(10, 20), 0, []
+    for _ in range(8):
+        assert planner.plan([request], 0, now) == [request]
+        waits.append(planner.failed(request, now, refused=True))
+        now += round(waits[-1] * S)
+    assert waits == [1, 1, 2, 4, 8, 16, 30, 30]
+
+
 def test_other_gaps_do_not_wait_for_a_failing_one() -> None:
     planner = FillPlanner(Highest(), settle_s=0, at_once=1)
     bad, good = gap(1, 2), gap(50_000, 50_001)

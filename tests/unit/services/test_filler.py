@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.errors import Permanent, Transient
+from forebay.errors import Permanent, Transient, Unusable
 from forebay.ports import FillRequest, FrameSink, Instrument
 from forebay.resilience import CircuitOpen
 from forebay.services.fill_plan import FillPlanner
@@ -143,6 +143,21 @@ async def test_a_failed_fill_is_told_and_tried_again(error: Exception) -> None:
             rig.source.answers.put_nowait(error)
         await rig.until(lambda: len(rig.heard(FillFailed)) == 5)
         assert str(error) in rig.heard(FillFailed)[0].reason  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [Permanent("HTTP 404."), Unusable("A row has no id.")])
+async def test_a_gap_whose_history_refuses_it_is_asked_for_ever_more_seldom(
+    error: Exception,
+) -> None:
+    async with Rig() as rig:
+        rig.gaps = [gap(5, 9)]
+        for tries in range(1, 11):
+            await rig.until(lambda tries=tries: len(rig.source.asked) == tries)  # type: ignore[misc]
+            rig.source.answers.put_nowait(error)
+        await rig.until(lambda: len(rig.heard(FillFailed)) == 10)
+    delays = [each.delay_s for each in rig.heard(FillFailed)]  # type: ignore[attr-defined]
+    assert delays == sorted(delays)
+    assert delays[-1] > 100
 
 
 async def test_deliver_being_away_is_waited_for() -> None:

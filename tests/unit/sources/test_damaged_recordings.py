@@ -170,6 +170,14 @@ def test_a_cut_gzip_gives_all_that_its_bytes_say(
     assert "cut short" in losses[0].reason
 
 
+def test_a_cut_in_the_second_of_two_gzips_is_called_one(tmp_path: Path) -> None:
+    cut = gzip.compress(GOOD) + gzip.compress(GOOD)[:-200]
+    frames, losses = read(written(tmp_path, cut, "a.gz"))
+
+    assert len(frames) > len(FRAMES)
+    assert "cut short" in losses[0].reason
+
+
 def test_damage_inside_gzip_costs_what_follows_it(tmp_path: Path) -> None:
     spoilt = bytearray(gzip.compress(GOOD))
     spoilt[len(spoilt) // 2] ^= 0xFF

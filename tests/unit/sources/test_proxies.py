@@ -88,6 +88,11 @@ def test_no_proxy_lists_addresses_and_networks(no_proxy: str, direct: bool) -> N
     assert (proxy_for("wss://10.1.2.3", PROXY | {"NO_PROXY": no_proxy}) is None) is direct
 
 
+@pytest.mark.parametrize("url", ["wss://[::ffff:127.0.0.1]", "wss://[::ffff:10.1.2.3]"])
+def test_an_ipv4_address_written_as_ipv6_is_the_same(url: str) -> None:
+    assert proxy_for(url, PROXY | {"NO_PROXY": "10.0.0.0/8"}) is None
+
+
 def test_a_password_is_not_shown() -> None:
     proxy = proxy_for(SECURE, {"HTTPS_PROXY": "http://me:s%40cret@p:1"})
     assert proxy is not None

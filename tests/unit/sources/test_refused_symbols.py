@@ -7,8 +7,11 @@ import json
 
 import pytest
 
-from forebay.domain.frames import EpochAccepted
+from forebay.domain.frames import EpochAccepted, EpochClosed
+from forebay.sources.coinbase.connector import CoinbaseSession
+from forebay.sources.venue import Asked
 from forebay.telemetry import StreamRefused, VenueComplained
+from forebay.visible import LONGEST_WORDS
 from tests.support.choosy_venue import Choosy, capturing
 
 GOOD = ("BTC-USD", "LTC-USD", "SOL-USD")
@@ -97,6 +100,36 @@ async def test_an_error_on_a_running_feed_is_told_once_and_counted_each_time() -
             "Internal error: try later"
         ]
         assert len(rig.venue.asked) == 1, "it ended nothing"
+
+
+async def test_a_flood_of_different_errors_is_counted_and_not_told_line_by_line() -> None:
+    async with capturing(Choosy("named"), "BTC-USD") as rig:
+        await rig.until(lambda: rig.told() == {"BTC-USD"})
+        for number in range(300):
+            await rig.venue.peers[0].text(error("Slow down", f"{number} {'x' * 5000}"))
+        await rig.until(lambda: rig.roster.complaints["coinbase"] == 300)
+    told = [str(each) for each in rig.heard(VenueComplained)]
+    assert 0 < len(told) <= 20
+    assert max(map(len, told)) < 1000
+
+
+async def test_a_long_refusal_is_on_record_in_short() -> None:
+    async with capturing(Choosy("named"), "BTC-USD", "LTC-USD") as rig:
+        await rig.until(lambda: len(rig.told()) == 2)
+        await rig.venue.peers[0].text(error("BTC-USD was renamed", "x" * 50_000))
+        await rig.until(lambda: len(rig.venue.asked) >= 2)
+    closed = [c for each in rig.sink.epochs for c in each.controls if isinstance(c, EpochClosed)]
+    reasons = [each.reason for each in closed] + [each.reason for each in rig.on_record()]
+    assert any("BTC-USD was renamed" in reason for reason in reasons)
+    assert max(map(len, reasons)) <= LONGEST_WORDS
+
+
+@pytest.mark.parametrize("name", [["matches"], {"matches": 1}, None, 7])
+def test_an_acknowledgement_of_odd_names_is_one_of_nothing(name: object) -> None:
+    session = CoinbaseSession(Asked(("BTC-USD",), ("trade",)))
+    entry = {"name": name, "product_ids": ["BTC-USD"]}
+    said = session.received(json.dumps({"type": "subscriptions", "channels": [entry]}).encode(), 0)
+    assert "lists nothing" in said.complaint
 
 
 @pytest.mark.parametrize("kind", ["status", "notice", "auction"])

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
 GRACE_NS = 10_000_000_000
 """So long after it was asked for, a stream need not have been heard."""
+POLLED_NS = 300_000_000_000
+"""So long one that counts no unit: those are polled, such as the bar of a minute that is over."""
 
 
 def judge_stream(case: Case, key: StreamKey) -> None:
@@ -62,9 +64,18 @@ def judge_asked(case: Case) -> None:
             said = f"refused, last at {iso(told_ns)}: {reason.rstrip('.')}"
             text = f"{key.name}: asked for, and {said}. If it is a mistake, start again without it."
             case.problems.append(Problem(NOT_GIVEN, key.name, 1, [], text))
-        elif since is None and case.latest_ns - at_ns > GRACE_NS and not _heard(case, key):
+        elif (
+            since is None
+            and case.latest_ns - at_ns > _grace_ns(case, key)
+            and not _heard(case, key)
+        ):
             text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
             case.problems.append(Problem(NEVER_HEARD, key.name, 1, [], text))
+
+
+def _grace_ns(case: Case, key: StreamKey) -> int:
+    channel = case.channel(key)
+    return POLLED_NS if channel is not None and channel.unit == "none" else GRACE_NS
 
 
 def _heard(case: Case, key: StreamKey) -> bool:

@@ -101,7 +101,7 @@ class CoinbaseSession(PlainSession):
         """Compare an acknowledgement with what was asked for; a later one refuses nothing."""
         if not isinstance(channels, list):
             return Verdict(accepted=self.asked.streams)
-        given: set[tuple[object, object]] = set()
+        given: set[tuple[str, str]] = set()
         for entry in channels:
             if isinstance(entry, dict) and isinstance(ids := entry.get("product_ids"), list):
                 name = str(entry.get("name"))

@@ -30,6 +30,7 @@ from forebay.telemetry import (
     SubscriptionAccepted,
     VenueComplained,
 )
+from forebay.visible import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 _TEXT = WSMsgType.TEXT
 _REASON_BYTES = 120
 """A close frame holds 125 bytes, two of them the code (RFC 6455, section 5.5)."""
-_COMPLAINTS, _AGAIN_NS = 100, 60_000_000_000
-"""So many different complaints of a connection are remembered; after so long each is told again."""
+_COMPLAINTS, _AGAIN_NS = 20, 60_000_000_000
+"""So many different complaints of a connection are told in so long, each of them once; the others
+are counted only."""
 _VIOLATIONS = {MESSAGE_TOO_BIG: "oversized", 1011: "crashed"}
 
 
@@ -302,11 +304,12 @@ class Connection(WSListener):
     def _complain(self, complaint: str) -> None:
         """Pass on what the venue complains of; the same words once in a while."""
         self._ear.complained()
-        now = self._clock.monotonic_ns()
-        if len(self._complaints) >= _COMPLAINTS:
-            self._complaints.clear()
-        told_ns = self._complaints.get(complaint)
-        if told_ns is None or now - told_ns >= _AGAIN_NS:
+        now, complaint = self._clock.monotonic_ns(), shortened(complaint)
+        for earlier, told_ns in list(self._complaints.items()):  # in the order of their times
+            if now - told_ns < _AGAIN_NS:
+                break
+            del self._complaints[earlier]
+        if complaint not in self._complaints and len(self._complaints) < _COMPLAINTS:
             self._complaints[complaint] = now
             self._observe(VenueComplained(self._plan.venue, self._epoch, complaint))
 
@@ -321,7 +324,8 @@ class Connection(WSListener):
     def _leave_out(self, streams: Mapping[Stream, str]) -> None:
         """Tell which streams the venue does not give, while it gives others."""
         for (channel, symbol), reason in sorted(streams.items()):
-            told = StreamRefused(self._plan.venue, self._epoch, channel, symbol, reason)
+            why = shortened(reason)
+            told = StreamRefused(self._plan.venue, self._epoch, channel, symbol, why)
             self._observe(told)
         if streams:
             self._ear.left_out(streams)
@@ -355,7 +359,7 @@ class Connection(WSListener):
         if self.over:
             return
         self.over = True
-        self.reason = reason
+        self.reason = reason = shortened(reason)
         self._unsubscribe()
         self._take.control(EpochClosed(reason))
         closed = ConnectionStopped if reason == "stopped" else ConnectionClosed
