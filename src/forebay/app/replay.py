@@ -79,6 +79,7 @@ def replay(
 
     Raises :class:`~forebay.errors.ConfigError`, and nothing is done, if a file has no frame.
     """
+    folder.look()
     install(folder, config.venues)
     check_venue(venue)
     for file in files:
