@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from forebay.cli.output import DEFAULT_DATA, DataOption, err, explained, out
@@ -56,14 +56,14 @@ def top(
 def picture(now: Told) -> Group:
     """Answer what is shown."""
     report, health = now.report, now.report.health
-    services = Table("service", "", "critical", "why", box=None)
+    services = _table("service", "", "critical", "why")
     for service in health.services:
         root = health.attributed.get(service.name, "")
         why = service.reason if root in ("", service.name) else f"{service.reason} ({root})"
         mark = Text("up", "green") if service.up else Text("down", "red")
         critical = "yes" if service.critical else ""
         services.add_row(Text(service.name), mark, critical, Text(visible(why)))
-    breakers = Table("breaker", "state", "in a row", "calls", "failed", "refused", box=None)
+    breakers = _table("breaker", "state", "in a row", "calls", "failed", "refused")
     for breaker in report.breakers():
         wait = f" {breaker.retry_after_s:.0f} s" if breaker.retry_after_s else ""
         breakers.add_row(
@@ -74,8 +74,17 @@ def picture(now: Told) -> Group:
             f"{breaker.failures:,}",
             f"{breaker.not_permitted:,}",
         )
-    head = [Text(visible(line)) for line in lines(now, None, "")]
+    head = [_line(line) for line in lines(now, None, "")]
     head[0].highlight_words([str(health.state)], _COLOURS.get(health.state, ""))
     if now.http:
-        head.append(Text(f"http          {now.http}"))
+        head.append(_line(f"http          {now.http}"))
     return Group(*head, services, Text(""), breakers)
+
+
+def _line(text: str) -> Text:
+    return Text(visible(text), no_wrap=False, overflow="fold")
+
+
+def _table(*names: str) -> Table:
+    """Return a table of which no cell is cut, however narrow the terminal is."""
+    return Table(*(Column(name, overflow="fold") for name in names), box=None)

@@ -79,11 +79,9 @@ def told(
 
 
 def shown(now: Told, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(picture(now))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert isinstance(text, str)
-    return text
+    console = Console(file=io.StringIO(), width=width, soft_wrap=True)
+    lines = console.render_lines(picture(now), pad=False)  # as it is shown live
+    return "\n".join("".join(part.text for part in line) for line in lines)
 
 
 def test_rates_are_those_that_the_capture_tells() -> None:
@@ -104,6 +102,14 @@ def test_nothing_is_cut_on_eighty_columns() -> None:
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert "http://127.0.0.1:8080" in text
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_nothing_is_cut_on_a_narrow_terminal(width: int) -> None:
+    text = shown(told(12, 5_000, 1_900, (2_000.0, 500.4)), width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert {"(3,100", "frames)", "http://127.0.0.1:8080", "42"} <= {*text.split()}
 
 
 def test_a_service_that_is_down_says_why_and_whose_fault_that_is() -> None:
