@@ -339,3 +339,13 @@ def test_logs_go_to_stderr_and_say_nothing_on_stdout(busy: tuple[Lab, Running]) 
     assert {line["level"] for line in ending} == {"info"}
     assert "connection_closed" not in events
     assert not re.search(r"Traceback", running.log.read_text())
+
+
+def test_one_symbol_is_counted_as_one(tmp_path: Path) -> None:
+    with simulator("--symbols", "BTC-USD") as lab:
+        where = ("--venue", "coinbase", "--rest-url", lab.rest_url)
+        listed = forebay("symbols", *where)
+        asked = ("--symbols", "BTC-USD", "--ws-url", lab.ws_url, "--data", tmp_path / "data")
+        checked = forebay("check", *where, *asked)
+    assert listed.stdout.startswith("coinbase: 1 symbol\n")
+    assert "answers, 1 symbol\n" in checked.stdout

@@ -159,7 +159,7 @@ async def _rest(config: VenueConfig) -> Finding:
         hint = f"Did you mean {_listed(list(meant))}? " if meant else ""
         text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
         return Finding(part, text, 2)
-    return Finding(part, f"answers, {len(known)} symbols")
+    return Finding(part, f"answers, {len(known):,} symbol{'s' * (len(known) != 1)}")
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

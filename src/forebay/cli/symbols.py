@@ -37,7 +37,8 @@ def symbols(
             print_json([dataclasses.asdict(instrument) for instrument in found])
         else:
             names = [field.name for field in dataclasses.fields(found[0])] if found else ["symbol"]
-            print_table(f"{venue}: {len(found)} symbols", names, map(dataclasses.astuple, found))
+            title = f"{venue}: {len(found):,} symbol{'s' * (len(found) != 1)}"
+            print_table(title, names, map(dataclasses.astuple, found))
 
 
 async def _instruments(venue: str, rest_url: str, file: Path | None) -> Sequence[Instrument]:
