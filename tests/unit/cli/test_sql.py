@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -224,6 +225,21 @@ def test_parquet_is_not_for_a_terminal(data: Path, monkeypatch: pytest.MonkeyPat
 def test_whatever_a_query_does_wrong_is_one_sentence(query: str, data: Path) -> None:
     refused(invoked("sql", query, "--data", data), 1, "error: The query ")
     refused(invoked("sql", query, "--data", data, "--json"), 1, "error: The query ")
+
+
+def test_a_query_that_is_over_leaves_no_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One would hold the connection, and DuckDB complains on standard error at Python's end."""
+    over = threading.Timer.cancel
+
+    def late(timer: threading.Timer) -> None:
+        threading.Timer(0.05, over, [timer]).start()
+
+    with duckdb.connect() as connection:
+        before = {*threading.enumerate()}
+        monkeypatch.setattr(threading.Timer, "cancel", late)
+        read_only_query(connection, "SELECT 1", timeout_s=5.0)
+        left = [each for each in {*threading.enumerate()} - before if each.daemon]
+    assert not left
 
 
 def test_a_plan_is_drawn_as_lines(data: Path) -> None:

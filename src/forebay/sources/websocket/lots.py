@@ -143,7 +143,11 @@ class Lots:
             return Next([lot], {}, 0.0)
         if len(lot.asked.symbols) > 1:
             most = UNPROVED * (1 + lot.strikes // STRIKES)
-            return self._halved(lot) if proved or len(self.lots) < most else Next([lot], {}, 0.0)
+            if proved or len(self.lots) < most:
+                ignored = lived_ns == 0 and lot.strikes >= STRIKES
+                few = proved or len(self.lots) < UNPROVED // 2
+                return self._halved(lot, STRIKES - 1 if ignored and few else 0)
+            return Next([lot], {}, 0.0)
         alone = dict.fromkeys(lot.asked.streams, refusal.reason)
         if proved or (refusal.whole and lot.again):
             return self._parted(lot, alone, refusal, now_ns, proved=proved)
@@ -205,11 +209,15 @@ class Lots:
         self._replace(lot, lots)
         return Next(lots, fresh, pause_s)
 
-    def _halved(self, lot: Lot) -> Next:
+    def _halved(self, lot: Lot, strikes: int) -> Next:
+        """Return two lots, which have ``strikes`` already: what was ignored so often is soon found.
+
+        The breaker would else open before two symbols in different halves were told apart.
+        """
         symbols = lot.asked.symbols
         middle = (len(symbols) + 1) // 2
         halves = [
-            Lot(replace(lot.asked, symbols=half), lot.again)
+            Lot(replace(lot.asked, symbols=half), lot.again, strikes=strikes)
             for half in (symbols[:middle], symbols[middle:])
         ]
         self._replace(lot, halves)

@@ -84,6 +84,7 @@ def read_only_query(
         raise Permanent(f"The query failed: {sentence(error)}") from error
     finally:
         timer.cancel()
+        timer.join()  # it holds the connection, which DuckDB misses aloud if it outlives Python
 
 
 def _fetched(relation: duckdb.DuckDBPyRelation, limit: int | None) -> pa.Table:

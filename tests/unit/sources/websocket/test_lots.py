@@ -121,6 +121,30 @@ def test_a_link_that_drops_again_and_again_divides_what_it_asked_for() -> None:
     assert symbols([first, second]) == [("A", "B"), ("C", "D")]
 
 
+def test_two_that_a_venue_ignores_everything_for_are_told_apart_soon() -> None:
+    """Each end is five seconds without any symbol, and the breaker counts those that repeat."""
+    names = tuple(f"S{number:02d}" for number in range(20))
+    group = lots(replace(ASKED, symbols=names))
+    waiting, repeated = list(group.lots), 0
+    while not any(lot.accepted_ns for lot in group.lots):
+        lot = waiting.pop(0)
+        if {"S03", "S17"}.isdisjoint(lot.asked.symbols):
+            group.accepted(lot, lot.asked.streams, SECOND)
+            continue
+        following = group.ended(lot, 0, DROPPED, SECOND)
+        repeated += following.lots == [lot]
+        waiting += following.lots
+    assert repeated < 3
+
+
+def test_a_venue_that_ignores_everybody_is_not_dialled_by_ever_more() -> None:
+    group = lots(replace(ASKED, symbols=tuple(f"S{number:02d}" for number in range(20))))
+    for _ in range(STRIKES + 3):
+        for lot in list(group.lots):
+            group.ended(lot, 0, DROPPED, 0)
+    assert len(group.lots) <= UNPROVED
+
+
 def test_a_link_that_lived_long_holds_nothing_against_anybody() -> None:
     group = lots()
     (lot,) = group.lots
