@@ -57,7 +57,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, float]]:
     return noted
 
 
-def test_the_list_has_every_drill_as_a_table_and_as_json() -> None:
+def test_the_list_has_every_drill_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # on a narrow terminal names are folded
     table, document = invoke("list"), invoke("list", "--json")
 
     assert [row["name"] for row in json.loads(document.stdout)] == list(DRILLS)
