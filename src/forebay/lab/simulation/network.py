@@ -6,6 +6,7 @@ The product's own feed, connection and REST client run; what is simulated is the
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -96,6 +97,7 @@ class Wire:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self.mute = False
         self.accepted = False
+        self.symbols: tuple[str, ...] = ()
 
     # ------------------------------------------------------------- the venue's side
 
@@ -137,7 +139,8 @@ class Wire:
 
     def send(self, kind: WSMsgType, message: bytes) -> None:
         """The subscription goes out."""
-        del kind, message
+        del kind
+        self.symbols = tuple(json.loads(message)["product_ids"])
         self._loop.call_later(self._latency_s, self._network.subscribe, self)
 
     def send_pong(self, payload: bytes) -> None:

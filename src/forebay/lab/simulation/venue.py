@@ -29,7 +29,6 @@ _LATE_S = (0.5, 4.5)
 _PAGE = re.compile(r"/products/([^/]+)/trades\?limit=(\d+)&after=(\d+)$")
 _MARKETS = {symbol: Trades(1, VENUE, symbol) for symbol in SYMBOLS}
 _CHANNELS = (messages.MATCHES, messages.HEARTBEAT)
-_TOPICS = [(channel, symbol) for channel in _CHANNELS for symbol in SYMBOLS]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -64,6 +63,9 @@ def _row(symbol: str, index: int) -> bytes:
 class Line(Protocol):
     """One connection as the venue sees it."""
 
+    symbols: tuple[str, ...]
+    """What it is subscribed to."""
+
     def say(self, payload: bytes, late_s: float = 0.0) -> None:
         """Send a text message; a late one is held back first."""
         ...
@@ -91,10 +93,11 @@ class Venue:
         return len(self.times[symbol]) - 1
 
     def subscribed(self, line: Line) -> None:
-        """Accept, and tell the latest event of each symbol."""
+        """Accept, and tell the latest event of each of its symbols."""
         self._lines[line] = None
-        line.say(messages.subscriptions(_TOPICS))
-        for symbol in SYMBOLS:
+        topics = [(channel, symbol) for channel in _CHANNELS for symbol in line.symbols]
+        line.say(messages.subscriptions(topics))
+        for symbol in line.symbols:
             line.say(match_bytes(symbol, self.last(symbol), "last_match"))
 
     def gone(self, line: Line) -> None:
@@ -116,13 +119,14 @@ class Venue:
             self.late[symbol][index] = self._now() + self._rng.uniform(*_LATE_S)
             self._weather.told("late_in_history")
         for line in self._lines:
-            self._tell(line, symbol, index)
+            if symbol in line.symbols:
+                self._tell(line, symbol, index)
 
     def heartbeat(self) -> None:
         """Tell everybody how far each symbol is."""
         for line in self._lines:
             told = self.sent.setdefault(line, {})
-            for symbol in SYMBOLS:
+            for symbol in line.symbols:
                 line.say(heartbeat_bytes(symbol, self.last(symbol)))
                 told[symbol] = self.last(symbol)
 

@@ -203,6 +203,8 @@ class World:
             await self.clock.sleep(dice.uniform(0.02, 0.5))
             for _ in range(dice.randint(1, 6)):
                 self.venue.happen(dice.choice(SYMBOLS))
+        for symbol in SYMBOLS:  # whatever history lacks, it lists something behind it
+            self.venue.happen(symbol)
 
     async def _heartbeats(self) -> None:
         while True:

@@ -24,6 +24,8 @@ FIRST = trade(BTC, 0).trade_id
 
 
 class FakeLine:
+    symbols: tuple[str, ...] = SYMBOLS
+
     def __init__(self) -> None:
         self.said: list[bytes] = []
         self.late: list[float] = []
