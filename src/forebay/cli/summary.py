@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app.asking import statuses
 from forebay.app.times import to_ns
+from forebay.telemetry.processes import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -70,14 +71,10 @@ def _connected(capture: Status, streams: Sequence[StreamReport]) -> str:
     parts = [f"{capture['connected']} of {capture['wanted']}"]
     if asked := {(each.venue, each.market, each.symbol) for each in streams}:
         heard = {(e.venue, e.market, e.symbol) for e in streams if e.state == "heard"}
-        parts.append(f"{_counted(len(asked), 'symbol')} asked for, {len(heard):,} heard")
+        parts.append(f"{counted(len(asked), 'symbol')} asked for, {len(heard):,} heard")
     if capture["reconnects"]:
-        parts.append(_counted(capture["reconnects"], "reconnect"))
+        parts.append(counted(capture["reconnects"], "reconnect"))
     return ", ".join(parts)
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _troubles(report: SystemReport) -> Iterator[tuple[str, str]]:

@@ -55,12 +55,13 @@ class Stopped(Happening):
 
     def __str__(self) -> str:
         """Say it as a sentence."""
-        rest = f", {_counted(self.waiting, 'frame')} waiting in the journal" if self.waiting else ""
-        told = f"{_counted(self.events, 'event')} captured and stored{rest}"
-        return f"Stopped. {told}, {_counted(self.gaps_open, 'gap')} open."
+        rest = f", {counted(self.waiting, 'frame')} waiting in the journal" if self.waiting else ""
+        told = f"{counted(self.events, 'event')} captured and stored{rest}"
+        return f"Stopped. {told}, {counted(self.gaps_open, 'gap')} open."
 
 
-def _counted(number: int, name: str) -> str:
+def counted(number: int, name: str) -> str:
+    """Return a number and what it counts, in the plural where that is right."""
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 

@@ -135,3 +135,27 @@ def test_a_symbol_that_was_asked_for_a_moment_ago_need_not_have_been_heard(told:
     ask(told, BTC, ETH, GONE, at=399)
     told.deliver()
     assert wrong(told.audit()) == []
+
+
+@pytest.mark.parametrize(("waited_s", "missed"), [(60, False), (301, True)])
+def test_a_polled_kind_has_time_until_its_first_answer(
+    told: Bench, *, waited_s: int, missed: bool
+) -> None:
+    """The bar of a minute is told when the minute is over."""
+    record(told)
+    began_ns = event(399).event_ts
+    context = Context(
+        venue="coinbase",
+        source="rest",
+        purpose="live",
+        collector="c1",
+        epoch="said",
+        symbols=(BTC,),
+        channels=("bar",),
+    )
+    for after_s in (0, waited_s):
+        asked = StreamsAsked((("spot", "trade", BTC), ("spot", "trade", ETH), ("spot", "bar", BTC)))
+        told.control(asked if not after_s else EpochAccepted(), began_ns + after_s * 10**9, context)
+    told.deliver()
+    expected = [("never_heard", f"coinbase/bar/{BTC}")] if missed else []
+    assert [each for each in wrong(told.audit()) if each[0] == "never_heard"] == expected

@@ -81,6 +81,21 @@ def test_everybody_is_told_of_an_event_and_heartbeats_say_how_far_it_is() -> Non
     assert len(line.said) == 3
 
 
+def test_a_connection_is_told_of_what_it_asked_for_alone() -> None:
+    made, line = Venue(random.Random(1), Sky(), lambda: 0.0), FakeLine()
+    line.symbols = (BTC,)
+    made.subscribed(line)
+    for symbol in SYMBOLS:
+        made.happen(symbol)
+    made.heartbeat()
+    assert not any(SYMBOLS[1].encode() in said for said in line.said)
+    assert line.said[1:] == [
+        match_bytes(BTC, HISTORY - 1, "last_match"),
+        match_bytes(BTC, HISTORY),
+        heartbeat_bytes(BTC, HISTORY),
+    ]
+
+
 @pytest.mark.parametrize(
     ("fault", "said"), [("drop", []), ("duplicate", [match_bytes(BTC, HISTORY)] * 2)]
 )
