@@ -15,7 +15,9 @@ from forebay.domain.book import Book, levels_of
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.services.book_rows import (
+    DELTAS,
     SECOND,
+    SNAPSHOTS,
     Base,
     Stream,
     base_at,
@@ -104,19 +106,20 @@ def _all_heard(
 ) -> bool:
     """Return whether all that had happened by a moment was heard until another.
 
-    It was if a connection went on for long enough, or told something of a later moment: messages
-    come in their order. A change that was under way when it ended, nobody knows of.
+    It was if a connection went on for long enough, or told a later change of this very book: those
+    come in their order. Other channels and products prove nothing: a trade may come before the
+    changes that it made. A change that was under way when it ended, nobody knows of.
     """
     at_ns, until_ns = at_and_until
     if at_ns + behind_ns(changes, base) + LATE_NS <= until_ns:
         return True
     epochs = {base.epoch, *changes["epoch"].unique().to_pylist()}
     later = (
-        f"venue = {literal(stream.venue)} AND event_ts >= {moment(at_ns)} "
+        f"{stream.where} AND event_ts > {moment(at_ns)} "
         f"AND exchange_ts IS NOT NULL AND received_ts >= {moment(base.received_ns)} "
         f"AND received_ts <= {moment(until_ns)} AND epoch IN ({', '.join(map(literal, epochs))})"
     )
-    parts = (f"(SELECT 1 FROM {kind.table} WHERE {later} LIMIT 1)" for kind in KINDS.values())  # noqa: S608 - quoted
+    parts = (f"(SELECT 1 FROM {table} WHERE {later} LIMIT 1)" for table in (SNAPSHOTS, DELTAS))  # noqa: S608 - quoted
     return len(query(" UNION ALL ".join(parts))) > 0
 
 

@@ -279,5 +279,13 @@ def test_the_last_event_by_a_moment_is_found_without_looking(
     assert trades.time_ns(found + 1) > trades.time_ns(index)
 
 
+def test_events_of_a_slow_market_have_times_of_their_own() -> None:
+    """What has one time is told together, or somebody who is cut off between holds half of it."""
+    slow = Trades(1, "coinbase", "BTC-USD", step_us=50_000)
+    times = [slow.time_ns(index) for index in range(1_000)]
+    assert len(set(times)) == 1_000
+    assert len({BTC.time_ns(index) for index in range(1_000)}) < 1_000
+
+
 def test_nothing_has_happened_before_the_first() -> None:
     assert BTC.index_at(BTC.time_ns(0) - 1) == -1

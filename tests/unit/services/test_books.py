@@ -149,7 +149,7 @@ def one_line(*, live: bool = True) -> Line:
         (2, "99:2 | 101:3"),
         (2.999, "99:2 | 101:3"),
         (3, "99:2 | 101:5"),
-        (4, "99:2 98.5:1 | 101:5"),
+        (3.999, "99:2 | 101:5"),
         (None, "99:2 98.5:1 | 101:5"),
     ],
 )
@@ -157,6 +157,18 @@ def test_a_moment_is_the_snapshot_and_the_changes_until_then(
     second: float | None, said: str, live: bool
 ) -> None:
     assert Books(one_line(live=live)).said(second) == said
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "recorded"])
+def test_the_moment_of_the_last_change_may_have_had_another(live: bool) -> None:
+    """Venues tell several messages of one time, and other products and channels are no clock."""
+    over = NOT_HEARD if live else ENDED
+    line = one_line(live=live).at(4, ("sell", "102", "1"))
+    assert Books(line).said(4) == over
+    assert Books(line.at(4.01, ("sell", "103", "1"))).said(4) == "99:2 98.5:1 | 101:5 102:1"
+    elsewhere = l2update(("buy", "98", "1"), time=rfc3339(T0 + 5 * SECOND), product="ETH-USD")
+    for other in (elsewhere, ticker(time=rfc3339(T0 + 5 * SECOND))):
+        assert Books(one_line(live=live).at(4.02, other)).said(4.01) == over
 
 
 def test_beyond_the_last_heard_moment_nothing_is_known() -> None:
@@ -170,8 +182,8 @@ def test_beyond_the_last_heard_moment_nothing_is_known() -> None:
 
 def test_a_recording_goes_on_as_long_as_anything_was_heard() -> None:
     books = Books(one_line(live=False).at(9, ticker(time=rfc3339(T0 + 9 * SECOND))))
-    assert books.said(8.9) == "99:2 98.5:1 | 101:5"
-    assert books.said(9.1) == ENDED
+    assert books.said(8) == "99:2 98.5:1 | 101:5"
+    assert books.said(8.1) == ENDED
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "recorded"])
@@ -183,24 +195,25 @@ def test_after_a_reconnect_the_old_book_is_gone_and_between_nothing_is_known(liv
         second.at(6, OPEN)
     second.at(6, snapshot([["101", "1"], ["98", "1"]], [])).at(7, ("buy", "97", "1"))
     books = Books(first, second)
-    assert books.said(4) == "99:2 98.5:1 | 101:5"
+    assert books.said(3.9) == "99:2 | 101:5"
     assert books.said(5) == (NOT_HEARD if live else ENDED)
     assert as_of(books.at(5)) == 4
     assert books.said(6.05) == "101:1 98:1 | "
-    assert books.said(7) == books.said(None) == "101:1 98:1 97:1 | "
+    assert books.said(7) == (NOT_HEARD if live else ENDED)
+    assert books.said(None) == "101:1 98:1 97:1 | "
 
 
 def test_a_quick_reconnect_leaves_no_ghosts() -> None:
     """What the old connection told a moment before the new snapshot is not told again to it."""
     first = one_line(live=False).at(4.9, ("buy", "100.5", "7"))
     second = Line(epoch="e2", live=False).at(4.95, snapshot([["98", "1"]], []))
-    books = Books(first, second.at(5, ("sell", "103", "1")))
+    books = Books(first, second.at(5, ("sell", "103", "1")).at(6, ("sell", "104", "1")))
     assert books.said(5) == "98:1 | 103:1"
 
 
 def test_a_second_snapshot_on_a_connection_replaces_the_book_whole() -> None:
     line = one_line().at(5, snapshot([["99", "9"]], [["102", "1"]])).at(6, ("buy", "1", "1"))
-    books = Books(line)
+    books = Books(line.at(8, CLOSE))
     assert books.said(4) == "99:2 98.5:1 | 101:5"
     assert books.said(5.05) == "99:9 | 102:1"
     assert books.said(6) == "99:9 1:1 | 102:1"
@@ -209,7 +222,7 @@ def test_a_second_snapshot_on_a_connection_replaces_the_book_whole() -> None:
 
 def test_a_snapshot_is_known_from_the_first_change_behind_it() -> None:
     """It is received later than the venue made it: changes behind it may be older than that."""
-    line = Line().at(0, OPEN).at(1, FIRST).at(1.01, ("buy", "100", "4"))
+    line = Line().at(0, OPEN).at(1, FIRST).at(1.01, ("buy", "100", "4")).at(3, CLOSE)
     assert Books(line).said(1.01) == "100:4 99:2 | 101:3"
     assert Books(line, lag_ns=3600 * SECOND).said(1.01) == "100:4 99:2 | 101:3"
     assert Books(line).said(1.0) == BEFORE
@@ -217,14 +230,14 @@ def test_a_snapshot_is_known_from_the_first_change_behind_it() -> None:
 
 def test_a_snapshot_with_a_time_of_its_own_is_known_from_then() -> None:
     told = snapshot([["1", "1"]], [], time=rfc3339(T0 + SECOND))
-    books = Books(Line().at(0, OPEN).at(1, told).at(2, ("buy", "2", "2")))
+    books = Books(Line().at(0, OPEN).at(1, told).at(2, ("buy", "2", "2")).at(4, CLOSE))
     assert [books.said(second) for second in (0.999, 1, 2)] == [BEFORE, "1:1 | ", "2:2 1:1 | "]
 
 
 def test_changes_without_a_time_keep_their_place() -> None:
     line = one_line().at(5, l2update(("buy", "98", "1"), time="0001-01-01T00:00:00Z"))
-    books = Books(line.at(5.01, ("buy", "98", "2")))
-    assert books.said(5.06) == NOT_HEARD
+    books = Books(line.at(5.01, ("buy", "98", "2")).at(6.2, CLOSE))
+    assert books.said(5.3) == NOT_HEARD
     assert books.said(5.01) == "99:2 98.5:1 98:2 | 101:5"
     assert books.said(None) == "99:2 98.5:1 98:2 | 101:5"
 
@@ -245,24 +258,24 @@ def test_changes_without_a_time_keep_their_place() -> None:
     ],
 )
 def test_a_message_that_cannot_be_read_may_have_been_a_change(poison: bytes, spoils: bool) -> None:
-    books = Books(one_line().at(5, poison).at(6, ("buy", "97", "1")))
+    books = Books(one_line().at(5, poison).at(6, ("buy", "97", "1")).at(8, CLOSE))
     good = "99:2 98.5:1 97:1 | 101:5"
-    assert books.said(4) == "99:2 98.5:1 | 101:5"
+    assert books.said(3.9) == "99:2 | 101:5"
     assert books.said(6) == (UNREAD if spoils else good)
     assert books.said(None) == ("99:2 98.5:1 | 101:5" if spoils else good)
-    mended = Books(one_line().at(5, poison).at(6, FIRST).at(7, ("buy", "97", "1")))
+    mended = Books(one_line().at(5, poison).at(6, FIRST).at(7, ("buy", "97", "1")).at(9, CLOSE))
     assert mended.said(7) == "100:1 99:2 97:1 | 101:3"
 
 
 def test_a_change_that_came_with_what_cannot_be_read_is_not_left_out() -> None:
     late = l2update(("buy", "98", "1"), time=rfc3339(T0 + 4_500_000_000))
     books = Books(one_line().at(5, late).at(5, b"\x00 garbage"))
-    assert books.said(4) == "99:2 98.5:1 | 101:5"
+    assert books.said(3.9) == "99:2 | 101:5"
     assert books.said(4.7) == UNREAD
 
 
 def test_a_book_that_is_crossed_is_shown_as_it_was_told() -> None:
-    books = Books(one_line().at(5, ("buy", "102", "1")))
+    books = Books(one_line().at(5, ("buy", "102", "1")).at(7, CLOSE))
     assert books.said(5) == "102:1 99:2 98.5:1 | 101:5"
     assert books.at(5).book.crossed
     assert not books.at(4).book.crossed

@@ -35,6 +35,8 @@ CHANNEL: Final = "trade"
 
 BLOCK: Final = 16
 """Events that may share one microsecond: real pages hold 13 identical times."""
+TOGETHER_US: Final = 20_000
+"""They do so where steps are no longer than this: what has one time is told within a second."""
 SWING: Final = 40_000
 """Events from trough to trough of the price."""
 SIZE_DECIMALS: Final = 8
@@ -184,7 +186,8 @@ class Trades:
     def _time_us(self, index: int) -> int:
         begin = index - index % BLOCK
         if self._block[0] != begin:
-            self._block = (begin, self._roll(begin)[14] % 4 == 0)
+            alike = self._step_us <= TOGETHER_US and self._roll(begin)[14] % 4 == 0
+            self._block = (begin, alike)
         if self._block[1]:
             index = begin
         return self._start_us + index * self._step_us
