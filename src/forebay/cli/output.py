@@ -235,6 +235,8 @@ def _leave_stdout() -> None:
     """Let what is still to be written go nowhere, so that no second error follows at the end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with out.capture():  # which empties it of what it could not write
+            pass
 
 
 def progress(*columns: ProgressColumn | str) -> Progress:

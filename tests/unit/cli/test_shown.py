@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from forebay.app import logs
+from forebay.cli import output
 from forebay.cli.main import main
 from forebay.cli.output import layout, print_table
 from forebay.lab.commands import FOREBAY
@@ -279,6 +280,9 @@ def test_output_that_cannot_be_written_is_one_sentence(
     assert ended.value.code == 1
     said = capfd.readouterr().err
     assert said == "error: The output cannot be written: No space left on device.\n"
+    with output.out.capture() as kept:
+        pass
+    assert kept.get() == "", "whoever prints next in this process would print it, too"
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
