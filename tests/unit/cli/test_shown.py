@@ -280,6 +280,7 @@ def test_output_that_cannot_be_written_is_one_sentence(
     assert ended.value.code == 1
     said = capfd.readouterr().err
     assert said == "error: The output cannot be written: No space left on device.\n"
+    monkeypatch.undo()
     with output.out.capture() as kept:
         pass
     assert kept.get() == "", "whoever prints next in this process would print it, too"
