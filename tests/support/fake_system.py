@@ -37,6 +37,7 @@ AT = 1_700_000_000_123_456_789
 AT_TEXT = "2023-11-14T22:13:20.123Z"
 TOKEN = "correct horse battery staple"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
+MOVED = {"was": "closed", "now": "open", "reason": "Unreachable", "at_ns": AT, "at": AT_TEXT}
 
 
 def breaker(name: str, process: str, state: str = "closed") -> BreakerReport:
@@ -66,7 +67,7 @@ def breaker(name: str, process: str, state: str = "closed") -> BreakerReport:
             "success_threshold": 1,
             "timeout_s": None,
         },
-        history=({"was": "closed", "now": "open", "reason": "Unreachable", "at_ns": AT},),
+        history=(MOVED,),
     )
 
 

@@ -9,10 +9,8 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 
 from forebay.app.local_socket import ask
-from forebay.app.times import to_ns
 from forebay.errors import ConfigError, Unreachable
-from forebay.ops.view import BreakerReport, ProcessReport, StreamReport, SystemReport
-from forebay.resilience import SystemHealth
+from forebay.ops.view import SystemReport
 from forebay.sources.proxies import proxy_for
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ class Told(msgspec.Struct, frozen=True):
     """A report, and where HTTP is served, or why not; nothing of either if it is off."""
 
     report: SystemReport
-    http: str
+    http: str = ""
     no_http: str = ""
 
 
@@ -36,7 +34,7 @@ def of_folder(folder: DataFolder) -> Told:
     Raises :class:`~forebay.errors.Unreachable` if none does.
     """
     answer, _ = ask(folder.supervisor_socket, {"op": "report"}, timeout_s=ANSWER_S)
-    return Told(msgspec.convert(answer, SystemReport), answer["http"], answer["no_http"])
+    return msgspec.convert(answer, Told)
 
 
 def of_url(url: str) -> Told:
@@ -48,84 +46,26 @@ def of_url(url: str) -> Told:
     if urlsplit(base).scheme not in ("http", "https"):
         raise ConfigError(f"{url!r} is no address.", hint="Write http://HOST:PORT.")
     try:
-        documents = [_get(base + path) for path in ("/api/v1/status", "/health/resilience")]
-        return Told(_report(*documents), base)
-    except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+        told = msgspec.json.decode(_get(f"{base}/api/v1/status"), type=Told)
+        return msgspec.structs.replace(told, http=base)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
         why = getattr(error, "reason", error)  # urllib wraps what the system says
         why = getattr(why, "strerror", None) or why or type(error).__name__
         message = f"No running Forebay answers at {base}: {why}."
         raise Unreachable(message, hint="See http.port in its configuration.") from error
 
 
-def _get(url: str) -> dict[str, Any]:
+def _get(url: str) -> bytes:
     proxies: dict[str, str] | None = (
         {} if proxy_for(url) is None else None
     )  # None: as the environment says
     with build_opener(ProxyHandler(proxies)).open(url, timeout=ANSWER_S) as answer:
-        found: dict[str, Any] = msgspec.json.decode(answer.read(_MOST), type=dict)
-    return found
-
-
-def _report(status: dict[str, Any], resilience: dict[str, Any]) -> SystemReport:
-    """Answer as a report what the two routes say; moments are to the millisecond."""
-    breakers = [
-        msgspec.convert(
-            {
-                **told,
-                "last_failure_ns": _ns(told["last_failure"]),
-                "opened_ns": _ns(told["opened"]),
-                "history": [
-                    {"was": m["was"], "now": m["now"], "reason": m["reason"], "at_ns": _ns(m["at"])}
-                    for m in told["history"]
-                ],
-            },
-            BreakerReport,
-        )
-        for told in resilience["breakers"]
-    ]
-    told = {
-        **resilience,
-        "state": resilience["status"],
-        "attributed": {
-            each["name"]: each["root"] for each in resilience["services"] if each["root"]
-        },
-    }
-    streams = [_stream(each) for each in status["streams"]]
-    return SystemReport(
-        at_ns=to_ns(status["timestamp"]),
-        health=msgspec.convert(told, SystemHealth),
-        not_ready=status["not_ready"],
-        checks=(),
-        processes=[
-            ProcessReport(
-                process=name,
-                pid=each["pid"],
-                not_ready=each["not_ready"],
-                breakers=[breaker for breaker in breakers if breaker.process == name],
-                status=each["status"],
-                streams=streams if name == "capture" else (),
-            )
-            for name, each in status["processes"].items()
-        ],
-        fallbacks=resilience["fallbacks"],
-        restart_needed=resilience["restart_needed"],
-    )
-
-
-def _stream(told: dict[str, Any]) -> StreamReport:
-    moments = {"asked": "asked_ns", "acknowledged": "acknowledged_ns"}
-    moments |= {"last_heard": "heard_ns", "retry": "retry_ns"}
-    ever = {"heard": True, "silent": False}.get(told["state"])
-    known = {name: _ns(told[key]) for key, name in moments.items()}
-    return msgspec.convert({**told, **known, "ever": ever}, StreamReport)
-
-
-def _ns(moment: str | None) -> int | None:
-    return None if moment is None else to_ns(moment)
+        body: bytes = answer.read(_MOST)
+    return body
 
 
 def statuses(told: Told) -> dict[str, dict[str, Any] | None]:
-    """Answer by process what it says of itself, None for one that does not answer."""
+    """Return by process what it says of itself, None for one that does not answer."""
     found: dict[str, dict[str, Any] | None] = {"capture": None, "deliver": None}
     for each in told.report.processes:
         found[each.process] = {"pid": each.pid, **each.status}

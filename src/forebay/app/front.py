@@ -76,8 +76,8 @@ class Front:
                 await serving
 
     def _report(self, _: Request) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.to_builtins(self.system.last)
-        return {**found, "http": self.url, "no_http": self.why_not}
+        report = msgspec.to_builtins(self.system.last)
+        return {"report": report, "http": self.url, "no_http": self.why_not}
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Serve HTTP; an address that is taken stops nothing, and is tried again."""

@@ -15,7 +15,7 @@ from forebay.app.complaints import Complaints
 from forebay.app.config import BreakerLimits, Config
 from forebay.app.local_socket import json_handler
 from forebay.errors import ConfigError, Permanent, Transient
-from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample
+from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample, moment
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
 from forebay.resilience.graph import near
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
@@ -303,7 +303,13 @@ def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> Break
             "timeout_s": config.timeout,
         },
         history=[
-            {"was": moved.was, "now": moved.now, "reason": moved.reason, "at_ns": moved.wall_ns}
+            {
+                "was": moved.was,
+                "now": moved.now,
+                "reason": moved.reason,
+                "at_ns": moved.wall_ns,
+                "at": moment(moved.wall_ns),
+            }
             for moved in seen.history
         ],
     )

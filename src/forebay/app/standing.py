@@ -1,11 +1,9 @@
-"""How each stream that is asked for stands, as ``forebay status`` shows it."""
+"""How the streams that are asked for stand, in one line."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
-
-from forebay.app.times import to_text
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,26 +12,6 @@ if TYPE_CHECKING:
 
 NAMED = 3
 """So many streams are named in one line."""
-
-
-def document(streams: Sequence[StreamReport]) -> list[dict[str, Any]]:
-    """Return a plain object a stream; moments are texts, or null."""
-    return [
-        {
-            "venue": each.venue,
-            "market": each.market,
-            "channel": each.channel,
-            "symbol": each.symbol,
-            "state": each.state,
-            "asked": _text(each.asked_ns),
-            "acknowledged": _text(each.acknowledged_ns),
-            "last_heard": _text(each.heard_ns),
-            "refused": each.refused,
-            "refusals": each.refusals,
-            "retry": _text(each.retry_ns),
-        }
-        for each in streams
-    ]
 
 
 def summary(streams: Sequence[StreamReport]) -> str:
@@ -49,7 +27,3 @@ def summary(streams: Sequence[StreamReport]) -> str:
     ]
     told = [*wrong[:NAMED], *([f"{len(wrong) - NAMED} more"] if len(wrong) > NAMED else [])]
     return f"{heard} of {len(streams)} heard" + "".join(f"; {each}" for each in told)
-
-
-def _text(moment_ns: int | None) -> str | None:
-    return None if moment_ns is None else to_text(moment_ns)

@@ -84,7 +84,6 @@ def document(
     """Answer what ``--json`` prints."""
     from msgspec import to_builtins
 
-    from forebay.app import standing
     from forebay.app.asking import statuses
 
     found: dict[str, Any] = {
@@ -105,7 +104,7 @@ def document(
         "not_ready": report.not_ready,
         "breakers": to_builtins(report.breakers()),
         "restart_needed": list(report.restart_needed),
-        "streams": standing.document(report.streams()),
+        "streams": to_builtins(report.streams()),
     }
 
 

@@ -222,6 +222,8 @@ class StatusBody(Stamped):
     processes: dict[str, ProcessBody]
     streams: list[StreamBody]
     """Everything that is asked for."""
+    report: dict[str, Any]
+    """All of it, as the processes tell it to one another."""
 
 
 class DoneBody(Body):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from forebay.ops.schema import (
     SETTINGS,
@@ -20,22 +21,11 @@ from forebay.ops.schema import (
     StreamBody,
     TransitionBody,
 )
-from forebay.ops.view import BreakerReport, Check, StreamReport, SystemReport
+from forebay.ops.view import BreakerReport, Check, StreamReport, SystemReport, moment
 from forebay.resilience.health import ServiceHealth
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DB_SERVICE = "store"
 """The service of which ``db`` in ``/health`` speaks."""
-
-
-def moment(wall_ns: int) -> str:
-    """Answer wall-clock nanoseconds as ISO 8601 in UTC, to the millisecond."""
-    text = (_EPOCH + timedelta(microseconds=wall_ns // 1000)).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-def _moment_or_none(wall_ns: int | None) -> str | None:
-    return None if wall_ns is None else moment(wall_ns)
 
 
 def check_body(check: Check) -> CheckBody:
@@ -137,6 +127,7 @@ def status_body(report: SystemReport, service: str, version: str) -> StatusBody:
             for process in report.processes
         },
         streams=[stream_body(stream) for stream in report.streams()],
+        report=msgspec.to_builtins(report),
     )
 
 
@@ -148,12 +139,12 @@ def stream_body(stream: StreamReport) -> StreamBody:
         channel=stream.channel,
         symbol=stream.symbol,
         state=stream.state,
-        asked=_moment_or_none(stream.asked_ns),
-        acknowledged=_moment_or_none(stream.acknowledged_ns),
-        last_heard=_moment_or_none(stream.heard_ns),
+        asked=stream.asked,
+        acknowledged=stream.acknowledged,
+        last_heard=stream.last_heard,
         refused=stream.refused,
         refusals=stream.refusals,
-        retry=_moment_or_none(stream.retry_ns),
+        retry=stream.retry,
     )
 
 
@@ -168,8 +159,8 @@ def breaker_body(breaker: BreakerReport) -> BreakerBody:
     """Show a breaker."""
     return BreakerBody(
         **{key: getattr(breaker, key) for key in _SAME},
-        last_failure=_moment_or_none(breaker.last_failure_ns),
-        opened=_moment_or_none(breaker.opened_ns),
+        last_failure=breaker.last_failure,
+        opened=breaker.opened,
         transitions=dict(breaker.transitions),
         config=SettingsBody.model_validate({key: breaker.config.get(key) for key in SETTINGS}),
         history=[

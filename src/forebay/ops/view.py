@@ -1,18 +1,34 @@
 """What there is to look at and to command, as types; the application fills them in.
 
 A process says of itself what a :class:`ProcessReport` holds, when it is asked. The routes and the
-metrics know the :class:`System` and nothing behind it.
+metrics know the :class:`System` and nothing behind it. The same types go over sockets, into the
+routes' answers and into ``forebay status --json``: msgspec encodes and decodes them as they are, so
+moments are there twice, as numbers and, under the same name without ``_ns``, as texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol
 
 from forebay.errors import Permanent
 from forebay.resilience.health import ServiceHealth, SystemHealth
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(wall_ns: int) -> str:
+    """Return wall-clock nanoseconds as ISO 8601 in UTC, to the millisecond."""
+    text = (_EPOCH + timedelta(microseconds=wall_ns // 1000)).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _set_moments(report: object, **wall_ns: int | None) -> None:
+    for name, at_ns in wall_ns.items():
+        object.__setattr__(report, name, None if at_ns is None else moment(at_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,13 @@ class BreakerReport:
     config: Mapping[str, float | int | None]
     """``failure_threshold``, ``recovery_timeout_s``, ``success_threshold``, ``timeout_s``."""
     history: Sequence[Mapping[str, str | int]] = ()
-    """The last transitions, oldest first: ``was``, ``now``, ``reason``, ``at_ns``."""
+    """The last transitions, oldest first: ``was``, ``now``, ``reason``, ``at_ns``, ``at``."""
+    last_failure: str | None = field(init=False, default=None)
+    opened: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Set the texts."""
+        _set_moments(self, last_failure=self.last_failure_ns, opened=self.opened_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +129,24 @@ class StreamReport:
     retry_ns: int | None = None
     """When it is asked again."""
 
-    @property
-    def state(self) -> StreamState:
-        """How it stands: silent is what should come and never did."""
-        if self.refused:
-            return "refused"
-        if self.ever is None:
-            return "asked"
-        return "heard" if self.ever else "silent"
+    state: StreamState = field(init=False, default="asked")
+    """silent: it should come and never did; asked: nobody knows yet."""
+    asked: str | None = field(init=False, default=None)
+    acknowledged: str | None = field(init=False, default=None)
+    last_heard: str | None = field(init=False, default=None)
+    retry: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Set the state and the texts."""
+        known: dict[bool | None, StreamState] = {None: "asked", True: "heard", False: "silent"}
+        object.__setattr__(self, "state", "refused" if self.refused else known[self.ever])
+        _set_moments(
+            self,
+            asked=self.asked_ns,
+            acknowledged=self.acknowledged_ns,
+            last_heard=self.heard_ns,
+            retry=self.retry_ns,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +186,12 @@ class SystemReport:
     """Keys of the configuration that were changed and wait for a restart."""
 
     def breakers(self) -> list[BreakerReport]:
-        """Answer the breakers of all processes by name."""
+        """Return the breakers of all processes by name."""
         found = [breaker for process in self.processes for breaker in process.breakers]
         return sorted(found, key=lambda breaker: breaker.name)
 
     def streams(self) -> list[StreamReport]:
-        """Answer every stream that is asked for, with what all processes know of it."""
+        """Return every stream that is asked for, with what all processes know of it."""
         return merged(self.processes)
 
 
@@ -227,7 +259,7 @@ class System(Protocol):
     """What the routes show and command."""
 
     async def report(self) -> SystemReport:
-        """Answer what is known, not older than a poll."""
+        """Return what is known, not older than a poll."""
         ...
 
     async def command(self, command: Command) -> Outcome:

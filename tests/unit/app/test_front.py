@@ -152,8 +152,9 @@ async def test_switched_off_only_the_socket_answers(folder: DataFolder) -> None:
     ("answers", "error"),
     [
         ({}, Unreachable),
-        ({"/api/v1/status": b"{}", "/health/resilience": b"{}"}, Unreachable),
-        ({"/api/v1/status": b"[]", "/health/resilience": b"<html>"}, Unreachable),
+        ({"/api/v1/status": b"{}"}, Unreachable),
+        ({"/api/v1/status": b'{"report": {"at_ns": 1}}'}, Unreachable),
+        ({"/api/v1/status": b"<html>"}, Unreachable),
     ],
 )
 async def test_something_else_at_that_address_is_not_taken_for_ours(

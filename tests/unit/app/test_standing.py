@@ -1,8 +1,10 @@
-"""How streams stand, as status shows them: a plain object each, and one line for all."""
+"""How streams stand: as JSON a plain object each, and one line for all."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+import msgspec
 
 from forebay.app import standing
 from forebay.ops.view import ProcessReport, StreamReport, merged
@@ -12,9 +14,9 @@ HEARD, REFUSED = STREAMS
 
 
 def test_a_stream_is_an_object_with_moments_as_texts() -> None:
-    heard, refused = standing.document(STREAMS)
+    heard, refused = msgspec.to_builtins(STREAMS)
     assert heard["state"] == "heard"
-    assert heard["last_heard"] == heard["asked"] == "2026-01-01T00:00:00Z"
+    assert heard["last_heard"] == heard["asked"] == "2026-01-01T00:00:00.500Z"
     assert (refused["state"], refused["refused"]) == ("refused", "it is unknown")
     assert refused["last_heard"] is refused["acknowledged"] is None
 
