@@ -25,7 +25,8 @@ from tests.tiers import count
 
 if TYPE_CHECKING:
     from schemathesis import APIOperation, Case
-    from starlette.types import Message
+
+    from tests.support.fake_system import Message
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError
 from forebay.ops import api
+from forebay.ops.calls import Call, Gone
 from forebay.ops.view import (
     Action,
     BreakerReport,
@@ -27,17 +29,26 @@ from forebay.resilience.health import ServiceHealth, SystemHealth, SystemState
 from forebay.telemetry import AdminCalled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    from fastapi import FastAPI
-
+    from forebay.ops.guard import Guard
     from forebay.telemetry import Happening
 
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 AT = 1_700_000_000_123_456_789
 AT_TEXT = "2023-11-14T22:13:20.123Z"
 TOKEN = "correct horse battery staple"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-MOVED = {"was": "closed", "now": "open", "reason": "Unreachable", "at_ns": AT, "at": AT_TEXT}
+MOVED: dict[str, str | int] = {
+    "was": "closed",
+    "now": "open",
+    "reason": "Unreachable",
+    "at_ns": AT,
+    "at": AT_TEXT,
+}
 
 
 def breaker(name: str, process: str, state: str = "closed") -> BreakerReport:
@@ -168,8 +179,8 @@ class Site:
     told: list[Happening] = field(default_factory=list)
 
     @cached_property
-    def app(self) -> FastAPI:
-        """The application."""
+    def routes(self) -> Guard:
+        """The routes."""
         return api.build(
             self.system,
             service="forebay",
@@ -182,6 +193,38 @@ class Site:
             clock=self.clock,
             observer=self.told.append,
         )
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The routes as an ASGI application, for clients that call one without a socket."""
+        more = True
+
+        async def read() -> bytes:
+            nonlocal more
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone("The client hung up.")
+                more = message.get("more_body", False)
+                if message.get("body"):
+                    return bytes(message["body"])
+            return b""
+
+        headers = [(name.lower(), value) for name, value in scope["headers"]]
+        server = scope["server"][0] if scope["server"] else None
+        call = Call(scope["method"], scope["path"], headers, scope["client"], server, read)
+        with contextlib.suppress(Gone):
+            answer = await self.routes(call)
+            length = str(len(answer.body))
+            sent = {**answer.headers, "content-length": length}
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": answer.status,
+                    "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+                }
+            )
+            body = b"" if scope["method"] == "HEAD" else answer.body
+            await send({"type": "http.response.body", "body": body})
 
     @contextlib.asynccontextmanager
     async def client(

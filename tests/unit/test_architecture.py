@@ -79,12 +79,12 @@ OFFENCES = [
     (
         "services/__init__.py",
         "from aiohttp import web",
-        "aiohttp has one home, the REST shell; simulators serve with it",
+        "aiohttp has two homes, the REST shell and the HTTP server; simulators serve with it",
     ),
     (
         "services/__init__.py",
-        "import uvicorn",
-        "The web framework and the metrics client have one home, what people look at",
+        "import prometheus_client",
+        "The metrics client has one home, what people look at",
     ),
     (
         "services/__init__.py",

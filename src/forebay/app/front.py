@@ -30,7 +30,7 @@ AGAIN_S = 10.0
 
 
 def token_of(http: HttpConfig) -> str:
-    """Answer the token of administration, empty if it is off.
+    """Return the token of administration, empty if it is off.
 
     Raises :class:`~forebay.errors.ConfigError` if its file cannot be read or is empty.
     """
@@ -83,7 +83,7 @@ class Front:
         """Serve HTTP; an address that is taken stops nothing, and is tried again."""
         if not self.system.config.http.enabled:
             return
-        # Importing a web framework takes a second, in which processes must be watched already.
+        # Importing what serves HTTP takes a moment, in which processes must be watched already.
         build, serve, render = await asyncio.to_thread(_routes)
         app = build(
             self.system,

@@ -39,6 +39,13 @@ PRESETS: dict[Section, BreakerConfig] = {
     "rest": presets.EXCHANGE_API,
     "websocket": presets.WEBSOCKET,
 }
+_THRESHOLDS = {
+    "failure_threshold": "failure_threshold",
+    "recovery_timeout_s": "recovery_timeout",
+    "success_threshold": "success_threshold",
+    "timeout_s": "timeout",
+}
+"""By key of the configuration and of a report, the field of a breaker's own configuration."""
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -160,7 +167,7 @@ class Guarding:
         tell: Callable[[], Awaitable[ProcessReport]],
         changed: Callable[[Config], None] = lambda _: None,
     ) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
-        """Answer the handlers of this process's socket; ``changed`` hears of configurations."""
+        """Return the handlers of this process's socket; ``changed`` hears of configurations."""
 
         async def report(request: Request) -> Reply:
             self.manager.heed(SystemState(request.get("system", SystemState.HEALTHY)))
@@ -191,7 +198,7 @@ class Guarding:
             raise Transient("Nobody waits for this any more.", hint="Say it again.")
 
     def report(self, **parts: Any) -> ProcessReport:  # noqa: ANN401 - the fields of a report
-        """Answer a report with this process's services and breakers."""
+        """Return a report with this process's services and breakers."""
         return ProcessReport(
             process=self.process,
             pid=os.getpid(),
@@ -202,7 +209,7 @@ class Guarding:
         )
 
     def samples(self, counts: Counts) -> list[Sample]:
-        """Answer what every process measures of itself."""
+        """Return what every process measures of itself."""
         return [
             *samples.tallied(self.process, counts),
             samples.lost_lines(self.process, logs.LOST.total),
@@ -211,7 +218,7 @@ class Guarding:
         ]
 
     def breaker_reports(self) -> list[BreakerReport]:
-        """Answer every breaker at this moment."""
+        """Return every breaker at this moment."""
         return [
             breaker_report(self.process, breaker.snapshot(), breaker.config)
             for breaker in self.manager.breakers.values()
@@ -221,19 +228,14 @@ class Guarding:
 def configured(
     section: Section, config: Config, limits: BreakerLimits | None = None
 ) -> BreakerConfig:
-    """Answer a section's preset with what the configuration, and then ``limits``, change of it.
+    """Return a section's preset with what the configuration, and then ``limits``, change of it.
 
     Raises :class:`~forebay.errors.ConfigError` if that cannot be.
     """
     found = PRESETS[section]
     for said in (getattr(config.resilience, section), limits or BreakerLimits()):
-        numbers = {
-            "failure_threshold": said.failure_threshold,
-            "recovery_timeout": said.recovery_timeout_s,
-            "success_threshold": said.success_threshold,
-            "timeout": said.timeout_s,
-        }
-        changes: dict[str, Any] = {key: value for key, value in numbers.items() if value}
+        numbers = {name: getattr(said, key) for key, name in _THRESHOLDS.items()}
+        changes: dict[str, Any] = {name: value for name, value in numbers.items() if value}
         if section == "store" and "timeout" in changes:
             message = "A commit of the store runs in a thread, which no time-out can end."
             raise ConfigError(message, hint="Leave timeout_s out.")
@@ -241,17 +243,14 @@ def configured(
     return found
 
 
+def thresholds(config: BreakerConfig) -> dict[str, Any]:
+    """Return what a breaker is configured to, by the keys that people write."""
+    return {key: getattr(config, name) for key, name in _THRESHOLDS.items()}
+
+
 def in_force(config: Config) -> Config:
-    """Answer the same with the preset's number for each that it does not change."""
-    limits: dict[str, Any] = {}
-    for section in PRESETS:
-        found = configured(section, config)
-        limits[section] = BreakerLimits(
-            failure_threshold=found.failure_threshold,
-            recovery_timeout_s=found.recovery_timeout,
-            success_threshold=found.success_threshold,
-            timeout_s=found.timeout,
-        )
+    """Return the same with the preset's number for each that it does not change."""
+    limits = {each: BreakerLimits(**thresholds(configured(each, config))) for each in PRESETS}
     resilience = msgspec.structs.replace(config.resilience, **limits)
     return msgspec.structs.replace(config, resilience=resilience)
 
@@ -275,7 +274,7 @@ def validate(config: Config) -> None:
 
 
 def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:
-    """Answer a snapshot as people and metrics read it."""
+    """Return a snapshot as people and metrics read it."""
     ended = seen.ok + seen.failed + seen.slow + seen.neutral
     return BreakerReport(
         name=seen.name,
@@ -296,12 +295,7 @@ def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> Break
         transitions=dict(seen.transitions),
         latency_sum_s=seen.latency_sum_ns / _NS,
         latency_count=seen.latency_count,
-        config={
-            "failure_threshold": config.failure_threshold,
-            "recovery_timeout_s": config.recovery_timeout,
-            "success_threshold": config.success_threshold,
-            "timeout_s": config.timeout,
-        },
+        config=thresholds(config),
         history=[
             {
                 "was": moved.was,

@@ -36,7 +36,7 @@ REQUEST_TIMEOUT_S = 10.0
 def json_handler(
     answer: Callable[[Request], dict[str, Any]],
 ) -> Callable[[Request], Awaitable[Reply]]:
-    """Answer a handler from a plain function whose reply has no body."""
+    """Return a handler from a plain function whose reply has no body."""
 
     async def handle(request: Request) -> Reply:
         return answer(request), b""
@@ -71,7 +71,7 @@ class LocalServer:
                 self._path.unlink(missing_ok=True)
 
     def _bound(self) -> socket.socket:
-        """Answer a socket that does not listen yet, so nobody was there before its mode was.
+        """Return a socket that does not listen yet, so nobody was there before its mode was.
 
         A umask would be in force for what other threads make meanwhile, folders included.
         """

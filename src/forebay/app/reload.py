@@ -21,7 +21,7 @@ LIVE = (
 
 
 def reconciled(running: Config, wanted: Config) -> tuple[Config, tuple[str, ...], tuple[str, ...]]:
-    """Answer what holds from now on, the keys that changed, and those that need a restart."""
+    """Return what holds from now on, the keys that changed, and those that need a restart."""
     old, new = dict(all_leaves(running)), dict(all_leaves(wanted))
     changed = [key for key in new if old.get(key) != new[key]]
     live = tuple(key for key in changed if _is_live(key))

@@ -40,7 +40,7 @@ class Reader(Protocol):
     """Units of processor time in a second."""
 
     def text(self, path: str) -> str:
-        """Answer a file of ``/proc``."""
+        """Return a file of ``/proc``."""
         ...
 
     def booted_s(self) -> float:
@@ -48,15 +48,15 @@ class Reader(Protocol):
         ...
 
     def entries(self, path: str) -> int:
-        """Answer how many entries a folder has."""
+        """Return how many entries a folder has."""
         ...
 
     def space(self, folder: Path) -> tuple[int, int]:
-        """Answer the bytes that may still be written there, and the size of the disk."""
+        """Return the bytes that may still be written there, and the size of the disk."""
         ...
 
     def size(self, folder: Path) -> int:
-        """Answer the bytes of all files in a folder, those of folders below it left out."""
+        """Return the bytes of all files in a folder, those of folders below it left out."""
         ...
 
 
@@ -92,7 +92,7 @@ class OsReader:
 
 
 def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> list[Sample]:
-    """Answer what :meth:`forebay.services.capture.Capture.stats` tells.
+    """Return what :meth:`forebay.services.capture.Capture.stats` tells.
 
     ``max_pending`` is the bound of the bytes that may wait for the journal.
     """
@@ -115,7 +115,7 @@ def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> 
 
 
 def roster(roster: Roster) -> list[Sample]:
-    """Answer how often each venue complained, and what it refused."""
+    """Return how often each venue complained, and what it refused."""
     refusals = Counter(dict.fromkeys(roster.complaints, 0))
     for place, standing in roster.standings.items():
         refusals[place.venue] += standing.told
@@ -126,7 +126,7 @@ def roster(roster: Roster) -> list[Sample]:
 
 
 def streams(told: Sequence[StreamReport]) -> list[Sample]:
-    """Answer how many streams of each venue are in each state, those of none included."""
+    """Return how many streams of each venue are in each state, those of none included."""
     counts = Counter({(each.venue, state): 0 for each in told for state in get_args(StreamState)})
     counts.update((each.venue, each.state) for each in told)
     return [
@@ -136,14 +136,14 @@ def streams(told: Sequence[StreamReport]) -> list[Sample]:
 
 
 def latency(totals: LatencyTotals) -> list[Buckets]:
-    """Answer the waits from receipt to capture."""
+    """Return the waits from receipt to capture."""
     return [Buckets("forebay_capture_latency_seconds", totals.edges_s, totals.counts, totals.sum_s)]
 
 
 def deliver(
     status: Mapping[str, Any], seen: Measured, counts: Counts, *, store: str, inherited: int
 ) -> list[Sample]:
-    """Answer what :meth:`forebay.services.deliver.Deliverer.status` and delivery tell.
+    """Return what :meth:`forebay.services.deliver.Deliverer.status` and delivery tell.
 
     ``store`` is the kind of store, ``inherited`` the backlog, in frames, that this process found
     when it started. What can be labelled beforehand is told from 0 on: Prometheus
@@ -177,7 +177,7 @@ def deliver(
 
 
 def tallied(service: str, counts: Counts) -> list[Sample]:
-    """Answer what happened in the process of ``service``."""
+    """Return what happened in the process of ``service``."""
     return [
         Sample("forebay_errors", counts.errors, {"service": service}),
         *(
@@ -188,17 +188,17 @@ def tallied(service: str, counts: Counts) -> list[Sample]:
 
 
 def lost_lines(service: str, lines: int) -> Sample:
-    """Answer how many log lines of ``service`` could not be written."""
+    """Return how many log lines of ``service`` could not be written."""
     return Sample("forebay_log_lines_lost", lines, {"service": service})
 
 
 def recoveries(attempts: Mapping[str, int]) -> list[Sample]:
-    """Answer how often the recovery loop has tried each breaker."""
+    """Return how often the recovery loop has tried each breaker."""
     return _labelled("forebay_recovery_attempts", "breaker", attempts)
 
 
 def process(service: str, reader: Reader) -> list[Sample]:
-    """Answer what this process uses; what the machine does not tell is left out."""
+    """Return what this process uses; what the machine does not tell is left out."""
     labels = {"service": service}
     found: list[Sample] = []
     with contextlib.suppress(*_UNTOLD):
@@ -221,7 +221,7 @@ def process(service: str, reader: Reader) -> list[Sample]:
 
 
 def machine(reader: Reader, data: Path, journal: Path) -> list[Sample]:
-    """Answer how full memory and the disk of folder ``data`` are, and how large the journal is.
+    """Return how full memory and the disk of folder ``data`` are, and how large the journal is.
 
     Blocking, a look at each file of the journal; what the machine does not tell is left out.
     """

@@ -102,7 +102,7 @@ class Seen:
 
 
 def services(seen: Sequence[Seen], critical: Collection[str]) -> list[ServiceHealth]:
-    """Answer every service; those of a process that is away are down with it.
+    """Return every service; those of a process that is away are down with it.
 
     A process that has not answered yet is starting, and in nobody's count.
     """
@@ -126,7 +126,7 @@ def services(seen: Sequence[Seen], critical: Collection[str]) -> list[ServiceHea
 
 
 def not_ready(seen: Sequence[Seen], state: SystemState) -> str:
-    """Answer why the system cannot do its job now; nothing if it can."""
+    """Return why the system cannot do its job now; nothing if it can."""
     reasons = [f"{each.role} does not answer" for each in seen if not each.fresh]
     reasons += [
         each.report.not_ready
@@ -139,7 +139,7 @@ def not_ready(seen: Sequence[Seen], state: SystemState) -> str:
 
 
 def checks(seen: Sequence[Seen]) -> list[Check]:
-    """Answer what was looked at: each process, and each service as its process sees it."""
+    """Return what was looked at: each process, and each service as its process sees it."""
     found: list[Check] = []
     for each in seen:
         took_s = each.took_ns / 1e9
@@ -161,5 +161,5 @@ def checks(seen: Sequence[Seen]) -> list[Check]:
 
 
 def fallbacks(seen: Sequence[Seen]) -> list[str]:
-    """Answer the services whose callers get substitutes."""
+    """Return the services whose callers get substitutes."""
     return [name for each in seen if each.report is not None for name in each.report.fallbacks]

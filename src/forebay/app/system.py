@@ -177,7 +177,7 @@ class RunningSystem:
         )
 
     def risen(self, role: str, count: int) -> int:
-        """Answer how far the counter of ``role`` got in all, with where it ended."""
+        """Return how far the counter of ``role`` got in all, with where it ended."""
         rising = self._seen[role].rising
         rising.look(self._clock.wall_ns(), count)
         return rising.total

@@ -60,7 +60,7 @@ class Tally:
         self._pass_on(happening)
 
     def counts(self) -> Counts:
-        """Answer a copy of what was counted."""
+        """Return a copy of what was counted."""
         with self._lock:
             return Counts(
                 Counter(self._happenings),
@@ -75,7 +75,7 @@ class Tally:
 
 
 def endpoint(target: str) -> str:
-    """Answer what REST calls of one kind have in common; nothing if ``target`` is no path.
+    """Return what REST calls of one kind have in common; nothing if ``target`` is no path.
 
     A part of the path that is not a plain word, as a symbol or an id, is ``*``:
     ``GET /products/BTC-USD/trades?after=7`` is ``/products/*/trades``.

@@ -6,16 +6,14 @@ Whoever comes here has the token: see :mod:`forebay.ops.guard`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.security import HTTPBearer
-from starlette.responses import Response
-
 from forebay.errors import ConfigError, ForebayError
-from forebay.ops.guard import admin_call
-from forebay.ops.guard_checks import BODY_LIMIT, Refusal, clean
-from forebay.ops.schema import Asked, ConfigureBody, DoneBody, RecoverBody, errors
+from forebay.ops.calls import Answer, Call, Refusal, clean
+from forebay.ops.guard_checks import BODY_LIMIT
+from forebay.ops.openapi import Route
+from forebay.ops.schema import Asked, ConfigureBody, DoneBody, RecoverBody
 from forebay.ops.view import Action, Command, Outcome, System, UnknownName
 
 COMMAND_S = 10.0
@@ -30,7 +28,7 @@ _REFUSED = {
     429: "Too many wrong tokens.",
     503: "A process does not answer.",
 }
-_UNKNOWN = {404: "There is no such breaker."}
+_NAMING = {**_REFUSED, 404: "There is no such breaker."}
 
 
 @dataclass(frozen=True)
@@ -40,67 +38,60 @@ class Admin:
     system: System
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def add_to(self, router: APIRouter) -> None:
-        """Add them."""
-        token = HTTPBearer(auto_error=False, description="The text in http.token_file.")
+    def routes(self) -> Iterator[Route]:
+        """Return them."""
         breaker = "/admin/circuit-breaker/{name}"
-        for method, path, route, codes in (
-            ("POST", f"{breaker}/force-open", self.force_open, _REFUSED | _UNKNOWN),
-            ("POST", f"{breaker}/reset", self.reset, _REFUSED | _UNKNOWN),
-            ("PUT", f"{breaker}/config", self.configure, _REFUSED | _UNKNOWN),
-            ("POST", "/admin/resilience/force-recovery", self.force_recovery, _REFUSED | _UNKNOWN),
-            ("POST", "/admin/config/reload", self.reload, _REFUSED),
+        recovery = "/admin/resilience/force-recovery"
+        for method, path, handle, codes, takes in (
+            ("POST", f"{breaker}/force-open", self.force_open, _NAMING, Asked),
+            ("POST", f"{breaker}/reset", self.reset, _NAMING, Asked),
+            ("PUT", f"{breaker}/config", self.configure, _NAMING, ConfigureBody),
+            ("POST", recovery, self.force_recovery, _NAMING, RecoverBody),
+            ("POST", "/admin/config/reload", self.reload, _REFUSED, Asked),
         ):
-            router.add_api_route(
-                path,
-                route,
-                methods=[method],
-                tags=["admin"],
-                dependencies=[Depends(token)],
-                response_model=DoneBody,
-                responses=errors(codes),
-            )
+            required = takes is ConfigureBody
+            yield Route(method, path, handle, DoneBody, codes, takes=takes, required=required)
 
-    async def force_open(self, request: Request, name: str, body: Asked | None = None) -> Response:
+    async def force_open(self, call: Call, name: str, body: Asked | None) -> Answer:
         """Open a breaker: every call is refused until it is reset or recovery is forced."""
-        return await self._do(request, Action.FORCE_OPEN, name, body)
+        return await self._do(call, Action.FORCE_OPEN, name, body)
 
-    async def reset(self, request: Request, name: str, body: Asked | None = None) -> Response:
+    async def reset(self, call: Call, name: str, body: Asked | None) -> Answer:
         """Close a breaker and forget its failures."""
-        return await self._do(request, Action.RESET, name, body)
+        return await self._do(call, Action.RESET, name, body)
 
-    async def configure(self, request: Request, name: str, body: ConfigureBody) -> Response:
+    async def configure(self, call: Call, name: str, body: ConfigureBody) -> Answer:
         """Change thresholds of one breaker until the next start or reload; what it knows stays."""
         settings = body.settings()
         if not settings:
             raise Refusal(422, "invalid-body", "No threshold is given.", hint="Name one at least.")
-        return await self._do(request, Action.CONFIGURE, name, body, settings)
+        return await self._do(call, Action.CONFIGURE, name, body, settings)
 
-    async def force_recovery(self, request: Request, body: RecoverBody | None = None) -> Response:
+    async def force_recovery(self, call: Call, body: RecoverBody | None) -> Answer:
         """Let probes through at once: of the breaker that is named, or of all that are open."""
-        return await self._do(request, Action.FORCE_RECOVERY, body.name if body else "", body)
+        return await self._do(call, Action.FORCE_RECOVERY, body.name if body else "", body)
 
-    async def reload(self, request: Request, body: Asked | None = None) -> Response:
+    async def reload(self, call: Call, body: Asked | None) -> Answer:
         """Read the configuration again, as SIGHUP does."""
-        return await self._do(request, Action.RELOAD, "", body)
+        return await self._do(call, Action.RELOAD, "", body)
 
     async def _do(
         self,
-        request: Request,
+        call: Call,
         action: Action,
         target: str,
         body: Asked | None,
         settings: dict[str, float | int] | None = None,
-    ) -> Response:
-        call = admin_call(request.scope)
+    ) -> Answer:
+        if not call.admitted:  # if the guard were ever taken away, this would be closed, not open
+            raise PermissionError
         call.target = target
         reason = clean(body.reason, 200).strip() if body else ""
         outcome = await self._outcome(Command(action, target, reason, settings or {}))
         given = [f"{key}={value}" for key, value in (settings or {}).items()]
         because = [f"Reason: {reason}"] if reason else []
-        call.detail = " ".join([clean(outcome.detail, 150), *given, *because])
-        done = DoneBody(changed=list(outcome.changed), detail=outcome.detail)
-        return Response(done.model_dump_json(), media_type="application/json")
+        call.audit = " ".join([clean(outcome.detail, 150), *given, *because])
+        return Answer.json(DoneBody(changed=outcome.changed, detail=outcome.detail))
 
     async def _outcome(self, command: Command) -> Outcome:
         begun = False

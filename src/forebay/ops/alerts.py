@@ -12,17 +12,17 @@ _NAME = re.compile(r"(?m)^\s+- alert: (\w+)")
 
 
 def text() -> str:
-    """Answer the rules, as a file for Prometheus."""
+    """Return the rules, as a file for Prometheus."""
     return files("forebay.ops").joinpath("alerts.yml").read_text(encoding="utf-8")
 
 
 def names(rules: str) -> list[str]:
-    """Answer the names of the alerts in ``rules``, in their order."""
+    """Return the names of the alerts in ``rules``, in their order."""
     return _NAME.findall(rules)
 
 
 def scaled(rules: str, factor: float, *, least_window_s: float = 2.0) -> str:
-    """Answer ``rules`` with each ``for:`` and each window times ``factor``.
+    """Return ``rules`` with each ``for:`` and each window times ``factor``.
 
     Thresholds are values, also those in seconds, and stay. A window does not become shorter than
     ``least_window_s``: with less than two scrapes in it, it would show nothing.

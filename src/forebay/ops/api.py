@@ -13,34 +13,17 @@ from __future__ import annotations
 import asyncio
 import html
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-from fastapi import APIRouter, FastAPI
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from forebay.clock import Clock
 from forebay.errors import ForebayError
-from forebay.ops import schema_shown
+from forebay.ops import openapi, schema
 from forebay.ops.admin import Admin
-from forebay.ops.guard import Guard, tell_audit
-from forebay.ops.guard_checks import Refusal, clean
-from forebay.ops.schema import (
-    BreakerBody,
-    BreakersBody,
-    ErrorBody,
-    HealthBody,
-    LivenessBody,
-    ReadinessBody,
-    ResilienceBody,
-    StatusBody,
-    errors,
-)
-from forebay.ops.view import System, SystemReport
+from forebay.ops.calls import JSON, Answer, Call, Refusal, clean
+from forebay.ops.guard import Guard
+from forebay.ops.openapi import Route
+from forebay.ops.view import BreakerReport, System, SystemReport, moment
 from forebay.resilience.graph import near
 from forebay.resilience.health import SystemState
 from forebay.telemetry import Observer
@@ -50,6 +33,9 @@ REPORT_S = 2.0
 Metrics = Callable[[SystemReport, str], tuple[bytes, str]]
 """Returns the exposition and its content type, for an Accept header."""
 _AILING = (SystemState.CRITICAL, SystemState.EMERGENCY)
+_UNKNOWN_HOST = {421: "A name in the Host header, over loopback."}
+_UNHEARD = {**_UNKNOWN_HOST, 503: "The system did not report in time."}
+_UNKNOWN = {**_UNHEARD, 404: "There is no such breaker."}
 _log = logging.getLogger("forebay.ops")
 
 
@@ -62,24 +48,16 @@ def build(
     metrics: Metrics,
     clock: Clock,
     observer: Observer,
-) -> FastAPI:
-    """Answer the application; ``token`` is asked at every admin call, so that it can change."""
-    app = FastAPI(
-        title="Forebay",
-        summary="Health, metrics and administration of one system.",
-        version=version,
-        docs_url=None,  # their pages load scripts from elsewhere
-        redoc_url=None,
-        redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
-    )
-    app.add_middleware(Guard, token=token, clock=clock, observer=observer)
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _not_routed)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    Reading(system, service, version, metrics, clock).add_to(app.router)
-    Admin(system).add_to(app.router)
-    return app
+) -> Guard:
+    """Return all routes; ``token`` is asked at every admin call, so that it can change."""
+    reading = Reading(system, service, version, metrics, clock)
+    routes = [*reading.routes(), *Admin(system).routes()]
+
+    async def described(_: Call) -> Answer:
+        return Answer.json(openapi.document(routes, version))
+
+    described_route = Route("GET", "/openapi.json", described, JSON, {})
+    return Guard([*routes, described_route], token=token, clock=clock, observer=observer)
 
 
 @dataclass(frozen=True)
@@ -92,29 +70,24 @@ class Reading:
     metrics: Metrics
     clock: Clock
 
-    def add_to(self, router: APIRouter) -> None:
-        """Add them; a router of their own would be put together twice."""
-        quiet, unheard = errors(_UNKNOWN_HOST), errors(_UNHEARD)
-        router.get("/", response_class=HTMLResponse, responses=quiet)(self.index)
-        router.get("/metrics", response_class=PlainTextResponse, responses=unheard)(self.exposition)
-        for path, route, model, responses in (
-            ("/health", self.health, HealthBody, errors(_UNHEARD, ailing=HealthBody)),
-            ("/health/live", self.live, LivenessBody, quiet),
-            ("/health/ready", self.ready, ReadinessBody, errors(_UNHEARD, ailing=ReadinessBody)),
-            ("/health/resilience", self.resilience, ResilienceBody, unheard),
-            ("/api/v1/status", self.status, StatusBody, unheard),
-            ("/api/v1/circuit-breakers", self.breakers, BreakersBody, unheard),
-            (
-                "/api/v1/circuit-breakers/{name}",
-                self.breaker,
-                BreakerBody,
-                # This one names the model, so that the others can refer to it.
-                {**errors({**_UNHEARD, **_UNKNOWN}), 404: _NOT_THERE},
-            ),
+    def routes(self) -> Iterator[Route]:
+        """Return them."""
+        breakers = "/api/v1/circuit-breakers"
+        for path, handle, returns, codes in (
+            ("/", self.index, "text/html", _UNKNOWN_HOST),
+            ("/metrics", self.exposition, "text/plain", _UNHEARD),
+            ("/health", self.health, schema.HealthBody, _UNHEARD),
+            ("/health/live", self.live, schema.LivenessBody, _UNKNOWN_HOST),
+            ("/health/ready", self.ready, schema.ReadinessBody, _UNHEARD),
+            ("/health/resilience", self.resilience, schema.ResilienceBody, _UNHEARD),
+            ("/api/v1/status", self.status, schema.StatusBody, _UNHEARD),
+            (breakers, self.breakers, schema.BreakersBody, _UNHEARD),
+            (f"{breakers}/{{name}}", self.breaker, BreakerReport, _UNKNOWN),
         ):
-            router.add_api_route(path, route, response_model=model, responses=responses)
+            ailing = returns in (schema.HealthBody, schema.ReadinessBody)
+            yield Route("GET", path, handle, returns, codes, ailing=ailing)
 
-    async def index(self) -> Response:
+    async def index(self, _: Call) -> Answer:
         """List the routes."""
         paths = [
             "/health", "/health/live", "/health/ready", "/health/resilience", "/metrics",
@@ -122,62 +95,106 @@ class Reading:
         ]  # fmt: skip
         links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths)
         title = html.escape(f"{self.service} · Forebay {self.version}")
-        return HTMLResponse(
+        text = (
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
             f"<h1>{title}</h1><ul>{links}</ul></html>"
         )
+        return Answer(text.encode(), headers={"content-type": "text/html; charset=utf-8"})
 
-    async def live(self) -> Response:
+    async def live(self, _: Call) -> Answer:
         """Say that this process answers; it is asked by whoever would restart it."""
-        return _json(
-            LivenessBody(
-                service=self.service,
-                timestamp=schema_shown.moment(self.clock.wall_ns()),
-                version=self.version,
-            )
-        )
+        at = moment(self.clock.wall_ns())
+        body = schema.LivenessBody(service=self.service, timestamp=at, version=self.version)
+        return Answer.json(body)
 
-    async def ready(self) -> Response:
+    async def ready(self, _: Call) -> Answer:
         """Say whether the system can do its job: 503 if not, with the reason."""
         report = await self._report()
-        body = schema_shown.readiness_body(report, self.service)
-        return _json(body, 503 if report.not_ready else 200)
+        body = schema.ReadinessBody(
+            service=self.service,
+            timestamp=moment(report.at_ns),
+            status="not-ready" if report.not_ready else "ready",
+            reason=report.not_ready,
+        )
+        return Answer.json(body, 503 if report.not_ready else 200)
 
-    async def health(self) -> Response:
+    async def health(self, _: Call) -> Answer:
         """Summarise: 200 if healthy or degraded, 503 if critical or emergency."""
         report = await self._report()
-        body = schema_shown.health_body(report, self.service, self.version)
-        return _json(body, 503 if report.health.state in _AILING else 200)
+        health = report.health
+        body = schema.HealthBody(
+            service=self.service,
+            timestamp=moment(report.at_ns),
+            status=health.state,
+            version=self.version,
+            reason=health.reason,
+            ready=not report.not_ready,
+            checks={check.name: schema.CheckBody.of(check) for check in report.checks},
+            dependencies={part.name: "UP" if part.up else "DOWN" for part in health.services},
+            **schema.parts(report),
+        )
+        return Answer.json(body, 503 if health.state in _AILING else 200)
 
-    async def resilience(self) -> Response:
+    async def resilience(self, _: Call) -> Answer:
         """Tell everything that is known of health, whatever it is."""
-        return _json(schema_shown.resilience_body(await self._report(), self.service))
+        report = await self._report()
+        health = report.health
+        root_of = health.attributed.get
+        body = schema.ResilienceBody(
+            service=self.service,
+            timestamp=moment(report.at_ns),
+            status=health.state,
+            reason=health.reason,
+            share=health.share,
+            roots=health.roots,
+            services=[schema.ServiceBody.of(part, root_of(part.name)) for part in health.services],
+            fallbacks=report.fallbacks,
+            restart_needed=report.restart_needed,
+            breakers=report.breakers(),
+        )
+        return Answer.json(body)
 
-    async def exposition(self, request: Request) -> Response:
-        """Answer the metrics in the text format of Prometheus, or as OpenMetrics if accepted."""
-        wanted = ",".join(request.headers.getlist("accept"))
+    async def exposition(self, call: Call) -> Answer:
+        """Return the metrics in the text format of Prometheus, or as OpenMetrics if accepted."""
+        wanted = b",".join(call.header(b"accept")).decode("latin-1")
         body, kind = self.metrics(await self._report(), wanted)
-        return Response(body, headers={"content-type": kind, "vary": "accept"})
+        return Answer(body, headers={"content-type": kind, "vary": "accept"})
 
-    async def status(self) -> Response:
+    async def status(self, _: Call) -> Answer:
         """Tell what ``forebay status`` prints."""
-        return _json(schema_shown.status_body(await self._report(), self.service, self.version))
+        report = await self._report()
+        body = schema.StatusBody(
+            service=self.service,
+            timestamp=moment(report.at_ns),
+            status=report.health.state,
+            version=self.version,
+            reason=report.health.reason,
+            not_ready=report.not_ready,
+            processes={
+                each.process: schema.ProcessBody(
+                    pid=each.pid, not_ready=each.not_ready, status=each.status
+                )
+                for each in report.processes
+            },
+            streams=report.streams(),
+            report=report,
+        )
+        return Answer.json(body)
 
-    async def breakers(self) -> Response:
+    async def breakers(self, _: Call) -> Answer:
         """List all breakers by name."""
         report = await self._report()
-        shown = [schema_shown.breaker_body(breaker) for breaker in report.breakers()]
-        at = schema_shown.moment(report.at_ns)
-        return _json(BreakersBody(service=self.service, timestamp=at, breakers=shown))
+        at = moment(report.at_ns)
+        body = schema.BreakersBody(service=self.service, timestamp=at, breakers=report.breakers())
+        return Answer.json(body)
 
-    async def breaker(self, name: str) -> Response:
+    async def breaker(self, _: Call, name: str) -> Answer:
         """Tell all of one breaker."""
-        found = (await self._report()).breakers()
-        for breaker in found:
-            if breaker.name == name:
-                return _json(schema_shown.breaker_body(breaker))
-        hint = near(name[:200], [breaker.name for breaker in found])
-        raise Refusal(404, "unknown-name", f"There is no breaker {clean(name, 100)!r}.", hint=hint)
+        found = {breaker.name: breaker for breaker in (await self._report()).breakers()}
+        if name in found:
+            return Answer.json(found[name])
+        message = f"There is no breaker {clean(name, 100)!r}."
+        raise Refusal(404, "unknown-name", message, hint=near(name[:200], [*found]))
 
     async def _report(self) -> SystemReport:
         try:
@@ -194,53 +211,3 @@ class Reading:
             _log.exception("The system could not report.")
             message = f"The system could not report: {type(error).__name__}."
             raise Refusal(503, "unavailable", message, hint="The log has more.") from error
-
-
-def _json(body: BaseModel, status: int = 200) -> Response:
-    # A field that is not there is left out only where it is optional: see HealthBody.
-    left_out = isinstance(body, HealthBody)
-    return Response(
-        body.model_dump_json(exclude_none=left_out), status, media_type="application/json"
-    )
-
-
-_UNKNOWN_HOST = {421: "A name in the Host header, over loopback."}
-_UNHEARD = {**_UNKNOWN_HOST, 503: "The system did not report in time."}
-_UNKNOWN = {422: "The path is not what it must be."}
-_NOT_THERE = {"model": ErrorBody, "description": "There is no such breaker."}
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)  # noqa: S101 - registered for these
-    tell_audit(request.scope, error.audit)
-    return error.response()
-
-
-async def _not_routed(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
-    hint = "/openapi.json lists all routes."
-    known = {
-        404: ("unknown-route", "There is nothing here."),
-        405: ("wrong-method", "This route has other methods."),
-    }
-    if error.status_code in known:
-        word, message = known[error.status_code]
-        allowed = {each.strip() for each in (error.headers or {}).get("Allow", "").split(",")}
-        allowed |= {"HEAD"} if "GET" in allowed else set()  # see the guard
-        headers = {"Allow": ", ".join(sorted(allowed))} if error.headers else None
-        refusal = Refusal(error.status_code, word, message, hint=hint, headers=headers)
-    else:  # a body that is no JSON in a way that no JSON reader names
-        refusal = Refusal(422, "invalid-body", "The body is no JSON.", hint=hint)
-    return await _refused(request, refusal)
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
-    found = []
-    for problem in error.errors()[:5]:
-        where = ".".join(step for step in problem["loc"][1:] if isinstance(step, str))
-        found.append(f"{clean(where, 60)}: {problem['msg']}" if where else problem["msg"])
-    hint = "Send JSON with Content-Type: application/json, as /openapi.json says."
-    # What was sent is for whoever sent it, not for the log.
-    message, audit = "; ".join(found), "The body is not what it must be."
-    return await _refused(request, Refusal(422, "invalid-body", message, hint=hint, audit=audit))

@@ -9,186 +9,119 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from forebay.clock import Clock
-from forebay.ops.guard_checks import (
-    Gate,
-    Gone,
-    Incoming,
-    Refusal,
-    check_host,
-    clean,
-    in_origin_form,
-)
+from forebay.ops.calls import Answer, Call, Gone, Refusal, clean
+from forebay.ops.guard_checks import Gate, check_host, decoded, whole_body
+from forebay.ops.openapi import ADMIN, Route
 from forebay.telemetry import AdminCalled, Observer
 
-_CALL = "forebay.admin_call"
 _ROUTE = re.compile(
     r"/admin/(?:circuit-breaker/(?P<name>[^/]+)/(?P<breaker>force-open|reset|config)"
     r"|resilience/(?P<all>force-recovery)|config/(?P<reload>reload))",
     re.DOTALL,
 )
-_HEADERS = [
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
-    (b"x-content-type-options", b"nosniff"),
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "x-content-type-options": "nosniff",
     # One request a connection: whoever holds one open longer than that is not waited for.
-    (b"connection", b"close"),
-]
+    "connection": "close",
+}
 _log = logging.getLogger("forebay.ops")
 
 
-# ------------------------------------------------------------------- the audit log
-
-
-@dataclass
-class AdminCall:
-    """One call of administration, as the audit log will tell it."""
-
-    action: str
-    target: str
-    client: str
-    status: int = 0
-    detail: str = ""
-
-    @classmethod
-    def of(cls, scope: Scope) -> AdminCall:
-        """Begin one; what no route is for has the action ``unknown``."""
-        client = scope.get("client")
-        found = _ROUTE.fullmatch(scope["path"])
-        named = found.groupdict() if found else {}
-        action = named.get("breaker") or named.get("all") or named.get("reload") or "unknown"
-        return cls(
-            action="configure" if action == "config" else action,
-            target=clean(named.get("name") or ("" if found else scope["path"])),
-            client=_address(*client) if client else "unknown",
-        )
-
-    def happening(self) -> AdminCalled:
-        """Answer it as what is told to the observer."""
-        return AdminCalled(
-            self.action, clean(self.target), self.client, self.status, clean(self.detail)
-        )
+def audited(call: Call, status: int) -> AdminCalled:
+    """Return a call as the audit log tells it; what no route is for has the action ``unknown``."""
+    found = _ROUTE.fullmatch(call.path)
+    named = found.groupdict() if found else {}
+    action = named.get("breaker") or named.get("all") or named.get("reload") or "unknown"
+    target = named.get("name") or ("" if found else call.path)
+    return AdminCalled(
+        "configure" if action == "config" else action,
+        clean(target if call.target is None else call.target),
+        _address(*call.client) if call.client else "unknown",
+        status,
+        clean(call.audit),
+    )
 
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def admin_call(scope: Scope) -> AdminCall:
-    """Answer the call that a route serves; KeyError if it did not come through the guard."""
-    call: AdminCall = scope[_CALL]
-    return call
-
-
-def tell_audit(scope: Scope, detail: str) -> None:
-    """Say in the audit log what came of a call; other routes have no such log."""
-    if _CALL in scope:
-        scope[_CALL].detail = detail
-
-
-# --------------------------------------------------------------------- all of it
-
-
 class Guard:
-    """Middleware before all routes; it tells the observer of each admin call exactly once."""
+    """All routes, and the only way to them; it tells the observer of each admin call once."""
 
     def __init__(
-        self, app: ASGIApp, *, token: Callable[[], str | None], clock: Clock, observer: Observer
+        self,
+        routes: Sequence[Route],
+        *,
+        token: Callable[[], str | None],
+        clock: Clock,
+        observer: Observer,
     ) -> None:
-        self._app = app
+        self.routes = routes
         self._gate = Gate(token, clock)
         self._observer = observer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http":
-            scope = in_origin_form(scope)
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-        elif scope["path"] == "/admin" or scope["path"].startswith("/admin/"):
-            await self._admin(scope, receive, _Answer(send))
-        else:
-            head = scope["method"] == "HEAD"  # asked by checks that want the status alone
-            asked = {**scope, "method": "GET"} if head else scope
-            await self._routed(asked, receive, _Answer(send, silent=head))
-
-    async def _admin(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        call = AdminCall.of(scope)
+    async def __call__(self, call: Call) -> Answer:
+        """Return the answer to one request. Raises :class:`~forebay.ops.calls.Gone`."""
+        admin = f"{call.path}/".startswith(ADMIN)
+        status = 0
         try:
-            await self._routed({**scope, _CALL: call}, receive, answer)
+            answer = await self._answer(call, admin=admin)
+            status = answer.status
         except Gone as gone:
-            call.detail = gone.message
+            call.audit = gone.message
+            raise
         finally:
-            call.status = answer.status
-            self._observer(call.happening())
+            if admin:
+                self._observer(audited(call, status))
+        return replace(answer, headers={**answer.headers, **HEADERS})
 
-    async def _routed(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        incoming = Incoming(receive)
+    async def _answer(self, call: Call, *, admin: bool) -> Answer:
         try:
-            check_host(scope)
-            if _CALL in scope:
-                self._gate.check(scope)
-                receive = _once(await incoming.whole(scope), receive)
-            await self._app(scope, receive, answer)
-        except Refusal as refusal:
-            tell_audit(scope, refusal.audit)
-            answer.open = incoming.more
-            await refusal.response()(scope, receive, answer)
-            await incoming.forget()
-            await answer.end()
+            check_host(call)
+            if admin:
+                self._gate.check(call)
+                call.admitted = True
+                call.body = await whole_body(call)
+            return await self._routed(call, admin=admin)
         except Gone:
             raise
-        except Exception:
-            if answer.status:
-                raise
+        except Refusal as refusal:
+            call.audit = refusal.audit
+            return refusal.answer()
+        except Exception:  # noqa: BLE001 - whoever asks must be answered, whatever it is
             _log.exception("A route raised.")
-            tell_audit(scope, "An error of ours.")
-            ours = Refusal(500, "internal", "An error of ours.", hint="The log has it: report it.")
-            await ours.response()(scope, receive, answer)
+            call.audit = "An error of ours."
+            hint = "The log has it: report it."
+            return Refusal(500, "internal", call.audit, hint=hint).answer()
+
+    async def _routed(self, call: Call, *, admin: bool) -> Answer:
+        # HEAD is asked by checks that want the status alone.
+        method = "GET" if call.method == "HEAD" and not admin else call.method
+        allowed: set[str] = set()
+        for route in self.routes:
+            found = route.pattern.fullmatch(call.path)
+            if found and route.method == method:
+                return await _handled(route, call, found.groupdict())
+            allowed |= {route.method} if found else set()
+        hint = "/openapi.json lists all routes."
+        if not allowed:
+            raise Refusal(404, "unknown-route", "There is nothing here.", hint=hint)
+        allowed |= {"HEAD"} if "GET" in allowed else set()
+        headers = {"allow": ", ".join(sorted(allowed))}
+        message = "This route has other methods."
+        raise Refusal(405, "wrong-method", message, hint=hint, headers=headers)
 
 
-class _Answer:
-    """Sends an answer with the headers that all have, and remembers its status."""
-
-    def __init__(self, send: Send, *, silent: bool = False) -> None:
-        self._send = send
-        self._silent = silent
-        self.status = 0
-        """0 until something is answered."""
-        self.open = False
-        """Whether the end of the answer waits for :meth:`end`."""
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
-        elif self._silent:
-            message = {**message, "body": b""}
-        if self.open and message["type"] == "http.response.body":
-            message = {**message, "more_body": True}
-        await self._send(message)
-
-    async def end(self) -> None:
-        """End an answer that was kept open; it is whole already."""
-        if self.open:
-            self.open = False
-            await self({"type": "http.response.body", "body": b""})
-
-
-def _once(body: bytes, receive: Receive) -> Receive:
-    """Answer a ``receive`` that gives a body which was read already, and then goes on."""
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
+async def _handled(route: Route, call: Call, named: dict[str, str]) -> Answer:
+    if route.takes is None:
+        return await route.handle(call, **named)
+    kinds = call.header(b"content-type")
+    body = decoded(call.body, kinds, route.takes, required=route.required)
+    return await route.handle(call, **named, body=body)

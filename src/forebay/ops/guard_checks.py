@@ -1,94 +1,35 @@
-"""What a request must be to be served (Host, token, size), and what it is told if it is not."""
+"""What a request must be to be served (Host, token, size), and what is refused."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hmac
 import ipaddress
 import math
+import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope
+import msgspec
 
 from forebay.clock import Clock
-from forebay.errors import ForebayError, Permanent
-from forebay.ops.schema import ErrorBody
+from forebay.errors import ForebayError
+from forebay.ops.calls import Call, Refusal
+from forebay.ops.schema import Asked
 
 BODY_LIMIT = 16 << 10
 """Bytes of a request's body."""
-FORGET_BYTES = 1 << 20
-FORGET_S = 1.0
-"""So much of a refused body is still read, and thrown away."""
 GUESSES = 20
 GUESS_WINDOW_S = 60
 """So many wrong tokens in so many seconds, and an address has to wait."""
 _ADDRESSES = 1024
 _DIGITS = 9
-_TEXT_LIMIT = 300
-_ANSWER_LIMIT = 2000
-
-
-class Refusal(Permanent):
-    """A request that is answered with an error; ``audit`` is what the audit log says of it."""
-
-    def __init__(
-        self,
-        status: int,
-        error: str,
-        message: str,
-        *,
-        hint: str = "",
-        headers: Mapping[str, str] | None = None,
-        audit: str | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-        self.error = error
-        self.headers = headers
-        self.audit = message if audit is None else audit
-
-    def response(self) -> Response:
-        """Answer it as JSON."""
-        told = clean(self.message, _ANSWER_LIMIT), clean(self.hint, _ANSWER_LIMIT)
-        body = ErrorBody(error=self.error, message=told[0], hint=told[1])
-        return Response(
-            body.model_dump_json(), self.status, self.headers, media_type="application/json"
-        )
-
-
-def clean(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """Answer text as one bounded line: what does not print, a new line first, becomes a space."""
-    line = "".join(char if char.isprintable() else " " for char in text[: limit + 1])
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+_JSON = re.compile(rb"\s*application/(\S+\+)?json\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 
 
 # ------------------------------------------------------------------------- the Host
 
 
-def in_origin_form(scope: Scope) -> Scope:
-    """Return a request for ``http://HOST/PATH`` as the one for ``/PATH`` at that host that it is.
-
-    Its Host header counts no more (RFC 9112, section 3.2.2).
-    """
-    scheme, separator, rest = scope["path"].partition("://")
-    if not separator or scheme.lower() not in ("http", "https"):
-        return scope
-    host, slash, path = rest.partition("/")
-    headers = [each for each in scope["headers"] if each[0] != b"host"]
-    named = (b"host", host.rpartition("@")[2].encode("latin-1", "replace"))
-    raw = scope.get("raw_path", b"").partition(b"://")[2].partition(b"/")[2]
-    return {
-        **scope,
-        "path": slash + path or "/",
-        "raw_path": b"/" + raw,
-        "headers": [*headers, named],
-    }
-
-
-def check_host(scope: Scope) -> None:
+def check_host(call: Call) -> None:
     """Refuse a name in the Host header if the connection came over loopback.
 
     A page in a browser can have its own name resolve to 127.0.0.1 and then read our answers as
@@ -96,10 +37,9 @@ def check_host(scope: Scope) -> None:
 
     Raises :class:`Refusal`.
     """
-    server = scope.get("server")
-    if server is None or not _is_loopback(server[0]):
+    if call.server is None or not _is_loopback(call.server):
         return
-    for host in _header(scope, b"host"):
+    for host in call.header(b"host"):
         name = _without_port(host.decode("latin-1"))
         if name.lower().rstrip(".") != "localhost" and not _is_address(name):
             raise Refusal(
@@ -108,10 +48,6 @@ def check_host(scope: Scope) -> None:
                 "Over loopback only localhost and addresses are answered, not other names.",
                 hint="Ask for http://127.0.0.1 or http://localhost; a proxy must set Host so.",
             )
-
-
-def _header(scope: Scope, name: bytes) -> list[bytes]:
-    return [value for key, value in scope["headers"] if key == name]
 
 
 def _without_port(host: str) -> str:
@@ -143,10 +79,10 @@ class Gate:
         self._clock = clock
         self._guesses: OrderedDict[str, deque[int]] = OrderedDict()
 
-    def check(self, scope: Scope) -> None:
+    def check(self, call: Call) -> None:
         """Refuse a call without the token. Raises :class:`Refusal`."""
         expected = self._expected()
-        address = scope["client"][0] if scope.get("client") else ""
+        address = call.client[0] if call.client else ""
         if (wait_s := self._wait_s(address)) > 0:
             raise Refusal(
                 429,
@@ -155,7 +91,7 @@ class Gate:
                 hint=f"Try again in {wait_s} s.",
                 headers={"retry-after": str(wait_s)},
             )
-        given = bearer(_header(scope, b"authorization"))
+        given = bearer(call.header(b"authorization"))
         if given is None:
             raise Refusal(
                 401,
@@ -202,7 +138,7 @@ class Gate:
 
 
 def bearer(values: list[bytes]) -> bytes | None:
-    """Answer the token of the one Authorization header, None if there is none in it."""
+    """Return the token of the one Authorization header, None if there is none in it."""
     if len(values) != 1:
         return None
     scheme, _, given = values[0].partition(b" ")
@@ -212,56 +148,48 @@ def bearer(values: list[bytes]) -> bytes | None:
 # ------------------------------------------------------------------------- the body
 
 
-class Gone(Permanent):
-    """The client hung up before it had sent its request."""
-
-
 def _is_too_large(size: bytes) -> bool:
     # Python refuses to read a number of very many digits.
     return size.isdigit() and (len(size) > _DIGITS or int(size) > BODY_LIMIT)
 
 
-class Incoming:
-    """A request's body while it comes in."""
+async def whole_body(call: Call) -> bytes:
+    """Return all of a body, unless it is too large.
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.more = True
-        """Whether there is something to wait for."""
+    Raises :class:`Refusal`, and :class:`~forebay.ops.calls.Gone`.
+    """
+    fits = not any(_is_too_large(size) for size in call.header(b"content-length"))
+    body = bytearray()
+    while fits and (part := await call.read()):
+        body += part
+        fits = len(body) <= BODY_LIMIT
+    if fits:
+        return bytes(body)
+    raise Refusal(
+        413, "too-large", f"The body has more than {BODY_LIMIT} bytes.", hint="Send less."
+    )
 
-    async def part(self) -> bytes:
-        """Answer the next part. Raises :class:`Gone`."""
-        message = await self._receive()
-        self.more = message.get("more_body", False)
-        if message["type"] == "http.disconnect":
-            raise Gone("The client hung up.")
-        body: bytes = message.get("body", b"")
-        return body
 
-    async def whole(self, scope: Scope) -> bytes:
-        """Answer all of it, unless it is too large.
+def decoded(
+    body: bytes, kinds: list[bytes], wanted: type[Asked], *, required: bool
+) -> Asked | None:
+    """Return a request's body of one ``Content-Type`` as what the route takes, None for nothing.
 
-        Raises :class:`Refusal`, and :class:`Gone`.
-        """
-        fits = not any(_is_too_large(size) for size in _header(scope, b"content-length"))
-        body = bytearray()
-        while fits and self.more:
-            body += await self.part()
-            fits = len(body) <= BODY_LIMIT
-        if fits:
-            return bytes(body)
-        raise Refusal(
-            413, "too-large", f"The body has more than {BODY_LIMIT} bytes.", hint="Send less."
-        )
-
-    async def forget(self) -> None:
-        """Read on for a while and keep nothing, after the answer.
-
-        To close with unread bytes resets the connection, and a client that is still sending may
-        then never see what it was answered.
-        """
-        read = 0
-        with contextlib.suppress(Gone, TimeoutError):
-            async with asyncio.timeout(FORGET_S):
-                while self.more and read < FORGET_BYTES:
-                    read += len(await self.part())
+    Raises :class:`Refusal`.
+    """
+    message = "The body is no JSON."
+    if not body and not required:
+        return None
+    if kinds and _JSON.fullmatch(kinds[0]):
+        try:
+            return msgspec.json.decode(body, type=wanted if required else wanted | None)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            message = str(error)
+    # What was sent is for whoever sent it, not for the log.
+    raise Refusal(
+        422,
+        "invalid-body",
+        message,
+        hint="Send JSON with Content-Type: application/json, as /openapi.json says.",
+        audit="The body is not what it must be.",
+    )

@@ -77,7 +77,7 @@ class _Scrape(Collector):
     report: SystemReport
 
     def collect(self) -> Iterator[MetricFamily]:
-        """Answer every family that has samples, in the order of the catalogue."""
+        """Return every family that has samples, in the order of the catalogue."""
         told: dict[_Key, Sample | Buckets | _Summary] = {}
         left_out = 0
         for item in _items(self.report):
@@ -124,7 +124,7 @@ def _add(family: MetricFamily, labels: tuple[str, ...], item: Sample | Buckets |
 
 
 def samples(report: SystemReport) -> Iterator[Sample]:
-    """Answer what the processes tell, and what follows from the report as a whole."""
+    """Return what the processes tell, and what follows from the report as a whole."""
     for process in report.processes:
         yield from process.samples
     yield from _system(report)

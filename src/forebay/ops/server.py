@@ -1,4 +1,4 @@
-"""Serves the routes on a socket, in the loop that runs; uvicorn has its home here.
+"""Serves the routes on a socket, in the loop that runs; aiohttp's server has its home here.
 
 One request a connection, and each connection has :data:`REQUEST_S` for all of it, so that
 clients who send or read slowly, or not at all, can only use up :data:`CONNECTIONS`.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 
-import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from aiohttp import web
 
 from forebay.errors import Unreachable
+from forebay.ops.calls import Answer, Call, Gone, in_origin_form
+from forebay.ops.guard import HEADERS
 
 CONNECTIONS = 64
 """From so many on a request is answered with 503; twice as many are not accepted."""
@@ -23,10 +23,14 @@ REQUEST_S = 15.0
 """From connecting to the end of the answer; longer than any command may take."""
 STOP_S = 2
 """What requests under way have, once it is to stop."""
+FORGET_BYTES = 1 << 20
+FORGET_S = 1.0
+"""So much of a body that nobody wants is still read, and thrown away."""
+Routes = Callable[[Call], Awaitable[Answer]]
 
 
 async def serve(
-    app: ASGIApp,
+    routes: Routes,
     host: str,
     port: int,
     *,
@@ -39,28 +43,39 @@ async def serve(
     """
     listening = await _listen(host, port)
     url = _url(*listening.getsockname()[:2])
-    config = uvicorn.Config(
-        app,
-        http=_Bounded,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",  # happenings are the log; what is left is errors of ours
-        access_log=False,
-        proxy_headers=False,  # the audit log names who connected, not who is said to have
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=STOP_S,
-    )
-    server = _Server(config, lambda: started(url))
-    stopping = asyncio.create_task(server.exit_when(stop))
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return await _handle(routes, request, crowded=len(manager.connections) >= CONNECTIONS)
+
+    manager = web.Server(handle)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(manager), sock=listening)
     try:
-        await server.serve(sockets=[listening])
+        started(url)
+        await stop.wait()
+        server.close()
+        if busy := [each.task for each in _connections(manager) if each.asked and each.task]:
+            await asyncio.wait(busy, timeout=STOP_S)
     finally:
-        stopping.cancel()
-        await asyncio.gather(stopping, return_exceptions=True)
-        await server.cut()
-        listening.close()
+        server.close()
+        await _cut(_connections(manager))
+
+
+def _connections(manager: web.Server) -> list[_Connection]:
+    """Return those that are open, and those that are gone while their request is served."""
+    return [each for each in manager.connections if isinstance(each, _Connection)]
+
+
+async def _cut(connections: list[_Connection]) -> None:
+    """End what the time for stopping was too short for, or what a cancellation left."""
+    tasks = [each.task for each in connections if each.task]
+    for connection in connections:
+        if connection.transport is not None:
+            connection.transport.abort()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)  # aborted connections hear of it in the next round
 
 
 async def _listen(host: str, port: int) -> socket.socket:
@@ -82,51 +97,109 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """Leaves the process's signals alone, and leaves nothing behind."""
-
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._started = started
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._started()
-
-    async def exit_when(self, stop: asyncio.Event) -> None:
-        """Begin to stop when told."""
-        await stop.wait()
-        self.should_exit = True
-
-    async def cut(self) -> None:
-        """End what the time for stopping was too short for, or what a cancellation left."""
-        for server in getattr(self, "servers", ()):
-            server.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-        tasks = list(self.server_state.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # aborted connections hear of it in the next round
-
-
-class _Bounded(H11Protocol):
+class _Connection(web.RequestHandler):
     """A connection that ends after :data:`REQUEST_S`, whatever it is doing."""
 
-    _late: asyncio.TimerHandle | None = None
+    def __init__(self, manager: web.Server) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type] # which is how to have none
+            lingering_time=0,
+            auto_decompress=False,  # a body that is packed could be larger than it may be
+        )
+        self.task: asyncio.Task[None] | None = None
+        self.asked = False
+        """Whether a request has come."""
+        self._all = manager
+        self._late: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
         super().connection_made(transport)
-        self._late = self.loop.call_later(REQUEST_S, transport.abort)
-        if len(self.connections) > 2 * CONNECTIONS:
+        self._late = asyncio.get_running_loop().call_later(REQUEST_S, transport.abort)
+        if len(self._all.connections) > 2 * CONNECTIONS:
             transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: BaseException | None) -> None:
         if self._late is not None:
             self._late.cancel()
         super().connection_lost(exc)
+
+    async def start(self) -> None:
+        self.task = asyncio.current_task()
+        await super().start()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """Return a bare answer, to what is no HTTP above all; the log is not everybody's."""
+        if status == 500:  # noqa: PLR2004
+            self.log_exception("The server raised.", exc_info=exc)
+        return _Response(status=status, headers=HEADERS)
+
+
+class _Response(web.Response):
+    """Ends its connection, and does not say which server it comes from."""
+
+    async def _prepare_headers(self) -> None:
+        self.force_close()
+        await super()._prepare_headers()
+        self.headers.popall("server", None)
+
+
+async def _handle(routes: Routes, request: web.BaseRequest, *, crowded: bool) -> web.StreamResponse:
+    assert isinstance(request.protocol, _Connection)  # noqa: S101
+    request.protocol.asked = True
+    if crowded:
+        return _Response(status=503, headers=HEADERS)
+    body = _Body(request)
+    named = [(name.lower(), value) for name, value in request.raw_headers]
+    path, headers = in_origin_form(request.raw_path, named)
+    peer, own = request.get_extra_info("peername"), request.get_extra_info("sockname")
+    client, at = (peer[0], peer[1]) if peer else None, own[0] if own else None
+    try:
+        answer = await routes(Call(request.method, path, headers, client, at, body.part))
+    except Gone:
+        return _Response()  # which reaches nobody
+    response = _Response(body=answer.body, status=answer.status, headers=answer.headers)
+    await response.prepare(request)
+    await response.write_eof()
+    await body.forget()
+    return response
+
+
+class _Body:
+    """A request's body while it comes in."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._awaited = request.headers.get("expect", "").lower() == "100-continue"
+
+    async def part(self) -> bytes:
+        """Return the next part, nothing at the end. Raises :class:`~forebay.ops.calls.Gone`."""
+        if self._awaited and self._request.transport is not None:
+            self._awaited = False
+            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            return await self._request.content.readany()
+        except (OSError, web.RequestPayloadError) as error:
+            raise Gone("The client hung up.") from error
+
+    async def forget(self) -> None:
+        """Read on for a while and keep nothing, after the answer.
+
+        To close with unread bytes resets the connection, and a client that is still sending may
+        then never see what it was answered.
+        """
+        read = 0
+        self._awaited = False
+        with contextlib.suppress(Gone, TimeoutError):
+            async with asyncio.timeout(FORGET_S):
+                while read < FORGET_BYTES and (part := await self.part()):
+                    read += len(part)

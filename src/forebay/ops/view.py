@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from forebay.errors import Permanent
 from forebay.resilience.health import ServiceHealth, SystemHealth
@@ -163,7 +163,7 @@ class ProcessReport:
     buckets: Sequence[Buckets] = ()
     fallbacks: Sequence[str] = ()
     """Services whose callers get substitutes now."""
-    status: Mapping[str, object] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
     """What ``forebay status`` prints of it."""
     streams: Sequence[StreamReport] = ()
     """What it knows of streams: one process of asking, another of hearing."""

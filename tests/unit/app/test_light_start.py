@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "pyarrow", "duckdb", "fastapi", "pydantic", "prometheus_client")
+HEAVY = ("numpy", "pyarrow", "duckdb", "aiohttp.web", "pydantic", "prometheus_client")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import signal
 import socket
@@ -13,26 +14,25 @@ import httpx
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.ops import guard_checks, server
+from forebay.ops import server
+from forebay.ops.calls import Answer, Call
 from forebay.telemetry import AdminCalled
 from tests.support.fake_system import BEARER, TOKEN, Site, hang
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
 RELOAD = "/admin/config/reload"
 CALL = (f"POST {RELOAD} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n").encode()
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, host: str = "127.0.0.1") -> AsyncIterator[str]:
+async def serving(routes: server.Routes, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """Serve on a free port while the block runs; answer the URL."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     started: asyncio.Future[str] = loop.create_future()
-    task = asyncio.create_task(server.serve(app, host, 0, started=started.set_result, stop=stop))
+    task = asyncio.create_task(server.serve(routes, host, 0, started=started.set_result, stop=stop))
     try:
         yield await asyncio.wait_for(started, 10)
     finally:
@@ -67,7 +67,7 @@ async def until(reader: asyncio.StreamReader) -> bytes:
 
 async def test_it_serves_at_the_port_it_was_given_and_tells_it() -> None:
     site = Site()
-    async with serving(site.app) as url, client() as asking:
+    async with serving(site.routes) as url, client() as asking:
         assert url.startswith("http://127.0.0.1:")
         assert not url.endswith(":0")
         live = await asking.get(f"{url}/health/live")
@@ -91,13 +91,13 @@ async def test_it_serves_ip_6() -> None:
             pass
     except OSError:
         pytest.skip("This host has no ::1.")
-    async with serving(Site().app, "::1") as url, client() as asking:
+    async with serving(Site().routes, "::1") as url, client() as asking:
         assert url.startswith("http://[::1]:")
         assert (await asking.get(f"{url}/health/live")).status_code == 200
 
 
 async def test_a_name_is_refused_over_loopback_whoever_it_is_bound_to() -> None:
-    async with serving(Site().app) as url, client() as asking:
+    async with serving(Site().routes) as url, client() as asking:
         answer = await asking.get(f"{url}/health", headers={"host": "rebound.example"})
     assert answer.status_code == 421
 
@@ -105,7 +105,7 @@ async def test_a_name_is_refused_over_loopback_whoever_it_is_bound_to() -> None:
 async def test_nobody_is_believed_to_ask_for_another() -> None:
     site = Site()
     headers = {**BEARER, "x-forwarded-for": "10.9.9.9", "forwarded": "for=10.9.9.9"}
-    async with serving(site.app) as url, client() as asking:
+    async with serving(site.routes) as url, client() as asking:
         await asking.post(f"{url}{RELOAD}", headers=headers)
     assert "10.9.9.9" not in site.audit()[0].client
 
@@ -114,25 +114,27 @@ async def test_a_port_that_is_taken_is_said_with_the_key_to_change() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Unreachable, match=rf":{port}: Address already in use\.") as error:
-            await server.serve(Site().app, "127.0.0.1", port, started=print, stop=asyncio.Event())
+            await server.serve(
+                Site().routes, "127.0.0.1", port, started=print, stop=asyncio.Event()
+            )
     assert "http.port" in error.value.hint
 
 
 async def test_signals_are_left_to_the_process() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    async with serving(Site().app):
+    async with serving(Site().routes):
         during = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert during == before
 
 
 async def test_nothing_is_logged_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with serving(Site().app) as url, client() as asking:
+    async with serving(Site().routes) as url, client() as asking:
         await asking.get(f"{url}/health")
         async with raw(url) as (reader, writer):
             writer.write(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
             assert b"400" in await until(reader)
-    assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 # ------------------------------------------------------------------------ stopping
@@ -148,7 +150,7 @@ async def test_a_request_under_way_is_answered_before_it_stops() -> None:
     site.system.before_report = wait
     async with contextlib.AsyncExitStack() as stack:
         asking = await stack.enter_async_context(client())
-        async with serving(site.app) as url:
+        async with serving(site.routes) as url:
             answer = asyncio.create_task(asking.get(f"{url}/health"))
             await begun.wait()
             asyncio.get_running_loop().call_later(0.2, go_on.set)
@@ -160,12 +162,13 @@ async def test_a_request_that_does_not_end_is_cut_off(monkeypatch: pytest.Monkey
     cancelled = asyncio.Event()
     begun = asyncio.Event()
 
-    async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
+    async def stubborn(_: Call) -> Answer:
         begun.set()
         try:
             await hang()
         finally:
             cancelled.set()
+        return Answer(b"")
 
     async with serving(stubborn) as url, raw(url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -178,7 +181,7 @@ async def test_a_request_that_does_not_end_is_cut_off(monkeypatch: pytest.Monkey
 async def test_connections_that_say_nothing_do_not_delay_a_stop() -> None:
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
-        async with serving(Site().app) as url:
+        async with serving(Site().routes) as url:
             silent = [await stack.enter_async_context(raw(url)) for _ in range(5)]
             silent[0][1].write(b"GET / HTTP/1.1\r\nHos")
             began = loop.time()
@@ -191,7 +194,7 @@ async def test_a_cancelled_server_leaves_nothing_behind() -> None:
     started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     before = asyncio.all_tasks()
     serve = server.serve(
-        Site().app, "127.0.0.1", 0, started=started.set_result, stop=asyncio.Event()
+        Site().routes, "127.0.0.1", 0, started=started.set_result, stop=asyncio.Event()
     )
     task = asyncio.create_task(serve)
     url = await started
@@ -224,7 +227,7 @@ async def test_a_client_that_does_not_finish_is_left(
 ) -> None:
     monkeypatch.setattr(server, "REQUEST_S", 0.1)
     site = Site()
-    async with serving(site.app) as url, raw(url) as (reader, writer):
+    async with serving(site.routes) as url, raw(url) as (reader, writer):
         writer.write(sent)
         assert await until(reader) == b""
         assert (await one(site)) == ([0] if b"{" in sent else [])
@@ -239,25 +242,25 @@ async def one(site: Site) -> list[int]:
 
 async def test_a_client_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "REQUEST_S", 0.2)
-    ended = asyncio.Event()
 
-    async def much(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(1000):
-            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-        ended.set()
+    handling: asyncio.Future[asyncio.Task[None] | None] = asyncio.get_running_loop().create_future()
+
+    async def much(_: Call) -> Answer:
+        handling.set_result(asyncio.current_task())
+        return Answer(b"x" * 100_000_000)
 
     async with serving(much) as url, raw(url) as (_, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await ended.wait()  # it would wait for ever for a client that takes nothing
+        task = await handling
+        assert task is not None
+        await asyncio.wait({task})  # it would wait for ever for a client that takes nothing
 
 
 async def test_too_many_are_refused_and_later_ones_are_served_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "CONNECTIONS", 4)
-    async with serving(Site().app) as url, client() as asking:
+    async with serving(Site().routes) as url, client() as asking:
         async with contextlib.AsyncExitStack() as stack:
             held = [await stack.enter_async_context(raw(url)) for _ in range(4)]
             assert (await asking.get(f"{url}/health/live")).status_code == 503
@@ -281,7 +284,7 @@ async def test_who_sends_too_much_still_hears_why_it_is_refused(
         for _ in range(60):
             yield b" " * 8192
 
-    async with serving(site.app) as url, client() as asking:
+    async with serving(site.routes) as url, client() as asking:
         for content in (parts(), b" " * (60 * 8192)):
             answer = await asking.post(f"{url}{RELOAD}", headers=headers, content=content)
             assert answer.status_code == code
@@ -293,9 +296,9 @@ async def test_who_sends_too_much_still_hears_why_it_is_refused(
 async def test_a_body_without_end_is_answered_and_then_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guard_checks, "FORGET_S", 60.0)  # the bytes alone must be enough
+    monkeypatch.setattr(server, "FORGET_S", 60.0)  # the bytes alone must be enough
     site, sent = Site(), 0
-    async with serving(site.app) as url, raw(url) as (reader, writer):
+    async with serving(site.routes) as url, raw(url) as (reader, writer):
         answer = asyncio.create_task(until(reader))
         writer.write(CALL + b"Transfer-Encoding: chunked\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -309,16 +312,40 @@ async def test_a_body_without_end_is_answered_and_then_cut_off(
 
 
 async def test_a_body_that_never_comes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_checks, "FORGET_S", 0.05)
-    async with serving(Site().app) as url, raw(url) as (reader, writer):
+    monkeypatch.setattr(server, "FORGET_S", 0.05)
+    async with serving(Site().routes) as url, raw(url) as (reader, writer):
         writer.write(CALL + b"Content-Length: 99999\r\n\r\n")
         async with asyncio.timeout(server.REQUEST_S / 2):  # sooner than any connection ends
             assert (await until(reader)).startswith(b"HTTP/1.1 413 ")
 
 
+async def test_who_asks_before_sending_a_body_is_told_to_go_on_with_the_token_alone() -> None:
+    site = Site()
+    expecting = b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    async with serving(site.routes) as url:
+        async with raw(url) as (reader, writer):
+            writer.write(CALL + expecting)
+            assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+            writer.write(b"{}")
+            assert b"422" in await until(reader), "there is no Content-Type"
+        async with raw(url) as (reader, writer):
+            writer.write(CALL.replace(b"Authorization", b"X") + expecting)
+            assert await reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+
+
+async def test_a_body_is_not_unpacked() -> None:
+    site = Site()
+    packed = gzip.compress(b" " * 1_000_000 + b"{}")
+    headers = {**BEARER, "content-encoding": "gzip", "content-type": "application/json"}
+    async with serving(site.routes) as url, client() as asking:
+        answer = await asking.post(f"{url}{RELOAD}", headers=headers, content=packed)
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid-body")
+    assert site.system.commands == []
+
+
 async def test_a_second_request_on_a_connection_is_not_served() -> None:
     site = Site()
-    async with serving(site.app) as url, raw(url) as (reader, writer):
+    async with serving(site.routes) as url, raw(url) as (reader, writer):
         writer.write((CALL + b"Content-Length: 0\r\n\r\n") * 3)
         answer = await until(reader)
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -342,14 +369,14 @@ async def test_a_whole_address_as_the_target_is_the_path_in_it(
     target: str, host: str, status: int
 ) -> None:
     site = Site()
-    async with serving(site.app) as url, raw(url) as (reader, writer):
+    async with serving(site.routes) as url, raw(url) as (reader, writer):
         writer.write(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert (await until(reader)).split()[1] == b"%d" % status
 
 
 async def test_a_command_with_a_whole_address_needs_the_token_too() -> None:
     site = Site()
-    async with serving(site.app) as url, raw(url) as (reader, writer):
+    async with serving(site.routes) as url, raw(url) as (reader, writer):
         writer.write(f"POST http://localhost{RELOAD} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         assert (await until(reader)).split()[1] == b"401"
 
@@ -365,6 +392,6 @@ async def test_a_command_with_a_whole_address_needs_the_token_too() -> None:
 )
 async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allow: str) -> None:
     site = Site()
-    async with serving(site.app) as url, client() as asking:
+    async with serving(site.routes) as url, client() as asking:
         answer = await asking.request(method, url + path, headers=BEARER)
     assert (answer.status_code, answer.headers["allow"]) == (405, allow)
