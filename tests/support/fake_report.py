@@ -69,7 +69,7 @@ COUNTS = Counts(
 )
 
 
-class FakeReader:
+class FakeReader(samples.OsReader):
     """A machine with round numbers."""
 
     page_size = 4096

@@ -1,6 +1,6 @@
 """From what a process knows of itself to the samples of its report.
 
-Plain functions; what the machine tells is asked through a :class:`Reader`. All counters count
+Plain functions; what the machine tells is asked through an :class:`OsReader`. All counters count
 since the process started, and nothing here resets anything.
 """
 
@@ -11,7 +11,7 @@ import functools
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from forebay.domain.flags import FLAGS
 from forebay.domain.parsed import Reason
@@ -31,64 +31,45 @@ _UNTOLD = (OSError, KeyError, ValueError, IndexError, StopIteration)
 """What reading ``/proc`` raises where it is not there, or tells something else."""
 
 
-class Reader(Protocol):
-    """What the machine tells. Its methods raise :class:`OSError`."""
+class OsReader:
+    """What this machine tells. Its methods raise :class:`OSError`."""
 
-    page_size: int
+    page_size = os.sysconf("SC_PAGE_SIZE")
     """Bytes of a page of memory."""
-    ticks: int
+    ticks = os.sysconf("SC_CLK_TCK")
     """Units of processor time in a second."""
 
     def text(self, path: str) -> str:
         """Return a file of ``/proc``."""
-        ...
+        return Path(path).read_text(encoding="ascii", errors="replace")
 
     def booted_s(self) -> float:
         """Return the Unix time at which the machine started, always the same."""
-        ...
+        return _booted_s()
 
     def entries(self, path: str) -> int:
         """Return how many entries a folder has."""
-        ...
-
-    def space(self, folder: Path) -> tuple[int, int]:
-        """Return the bytes that may still be written there, and the size of the disk."""
-        ...
-
-    def size(self, folder: Path) -> int:
-        """Return the bytes of all files in a folder, those of folders below it left out."""
-        ...
-
-
-class OsReader:
-    """This machine."""
-
-    page_size = os.sysconf("SC_PAGE_SIZE")
-    ticks = os.sysconf("SC_CLK_TCK")
-
-    def text(self, path: str) -> str:
-        return Path(path).read_text(encoding="ascii", errors="replace")
-
-    @staticmethod
-    @functools.cache  # the kernel answers another number after the clock was set
-    def booted_s() -> float:
-        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("btime "))
-
-    def entries(self, path: str) -> int:
         return sum(1 for _ in Path(path).iterdir())
 
     def space(self, folder: Path) -> tuple[int, int]:
+        """Return the bytes that may still be written there, and the size of the disk."""
         status = os.statvfs(folder)
         return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
     def size(self, folder: Path) -> int:
+        """Return the bytes of all files in a folder, those of folders below it left out."""
         total = 0
         with os.scandir(folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # removed since
                     total += entry.stat().st_size if entry.is_file() else 0
         return total
+
+
+@functools.cache  # the kernel answers another number after the clock was set
+def _booted_s() -> float:
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("btime "))
 
 
 def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> list[Sample]:
@@ -197,7 +178,7 @@ def recoveries(attempts: Mapping[str, int]) -> list[Sample]:
     return _labelled("forebay_recovery_attempts", "breaker", attempts)
 
 
-def process(service: str, reader: Reader) -> list[Sample]:
+def process(service: str, reader: OsReader) -> list[Sample]:
     """Return what this process uses; what the machine does not tell is left out."""
     labels = {"service": service}
     found: list[Sample] = []
@@ -220,7 +201,7 @@ def process(service: str, reader: Reader) -> list[Sample]:
     return found
 
 
-def machine(reader: Reader, data: Path, journal: Path) -> list[Sample]:
+def machine(reader: OsReader, data: Path, journal: Path) -> list[Sample]:
     """Return how full memory and the disk of folder ``data`` are, and how large the journal is.
 
     Blocking, a look at each file of the journal; what the machine does not tell is left out.

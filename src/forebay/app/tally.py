@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forebay.telemetry import CallRetried, DeadLettered, RestRetried, RetriesEnded
@@ -19,17 +20,17 @@ OTHER = "other"
 _WORD = re.compile(r"[a-z_]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Counts:
     """What a :class:`Tally` has counted up to one moment."""
 
-    happenings: Counter[str]
+    happenings: Counter[str] = field(default_factory=Counter)
     """By name of their type."""
-    errors: int
+    errors: int = 0
     """Happenings of the level error."""
-    dead_letters: Counter[str]
+    dead_letters: Counter[str] = field(default_factory=Counter)
     """By reason."""
-    rest_errors: Counter[str]
+    rest_errors: Counter[str] = field(default_factory=Counter)
     """Failed tries by endpoint."""
 
 
@@ -40,34 +41,27 @@ class Tally:
         self._pass_on = observer
         self._labels = labels
         self._lock = threading.Lock()
-        self._happenings: Counter[str] = Counter()
-        self._errors = 0
-        self._dead_letters: Counter[str] = Counter()
-        self._rest_errors: Counter[str] = Counter()
+        self._counts = Counts()
 
     def __call__(self, happening: Happening) -> None:
+        counts = self._counts
         with self._lock:
-            self._happenings[type(happening).__name__] += 1
-            self._errors += happening.level == "error"
+            counts.happenings[type(happening).__name__] += 1
+            counts.errors += happening.level == "error"
             match happening:
                 case DeadLettered(count=count, reason=reason):
-                    self._add(self._dead_letters, reason, count)
+                    self._add(counts.dead_letters, reason, count)
                 case (
                     RestRetried(path=target) | CallRetried(call=target) | RetriesEnded(call=target)
                 ):
                     if found := endpoint(target):
-                        self._add(self._rest_errors, found, 1)
+                        self._add(counts.rest_errors, found, 1)
         self._pass_on(happening)
 
     def counts(self) -> Counts:
         """Return a copy of what was counted."""
         with self._lock:
-            return Counts(
-                Counter(self._happenings),
-                self._errors,
-                Counter(self._dead_letters),
-                Counter(self._rest_errors),
-            )
+            return copy.deepcopy(self._counts)
 
     def _add(self, counter: Counter[str], label: str, count: int) -> None:
         known = label in counter or len(counter) < self._labels

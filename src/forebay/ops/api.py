@@ -15,6 +15,7 @@ import html
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from forebay.clock import Clock
 from forebay.errors import ForebayError
@@ -54,7 +55,7 @@ def build(
     routes = [*reading.routes(), *Admin(system).routes()]
 
     async def described(_: Call) -> Answer:
-        return Answer.json(openapi.document(routes, version))
+        return Answer.json(await asyncio.to_thread(openapi.document, routes, version))
 
     described_route = Route("GET", "/openapi.json", described, JSON, {})
     return Guard([*routes, described_route], token=token, clock=clock, observer=observer)
@@ -103,16 +104,14 @@ class Reading:
 
     async def live(self, _: Call) -> Answer:
         """Say that this process answers; it is asked by whoever would restart it."""
-        at = moment(self.clock.wall_ns())
-        body = schema.LivenessBody(service=self.service, timestamp=at, version=self.version)
-        return Answer.json(body)
+        now = self._stamp(self.clock.wall_ns())
+        return Answer.json(schema.LivenessBody(**now, version=self.version))
 
     async def ready(self, _: Call) -> Answer:
         """Say whether the system can do its job: 503 if not, with the reason."""
         report = await self._report()
         body = schema.ReadinessBody(
-            service=self.service,
-            timestamp=moment(report.at_ns),
+            **self._stamp(report.at_ns),
             status="not-ready" if report.not_ready else "ready",
             reason=report.not_ready,
         )
@@ -123,13 +122,12 @@ class Reading:
         report = await self._report()
         health = report.health
         body = schema.HealthBody(
-            service=self.service,
-            timestamp=moment(report.at_ns),
+            **self._stamp(report.at_ns),
             status=health.state,
             version=self.version,
             reason=health.reason,
             ready=not report.not_ready,
-            checks={check.name: schema.CheckBody.of(check) for check in report.checks},
+            checks={check.name: check for check in report.checks},
             dependencies={part.name: "UP" if part.up else "DOWN" for part in health.services},
             **schema.parts(report),
         )
@@ -141,8 +139,7 @@ class Reading:
         health = report.health
         root_of = health.attributed.get
         body = schema.ResilienceBody(
-            service=self.service,
-            timestamp=moment(report.at_ns),
+            **self._stamp(report.at_ns),
             status=health.state,
             reason=health.reason,
             share=health.share,
@@ -164,8 +161,7 @@ class Reading:
         """Tell what ``forebay status`` prints."""
         report = await self._report()
         body = schema.StatusBody(
-            service=self.service,
-            timestamp=moment(report.at_ns),
+            **self._stamp(report.at_ns),
             status=report.health.state,
             version=self.version,
             reason=report.health.reason,
@@ -184,9 +180,8 @@ class Reading:
     async def breakers(self, _: Call) -> Answer:
         """List all breakers by name."""
         report = await self._report()
-        at = moment(report.at_ns)
-        body = schema.BreakersBody(service=self.service, timestamp=at, breakers=report.breakers())
-        return Answer.json(body)
+        now = self._stamp(report.at_ns)
+        return Answer.json(schema.BreakersBody(**now, breakers=report.breakers()))
 
     async def breaker(self, _: Call, name: str) -> Answer:
         """Tell all of one breaker."""
@@ -195,6 +190,9 @@ class Reading:
             return Answer.json(found[name])
         message = f"There is no breaker {clean(name, 100)!r}."
         raise Refusal(404, "unknown-name", message, hint=near(name[:200], [*found]))
+
+    def _stamp(self, at_ns: int) -> dict[str, Any]:
+        return {"service": self.service, "timestamp": moment(at_ns)}
 
     async def _report(self) -> SystemReport:
         try:

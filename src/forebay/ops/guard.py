@@ -8,7 +8,6 @@ body. Only then is a route looked for, so that without the token nothing can be 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,11 +17,6 @@ from forebay.ops.guard_checks import Gate, check_host, decoded, whole_body
 from forebay.ops.openapi import ADMIN, Route
 from forebay.telemetry import AdminCalled, Observer
 
-_ROUTE = re.compile(
-    r"/admin/(?:circuit-breaker/(?P<name>[^/]+)/(?P<breaker>force-open|reset|config)"
-    r"|resilience/(?P<all>force-recovery)|config/(?P<reload>reload))",
-    re.DOTALL,
-)
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -31,21 +25,6 @@ HEADERS = {
     "connection": "close",
 }
 _log = logging.getLogger("forebay.ops")
-
-
-def audited(call: Call, status: int) -> AdminCalled:
-    """Return a call as the audit log tells it; what no route is for has the action ``unknown``."""
-    found = _ROUTE.fullmatch(call.path)
-    named = found.groupdict() if found else {}
-    action = named.get("breaker") or named.get("all") or named.get("reload") or "unknown"
-    target = named.get("name") or ("" if found else call.path)
-    return AdminCalled(
-        "configure" if action == "config" else action,
-        clean(target if call.target is None else call.target),
-        _address(*call.client) if call.client else "unknown",
-        status,
-        clean(call.audit),
-    )
 
 
 def _address(host: str, port: int) -> str:
@@ -79,7 +58,7 @@ class Guard:
             raise
         finally:
             if admin:
-                self._observer(audited(call, status))
+                self._observer(self.audited(call, status))
         return replace(answer, headers={**answer.headers, **HEADERS})
 
     async def _answer(self, call: Call, *, admin: bool) -> Answer:
@@ -101,27 +80,34 @@ class Guard:
             hint = "The log has it: report it."
             return Refusal(500, "internal", call.audit, hint=hint).answer()
 
+    def _found(self, path: str) -> dict[str, tuple[Route, dict[str, str]]]:
+        """Return by method the routes of a path, with what the path names."""
+        found = ((route, route.pattern.fullmatch(path)) for route in self.routes)
+        return {route.method: (route, match.groupdict()) for route, match in found if match}
+
     async def _routed(self, call: Call, *, admin: bool) -> Answer:
         # HEAD is asked by checks that want the status alone.
         method = "GET" if call.method == "HEAD" and not admin else call.method
-        allowed: set[str] = set()
-        for route in self.routes:
-            found = route.pattern.fullmatch(call.path)
-            if found and route.method == method:
-                return await _handled(route, call, found.groupdict())
-            allowed |= {route.method} if found else set()
+        found = self._found(call.path)
         hint = "/openapi.json lists all routes."
-        if not allowed:
+        if not found:
             raise Refusal(404, "unknown-route", "There is nothing here.", hint=hint)
-        allowed |= {"HEAD"} if "GET" in allowed else set()
-        headers = {"allow": ", ".join(sorted(allowed))}
-        message = "This route has other methods."
-        raise Refusal(405, "wrong-method", message, hint=hint, headers=headers)
+        if method not in found:
+            allowed = {"allow": ", ".join([*found, *(["HEAD"] if "GET" in found else [])])}
+            message = "This route has other methods."
+            raise Refusal(405, "wrong-method", message, hint=hint, headers=allowed)
+        route, named = found[method]
+        if route.takes is None:
+            return await route.handle(call, **named)
+        kinds = call.header(b"content-type")
+        body = decoded(call.body, kinds, route.takes, required=route.required)
+        return await route.handle(call, **named, body=body)
 
-
-async def _handled(route: Route, call: Call, named: dict[str, str]) -> Answer:
-    if route.takes is None:
-        return await route.handle(call, **named)
-    kinds = call.header(b"content-type")
-    body = decoded(call.body, kinds, route.takes, required=route.required)
-    return await route.handle(call, **named, body=body)
+    def audited(self, call: Call, status: int) -> AdminCalled:
+        """Return a call as the audit log tells it; what no route is for is ``unknown``."""
+        action, target = "unknown", call.path
+        for route, named in self._found(call.path).values():
+            action = route.handle.__name__.replace("_", "-")
+            target = named.get("name", "") if call.target is None else call.target
+        client = _address(*call.client) if call.client else "unknown"
+        return AdminCalled(action, clean(target), client, status, clean(call.audit))

@@ -1,7 +1,7 @@
 """What the routes answer with beside the types of :mod:`forebay.ops.view`, and what they are sent.
 
 The OpenAPI document is made from these types. Moments are ISO 8601 in UTC, durations have their
-unit in their name or, where the systems before Forebay wrote them so, in their text (``15ms``).
+unit in their name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from forebay.ops.view import BreakerReport, Check, StreamReport, SystemReport, moment
+from forebay.ops.view import BreakerReport, Check, StreamReport, SystemReport
 from forebay.resilience.health import ServiceHealth, SystemState
 
 DB_SERVICE = "store"
@@ -55,28 +55,6 @@ class ReadinessBody(Stamped, frozen=True):
     reason: str
 
 
-class CheckBody(Body, frozen=True):
-    """One thing looked at: how it was, when, and how long looking took."""
-
-    status: Literal["healthy", "unhealthy"]
-    last_check: Moment
-    duration: Annotated[str, Meta(pattern=r"^\d+ms$", examples=["15ms"])]
-    detail: str
-    failures: int
-    """How often in a row it was not healthy."""
-
-    @classmethod
-    def of(cls, check: Check) -> CheckBody:
-        """Return a check as it is shown."""
-        return cls(
-            status="healthy" if check.ok else "unhealthy",
-            last_check=moment(check.last_check_ns),
-            duration=f"{max(0.0, check.duration_s) * 1000:.0f}ms",
-            detail=check.detail,
-            failures=check.failures,
-        )
-
-
 class HealthBody(Stamped, frozen=True):
     """The summary. What is below ``dependencies`` is there where such a part runs."""
 
@@ -84,7 +62,7 @@ class HealthBody(Stamped, frozen=True):
     version: str
     reason: str
     ready: bool
-    checks: dict[str, CheckBody]
+    checks: dict[str, Check]
     dependencies: dict[str, Literal["UP", "DOWN"]]
     ws_connections: int | UnsetType = UNSET
     """Subscribed websocket connections."""

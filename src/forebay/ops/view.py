@@ -101,6 +101,16 @@ class Check:
     duration_s: float
     failures: int = 0
     """How often in a row it was not ok."""
+    status: Literal["healthy", "unhealthy"] = field(init=False, default="healthy")
+    last_check: str | None = field(init=False, default=None)
+    duration: str = field(init=False, default="")
+    """As the systems before Forebay wrote it: ``15ms``."""
+
+    def __post_init__(self) -> None:
+        """Set the texts."""
+        object.__setattr__(self, "status", "healthy" if self.ok else "unhealthy")
+        object.__setattr__(self, "duration", f"{max(0.0, self.duration_s) * 1000:.0f}ms")
+        _set_moments(self, last_check=self.last_check_ns)
 
 
 StreamState = Literal["asked", "heard", "refused", "silent"]

@@ -13,7 +13,6 @@ import pytest
 from forebay.errors import ConfigError, Permanent, Unreachable
 from forebay.ops import admin, guard_checks
 from forebay.ops.calls import Call, Refusal, clean
-from forebay.ops.guard import audited
 from forebay.ops.guard_checks import (
     BODY_LIMIT,
     GUESS_WINDOW_S,
@@ -718,5 +717,5 @@ async def test_a_call_that_is_cancelled_is_audited(site: Site) -> None:
     ],
 )
 def test_a_path_as_the_audit_log_tells_it(path: str, action: str, target: str) -> None:
-    told = audited(of(path=path), 200)
+    told = Site().routes.audited(of(path=path), 200)
     assert (told.action, told.target, told.client) == (action, target, "h:1")
