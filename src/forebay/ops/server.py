@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from aiohttp import web
 
@@ -116,11 +117,11 @@ class _Connection(web.RequestHandler):
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
         super().connection_made(transport)
-        self._late = asyncio.get_running_loop().call_later(REQUEST_S, transport.abort)
+        abort = cast("asyncio.Transport", transport).abort
+        self._late = asyncio.get_running_loop().call_later(REQUEST_S, abort)
         if len(self._all.connections) > 2 * CONNECTIONS:
-            transport.abort()
+            abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._late is not None:
