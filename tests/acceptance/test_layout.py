@@ -41,7 +41,17 @@ FOR_EVER = "5200w"
 SENTENCE = "is a data folder of layout 1; this Forebay needs 2."
 COMMANDS = (
     ("run", "--venue", "coinbase", "--symbols", "BTC-USD"),
-    ("check", "--venue", "coinbase", "--symbols", "BTC-USD", "--rest-url", "http://127.0.0.1:1"),
+    (
+        "check",
+        "--venue",
+        "coinbase",
+        "--symbols",
+        "BTC-USD",
+        "--rest-url",
+        "http://127.0.0.1:1",
+        "--ws-url",
+        "ws://127.0.0.1:1",
+    ),
     ("replay", str(ARCHIVE), "--venue", "coinbase"),
     ("sql", "SELECT 1"),
     ("audit",),
