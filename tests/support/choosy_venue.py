@@ -11,7 +11,7 @@ from forebay.clock import SystemClock
 from forebay.domain.frames import StreamsRefused
 from forebay.sources.live import LiveSource, Timings
 from forebay.sources.roster import Roster
-from forebay.sources.websocket import Patience
+from forebay.sources.websocket import Timeouts
 from tests.support.frames import heartbeat, match
 from tests.support.live_source import live
 from tests.support.sinks import RecordingSink
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from forebay.telemetry import Happening
     from tests.support.ws_server import Peer
 
-PATIENCE = Patience(
+PATIENCE = Timeouts(
     accept_s=0.4,
     stale_s=5.0,
     backoff_base_s=0.001,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from forebay.clock import ManualClock, SystemClock
 from forebay.resilience import BreakerConfig, CircuitBreaker
 from forebay.sources.venue import NOTHING, Asked, PlainSession, Verdict
-from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.websocket import ConnectionPlan, Timeouts, WebSocketFeed
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import Peer, WsServer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.telemetry import Happening
 
-QUICK = Patience(backoff_base_s=0.001, backoff_cap_s=0.002)
+QUICK = Timeouts(backoff_base_s=0.001, backoff_cap_s=0.002)
 NEVER = BreakerConfig(failure_threshold=1_000_000)
 """A breaker that lets every call through."""
 
@@ -47,8 +47,8 @@ class Rig:
         self.sink = RecordingSink()
         self.said: list[Happening] = []
         self.clock = clock or SystemClock()
-        patience = settings.pop("patience", QUICK)
-        assert isinstance(patience, Patience)
+        timeouts = settings.pop("timeouts", QUICK)
+        assert isinstance(timeouts, Timeouts)
         config = settings.pop("breaker", NEVER)
         assert isinstance(config, BreakerConfig)
         self.breaker = CircuitBreaker(
@@ -61,10 +61,10 @@ class Rig:
             "session": YesOrNo,
         }
         self.feed = WebSocketFeed(
-            FeedPlan(url=url, **(plan | settings)),  # type: ignore[arg-type]
+            ConnectionPlan(url=url, **(plan | settings)),  # type: ignore[arg-type]
             clock=self.clock,
             rng=random.Random(7),
-            patience=patience,
+            timeouts=timeouts,
             breaker=self.breaker,
             observer=self.said.append,
         )

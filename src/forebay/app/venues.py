@@ -47,7 +47,7 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
     Raises :class:`~forebay.errors.ConfigError` if it cannot be.
     """
     from forebay.sources import live  # noqa: PLC0415 - only a capture needs sockets
-    from forebay.sources.websocket import Patience  # noqa: PLC0415
+    from forebay.sources.websocket import Timeouts  # noqa: PLC0415
 
     venue = VENUES[check_venue(config.name)]
     stale_s = venue.stale_s if config.stale_after_s is None else config.stale_after_s
@@ -64,7 +64,7 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
         wiring,
         addresses=live.Addresses(config.ws_url, config.rest_url),
         timings=live.Timings(
-            feed=Patience(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
+            feed=Timeouts(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
         ),
         symbols_per_connection=config.symbols_per_connection,
     )

@@ -23,7 +23,7 @@ from forebay.journal import JournalReader, JournalWriter
 from forebay.ports import FillRequest, FrameSink, Instrument
 from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
 from forebay.sources.live import Timings
-from forebay.sources.websocket import Patience
+from forebay.sources.websocket import Timeouts
 from forebay.telemetry import DrainTimedOut, SourceCrashed
 from tests.support.fake_journal import FakeJournal
 from tests.support.live_source import live
@@ -270,7 +270,7 @@ async def test_from_the_socket_to_the_real_journal(tmp_path: Path) -> None:
     async with WsServer(script) as server:
         source = live(
             ws_url=server.url,
-            timings=Timings(feed=Patience(backoff_base_s=0.001, backoff_cap_s=0.002)),
+            timings=Timings(feed=Timeouts(backoff_base_s=0.001, backoff_cap_s=0.002)),
         )
         whole = capture(writer, Feed("coinbase", source))
         stop = asyncio.Event()

@@ -57,7 +57,7 @@ class RestApi:
             return self._refusal(400, str(error))
 
     async def _troubled(self, request: web.Request) -> web.Response | None:
-        """Answer as the trouble that lasts would have it, None if there is none."""
+        """Return as the trouble that lasts would have it, None if there is none."""
         troubles, now_ns = self._exchange.troubles, self._clock.monotonic_ns()
         if troubles.strikes(TOO_MANY, now_ns):
             wait = troubles.setting(TOO_MANY, "retry_after_s")

@@ -19,8 +19,8 @@ from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
 from forebay.sources.rest import RestClient, RestPolicy
 from forebay.sources.venue import Asked
-from forebay.sources.websocket import Patience
-from forebay.sources.websocket.upgrade import Refused
+from forebay.sources.websocket import Timeouts
+from forebay.sources.websocket.upgrade import UpgradeRefused
 
 if TYPE_CHECKING:
     import random
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from forebay.lab.simulation.machine import Life
     from forebay.lab.simulation.venue import Venue
     from forebay.lab.simulation.weather import Weather
-    from forebay.sources.websocket import FeedPlan
+    from forebay.sources.websocket import ConnectionPlan
     from forebay.sources.websocket.connection import Connection
     from forebay.telemetry import Observer
 
-PATIENCE = Patience(
+PATIENCE = Timeouts(
     connect_s=1.5,
     accept_s=1.5,
     stale_s=3.0,
@@ -182,16 +182,16 @@ class Network:
         life.on_death.append(self._cut)
 
     async def dial(
-        self, connection: Connection, plan: FeedPlan, clock: Clock, within_s: float
+        self, connection: Connection, plan: ConnectionPlan, clock: Clock, within_s: float
     ) -> None:
         """Bring ``connection`` up, as :func:`forebay.sources.websocket.upgrade.connect` does."""
         if self.weather.strikes("unanswered"):
             await clock.sleep(within_s)
-            raise Refused(f"No answer from {plan.url} within {within_s:g} s.")
+            raise UpgradeRefused(f"No answer from {plan.url} within {within_s:g} s.")
         await clock.sleep(self.rng.uniform(0.01, 0.2))
         flapping = self.weather.lasts("flap", asyncio.get_running_loop().time())
         if flapping or self.weather.strikes("refused"):
-            raise Refused(f"{plan.url} cannot be reached.")
+            raise UpgradeRefused(f"{plan.url} cannot be reached.")
         self.life.check()
         wire = Wire(self, connection, self.rng.uniform(0.001, 0.15))
         self.wires[wire] = None

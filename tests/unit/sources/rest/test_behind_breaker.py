@@ -14,7 +14,7 @@ from aiohttp import web
 from forebay.clock import ManualClock
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
-from forebay.sources.rest import Budget, ComeAgain, RestClient, RestPolicy
+from forebay.sources.rest import Budget, RestClient, RestPolicy, RetryLater
 from forebay.sources.venue import per_second
 from forebay.telemetry import BreakerMoved, RestRetried, RetriesEnded
 from tests.support.http_server import serving
@@ -130,7 +130,7 @@ async def test_what_is_the_venues_fault_counts(status: int) -> None:
     async with venue(IMPATIENT if status == HANG else ONCE) as it:
         it.status = status
         raised = {await it.get() for _ in range(5)}
-        assert raised == {Unreachable if status == HANG else ComeAgain}
+        assert raised == {Unreachable if status == HANG else RetryLater}
         assert await it.get() is CircuitOpen
 
 
@@ -178,7 +178,7 @@ async def test_while_it_is_open_the_caller_is_told_at_once_and_until_when() -> N
     """One call with all its tries trips it; the next is not waited for and not tried again."""
     async with venue(RestPolicy()) as it:
         it.status = 500
-        with pytest.raises(ComeAgain, match="HTTP 500"):
+        with pytest.raises(RetryLater, match="HTTP 500"):
             await it.rest.get("/x")
         assert it.asked == 5
         slept, told = len(it.clock.slept), len(it.said)
@@ -232,7 +232,7 @@ async def test_a_failed_probe_opens_it_again() -> None:
         for _ in range(5):
             await it.get()
         it.clock.advance(67)
-        assert await it.get() is ComeAgain
+        assert await it.get() is RetryLater
         assert it.asked == 6
         assert await it.get() is CircuitOpen
         assert it.asked == 6
@@ -255,7 +255,7 @@ async def test_the_calls_of_a_client_share_a_budget_of_retries() -> None:
     async with venue(policy, replace(presets.EXCHANGE_API, failure_threshold=1000)) as it:
         it.status = 503
         for _ in range(10):
-            assert await it.get() is ComeAgain
+            assert await it.get() is RetryLater
         assert it.asked == 10 + 11, "ten retries, and one for ten calls"
         ended = [said.reason for said in it.said if isinstance(said, RetriesEnded)]
         assert ended[-1].endswith("the retry budget is used up")

@@ -14,7 +14,7 @@ from aiohttp import web
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import ConfigError, Permanent, Transient, Unreachable
 from forebay.resilience import RetryConfig
-from forebay.sources.rest import ComeAgain, RestClient, RestPolicy
+from forebay.sources.rest import RestClient, RestPolicy, RetryLater
 from forebay.sources.venue import Limits, per_second
 from forebay.telemetry import RestRetried
 from tests.support.http_server import serving
@@ -148,7 +148,9 @@ async def test_who_is_told_to_wait_too_long_is_told_so_at_once() -> None:
 
     clock = Instant()
     async with serving(handler) as url, client(url, RestPolicy(), clock) as rest:
-        with pytest.raises(ComeAgain, match=r"HTTP 429. It asks to come again in 61 s\.") as caught:
+        with pytest.raises(
+            RetryLater, match=r"HTTP 429. It asks to come again in 61 s\."
+        ) as caught:
             await rest.get("/x")
     assert caught.value.retry_after == 61
     assert (tries, clock.slept) == (1, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from forebay.clock import ManualClock
-from forebay.sources.websocket import FeedPlan, Patience
+from forebay.sources.websocket import ConnectionPlan, Timeouts
 from forebay.sources.websocket.connection import Connection
 from forebay.telemetry import ConnectionOpened
 from tests.support.feed_rig import ASKED, YesOrNo
@@ -48,11 +48,11 @@ class Rig:
         self.said: list[Happening] = []
         self.transport = FakeTransport()
         self.connection = Connection(
-            FeedPlan("v", "c", "ws://h/", ASKED, YesOrNo),
+            ConnectionPlan("v", "c", "ws://h/", ASKED, YesOrNo),
             self.sink,
             clock=ManualClock(),
             epoch="e",
-            patience=Patience(),
+            timeouts=Timeouts(),
             observer=self.said.append,
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from forebay.clock import ManualClock
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
 from forebay.sources.venue import NOTHING, Asked, PlainSession, Verdict
-from forebay.sources.websocket import FeedPlan, Patience
+from forebay.sources.websocket import ConnectionPlan, Timeouts
 from forebay.sources.websocket.connection import Connection
 from forebay.telemetry import StreamRefused, SubscriptionAccepted, VenueComplained
 from tests.support.feed_rig import pass_time, running
@@ -86,11 +86,11 @@ class Rig:
         self.said: list[Happening] = []
         self.transport = FakeTransport()
         self.connection = Connection(
-            FeedPlan("v", "c", "ws://h/", asked, session),
+            ConnectionPlan("v", "c", "ws://h/", asked, session),
             self.sink,
             clock=self.clock,
             epoch="e",
-            patience=Patience(),
+            timeouts=Timeouts(),
             observer=self.said.append,
         )
         self.connection.on_ws_connected(cast("WSTransport", self.transport))
@@ -213,8 +213,8 @@ async def test_a_subscription_may_take_long_to_say_and_is_not_late_meanwhile() -
                 await peer.text(b"ok A")
 
     asked = replace(ASKED, symbols=("A", "B", "C"))
-    patience = Patience(accept_s=2.0, stale_s=1000.0)
-    async with running(script, clock=clock, asked=asked, session=Slow, patience=patience) as (
+    timeouts = Timeouts(accept_s=2.0, stale_s=1000.0)
+    async with running(script, clock=clock, asked=asked, session=Slow, timeouts=timeouts) as (
         rig,
         _,
     ):

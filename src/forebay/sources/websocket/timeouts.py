@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long a connection is waited for, in seconds."""
 
     connect_s: float = 10.0
@@ -33,7 +33,7 @@ class Patience:
 
 
 @dataclass(slots=True)
-class Vitals:
+class ConnectionTimes:
     """What is known about a connection; times are monotonic nanoseconds."""
 
     opened_ns: int
@@ -61,31 +61,31 @@ class Vitals:
             self.paused_ns = None
 
 
-def verdict(vitals: Vitals, patience: Patience, now_ns: int) -> str | None:
+def verdict(times: ConnectionTimes, timeouts: Timeouts, now_ns: int) -> str | None:
     """Why the connection must end now, or None if it may go on."""
 
     def longer_than(seconds: float, since_ns: int) -> bool:
         return now_ns - since_ns > seconds * 1e9
 
-    if vitals.paused_ns is not None:
-        if longer_than(patience.stale_s, vitals.paused_ns):
-            return f"paused: the journal took no frames for {patience.stale_s:g} s"
+    if times.paused_ns is not None:
+        if longer_than(timeouts.stale_s, times.paused_ns):
+            return f"paused: the journal took no frames for {timeouts.stale_s:g} s"
         return None
-    if vitals.accepted_ns is None and unanswered(vitals, patience, now_ns):
-        return f"not accepted: no answer to the subscription in {patience.accept_s:g} s"
-    if longer_than(patience.stale_s, vitals.seen_ns):
-        return f"stale: no frame for {patience.stale_s:g} s"
+    if times.accepted_ns is None and unanswered(times, timeouts, now_ns):
+        return f"not accepted: no answer to the subscription in {timeouts.accept_s:g} s"
+    if longer_than(timeouts.stale_s, times.seen_ns):
+        return f"stale: no frame for {timeouts.stale_s:g} s"
     return None
 
 
-def unanswered(vitals: Vitals, patience: Patience, now_ns: int) -> bool:
+def unanswered(times: ConnectionTimes, timeouts: Timeouts, now_ns: int) -> bool:
     """Whether an answer to the subscription is overdue."""
-    since_ns = vitals.opened_ns if vitals.asked_ns is None else vitals.asked_ns
-    return now_ns - since_ns > patience.accept_s * 1e9
+    since_ns = times.opened_ns if times.asked_ns is None else times.asked_ns
+    return now_ns - since_ns > timeouts.accept_s * 1e9
 
 
-def settled(vitals: Vitals, patience: Patience, now_ns: int, *, data: bool) -> bool:
+def settled(times: ConnectionTimes, timeouts: Timeouts, now_ns: int, *, data: bool) -> bool:
     """Whether a connection that ends now was a success, so that back-off begins anew."""
-    if vitals.accepted_ns is None:
+    if times.accepted_ns is None:
         return False
-    return data or now_ns - vitals.accepted_ns >= patience.settle_s * 1e9
+    return data or now_ns - times.accepted_ns >= timeouts.settle_s * 1e9

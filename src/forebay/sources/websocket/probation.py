@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from forebay.errors import Unreachable
 from forebay.resilience import CircuitBreaker, CircuitOpen, State
-from forebay.sources.websocket.liveness import Patience, settled
+from forebay.sources.websocket.timeouts import Timeouts, settled
 
 if TYPE_CHECKING:
     from forebay.clock import Clock
@@ -22,7 +22,7 @@ class Unsettled(Unreachable):
     """A connection ended before it had settled."""
 
 
-class Trial:
+class Probation:
     """A connection on trial until it has settled, which is the call that the breaker counts.
 
     The permit goes back at the verdict and not at the connection's end, so that one probe which
@@ -31,10 +31,10 @@ class Trial:
     beside a healthy connection does not add up for hours.
     """
 
-    def __init__(self, breaker: CircuitBreaker, patience: Patience, clock: Clock) -> None:
+    def __init__(self, breaker: CircuitBreaker, timeouts: Timeouts, clock: Clock) -> None:
         """Ask for the call. Raises :class:`~forebay.resilience.CircuitOpen`."""
         self._breaker = breaker
-        self._patience = patience
+        self._timeouts = timeouts
         self._clock = clock
         self._permit: Permit | None = breaker.acquire()
         self._next_ns = 0
@@ -46,7 +46,7 @@ class Trial:
         if self.settled:
             if now >= self._next_ns:
                 self._lived_on(now)
-        elif settled(connection.vitals, self._patience, now, data=connection.data):
+        elif settled(connection.times, self._timeouts, now, data=connection.data):
             self.settled = True
             self._next_ns = self._after(now)
             permit, self._permit = self._permit, None
@@ -56,7 +56,7 @@ class Trial:
     def end(self, connection: Connection, url: str) -> None:
         """The connection is over. Raises :class:`Unsettled` if it had not settled."""
         self.look(connection)
-        if connection.vitals.paused_ns is not None:
+        if connection.times.paused_ns is not None:
             self.drop()  # the journal took no frames, which says nothing about the venue
         if not self.settled:
             raise Unsettled(f"The connection to {url} ended before it had settled.")
@@ -80,4 +80,4 @@ class Trial:
                 self._breaker.acquire().success()
 
     def _after(self, now: int) -> int:
-        return now + round(self._patience.settle_s * 1e9)
+        return now + round(self._timeouts.settle_s * 1e9)

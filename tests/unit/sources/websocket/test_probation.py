@@ -10,14 +10,14 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.resilience import BreakerConfig, CircuitBreaker, CircuitOpen, presets
-from forebay.sources.websocket import Patience
-from forebay.sources.websocket.liveness import Vitals
-from forebay.sources.websocket.trial import Trial, Unsettled
+from forebay.sources.websocket import Timeouts
+from forebay.sources.websocket.probation import Probation, Unsettled
+from forebay.sources.websocket.timeouts import ConnectionTimes
 
 if TYPE_CHECKING:
     from forebay.sources.websocket.connection import Connection
 
-PATIENCE = Patience(settle_s=10)
+PATIENCE = Timeouts(settle_s=10)
 
 
 class Table:
@@ -27,13 +27,13 @@ class Table:
         self.clock = ManualClock()
         self.breaker = CircuitBreaker("ws", config, clock=self.clock, rng=random.Random(1))
 
-    def trial(self) -> Trial:
-        return Trial(self.breaker, PATIENCE, self.clock)
+    def trial(self) -> Probation:
+        return Probation(self.breaker, PATIENCE, self.clock)
 
     def connection(self, *, accepted: bool = True, data: bool = False) -> Connection:
         now = self.clock.monotonic_ns()
-        vitals = Vitals(now, now, now if accepted else None)
-        return cast("Connection", SimpleNamespace(vitals=vitals, data=data))
+        times = ConnectionTimes(now, now, now if accepted else None)
+        return cast("Connection", SimpleNamespace(times=times, data=data))
 
     def fail(self, times: int) -> None:
         for _ in range(times):
@@ -42,7 +42,7 @@ class Table:
                 trial.end(self.connection(accepted=False), "ws://h")
             trial.fail(caught.value)
 
-    def live(self, trial: Trial, connection: Connection, seconds: int) -> None:
+    def live(self, trial: Probation, connection: Connection, seconds: int) -> None:
         for _ in range(seconds):
             self.clock.advance(1)
             trial.look(connection)
@@ -96,7 +96,7 @@ def test_an_end_that_was_our_own_doing_says_nothing() -> None:
     table = Table()
     for _ in range(10):
         trial, connection = table.trial(), table.connection()
-        connection.vitals.pause(table.clock.monotonic_ns())
+        connection.times.pause(table.clock.monotonic_ns())
         with pytest.raises(Unsettled) as caught:
             trial.end(connection, "ws://h")
         trial.fail(caught.value)
