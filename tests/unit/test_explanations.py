@@ -26,7 +26,6 @@ from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
 from forebay.domain.channels import UNITS_OF
 from forebay.domain.coverage import COVERAGES, GapState, IdCoverage, StreamKey
-from forebay.domain.coverage.ids import SETS
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
 from forebay.domain.identity import (
@@ -507,7 +506,7 @@ def test_the_worked_example_is_what_the_projection_makes() -> None:
     projection = Projection(PARSERS, {})
     sets = table(COVERAGE, "set", "step 1", "step 2", "step 3")
     gaps = table(COVERAGE, "step", "gap", "reason", "state")
-    assert [ticked(row[0])[0] for row in sets] == [*SETS]
+    assert [ticked(row[0])[0] for row in sets] == [*IdCoverage.sets]
     for step in (1, 2, 3):
         for line in block(COVERAGE, f"step {step}").splitlines():
             projection.adopt(projection.project([frame_of(line)]))
@@ -529,7 +528,7 @@ def test_the_worked_example_is_what_the_projection_makes() -> None:
 
 def test_sets_and_states_are_those_of_the_code() -> None:
     sets = [ticked(row[0])[0] for row in table(COVERAGE, "set", "contains", "grows when")]
-    assert sets == [*SETS]
+    assert sets == [*IdCoverage.sets]
     units = [ticked(row[0])[0] for row in table(COVERAGE, "unit", "counts", "a gap is")]
     assert units == [*COVERAGES] == [*UNITS_OF["native"]]
     rows = table(COVERAGE, "part", "inside `spanned`", "outside", "state")
