@@ -26,7 +26,7 @@ from forebay.ops.view import (
     UnknownName,
     merged,
 )
-from forebay.resilience.graph import near
+from forebay.resilience.dependencies import near
 from forebay.resilience.overview import Overview
 from forebay.telemetry import ConfigRefused, ConfigReloaded
 

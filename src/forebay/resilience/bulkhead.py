@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
 
+from forebay.resilience.errors import BulkheadFull
 from forebay.resilience.forms import Forms, Guard
 from forebay.resilience.numbers import require_count
-from forebay.resilience.refusals import BulkheadFull
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 
 class _Waiter:
@@ -34,6 +30,8 @@ class Bulkhead(Forms):
     One bulkhead serves threads and event loops together. A thread never queues: it gets
     BulkheadFull at once, as everybody does when the queue is full.
     """
+
+    queues = True
 
     def __init__(self, limit: int, *, waiting: int = 0, name: str = "bulkhead") -> None:
         require_count(f"limit of {name}", limit)
@@ -58,7 +56,7 @@ class Bulkhead(Forms):
         return len(self._queue)
 
     def guard(self) -> Guard:
-        """Answer a new block that takes one place."""
+        """Return a new block that takes one place."""
         return _Place(self)
 
     def take(self) -> None:
@@ -124,17 +122,11 @@ class _Place(Guard):
     def __init__(self, bulkhead: Bulkhead) -> None:
         self._bulkhead = bulkhead
 
-    def __enter__(self) -> None:
+    def _begin(self) -> None:
         self._bulkhead.take()
 
-    async def __aenter__(self) -> None:
+    async def _abegin(self) -> None:
         await self._bulkhead.atake()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def _end(self, _: BaseException | None, /) -> None:
         self._bulkhead.give()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence  # noqa: TC003 - read at run time,
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forebay.resilience.graph import behind, lenient_order
+from forebay.resilience.dependencies import behind, lenient_order
 from forebay.resilience.numbers import require_number
 from forebay.resilience.windows import NS
 

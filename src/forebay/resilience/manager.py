@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Permanent
-from forebay.resilience import graph
-from forebay.resilience.breaker import CircuitBreaker
-from forebay.resilience.breaker_config import BreakerConfig
-from forebay.resilience.eras import State
+from forebay.resilience.breaker import BreakerConfig, CircuitBreaker
+from forebay.resilience.dependencies import near, require_known, start_order
 from forebay.resilience.health import ServiceHealth
 from forebay.resilience.overview import Overview
 from forebay.resilience.recovery import RecoveryLoop
+from forebay.resilience.states import State
 from forebay.resilience.windows import NS
 from forebay.telemetry import ignore
 
@@ -156,7 +155,7 @@ class ResilienceManager:
             raise ConfigError(
                 f"There is a service {name} already.", hint="Give each service its own name."
             )
-        graph.require_known(name, depends_on, self._services)
+        require_known(name, depends_on, self._services)
 
     @property
     def breakers(self) -> Mapping[str, CircuitBreaker]:
@@ -166,7 +165,7 @@ class ResilienceManager:
 
     def start_order(self) -> tuple[str, ...]:
         """Answer all services, each after what it depends on."""
-        return graph.start_order({each.name: each.depends_on for each in self._services.values()})
+        return start_order({each.name: each.depends_on for each in self._services.values()})
 
     def stop_order(self) -> tuple[str, ...]:
         """Answer all services, each before what it depends on."""
@@ -234,7 +233,7 @@ class ResilienceManager:
     def _breaker(self, name: str) -> CircuitBreaker:
         breakers = self.breakers
         if name not in breakers:
-            raise Permanent(f"There is no breaker {name}.", hint=graph.near(name, breakers))
+            raise Permanent(f"There is no breaker {name}.", hint=near(name, breakers))
         return breakers[name]
 
     # ---------------------------------------------------------------- recovery

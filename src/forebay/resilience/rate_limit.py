@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
+from forebay.resilience.errors import RateLimited
 from forebay.resilience.forms import Forms, Guard
 from forebay.resilience.numbers import LONGEST_S, require_count, require_number
-from forebay.resilience.refusals import RateLimited
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from forebay.clock import Clock
 
 _NS = 1_000_000_000
@@ -28,6 +26,8 @@ class RateLimit(Forms):
     grant is reserved, so what holds for any time T is when calls were granted, and a late event
     loop may make two of them together. A call may count as several, at most ``burst``.
     """
+
+    queues = True
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class RateLimit(Forms):
         self._lock = threading.RLock()
 
     def guard(self) -> Guard:
-        """Answer a new block that uses one call of the rate."""
+        """Return a new block that uses one call of the rate."""
         return _Granted(self)
 
     def take(self, cost: int = 1) -> None:
@@ -97,17 +97,11 @@ class _Granted(Guard):
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
 
-    def __enter__(self) -> None:
+    def _begin(self) -> None:
         self._limit.take()
 
-    async def __aenter__(self) -> None:
+    async def _abegin(self) -> None:
         await self._limit.atake()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def _end(self, _: BaseException | None, /) -> None:
         """Nothing to give back: the call was made."""

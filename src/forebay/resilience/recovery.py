@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from forebay.resilience.deadline import attempt
-from forebay.resilience.eras import State
+from forebay.resilience.errors import CircuitOpen
 from forebay.resilience.numbers import require_number
-from forebay.resilience.refusals import CircuitOpen
+from forebay.resilience.states import State
 from forebay.resilience.windows import NS
 from forebay.telemetry import ProbeFailed
 

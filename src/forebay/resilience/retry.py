@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from forebay.clock import Clock
+    from forebay.resilience.breaker import Kinds
     from forebay.resilience.budget import RetryBudget
-    from forebay.resilience.verdict import Kinds
     from forebay.telemetry import Observer
 
 P = ParamSpec("P")

@@ -1,6 +1,6 @@
 """What failures of a CLOSED breaker add up to.
 
-Consecutive failures are counted by every breaker (:class:`forebay.resilience.eras.Closed`).
+Consecutive failures are counted by every breaker (:class:`forebay.resilience.states.Closed`).
 Beside them a breaker may have one more window: :class:`FailureRate` or :class:`FailuresWithin`.
 Only a failing or slow call can trip, never a success: a rate that crosses its threshold because
 old successes leave the window trips at the next failure. Times are monotonic nanoseconds; nothing
@@ -21,9 +21,6 @@ BUCKETS = 10
 
 class Window(Protocol):
     """Counts the calls of one CLOSED era."""
-
-    counts_successes: bool
-    """Whether :meth:`ok` does anything."""
 
     def ok(self, now_ns: int) -> None:
         """A call succeeded."""
@@ -80,8 +77,6 @@ class FailureRate:
 
 
 class _FailuresWithin:
-    counts_successes = False
-
     def __init__(self, config: FailuresWithin) -> None:
         self._span = round(config.seconds * NS)
         self._times: deque[int] = deque(maxlen=config.failures)
@@ -100,8 +95,6 @@ class _FailuresWithin:
 
 
 class _FailureRate:
-    counts_successes = True
-
     def __init__(self, config: FailureRate) -> None:
         self._config = config
         self._width = max(1, round(config.seconds * NS / BUCKETS))

@@ -117,27 +117,6 @@ def test_who_begins_to_probe_tells_so_at_once() -> None:
     probe.release()
 
 
-class NoLock:
-    """A lock that must not be taken."""
-
-    def __enter__(self) -> None:
-        raise AssertionError
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-@pytest.mark.parametrize("passed", [0.0, 9.999])
-def test_no_refusal_takes_the_lock_while_it_is_open(passed: float) -> None:
-    rig = Rig()
-    rig.clock.advance(100)
-    rig.trip()
-    rig.clock.advance(passed)
-    rig.breaker._lock = NoLock()  # type: ignore[assignment]
-    with pytest.raises(CircuitOpen) as refused:
-        rig.breaker.call(fine)
-    assert refused.value.retry_after == pytest.approx(10 - passed)
-
-
 # -------------------------------------------------------------- ends without the lock
 
 
@@ -162,7 +141,8 @@ def test_what_waited_for_the_lock_is_counted_before_what_comes_next() -> None:
     rig.half_open()
     left, other = rig.breaker.acquire(), rig.breaker.acquire()
     with rig.breaker._lock:
-        left.leave(gave=True)
+        left.gave = True
+        left.end(GeneratorExit())
     other.failure(DOWN)
     assert rig.breaker.snapshot().stale == 1
     assert rig.is_in(State.CLOSED)
@@ -173,12 +153,12 @@ def test_a_place_given_back_inside_the_lock_is_free_for_the_next_caller() -> Non
     rig.half_open()
     left = rig.breaker.acquire()
     with rig.breaker._lock:
-        left.leave(gave=False)
+        left.end(GeneratorExit())
     rig.breaker.acquire().release()
     assert rig.breaker.snapshot().neutral == 2
 
 
-def test_a_quick_call_closed_inside_the_lock_is_counted_later() -> None:
+def test_a_call_closed_inside_the_lock_is_counted_later() -> None:
     rig = Rig()
 
     @rig.breaker
@@ -209,3 +189,16 @@ def test_a_block_that_was_not_entered_or_has_ended_ends_nothing() -> None:
         pass
     block.__exit__(None, None, None)
     assert breaker.snapshot().ok == 1
+
+
+def test_what_ends_inside_the_lock_is_told_after_it_and_counted_at_once() -> None:
+    watched = Watched()
+    permit = watched.breaker.acquire()
+
+    def ends_meanwhile(*_: object) -> None:
+        permit.failure(DOWN)
+        assert watched.locked == []
+
+    watched.breaker._locked(ends_meanwhile)
+    assert watched.locked == [("transition", True), ("listener", False)]
+    assert watched.breaker.state is State.OPEN

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import functools
 from typing import TYPE_CHECKING
 
+import pytest
+
 from forebay.clock import ManualClock
-from forebay.resilience import BreakerConfig, CircuitBreaker, CircuitOpen, Permit, State
+from forebay.resilience import (
+    AttemptTimeout,
+    BreakerConfig,
+    CircuitBreaker,
+    CircuitOpen,
+    Permit,
+    State,
+)
 from forebay.telemetry import BreakerMoved
 from tests.unit.resilience.test_breaker_races import DOWN, THREADS, _switch_often, make, together
 
@@ -94,7 +103,7 @@ def test_one_trip_however_many_fail_at_once() -> None:
 
 
 def test_a_decorated_call_beside_orders_is_counted_once_and_refused_or_made() -> None:
-    """The path without a lock, against everything that ends an era under it."""
+    """Calls, against everything that ends an era."""
     each = 200
     clock, told = ManualClock(), list[BreakerMoved]()
     breaker = make(clock, told)
@@ -127,23 +136,6 @@ def test_a_decorated_call_beside_orders_is_counted_once_and_refused_or_made() ->
     assert (seen.failed, seen.neutral, seen.probes) == (0, 0, 0)
 
 
-def test_after_a_failure_was_healed_successes_take_no_lock_again() -> None:
-    breaker = CircuitBreaker("b", clock=ManualClock())
-
-    @breaker
-    def call(*, fails: bool = False) -> None:
-        if fails:
-            raise DOWN
-
-    with contextlib.suppress(ValueError):
-        call(fails=True)
-    assert breaker.snapshot().streak == 1
-    call()
-    with breaker._lock:
-        together(*[call] * THREADS)
-    assert (breaker.snapshot().streak, breaker.snapshot().ok) == (0, 1 + THREADS)
-
-
 def test_a_carried_streak_is_healed_by_the_next_success() -> None:
     breaker = CircuitBreaker("b", clock=ManualClock())
     call = breaker(lambda: None)
@@ -154,16 +146,16 @@ def test_a_carried_streak_is_healed_by_the_next_success() -> None:
     assert breaker.state is State.CLOSED
 
 
-def test_a_new_time_out_reaches_functions_that_are_decorated_already() -> None:
-    breaker = CircuitBreaker("b", clock=ManualClock())
-    assert breaker._machine.quick_awaited is breaker._machine.quick is not None
-    breaker.reconfigure(BreakerConfig(timeout=5))
-    assert breaker._machine.quick_awaited is None
-    assert breaker._machine.quick is not None
+async def test_a_new_time_out_reaches_functions_that_are_decorated_already() -> None:
+    breaker = CircuitBreaker("b")
+    call = breaker(asyncio.Event().wait)
+    breaker.reconfigure(BreakerConfig(timeout=0.001))
+    with pytest.raises(AttemptTimeout):
+        await call()
 
 
-def test_no_success_is_lost_or_counted_twice_without_the_lock() -> None:
-    each = 50_000
+def test_no_success_is_lost_or_counted_twice() -> None:
+    each = 10_000
     breaker = CircuitBreaker("b")
     call = breaker(lambda: None)
 

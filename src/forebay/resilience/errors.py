@@ -3,7 +3,7 @@
 ::
 
     Transient
-    ├── Refused              the call was not made: it never counts against the dependency
+    ├── CallRefused          the call was not made: it never counts against the dependency
     │   ├── CircuitOpen      the breaker is not CLOSED and has no probe to give
     │   ├── BulkheadFull     too many calls at once
     │   └── RateLimited      too many calls in a time
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from forebay.errors import Transient
 
 
-class Refused(Transient):
+class CallRefused(Transient):
     """The call was not made; ``retry_after`` seconds from now it may be."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
@@ -34,7 +34,7 @@ class Refused(Transient):
         return self._retry_after
 
 
-class CircuitOpen(Refused):
+class CircuitOpen(CallRefused):
     """A breaker let no call through.
 
     The error that tripped it is not kept, since its traceback would keep alive all that it saw.
@@ -76,11 +76,11 @@ class CircuitOpen(Refused):
         return f"{self.breaker} is not called{wait}: its breaker is open{cause}."
 
 
-class BulkheadFull(Refused):
+class BulkheadFull(CallRefused):
     """As many calls are under way, or waiting, as the bulkhead allows."""
 
 
-class RateLimited(Refused):
+class RateLimited(CallRefused):
     """The rate is used up for ``retry_after`` seconds."""
 
 
