@@ -8,7 +8,6 @@ the verdict still matters: a verdict whose era is over is counted as stale and c
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import threading
 from collections import deque
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Corrupt, Permanent
 from forebay.resilience.deadline import attempt
-from forebay.resilience.errors import CallRefused
-from forebay.resilience.forms import Forms, Guard
+from forebay.resilience.errors import CallRefused, CircuitOpen
+from forebay.resilience.forms import VALUES, Forms, Guard, Shape, shape_given
 from forebay.resilience.numbers import MOST_JITTER, grown, require_count, require_number
 from forebay.resilience.states import (
     CallVerdict,
@@ -31,6 +30,7 @@ from forebay.resilience.states import (
     State,
     StateMachine,
 )
+from forebay.resilience.telling import Teller
 from forebay.resilience.windows import NS
 from forebay.telemetry import ignore
 
@@ -45,7 +45,6 @@ R = TypeVar("R")
 Kinds = type[BaseException] | tuple[type[BaseException], ...]
 """Exception classes, as ``except`` takes them."""
 _LEASE_S = 30.0
-_log = logging.getLogger("forebay.resilience")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,9 @@ class BreakerConfig:
 
     def closed(self) -> Closed:
         """Begin a CLOSED era."""
-        return Closed(self.failure_threshold, self.window.window() if self.window else None)
+        window = self.window.window() if self.window else None
+        asks = self.slow_call_duration is not None or self.classify.result is not None
+        return Closed(self.failure_threshold, window, quick=not window and not asks)
 
     def wait_ns(self, failed_rounds: int, rng: random.Random) -> int | None:
         """Nanoseconds that OPEN lasts after so many failed recoveries in a row; None for ever."""
@@ -151,9 +152,10 @@ class Permit(Guard):
     As a block it is asked for and ended by itself, unless something was said inside.
     """
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, era: Era | None = None) -> None:
         self._breaker = breaker
-        self.era: Era | None = None
+        self.live = era is not None
+        self.era = era
         """What admitted it; None before and once it has ended."""
         self.token: object = None
         """Of a probe."""
@@ -221,9 +223,8 @@ class CircuitBreaker(Forms):
         self.clock = clock or SystemClock()
         config, rng = config or BreakerConfig(), rng or random.Random()
         self._machine = StateMachine(name, config, self.clock, rng)
-        self._listener = listener
+        self._teller = Teller(listener, f"breaker {name}", self._machine.untold)
         self._lock = threading.Lock()
-        self._telling = threading.Lock()
         self._ended: deque[tuple[Permit, CallVerdict, int, str]] = deque()
 
     # ------------------------------------------------------------------- calls
@@ -239,16 +240,42 @@ class CircuitBreaker(Forms):
         """
         return Permit(self).__enter__()
 
+    def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        machine = self._machine
+
+        def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            era = machine.era
+            permit = None if era.quick else self.acquire()
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                (permit or Permit(self, era)).end(error)
+                raise
+            if type(result) not in VALUES and (shape := shape_given(result)) is not Shape.PLAIN:
+                return self._given(shape, result, permit or Permit(self, era))
+            self._returned(permit, era, result)
+            return result
+
+        return plain
+
     def _coroutine(self, fn: Callable[..., Any], begun: Guard | None = None) -> Callable[..., Any]:
+        machine = self._machine
+
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            with begun or Permit(self) as permit:
-                limit = self._machine.config.timeout
+            era, limit = machine.era, machine.config.timeout
+            permit = begun or (None if era.quick else self.guard())
+            if permit is not None:
+                permit.__enter__()
+            try:
                 if limit is None:
                     result = await fn(*args, **kwargs)
                 else:
                     async with attempt(limit):
                         result = await fn(*args, **kwargs)
-                permit.result = result
+            except BaseException as error:
+                (permit or Permit(self, era)).end(error)
+                raise
+            self._returned(permit, era, result)
             return result
 
         return coroutine
@@ -257,13 +284,32 @@ class CircuitBreaker(Forms):
 
     def admit(self, permit: Permit) -> None:
         """Begin a call. Raises CircuitOpen."""
-        permit.started_ns = self.clock.monotonic_ns()
-        permit.era, permit.token = self._locked(StateMachine.admit)
+        machine = self._machine
+        permit.started_ns = now = self.clock.monotonic_ns()
+        with self._lock:
+            self._count()
+            admitted = machine.admit(now)
+            machine.rejected += admitted is None
+            left, cause = machine.retry_after(now), machine.cause
+        self._settle()
+        if admitted is None:
+            raise CircuitOpen(self.name, left, cause)
+        permit.era, permit.token = admitted
 
     def settle(self, permit: Permit, verdict: CallVerdict, what: str = "") -> None:
         """Count the end of a call, once; ``what`` names its failure."""
         self._ended.append((permit, verdict, self.clock.monotonic_ns(), what))
         self._settle()
+
+    def _returned(self, permit: Guard | None, era: Era, result: object) -> None:
+        if permit is not None:
+            permit.result = result
+            permit.end()
+            return
+        with self._lock:
+            self._machine.succeeded(era)
+        if self._ended:
+            self._settle()
 
     def _settle(self) -> None:
         """Count what has ended and tell what followed, without waiting for the lock.
@@ -278,36 +324,22 @@ class CircuitBreaker(Forms):
                 self._count()
             finally:
                 self._lock.release()
-        self._tell()
+        self._teller.tell()
 
     def _count(self) -> None:
         while self._ended:
             permit, verdict, now, what = self._ended.popleft()
             era, permit.era = permit.era, None
             if era is not None:
-                began = permit.started_ns
-                self._machine.end(era, permit.token, verdict, now, what, began=began)
+                self._machine.end(era, permit.token, verdict, now, what, began=permit.started_ns)
 
     def _locked(self, act: Callable[[StateMachine, int], R]) -> R:
         now = self.clock.monotonic_ns()
-        try:
-            with self._lock:
-                self._count()
-                return act(self._machine, now)
-        finally:
-            self._settle()
-
-    def _tell(self) -> None:
-        """Tell the listener what happened, in order: one thread at a time, nobody waits."""
-        untold = self._machine.untold
-        while untold and self._telling.acquire(blocking=False):
-            try:
-                while untold:
-                    self._listener(untold.popleft())
-            except Exception:  # noqa: BLE001 - logged; the others hear of what follows
-                _log.exception("A listener of breaker %s raised.", self.name)
-            finally:
-                self._telling.release()
+        with self._lock:
+            self._count()
+            result = act(self._machine, now)
+        self._settle()
+        return result
 
     # ------------------------------------------------------------------- admin
 

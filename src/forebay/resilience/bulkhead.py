@@ -31,8 +31,6 @@ class Bulkhead(Forms):
     BulkheadFull at once, as everybody does when the queue is full.
     """
 
-    queues = True
-
     def __init__(self, limit: int, *, waiting: int = 0, name: str = "bulkhead") -> None:
         require_count(f"limit of {name}", limit)
         require_count(f"waiting of {name}", waiting, least=0)

@@ -12,7 +12,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
@@ -59,7 +59,7 @@ def require(fn: Callable[..., object], *shapes: Shape) -> None:
         )
 
 
-_ENDED: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
+VALUES: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
 """Classes whose objects are plain values; those that were seen are added."""
 _MOST_CLASSES = 1000
 
@@ -67,7 +67,7 @@ _MOST_CLASSES = 1000
 def shape_given(result: object) -> Shape:
     """Look at what a function returned: of most classes, once."""
     kind = type(result)
-    if kind in _ENDED:
+    if kind in VALUES:
         return Shape.PLAIN
     if inspect.isawaitable(result):
         return Shape.COROUTINE
@@ -75,8 +75,8 @@ def shape_given(result: object) -> Shape:
         return Shape.ASYNC_GENERATOR
     if inspect.isgenerator(result):
         return Shape.GENERATOR
-    if len(_ENDED) < _MOST_CLASSES:
-        _ENDED.add(kind)
+    if len(VALUES) < _MOST_CLASSES:
+        VALUES.add(kind)
     return Shape.PLAIN
 
 
@@ -180,9 +180,6 @@ class Guard(ABC):
 class Forms(ABC):
     """Everything that can be done with a strategy that can guard one call."""
 
-    queues: ClassVar[bool] = False
-    """Whether a task may wait for its turn, so that it is better awaited than asked at once."""
-
     @abstractmethod
     def guard(self) -> Guard:
         """Return a new block that guards what is inside it."""
@@ -201,7 +198,7 @@ class Forms(ABC):
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function and await what it gives."""
-        result: R = await self._coroutine(fn)(*args, **kwargs)
+        result: R = await self._coroutine(fn, self.guard())(*args, **kwargs)
         return result
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
@@ -244,7 +241,7 @@ class Forms(ABC):
             if shape is Shape.PLAIN:
                 guard.end()
                 return result
-            waits = self.queues and has_not_begun(result)
+            waits = has_not_begun(result)
             return self._given(shape, result, guard)
 
         return plain

@@ -14,7 +14,7 @@ from forebay.errors import ConfigError, Permanent
 from forebay.resilience.breaker import BreakerConfig, CircuitBreaker
 from forebay.resilience.dependencies import near, require_known, start_order
 from forebay.resilience.health import ServiceHealth
-from forebay.resilience.overview import Overview
+from forebay.resilience.overview import HealthMonitor
 from forebay.resilience.recovery import RecoveryLoop
 from forebay.resilience.states import State
 from forebay.resilience.windows import NS
@@ -82,7 +82,7 @@ class ResilienceManager:
         self._services: dict[str, _Service] = {}  # replaced, never changed
         self._wanted: dict[str, BreakerConfig] = {}
         self._auto_recovery = auto_recovery
-        self._overview = Overview(
+        self._overview = HealthMonitor(
             self.services,
             recovery_hold=recovery_hold,
             clock=self._clock,

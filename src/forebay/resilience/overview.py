@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from forebay.resilience.health import Hysteresis, SystemState, assess, worst
+from forebay.resilience.telling import Teller
 from forebay.resilience.windows import NS
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from forebay.telemetry import Happening, Observer
 
 HEEDED_FOR_S = 30.0
-"""What :meth:`Overview.heed` was told holds so long: who says it may have died."""
-_log = logging.getLogger("forebay.resilience")
+"""What :meth:`HealthMonitor.heed` was told holds so long: who says it may have died."""
 
 
-class Overview:
+class HealthMonitor:
     """Assesses services with a hold; ``alarm`` is called when they become CRITICAL or worse.
 
     Safe between threads. ``listener`` is told by one thread at a time, and nobody waits for it.
@@ -43,13 +42,13 @@ class Overview:
         self.hysteresis = Hysteresis(recovery_hold)
         self._services = services
         self._clock = clock
-        self._listener = listener
         self._alarm = alarm
         # A look may be the collector's, which ends abandoned calls in a thread that has any lock
-        # already. So nobody waits for these two: who has the lock does what the others left.
-        self._noting, self._telling = threading.Lock(), threading.Lock()
+        # already. So nobody waits for this one: who has the lock does what the others left.
+        self._noting = threading.Lock()
         self._unnoted: deque[tuple[int, SystemHealth]] = deque()
         self._untold: deque[Happening] = deque()
+        self._teller = Teller(listener, "the manager", self._untold)
         self._looks = itertools.count(1)
         self._noted = 0
         self._own = SystemState.HEALTHY
@@ -97,16 +96,8 @@ class Overview:
 
     def tell(self, *happenings: Happening) -> None:
         """Tell in order: one thread at a time, nobody waits."""
-        untold = self._untold
-        untold.extend(happenings)
-        while untold and self._telling.acquire(blocking=False):
-            try:
-                while untold:
-                    self._listener(untold.popleft())
-            except Exception:  # noqa: BLE001 - logged; the others hear of what follows
-                _log.exception("A listener of the manager raised.")
-            finally:
-                self._telling.release()
+        self._untold.extend(happenings)
+        self._teller.tell()
 
     def follow(self, happening: Happening) -> None:
         """Tell what a breaker did, and look at what follows from it."""

@@ -27,8 +27,6 @@ class RateLimit(Forms):
     loop may make two of them together. A call may count as several, at most ``burst``.
     """
 
-    queues = True
-
     def __init__(
         self,
         per_second: float,

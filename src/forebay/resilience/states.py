@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from forebay.resilience.errors import CircuitOpen
 from forebay.resilience.windows import NS
 from forebay.telemetry import BreakerMoved
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.resilience.breaker import BreakerConfig
     from forebay.resilience.windows import Window
+    from forebay.telemetry import Happening
 
 _HISTORY = 50
 NEUTRAL_PER_PERMIT = 3
@@ -62,13 +62,17 @@ class Closed:
     time-outs of one caller do, however far apart.
     """
 
-    __slots__ = ("_threshold", "streak", "window")
+    __slots__ = ("_threshold", "quick", "streak", "window")
     state: ClassVar[State] = State.CLOSED
 
-    def __init__(self, threshold: int | None, window: Window | None) -> None:
+    def __init__(
+        self, threshold: int | None, window: Window | None, *, quick: bool = False
+    ) -> None:
         self._threshold = threshold
         self.streak = 0
         self.window = window
+        self.quick = quick
+        """Whether a success does no more than to end the streak, however long it took."""
 
     def ok(self, now_ns: int) -> None:
         """A call succeeded."""
@@ -92,6 +96,7 @@ class Closed:
 class Disabled:
     """Calls are made; nothing follows from how they end."""
 
+    quick: ClassVar[bool] = False
     state: ClassVar[State] = State.DISABLED
 
 
@@ -99,6 +104,7 @@ class Open:
     """Calls are refused from ``since_ns`` for ``wait_ns``; until an operator acts if None."""
 
     __slots__ = ("failed_rounds", "forced", "since_ns", "wait_ns")
+    quick: ClassVar[bool] = False
 
     def __init__(
         self, since_ns: int, wait_ns: int | None, failed_rounds: int, *, forced: bool = False
@@ -134,6 +140,7 @@ class HalfOpen:
     """Probes are let through, each with a lease; nobody else."""
 
     __slots__ = ("failed_rounds", "leases", "neutral", "won")
+    quick: ClassVar[bool] = False
     state: ClassVar[State] = State.HALF_OPEN
 
     def __init__(self, failed_rounds: int) -> None:
@@ -171,7 +178,8 @@ class Snapshot:
     ``streak`` is of consecutive failures, ``trips`` of transitions to OPEN, and ``history`` has
     the last transitions, oldest first; ``transitions`` counts all by the state entered.
     ``retry_after`` is in seconds. ``latency_sum_ns`` is of the ``latency_count`` calls that were
-    ok, failed or slow; that of a generator which its consumer left is not known.
+    ok, failed or slow and whose begin was timed: those of a permit, a guard, ``call`` and
+    ``acall``, and of a decorated function when its success needs the time.
     """
 
     name: str
@@ -205,9 +213,10 @@ class StateMachine:
         self._clock = clock
         self._rng = rng
         self._history: deque[BreakerMoved] = deque(maxlen=_HISTORY)
-        self.untold: deque[BreakerMoved] = deque()
+        self.untold: deque[Happening] = deque()
         self._ended = dict.fromkeys(CallVerdict, 0)
-        self._rejected = 0
+        self._ok = 0
+        self.rejected = 0
         self._stale = 0
         self._transitions = {state.value: 0 for state in State}
         self._latency_sum_ns = self._latency_count = 0
@@ -217,14 +226,14 @@ class StateMachine:
 
     # ------------------------------------------------------------------- calls
 
-    def admit(self, now: int) -> tuple[Era, object]:
-        """Admit a call by an era, with a token if it is a probe. Raises CircuitOpen."""
+    def admit(self, now: int) -> tuple[Era, object] | None:
+        """Admit a call by an era, with a token if it is a probe; None refuses it."""
         era = self.era
         if isinstance(era, Open):
             if now < era.since_ns:
                 era.anchor(now)
             if era.refuses(now):
-                raise self._refusal(now)
+                return None
             era = HalfOpen(era.failed_rounds)
             self._enter(era, "recovery timeout over")
         if not isinstance(era, HalfOpen):
@@ -233,12 +242,8 @@ class StateMachine:
         if len(era.leases) >= permits:
             self._expire(era, now)
         if self.era is not era or len(era.leases) >= permits:
-            raise self._refusal(now)
+            return None
         return era, era.begin(now, now + self.config.lease_ns())
-
-    def _refusal(self, now: int) -> CircuitOpen:
-        self._rejected += 1
-        return CircuitOpen(self.name, self.retry_after(now), self.cause)
 
     def end(
         self,
@@ -270,6 +275,14 @@ class StateMachine:
                 self._open(now, 0, self.cause)
             elif verdict is CallVerdict.OK:
                 era.ok(now)
+
+    def succeeded(self, era: Era) -> None:
+        """:meth:`end` of a success that a quick era admitted."""
+        if era is self.era:
+            self._ok += 1
+            era.streak = 0
+        else:
+            self._stale += 1
 
     def _probed(self, era: HalfOpen, verdict: CallVerdict, now: int) -> None:
         if verdict is CallVerdict.OK:
@@ -363,11 +376,11 @@ class StateMachine:
             retry_after=self.retry_after(now),
             cause=self.cause,
             last_failure_wall_ns=self._last_failure_ns,
-            ok=ended[CallVerdict.OK],
+            ok=ended[CallVerdict.OK] + self._ok,
             failed=ended[CallVerdict.FAILURE],
             slow=ended[CallVerdict.SLOW],
             neutral=ended[CallVerdict.NEUTRAL],
-            not_permitted=self._rejected,
+            not_permitted=self.rejected,
             stale=self._stale,
             trips=self._transitions[State.OPEN],
             history=tuple(self._history),

@@ -117,7 +117,7 @@ MUTANTS = {
         "states", 'self._enter(successor, "")', "era.carry(successor)",
     ),
     "the second word counts": ("breaker", "era, permit.era = permit.era, None", "era = permit.era"),
-    "refusals are not counted": ("states", "self._rejected += 1", "pass"),
+    "refusals are not counted": ("breaker", "machine.rejected += admitted is None", "pass"),
     "cancelled is a failure": (
         "breaker", "self._say(CallVerdict.NEUTRAL)", "self._say(CallVerdict.FAILURE)",
     ),
@@ -142,11 +142,16 @@ MUTANTS = {
     "neutral calls are timed": (
         "states", "began is not None and verdict is not CallVerdict.NEUTRAL", "began is not None",
     ),
+    "an era that is over counts": ("states", "if era is self.era:", "if True:"),
+    "a success beside a streak does not heal": (
+        "states", "self._ok += 1\n            era.streak = 0", "self._ok += 1",
+    ),
     "an awaited cancellation fails": (
         "breaker", "        verdict = self._breaker.config.classify.error(error)\n",
         "        verdict = CallVerdict.FAILURE\n",
     ),
-    "an awaited success is not counted": (
+    "an awaited success is not counted": ("states", "self._ok += 1", "pass"),
+    "an awaited probe that succeeds is not counted": (
         "breaker", "            self.success(self.result)\n", "            self.release()\n",
     ),
 }  # fmt: skip
@@ -155,8 +160,11 @@ SEEN_BY: dict[str, tuple[Params, type[Real]]] = {
     "open for an operator is forced": (SCOPES[4], Real),
     "open stays for an operator": (SCOPES[4], Real),
     "without a timeout it recovers": (SCOPES[4], Real),
+    "an era that is over counts": (SCOPES[0], Awaited),
+    "a success beside a streak does not heal": (SCOPES[2], Awaited),
     "an awaited cancellation fails": (SCOPES[2], Awaited),
     "an awaited success is not counted": (SCOPES[2], Awaited),
+    "an awaited probe that succeeds is not counted": (SCOPES[2], Awaited),
 }
 """The walk that meets a mutant; SCOPES[2] meets all others."""
 

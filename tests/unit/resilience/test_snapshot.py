@@ -32,7 +32,7 @@ def latency(breaker: CircuitBreaker) -> tuple[float, int]:
 # ------------------------------------------------------------------------ latency
 
 
-async def test_every_form_is_timed() -> None:
+async def test_every_form_that_asks_the_time_is_timed() -> None:
     breaker, clock = made()
 
     async def wait() -> None:
@@ -46,9 +46,16 @@ async def test_every_form_is_timed() -> None:
     clock.advance(3)
     permit.success()
     await breaker.acall(wait)
-    breaker(clock.advance)(5)
-    await breaker(wait)()
-    assert latency(breaker) == (19, 6)
+    assert latency(breaker) == (10, 4)
+
+
+def test_a_decorated_call_is_not_timed_unless_its_success_needs_the_time() -> None:
+    quick, clock = made()
+    quick(clock.advance)(5)
+    assert latency(quick) == (0, 0)
+    slow, clock = made(slow_call_duration=100)
+    slow(clock.advance)(5)
+    assert latency(slow) == (5, 1)
 
 
 @pytest.mark.parametrize("how", ["failure", "slow"])
