@@ -338,8 +338,8 @@ class Awaited(Real):
                 ticket.throw(errors[how])
 
     def held(self, ticket: Any) -> tuple[object, object]:  # noqa: ANN401
-        kept = ticket.cr_frame.f_locals
-        return (kept["era"], None) if kept["permit"] is None else super().held(kept["permit"])
+        by = ticket.cr_frame.f_locals["by"]
+        return super().held(by) if hasattr(by, "token") else (by, None)
 
 
 @types.coroutine

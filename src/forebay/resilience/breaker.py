@@ -123,9 +123,12 @@ class BreakerConfig:
 
     def closed(self) -> Closed:
         """Begin a CLOSED era."""
-        window = self.window.window() if self.window else None
-        asks = self.slow_call_duration is not None or self.classify.result is not None
-        return Closed(self.failure_threshold, window, quick=not window and not asks)
+        return Closed(self.failure_threshold, self.window.window() if self.window else None)
+
+    def quick(self, era: Era) -> Closed | None:
+        """Return a CLOSED era if a success needs neither the time nor a look at the result."""
+        asks = self.window or self.slow_call_duration is not None or self.classify.result
+        return era if isinstance(era, Closed) and not asks else None
 
     def wait_ns(self, failed_rounds: int, rng: random.Random) -> int | None:
         """Nanoseconds that OPEN lasts after so many failed recoveries in a row; None for ever."""
@@ -244,16 +247,15 @@ class CircuitBreaker(Forms):
         machine = self._machine
 
         def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            era = machine.era
-            permit = None if era.quick else self.acquire()
+            by = machine.quick or self.acquire()
             try:
                 result = fn(*args, **kwargs)
             except BaseException as error:
-                (permit or Permit(self, era)).end(error)
+                self._permit(by).end(error)
                 raise
             if type(result) not in VALUES and (shape := shape_given(result)) is not Shape.PLAIN:
-                return self._given(shape, result, permit or Permit(self, era))
-            self._returned(permit, era, result)
+                return self._given(shape, result, self._permit(by))
+            self._returned(by, result)
             return result
 
         return plain
@@ -262,10 +264,9 @@ class CircuitBreaker(Forms):
         machine = self._machine
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            era, limit = machine.era, machine.config.timeout
-            permit = begun or (None if era.quick else self.guard())
-            if permit is not None:
-                permit.__enter__()
+            by, limit = begun or machine.quick or self.guard(), machine.config.timeout
+            if not isinstance(by, Closed):
+                by.__enter__()
             try:
                 if limit is None:
                     result = await fn(*args, **kwargs)
@@ -273,9 +274,9 @@ class CircuitBreaker(Forms):
                     async with attempt(limit):
                         result = await fn(*args, **kwargs)
             except BaseException as error:
-                (permit or Permit(self, era)).end(error)
+                self._permit(by).end(error)
                 raise
-            self._returned(permit, era, result)
+            self._returned(by, result)
             return result
 
         return coroutine
@@ -301,13 +302,16 @@ class CircuitBreaker(Forms):
         self._ended.append((permit, verdict, self.clock.monotonic_ns(), what))
         self._settle()
 
-    def _returned(self, permit: Guard | None, era: Era, result: object) -> None:
-        if permit is not None:
-            permit.result = result
-            permit.end()
+    def _permit(self, by: Guard | Closed) -> Guard:
+        return Permit(self, by) if isinstance(by, Closed) else by
+
+    def _returned(self, by: Guard | Closed, result: object) -> None:
+        if not isinstance(by, Closed):
+            by.result = result
+            by.end()
             return
         with self._lock:
-            self._machine.succeeded(era)
+            self._machine.succeeded(by)
         if self._ended:
             self._settle()
 

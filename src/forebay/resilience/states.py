@@ -62,17 +62,13 @@ class Closed:
     time-outs of one caller do, however far apart.
     """
 
-    __slots__ = ("_threshold", "quick", "streak", "window")
+    __slots__ = ("_threshold", "streak", "window")
     state: ClassVar[State] = State.CLOSED
 
-    def __init__(
-        self, threshold: int | None, window: Window | None, *, quick: bool = False
-    ) -> None:
+    def __init__(self, threshold: int | None, window: Window | None) -> None:
         self._threshold = threshold
         self.streak = 0
         self.window = window
-        self.quick = quick
-        """Whether a success does no more than to end the streak, however long it took."""
 
     def ok(self, now_ns: int) -> None:
         """A call succeeded."""
@@ -96,7 +92,6 @@ class Closed:
 class Disabled:
     """Calls are made; nothing follows from how they end."""
 
-    quick: ClassVar[bool] = False
     state: ClassVar[State] = State.DISABLED
 
 
@@ -104,7 +99,6 @@ class Open:
     """Calls are refused from ``since_ns`` for ``wait_ns``; until an operator acts if None."""
 
     __slots__ = ("failed_rounds", "forced", "since_ns", "wait_ns")
-    quick: ClassVar[bool] = False
 
     def __init__(
         self, since_ns: int, wait_ns: int | None, failed_rounds: int, *, forced: bool = False
@@ -140,7 +134,6 @@ class HalfOpen:
     """Probes are let through, each with a lease; nobody else."""
 
     __slots__ = ("failed_rounds", "leases", "neutral", "won")
-    quick: ClassVar[bool] = False
     state: ClassVar[State] = State.HALF_OPEN
 
     def __init__(self, failed_rounds: int) -> None:
@@ -223,6 +216,8 @@ class StateMachine:
         self.cause = ""
         self._last_failure_ns: int | None = None
         self.era: Era = config.closed()
+        self.quick = config.quick(self.era)
+        """The CLOSED era if a success only ends its streak, however long it took; else None."""
 
     # ------------------------------------------------------------------- calls
 
@@ -276,7 +271,7 @@ class StateMachine:
             elif verdict is CallVerdict.OK:
                 era.ok(now)
 
-    def succeeded(self, era: Era) -> None:
+    def succeeded(self, era: Closed) -> None:
         """:meth:`end` of a success that a quick era admitted."""
         if era is self.era:
             self._ok += 1
@@ -316,6 +311,7 @@ class StateMachine:
 
     def _enter(self, era: Era, reason: str) -> None:
         was, self.era = self.era, era
+        self.quick = self.config.quick(era)
         if was.state is not era.state:
             moved = BreakerMoved(self.name, was.state, era.state, reason, self._clock.wall_ns())
             self._transitions[era.state] += 1
