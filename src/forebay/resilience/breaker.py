@@ -155,14 +155,20 @@ class Permit(Guard):
     As a block it is asked for and ended by itself, unless something was said inside.
     """
 
-    def __init__(self, breaker: CircuitBreaker, era: Era | None = None) -> None:
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        era: Era | None = None,
+        token: object = None,
+        started_ns: int | None = None,
+    ) -> None:
         self._breaker = breaker
         self.live = era is not None
         self.era = era
         """What admitted it; None before and once it has ended."""
-        self.token: object = None
+        self.token = token
         """Of a probe."""
-        self.started_ns: int | None = None
+        self.started_ns = started_ns
 
     def success(self, result: object = None) -> None:
         """The call returned ``result``; whether that is a success the configuration may judge."""
@@ -193,7 +199,7 @@ class Permit(Guard):
         return self._breaker.clock.monotonic_ns() - self.started_ns >= limit * NS
 
     def _begin(self) -> None:
-        self._breaker.admit(self)
+        self.era, self.token, self.started_ns = self._breaker.admit()
 
     def _end(self, error: BaseException | None, /) -> None:
         if error is None:
@@ -241,7 +247,7 @@ class CircuitBreaker(Forms):
 
         Raises CircuitOpen if the call must not be made.
         """
-        return Permit(self).__enter__()
+        return Permit(self, *self.admit())
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         machine = self._machine
@@ -264,7 +270,7 @@ class CircuitBreaker(Forms):
         machine = self._machine
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            by, limit = begun or machine.quick or self.guard(), machine.config.timeout
+            by, limit = begun or machine.quick or self.acquire(), machine.config.timeout
             if not isinstance(by, Closed):
                 by.__enter__()
             try:
@@ -283,10 +289,9 @@ class CircuitBreaker(Forms):
 
     # ---------------------------------------------------------------- verdicts
 
-    def admit(self, permit: Permit) -> None:
-        """Begin a call. Raises CircuitOpen."""
-        machine = self._machine
-        permit.started_ns = now = self.clock.monotonic_ns()
+    def admit(self) -> tuple[Era, object, int]:
+        """Return what admits a call, its token if it is a probe, and the time, for a permit."""
+        machine, now = self._machine, self.clock.monotonic_ns()
         with self._lock:
             self._count()
             admitted = machine.admit(now)
@@ -295,7 +300,7 @@ class CircuitBreaker(Forms):
         self._settle()
         if admitted is None:
             raise CircuitOpen(self.name, left, cause)
-        permit.era, permit.token = admitted
+        return *admitted, now
 
     def settle(self, permit: Permit, verdict: CallVerdict, what: str = "") -> None:
         """Count the end of a call, once; ``what`` names its failure."""

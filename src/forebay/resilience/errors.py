@@ -16,22 +16,16 @@ None where nobody can know; a :class:`~forebay.resilience.retry.Retry` waits at 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from forebay.errors import Transient
 
 
 class CallRefused(Transient):
-    """The call was not made; ``retry_after`` seconds from now it may be."""
+    """The call was not made."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        self._retry_after = retry_after
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds until the call may be made; None if nobody can know."""
-        return self._retry_after
+        self.retry_after = retry_after
+        """Seconds until the call may be made; None if nobody can know, or an operator has to."""
 
 
 class CircuitOpen(CallRefused):
@@ -43,32 +37,12 @@ class CircuitOpen(CallRefused):
     message = "The breaker is open."
     hint = ""
 
-    if TYPE_CHECKING:
-
-        def __init__(self, breaker: str, retry_after: float | None, cause: str) -> None: ...
-
-    else:
-        # Refusing must stay cheap while a dependency is down: what is known is kept as it is,
-        # in ``args``, and looked at by who wants to know.
-        __init__ = Exception.__init__
-
-    @property
-    def breaker(self) -> str:
-        """The name of the breaker."""
-        name: str = self.args[0]
-        return name
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds until a probe may be made; None if that is an operator's to say."""
-        seconds: float | None = self.args[1]
-        return seconds
-
-    @property
-    def cause(self) -> str:
+    def __init__(self, breaker: str, retry_after: float | None, cause: str) -> None:
+        Exception.__init__(self, breaker, retry_after, cause)  # made a text only for who reads it
+        self.breaker = breaker
+        self.retry_after = retry_after
+        self.cause = cause
         """The type of the failure that tripped it, or why an operator opened it."""
-        text: str = self.args[2]
-        return text
 
     def __str__(self) -> str:
         wait = "" if self.retry_after is None else f" for another {self.retry_after:.1f} s"
