@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Fallback(Generic[T]):
-    """Calls, and answers with ``instead(error)`` if that fails with one of ``on``.
+    """Calls, and returns ``instead(error)`` if that fails with one of ``on``.
 
     Every answer says which it is. ``serving`` is True from the first substitute to the next
     live answer, and ``listener`` is told of both. ``instead`` must not wait; it may raise the

@@ -164,11 +164,11 @@ class ResilienceManager:
         return {each.name: each.breaker for each in services if each.breaker is not None}
 
     def start_order(self) -> tuple[str, ...]:
-        """Answer all services, each after what it depends on."""
+        """Return all services, each after what it depends on."""
         return start_order({each.name: each.depends_on for each in self._services.values()})
 
     def stop_order(self) -> tuple[str, ...]:
-        """Answer all services, each before what it depends on."""
+        """Return all services, each before what it depends on."""
         return self.start_order()[::-1]
 
     # ------------------------------------------------------------------ health
@@ -178,11 +178,11 @@ class ResilienceManager:
         return tuple(service.look() for service in self._services.values())
 
     def fallbacks_serving(self) -> tuple[str, ...]:
-        """Answer the services whose callers get substitutes now."""
+        """Return the services whose callers get substitutes now."""
         return tuple(service.name for service in self.services() if service.serving_fallback)
 
     def health(self) -> SystemHealth:
-        """Look at the whole now, tell what changed, and answer the state with its hold."""
+        """Look at the whole now, tell what changed, and return the state with its hold."""
         return self._overview.look()
 
     def heed(self, state: SystemState) -> None:
@@ -208,7 +208,7 @@ class ResilienceManager:
         return self._breaker(name).reset(reason)
 
     def force_recovery(self, name: str | None, reason: str) -> tuple[str, ...]:
-        """Let a breaker that is OPEN or FORCED_OPEN probe at once; answer the names that moved.
+        """Let a breaker that is OPEN or FORCED_OPEN probe at once; return the names that moved.
 
         None is every OPEN breaker: one that an operator holds open has to be named. Raises
         Permanent for an unknown name.

@@ -56,10 +56,10 @@ class HealthMonitor:
         self._heeded = (SystemState.HEALTHY, 0)
 
     def look(self) -> SystemHealth:
-        """Look at every service now, tell what changed, and answer the state with its hold."""
+        """Look at every service now, tell what changed, and return the state with its hold."""
         number = next(self._looks)
-        found = assess(self._services())
-        self._unnoted.append((number, found))
+        health = assess(self._services())
+        self._unnoted.append((number, health))
         while self._unnoted and self._noting.acquire(blocking=False):
             try:
                 while self._unnoted:
@@ -68,13 +68,13 @@ class HealthMonitor:
                 self._noting.release()
         self.tell()
         shown = self._own
-        if shown is found.state:
-            return found
+        if shown is health.state:
+            return health
         held = f"better for less than {self.hysteresis.hold_s:g} s"
-        reason = f"{found.reason}; {held}" if found.reason else held
-        return dataclasses.replace(found, state=shown, reason=reason)
+        reason = f"{health.reason}; {held}" if health.reason else held
+        return dataclasses.replace(health, state=shown, reason=reason)
 
-    def _note(self, number: int, found: SystemHealth) -> None:
+    def _note(self, number: int, health: SystemHealth) -> None:
         """Queue what changed, to be told, and raise the alarm if it is needed."""
         if number < self._noted:
             # It began before another that is noted, so it may have seen an older world. What it
@@ -82,15 +82,15 @@ class HealthMonitor:
             return
         self._noted = number
         was, roots = self._own, self._roots
-        self._own = self.hysteresis.see(found.state, self._clock.monotonic_ns())
-        self._roots = found.attributed
-        why = {service.name: service.reason for service in found.services}
-        for name, root in found.attributed.items():
+        self._own = self.hysteresis.see(health.state, self._clock.monotonic_ns())
+        self._roots = health.attributed
+        why = {service.name: service.reason for service in health.services}
+        for name, root in health.attributed.items():
             if roots.get(name) != root:
                 self._untold.append(ServiceDown(name, root, why[name]))
-        self._untold.extend(ServiceUp(name) for name in roots if name not in found.attributed)
+        self._untold.extend(ServiceUp(name) for name in roots if name not in health.attributed)
         if self._own is not was:
-            self._untold.append(SystemMoved(was, self._own, found.reason))
+            self._untold.append(SystemMoved(was, self._own, health.reason))
         if _is_alarming(was, self._own):
             self._alarm()
 

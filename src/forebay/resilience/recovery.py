@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class RecoveryLoop:
     """Probes breakers every ``interval`` seconds, and when woken.
 
-    ``look`` is called first each time. ``targets`` answers the breakers that have a probe.
+    ``look`` is called first each time. ``targets`` returns the breakers that have a probe.
     """
 
     def __init__(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Transient
-from forebay.resilience.backoff import Backoff, retry_delay
+from forebay.resilience.backoff import retry_delay
 from forebay.resilience.deadline import remaining
 from forebay.resilience.forms import Shape, require, require_value, shape_given, shape_of
-from forebay.resilience.numbers import LONGEST_S, MOST_JITTER, require_count, require_number
+from forebay.resilience.numbers import LONGEST_S, MOST_JITTER, grown, require_count, require_number
 from forebay.telemetry import CallRetried, RetriesEnded, ignore
 
 if TYPE_CHECKING:
@@ -187,61 +187,54 @@ class Retry:
         return _Run(self.config, self.name, self._budget, self._rng, self._listener)
 
 
+@dataclass(slots=True)
 class _Run:
     """The tries of one call: decides, and waits for nothing."""
 
-    def __init__(
-        self,
-        config: RetryConfig,
-        name: str,
-        budget: RetryBudget | None,
-        rng: random.Random,
-        listener: Observer,
-    ) -> None:
-        self._config = config
-        self._name = name
-        self._budget = budget
-        self._rng = rng
-        self._listener = listener
-        self._failed = 0
-        self._spread = Backoff(rng, base=config.base, cap=config.cap)
+    config: RetryConfig
+    name: str
+    budget: RetryBudget | None
+    rng: random.Random
+    listener: Observer
+    failed: int = 0
 
     def wait_after(self, error: Exception) -> float | None:
         """Seconds to wait after a failed try, or None to raise its error."""
-        self._failed += 1
-        if not isinstance(error, self._config.on):
+        self.failed += 1
+        if not isinstance(error, self.config.on):
             return None
-        asked = self._config.asked(error)
-        wait = max(self._nominal(), min(asked or 0.0, self._config.longest_asked))
+        asked = self.config.asked(error)
+        wait = max(self._nominal(), min(asked or 0.0, self.config.longest_asked))
         kind = type(error).__name__
         if reason := self._forbidden(wait, asked):
-            self._listener(RetriesEnded(self._name, self._failed, f"{kind}; {reason}"))
+            self.listener(RetriesEnded(self.name, self.failed, f"{kind}; {reason}"))
             return None
-        self._listener(CallRetried(self._name, wait, self._failed, kind))
+        self.listener(CallRetried(self.name, wait, self.failed, kind))
         return wait
 
     def _forbidden(self, wait: float, asked: float | None) -> str:
         """Why there is no other try, or nothing."""
-        config = self._config
+        config = self.config
         if config.attempts is not None:
-            if self._failed >= config.attempts:
+            if self.failed >= config.attempts:
                 return "that was the last try"
             if asked is not None and asked > config.longest_asked:
                 return f"asked to wait {asked:g} s"
         left = remaining()
         if left is not None and wait >= left:
             return "the deadline would pass"
-        if self._budget is not None and not self._budget.spend():
+        if self.budget is not None and not self.budget.spend():
             return "the retry budget is used up"
         return ""
 
     def _nominal(self) -> float:
-        config = self._config
+        config = self.config
         if config.full_jitter:
-            return self._spread.next()
+            longest = grown(config.base, config.factor, self.failed - 1, config.cap)
+            return self.rng.uniform(0.0, longest)
         return retry_delay(
-            self._failed,
-            self._rng,
+            self.failed,
+            self.rng,
             base=config.base,
             factor=config.factor,
             cap=config.cap,

@@ -97,13 +97,13 @@ class StaleCache(Generic[K, V]):
                 self._kept.popitem(last=False)
 
     def get(self, key: K, load: Callable[[], V]) -> Answer[V]:
-        """Answer from the cache if fresh, else from ``load``, else from the cache if it may.
+        """Return the answer of the cache if fresh, else of ``load``, else of the cache if it may.
 
         Raises what ``load`` raised if there is nothing to serve, and TypeError if it gives what is
         yet to be awaited.
         """
-        if (found := self._fresh(key)) is not None:
-            return found
+        if (answer := self._fresh(key)) is not None:
+            return answer
         try:
             value = load()
         except self._on as error:
@@ -115,8 +115,8 @@ class StaleCache(Generic[K, V]):
         """:meth:`get` on an event loop; one task asks for a key, the others wait."""
         flight = (asyncio.get_running_loop(), key)
         while True:
-            if (found := self._fresh(key)) is not None:
-                return found
+            if (answer := self._fresh(key)) is not None:
+                return answer
             asking = self._asking.get(flight)
             if asking is None:
                 return await self._ask(flight, load)
@@ -153,16 +153,16 @@ class StaleCache(Generic[K, V]):
 
     def _stale_or_raise(self, key: K, error: Exception) -> Answer[V]:
         reason = type(error).__name__
-        found = self._kept_within(key, self._stale_ns, Origin.STALE, reason)
-        if found is None:
+        answer = self._kept_within(key, self._stale_ns, Origin.STALE, reason)
+        if answer is None:
             raise error
-        return found
+        return answer
 
     def _kept_within(self, key: K, limit_ns: int, origin: Origin, reason: str) -> Answer[V] | None:
         now = self._clock.monotonic_ns()
         with self._lock:
-            found = self._kept.get(key)
-            if found is None or (age := now - found[0]) > limit_ns or limit_ns == 0:
+            kept = self._kept.get(key)
+            if kept is None or (age := now - kept[0]) > limit_ns or limit_ns == 0:
                 return None
             self._kept.move_to_end(key)
-        return Answer(found[1], origin, age / _NS, reason)
+        return Answer(kept[1], origin, age / _NS, reason)

@@ -215,6 +215,7 @@ class StateMachine:
         self._latency_sum_ns = self._latency_count = 0
         self.cause = ""
         self._last_failure_ns: int | None = None
+        self._opened_ns: int | None = None
         self.era: Era = config.closed()
         self.quick = config.quick(self.era)
         """The CLOSED era if a success only ends its streak, however long it took; else None."""
@@ -317,6 +318,10 @@ class StateMachine:
             self._transitions[era.state] += 1
             self._history.append(moved)
             self.untold.append(moved)
+            if era.state in {State.OPEN, State.FORCED_OPEN}:
+                self._opened_ns = moved.wall_ns
+            elif era.state is State.CLOSED:
+                self._opened_ns = None
 
     def order(self, era: Era, reason: str) -> bool:
         """An operator wants this state; False if it is there. A reset always forgets failures."""
@@ -351,16 +356,6 @@ class StateMachine:
             return self.era.remaining(now)
         return None if isinstance(self.era, HalfOpen) else 0.0
 
-    def _opened_ns(self) -> int | None:
-        # Without CLOSED between them, states other than these two follow each other twice at
-        # most, so the history is long enough.
-        for moved in reversed(self._history):
-            if moved.now in {State.OPEN, State.FORCED_OPEN}:
-                return moved.wall_ns
-            if moved.now == State.CLOSED:
-                break
-        return None
-
     def snapshot(self, now: int) -> Snapshot:
         """Everything there is to say."""
         era, ended = self.era, self._ended
@@ -381,7 +376,7 @@ class StateMachine:
             trips=self._transitions[State.OPEN],
             history=tuple(self._history),
             transitions=dict(self._transitions),
-            opened_wall_ns=self._opened_ns(),
+            opened_wall_ns=self._opened_ns,
             latency_sum_ns=self._latency_sum_ns,
             latency_count=self._latency_count,
         )

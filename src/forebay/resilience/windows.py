@@ -27,7 +27,7 @@ class Window(Protocol):
         ...
 
     def bad(self, now_ns: int) -> bool:
-        """A call failed or was slow; answers whether that trips."""
+        """A call failed or was slow; return whether that trips."""
         ...
 
     def carry(self, old: Window | None) -> None:

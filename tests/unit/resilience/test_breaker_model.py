@@ -122,7 +122,7 @@ MUTANTS = {
         "breaker", "self._say(CallVerdict.NEUTRAL)", "self._say(CallVerdict.FAILURE)",
     ),
     "a transition is not counted": ("states", "self._transitions[era.state] += 1", "pass"),
-    "reset does not end having opened": ("states", "if moved.now == State.CLOSED", "if False"),
+    "reset does not end having opened": ("states", "elif era.state is State.CLOSED", "elif False"),
     "forced open is no opening": (
         "states", "{State.OPEN, State.FORCED_OPEN}", "{State.OPEN}",
     ),
