@@ -21,7 +21,6 @@ from forebay.resilience.numbers import LONGEST_S, require_number
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextvars import Token
-    from types import TracebackType
 
     from forebay.clock import Clock
 
@@ -59,13 +58,7 @@ class deadline(AbstractContextManager[None]):  # noqa: N801 - reads as deadline(
         left = self._seconds if outer is None else min(outer, self._seconds)
         self._token = _limit.set((self._clock, self._clock.monotonic_ns() + round(left * _NS)))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
         if token is not None:
             _limit.reset(token)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-    from types import TracebackType
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -155,22 +154,10 @@ class Guard(ABC):
             self.live = True
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
         self.end(error)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
         self.end(error)
 
     def __del__(self) -> None:
