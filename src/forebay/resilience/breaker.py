@@ -18,7 +18,6 @@ from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Corrupt, Permanent
 from forebay.resilience.deadline import attempt
 from forebay.resilience.errors import CallRefused, CircuitOpen
-from forebay.resilience.forms import VALUES, Forms, Guard, Shape, shape_given
 from forebay.resilience.numbers import MOST_JITTER, grown, require_count, require_number
 from forebay.resilience.states import (
     CallVerdict,
@@ -30,6 +29,7 @@ from forebay.resilience.states import (
     State,
     StateMachine,
 )
+from forebay.resilience.strategy import VALUES, Guarded, Shape, Strategy, shape_given
 from forebay.resilience.telling import Teller
 from forebay.resilience.windows import NS
 from forebay.telemetry import ignore
@@ -149,7 +149,7 @@ class BreakerConfig:
         return self.timeout is not None and ran_ns >= self.timeout * NS
 
 
-class Permit(Guard):
+class Permit(Guarded):
     """One call: say once how it ended; the first word counts. Dropping it says :meth:`release`.
 
     As a block it is asked for and ended by itself, unless something was said inside.
@@ -211,7 +211,7 @@ class Permit(Guard):
             self.failure(error)
 
 
-class CircuitBreaker(Forms):
+class CircuitBreaker(Strategy):
     """Lets calls through until they fail as ``config`` says, and then only probes.
 
     A call that it refuses raises CircuitOpen; an awaited one that takes longer than ``timeout``
@@ -266,7 +266,9 @@ class CircuitBreaker(Forms):
 
         return plain
 
-    def _coroutine(self, fn: Callable[..., Any], begun: Guard | None = None) -> Callable[..., Any]:
+    def _coroutine(
+        self, fn: Callable[..., Any], begun: Guarded | None = None
+    ) -> Callable[..., Any]:
         machine = self._machine
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -287,8 +289,6 @@ class CircuitBreaker(Forms):
 
         return coroutine
 
-    # ---------------------------------------------------------------- verdicts
-
     def admit(self) -> tuple[Era, object, int]:
         """Return what admits a call, its token if it is a probe, and the time, for a permit."""
         machine, now = self._machine, self.clock.monotonic_ns()
@@ -307,10 +307,10 @@ class CircuitBreaker(Forms):
         self._ended.append((permit, verdict, self.clock.monotonic_ns(), what))
         self._settle()
 
-    def _permit(self, by: Guard | Closed) -> Guard:
+    def _permit(self, by: Guarded | Closed) -> Guarded:
         return Permit(self, by) if isinstance(by, Closed) else by
 
-    def _returned(self, by: Guard | Closed, result: object) -> None:
+    def _returned(self, by: Guarded | Closed, result: object) -> None:
         if not isinstance(by, Closed):
             by.result = result
             by.end()

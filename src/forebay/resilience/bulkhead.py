@@ -7,8 +7,8 @@ import threading
 from collections import deque
 
 from forebay.resilience.errors import BulkheadFull
-from forebay.resilience.forms import Forms, Guard
 from forebay.resilience.numbers import require_count
+from forebay.resilience.strategy import Guarded, Strategy
 
 
 class _Waiter:
@@ -24,7 +24,7 @@ class _Waiter:
             self.future.set_result(None)
 
 
-class Bulkhead(Forms):
+class Bulkhead(Strategy):
     """At most ``limit`` calls at once; up to ``waiting`` tasks queue, first come first served.
 
     One bulkhead serves threads and event loops together. A thread never queues: it gets
@@ -53,7 +53,7 @@ class Bulkhead(Forms):
         """Tasks that wait for a place."""
         return len(self._queue)
 
-    def guard(self) -> Guard:
+    def guard(self) -> Guarded:
         """Return a new block that takes one place."""
         return _Place(self)
 
@@ -116,7 +116,7 @@ class Bulkhead(Forms):
         )
 
 
-class _Place(Guard):
+class _Place(Guarded):
     def __init__(self, bulkhead: Bulkhead) -> None:
         self._bulkhead = bulkhead
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from forebay.clock import SystemClock
 from forebay.resilience.errors import AttemptTimeout, DeadlineExceeded
-from forebay.resilience.forms import Shape, require_value, shape_of
 from forebay.resilience.numbers import LONGEST_S, require_number
+from forebay.resilience.strategy import Shape, require_value, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

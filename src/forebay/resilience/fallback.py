@@ -6,8 +6,8 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from forebay.resilience.forms import Shape, require, require_value
 from forebay.resilience.stale_cache import Answer, Origin
+from forebay.resilience.strategy import Shape, require, require_value
 from forebay.telemetry import FallbackBegan, FallbackEnded, ignore
 
 if TYPE_CHECKING:

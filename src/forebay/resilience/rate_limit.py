@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
 from forebay.resilience.errors import RateLimited
-from forebay.resilience.forms import Forms, Guard
 from forebay.resilience.numbers import LONGEST_S, require_count, require_number
+from forebay.resilience.strategy import Guarded, Strategy
 
 if TYPE_CHECKING:
     from forebay.clock import Clock
@@ -18,7 +18,7 @@ _NS = 1_000_000_000
 _SLOWEST = 1 / LONGEST_S
 
 
-class RateLimit(Forms):
+class RateLimit(Strategy):
     """``per_second`` calls on average, ``burst`` at once after a rest.
 
     In any time T it grants at most ``burst + per_second * T`` calls. A thread gets RateLimited
@@ -48,7 +48,7 @@ class RateLimit(Forms):
         self._next: int | None = None
         self._lock = threading.RLock()
 
-    def guard(self) -> Guard:
+    def guard(self) -> Guarded:
         """Return a new block that uses one call of the rate."""
         return _Granted(self)
 
@@ -91,7 +91,7 @@ class RateLimit(Forms):
                 self._next = reserved - cost * self._spacing
 
 
-class _Granted(Guard):
+class _Granted(Guarded):
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
 

@@ -13,8 +13,8 @@ from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Transient
 from forebay.resilience.backoff import retry_delay
 from forebay.resilience.deadline import remaining
-from forebay.resilience.forms import Shape, require, require_value, shape_given, shape_of
 from forebay.resilience.numbers import LONGEST_S, MOST_JITTER, grown, require_count, require_number
+from forebay.resilience.strategy import Shape, require, require_value, shape_given, shape_of
 from forebay.telemetry import CallRetried, RetriesEnded, ignore
 
 if TYPE_CHECKING:

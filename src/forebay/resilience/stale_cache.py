@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.clock import SystemClock
-from forebay.resilience.forms import require_value
 from forebay.resilience.numbers import require_count, require_number
+from forebay.resilience.strategy import require_value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.resilience.breaker import BreakerConfig
-    from forebay.resilience.windows import Window
+    from forebay.resilience.windows import CallWindow
     from forebay.telemetry import Happening
 
 _HISTORY = 50
@@ -65,7 +65,7 @@ class Closed:
     __slots__ = ("_threshold", "streak", "window")
     state: ClassVar[State] = State.CLOSED
 
-    def __init__(self, threshold: int | None, window: Window | None) -> None:
+    def __init__(self, threshold: int | None, window: CallWindow | None) -> None:
         self._threshold = threshold
         self.streak = 0
         self.window = window

@@ -19,7 +19,7 @@ NS = 1_000_000_000
 BUCKETS = 10
 
 
-class Window(Protocol):
+class CallWindow(Protocol):
     """Counts the calls of one CLOSED era."""
 
     def ok(self, now_ns: int) -> None:
@@ -30,7 +30,7 @@ class Window(Protocol):
         """A call failed or was slow; return whether that trips."""
         ...
 
-    def carry(self, old: Window | None) -> None:
+    def carry(self, old: CallWindow | None) -> None:
         """Take over what ``old`` knows and this can hold."""
         ...
 
@@ -49,7 +49,7 @@ class FailuresWithin:
         require_count("failures", self.failures)
         require_number("seconds", self.seconds, above=True)
 
-    def window(self) -> Window:
+    def window(self) -> CallWindow:
         """Begin to count."""
         return _FailuresWithin(self)
 
@@ -71,7 +71,7 @@ class FailureRate:
         require_number("seconds", self.seconds, above=True)
         require_count("minimum_calls", self.minimum_calls)
 
-    def window(self) -> Window:
+    def window(self) -> CallWindow:
         """Begin to count."""
         return _FailureRate(self)
 
@@ -89,7 +89,7 @@ class _FailuresWithin:
         times.append(now_ns)
         return len(times) == times.maxlen and now_ns - times[0] <= self._span
 
-    def carry(self, old: Window | None) -> None:
+    def carry(self, old: CallWindow | None) -> None:
         if isinstance(old, _FailuresWithin):
             self._times.extend(old._times)  # noqa: SLF001 - of one kind
 
@@ -118,6 +118,6 @@ class _FailureRate:
         calls = failed + sum(bucket[1] for bucket in self._buckets)
         return calls >= self._config.minimum_calls and failed >= self._config.rate * calls
 
-    def carry(self, old: Window | None) -> None:
+    def carry(self, old: CallWindow | None) -> None:
         if isinstance(old, _FailureRate) and old._width == self._width:  # noqa: SLF001 - of one kind
             self._buckets.extend(list(bucket) for bucket in old._buckets)  # noqa: SLF001

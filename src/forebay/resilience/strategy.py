@@ -1,6 +1,6 @@
 """The forms in which every strategy can be used: decorator, ``call``, ``acall``, ``with``.
 
-A strategy that can say :meth:`Forms.guard` gets all of them. The shape of a function (``def``,
+A strategy that can say :meth:`Strategy.guard` gets all of them. The shape of a function (``def``,
 ``async def``, generator, asynchronous generator) is looked at once, when it is decorated. What
 looks like a ``def`` may give a coroutine all the same (a lambda, another decorator's wrapper), so
 what it returns is looked at too: a call ends when that has been awaited, or gone through.
@@ -110,7 +110,7 @@ def require_value(result: object) -> None:
         )
 
 
-class Guard(ABC):
+class Guarded(ABC):
     """One guarded call as a block: ``with`` in a thread, ``async with`` on an event loop.
 
     It is entered once and ends once, at the latest when it is dropped; entering it while it is
@@ -164,11 +164,11 @@ class Guard(ABC):
         self.end(GeneratorExit())
 
 
-class Forms(ABC):
+class Strategy(ABC):
     """Everything that can be done with a strategy that can guard one call."""
 
     @abstractmethod
-    def guard(self) -> Guard:
+    def guard(self) -> Guarded:
         """Return a new block that guards what is inside it."""
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -201,7 +201,7 @@ class Forms(ABC):
             Shape.ASYNC_GENERATOR: self._async_generator,
         }
 
-    def _given(self, shape: Shape, result: Any, begun: Guard | None = None) -> Any:  # noqa: ANN401
+    def _given(self, shape: Shape, result: Any, begun: Guarded | None = None) -> Any:  # noqa: ANN401
         """Guard what a function returned, as if it had been of that shape."""
         guarded = self._ways()[shape](lambda: result, begun)
         return closing_after(guarded, result)() if inspect.iscoroutine(result) else guarded()
@@ -233,7 +233,9 @@ class Forms(ABC):
 
         return plain
 
-    def _coroutine(self, fn: Callable[..., Any], begun: Guard | None = None) -> Callable[..., Any]:
+    def _coroutine(
+        self, fn: Callable[..., Any], begun: Guarded | None = None
+    ) -> Callable[..., Any]:
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             async with begun or self.guard() as guard:
                 result = guard.result = await fn(*args, **kwargs)
@@ -241,7 +243,9 @@ class Forms(ABC):
 
         return coroutine
 
-    def _generator(self, fn: Callable[..., Any], begun: Guard | None = None) -> Callable[..., Any]:
+    def _generator(
+        self, fn: Callable[..., Any], begun: Guarded | None = None
+    ) -> Callable[..., Any]:
         def generator(*args: object, **kwargs: object) -> Generator[Any, Any, Any]:
             with begun or self.guard() as guard:
                 try:
@@ -253,7 +257,7 @@ class Forms(ABC):
         return generator
 
     def _async_generator(
-        self, fn: Callable[..., Any], begun: Guard | None = None
+        self, fn: Callable[..., Any], begun: Guarded | None = None
     ) -> Callable[..., Any]:
         async def generator(*args: object, **kwargs: object) -> AsyncGenerator[Any, Any]:
             async with begun or self.guard() as guard:
