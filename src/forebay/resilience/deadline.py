@@ -86,32 +86,31 @@ async def adeadline(seconds: float, *, clock: Clock = _SYSTEM) -> AsyncIterator[
 
     Raises DeadlineExceeded then. The cancelled call says nothing about its dependency.
     """
-    scope: asyncio.Timeout | None = None
-    try:
-        with deadline(seconds, clock=clock):
-            async with asyncio.timeout(remaining()) as scope:
-                yield
-    except TimeoutError as error:
-        if scope is not None and scope.expired():
-            raise DeadlineExceeded(
-                f"It took more than {seconds:g} s.", hint="Allow more time or ask for less."
-            ) from error
-        raise
+    with deadline(seconds, clock=clock):
+        told = f"It took more than {seconds:g} s."
+        late = DeadlineExceeded(told, hint="Allow more time or ask for less.")
+        async with _cancelling(remaining(), late):
+            yield
 
 
 @asynccontextmanager
 async def attempt(seconds: float) -> AsyncIterator[None]:
     """Cancel what is inside after ``seconds`` and raise AttemptTimeout."""
     _require(seconds)
-    scope: asyncio.Timeout | None = None
+    late = AttemptTimeout(f"A try took more than {seconds:g} s.", hint="It may be tried again.")
+    async with _cancelling(seconds, late):
+        yield
+
+
+@asynccontextmanager
+async def _cancelling(seconds: float | None, late: Exception) -> AsyncIterator[None]:
+    scope = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as scope:
+        async with scope:
             yield
     except TimeoutError as error:
-        if scope is not None and scope.expired():
-            raise AttemptTimeout(
-                f"A try took more than {seconds:g} s.", hint="It may be tried again."
-            ) from error
+        if scope.expired():
+            raise late from error
         raise
 
 
