@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from forebay.resilience.backoff import Backoff
 from forebay.resilience.breaker import BreakerConfig, CircuitBreaker, Classify, Permit
-from forebay.resilience.budget import RetryBudget
-from forebay.resilience.bulkhead import Bulkhead
 from forebay.resilience.deadline import adeadline, attempt, deadline, remaining
 from forebay.resilience.dependencies import start_order
 from forebay.resilience.errors import (
@@ -20,7 +18,7 @@ from forebay.resilience.errors import (
     DeadlineExceeded,
     RateLimited,
 )
-from forebay.resilience.fallback import Fallback
+from forebay.resilience.fallback import Answer, Fallback, Origin, StaleCache
 from forebay.resilience.health import (
     Hysteresis,
     ServiceHealth,
@@ -28,10 +26,9 @@ from forebay.resilience.health import (
     SystemState,
     assess,
 )
+from forebay.resilience.limits import Bulkhead, RateLimit
 from forebay.resilience.manager import ResilienceManager
-from forebay.resilience.rate_limit import RateLimit
-from forebay.resilience.retry import Retry, RetryConfig
-from forebay.resilience.stale_cache import Answer, Origin, StaleCache
+from forebay.resilience.retry import Retry, RetryBudget, RetryConfig
 from forebay.resilience.states import CallVerdict, Snapshot, State
 from forebay.resilience.windows import FailureRate, FailuresWithin
 

@@ -17,6 +17,7 @@ from forebay.clock import SystemClock
 from forebay.resilience.errors import AttemptTimeout, DeadlineExceeded
 from forebay.resilience.numbers import LONGEST_S, require_number
 from forebay.resilience.strategy import Shape, require_value, shape_of
+from forebay.resilience.windows import NS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_NS = 1_000_000_000
 _SYSTEM = SystemClock()
 _limit: ContextVar[tuple[Clock, int] | None] = ContextVar("deadline", default=None)
 
@@ -37,7 +37,7 @@ def remaining() -> float | None:
     if limit is None:
         return None
     clock, ends_ns = limit
-    return max(0, ends_ns - clock.monotonic_ns()) / _NS
+    return max(0, ends_ns - clock.monotonic_ns()) / NS
 
 
 class deadline(AbstractContextManager[None]):  # noqa: N801 - reads as deadline(…)
@@ -56,7 +56,7 @@ class deadline(AbstractContextManager[None]):  # noqa: N801 - reads as deadline(
         _begin(self._seconds)
         outer = remaining()
         left = self._seconds if outer is None else min(outer, self._seconds)
-        self._token = _limit.set((self._clock, self._clock.monotonic_ns() + round(left * _NS)))
+        self._token = _limit.set((self._clock, self._clock.monotonic_ns() + round(left * NS)))
 
     def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
