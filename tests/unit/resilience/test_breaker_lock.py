@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.resilience import BreakerConfig, CircuitBreaker, CircuitOpen, Classify, State
+from forebay.resilience import (
+    BreakerConfig,
+    Bulkhead,
+    CircuitBreaker,
+    CircuitOpen,
+    Classify,
+    State,
+)
+from forebay.resilience.states import StateMachine
 from tests.support.breaker_rig import DOWN, Rig, fail, fine
 
 if TYPE_CHECKING:
@@ -191,14 +199,45 @@ def test_a_block_that_was_not_entered_or_has_ended_ends_nothing() -> None:
     assert breaker.snapshot().ok == 1
 
 
-def test_what_ends_inside_the_lock_is_told_after_it_and_counted_at_once() -> None:
-    watched = Watched()
-    permit = watched.breaker.acquire()
+ENDINGS: dict[str, Callable[[CircuitBreaker], object]] = {
+    "admit": lambda breaker: breaker.acquire().release(),
+    "succeeded": lambda breaker: breaker(fine)(),
+    "end": lambda breaker: breaker.acquire().success(),
+    "snapshot": lambda breaker: breaker.snapshot(),
+}
 
-    def ends_meanwhile(*_: object) -> None:
-        permit.failure(DOWN)
-        assert watched.locked == []
 
-    watched.breaker._locked(ends_meanwhile)
-    assert watched.locked == [("transition", True), ("listener", False)]
-    assert watched.breaker.state is State.OPEN
+@pytest.mark.parametrize("inside", ENDINGS)
+def test_what_ends_inside_the_lock_is_counted_and_told_as_soon_as_it_is_free(
+    inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the collector ends an abandoned call there, or another thread finds it taken."""
+    rig = Rig(failure_threshold=1)
+    permits = [rig.breaker.acquire()]
+    method = getattr(StateMachine, inside)
+
+    def ending(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401
+        if permits:
+            permits.pop().failure(DOWN)
+            assert rig.is_in(State.CLOSED)
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(StateMachine, inside, ending)
+    ENDINGS[inside](rig.breaker)
+    assert rig.is_in(State.OPEN)
+    assert rig.moves() == [("closed", "open")]
+
+
+def test_entering_a_block_that_is_live_asks_for_no_other_call() -> None:
+    breaker = Rig().breaker
+    with breaker.guard() as permit, permit:
+        assert permit.live
+    assert breaker.snapshot().ok == 1
+
+
+def test_a_block_of_a_bulkhead_that_is_dropped_gives_its_place_back() -> None:
+    bulkhead = Bulkhead(1)
+    block = bulkhead.guard().__enter__()
+    assert bulkhead.in_flight == 1
+    del block
+    assert bulkhead.in_flight == 0
