@@ -161,7 +161,8 @@ class Guarded(ABC):
         self.end(error)
 
     def __del__(self) -> None:
-        self.end(GeneratorExit())
+        if self.live:
+            self.end(GeneratorExit())
 
 
 class Strategy(ABC):
