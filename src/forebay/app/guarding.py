@@ -17,7 +17,7 @@ from forebay.app.local_socket import json_handler
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
-from forebay.resilience.graph import near
+from forebay.resilience.dependencies import near
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
 
 if TYPE_CHECKING:

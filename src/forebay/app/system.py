@@ -26,8 +26,8 @@ from forebay.ops.view import (
     UnknownName,
     merged,
 )
-from forebay.resilience.graph import near
-from forebay.resilience.overview import Overview
+from forebay.resilience.dependencies import near
+from forebay.resilience.overview import HealthMonitor
 from forebay.telemetry import ConfigRefused, ConfigReloaded
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class RunningSystem:
         self._since: tuple[SystemState | None, int] = None, 0
         self._observe = observer
         self._seen = {role: Seen(role, path) for role, path in sockets.items()}
-        self._overview = Overview(
+        self._overview = HealthMonitor(
             self._services,
             recovery_hold=config.resilience.recovery_hold_s,
             clock=clock,

@@ -41,7 +41,7 @@ from forebay.ops.schema import (
     errors,
 )
 from forebay.ops.view import System, SystemReport
-from forebay.resilience.graph import near
+from forebay.resilience.dependencies import near
 from forebay.resilience.health import SystemState
 from forebay.telemetry import Observer
 

@@ -155,7 +155,7 @@ def test_a_look_of_the_collector_does_not_wait_for_what_its_thread_has() -> None
         assert rig.is_in(HEALTHY)
     rig.manager.health()
     assert rig.is_in(CRITICAL)
-    with rig.manager._overview._telling:
+    with rig.manager._overview._teller._telling:
         store.reset("mended")
     assert ServiceUp("store") not in rig.told
     rig.manager.health()

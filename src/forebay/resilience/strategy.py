@@ -1,6 +1,6 @@
 """The forms in which every strategy can be used: decorator, ``call``, ``acall``, ``with``.
 
-A strategy that can say :meth:`Forms.guard` gets all of them. The shape of a function (``def``,
+A strategy that can say :meth:`Strategy.guard` gets all of them. The shape of a function (``def``,
 ``async def``, generator, asynchronous generator) is looked at once, when it is decorated. What
 looks like a ``def`` may give a coroutine all the same (a lambda, another decorator's wrapper), so
 what it returns is looked at too: a call ends when that has been awaited, or gone through.
@@ -12,11 +12,10 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-    from types import TracebackType
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +58,7 @@ def require(fn: Callable[..., object], *shapes: Shape) -> None:
         )
 
 
-_ENDED: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
+VALUES: set[type] = {type(None), bool, int, float, str, bytes, dict, list, tuple}
 """Classes whose objects are plain values; those that were seen are added."""
 _MOST_CLASSES = 1000
 
@@ -67,7 +66,7 @@ _MOST_CLASSES = 1000
 def shape_given(result: object) -> Shape:
     """Look at what a function returned: of most classes, once."""
     kind = type(result)
-    if kind in _ENDED:
+    if kind in VALUES:
         return Shape.PLAIN
     if inspect.isawaitable(result):
         return Shape.COROUTINE
@@ -75,8 +74,8 @@ def shape_given(result: object) -> Shape:
         return Shape.ASYNC_GENERATOR
     if inspect.isgenerator(result):
         return Shape.GENERATOR
-    if len(_ENDED) < _MOST_CLASSES:
-        _ENDED.add(kind)
+    if len(VALUES) < _MOST_CLASSES:
+        VALUES.add(kind)
     return Shape.PLAIN
 
 
@@ -111,85 +110,84 @@ def require_value(result: object) -> None:
         )
 
 
-class Guard(ABC):
+class Guarded(ABC):
     """One guarded call as a block: ``with`` in a thread, ``async with`` on an event loop.
 
-    A guard is entered once. ``gave`` is set by a generator that has given an item; its consumer
-    may leave then without that being the dependency's fault.
+    It is entered once and ends once, at the latest when it is dropped; entering it while it is
+    live changes nothing.
     """
 
+    live = False
+    """Whether it was entered and has not ended."""
     gave = False
+    """A generator has given an item: its consumer may leave, which is not its fault."""
+    result: object = None
+    """What the call returned."""
 
     @abstractmethod
-    def __enter__(self) -> Any:  # noqa: ANN401 - each guard says what
-        ...
+    def _begin(self) -> None:
+        """Ask for the call."""
+
+    async def _abegin(self) -> None:
+        """Ask for the call on an event loop."""
+        self._begin()
 
     @abstractmethod
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> Literal[False] | None: ...
+    def _end(self, error: BaseException | None, /) -> None:
+        """The call raised ``error``, or returned."""
 
-    async def __aenter__(self) -> Any:  # noqa: ANN401 - each guard says what
-        return self.__enter__()
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, once."""
+        if self.live:
+            self._end(error)
+            self.live = False
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> Literal[False] | None:
-        return self.__exit__(kind, error, traceback)
+    def __enter__(self) -> Self:
+        if not self.live:
+            self._begin()
+            self.live = True
+        return self
 
+    async def __aenter__(self) -> Self:
+        if not self.live:
+            await self._abegin()
+            self.live = True
+        return self
 
-class Held(Guard):
-    """The rest of a block that was entered already; ends it once, at the latest when dropped."""
+    def __exit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
+        self.end(error)
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard: Guard | None = guard
-
-    def __enter__(self) -> None:
-        """Nothing: the call has begun."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.gave = self.gave
-            guard.__exit__(kind, error, traceback)
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object, /) -> None:
+        self.end(error)
 
     def __del__(self) -> None:
-        self.__exit__(GeneratorExit, GeneratorExit(), None)
+        if self.live:
+            self.end(GeneratorExit())
 
 
-class Forms(ABC):
+class Strategy(ABC):
     """Everything that can be done with a strategy that can guard one call."""
 
     @abstractmethod
-    def guard(self) -> Guard:
-        """Answer a new block that guards what is inside it."""
+    def guard(self) -> Guarded:
+        """Return a new block that guards what is inside it."""
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a plain function. Raises TypeError for one that gives a coroutine."""
         require(fn, Shape.PLAIN)
-        with self.guard():
-            result = fn(*args, **kwargs)
-        require_value(result)
+        with self.guard() as guard:
+            result = guard.result = fn(*args, **kwargs)
+            try:
+                require_value(result)
+            except TypeError:
+                guard.end(GeneratorExit())  # neither a success nor a failure
+                raise
         return result
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function and await what it gives."""
-        async with self.guard():
-            return await fn(*args, **kwargs)
+        result: R = await self._coroutine(fn, self.guard())(*args, **kwargs)
+        return result
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function of any shape; its type stays as it is."""
@@ -204,9 +202,9 @@ class Forms(ABC):
             Shape.ASYNC_GENERATOR: self._async_generator,
         }
 
-    def _given(self, shape: Shape, result: Any, held: Guard | None = None) -> Any:  # noqa: ANN401
-        """Guard what a function returned, as if it had been of that shape; ``held`` was entered."""
-        guarded = self._ways()[shape](lambda: result, held)
+    def _given(self, shape: Shape, result: Any, begun: Guarded | None = None) -> Any:  # noqa: ANN401
+        """Guard what a function returned, as if it had been of that shape."""
+        guarded = self._ways()[shape](lambda: result, begun)
         return closing_after(guarded, result)() if inspect.iscoroutine(result) else guarded()
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,33 +219,36 @@ class Forms(ABC):
                     return self._given(shape_given(result), result)
                 with self.guard():
                     return result
-            guard = self.guard()
-            guard.__enter__()
+            guard = self.guard().__enter__()
             try:
-                result = fn(*args, **kwargs)
+                result = guard.result = fn(*args, **kwargs)
             except BaseException as error:
-                guard.__exit__(type(error), error, error.__traceback__)
+                guard.end(error)
                 raise
             shape = shape_given(result)
             if shape is Shape.PLAIN:
-                guard.__exit__(None, None, None)
+                guard.end()
                 return result
             waits = has_not_begun(result)
-            return self._given(shape, result, Held(guard))
+            return self._given(shape, result, guard)
 
         return plain
 
-    def _coroutine(self, fn: Callable[..., Any], held: Guard | None = None) -> Callable[..., Any]:
+    def _coroutine(
+        self, fn: Callable[..., Any], begun: Guarded | None = None
+    ) -> Callable[..., Any]:
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            async with held or self.guard():
-                return await fn(*args, **kwargs)
+            async with begun or self.guard() as guard:
+                result = guard.result = await fn(*args, **kwargs)
+            return result
 
         return coroutine
 
-    def _generator(self, fn: Callable[..., Any], held: Guard | None = None) -> Callable[..., Any]:
+    def _generator(
+        self, fn: Callable[..., Any], begun: Guarded | None = None
+    ) -> Callable[..., Any]:
         def generator(*args: object, **kwargs: object) -> Generator[Any, Any, Any]:
-            guard = held or self.guard()
-            with guard:
+            with begun or self.guard() as guard:
                 try:
                     return (yield from fn(*args, **kwargs))
                 except GeneratorExit:
@@ -257,11 +258,10 @@ class Forms(ABC):
         return generator
 
     def _async_generator(
-        self, fn: Callable[..., Any], held: Guard | None = None
+        self, fn: Callable[..., Any], begun: Guarded | None = None
     ) -> Callable[..., Any]:
         async def generator(*args: object, **kwargs: object) -> AsyncGenerator[Any, Any]:
-            guard = held or self.guard()
-            async with guard:
+            async with begun or self.guard() as guard:
                 inner = fn(*args, **kwargs)
                 step = inner.asend(None)
                 while True:

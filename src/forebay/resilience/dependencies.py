@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def start_order(depends_on: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Answer all names, each after what it depends on; the reverse is the order to stop in.
+    """Return all names, each after what it depends on; the reverse is the order to stop in.
 
     Of those that could come next the first given does. Raises ConfigError for a cycle, which it
     spells out, and for a name that is not in the graph.
@@ -43,15 +43,15 @@ def lenient_order(depends_on: Mapping[str, Collection[str]]) -> tuple[str, ...]:
 
 
 def behind(name: str, depends_on: Mapping[str, Collection[str]]) -> set[str]:
-    """Answer what a name depends on, and what those do, and so on."""
-    found: set[str] = set()
+    """Return what a name depends on, and what those do, and so on."""
+    needed: set[str] = set()
     ahead = [name]
     while ahead:
         for other in depends_on.get(ahead.pop(), ()):
-            if other not in found:
-                found.add(other)
+            if other not in needed:
+                needed.add(other)
                 ahead.append(other)
-    return found
+    return needed
 
 
 def require_known(name: str, needed: Iterable[str], known: Collection[str]) -> None:
@@ -65,7 +65,7 @@ def require_known(name: str, needed: Iterable[str], known: Collection[str]) -> N
 
 
 def near(name: str, known: Collection[str]) -> str:
-    """Answer a hint for a name that there is not: the one that was meant, or all."""
+    """Return a hint for a name that there is not: the one that was meant, or all."""
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"Did you mean {close[0]}?"
@@ -84,7 +84,7 @@ def _peel(depends_on: Mapping[str, Collection[str]]) -> Iterator[tuple[str, tupl
 
 
 def _cycle(left: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Answer a cycle of names that all depend on others of ``left``."""
+    """Return a cycle of names that all depend on others of ``left``."""
     path: dict[str, None] = {}
     name = next(iter(left))
     while name not in path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.errors import ConfigError
-from forebay.resilience.graph import behind, lenient_order, near, start_order
+from forebay.resilience.dependencies import behind, lenient_order, near, start_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

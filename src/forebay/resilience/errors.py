@@ -3,7 +3,7 @@
 ::
 
     Transient
-    ├── Refused              the call was not made: it never counts against the dependency
+    ├── CallRefused          the call was not made: it never counts against the dependency
     │   ├── CircuitOpen      the breaker is not CLOSED and has no probe to give
     │   ├── BulkheadFull     too many calls at once
     │   └── RateLimited      too many calls in a time
@@ -16,25 +16,19 @@ None where nobody can know; a :class:`~forebay.resilience.retry.Retry` waits at 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from forebay.errors import Transient
 
 
-class Refused(Transient):
-    """The call was not made; ``retry_after`` seconds from now it may be."""
+class CallRefused(Transient):
+    """The call was not made."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
-        self._retry_after = retry_after
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds until the call may be made; None if nobody can know."""
-        return self._retry_after
+        self.retry_after = retry_after
+        """Seconds until the call may be made; None if nobody can know, or an operator has to."""
 
 
-class CircuitOpen(Refused):
+class CircuitOpen(CallRefused):
     """A breaker let no call through.
 
     The error that tripped it is not kept, since its traceback would keep alive all that it saw.
@@ -43,32 +37,12 @@ class CircuitOpen(Refused):
     message = "The breaker is open."
     hint = ""
 
-    if TYPE_CHECKING:
-
-        def __init__(self, breaker: str, retry_after: float | None, cause: str) -> None: ...
-
-    else:
-        # Refusing must stay cheap while a dependency is down: what is known is kept as it is,
-        # in ``args``, and looked at by who wants to know.
-        __init__ = Exception.__init__
-
-    @property
-    def breaker(self) -> str:
-        """The name of the breaker."""
-        name: str = self.args[0]
-        return name
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds until a probe may be made; None if that is an operator's to say."""
-        seconds: float | None = self.args[1]
-        return seconds
-
-    @property
-    def cause(self) -> str:
+    def __init__(self, breaker: str, retry_after: float | None, cause: str) -> None:
+        Exception.__init__(self, breaker, retry_after, cause)  # made a text only for who reads it
+        self.breaker = breaker
+        self.retry_after = retry_after
+        self.cause = cause
         """The type of the failure that tripped it, or why an operator opened it."""
-        text: str = self.args[2]
-        return text
 
     def __str__(self) -> str:
         wait = "" if self.retry_after is None else f" for another {self.retry_after:.1f} s"
@@ -76,11 +50,11 @@ class CircuitOpen(Refused):
         return f"{self.breaker} is not called{wait}: its breaker is open{cause}."
 
 
-class BulkheadFull(Refused):
+class BulkheadFull(CallRefused):
     """As many calls are under way, or waiting, as the bulkhead allows."""
 
 
-class RateLimited(Refused):
+class RateLimited(CallRefused):
     """The rate is used up for ``retry_after`` seconds."""
 
 
