@@ -18,7 +18,8 @@ import typer
 from starlette.routing import Route
 
 from forebay import resilience, telemetry
-from forebay.app.config import FILE_VARIABLE, Config, all_leaves, load
+from forebay.app.config import Config, all_leaves, load
+from forebay.app.config_layers import FILE_VARIABLE
 from forebay.app.reload import LIVE
 from forebay.app.supervisor import STOP_S
 from forebay.cli.main import app as commands
