@@ -87,10 +87,9 @@ def _type(kind: inspect.Type) -> str:
             return "true or false"
         case inspect.StrType(pattern=pattern):
             return "text" if pattern is None else "span, such as `12h`"
-        case inspect.IntType():
-            return " ".join(["integer", *_bounds(kind)])
-        case inspect.FloatType():
-            return " ".join(["number", *_bounds(kind)])
+        case inspect.IntType() | inspect.FloatType():
+            name = "integer" if isinstance(kind, inspect.IntType) else "number"
+            return " ".join([name, ", ".join(_bounds(kind))]).strip()
     raise TypeError(kind)
 
 
