@@ -172,11 +172,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     resilience: ResilienceConfig = ResilienceConfig()
 
     def encode(self) -> bytes:
-        """Answer one line of JSON for a child process."""
+        """Return one line of JSON for a child process."""
         return msgspec.json.encode(self.for_children())
 
     def for_children(self) -> Config:
-        """Answer the same without the token, which only the supervisor needs."""
+        """Return the same without the token, which only the supervisor needs."""
         return msgspec.structs.replace(self, http=msgspec.structs.replace(self.http, token=""))
 
     @classmethod
@@ -197,7 +197,7 @@ def file_for(given: Path | None, *folders: Path | None) -> Path | None:
 def load(
     file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> tuple[Config, dict[str, str]]:
-    """Answer the configuration and, by key, which layer its value came from.
+    """Return the configuration and, by key, which layer its value came from.
 
     Flags that are None were not given. Raises :class:`~forebay.errors.ConfigError`: for each
     thing that is wrong, one sentence that says what to do.
@@ -214,7 +214,7 @@ def gathered(
     complaints: Complaints,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Config, dict[str, str]]:
-    """Answer what :func:`load` does, with the default for whatever is complained of."""
+    """Return what :func:`load` does, with the default for whatever is complained of."""
     environ = os.environ if environment is None else environment
     layers: dict[str, dict[str, Any]] = {"the folder of the file": {}, str(file): {}}
     with complaints.noted():
@@ -238,7 +238,7 @@ def gathered(
 def _converted(
     merged: dict[str, Any], origins: Mapping[str, str], complaints: Complaints
 ) -> Config:
-    """Answer the configuration; what is complained of is left out, and the rest looked at."""
+    """Return the configuration; what is complained of is left out, and the rest looked at."""
     while True:
         try:
             return msgspec.convert(merged, Config, strict=False)
@@ -268,13 +268,13 @@ def _left_out(tree: Any, key: str) -> bool:  # noqa: ANN401 - what a TOML file c
 
 
 def leaves(config: Config) -> Iterator[tuple[str, Any]]:
-    """Answer every key with its value; a secret is shown as stars."""
+    """Return every key with its value; a secret is shown as stars."""
     for key, value in all_leaves(config):
         yield key, STARS if key in _SECRETS and value else value
 
 
 def all_leaves(config: Config) -> Iterator[tuple[str, Any]]:
-    """Answer every key with its value, secrets included: never to be shown."""
+    """Return every key with its value, secrets included: never to be shown."""
     return _leaves(msgspec.to_builtins(config))
 
 
@@ -340,7 +340,7 @@ def _meant(name: str, path: str) -> str:
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """Answer the layer that ``key``, or the table it is in, came from."""
+    """Return the layer that ``key``, or the table it is in, came from."""
     key = _INDEX.sub("", key)
     while key:
         for known, layer in origins.items():
