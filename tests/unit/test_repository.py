@@ -144,10 +144,11 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
 # --------------------------------------------------------------------------- make and CI
 
 
-def test_the_changelog_speaks_of_what_is_not_released() -> None:
-    headings = re.findall(r"^## \[(.+?)\]", _read("CHANGELOG.md"), re.MULTILINE)
-    assert headings[0] == "Unreleased"
-    assert forebay.__version__ == "0.1.0" or forebay.__version__ in headings
+def test_the_changelog_speaks_of_what_is_not_released_and_of_this_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", _read("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == forebay.__version__
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for _, date in headings[1:])
 
 
 def test_make_help_lists_every_target() -> None:
