@@ -30,7 +30,7 @@ from forebay.ops.catalogue import CATALOGUE
 from forebay.ops.schema import Asked, ConfigureBody, RecoverBody
 from forebay.ops.view import Action
 from tests.support.fake_system import Site
-from tests.support.pages import blocks, page, prose, table, ticked
+from tests.support.pages import ROOT, blocks, page, prose, table, ticked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 OPERATE, COMING, EXPLAINED = (
     page(name) for name in ("how-to/operate", "how-to/coming-from", "explanation/resilience")
 )
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROSE = prose(OPERATE) + prose(EXPLAINED)
 WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -50,21 +51,22 @@ BODIES: dict[str, type[Asked]] = {"config": ConfigureBody, "force-recovery": Rec
 def lines(text: str) -> Iterator[list[str]]:
     """What is typed in the blocks of a page, as words; a comment is left out."""
     for block in blocks(text, "console"):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                yield shlex.split(line[2:], comments=True)
+        for typed in re.findall(r"^\$ (.+(?:\n    .+)*)", block, re.MULTILINE):
+            yield shlex.split(typed.replace("\\\n", " "), comments=True)
 
 
 def invocations() -> list[list[str]]:
     """Every command of ours on the pages, up to what the shell does with it."""
-    found = []
-    for words in lines(OPERATE):
-        for start, word in enumerate(words):
-            if word == "forebay":
-                ends = [at for at, each in enumerate(words) if at > start and each in {">", "&&"}]
-                found.append(words[start + 1 : min(ends, default=len(words))])
     inline = re.findall(r"`forebay ([a-z][^`]*)`", OPERATE)
-    return found + [shlex.split(text) for text in inline]
+    found = [shlex.split(text) for text in inline]
+    for text in (OPERATE, README, page("tutorial/first-capture")):
+        for words in lines(text):
+            starts = [at for at, word in enumerate(words) if word == "forebay"]
+            for start in starts if words[0] != "kill" else []:
+                rest = words[start + 1 :]
+                ends = [at for at, word in enumerate(rest) if word in {">", "&&"}]
+                found.append(rest[: min(ends, default=len(rest))])
+    return found
 
 
 @pytest.mark.parametrize("words", invocations(), ids=" ".join)
