@@ -40,9 +40,9 @@ def page() -> str:
     panels: dict[str, list[str]] = {}
     for name, command in root.commands.items():
         verbs = {f"{name} {verb}": each for verb, each in getattr(command, "commands", {}).items()}
-        entries = verbs or {name: command}
+        commands = verbs or {name: command}
         shown = panels.setdefault(command.rich_help_panel, [])
-        shown += [_entry(*each) for each in entries.items()]
+        shown += [_entry(*each) for each in commands.items()]
     parts = [HEAD]
     for panel, entries in panels.items():
         parts += [f"## {panel}\n", *entries]
