@@ -105,7 +105,7 @@ def _readable(payload: bytes) -> str:
 
 
 def _payload(payload: bytes) -> dict[str, str | None]:
-    """Answer bytes as JSON can hold them, in the words of the journal's export."""
+    """Return bytes as JSON can hold them, in the words of the journal's export."""
     try:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:

@@ -35,7 +35,7 @@ def _folder(data: Path) -> Path:
 
 
 def _durable(data: Path) -> Path:
-    """Answer the journal's folder, readable also if nothing wrote to it since a reboot."""
+    """Return the journal's folder, readable also if nothing wrote to it since a reboot."""
     from forebay.clock import SystemClock
     from forebay.journal import ensure_durable
 
@@ -165,7 +165,7 @@ def tail(
 
 
 def _lines(block: Block) -> Iterator[tuple[int, str]]:
-    """Answer each frame of ``block`` with its sequence number as a line of the export."""
+    """Return each frame of ``block`` with its sequence number as a line of the export."""
     import msgspec
 
     from forebay.domain.frames import LOSS_KIND, Context
