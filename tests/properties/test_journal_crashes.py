@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forebay.errors import Transient
 from forebay.journal import Draft, JournalReader, JournalWriter, Position, fsck
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import FOLDER, drain, frames_of, losses_of, open_writer, read_all
 
 OPERATIONS = ["pwritev", "fdatasync", "fsync_dir", "rename", "create", "truncate"]

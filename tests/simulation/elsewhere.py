@@ -13,10 +13,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from forebay.lab.simulation.disk import SimDisk
-from forebay.lab.simulation.judge import judge
-from forebay.lab.simulation.loop import _Task
-from forebay.lab.simulation.world import World
+from tests.simulation.judge import judge
+from tests.simulation.loop import _Task
+from tests.simulation.world import World
+from tests.support.sim_disk import SimDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from forebay.errors import JournalFull, Transient
 from forebay.journal import CursorFile, JournalReader, fsck
-from forebay.lab.simulation.disk import SimDisk
+from tests.support.sim_disk import SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, complaints, draft, open_at
 from tests.unit.journal.helpers import drain
 

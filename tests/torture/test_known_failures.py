@@ -15,7 +15,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.journal import CursorFile, JournalReader, JournalWriter, ensure_durable, fsck
-from forebay.lab.simulation.disk import SimDisk
+from tests.support.sim_disk import SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, open_at, template
 from tests.support.torture_disk import MemDisk
 from tests.unit.journal.helpers import (

@@ -10,12 +10,12 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.errors import Transient, Unreachable
 from forebay.journal import Draft, JournalReader, JournalWriter, Position
-from forebay.lab.simulation.disk import FailNext, SimDisk
-from forebay.lab.simulation.machine import Killed, Machine
-from forebay.lab.simulation.store import SimStore
-from forebay.lab.simulation.weather import Weather, forecast
 from forebay.ports import Commit
 from forebay.stores.memory import MemoryStore
+from tests.simulation.machine import Killed, Machine
+from tests.simulation.store import SimStore
+from tests.simulation.weather import Weather, forecast
+from tests.support.sim_disk import FailNext, SimDisk
 
 FOLDER = Path("journal")
 NAME = FOLDER / "a"

@@ -11,8 +11,10 @@ import pyarrow as pa
 from forebay.domain.frames import FrameKind
 from forebay.domain.intervals import IntervalSet
 from forebay.journal import LOSS_KIND, JournalReader
-from forebay.lab.simulation.accounts import judge_accounts
-from forebay.lab.simulation.venue import (
+from forebay.services.deliver import Deliverer
+from forebay.stores.memory import MemoryStore
+from tests.simulation.accounts import judge_accounts
+from tests.simulation.venue import (
     HISTORY,
     SYMBOLS,
     heartbeat_bytes,
@@ -20,16 +22,14 @@ from forebay.lab.simulation.venue import (
     trade,
     truth_row,
 )
-from forebay.lab.simulation.witness import Frame
-from forebay.lab.simulation.world import FOLDER, PARSERS, covered_ids
-from forebay.services.deliver import Deliverer
-from forebay.stores.memory import MemoryStore
+from tests.simulation.witness import Frame
+from tests.simulation.world import FOLDER, PARSERS, covered_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from forebay.journal import Block
-    from forebay.lab.simulation.world import World
+    from tests.simulation.world import World
 
 _HOW = frozenset({"flags"})
 """A column that tells how a fact came; whether it was out of order depends on how the journal was

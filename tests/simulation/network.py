@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from picows import WSFrame, WSTransport
 
     from forebay.clock import Clock
-    from forebay.lab.simulation.machine import Life
-    from forebay.lab.simulation.venue import Venue
-    from forebay.lab.simulation.weather import Weather
     from forebay.sources.websocket import FeedPlan
     from forebay.sources.websocket.connection import Connection
     from forebay.telemetry import Observer
+    from tests.simulation.machine import Life
+    from tests.simulation.venue import Venue
+    from tests.simulation.weather import Weather
 
 PATIENCE = Patience(
     connect_s=1.5,

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from forebay.lab.simulation.venue import (
+from forebay.lab.truth import Trades
+from tests.simulation.venue import (
     HISTORY,
     SYMBOLS,
     Venue,
@@ -16,8 +17,7 @@ from forebay.lab.simulation.venue import (
     trade,
     truth_row,
 )
-from forebay.lab.simulation.weather import Weather
-from forebay.lab.truth import Trades
+from tests.simulation.weather import Weather
 
 BTC = SYMBOLS[0]
 FIRST = trade(BTC, 0).trade_id

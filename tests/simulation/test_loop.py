@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forebay.lab.simulation.loop import START_WALL_NS, Stuck, VirtualClock, VirtualLoop
+from tests.simulation.loop import START_WALL_NS, Stuck, VirtualClock, VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

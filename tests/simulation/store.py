@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.coverage import Gap
-    from forebay.lab.simulation.machine import Life
-    from forebay.lab.simulation.weather import Weather
     from forebay.ports import Commit, Committed, StoreState
+    from tests.simulation.machine import Life
+    from tests.simulation.weather import Weather
 
 
 class SimStore(Store):

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from forebay.domain.frames import FrameKind
 from forebay.errors import ConfigError, Transient, Unreachable
-from forebay.lab.simulation.machine import Killed
-from forebay.lab.simulation.network import Network, SimSource
-from forebay.lab.simulation.venue import SYMBOLS
-from forebay.lab.simulation.weather import CHAOS_S
-from forebay.lab.simulation.world import World
+from tests.simulation.machine import Killed
+from tests.simulation.network import Network, SimSource
+from tests.simulation.venue import SYMBOLS
+from tests.simulation.weather import CHAOS_S
+from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from forebay.domain.frames import Context
     from forebay.domain.frames import Control as ControlRecord
-    from forebay.lab.simulation.machine import Life
+    from tests.simulation.machine import Life
 
 SPOOL = Path("spool")
 _SETTLE_S = 60.0
@@ -57,7 +57,7 @@ class Table:
         self.cursor = ""
 
     def insert(self, events: Sequence[Event], life: Life) -> None:
-        """Insert all or none; raises as :class:`~forebay.lab.simulation.store.SimStore` does."""
+        """Insert all or none; raises as :class:`~tests.simulation.store.SimStore` does."""
         life.check()
         weather = self._world.weather
         if weather.lasts("store_down", self._world.loop.time()) or weather.strikes("store_refuses"):

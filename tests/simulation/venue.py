@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from forebay.lab.simulation.weather import Weather
+    from tests.simulation.weather import Weather
 
 VENUE = "coinbase"
 SYMBOLS = ("BTC-USD", "ETH-USD")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from forebay.lab.simulation.judge import judge
-from forebay.lab.simulation.world import World
+from tests.simulation.judge import judge
+from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

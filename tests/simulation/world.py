@@ -2,7 +2,7 @@
 
 What runs is the product: capture with its group commit, the journal's writer, reader and
 recovery, the filler, and delivery with its projection. Around it things go wrong until
-:data:`~forebay.lab.simulation.weather.CHAOS_S`; then everything works, and all of it must come
+:data:`~tests.simulation.weather.CHAOS_S`; then everything works, and all of it must come
 to rest within :data:`REST_S`.
 """
 
@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 from forebay.domain.coverage import IdCoverage
 from forebay.errors import Corrupt, ForebayError, Transient, Unreachable
 from forebay.journal import CursorFile, JournalWriter
-from forebay.lab.simulation.accounts import Accounts
-from forebay.lab.simulation.disk import SimDisk
-from forebay.lab.simulation.loop import Stuck, VirtualClock, VirtualLoop
-from forebay.lab.simulation.machine import Killed, Life, Machine
-from forebay.lab.simulation.moments import MOMENTS, strike
-from forebay.lab.simulation.network import SIMULATED, Network
-from forebay.lab.simulation.store import SimStore
-from forebay.lab.simulation.venue import SYMBOLS, Venue, trade
-from forebay.lab.simulation.weather import CHAOS_S, Weather, forecast
-from forebay.lab.simulation.witness import WatchedSource, WatchedWriter, Witness
 from forebay.services.capture import Capture, CaptureSettings, Feed
 from forebay.services.deliver import BACKLOG_FRAMES, RETRY_S, Deliverer
 from forebay.services.group_commit import Limits
 from forebay.stores.memory import MemoryStore
+from tests.simulation.accounts import Accounts
+from tests.simulation.loop import Stuck, VirtualClock, VirtualLoop
+from tests.simulation.machine import Killed, Life, Machine
+from tests.simulation.moments import MOMENTS, strike
+from tests.simulation.network import SIMULATED, Network
+from tests.simulation.store import SimStore
+from tests.simulation.venue import SYMBOLS, Venue, trade
+from tests.simulation.weather import CHAOS_S, Weather, forecast
+from tests.simulation.witness import WatchedSource, WatchedWriter, Witness
+from tests.support.sim_disk import SimDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -94,7 +94,7 @@ class World:
         self.trace = Trace(self.loop.time, keep=keep_trace)
         self.weather: Weather = forecast(self.dice["weather"], self.trace.note, MOMENTS)
         self.disk = SimDisk(self.dice["disk"], capacity=DISK_BYTES, fault=self.weather.disk_fault)
-        self.disk.short_writes = self.dice["disk"].random() < 0.5  # noqa: PLR2004
+        self.disk.short_writes = self.dice["disk"].random() < 0.5
         self.machine = Machine(self.disk, self.trace.note)
         self.venue = Venue(self.dice["venue"], self.weather, self.loop.time)
         self.store = MemoryStore()
@@ -227,7 +227,7 @@ class World:
             life = self.machine.start(name)
             if not self.weather.calm and self.weather.lasts("unsteady", self.loop.time()):
                 life.fuse = dice.randint(0, 30)
-                life.fuse_cuts_power = dice.random() < 0.3  # noqa: PLR2004
+                life.fuse_cuts_power = dice.random() < 0.3
             life.task = asyncio.create_task(body(life))
             self.trace.note("started", name)
             await asyncio.wait({life.task})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from forebay.lab.simulation.disk import SimDisk
+from tests.support.sim_disk import SimDisk
 
 FOLDER = Path("journal")
 NAMES = [f"{number:02d}" for number in random.Random(5).sample(range(100), 12)]

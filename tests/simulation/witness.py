@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from forebay.domain.frames import EpochClosed, FrameKind, decode_control, encode_control
-from forebay.lab.simulation.network import SimSource
-from forebay.lab.simulation.venue import SYMBOLS
+from tests.simulation.network import SimSource
+from tests.simulation.venue import SYMBOLS
 
 if TYPE_CHECKING:
     import random
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.frames import Context, Control
     from forebay.journal import Draft, JournalWriter
-    from forebay.lab.simulation.network import Network
     from forebay.ports import EpochSink, FillRequest, FrameSink
     from forebay.telemetry import Observer
+    from tests.simulation.network import Network
 
 
 class Frame(NamedTuple):

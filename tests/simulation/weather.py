@@ -57,7 +57,7 @@ class Weather:
         return not self.calm and now_s < self.until.get(kind, 0.0)
 
     def disk_fault(self, operation: str) -> None:
-        """For :class:`~forebay.lab.simulation.disk.SimDisk`: raise EIO if it is due."""
+        """For :class:`~tests.support.sim_disk.SimDisk`: raise EIO if it is due."""
         left = self.failing.get(operation, 0)
         if left and not self.calm:
             self.failing[operation] = left - 1

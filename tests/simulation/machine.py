@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from forebay.lab.simulation.disk import Buffer, SimDisk
+    from tests.support.sim_disk import Buffer, SimDisk
 
 
 class Killed(BaseException):

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from forebay.lab.simulation.world import World
+    from tests.simulation.world import World
 
 _TAIL_BYTES = 300
 

@@ -16,12 +16,12 @@ from forebay.services.ledger import open_ledger, read_ledger
 if TYPE_CHECKING:
     from forebay.domain.digest import StreamHour
     from forebay.domain.ledger import Record
-    from forebay.lab.simulation.machine import Life
-    from forebay.lab.simulation.world import World
     from forebay.ports import Parser, Store
     from forebay.services.deliver import Deliverer
     from forebay.services.ledger import Ledger
     from forebay.stores.memory import MemoryStore
+    from tests.simulation.machine import Life
+    from tests.simulation.world import World
 
 LEDGER = Path("ledger")
 
