@@ -63,7 +63,7 @@ LOOSENED: dict[str, Callable[[], None]] = {
 
 
 def ask(seeds: Sequence[int], hash_seed: int, loosened: str = "") -> list[str]:
-    """Answer the fingerprints of ``seeds``, run in this order in a process with ``hash_seed``."""
+    """Return the fingerprints of ``seeds``, run in this order in a process with ``hash_seed``."""
     command = [sys.executable, "-m", __name__, ",".join(map(str, seeds)), *loosened.split()]
     environment = {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": os.pathsep.join(sys.path)}
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

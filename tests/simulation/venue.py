@@ -143,7 +143,7 @@ class Venue:
             line.say(payload)
 
     def page(self, target: str) -> bytes:
-        """Answer a request for history, as complete as the weather allows."""
+        """Return a request for history, as complete as the weather allows."""
         found = _PAGE.search(target)
         if found is None:
             return b"[]"

@@ -228,7 +228,7 @@ DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for dri
 
 
 def drill_named(name: str) -> Drill:
-    """Answer a drill; raises :class:`~forebay.errors.ConfigError` if there is none."""
+    """Return a drill; raises :class:`~forebay.errors.ConfigError` if there is none."""
     if name in DRILLS:
         return DRILLS[name]
     near = difflib.get_close_matches(name, DRILLS, n=1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from forebay.lab.drills.store import folder_read_only
 from forebay.lab.drills.venue import REST
-from forebay.lab.faults.troubles import REFUSE
+from forebay.lab.troubles import REFUSE
 
 if TYPE_CHECKING:
     from forebay.lab.drills.stage import Stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forebay.lab.faults.troubles import RESTATE, TEAR
+from forebay.lab.troubles import RESTATE, TEAR
 
 if TYPE_CHECKING:
     from forebay.lab.drills.stage import Stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forebay.lab.drills.venue import REST
-from forebay.lab.faults.troubles import BROKEN, HANG, TOO_MANY
+from forebay.lab.troubles import BROKEN, HANG, TOO_MANY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -76,7 +76,7 @@ async def _play(stage: Stage) -> None:
 
 
 async def _account(stage: Stage) -> dict[str, int]:
-    """Answer what happened, and what of it is stored, counted by the audit."""
+    """Return what happened, and what of it is stored, counted by the audit."""
     found = dict.fromkeys(
         ("produced", "withheld", "stored", "missing", "doubled", "mutated", "gaps"), 0
     )

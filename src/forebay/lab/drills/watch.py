@@ -120,7 +120,7 @@ class Watch:
         )
 
     def _url(self) -> str:
-        """Answer where the run serves HTTP, empty while it does not."""
+        """Return where the run serves HTTP, empty while it does not."""
         try:
             report, _ = ask(self.folder.supervisor_socket, {"op": "report"}, timeout_s=1.0)
         except ForebayError:
@@ -137,7 +137,7 @@ class Watch:
                 moves.setdefault((moved["at"], moved["now"]))
 
     def transitions(self) -> dict[str, list[str]]:
-        """Answer the states that each breaker went to, in order, the first one included.
+        """Return the states that each breaker went to, in order, the first one included.
 
         A process that was started again begins with a breaker that is CLOSED.
         """
@@ -148,7 +148,7 @@ class Watch:
         return found
 
     def peak_rss_bytes(self) -> int:
-        """Answer the sum of the peaks of all processes, a killed one's successor not added."""
+        """Return the sum of the peaks of all processes, a killed one's successor not added."""
         return sum(self.rss.values())
 
     def _measure(self, pids: list[int]) -> None:

@@ -26,7 +26,7 @@ class Web:
             await self._session.close()
 
     async def ask(self, url: str, method: str = "GET", document: object = None) -> tuple[int, Any]:
-        """Answer status and body: JSON as what it is, anything else as text.
+        """Return status and body: JSON as what it is, anything else as text.
 
         Raises :class:`~forebay.errors.Unreachable`.
         """

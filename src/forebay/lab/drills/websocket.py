@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forebay.lab.drills.venue import WEBSOCKET
-from forebay.lab.faults.troubles import FLAP, NO_UPGRADE, SILENCE
+from forebay.lab.troubles import FLAP, NO_UPGRADE, SILENCE
 
 if TYPE_CHECKING:
     from forebay.lab.drills.stage import Stage

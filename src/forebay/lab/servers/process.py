@@ -44,12 +44,12 @@ class Server:
         return f"http://{self.address}"
 
     async def ask(self, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
-        """Answer the JSON at ``path``. Raises :class:`~forebay.errors.Unreachable`."""
+        """Return the JSON at ``path``. Raises :class:`~forebay.errors.Unreachable`."""
         return await ask(f"{self.url}{path}", query)
 
 
 async def ask(url: str, query: dict[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
-    """Answer the JSON at ``url``. Raises :class:`~forebay.errors.Unreachable`."""
+    """Return the JSON at ``url``. Raises :class:`~forebay.errors.Unreachable`."""
     timeout = aiohttp.ClientTimeout(total=_ASK_S)
     try:
         async with (
@@ -63,7 +63,7 @@ async def ask(url: str, query: dict[str, str] | None = None) -> Any:  # noqa: AN
 
 
 def free_port() -> int:
-    """Answer a loopback port that nobody has just now."""
+    """Return a loopback port that nobody has just now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -128,7 +128,7 @@ async def _started(launch: Launch, clock: Clock) -> tuple[asyncio.subprocess.Pro
 async def _ready(
     process: asyncio.subprocess.Process, launch: Launch, address: str, clock: Clock
 ) -> Any | None:  # noqa: ANN401 - JSON
-    """Answer what it says of itself once it is ready, None if it ended instead."""
+    """Return what it says of itself once it is ready, None if it ended instead."""
 
     async def look() -> tuple[Any] | None:
         if process.returncode is not None:

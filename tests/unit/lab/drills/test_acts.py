@@ -22,7 +22,7 @@ from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.resources import process_state
 from forebay.lab.drills.watch import Seen
-from forebay.lab.faults.troubles import (
+from forebay.lab.troubles import (
     BROKEN,
     FLAP,
     HANG,

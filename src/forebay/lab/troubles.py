@@ -108,11 +108,11 @@ class Troubles:
         return self.on(name) and index % max(1, every) == 0 and self.strikes(name, now_ns)
 
     def setting(self, name: str, key: str) -> int:
-        """Answer a setting of a trouble."""
+        """Return a setting of a trouble."""
         return self._all[name].settings[key]
 
     def document(self) -> dict[str, Any]:
-        """Answer every trouble as JSON can hold it."""
+        """Return every trouble as JSON can hold it."""
         return {
             trouble.name: {
                 "on": trouble.on,
