@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.stores import DEFAULT as STORE
 from forebay.errors import ForebayError
 from forebay.lab.drills.disk import small_disk
+from forebay.lab.drills.plan import VENUE
 from forebay.lab.drills.report import Check, DrillReport, ServerUsed
 from forebay.lab.drills.stage import Stage
-from forebay.lab.drills.venue import VENUE
 from forebay.lab.drills.web import Web
 
 if TYPE_CHECKING:

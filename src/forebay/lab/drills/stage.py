@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.lab.commands import running, stop, until
+from forebay.lab.drills.plan import VENUE
 from forebay.lab.drills.report import Check
-from forebay.lab.drills.venue import VENUE
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers.process import free_port
 
