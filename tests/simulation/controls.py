@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from forebay.domain.frames import FrameKind
 from forebay.errors import ConfigError, Transient, Unreachable
-from tests.simulation.machine import Killed
 from tests.simulation.network import Network, SimSource
 from tests.simulation.venue import SYMBOLS
 from tests.simulation.weather import CHAOS_S
 from tests.simulation.world import World
+from tests.support.sim_disk import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.support.sim_disk import Killed
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.support.sim_disk import Buffer, SimDisk
-
-
-class Killed(BaseException):
-    """The process is gone; nothing tidies up behind it."""
 
 
 class Life:

@@ -12,10 +12,10 @@ from forebay.errors import Transient, Unreachable
 from forebay.journal import Draft, JournalReader, JournalWriter, Position
 from forebay.ports import Commit
 from forebay.stores.memory import MemoryStore
-from tests.simulation.machine import Killed, Machine
+from tests.simulation.machine import Machine
 from tests.simulation.store import SimStore
 from tests.simulation.weather import Weather, forecast
-from tests.support.sim_disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, Killed, SimDisk
 
 FOLDER = Path("journal")
 NAME = FOLDER / "a"

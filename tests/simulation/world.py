@@ -24,14 +24,14 @@ from forebay.services.group_commit import Limits
 from forebay.stores.memory import MemoryStore
 from tests.simulation.accounts import Accounts
 from tests.simulation.loop import Stuck, VirtualClock, VirtualLoop
-from tests.simulation.machine import Killed, Life, Machine
+from tests.simulation.machine import Life, Machine
 from tests.simulation.moments import MOMENTS, strike
 from tests.simulation.network import SIMULATED, Network
 from tests.simulation.store import SimStore
 from tests.simulation.venue import SYMBOLS, Venue, trade
 from tests.simulation.weather import CHAOS_S, Weather, forecast
 from tests.simulation.witness import WatchedSource, WatchedWriter, Witness
-from tests.support.sim_disk import SimDisk
+from tests.support.sim_disk import Killed, SimDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -1,15 +1,18 @@
-"""A disk in memory that forgets what was not synced, fills up and fails on request."""
+"""A disk in memory that forgets what was not synced, fills up and fails on request.
+
+Tests of the journal run on it, and so does the simulation.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     Buffer = bytes | memoryview
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 PAGE = 512
 """A sector: the smallest unit that a power cut keeps or loses as a whole."""
 _HALF = 0.5
+
+
+class Killed(BaseException):
+    """The process is gone; nothing tidies up behind it."""
 
 
 def _error(number: int) -> OSError:
@@ -86,6 +93,20 @@ class SimDisk:
         self.log: list[str] = []
         self._next_handle = 3
         self._paths: dict[str, Path] = {}
+
+    @classmethod
+    def of(cls, folder: Path, files: Mapping[str, bytes], boot: int = 1) -> Self:
+        """Return a disk with durable files in one folder; whoever reads it in circles fails."""
+        disk = cls(random.Random(0), fault=Patience())
+        disk.boot = boot
+        disk.names = {folder / name: Inode(bytearray(d), bytearray(d)) for name, d in files.items()}
+        disk.stable_names = dict(disk.names)
+        return disk
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What programs see, by file name."""
+        return {path.name: bytes(inode.data) for path, inode in self.names.items()}
 
     # ------------------------------------------------------------- disasters
 
@@ -261,6 +282,17 @@ class SimDisk:
         if not write:
             raise _error(errno.EBADF)
         return inode
+
+
+@dataclass
+class Patience:
+    """A fault: after so many reads it is clear that somebody goes round in circles."""
+
+    reads: int = 1000
+
+    def __call__(self, operation: str) -> None:
+        self.reads -= operation == "pread"
+        assert self.reads >= 0, "somebody reads in circles"
 
 
 @dataclass
