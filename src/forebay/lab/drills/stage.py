@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
+from forebay.lab import web
 from forebay.lab.commands import running, stop, until
 from forebay.lab.drills.plan import VENUE
 from forebay.lab.drills.report import Check
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.lab.drills.plan import Drill, Timing, Value
     from forebay.lab.drills.watch import Seen
-    from forebay.lab.drills.web import Web
 
 PLAIN = (sys.executable, "-m", "forebay.lab.drills.plain_user")
 _OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
@@ -47,7 +47,6 @@ class Stage:
     seed: int
     timing: Timing
     clock: Clock
-    web: Web
     say: Callable[[str], None] = lambda _what: None
     checks: list[Check] = field(default_factory=list)
     fault_hits: int = 0
@@ -60,7 +59,7 @@ class Stage:
     _over_ns: int | None = None
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.data, self.web, self.clock)
+        self.watch = Watch(self.data, self.clock)
 
     @property
     def data(self) -> DataFolder:
@@ -181,7 +180,7 @@ class Stage:
         return found
 
     async def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401
-        status, answer = await self.web.ask(self.truth_url + path, method, document)
+        status, answer = await web.ask(self.truth_url + path, method, document)
         if status != 200:  # noqa: PLR2004 - OK
             raise Permanent(f"The simulated exchange answered {status} to {method} {path}.")
         return answer
@@ -191,7 +190,7 @@ class Stage:
     async def get(self, path: str) -> tuple[int, Any]:
         """Return status and body of any route."""
         seen = await self.until(lambda seen: bool(seen.url), "HTTP to be served", START_S)
-        return await self.web.ask(seen.url + path)
+        return await web.ask(seen.url + path)
 
     async def metric(self, name: str) -> float:
         """Return a metric, summed over its labels; 0 if it is not there."""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.local_socket import ask
 from forebay.app.supervisor import statuses
 from forebay.errors import ForebayError
+from forebay.lab import web
 from forebay.lab.drills.resources import disk_bytes, peak_rss_bytes
 
 if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
-    from forebay.lab.drills.web import Web
 
 LOOK_S = 0.2
 _DISK_EVERY = 5
@@ -72,7 +72,6 @@ class Watch:
     """What was seen of one run."""
 
     folder: DataFolder
-    web: Web
     clock: Clock
     supervisor: int = 0
     """Process id."""
@@ -104,7 +103,7 @@ class Watch:
         health: dict[str, Any] = {}
         if url:
             with contextlib.suppress(ForebayError):
-                status, found = await self.web.ask(f"{url}/health/resilience")
+                status, found = await web.ask(f"{url}/health/resilience")
                 health = found if status == OK else {}
         self._remember(health)
         return Seen(
