@@ -99,7 +99,8 @@ class SimDisk:
         """Return a disk with durable files in one folder; whoever reads it in circles fails."""
         disk = cls(random.Random(0), fault=Patience())
         disk.boot = boot
-        disk.names = {folder / name: Inode(bytearray(d), bytearray(d)) for name, d in files.items()}
+        for name, data in files.items():
+            disk.names[disk._known(folder / name)] = Inode(bytearray(data), bytearray(data))
         disk.stable_names = dict(disk.names)
         return disk
 
