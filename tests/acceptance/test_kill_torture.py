@@ -21,7 +21,7 @@ import forebay
 from forebay.app.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.lab.drills.kill import HISTORY, KillDrill, KillPlan
-from forebay.lab.drills.venue import VENUE
+from forebay.lab.drills.plan import VENUE
 from forebay.lab.truth import Trades, iso_micros
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "ADA-USD", "XRP-USD")

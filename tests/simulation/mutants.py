@@ -12,8 +12,6 @@ from forebay.domain.coverage import IdCoverage, verdict
 from forebay.errors import Transient
 from forebay.journal import recovery
 from forebay.journal.writer import JournalWriter
-from forebay.lab.simulation.machine import LifeDisk
-from forebay.lab.simulation.store import SimStore
 from forebay.ports import Commit, Events
 from forebay.services.accounting import Accountant, LiveSums
 from forebay.services.deliver import Deliverer
@@ -21,6 +19,8 @@ from forebay.services.fill_plan import FillPlanner
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
 from forebay.stores.memory import MemoryStore
+from tests.simulation.machine import LifeDisk
+from tests.simulation.store import SimStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -38,8 +38,6 @@ NAME_STORES = {"app/stores.py": "where the kinds of store are, and which is the 
 NAME_VENUES = {
     "app/venues.py": "wiring: the venues that there are",
     "lab/exchanges/__init__.py": "wiring: the simulators that there are",
-    "lab/simulation/network.py": "wiring: whose code the simulation runs",
-    "lab/simulation/venue.py": "wiring: whose messages it says",
     "app/config_template.py": "the example that `forebay init` writes",
     "cli/lab.py": "the example of a command",
     "cli/settings.py": "the example of all other commands",

@@ -24,7 +24,7 @@ from tests.unit.journal.helpers import (
 )
 
 if TYPE_CHECKING:
-    from forebay.lab.simulation.disk import SimDisk
+    from tests.support.sim_disk import SimDisk
 
 
 def journal() -> SimDisk:

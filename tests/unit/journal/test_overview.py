@@ -12,7 +12,7 @@ from forebay.journal import Draft, Position, inspect
 from forebay.journal.overview import Overview, Span, facts, overview, span
 from forebay.journal.seal import seal
 from forebay.journal.segments import list_segments
-from forebay.lab.simulation.disk import SimDisk
+from tests.support.sim_disk import SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     forget_watermark,

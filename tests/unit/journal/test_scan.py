@@ -12,7 +12,7 @@ from forebay.journal.scan import Good, Hole, Window, step, walk
 from tests.unit.journal.helpers import FOLDER, content, numbered, open_writer, segment_files, sim
 
 if TYPE_CHECKING:
-    from forebay.lab.simulation.disk import SimDisk
+    from tests.support.sim_disk import SimDisk
 
 
 def opened(data: bytes, limit: int, chunk: int) -> Window:

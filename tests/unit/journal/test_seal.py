@@ -18,7 +18,7 @@ from forebay.journal.format import SEGMENT_HEADER_SIZE, encode_block_header
 from forebay.journal.scan import Good, Window, walk
 from forebay.journal.seal import Sealed, Unsealable, seal, unsealed
 from forebay.journal.segments import list_segments, open_segment, remove_sealing
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     content,

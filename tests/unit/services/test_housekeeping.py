@@ -19,9 +19,9 @@ from forebay.journal import (
 )
 from forebay.journal.retention import Rules
 from forebay.journal.segments import list_segments, remove_segment
-from forebay.lab.simulation.disk import FailNext
 from forebay.services.housekeeping import Housekeeper
 from forebay.telemetry import Happening, HousekeepingRefused, SegmentRemoved
+from tests.support.sim_disk import FailNext
 from tests.unit.journal.helpers import (
     FOLDER,
     draft,
