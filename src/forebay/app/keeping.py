@@ -11,9 +11,9 @@ from forebay.app import venues
 from forebay.app.times import span_ns
 from forebay.errors import ForebayError
 from forebay.journal import CursorFile
+from forebay.journal.housekeeping import Housekeeper
 from forebay.journal.retention import Rules
 from forebay.services.deliver import BACKLOG_FRAMES
-from forebay.services.housekeeping import Housekeeper
 from forebay.services.ledger import open_ledger
 from forebay.telemetry import HousekeepingRefused, WorkResumed, WorkShed
 

@@ -77,7 +77,7 @@ _BLOCK = Struct("<8sBBBx16sQIIQQqqQ")
 _CRC = Struct("<I")
 _BYTES_PER_FRAME = 12
 _FEW = 64
-"""So many lengths are added up without numpy, which is slower for them and need not be imported."""
+"""So many numbers are read without numpy, which is slower for them and need not be imported."""
 
 SEGMENT_HEADER_SIZE = _SEGMENT.size + _CRC.size
 BLOCK_HEADER_SIZE = _BLOCK.size + _CRC.size
@@ -225,6 +225,19 @@ def receipts(header: BlockHeader, body: memoryview) -> np.ndarray[tuple[int], np
     start = header.context_len + 4 * header.frames
     mono_ns = np.frombuffer(body, dtype="<i8", count=header.frames, offset=start)
     return mono_ns + (header.anchor_wall - header.anchor_mono)
+
+
+def receipt_span(header: BlockHeader, body: memoryview) -> tuple[int, int]:
+    """Return when the earliest and the latest frame of a block or a pack that has one came."""
+    if header.codec == PACK:
+        return header.anchor_mono, header.anchor_wall
+    if header.frames <= _FEW:
+        start = header.context_len + 4 * header.frames
+        times: tuple[int, ...] = unpack_from(f"<{header.frames}q", body, start)
+        shift = header.anchor_wall - header.anchor_mono
+        return min(times) + shift, max(times) + shift
+    received = receipts(header, body)
+    return int(received.min()), int(received.max())
 
 
 def decode_block(header: BlockHeader, body: memoryview) -> Block:

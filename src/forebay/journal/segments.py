@@ -40,23 +40,28 @@ class Segment:
     size: int
 
 
+def segment_name(first_seq: int) -> str:
+    """Return the name of the file whose first frame is ``first_seq``."""
+    return f"{first_seq:020d}.fbj"
+
+
 def segment_path(folder: Path, first_seq: int) -> Path:
-    """The file whose first frame is ``first_seq``."""
-    return folder / f"{first_seq:020d}.fbj"
+    """Return the file whose first frame is ``first_seq``."""
+    return folder / segment_name(first_seq)
 
 
 def scratch_path(folder: Path, random_id: str) -> Path:
-    """A file of the writer that has no name yet."""
+    """Return a file of the writer that has no name yet."""
     return folder / f"{random_id}.tmp"
 
 
 def sealing_path(folder: Path, random_id: str) -> Path:
-    """A file that is going to be a sealed segment; not the writer's to remove."""
+    """Return a file that is going to be a sealed segment; not the writer's to remove."""
     return folder / f"{random_id}.seal"
 
 
 def list_segments(disk: Disk, folder: Path) -> list[int]:
-    """First sequence numbers of all segments of a folder, ascending."""
+    """Return the first sequence numbers of all segments of a folder, ascending."""
     matches = (_NAME.fullmatch(name) for name in disk.listdir(folder))
     return sorted(int(match[1]) for match in matches if match)
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.journal import Position
-from forebay.journal.retention import Floor, Rules, SegmentFacts, Step, plan
+from forebay.journal.retention import Floor, Rules, Step, plan
+from forebay.journal.survey import Survey
 
 DAY = 86_400 * 10**9
 NOW = 100 * DAY
@@ -15,15 +16,15 @@ A, B = "a" * 32, "b" * 32
 WEEK = Rules(7 * DAY)
 
 
-def segments(text: str, *, oldest: int | None = 1) -> list[SegmentFacts]:
+def segments(text: str, *, oldest: int | None = 1) -> list[Survey]:
     """One letter a segment of 10 frames: its log, in capitals if it is sealed."""
     return [
-        SegmentFacts(
+        Survey(
             1 + 10 * index,
             {"a": A, "b": B, "?": ""}[letter.lower()],
             100,
-            letter.isupper(),
-            None if index or oldest is None else NOW - oldest * DAY,
+            sealed=letter.isupper(),
+            last_ns=None if index or oldest is None else NOW - oldest * DAY,
         )
         for index, letter in enumerate(text)
     ]
@@ -148,7 +149,7 @@ def test_nothing_is_touched_that_anybody_needs(
             assert index == 0
 
 
-def _is_recorded(found: list[SegmentFacts], index: int, reached: Position | None) -> bool:
+def _is_recorded(found: list[Survey], index: int, reached: Position | None) -> bool:
     behind = {each.log_id for each in found[index + 1 :]}
     return (
         reached is not None

@@ -17,10 +17,10 @@ from forebay.journal import (
     fsck,
     inspect,
 )
+from forebay.journal.housekeeping import Housekeeper
 from forebay.journal.retention import Rules
 from forebay.journal.segments import list_segments, remove_segment
 from forebay.lab.simulation.disk import FailNext
-from forebay.services.housekeeping import Housekeeper
 from forebay.telemetry import Happening, HousekeepingRefused, SegmentRemoved
 from tests.unit.journal.helpers import (
     FOLDER,
