@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, dataclass_transform
 
+from forebay.text import counted
+
 Level = Literal["info", "warning", "error"]
 
 
@@ -474,11 +476,6 @@ class Stopped(TelemetryEvent):
         rest = f", {counted(self.waiting, 'frame')} waiting in the journal" if self.waiting else ""
         told = f"{counted(self.events, 'event')} captured and stored{rest}"
         return f"Stopped. {told}, {counted(self.gaps_open, 'gap')} open."
-
-
-def counted(number: int, name: str) -> str:
-    """Return a number and what it counts, in the plural where that is right."""
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 class DrainTimedOut(TelemetryEvent, level="error"):

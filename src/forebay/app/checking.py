@@ -21,6 +21,7 @@ from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
 from forebay.sources.live import Wiring
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
+from forebay.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -159,7 +160,7 @@ async def _rest(config: VenueConfig) -> Finding:
         hint = f"Did you mean {_listed(list(meant))}? " if meant else ""
         text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
         return Finding(part, text, 2)
-    return Finding(part, f"answers, {len(known):,} symbol{'s' * (len(known) != 1)}")
+    return Finding(part, f"answers, {counted(len(known), 'symbol')}")
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

@@ -15,7 +15,6 @@ from forebay.app.asked import (
     instant,
     joined,
     levels,
-    literal,
     overview_query,
     require_known,
     shaped,
@@ -34,6 +33,7 @@ from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
 from forebay.errors import ConfigError, ForebayError, Transient, Unreachable
 from forebay.resilience.numbers import require_count
+from forebay.text import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app.asking import statuses
 from forebay.app.times import to_ns
-from forebay.telemetry import counted
+from forebay.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
