@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from forebay.domain.frames import Context, Control, FrameKind
     from forebay.ports import EpochSink
     from forebay.sources.venue import Stream
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 MIN_FREE_BYTES = 1 << 30
 MIN_DESCRIPTORS = 256
@@ -127,9 +127,9 @@ class _Failures:
     count: int = 0
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __call__(self, happening: Happening) -> None:
-        if isinstance(happening, (ConnectionFailed, ConnectionClosed, RestRetried)):
-            self.last = happening.reason
+    def __call__(self, event: TelemetryEvent) -> None:
+        if isinstance(event, (ConnectionFailed, ConnectionClosed, RestRetried)):
+            self.last = event.reason
             self.count += not self.last.startswith(REFUSED)  # by whom is being found out
             if self.count == TRIES:
                 self.enough.set()

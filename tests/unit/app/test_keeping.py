@@ -20,7 +20,7 @@ from forebay.journal import CursorFile, Draft, FsckReport, JournalWriter, Positi
 from forebay.journal.overview import Overview
 from forebay.journal.retention import Rules, Step
 from forebay.services.deliver import BACKLOG_FRAMES
-from forebay.telemetry import Happening, HousekeepingRefused, WorkResumed, WorkShed
+from forebay.telemetry import HousekeepingRefused, TelemetryEvent, WorkResumed, WorkShed
 from tests.support.frames import context, match
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class Steps:
 
 async def run(
     house: Steps, backlog: Backlog, seconds: float
-) -> tuple[list[float], list[Happening]]:
+) -> tuple[list[float], list[TelemetryEvent]]:
     """Let so much time pass; the pauses it made, and what it told."""
     clock = ManualClock()
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     async with keeping_house(house, backlog, clock, told.append):
         await settle()
         for _ in range(round(seconds / BREATH_S)):
@@ -336,7 +336,7 @@ def test_a_check_warns_if_the_disk_is_full_before(
 
 async def test_what_can_wait_waits_while_the_system_is_in_trouble_and_that_is_told_once() -> None:
     house, state = Steps(True, True, True), ["critical"]
-    clock, told = ManualClock(), list[Happening]()
+    clock, told = ManualClock(), list[TelemetryEvent]()
     async with keeping_house(house, IDLE, clock, told.append, lambda: state[0]):
         await settle()
         for _ in range(20):
