@@ -8,12 +8,11 @@ again when late rows came; the store notes which hours that is true of, see
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from forebay.domain.digest import HOUR_NS
-from forebay.journal import OS_DISK
+from forebay.journal import OS_DISK, new_id
 from forebay.journal.disk import translated
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class HourlyParquet:
         *,
         clock: Clock,
         disk: Disk = OS_DISK,
-        random_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        random_id: Callable[[], str] = new_id,
     ) -> None:
         """``root`` is the folder of all files; it is made when the first one is."""
         self._root = root

@@ -9,7 +9,7 @@ from forebay.journal.disk import OS_DISK, Disk, OsDisk
 from forebay.journal.findings import Finding
 from forebay.journal.fsck import FsckReport, ensure_durable, fsck, inspect, iter_blocks
 from forebay.journal.lock import WriterBusy
-from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Draft, Position
+from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Draft, Position, new_id
 from forebay.journal.reader import JournalReader
 from forebay.journal.recovery import RecoveryReport
 from forebay.journal.state_file import StateFile
@@ -39,4 +39,5 @@ __all__ = [
     "fsck",
     "inspect",
     "iter_blocks",
+    "new_id",
 ]

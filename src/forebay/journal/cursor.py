@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from forebay.errors import Corrupt
 from forebay.journal.disk import OS_DISK, translated
-from forebay.journal.model import Position
+from forebay.journal.model import Position, new_id
 from forebay.journal.slots import SlotFile, create_slot_file, read_slots
 
 if TYPE_CHECKING:
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
 _FIELDS = Struct("<8s16sQ")
 _MAGIC = b"\x89FBJC\r\n\x1a"
-
-
-def _random_id() -> str:
-    return uuid.uuid4().hex
 
 
 def decode_cursor(payload: bytes) -> Position | None:
@@ -41,7 +36,7 @@ class CursorFile:
     """
 
     def __init__(
-        self, path: Path, disk: Disk = OS_DISK, *, random_id: Callable[[], str] = _random_id
+        self, path: Path, disk: Disk = OS_DISK, *, random_id: Callable[[], str] = new_id
     ) -> None:
         self._path = path
         self._disk = disk

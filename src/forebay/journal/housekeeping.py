@@ -6,14 +6,13 @@ caller may give way to delivery between two.
 
 from __future__ import annotations
 
-import uuid
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.errors import ForebayError, Transient
 from forebay.journal.disk import OS_DISK, translated
 from forebay.journal.fsck import iter_blocks
-from forebay.journal.model import Position
+from forebay.journal.model import Position, new_id
 from forebay.journal.retention import Floor, Rules, Step, plan
 from forebay.journal.seal import Unsealable, seal
 from forebay.journal.segments import list_segments, remove_sealing, remove_segment, segment_name
@@ -47,10 +46,6 @@ class Ledger(Protocol):
         ...
 
 
-def _random_id() -> str:
-    return uuid.uuid4().hex
-
-
 class Housekeeper:
     """Keeps one journal's house; blocking, one of them a folder."""
 
@@ -64,7 +59,7 @@ class Housekeeper:
         rules: Rules,
         disk: Disk = OS_DISK,
         observer: Observer = ignore,
-        random_id: Callable[[], str] = _random_id,
+        random_id: Callable[[], str] = new_id,
     ) -> None:
         """``cursors`` gives those of all required consumers, each durable when it is given."""
         self._folder = folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ LOSS_KIND = 255
 
 NO_LOG = "0" * 32
 """Log id of a position before anything was read."""
+
+
+def new_id() -> str:
+    """Return 32 random hexadecimal digits, which nothing else has for its id or its name."""
+    return uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
