@@ -6,9 +6,9 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from forebay.errors import Corrupt
-from forebay.journal.disk import OS_DISK, translated
+from forebay.journal.disk import OS_DISK, read_file, translated
 from forebay.journal.model import Position, new_id
-from forebay.journal.slots import SlotFile, create_slot_file, read_slots
+from forebay.journal.slots import SlotFile, create_slot_file, parse_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,14 +50,10 @@ class CursorFile:
         sound, and :class:`~forebay.errors.Transient` if it cannot be read now.
         """
         with translated(f"read the cursor {self._path}"):
-            try:
-                fd = self._disk.open(self._path)
-            except FileNotFoundError:
-                return None
-            try:
-                slot = read_slots(self._disk, fd)
-            finally:
-                self._disk.close(fd)
+            raw = read_file(self._disk, self._path)
+        if raw is None:
+            return None
+        slot = parse_slots(raw)
         position = decode_cursor(slot.payload if slot else b"")
         if position is None:
             message = f"Both slots of the cursor {self._path} are damaged."

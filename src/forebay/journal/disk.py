@@ -254,6 +254,18 @@ def read_all(disk: Disk, fd: int, size: int, offset: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def read_file(disk: Disk, path: Path) -> bytes | None:
+    """Return all bytes of a file, read as :func:`read_all` does; None if it is not there."""
+    try:
+        fd = disk.open(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return read_all(disk, fd, disk.size(fd), 0)
+    finally:
+        disk.close(fd)
+
+
 def _read_page(disk: Disk, fd: int, size: int, offset: int) -> bytes:
     try:
         return disk.pread(fd, size, offset)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.errors import ConfigError, Transient
 from forebay.journal.cursor import decode_cursor
-from forebay.journal.disk import OS_DISK, read_all, translated
+from forebay.journal.disk import OS_DISK, read_file, translated
 from forebay.journal.findings import (
     Finding,
     judge_cursor,
@@ -232,17 +232,12 @@ def _weighed(findings: list[Finding], *, required: bool) -> list[Finding]:
 
 def _check_slots(disk: Disk, path: Path, *, cursor: bool) -> tuple[list[Finding], bytes]:
     """Look at a two-slot file; gives its newest payload too, empty if it has none."""
-    try:
-        fd = disk.open(path)
-    except FileNotFoundError:
+    raw, before = read_file(disk, path), None
+    while raw is not None and check_slots(raw).damaged and raw != before:
+        # Perhaps it is being written at this moment: damage looks the same twice.
+        raw, before = read_file(disk, path), raw
+    if raw is None:
         return [], b""
-    try:
-        raw, before = read_all(disk, fd, disk.size(fd), 0), b""
-        while check_slots(raw).damaged and raw != before:
-            # Perhaps it is being written at this moment: damage looks the same twice.
-            raw, before = read_all(disk, fd, disk.size(fd), 0), raw
-    finally:
-        disk.close(fd)
     slot = parse_slots(raw)
     found = judge_slots(path.name, check_slots(raw), cursor=cursor)
     return found, slot.payload if slot else b""

@@ -16,7 +16,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.journal.slots import SlotFile, create_slot_file, read_slots
+from forebay.journal.disk import read_file
+from forebay.journal.slots import SlotFile, create_slot_file, parse_slots, read_slots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,15 +64,8 @@ def decode_watermark(payload: bytes) -> Watermark | None:
 
 
 def read_watermark(disk: Disk, folder: Path) -> Watermark | None:
-    """The folder's watermark, of whatever boot; None if there is none."""
-    try:
-        fd = disk.open(folder / FILE_NAME)
-    except FileNotFoundError:
-        return None
-    try:
-        slot = read_slots(disk, fd)
-    finally:
-        disk.close(fd)
+    """Return the folder's watermark, of whatever boot; None if there is none."""
+    slot = parse_slots(read_file(disk, folder / FILE_NAME) or b"")
     mark = decode_watermark(slot.payload) if slot else None
     return mark._replace(newest=slot.newest) if mark and slot else None
 
