@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from forebay.app.times import to_ns
 from forebay.domain.kinds import KINDS
 from forebay.domain.schema import DECIMAL, DECIMALS, TIME
 from forebay.errors import ConfigError
 from forebay.resilience.numbers import require_count
 from forebay.text import literal, nearest
+from forebay.times import to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

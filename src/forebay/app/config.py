@@ -19,8 +19,8 @@ from msgspec import Meta, Struct
 from forebay.app.complaints import Complaints
 from forebay.app.data_folder import FILE_NAME, DataFolder
 from forebay.app.stores import DEFAULT, check_kind
-from forebay.app.times import SPAN, SPAN_HINT
 from forebay.errors import ConfigError
+from forebay.times import SPAN, SPAN_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     max_pending_mb: AtLeastOne = 32
     retain: Annotated[str, Meta(pattern=SPAN)] = "7d"
     """How long frames are kept after they are stored and recorded, see
-    :func:`forebay.app.times.span_ns`."""
+    :func:`forebay.times.span_ns`."""
     retain_gb: Positive | None = None
     """Gigabytes (10⁹ bytes) of journal above which the oldest frames go earlier."""
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.app import venues
-from forebay.app.times import span_ns
 from forebay.errors import ForebayError
 from forebay.journal import CursorFile
 from forebay.journal.housekeeping import Housekeeper
@@ -16,6 +15,7 @@ from forebay.journal.retention import Rules
 from forebay.services.deliver import BACKLOG_FRAMES
 from forebay.services.ledger import open_ledger
 from forebay.telemetry import HousekeepingRefused, WorkResumed, WorkShed
+from forebay.times import span_ns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
