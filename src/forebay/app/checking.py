@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from forebay.app import venues
 from forebay.app.data_folder import DataFolder
 from forebay.app.front import token_of
-from forebay.app.keeping import GIGABYTE, needed, rules
+from forebay.app.maintenance import GIGABYTE, needed, rules
 from forebay.clock import SystemClock
 from forebay.domain.frames import EpochAccepted, StreamsRefused
 from forebay.errors import ConfigError, ForebayError
