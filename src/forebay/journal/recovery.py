@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from forebay.journal.disk import read_all, write_all
 from forebay.journal.format import SEGMENT_HEADER_SIZE, SegmentHeader
-from forebay.journal.scan import Good, Hole, Window, walk
+from forebay.journal.scan import Hole, SoundBlock, Window, walk
 from forebay.journal.segments import (
     Segment,
     create_segment,
@@ -91,11 +91,11 @@ class Recovered(NamedTuple):
     report: RecoveryReport
 
 
-def extents(items: Iterable[Good | Hole]) -> list[Extent]:
+def extents(items: Iterable[SoundBlock | Hole]) -> list[Extent]:
     """Forget the bodies, which would keep the whole segment in memory."""
     found = []
     for item in items:
-        if isinstance(item, Good):
+        if isinstance(item, SoundBlock):
             head = item.header
             found.append(
                 Extent(True, item.offset, item.end, head.first_seq, head.next_seq, head.durable_seq)

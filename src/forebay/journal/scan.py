@@ -25,7 +25,7 @@ CHUNK = 8 << 20
 taken up again for the next ones, and few blocks lie across an end and are read twice."""
 
 
-class Good(NamedTuple):
+class SoundBlock(NamedTuple):
     """A sound block, or a pack of sound blocks."""
 
     offset: int
@@ -33,7 +33,7 @@ class Good(NamedTuple):
     header: BlockHeader
     body: memoryview
     """Of a pack: the blocks in it, byte for byte."""
-    inner: tuple[Good, ...] = ()
+    inner: tuple[SoundBlock, ...] = ()
     """The blocks of a pack."""
 
     @property
@@ -42,7 +42,7 @@ class Good(NamedTuple):
         return self.offset + self.header.size
 
     @property
-    def blocks(self) -> tuple[Good, ...]:
+    def blocks(self) -> tuple[SoundBlock, ...]:
         """The blocks that frames are in: itself, unless it is a pack."""
         return self.inner if self.header.codec == PACK else (self,)
 
@@ -111,23 +111,23 @@ def header_at(window: Window, offset: int) -> BlockHeader | None:
     return None if raw is None else parse_block_header(bytes(raw))
 
 
-def block_at(window: Window, offset: int, header: BlockHeader) -> Good | None:
+def block_at(window: Window, offset: int, header: BlockHeader) -> SoundBlock | None:
     """The block that ``header`` begins, if its body is sound."""
     body = window.view(offset + BLOCK_HEADER_SIZE, header.body_len)
     if body is None or not body_is_sound(header, body):
         return None
     if header.codec != PACK:
-        return Good(offset, header, body)
+        return SoundBlock(offset, header, body)
     raw = unpacked(header, body)
     inner = None if raw is None else split(header, raw)
     if raw is None or inner is None:
         return None
-    return Good(offset, header, raw, tuple(Good(*each) for each in inner))
+    return SoundBlock(offset, header, raw, tuple(SoundBlock(*each) for each in inner))
 
 
 def search(
     window: Window, offset: int, least: int, log_id: bytes | None
-) -> tuple[Good | None, int]:
+) -> tuple[SoundBlock | None, int]:
     """The next sound block of the log whose first_seq is ``least`` or more.
 
     Beside it, the highest durable_seq of headers on the way whose bodies are damaged.
@@ -136,15 +136,17 @@ def search(
     while (at := window.find(BLOCK_MAGIC, offset)) >= 0:
         header = header_at(window, at)
         if header and header.first_seq >= least and log_id in {None, header.log_id}:
-            good = block_at(window, at, header)
-            if good is not None:
-                return good, durable
+            block = block_at(window, at, header)
+            if block is not None:
+                return block, durable
             durable = max(durable, header.durable_seq)
         offset = at + 1
     return None, durable
 
 
-def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Good | Hole | None:
+def step(
+    window: Window, offset: int, expected: int, log_id: bytes | None
+) -> SoundBlock | Hole | None:
     """What is at ``offset``, where the block that begins with ``expected`` should be.
 
     None at the end. Every answer takes the walk further: either in bytes or in sequence
@@ -156,9 +158,9 @@ def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Go
     resume, least = offset + 1, expected
     if header is not None and log_id in {None, header.log_id}:
         if header.first_seq == expected:
-            good = block_at(window, offset, header)
-            if good is not None:
-                return good
+            block = block_at(window, offset, header)
+            if block is not None:
+                return block
             # Its header is right, so it tells where the next one begins.
             resume, least = offset + BLOCK_HEADER_SIZE, header.next_seq
             if offset + header.size <= window.limit:
@@ -171,12 +173,14 @@ def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Go
     return Hole(offset, found.offset, expected, found.header.first_seq, durable)
 
 
-def walk(window: Window, offset: int, expected: int, log_id: bytes | None) -> Iterator[Good | Hole]:
+def walk(
+    window: Window, offset: int, expected: int, log_id: bytes | None
+) -> Iterator[SoundBlock | Hole]:
     """Everything from ``offset`` to the end, in order."""
     while (item := step(window, offset, expected, log_id)) is not None:
         yield item
         offset = item.end
-        if isinstance(item, Good):
+        if isinstance(item, SoundBlock):
             log_id = item.header.log_id
             expected = item.header.next_seq
         elif item.next is not None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from forebay.journal.format import BLOCK_HEADER_SIZE, PACK, SEGMENT_HEADER_SIZE, receipt_span
-from forebay.journal.scan import Good, Hole, Window, header_at, walk
+from forebay.journal.scan import Hole, SoundBlock, Window, header_at, walk
 from forebay.journal.segments import open_segment, segment_name
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Survey:
         """Size of the file before it was sealed; as it is if it is not."""
         return self.bytes - self.stored_bytes + self.block_bytes
 
-    def add(self, item: Good | Hole) -> None:
+    def add(self, item: SoundBlock | Hole) -> None:
         """Take in what a walk came to next."""
         if isinstance(item, Hole):
             self.holes.append(item)
