@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.journal import Position
-    from forebay.journal.overview import Overview
-    from forebay.journal.retention import Step
+    from forebay.journal.overview import JournalOverview
+    from forebay.journal.retention import HousekeepingStep
     from forebay.services.accounting import FirstTold, LiveSums
     from forebay.telemetry import Observer
 
@@ -57,7 +57,7 @@ def rules(config: JournalConfig) -> Rules:
     return Rules(span_ns(config.retain), cap)
 
 
-def needed(seen: Overview, kept: Rules) -> int | None:
+def needed(seen: JournalOverview, kept: Rules) -> int | None:
     """Return the bytes that the journal grows to under ``kept``; None if nobody can tell."""
     if seen.disk_per_day is None:
         return None
@@ -114,7 +114,7 @@ class JournalMaintenance:
         self._opened = contextlib.ExitStack()
         self._housekeeper: Housekeeper | None = None
 
-    def step(self) -> Step | None:
+    def step(self) -> HousekeepingStep | None:
         """Do one thing with one segment, see :meth:`Housekeeper.step`; blocking."""
         if self._housekeeper is None:
             self._housekeeper = self._open()

@@ -13,7 +13,7 @@ from forebay.errors import ForebayError, Transient
 from forebay.journal.disk import OS_DISK, translated
 from forebay.journal.fsck import iter_blocks
 from forebay.journal.model import Position, new_id
-from forebay.journal.retention import Floor, Rules, Step, plan
+from forebay.journal.retention import Floor, HousekeepingStep, Rules, plan
 from forebay.journal.seal import Unsealable, seal
 from forebay.journal.segments import list_segments, remove_sealing, remove_segment, segment_name
 from forebay.journal.survey import GLANCE, Survey, survey
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LOCK_NAME = "housekeeping.lock"
 
 
-class Ledger(Protocol):
+class SegmentLedger(Protocol):
     """The permanent record of what segments held."""
 
     def reached(self) -> Position | None:
@@ -55,7 +55,7 @@ class Housekeeper:
         *,
         clock: Clock,
         cursors: Callable[[], Sequence[Position]],
-        ledger: Ledger,
+        ledger: SegmentLedger,
         rules: Rules,
         disk: Disk = OS_DISK,
         observer: Observer = ignore,
@@ -75,7 +75,7 @@ class Housekeeper:
         self._known: dict[int, Survey] = {}
         self._left: set[int] = set()
 
-    def step(self) -> Step | None:
+    def step(self) -> HousekeepingStep | None:
         """Settle the most urgent thing that can be settled; None if nothing was.
 
         What the disk or the ledger refuses is told and left for a later call, and does not
@@ -135,7 +135,7 @@ class Housekeeper:
                 return
             oldest.last_ns = survey(self._disk, self._folder, first_seq, following).last_ns
 
-    def _settled(self, step: Step, known: Mapping[int, Survey]) -> bool:
+    def _settled(self, step: HousekeepingStep, known: Mapping[int, Survey]) -> bool:
         name = segment_name(step.first_seq)
         try:
             if step.action == "record":
@@ -149,7 +149,7 @@ class Housekeeper:
             self._left.add(step.first_seq)
         return True
 
-    def _record(self, step: Step, known: Mapping[int, Survey]) -> None:
+    def _record(self, step: HousekeepingStep, known: Mapping[int, Survey]) -> None:
         start = Position(known[step.first_seq].log_id or step.end.log_id, step.first_seq)
         self._ledger.record(self._blocks(start, step.end.seq), step.end)
         reached = self._ledger.reached()
@@ -158,7 +158,7 @@ class Housekeeper:
             message = f"The ledger has no entry up to {step.end.log_id}:{step.end.seq}."
             raise Transient(message, hint="Is it the ledger of another journal?")
 
-    def _do(self, step: Step, segment: Survey, name: str) -> None:
+    def _do(self, step: HousekeepingStep, segment: Survey, name: str) -> None:
         self._known.pop(step.first_seq, None)  # whatever happens now, it is looked at again
         if step.action == "seal":
             where = (self._disk, self._folder, step.first_seq)

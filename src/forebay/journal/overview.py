@@ -23,7 +23,7 @@ _DAY_NS = 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class JournalOverview:
     """A journal at a glance; rates are those of its last :data:`RECENT` segments."""
 
     bytes: int
@@ -47,7 +47,7 @@ class Overview:
         return self.free_bytes / self.disk_per_day
 
 
-def overview(folder: Path, *, disk: Disk = OS_DISK) -> Overview:
+def overview(folder: Path, *, disk: Disk = OS_DISK) -> JournalOverview:
     """Look at the whole journal, and into its first and last segments.
 
     May run beside a writer and a housekeeper. Raises :class:`~forebay.errors.Transient` if the
@@ -60,7 +60,7 @@ def overview(folder: Path, *, disk: Disk = OS_DISK) -> Overview:
             return _overview(disk, folder)
 
 
-def _overview(disk: Disk, folder: Path) -> Overview:
+def _overview(disk: Disk, folder: Path) -> JournalOverview:
     firsts = list_segments(disk, folder)
     mark = read_watermark(disk, folder)
     older = [survey(disk, folder, first_seq, limit=GLANCE) for first_seq in firsts[:-RECENT]]
@@ -70,7 +70,7 @@ def _overview(disk: Disk, folder: Path) -> Overview:
     raw_per_day = (
         sum(each.block_bytes for each in recent) * _DAY_NS // measured_ns if measured_ns else None
     )
-    return Overview(
+    return JournalOverview(
         bytes=sum(each.bytes for each in [*older, *recent]),
         segments=len(firsts),
         sealed=sum(each.sealed for each in [*older, *recent]),

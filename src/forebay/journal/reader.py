@@ -10,7 +10,7 @@ from forebay.errors import CursorBeyondEnd, ForebayError
 from forebay.journal.disk import OS_DISK, translated
 from forebay.journal.format import SEGMENT_HEADER_SIZE, decode_block
 from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Position, loss_block
-from forebay.journal.scan import Hole, SoundBlock, Window, step
+from forebay.journal.scan import FileWindow, Hole, SoundBlock, step
 from forebay.journal.segments import Segment, list_segments, open_segment
 from forebay.journal.watermark import Watermark, WatermarkReader
 
@@ -34,7 +34,7 @@ class _Place:
 
     def __init__(self, disk: Disk, segment: Segment) -> None:
         self.segment = segment
-        self.window = Window(disk, segment.fd, 0)
+        self.window = FileWindow(disk, segment.fd, 0)
         self.offset = SEGMENT_HEADER_SIZE
         self.expected = segment.first_seq
         self.following: int | None = None

@@ -39,7 +39,7 @@ class Floor(NamedTuple):
     """Everything before it is durably recorded in the ledger."""
 
 
-class Step(NamedTuple):
+class HousekeepingStep(NamedTuple):
     """One thing to do with one segment."""
 
     action: Action
@@ -54,7 +54,7 @@ def plan(
     rules: Rules,
     floor: Floor,
     left: Container[int] = frozenset(),
-) -> list[Step]:
+) -> list[HousekeepingStep]:
     """Return what may be done now, most urgent first, at most one step of each action.
 
     ``segments`` are all there are, oldest first, and the first one's ``last_ns`` counts; ``left``
@@ -101,7 +101,9 @@ def _is_due(segments: Sequence[Survey], now_ns: int, rules: Rules) -> bool:
     return last_ns is not None and now_ns - last_ns >= rules.retain_ns
 
 
-def _step(action: Action, segments: Sequence[Survey], index: int) -> Step:
+def _step(action: Action, segments: Sequence[Survey], index: int) -> HousekeepingStep:
     following = segments[index + 1]
     log_id = following.log_id or segments[index].log_id
-    return Step(action, segments[index].first_seq, Position(log_id, following.first_seq))
+    return HousekeepingStep(
+        action, segments[index].first_seq, Position(log_id, following.first_seq)
+    )

@@ -64,7 +64,7 @@ class Hole(NamedTuple):
     """Highest durable_seq of the sound headers in there, whose bodies are damaged."""
 
 
-class Window:
+class FileWindow:
     """A file seen through one buffer; nothing at or after ``limit`` exists."""
 
     def __init__(self, disk: Disk, fd: int, limit: int, chunk: int = CHUNK) -> None:
@@ -105,13 +105,13 @@ class Window:
         return self._base <= offset and offset + size <= self._base + len(self._data)
 
 
-def header_at(window: Window, offset: int) -> BlockHeader | None:
+def header_at(window: FileWindow, offset: int) -> BlockHeader | None:
     """The block header at ``offset``, if there is one."""
     raw = window.view(offset, BLOCK_HEADER_SIZE)
     return None if raw is None else parse_block_header(bytes(raw))
 
 
-def block_at(window: Window, offset: int, header: BlockHeader) -> SoundBlock | None:
+def block_at(window: FileWindow, offset: int, header: BlockHeader) -> SoundBlock | None:
     """The block that ``header`` begins, if its body is sound."""
     body = window.view(offset + BLOCK_HEADER_SIZE, header.body_len)
     if body is None or not body_is_sound(header, body):
@@ -126,7 +126,7 @@ def block_at(window: Window, offset: int, header: BlockHeader) -> SoundBlock | N
 
 
 def search(
-    window: Window, offset: int, least: int, log_id: bytes | None
+    window: FileWindow, offset: int, least: int, log_id: bytes | None
 ) -> tuple[SoundBlock | None, int]:
     """The next sound block of the log whose first_seq is ``least`` or more.
 
@@ -145,7 +145,7 @@ def search(
 
 
 def step(
-    window: Window, offset: int, expected: int, log_id: bytes | None
+    window: FileWindow, offset: int, expected: int, log_id: bytes | None
 ) -> SoundBlock | Hole | None:
     """What is at ``offset``, where the block that begins with ``expected`` should be.
 
@@ -174,7 +174,7 @@ def step(
 
 
 def walk(
-    window: Window, offset: int, expected: int, log_id: bytes | None
+    window: FileWindow, offset: int, expected: int, log_id: bytes | None
 ) -> Iterator[SoundBlock | Hole]:
     """Everything from ``offset`` to the end, in order."""
     while (item := step(window, offset, expected, log_id)) is not None:

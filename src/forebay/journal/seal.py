@@ -16,7 +16,7 @@ from forebay.errors import Permanent, Transient
 from forebay.journal.disk import read_all, translated, write_all
 from forebay.journal.format import MAX_PACK_BYTES, PACK, SEGMENT_HEADER_SIZE, BlockHeader
 from forebay.journal.packs import encode_pack
-from forebay.journal.scan import SoundBlock, Window, walk
+from forebay.journal.scan import FileWindow, SoundBlock, walk
 from forebay.journal.segments import Segment, open_segment, sealing_path
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def unsealed(disk: Disk, segment: Segment, following: int) -> Iterator[bytes | m
     of the following segment was never acknowledged and does not. Raises :class:`Unsealable`.
     """
     yield read_all(disk, segment.fd, SEGMENT_HEADER_SIZE, 0)
-    window = Window(disk, segment.fd, segment.size)
+    window = FileWindow(disk, segment.fd, segment.size)
     for block in _sound(window, segment, following):
         if block.header.codec == PACK:
             yield block.body
@@ -89,7 +89,7 @@ def unsealed(disk: Disk, segment: Segment, following: int) -> Iterator[bytes | m
             yield _whole(window, block)
 
 
-def _sound(window: Window, segment: Segment, following: int) -> Iterator[SoundBlock]:
+def _sound(window: FileWindow, segment: Segment, following: int) -> Iterator[SoundBlock]:
     if segment.segment_id is None:
         raise _unsealable(segment, "its header is damaged")
     expected = segment.first_seq
@@ -107,7 +107,7 @@ def _unsealable(segment: Segment, why: str) -> Unsealable:
     return Unsealable(message, hint="It is kept as it is; see `forebay journal fsck`.")
 
 
-def _whole(window: Window, block: SoundBlock) -> memoryview:
+def _whole(window: FileWindow, block: SoundBlock) -> memoryview:
     whole = window.view(block.offset, block.header.size)
     if whole is None:
         message = f"A block at byte {block.offset} was there and is not any more."
@@ -120,7 +120,7 @@ def _write(disk: Disk, segment: Segment, following: int, fd: int) -> tuple[Seale
     header = read_all(disk, segment.fd, SEGMENT_HEADER_SIZE, 0)
     digest = xxhash.xxh3_128(header)
     raw_bytes = end = write_all(disk, fd, [header], 0)
-    window = Window(disk, segment.fd, segment.size)
+    window = FileWindow(disk, segment.fd, segment.size)
     gathered: list[tuple[BlockHeader, memoryview]] = []
     size = 0
     for block in _sound(window, segment, following):

@@ -14,7 +14,7 @@ from forebay.journal.format import (
     encode_segment_header,
     parse_segment_header,
 )
-from forebay.journal.scan import Window, search
+from forebay.journal.scan import FileWindow, search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +99,7 @@ def open_segment(disk: Disk, folder: Path, first_seq: int, *, write: bool = Fals
         header = parse_segment_header(read_all(disk, fd, SEGMENT_HEADER_SIZE, 0))
         if header is not None and header.first_seq == first_seq:
             return Segment(path, fd, first_seq, header.log_id, header.segment_id, size)
-        block, _ = search(Window(disk, fd, size), 0, first_seq, None)
+        block, _ = search(FileWindow(disk, fd, size), 0, first_seq, None)
         return Segment(path, fd, first_seq, block.header.log_id if block else None, None, size)
     except BaseException:
         disk.close(fd)

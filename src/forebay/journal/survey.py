@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from forebay.journal.format import BLOCK_HEADER_SIZE, PACK, SEGMENT_HEADER_SIZE, receipt_span
-from forebay.journal.scan import Hole, SoundBlock, Window, header_at, walk
+from forebay.journal.scan import FileWindow, Hole, SoundBlock, header_at, walk
 from forebay.journal.segments import open_segment, segment_name
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def survey(
     """
     segment = open_segment(disk, folder, first_seq)
     try:
-        window = Window(
+        window = FileWindow(
             disk, segment.fd, segment.size if limit is None else min(limit, segment.size)
         )
         head = header_at(window, SEGMENT_HEADER_SIZE)

@@ -25,8 +25,8 @@ from forebay.app.maintenance import (
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Corrupt, Transient
 from forebay.journal import CursorFile, Draft, FsckReport, JournalWriter, Position, fsck, inspect
-from forebay.journal.overview import Overview
-from forebay.journal.retention import Rules, Step
+from forebay.journal.overview import JournalOverview
+from forebay.journal.retention import HousekeepingStep, Rules
 from forebay.services.deliver import BACKLOG_FRAMES
 from forebay.telemetry import HousekeepingRefused, TelemetryEvent, WorkResumed, WorkShed
 from tests.support.frames import context, match
@@ -45,12 +45,12 @@ class Steps:
         self.calls = 0
         self.closed = False
 
-    def step(self) -> Step | None:
+    def step(self) -> HousekeepingStep | None:
         self.calls += 1
         result = self.results.pop(0) if self.results else None
         if isinstance(result, Exception):
             raise result
-        return None if result is None else Step("seal", 1, Position("a" * 32, 2))
+        return None if result is None else HousekeepingStep("seal", 1, Position("a" * 32, 2))
 
     def close(self) -> None:
         self.closed = True
@@ -125,7 +125,7 @@ async def test_a_step_in_work_is_waited_for() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow(Steps):
-        def step(self) -> Step | None:
+        def step(self) -> HousekeepingStep | None:
             begun.set()
             assert go_on.wait(20)
             assert not self.closed
@@ -326,7 +326,7 @@ DAY_NS = 86_400 * 10**9
 def test_the_bytes_that_are_needed(
     per_day: int | None, kept: Rules, bytes_needed: int | None
 ) -> None:
-    seen = Overview(1, 1, 0, 1, per_day, per_day, 1)
+    seen = JournalOverview(1, 1, 0, 1, per_day, per_day, 1)
     assert needed(seen, kept) == bytes_needed
 
 
@@ -336,7 +336,7 @@ def test_a_check_warns_if_the_disk_is_full_before(
     config = Config(data=str(tmp_path / "d"))
     DataFolder(tmp_path / "d").create()
     assert checking._retention(config) == []
-    day = Overview(10**9, 2, 0, 1, 10**10, 10**9, 6 * 10**9)
+    day = JournalOverview(10**9, 2, 0, 1, 10**10, 10**9, 6 * 10**9)
     monkeypatch.setattr(checking, "overview", lambda _: day)
     assert checking._retention(config) == []
     monkeypatch.setattr(checking, "overview", lambda _: dataclasses.replace(day, free_bytes=1))

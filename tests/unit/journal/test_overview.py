@@ -9,7 +9,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.journal import Draft, Position, inspect
-from forebay.journal.overview import Overview, overview
+from forebay.journal.overview import JournalOverview, overview
 from forebay.journal.seal import seal
 from forebay.journal.segments import list_segments
 from forebay.journal.survey import GLANCE, survey
@@ -163,12 +163,12 @@ def test_a_segment_in_which_nothing_can_be_read() -> None:
 
 
 def test_nobody_can_tell_when_a_journal_that_does_not_grow_is_full() -> None:
-    assert Overview(1, 1, 0, 1, 0, 0, 100).days_left is None
+    assert JournalOverview(1, 1, 0, 1, 0, 0, 100).days_left is None
 
 
 @pytest.mark.parametrize(("seconds", "days"), [(15, None), (599, None), (600, 4.0)])
 def test_a_few_seconds_do_not_tell_when_the_disk_is_full(seconds: int, days: float | None) -> None:
-    assert Overview(1, 1, 0, 1, 25, 25, 100, seconds * 10**9).days_left == days
+    assert JournalOverview(1, 1, 0, 1, 25, 25, 100, seconds * 10**9).days_left == days
 
 
 def test_a_segment_that_is_removed_meanwhile_is_borne() -> None:

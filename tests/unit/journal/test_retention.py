@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.journal import Position
-from forebay.journal.retention import Floor, Rules, Step, plan
+from forebay.journal.retention import Floor, HousekeepingStep, Rules, plan
 from forebay.journal.survey import Survey
 
 DAY = 86_400 * 10**9
@@ -30,7 +30,7 @@ def segments(text: str, *, oldest: int | None = 1) -> list[Survey]:
     ]
 
 
-def told(steps: list[Step]) -> str:
+def told(steps: list[HousekeepingStep]) -> str:
     return " ".join(f"{step.action} {step.first_seq}" for step in steps)
 
 
@@ -103,7 +103,7 @@ def test_nothing_that_is_not_recorded_or_not_consumed_goes(cursors: str, reached
 
 def test_the_end_of_a_step_is_where_the_next_segment_begins() -> None:
     (step,) = plan(segments("aabb"), NOW, WEEK, floor("b31", "a11"), left={1})
-    assert step == Step("record", 11, Position(B, 21))
+    assert step == HousekeepingStep("record", 11, Position(B, 21))
     (step,) = plan(segments("aa?"), NOW, WEEK, floor("a31", ""))
     assert step.end == Position(A, 11)
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.journal.format import BLOCK_MAGIC
-from forebay.journal.scan import Hole, SoundBlock, Window, step, walk
+from forebay.journal.scan import FileWindow, Hole, SoundBlock, step, walk
 from tests.unit.journal.helpers import FOLDER, content, numbered, open_writer, segment_files, sim
 
 if TYPE_CHECKING:
     from forebay.lab.simulation.disk import SimDisk
 
 
-def opened(data: bytes, limit: int, chunk: int) -> Window:
+def opened(data: bytes, limit: int, chunk: int) -> FileWindow:
     disk = sim()
     fd = disk.open(FOLDER / "file", create=True)
     if data:
         disk.pwritev(fd, [data], 0)
-    return Window(disk, fd, limit, chunk)
+    return FileWindow(disk, fd, limit, chunk)
 
 
 @pytest.mark.parametrize("chunk", [8, 9, 13, 64, 4096])

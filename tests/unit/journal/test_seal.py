@@ -15,7 +15,7 @@ from forebay.errors import JournalFull, Transient
 from forebay.journal import JournalReader, Position, ensure_durable, fsck, inspect, iter_blocks
 from forebay.journal import seal as sealing
 from forebay.journal.format import SEGMENT_HEADER_SIZE, encode_block_header
-from forebay.journal.scan import SoundBlock, Window, walk
+from forebay.journal.scan import FileWindow, SoundBlock, walk
 from forebay.journal.seal import Sealed, Unsealable, seal, unsealed
 from forebay.journal.segments import list_segments, open_segment, remove_sealing
 from forebay.lab.simulation.disk import FailNext, SimDisk
@@ -93,7 +93,7 @@ pytestmark = pytest.mark.usefixtures("small_packs")
 def packs_of(disk: Disk, path_seq: int) -> list[SoundBlock]:
     segment = open_segment(disk, FOLDER, path_seq)
     try:
-        window = Window(disk, segment.fd, segment.size)
+        window = FileWindow(disk, segment.fd, segment.size)
         found = list(walk(window, SEGMENT_HEADER_SIZE, path_seq, segment.log_id))
     finally:
         disk.close(segment.fd)
