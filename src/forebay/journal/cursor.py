@@ -21,7 +21,7 @@ _MAGIC = b"\x89FBJC\r\n\x1a"
 
 
 def decode_cursor(payload: bytes) -> Position | None:
-    """The position of a slot's payload; None if it is something else."""
+    """Return the position of a slot's payload; None if it is something else."""
     if len(payload) != _FIELDS.size or not payload.startswith(_MAGIC):
         return None
     _, log_id, seq = _FIELDS.unpack(payload)
@@ -44,7 +44,7 @@ class CursorFile:
         self._file: SlotFile | None = None
 
     def load(self) -> Position | None:
-        """The cursor stored last, or the one before if that store was torn; None if never.
+        """Return the cursor stored last, or the one before if that store was torn; None if never.
 
         Raises :class:`~forebay.errors.Corrupt` if the file is there but neither slot is
         sound, and :class:`~forebay.errors.Transient` if it cannot be read now.

@@ -208,7 +208,7 @@ class _Cursor(NamedTuple):
     """Of the file as such."""
 
     def judged(self, logs: dict[str, tuple[int, int]]) -> list[Finding]:
-        """Whether it points into the journal."""
+        """Return what is wrong with where it points."""
         if self.position is None:
             return []
         return _weighed(judge_cursor(self.path.name, self.position, logs), required=self.required)

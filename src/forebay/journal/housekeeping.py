@@ -34,7 +34,7 @@ class SegmentLedger(Protocol):
     """The permanent record of what segments held."""
 
     def reached(self) -> Position | None:
-        """The ``end`` that was recorded last; None if nothing is."""
+        """Return the ``end`` that was recorded last; None if nothing is."""
         ...
 
     def record(self, blocks: Iterable[Block], end: Position) -> None:

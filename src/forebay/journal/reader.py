@@ -106,7 +106,7 @@ class JournalReader:
         return Position(self._log_id, self._want)
 
     def read(self, *, max_bytes: int = 8 << 20, max_frames: int = 65536) -> list[Block]:
-        """Whole or sliced blocks, oldest first; empty if nothing new is durable.
+        """Return whole or sliced blocks, oldest first; empty if nothing new is durable.
 
         At least one frame is given if there is one, even if it is larger than ``max_bytes``
         (which counts payloads). Raises :class:`~forebay.errors.CursorBeyondEnd` as
@@ -156,7 +156,7 @@ class JournalReader:
     # -------------------------------------------------------------- slicing
 
     def _take(self, block: Block, max_frames: int, max_bytes: int, *, forced: bool) -> Block | None:
-        """The next part of ``block`` within the limits; one frame at least if ``forced``."""
+        """Return the next part of ``block`` within the limits; one frame at least if ``forced``."""
         stop = min(block.payloads.within(self._taken, max_bytes), self._taken + max_frames)
         if stop == self._taken:
             if not forced:
@@ -172,7 +172,7 @@ class JournalReader:
     # ------------------------------------------------------------- walking
 
     def _next_block(self, mark: Watermark) -> Block | None:
-        """The next block that holds something wanted; None at the watermark."""
+        """Return the next block that holds something wanted; None at the watermark."""
         while (place := self._current(mark)) is not None:
             bound = self._bound(place, mark)
             if place.expected >= bound.seq:
@@ -187,7 +187,7 @@ class JournalReader:
         return None
 
     def _current(self, mark: Watermark) -> _Place | None:
-        """The open segment; None if nothing can be said about it yet.
+        """Return the open segment; None if nothing can be said about it yet.
 
         The writer begins a segment anew if it could not sync anything into it; then the file
         that is open here is not the one that ``mark`` speaks of. Neither a damaged header nor a
@@ -230,7 +230,7 @@ class JournalReader:
         return block.part(max(0, self._want - head.first_seq), head.frames)
 
     def _bound(self, place: _Place, mark: Watermark) -> _Bound:
-        """Where ``place`` ends now."""
+        """Return where ``place`` ends now."""
         segment = place.segment
         if segment.first_seq == mark.segment_first_seq:
             return _Bound(mark.offset, mark.next_seq, None)

@@ -77,7 +77,7 @@ class FileWindow:
         self._view = memoryview(b"")
 
     def view(self, offset: int, size: int) -> memoryview | None:
-        """Exactly ``size`` bytes, or None if the file has not so many before ``limit``."""
+        """Return exactly ``size`` bytes, or None if the file has not so many before ``limit``."""
         if offset + size > self.limit:
             return None
         if not self._holds(offset, size):
@@ -91,7 +91,7 @@ class FileWindow:
         return self._view[at : at + size]
 
     def find(self, needle: bytes, offset: int) -> int:
-        """Offset of the next ``needle`` from ``offset`` on; -1 if there is none."""
+        """Return the offset of the next ``needle`` from ``offset`` on; -1 if there is none."""
         while offset + len(needle) <= self.limit:
             if self.view(offset, len(needle)) is None:
                 return -1
@@ -106,13 +106,13 @@ class FileWindow:
 
 
 def header_at(window: FileWindow, offset: int) -> BlockHeader | None:
-    """The block header at ``offset``, if there is one."""
+    """Return the block header at ``offset``, if there is one."""
     raw = window.view(offset, BLOCK_HEADER_SIZE)
     return None if raw is None else parse_block_header(bytes(raw))
 
 
 def block_at(window: FileWindow, offset: int, header: BlockHeader) -> SoundBlock | None:
-    """The block that ``header`` begins, if its body is sound."""
+    """Return the block that ``header`` begins, if its body is sound."""
     body = window.view(offset + BLOCK_HEADER_SIZE, header.body_len)
     if body is None or not body_is_sound(header, body):
         return None
@@ -128,7 +128,7 @@ def block_at(window: FileWindow, offset: int, header: BlockHeader) -> SoundBlock
 def search(
     window: FileWindow, offset: int, least: int, log_id: bytes | None
 ) -> tuple[SoundBlock | None, int]:
-    """The next sound block of the log whose first_seq is ``least`` or more.
+    """Return the next sound block of the log whose first_seq is ``least`` or more.
 
     Beside it, the highest durable_seq of headers on the way whose bodies are damaged.
     """
@@ -147,7 +147,7 @@ def search(
 def step(
     window: FileWindow, offset: int, expected: int, log_id: bytes | None
 ) -> SoundBlock | Hole | None:
-    """What is at ``offset``, where the block that begins with ``expected`` should be.
+    """Return what is at ``offset``, where the block that begins with ``expected`` should be.
 
     None at the end. Every answer takes the walk further: either in bytes or in sequence
     numbers, so that no damage can make it go round in circles.
@@ -176,7 +176,7 @@ def step(
 def walk(
     window: FileWindow, offset: int, expected: int, log_id: bytes | None
 ) -> Iterator[SoundBlock | Hole]:
-    """Everything from ``offset`` to the end, in order."""
+    """Give everything from ``offset`` to the end, in order."""
     while (item := step(window, offset, expected, log_id)) is not None:
         yield item
         offset = item.end

@@ -75,7 +75,7 @@ def seal(
 
 
 def unsealed(disk: Disk, segment: Segment, following: int) -> Iterator[bytes | memoryview]:
-    """The bytes of a segment as they were before it was sealed, in pieces.
+    """Give the bytes of a segment as they were before it was sealed, in pieces.
 
     Blocks without frames at its end belong to it; whatever else stands behind the first frame
     of the following segment was never acknowledged and does not. Raises :class:`Unsealable`.

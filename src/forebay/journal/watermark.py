@@ -42,7 +42,7 @@ class Watermark(NamedTuple):
 
 
 def encode_watermark(mark: Watermark) -> bytes:
-    """The record's payload."""
+    """Return the record's payload."""
     return _FIELDS.pack(
         mark.log_id,
         mark.boot_id.encode("ascii"),
@@ -80,7 +80,7 @@ class WatermarkReader:
         self._fd: int | None = None
 
     def read(self) -> Watermark | None:
-        """The watermark, if it was written during this boot."""
+        """Return the watermark, if it was written during this boot."""
         if self._fd is None:
             try:
                 self._fd = self._disk.open(self._path)

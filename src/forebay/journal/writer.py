@@ -159,7 +159,7 @@ class JournalWriter:
         return self._next_seq
 
     def stats(self) -> WriterStats:
-        """Counters since opening; sizes as they are now."""
+        """Return the counters since opening; sizes as they are now."""
         current = self._segment
         return WriterStats(
             bytes_on_disk=sum(self._finished.values()) + (current.size if current else 0),
