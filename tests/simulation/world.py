@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from forebay.journal import Position
     from forebay.ports import FillRequest, Parser, Store
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 FOLDER = Path("journal")
 CURSOR = Path("cursors/store")
@@ -374,8 +374,8 @@ class World:
 
     # --------------------------------------------------------------- telling
 
-    def _observer(self, life: Life) -> Callable[[Happening], None]:
-        def observe(happening: Happening) -> None:
+    def _observer(self, life: Life) -> Callable[[TelemetryEvent], None]:
+        def observe(happening: TelemetryEvent) -> None:
             if life.alive:
                 state = getattr(happening, "state", "")
                 self.trace.note(

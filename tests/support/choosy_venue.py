@@ -20,7 +20,7 @@ from tests.support.ws_server import WsServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
     from tests.support.ws_server import Peer
 
 PATIENCE = Timeouts(
@@ -80,7 +80,7 @@ class Rig:
     ) -> None:
         self.venue = venue
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.roster = Roster(SystemClock())
         self.source: LiveSource = live(
             symbols,
@@ -91,8 +91,8 @@ class Rig:
             roster=self.roster,
         )
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
     def told(self) -> set[str]:
         """Products of which a trade was captured."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 AT = 1_700_000_000_123_456_789
 AT_TEXT = "2023-11-14T22:13:20.123Z"
@@ -164,7 +164,7 @@ class Site:
     system: FakeSystem = field(default_factory=FakeSystem)
     token: str | None = TOKEN
     clock: ManualClock = field(default_factory=lambda: ManualClock(AT))
-    told: list[Happening] = field(default_factory=list)
+    told: list[TelemetryEvent] = field(default_factory=list)
 
     @cached_property
     def app(self) -> FastAPI:

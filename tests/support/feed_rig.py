@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from forebay.clock import Clock
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 QUICK = Timeouts(backoff_base_s=0.001, backoff_cap_s=0.002)
 NEVER = BreakerConfig(failure_threshold=1_000_000)
@@ -45,7 +45,7 @@ class Rig:
 
     def __init__(self, url: str, *, clock: Clock | None = None, **settings: object) -> None:
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.clock = clock or SystemClock()
         timeouts = settings.pop("timeouts", QUICK)
         assert isinstance(timeouts, Timeouts)
@@ -69,8 +69,8 @@ class Rig:
             observer=self.said.append,
         )
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
 
 @contextlib.asynccontextmanager

@@ -51,7 +51,7 @@ from forebay.journal import (
 )
 from forebay.journal import cursor as cursors
 from forebay.journal import format as layout
-from forebay.journal.recovery import Extent, Verdict, decide
+from forebay.journal.recovery import Extent, TailVerdict, decide
 from forebay.ports import Commit
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
@@ -297,7 +297,7 @@ def extents_of(found: str) -> list[Extent]:
     return extents
 
 
-def fate(verdict: Verdict, extents: list[Extent]) -> str:
+def fate(verdict: TailVerdict, extents: list[Extent]) -> str:
     if verdict.abandoned:
         return "left, new segment"
     if verdict.end_offset == (extents[-1].end if extents else 64):

@@ -9,11 +9,11 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 
 from forebay.app.local_socket import ask
-from forebay.app.times import to_ns
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import BreakerReport, ProcessReport, StreamReport, SystemReport
 from forebay.resilience import SystemHealth
 from forebay.sources.proxies import proxy_for
+from forebay.times import to_ns
 
 if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder

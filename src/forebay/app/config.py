@@ -19,8 +19,8 @@ from forebay.app.complaints import Complaints
 from forebay.app.config_layers import from_environment, from_file
 from forebay.app.data_folder import FILE_NAME, DataFolder
 from forebay.app.stores import DEFAULT, check_kind
-from forebay.app.times import SPAN, SPAN_HINT
 from forebay.errors import ConfigError
+from forebay.times import SPAN, SPAN_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forebay.app.tally import Counts
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker, Snapshot
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 Section = Literal["store", "rest", "websocket"]
 _NS = 1_000_000_000
@@ -68,7 +68,7 @@ class Guarding:
         self._clock = clock
         said = config.resilience
 
-        def listener(happening: Happening) -> None:
+        def listener(happening: TelemetryEvent) -> None:
             if not isinstance(happening, _OF_THE_WHOLE):
                 observer(happening)
 

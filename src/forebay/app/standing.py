@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.times import to_text
+from forebay.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,6 @@ from forebay.app.guarding import Orders
 from forebay.app.local_socket import ask
 from forebay.app.reload import reconciled
 from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
-from forebay.app.times import to_text
 from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.ops.view import (
     Action,
@@ -29,6 +28,7 @@ from forebay.ops.view import (
 from forebay.resilience.dependencies import near
 from forebay.resilience.overview import HealthMonitor
 from forebay.telemetry import ConfigRefused, ConfigReloaded
+from forebay.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from forebay.telemetry import CallRetried, DeadLettered, RestRetried, RetriesEnded
 
 if TYPE_CHECKING:
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 LABELS = 50
 """Different values of one label that are told apart; what comes later counts as :data:`OTHER`."""
@@ -26,7 +26,7 @@ class Counts:
     happenings: Counter[str]
     """By name of their type."""
     errors: int
-    """Happenings of the level error."""
+    """Events of the level error."""
     dead_letters: Counter[str]
     """By reason."""
     rest_errors: Counter[str]
@@ -45,11 +45,11 @@ class Tally:
         self._dead_letters: Counter[str] = Counter()
         self._rest_errors: Counter[str] = Counter()
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, event: TelemetryEvent) -> None:
         with self._lock:
-            self._happenings[type(happening).__name__] += 1
-            self._errors += happening.level == "error"
-            match happening:
+            self._happenings[type(event).__name__] += 1
+            self._errors += event.level == "error"
+            match event:
                 case DeadLettered(count=count, reason=reason):
                     self._add(self._dead_letters, reason, count)
                 case (
@@ -57,7 +57,7 @@ class Tally:
                 ):
                     if found := endpoint(target):
                         self._add(self._rest_errors, found, 1)
-        self._pass_on(happening)
+        self._pass_on(event)
 
     def counts(self) -> Counts:
         """Answer a copy of what was counted."""

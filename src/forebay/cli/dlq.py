@@ -42,8 +42,9 @@ def list_letters(
     with explained():
         from forebay.app.reading import Data
         from forebay.cli.sql import Format, more_rows, write
+        from forebay.text import literal
 
-        where = f"WHERE reason = '{reason.replace(chr(39), chr(39) * 2)}'" if reason else ""
+        where = f"WHERE reason = {literal(reason)}" if reason else ""
         query = f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC"  # noqa: S608
         with Data(data) as opened:
             table = opened.sql(query, limit=limit)

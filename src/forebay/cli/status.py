@@ -112,8 +112,8 @@ def document(
 def _journal(data: Path) -> dict[str, Any]:
     """Return how large the journal is and how fast it grows; rates are of recent segments."""
     from forebay.app.data_folder import DataFolder
-    from forebay.app.times import to_text
     from forebay.journal.overview import overview
+    from forebay.times import to_text
 
     seen = overview(DataFolder(data).existing().journal)
     days = seen.days_left

@@ -6,8 +6,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.asking import statuses
-from forebay.app.times import to_ns
-from forebay.telemetry.processes import counted
+from forebay.text import counted
+from forebay.times import to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

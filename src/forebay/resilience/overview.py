@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.resilience.health import ServiceHealth, SystemHealth
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 HEEDED_FOR_S = 30.0
 """What :meth:`HealthMonitor.heed` was told holds so long: who says it may have died."""
@@ -47,7 +47,7 @@ class HealthMonitor:
         # already. So nobody waits for this one: who has the lock does what the others left.
         self._noting = threading.Lock()
         self._unnoted: deque[tuple[int, SystemHealth]] = deque()
-        self._untold: deque[Happening] = deque()
+        self._untold: deque[TelemetryEvent] = deque()
         self._teller = Teller(listener, "the manager", self._untold)
         self._looks = itertools.count(1)
         self._noted = 0
@@ -94,12 +94,12 @@ class HealthMonitor:
         if _is_alarming(was, self._own):
             self._alarm()
 
-    def tell(self, *happenings: Happening) -> None:
+    def tell(self, *happenings: TelemetryEvent) -> None:
         """Tell in order: one thread at a time, nobody waits."""
         self._untold.extend(happenings)
         self._teller.tell()
 
-    def follow(self, happening: Happening) -> None:
+    def follow(self, happening: TelemetryEvent) -> None:
         """Tell what a breaker did, and look at what follows from it."""
         self._untold.append(happening)
         self.look()

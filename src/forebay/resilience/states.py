@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.resilience.breaker import BreakerConfig
     from forebay.resilience.windows import CallWindow
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 _HISTORY = 50
 NEUTRAL_PER_PERMIT = 3
@@ -206,7 +206,7 @@ class StateMachine:
         self._clock = clock
         self._rng = rng
         self._history: deque[BreakerMoved] = deque(maxlen=_HISTORY)
-        self.untold: deque[Happening] = deque()
+        self.untold: deque[TelemetryEvent] = deque()
         self._ended = dict.fromkeys(CallVerdict, 0)
         self._ok = 0
         self.rejected = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections import deque
 
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 _log = logging.getLogger("forebay.resilience")
 
@@ -17,7 +17,7 @@ _log = logging.getLogger("forebay.resilience")
 class Teller:
     """Tells ``listener`` what is ``untold``: by one thread at a time, and nobody waits for it."""
 
-    def __init__(self, listener: Observer, whose: str, untold: deque[Happening]) -> None:
+    def __init__(self, listener: Observer, whose: str, untold: deque[TelemetryEvent]) -> None:
         self._listener = listener
         self._whose = whose
         self._telling = threading.Lock()

@@ -23,7 +23,7 @@ from tests.support.breaker_rig import DOWN, Rig, fail, fine
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 class Watched:
@@ -43,7 +43,7 @@ class Watched:
             self.look("judge")
             return False
 
-        def listener(_: Happening) -> None:
+        def listener(_: TelemetryEvent) -> None:
             self.look("listener")
 
         settings = {"failure_threshold": 1, "success_threshold": 1, "half_open_permits": 1}

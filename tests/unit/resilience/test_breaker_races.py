@@ -22,7 +22,7 @@ from forebay.resilience import (
     Permit,
     State,
 )
-from forebay.telemetry import BreakerMoved, Happening
+from forebay.telemetry import BreakerMoved, TelemetryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def together(*works: Callable[[], object]) -> None:
 def make(clock: ManualClock, told: list[BreakerMoved], **config: float) -> CircuitBreaker:
     settings = BreakerConfig(failure_threshold=1, recovery_jitter=0, **config)  # type: ignore[arg-type]
 
-    def listener(moved: Happening) -> None:
+    def listener(moved: TelemetryEvent) -> None:
         assert isinstance(moved, BreakerMoved)
         told.append(moved)
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from forebay.clock import Clock
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 _CHUNK = 64 << 10
 _PROXY_ASKS = 407
@@ -151,11 +151,11 @@ class RestClient:
         call = _Call(method, target, body, cost)
         failed: list[Transient] = []
 
-        def told(happening: Happening) -> None:
-            if isinstance(happening, CallRetried):
-                reason, delay_s = str(failed[-1]), happening.delay_s
-                happening = RestRetried(target, reason, delay_s, happening.attempt)
-            self._observe(happening)
+        def told(event: TelemetryEvent) -> None:
+            if isinstance(event, CallRetried):
+                reason, delay_s = str(failed[-1]), event.delay_s
+                event = RestRetried(target, reason, delay_s, event.attempt)
+            self._observe(event)
 
         async def once() -> RestAnswer:
             try:

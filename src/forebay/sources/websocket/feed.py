@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.ports import FrameSink
     from forebay.sources.websocket.plan import ConnectionPlan
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 Dial = Callable[[Connection, "ConnectionPlan", "Clock", float], Awaitable[None]]
 """Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.UpgradeRefused`."""
@@ -161,11 +161,11 @@ class WebSocketFeed:
         limit = self._breaker.config.timeout
         return min(self._timeouts.connect_s, limit or self._timeouts.connect_s)
 
-    def _told(self, happening: Happening) -> None:
-        if isinstance(happening, CallRetried):
-            delay_s, attempt = happening.delay_s, happening.attempt
-            happening = ReconnectScheduled(self._plan.venue, delay_s, attempt)
-        self._observe(happening)
+    def _told(self, event: TelemetryEvent) -> None:
+        if isinstance(event, CallRetried):
+            delay_s, attempt = event.delay_s, event.attempt
+            event = ReconnectScheduled(self._plan.venue, delay_s, attempt)
+        self._observe(event)
 
     async def _live(self, connection: Connection, trial: Probation) -> None:
         """Wait until the connection is over, and look at it each tick meanwhile."""

@@ -30,7 +30,7 @@ _SWITCHING = 101
 
 
 class _Silent:
-    """A logger that says nothing: all that the driver knows is a happening of ours."""
+    """A logger that says nothing: all that the driver knows is an event of ours."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name that logging gave it
         return level < 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from forebay.resilience import BreakerConfig
     from forebay.sources.venue import Rate
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 QUICKLY = per_second(10, burst=15)
 ONCE = RestPolicy(RetryConfig(attempts=1), max_body_bytes=1000)
@@ -50,7 +50,7 @@ class Venue:
 
     clock: Instant
     breaker: CircuitBreaker
-    said: list[Happening]
+    said: list[TelemetryEvent]
     rest: RestClient
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ async def venue(
     longest_wait_s: float = 30.0,
 ) -> AsyncIterator[Venue]:
     clock, rng = Instant(), random.Random(3)
-    said: list[Happening] = []
+    said: list[TelemetryEvent] = []
     breaker = CircuitBreaker("testex-rest", config, clock=clock, rng=rng, listener=said.append)
     served: list[Venue] = []
 
@@ -190,9 +190,7 @@ async def test_while_it_is_open_the_caller_is_told_at_once_and_until_when() -> N
         assert 50 < caught.value.retry_after < 66
         assert caught.value.exit_code == 3
         assert (it.asked, len(it.clock.slept), len(it.said)) == (5, slept, told)
-        assert [happening.now for happening in it.said if isinstance(happening, BreakerMoved)] == [
-            "open"
-        ]
+        assert [event.now for event in it.said if isinstance(event, BreakerMoved)] == ["open"]
 
 
 async def test_a_trip_between_two_tries_ends_them() -> None:
@@ -200,10 +198,10 @@ async def test_a_trip_between_two_tries_ends_them() -> None:
         it.status = 500
         assert await it.get() is CircuitOpen
         assert it.asked == 2
-        retried = [happening for happening in it.said if isinstance(happening, RestRetried)]
-        assert [happening.attempt for happening in retried] == [1, 2]
-        assert all("HTTP 500" in happening.reason for happening in retried)
-        assert all(happening.path == "/x" for happening in retried)
+        retried = [event for event in it.said if isinstance(event, RestRetried)]
+        assert [event.attempt for event in retried] == [1, 2]
+        assert all("HTTP 500" in event.reason for event in retried)
+        assert all(event.path == "/x" for event in retried)
 
 
 async def test_it_closes_after_three_answers_and_until_then_lets_one_through_at_a_time() -> None:

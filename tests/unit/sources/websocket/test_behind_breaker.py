@@ -13,7 +13,7 @@ from forebay.clock import ManualClock
 from forebay.resilience import State, presets
 from forebay.sources.websocket import ConnectionPlan, Timeouts, WebSocketFeed
 from forebay.sources.websocket.feed import QUICK, SHORT_LIVED_CAP_S
-from forebay.telemetry import BreakerMoved, ConnectionFailed, Happening, ReconnectScheduled
+from forebay.telemetry import BreakerMoved, ConnectionFailed, ReconnectScheduled, TelemetryEvent
 from tests.support.feed_rig import ASKED, Rig, YesOrNo, running, sends
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import TEXT, Peer, WsServer, encode, http
@@ -142,7 +142,7 @@ async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
     clock, waits = ManualClock(), list[float]()
     lives = [1.0] * (QUICK + 2) + [PATIENCE.settle_s, 1.0]
 
-    def told(said: Happening) -> None:
+    def told(said: TelemetryEvent) -> None:
         waits.append(getattr(said, "delay_s"))  # noqa: B009 - of whatever is told here
 
     feed = WebSocketFeed(NOWHERE, clock=clock, rng=Longest(), timeouts=PATIENCE, observer=told)

@@ -14,7 +14,7 @@ from tests.support.sinks import RecordingSink
 if TYPE_CHECKING:
     from picows import WSTransport
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 class FakeTransport:
@@ -45,7 +45,7 @@ class FakeTransport:
 class Rig:
     def __init__(self) -> None:
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.transport = FakeTransport()
         self.connection = Connection(
             ConnectionPlan("v", "c", "ws://h/", ASKED, YesOrNo),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from picows import WSTransport
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
     from tests.support.ws_server import Peer
 
 ASKED = Asked(("A", "B", "C"), ("quote", "trade"), credentials={"key": "k"})
@@ -83,7 +83,7 @@ class Rig:
     def __init__(self, session: type[Talk] = Talk, asked: Asked = ASKED) -> None:
         self.clock = ManualClock()
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.transport = FakeTransport()
         self.connection = Connection(
             ConnectionPlan("v", "c", "ws://h/", asked, session),
@@ -103,8 +103,8 @@ class Rig:
         """Messages that were read together, by the quick way."""
         self.connection._take_texts(list(messages))
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
 
 def accepted(*symbols: str) -> EpochAccepted:

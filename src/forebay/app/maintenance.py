@@ -1,4 +1,4 @@
-"""Housekeeping beside delivery: when its turn is, and what it works on."""
+"""Maintenance beside delivery: when its turn is, and that of the journal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.app import venues
-from forebay.app.times import span_ns
 from forebay.errors import ForebayError
 from forebay.journal import CursorFile
+from forebay.journal.housekeeping import Housekeeper
 from forebay.journal.retention import Rules
 from forebay.services.deliver import BACKLOG_FRAMES
-from forebay.services.housekeeping import Housekeeper
 from forebay.services.ledger import open_ledger
 from forebay.telemetry import HousekeepingRefused, WorkResumed, WorkShed
+from forebay.times import span_ns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.journal import Position
-    from forebay.journal.overview import Overview
-    from forebay.journal.retention import Step
+    from forebay.journal.overview import JournalOverview
+    from forebay.journal.retention import HousekeepingStep
     from forebay.services.accounting import FirstTold, LiveSums
     from forebay.telemetry import Observer
 
@@ -38,7 +38,7 @@ _DAY_NS = 86_400 * 10**9
 
 
 @dataclass(slots=True)
-class Backlog:
+class DeliveryPace:
     """What delivery has before it."""
 
     frames: int = BACKLOG_FRAMES
@@ -52,21 +52,21 @@ class Backlog:
 
 
 def rules(config: JournalConfig) -> Rules:
-    """Answer how long segments are kept. Raises :class:`~forebay.errors.ConfigError`."""
+    """Return how long segments are kept. Raises :class:`~forebay.errors.ConfigError`."""
     cap = None if config.retain_gb is None else round(config.retain_gb * GIGABYTE)
     return Rules(span_ns(config.retain), cap)
 
 
-def needed(seen: Overview, kept: Rules) -> int | None:
-    """Answer the bytes that the journal grows to under ``kept``; None if nobody can tell."""
+def needed(seen: JournalOverview, kept: Rules) -> int | None:
+    """Return the bytes that the journal grows to under ``kept``; None if nobody can tell."""
     if seen.disk_per_day is None:
         return None
     need = seen.disk_per_day * kept.retain_ns // _DAY_NS
     return need if kept.cap_bytes is None else min(need, kept.cap_bytes)
 
 
-class Keeper(Protocol):
-    """Work that gives way to delivery."""
+class MaintenanceTask(Protocol):
+    """Work that gives way to delivery, one step at a time."""
 
     name: str
     """What it is, for people."""
@@ -80,7 +80,7 @@ class Keeper(Protocol):
         ...
 
 
-class House:
+class JournalMaintenance:
     """One housekeeper and its ledger.
 
     They are opened when their turn comes: what is wrong with them is told then, and does not
@@ -112,19 +112,19 @@ class House:
         self._clock = clock
         self._observe = observer
         self._opened = contextlib.ExitStack()
-        self._keeper: Housekeeper | None = None
+        self._housekeeper: Housekeeper | None = None
 
-    def step(self) -> Step | None:
+    def step(self) -> HousekeepingStep | None:
         """Do one thing with one segment, see :meth:`Housekeeper.step`; blocking."""
-        if self._keeper is None:
-            self._keeper = self._open()
-        return self._keeper.step()
+        if self._housekeeper is None:
+            self._housekeeper = self._open()
+        return self._housekeeper.step()
 
-    def keep(self, config: JournalConfig) -> None:
+    def configure(self, config: JournalConfig) -> None:
         """Keep segments as ``config`` says from now on."""
         self._rules = rules(config)
-        if self._keeper is not None:
-            self._keeper.rules = self._rules
+        if self._housekeeper is not None:
+            self._housekeeper.rules = self._rules
 
     def close(self) -> None:
         """Leave the journal and the ledger to others."""
@@ -139,7 +139,7 @@ class House:
             live=self._live,
         )
         self._opened.callback(ledger.close)
-        keeper = Housekeeper(
+        housekeeper = Housekeeper(
             self._folder.journal,
             clock=self._clock,
             cursors=self._cursors,
@@ -147,8 +147,8 @@ class House:
             rules=self._rules,
             observer=self._observe,
         )
-        self._opened.callback(keeper.close)
-        return keeper
+        self._opened.callback(housekeeper.close)
+        return housekeeper
 
     def _cursors(self) -> Sequence[Position]:
         # All are durable: the row in the store, which counts, and the files, which the writer
@@ -159,31 +159,54 @@ class House:
         return known if len(known) == 1 + len(told) else []
 
 
-async def keep_house(
-    house: Keeper,
-    backlog: Backlog,
+def never() -> str:
+    """Return no reason to wait."""
+    return ""
+
+
+@contextlib.asynccontextmanager
+async def run_maintenance(
+    task: MaintenanceTask,
+    pace: DeliveryPace,
     clock: Clock,
     observer: Observer,
-    sheds: Callable[[], str] = str,
-) -> None:
-    """Go on until cancelled, never while delivery is behind; whatever fails is told and left.
+    should_wait: Callable[[], str] = never,
+) -> AsyncIterator[None]:
+    """Do one step after the other while the block runs, never while delivery is behind.
 
-    ``sheds`` answers why this work has to wait for the system to recover; nothing if it need not.
-    What makes room on the disk never has to: a full disk may be the trouble.
+    Whatever fails is told and left. ``should_wait`` gives the reason why this task has to wait for
+    the system to recover; nothing if it need not. A task that makes room on the disk never has to:
+    a full disk may be the trouble.
     """
-    pause_s, shed = IDLE_S, ""
+    running = asyncio.create_task(_run(task, pace, clock, observer, should_wait), name=task.name)
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        task.close()
+
+
+async def _run(
+    task: MaintenanceTask,
+    pace: DeliveryPace,
+    clock: Clock,
+    observer: Observer,
+    should_wait: Callable[[], str],
+) -> None:
+    pause_s, reason = IDLE_S, ""
     while True:
         await clock.sleep(pause_s)
-        was, shed = shed, sheds()
-        if bool(was) is not bool(shed):
-            observer(WorkShed(house.name, shed) if shed else WorkResumed(house.name))
-        done = not shed and not backlog.behind and await _one_step(house, observer)
+        before, reason = reason, should_wait()
+        if bool(before) is not bool(reason):
+            observer(WorkShed(task.name, reason) if reason else WorkResumed(task.name))
+        done = not reason and not pace.behind and await _one_step(task, observer)
         pause_s = BREATH_S if done else IDLE_S
 
 
-async def _one_step(house: Keeper, observer: Observer) -> bool:
-    """Answer whether something was done; a step in work is waited for, also when cancelled."""
-    working = asyncio.get_running_loop().run_in_executor(None, house.step)
+async def _one_step(task: MaintenanceTask, observer: Observer) -> bool:
+    """Return whether something was done; a step in work is waited for, also when cancelled."""
+    working = asyncio.get_running_loop().run_in_executor(None, task.step)
     try:
         return await asyncio.shield(working) is not None
     except asyncio.CancelledError:
@@ -194,23 +217,3 @@ async def _one_step(house: Keeper, observer: Observer) -> bool:
     except Exception as crash:  # noqa: BLE001 - told; delivery must not end with it
         observer(HousekeepingRefused("look", "", f"{type(crash).__name__}: {crash}"))
     return False
-
-
-@contextlib.asynccontextmanager
-async def keeping_house(
-    house: Keeper,
-    backlog: Backlog,
-    clock: Clock,
-    observer: Observer,
-    sheds: Callable[[], str] = str,
-) -> AsyncIterator[None]:
-    """Keep house as :func:`keep_house` does, as long as the block runs."""
-    task = asyncio.create_task(
-        keep_house(house, backlog, clock, observer, sheds), name="housekeeping"
-    )
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        house.close()

@@ -124,10 +124,10 @@ def test_inspect_gives_a_line_for_each_segment() -> None:
     assert [summary.name for summary in summaries] == [p.name for p in segment_files(disk)]
     assert [s.next_seq for s in summaries] == [*(s.first_seq for s in summaries[1:]), 61]
     assert sum(summary.frames for summary in summaries) == 60
-    assert {summary.holes for summary in summaries} == {0}
+    assert not any(summary.holes for summary in summaries)
     assert len({summary.log_id for summary in summaries}) == 1
     disk.flip(segment_files(disk)[0], 300 * 8)
-    assert inspect(FOLDER, disk=disk)[0].holes == 1
+    assert len(inspect(FOLDER, disk=disk)[0].holes) == 1
 
 
 @pytest.mark.parametrize("call", [fsck, inspect])

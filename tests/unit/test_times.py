@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from forebay.app.times import span_ns, to_ns, to_text
 from forebay.errors import ConfigError
+from forebay.times import span_ns, to_ns, to_text
 
 NOON = 1_795_348_800_000_000_000
 

@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from forebay.app import checking, keeping
+from forebay.app import checking, maintenance
 from forebay.app.config import Config, JournalConfig
 from forebay.app.data_folder import Consumer, DataFolder
-from forebay.app.keeping import BREATH_S, IDLE_S, Backlog, House, keeping_house, needed, rules
+from forebay.app.maintenance import (
+    BREATH_S,
+    IDLE_S,
+    DeliveryPace,
+    JournalMaintenance,
+    needed,
+    rules,
+    run_maintenance,
+)
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Corrupt, Transient
 from forebay.journal import CursorFile, Draft, FsckReport, JournalWriter, Position, fsck, inspect
-from forebay.journal.overview import Overview
-from forebay.journal.retention import Rules, Step
+from forebay.journal.overview import JournalOverview
+from forebay.journal.retention import HousekeepingStep, Rules
 from forebay.services.deliver import BACKLOG_FRAMES
-from forebay.telemetry import Happening, HousekeepingRefused, WorkResumed, WorkShed
+from forebay.telemetry import HousekeepingRefused, TelemetryEvent, WorkResumed, WorkShed
 from tests.support.frames import context, match
 
 if TYPE_CHECKING:
@@ -28,33 +36,33 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """A house whose steps are told beforehand."""
+    """A task whose steps are told beforehand."""
 
-    name = "house"
+    name = "task"
 
     def __init__(self, *results: object) -> None:
         self.results = list(results)
         self.calls = 0
         self.closed = False
 
-    def step(self) -> Step | None:
+    def step(self) -> HousekeepingStep | None:
         self.calls += 1
         result = self.results.pop(0) if self.results else None
         if isinstance(result, Exception):
             raise result
-        return None if result is None else Step("seal", 1, Position("a" * 32, 2))
+        return None if result is None else HousekeepingStep("seal", 1, Position("a" * 32, 2))
 
     def close(self) -> None:
         self.closed = True
 
 
 async def run(
-    house: Steps, backlog: Backlog, seconds: float
-) -> tuple[list[float], list[Happening]]:
+    task: Steps, pace: DeliveryPace, seconds: float
+) -> tuple[list[float], list[TelemetryEvent]]:
     """Let so much time pass; the pauses it made, and what it told."""
     clock = ManualClock()
-    told: list[Happening] = []
-    async with keeping_house(house, backlog, clock, told.append):
+    told: list[TelemetryEvent] = []
+    async with run_maintenance(task, pace, clock, told.append):
         await settle()
         for _ in range(round(seconds / BREATH_S)):
             clock.advance(BREATH_S)
@@ -69,31 +77,33 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-IDLE = Backlog(0)
+IDLE = DeliveryPace(0)
 
 
 async def test_it_looks_every_few_seconds_and_goes_on_at_once_while_there_is_something() -> None:
-    house = Steps("a step", "a step", None)
-    slept, told = await run(house, IDLE, 2 * IDLE_S + 2)
+    task = Steps("a step", "a step", None)
+    slept, told = await run(task, IDLE, 2 * IDLE_S + 2)
     assert slept[:4] == [IDLE_S, BREATH_S, BREATH_S, IDLE_S]
-    assert house.calls == 4
-    assert house.closed
+    assert task.calls == 4
+    assert task.closed
     assert told == []
 
 
-@pytest.mark.parametrize("backlog", [Backlog(), Backlog(BACKLOG_FRAMES), Backlog(0, stopping=True)])
-async def test_never_while_delivery_is_behind_or_is_to_end(backlog: Backlog) -> None:
-    house = Steps("a step")
-    await run(house, backlog, 4 * IDLE_S)
-    assert house.calls == 0
-    assert house.closed
+@pytest.mark.parametrize(
+    "pace", [DeliveryPace(), DeliveryPace(BACKLOG_FRAMES), DeliveryPace(0, stopping=True)]
+)
+async def test_never_while_delivery_is_behind_or_is_to_end(pace: DeliveryPace) -> None:
+    task = Steps("a step")
+    await run(task, pace, 4 * IDLE_S)
+    assert task.calls == 0
+    assert task.closed
 
 
 async def test_its_turn_comes_when_delivery_has_caught_up() -> None:
-    assert not Backlog(BACKLOG_FRAMES - 1).behind
-    house = Steps("a step")
-    await run(house, Backlog(BACKLOG_FRAMES - 1), IDLE_S + 1)
-    assert house.calls
+    assert not DeliveryPace(BACKLOG_FRAMES - 1).behind
+    task = Steps("a step")
+    await run(task, DeliveryPace(BACKLOG_FRAMES - 1), IDLE_S + 1)
+    assert task.calls
 
 
 @pytest.mark.parametrize(
@@ -105,29 +115,29 @@ async def test_its_turn_comes_when_delivery_has_caught_up() -> None:
     ],
 )
 async def test_whatever_goes_wrong_is_told_and_tried_again(error: Exception, says: str) -> None:
-    house = Steps(error, error, "a step")
-    _, told = await run(house, IDLE, 3 * IDLE_S + 1)
+    task = Steps(error, error, "a step")
+    _, told = await run(task, IDLE, 3 * IDLE_S + 1)
     assert told == [HousekeepingRefused("look", "", says)] * 2
-    assert house.calls >= 3
+    assert task.calls >= 3
 
 
 async def test_a_step_in_work_is_waited_for() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow(Steps):
-        def step(self) -> Step | None:
+        def step(self) -> HousekeepingStep | None:
             begun.set()
             assert go_on.wait(20)
             assert not self.closed
             return super().step()
 
-    house, clock = Slow(), ManualClock()
-    async with keeping_house(house, IDLE, clock, lambda _: None):
+    task, clock = Slow(), ManualClock()
+    async with run_maintenance(task, IDLE, clock, lambda _: None):
         await settle()
         clock.advance(IDLE_S)
         await asyncio.to_thread(begun.wait, 20)
         asyncio.get_running_loop().call_later(0.01, go_on.set)
-    assert (house.calls, house.closed) == (1, True)
+    assert (task.calls, task.closed) == (1, True)
 
 
 def test_the_rules_are_those_of_the_configuration() -> None:
@@ -146,9 +156,9 @@ def captured(folder: DataFolder, frames: int = 60) -> Position:
         return writer.position
 
 
-def steps(house: House) -> list[str]:
+def steps(task: JournalMaintenance) -> list[str]:
     done: list[str] = []
-    while (step := house.step()) is not None:
+    while (step := task.step()) is not None:
         done.append(step.action)
     return done
 
@@ -158,8 +168,10 @@ def knows_all(table: str, rows: object) -> NoReturn:
     raise AssertionError(table)
 
 
-def house_of(folder: DataFolder, position: Position | None, *, retain: str = "7d") -> House:
-    return House(
+def maintenance_of(
+    folder: DataFolder, position: Position | None, *, retain: str = "7d"
+) -> JournalMaintenance:
+    return JournalMaintenance(
         folder,
         JournalConfig(retain=retain),
         lambda: position,
@@ -173,15 +185,15 @@ def test_with_the_real_ledger_everything_is_recorded_and_sealed(tmp_path: Path) 
     folder = DataFolder(tmp_path / "d").create()
     end = captured(folder)
     CursorFile(folder.cursor("store")).store(end)
-    house = house_of(folder, end)
-    done = steps(house)
-    house.close()
+    task = maintenance_of(folder, end)
+    done = steps(task)
+    task.close()
     older = len(inspect(folder.journal)) - 1
     assert older > 5
     assert done == ["record"] * older + ["seal"] * older
     assert [each.sealed for each in inspect(folder.journal)] == [True] * older + [False]
     assert folder.ledger.is_dir()
-    again = house_of(folder, end, retain="0")
+    again = maintenance_of(folder, end, retain="0")
     assert steps(again) == ["remove"] * older
     again.close()
 
@@ -192,9 +204,9 @@ def test_without_both_cursors_nothing_is_touched(tmp_path: Path, which: str) -> 
     end = captured(folder)
     if which == "stored":
         CursorFile(folder.cursor("store")).store(end)
-    house = house_of(folder, end if which == "told" else None, retain="0")
-    assert steps(house) == []
-    house.close()
+    task = maintenance_of(folder, end if which == "told" else None, retain="0")
+    assert steps(task) == []
+    task.close()
 
 
 def test_the_lower_of_both_cursors_counts(tmp_path: Path) -> None:
@@ -202,13 +214,13 @@ def test_the_lower_of_both_cursors_counts(tmp_path: Path) -> None:
     end = captured(folder)
     third = inspect(folder.journal)[2].first_seq
     CursorFile(folder.cursor("store")).store(end)
-    house = house_of(folder, Position(end.log_id, third))
-    assert steps(house) == ["record"] * 2 + ["seal"] * 2
-    house.close()
+    task = maintenance_of(folder, Position(end.log_id, third))
+    assert steps(task) == ["record"] * 2 + ["seal"] * 2
+    task.close()
     CursorFile(folder.cursor("store")).store(Position(end.log_id, third))
-    house = house_of(folder, end)
-    assert steps(house) == []
-    house.close()
+    task = maintenance_of(folder, end)
+    assert steps(task) == []
+    task.close()
 
 
 def with_a_second(folder: DataFolder, *, required: bool) -> tuple[Position, int]:
@@ -234,8 +246,8 @@ def checked(folder: DataFolder) -> FsckReport:
 def test_segments_stay_until_every_required_consumer_is_past_them(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "d").create()
     end, before = with_a_second(folder, required=True)
-    house = house_of(folder, end, retain="0")
-    assert Counter(steps(house))["remove"] == 2
+    task = maintenance_of(folder, end, retain="0")
+    assert Counter(steps(task))["remove"] == 2
     assert len(inspect(folder.journal)) == before - 2
     report = checked(folder)
     assert report.ok
@@ -245,16 +257,16 @@ def test_segments_stay_until_every_required_consumer_is_past_them(tmp_path: Path
     ]
 
     CursorFile(folder.cursor("second")).store(end)
-    assert Counter(steps(house))["remove"] == before - 3
-    house.close()
+    assert Counter(steps(task))["remove"] == before - 3
+    task.close()
 
 
 def test_a_best_effort_consumer_keeps_nothing_and_fsck_says_what_it_missed(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "d").create()
     end, before = with_a_second(folder, required=False)
-    house = house_of(folder, end, retain="0")
-    assert Counter(steps(house))["remove"] == before - 1
-    house.close()
+    task = maintenance_of(folder, end, retain="0")
+    assert Counter(steps(task))["remove"] == before - 1
+    task.close()
     report = checked(folder)
     (missed,) = [each for each in report.findings if each.segment == "second.cursor"]
     assert report.ok
@@ -268,13 +280,13 @@ def test_a_required_consumer_that_has_not_begun_keeps_everything(tmp_path: Path)
     folder = DataFolder(tmp_path / "d").create()
     end, before = with_a_second(folder, required=True)
     folder.cursor("second").unlink()
-    house = house_of(folder, end, retain="0")
-    assert steps(house) == []
+    task = maintenance_of(folder, end, retain="0")
+    assert steps(task) == []
     assert len(inspect(folder.journal)) == before
 
     folder.remember_consumers([])
-    assert Counter(steps(house))["remove"] == before - 1, "nobody waits for it any more"
-    house.close()
+    assert Counter(steps(task))["remove"] == before - 1, "nobody waits for it any more"
+    task.close()
 
 
 def test_a_ledger_that_cannot_be_opened_is_an_error_of_the_step(
@@ -287,13 +299,13 @@ def test_a_ledger_that_cannot_be_opened_is_an_error_of_the_step(
     def refuse(*_: object, **__: object) -> None:
         raise Transient("No.", hint="Later.")
 
-    house = house_of(folder, end)
+    task = maintenance_of(folder, end)
     with monkeypatch.context() as patched:
-        patched.setattr(keeping, "open_ledger", refuse)
+        patched.setattr(maintenance, "open_ledger", refuse)
         with pytest.raises(Transient, match=r"No\. Later\."):
-            house.step()
-    assert house.step() is not None
-    house.close()
+            task.step()
+    assert task.step() is not None
+    task.close()
 
 
 # ------------------------------------------------------------------------ what it comes to
@@ -314,7 +326,7 @@ DAY_NS = 86_400 * 10**9
 def test_the_bytes_that_are_needed(
     per_day: int | None, kept: Rules, bytes_needed: int | None
 ) -> None:
-    seen = Overview(1, 1, 0, 1, per_day, per_day, 1)
+    seen = JournalOverview(1, 1, 0, 1, per_day, per_day, 1)
     assert needed(seen, kept) == bytes_needed
 
 
@@ -324,7 +336,7 @@ def test_a_check_warns_if_the_disk_is_full_before(
     config = Config(data=str(tmp_path / "d"))
     DataFolder(tmp_path / "d").create()
     assert checking._retention(config) == []
-    day = Overview(10**9, 2, 0, 1, 10**10, 10**9, 6 * 10**9)
+    day = JournalOverview(10**9, 2, 0, 1, 10**10, 10**9, 6 * 10**9)
     monkeypatch.setattr(checking, "overview", lambda _: day)
     assert checking._retention(config) == []
     monkeypatch.setattr(checking, "overview", lambda _: dataclasses.replace(day, free_bytes=1))
@@ -335,25 +347,25 @@ def test_a_check_warns_if_the_disk_is_full_before(
 
 
 async def test_what_can_wait_waits_while_the_system_is_in_trouble_and_that_is_told_once() -> None:
-    house, state = Steps(True, True, True), ["critical"]
-    clock, told = ManualClock(), list[Happening]()
-    async with keeping_house(house, IDLE, clock, told.append, lambda: state[0]):
+    task, state = Steps(True, True, True), ["critical"]
+    clock, told = ManualClock(), list[TelemetryEvent]()
+    async with run_maintenance(task, IDLE, clock, told.append, lambda: state[0]):
         await settle()
         for _ in range(20):
             clock.advance(IDLE_S)
             await settle()
-        assert house.calls == 0
-        assert told == [WorkShed("house", "critical")]
+        assert task.calls == 0
+        assert told == [WorkShed("task", "critical")]
         state[0] = ""
         clock.advance(IDLE_S)
         await settle()
-        assert house.calls == 1
-        assert told[1:] == [WorkResumed("house")]
+        assert task.calls == 1
+        assert told[1:] == [WorkResumed("task")]
 
 
 async def test_another_retention_holds_from_the_next_step_on(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "data").create()
-    house = House(
+    task = JournalMaintenance(
         folder,
         JournalConfig(),
         lambda: None,
@@ -361,13 +373,13 @@ async def test_another_retention_holds_from_the_next_step_on(tmp_path: Path) -> 
         clock=ManualClock(),
         observer=lambda _: None,
     )
-    house.step()
-    keeper = house._keeper
+    task.step()
+    keeper = task._housekeeper
     assert keeper is not None
     assert keeper.rules.retain_ns == 7 * 86_400 * 10**9
 
-    house.keep(JournalConfig(retain="1h"))
+    task.configure(JournalConfig(retain="1h"))
 
     assert keeper.rules.retain_ns == 3600 * 10**9
-    assert house._keeper is keeper
-    house.close()
+    assert task._housekeeper is keeper
+    task.close()

@@ -6,17 +6,17 @@ caller may give way to delivery between two.
 
 from __future__ import annotations
 
-import dataclasses
-import uuid
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.errors import ForebayError, Transient
-from forebay.journal import OS_DISK, Position, iter_blocks
-from forebay.journal.disk import translated
-from forebay.journal.overview import facts, span
-from forebay.journal.retention import Floor, Rules, SegmentFacts, Step, plan
+from forebay.journal.disk import OS_DISK, translated
+from forebay.journal.fsck import iter_blocks
+from forebay.journal.model import Position, new_id
+from forebay.journal.retention import Floor, HousekeepingStep, Rules, plan
 from forebay.journal.seal import Unsealable, seal
-from forebay.journal.segments import list_segments, remove_sealing, remove_segment, segment_path
+from forebay.journal.segments import list_segments, remove_sealing, remove_segment, segment_name
+from forebay.journal.survey import GLANCE, Survey, survey
 from forebay.telemetry import HousekeepingRefused, Observer, SegmentRemoved, ignore
 
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.journal import Block, Disk
+    from forebay.journal.disk import Disk
+    from forebay.journal.model import Block
 
 LOCK_NAME = "housekeeping.lock"
 
 
-class Ledger(Protocol):
+class SegmentLedger(Protocol):
     """The permanent record of what segments held."""
 
     def reached(self) -> Position | None:
-        """The ``end`` that was recorded last; None if nothing is."""
+        """Return the ``end`` that was recorded last; None if nothing is."""
         ...
 
     def record(self, blocks: Iterable[Block], end: Position) -> None:
@@ -45,10 +46,6 @@ class Ledger(Protocol):
         ...
 
 
-def _random_id() -> str:
-    return uuid.uuid4().hex
-
-
 class Housekeeper:
     """Keeps one journal's house; blocking, one of them a folder."""
 
@@ -58,11 +55,11 @@ class Housekeeper:
         *,
         clock: Clock,
         cursors: Callable[[], Sequence[Position]],
-        ledger: Ledger,
+        ledger: SegmentLedger,
         rules: Rules,
         disk: Disk = OS_DISK,
         observer: Observer = ignore,
-        random_id: Callable[[], str] = _random_id,
+        random_id: Callable[[], str] = new_id,
     ) -> None:
         """``cursors`` gives those of all required consumers, each durable when it is given."""
         self._folder = folder
@@ -75,10 +72,10 @@ class Housekeeper:
         self._observe = observer
         self._random_id = random_id
         self._lock: int | None = None
-        self._facts: dict[int, SegmentFacts] = {}
+        self._known: dict[int, Survey] = {}
         self._left: set[int] = set()
 
-    def step(self) -> Step | None:
+    def step(self) -> HousekeepingStep | None:
         """Settle the most urgent thing that can be settled; None if nothing was.
 
         What the disk or the ledger refuses is told and left for a later call, and does not
@@ -112,36 +109,34 @@ class Housekeeper:
             raise Transient(message, hint="It is tried again; nothing was changed.") from error
         remove_sealing(self._disk, self._folder)
 
-    def _look(self) -> list[SegmentFacts]:
-        """Every segment; only the last one changes by other hands than these."""
+    def _look(self) -> list[Survey]:
+        """Return every segment; only the last one changes by other hands than these."""
         firsts = list_segments(self._disk, self._folder)
-        self._facts = {
-            first_seq: self._facts.get(first_seq) or facts(self._disk, self._folder, first_seq)
+        self._known = {
+            first_seq: self._known.get(first_seq)
+            or survey(self._disk, self._folder, first_seq, limit=GLANCE)
             for first_seq in firsts
         }
-        if not firsts:
-            return []
-        found = list(self._facts.values())
-        self._facts.pop(firsts[-1])
-        return self._dated(found)
+        segments = list(self._known.values())
+        if segments:
+            self._known.pop(firsts[-1])
+            self._date(segments)
+        return segments
 
-    def _dated(self, segments: list[SegmentFacts]) -> list[SegmentFacts]:
-        """The same with the age of the oldest one.
+    def _date(self, segments: list[Survey]) -> None:
+        """Find out how old the oldest one is.
 
         One that holds no readable frame is as old as what follows it, or it would stay and
         keep all that follow it.
         """
-        if segments[0].last_ns is None:
-            for segment in segments[:-1]:
-                last_ns = span(self._disk, self._folder, segment.first_seq).last_ns
-                if last_ns is not None:
-                    segments[0] = dataclasses.replace(segments[0], last_ns=last_ns)
-                    self._facts[segments[0].first_seq] = segments[0]
-                    break
-        return segments
+        oldest = segments[0]
+        for first_seq, following in pairwise(segment.first_seq for segment in segments):
+            if oldest.last_ns is not None:
+                return
+            oldest.last_ns = survey(self._disk, self._folder, first_seq, following).last_ns
 
-    def _settled(self, step: Step, known: Mapping[int, SegmentFacts]) -> bool:
-        name = segment_path(self._folder, step.first_seq).name
+    def _settled(self, step: HousekeepingStep, known: Mapping[int, Survey]) -> bool:
+        name = segment_name(step.first_seq)
         try:
             if step.action == "record":
                 self._record(step, known)
@@ -154,7 +149,7 @@ class Housekeeper:
             self._left.add(step.first_seq)
         return True
 
-    def _record(self, step: Step, known: Mapping[int, SegmentFacts]) -> None:
+    def _record(self, step: HousekeepingStep, known: Mapping[int, Survey]) -> None:
         start = Position(known[step.first_seq].log_id or step.end.log_id, step.first_seq)
         self._ledger.record(self._blocks(start, step.end.seq), step.end)
         reached = self._ledger.reached()
@@ -163,8 +158,8 @@ class Housekeeper:
             message = f"The ledger has no entry up to {step.end.log_id}:{step.end.seq}."
             raise Transient(message, hint="Is it the ledger of another journal?")
 
-    def _do(self, step: Step, segment: SegmentFacts, name: str) -> None:
-        self._facts.pop(step.first_seq, None)  # whatever happens now, it is looked at again
+    def _do(self, step: HousekeepingStep, segment: Survey, name: str) -> None:
+        self._known.pop(step.first_seq, None)  # whatever happens now, it is looked at again
         if step.action == "seal":
             where = (self._disk, self._folder, step.first_seq)
             seal(*where, step.end.seq, random_id=self._random_id)

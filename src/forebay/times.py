@@ -21,7 +21,7 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def to_ns(moment: datetime | str) -> int:
-    """Answer UTC nanoseconds of an ISO 8601 text or a datetime; without a zone it is UTC.
+    """Return UTC nanoseconds of an ISO 8601 text or a datetime; without a zone it is UTC.
 
     Raises :class:`~forebay.errors.ConfigError` if the text is no time.
     """
@@ -49,7 +49,7 @@ def to_text(moment_ns: int, *, exact: bool = False) -> str:
 
 
 def span_ns(text: str) -> int:
-    """Answer the nanoseconds of ``0``, ``90s``, ``15m``, ``12h``, ``7d`` or ``2w``.
+    """Return the nanoseconds of ``0``, ``90s``, ``15m``, ``12h``, ``7d`` or ``2w``.
 
     Raises :class:`~forebay.errors.ConfigError` if the text is nothing like that.
     """
