@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo quick test suite lint format drills soak bench bench-compare probes peer picture lock clean
+.PHONY: help setup demo quick test suite lint format drills soak bench bench-compare probes peer docs picture lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ probes: $(VENV)/.bench.stamp ## how our breaker and others behave where breakers
 	$(BIN)/python -m tests.resilience_peers
 
 peer: build/peer/.stamp ## build/peer: cryptofeed for make bench, AGPL, apart from all else
+
+docs: $(VENV)/.dev.stamp ## the pages of docs/reference that are made from the code
+	$(BIN)/python -m tests.support.reference_pages
 
 picture: $(VENV)/.dev.stamp ## docs/images/demo.svg from a real run
 	$(BIN)/python docs/picture.py

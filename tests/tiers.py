@@ -19,7 +19,7 @@ if TIER not in TIERS:
 
 COUNTS = {
     # what                                    quick       test        soak
-    "simulated worlds":                     (     80,        600,    100_000),
+    "simulated worlds":                     (     80,        300,    100_000),
     "worlds until a planted bug is found":  (     60,         60,      1_000),
     "worlds of a control":                  (     20,         40,        100),
     "worlds in another process":            (      4,         21,        200),

@@ -36,7 +36,7 @@ class Payloads(Sequence[bytes]):
 
     @classmethod
     def of(cls, payloads: Iterable[bytes]) -> Payloads:
-        """Put single payloads one behind the other; answers itself if they already are."""
+        """Put single payloads one behind the other; returns itself if they already are."""
         if isinstance(payloads, Payloads):
             return payloads
         single = list(payloads)
@@ -45,7 +45,7 @@ class Payloads(Sequence[bytes]):
 
     @classmethod
     def joined(cls, parts: Sequence[Payloads]) -> Payloads:
-        """Answer the payloads of all parts in order: a copy, unless there is but one."""
+        """Return the payloads of all parts in order: a copy, unless there is but one."""
         if len(parts) == 1:
             return parts[0]
         ends, offset = [np.empty(0, dtype=np.int64)], 0
@@ -62,7 +62,7 @@ class Payloads(Sequence[bytes]):
     @overload
     def __getitem__(self, at: slice[int | None, int | None, int | None]) -> Payloads: ...
     def __getitem__(self, at: int | slice[int | None, int | None, int | None]) -> bytes | Payloads:
-        """Answer one payload, or some that stand together; a step is refused."""
+        """Return one payload, or some that stand together; a step is refused."""
         if isinstance(at, slice):
             start, stop, step = at.indices(len(self))
             if step != 1:
@@ -93,7 +93,7 @@ class Payloads(Sequence[bytes]):
         return f"<{len(self)} payloads, {len(self.data)} bytes>"
 
     def within(self, start: int, size: int) -> int:
-        """Answer up to where payloads from ``start`` on have no more than ``size`` bytes."""
+        """Return up to where payloads from ``start`` on have no more than ``size`` bytes."""
         most = self._begin(start) + size
         return max(start, int(self.ends.searchsorted(most, side="right")))
 

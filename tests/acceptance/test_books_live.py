@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import forebay as package
-from forebay.app.times import to_text
+from forebay.times import to_text
 from tests.support.commands import capture, connected, forebay, simulator
 
 if TYPE_CHECKING:

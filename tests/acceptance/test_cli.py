@@ -39,7 +39,7 @@ VERBS = [
     *("gaps list", "gaps explain", "gaps fill", "dlq list", "dlq show"),
     *("journal fsck", "journal inspect", "journal export", "journal tail"),
     *("drill list", "drill run"),
-    *("lab serve", "lab truth", "lab simulate"),
+    *("lab serve", "lab truth"),
 ]
 NO_TABLE = {
     "init",

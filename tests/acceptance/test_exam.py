@@ -20,9 +20,9 @@ from forebay.clock import ManualClock, SystemClock
 from forebay.domain.channels import UNITS_OF
 from forebay.domain.kinds import KINDS
 from forebay.journal import OS_DISK, Position
+from forebay.journal.housekeeping import Housekeeper
 from forebay.journal.retention import Rules
 from forebay.journal.segments import list_segments
-from forebay.services.housekeeping import Housekeeper
 from forebay.services.ledger import open_ledger
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from forebay.stores.memory import MemoryAudited, MemoryStore

@@ -87,12 +87,15 @@ def test_every_command_and_every_block_of_the_page_does_what_it_says(terminals: 
         for kind, block in BLOCKS
         for line in (typed_lines(block) if kind == "console" else [block])
     ]
-    assert [kind for kind, _ in typed].count("console") == len(typed) - 1 == 9
+    assert [kind for kind, _ in typed].count("console") == len(typed) - 2 == 9
     addresses: dict[str, str] = {}
+    python, drawn = "", [""]
     for kind, line in typed:
         if kind == "python":
-            done = terminals.run(sys.executable, "-c", line)
+            python += line  # one session
+            done = terminals.run(sys.executable, "-c", python)
             assert done.returncode == 0, done.stderr
+            drawn = done.stdout.splitlines()
         elif line.startswith("forebay lab serve"):
             child = terminals.start(re.sub(r" --events \d+", "", line))  # the test closes it
             assert child.stdout is not None
@@ -104,6 +107,9 @@ def test_every_command_and_every_block_of_the_page_does_what_it_says(terminals: 
                 closed(terminals, addresses["truth_url"])
             done = terminals.run("sh", "-c", filled(line, addresses))
             assert (done.returncode, line) == (0, line), done.stdout + done.stderr
+    assert all(drawn)
+    assert max(map(len, drawn)) <= 80
+    assert "Nothing lost" in (terminals.folder / "audit.html").read_text(encoding="utf-8")
 
 
 def typed_lines(block: str) -> list[str]:

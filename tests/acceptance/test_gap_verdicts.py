@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from forebay.app.times import to_text
 from forebay.clock import SystemClock
+from forebay.times import to_text
 from tests.support.commands import Answer, capture, forebay, said
 from tests.support.http_server import serving
 from tests.support.ws_server import Peer, WsServer

@@ -21,7 +21,7 @@ import forebay
 from forebay.app.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.lab.drills.kill import HISTORY, KillDrill, KillPlan
-from forebay.lab.drills.venue import VENUE
+from forebay.lab.drills.plan import VENUE
 from forebay.lab.truth import Trades, iso_micros
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "ADA-USD", "XRP-USD")
@@ -138,7 +138,7 @@ async def test_ten_kills_with_many_seeds(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.timeout(300)
 async def test_ten_kills_with_every_kind_of_event(tmp_path: Path) -> None:
-    plan = torture(1, kills=10, seconds=25, faults=EVERY_FAULT, channels=EVERY_CHANNEL)
+    plan = torture(1, kills=10, seconds=15, faults=EVERY_FAULT, channels=EVERY_CHANNEL)
     books = Books(tmp_path / "data")
     drill = KillDrill(plan, DataFolder(books.folder).create(), SystemClock())
     drill.look = lambda: books.look(drill.truth_url, plan.seed)

@@ -12,7 +12,7 @@ from forebay.app.config import Config
 from forebay.app.data_folder import DataFolder
 from forebay.app.replay import replay
 from forebay.clock import SystemClock
-from forebay.sources.websocket.plan import FeedPlan
+from forebay.sources.websocket.plan import ConnectionPlan
 from forebay.telemetry import ignore
 from tests.support.frames import l2update, snapshot
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MEBIBYTE = 1 << 20
-MOST_BYTES = signature(FeedPlan).parameters["max_message_bytes"].default
+MOST_BYTES = signature(ConnectionPlan).parameters["max_message_bytes"].default
 LEVELS = 22_000
 """On each side, for a mebibyte; the venue's own books have tens of thousands."""
 

@@ -16,7 +16,7 @@ import pytest
 from forebay.app import rebuild as module
 from forebay.app.config import Config, JournalConfig
 from forebay.app.data_folder import LAYOUT, DataFolder
-from forebay.app.keeping import House
+from forebay.app.maintenance import JournalMaintenance
 from forebay.app.reading import Data
 from forebay.app.rebuild import rebuild_database
 from forebay.app.venues import parsers
@@ -41,7 +41,17 @@ FOR_EVER = "5200w"
 SENTENCE = "is a data folder of layout 1; this Forebay needs 2."
 COMMANDS = (
     ("run", "--venue", "coinbase", "--symbols", "BTC-USD"),
-    ("check", "--venue", "coinbase", "--symbols", "BTC-USD", "--rest-url", "http://127.0.0.1:1"),
+    (
+        "check",
+        "--venue",
+        "coinbase",
+        "--symbols",
+        "BTC-USD",
+        "--rest-url",
+        "http://127.0.0.1:1",
+        "--ws-url",
+        "ws://127.0.0.1:1",
+    ),
     ("replay", str(ARCHIVE), "--venue", "coinbase"),
     ("sql", "SELECT 1"),
     ("audit",),
@@ -184,7 +194,7 @@ def test_what_was_made_from_frames_before_is_set_aside_and_made_again(old: DataF
     deliverer.drain()
     assert deliverer.position is not None
     cursor.store(deliverer.position)
-    house = House(
+    house = JournalMaintenance(
         old,
         JournalConfig(retain=FOR_EVER),
         lambda: deliverer.position,

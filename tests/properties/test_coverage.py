@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.domain.coverage import Arrival, Gap, IdCoverage, StreamKey
-from forebay.domain.coverage.ids import SETS
 from forebay.domain.coverage.unit import EPOCHS
 from forebay.domain.intervals import IntervalSet
 
@@ -73,7 +72,7 @@ def told(epochs: list[tuple[str, list[Fact]]]) -> IdCoverage:
 
 
 def sets(coverage: IdCoverage) -> dict[str, list[Interval]]:
-    return {name: list(getattr(coverage, name)) for name in SETS}
+    return {name: list(getattr(coverage, name)) for name in IdCoverage.sets}
 
 
 @given(CONNECTIONS, st.randoms(use_true_random=False), IDS)
@@ -221,7 +220,7 @@ def weight(coverage: IdCoverage) -> int:
     """Bytes of all that a coverage holds."""
     return sum(
         sys.getsizeof(ends) + sum(map(sys.getsizeof, ends))
-        for name in SETS
+        for name in IdCoverage.sets
         for ends in (getattr(coverage, name)._firsts, getattr(coverage, name)._lasts)
     )
 
@@ -243,7 +242,13 @@ def test_memory_is_bounded_by_holes_not_by_events(holes: int) -> None:
         most = max(most, len(coverage.live))
     neighbours = sum(block + 1 in withheld for block in withheld)
     assert coverage.live.count() == len(told) * size >= 1_900_000
-    assert [len(getattr(coverage, name)) for name in SETS] == [holes - neighbours + 1, 0, 0, 1, 1]
+    assert [len(getattr(coverage, name)) for name in IdCoverage.sets] == [
+        holes - neighbours + 1,
+        0,
+        0,
+        1,
+        1,
+    ]
     assert most <= count / 2, "no more pieces than blocks that stand alone"
     assert weight(coverage) < 1_000 + 150 * holes
     assert len(coverage.gaps(KEY)) == holes - neighbours

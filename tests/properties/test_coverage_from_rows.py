@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forebay.domain.canonical import first_of_each_id
-from forebay.domain.coverage import COVERAGES, IdCoverage, NoCoverage, StreamKey
+from forebay.domain.coverage import COVERAGES, Coverage, IdCoverage, StreamKey
 from forebay.domain.coverage.from_rows import coverage_of
 from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind
 from forebay.domain.frames import encode_control as encoded
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import random
 
     from forebay.domain.channels import Unit
-    from forebay.domain.coverage import Coverage
     from forebay.domain.frames import Control, FrameBatch
     from forebay.domain.identity import IdentityClass
     from forebay.services.projection import Projected
@@ -165,7 +164,7 @@ def test_what_nobody_declares_is_not_counted() -> None:
     parser = MadeParser("native")
     projected = Projection({VENUE: parser}, {}).project(batches([("ws", 0, "spot", [Deal()])]))
     (coverage,) = coverage_of(rows_of(projected), {}).values()
-    assert isinstance(coverage, NoCoverage)
+    assert isinstance(coverage, Coverage)
     assert coverage_of({}, {}) == {}
     nothing = {kind.table: kind.schema.empty_table() for kind in KINDS.values()}
     assert coverage_of(nothing, {}) == {}

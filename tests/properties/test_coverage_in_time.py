@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from forebay.domain.coverage import (
     Arrival,
+    Coverage,
     Gap,
-    NoCoverage,
     SequenceCoverage,
     StreamKey,
     TimeCoverage,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from forebay.domain.coverage import Coverage
     from forebay.domain.intervals import Interval
 
 KEY = StreamKey("v", "spot", "quote", "A-B")
@@ -239,7 +238,7 @@ def test_how_connections_alternate_and_what_is_repeated_does_not_matter(
     assert told(kind, facts + facts).gaps(KEY) == plain.gaps(KEY)
 
 
-@pytest.mark.parametrize("kind", [*COUNTED, NoCoverage])
+@pytest.mark.parametrize("kind", [*COUNTED, Coverage])
 @given(world=WORLDS, cut=st.integers(0, 30), dice=st.randoms(use_true_random=False))
 def test_what_is_read_back_goes_on_as_it_would_have(
     kind: type[Coverage], world: World, cut: int, dice: random.Random
@@ -352,7 +351,7 @@ def test_numbers_seen_before_and_out_of_order_are_those_of_the_connection(
         before += numbers
 
 
-@pytest.mark.parametrize("kind", [TimeCoverage, NoCoverage])
+@pytest.mark.parametrize("kind", [TimeCoverage, Coverage])
 def test_what_has_no_numbers_knows_no_event(kind: type[Coverage]) -> None:
     coverage = kind()
     values = np.array([5, 5, 3], dtype=np.int64)
@@ -364,6 +363,6 @@ def test_what_has_no_numbers_knows_no_event(kind: type[Coverage]) -> None:
 
 @given(WORLDS)
 def test_where_nothing_is_counted_nothing_is_missing(world: World) -> None:
-    coverage = told(NoCoverage, world.facts())
+    coverage = told(Coverage, world.facts())
     assert coverage.gaps(KEY) == []
     assert list(coverage.rows()) == []

@@ -16,7 +16,7 @@ from forebay.resilience import (
     SystemState,
     assess,
 )
-from forebay.telemetry import BreakerMoved, Happening, ServiceDown, ServiceUp, SystemMoved
+from forebay.telemetry import BreakerMoved, ServiceDown, ServiceUp, SystemMoved, TelemetryEvent
 
 NAMES = ("rest", "websocket", "store")
 HOLD = 20.0
@@ -31,7 +31,7 @@ class Replay:
         self.state = SystemState.HEALTHY
         self.breakers = dict.fromkeys(NAMES, State.CLOSED)
 
-    def hear(self, happening: Happening) -> None:
+    def hear(self, happening: TelemetryEvent) -> None:
         if isinstance(happening, ServiceDown):
             assert self.down.get(happening.service) != happening.root, "told twice"
             self.down[happening.service] = happening.root

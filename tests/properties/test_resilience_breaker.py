@@ -30,7 +30,7 @@ from forebay.resilience import (
     StaleCache,
     State,
 )
-from forebay.telemetry import BreakerMoved, Happening
+from forebay.telemetry import BreakerMoved, TelemetryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -87,7 +87,7 @@ class Breakers(RuleBasedStateMachine):
         )
         self.decorated = self.breaker(suspend_once)
 
-    def hear(self, moved: Happening) -> None:
+    def hear(self, moved: TelemetryEvent) -> None:
         assert isinstance(moved, BreakerMoved)
         self.moves.append((moved.was, moved.now))
 

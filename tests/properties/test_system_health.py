@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.resilience import Hysteresis, ServiceHealth, SystemState, assess, start_order
-from forebay.resilience.graph import behind
+from forebay.resilience.dependencies import behind
 
 NAMES = "abcdefg"
 STATES = list(SystemState)

@@ -13,10 +13,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from forebay.lab.simulation.disk import SimDisk
-from forebay.lab.simulation.judge import judge
-from forebay.lab.simulation.loop import _Task
-from forebay.lab.simulation.world import World
+from tests.simulation.judge import judge
+from tests.simulation.loop import _Task
+from tests.simulation.world import World
+from tests.support.sim_disk import SimDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ LOOSENED: dict[str, Callable[[], None]] = {
 
 
 def ask(seeds: Sequence[int], hash_seed: int, loosened: str = "") -> list[str]:
-    """Answer the fingerprints of ``seeds``, run in this order in a process with ``hash_seed``."""
+    """Return the fingerprints of ``seeds``, run in this order in a process with ``hash_seed``."""
     command = [sys.executable, "-m", __name__, ",".join(map(str, seeds)), *loosened.split()]
     environment = {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": os.pathsep.join(sys.path)}
     answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

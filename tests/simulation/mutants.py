@@ -12,8 +12,6 @@ from forebay.domain.coverage import IdCoverage, verdict
 from forebay.errors import Transient
 from forebay.journal import recovery
 from forebay.journal.writer import JournalWriter
-from forebay.lab.simulation.machine import LifeDisk
-from forebay.lab.simulation.store import SimStore
 from forebay.ports import Commit, Events
 from forebay.services.accounting import Accountant, LiveSums
 from forebay.services.deliver import Deliverer
@@ -21,6 +19,8 @@ from forebay.services.fill_plan import FillPlanner
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
 from forebay.stores.memory import MemoryStore
+from tests.simulation.machine import LifeDisk
+from tests.simulation.store import SimStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pytest
 
     from forebay.journal import Draft
-    from forebay.journal.recovery import Verdict
+    from forebay.journal.recovery import TailVerdict
     from forebay.journal.segments import Segment
 
 
@@ -50,7 +50,7 @@ def folder_not_synced(patch: pytest.MonkeyPatch) -> None:
 def recovery_that_cuts_too_much(patch: pytest.MonkeyPatch) -> None:
     decide = recovery.decide
 
-    def one_block_less(found: Any, first_seq: int, start: int, proved: int) -> Verdict:  # noqa: ANN401
+    def one_block_less(found: Any, first_seq: int, start: int, proved: int) -> TailVerdict:  # noqa: ANN401
         sound = [extent for extent in found if extent.sound]
         return decide(sound[:-1] if len(sound) > 1 else found, first_seq, start, 0)
 

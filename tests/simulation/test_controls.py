@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import ConfigError
-from forebay.lab.simulation.controls import CONTROLS, Event, Score, run_control
-from forebay.lab.simulation.run import run_many
+from tests.simulation.controls import CONTROLS, Event, Score, run_control
+from tests.simulation.run import run_many
 from tests.tiers import count
 
 SEEDS = count("worlds of a control")

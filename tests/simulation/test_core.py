@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.lab.simulation.run import run_many, run_seed
 from tests.simulation.elsewhere import LOOSENED, ask, fingerprint
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.run import run_many, run_seed
 from tests.tiers import TIER, count, seeds
 
 if TYPE_CHECKING:

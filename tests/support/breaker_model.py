@@ -235,7 +235,7 @@ class Real:
         self.clock = ManualClock(START)
         self.events: list[Any] = []
         self.operator, self.recovers = params.operator, True
-        self.config = modules["breaker_config"].BreakerConfig(
+        self.config = modules["breaker"].BreakerConfig(
             failure_threshold=params.failures,
             success_threshold=params.successes,
             half_open_permits=params.permits,
@@ -312,11 +312,11 @@ class Real:
             for held, token in map(self.held, self.tickets)
         )
         live = sorted(max(0, ends - now) for _, ends in leases.values())
-        return (era.state, machine.quick is era, *numbers, tuple(live), tuple(tickets))
+        return (era.state, *numbers, tuple(live), tuple(tickets))
 
 
 class Awaited(Real):
-    """The same through a decorated coroutine function, whose successes mostly take no lock."""
+    """The same through a decorated coroutine function, whose successes mostly have no permit."""
 
     unseen = ("latency_sum_ns", "latency_count")  # such calls are not timed
 
@@ -338,11 +338,8 @@ class Awaited(Real):
                 ticket.throw(errors[how])
 
     def held(self, ticket: Any) -> tuple[object, object]:  # noqa: ANN401
-        era = ticket.cr_frame.f_locals["era"]
-        if era is not None:
-            return era, None
-        permit = ticket.cr_await.cr_frame.f_locals["permit"]
-        return permit.era, permit.token
+        by = ticket.cr_frame.f_locals["by"]
+        return super().held(by) if hasattr(by, "token") else (by, None)
 
 
 @types.coroutine

@@ -8,7 +8,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.resilience import BreakerConfig, CircuitBreaker, State
-from forebay.telemetry import BreakerMoved, Happening
+from forebay.telemetry import BreakerMoved, TelemetryEvent
 
 DOWN = ConnectionError("down")
 
@@ -26,7 +26,7 @@ class Rig:
 
     def __init__(self, **config: object) -> None:
         self.clock = ManualClock()
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         settings = {"failure_threshold": 3, "recovery_timeout": 10.0, "recovery_jitter": 0.0}
         self.breaker = CircuitBreaker(
             "b",

@@ -11,7 +11,7 @@ from forebay.clock import SystemClock
 from forebay.domain.frames import StreamsRefused
 from forebay.sources.live import LiveSource, Timings
 from forebay.sources.roster import Roster
-from forebay.sources.websocket import Patience
+from forebay.sources.websocket import Timeouts
 from tests.support.frames import heartbeat, match
 from tests.support.live_source import live
 from tests.support.sinks import RecordingSink
@@ -20,10 +20,10 @@ from tests.support.ws_server import WsServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
     from tests.support.ws_server import Peer
 
-PATIENCE = Patience(
+PATIENCE = Timeouts(
     accept_s=0.4,
     stale_s=5.0,
     backoff_base_s=0.001,
@@ -80,7 +80,7 @@ class Rig:
     ) -> None:
         self.venue = venue
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.roster = Roster(SystemClock())
         self.source: LiveSource = live(
             symbols,
@@ -91,8 +91,8 @@ class Rig:
             roster=self.roster,
         )
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
     def told(self) -> set[str]:
         """Products of which a trade was captured."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forebay.journal import Draft
     from forebay.ports import Commit, Committed, Parser, Store
     from forebay.services.pump import Pump
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
     from tests.support.delivery import TableStore
 
 Chunk = list["Draft"]
@@ -115,7 +115,7 @@ class Crossing:
         self.folder = folder / "journal"
         self.parsers = parsers
         self.store = store
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         self.writer = JournalWriter.open(
             self.folder, clock=ManualClock(), ballast_bytes=0, random_id=lambda: LOG
         )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from forebay.ops.guard import Guard
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -176,7 +176,7 @@ class Site:
     system: FakeSystem = field(default_factory=FakeSystem)
     token: str | None = TOKEN
     clock: ManualClock = field(default_factory=lambda: ManualClock(AT))
-    told: list[Happening] = field(default_factory=list)
+    told: list[TelemetryEvent] = field(default_factory=list)
 
     @cached_property
     def routes(self) -> Guard:

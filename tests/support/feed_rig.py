@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from forebay.clock import ManualClock, SystemClock
 from forebay.resilience import BreakerConfig, CircuitBreaker
 from forebay.sources.venue import NOTHING, Asked, PlainSession, Verdict
-from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.websocket import ConnectionPlan, Timeouts, WebSocketFeed
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import Peer, WsServer
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from forebay.clock import Clock
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
-QUICK = Patience(backoff_base_s=0.001, backoff_cap_s=0.002)
+QUICK = Timeouts(backoff_base_s=0.001, backoff_cap_s=0.002)
 NEVER = BreakerConfig(failure_threshold=1_000_000)
 """A breaker that lets every call through."""
 
@@ -45,10 +45,10 @@ class Rig:
 
     def __init__(self, url: str, *, clock: Clock | None = None, **settings: object) -> None:
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.clock = clock or SystemClock()
-        patience = settings.pop("patience", QUICK)
-        assert isinstance(patience, Patience)
+        timeouts = settings.pop("timeouts", QUICK)
+        assert isinstance(timeouts, Timeouts)
         config = settings.pop("breaker", NEVER)
         assert isinstance(config, BreakerConfig)
         self.breaker = CircuitBreaker(
@@ -61,16 +61,16 @@ class Rig:
             "session": YesOrNo,
         }
         self.feed = WebSocketFeed(
-            FeedPlan(url=url, **(plan | settings)),  # type: ignore[arg-type]
+            ConnectionPlan(url=url, **(plan | settings)),  # type: ignore[arg-type]
             clock=self.clock,
             rng=random.Random(7),
-            patience=patience,
+            timeouts=timeouts,
             breaker=self.breaker,
             observer=self.said.append,
         )
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
 
 @contextlib.asynccontextmanager

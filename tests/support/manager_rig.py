@@ -10,7 +10,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.resilience import BreakerConfig, ResilienceManager, State, SystemState
-from forebay.telemetry import BreakerMoved, Happening
+from forebay.telemetry import BreakerMoved, TelemetryEvent
 
 if TYPE_CHECKING:
     from forebay.resilience import CircuitBreaker
@@ -61,7 +61,7 @@ class Rig:
 
     def __init__(self, *, recovery_hold: float = 30.0, auto_recovery: bool = True) -> None:
         self.clock = ManualClock()
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         self.manager = ResilienceManager(
             process="deliver",
             clock=self.clock,
@@ -77,7 +77,7 @@ class Rig:
     def is_in(self, state: SystemState) -> bool:
         return self.manager.state is state
 
-    def said(self) -> list[Happening]:
+    def said(self) -> list[TelemetryEvent]:
         """What was told of services and of the whole since the last time."""
         told = [each for each in self.told if not isinstance(each, BreakerMoved)]
         self.told.clear()

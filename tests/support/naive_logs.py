@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.journal import Disk
-    from forebay.lab.simulation.disk import SimDisk
+    from tests.support.sim_disk import SimDisk
 
 _HEAD = Struct("<II")
 

@@ -1,4 +1,4 @@
-"""Pages of docs/reference that follow from the code: ``python -m tests.support.reference_pages``.
+"""Pages of docs/reference that follow from the code: ``make docs`` writes them.
 
 ``tests/unit/ops/test_metrics.py`` fails while a page is not what is made here.
 """
@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from forebay.ops import alerts
 from forebay.ops.catalogue import SECTIONS, Metric
-from tests.support import tables_page
+from tests.support import commands_page, configuration_page, tables_page
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -21,7 +21,7 @@ METRICS = """\
 
 What `GET /metrics` of `forebay run` answers, in Prometheus' text format, or as OpenMetrics to
 whoever asks for that, as Prometheus does. The page is made from the code:
-`python -m tests.support.reference_pages`.
+`make docs`.
 
 Every name begins with `forebay_`. Beside some of them the same numbers are told under the name in
 the last column: dashboards of market-data systems that one may come from know it. Write new rules
@@ -83,7 +83,7 @@ rather than never.
 
 Each alert is fired, cleared and held just below its threshold in `tests/unit/ops/test_alerts.py`,
 and played with lost scrapes, new starts and deaths in `tests/unit/ops/test_alerts_withstand.py`.
-The page is made from the code: `python -m tests.support.reference_pages`.
+The page is made from the code: `make docs`.
 """
 
 
@@ -134,7 +134,13 @@ def _alert(rule: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-PAGES = {"metrics": metrics, "alerts": page_of_alerts, "tables": tables_page.page}
+PAGES = {
+    "metrics": metrics,
+    "alerts": page_of_alerts,
+    "tables": tables_page.page,
+    "commands": commands_page.page,
+    "configuration": configuration_page.page,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

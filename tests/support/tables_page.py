@@ -17,7 +17,7 @@ HEAD = """\
 # Tables
 
 What `forebay sql` and `forebay.open(DIR).sql` can ask for. The page is made from the code:
-`python -m tests.support.reference_pages`.
+`make docs`.
 
 Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places; the product of
 two is a DOUBLE, so that `sum(price * size) / sum(size)` works for any number of rows. `event_ts` is

@@ -14,7 +14,7 @@ from forebay.clock import ManualClock
 from forebay.errors import Corrupt
 from forebay.journal import CursorFile, Draft, FsckReport, JournalReader, JournalWriter, fsck
 from forebay.journal.seal import seal
-from tests.support.torture_disk import MemDisk
+from tests.support.sim_disk import SimDisk
 from tests.unit.journal.helpers import drain, losses_of, random_ids
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def template(*, closed: bool, commits: int = 6) -> Template:
 
     If it is closed, its first segment is sealed.
     """
-    disk = MemDisk()
+    disk = SimDisk.of(FOLDER, {})
     writer = open_at(disk, 7)
     cursor = CursorFile(CURSOR, disk, random_id=random_ids(8))
     acknowledged: dict[int, bytes] = {}
@@ -128,8 +128,7 @@ def template(*, closed: bool, commits: int = 6) -> Template:
     if closed:
         writer.close()
         seal(disk, FOLDER, 1, 5, random_id=random_ids(9))
-    files = {name: bytes(data) for name, data in disk.files.items()}
-    return Template(files, acknowledged, (stored[-1], stored[-2]))
+    return Template(disk.files, acknowledged, (stored[-1], stored[-2]))
 
 
 # ------------------------------------------------------------------------ bit flips
@@ -171,13 +170,13 @@ def flip_bits(made: Template, seeds: Iterable[int], bits: int) -> Flips:
     journals = flipped = lost = undecided = 0
     for seed in seeds:
         rng = random.Random(seed)
-        disk = MemDisk.of(made.files, boot=1 + (seed % 3 == 0))
+        disk = SimDisk.of(FOLDER, made.files, boot=1 + (seed % 3 == 0))
         hit = set()
         for _ in range(1 if rng.random() < 0.5 else rng.randint(2, 10)):
             index = rng.choices(range(len(names)), weights)[0]
             at = _place(rng, names[index], sizes[index])
             if (index, at) not in hit:
-                disk.flip(names[index], at)
+                disk.flip(FOLDER / names[index], at)
                 hit.add((index, at))
         touched = {names[index] for index, _ in hit}
         outcome = _examine(made, disk, touched, single=len(hit) == 1, seed=seed)
@@ -195,7 +194,7 @@ def _place(rng: random.Random, name: str, size: int) -> int:
     return rng.randrange(size * 8)
 
 
-def _examine(made: Template, disk: MemDisk, touched: set[str], *, single: bool, seed: int) -> str:
+def _examine(made: Template, disk: SimDisk, touched: set[str], *, single: bool, seed: int) -> str:
     """Check, read and open one damaged journal; every broken promise is an AssertionError."""
     where = f"seed {seed}, {sorted(touched)}"
     report = fsck(FOLDER, disk=disk, cursors=[CURSOR])
@@ -224,7 +223,7 @@ def _examine(made: Template, disk: MemDisk, touched: set[str], *, single: bool, 
 
 
 def _cursor(
-    made: Template, disk: MemDisk, report: FsckReport, *, single: bool, where: str
+    made: Template, disk: SimDisk, report: FsckReport, *, single: bool, where: str
 ) -> Position | None:
     try:
         position = CursorFile(CURSOR, disk).load()

@@ -10,9 +10,9 @@ from forebay.errors import ConfigError, Corrupt, CursorBeyondEnd
 from forebay.journal import CursorFile, JournalReader, Position, fsck
 from forebay.journal.findings import frames
 from forebay.journal.slots import encode_slot
+from tests.support.sim_disk import SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, open_at, template
-from tests.support.torture_disk import MemDisk
-from tests.unit.journal.helpers import drain, random_ids, read_all
+from tests.unit.journal.helpers import drain, overwrite, random_ids, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,33 +25,33 @@ MENDED = "No frame is lost by it: the next start of the writer mends it."
 RETENTION = "Retention removes the oldest segments; if it is not that, restore what is missing."
 
 
-def flip(name: str, at: int) -> Callable[[MemDisk], None]:
-    return lambda disk: disk.flip(name, at * 8)
+def flip(name: str, at: int) -> Callable[[SimDisk], None]:
+    return lambda disk: disk.flip(FOLDER / name, at * 8)
 
 
-def remove(*names: str) -> Callable[[MemDisk], None]:
-    def damage(disk: MemDisk) -> None:
+def remove(*names: str) -> Callable[[SimDisk], None]:
+    def damage(disk: SimDisk) -> None:
         for name in names:
-            del disk.files[name]
+            disk.unlink(FOLDER / name)
 
     return damage
 
 
-def cut(name: str, size: int) -> Callable[[MemDisk], None]:
-    return lambda disk: disk.files[name].__delitem__(slice(size, None))
+def cut(name: str, size: int) -> Callable[[SimDisk], None]:
+    return lambda disk: overwrite(disk, FOLDER / name, disk.files[name][:size])
 
 
-def both(*damages: Callable[[MemDisk], None]) -> Callable[[MemDisk], None]:
-    def damage(disk: MemDisk) -> None:
+def both(*damages: Callable[[SimDisk], None]) -> Callable[[SimDisk], None]:
+    def damage(disk: SimDisk) -> None:
         for each in damages:
             each(disk)
 
     return damage
 
 
-def cursor_at(position: Position) -> Callable[[MemDisk], None]:
-    def damage(disk: MemDisk) -> None:
-        del disk.files[CURSOR.name]
+def cursor_at(position: Position) -> Callable[[SimDisk], None]:
+    def damage(disk: SimDisk) -> None:
+        disk.unlink(CURSOR)
         file = CursorFile(CURSOR, disk, random_id=random_ids(3))
         file.store(position)
         file.close()
@@ -60,7 +60,7 @@ def cursor_at(position: Position) -> Callable[[MemDisk], None]:
 
 
 class Case(NamedTuple):
-    damage: Callable[[MemDisk], None]
+    damage: Callable[[SimDisk], None]
     sentences: list[str]
     lost: Sequence[tuple[int, int]] = ()
     """What a reader declares without a recovery."""
@@ -247,9 +247,9 @@ CASES = {
 }
 
 
-def damaged(name: str) -> MemDisk:
+def damaged(name: str) -> SimDisk:
     case = CASES[name]
-    disk = MemDisk.of((CLOSED if case.closed else OPEN).files)
+    disk = SimDisk.of(FOLDER, (CLOSED if case.closed else OPEN).files)
     case.damage(disk)
     return disk
 
@@ -312,11 +312,11 @@ def test_a_cursor_that_points_nowhere_is_refused_and_starts_no_loop(name: str) -
 
 def test_a_folder_that_never_held_a_journal_is_no_damage() -> None:
     with pytest.raises(ConfigError, match="holds no journal"):
-        fsck(FOLDER, disk=MemDisk())
-    empty = MemDisk()
+        fsck(FOLDER, disk=SimDisk.of(FOLDER, {}))
+    empty = SimDisk.of(FOLDER, {})
     open_at(empty).close()
     assert fsck(FOLDER, disk=empty).findings == ()
-    del empty.files[FIRST]
+    empty.unlink(FOLDER / FIRST)
     assert fsck(FOLDER, disk=empty).findings == ()
 
 
@@ -328,16 +328,16 @@ def test_one_frame_is_not_called_frames() -> None:
 def test_a_slot_that_is_being_written_is_no_damage() -> None:
     """A check beside a writer may see half of a slot; a second look sees all of it."""
 
-    class Writing(MemDisk):
+    class Writing(SimDisk):
         def pread(self, fd: int, size: int, offset: int) -> bytes:
             raw = super().pread(fd, size, offset)
-            if size > 4000 and self.reads == 1:
+            if size > 4000 and self.log.count("pread") == 1:
                 return b"\x01" + raw[1:]
             return raw
 
-    disk = Writing.of(OPEN.files)
+    disk = Writing.of(FOLDER, OPEN.files)
     assert fsck(FOLDER, disk=disk).findings == ()
-    assert disk.reads > 2
+    assert disk.log.count("pread") > 2
 
 
 def test_what_a_watermark_of_another_boot_proves_is_missed_all_the_same() -> None:
@@ -349,14 +349,14 @@ def test_what_a_watermark_of_another_boot_proves_is_missed_all_the_same() -> Non
 
 def test_a_watermark_of_another_journal_proves_nothing_here() -> None:
     other = template(closed=False, commits=20)
-    disk = MemDisk.of(OPEN.files | {"watermark": other.files["watermark"]})
+    disk = SimDisk.of(FOLDER, OPEN.files | {"watermark": other.files["watermark"]})
     foreign = bytearray(disk.files["watermark"])
     for side in (0, 4096):  # the same log id would be a matter of chance
         slot = foreign[side + 10 : side + 10 + 92]
         slot[0] ^= 0xFF
         counter = int.from_bytes(foreign[side : side + 8], "little")
         foreign[side : side + 256] = encode_slot(counter, bytes(slot))
-    disk.files["watermark"][:] = foreign
+    overwrite(disk, FOLDER / "watermark", bytes(foreign))
     assert fsck(FOLDER, disk=disk).ok
     with open_at(disk) as writer:
         assert writer.position.seq == 13

@@ -15,9 +15,8 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.journal import CursorFile, JournalReader, JournalWriter, ensure_durable, fsck
-from forebay.lab.simulation.disk import SimDisk
+from tests.support.sim_disk import Killed, Patience, SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, open_at, template
-from tests.support.torture_disk import MemDisk
 from tests.unit.journal.helpers import (
     drain,
     frames_of,
@@ -42,8 +41,8 @@ SEGMENTS = sorted(name for name in OPEN.files if name.endswith(".fbj"))
 @pytest.mark.parametrize("garbage", [b"", b"\0" * 5000, b"\x89FBJB\r\n\x1a" * 300, bytes(10)])
 def test_corruption_makes_no_reader_go_in_circles(name: str, garbage: bytes) -> None:
     """Vector #17644: a damaged record was met, skipped, and met again for ever."""
-    disk = MemDisk.of(OPEN.files | {name: garbage})
-    disk.patience = 200
+    disk = SimDisk.of(FOLDER, OPEN.files | {name: garbage})
+    disk.fault = Patience(200)
     before = Got.of(read_all(disk))
     assert before.losses, "nothing was damaged"
     fsck(FOLDER, disk=disk)
@@ -56,10 +55,10 @@ def test_nobody_has_to_delete_the_journal_to_get_on() -> None:
     """Vector #18336 and #19759: after a crash the buffer stayed stuck until it was deleted."""
     for seed in range(40):
         rng = random.Random(seed)
-        disk = MemDisk.of(OPEN.files)
+        disk = SimDisk.of(FOLDER, OPEN.files)
         for name in disk.files:  # everything is damaged at once
             for _ in range(rng.randint(1, 20)):
-                disk.flip(name, rng.randrange(len(disk.files[name]) * 8))
+                disk.flip(FOLDER / name, rng.randrange(len(disk.files[name]) * 8))
         with open_at(disk, seed) as writer:
             first = writer.position.seq
             writer.commit([numbered(first, 3)])
@@ -130,7 +129,7 @@ def test_one_bad_segment_keeps_nobody_from_starting(index: int) -> None:
     """Fluent Bit #5265 and #11847: one chunk of garbage, and the program did not start."""
     for size in (0, 1, 63, 64, 100, 5000):
         junk = random.Random(size).randbytes(size)
-        disk = MemDisk.of(OPEN.files | {SEGMENTS[index]: junk})
+        disk = SimDisk.of(FOLDER, OPEN.files | {SEGMENTS[index]: junk})
         with open_at(disk) as writer:
             assert writer.position.seq == 13
             first = 1 + 4 * index
@@ -150,10 +149,10 @@ def test_a_power_cut_leaves_everything_readable() -> None:
 
         def half_way(operation: str) -> None:
             if operation == "fdatasync":
-                raise PowerCutError
+                raise Killed
 
         disk.fault = half_way
-        with pytest.raises(PowerCutError):
+        with pytest.raises(Killed):
             writer.commit([numbered(9, 2, size=2000)])
         disk.fault = lambda _: None
         disk.lose_power()
@@ -163,10 +162,6 @@ def test_a_power_cut_leaves_everything_readable() -> None:
             assert writer.report.losses == ()
             assert writer.position.seq in {9, 11}
             assert not writer.report.new_log
-
-
-class PowerCutError(BaseException):
-    """It is dark."""
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -185,10 +180,10 @@ def test_the_recovered_tail_is_on_the_disk_before_it_is_served(*, refused: bool)
             if operation == "fdatasync" and refused:
                 raise OSError(errno.EIO, "refused")
             if operation in {"fdatasync", "truncate"}:
-                raise PowerCutError
+                raise Killed
 
         disk.fault = die
-        with pytest.raises(PowerCutError):
+        with pytest.raises(Killed):
             writer.commit([numbered(3, 2, size=3000)])
         disk.fault = lambda _: None
         disk.kill()  # the pages are in memory: recovery finds all of the commit
@@ -198,6 +193,36 @@ def test_the_recovered_tail_is_on_the_disk_before_it_is_served(*, refused: bool)
         disk.lose_power()
         open_writer(disk).close()
         assert frames_of(read_all(disk)) == served
+
+
+@pytest.mark.xfail(reason="recovery takes a closing block for durable because it is there")
+def test_a_closing_block_whose_sync_was_refused_is_on_the_disk_before_it_is_relied_upon() -> None:
+    """No frame is lost by it, but ``fsck`` finds bytes that are no block in a sound journal.
+
+    When this passes, :class:`~tests.support.torture_crashes.JournalSubject` needs no exception.
+    """
+
+    def die(operation: str) -> None:
+        if operation == "fdatasync":
+            raise OSError(errno.EIO, "refused")
+        if operation == "truncate":
+            raise Killed
+
+    for size in range(0, 512, 16):  # somewhere the closing block ends on another page
+        disk = SimDisk(random.Random(size))
+        writer = open_writer(disk)
+        writer.commit([numbered(1, 1, size=size)])
+        disk.fault = die
+        with pytest.raises(Killed):
+            writer.close()
+        disk.fault = lambda _: None
+        disk.kill()
+        with open_writer(disk) as writer:
+            writer.commit([numbered(2, 1)])
+        disk.lose_power()
+        open_writer(disk).close()
+        assert frames_of(read_all(disk)).keys() == {1, 2}
+        assert fsck(FOLDER, disk=disk).findings == ()
 
 
 def test_a_journal_on_a_real_disk_is_opened_whatever_lies_beside_it(tmp_path: Path) -> None:

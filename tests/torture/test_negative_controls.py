@@ -8,9 +8,9 @@ import pytest
 
 from tests.support import naive_logs
 from tests.support.naive_logs import NaiveLog, WithoutCrc
-from tests.support.torture import Got, complaints
+from tests.support.sim_disk import SimDisk
+from tests.support.torture import FOLDER, Got, complaints
 from tests.support.torture_crashes import JournalSubject, Subject, ordeals
-from tests.support.torture_disk import MemDisk
 from tests.tiers import count
 
 SEEDS = range(count("crash histories of a naive log"))
@@ -46,15 +46,15 @@ def test_the_journal_stands_the_same_histories() -> None:
 
 def flips_noticed(log: NaiveLog, flips: int) -> tuple[int, int]:
     """Flip single bits of a log of 20 records: how often it gave damage, and was silent."""
-    disk = MemDisk()
+    disk = SimDisk.of(FOLDER, {})
     log.open(disk)
     payloads = [b"%d|" % seq + random.Random(seq).randbytes(20) for seq in range(1, 21)]
     log.append(payloads)
-    raw = bytes(disk.files["log"])
+    raw = disk.files["log"]
     corrupt = silent = 0
     for seed in range(flips):
-        disk = MemDisk.of({"log": raw})
-        disk.flip("log", random.Random(seed).randrange(len(raw) * 8))
+        disk = SimDisk.of(FOLDER, {"log": raw})
+        disk.flip(FOLDER / "log", random.Random(seed).randrange(len(raw) * 8))
         log = type(log)()
         log.open(disk)
         found = complaints(dict(enumerate(payloads, 1)), log.everything(disk))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 class House:
@@ -37,7 +37,7 @@ class House:
 
     def __init__(self, root: Path) -> None:
         self.folder = DataFolder(root).create()
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
 
     def capture(self, first: int, last: int) -> Position:
         with open_journal(self.folder, Config(), ManualClock(), self.told.append) as writer:

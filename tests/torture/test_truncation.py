@@ -6,8 +6,8 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.journal import ensure_durable, fsck
+from tests.support.sim_disk import SimDisk
 from tests.support.torture import FOLDER, Got, draft, open_at, template
-from tests.support.torture_disk import MemDisk
 from tests.unit.journal.helpers import read_all
 
 OPEN, CLOSED = template(closed=False), template(closed=True)
@@ -15,16 +15,16 @@ SEGMENTS = sorted(name for name in OPEN.files if name.endswith(".fbj"))
 LAST = SEGMENTS[-1]
 
 
-def cut_at(name: str, size: int, *, watermark: bool) -> MemDisk:
+def cut_at(name: str, size: int, *, watermark: bool) -> SimDisk:
     files = OPEN.files | {name: OPEN.files[name][:size]}
     if not watermark:
         del files["watermark"]
-    return MemDisk.of(files)
+    return SimDisk.of(FOLDER, files)
 
 
 def ends_of(name: str) -> list[int]:
     """Offset after the header and after each block, as a writer counts them."""
-    disk = MemDisk()
+    disk = SimDisk.of(FOLDER, {})
     with open_at(disk, 7) as writer:
         ends = [writer.stats().bytes_on_disk]
         for index in range(6):
@@ -35,7 +35,7 @@ def ends_of(name: str) -> list[int]:
     return ends
 
 
-def got(disk: MemDisk) -> Got:
+def got(disk: SimDisk) -> Got:
     return Got.of(read_all(disk))
 
 
@@ -107,7 +107,7 @@ def test_an_earlier_segment_cut_anywhere_loses_exactly_the_range_that_is_gone(na
 def test_a_closed_journal_cut_inside_its_proof_loses_nothing() -> None:
     whole = len(OPEN.files[LAST])
     for size in range(whole, len(CLOSED.files[LAST])):
-        disk = MemDisk.of(CLOSED.files | {LAST: CLOSED.files[LAST][:size]})
+        disk = SimDisk.of(FOLDER, CLOSED.files | {LAST: CLOSED.files[LAST][:size]})
         with open_at(disk) as writer:
             assert writer.report.losses == ()
             assert writer.report.truncated_bytes == size - whole

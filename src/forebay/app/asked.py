@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
@@ -10,22 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from forebay.app.times import to_ns
 from forebay.domain.kinds import KINDS
 from forebay.domain.schema import DECIMAL, DECIMALS, TIME
 from forebay.errors import ConfigError
 from forebay.resilience.numbers import require_count
+from forebay.text import literal, nearest
+from forebay.times import to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
 _UTC = pa.timestamp("ns", "UTC")
-
-
-def literal(text: str) -> str:
-    """Return a text as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def instant(moment: datetime | str | int) -> str:
@@ -108,9 +103,9 @@ def require_known(wanted: Iterable[str], known: Collection[str]) -> None:
     for name in wanted if known else ():
         if name not in known:
             spelt = {each.casefold(): each for each in known}
-            near = difflib.get_close_matches(name.casefold(), spelt, n=1)
+            near = nearest(name.casefold(), spelt)
             some = ", ".join(sorted(known)[:8]) + (", …" if len(known) > 8 else "")  # noqa: PLR2004
-            hint = f"Did you mean {spelt[near[0]]!r}?" if near else f"There are: {some}."
+            hint = f"Did you mean {spelt[near]!r}?" if near else f"There are: {some}."
             raise ConfigError(f"Nothing of {name!r} is stored here.", hint=hint)
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from forebay.app import venues
 from forebay.app.data_folder import DataFolder
 from forebay.app.front import token_of
-from forebay.app.keeping import GIGABYTE, needed, rules
+from forebay.app.maintenance import GIGABYTE, needed, rules
 from forebay.clock import SystemClock
 from forebay.domain.frames import EpochAccepted, StreamsRefused
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
 from forebay.sources.live import Wiring
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
+from forebay.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from forebay.domain.frames import Context, Control, FrameKind
     from forebay.ports import EpochSink
     from forebay.sources.venue import Stream
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 MIN_FREE_BYTES = 1 << 30
 MIN_DESCRIPTORS = 256
@@ -126,9 +127,9 @@ class _Failures:
     count: int = 0
     enough: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __call__(self, happening: Happening) -> None:
-        if isinstance(happening, (ConnectionFailed, ConnectionClosed, RestRetried)):
-            self.last = happening.reason
+    def __call__(self, event: TelemetryEvent) -> None:
+        if isinstance(event, (ConnectionFailed, ConnectionClosed, RestRetried)):
+            self.last = event.reason
             self.count += not self.last.startswith(REFUSED)  # by whom is being found out
             if self.count == TRIES:
                 self.enough.set()
@@ -159,7 +160,7 @@ async def _rest(config: VenueConfig) -> Finding:
         hint = f"Did you mean {_listed(list(meant))}? " if meant else ""
         text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
         return Finding(part, text, 2)
-    return Finding(part, f"answers, {len(known):,} symbol{'s' * (len(known) != 1)}")
+    return Finding(part, f"answers, {counted(len(known), 'symbol')}")
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

@@ -10,33 +10,22 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from forebay.app.complaints import Complaints
+from forebay.app.config_layers import from_environment, from_file
 from forebay.app.data_folder import FILE_NAME, DataFolder
 from forebay.app.stores import DEFAULT, check_kind
-from forebay.app.times import SPAN, SPAN_HINT
 from forebay.errors import ConfigError
+from forebay.times import SPAN, SPAN_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-ALIASES = {
-    "DATA_DIR": "data",
-    "LOG_LEVEL": "log_level",
-    "HEALTH_PORT": "http.port",
-    "HEALTH_CHECK_INTERVAL": "resilience.check_interval_s",
-    "ENABLE_AUTO_RECOVERY": "resilience.auto_recovery",
-}
-"""Environment names that other deployments use, and our keys."""
-_PREFIX = "FOREBAY_"
-FILE_VARIABLE = "FOREBAY_CONFIG"
-"""Names the file, and is no key."""
 _SECRETS = ("http.token",)
 STARS = "***"
 """What is shown of a secret."""
@@ -46,85 +35,104 @@ AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
 class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One venue to capture."""
+    """What to capture; repeat the table for more venues."""
 
     name: str
+    """The venue, as `forebay symbols --venue` knows it."""
     symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """What to capture of it; `forebay symbols` lists what there is."""
     channels: tuple[str, ...] = ()
-    """Words for kinds of event, see :func:`forebay.app.venues.kinds`; empty: the venue's own."""
+    """Kinds of event, or "all"; left out: the venue's own choice."""
     market: Annotated[str, Meta(min_length=1)] = "spot"
+    """The part of the venue."""
     depth: AtLeastOne | None = None
-    """Levels of an order book a side; None: the venue's own."""
+    """Levels of an order book a side, where the venue leaves the choice."""
     ws_url: str = ""
+    """A websocket address other than the venue's public one."""
     rest_url: str = ""
+    """A REST address other than the venue's public one."""
     credentials_file: str = ""
-    """A TOML file of texts, so that no secret is in the configuration or an environment."""
+    """A TOML file of secrets, one KEY = "…" a line."""
     stale_after_s: Positive | None = None
-    """None: the venue's own."""
+    """A connection that is silent for longer is replaced; left out: the venue's own."""
     reconnect_base_s: Positive = 0.5
+    """The first wait between two tries to connect; full jitter, at most 30 s."""
     symbols_per_connection: AtLeastOne | None = None
-    """More connections, where a venue limits what one may carry; None: the venue's own."""
+    """How many symbols one connection carries; left out: the venue's own."""
     plugin: str = ""
-    """Where a venue that is not in the tree comes from: ``package.module:VENUE``."""
+    """Where a venue of your own comes from: package.module:VENUE."""
 
 
 class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The durable log."""
+    """The durable log of raw frames."""
 
     linger_ms: Annotated[float, Meta(gt=0, le=1000)] = 5.0
+    """How long the first frame of a group waits for others; twice as long at rest."""
     segment_mb: Annotated[int, Meta(ge=1, le=4096)] = 64
+    """Size of one file of the journal."""
     max_pending_mb: AtLeastOne = 32
+    """Sources pause while more than this is received and not yet captured."""
     retain: Annotated[str, Meta(pattern=SPAN)] = "7d"
-    """How long frames are kept after they are stored and recorded, see
-    :func:`forebay.app.times.span_ns`."""
+    """How long frames are kept after receipt, once stored and recorded; "0": not at all."""
     retain_gb: Positive | None = None
-    """Gigabytes (10⁹ bytes) of journal above which the oldest frames go earlier."""
+    """Gigabytes (10⁹ bytes) above which the oldest frames go earlier; left out: no cap."""
 
 
 class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where events rest."""
 
     kind: str = DEFAULT
+    """The database."""
     plugin: str = ""
-    """``package.module:STORE`` of a kind from outside the tree, which then counts instead."""
+    """A kind of your own instead: package.module:STORE."""
     memory_limit_mb: Annotated[int, Meta(ge=64)] = 1024
+    """Memory that the database may use."""
     parquet: bool = True
-    """Whether closed hours are kept as Parquet files beside the database."""
+    """Whether closed hours are also kept as Parquet files."""
 
 
 class QueryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Queries answered while a capture runs."""
 
     timeout_s: Positive = 60.0
+    """How long a query may take."""
 
 
 class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Filling gaps from the venues' history."""
 
     enabled: bool = True
+    """Whether gaps are filled without being asked."""
     poll_s: Positive = 1.0
+    """Seconds between two looks for open gaps."""
 
 
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Health, metrics and administration."""
+    """Health, metrics and administration of this capture."""
 
     enabled: bool = True
+    """Whether they are served."""
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    """The address to listen on."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
-    """0 takes any that is free; ``forebay status`` says which."""
+    """The port; 0: any that is free, and `forebay status` says which."""
     token: str = ""
-    """What a caller of administration must know; empty switches administration off."""
+    """What a caller of administration must know; without one it is off. Better in a file."""
     token_file: str = ""
-    """A file that holds the token instead, so that it is in no environment."""
+    """A file that holds the token."""
 
 
 class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may be changed of a breaker; None is its preset's number. Durations are seconds."""
+    """What may be changed of a circuit breaker; what is left out is its preset's number."""
 
     failure_threshold: AtLeastOne | None = None
+    """Failures in a row that open it."""
     recovery_timeout_s: Positive | None = None
+    """How long it stays open before a call may probe."""
     success_threshold: AtLeastOne | None = None
+    """Probes that close it."""
     timeout_s: Positive | None = None
+    """How long a call may take; the store has none."""
 
 
 class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -133,22 +141,28 @@ class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     auto_recovery: bool = True
     """Without it a breaker that opened waits for an operator; the journal keeps everything."""
     check_interval_s: Positive = 30.0
-    """How often breakers that nobody calls are probed."""
+    """Seconds between two probes of a breaker that nobody calls."""
     recovery_hold_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
-    """So long must the system be better before it is said to be."""
+    """How long the system must be better before it is said to be."""
     critical: tuple[str, ...] = ()
     """Services that are critical beside those that always are."""
     store: BreakerLimits = BreakerLimits()
+    """The breaker of the store."""
     rest: BreakerLimits = BreakerLimits()
+    """The breakers of the venues' REST."""
     websocket: BreakerLimits = BreakerLimits()
+    """The breakers of the venues' websockets."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that can be configured."""
+    """Everything that can be configured; `forebay init` writes each field's line below it."""
 
     data: Annotated[str, Meta(min_length=1)] = "data"
+    """Folder of journal, database and sockets; left out: that of this file if it has data."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What goes to stderr."""
     collector: Annotated[str, Meta(min_length=1)] = "collector-1"
+    """Name of this collector, kept with every frame."""
     venues: tuple[VenueConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
@@ -158,11 +172,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     resilience: ResilienceConfig = ResilienceConfig()
 
     def encode(self) -> bytes:
-        """Answer one line of JSON for a child process."""
+        """Return one line of JSON for a child process."""
         return msgspec.json.encode(self.for_children())
 
     def for_children(self) -> Config:
-        """Answer the same without the token, which only the supervisor needs."""
+        """Return the same without the token, which only the supervisor needs."""
         return msgspec.structs.replace(self, http=msgspec.structs.replace(self.http, token=""))
 
     @classmethod
@@ -183,7 +197,7 @@ def file_for(given: Path | None, *folders: Path | None) -> Path | None:
 def load(
     file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> tuple[Config, dict[str, str]]:
-    """Answer the configuration and, by key, which layer its value came from.
+    """Return the configuration and, by key, which layer its value came from.
 
     Flags that are None were not given. Raises :class:`~forebay.errors.ConfigError`: for each
     thing that is wrong, one sentence that says what to do.
@@ -200,14 +214,14 @@ def gathered(
     complaints: Complaints,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Config, dict[str, str]]:
-    """Answer what :func:`load` does, with the default for whatever is complained of."""
+    """Return what :func:`load` does, with the default for whatever is complained of."""
     environ = os.environ if environment is None else environment
     layers: dict[str, dict[str, Any]] = {"the folder of the file": {}, str(file): {}}
     with complaints.noted():
-        layers[str(file)] = _from_file(file)
+        layers[str(file)] = from_file(file)
     if file is not None and DataFolder(file.parent).marked:
         layers["the folder of the file"] = {"data": str(file.parent)}
-    layers["the environment"] = _from_environment(environ, complaints)
+    layers["the environment"] = from_environment(environ, complaints)
     layers["the command line"] = {key: value for key, value in flags.items() if value is not None}
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -224,7 +238,7 @@ def gathered(
 def _converted(
     merged: dict[str, Any], origins: Mapping[str, str], complaints: Complaints
 ) -> Config:
-    """Answer the configuration; what is complained of is left out, and the rest looked at."""
+    """Return the configuration; what is complained of is left out, and the rest looked at."""
     while True:
         try:
             return msgspec.convert(merged, Config, strict=False)
@@ -254,13 +268,13 @@ def _left_out(tree: Any, key: str) -> bool:  # noqa: ANN401 - what a TOML file c
 
 
 def leaves(config: Config) -> Iterator[tuple[str, Any]]:
-    """Answer every key with its value; a secret is shown as stars."""
+    """Return every key with its value; a secret is shown as stars."""
     for key, value in all_leaves(config):
         yield key, STARS if key in _SECRETS and value else value
 
 
 def all_leaves(config: Config) -> Iterator[tuple[str, Any]]:
-    """Answer every key with its value, secrets included: never to be shown."""
+    """Return every key with its value, secrets included: never to be shown."""
     return _leaves(msgspec.to_builtins(config))
 
 
@@ -280,55 +294,6 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
                 _merge(below, value)
                 continue
         into[key] = value
-
-
-def _from_file(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        message = f"The configuration file {file} cannot be read: {error.strerror}."
-        raise ConfigError(message, hint="Make one with `forebay init`.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"The configuration file {file} is not valid TOML: {error}."
-        raise ConfigError(message, hint="Correct that line.") from error
-
-
-def _from_environment(environment: Mapping[str, str], complaints: Complaints) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    ours = [
-        (name, name.removeprefix(_PREFIX).lower().split("__"))
-        for name in sorted(environment)  # a table before its keys
-        if name.startswith(_PREFIX) and name != FILE_VARIABLE
-    ]
-    aliases = [(name, path.split(".")) for name, path in ALIASES.items() if name in environment]
-    for name, (*sections, key) in aliases + ours:
-        with complaints.noted():
-            table, text = found, environment[name]
-            for section in sections:
-                table = _table(table, section, name)
-            table[key] = _from_json(name, text) if text[:1] in ("[", "{") else text
-    if "log_level" in found:
-        found["log_level"] = str(found["log_level"]).lower()
-    return found
-
-
-def _table(table: dict[str, Any], section: str, name: str) -> dict[str, Any]:
-    found = table.setdefault(section, {})
-    if not isinstance(found, dict):
-        message = f"The variable {name} sets a key of {section!r}, which has a plain value."
-        raise ConfigError(message, hint="Unset one of the two.")
-    return found
-
-
-def _from_json(name: str, text: str) -> object:
-    try:
-        found: object = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        message = f"The variable {name} is not valid JSON: {error}."
-        raise ConfigError(message, hint="Lists and tables are written as JSON.") from error
-    return found
 
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?")
@@ -375,7 +340,7 @@ def _meant(name: str, path: str) -> str:
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """Answer the layer that ``key``, or the table it is in, came from."""
+    """Return the layer that ``key``, or the table it is in, came from."""
     key = _INDEX.sub("", key)
     while key:
         for known, layer in origins.items():

@@ -1,77 +1,148 @@
-"""What ``forebay init`` writes."""
+"""The keys of ``forebay.toml`` with what they mean, and what ``forebay init`` writes of them."""
 
 from __future__ import annotations
 
-from typing import Final
+import json
+import textwrap
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from forebay.app.stores import DEFAULT
+from msgspec import NODEFAULT, Struct, structs
+from msgspec import inspect as types
 
-TEMPLATE: Final = f"""\
-# Forebay. Every key can be left out; what is shown is the default unless marked.
-# The same keys can be given as FOREBAY_DATA, FOREBAY_JOURNAL__LINGER_MS and so on.
+from forebay.app.config import Config
+from forebay.app.guarding import in_force
+from forebay.app.reload import LIVE
+from forebay.field_texts import field_texts
 
-# Where the journal, the database and the sockets live, seen from where forebay is started. Left
-# out, it is the folder of this file if that is a data folder. "~" is a name like any other.
-# data = "data"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-# debug, info, warning or error; logs go to stderr.
-log_level = "info"
+_WIDTH = 80
+_HEAD = (
+    "Forebay. Every key can be left out. What is written is the default, except the venue, which "
+    "is an example; what stands behind a # is a default that depends, or an example. The same keys "
+    "can be given as variables: FOREBAY_DATA, FOREBAY_JOURNAL__LINGER_MS and so on. While it runs, "
+    f"these may change: {', '.join(key + '*' * key.endswith('.') for key in LIVE)}. Edit, then "
+    "send SIGHUP."
+)
+EXAMPLES: Final[dict[str, object]] = {
+    "venues.name": "coinbase",
+    "venues.symbols": ["BTC-USD", "ETH-USD"],
+    "venues.channels": ["trade"],
+    "venues.depth": 50,
+    "venues.ws_url": "wss://…",
+    "venues.rest_url": "https://…",
+    "venues.credentials_file": "venue.toml",
+    "venues.stale_after_s": 10.0,
+    "venues.symbols_per_connection": 100,
+    "venues.plugin": "package.module:VENUE",
+    "journal.retain_gb": 100.0,
+    "store.plugin": "package.module:STORE",
+    "http.token": "secret",
+    "http.token_file": "token",
+    "resilience.critical": ["coinbase-rest"],
+}
+"""What is shown of keys whose default says nothing."""
 
-# Name of this collector, kept with every frame.
-collector = "collector-1"
 
-# What to capture; repeat the table for more venues. This one is an example.
-[[venues]]
-name = "coinbase"
-symbols = ["BTC-USD", "ETH-USD"]
-# channels = ["trade"]        # kinds of event, or "all"; the venue's default unless said
-# market = "spot"
-# depth = 50                  # levels of a book, where the venue leaves the choice
-# ws_url = "wss://..."        # elsewhere than the venue's public address
-# rest_url = "https://..."
-# credentials_file = "venue.toml"  # secrets, one KEY = "..." a line
-# stale_after_s = 10.0        # a connection silent for longer is replaced; the venue's own
-# reconnect_base_s = 0.5      # first wait between two tries; full jitter, cap 30 s
-# symbols_per_connection = 100  # the venue's own; fewer make more connections
-# plugin = "package.module:VENUE"  # a venue of your own
+class Key(NamedTuple):
+    """One key of the configuration."""
 
-[journal]
-linger_ms = 5.0               # how long a group's first frame waits for company; at rest twice
-segment_mb = 64
-max_pending_mb = 32           # sources pause above this much not yet captured
-retain = "7d"                 # remove frames so long after receipt, once stored; "0": at once
-# retain_gb = 100.0           # and never more than this; there is no cap unless one is set
+    path: str
+    """With its table, such as ``journal.retain``."""
+    type: types.Type
+    default: object
+    """``NODEFAULT`` if it must be given."""
+    meaning: str
 
-[store]
-kind = "{DEFAULT}"
-# plugin = "package.module:STORE"  # a kind of your own instead
-memory_limit_mb = 1024
-parquet = true                # closed hours also as files under parquet/
+    @property
+    def table(self) -> str:
+        """The table it is in; nothing at the top."""
+        return self.path.rpartition(".")[0]
 
-[query]
-timeout_s = 60.0              # of `forebay sql` while a capture runs
+    @property
+    def name(self) -> str:
+        """The key without its table."""
+        return self.path.rpartition(".")[2]
 
-[fill]
-enabled = true                # fill gaps from the venue's history
-poll_s = 1.0
 
-# Health, metrics and administration of this capture.
-[http]
-enabled = true
-host = "127.0.0.1"
-port = 8080                   # 0: any that is free; `forebay status` says which
-# token_file = "token"        # administration is off without a token
+class Table(NamedTuple):
+    """One table of the configuration, whose keys are ``keys``."""
 
-# When a part counts as down. This table, log_level, http.token_file, journal.retain, retain_gb
-# and query.timeout_s may be changed while it runs: edit, then send the process SIGHUP.
-[resilience]
-auto_recovery = true          # false: a breaker that opened waits for an operator
-check_interval_s = 30.0       # how often a breaker that nobody calls is probed
-recovery_hold_s = 10.0        # so long must the system be better before it is said to be
-critical = []                 # services beside those that always are, like "coinbase-rest"
+    name: str
+    meaning: str
+    keys: list[Key]
 
-# [resilience.store]          # the defaults; [resilience.rest] has 5, 60.0 and 3,
-# failure_threshold = 5       # [resilience.websocket] 3, 30.0 and 2:
-# recovery_timeout_s = 60.0   # consecutive failures that open the breaker, how long it stays open,
-# success_threshold = 1       # and probes that close it; timeout_s limits a call, not the store's
-"""
+
+def tables() -> list[Table]:
+    """Return every table and key in their order; the first table is the top, without a name."""
+    return list(_tables("", Config, "Everything that can be configured."))
+
+
+def _tables(name: str, struct: type[Struct], meaning: str) -> Iterator[Table]:
+    meanings, defaults = field_texts(struct), _defaults(name)
+    keys, below = [], []
+    for field in structs.fields(struct):
+        path = f"{name}.{field.name}".lstrip(".")
+        kind = types.type_info(field.type)
+        inner = kind.item_type if isinstance(kind, types.VarTupleType) else kind
+        said = meanings.get(field.name, "")
+        if isinstance(inner, types.StructType):
+            own = (inner.cls.__doc__ or "").partition("\n")[0]
+            below.append((path, inner.cls, said or own))
+        else:
+            default = defaults.get(field.name, field.default)
+            keys.append(Key(path, kind, default, said))
+    yield Table(name, meaning, keys)
+    for deeper in below:
+        yield from _tables(*deeper)
+
+
+def _defaults(name: str) -> dict[str, object]:
+    """Return what holds in a table if nothing is said, presets of breakers included."""
+    if name == "venues":
+        return {}
+    found = in_force(Config())
+    for part in filter(None, name.split(".")):
+        found = getattr(found, part)
+    return structs.asdict(found)
+
+
+def template() -> str:
+    """Return a commented configuration that holds the defaults and one venue as an example."""
+    parts = [_comment(_HEAD)]
+    for table in tables():
+        keys = [_lines(key) for key in table.keys if _value(key) is not None]
+        if not table.name:
+            parts += keys
+            continue
+        header = f"[[{table.name}]]" if table.name == "venues" else f"[{table.name}]"
+        off = "" if any(map(_is_set, table.keys)) else "# "
+        parts.append(f"{_comment(table.meaning)}{off}{header}\n{''.join(keys)}")
+    return "\n".join(parts)
+
+
+def _lines(key: Key) -> str:
+    off = "" if _is_set(key) else "# "
+    return f"{_comment(key.meaning)}{off}{key.name} = {shown(_value(key))}\n"
+
+
+def _value(key: Key) -> object:
+    return EXAMPLES.get(key.path, key.default)
+
+
+def _is_set(key: Key) -> bool:
+    """Return whether the template sets the key; else it shows it behind a #."""
+    if key.table == "venues":
+        return key.default is NODEFAULT
+    breaker = key.table.startswith("resilience.")
+    return not breaker and key.path != "data" and key.default not in (None, "", ())
+
+
+def _comment(text: str) -> str:
+    return "".join(f"# {line}\n" for line in textwrap.wrap(text, _WIDTH - 2))
+
+
+def shown(value: object) -> str:
+    """Return a value as TOML has it."""
+    return json.dumps(value, ensure_ascii=False)

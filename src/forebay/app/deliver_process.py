@@ -19,8 +19,8 @@ from forebay.app.child import Lifeline, patiently
 from forebay.app.data_folder import DataFolder
 from forebay.app.guarding import Guarding
 from forebay.app.hourly import HourlyParquet
-from forebay.app.keeping import Backlog, House, keeping_house
 from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
+from forebay.app.maintenance import DeliveryPace, JournalMaintenance, run_maintenance
 from forebay.app.tally import Tally
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
@@ -70,28 +70,28 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         rest_s=REST_S,
     )
     where = folder, config.journal, lambda: deliverer.position, store.first_told
-    house = House(*where, live=sums, clock=clock, observer=tally)
+    journal = JournalMaintenance(*where, live=sums, clock=clock, observer=tally)
     reporting = await _Reporting.begin(guarding, deliverer, delivery, tally)
     handlers = {
         **_reading(store, deliverer, guarding),
-        **guarding.handlers(reporting.tell, lambda changed: house.keep(changed.journal)),
+        **guarding.handlers(reporting.tell, lambda changed: journal.configure(changed.journal)),
     }
-    backlog = Backlog()
+    pace = DeliveryPace()
     async with contextlib.AsyncExitStack() as beside:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
-        await beside.enter_async_context(keeping_house(house, backlog, clock, tally))
+        await beside.enter_async_context(run_maintenance(journal, pace, clock, tally))
         if config.store.parquet and isinstance(store, HourFiles):
             hourly = HourlyParquet(folder.parquet, store, clock=clock)
             await beside.enter_async_context(
-                keeping_house(hourly, backlog, clock, tally, guarding.sheds)
+                run_maintenance(hourly, pace, clock, tally, guarding.sheds)
             )
         if isinstance(store, Derives):
             checkpoints = BookCheckpoints(store, venues.parsers())
             await beside.enter_async_context(
-                keeping_house(checkpoints, backlog, clock, tally, guarding.sheds)
+                run_maintenance(checkpoints, pace, clock, tally, guarding.sheds)
             )
-        await delivery.run(life, backlog)
+        await delivery.run(life, pace)
     found = await delivery.measure()
     last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)

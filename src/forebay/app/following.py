@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from forebay.app.asked import literal, shaped
+from forebay.app.asked import shaped
 from forebay.errors import ConfigError, ForebayError, Transient
 from forebay.journal import NO_LOG, Position
 from forebay.services.deliver import CONSUMER
+from forebay.text import literal
 
 if TYPE_CHECKING:
     import threading

@@ -17,7 +17,7 @@ from forebay.app.local_socket import json_handler
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample, moment
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
-from forebay.resilience.graph import near
+from forebay.resilience.dependencies import near
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forebay.app.tally import Counts
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker, Snapshot
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 Section = Literal["store", "rest", "websocket"]
 _NS = 1_000_000_000
@@ -75,7 +75,7 @@ class Guarding:
         self._clock = clock
         said = config.resilience
 
-        def listener(happening: Happening) -> None:
+        def listener(happening: TelemetryEvent) -> None:
             if not isinstance(happening, _OF_THE_WHOLE):
                 observer(happening)
 

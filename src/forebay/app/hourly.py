@@ -8,12 +8,11 @@ again when late rows came; the store notes which hours that is true of, see
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from forebay.domain.digest import HOUR_NS
-from forebay.journal import OS_DISK
+from forebay.journal import OS_DISK, new_id
 from forebay.journal.disk import translated
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ Hour = tuple[str, int]
 def due(
     notes: Sequence[HourNote], wall_ns: int, waited_ns: Mapping[Hour, int], made: Iterable[Hour]
 ) -> HourNote | None:
-    """Answer the oldest hour whose file is to be made, None if there is none yet.
+    """Return the oldest hour whose file is to be made, None if there is none yet.
 
     An hour is closed :data:`GRACE_NS` after its end by the wall clock, or when its table has
     rows of so long after it. ``waited_ns`` is how long each note has been known.
@@ -55,7 +54,7 @@ def due(
 
 
 def hour_path(root: Path, note: HourNote) -> Path:
-    """Answer where the file of an hour is."""
+    """Return where the file of an hour is."""
     start = datetime.fromtimestamp(note.start_ns // 1_000_000_000, UTC)
     return (
         root / note.table / f"date={start:%Y-%m-%d}" / f"hour={start:%H}" / f"{note.table}.parquet"
@@ -74,7 +73,7 @@ class HourlyParquet:
         *,
         clock: Clock,
         disk: Disk = OS_DISK,
-        random_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        random_id: Callable[[], str] = new_id,
     ) -> None:
         """``root`` is the folder of all files; it is made when the first one is."""
         self._root = root
@@ -86,7 +85,7 @@ class HourlyParquet:
         self._made: set[Hour] = set()
 
     def step(self) -> HourNote | None:
-        """Make the file that is most due, and answer of which hour; None if none is due.
+        """Make the file that is most due, and return of which hour; None if none is due.
 
         Raises :class:`~forebay.errors.ForebayError` if it cannot be made; call again later.
         """

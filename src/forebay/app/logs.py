@@ -1,4 +1,4 @@
-"""Happenings as structured log lines on stderr; the only place that knows the logging library.
+"""Telemetry events as log lines on stderr; the only place that knows the logging library.
 
 Nothing waits for a log: what standard error does not take is dropped and counted.
 """
@@ -21,7 +21,7 @@ from forebay.visible import visible
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 TERMINAL = "--terminal"
@@ -125,12 +125,12 @@ def _lost_line(lines: int) -> bytes:
 
 
 def observer() -> Observer:
-    """Answer an observer that writes each happening as one line."""
+    """Return an observer that writes each event as one line."""
     logger = structlog.get_logger()
 
-    def observe(happening: Happening) -> None:
-        event = _WORDS.sub("_", type(happening).__name__).lower()
-        getattr(logger, happening.level)(event, **dataclasses.asdict(happening))
+    def observe(event: TelemetryEvent) -> None:
+        name = _WORDS.sub("_", type(event).__name__).lower()
+        getattr(logger, event.level)(name, **dataclasses.asdict(event))
         if _STDERR.works and not _STDERR.relayed and (lines := LOST.untold()):
             _STDERR.write(_lost_line(lines).decode())
 

@@ -15,7 +15,6 @@ from forebay.app.asked import (
     instant,
     joined,
     levels,
-    literal,
     overview_query,
     require_known,
     shaped,
@@ -23,7 +22,6 @@ from forebay.app.asked import (
 )
 from forebay.app.following import BEGINNING, Follow, position_of
 from forebay.app.querying import MAX_QUERY_S, Queries
-from forebay.app.times import to_ns, to_text
 from forebay.app.venues import install, parsers
 from forebay.domain.book import text_of
 from forebay.domain.kinds import KINDS
@@ -34,6 +32,8 @@ from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE
 from forebay.errors import ConfigError, ForebayError, Transient, Unreachable
 from forebay.resilience.numbers import require_count
+from forebay.text import literal
+from forebay.times import to_ns, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -6,12 +6,12 @@ A kind of store is brought in when one is needed: its driver is heavy, and most 
 from __future__ import annotations
 
 import contextlib
-import difflib
 from typing import TYPE_CHECKING
 
 from forebay.app import plugins
 from forebay.errors import ConfigError, Unreachable
 from forebay.stores.kind import StoreKind
+from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,7 @@ def kind_of(config: StoreConfig) -> StoreKind:
 def check_kind(name: str) -> str:
     """Return ``name``; raises :class:`~forebay.errors.ConfigError` if there is no such kind."""
     if name not in KINDS:
-        near = difflib.get_close_matches(name, KINDS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(KINDS)}."
+        hint = did_you_mean(name, KINDS, f"There is: {', '.join(KINDS)}.")
         raise ConfigError(f"There is no store of the kind {name!r}.", hint=hint)
     return name
 

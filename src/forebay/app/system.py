@@ -16,7 +16,6 @@ from forebay.app.guarding import Orders
 from forebay.app.local_socket import ask
 from forebay.app.reload import reconciled
 from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
-from forebay.app.times import to_text
 from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.ops.view import (
     Action,
@@ -26,9 +25,10 @@ from forebay.ops.view import (
     UnknownName,
     merged,
 )
-from forebay.resilience.graph import near
-from forebay.resilience.overview import Overview
+from forebay.resilience.dependencies import near
+from forebay.resilience.overview import HealthMonitor
 from forebay.telemetry import ConfigRefused, ConfigReloaded
+from forebay.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,7 +73,7 @@ class RunningSystem:
         self._since: tuple[SystemState | None, int] = None, 0
         self._observe = observer
         self._seen = {role: Seen(role, path) for role, path in sockets.items()}
-        self._overview = Overview(
+        self._overview = HealthMonitor(
             self._services,
             recovery_hold=config.resilience.recovery_hold_s,
             clock=clock,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from forebay.telemetry import CallRetried, DeadLettered, RestRetried, RetriesEnded
 
 if TYPE_CHECKING:
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 LABELS = 50
 """Different values of one label that are told apart; what comes later counts as :data:`OTHER`."""
@@ -27,7 +27,7 @@ class Counts:
     happenings: Counter[str] = field(default_factory=Counter)
     """By name of their type."""
     errors: int = 0
-    """Happenings of the level error."""
+    """Events of the level error."""
     dead_letters: Counter[str] = field(default_factory=Counter)
     """By reason."""
     rest_errors: Counter[str] = field(default_factory=Counter)
@@ -43,12 +43,12 @@ class Tally:
         self._lock = threading.Lock()
         self._counts = Counts()
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, event: TelemetryEvent) -> None:
         counts = self._counts
         with self._lock:
-            counts.happenings[type(happening).__name__] += 1
-            counts.errors += happening.level == "error"
-            match happening:
+            counts.happenings[type(event).__name__] += 1
+            counts.errors += event.level == "error"
+            match event:
                 case DeadLettered(count=count, reason=reason):
                     self._add(counts.dead_letters, reason, count)
                 case (
@@ -56,7 +56,7 @@ class Tally:
                 ):
                     if found := endpoint(target):
                         self._add(counts.rest_errors, found, 1)
-        self._pass_on(happening)
+        self._pass_on(event)
 
     def counts(self) -> Counts:
         """Return a copy of what was counted."""

@@ -6,7 +6,6 @@ venues, so that whoever reads it later finds their parsers without the configura
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from pathlib import Path
@@ -21,6 +20,7 @@ from forebay.sources import coinbase
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import Asked, Venue
+from forebay.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
     Raises :class:`~forebay.errors.ConfigError` if it cannot be.
     """
     from forebay.sources import live  # noqa: PLC0415 - only a capture needs sockets
-    from forebay.sources.websocket import Patience  # noqa: PLC0415
+    from forebay.sources.websocket import Timeouts  # noqa: PLC0415
 
     venue = VENUES[check_venue(config.name)]
     stale_s = venue.stale_s if config.stale_after_s is None else config.stale_after_s
@@ -64,7 +64,7 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
         wiring,
         addresses=live.Addresses(config.ws_url, config.rest_url),
         timings=live.Timings(
-            feed=Patience(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
+            feed=Timeouts(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
         ),
         symbols_per_connection=config.symbols_per_connection,
     )
@@ -122,8 +122,7 @@ def load(name: str, plugin: str) -> Venue:
 def check_venue(name: str) -> str:
     """Return ``name``; raises :class:`~forebay.errors.ConfigError` if there is no such venue."""
     if name not in VENUES:
-        near = difflib.get_close_matches(name, VENUES, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(VENUES)}."
+        hint = did_you_mean(name, VENUES, f"There is: {', '.join(VENUES)}.")
         raise ConfigError(f"There is no venue {name!r}.", hint=hint)
     return name
 
@@ -180,8 +179,8 @@ def near(symbol: str, known: Iterable[str]) -> str:
     """Return which of the symbols of a venue is probably meant; nothing if none is."""
     alike = {re.sub(r"\W", "", each).lower(): each for each in known}
     word = re.sub(r"\W", "", symbol).lower()
-    found = [word] if word in alike else difflib.get_close_matches(word, alike, n=1, cutoff=0.7)
-    return alike[found[0]] if found else ""
+    found = word if word in alike else nearest(word, alike, 0.7)
+    return alike.get(found, "")
 
 
 def _check_book(config: VenueConfig) -> None:
@@ -217,8 +216,7 @@ def _meant(word: str, venue: Venue) -> list[str]:
     ]
     if not found:
         words = dict.fromkeys(kind.partition("_")[0] for kind in venue.channels)
-        near = difflib.get_close_matches(word.lower(), words, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There is: {', '.join(words)}, {ALL}."
+        hint = did_you_mean(word.lower(), words, f"There is: {', '.join(words)}, {ALL}.")
         raise ConfigError(f"{venue.title} has no channel {word!r}.", hint=hint)
     return found
 

@@ -80,10 +80,10 @@ def audit(
 
 def _write_html(path: Path, report: AuditReport, data: Path) -> None:
     import forebay
-    from forebay.app.times import to_text
     from forebay.clock import SystemClock
     from forebay.errors import ConfigError
     from forebay.services.audit import Made, render_html
+    from forebay.times import to_text
 
     made = Made(to_text(SystemClock().wall_ns()), str(data.absolute()), forebay.__version__)
     try:

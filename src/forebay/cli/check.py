@@ -98,7 +98,7 @@ def _explain(settings: Config, origins: Mapping[str, str], *, as_json: bool) -> 
 
 
 def _words_of(key: str, value: object) -> Iterator[tuple[str, str]]:
-    """Answer keys and values as people write them; of a venue, those that are set."""
+    """Return keys and values as people write them; of a venue, those that are set."""
     if key == "venues" and isinstance(value, (list, tuple)):
         for number, venue in enumerate(value):
             for name, said in venue.items():

@@ -42,8 +42,9 @@ def list_letters(
     with explained():
         from forebay.app.reading import Data
         from forebay.cli.sql import Format, more_rows, write
+        from forebay.text import literal
 
-        where = f"WHERE reason = '{reason.replace(chr(39), chr(39) * 2)}'" if reason else ""
+        where = f"WHERE reason = {literal(reason)}" if reason else ""
         query = f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC"  # noqa: S608
         with Data(data) as opened:
             table = opened.sql(query, limit=limit)
@@ -105,7 +106,7 @@ def _readable(payload: bytes) -> str:
 
 
 def _payload(payload: bytes) -> dict[str, str | None]:
-    """Answer bytes as JSON can hold them, in the words of the journal's export."""
+    """Return bytes as JSON can hold them, in the words of the journal's export."""
     try:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:

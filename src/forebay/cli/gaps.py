@@ -146,7 +146,7 @@ def _gaps(data: Path) -> list[dict[str, Any]]:
 
 def _readable(gap: dict[str, Any]) -> dict[str, Any]:
     """Return a gap whose ends are as people write them: times as ISO 8601."""
-    from forebay.app.times import to_text
+    from forebay.times import to_text
 
     if gap["unit"] != "time":
         return gap
@@ -235,7 +235,7 @@ def _the_one(
 
 def _position(gap: dict[str, Any], inside: str) -> int | None:
     """Return ``inside`` in the gap's unit, None if it is a time and the gap is in no such unit."""
-    from forebay.app.times import to_ns
+    from forebay.times import to_ns
 
     if inside.isdecimal():
         return int(inside)

@@ -22,14 +22,14 @@ def init(
     Example: forebay init && forebay run
     """
     with explained():
-        from forebay.app.config_template import TEMPLATE
+        from forebay.app.config_template import template
         from forebay.app.data_folder import FILE_NAME
 
         file = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with file.open("x", encoding="utf-8") as written:
-                written.write(TEMPLATE)
+                written.write(template())
         except FileExistsError as error:
             raise ConfigError(
                 f"{file} exists already.", hint="Edit it, or move it away."

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from forebay.journal import Block, FsckReport
+    from forebay.journal import Block, FsckReport, Survey
+
+_COUNTS = ("first_seq", "next_seq", "blocks", "frames", "bytes", "holes", "raw_bytes")
 
 app = typer.Typer(no_args_is_help=True, help="The journal: every frame as it came, on disk.")
 
@@ -35,7 +37,7 @@ def _folder(data: Path) -> Path:
 
 
 def _durable(data: Path) -> Path:
-    """Answer the journal's folder, readable also if nothing wrote to it since a reboot."""
+    """Return the journal's folder, readable also if nothing wrote to it since a reboot."""
     from forebay.clock import SystemClock
     from forebay.journal import ensure_durable
 
@@ -100,7 +102,7 @@ def inspect(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> 
     with explained():
         from forebay.journal import inspect as look
 
-        summaries = [_told(dataclasses.asdict(summary)) for summary in look(_folder(data))]
+        summaries = [_told(segment) for segment in look(_folder(data))]
         if as_json:
             print_json(summaries)
         else:
@@ -108,11 +110,12 @@ def inspect(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> 
             print_table("", columns, [list(summary.values()) for summary in summaries])
 
 
-def _told(summary: dict[str, Any]) -> dict[str, Any]:
+def _told(segment: Survey) -> dict[str, Any]:
     """Say ``sealed`` or ``raw``, and how many bytes one byte of the file stands for."""
-    state = "sealed" if summary.pop("sealed") else "raw"
-    ratio = summary["raw_bytes"] / summary["bytes"] if summary["bytes"] else 1.0
-    return {**summary, "state": state, "ratio": round(ratio, 2)}
+    told = {name: getattr(segment, name) for name in ("name", "log_id", *_COUNTS)}
+    ratio = segment.raw_bytes / segment.bytes if segment.bytes else 1.0
+    state = "sealed" if segment.sealed else "raw"
+    return {**told, "holes": len(segment.holes), "state": state, "ratio": round(ratio, 2)}
 
 
 @app.command()
@@ -165,7 +168,7 @@ def tail(
 
 
 def _lines(block: Block) -> Iterator[tuple[int, str]]:
-    """Answer each frame of ``block`` with its sequence number as a line of the export."""
+    """Return each frame of ``block`` with its sequence number as a line of the export."""
     import msgspec
 
     from forebay.domain.frames import LOSS_KIND, Context

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import (
-    JsonOption,
-    command,
-    err,
-    explained,
-    print_json,
-    print_table,
-    progress,
-)
-from forebay.errors import ConfigError
+from forebay.cli.output import command, err, explained
 from forebay.lab.exchanges import NAMES, check_venue, venue_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from forebay.lab.exchanges.market import MarketConfig
     from forebay.lab.exchanges.server import Running, ServerConfig
-    from forebay.lab.simulation.controls import Score
-    from forebay.lab.simulation.run import Summary
 
-T = TypeVar("T")
 _LOOK_S = 0.25
 """So often is looked whether the market has closed."""
 
@@ -163,110 +151,6 @@ def truth(
         for each in told.values():
             for event in each:
                 _print(event.document())
-
-
-@app.command(epilog="Example: forebay lab simulate --seeds 1000 --jobs 2, then --seed 7 --trace")
-def simulate(
-    *,
-    seed: Annotated[int | None, typer.Option(min=0, help="Run this world alone.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Run so many worlds.")] = 1000,
-    first: Annotated[int, typer.Option("--from", min=0, help="The first one's seed.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes to run them in.")] = 1,
-    trace: Annotated[
-        bool, typer.Option("--trace", help="With --seed: print everything that happened.")
-    ] = False,
-    part: Annotated[
-        str,
-        typer.Option(
-            help="Run a negative control instead: json-files, clear-on-overflow, "
-            "timestamp-cursor, success-if-either."
-        ),
-    ] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Run the core in worlds where everything goes wrong, in virtual time, by seed.
-
-    Exit code 1: a world failed, which is printed with the command that runs it again; or
-    something that should go wrong now and then never did. A negative control is expected to
-    lose or double, and is no failure.
-    """
-    with explained():
-        if trace and seed is None:
-            raise ConfigError("--trace is of one world.", hint="Name it with --seed N.")
-        if trace and (part or as_json):
-            raise ConfigError("--trace goes with neither --part nor --json.", hint="Leave one out.")
-        start, count = (first, seeds) if seed is None else (seed, 1)
-        if part:
-            from forebay.lab.simulation.controls import run_control
-
-            _print_score(
-                _with_bar(count, lambda bar: run_control(part, start, count, bar)), as_json
-            )
-            return
-        if trace:
-            ok = _print_trace(start)
-        else:
-            from forebay.lab.simulation.run import run_many
-
-            ok = _print_summary(
-                _with_bar(count, lambda bar: run_many(start, count, jobs=jobs, progress=bar)),
-                as_json,
-            )
-    raise typer.Exit(0 if ok else 1)
-
-
-def _with_bar(total: int, work: Callable[[Callable[[int], None]], T]) -> T:
-    """Do ``work`` with a progress bar on stderr."""
-    with progress() as bar:
-        task = bar.add_task("worlds", total=total)
-        return work(lambda done: bar.update(task, completed=done))
-
-
-def _print_trace(seed: int) -> bool:
-    from forebay.lab.simulation.run import run_seed
-
-    outcome = run_seed(seed, keep_trace=True)
-    for line in outcome.lines:
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.write(f"trace {outcome.trace}\n")
-    return not outcome.failures
-
-
-def _print_summary(summary: Summary, as_json: bool) -> bool:
-    failed = [
-        {"seed": seed, "failure": failure, "again": f"forebay lab simulate --seed {seed}"}
-        for seed, failure in summary.failed
-    ]
-    document = {
-        "ok": summary.ok,
-        "seeds": summary.seeds,
-        "events": summary.events,
-        "trace": summary.trace,
-        "failed": failed,
-        "never": summary.never(),
-        "happened": summary.counts(),
-    }
-    if as_json:
-        print_json(document)
-        return summary.ok
-    print_table("", ("happened", "times"), summary.counts().items())
-    verdict = f"{len(failed)} failed" if failed else "none failed"
-    sys.stdout.write(f"{summary.seeds} seeds, {summary.events} events: {verdict}\n")
-    for failure in failed:
-        sys.stdout.write(
-            f"seed {failure['seed']}: {failure['failure']}\n  {failure['again']} --trace\n"
-        )
-    for name in summary.never():
-        sys.stdout.write(f"never happened: {name}\n")
-    return summary.ok
-
-
-def _print_score(score: Score, as_json: bool) -> None:
-    document = {"part": score.part, **score.document()}
-    if as_json:
-        print_json(document)
-    else:
-        print_table("", tuple(document), [tuple(document.values())])
 
 
 def _market(

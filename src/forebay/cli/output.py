@@ -255,7 +255,7 @@ def byte_bars() -> Progress:
 
 
 def command() -> str:
-    """Answer how this command was called, so that the next one can be typed the same way."""
+    """Return how this command was called, so that the next one can be typed the same way."""
     called = Path(sys.argv[0])
     if shutil.which(called.name) == str(called) or called.suffix == ".py":
         return "forebay"

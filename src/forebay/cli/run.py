@@ -101,7 +101,7 @@ async def _live(supervisor: Supervisor) -> None:
 
 
 def shown(supervisor: Supervisor, width: int) -> str:
-    """Answer the line: the first word is starting, the last one stopping."""
+    """Return the line: the first word is starting, the last one stopping."""
     from forebay.app.asking import Told
 
     if supervisor.stop.is_set():

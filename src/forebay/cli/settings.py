@@ -41,7 +41,7 @@ def capture_config(
     channels: str | None = None,
     complaints: Complaints | None = None,
 ) -> tuple[Config, dict[str, str]]:
-    """Answer the configuration and where each value came from; flags override the file.
+    """Return the configuration and where each value came from; flags override the file.
 
     Raises :class:`~forebay.errors.ConfigError`, of all that is wrong with it, unless there are
     ``complaints`` to note that in.

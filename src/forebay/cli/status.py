@@ -55,7 +55,7 @@ def status(
 
 
 def asked(data: Path, url: str | None) -> Told | None:
-    """Answer what the capture in ``data``, or at ``url``, says; None if there runs none.
+    """Return what the capture in ``data``, or at ``url``, says; None if there runs none.
 
     Raises :class:`~forebay.errors.Unreachable` if nothing answers at ``url``.
     """
@@ -81,7 +81,7 @@ def running(told: Told) -> bool:
 def document(
     told: Told | None, journal: dict[str, Any] | None, data: Path, url: str | None
 ) -> dict[str, Any]:
-    """Answer what ``--json`` prints."""
+    """Return what ``--json`` prints."""
     from msgspec import to_builtins
 
     from forebay.app.asking import statuses
@@ -109,10 +109,10 @@ def document(
 
 
 def _journal(data: Path) -> dict[str, Any]:
-    """Answer how large the journal is and how fast it grows; rates are of recent segments."""
+    """Return how large the journal is and how fast it grows; rates are of recent segments."""
     from forebay.app.data_folder import DataFolder
-    from forebay.app.times import to_text
     from forebay.journal.overview import overview
+    from forebay.times import to_text
 
     seen = overview(DataFolder(data).existing().journal)
     days = seen.days_left

@@ -6,8 +6,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.asking import statuses
-from forebay.app.times import to_ns
-from forebay.telemetry.processes import counted
+from forebay.text import counted
+from forebay.times import to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"
 
 
 def lines(told: Told | None, journal: Status | None, where: str) -> Iterator[str]:
-    """Answer what ``forebay status`` prints, no line wider than :data:`WIDTH`."""
+    """Return what ``forebay status`` prints, no line wider than :data:`WIDTH`."""
     for label, text in _rows(told, journal, where):
         indent = " " * _LABEL
         yield from textwrap.wrap(
@@ -78,7 +78,7 @@ def _connected(capture: Status, streams: Sequence[StreamReport]) -> str:
 
 
 def _troubles(report: SystemReport) -> Iterator[tuple[str, str]]:
-    """Answer a line for each symbol that does not come, the first :data:`_NAMED` of them."""
+    """Return a line for each symbol that does not come, the first :data:`_NAMED` of them."""
     found: dict[tuple[str, str], None] = {}
     for stream in report.streams():
         asked_s = (report.at_ns - (stream.asked_ns or report.at_ns)) / 1e9
@@ -106,7 +106,7 @@ def _flow(capture: Status | None, deliver: Status | None) -> str:
 
 
 def lag(capture: Status, deliver: Status) -> int:
-    """Answer how many frames are captured and not stored."""
+    """Return how many frames are captured and not stored."""
     return max(int(capture["next_seq"]) - int(deliver["seq"]), 0)
 
 
@@ -123,7 +123,7 @@ def _disk(journal: Status) -> str:
 
 
 def span(seconds: float) -> str:
-    """Answer a time as people say it: ``3 h 20 min``."""
+    """Return a time as people say it: ``3 h 20 min``."""
     whole = max(0, round(seconds))
     for size, name, below, small in _UNITS:
         if whole >= size:
@@ -132,7 +132,7 @@ def span(seconds: float) -> str:
 
 
 def line(told: Told, width: int) -> str:
-    """Answer as many whole parts of a summary as fit, the most wanted first."""
+    """Return as many whole parts of a summary as fit, the most wanted first."""
     found = statuses(told)
     capture, deliver = found["capture"], found["deliver"]
     if capture is None or deliver is None:
@@ -152,7 +152,7 @@ def line(told: Told, width: int) -> str:
 
 
 def fitting(parts: list[str], width: int) -> str:
-    """Answer parts from the left, none of them cut."""
+    """Return parts from the left, none of them cut."""
     text = parts[0]
     for part in parts[1:]:
         if len(text) + len(part) + 3 > width:
@@ -162,7 +162,7 @@ def fitting(parts: list[str], width: int) -> str:
 
 
 def flat(found: Status, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Answer keys and values as people write them; of what is within, ``outer.inner``."""
+    """Return keys and values as people write them; of what is within, ``outer.inner``."""
     for key, value in found.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):

@@ -13,6 +13,7 @@ import typer
 
 from forebay.cli.output import ConfigOption, JsonOption, explained, print_json, print_table
 from forebay.cli.settings import EXAMPLE_VENUE
+from forebay.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ def symbols(
             print_json([dataclasses.asdict(instrument) for instrument in found])
         else:
             names = [field.name for field in dataclasses.fields(found[0])] if found else ["symbol"]
-            title = f"{venue}: {len(found):,} symbol{'s' * (len(found) != 1)}"
+            title = f"{venue}: {counted(len(found), 'symbol')}"
             print_table(title, names, map(dataclasses.astuple, found))
 
 

@@ -54,7 +54,7 @@ def top(
 
 
 def picture(now: Told) -> Group:
-    """Answer what is shown."""
+    """Return what is shown."""
     report, health = now.report, now.report.health
     services = _table("service", "", "critical", "why")
     for service in health.services:

@@ -56,14 +56,14 @@ _VARIANT = 0b10
 
 @lru_cache(maxsize=65536)
 def stream_prefix(venue: str, market_type: str, channel: str, symbol: str) -> int:
-    """Answer the high 64 bits of every native id of a stream."""
+    """Return the high 64 bits of every native id of a stream."""
     text = f"{venue}|{market_type}|{channel}|{symbol}"
     key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 4
     return (key >> 12) << 16 | _VERSION << 12 | key & 0xFFF
 
 
 def native_id(prefix: int, native: int) -> UUID:
-    """Answer one event id; raises ``ValueError`` if ``native`` is not in [0, 2**62)."""
+    """Return one event id; raises ``ValueError`` if ``native`` is not in [0, 2**62)."""
     if not 0 <= native < NATIVE_ID_LIMIT:
         message = f"native id {native} does not fit 62 bits"
         raise ValueError(message)
@@ -71,20 +71,20 @@ def native_id(prefix: int, native: int) -> UUID:
 
 
 def digest_id(digest: bytes) -> UUID:
-    """Answer an id that holds the first 122 bits of a digest of at least 16 bytes."""
+    """Return an id that holds the first 122 bits of a digest of at least 16 bytes."""
     bits = int.from_bytes(digest[:16], "big") >> 6
     high, middle, low = bits >> 74, bits >> 62 & 0xFFF, bits & NATIVE_ID_LIMIT - 1
     return UUID(int=high << 80 | _VERSION << 76 | middle << 64 | _VARIANT << 62 | low)
 
 
 def base_text(identity: IdentityClass, *parts: str) -> str:
-    """Answer the text whose digest is a base; no two lists of parts have the same one."""
+    """Return the text whose digest is a base; no two lists of parts have the same one."""
     return "|".join([identity, *(part.replace("%", "%25").replace("|", "%7C") for part in parts)])
 
 
 @lru_cache(maxsize=65536)
 def base_id(identity: IdentityClass, *parts: str) -> UUID:
-    """Answer the id of number 0 of a base that many events share.
+    """Return the id of number 0 of a base that many events share.
 
     ``parts`` are venue, market type, channel and symbol; then for ``session`` the collector
     and the epoch, for ``observation`` the log id.
@@ -93,7 +93,7 @@ def base_id(identity: IdentityClass, *parts: str) -> UUID:
 
 
 def digest_ids(texts: list[str]) -> npt.NDArray[np.uint64]:
-    """Answer :func:`digest_id` of SHA-256 over each text as halves, shape (n, 2)."""
+    """Return :func:`digest_id` of SHA-256 over each text as halves, shape (n, 2)."""
     digests = b"".join([hashlib.sha256(text.encode()).digest()[:16] for text in texts])
     raw = np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64)
     # 128 bits as 48, 12, 62 and 6 that are not used: version and variant come between.
@@ -107,7 +107,7 @@ def digest_ids(texts: list[str]) -> npt.NDArray[np.uint64]:
 
 
 def halves_of(bases: list[UUID]) -> npt.NDArray[np.uint64]:
-    """Answer high and low 64 bits of each id, shape (n, 2)."""
+    """Return high and low 64 bits of each id, shape (n, 2)."""
     raw = b"".join(base.bytes for base in bases)
     return np.frombuffer(raw, dtype=">u8").reshape(-1, 2).astype(np.uint64)
 
@@ -124,7 +124,7 @@ def numbered(
 
 
 def uuids(halves: npt.NDArray[np.uint64]) -> pa.Array:
-    """Answer ids, shape (n, 2), as an Arrow array of ``uuid``."""
+    """Return ids, shape (n, 2), as an Arrow array of ``uuid``."""
     import pyarrow as pa  # noqa: PLC0415 - capture needs the ids' limit and no Arrow
 
     raw = pa.py_buffer(halves.astype(">u8").tobytes())

@@ -53,7 +53,7 @@ class IntervalSet:
         lasts[low:high] = [last]
 
     def copy(self) -> IntervalSet:
-        """Answer an independent set with the same members."""
+        """Return an independent set with the same members."""
         clone = IntervalSet()
         clone._firsts = self._firsts.copy()
         clone._lasts = self._lasts.copy()
@@ -103,7 +103,7 @@ class IntervalSet:
         return self._lasts[-1]
 
     def end_of(self, value: int) -> int:
-        """Answer the last member of the interval that holds ``value``, or ``value`` itself."""
+        """Return the last member of the interval that holds ``value``, or ``value`` itself."""
         index = bisect_left(self._lasts, value)
         inside = index < len(self._firsts) and self._firsts[index] <= value
         return self._lasts[index] if inside else value
@@ -113,7 +113,7 @@ class IntervalSet:
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
 
     def joined(self, reach: int) -> IntervalSet:
-        """Answer the same with what is no more than ``reach`` apart in one interval."""
+        """Return the same with what is no more than ``reach`` apart in one interval."""
         pairs = enumerate(zip(self._firsts[1:], self._lasts, strict=False), 1)
         begins = [at for at, (first, last) in pairs if first - last > reach]
         result = IntervalSet()
@@ -123,7 +123,7 @@ class IntervalSet:
         return result
 
     def within(self, first: int, last: int) -> IntervalSet:
-        """Answer the members between ``first`` and ``last``, both included."""
+        """Return the members between ``first`` and ``last``, both included."""
         result = IntervalSet()
         if last < first:
             return result
@@ -137,7 +137,7 @@ class IntervalSet:
         return result
 
     def holes(self, first: int, last: int) -> IntervalSet:
-        """Answer what is not a member between ``first`` and ``last``, both included."""
+        """Return what is not a member between ``first`` and ``last``, both included."""
         result = IntervalSet()
         at = first
         for low, high in self.within(first, last):

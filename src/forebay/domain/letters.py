@@ -24,7 +24,7 @@ _rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def letter_id(venue: str, received_ns: int, item: int, payload: bytes) -> UUID:
-    """Answer the same id whenever the same frame of the same moment is projected again."""
+    """Return the same id whenever the same frame of the same moment is projected again."""
     head = f"{venue}|{received_ns}|{item}|".encode()
     return digest_id(hashlib.sha256(head + payload).digest())
 
@@ -45,7 +45,7 @@ def row_id(context: Context, item: int, page: bytes) -> UUID:
 
 
 def letter_rows(batch: FrameBatch, letters: Iterable[DeadLetter], parser: str) -> pa.Table:
-    """Answer rows of :data:`~forebay.domain.schema.DEAD_LETTERS` with the frames' bytes."""
+    """Return rows of :data:`~forebay.domain.schema.DEAD_LETTERS` with the frames' bytes."""
     context = batch.context
     rows = []
     for letter in letters:

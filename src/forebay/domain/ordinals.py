@@ -40,11 +40,11 @@ class EpochOrdinals(msgspec.Struct, array_like=True):
     """By content, the place of the last equal event and how many there were; in order of place."""
 
     def copy(self) -> EpochOrdinals:
-        """Answer an independent copy."""
+        """Return an independent copy."""
         return EpochOrdinals(self.first_ns, self.told, self.groups.copy())
 
     def count(self, contents: Sequence[bytes]) -> list[int]:
-        """Answer the ordinal of each event, told in this order after all before."""
+        """Return the ordinal of each event, told in this order after all before."""
         groups, distinct = self.groups, set(contents)
         if len(distinct) == len(contents) and groups.keys().isdisjoint(distinct):
             ordinals = [0] * len(contents)
@@ -87,7 +87,7 @@ class StreamOrdinals(msgspec.Struct, array_like=True):
     def count(
         self, epoch: str, contents: Sequence[bytes], event_ns: Sequence[int]
     ) -> tuple[list[int], list[bool]]:
-        """Answer of each event its ordinal, and whether it is of the epoch's first instant."""
+        """Return of each event its ordinal, and whether it is of the epoch's first instant."""
         known = self.epochs.pop(epoch, None)
         counted = known.copy() if known else EpochOrdinals(event_ns[0])
         self.epochs[epoch] = counted
@@ -108,7 +108,7 @@ class StreamOrdinals(msgspec.Struct, array_like=True):
 
 
 def count_page(contents: Sequence[bytes], event_ns: Sequence[int]) -> tuple[list[int], list[bool]]:
-    """Answer of each event of one REST answer its ordinal, and whether it is at an edge."""
+    """Return of each event of one REST answer its ordinal, and whether it is at an edge."""
     seen: dict[bytes, int] = {}
     ordinals = []
     for content in contents:

@@ -66,14 +66,14 @@ class Rows:
         return len(self.index)
 
     def only(self, mask: Mask) -> Rows:
-        """Answer the rows for which ``mask``, of shape (n,), is true."""
+        """Return the rows for which ``mask``, of shape (n,), is true."""
         if mask.all():
             return self
         bounds = {name: (start[mask], end[mask]) for name, (start, end) in self._bounds.items()}
         return Rows(self.index[mask], self._text, bounds)
 
     def texts(self, name: str) -> pa.Array:
-        """Answer a value of each row, be it text or number, as Arrow strings; length n."""
+        """Return a value of each row, be it text or number, as Arrow strings; length n."""
         # Strings of an Arrow array lie one behind the other, so what is between two values is
         # made a string as well, and every other one is taken.
         offsets = np.zeros((len(self) + 1, 2), dtype=np.int32)
@@ -83,7 +83,7 @@ class Rows:
         return spans.take(pa.array(np.arange(0, count, 2, dtype=np.int32)))
 
     def numbers(self, name: str) -> npt.NDArray[np.int64]:
-        """Answer a number of each row; shape (n,)."""
+        """Return a number of each row; shape (n,)."""
         found: npt.NDArray[np.int64] = self.texts(name).cast("int64").to_numpy()
         return found
 
@@ -108,7 +108,7 @@ class Template:
         self._padding = b" " * (len(text) + (MOST_BYTES + 1) * (len(self._steps) + 1))
 
     def read(self, payloads: Sequence[bytes]) -> Iterator[Rows]:
-        """Answer those of ``payloads`` that fit, in order, some thousands at a time.
+        """Return those of ``payloads`` that fit, in order, some thousands at a time.
 
         :class:`~forebay.payloads.Payloads` are read from their buffer, without an object for any.
         """
@@ -135,14 +135,14 @@ class Template:
 
 
 def _windows(text: bytes, width: int, at: Places) -> npt.NDArray[np.bytes_]:
-    """Answer the ``width`` bytes at each of n places, shape (n,)."""
+    """Return the ``width`` bytes at each of n places, shape (n,)."""
     everywhere = np.ndarray((len(text) - width + 1,), f"S{width}", text, strides=(1,))
     found: npt.NDArray[np.bytes_] = everywhere[at]
     return found
 
 
 def _bytes(text: bytes, width: int, at: Places) -> npt.NDArray[np.uint8]:
-    """Answer the same windows as numbers, shape (n, width)."""
+    """Return the same windows as numbers, shape (n, width)."""
     return _windows(text, width, at).view(np.uint8).reshape(len(at), width)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from forebay.errors import Corrupt
-from forebay.journal.disk import OS_DISK, translated
-from forebay.journal.model import Position
-from forebay.journal.slots import SlotFile, create_slot_file, read_slots
+from forebay.journal.disk import OS_DISK, read_file, translated
+from forebay.journal.model import Position, new_id
+from forebay.journal.slots import SlotFile, create_slot_file, parse_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +20,8 @@ _FIELDS = Struct("<8s16sQ")
 _MAGIC = b"\x89FBJC\r\n\x1a"
 
 
-def _random_id() -> str:
-    return uuid.uuid4().hex
-
-
 def decode_cursor(payload: bytes) -> Position | None:
-    """The position of a slot's payload; None if it is something else."""
+    """Return the position of a slot's payload; None if it is something else."""
     if len(payload) != _FIELDS.size or not payload.startswith(_MAGIC):
         return None
     _, log_id, seq = _FIELDS.unpack(payload)
@@ -41,7 +36,7 @@ class CursorFile:
     """
 
     def __init__(
-        self, path: Path, disk: Disk = OS_DISK, *, random_id: Callable[[], str] = _random_id
+        self, path: Path, disk: Disk = OS_DISK, *, random_id: Callable[[], str] = new_id
     ) -> None:
         self._path = path
         self._disk = disk
@@ -49,20 +44,16 @@ class CursorFile:
         self._file: SlotFile | None = None
 
     def load(self) -> Position | None:
-        """The cursor stored last, or the one before if that store was torn; None if never.
+        """Return the cursor stored last, or the one before if that store was torn; None if never.
 
         Raises :class:`~forebay.errors.Corrupt` if the file is there but neither slot is
         sound, and :class:`~forebay.errors.Transient` if it cannot be read now.
         """
         with translated(f"read the cursor {self._path}"):
-            try:
-                fd = self._disk.open(self._path)
-            except FileNotFoundError:
-                return None
-            try:
-                slot = read_slots(self._disk, fd)
-            finally:
-                self._disk.close(fd)
+            raw = read_file(self._disk, self._path)
+        if raw is None:
+            return None
+        slot = parse_slots(raw)
         position = decode_cursor(slot.payload if slot else b"")
         if position is None:
             message = f"Both slots of the cursor {self._path} are damaged."

@@ -73,7 +73,7 @@ class Disk(Protocol):
         ...
 
     def free(self, folder: Path) -> int:
-        """Bytes that may still be written."""
+        """Return how many bytes may still be written."""
         ...
 
     def lock(self, path: Path, note: bytes) -> int:
@@ -92,7 +92,7 @@ class Disk(Protocol):
         ...
 
     def boot_id(self) -> str:
-        """A text that changes when the machine starts anew, at most 36 ASCII characters."""
+        """Return a text that changes when the machine starts anew, at most 36 ASCII characters."""
         ...
 
     def process_id(self) -> int: ...
@@ -189,12 +189,12 @@ OS_DISK = OsDisk()
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the error says that there is no space."""
+    """Return whether the error says that there is no space."""
     return error.errno in _FULL
 
 
 def translate(error: OSError, what: str) -> ForebayError:
-    """The Forebay error that says the same as ``error``, met while doing ``what``."""
+    """Return the Forebay error that says the same as ``error``, met while doing ``what``."""
     message = f"Cannot {what}: {error}."
     if is_full(error):
         return JournalFull(message, hint="Free space on the journal's disk; capture then goes on.")
@@ -252,6 +252,18 @@ def read_all(disk: Disk, fd: int, size: int, offset: int) -> bytes:
         parts.append(part)
         offset += len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_file(disk: Disk, path: Path) -> bytes | None:
+    """Return all bytes of a file, read as :func:`read_all` does; None if it is not there."""
+    try:
+        fd = disk.open(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return read_all(disk, fd, disk.size(fd), 0)
+    finally:
+        disk.close(fd)
 
 
 def _read_page(disk: Disk, fd: int, size: int, offset: int) -> bytes:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from forebay.journal.segments import segment_name
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forebay.journal.model import Position
     from forebay.journal.scan import Hole
     from forebay.journal.slots import SlotCheck
+    from forebay.journal.survey import Survey
     from forebay.journal.watermark import Watermark
 
 UNFINISHED = "unfinished write at the end"
@@ -40,57 +43,44 @@ class Finding:
 
 
 def frames(first: int, last: int | None) -> str:
-    """``frame 5 is`` or ``frames 5 to 7 are``."""
+    """Return ``frame 5 is`` or ``frames 5 to 7 are``."""
     return f"frame {first} is" if last == first else f"frames {first} to {last} are"
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentFacts:
-    """One segment walked through."""
+def judge_segment(survey: Survey, end: int, *, last: bool) -> list[Finding]:
+    """Return what is wrong with one segment.
 
-    name: str
-    size: int
-    header_sound: bool
-    next_seq: int
-    """Number after the last sound block, or after the last hole that has an end."""
-    end: int
-    """Number that the segment must reach: the next segment's first, or what is proved."""
-    last: bool
-    holes: Sequence[Hole]
-
-
-def judge_segment(facts: SegmentFacts) -> list[Finding]:
-    """What is wrong with one segment."""
+    It must reach ``end``: the next segment's first number, or what is proved of the last one.
+    """
     found = []
-    if not facts.header_sound:
+    if not survey.header_sound:
         hint = "No frame is lost by it: its blocks are found and read all the same."
-        found.append(Finding(facts.name, 0, "damaged segment header", None, None, hint))
-    found += [_of_hole(facts, hole) for hole in facts.holes]
-    open_end = any(hole.next is None for hole in facts.holes)
-    if facts.next_seq < facts.end and not open_end:
+        found.append(Finding(survey.name, 0, "damaged segment header", None, None, hint))
+    found += [_of_hole(survey.name, hole, end, last=last) for hole in survey.holes]
+    open_end = any(hole.next is None for hole in survey.holes)
+    if survey.next_seq < end and not open_end:
         what = "the file ends before all of its frames"
-        if not facts.last:
+        if not last:
             what += ", or a segment between it and the next one is missing"
-        found.append(
-            Finding(facts.name, facts.size, what, facts.next_seq, facts.end - 1, _DECLARED)
-        )
+        lost = survey.next_seq, end - 1
+        found.append(Finding(survey.name, survey.bytes, what, *lost, _DECLARED))
     return found
 
 
-def _of_hole(facts: SegmentFacts, hole: Hole) -> Finding:
-    following = facts.end if hole.next is None else hole.next
+def _of_hole(name: str, hole: Hole, end: int, *, last: bool) -> Finding:
+    following = end if hole.next is None else hole.next
     if following > hole.first:
         what = f"{hole.end - hole.offset} unreadable bytes"
-        return Finding(facts.name, hole.offset, what, hole.first, following - 1, _DECLARED)
-    if hole.next is None and facts.last:
+        return Finding(name, hole.offset, what, hole.first, following - 1, _DECLARED)
+    if hole.next is None and last:
         hint = "It was never acknowledged; the next start of the writer cuts it off."
-        return Finding(facts.name, hole.offset, UNFINISHED, None, None, hint, harmless=True)
+        return Finding(name, hole.offset, UNFINISHED, None, None, hint, harmless=True)
     what, hint = "bytes that are no block", "No frame is missing here."
-    return Finding(facts.name, hole.offset, what, None, None, hint)
+    return Finding(name, hole.offset, what, None, None, hint)
 
 
 def judge_ends(firsts: Sequence[int], mark: Watermark | None) -> list[Finding]:
-    """What the first numbers of all segments and the watermark say of segments that are gone."""
+    """Return what first numbers and the watermark say of segments that are gone."""
     if not firsts:
         if mark is None or mark.next_seq <= 1:
             return []
@@ -100,7 +90,7 @@ def judge_ends(firsts: Sequence[int], mark: Watermark | None) -> list[Finding]:
         return []
     what = f"the journal begins with frame {firsts[0]}; {frames(1, firsts[0] - 1)} not in it"
     hint = "Retention removes the oldest segments; if it is not that, restore what is missing."
-    return [Finding(f"{firsts[0]:020d}.fbj", 0, what, None, None, hint, harmless=True)]
+    return [Finding(segment_name(firsts[0]), 0, what, None, None, hint, harmless=True)]
 
 
 _WATERMARK_HINT = "No frame is lost by it: the next start of the writer mends it."
@@ -108,7 +98,7 @@ _CURSOR_HINT = "The cursor may be one store old: frames given twice are recognis
 
 
 def judge_slots(name: str, check: SlotCheck, *, cursor: bool) -> list[Finding]:
-    """What is wrong with a two-slot file as such."""
+    """Return what is wrong with a two-slot file as such."""
     kind = "cursor" if cursor else "watermark"
     if not check.valid:
         what = f"neither slot of the {kind} is sound"
@@ -128,7 +118,7 @@ def judge_slots(name: str, check: SlotCheck, *, cursor: bool) -> list[Finding]:
 
 
 def judge_cursor(name: str, position: Position, logs: dict[str, tuple[int, int]]) -> list[Finding]:
-    """Whether a cursor points into the journal.
+    """Return what is wrong with where a cursor points.
 
     ``logs`` holds, by log id, the first sequence number that is there and the end.
     """

@@ -77,7 +77,7 @@ _BLOCK = Struct("<8sBBBx16sQIIQQqqQ")
 _CRC = Struct("<I")
 _BYTES_PER_FRAME = 12
 _FEW = 64
-"""So many lengths are added up without numpy, which is slower for them and need not be imported."""
+"""So many numbers are read without numpy, which is slower for them and need not be imported."""
 
 SEGMENT_HEADER_SIZE = _SEGMENT.size + _CRC.size
 BLOCK_HEADER_SIZE = _BLOCK.size + _CRC.size
@@ -136,7 +136,7 @@ def _check_version(version: int, codec: int = RAW) -> None:
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:
-    """The bytes a segment begins with."""
+    """Return the bytes a segment begins with."""
     fields = _SEGMENT.pack(SEGMENT_MAGIC, VERSION, *header)
     return _with_crc(fields)
 
@@ -156,14 +156,14 @@ def parse_segment_header(raw: bytes) -> SegmentHeader | None:
 
 
 def encode_block_header(header: BlockHeader) -> bytes:
-    """The 88 bytes that :func:`parse_block_header` reads."""
+    """Return the 88 bytes that :func:`parse_block_header` reads."""
     return _with_crc(_BLOCK.pack(BLOCK_MAGIC, VERSION, *header))
 
 
 def encode_block(
     draft: Draft, *, log_id: bytes, first_seq: int, durable_seq: int, anchor: tuple[int, int]
 ) -> tuple[bytes, bytes]:
-    """Header and body of one block; ``anchor`` is ``(wall_ns, mono_ns)``."""
+    """Return the header and the body of one block; ``anchor`` is ``(wall_ns, mono_ns)``."""
     payloads = draft.payloads
     lengths = pack(f"<{len(payloads)}I", *map(len, payloads))
     times = pack(f"<{len(payloads)}q", *draft.mono_ns)
@@ -204,7 +204,7 @@ def parse_block_header(raw: bytes) -> BlockHeader | None:
 
 
 def body_is_sound(header: BlockHeader, body: memoryview) -> bool:
-    """Whether the body is what was written, and adds up; of a pack only the former."""
+    """Return whether the body is what was written, and adds up; of a pack only the former."""
     if len(body) != header.body_len or xxhash.xxh3_64_intdigest(body) != header.digest:
         return False
     if header.codec == PACK:
@@ -221,14 +221,27 @@ def _lengths(header: BlockHeader, body: memoryview) -> np.ndarray[tuple[int], np
 
 
 def receipts(header: BlockHeader, body: memoryview) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """When each frame of a block was received: wall clock, UTC nanoseconds."""
+    """Return when each frame of a block was received: wall clock, UTC nanoseconds."""
     start = header.context_len + 4 * header.frames
     mono_ns = np.frombuffer(body, dtype="<i8", count=header.frames, offset=start)
     return mono_ns + (header.anchor_wall - header.anchor_mono)
 
 
+def receipt_span(header: BlockHeader, body: memoryview) -> tuple[int, int]:
+    """Return when the earliest and the latest frame of a block or a pack that has one came."""
+    if header.codec == PACK:
+        return header.anchor_mono, header.anchor_wall
+    if header.frames <= _FEW:
+        start = header.context_len + 4 * header.frames
+        times: tuple[int, ...] = unpack_from(f"<{header.frames}q", body, start)
+        shift = header.anchor_wall - header.anchor_mono
+        return min(times) + shift, max(times) + shift
+    received = receipts(header, body)
+    return int(received.min()), int(received.max())
+
+
 def decode_block(header: BlockHeader, body: memoryview) -> Block:
-    """The frames of a block whose body is sound; the payloads stay in ``body``, uncopied."""
+    """Return the frames of a block whose body is sound; the payloads stay in ``body``, uncopied."""
     context_len = header.context_len
     data = body[context_len + _BYTES_PER_FRAME * header.frames :]
     return Block(

@@ -49,7 +49,7 @@ class WriterLock:
 
 
 def _holder(disk: Disk, folder: Path) -> str:
-    """What the lock file says about who holds it."""
+    """Return what the lock file says about who holds it."""
     try:
         fd = disk.open(folder / LOCK_NAME)
     except OSError:

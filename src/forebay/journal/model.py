@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ LOSS_KIND = 255
 
 NO_LOG = "0" * 32
 """Log id of a position before anything was read."""
+
+
+def new_id() -> str:
+    """Return 32 random hexadecimal digits, which nothing else has for its id or its name."""
+    return uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Block:
         return self.first_seq + len(self.payloads) + self.unreadable
 
     def part(self, start: int, stop: int) -> Block:
-        """Frames ``start`` to ``stop`` (not included), counted from 0."""
+        """Return the frames ``start`` to ``stop`` (not included), counted from 0."""
         if start == 0 and stop >= len(self.payloads):
             return self
         return Block(
@@ -85,14 +91,14 @@ class Block:
 
 
 def encode_loss(first: int, last: int) -> bytes:
-    """JSON bytes of a loss of ``first`` to ``last``, both included."""
+    """Return the JSON bytes of a loss of ``first`` to ``last``, both included."""
     return json.dumps(
         {"type": "loss", "first": first, "last": last}, separators=(",", ":")
     ).encode()
 
 
 def loss_block(log_id: str, first: int, next_seq: int) -> Block:
-    """The block a reader gives instead of ``first`` to ``next_seq - 1``."""
+    """Return the block a reader gives instead of ``first`` to ``next_seq - 1``."""
     received = np.zeros(1, dtype=np.int64)
     payloads = Payloads.of([encode_loss(first, next_seq - 1)])
     return Block(log_id, first, LOSS_KIND, b"", received, payloads, next_seq - first - 1)

@@ -51,7 +51,7 @@ def _codec() -> Any:  # noqa: ANN401 - pyarrow has no types
 
 
 def encode_pack(blocks: Sequence[tuple[BlockHeader, memoryview]]) -> bytes:
-    """One pack, header and body, of consecutive blocks: each with all its bytes."""
+    """Return one pack, header and body, of consecutive blocks: each with all its bytes."""
     first = blocks[0][0]
     raw = b"".join(block for _, block in blocks)
     body: bytes = _codec().compress(raw, asbytes=True)
@@ -77,7 +77,7 @@ def encode_pack(blocks: Sequence[tuple[BlockHeader, memoryview]]) -> bytes:
 
 
 def unpacked(header: BlockHeader, body: memoryview) -> memoryview | None:
-    """The blocks of a pack whose digest is right; None if that is not what it holds.
+    """Return the blocks of a pack whose digest is right; None if that is not what it holds.
 
     Never allocates more than the header says, and that was checked when it was parsed.
     """

@@ -10,7 +10,7 @@ from forebay.errors import CursorBeyondEnd, ForebayError
 from forebay.journal.disk import OS_DISK, translated
 from forebay.journal.format import SEGMENT_HEADER_SIZE, decode_block
 from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Position, loss_block
-from forebay.journal.scan import Good, Hole, Window, step
+from forebay.journal.scan import FileWindow, Hole, SoundBlock, step
 from forebay.journal.segments import Segment, list_segments, open_segment
 from forebay.journal.watermark import Watermark, WatermarkReader
 
@@ -34,15 +34,15 @@ class _Place:
 
     def __init__(self, disk: Disk, segment: Segment) -> None:
         self.segment = segment
-        self.window = Window(disk, segment.fd, 0)
+        self.window = FileWindow(disk, segment.fd, 0)
         self.offset = SEGMENT_HEADER_SIZE
         self.expected = segment.first_seq
         self.following: int | None = None
         self.certain = False
         """Whether no other file can get this segment's name any more."""
-        self._inner: deque[Good] = deque()
+        self._inner: deque[SoundBlock] = deque()
 
-    def next(self, bound: _Bound, log_id: bytes | None) -> Good | Hole:
+    def next(self, bound: _Bound, log_id: bytes | None) -> SoundBlock | Hole:
         """Step over the next block or hole before ``bound``; a pack gives its blocks."""
         if self._inner:
             block = self._inner.popleft()
@@ -52,7 +52,7 @@ class _Place:
         item = step(self.window, self.offset, self.expected, log_id)
         if item is None:
             item = Hole(self.offset, self.offset, self.expected, None)
-        elif isinstance(item, Good) and item.header.next_seq > bound.seq:
+        elif isinstance(item, SoundBlock) and item.header.next_seq > bound.seq:
             item = Hole(self.offset, bound.offset, self.expected, None)
         if isinstance(item, Hole) and (item.next is None or item.next > bound.seq):
             item = item._replace(end=bound.offset, next=bound.seq)
@@ -106,7 +106,7 @@ class JournalReader:
         return Position(self._log_id, self._want)
 
     def read(self, *, max_bytes: int = 8 << 20, max_frames: int = 65536) -> list[Block]:
-        """Whole or sliced blocks, oldest first; empty if nothing new is durable.
+        """Return whole or sliced blocks, oldest first; empty if nothing new is durable.
 
         At least one frame is given if there is one, even if it is larger than ``max_bytes``
         (which counts payloads). Raises :class:`~forebay.errors.CursorBeyondEnd` as
@@ -156,7 +156,7 @@ class JournalReader:
     # -------------------------------------------------------------- slicing
 
     def _take(self, block: Block, max_frames: int, max_bytes: int, *, forced: bool) -> Block | None:
-        """The next part of ``block`` within the limits; one frame at least if ``forced``."""
+        """Return the next part of ``block`` within the limits; one frame at least if ``forced``."""
         stop = min(block.payloads.within(self._taken, max_bytes), self._taken + max_frames)
         if stop == self._taken:
             if not forced:
@@ -172,7 +172,7 @@ class JournalReader:
     # ------------------------------------------------------------- walking
 
     def _next_block(self, mark: Watermark) -> Block | None:
-        """The next block that holds something wanted; None at the watermark."""
+        """Return the next block that holds something wanted; None at the watermark."""
         while (place := self._current(mark)) is not None:
             bound = self._bound(place, mark)
             if place.expected >= bound.seq:
@@ -187,7 +187,7 @@ class JournalReader:
         return None
 
     def _current(self, mark: Watermark) -> _Place | None:
-        """The open segment; None if nothing can be said about it yet.
+        """Return the open segment; None if nothing can be said about it yet.
 
         The writer begins a segment anew if it could not sync anything into it; then the file
         that is open here is not the one that ``mark`` speaks of. Neither a damaged header nor a
@@ -211,7 +211,7 @@ class JournalReader:
             self._enter(place.segment.first_seq)
         return None
 
-    def _block_of(self, item: Good | Hole, log_id: bytes) -> Block | None:
+    def _block_of(self, item: SoundBlock | Hole, log_id: bytes) -> Block | None:
         if isinstance(item, Hole):
             first = max(item.first, self._want)
             if item.next is None or item.next <= first:
@@ -230,7 +230,7 @@ class JournalReader:
         return block.part(max(0, self._want - head.first_seq), head.frames)
 
     def _bound(self, place: _Place, mark: Watermark) -> _Bound:
-        """Where ``place`` ends now."""
+        """Return where ``place`` ends now."""
         segment = place.segment
         if segment.first_seq == mark.segment_first_seq:
             return _Bound(mark.offset, mark.next_seq, None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from forebay.journal.disk import read_all, write_all
 from forebay.journal.format import SEGMENT_HEADER_SIZE, SegmentHeader
-from forebay.journal.scan import Good, Hole, Window, walk
+from forebay.journal.scan import FileWindow, Hole, SoundBlock, walk
 from forebay.journal.segments import (
     Segment,
     create_segment,
@@ -66,7 +66,7 @@ class Extent(NamedTuple):
     durable: int
 
 
-class Verdict(NamedTuple):
+class TailVerdict(NamedTuple):
     """What to do with a segment."""
 
     end_seq: int
@@ -91,11 +91,11 @@ class Recovered(NamedTuple):
     report: RecoveryReport
 
 
-def extents(items: Iterable[Good | Hole]) -> list[Extent]:
+def extents(items: Iterable[SoundBlock | Hole]) -> list[Extent]:
     """Forget the bodies, which would keep the whole segment in memory."""
     found = []
     for item in items:
-        if isinstance(item, Good):
+        if isinstance(item, SoundBlock):
             head = item.header
             found.append(
                 Extent(True, item.offset, item.end, head.first_seq, head.next_seq, head.durable_seq)
@@ -105,7 +105,7 @@ def extents(items: Iterable[Good | Hole]) -> list[Extent]:
     return found
 
 
-def decide(found: list[Extent], first_seq: int, start: int, proved: int) -> Verdict:
+def decide(found: list[Extent], first_seq: int, start: int, proved: int) -> TailVerdict:
     """Judge the last segment, whose blocks begin at byte ``start``.
 
     ``proved`` is what is known from elsewhere to be acknowledged.
@@ -134,7 +134,7 @@ def decide(found: list[Extent], first_seq: int, start: int, proved: int) -> Verd
     if end_seq < proved:
         losses.append((end_seq, proved - 1))
         end_seq, abandoned = proved, True
-    return Verdict(
+    return TailVerdict(
         end_seq, end_offset, proved_offset, proved, tuple(losses), blocks, frames, abandoned
     )
 
@@ -194,7 +194,7 @@ class _Recovery:
 
     def _last_segment(self, segment: Segment, log_id: bytes) -> Recovered:
         mark = self._mark if self._mark and self._mark.log_id == log_id else None
-        window = Window(self._disk, segment.fd, segment.size)
+        window = FileWindow(self._disk, segment.fd, segment.size)
         found = extents(walk(window, SEGMENT_HEADER_SIZE, segment.first_seq, log_id))
         proved = mark.next_seq if mark else 0
         verdict = decide(found, segment.first_seq, SEGMENT_HEADER_SIZE, proved)
@@ -212,7 +212,7 @@ class _Recovery:
         kept = self._settle(segment, log_id, verdict)
         return Recovered(log_id, verdict.end_seq, kept, report)
 
-    def _settle(self, segment: Segment, log_id: bytes, verdict: Verdict) -> Segment | None:
+    def _settle(self, segment: Segment, log_id: bytes, verdict: TailVerdict) -> Segment | None:
         """Cut the torn end off and make the rest durable; gives the segment to append to."""
         disk, start = self._disk, verdict.proved_offset
         unproved = read_all(disk, segment.fd, verdict.end_offset - start, start)

@@ -9,7 +9,6 @@ in the middle.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from forebay.journal.model import Position
@@ -17,20 +16,9 @@ from forebay.journal.model import Position
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
+    from forebay.journal.survey import Survey
+
 Action = Literal["record", "seal", "remove"]
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentFacts:
-    """What has to be known of a segment file to decide about it."""
-
-    first_seq: int
-    log_id: str
-    """Empty if neither its header nor any block tells."""
-    bytes: int
-    sealed: bool
-    last_ns: int | None = None
-    """Receipt of its latest frame, UTC ns; None if nobody looked or nothing can be read."""
 
 
 class Rules(NamedTuple):
@@ -51,7 +39,7 @@ class Floor(NamedTuple):
     """Everything before it is durably recorded in the ledger."""
 
 
-class Step(NamedTuple):
+class HousekeepingStep(NamedTuple):
     """One thing to do with one segment."""
 
     action: Action
@@ -61,15 +49,16 @@ class Step(NamedTuple):
 
 
 def plan(
-    segments: Sequence[SegmentFacts],
+    segments: Sequence[Survey],
     now_ns: int,
     rules: Rules,
     floor: Floor,
     left: Container[int] = frozenset(),
-) -> list[Step]:
-    """What may be done now, most urgent first, at most one step of each action.
+) -> list[HousekeepingStep]:
+    """Return what may be done now, most urgent first, at most one step of each action.
 
-    ``segments`` are all there are, oldest first; ``left`` are those that cannot be sealed.
+    ``segments`` are all there are, oldest first, and the first one's ``last_ns`` counts; ``left``
+    are those that cannot be sealed.
     """
     done = min((_passed(segments, cursor) for cursor in floor.cursors), default=0)
     recorded = min(done, _passed(segments, floor.reached))
@@ -87,8 +76,8 @@ def plan(
     return steps
 
 
-def _passed(segments: Sequence[SegmentFacts], position: Position | None) -> int:
-    """How many segments from the front lie wholly before ``position``.
+def _passed(segments: Sequence[Survey], position: Position | None) -> int:
+    """Return how many segments from the front lie wholly before ``position``.
 
     0 if no segment is of its log. The last one of its log never does: as long as it is there,
     it tells a reader who comes with this position that the position is right.
@@ -103,7 +92,7 @@ def _passed(segments: Sequence[SegmentFacts], position: Position | None) -> int:
     return bisect_right(begins, position.seq)
 
 
-def _is_due(segments: Sequence[SegmentFacts], now_ns: int, rules: Rules) -> bool:
+def _is_due(segments: Sequence[Survey], now_ns: int, rules: Rules) -> bool:
     if rules.retain_ns == 0:
         return True
     if rules.cap_bytes is not None and sum(each.bytes for each in segments) > rules.cap_bytes:
@@ -112,7 +101,9 @@ def _is_due(segments: Sequence[SegmentFacts], now_ns: int, rules: Rules) -> bool
     return last_ns is not None and now_ns - last_ns >= rules.retain_ns
 
 
-def _step(action: Action, segments: Sequence[SegmentFacts], index: int) -> Step:
+def _step(action: Action, segments: Sequence[Survey], index: int) -> HousekeepingStep:
     following = segments[index + 1]
     log_id = following.log_id or segments[index].log_id
-    return Step(action, segments[index].first_seq, Position(log_id, following.first_seq))
+    return HousekeepingStep(
+        action, segments[index].first_seq, Position(log_id, following.first_seq)
+    )

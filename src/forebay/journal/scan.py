@@ -25,7 +25,7 @@ CHUNK = 8 << 20
 taken up again for the next ones, and few blocks lie across an end and are read twice."""
 
 
-class Good(NamedTuple):
+class SoundBlock(NamedTuple):
     """A sound block, or a pack of sound blocks."""
 
     offset: int
@@ -33,7 +33,7 @@ class Good(NamedTuple):
     header: BlockHeader
     body: memoryview
     """Of a pack: the blocks in it, byte for byte."""
-    inner: tuple[Good, ...] = ()
+    inner: tuple[SoundBlock, ...] = ()
     """The blocks of a pack."""
 
     @property
@@ -42,7 +42,7 @@ class Good(NamedTuple):
         return self.offset + self.header.size
 
     @property
-    def blocks(self) -> tuple[Good, ...]:
+    def blocks(self) -> tuple[SoundBlock, ...]:
         """The blocks that frames are in: itself, unless it is a pack."""
         return self.inner if self.header.codec == PACK else (self,)
 
@@ -64,7 +64,7 @@ class Hole(NamedTuple):
     """Highest durable_seq of the sound headers in there, whose bodies are damaged."""
 
 
-class Window:
+class FileWindow:
     """A file seen through one buffer; nothing at or after ``limit`` exists."""
 
     def __init__(self, disk: Disk, fd: int, limit: int, chunk: int = CHUNK) -> None:
@@ -77,7 +77,7 @@ class Window:
         self._view = memoryview(b"")
 
     def view(self, offset: int, size: int) -> memoryview | None:
-        """Exactly ``size`` bytes, or None if the file has not so many before ``limit``."""
+        """Return exactly ``size`` bytes, or None if the file has not so many before ``limit``."""
         if offset + size > self.limit:
             return None
         if not self._holds(offset, size):
@@ -91,7 +91,7 @@ class Window:
         return self._view[at : at + size]
 
     def find(self, needle: bytes, offset: int) -> int:
-        """Offset of the next ``needle`` from ``offset`` on; -1 if there is none."""
+        """Return the offset of the next ``needle`` from ``offset`` on; -1 if there is none."""
         while offset + len(needle) <= self.limit:
             if self.view(offset, len(needle)) is None:
                 return -1
@@ -105,30 +105,30 @@ class Window:
         return self._base <= offset and offset + size <= self._base + len(self._data)
 
 
-def header_at(window: Window, offset: int) -> BlockHeader | None:
-    """The block header at ``offset``, if there is one."""
+def header_at(window: FileWindow, offset: int) -> BlockHeader | None:
+    """Return the block header at ``offset``, if there is one."""
     raw = window.view(offset, BLOCK_HEADER_SIZE)
     return None if raw is None else parse_block_header(bytes(raw))
 
 
-def block_at(window: Window, offset: int, header: BlockHeader) -> Good | None:
-    """The block that ``header`` begins, if its body is sound."""
+def block_at(window: FileWindow, offset: int, header: BlockHeader) -> SoundBlock | None:
+    """Return the block that ``header`` begins, if its body is sound."""
     body = window.view(offset + BLOCK_HEADER_SIZE, header.body_len)
     if body is None or not body_is_sound(header, body):
         return None
     if header.codec != PACK:
-        return Good(offset, header, body)
+        return SoundBlock(offset, header, body)
     raw = unpacked(header, body)
     inner = None if raw is None else split(header, raw)
     if raw is None or inner is None:
         return None
-    return Good(offset, header, raw, tuple(Good(*each) for each in inner))
+    return SoundBlock(offset, header, raw, tuple(SoundBlock(*each) for each in inner))
 
 
 def search(
-    window: Window, offset: int, least: int, log_id: bytes | None
-) -> tuple[Good | None, int]:
-    """The next sound block of the log whose first_seq is ``least`` or more.
+    window: FileWindow, offset: int, least: int, log_id: bytes | None
+) -> tuple[SoundBlock | None, int]:
+    """Return the next sound block of the log whose first_seq is ``least`` or more.
 
     Beside it, the highest durable_seq of headers on the way whose bodies are damaged.
     """
@@ -136,16 +136,18 @@ def search(
     while (at := window.find(BLOCK_MAGIC, offset)) >= 0:
         header = header_at(window, at)
         if header and header.first_seq >= least and log_id in {None, header.log_id}:
-            good = block_at(window, at, header)
-            if good is not None:
-                return good, durable
+            block = block_at(window, at, header)
+            if block is not None:
+                return block, durable
             durable = max(durable, header.durable_seq)
         offset = at + 1
     return None, durable
 
 
-def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Good | Hole | None:
-    """What is at ``offset``, where the block that begins with ``expected`` should be.
+def step(
+    window: FileWindow, offset: int, expected: int, log_id: bytes | None
+) -> SoundBlock | Hole | None:
+    """Return what is at ``offset``, where the block that begins with ``expected`` should be.
 
     None at the end. Every answer takes the walk further: either in bytes or in sequence
     numbers, so that no damage can make it go round in circles.
@@ -156,9 +158,9 @@ def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Go
     resume, least = offset + 1, expected
     if header is not None and log_id in {None, header.log_id}:
         if header.first_seq == expected:
-            good = block_at(window, offset, header)
-            if good is not None:
-                return good
+            block = block_at(window, offset, header)
+            if block is not None:
+                return block
             # Its header is right, so it tells where the next one begins.
             resume, least = offset + BLOCK_HEADER_SIZE, header.next_seq
             if offset + header.size <= window.limit:
@@ -171,12 +173,14 @@ def step(window: Window, offset: int, expected: int, log_id: bytes | None) -> Go
     return Hole(offset, found.offset, expected, found.header.first_seq, durable)
 
 
-def walk(window: Window, offset: int, expected: int, log_id: bytes | None) -> Iterator[Good | Hole]:
-    """Everything from ``offset`` to the end, in order."""
+def walk(
+    window: FileWindow, offset: int, expected: int, log_id: bytes | None
+) -> Iterator[SoundBlock | Hole]:
+    """Give everything from ``offset`` to the end, in order."""
     while (item := step(window, offset, expected, log_id)) is not None:
         yield item
         offset = item.end
-        if isinstance(item, Good):
+        if isinstance(item, SoundBlock):
             log_id = item.header.log_id
             expected = item.header.next_seq
         elif item.next is not None:

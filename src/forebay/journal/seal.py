@@ -16,7 +16,7 @@ from forebay.errors import Permanent, Transient
 from forebay.journal.disk import read_all, translated, write_all
 from forebay.journal.format import MAX_PACK_BYTES, PACK, SEGMENT_HEADER_SIZE, BlockHeader
 from forebay.journal.packs import encode_pack
-from forebay.journal.scan import Good, Window, walk
+from forebay.journal.scan import FileWindow, SoundBlock, walk
 from forebay.journal.segments import Segment, open_segment, sealing_path
 
 if TYPE_CHECKING:
@@ -75,26 +75,26 @@ def seal(
 
 
 def unsealed(disk: Disk, segment: Segment, following: int) -> Iterator[bytes | memoryview]:
-    """The bytes of a segment as they were before it was sealed, in pieces.
+    """Give the bytes of a segment as they were before it was sealed, in pieces.
 
     Blocks without frames at its end belong to it; whatever else stands behind the first frame
     of the following segment was never acknowledged and does not. Raises :class:`Unsealable`.
     """
     yield read_all(disk, segment.fd, SEGMENT_HEADER_SIZE, 0)
-    window = Window(disk, segment.fd, segment.size)
-    for good in _sound(window, segment, following):
-        if good.header.codec == PACK:
-            yield good.body
+    window = FileWindow(disk, segment.fd, segment.size)
+    for block in _sound(window, segment, following):
+        if block.header.codec == PACK:
+            yield block.body
         else:
-            yield _whole(window, good)
+            yield _whole(window, block)
 
 
-def _sound(window: Window, segment: Segment, following: int) -> Iterator[Good]:
+def _sound(window: FileWindow, segment: Segment, following: int) -> Iterator[SoundBlock]:
     if segment.segment_id is None:
         raise _unsealable(segment, "its header is damaged")
     expected = segment.first_seq
     for item in walk(window, SEGMENT_HEADER_SIZE, expected, segment.log_id):
-        if not isinstance(item, Good) or item.header.next_seq > following:
+        if not isinstance(item, SoundBlock) or item.header.next_seq > following:
             break
         expected = item.header.next_seq
         yield item
@@ -107,10 +107,10 @@ def _unsealable(segment: Segment, why: str) -> Unsealable:
     return Unsealable(message, hint="It is kept as it is; see `forebay journal fsck`.")
 
 
-def _whole(window: Window, good: Good) -> memoryview:
-    whole = window.view(good.offset, good.header.size)
+def _whole(window: FileWindow, block: SoundBlock) -> memoryview:
+    whole = window.view(block.offset, block.header.size)
     if whole is None:
-        message = f"A block at byte {good.offset} was there and is not any more."
+        message = f"A block at byte {block.offset} was there and is not any more."
         raise Transient(message, hint="Check the disk's health; the call may be repeated.")
     return whole
 
@@ -120,20 +120,20 @@ def _write(disk: Disk, segment: Segment, following: int, fd: int) -> tuple[Seale
     header = read_all(disk, segment.fd, SEGMENT_HEADER_SIZE, 0)
     digest = xxhash.xxh3_128(header)
     raw_bytes = end = write_all(disk, fd, [header], 0)
-    window = Window(disk, segment.fd, segment.size)
+    window = FileWindow(disk, segment.fd, segment.size)
     gathered: list[tuple[BlockHeader, memoryview]] = []
     size = 0
-    for good in _sound(window, segment, following):
-        if good.header.codec == PACK:
+    for block in _sound(window, segment, following):
+        if block.header.codec == PACK:
             raise _unsealable(segment, "it is sealed already")
-        if good.header.size > MAX_PACK_BYTES:
-            raise _unsealable(segment, f"its block {good.header.first_seq} fits no pack")
-        if gathered and size + good.header.size > PACK_BYTES:
+        if block.header.size > MAX_PACK_BYTES:
+            raise _unsealable(segment, f"its block {block.header.first_seq} fits no pack")
+        if gathered and size + block.header.size > PACK_BYTES:
             end = write_all(disk, fd, [encode_pack(gathered)], end)
             gathered, size = [], 0
-        whole = _whole(window, good)
+        whole = _whole(window, block)
         digest.update(whole)
-        gathered.append((good.header, whole))
+        gathered.append((block.header, whole))
         size += len(whole)
         raw_bytes += len(whole)
     end = write_all(disk, fd, [encode_pack(gathered)], end)

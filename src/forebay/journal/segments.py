@@ -14,7 +14,7 @@ from forebay.journal.format import (
     encode_segment_header,
     parse_segment_header,
 )
-from forebay.journal.scan import Window, search
+from forebay.journal.scan import FileWindow, search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,23 +40,28 @@ class Segment:
     size: int
 
 
+def segment_name(first_seq: int) -> str:
+    """Return the name of the file whose first frame is ``first_seq``."""
+    return f"{first_seq:020d}.fbj"
+
+
 def segment_path(folder: Path, first_seq: int) -> Path:
-    """The file whose first frame is ``first_seq``."""
-    return folder / f"{first_seq:020d}.fbj"
+    """Return the file whose first frame is ``first_seq``."""
+    return folder / segment_name(first_seq)
 
 
 def scratch_path(folder: Path, random_id: str) -> Path:
-    """A file of the writer that has no name yet."""
+    """Return a file of the writer that has no name yet."""
     return folder / f"{random_id}.tmp"
 
 
 def sealing_path(folder: Path, random_id: str) -> Path:
-    """A file that is going to be a sealed segment; not the writer's to remove."""
+    """Return a file that is going to be a sealed segment; not the writer's to remove."""
     return folder / f"{random_id}.seal"
 
 
 def list_segments(disk: Disk, folder: Path) -> list[int]:
-    """First sequence numbers of all segments of a folder, ascending."""
+    """Return the first sequence numbers of all segments of a folder, ascending."""
     matches = (_NAME.fullmatch(name) for name in disk.listdir(folder))
     return sorted(int(match[1]) for match in matches if match)
 
@@ -94,8 +99,8 @@ def open_segment(disk: Disk, folder: Path, first_seq: int, *, write: bool = Fals
         header = parse_segment_header(read_all(disk, fd, SEGMENT_HEADER_SIZE, 0))
         if header is not None and header.first_seq == first_seq:
             return Segment(path, fd, first_seq, header.log_id, header.segment_id, size)
-        good, _ = search(Window(disk, fd, size), 0, first_seq, None)
-        return Segment(path, fd, first_seq, good.header.log_id if good else None, None, size)
+        block, _ = search(FileWindow(disk, fd, size), 0, first_seq, None)
+        return Segment(path, fd, first_seq, block.header.log_id if block else None, None, size)
     except BaseException:
         disk.close(fd)
         raise

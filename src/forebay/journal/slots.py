@@ -39,13 +39,13 @@ class Slot(NamedTuple):
 
 
 def encode_slot(counter: int, payload: bytes) -> bytes:
-    """A slot's bytes, ``_SLOT_SIZE`` of them."""
+    """Return a slot's bytes, ``_SLOT_SIZE`` of them."""
     content = _HEAD.pack(counter, len(payload)) + payload
     return (content + _CRC.pack(zlib.crc32(content))).ljust(_SLOT_SIZE, b"\0")
 
 
 def parse_slots(raw: bytes) -> Slot | None:
-    """The newest valid slot of a file's bytes; None if none is valid."""
+    """Return the newest valid slot of a file's bytes; None if none is valid."""
     sides = [raw[side * _SPACING :][:_SLOT_SIZE] for side in range(2)]
     sound = [slot for side in range(2) if (slot := _parse_slot(sides[side], side))]
     if not sound:
@@ -68,7 +68,7 @@ def _parse_slot(raw: bytes, side: int) -> Slot | None:
 
 
 def read_slots(disk: Disk, fd: int) -> Slot | None:
-    """The newest valid slot of an open file."""
+    """Return the newest valid slot of an open file."""
     return parse_slots(read_all(disk, fd, FILE_SIZE, 0))
 
 
@@ -84,7 +84,7 @@ class SlotCheck(NamedTuple):
 
     @staticmethod
     def offset_of(side: int) -> int:
-        """Where the slot of a side begins."""
+        """Return where the slot of a side begins."""
         return side * _SPACING
 
 

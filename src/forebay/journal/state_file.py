@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from forebay.errors import Corrupt
-from forebay.journal.disk import OS_DISK, read_all, translated, write_all
+from forebay.journal.disk import OS_DISK, read_file, translated, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,14 +36,9 @@ class StateFile:
         :class:`~forebay.errors.Transient` if it cannot be read now.
         """
         with translated(f"read {self._path}"):
-            try:
-                fd = self._disk.open(self._path)
-            except FileNotFoundError:
-                return None
-            try:
-                raw = read_all(self._disk, fd, self._disk.size(fd), 0)
-            finally:
-                self._disk.close(fd)
+            raw = read_file(self._disk, self._path)
+        if raw is None:
+            return None
         payload = raw[_HEAD.size :]
         if raw[: _HEAD.size] != _HEAD.pack(_MAGIC, zlib.crc32(payload)):
             hint = "Move it away: its consumer reads again from the oldest frame."

@@ -16,7 +16,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.journal.slots import SlotFile, create_slot_file, read_slots
+from forebay.journal.disk import read_file
+from forebay.journal.slots import SlotFile, create_slot_file, parse_slots, read_slots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ class Watermark(NamedTuple):
 
 
 def encode_watermark(mark: Watermark) -> bytes:
-    """The record's payload."""
+    """Return the record's payload."""
     return _FIELDS.pack(
         mark.log_id,
         mark.boot_id.encode("ascii"),
@@ -63,15 +64,8 @@ def decode_watermark(payload: bytes) -> Watermark | None:
 
 
 def read_watermark(disk: Disk, folder: Path) -> Watermark | None:
-    """The folder's watermark, of whatever boot; None if there is none."""
-    try:
-        fd = disk.open(folder / FILE_NAME)
-    except FileNotFoundError:
-        return None
-    try:
-        slot = read_slots(disk, fd)
-    finally:
-        disk.close(fd)
+    """Return the folder's watermark, of whatever boot; None if there is none."""
+    slot = parse_slots(read_file(disk, folder / FILE_NAME) or b"")
     mark = decode_watermark(slot.payload) if slot else None
     return mark._replace(newest=slot.newest) if mark and slot else None
 
@@ -86,7 +80,7 @@ class WatermarkReader:
         self._fd: int | None = None
 
     def read(self) -> Watermark | None:
-        """The watermark, if it was written during this boot."""
+        """Return the watermark, if it was written during this boot."""
         if self._fd is None:
             try:
                 self._fd = self._disk.open(self._path)

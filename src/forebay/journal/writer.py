@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import struct
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +12,7 @@ from forebay.journal.ballast import Ballast
 from forebay.journal.disk import OS_DISK, Disk, is_full, translate, translated, write_all
 from forebay.journal.format import SegmentHeader, encode_block
 from forebay.journal.lock import WriterLock
-from forebay.journal.model import LOSS_KIND, Draft, Position, encode_loss
+from forebay.journal.model import LOSS_KIND, Draft, Position, encode_loss, new_id
 from forebay.journal.recovery import Recovered, RecoveryReport, recover
 from forebay.journal.segments import (
     Segment,
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 _BALLAST_NAME = "ballast"
 _TRIES = 3
 """As it is, in a new segment or without the ballast, and once more if both had to be."""
-
-
-def _random_id() -> str:
-    return uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,7 @@ class JournalWriter:
         folder: Path,
         *,
         clock: Clock,
-        random_id: Callable[[], str] = _random_id,
+        random_id: Callable[[], str] = new_id,
         disk: Disk = OS_DISK,
         segment_bytes: int = 64 << 20,
         ballast_bytes: int = 4 << 20,
@@ -164,7 +159,7 @@ class JournalWriter:
         return self._next_seq
 
     def stats(self) -> WriterStats:
-        """Counters since opening; sizes as they are now."""
+        """Return the counters since opening; sizes as they are now."""
         current = self._segment
         return WriterStats(
             bytes_on_disk=sum(self._finished.values()) + (current.size if current else 0),

@@ -36,12 +36,12 @@ async def start(
     )
 
 
-async def stop(process: asyncio.subprocess.Process) -> int:
-    """Ask a process to end, make it end if it must be, and answer its exit code."""
+async def stop(process: asyncio.subprocess.Process, patience_s: float = STOP_S) -> int:
+    """Ask a process to end, kill it after ``patience_s``, and return its exit code."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
-        return await asyncio.wait_for(process.wait(), STOP_S)
+        return await asyncio.wait_for(process.wait(), patience_s)
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -63,7 +63,7 @@ async def running(
 async def until(
     clock: Clock, look: Callable[[], Awaitable[T | None]], what: str, seconds: float
 ) -> T:
-    """Look again and again until there is something; answer it.
+    """Look again and again until there is something; return it.
 
     Raises :class:`~forebay.errors.Transient` that names ``what`` after ``seconds``.
     """

@@ -16,5 +16,5 @@ KILLS = ((0.25, "capture"), (0.45, "deliver"), (0.65, "capture"))
 
 
 def demo_plan(seconds: float, seed: int) -> KillPlan:
-    """Answer the plan of a demonstration whose market lasts ``seconds``."""
+    """Return the plan of a demonstration whose market lasts ``seconds``."""
     return KillPlan(SYMBOLS, RATE, round(seconds * RATE), FAULTS, KILLS, seed)

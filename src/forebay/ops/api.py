@@ -25,7 +25,7 @@ from forebay.ops.calls import JSON, Answer, Call, Refusal, clean
 from forebay.ops.guard import Guard
 from forebay.ops.openapi import Route
 from forebay.ops.view import BreakerReport, System, SystemReport, moment
-from forebay.resilience.graph import near
+from forebay.resilience.dependencies import near
 from forebay.resilience.health import SystemState
 from forebay.telemetry import Observer
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import inspect
 import re
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from forebay.field_texts import field_texts
 from forebay.ops import schema, view
 from forebay.ops.calls import JSON, Answer
 from forebay.ops.schema import Asked, ConfigureBody, ErrorBody
@@ -108,28 +106,8 @@ def _operation(route: Route) -> dict[str, Any]:
 def _describe(name: str, component: dict[str, Any]) -> None:
     """Say of each field what the text below it in the source says."""
     kind = getattr(schema, name, None) or getattr(view, name, None)
-    for each in reversed(kind.__mro__ if isinstance(kind, type) else ()):
-        texts = _texts(each.__module__) if each.__module__.startswith("forebay.") else {}
-        for field, text in texts.get(each.__name__, {}).items():
-            component["properties"].get(field, {})["description"] = text
-
-
-@cache
-def _texts(module: str) -> dict[str, dict[str, str]]:
-    """Return by class and field the texts of a module; none without its source."""
-    found: dict[str, dict[str, str]] = {}
-    with contextlib.suppress(OSError):
-        for node in ast.parse(inspect.getsource(sys.modules[module])).body:
-            if isinstance(node, ast.ClassDef):
-                found[node.name] = dict(_below(node.body))
-    return found
-
-
-def _below(lines: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for line, below in pairwise(lines):
-        match line, below:
-            case (
-                ast.AnnAssign(target=ast.Name(id=field)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                yield field, inspect.cleandoc(text)
+    with contextlib.suppress(OSError):  # an installation without the source
+        for each in reversed(kind.__mro__ if isinstance(kind, type) else ()):
+            texts = field_texts(each) if each.__module__.startswith("forebay.") else {}
+            for field, text in texts.items():
+                component["properties"][field]["description"] = text

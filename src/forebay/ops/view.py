@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from forebay.errors import Permanent
 from forebay.resilience.health import ServiceHealth, SystemHealth
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from forebay.times import to_text
 
 
 def moment(wall_ns: int) -> str:
     """Return wall-clock nanoseconds as ISO 8601 in UTC, to the millisecond."""
-    text = (_EPOCH + timedelta(microseconds=wall_ns // 1000)).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return f"{to_text(wall_ns, exact=True)[: -len('456789Z')]}Z"
 
 
 def _set_moments(report: object, **wall_ns: int | None) -> None:

@@ -7,14 +7,18 @@ deadline, around retries, around a rate limit, around a breaker, around a bulkhe
 from __future__ import annotations
 
 from forebay.resilience.backoff import Backoff
-from forebay.resilience.breaker import CircuitBreaker
-from forebay.resilience.breaker_config import BreakerConfig
-from forebay.resilience.budget import RetryBudget
-from forebay.resilience.bulkhead import Bulkhead
+from forebay.resilience.breaker import BreakerConfig, CircuitBreaker, Classify, Permit
 from forebay.resilience.deadline import adeadline, attempt, deadline, remaining
-from forebay.resilience.eras import Snapshot, State
-from forebay.resilience.fallback import Fallback
-from forebay.resilience.graph import start_order
+from forebay.resilience.dependencies import start_order
+from forebay.resilience.errors import (
+    AttemptTimeout,
+    BulkheadFull,
+    CallRefused,
+    CircuitOpen,
+    DeadlineExceeded,
+    RateLimited,
+)
+from forebay.resilience.fallback import Answer, Fallback, Origin, StaleCache
 from forebay.resilience.health import (
     Hysteresis,
     ServiceHealth,
@@ -22,27 +26,20 @@ from forebay.resilience.health import (
     SystemState,
     assess,
 )
+from forebay.resilience.limits import Bulkhead, RateLimit
 from forebay.resilience.manager import ResilienceManager
-from forebay.resilience.permit import Permit
-from forebay.resilience.rate_limit import RateLimit
-from forebay.resilience.refusals import (
-    AttemptTimeout,
-    BulkheadFull,
-    CircuitOpen,
-    DeadlineExceeded,
-    RateLimited,
-    Refused,
-)
-from forebay.resilience.retry import Retry, RetryConfig
-from forebay.resilience.stale_cache import Answer, Origin, StaleCache
-from forebay.resilience.verdict import Classify, Verdict
+from forebay.resilience.retry import Retry, RetryBudget, RetryConfig
+from forebay.resilience.states import CallVerdict, Snapshot, State
 from forebay.resilience.windows import FailureRate, FailuresWithin
+
+Refused, Verdict = CallRefused, CallVerdict
+"""The names that these two had before."""
 
 __all__ = [
     "Answer", "AttemptTimeout", "Backoff", "BreakerConfig", "Bulkhead", "BulkheadFull",
-    "CircuitBreaker", "CircuitOpen", "Classify", "DeadlineExceeded", "FailureRate",
-    "FailuresWithin", "Fallback", "Hysteresis", "Origin", "Permit", "RateLimit", "RateLimited",
-    "Refused", "ResilienceManager", "Retry", "RetryBudget", "RetryConfig", "ServiceHealth",
-    "Snapshot", "StaleCache", "State", "SystemHealth", "SystemState", "Verdict", "adeadline",
-    "assess", "attempt", "deadline", "remaining", "start_order",
+    "CallRefused", "CallVerdict", "CircuitBreaker", "CircuitOpen", "Classify", "DeadlineExceeded",
+    "FailureRate", "FailuresWithin", "Fallback", "Hysteresis", "Origin", "Permit", "RateLimit",
+    "RateLimited", "Refused", "ResilienceManager", "Retry", "RetryBudget", "RetryConfig",
+    "ServiceHealth", "Snapshot", "StaleCache", "State", "SystemHealth", "SystemState", "Verdict",
+    "adeadline", "assess", "attempt", "deadline", "remaining", "start_order",
 ]  # fmt: skip

@@ -1,55 +1,222 @@
-"""A circuit breaker whose success path takes no lock.
+"""A circuit breaker: what it is told, the permits it gives, and itself.
 
-The object that admits a call, its *era*, is the proof at the call's end that the verdict still
-matters: one object of :mod:`forebay.resilience.eras` from one transition to the next. A verdict
-whose era is over is counted as stale and changes nothing. Failures and transitions happen under
-one lock; user code and listeners never run under it.
+What it decides is in :mod:`forebay.resilience.states`, under one lock; user code and listeners
+never run under it. The object that admits a call, its *era*, is the proof at the call's end that
+the verdict still matters: a verdict whose era is over is counted as stale and changes nothing.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import random
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from forebay.clock import SystemClock
-from forebay.resilience.breaker_config import BreakerConfig
+from forebay.errors import ConfigError, Corrupt, Permanent
 from forebay.resilience.deadline import attempt
-from forebay.resilience.eras import Closed, Disabled, Era, Open, Snapshot, State
-from forebay.resilience.forms import (
-    Forms,
-    Guard,
-    Held,
-    Shape,
-    require,
-    require_value,
-    shape_given,
+from forebay.resilience.errors import CallRefused, CircuitOpen
+from forebay.resilience.numbers import MOST_JITTER, grown, require_count, require_number
+from forebay.resilience.states import (
+    CallVerdict,
+    Closed,
+    Disabled,
+    Era,
+    Open,
+    Snapshot,
+    State,
+    StateMachine,
 )
-from forebay.resilience.machine import Machine
-from forebay.resilience.permit import BreakerGuard, Permit
-from forebay.resilience.refusals import CircuitOpen
-from forebay.resilience.verdict import Verdict
+from forebay.resilience.strategy import VALUES, Guarded, Shape, Strategy, shape_given
+from forebay.resilience.telling import Teller
 from forebay.resilience.windows import NS
 from forebay.telemetry import ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from forebay.clock import Clock
+    from forebay.resilience.windows import FailureRate, FailuresWithin
     from forebay.telemetry import Observer
 
-P = ParamSpec("P")
 R = TypeVar("R")
-_log = logging.getLogger("forebay.resilience")
+Kinds = type[BaseException] | tuple[type[BaseException], ...]
+"""Exception classes, as ``except`` takes them."""
+_LEASE_S = 30.0
 
 
-class CircuitBreaker(Forms):
+@dataclass(frozen=True, slots=True)
+class Classify:
+    """Which ends of a call are failures of the dependency.
+
+    ``failure`` counts unless ``ignore`` matches too. By default a data error (Permanent,
+    Corrupt) is ignored, since a dependency that rejects a row is not down. ``result`` is asked
+    about what was returned and says True for a failure, such as a response with status 503.
+    """
+
+    failure: Kinds = Exception
+    ignore: Kinds = (Permanent, Corrupt)
+    result: Callable[[object], bool] | None = None
+
+    def error(self, error: BaseException) -> CallVerdict:
+        """Judge an exception; what is no ``Exception`` (cancellation, interrupts) is neutral."""
+        if not isinstance(error, Exception) or isinstance(error, (CallRefused, self.ignore)):
+            return CallVerdict.NEUTRAL
+        return CallVerdict.FAILURE if isinstance(error, self.failure) else CallVerdict.NEUTRAL
+
+    def returned(self, result: object) -> CallVerdict:
+        """Judge what was returned."""
+        failed = self.result is not None and self.result(result)
+        return CallVerdict.FAILURE if failed else CallVerdict.OK
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerConfig:
+    """When a breaker trips, how long it waits and what closes it. Durations are seconds."""
+
+    failure_threshold: int | None = 5
+    """Consecutive failures that trip it; None leaves that to ``window``."""
+    window: FailureRate | FailuresWithin | None = None
+    """Another way to trip, beside the consecutive failures."""
+    recovery_timeout: float | None = 30.0
+    """OPEN lasts so long, give or take ``recovery_jitter``, before a probe is let through; None:
+    until an operator acts."""
+    recovery_backoff: float = 1.0
+    """Each failed recovery multiplies the next wait by this, up to ``recovery_max``."""
+    recovery_max: float = 600.0
+    recovery_jitter: float = 0.1
+    success_threshold: int = 2
+    """Probes that must succeed to close it."""
+    half_open_permits: int = 1
+    """Probes at a time."""
+    probe_lease: float | None = None
+    """A probe that has not ended after so long gives its place to another; None is the larger of
+    ``timeout`` and ``recovery_timeout``, or 30 s if both are None."""
+    timeout: float | None = None
+    """Time-out of one call. Enforced on ``async def`` and ``acall``: a thread cannot be stopped."""
+    slow_call_duration: float | None = None
+    """A call that lasts so long counts as a failure, whatever it returned."""
+    classify: Classify = field(default_factory=Classify)
+
+    def __post_init__(self) -> None:
+        if self.failure_threshold is not None:
+            require_count("failure_threshold", self.failure_threshold)
+        require_count("success_threshold", self.success_threshold)
+        require_count("half_open_permits", self.half_open_permits)
+        for name in ("recovery_timeout", "probe_lease", "timeout", "slow_call_duration"):
+            if (seconds := getattr(self, name)) is not None:
+                require_number(name, seconds, above=True)
+        require_number("recovery_backoff", self.recovery_backoff, least=1.0)
+        require_number("recovery_max", self.recovery_max)
+        require_number("recovery_jitter", self.recovery_jitter, most=MOST_JITTER)
+        if self.failure_threshold is None and self.window is None:
+            raise ConfigError(
+                "This breaker never trips.", hint="Give failure_threshold or a window."
+            )
+        if self.recovery_max < (self.recovery_timeout or 0.0):
+            raise ConfigError(
+                f"recovery_timeout is {self.recovery_timeout} s.",
+                hint=f"It must be at most recovery_max, {self.recovery_max:g} s.",
+            )
+
+    def closed(self) -> Closed:
+        """Begin a CLOSED era."""
+        return Closed(self.failure_threshold, self.window.window() if self.window else None)
+
+    def quick(self, era: Era) -> Closed | None:
+        """Return a CLOSED era if a success needs neither the time nor a look at the result."""
+        asks = self.window or self.slow_call_duration is not None or self.classify.result
+        return era if isinstance(era, Closed) and not asks else None
+
+    def wait_ns(self, failed_rounds: int, rng: random.Random) -> int | None:
+        """Nanoseconds that OPEN lasts after so many failed recoveries in a row; None for ever."""
+        if self.recovery_timeout is None:
+            return None
+        most = self.recovery_max
+        wait = grown(self.recovery_timeout, self.recovery_backoff, failed_rounds, most)
+        jitter = rng.uniform(1.0 - self.recovery_jitter, 1.0 + self.recovery_jitter)
+        return max(1, round(wait * jitter * NS))
+
+    def lease_ns(self) -> int:
+        """Nanoseconds that a probe may keep its place."""
+        longest = max(self.timeout or 0.0, self.recovery_timeout or 0.0) or _LEASE_S
+        return round((longest if self.probe_lease is None else self.probe_lease) * NS)
+
+    def is_hung(self, ran_ns: int) -> bool:
+        """Whether a probe that ended its lease has outlasted its time-out: then it failed."""
+        return self.timeout is not None and ran_ns >= self.timeout * NS
+
+
+class Permit(Guarded):
+    """One call: say once how it ended; the first word counts. Dropping it says :meth:`release`.
+
+    As a block it is asked for and ended by itself, unless something was said inside.
+    """
+
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        era: Era | None = None,
+        token: object = None,
+        started_ns: int | None = None,
+    ) -> None:
+        self._breaker = breaker
+        self.live = era is not None
+        self.era = era
+        """What admitted it; None before and once it has ended."""
+        self.token = token
+        """Of a probe."""
+        self.started_ns = started_ns
+
+    def success(self, result: object = None) -> None:
+        """The call returned ``result``; whether that is a success the configuration may judge."""
+        verdict = self._breaker.config.classify.returned(result)
+        if verdict is CallVerdict.OK and self._was_slow():
+            verdict = CallVerdict.SLOW
+        self._say(verdict)
+
+    def failure(self, error: BaseException) -> None:
+        """The call raised ``error``. Given up after the slow call duration, it was slow."""
+        verdict = self._breaker.config.classify.error(error)
+        if isinstance(error, asyncio.CancelledError) and self._was_slow():
+            verdict = CallVerdict.SLOW
+        self._say(verdict, type(error).__name__)
+
+    def release(self) -> None:
+        """The call said nothing about the dependency, or was not made."""
+        self._say(CallVerdict.NEUTRAL)
+
+    def _say(self, verdict: CallVerdict, what: str = "") -> None:
+        self.live = False
+        self._breaker.settle(self, verdict, what)
+
+    def _was_slow(self) -> bool:
+        limit = self._breaker.config.slow_call_duration
+        if limit is None or self.started_ns is None:
+            return False
+        return self._breaker.clock.monotonic_ns() - self.started_ns >= limit * NS
+
+    def _begin(self) -> None:
+        self.era, self.token, self.started_ns = self._breaker.admit()
+
+    def _end(self, error: BaseException | None, /) -> None:
+        if error is None:
+            self.success(self.result)
+        elif isinstance(error, GeneratorExit) and self.gave:
+            self.started_ns = None  # how long its consumer took says nothing
+            self._say(CallVerdict.OK)
+        else:
+            self.failure(error)
+
+
+class CircuitBreaker(Strategy):
     """Lets calls through until they fail as ``config`` says, and then only probes.
 
-    Safe between threads and between event loops. ``listener`` is told of every transition, in
-    order, by one thread at a time, and never under a lock.
+    A call that it refuses raises CircuitOpen; an awaited one that takes longer than ``timeout``
+    AttemptTimeout. Safe between threads and between event loops. ``listener`` is told of every
+    transition, in order, by one thread at a time, and never under a lock.
     """
 
     def __init__(
@@ -63,208 +230,125 @@ class CircuitBreaker(Forms):
     ) -> None:
         self.name = name
         self.clock = clock or SystemClock()
-        self._machine = Machine(name, config or BreakerConfig(), self.clock, rng or random.Random())
-        self._listener = listener
+        config, rng = config or BreakerConfig(), rng or random.Random()
+        self._machine = StateMachine(name, config, self.clock, rng)
+        self._teller = Teller(listener, f"breaker {name}", self._machine.untold)
         self._lock = threading.Lock()
-        self._telling = threading.Lock()
-        # Ends of calls that must not wait for the lock: see settle_later.
-        self._later: deque[tuple[Permit, Verdict]] = deque()
+        self._ended: deque[tuple[Permit, CallVerdict, int, str]] = deque()
 
     # ------------------------------------------------------------------- calls
+
+    def guard(self) -> Permit:
+        """Return a new block, for ``with`` or ``async with``, that is one call."""
+        return Permit(self)
 
     def acquire(self) -> Permit:
         """Ask for one call; whoever has the permit says once how it ended.
 
         Raises CircuitOpen if the call must not be made.
         """
-        machine, now = self._machine, self.clock.monotonic_ns()
-        shut = machine.shut
-        if shut is not None:
-            # As Open.refuses and Open.remaining say, without the calls: this is the hot path
-            # while a dependency is down.
-            wait, passed = shut.wait_ns, now - shut.since_ns
-            if wait is None or 0 <= passed < wait:
-                machine.rejected += 1
-                left = None if wait is None else (wait - passed) / NS
-                raise CircuitOpen(self.name, left, machine.cause)
-        era = machine.era
-        if isinstance(era, Closed):
-            return Permit(self, era, now)
-        with self._lock:
-            self._absorb(now)
-            admitted = machine.admit(now)
-            machine.rejected += admitted is None
-            retry_after, cause = machine.retry_after(now), machine.cause
-        self._tell()
-        if admitted is None:
-            raise CircuitOpen(self.name, retry_after, cause)
-        return Permit(self, admitted[0], now, admitted[1])
-
-    def guard(self) -> BreakerGuard:
-        """Answer a new block, for ``with`` or ``async with``, that is one call."""
-        return BreakerGuard(self)
-
-    def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a plain function. Raises CircuitOpen instead if the breaker refuses."""
-        require(fn, Shape.PLAIN)
-        permit = self.acquire()
-        result: R = self._begun(permit, fn, args, kwargs)
-        try:
-            require_value(result)
-        except TypeError:
-            permit.release()
-            raise
-        permit.success(result)
-        return result
-
-    async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function and await what it gives, for at most ``timeout`` seconds.
-
-        Raises CircuitOpen instead if the breaker refuses, and AttemptTimeout.
-        """
-        result: R = await self._acall(self.acquire(), fn, args, kwargs)
-        return result
-
-    @staticmethod
-    def _begun(permit: Permit, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
-        try:
-            return fn(*args, **kwargs)
-        except BaseException as error:
-            permit.failure(error)
-            raise
-
-    def _call(self, permit: Permit, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:  # noqa: ANN401
-        result = self._begun(permit, fn, args, kwargs)
-        shape = shape_given(result)
-        if shape is Shape.PLAIN:
-            permit.success(result)
-            return result
-        if shape is Shape.COROUTINE:
-            return self._acall(permit, lambda: result, (), {})
-        return self._given(shape, result, Held(BreakerGuard(self, permit)))
-
-    async def _acall(
-        self,
-        permit: Permit,
-        fn: Callable[..., Any],
-        args: Any,  # noqa: ANN401
-        kwargs: Any,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
-        limit = self._machine.config.timeout
-        try:
-            if limit is None:
-                result = await fn(*args, **kwargs)
-            else:
-                async with attempt(limit):
-                    result = await fn(*args, **kwargs)
-        except BaseException as error:
-            permit.failure(error)
-            raise
-        permit.success(result)
-        return result
+        return Permit(self, *self.admit())
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        breaker, machine = self, self._machine
-        value: type | None = None  # the class of the last result that was a plain value
+        machine = self._machine
 
         def plain(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            nonlocal value
-            era = machine.quick
-            if era is None:
-                return breaker._call(breaker.acquire(), fn, args, kwargs)
+            by = machine.quick or self.acquire()
             try:
-                # Passing on no names at all is cheaper than passing on an empty dict of them.
-                result = fn(*args, **kwargs) if kwargs else fn(*args)
+                result = fn(*args, **kwargs)
             except BaseException as error:
-                breaker._quick_failed(era, error)
+                self._permit(by).end(error)
                 raise
-            if type(result) is not value:  # cheaper than to look at each
-                shape = shape_given(result)
-                if shape is not Shape.PLAIN:
-                    return breaker._given(shape, result)
-                value = type(result)
-            for _ in era.fine:
-                return result
-            breaker._settle_era(era, Verdict.OK)
+            if type(result) not in VALUES and (shape := shape_given(result)) is not Shape.PLAIN:
+                return self._given(shape, result, self._permit(by))
+            self._returned(by, result)
             return result
 
         return plain
 
-    def _coroutine(self, fn: Callable[..., Any], held: Guard | None = None) -> Callable[..., Any]:
-        del held  # an awaited call that was admitted before keeps its permit: see _call
-        breaker, machine = self, self._machine
+    def _coroutine(
+        self, fn: Callable[..., Any], begun: Guarded | None = None
+    ) -> Callable[..., Any]:
+        machine = self._machine
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            era = machine.quick_awaited
-            if era is None:
-                return await breaker._acall(breaker.acquire(), fn, args, kwargs)
+            by, limit = begun or machine.quick or self.acquire(), machine.config.timeout
+            if not isinstance(by, Closed):
+                by.__enter__()
             try:
-                result = await (fn(*args, **kwargs) if kwargs else fn(*args))
+                if limit is None:
+                    result = await fn(*args, **kwargs)
+                else:
+                    async with attempt(limit):
+                        result = await fn(*args, **kwargs)
             except BaseException as error:
-                breaker._quick_failed(era, error)
+                self._permit(by).end(error)
                 raise
-            for _ in era.fine:
-                return result
-            breaker._settle_era(era, Verdict.OK)
+            self._returned(by, result)
             return result
 
         return coroutine
 
-    # ---------------------------------------------------------------- verdicts
-
-    def _quick_failed(self, era: Closed, error: BaseException) -> None:
-        if isinstance(error, GeneratorExit):  # perhaps from the collector: no lock
-            self.settle_later(Permit(self, era, None), Verdict.NEUTRAL)
-        else:
-            self._settle_era(era, self.config.classify.error(error), error)
-
-    def _settle_era(self, era: Era, verdict: Verdict, error: BaseException | None = None) -> None:
-        self.settle(Permit(self, era, None), verdict, error)
-
-    def settle(self, permit: Permit, verdict: Verdict, error: BaseException | None = None) -> None:
-        """Count the end of a call, once."""
-        now = self.clock.monotonic_ns()
+    def admit(self) -> tuple[Era, object, int]:
+        """Return what admits a call, its token if it is a probe, and the time, for a permit."""
+        machine, now = self._machine, self.clock.monotonic_ns()
         with self._lock:
-            self._absorb(now)
-            self._apply(permit, verdict, now, type(error).__name__ if error else "")
-        self._tell()
+            self._count()
+            admitted = machine.admit(now)
+            machine.rejected += admitted is None
+            left, cause = machine.retry_after(now), machine.cause
+        self._settle()
+        if admitted is None:
+            raise CircuitOpen(self.name, left, cause)
+        return *admitted, now
 
-    def settle_later(self, permit: Permit, verdict: Verdict) -> None:
-        """Count the end of a call without waiting for the lock.
+    def settle(self, permit: Permit, verdict: CallVerdict, what: str = "") -> None:
+        """Count the end of a call, once; ``what`` names its failure."""
+        self._ended.append((permit, verdict, self.clock.monotonic_ns(), what))
+        self._settle()
 
-        The garbage collector ends abandoned calls, and may run in a thread that is inside the
-        lock already. Whoever has the lock next counts what could not be counted at once.
+    def _permit(self, by: Guarded | Closed) -> Guarded:
+        return Permit(self, by) if isinstance(by, Closed) else by
+
+    def _returned(self, by: Guarded | Closed, result: object) -> None:
+        if not isinstance(by, Closed):
+            by.result = result
+            by.end()
+            return
+        with self._lock:
+            self._machine.succeeded(by)
+        if self._ended:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count what has ended and tell what followed, without waiting for the lock.
+
+        The collector ends abandoned calls, and may run in a thread that is inside the lock
+        already. So whoever has the lock counts what others could not.
         """
-        permit.started_ns = None  # how long the call took is not known here
-        self._later.append((permit, verdict))
-        if self._lock.acquire(blocking=False):
+        while self._ended:
+            if not self._lock.acquire(blocking=False):
+                return
             try:
-                self._absorb(self.clock.monotonic_ns())
+                self._count()
             finally:
                 self._lock.release()
-        self._tell()
+        self._teller.tell()
 
-    def _absorb(self, now: int) -> None:
-        while self._later:
-            permit, verdict = self._later.popleft()
-            self._apply(permit, verdict, now, "")
+    def _count(self) -> None:
+        while self._ended:
+            permit, verdict, now, what = self._ended.popleft()
+            era, permit.era = permit.era, None
+            if era is not None:
+                self._machine.end(era, permit.token, verdict, now, what, began=permit.started_ns)
 
-    def _apply(self, permit: Permit, verdict: Verdict, now: int, what: str) -> None:
-        era, permit.era = permit.era, None
-        if era is not None:
-            self._machine.end(era, permit.token, verdict, now, what, began=permit.started_ns)
-
-    def _tell(self) -> None:
-        """Tell the listener what happened, in order: one thread at a time, nobody waits."""
-        untold = self._machine.untold
-        while untold and self._telling.acquire(blocking=False):
-            try:
-                while untold:
-                    self._listener(untold.popleft())
-            except Exception:  # noqa: BLE001 - logged; the others hear of what follows
-                _log.exception("A listener of breaker %s raised.", self.name)
-            finally:
-                self._telling.release()
+    def _locked(self, act: Callable[[StateMachine, int], R]) -> R:
+        now = self.clock.monotonic_ns()
+        with self._lock:
+            self._count()
+            result = act(self._machine, now)
+        self._settle()
+        return result
 
     # ------------------------------------------------------------------- admin
 
@@ -285,7 +369,7 @@ class CircuitBreaker(Forms):
 
     def retry_after(self) -> float | None:
         """Seconds until a call may be let through; 0 if now, None if nobody can know."""
-        return self._locked(lambda machine, now: machine.retry_after(now))
+        return self._locked(StateMachine.retry_after)
 
     def force_open(self, reason: str) -> bool:
         """Refuse every call until somebody says otherwise. False if it does so already."""
@@ -313,12 +397,4 @@ class CircuitBreaker(Forms):
 
     def snapshot(self) -> Snapshot:
         """Everything there is to say, at one moment."""
-        return self._locked(lambda machine, now: machine.snapshot(now))
-
-    def _locked(self, act: Callable[[Machine, int], R]) -> R:
-        now = self.clock.monotonic_ns()
-        with self._lock:
-            self._absorb(now)
-            result = act(self._machine, now)
-        self._tell()
-        return result
+        return self._locked(StateMachine.snapshot)

@@ -14,20 +14,19 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from forebay.clock import SystemClock
-from forebay.resilience.forms import Shape, require_value, shape_of
+from forebay.resilience.errors import AttemptTimeout, DeadlineExceeded
 from forebay.resilience.numbers import LONGEST_S, require_number
-from forebay.resilience.refusals import AttemptTimeout, DeadlineExceeded
+from forebay.resilience.strategy import Shape, require_value, shape_of
+from forebay.resilience.windows import NS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextvars import Token
-    from types import TracebackType
 
     from forebay.clock import Clock
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_NS = 1_000_000_000
 _SYSTEM = SystemClock()
 _limit: ContextVar[tuple[Clock, int] | None] = ContextVar("deadline", default=None)
 
@@ -38,7 +37,7 @@ def remaining() -> float | None:
     if limit is None:
         return None
     clock, ends_ns = limit
-    return max(0, ends_ns - clock.monotonic_ns()) / _NS
+    return max(0, ends_ns - clock.monotonic_ns()) / NS
 
 
 class deadline(AbstractContextManager[None]):  # noqa: N801 - reads as deadline(…)
@@ -57,15 +56,9 @@ class deadline(AbstractContextManager[None]):  # noqa: N801 - reads as deadline(
         _begin(self._seconds)
         outer = remaining()
         left = self._seconds if outer is None else min(outer, self._seconds)
-        self._token = _limit.set((self._clock, self._clock.monotonic_ns() + round(left * _NS)))
+        self._token = _limit.set((self._clock, self._clock.monotonic_ns() + round(left * NS)))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
         if token is not None:
             _limit.reset(token)
@@ -93,32 +86,31 @@ async def adeadline(seconds: float, *, clock: Clock = _SYSTEM) -> AsyncIterator[
 
     Raises DeadlineExceeded then. The cancelled call says nothing about its dependency.
     """
-    scope: asyncio.Timeout | None = None
-    try:
-        with deadline(seconds, clock=clock):
-            async with asyncio.timeout(remaining()) as scope:
-                yield
-    except TimeoutError as error:
-        if scope is not None and scope.expired():
-            raise DeadlineExceeded(
-                f"It took more than {seconds:g} s.", hint="Allow more time or ask for less."
-            ) from error
-        raise
+    with deadline(seconds, clock=clock):
+        told = f"It took more than {seconds:g} s."
+        late = DeadlineExceeded(told, hint="Allow more time or ask for less.")
+        async with _cancelling(remaining(), late):
+            yield
 
 
 @asynccontextmanager
 async def attempt(seconds: float) -> AsyncIterator[None]:
     """Cancel what is inside after ``seconds`` and raise AttemptTimeout."""
     _require(seconds)
-    scope: asyncio.Timeout | None = None
+    late = AttemptTimeout(f"A try took more than {seconds:g} s.", hint="It may be tried again.")
+    async with _cancelling(seconds, late):
+        yield
+
+
+@asynccontextmanager
+async def _cancelling(seconds: float | None, late: Exception) -> AsyncIterator[None]:
+    scope = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as scope:
+        async with scope:
             yield
     except TimeoutError as error:
-        if scope is not None and scope.expired():
-            raise AttemptTimeout(
-                f"A try took more than {seconds:g} s.", hint="It may be tried again."
-            ) from error
+        if scope.expired():
+            raise late from error
         raise
 
 

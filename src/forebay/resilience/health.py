@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence  # noqa: TC003 - read at run time,
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forebay.resilience.graph import behind, lenient_order
+from forebay.resilience.dependencies import behind, lenient_order
 from forebay.resilience.numbers import require_number
 from forebay.resilience.windows import NS
 
@@ -32,7 +32,7 @@ _SEVERITIES = {state: number for number, state in enumerate(SystemState)}
 
 
 def worst(*states: SystemState) -> SystemState:
-    """Answer the most severe of them."""
+    """Return the most severe of them."""
     return max(states, key=lambda state: state.severity)
 
 
@@ -95,7 +95,7 @@ def assess(services: Sequence[ServiceHealth]) -> SystemHealth:
 
 
 def _attribute(services: Sequence[ServiceHealth]) -> dict[str, str]:
-    """Answer the root of each service that is down, in the order of start."""
+    """Return the root of each service that is down, in the order of start."""
     graph = {each.name: each.depends_on for each in services}
     down = {each.name for each in services if not each.up}
     roots: list[str] = []

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Permanent
-from forebay.resilience import graph
-from forebay.resilience.breaker import CircuitBreaker
-from forebay.resilience.breaker_config import BreakerConfig
-from forebay.resilience.eras import State
+from forebay.resilience.breaker import BreakerConfig, CircuitBreaker
+from forebay.resilience.dependencies import near, require_known, start_order
 from forebay.resilience.health import ServiceHealth
-from forebay.resilience.overview import Overview
+from forebay.resilience.overview import HealthMonitor
 from forebay.resilience.recovery import RecoveryLoop
+from forebay.resilience.states import State
 from forebay.resilience.windows import NS
 from forebay.telemetry import ignore
 
@@ -83,7 +82,7 @@ class ResilienceManager:
         self._services: dict[str, _Service] = {}  # replaced, never changed
         self._wanted: dict[str, BreakerConfig] = {}
         self._auto_recovery = auto_recovery
-        self._overview = Overview(
+        self._overview = HealthMonitor(
             self.services,
             recovery_hold=recovery_hold,
             clock=self._clock,
@@ -156,7 +155,7 @@ class ResilienceManager:
             raise ConfigError(
                 f"There is a service {name} already.", hint="Give each service its own name."
             )
-        graph.require_known(name, depends_on, self._services)
+        require_known(name, depends_on, self._services)
 
     @property
     def breakers(self) -> Mapping[str, CircuitBreaker]:
@@ -165,11 +164,11 @@ class ResilienceManager:
         return {each.name: each.breaker for each in services if each.breaker is not None}
 
     def start_order(self) -> tuple[str, ...]:
-        """Answer all services, each after what it depends on."""
-        return graph.start_order({each.name: each.depends_on for each in self._services.values()})
+        """Return all services, each after what it depends on."""
+        return start_order({each.name: each.depends_on for each in self._services.values()})
 
     def stop_order(self) -> tuple[str, ...]:
-        """Answer all services, each before what it depends on."""
+        """Return all services, each before what it depends on."""
         return self.start_order()[::-1]
 
     # ------------------------------------------------------------------ health
@@ -179,11 +178,11 @@ class ResilienceManager:
         return tuple(service.look() for service in self._services.values())
 
     def fallbacks_serving(self) -> tuple[str, ...]:
-        """Answer the services whose callers get substitutes now."""
+        """Return the services whose callers get substitutes now."""
         return tuple(service.name for service in self.services() if service.serving_fallback)
 
     def health(self) -> SystemHealth:
-        """Look at the whole now, tell what changed, and answer the state with its hold."""
+        """Look at the whole now, tell what changed, and return the state with its hold."""
         return self._overview.look()
 
     def heed(self, state: SystemState) -> None:
@@ -209,7 +208,7 @@ class ResilienceManager:
         return self._breaker(name).reset(reason)
 
     def force_recovery(self, name: str | None, reason: str) -> tuple[str, ...]:
-        """Let a breaker that is OPEN or FORCED_OPEN probe at once; answer the names that moved.
+        """Let a breaker that is OPEN or FORCED_OPEN probe at once; return the names that moved.
 
         None is every OPEN breaker: one that an operator holds open has to be named. Raises
         Permanent for an unknown name.
@@ -234,7 +233,7 @@ class ResilienceManager:
     def _breaker(self, name: str) -> CircuitBreaker:
         breakers = self.breakers
         if name not in breakers:
-            raise Permanent(f"There is no breaker {name}.", hint=graph.near(name, breakers))
+            raise Permanent(f"There is no breaker {name}.", hint=near(name, breakers))
         return breakers[name]
 
     # ---------------------------------------------------------------- recovery

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from forebay.resilience.health import Hysteresis, SystemState, assess, worst
+from forebay.resilience.telling import Teller
 from forebay.resilience.windows import NS
 from forebay.telemetry import ServiceDown, ServiceUp, SystemMoved
 
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.resilience.health import ServiceHealth, SystemHealth
-    from forebay.telemetry import Happening, Observer
+    from forebay.telemetry import Observer, TelemetryEvent
 
 HEEDED_FOR_S = 30.0
-"""What :meth:`Overview.heed` was told holds so long: who says it may have died."""
-_log = logging.getLogger("forebay.resilience")
+"""What :meth:`HealthMonitor.heed` was told holds so long: who says it may have died."""
 
 
-class Overview:
+class HealthMonitor:
     """Assesses services with a hold; ``alarm`` is called when they become CRITICAL or worse.
 
     Safe between threads. ``listener`` is told by one thread at a time, and nobody waits for it.
@@ -43,13 +42,13 @@ class Overview:
         self.hysteresis = Hysteresis(recovery_hold)
         self._services = services
         self._clock = clock
-        self._listener = listener
         self._alarm = alarm
         # A look may be the collector's, which ends abandoned calls in a thread that has any lock
-        # already. So nobody waits for these two: who has the lock does what the others left.
-        self._noting, self._telling = threading.Lock(), threading.Lock()
+        # already. So nobody waits for this one: who has the lock does what the others left.
+        self._noting = threading.Lock()
         self._unnoted: deque[tuple[int, SystemHealth]] = deque()
-        self._untold: deque[Happening] = deque()
+        self._untold: deque[TelemetryEvent] = deque()
+        self._teller = Teller(listener, "the manager", self._untold)
         self._looks = itertools.count(1)
         self._noted = 0
         self._own = SystemState.HEALTHY
@@ -57,10 +56,10 @@ class Overview:
         self._heeded = (SystemState.HEALTHY, 0)
 
     def look(self) -> SystemHealth:
-        """Look at every service now, tell what changed, and answer the state with its hold."""
+        """Look at every service now, tell what changed, and return the state with its hold."""
         number = next(self._looks)
-        found = assess(self._services())
-        self._unnoted.append((number, found))
+        health = assess(self._services())
+        self._unnoted.append((number, health))
         while self._unnoted and self._noting.acquire(blocking=False):
             try:
                 while self._unnoted:
@@ -69,13 +68,13 @@ class Overview:
                 self._noting.release()
         self.tell()
         shown = self._own
-        if shown is found.state:
-            return found
+        if shown is health.state:
+            return health
         held = f"better for less than {self.hysteresis.hold_s:g} s"
-        reason = f"{found.reason}; {held}" if found.reason else held
-        return dataclasses.replace(found, state=shown, reason=reason)
+        reason = f"{health.reason}; {held}" if health.reason else held
+        return dataclasses.replace(health, state=shown, reason=reason)
 
-    def _note(self, number: int, found: SystemHealth) -> None:
+    def _note(self, number: int, health: SystemHealth) -> None:
         """Queue what changed, to be told, and raise the alarm if it is needed."""
         if number < self._noted:
             # It began before another that is noted, so it may have seen an older world. What it
@@ -83,32 +82,24 @@ class Overview:
             return
         self._noted = number
         was, roots = self._own, self._roots
-        self._own = self.hysteresis.see(found.state, self._clock.monotonic_ns())
-        self._roots = found.attributed
-        why = {service.name: service.reason for service in found.services}
-        for name, root in found.attributed.items():
+        self._own = self.hysteresis.see(health.state, self._clock.monotonic_ns())
+        self._roots = health.attributed
+        why = {service.name: service.reason for service in health.services}
+        for name, root in health.attributed.items():
             if roots.get(name) != root:
                 self._untold.append(ServiceDown(name, root, why[name]))
-        self._untold.extend(ServiceUp(name) for name in roots if name not in found.attributed)
+        self._untold.extend(ServiceUp(name) for name in roots if name not in health.attributed)
         if self._own is not was:
-            self._untold.append(SystemMoved(was, self._own, found.reason))
+            self._untold.append(SystemMoved(was, self._own, health.reason))
         if _is_alarming(was, self._own):
             self._alarm()
 
-    def tell(self, *happenings: Happening) -> None:
+    def tell(self, *happenings: TelemetryEvent) -> None:
         """Tell in order: one thread at a time, nobody waits."""
-        untold = self._untold
-        untold.extend(happenings)
-        while untold and self._telling.acquire(blocking=False):
-            try:
-                while untold:
-                    self._listener(untold.popleft())
-            except Exception:  # noqa: BLE001 - logged; the others hear of what follows
-                _log.exception("A listener of the manager raised.")
-            finally:
-                self._telling.release()
+        self._untold.extend(happenings)
+        self._teller.tell()
 
-    def follow(self, happening: Happening) -> None:
+    def follow(self, happening: TelemetryEvent) -> None:
         """Tell what a breaker did, and look at what follows from it."""
         self._untold.append(happening)
         self.look()

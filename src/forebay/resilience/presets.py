@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from forebay.resilience.breaker_config import BreakerConfig
+from forebay.resilience.breaker import BreakerConfig
 from forebay.resilience.retry import RetryConfig
 from forebay.resilience.windows import FailureRate
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from forebay.resilience.deadline import attempt
-from forebay.resilience.eras import State
+from forebay.resilience.errors import CircuitOpen
 from forebay.resilience.numbers import require_number
-from forebay.resilience.refusals import CircuitOpen
+from forebay.resilience.states import State
 from forebay.resilience.windows import NS
 from forebay.telemetry import ProbeFailed
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class RecoveryLoop:
     """Probes breakers every ``interval`` seconds, and when woken.
 
-    ``look`` is called first each time. ``targets`` answers the breakers that have a probe.
+    ``look`` is called first each time. ``targets`` returns the breakers that have a probe.
     """
 
     def __init__(

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Transient
-from forebay.resilience.backoff import Backoff, retry_delay
+from forebay.resilience.backoff import retry_delay
 from forebay.resilience.deadline import remaining
-from forebay.resilience.forms import Shape, require, require_value, shape_given, shape_of
-from forebay.resilience.numbers import LONGEST_S, MOST_JITTER, require_count, require_number
+from forebay.resilience.numbers import LONGEST_S, MOST_JITTER, grown, require_count, require_number
+from forebay.resilience.strategy import Shape, require, require_value, shape_given, shape_of
 from forebay.telemetry import CallRetried, RetriesEnded, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from forebay.clock import Clock
-    from forebay.resilience.budget import RetryBudget
-    from forebay.resilience.verdict import Kinds
+    from forebay.resilience.breaker import Kinds
     from forebay.telemetry import Observer
 
+_UNIT = 1000
 P = ParamSpec("P")
 R = TypeVar("R")
 Pause = Callable[[float], bool]
@@ -69,6 +69,42 @@ class RetryConfig:
         require_number("longest_asked", self.longest_asked)
         if self.full_jitter and self.factor != 2:  # noqa: PLR2004 - Backoff doubles
             raise ConfigError(f"factor is {self.factor}.", hint="Full jitter doubles: leave it 2.")
+
+
+class RetryBudget:
+    """Retries may be ``ratio`` of the calls, and ``floor`` beside them.
+
+    Without it, callers that try five times send a struggling dependency five times its load.
+    Never are there more retries than ``floor + ratio * calls``; unused ones are saved up to
+    ``saved``. Safe between threads.
+    """
+
+    def __init__(self, ratio: float = 0.1, *, floor: int = 10, saved: int = 100) -> None:
+        require_number("ratio", ratio, most=1.0)
+        require_count("floor", floor, least=0)
+        require_count("saved", saved, least=floor)
+        self._deposit = int(ratio * _UNIT)  # rounded down, so that the promise holds
+        self._most = saved * _UNIT
+        self._tokens = floor * _UNIT
+        self._lock = threading.Lock()
+
+    @property
+    def left(self) -> int:
+        """Retries that could be made now."""
+        return self._tokens // _UNIT
+
+    def called(self) -> None:
+        """A call began; its first try is free, and pays for others."""
+        with self._lock:
+            self._tokens = min(self._most, self._tokens + self._deposit)
+
+    def spend(self) -> bool:
+        """Ask for one retry."""
+        with self._lock:
+            if self._tokens < _UNIT:
+                return False
+            self._tokens -= _UNIT
+            return True
 
 
 class Retry:
@@ -187,61 +223,54 @@ class Retry:
         return _Run(self.config, self.name, self._budget, self._rng, self._listener)
 
 
+@dataclass(slots=True)
 class _Run:
     """The tries of one call: decides, and waits for nothing."""
 
-    def __init__(
-        self,
-        config: RetryConfig,
-        name: str,
-        budget: RetryBudget | None,
-        rng: random.Random,
-        listener: Observer,
-    ) -> None:
-        self._config = config
-        self._name = name
-        self._budget = budget
-        self._rng = rng
-        self._listener = listener
-        self._failed = 0
-        self._spread = Backoff(rng, base=config.base, cap=config.cap)
+    config: RetryConfig
+    name: str
+    budget: RetryBudget | None
+    rng: random.Random
+    listener: Observer
+    failed: int = 0
 
     def wait_after(self, error: Exception) -> float | None:
         """Seconds to wait after a failed try, or None to raise its error."""
-        self._failed += 1
-        if not isinstance(error, self._config.on):
+        self.failed += 1
+        if not isinstance(error, self.config.on):
             return None
-        asked = self._config.asked(error)
-        wait = max(self._nominal(), min(asked or 0.0, self._config.longest_asked))
+        asked = self.config.asked(error)
+        wait = max(self._nominal(), min(asked or 0.0, self.config.longest_asked))
         kind = type(error).__name__
         if reason := self._forbidden(wait, asked):
-            self._listener(RetriesEnded(self._name, self._failed, f"{kind}; {reason}"))
+            self.listener(RetriesEnded(self.name, self.failed, f"{kind}; {reason}"))
             return None
-        self._listener(CallRetried(self._name, wait, self._failed, kind))
+        self.listener(CallRetried(self.name, wait, self.failed, kind))
         return wait
 
     def _forbidden(self, wait: float, asked: float | None) -> str:
         """Why there is no other try, or nothing."""
-        config = self._config
+        config = self.config
         if config.attempts is not None:
-            if self._failed >= config.attempts:
+            if self.failed >= config.attempts:
                 return "that was the last try"
             if asked is not None and asked > config.longest_asked:
                 return f"asked to wait {asked:g} s"
         left = remaining()
         if left is not None and wait >= left:
             return "the deadline would pass"
-        if self._budget is not None and not self._budget.spend():
+        if self.budget is not None and not self.budget.spend():
             return "the retry budget is used up"
         return ""
 
     def _nominal(self) -> float:
-        config = self._config
+        config = self.config
         if config.full_jitter:
-            return self._spread.next()
+            longest = grown(config.base, config.factor, self.failed - 1, config.cap)
+            return self.rng.uniform(0.0, longest)
         return retry_delay(
-            self._failed,
-            self._rng,
+            self.failed,
+            self.rng,
             base=config.base,
             factor=config.factor,
             cap=config.cap,

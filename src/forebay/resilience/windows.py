@@ -1,6 +1,6 @@
 """What failures of a CLOSED breaker add up to.
 
-Consecutive failures are counted by every breaker (:class:`forebay.resilience.eras.Closed`).
+Consecutive failures are counted by every breaker (:class:`forebay.resilience.states.Closed`).
 Beside them a breaker may have one more window: :class:`FailureRate` or :class:`FailuresWithin`.
 Only a failing or slow call can trip, never a success: a rate that crosses its threshold because
 old successes leave the window trips at the next failure. Times are monotonic nanoseconds; nothing
@@ -19,21 +19,18 @@ NS = 1_000_000_000
 BUCKETS = 10
 
 
-class Window(Protocol):
+class CallWindow(Protocol):
     """Counts the calls of one CLOSED era."""
-
-    counts_successes: bool
-    """Whether :meth:`ok` does anything."""
 
     def ok(self, now_ns: int) -> None:
         """A call succeeded."""
         ...
 
     def bad(self, now_ns: int) -> bool:
-        """A call failed or was slow; answers whether that trips."""
+        """A call failed or was slow; return whether that trips."""
         ...
 
-    def carry(self, old: Window | None) -> None:
+    def carry(self, old: CallWindow | None) -> None:
         """Take over what ``old`` knows and this can hold."""
         ...
 
@@ -52,7 +49,7 @@ class FailuresWithin:
         require_count("failures", self.failures)
         require_number("seconds", self.seconds, above=True)
 
-    def window(self) -> Window:
+    def window(self) -> CallWindow:
         """Begin to count."""
         return _FailuresWithin(self)
 
@@ -74,14 +71,12 @@ class FailureRate:
         require_number("seconds", self.seconds, above=True)
         require_count("minimum_calls", self.minimum_calls)
 
-    def window(self) -> Window:
+    def window(self) -> CallWindow:
         """Begin to count."""
         return _FailureRate(self)
 
 
 class _FailuresWithin:
-    counts_successes = False
-
     def __init__(self, config: FailuresWithin) -> None:
         self._span = round(config.seconds * NS)
         self._times: deque[int] = deque(maxlen=config.failures)
@@ -94,14 +89,12 @@ class _FailuresWithin:
         times.append(now_ns)
         return len(times) == times.maxlen and now_ns - times[0] <= self._span
 
-    def carry(self, old: Window | None) -> None:
+    def carry(self, old: CallWindow | None) -> None:
         if isinstance(old, _FailuresWithin):
             self._times.extend(old._times)  # noqa: SLF001 - of one kind
 
 
 class _FailureRate:
-    counts_successes = True
-
     def __init__(self, config: FailureRate) -> None:
         self._config = config
         self._width = max(1, round(config.seconds * NS / BUCKETS))
@@ -125,6 +118,6 @@ class _FailureRate:
         calls = failed + sum(bucket[1] for bucket in self._buckets)
         return calls >= self._config.minimum_calls and failed >= self._config.rate * calls
 
-    def carry(self, old: Window | None) -> None:
+    def carry(self, old: CallWindow | None) -> None:
         if isinstance(old, _FailureRate) and old._width == self._width:  # noqa: SLF001 - of one kind
             self._buckets.extend(list(bucket) for bucket in old._buckets)  # noqa: SLF001

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain.book import Book, levels_of
+from forebay.text import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,11 +73,6 @@ class Base(NamedTuple):
     def connection(self) -> Connection:
         """Who told it, and into which log."""
         return self.collector, self.epoch, self.log_id
-
-
-def literal(text: str) -> str:
-    """Return a text as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def moment(ns: int) -> str:

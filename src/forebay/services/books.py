@@ -26,9 +26,9 @@ from forebay.services.book_rows import (
     by_connection,
     changes_behind,
     in_integers,
-    literal,
     moment,
 )
+from forebay.text import literal
 
 if TYPE_CHECKING:
     from collections.abc import Collection

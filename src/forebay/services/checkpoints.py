@@ -30,10 +30,10 @@ from forebay.services.book_rows import (
     bases,
     book_of,
     in_integers,
-    literal,
     moment,
 )
 from forebay.services.books import Parsers, unreadable
+from forebay.text import literal
 
 if TYPE_CHECKING:
     from forebay.domain.book import Book

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from forebay.errors import Transient
 from forebay.journal import OS_DISK
 from forebay.journal.watermark import WatermarkReader
-from forebay.resilience import CircuitBreaker, CircuitOpen, State, presets
+from forebay.resilience import CallRefused, CircuitBreaker, CircuitOpen, State, presets
 from forebay.resilience.backoff import Backoff
 from forebay.resilience.health import SystemState
-from forebay.resilience.refusals import Refused
 from forebay.services.deliver import PACE_S, gathering_s
 from forebay.services.waiting import Waiting
 from forebay.telemetry import Observer, StoreUnavailable, StoreWriteRefused, ignore
@@ -55,7 +54,7 @@ class Pace(Protocol):
     stopping: bool
 
 
-class WritesStopped(Refused):
+class WritesStopped(CallRefused):
     """In EMERGENCY nothing is written to a store; what is captured waits in the journal."""
 
 
@@ -154,7 +153,7 @@ class GuardedDelivery:
         began = self._clock.monotonic_ns()
         try:
             frames = await asyncio.to_thread(self._step)
-        except Refused as refused:
+        except CallRefused as refused:
             asked = refused.retry_after
             return Stepped(taken=False, wait_s=math.inf if asked is None else asked, look_s=LOOK_S)
         except Transient as error:

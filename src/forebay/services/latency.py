@@ -87,7 +87,7 @@ class LatencyHistogram:
         return summary
 
     def totals(self) -> LatencyTotals:
-        """Answer what was counted since the start; no reset is seen in it, and it resets nothing.
+        """Return what was counted since the start; no reset is seen in it, and it resets nothing.
 
         Waits above the highest edge count as twice that edge in the sum.
         """

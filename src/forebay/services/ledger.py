@@ -8,7 +8,6 @@ a process that ended took with it is projected once more.
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -23,6 +22,7 @@ from forebay.journal import (
     JournalWriter,
     Position,
     ensure_durable,
+    new_id,
 )
 from forebay.journal.watermark import WatermarkReader
 from forebay.services.accounting import Accountant
@@ -41,10 +41,6 @@ SEGMENT_BYTES = 4 << 20
 """An entry is some kilobytes, and a crash should not have much to recover."""
 _CONTEXT = b'{"ledger":1}'
 _ENTRY_KIND = 1
-
-
-def _random_id() -> str:
-    return uuid.uuid4().hex
 
 
 class Ledger:
@@ -138,7 +134,7 @@ def open_ledger(
     first_told: FirstTold,
     live: LiveSums | None = None,
     disk: Disk = OS_DISK,
-    random_id: Callable[[], str] = _random_id,
+    random_id: Callable[[], str] = new_id,
 ) -> Ledger:
     """Open or create the ledger in ``folder`` for writing.
 

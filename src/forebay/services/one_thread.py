@@ -22,7 +22,7 @@ _MOST = 64
 
 
 class OneThread(Executor):
-    """An executor for ``loop.run_in_executor`` that answers with a future of that loop.
+    """An executor for ``loop.run_in_executor`` that returns a future of that loop.
 
     A ``ThreadPoolExecutor`` makes a future of its own beside it, with a lock, and chains the two:
     that costs more than twice as much, which counts where the calls are short and many.
@@ -34,7 +34,7 @@ class OneThread(Executor):
         self._thread.start()
 
     def submit(self, work: Callable[..., T], /, *args: object) -> asyncio.Future[T]:  # type: ignore[override]
-        """Call ``work`` in the thread; from a running loop only, whose future is the answer.
+        """Call ``work`` in the thread; from a running loop only, whose future is returned.
 
         Raises :class:`queue.Full` if :data:`_MOST` calls wait: the loop never does.
         """

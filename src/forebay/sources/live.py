@@ -17,7 +17,7 @@ from forebay.sources.history import drive
 from forebay.sources.polls import Poller
 from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
 from forebay.sources.roster import Roster
-from forebay.sources.websocket import FeedPlan, Feeds, Patience, WebSocketFeed
+from forebay.sources.websocket import ConnectionPlan, Feeds, Timeouts, WebSocketFeed
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Timings:
     """How long to wait for what."""
 
-    feed: Patience = field(default_factory=Patience)
+    feed: Timeouts = field(default_factory=Timeouts)
     rest: RestPolicy = field(default_factory=RestPolicy)
     pages_per_flush: int = 4
     """A fill waits for its pages to be CAPTURED each so many, which bounds its memory."""
@@ -224,7 +224,7 @@ class LiveSource:
         budget = self._budgets.at(f"ws {urlsplit(self._ws_url).netloc}", rates)
 
         async def paced(
-            connection: Connection, plan: FeedPlan, clock: Clock, within_s: float
+            connection: Connection, plan: ConnectionPlan, clock: Clock, within_s: float
         ) -> None:
             await budget.take()
             await dial(connection, plan, clock, within_s)
@@ -244,9 +244,11 @@ class LiveSource:
             for start in starts
         ]
 
-    def _plan(self, asked: Asked) -> FeedPlan:
+    def _plan(self, asked: Asked) -> ConnectionPlan:
         venue = self._venue
-        return FeedPlan(venue.name, self._wiring.collector, self._ws_url, asked, venue.session)
+        return ConnectionPlan(
+            venue.name, self._wiring.collector, self._ws_url, asked, venue.session
+        )
 
     def _feeds_of(self, asked: Sequence[Asked]) -> Feeds:
         for each in asked:
@@ -257,7 +259,7 @@ class LiveSource:
             self._attendance,
             clock=self._wiring.clock,
             rng=self._wiring.rng,
-            patience=self._timings.feed,
+            timeouts=self._timings.feed,
             size=self._size,
         )
 
@@ -267,7 +269,7 @@ class LiveSource:
             self._plan(asked),
             clock=wiring.clock,
             rng=wiring.rng,
-            patience=self._timings.feed,
+            timeouts=self._timings.feed,
             breaker=self._breaker,
             observer=wiring.observer,
             dial=self._dial,

@@ -94,7 +94,7 @@ class ExportedFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     payload_base64: str | None = None
 
     def raw(self) -> bytes:
-        """Answer the frame's bytes."""
+        """Return the frame's bytes."""
         if self.payload_base64 is not None:
             return base64.b64decode(self.payload_base64, validate=True)
         return (self.payload or "").encode()
@@ -165,7 +165,7 @@ def read_recording(
     progress: Callable[[int], object] = lambda _: None,
     lose: Callable[[Loss], object] = lambda _: None,
 ) -> Iterator[Recorded]:
-    """Answer the frames of ``path`` in order; ``progress`` is told the bytes of the file read.
+    """Return the frames of ``path`` in order; ``progress`` is told the bytes of the file read.
 
     ``partial`` says that the recording was filtered, so that holes in it are no gaps. ``lose`` is
     told of what could not be read at all. Raises :class:`~forebay.errors.ConfigError` if ``path``
@@ -210,7 +210,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _identity(file: BinaryIO) -> str:
-    """Answer a name that follows from the content alone: a replay repeated is the same epoch."""
+    """Return a name that follows from the content alone: a replay repeated is the same epoch."""
     digest = hashlib.sha256()
     try:
         while chunk := file.read(1 << 20):

@@ -8,14 +8,13 @@ the broker's process.
 from __future__ import annotations
 
 import threading
-import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.domain.messages import Message, decode_message, encode_message
 from forebay.errors import Corrupt, CursorBeyondEnd, Transient
-from forebay.journal import Position
+from forebay.journal import Position, new_id
 from forebay.ports import Received
 
 if TYPE_CHECKING:
@@ -72,10 +71,6 @@ class Brokered(Protocol):
         ...
 
 
-def _random_id() -> str:
-    return uuid.uuid4().hex
-
-
 class Broker:
     """Topics in this process; may be used by many threads."""
 
@@ -84,7 +79,7 @@ class Broker:
         *,
         capacity: int = CAPACITY,
         wait_s: float = WAIT_S,
-        random_id: Callable[[], str] = _random_id,
+        random_id: Callable[[], str] = new_id,
     ) -> None:
         self._capacity = capacity
         self._wait_s = wait_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from forebay.app import venues
 from forebay.app.complaints import ConfigErrors
 from forebay.app.config import Config, HttpConfig, VenueConfig, leaves, load
-from forebay.app.config_template import TEMPLATE
+from forebay.app.config_template import tables, template
 from forebay.app.front import token_of
 from forebay.errors import ConfigError
 
@@ -172,14 +173,27 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_the_template_is_the_defaults_and_one_example(tmp_path: Path) -> None:
-    config, _ = load(file(tmp_path, TEMPLATE), {}, {})
+    config, _ = load(file(tmp_path, template()), {}, {})
     told, defaults = dict(leaves(config)), dict(leaves(Config()))
 
     assert {key for key in told if told[key] != defaults[key]} == {"venues"}
-    commented = TEMPLATE.replace("# ws_url", "ws_url").replace("# rest_url", "rest_url")
-    commented = commented.replace("# stale", "stale").replace("# reconnect", "reconnect")
-    venue = load(file(tmp_path, commented), {}, {})[0].venues[0]
-    assert (venue.stale_after_s, venue.reconnect_base_s) == (10.0, 0.5)
+
+
+def test_whatever_the_template_shows_behind_a_mark_can_be_said(tmp_path: Path) -> None:
+    lines = [re.sub(r"^# (?=\[|\w+ = )", "", line) for line in template().splitlines()]
+    config, origins = load(file(tmp_path, "\n".join(lines)), {}, {})
+
+    assert {key for key, layer in origins.items() if layer == "default"} == {
+        "resilience.store.timeout_s",
+        "resilience.rest.timeout_s",
+        "resilience.websocket.timeout_s",
+    }
+    assert all(getattr(config.venues[0], name) for name in VenueConfig.__struct_fields__)
+
+
+def test_every_key_says_what_it_means_and_its_line_fits_a_terminal() -> None:
+    assert all(key.meaning for table in tables() for key in table.keys)
+    assert max(map(len, template().splitlines())) <= 80
 
 
 def test_the_way_to_a_child_process_and_back() -> None:

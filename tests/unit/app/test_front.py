@@ -19,7 +19,7 @@ from forebay.cli.summary import lines
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Unreachable
 from forebay.lab.commands import until
-from forebay.telemetry import Happening, HttpServing, HttpUnavailable
+from forebay.telemetry import HttpServing, HttpUnavailable, TelemetryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ def test_a_file_without_a_token_is_a_mistake(
     assert raised.value.hint
 
 
-def system(folder: DataFolder, told: list[Happening], **http: object) -> RunningSystem:
+def system(folder: DataFolder, told: list[TelemetryEvent], **http: object) -> RunningSystem:
     config = msgspec.convert({"http": http}, Config)
     return RunningSystem(
         config,
@@ -60,7 +60,7 @@ def system(folder: DataFolder, told: list[Happening], **http: object) -> Running
     )
 
 
-async def told_of(told: list[Happening], kind: type[Happening]) -> None:
+async def told_of(told: list[TelemetryEvent], kind: type[TelemetryEvent]) -> None:
     async def looked() -> bool | None:
         return any(isinstance(each, kind) for each in told) or None
 
@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> DataFolder:
 
 
 async def test_the_routes_are_served_and_the_socket_says_where(folder: DataFolder) -> None:
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     made = Front(system(folder, told, port=0), folder, "forebay", SystemClock(), told.append)
     async with made.open():
         await told_of(told, HttpServing)
@@ -96,7 +96,7 @@ async def test_a_taken_port_is_told_and_tried_again(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(front, "AGAIN_S", 0.05)
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -131,7 +131,7 @@ async def test_what_cannot_be_served_is_said_once_however_often_it_is_tried(
 
     monkeypatch.setattr(front, "AGAIN_S", 0.001)
     monkeypatch.setattr(front, "_routes", lambda: (lambda *_, **__: None, serve, None))
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     made = Front(system(folder, told, port=0), folder, "f", SystemClock(), told.append)
     async with made.open():
         await until(SystemClock(), tried, "tries", 30.0)
@@ -140,7 +140,7 @@ async def test_what_cannot_be_served_is_said_once_however_often_it_is_tried(
 
 
 async def test_switched_off_only_the_socket_answers(folder: DataFolder) -> None:
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     made = Front(system(folder, told, enabled=False), folder, "f", SystemClock(), told.append)
     async with made.open():
         answer = await asyncio.to_thread(asking.of_folder, folder)

@@ -13,14 +13,14 @@ from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, Command, ProcessReport
 from forebay.resilience import CircuitBreaker, CircuitOpen, SystemState
-from forebay.telemetry import BreakerMoved, Happening
+from forebay.telemetry import BreakerMoved, TelemetryEvent
 
 
 def config(**resilience: object) -> Config:
     return msgspec.convert({"resilience": resilience}, Config)
 
 
-def guarding(told: list[Happening] | None = None, **resilience: object) -> Guarding:
+def guarding(told: list[TelemetryEvent] | None = None, **resilience: object) -> Guarding:
     heard = [] if told is None else told
     return Guarding(
         "deliver",
@@ -143,7 +143,7 @@ def test_commands_move_breakers_and_say_which() -> None:
 
 
 def test_a_report_goes_as_json_and_comes_back_whole() -> None:
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     made = guarding(told)
     breaker = made.breaker("store", "store", critical=True)
     fail(breaker, 5)

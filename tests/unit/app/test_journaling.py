@@ -11,14 +11,14 @@ from forebay.app.data_folder import Consumer, DataFolder
 from forebay.app.journaling import open_journal
 from forebay.clock import ManualClock
 from forebay.journal import CursorFile, Draft, Position
-from forebay.telemetry import CursorUnreadable, Happening, JournalRecovered
+from forebay.telemetry import CursorUnreadable, JournalRecovered, TelemetryEvent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def opened(folder: DataFolder) -> tuple[Position, list[Happening]]:
-    told: list[Happening] = []
+def opened(folder: DataFolder) -> tuple[Position, list[TelemetryEvent]]:
+    told: list[TelemetryEvent] = []
     with open_journal(folder, Config(), ManualClock(), told.append) as writer:
         return writer.position, told
 
@@ -58,7 +58,7 @@ def test_a_damaged_cursor_file_does_not_keep_capture_from_starting(tmp_path: Pat
     second, told = opened(folder)
 
     assert second == first
-    assert [type(happening) for happening in told] == [CursorUnreadable, JournalRecovered]
+    assert [type(event) for event in told] == [CursorUnreadable, JournalRecovered]
 
 
 def damaged(folder: DataFolder, consumer: str, first: Position) -> None:
@@ -81,7 +81,7 @@ def test_only_a_required_consumer_that_is_lost_begins_a_new_log(
     second, told = opened(folder)
 
     assert (second.log_id != first.log_id) is required
-    assert [type(happening) for happening in told] == [CursorUnreadable, JournalRecovered]
+    assert [type(event) for event in told] == [CursorUnreadable, JournalRecovered]
 
 
 def test_a_required_consumer_that_never_began_changes_nothing(tmp_path: Path) -> None:

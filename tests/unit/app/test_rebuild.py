@@ -29,7 +29,6 @@ from forebay.domain.coverage import (
     Arrival,
     Coverage,
     IdCoverage,
-    NoCoverage,
     SequenceCoverage,
     StreamKey,
     TimeCoverage,
@@ -353,7 +352,7 @@ def test_absent_times_are_those_when_nothing_was_heard_any_more() -> None:
 
 
 def test_of_a_stream_that_counts_nothing_nothing_is_absent() -> None:
-    assert lacking(NoCoverage(), NoCoverage()) == []
+    assert lacking(Coverage(), Coverage()) == []
 
 
 def test_the_command_prints_the_account_and_exits_3_while_a_capture_runs(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from forebay import telemetry
 from forebay.app.config import Config, HttpConfig
 from forebay.app.supervisor import LEAN, Supervisor
 from forebay.app.system import RunningSystem
-from forebay.telemetry import Happening, ProcessDied, ignore
+from forebay.telemetry import ProcessDied, TelemetryEvent, ignore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +119,7 @@ async def test_hangups_behind_a_process_that_hangs_do_not_pile_up(tmp_path: Path
 
 
 async def test_a_process_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
 
     class Poor(Stopped):
         tries = 0
@@ -180,9 +180,9 @@ async def test_it_does_not_go_on_without_its_watch(
 # ---------------------------------------------------------------------- the farewell
 
 
-def ended(folder: Path, said: str) -> tuple[Supervisor, list[Happening]]:
+def ended(folder: Path, said: str) -> tuple[Supervisor, list[TelemetryEvent]]:
     """Run a deliver process that says that when it is stopped."""
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     config = Config(data=str(folder), http=HttpConfig(enabled=False))
     supervisor = Stopped(config, told.append, only=("deliver",))
     supervisor.script = SAYS.format(said=said)

@@ -26,10 +26,10 @@ from forebay.resilience import State, SystemState
 from forebay.telemetry import (
     ConfigRefused,
     ConfigReloaded,
-    Happening,
     ServiceDown,
     ServiceUp,
     SystemMoved,
+    TelemetryEvent,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         self.folder = folder
         self.wanted = config()
         self.pids = {"capture": 1, "deliver": 2}

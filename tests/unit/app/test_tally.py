@@ -20,15 +20,15 @@ from forebay.telemetry import (
 )
 
 if TYPE_CHECKING:
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 def test_everything_is_passed_on_and_counted_by_kind() -> None:
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     tally = Tally(seen.append)
     told = [ReconnectScheduled("v", 1.0, 1), LossFound("l", 1, 2), LossFound("l", 3, 4)]
-    for happening in told:
-        tally(happening)
+    for event in told:
+        tally(event)
     assert seen == told
     assert tally.counts().happenings == {"ReconnectScheduled": 1, "LossFound": 2}
     assert tally.counts().errors == 2
@@ -70,8 +70,8 @@ def test_what_was_counted_does_not_change_any_more() -> None:
 def test_an_observer_may_be_told_in_turn() -> None:
     """The lock is not held while the next observer hears of it."""
 
-    def echo(happening: Happening) -> None:
-        if isinstance(happening, LossFound):
+    def echo(event: TelemetryEvent) -> None:
+        if isinstance(event, LossFound):
             tally(ReconnectScheduled("v", 1.0, 1))
 
     tally = Tally(echo)

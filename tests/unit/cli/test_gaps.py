@@ -8,9 +8,9 @@ import pytest
 
 from forebay.app import venues
 from forebay.app.data_folder import DataFolder
-from forebay.app.times import to_text
 from forebay.domain.kinds import KINDS
 from forebay.stores.duckdb import DuckDBStore
+from forebay.times import to_text
 from tests.exam import made
 from tests.exam.made.protocol import Edition
 from tests.exam.offline import journal, received_ns, stored, tell

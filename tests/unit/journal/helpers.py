@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock
 from forebay.journal import LOSS_KIND, Block, Draft, JournalReader, JournalWriter, Position
-from forebay.lab.simulation.disk import SimDisk
+from tests.support.sim_disk import SimDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

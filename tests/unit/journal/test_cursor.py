@@ -10,7 +10,7 @@ import pytest
 from forebay.errors import Corrupt, JournalFull, Transient
 from forebay.journal import CursorFile, Position
 from forebay.journal.slots import FILE_SIZE, MAX_PAYLOAD, encode_slot, parse_slots
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import FOLDER, content, overwrite, random_ids, sim
 
 PATH = FOLDER / "store.cursor"

@@ -18,7 +18,7 @@ from forebay.journal.watermark import (
     decode_watermark,
     encode_watermark,
 )
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import FOLDER, sim
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.journal import Draft, Position, inspect
-from forebay.journal.overview import Overview, Span, facts, overview, span
+from forebay.journal.overview import JournalOverview, overview
 from forebay.journal.seal import seal
 from forebay.journal.segments import list_segments
-from forebay.lab.simulation.disk import SimDisk
+from forebay.journal.survey import GLANCE, survey
+from tests.support.sim_disk import SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     forget_watermark,
@@ -136,14 +137,17 @@ def test_the_span_of_a_segment_is_the_same_raw_and_sealed() -> None:
             times = [clock.monotonic_ns() + 5, clock.monotonic_ns() - 7]
             writer.commit([Draft(1, b"c", [b"x" * 100, b"y" * 100], times)])
             clock.advance(1)
-    first = span(disk, FOLDER, 1)
-    assert first.first_ns == START_NS - 7
-    assert first.last_ns is not None
-    assert first.last_ns % 10**9 == 5
-    assert facts(disk, FOLDER, 1).sealed is False
+    raw = survey(disk, FOLDER, 1)
+    assert raw.first_ns == START_NS - 7
+    assert raw.last_ns is not None
+    assert raw.last_ns % 10**9 == 5
+    assert survey(disk, FOLDER, 1, limit=GLANCE).sealed is False
     seal_first(disk, 1)
-    assert span(disk, FOLDER, 1) == first
-    assert facts(disk, FOLDER, 1).sealed is True
+    sealed = survey(disk, FOLDER, 1)
+    for name in ("blocks", "frames", "next_seq", "block_bytes", "raw_bytes", "first_ns", "last_ns"):
+        assert getattr(sealed, name) == getattr(raw, name), name
+    assert (sealed.sealed, raw.sealed) == (True, False)
+    assert survey(disk, FOLDER, 1, limit=GLANCE).sealed is True
 
 
 def test_a_segment_in_which_nothing_can_be_read() -> None:
@@ -151,19 +155,20 @@ def test_a_segment_in_which_nothing_can_be_read() -> None:
     hourly(disk, 2)
     path = segment_files(disk)[0]
     overwrite(disk, path, bytes(500))
-    assert span(disk, FOLDER, 1) == Span(0, None, None)
-    found = facts(disk, FOLDER, 1)
-    assert (found.log_id, found.bytes, found.sealed) == ("", 500, False)
+    for limit in (None, GLANCE):
+        found = survey(disk, FOLDER, 1, limit=limit)
+        assert (found.block_bytes, found.first_ns, found.last_ns) == (0, None, None)
+        assert (found.log_id, found.bytes, found.sealed) == ("", 500, False)
     assert overview(FOLDER, disk=disk).oldest_ns is None
 
 
 def test_nobody_can_tell_when_a_journal_that_does_not_grow_is_full() -> None:
-    assert Overview(1, 1, 0, 1, 0, 0, 100).days_left is None
+    assert JournalOverview(1, 1, 0, 1, 0, 0, 100).days_left is None
 
 
 @pytest.mark.parametrize(("seconds", "days"), [(15, None), (599, None), (600, 4.0)])
 def test_a_few_seconds_do_not_tell_when_the_disk_is_full(seconds: int, days: float | None) -> None:
-    assert Overview(1, 1, 0, 1, 25, 25, 100, seconds * 10**9).days_left == days
+    assert JournalOverview(1, 1, 0, 1, 25, 25, 100, seconds * 10**9).days_left == days
 
 
 def test_a_segment_that_is_removed_meanwhile_is_borne() -> None:

@@ -20,7 +20,7 @@ from forebay.journal import (
     iter_blocks,
 )
 from forebay.journal.format import encode_block
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     content,

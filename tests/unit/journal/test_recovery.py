@@ -9,7 +9,7 @@ import pytest
 from forebay.errors import Transient
 from forebay.journal import JournalReader, Position, RecoveryReport, fsck
 from forebay.journal.recovery import Extent, decide
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     content,

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.journal import Position
-from forebay.journal.retention import Floor, Rules, SegmentFacts, Step, plan
+from forebay.journal.retention import Floor, HousekeepingStep, Rules, plan
+from forebay.journal.survey import Survey
 
 DAY = 86_400 * 10**9
 NOW = 100 * DAY
@@ -15,21 +16,21 @@ A, B = "a" * 32, "b" * 32
 WEEK = Rules(7 * DAY)
 
 
-def segments(text: str, *, oldest: int | None = 1) -> list[SegmentFacts]:
+def segments(text: str, *, oldest: int | None = 1) -> list[Survey]:
     """One letter a segment of 10 frames: its log, in capitals if it is sealed."""
     return [
-        SegmentFacts(
+        Survey(
             1 + 10 * index,
             {"a": A, "b": B, "?": ""}[letter.lower()],
             100,
-            letter.isupper(),
-            None if index or oldest is None else NOW - oldest * DAY,
+            sealed=letter.isupper(),
+            last_ns=None if index or oldest is None else NOW - oldest * DAY,
         )
         for index, letter in enumerate(text)
     ]
 
 
-def told(steps: list[Step]) -> str:
+def told(steps: list[HousekeepingStep]) -> str:
     return " ".join(f"{step.action} {step.first_seq}" for step in steps)
 
 
@@ -102,7 +103,7 @@ def test_nothing_that_is_not_recorded_or_not_consumed_goes(cursors: str, reached
 
 def test_the_end_of_a_step_is_where_the_next_segment_begins() -> None:
     (step,) = plan(segments("aabb"), NOW, WEEK, floor("b31", "a11"), left={1})
-    assert step == Step("record", 11, Position(B, 21))
+    assert step == HousekeepingStep("record", 11, Position(B, 21))
     (step,) = plan(segments("aa?"), NOW, WEEK, floor("a31", ""))
     assert step.end == Position(A, 11)
 
@@ -148,7 +149,7 @@ def test_nothing_is_touched_that_anybody_needs(
             assert index == 0
 
 
-def _is_recorded(found: list[SegmentFacts], index: int, reached: Position | None) -> bool:
+def _is_recorded(found: list[Survey], index: int, reached: Position | None) -> bool:
     behind = {each.log_id for each in found[index + 1 :]}
     return (
         reached is not None

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.journal.format import BLOCK_MAGIC
-from forebay.journal.scan import Good, Hole, Window, step, walk
+from forebay.journal.scan import FileWindow, Hole, SoundBlock, step, walk
 from tests.unit.journal.helpers import FOLDER, content, numbered, open_writer, segment_files, sim
 
 if TYPE_CHECKING:
-    from forebay.lab.simulation.disk import SimDisk
+    from tests.support.sim_disk import SimDisk
 
 
-def opened(data: bytes, limit: int, chunk: int) -> Window:
+def opened(data: bytes, limit: int, chunk: int) -> FileWindow:
     disk = sim()
     fd = disk.open(FOLDER / "file", create=True)
     if data:
         disk.pwritev(fd, [data], 0)
-    return Window(disk, fd, limit, chunk)
+    return FileWindow(disk, fd, limit, chunk)
 
 
 @pytest.mark.parametrize("chunk", [8, 9, 13, 64, 4096])
@@ -61,7 +61,7 @@ def journal() -> tuple[SimDisk, bytes]:
 def test_a_walk_is_the_same_for_every_chunk_size(chunk: int) -> None:
     _, raw = journal()
     items = list(walk(opened(raw, len(raw), chunk), 64, 1, None))
-    assert all(isinstance(item, Good) for item in items)
+    assert all(isinstance(item, SoundBlock) for item in items)
     assert [item.end for item in items][:-1] == [item.offset for item in items][1:]
     assert items[-1].end == len(raw)
     assert len(items) == 11
@@ -86,7 +86,7 @@ def test_a_walk_over_any_damage_gets_to_the_end_in_order() -> None:
         offset, seq = 64, 1
         for item in walk(opened(bytes(data), len(data), 500), 64, 1, None):
             assert item.offset == offset
-            following = item.header.next_seq if isinstance(item, Good) else (item.next or seq)
+            following = item.header.next_seq if isinstance(item, SoundBlock) else (item.next or seq)
             assert (item.end, following) > (offset, seq)
             assert following >= seq
             offset, seq = item.end, following

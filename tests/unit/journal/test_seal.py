@@ -15,10 +15,10 @@ from forebay.errors import JournalFull, Transient
 from forebay.journal import JournalReader, Position, ensure_durable, fsck, inspect, iter_blocks
 from forebay.journal import seal as sealing
 from forebay.journal.format import SEGMENT_HEADER_SIZE, encode_block_header
-from forebay.journal.scan import Good, Window, walk
+from forebay.journal.scan import FileWindow, SoundBlock, walk
 from forebay.journal.seal import Sealed, Unsealable, seal, unsealed
 from forebay.journal.segments import list_segments, open_segment, remove_sealing
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     content,
@@ -90,15 +90,15 @@ def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
 pytestmark = pytest.mark.usefixtures("small_packs")
 
 
-def packs_of(disk: Disk, path_seq: int) -> list[Good]:
+def packs_of(disk: Disk, path_seq: int) -> list[SoundBlock]:
     segment = open_segment(disk, FOLDER, path_seq)
     try:
-        window = Window(disk, segment.fd, segment.size)
+        window = FileWindow(disk, segment.fd, segment.size)
         found = list(walk(window, SEGMENT_HEADER_SIZE, path_seq, segment.log_id))
     finally:
         disk.close(segment.fd)
-    assert all(isinstance(item, Good) for item in found)
-    return [item for item in found if isinstance(item, Good)]
+    assert all(isinstance(item, SoundBlock) for item in found)
+    return [item for item in found if isinstance(item, SoundBlock)]
 
 
 def test_everything_reads_the_same_and_takes_less_space() -> None:

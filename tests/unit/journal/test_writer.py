@@ -11,7 +11,7 @@ from forebay.clock import ManualClock
 from forebay.errors import ConfigError, JournalFull, Permanent, Transient
 from forebay.journal import LOSS_KIND, CursorFile, Draft, JournalReader, Position, fsck
 from forebay.journal.disk import OsDisk
-from forebay.lab.simulation.disk import FailNext, SimDisk
+from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
     content,

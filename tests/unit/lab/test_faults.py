@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from forebay.errors import ConfigError
-from forebay.lab.faults import NAMES, STRIKES, Faults, parse_faults, rate_limit
-from forebay.lab.faults.scene import Emission, Ending, Scene
+from forebay.lab.faults import (
+    NAMES,
+    STRIKES,
+    Emission,
+    Ending,
+    Faults,
+    Scene,
+    parse_faults,
+    retry_after,
+)
 
 EMISSION = Emission("BTC-USD", 7, b'{"type":"match","trade_id":7}')
 
 
 @dataclass(eq=False)
-class Line:
+class FakeLine:
     did: list[object] = field(default_factory=list)
 
     def send(self, emission: Emission) -> None:
@@ -39,7 +48,7 @@ class Line:
 
 def strike(name: str, roll: int = 0, listeners: int = 2, now_ns: int = 0) -> list[list[object]]:
     """What every line was told: the listeners, and last one that does not listen."""
-    lines = [Line() for _ in range(listeners + 1)]
+    lines: Any = [FakeLine() for _ in range(listeners + 1)]
     STRIKES[name](Scene(EMISSION, lines[:-1], lines, roll, now_ns))
     return [line.did for line in lines]
 
@@ -84,7 +93,7 @@ def test_late_holds_from_50_to_500_ms() -> None:
 
 
 def test_rate_limit_says_how_long_every_other_time() -> None:
-    assert [rate_limit.retry_after(roll) for roll in range(4)] == [None, "1", None, "1"]
+    assert [retry_after(roll) for roll in range(4)] == [None, "1", None, "1"]
 
 
 def test_where_faults_strike_does_not_depend_on_who_asked_before() -> None:

@@ -12,12 +12,12 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
+from forebay.lab import troubles
 from forebay.lab.exchanges.coinbase import VENUE as COINBASE
 from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import Running, ServerConfig, running
-from forebay.lab.faults import troubles
-from forebay.lab.faults.troubles import ABOUT, FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
+from forebay.lab.troubles import ABOUT, FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
 from tests.unit.lab.fakes import BTC, SECOND, build, command, indices, join, pass_time
 
 if TYPE_CHECKING:

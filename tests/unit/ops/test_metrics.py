@@ -171,7 +171,7 @@ def test_promtool_finds_no_fault_in_our_names() -> None:
 def test_a_reference_page_is_what_the_code_says(page: str) -> None:
     file = ROOT / "docs" / "reference" / f"{page}.md"
     assert file.read_text(encoding="utf-8") == reference_pages.PAGES[page](), (
-        "Write it again: python -m tests.support.reference_pages"
+        "Write it again: make docs"
     )
 
 

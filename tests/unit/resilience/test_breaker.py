@@ -56,14 +56,6 @@ def test_the_decorated_success_heals_too() -> None:
     assert rig.breaker.snapshot().ok == 3
 
 
-def test_no_success_takes_the_lock_while_nothing_has_failed() -> None:
-    rig = Rig()
-    good = rig.breaker(fine)
-    with rig.breaker._lock:
-        assert [good() for _ in range(1000)] == [1] * 1000
-    assert rig.breaker.snapshot().ok == 1000
-
-
 # ------------------------------------------------------------ what breaks the peers
 
 

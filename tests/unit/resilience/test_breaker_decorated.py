@@ -1,4 +1,4 @@
-"""What a decorated function may not skip, though its successes mostly need nothing."""
+"""What a decorated function does beside what it was."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ async def test_it_is_called_with_what_it_was_given(*, awaited: bool) -> None:
         return shown(*args, **kwargs)
 
     breaker = CircuitBreaker("b")
-    quick = [shown(), shown(1), shown(1, 2), shown(a=3), shown(1, a=3)]
+    expected = [shown(), shown(1), shown(1, 2), shown(a=3), shown(1, a=3)]
     if awaited:
         call = breaker(ashown)
-        assert [await call(), await call(1), await call(1, 2)] == quick[:3]
-        assert [await call(a=3), await call(1, a=3)] == quick[3:]
+        assert [await call(), await call(1), await call(1, 2)] == expected[:3]
+        assert [await call(a=3), await call(1, a=3)] == expected[3:]
     else:
         plain = breaker(shown)
-        assert [plain(), plain(1), plain(1, 2), plain(a=3), plain(1, a=3)] == quick
+        assert [plain(), plain(1), plain(1, 2), plain(a=3), plain(1, a=3)] == expected
     assert breaker.snapshot().ok == 5
 
 
-def test_a_slow_or_judged_call_is_not_skipped() -> None:
+def test_a_slow_or_judged_call_may_trip() -> None:
     clock = ManualClock()
     for config in (
         BreakerConfig(failure_threshold=1, slow_call_duration=1),

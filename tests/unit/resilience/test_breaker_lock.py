@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.resilience import BreakerConfig, CircuitBreaker, CircuitOpen, Classify, State
+from forebay.resilience import (
+    BreakerConfig,
+    Bulkhead,
+    CircuitBreaker,
+    CircuitOpen,
+    Classify,
+    State,
+)
+from forebay.resilience.states import StateMachine
 from tests.support.breaker_rig import DOWN, Rig, fail, fine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 class Watched:
@@ -35,7 +43,7 @@ class Watched:
             self.look("judge")
             return False
 
-        def listener(_: Happening) -> None:
+        def listener(_: TelemetryEvent) -> None:
             self.look("listener")
 
         settings = {"failure_threshold": 1, "success_threshold": 1, "half_open_permits": 1}
@@ -117,27 +125,6 @@ def test_who_begins_to_probe_tells_so_at_once() -> None:
     probe.release()
 
 
-class NoLock:
-    """A lock that must not be taken."""
-
-    def __enter__(self) -> None:
-        raise AssertionError
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-@pytest.mark.parametrize("passed", [0.0, 9.999])
-def test_no_refusal_takes_the_lock_while_it_is_open(passed: float) -> None:
-    rig = Rig()
-    rig.clock.advance(100)
-    rig.trip()
-    rig.clock.advance(passed)
-    rig.breaker._lock = NoLock()  # type: ignore[assignment]
-    with pytest.raises(CircuitOpen) as refused:
-        rig.breaker.call(fine)
-    assert refused.value.retry_after == pytest.approx(10 - passed)
-
-
 # -------------------------------------------------------------- ends without the lock
 
 
@@ -162,7 +149,8 @@ def test_what_waited_for_the_lock_is_counted_before_what_comes_next() -> None:
     rig.half_open()
     left, other = rig.breaker.acquire(), rig.breaker.acquire()
     with rig.breaker._lock:
-        left.leave(gave=True)
+        left.gave = True
+        left.end(GeneratorExit())
     other.failure(DOWN)
     assert rig.breaker.snapshot().stale == 1
     assert rig.is_in(State.CLOSED)
@@ -173,12 +161,12 @@ def test_a_place_given_back_inside_the_lock_is_free_for_the_next_caller() -> Non
     rig.half_open()
     left = rig.breaker.acquire()
     with rig.breaker._lock:
-        left.leave(gave=False)
+        left.end(GeneratorExit())
     rig.breaker.acquire().release()
     assert rig.breaker.snapshot().neutral == 2
 
 
-def test_a_quick_call_closed_inside_the_lock_is_counted_later() -> None:
+def test_a_call_closed_inside_the_lock_is_counted_later() -> None:
     rig = Rig()
 
     @rig.breaker
@@ -209,3 +197,47 @@ def test_a_block_that_was_not_entered_or_has_ended_ends_nothing() -> None:
         pass
     block.__exit__(None, None, None)
     assert breaker.snapshot().ok == 1
+
+
+ENDINGS: dict[str, Callable[[CircuitBreaker], object]] = {
+    "admit": lambda breaker: breaker.acquire().release(),
+    "succeeded": lambda breaker: breaker(fine)(),
+    "end": lambda breaker: breaker.acquire().success(),
+    "snapshot": lambda breaker: breaker.snapshot(),
+}
+
+
+@pytest.mark.parametrize("inside", ENDINGS)
+def test_what_ends_inside_the_lock_is_counted_and_told_as_soon_as_it_is_free(
+    inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the collector ends an abandoned call there, or another thread finds it taken."""
+    rig = Rig(failure_threshold=1)
+    permits = [rig.breaker.acquire()]
+    method = getattr(StateMachine, inside)
+
+    def ending(*args: Any, **kwargs: Any) -> object:  # noqa: ANN401
+        if permits:
+            permits.pop().failure(DOWN)
+            assert rig.is_in(State.CLOSED)
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(StateMachine, inside, ending)
+    ENDINGS[inside](rig.breaker)
+    assert rig.is_in(State.OPEN)
+    assert rig.moves() == [("closed", "open")]
+
+
+def test_entering_a_block_that_is_live_asks_for_no_other_call() -> None:
+    breaker = Rig().breaker
+    with breaker.guard() as permit, permit:
+        assert permit.live
+    assert breaker.snapshot().ok == 1
+
+
+def test_a_block_of_a_bulkhead_that_is_dropped_gives_its_place_back() -> None:
+    bulkhead = Bulkhead(1)
+    block = bulkhead.guard().__enter__()
+    assert bulkhead.in_flight == 1
+    del block
+    assert bulkhead.in_flight == 0

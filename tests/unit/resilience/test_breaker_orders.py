@@ -9,7 +9,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.resilience import BreakerConfig, CircuitBreaker, CircuitOpen, FailuresWithin, State
-from forebay.telemetry import BreakerMoved, Happening
+from forebay.telemetry import BreakerMoved, TelemetryEvent
 from tests.support.breaker_rig import DOWN, Rig, fine
 
 
@@ -119,7 +119,7 @@ def test_a_listener_that_raises_is_logged_and_the_next_is_told(
 ) -> None:
     told = []
 
-    def listener(moved: Happening) -> None:
+    def listener(moved: TelemetryEvent) -> None:
         told.append(moved)
         if len(told) == 1:
             raise ZeroDivisionError
@@ -135,7 +135,7 @@ def test_a_listener_that_raises_is_logged_and_the_next_is_told(
 def test_a_listener_may_order_and_hears_in_order() -> None:
     told: list[str] = []
 
-    def listener(moved: Happening) -> None:
+    def listener(moved: TelemetryEvent) -> None:
         assert isinstance(moved, BreakerMoved)
         if moved.now == "forced_open":
             breaker.reset("from the listener")

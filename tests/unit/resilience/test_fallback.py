@@ -10,7 +10,7 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Unreachable
 from forebay.resilience import Answer, Fallback, Origin, StaleCache
-from forebay.telemetry import FallbackBegan, FallbackEnded, Happening
+from forebay.telemetry import FallbackBegan, FallbackEnded, TelemetryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def is_serving(fallback: Fallback[int]) -> bool:
 
 
 async def test_a_substitute_says_so_and_its_beginning_and_end_are_told_once() -> None:
-    server, told = Server(), list[Happening]()
+    server, told = Server(), list[TelemetryEvent]()
     fallback = Fallback("redis", lambda _: 0, listener=told.append)
     get, aget = fallback(server.load), fallback.awaited(server.aload)
     assert get() == Answer(1)

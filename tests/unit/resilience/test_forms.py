@@ -24,12 +24,12 @@ from forebay.resilience import (
     Retry,
     State,
 )
-from forebay.resilience.forms import Shape, shape_of
+from forebay.resilience.strategy import Shape, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 
-    from forebay.resilience.forms import Forms
+    from forebay.resilience.strategy import Strategy
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +147,7 @@ def test_a_coroutine_is_not_called_as_a_value() -> None:
 # ------------------------------------------------------------------- behaviour
 
 
-def strategies() -> list[Forms]:
+def strategies() -> list[Strategy]:
     return [half_open(), Bulkhead(1), RateLimit(1e9, burst=100)]
 
 

@@ -101,13 +101,13 @@ def _down() -> None:
     raise OSError(message)
 
 
-QUICK = BreakerConfig()
+PLAIN = BreakerConfig()
 JUDGED = BreakerConfig(classify=Classify(result=lambda result: result == 503))
-"""Its successes are looked at, so that no call is a quick one."""
+"""Its successes are looked at."""
 
 
 @hidden
-@pytest.mark.parametrize("config", [QUICK, JUDGED], ids=["quick", "judged"])
+@pytest.mark.parametrize("config", [PLAIN, JUDGED], ids=["plain", "judged"])
 async def test_a_breaker_counts_how_it_ends(
     hide: Callable[[Server], Callable[[], Any]], config: BreakerConfig
 ) -> None:
@@ -252,7 +252,7 @@ async def test_a_rate_limit_counts_each_call_once() -> None:
 
 
 @pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
-@pytest.mark.parametrize("config", [QUICK, JUDGED], ids=["quick", "judged"])
+@pytest.mark.parametrize("config", [PLAIN, JUDGED], ids=["plain", "judged"])
 async def test_streams_that_a_lambda_opens_are_guarded_to_their_end(
     config: BreakerConfig, *, up: bool
 ) -> None:

@@ -15,10 +15,10 @@ from forebay.resilience import (
 )
 from forebay.telemetry import (
     BreakerMoved,
-    Happening,
     ServiceDown,
     ServiceUp,
     SystemMoved,
+    TelemetryEvent,
 )
 from tests.support.manager_rig import (
     CRITICAL,
@@ -101,9 +101,9 @@ def test_a_watched_service_is_told_of_when_somebody_looks() -> None:
 def test_a_listener_that_raises_is_logged_and_hears_the_rest(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    heard: list[Happening] = []
+    heard: list[TelemetryEvent] = []
 
-    def listen(happening: Happening) -> None:
+    def listen(happening: TelemetryEvent) -> None:
         heard.append(happening)
         raise DOWN
 
@@ -118,7 +118,7 @@ def test_a_listener_that_raises_is_logged_and_hears_the_rest(
 def test_a_listener_may_look_and_command() -> None:
     seen: list[tuple[str, SystemState]] = []
 
-    def listen(happening: Happening) -> None:
+    def listen(happening: TelemetryEvent) -> None:
         if isinstance(happening, ServiceDown):
             manager.reconfigure("store", BreakerConfig())
             manager.reset(happening.service, "a reflex")
@@ -155,7 +155,7 @@ def test_a_look_of_the_collector_does_not_wait_for_what_its_thread_has() -> None
         assert rig.is_in(HEALTHY)
     rig.manager.health()
     assert rig.is_in(CRITICAL)
-    with rig.manager._overview._telling:
+    with rig.manager._overview._teller._telling:
         store.reset("mended")
     assert ServiceUp("store") not in rig.told
     rig.manager.health()

@@ -12,7 +12,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.resilience import BreakerConfig, CircuitBreaker, ResilienceManager, State, SystemState
-from forebay.telemetry import Happening, ProbeFailed
+from forebay.telemetry import ProbeFailed, TelemetryEvent
 from tests.support.manager_rig import Service, is_in, trip
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Rig:
 
     def __init__(self, *, auto_recovery: bool = True) -> None:
         self.clock = ManualClock()
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         self.news = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.services: dict[str, Service] = {}
@@ -49,7 +49,7 @@ class Rig:
         )  # fmt: skip
         return self.manager.register(name, config, critical=critical, probe=service.probe)
 
-    def hear(self, happening: Happening) -> None:
+    def hear(self, happening: TelemetryEvent) -> None:
         self.told.append(happening)
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self.news.set)

@@ -20,7 +20,7 @@ from forebay.resilience import (
     RetryConfig,
     deadline,
 )
-from forebay.telemetry import CallRetried, Happening, RetriesEnded
+from forebay.telemetry import CallRetried, RetriesEnded, TelemetryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ class Rig:
     def __init__(self, *errors: BaseException, **config: object) -> None:
         self.errors = list(errors)
         self.waits: list[float] = []
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         self.tries = 0
         self.clock = ManualClock()
         settings = {"jitter": 0.0} | config

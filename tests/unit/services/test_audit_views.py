@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -135,6 +137,24 @@ def test_html_tells_green_from_red() -> None:
     red = render_html(report(ok=False, problems=[Problem("missing", "s", 3, ["7"], "three")]), MADE)
     assert '<p class="red">' in red
     assert '<td>three</td><td class="number">7</td>' in red
+
+
+def test_html_says_first_whether_anything_is_wrong_and_last_how_to_see_it_again() -> None:
+    red = report(
+        ok=False,
+        since="2026-01-01T00:00:00Z",
+        problems=[Problem("missing", "s", 3, ["7"], "three")],
+        gaps=[gap(1, 2, "open")],
+        notes=["A note."],
+    )
+    html = render_html(red, MADE._replace(folder="/data/it's <here>"))
+
+    marks = ['<p class="red">', "Problems", "Scope", "Streams", "Gaps", "What it does not say"]
+    places = [html.index(mark) for mark in [*marks, "How to reproduce"]]
+    assert places == sorted(places)
+    command = re.findall(r"<pre>(.+)</pre>", html)[0]
+    typed = ["forebay", "audit", "--data", "/data/it's <here>", "--since", "2026-01-01T00:00:00Z"]
+    assert shlex.split(unescape(command))[: len(typed)] == typed
 
 
 def test_the_table_of_a_whole_record() -> None:

@@ -17,7 +17,7 @@ from forebay.services.coverage_book import declared
 from forebay.services.normalise import normalise
 from forebay.services.telling import listen, tell
 from forebay.stores.memory import MemoryStore
-from forebay.telemetry import GapOpened, Happening, LossFound
+from forebay.telemetry import GapOpened, LossFound, TelemetryEvent
 from forebay.transports.memory import Broker, MemoryTransport
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, batch, context, match, rows_of
@@ -116,7 +116,7 @@ class Rig:
         self.store = store or MemoryStore()
         self.broker = Broker()
         self.transport = MemoryTransport(self.broker)
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         self.bridge = self.restarted()
 
     def restarted(self) -> Bridge:

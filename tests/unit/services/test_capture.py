@@ -23,7 +23,7 @@ from forebay.journal import JournalReader, JournalWriter
 from forebay.ports import FillRequest, FrameSink, Instrument
 from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
 from forebay.sources.live import Timings
-from forebay.sources.websocket import Patience
+from forebay.sources.websocket import Timeouts
 from forebay.telemetry import DrainTimedOut, SourceCrashed
 from tests.support.fake_journal import FakeJournal
 from tests.support.live_source import live
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.services.capture import Writer
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 class FakeSource:
@@ -89,7 +89,7 @@ def capture(
     journal: Writer,
     *feeds: Feed,
     clock: Clock | None = None,
-    said: list[Happening] | None = None,
+    said: list[TelemetryEvent] | None = None,
     drain_s: float = 10.0,
 ) -> Capture:
     return Capture(
@@ -164,7 +164,7 @@ async def test_stopping_closes_epochs_and_captures_everything_first() -> None:
 
 async def test_a_crashed_source_is_started_again_and_told() -> None:
     clock = ManualClock()
-    said: list[Happening] = []
+    said: list[TelemetryEvent] = []
 
     async def crashing(_: FrameSink) -> None:
         raise ZeroDivisionError
@@ -223,7 +223,7 @@ async def test_a_journal_that_stays_full_does_not_hold_the_end_for_ever() -> Non
     clock = ManualClock()
     journal = FakeJournal()
     journal.errors = [JournalFull("No space.") for _ in range(10_000)]
-    said: list[Happening] = []
+    said: list[TelemetryEvent] = []
 
     async def once(sink: FrameSink) -> None:
         take = sink.open(Context(venue="v", source="ws", purpose="live", collector="c", epoch="e"))
@@ -270,7 +270,7 @@ async def test_from_the_socket_to_the_real_journal(tmp_path: Path) -> None:
     async with WsServer(script) as server:
         source = live(
             ws_url=server.url,
-            timings=Timings(feed=Patience(backoff_base_s=0.001, backoff_cap_s=0.002)),
+            timings=Timings(feed=Timeouts(backoff_base_s=0.001, backoff_cap_s=0.002)),
         )
         whole = capture(writer, Feed("coinbase", source))
         stop = asyncio.Event()

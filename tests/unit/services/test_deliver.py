@@ -22,8 +22,8 @@ from forebay.telemetry import (
     DeadLettered,
     GapClosed,
     GapOpened,
-    Happening,
     LossFound,
+    TelemetryEvent,
 )
 from tests.support.frames import PRODUCT, T0, as_json, context, heartbeat, match, rest_row
 from tests.support.made_venue import SYMBOL, Deal, MadeParser, frame
@@ -73,7 +73,9 @@ class FaultyStore(MemoryStore):
         return done
 
 
-def deliverer(tmp_path: Path, store: MemoryStore, seen: list[Happening] | None = None) -> Deliverer:
+def deliverer(
+    tmp_path: Path, store: MemoryStore, seen: list[TelemetryEvent] | None = None
+) -> Deliverer:
     observe = (seen if seen is not None else []).append
     cursor = CursorFile(tmp_path / "store.cursor")
     return Deliverer(tmp_path / "journal", store, PARSERS, cursor=cursor, observer=observe)
@@ -214,7 +216,7 @@ def test_a_commit_says_where_the_cursor_must_be(tmp_path: Path, writer: JournalW
 def test_gaps_are_told_offered_for_filling_and_closed(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     moving = deliverer(tmp_path, MemoryStore(), seen)
     put(writer, [match(1), match(5)])
     moving.drain()
@@ -267,7 +269,7 @@ def test_absence_is_believed_over_restarts_and_what_comes_at_last_is_filled(
 
 
 def test_an_acceptance_is_in_the_journal(tmp_path: Path, writer: JournalWriter) -> None:
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     moving = deliverer(tmp_path, MemoryStore(), seen)
     put(writer, [match(1), match(5)])
     accepted = encode_control(GapAccepted("trade", PRODUCT, 2, 3, "ann", "never listed"))
@@ -281,7 +283,7 @@ def test_an_acceptance_is_in_the_journal(tmp_path: Path, writer: JournalWriter) 
 def test_a_gap_is_offered_with_its_market_if_history_has_its_unit(tmp_path: Path) -> None:
     """Numbers of a connection are nothing that a venue could be asked for later."""
     asked = replace(MadeParser("native").channel, history=True)
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     for number, channel in enumerate((asked, replace(asked, unit="seq"),
                                       replace(asked, history=False))):  # fmt: skip
         parser = MadeParser("native")
@@ -319,7 +321,7 @@ def test_a_restart_knows_the_gaps_that_are_open(tmp_path: Path, writer: JournalW
     put(writer, [match(1), match(5)])
     deliverer(tmp_path, store).drain()
 
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     again = deliverer(tmp_path, store, seen)
 
     assert len(again.open_gaps()[0]) == 1
@@ -329,7 +331,7 @@ def test_a_restart_knows_the_gaps_that_are_open(tmp_path: Path, writer: JournalW
 
 
 def test_dead_letters_are_told_by_reason(tmp_path: Path, writer: JournalWriter) -> None:
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     put(writer, [b"garbage", b"{", match(1, price="NaN")])
 
     deliverer(tmp_path, MemoryStore(), seen).drain()
@@ -349,12 +351,12 @@ def test_a_journal_that_began_anew_is_read_from_its_oldest_frame(
 
     with JournalWriter.open(tmp_path / "journal", clock=ManualClock()) as fresh:
         put(fresh, [match(2), match(3)])
-        seen: list[Happening] = []
+        seen: list[TelemetryEvent] = []
         again = deliverer(tmp_path, store, seen)
         assert again.drain() == 2
 
     assert stored_ids(store) == [1, 2, 3]
-    assert [type(happening) for happening in seen] == [LossFound]
+    assert [type(event) for event in seen] == [LossFound]
     assert again.delivered.duplicates == 1
 
 
@@ -391,7 +393,7 @@ def test_hundreds_of_small_steps_skip_nothing(tmp_path: Path, writer: JournalWri
 
 
 def test_a_conflict_is_an_alarm(tmp_path: Path, writer: JournalWriter) -> None:
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     put(writer, [match(1), match(1, price="7"), match(2)])
 
     deliverer(tmp_path, MemoryStore(), seen).drain()
@@ -403,7 +405,7 @@ def test_a_conflict_is_an_alarm(tmp_path: Path, writer: JournalWriter) -> None:
 def test_a_cursor_file_that_cannot_be_written_stops_nothing(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
-    seen: list[Happening] = []
+    seen: list[TelemetryEvent] = []
     store, file = MemoryStore(), tmp_path / "folder" / "store.cursor"
     cursor = CursorFile(file)
     moving = Deliverer(tmp_path / "journal", store, PARSERS, cursor=cursor, observer=seen.append)
@@ -413,7 +415,7 @@ def test_a_cursor_file_that_cannot_be_written_stops_nothing(
     assert moving.drain() == 2
 
     assert stored_ids(store) == [1, 3]
-    assert [type(happening) for happening in seen] == [GapOpened, CursorNotSaved]
+    assert [type(event) for event in seen] == [GapOpened, CursorNotSaved]
     assert len(moving.open_gaps()[0]) == 1
 
 

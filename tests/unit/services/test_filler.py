@@ -27,7 +27,7 @@ from tests.support.sinks import RecordingSink
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 def gap(first: int, last: int) -> FillRequest:
@@ -81,7 +81,7 @@ class Rig:
         self.cursor = 0
         self.polls = 0
         self.trouble = ""
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.filler = Filler(
             self.source,
             RecordingSink(),
@@ -115,8 +115,8 @@ class Rig:
                 self.clock.advance(0.1)
                 await asyncio.sleep(0)
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
 
 async def test_a_gap_is_filled_once_until_deliver_has_read_the_answers() -> None:

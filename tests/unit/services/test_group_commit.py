@@ -19,17 +19,17 @@ from forebay.domain.frames import (
     decode_control,
 )
 from forebay.errors import Corrupt, JournalFull, Unreachable
-from forebay.lab.simulation.loop import VirtualClock, VirtualLoop
 from forebay.services.epoch_take import FRAME_OVERHEAD
 from forebay.services.group_commit import REST_TIMES, GroupCommit, Limits
 from forebay.telemetry import JournalFullBegan, JournalFullEnded
+from tests.simulation.loop import VirtualClock, VirtualLoop
 from tests.support.fake_journal import FakeJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forebay.clock import Clock
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 TEXT, BINARY, CONTROL = FrameKind.TEXT, FrameKind.BINARY, FrameKind.CONTROL
 QUANTUM = 64 << 10
@@ -43,7 +43,7 @@ def context(epoch: str = "e1") -> Context:
 class Rig:
     def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
         self.journal = FakeJournal()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.pressed: list[bool] = []
         self.clock = clock or SystemClock()
         self.group = GroupCommit(

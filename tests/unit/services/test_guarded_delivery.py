@@ -25,7 +25,7 @@ from forebay.services.deliver import (
 from forebay.services.guarded_delivery import DRAIN_S, LOOK_S, GuardedDelivery
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
-from forebay.telemetry import BreakerMoved, Happening, StoreUnavailable, StoreWriteRefused
+from forebay.telemetry import BreakerMoved, StoreUnavailable, StoreWriteRefused, TelemetryEvent
 from tests.support.frames import context, match
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Rig:
         self.clock = Instant()
         self.writer = JournalWriter.open(folder / "journal", clock=self.clock)
         self.store = Store()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.state = WELL
         rng = random.Random(5)
         self.breaker = CircuitBreaker(
@@ -128,8 +128,8 @@ class Rig:
         )
         self.put = 0
 
-    def tell(self, happening: Happening) -> None:
-        self.said.append(happening)
+    def tell(self, event: TelemetryEvent) -> None:
+        self.said.append(event)
 
     def capture(self, frames: int) -> None:
         """Write so many trades to the journal, received now."""
@@ -162,8 +162,8 @@ class Rig:
     def stored(self) -> int:
         return len(self.store.table("trades"))
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
 
 @pytest.fixture

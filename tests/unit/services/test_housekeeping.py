@@ -17,11 +17,11 @@ from forebay.journal import (
     fsck,
     inspect,
 )
+from forebay.journal.housekeeping import Housekeeper
 from forebay.journal.retention import Rules
 from forebay.journal.segments import list_segments, remove_segment
-from forebay.lab.simulation.disk import FailNext
-from forebay.services.housekeeping import Housekeeper
-from forebay.telemetry import Happening, HousekeepingRefused, SegmentRemoved
+from forebay.telemetry import HousekeepingRefused, SegmentRemoved, TelemetryEvent
+from tests.support.sim_disk import FailNext
 from tests.unit.journal.helpers import (
     FOLDER,
     draft,
@@ -80,7 +80,7 @@ class Rig:
         self.disk = sim(seed)
         self.clock = ManualClock()
         self.ledger = MemoryLedger()
-        self.told: list[Happening] = []
+        self.told: list[TelemetryEvent] = []
         self.rules = rules
         self.cursors: list[Position] = []
         with self.writer() as writer:

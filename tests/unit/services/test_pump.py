@@ -17,7 +17,7 @@ from forebay.telemetry import LossFound
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 LOG, NEW = "a" * 32, "b" * 32
 
@@ -147,7 +147,7 @@ def test_what_could_not_be_planned_is_read_again() -> None:
 
 def test_a_log_that_is_gone_is_told_and_the_new_one_read_from_its_beginning() -> None:
     sink = Kept()
-    told: list[Happening] = []
+    told: list[TelemetryEvent] = []
     feed = Numbers(3)
     Pump(feed, sink).drain()
     feed.log_id = NEW

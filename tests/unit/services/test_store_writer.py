@@ -11,7 +11,7 @@ from forebay.services.coverage_book import Projected, declared
 from forebay.services.store_writer import StoreWriter
 from forebay.sources.coinbase import VENUE
 from forebay.stores.memory import MemoryStore
-from forebay.telemetry import GapClosed, GapOpened, Happening
+from forebay.telemetry import GapClosed, GapOpened, TelemetryEvent
 
 KEY = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 ODD = 10**15
@@ -21,7 +21,7 @@ class Told:
     """A stream as deliver commits it, step by step, and what was told."""
 
     def __init__(self) -> None:
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.coverage = IdCoverage()
         channels = declared({"coinbase": VENUE.parser})
         self.writer = StoreWriter(MemoryStore(), channels, self.said.append)

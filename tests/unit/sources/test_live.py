@@ -20,7 +20,7 @@ from forebay.sources.live import LiveSource, Timings
 from forebay.sources.rest import RestPolicy
 from forebay.sources.venue import Limits, per_second
 from forebay.sources.websocket.connection import Ear
-from forebay.sources.websocket.upgrade import Refused
+from forebay.sources.websocket.upgrade import UpgradeRefused
 from tests.support.feed_rig import pass_time
 from tests.support.http_server import serving
 from tests.support.live_source import UNPACED, live
@@ -376,7 +376,7 @@ async def test_connections_are_opened_no_more_often_than_the_venue_allows() -> N
 
     async def dial(*_: object) -> None:
         dialled.append(clock.monotonic_ns() / 1e9)
-        raise Refused("not today")
+        raise UpgradeRefused("not today")
 
     limits = Limits(connects=(per_second(1, burst=2),))
     venue = replace(UNPACED, limits=limits)

@@ -28,7 +28,7 @@ from tests.support.sinks import RecordingSink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 MINUTE = 60_000_000_000
 POLL = Poll(lambda symbol, now_ns: f"/bars/{symbol}?at={now_ns}", every_s=60.0, after_s=2.0)
@@ -64,7 +64,7 @@ class Rig:
         self.bars = bars
         self.clock = ManualClock(wall_ns=100 * MINUTE + 30_000_000_000)
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.source = live(
             symbols,
             venue=VENUE,

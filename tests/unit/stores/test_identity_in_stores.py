@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
     from tests.support.delivery import TableStore
 
 KEY, OTHER = StreamKey("v", "spot", "trade", "A-B"), StreamKey("v", "spot", "trade", "A-C")
@@ -132,7 +132,7 @@ def test_whoever_is_first_stays_and_the_other_is_a_conflict(
 
 def test_a_conflict_raises_an_alarm_of_native_and_of_session_ids(tmp_path: Path) -> None:
     for identity in ("native", "session"):
-        seen: list[Happening] = []
+        seen: list[TelemetryEvent] = []
         with rig(tmp_path / identity, identity) as made:
             made.tell("e1", Deal(number=4), Deal(number=5))
             made.step()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forebay.domain.coverage.base import Coverage
 from forebay.domain.coverage.gaps import GAP_STATES, Gap, GapState, StreamKey
 from forebay.domain.coverage.ids import IdCoverage
-from forebay.domain.coverage.nothing import NoCoverage
 from forebay.domain.coverage.sequence import SequenceCoverage
 from forebay.domain.coverage.time import TimeCoverage
-from forebay.domain.coverage.unit import Arrival, Coverage, Row, Seen
+from forebay.domain.coverage.unit import Arrival, Row, Seen
 from forebay.domain.coverage.verdict import Acceptance, Look
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ __all__ = [
     "GapState",
     "IdCoverage",
     "Look",
-    "NoCoverage",
     "Row",
     "Seen",
     "SequenceCoverage",
@@ -37,6 +36,6 @@ COVERAGES: dict[Unit, type[Coverage]] = {
     "id": IdCoverage,
     "seq": SequenceCoverage,
     "time": TimeCoverage,
-    "none": NoCoverage,
+    "none": Coverage,
 }
 """The coverage of each unit."""

@@ -16,13 +16,13 @@ others, proves no hole: that between it and the others is told apart until somet
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from forebay.domain.coverage.base import SetCoverage
 from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND, Gap
-from forebay.domain.coverage.unit import Row, Seen, reach, remembered
-from forebay.domain.coverage.verdict import Verdict
+from forebay.domain.coverage.unit import Row, Seen, reach
 from forebay.domain.intervals import FAR, IntervalSet
 
 if TYPE_CHECKING:
@@ -31,39 +31,22 @@ if TYPE_CHECKING:
     from forebay.domain.channels import Unit
     from forebay.domain.coverage.gaps import GapState, StreamKey
     from forebay.domain.coverage.unit import Arrival, Numbers
-    from forebay.domain.coverage.verdict import Acceptance, Count, Look
+    from forebay.domain.coverage.verdict import Look
     from forebay.domain.intervals import Interval
-
-SETS = ("live", "fill", "absent", "spanned", "known")
 
 
 @dataclass(slots=True)
-class IdCoverage:
-    """The interval sets of one stream; see the module and :class:`~.unit.Coverage`."""
+class IdCoverage(SetCoverage):
+    """The interval sets of one stream; see the module."""
 
-    unit: Unit = field(default="id", init=False)
-    live: IntervalSet = field(default_factory=IntervalSet)
-    fill: IntervalSet = field(default_factory=IntervalSet)
-    absent: IntervalSet = field(default_factory=IntervalSet)
+    unit: ClassVar[Unit] = "id"
+    sets = ("live", "fill", "absent", "spanned", "known")
+
     spanned: IntervalSet = field(default_factory=IntervalSet)
     known: IntervalSet = field(default_factory=IntervalSet)
-    verdict: Verdict = field(default_factory=Verdict)
-    epochs: dict[str, int] = field(default_factory=dict)
-
-    def copy(self) -> Self:
-        """See :class:`~.unit.Coverage`."""
-        return type(self)(
-            live=self.live.copy(),
-            fill=self.fill.copy(),
-            absent=self.absent.copy(),
-            spanned=self.spanned.copy(),
-            known=self.known.copy(),
-            verdict=self.verdict.copy(),
-            epochs=remembered(self.epochs),
-        )
 
     def see(self, arrival: Arrival) -> Seen:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         ids = arrival.numbers
         rising = bool((ids[1:] >= ids[:-1]).all())
         pieces = runs(ids if rising else np.sort(ids))
@@ -98,7 +81,7 @@ class IdCoverage:
         return int(ids[0])
 
     def know(self, epoch: str, least: int, greatest: int) -> None:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         self.known.add(least, greatest, reach=FAR - 1)
         self.span(epoch, least, greatest)
 
@@ -107,30 +90,13 @@ class IdCoverage:
         reached = reach(self.epochs, epoch, last)
         self.spanned.add(min(first, reached), max(last, reached))
 
-    def opened(self, epoch: str, now_ns: int) -> None:
-        """Nothing: that a connection was accepted says nothing of ids."""
-
-    def closed(self, epoch: str, last_ns: int | None) -> None:
-        """Nothing: that a connection is over says nothing of ids."""
-
     def finished(
         self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
     ) -> None:
-        """See :class:`~.unit.Coverage`; what arrived all the same is not absent."""
+        """See :class:`~.base.Coverage`; what arrived all the same is not absent."""
         del first, last  # what history gave has arrived
         lacking = IntervalSet(absent) - self.covered()
         self.absent |= lacking if look is None else self.verdict.look(lacking, look)
-
-    def accept(self, first: int, last: int, told: Acceptance) -> None:
-        """See :class:`~.unit.Coverage`."""
-        self.verdict.accept(told, IntervalSet([(first, last)]))
-
-    def looks(self, first: int, last: int) -> Count:
-        """See :class:`~.unit.Coverage`."""
-        return self.verdict.count(first, last)
-
-    def give_up(self) -> None:
-        """Nothing: an id that a venue counts exists, and another path may know it."""
 
     def hull(self) -> Interval | None:
         """Return the least and the greatest id that must exist, or None when none is known.
@@ -156,7 +122,7 @@ class IdCoverage:
         return self.live | self.fill
 
     def gaps(self, key: StreamKey) -> list[Gap]:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         hull = self.hull()
         if hull is None:
             return []
@@ -202,23 +168,14 @@ class IdCoverage:
                 state: GapState = "accepted" if who else "open"
                 yield Gap(*key, self.unit, "", *hole, reason, state, *(who[0] if who else ()))
 
-    def rows(self) -> Iterator[Row]:
-        """See :class:`~.unit.Coverage`."""
-        for origin in SETS:
-            yield from (Row(origin, "", *interval) for interval in getattr(self, origin))
-        yield from self.verdict.rows()
-
     @classmethod
     def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
-        """See :class:`~.unit.Coverage`.
+        """See :class:`~.base.Coverage`.
 
         Epochs are written only when a stream has a new connection. What one connection spans is
         in one piece, so the piece that holds the place it began from tells how far it got.
         """
-        found = cls()
-        for row in rows:
-            if not found.verdict.take(row):
-                getattr(found, row.origin).add(row.first, row.last)
+        found = super(IdCoverage, cls).from_rows(rows, epochs)
         found.epochs = {epoch: found.spanned.end_of(last) for epoch, last in epochs}
         return found
 

@@ -8,10 +8,11 @@ Between two connections nobody can count: what is lost there is a gap in time, a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from forebay.domain.coverage.base import Coverage
 from forebay.domain.coverage.gaps import Gap
 from forebay.domain.coverage.ids import runs
 from forebay.domain.coverage.time import TimeCoverage
@@ -34,10 +35,11 @@ _TIME = "time_"
 
 
 @dataclass(slots=True)
-class SequenceCoverage:
+class SequenceCoverage(Coverage):
     """The numbers of each connection of one stream, and when it was heard."""
 
-    unit: Unit = field(default="seq", init=False)
+    unit: ClassVar[Unit] = "seq"
+
     numbers: dict[str, IntervalSet] = field(default_factory=dict)
     """By epoch."""
     time: TimeCoverage = field(default_factory=TimeCoverage)
@@ -46,16 +48,16 @@ class SequenceCoverage:
 
     @property
     def epochs(self) -> dict[str, int]:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         return self.time.epochs
 
     def copy(self) -> Self:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         numbers = {epoch: numbers.copy() for epoch, numbers in self.numbers.items()}
         return type(self)(numbers, self.time.copy(), self.verdict.copy())
 
     def see(self, arrival: Arrival) -> Seen:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         seen = self.time.see(arrival)
         if not arrival.live:
             return seen
@@ -68,40 +70,37 @@ class SequenceCoverage:
             known.add(*run)
         return Seen(before, numbers < greatest)
 
-    def know(self, epoch: str, least: int, greatest: int) -> None:
-        """Nothing: no venue tells how far its numbers are."""
-
     def opened(self, epoch: str, now_ns: int) -> None:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         self.time.opened(epoch, now_ns)
 
     def closed(self, epoch: str, last_ns: int | None) -> None:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         self.time.closed(epoch, last_ns)
 
     def finished(
         self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
     ) -> None:
-        """See :class:`~.unit.Coverage`: history knows times, never a connection's numbers."""
+        """See :class:`~.base.Coverage`: history knows times, never a connection's numbers."""
         self.time.finished(first, last, absent, look)
 
     def accept(self, first: int, last: int, told: Acceptance) -> None:
-        """See :class:`~.unit.Coverage`; without an epoch it is of a gap in time."""
+        """See :class:`~.base.Coverage`; without an epoch it is of a gap in time."""
         if told.epoch:
             self.verdict.accept(told, IntervalSet([(first, last)]))
         else:
             self.time.accept(first, last, told)
 
     def looks(self, first: int, last: int) -> Count:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         return self.time.looks(first, last)
 
     def give_up(self) -> None:
-        """See :class:`~.unit.Coverage`; a number that is missing stays a loss."""
+        """See :class:`~.base.Coverage`; a number that is missing stays a loss."""
         self.time.give_up()
 
     def gaps(self, key: StreamKey) -> list[Gap]:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         found = self.time.gaps(key)
         for epoch, numbers in self.numbers.items():
             holes = numbers.holes(numbers.first, numbers.last)
@@ -119,7 +118,7 @@ class SequenceCoverage:
         return sorted(found)
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         for epoch, numbers in self.numbers.items():
             yield from (Row(_NUMBERS, epoch, *interval) for interval in numbers)
         yield from self.verdict.rows()
@@ -128,7 +127,7 @@ class SequenceCoverage:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         found, times = cls(), []
         for row in rows:
             if row.origin == _NUMBERS:

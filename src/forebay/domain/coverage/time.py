@@ -19,76 +19,53 @@ up to the last event of the stream.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
+from forebay.domain.coverage.base import SetCoverage
 from forebay.domain.coverage.gaps import Gap
-from forebay.domain.coverage.unit import Row, Seen, reach, remembered
-from forebay.domain.coverage.verdict import Verdict
+from forebay.domain.coverage.unit import Seen, reach
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
     from forebay.domain.channels import Unit
     from forebay.domain.coverage.gaps import GapState, StreamKey
     from forebay.domain.coverage.unit import Arrival
-    from forebay.domain.coverage.verdict import Acceptance, Count, Look
+    from forebay.domain.coverage.verdict import Look
     from forebay.domain.intervals import Interval
-
-SETS = ("live", "fill", "absent", "lost", "outage")
 
 
 @dataclass(slots=True)
-class TimeCoverage:
-    """The interval sets of one stream; see the module and :class:`~.unit.Coverage`."""
+class TimeCoverage(SetCoverage):
+    """The interval sets of one stream; see the module."""
 
-    unit: Unit = field(default="time", init=False)
-    live: IntervalSet = field(default_factory=IntervalSet)
-    fill: IntervalSet = field(default_factory=IntervalSet)
-    absent: IntervalSet = field(default_factory=IntervalSet)
+    unit: ClassVar[Unit] = "time"
+    sets = ("live", "fill", "absent", "lost", "outage")
+
     lost: IntervalSet = field(default_factory=IntervalSet)
     outage: IntervalSet = field(default_factory=IntervalSet)
-    verdict: Verdict = field(default_factory=Verdict)
-    epochs: dict[str, int] = field(default_factory=dict)
-
-    def copy(self) -> Self:
-        """See :class:`~.unit.Coverage`."""
-        return type(self)(
-            live=self.live.copy(),
-            fill=self.fill.copy(),
-            absent=self.absent.copy(),
-            lost=self.lost.copy(),
-            outage=self.outage.copy(),
-            verdict=self.verdict.copy(),
-            epochs=remembered(self.epochs),
-        )
 
     def see(self, arrival: Arrival) -> Seen:
-        """See :class:`~.unit.Coverage`; it cannot tell one event from another."""
+        """See :class:`~.base.Coverage`; it cannot tell one event from another."""
         if arrival.live and arrival.timed:
             times = arrival.received_ns
             self.heard(arrival.epoch, int(times.min()), int(times.max()))
         elif arrival.live and arrival.outage is not None:
             self.outage.add(*arrival.outage)
-        nothing = np.zeros(len(arrival.received_ns), dtype=np.bool_)
-        return Seen(nothing, nothing)
+        return super(TimeCoverage, self).see(arrival)
 
     def heard(self, epoch: str, first_ns: int, last_ns: int) -> None:
         """Note that ``epoch`` was heard from ``first_ns`` to ``last_ns``, and since before."""
         reached = reach(self.epochs, epoch, last_ns)
         self.live.add(min(first_ns, reached), max(last_ns, reached))
 
-    def know(self, epoch: str, least: int, greatest: int) -> None:
-        """Nothing: what exists by number says nothing of time."""
-
     def opened(self, epoch: str, now_ns: int) -> None:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         self.heard(epoch, now_ns, now_ns)
 
     def closed(self, epoch: str, last_ns: int | None) -> None:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         if epoch in self.epochs and last_ns is not None:
             self.heard(epoch, last_ns, last_ns)
         self.epochs.pop(epoch, None)
@@ -96,7 +73,7 @@ class TimeCoverage:
     def finished(
         self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
     ) -> None:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         lacking = IntervalSet(absent)
         self.fill |= IntervalSet([(first, last)]) - lacking
         self.verdict.arrived(self.fill)
@@ -104,16 +81,8 @@ class TimeCoverage:
         believed = lacking if look is None else self.verdict.look(lacking, look)
         self.absent = (self.absent | believed) - self.fill
 
-    def accept(self, first: int, last: int, told: Acceptance) -> None:
-        """See :class:`~.unit.Coverage`."""
-        self.verdict.accept(told, IntervalSet([(first, last)]))
-
-    def looks(self, first: int, last: int) -> Count:
-        """See :class:`~.unit.Coverage`."""
-        return self.verdict.count(first, last)
-
     def give_up(self) -> None:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         self.lost = self._holes() - self.fill - self.absent
 
     def _holes(self) -> IntervalSet:
@@ -122,7 +91,7 @@ class TimeCoverage:
         return holes | (self.outage - live)
 
     def gaps(self, key: StreamKey) -> list[Gap]:
-        """See :class:`~.unit.Coverage`."""
+        """See :class:`~.base.Coverage`."""
         holes = self._holes()
         lacking = holes - self.fill
         found: list[Gap] = []
@@ -141,23 +110,3 @@ class TimeCoverage:
         declare(unasked & self.lost, "between_connections", "permanent")
         declare(lacking & self.absent, "absent_from_history", "permanent")
         return sorted(found)
-
-    def rows(self) -> Iterator[Row]:
-        """See :class:`~.unit.Coverage`."""
-        for origin in SETS:
-            yield from (Row(origin, "", *interval) for interval in getattr(self, origin))
-        yield from self.verdict.rows()
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
-        """See :class:`~.unit.Coverage`.
-
-        Epochs are written only when a stream has a new connection. How far one got since does
-        not matter: any moment of its piece joins the next one to it.
-        """
-        found = cls()
-        for row in rows:
-            if not found.verdict.take(row):
-                getattr(found, row.origin).add(row.first, row.last)
-        found.epochs = dict(epochs)
-        return found

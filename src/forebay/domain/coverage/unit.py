@@ -1,20 +1,13 @@
-"""What coverage of every unit can do."""
+"""What arrives at the coverage of a stream, and what a store keeps of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     import numpy as np
     import numpy.typing as npt
-
-    from forebay.domain.channels import Unit
-    from forebay.domain.coverage.gaps import Gap, StreamKey
-    from forebay.domain.coverage.verdict import Acceptance, Count, Look
-    from forebay.domain.intervals import Interval
 
     Numbers = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
@@ -59,74 +52,6 @@ class Seen(NamedTuple):
     """Whether it had the event."""
     out_of_order: Mask
     """Whether a later one of the stream came first over this connection."""
-
-
-class Coverage(Protocol):
-    """A handful of interval sets: a union of what arrived, whatever the order or repetition."""
-
-    unit: Unit
-
-    @property
-    def epochs(self) -> dict[str, int]:
-        """How far each of the connections got that spoke last, in the order in which they did.
-
-        A copy has at most :data:`EPOCHS` of them.
-        """
-        ...
-
-    def copy(self) -> Self:
-        """Return an independent coverage with the same content, to go on with."""
-        ...
-
-    def see(self, arrival: Arrival) -> Seen:
-        """Add what arrived; ``arrival`` has at least one event."""
-        ...
-
-    def know(self, epoch: str, least: int, greatest: int) -> None:
-        """Add the least and the greatest that the venue said exists, which may not have come."""
-        ...
-
-    def opened(self, epoch: str, now_ns: int) -> None:
-        """Note that a live connection was accepted which carries the stream."""
-        ...
-
-    def closed(self, epoch: str, last_ns: int | None) -> None:
-        """Note that a connection is over; its last frame came at ``last_ns``, if one is known."""
-        ...
-
-    def finished(
-        self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
-    ) -> None:
-        """Note that history was asked for a whole range and does not have ``absent``.
-
-        That is believed after enough looks; without one at once.
-        """
-        ...
-
-    def accept(self, first: int, last: int, told: Acceptance) -> None:
-        """Note that somebody accepted that a gap stays."""
-        ...
-
-    def looks(self, first: int, last: int) -> Count:
-        """Return how many looks at a hole counted, and when the last one was."""
-        ...
-
-    def give_up(self) -> None:
-        """Note that no history can be asked for what lies between connections up to now."""
-        ...
-
-    def gaps(self, key: StreamKey) -> list[Gap]:
-        """Return the holes of live coverage, in order, each with its reason and state."""
-        ...
-
-    def rows(self) -> Iterator[Row]:
-        """Return what a store keeps, beside :attr:`epochs`."""
-        ...
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
-        """Return the coverage that :meth:`rows` and the epochs as they were written are of."""
-        ...
 
 
 def reach(epochs: dict[str, int], epoch: str, last: int) -> int:

@@ -80,7 +80,7 @@ class Alarms:
             await until(self.clock, look, "alerts to clear", stage.timing.patience_s)
 
     def seen(self, names: Sequence[str]) -> list[AlertSeen]:
-        """Answer what was delivered of each alert; nothing if none was looked at."""
+        """Return what was delivered of each alert; nothing if none was looked at."""
         if self.skipped or self._hook is None:
             return []
         fired, resolved = self._hook.seen("firing"), self._hook.seen("resolved")

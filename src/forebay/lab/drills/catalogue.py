@@ -7,18 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.drills import (
-    descriptors,
-    disk,
-    emergency,
-    hung,
-    killed,
-    payload,
-    rest,
-    store,
-    websocket,
-)
-from forebay.lab.drills.plan import Drill
+from forebay.lab.drills import acts
+from forebay.lab.drills.plan import REST, WEBSOCKET, Drill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +32,7 @@ _ALL = (
     Drill(
         "store-read-only",
         "the database's folder is read-only for a while",
-        store.read_only,
+        acts.store_read_only,
         ("store",),
         requirements="D1",
         rate=_STORE_RATE,
@@ -59,7 +49,7 @@ _ALL = (
     Drill(
         "store-away",
         "the store is away for more than half a minute",
-        store.read_only,
+        acts.store_read_only,
         ("store",),
         alerts=("ForebayLag",),
         requirements="D1",
@@ -70,7 +60,7 @@ _ALL = (
     Drill(
         "store-away-long",
         "the store is away for more than five minutes",
-        store.read_only,
+        acts.store_read_only,
         ("store",),
         alerts=("ForebayLagLarge",),
         requirements="D2",
@@ -80,7 +70,7 @@ _ALL = (
     Drill(
         "disk-full",
         "somebody else fills the disk of the data folder",
-        disk.full,
+        acts.disk_full,
         (),
         alerts=(
             "ForebayJournalFull",
@@ -95,8 +85,8 @@ _ALL = (
     Drill(
         "rest-429",
         "the exchange's REST answers 429 with Retry-After",
-        rest.too_many,
-        (rest.BREAKER,),
+        acts.rest_429,
+        (REST,),
         requirements="E1",
         faults=_DROPS,
         config={"resilience.rest": _REST},
@@ -105,8 +95,8 @@ _ALL = (
     Drill(
         "rest-500",
         "the exchange's REST answers 500",
-        rest.broken,
-        (rest.BREAKER,),
+        acts.rest_500,
+        (REST,),
         faults=_DROPS,
         config={"resilience.rest": _REST},
         gaps=True,
@@ -114,8 +104,8 @@ _ALL = (
     Drill(
         "rest-timeouts",
         "the exchange's REST takes requests and never answers",
-        rest.timeouts,
-        (rest.BREAKER,),
+        acts.rest_timeouts,
+        (REST,),
         requirements="E2",
         faults=_DROPS,
         config={"resilience.rest": {**_REST, "timeout_s": 0.5}},
@@ -125,8 +115,8 @@ _ALL = (
     Drill(
         "websocket-flap",
         "the exchange closes each websocket right after it accepted the subscription",
-        websocket.flap,
-        (websocket.BREAKER,),
+        acts.websocket_flap,
+        (WEBSOCKET,),
         requirements="E5",
         config={"resilience.websocket": _QUICK},
         gaps=True,
@@ -134,8 +124,8 @@ _ALL = (
     Drill(
         "websocket-half-open",
         "the exchange's websocket stays open and is silent",
-        websocket.half_open,
-        (websocket.BREAKER,),
+        acts.websocket_half_open,
+        (WEBSOCKET,),
         requirements="E5",
         config={"resilience.websocket": _QUICK},
         gaps=True,
@@ -144,8 +134,8 @@ _ALL = (
     Drill(
         "websocket-refused",
         "nobody gets a websocket: no gatherer is healthy",
-        websocket.refused,
-        (websocket.BREAKER,),
+        acts.websocket_refused,
+        (WEBSOCKET,),
         requirements="G1 G6",
         config={"resilience.websocket": _QUICK},
         gaps=True,
@@ -154,13 +144,13 @@ _ALL = (
     Drill(
         "emergency",
         "the store and another critical service are down at once",
-        emergency.emergency,
-        ("store", rest.BREAKER),
+        acts.emergency,
+        ("store", REST),
         rate=_STORE_RATE,
         faults="drop=0.0005",
         config={
             "store": _SMALL_STORE,
-            "resilience": {"critical": [rest.BREAKER]},
+            "resilience": {"critical": [REST]},
             "resilience.store": {**_QUICK, "recovery_timeout_s": 4.0},
             "resilience.rest": {**_REST, "recovery_timeout_s": 1.0},
         },
@@ -170,7 +160,7 @@ _ALL = (
     Drill(
         "capture-killed",
         "capture is killed with SIGKILL while it works",
-        killed.capture,
+        acts.capture_killed,
         (),
         requirements="G4",
         gaps=True,
@@ -178,21 +168,21 @@ _ALL = (
     Drill(
         "deliver-killed",
         "deliver is killed with SIGKILL while it works",
-        killed.deliver,
+        acts.deliver_killed,
         (),
         requirements="O3",
     ),
     Drill(
         "deliver-hung",
         "deliver is stopped with SIGSTOP: it neither dies nor answers",
-        hung.deliver,
+        acts.deliver_hung,
         (),
         alerts=("ForebayHealthCheckFailing", "ForebayProcessDown"),
     ),
     Drill(
         "payload-torn",
         "every hundredth event arrives as JSON cut short",
-        payload.torn,
+        acts.payload_torn,
         (),
         requirements="E3",
         gaps=True,
@@ -201,7 +191,7 @@ _ALL = (
     Drill(
         "payload-restated",
         "every hundredth event comes a second time with another price",
-        payload.restated,
+        acts.payload_restated,
         (),
         alerts=("ForebayConflicts",),
         requirements="V1",
@@ -209,7 +199,7 @@ _ALL = (
     Drill(
         "run-killed",
         "the supervisor is killed with SIGKILL, and everything with it, then started again",
-        killed.run,
+        acts.run_killed,
         (),
         alerts=("ForebayDown",),
         requirements="G1",
@@ -218,7 +208,7 @@ _ALL = (
     Drill(
         "descriptors-exhausted",
         "capture may open hardly another file or socket",
-        descriptors.exhausted,
+        acts.descriptors_exhausted,
         (),
         requirements="X4",
         alerts=("ForebayDescriptorsShort",),
@@ -228,7 +218,7 @@ DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for dri
 
 
 def drill_named(name: str) -> Drill:
-    """Answer a drill; raises :class:`~forebay.errors.ConfigError` if there is none."""
+    """Return a drill; raises :class:`~forebay.errors.ConfigError` if there is none."""
     if name in DRILLS:
         return DRILLS[name]
     near = difflib.get_close_matches(name, DRILLS, n=1)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from forebay.lab.drills.stage import Stage
 
 _BLOCK = bytes(1 << 16)
 
@@ -33,29 +32,6 @@ async def small_disk(folder: Path, megabytes: int) -> AsyncIterator[None]:
         yield
     finally:
         await _command("umount", "--lazy", str(folder))
-
-
-async def full(stage: Stage) -> None:
-    """Somebody else fills the disk: capture waits, what it misses is declared, and filled."""
-    stranger = stage.data.root / "stranger"
-    stage.say("the disk is full")
-    try:
-        await asyncio.to_thread(_fill, stranger)
-        await stage.comes(
-            lambda seen: bool(seen.capture and seen.capture["full"]), "the journal takes no frames"
-        )
-        await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
-        await stage.last(stage.timing.fault_s)
-    finally:
-        stranger.unlink(missing_ok=True)
-        stage.fault_over(len(stage.happened("journal_full_began")))
-
-
-def _fill(file: Path) -> None:
-    """Write until there is no space."""
-    with contextlib.suppress(OSError), file.open("wb", buffering=0) as taken:
-        while True:
-            taken.write(_BLOCK)
 
 
 async def _command(*arguments: str) -> tuple[int, str]:

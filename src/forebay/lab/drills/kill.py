@@ -19,7 +19,7 @@ from forebay.app.reading import Data
 from forebay.app.supervisor import statuses
 from forebay.errors import ForebayError
 from forebay.lab.commands import POLL_S, running, start, stop, until
-from forebay.lab.drills.venue import VENUE
+from forebay.lab.drills.plan import VENUE
 from forebay.services.audit import AuditReport, truth_document
 
 if TYPE_CHECKING:

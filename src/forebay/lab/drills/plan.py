@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from forebay.lab.exchanges import NAMES
 
 if TYPE_CHECKING:
     from forebay.lab.drills.stage import Stage
+
+VENUE: Final = NAMES[0]
+"""The simulated venue that drills capture."""
+REST: Final = f"{VENUE}-rest"
+"""The breaker around its REST."""
+WEBSOCKET: Final = f"{VENUE}-websocket"
+"""The breaker around its websocket."""
 
 Value = str | int | float | bool | list[str]
 Act = Callable[["Stage"], Awaitable[None]]

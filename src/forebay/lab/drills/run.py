@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.stores import DEFAULT as STORE
 from forebay.errors import ForebayError
 from forebay.lab.drills.disk import small_disk
+from forebay.lab.drills.plan import VENUE
 from forebay.lab.drills.report import Check, DrillReport, ServerUsed
 from forebay.lab.drills.stage import Stage
-from forebay.lab.drills.venue import VENUE
-from forebay.lab.drills.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +46,8 @@ async def run_drill(
     the drill's own cannot be mounted.
     """
     began = clock.monotonic_ns()
-    async with Web() as web, contextlib.AsyncExitStack() as beside:
-        stage = Stage(drill, root, seed, timing, clock, web, say)
+    async with contextlib.AsyncExitStack() as beside:
+        stage = Stage(drill, root, seed, timing, clock, say)
         if drill.disk_mb:
             await beside.enter_async_context(small_disk(stage.data.root, drill.disk_mb))
         async with stage.exchange() as urls:
@@ -76,7 +75,7 @@ async def _play(stage: Stage) -> None:
 
 
 async def _account(stage: Stage) -> dict[str, int]:
-    """Answer what happened, and what of it is stored, counted by the audit."""
+    """Return what happened, and what of it is stored, counted by the audit."""
     found = dict.fromkeys(
         ("produced", "withheld", "stored", "missing", "doubled", "mutated", "gaps"), 0
     )

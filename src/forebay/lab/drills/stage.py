@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
+from forebay.lab import web
 from forebay.lab.commands import running, stop, until
+from forebay.lab.drills.plan import VENUE
 from forebay.lab.drills.report import Check
-from forebay.lab.drills.venue import VENUE
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers.process import free_port
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.lab.drills.plan import Drill, Timing, Value
     from forebay.lab.drills.watch import Seen
-    from forebay.lab.drills.web import Web
 
 PLAIN = (sys.executable, "-m", "forebay.lab.drills.plain_user")
 _OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
@@ -47,7 +47,6 @@ class Stage:
     seed: int
     timing: Timing
     clock: Clock
-    web: Web
     say: Callable[[str], None] = lambda _what: None
     checks: list[Check] = field(default_factory=list)
     fault_hits: int = 0
@@ -60,7 +59,7 @@ class Stage:
     _over_ns: int | None = None
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.data, self.web, self.clock)
+        self.watch = Watch(self.data, self.clock)
 
     @property
     def data(self) -> DataFolder:
@@ -166,22 +165,22 @@ class Stage:
         await self._control(method, f"/troubles/{name}", settings or {})
 
     async def hits(self, name: str) -> list[int]:
-        """Answer when a trouble struck, as nanoseconds of one clock."""
+        """Return when a trouble struck, as nanoseconds of one clock."""
         moments: list[int] = (await self._control("GET", "/troubles"))[name]["moments_ns"]
         return moments
 
     async def truth(self) -> dict[str, Any]:
-        """Answer what the exchange says of itself."""
+        """Return what the exchange says of itself."""
         found: dict[str, Any] = await self._control("GET", "/")
         return found
 
     async def withheld(self) -> dict[str, Any]:
-        """Answer what subscribers were not given, by symbol."""
+        """Return what subscribers were not given, by symbol."""
         found: dict[str, Any] = await self._control("GET", "/withheld")
         return found
 
     async def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401
-        status, answer = await self.web.ask(self.truth_url + path, method, document)
+        status, answer = await web.ask(self.truth_url + path, method, document)
         if status != 200:  # noqa: PLR2004 - OK
             raise Permanent(f"The simulated exchange answered {status} to {method} {path}.")
         return answer
@@ -189,12 +188,12 @@ class Stage:
     # ----------------------------------------------------------------- the run
 
     async def get(self, path: str) -> tuple[int, Any]:
-        """Answer status and body of any route."""
+        """Return status and body of any route."""
         seen = await self.until(lambda seen: bool(seen.url), "HTTP to be served", START_S)
-        return await self.web.ask(seen.url + path)
+        return await web.ask(seen.url + path)
 
     async def metric(self, name: str) -> float:
-        """Answer a metric, summed over its labels; 0 if it is not there."""
+        """Return a metric, summed over its labels; 0 if it is not there."""
         _, text = await self.get("/metrics")
         found = 0.0
         for line in str(text).splitlines():
@@ -204,7 +203,7 @@ class Stage:
         return found
 
     def happened(self, event: str) -> list[dict[str, Any]]:
-        """Answer the lines of the run's log that tell of one kind of happening."""
+        """Return the lines of the run's log that tell of one kind of happening."""
         with (self.root / "run.log").open(errors="replace") as log:
             lines = [json.loads(line) for line in log if line.startswith("{")]
         return [line for line in lines if line.get("event") == event]
@@ -229,7 +228,7 @@ class Stage:
         return await self.until(lambda seen: seen.breakers.get(name) in states, what)
 
     async def seen(self) -> Seen:
-        """Answer a look that begins now."""
+        """Return a look that begins now."""
         return await self.watch.look()
 
     async def comes(self, holds: Callable[[Seen], bool], what: str) -> None:
@@ -303,7 +302,7 @@ class Stage:
         await self.until(calm, "everything to be stored and filled")
 
     async def audit(self) -> dict[str, Any]:
-        """Answer what ``forebay audit --truth`` says, the market being known to the end.
+        """Return what ``forebay audit --truth`` says, the market being known to the end.
 
         Raises :class:`~forebay.errors.Permanent` if it says nothing.
         """

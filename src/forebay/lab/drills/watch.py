@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.local_socket import ask
 from forebay.app.supervisor import statuses
 from forebay.errors import ForebayError
+from forebay.lab import web
 from forebay.lab.drills.resources import disk_bytes, peak_rss_bytes
 
 if TYPE_CHECKING:
     from forebay.app.data_folder import DataFolder
     from forebay.clock import Clock
-    from forebay.lab.drills.web import Web
 
 LOOK_S = 0.2
 _DISK_EVERY = 5
@@ -72,7 +72,6 @@ class Watch:
     """What was seen of one run."""
 
     folder: DataFolder
-    web: Web
     clock: Clock
     supervisor: int = 0
     """Process id."""
@@ -104,7 +103,7 @@ class Watch:
         health: dict[str, Any] = {}
         if url:
             with contextlib.suppress(ForebayError):
-                status, found = await self.web.ask(f"{url}/health/resilience")
+                status, found = await web.ask(f"{url}/health/resilience")
                 health = found if status == OK else {}
         self._remember(health)
         return Seen(
@@ -120,7 +119,7 @@ class Watch:
         )
 
     def _url(self) -> str:
-        """Answer where the run serves HTTP, empty while it does not."""
+        """Return where the run serves HTTP, empty while it does not."""
         try:
             report, _ = ask(self.folder.supervisor_socket, {"op": "report"}, timeout_s=1.0)
         except ForebayError:
@@ -137,7 +136,7 @@ class Watch:
                 moves.setdefault((moved["at"], moved["now"]))
 
     def transitions(self) -> dict[str, list[str]]:
-        """Answer the states that each breaker went to, in order, the first one included.
+        """Return the states that each breaker went to, in order, the first one included.
 
         A process that was started again begins with a breaker that is CLOSED.
         """
@@ -148,7 +147,7 @@ class Watch:
         return found
 
     def peak_rss_bytes(self) -> int:
-        """Answer the sum of the peaks of all processes, a killed one's successor not added."""
+        """Return the sum of the peaks of all processes, a killed one's successor not added."""
         return sum(self.rss.values())
 
     def _measure(self, pids: list[int]) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from forebay.lab.exchanges.line import Line
 from forebay.lab.exchanges.market import Market, MarketConfig, restated
 from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Request, VenueModel
-from forebay.lab.faults import STRIKES, Faults, corrupt, half_open
-from forebay.lab.faults.scene import Emission, Scene, stream_of
-from forebay.lab.faults.troubles import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
+from forebay.lab.faults import CORRUPT, HALF_OPEN, STRIKES, Emission, Faults, Scene, stream_of
 from forebay.lab.ledger import OUTAGE, Ledger, Withheld
+from forebay.lab.troubles import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -244,7 +243,7 @@ class Exchange:
             self.ledger.nothing(stream, index)
             return
         if not speaking:
-            self.ledger.note(stream, index, half_open.NAME if listeners else OUTAGE)
+            self.ledger.note(stream, index, HALF_OPEN if listeners else OUTAGE)
             return
         emission = Emission(symbol, index, frame, feed)
         fate = self._fate(emission, now_ns)
@@ -266,7 +265,7 @@ class Exchange:
     def _fate(self, emission: Emission, now_ns: int) -> tuple[str, int] | None:
         """The fault that strikes, and a number to choose details with."""
         if emission.feed == TRADE and self.troubles.strikes_event(TEAR, emission.index, now_ns):
-            return corrupt.NAME, len(emission.frame) - 3  # two bytes short of a whole one
+            return CORRUPT, len(emission.frame) - 3  # two bytes short of a whole one
         return self.faults.of_event(emission.symbol, emission.index, emission.feed)
 
     def _listening(self, feed: Feed, symbol: str) -> tuple[Line, ...]:

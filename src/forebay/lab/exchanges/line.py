@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Protocol
 
-from forebay.lab.faults.scene import Ending
+from forebay.lab.faults import Ending
 
 if TYPE_CHECKING:
     from forebay.lab.exchanges.model import Topic
-    from forebay.lab.faults.scene import Emission
+    from forebay.lab.faults import Emission
     from forebay.lab.ledger import Ledger
 
 
@@ -50,7 +50,7 @@ class Wire(Protocol):
 
 
 class Line:
-    """One connection; a :class:`forebay.lab.faults.scene.Line` to faults."""
+    """One connection."""
 
     def __init__(self, wire: Wire, ledger: Ledger, now_ns: int) -> None:
         self.wire = wire
@@ -76,29 +76,35 @@ class Line:
         self.wire.text(payload)
 
     def send(self, emission: Emission) -> None:
+        """Send the whole frame now, and what waited for it."""
         self._put(emission)
         if waiting := self._swapped.pop(emission.feed, None):
             self._put(waiting)
 
     def send_torn(self, emission: Emission, length: int) -> None:
+        """Send only the first ``length`` bytes, as a complete websocket message."""
         self.wire.text(emission.frame[:length])
         self._account.wrote_poison(emission.stream, emission.index)
 
     def swap(self, emission: Emission) -> None:
+        """Send the frame after the next one."""
         if emission.feed not in self._swapped:
             self._swapped[emission.feed] = emission
         else:
             self.send(emission)
 
     def hold(self, emission: Emission, until_ns: int) -> None:
+        """Send the frame when the monotonic clock has reached ``until_ns``."""
         self._holds += 1
         heapq.heappush(self._held, (until_ns, self._holds, emission))
 
     def mute(self, now_ns: int | None = None) -> None:
+        """Never send anything again, and stay open."""
         self.muted_ns = self._now_ns if now_ns is None else now_ns
         self._forget()
 
     def end(self, ending: Ending, emission: Emission) -> None:
+        """Close; :attr:`Ending.CUT` leaves part of the frame on the wire."""
         if ending is Ending.CUT:
             self.over("disconnect")
             self.wire.cut(emission.frame)

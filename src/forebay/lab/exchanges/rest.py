@@ -8,8 +8,8 @@ from aiohttp import web
 
 from forebay.lab.exchanges.limits import Limiter
 from forebay.lab.exchanges.queries import BadQuery
-from forebay.lab.faults import rate_limit
-from forebay.lab.faults.troubles import BROKEN, HANG, REFUSE, TOO_MANY
+from forebay.lab.faults import retry_after
+from forebay.lab.troubles import BROKEN, HANG, REFUSE, TOO_MANY
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -43,7 +43,7 @@ class RestApi:
             return troubled
         roll = self._exchange.refuses_request(self._exchange.rest_requests)
         if roll is not None:
-            wait = rate_limit.retry_after(roll)
+            wait = retry_after(roll)
             return self._refusal(_TOO_MANY, headers={"Retry-After": wait} if wait else {})
         now_ns = self._clock.monotonic_ns()
         if self._limiter and not self._limiter.take(request.remote or "", now_ns):
@@ -57,7 +57,7 @@ class RestApi:
             return self._refusal(400, str(error))
 
     async def _troubled(self, request: web.Request) -> web.Response | None:
-        """Answer as the trouble that lasts would have it, None if there is none."""
+        """Return as the trouble that lasts would have it, None if there is none."""
         troubles, now_ns = self._exchange.troubles, self._clock.monotonic_ns()
         if troubles.strikes(TOO_MANY, now_ns):
             wait = troubles.setting(TOO_MANY, "retry_after_s")

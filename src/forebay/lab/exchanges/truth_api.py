@@ -98,7 +98,7 @@ class TruthApi:
         return web.json_response(digests.get(0, Digest()).document())
 
     async def _digests(self, request: web.Request) -> web.Response:
-        """Answer digests by ``by`` nanoseconds of venue time, counted from the epoch."""
+        """Return digests by ``by`` nanoseconds of venue time, counted from the epoch."""
         bucket_ns = number(request.query.get("by"), "by")
         if not bucket_ns:
             raise BadQuery("Give by, in nanoseconds")
@@ -115,7 +115,7 @@ class TruthApi:
         return digests
 
     async def _book(self, request: web.Request) -> web.Response:
-        """Answer the whole book as of ``at``, nanoseconds of venue time, best first."""
+        """Return the whole book as of ``at``, nanoseconds of venue time, best first."""
         trades = self._symbol(request)
         at = number(request.query.get("at"), "at")
         if at is None:

@@ -19,7 +19,7 @@ _PLACES = (".", "bin", "usr/bin")
 
 
 def folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Answer where servers are kept that are not installed on the machine."""
+    """Return where servers are kept that are not installed on the machine."""
     env = os.environ if environment is None else environment
     if named := env.get(FOLDER):
         return Path(named)
@@ -28,7 +28,7 @@ def folder(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def find(*names: str, environment: Mapping[str, str] | None = None) -> Path:
-    """Answer the program that has one of ``names``: on PATH, else in :func:`folder`.
+    """Return the program that has one of ``names``: on PATH, else in :func:`folder`.
 
     Raises :class:`~forebay.errors.Unreachable` if there is none.
     """

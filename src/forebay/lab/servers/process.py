@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
 from forebay.errors import ForebayError, Unreachable
-from forebay.lab.commands import until
+from forebay.lab import web
+from forebay.lab.commands import stop, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,7 +24,6 @@ STOP_S = 5.0
 TRIES = 3
 """Starts on another port each, should somebody take the free one before the server does."""
 _LOG_TAIL = 2000
-_ASK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +43,16 @@ class Server:
         return f"http://{self.address}"
 
     async def ask(self, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
-        """Answer the JSON at ``path``. Raises :class:`~forebay.errors.Unreachable`."""
-        return await ask(f"{self.url}{path}", query)
-
-
-async def ask(url: str, query: dict[str, str] | None = None) -> Any:  # noqa: ANN401 - JSON
-    """Answer the JSON at ``url``. Raises :class:`~forebay.errors.Unreachable`."""
-    timeout = aiohttp.ClientTimeout(total=_ASK_S)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-            session.get(url, params=query) as response,
-        ):
-            return await response.json()
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        message = f"{url} was not answered: {error or type(error).__name__}."
-        raise Unreachable(message, hint="Is the server running?") from error
+        """Return the JSON at ``path``. Raises :class:`~forebay.errors.Unreachable`."""
+        url = f"{self.url}{path}"
+        status, found = await web.ask(url, query=query)
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise Unreachable(f"{url} answered {status}.", hint=f"Is {self.name} well?")
+        return found
 
 
 def free_port() -> int:
-    """Answer a loopback port that nobody has just now."""
+    """Return a loopback port that nobody has just now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -97,7 +86,7 @@ async def serving(launch: Launch, clock: Clock) -> AsyncIterator[Server]:
     try:
         yield server
     finally:
-        await _stop(process)
+        await stop(process, STOP_S)
 
 
 async def _started(launch: Launch, clock: Clock) -> tuple[asyncio.subprocess.Process, Server]:
@@ -115,7 +104,7 @@ async def _started(launch: Launch, clock: Clock) -> tuple[asyncio.subprocess.Pro
         try:
             answer = await _ready(process, launch, address, clock)
         except BaseException:
-            await _stop(process)
+            await stop(process, STOP_S)
             raise
         if answer is not None:
             version = launch.version(answer)
@@ -128,26 +117,15 @@ async def _started(launch: Launch, clock: Clock) -> tuple[asyncio.subprocess.Pro
 async def _ready(
     process: asyncio.subprocess.Process, launch: Launch, address: str, clock: Clock
 ) -> Any | None:  # noqa: ANN401 - JSON
-    """Answer what it says of itself once it is ready, None if it ended instead."""
+    """Return what it says of itself once it is ready, None if it ended instead."""
 
     async def look() -> tuple[Any] | None:
         if process.returncode is not None:
             return (None,)
         try:
-            return (await ask(f"http://{address}{launch.status}"),)
+            status, found = await web.ask(f"http://{address}{launch.status}")
         except ForebayError:
             return None
+        return (found,) if status < HTTPStatus.BAD_REQUEST else None
 
     return (await until(clock, look, f"{launch.name} to be ready", READY_S))[0]
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """End a process: politely first."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_S)
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

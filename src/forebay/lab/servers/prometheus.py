@@ -69,7 +69,7 @@ async def running(
 
 
 async def _settled(server: Server, targets: int, alertmanager: str) -> bool | None:
-    """Answer True once every target was asked and the Alertmanager is known, else None."""
+    """Return True once every target was asked and the Alertmanager is known, else None."""
     known = (await server.ask("/api/v1/targets", state="active"))["data"]["activeTargets"]
     asked = sum(target["health"] != "unknown" for target in known)
     told = (await server.ask("/api/v1/alertmanagers"))["data"]["activeAlertmanagers"]
@@ -77,7 +77,7 @@ async def _settled(server: Server, targets: int, alertmanager: str) -> bool | No
 
 
 async def query(server: Server, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
-    """Answer an instant query: by sorted labels, the value."""
+    """Return an instant query: by sorted labels, the value."""
     told = await server.ask("/api/v1/query", query=expression)
     return {
         tuple(sorted(each["metric"].items())): float(each["value"][1])
@@ -86,7 +86,7 @@ async def query(server: Server, expression: str) -> dict[tuple[tuple[str, str], 
 
 
 async def firing(server: Server) -> set[str]:
-    """Answer the names of the alerts that fire now."""
+    """Return the names of the alerts that fire now."""
     told = await server.ask("/api/v1/alerts")
     return {
         each["labels"]["alertname"] for each in told["data"]["alerts"] if each["state"] == "firing"

@@ -43,11 +43,11 @@ class Webhook:
     deliveries: deque[Delivery] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def seen(self, status: Status) -> set[str]:
-        """Answer the names of the alerts that came so."""
+        """Return the names of the alerts that came so."""
         return {each.alert for each in self.deliveries if each.status == status}
 
     async def wait(self, alert: str, status: Status, *, seconds: float) -> Delivery:
-        """Answer the first delivery of ``alert`` that came so; wait if there is none yet.
+        """Return the first delivery of ``alert`` that came so; wait if there is none yet.
 
         Raises :class:`~forebay.errors.Transient` after ``seconds``.
         """

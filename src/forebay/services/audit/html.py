@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,14 +27,25 @@ if TYPE_CHECKING:
     from forebay.services.audit.report import AuditReport
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { margin-bottom: .3rem } h2 { margin: 2rem 0 .3rem; font-size: 1.15rem }
+table { border-collapse: collapse; margin: .5rem 0; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid #ccc; padding: .3rem .8rem; text-align: left }
+thead th { border-bottom: 2px solid #888 }
 .number { text-align: right; font-variant-numeric: tabular-nums }
+.about, .legend { color: #555 }
 .ok, .red { padding: .8rem 1rem; border-left: .4rem solid; font-size: 1.2rem }
 .ok { border-color: #1a7f37; background: #e6f4ea }
 .red { border-color: #b42318; background: #fdecea }
+pre { background: #f4f4f4; padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere }
+@media print { body { margin: 0; max-width: none } tr { break-inside: avoid } }
 """
+_LEGEND = (
+    "Journal, store and truth are events counted at each: as they came, as they are stored, and as "
+    "a simulated exchange says that it sent them. Missing: not stored. Doubled: stored more than "
+    "once. Mutated: stored with other content. Spurious: stored, and nobody sent it. A question "
+    "mark: the stream cannot tell."
+)
 _NUMBER = re.compile(r"[\d,]+|[?–]")
 _STATES = {"open": 0, "permanent": 1, "accepted": 2, "filled": 3}
 _LISTED = 1000
@@ -54,18 +66,21 @@ def render_html(report: AuditReport, made: Made) -> str:
     title = "Forebay audit"
     about = f"Made at {made.at} by Forebay {made.version} of the data in {made.folder}."
     parts = [
-        f'<h1>{title}</h1><p class="{"ok" if report.ok else "red"}">{_shown(verdict(report))}</p>',
-        *(f"<p>{_shown(line)}</p>" for line in (about, *_extent(report))),
-        _table(STREAM_COLUMNS, map(stream_cells, report.streams)),
-        f"<p>{_shown(other_facts(report))}</p>",
+        f'<h1>{title}</h1>\n<p class="about">{_shown(about)}</p>',
+        f'<p class="{"ok" if report.ok else "red"}">{_shown(verdict(report))}</p>',
     ]
     if report.problems:
         rows = [(each.kind, each.text, ", ".join(each.examples)) for each in report.problems]
         parts += ["<h2>Problems</h2>", _table(("kind", "what", "examples"), rows)]
+    parts += ["<h2>Scope</h2>", *(f"<p>{_shown(line)}</p>" for line in _scope(report))]
+    parts += ["<h2>Streams</h2>", _table(STREAM_COLUMNS, map(stream_cells, report.streams))]
+    parts.append(f'<p class="legend">{_LEGEND}</p>')
     if report.gaps:
         summed = _table(GAP_COLUMNS, gap_cells(report))
         parts += ["<h2>Gaps</h2>", summed, *_every_gap(report.gaps)]
-    parts += [f"<p>{_shown(note)}</p>" for note in (*report.notes, *unseeable(report))]
+    if limits := (*report.notes, *unseeable(report)):
+        parts += ["<h2>What it does not say</h2>", *(f"<p>{_shown(note)}</p>" for note in limits)]
+    parts += _reproduced(report, made)
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -73,13 +88,30 @@ def render_html(report: AuditReport, made: Made) -> str:
     )
 
 
-def _extent(report: AuditReport) -> Iterator[str]:
+def _scope(report: AuditReport) -> Iterator[str]:
     times = f"from {report.since or 'the beginning'} to {report.until or 'the end'}"
     yield f"Audited {times}, up to journal position {report.position or 'none'}."
     first = [each.verified_from for each in report.streams if each.verified_from]
     last = [each.verified_to for each in report.streams if each.verified_to]
     if first and last:
         yield f"What was verified happened from {min(first)} to {max(last)}."
+    yield other_facts(report)
+
+
+def _reproduced(report: AuditReport, made: Made) -> Iterator[str]:
+    """Return how a reader makes the same report anew."""
+    words = ["forebay", "audit", "--data", shlex.quote(made.folder)]
+    for option, time in (("--since", report.since), ("--until", report.until)):
+        words += [option, time] if time else []
+    if any("truth" in stream.stages for stream in report.streams):
+        words += ["--truth", "TRUTH_URL"]
+    yield "<h2>How to reproduce</h2>"
+    yield f"<p>With Forebay {_shown(made.version)}, on the machine that has the data:</p>"
+    yield f"<pre>{_shown(' '.join(words))}</pre>"
+    yield (
+        "<p>Add --json for the digests of each stream, and --from frames to read every frame that "
+        "is kept once more. The exit code is 0 if nothing is wrong, and 1 if something is.</p>"
+    )
 
 
 def _every_gap(gaps: Sequence[Gap]) -> Iterator[str]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, UNDECODABLE
 from forebay.sources.venue import NOTHING, PlainSession, Verdict
+from forebay.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +164,7 @@ def candles_path(symbol: str, begin_s: int, end_s: int) -> str:
 
     Both are included; at most :data:`CANDLE_ROWS` minutes.
     """
-    span = f"start={_iso(begin_s)}&end={_iso(end_s)}"
+    span = f"start={to_text(begin_s * 10**9)}&end={to_text(end_s * 10**9)}"
     return f"/products/{symbol}/candles?granularity={MINUTE_S}&{span}"
 
 
@@ -177,7 +177,3 @@ def latest_candles_path(symbol: str, now_ns: int) -> str:
 def probe_path(symbol: str) -> str:
     """Return path and query for next to nothing."""
     return trades_path(symbol, 2, 1)
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,8 +2,8 @@
 
 A call is retries around the address's budget around a breaker around one try. Errors of the network
 and of HTTP become ours inside all of them: :class:`~forebay.errors.Unreachable` if the venue did
-not answer, :class:`ComeAgain` if it asked us to, :class:`~forebay.errors.Permanent` if asking again
-cannot help. The first two count against the venue; the third says nothing about it.
+not answer, :class:`RetryLater` if it asked us to, :class:`~forebay.errors.Permanent` if asking
+again cannot help. The first two count against the venue; the third says nothing about it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from forebay.clock import Clock
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 _CHUNK = 64 << 10
 _PROXY_ASKS = 407
@@ -45,7 +45,7 @@ _RETRIED = frozenset({408, 425})
 """Beside those of :attr:`~forebay.sources.venue.Limits.silencing`."""
 
 
-class ComeAgain(Transient):
+class RetryLater(Transient):
     """The venue cannot answer now, and asks to wait ``retry_after`` seconds if it says so."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
@@ -53,7 +53,7 @@ class ComeAgain(Transient):
         self.retry_after = retry_after
 
 
-_AGAIN = (Unreachable, ComeAgain, RateLimited)
+_AGAIN = (Unreachable, RetryLater, RateLimited)
 """What is tried again. A breaker that refuses is not among them: who called knows better what
 to do with a venue that is down than to wait here."""
 
@@ -151,11 +151,11 @@ class RestClient:
         call = _Call(method, target, body, cost)
         failed: list[Transient] = []
 
-        def told(happening: Happening) -> None:
-            if isinstance(happening, CallRetried):
-                reason, delay_s = str(failed[-1]), happening.delay_s
-                happening = RestRetried(target, reason, delay_s, happening.attempt)
-            self._observe(happening)
+        def told(event: TelemetryEvent) -> None:
+            if isinstance(event, CallRetried):
+                reason, delay_s = str(failed[-1]), event.delay_s
+                event = RestRetried(target, reason, delay_s, event.attempt)
+            self._observe(event)
 
         async def once() -> RestAnswer:
             try:
@@ -244,7 +244,7 @@ class RestClient:
 
     def _refusal(
         self, status: int, headers: Mapping[str, str], body: bytes, message: str
-    ) -> ComeAgain | Permanent:
+    ) -> RetryLater | Permanent:
         """Return what a status that is no success means; a wait may hold for all at the address."""
         limits, now_ns = self._limits, self._clock.wall_ns()
         silencing = status in limits.silencing
@@ -256,7 +256,7 @@ class RestClient:
         if asked is not None and silencing:
             self._budget.silence(asked)
         hint = "" if asked is None else f"It asks to come again in {asked:g} s."
-        return ComeAgain(message, hint=hint, retry_after=asked)
+        return RetryLater(message, hint=hint, retry_after=asked)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the body, but no more than the policy allows."""

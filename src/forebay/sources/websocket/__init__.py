@@ -17,7 +17,7 @@
 
 from forebay.sources.websocket.feed import WebSocketFeed
 from forebay.sources.websocket.feeds import Feeds
-from forebay.sources.websocket.liveness import Patience
-from forebay.sources.websocket.plan import FeedPlan
+from forebay.sources.websocket.plan import ConnectionPlan
+from forebay.sources.websocket.timeouts import Timeouts
 
-__all__ = ["FeedPlan", "Feeds", "Patience", "WebSocketFeed"]
+__all__ = ["ConnectionPlan", "Feeds", "Timeouts", "WebSocketFeed"]

@@ -8,7 +8,6 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from forebay.domain.frames import Context, EpochAccepted, EpochClosed, EpochOpened, FrameKind
 from forebay.sources.venue import Verdict
-from forebay.sources.websocket.liveness import Patience, Vitals, unanswered, verdict
 from forebay.sources.websocket.messages import (
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,
@@ -18,6 +17,7 @@ from forebay.sources.websocket.messages import (
 )
 from forebay.sources.websocket.splitter import PLAIN_BYTES, Splitter
 from forebay.sources.websocket.subscription import Subscription
+from forebay.sources.websocket.timeouts import ConnectionTimes, Timeouts, unanswered, verdict
 from forebay.telemetry import (
     ConnectionClosed,
     ConnectionOpened,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.ports import EpochSink, FrameSink
     from forebay.sources.venue import Stream
-    from forebay.sources.websocket.plan import FeedPlan
+    from forebay.sources.websocket.plan import ConnectionPlan
 
 _TEXT = WSMsgType.TEXT
 _REASON_BYTES = 120
@@ -73,12 +73,12 @@ class Connection(WSListener):
 
     def __init__(
         self,
-        plan: FeedPlan,
+        plan: ConnectionPlan,
         sink: FrameSink,
         *,
         clock: Clock,
         epoch: str,
-        patience: Patience,
+        timeouts: Timeouts,
         observer: Observer,
         ear: Ear | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class Connection(WSListener):
         self._sink = sink
         self._clock = clock
         self._epoch = epoch
-        self._patience = patience
+        self._timeouts = timeouts
         self._observe = observer
         self._assembler = Assembler(plan.max_message_bytes)
         self._alive = False
@@ -106,7 +106,7 @@ class Connection(WSListener):
         self._refused: dict[Stream, str] = {}
         self._complaints: dict[str, int] = {}
         """When words were passed on last."""
-        self.vitals = Vitals(0, 0)
+        self.times = ConnectionTimes(0, 0)
         self.opened = False
         self.over = False
         self.reason = ""
@@ -125,7 +125,7 @@ class Connection(WSListener):
             return
         self.transport = transport
         now = self._clock.monotonic_ns()
-        self.vitals = Vitals(opened_ns=now, seen_ns=now)
+        self.times = ConnectionTimes(opened_ns=now, seen_ns=now)
         self._take = self._sink.open(
             Context(
                 venue=self._plan.venue,
@@ -193,7 +193,7 @@ class Connection(WSListener):
         if self.over or self.session.tick_s is None:
             return
         if self.session.asking:
-            self.vitals.asked_ns = self._clock.monotonic_ns()
+            self.times.asked_ns = self._clock.monotonic_ns()
         for message in self.session.tick(self._now()):
             self.transport.send(_TEXT, message)
 
@@ -202,13 +202,13 @@ class Connection(WSListener):
         now = self._clock.monotonic_ns()
         if self._alive:
             self._alive = False
-            self.vitals.seen_ns = now
-        reason = verdict(self.vitals, self._patience, now)
+            self.times.seen_ns = now
+        reason = verdict(self.times, self._timeouts, now)
         if reason is not None:
             self.end(reason, WSCloseCode.GOING_AWAY)
-        elif self._hears and not self._overdue and unanswered(self.vitals, self._patience, now):
+        elif self._hears and not self._overdue and unanswered(self.times, self._timeouts, now):
             self._overdue = True  # the others flow, and an answer may come yet
-            late = f"no answer in {self._patience.accept_s:g} s"
+            late = f"no answer in {self._timeouts.accept_s:g} s"
             self._leave_out(dict.fromkeys(self._subscription.pending, late))
 
     # -------------------------------------------------------------- inside
@@ -257,7 +257,7 @@ class Connection(WSListener):
         if message is None:
             return
         self._take.frame(*message)
-        self.data = self.data or self.vitals.accepted_ns is not None
+        self.data = self.data or self.times.accepted_ns is not None
         if self._hears or any(mark in message[1] for mark in self._marks):
             self._consider(message[1])
 
@@ -317,8 +317,8 @@ class Connection(WSListener):
         """Record that ``streams`` flow from here on; ``whole``: all that were asked for."""
         self._take.control(EpochAccepted(() if whole else tuple(sorted(streams))))
         self._ear.accepted(streams)
-        if self.vitals.accepted_ns is None:
-            self.vitals.accepted_ns = self._clock.monotonic_ns()
+        if self.times.accepted_ns is None:
+            self.times.accepted_ns = self._clock.monotonic_ns()
             self._observe(SubscriptionAccepted(self._plan.venue, self._epoch))
 
     def _leave_out(self, streams: Mapping[Stream, str]) -> None:
@@ -343,15 +343,15 @@ class Connection(WSListener):
 
     def _pressed(self, on: bool) -> None:
         """Stop reading, so that TCP makes the venue wait, or read again."""
-        if self.over or on is (self.vitals.paused_ns is not None):
+        if self.over or on is (self.times.paused_ns is not None):
             return
         now = self._clock.monotonic_ns()
         if on:
-            self.vitals.pause(now)
+            self.times.pause(now)
             self.transport.underlying_transport.pause_reading()
             self._observe(ReadingPaused(self._plan.venue, self._epoch))
         else:
-            self.vitals.resume(now)
+            self.times.resume(now)
             self.transport.underlying_transport.resume_reading()
             self._observe(ReadingResumed(self._plan.venue, self._epoch))
 

@@ -19,9 +19,9 @@ from forebay.errors import Transient
 from forebay.resilience import CircuitBreaker, CircuitOpen, Retry, presets
 from forebay.resilience.retry import asked_wait
 from forebay.sources.websocket.connection import Connection, Ear
-from forebay.sources.websocket.liveness import Patience
-from forebay.sources.websocket.trial import Trial, Unsettled
-from forebay.sources.websocket.upgrade import Refused, connect
+from forebay.sources.websocket.probation import Probation, Unsettled
+from forebay.sources.websocket.timeouts import Timeouts
+from forebay.sources.websocket.upgrade import UpgradeRefused, connect
 from forebay.telemetry import CallRetried, ConnectionFailed, Observer, ReconnectScheduled, ignore
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import FrameSink
-    from forebay.sources.websocket.plan import FeedPlan
-    from forebay.telemetry import Happening
+    from forebay.sources.websocket.plan import ConnectionPlan
+    from forebay.telemetry import TelemetryEvent
 
-Dial = Callable[[Connection, "FeedPlan", "Clock", float], Awaitable[None]]
-"""Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.Refused`."""
+Dial = Callable[[Connection, "ConnectionPlan", "Clock", float], Awaitable[None]]
+"""Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.UpgradeRefused`."""
 Judge = Callable[[Connection], Literal["venue", "asked", "last"]]
 """Of what a connection's end speaks: the venue, or what was asked for while others are served;
 ``last``: that is asked for otherwise from here on."""
@@ -57,11 +57,11 @@ class WebSocketFeed:
 
     def __init__(
         self,
-        plan: FeedPlan,
+        plan: ConnectionPlan,
         *,
         clock: Clock,
         rng: random.Random,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         breaker: CircuitBreaker | None = None,
         observer: Observer = ignore,
         dial: Dial = connect,
@@ -75,7 +75,7 @@ class WebSocketFeed:
         self._plan = plan
         self._clock = clock
         self._rng = rng
-        self._patience = patience = patience or Patience()
+        self._timeouts = timeouts = timeouts or Timeouts()
         self._breaker = breaker or CircuitBreaker(
             f"{plan.venue}-websocket", presets.WEBSOCKET, clock=clock, rng=rng, listener=observer
         )
@@ -83,9 +83,9 @@ class WebSocketFeed:
         config = replace(
             presets.ENDLESS,
             on=Transient,
-            base=patience.backoff_base_s,
-            cap=patience.backoff_cap_s,
-            longest_asked=patience.retry_after_cap_s,
+            base=timeouts.backoff_base_s,
+            cap=timeouts.backoff_cap_s,
+            longest_asked=timeouts.retry_after_cap_s,
             asked=_asked,
         )
         self._retry = Retry(config, name=plan.venue, rng=rng, clock=clock, listener=self._told)
@@ -110,7 +110,7 @@ class WebSocketFeed:
                 # One that gives a message and closes, again and again, is not dialled ever faster.
                 if lived_s is None:
                     return
-                short = 0 if lived_s >= self._patience.settle_s else short + 1
+                short = 0 if lived_s >= self._timeouts.settle_s else short + 1
                 delay_s = self._rng.uniform(0.0, self._longest_pause_s(short))
                 self._observe(ReconnectScheduled(self._plan.venue, delay_s, 1))
                 await self._clock.sleep(delay_s)
@@ -119,8 +119,8 @@ class WebSocketFeed:
 
     def _longest_pause_s(self, short: int) -> float:
         """Seconds, after so many connections in a row that settled and did not live long."""
-        grown = self._patience.backoff_base_s * 2.0 ** min(max(0, short - QUICK), 32)
-        return min(grown, max(SHORT_LIVED_CAP_S, self._patience.backoff_base_s))
+        grown = self._timeouts.backoff_base_s * 2.0 ** min(max(0, short - QUICK), 32)
+        return min(grown, max(SHORT_LIVED_CAP_S, self._timeouts.backoff_base_s))
 
     async def _attempt(self, sink: FrameSink, flowing: asyncio.Event) -> float | None:
         """One connection from start to end; return the seconds it lived, None if it was the last.
@@ -128,13 +128,13 @@ class WebSocketFeed:
         Raises Transient unless it had settled.
         """
         await flowing.wait()
-        trial = Trial(self._breaker, self._patience, self._clock)
+        trial = Probation(self._breaker, self._timeouts, self._clock)
         connection = Connection(
             self._plan,
             sink,
             clock=self._clock,
             epoch=f"{self._rng.getrandbits(128):032x}",
-            patience=self._patience,
+            timeouts=self._timeouts,
             observer=self._observe,
             ear=self._ear,
         )
@@ -147,27 +147,27 @@ class WebSocketFeed:
             if fate == "last":
                 return None
             trial.end(connection, self._plan.url)
-        except (Refused, Unsettled) as failed:
-            if isinstance(failed, Refused):
+        except (UpgradeRefused, Unsettled) as failed:
+            if isinstance(failed, UpgradeRefused):
                 self._observe(ConnectionFailed(self._plan.venue, self._plan.url, str(failed)))
             trial.fail(failed)
             raise
         finally:
             connection.end("stopped")
             trial.drop()
-        return (self._clock.monotonic_ns() - connection.vitals.opened_ns) / 1e9
+        return (self._clock.monotonic_ns() - connection.times.opened_ns) / 1e9
 
     def _within_s(self) -> float:
         limit = self._breaker.config.timeout
-        return min(self._patience.connect_s, limit or self._patience.connect_s)
+        return min(self._timeouts.connect_s, limit or self._timeouts.connect_s)
 
-    def _told(self, happening: Happening) -> None:
-        if isinstance(happening, CallRetried):
-            delay_s, attempt = happening.delay_s, happening.attempt
-            happening = ReconnectScheduled(self._plan.venue, delay_s, attempt)
-        self._observe(happening)
+    def _told(self, event: TelemetryEvent) -> None:
+        if isinstance(event, CallRetried):
+            delay_s, attempt = event.delay_s, event.attempt
+            event = ReconnectScheduled(self._plan.venue, delay_s, attempt)
+        self._observe(event)
 
-    async def _live(self, connection: Connection, trial: Trial) -> None:
+    async def _live(self, connection: Connection, trial: Probation) -> None:
         """Wait until the connection is over, and look at it each tick meanwhile."""
         watch = asyncio.create_task(self._watch(connection, trial), name="forebay-watch")
         over = asyncio.create_task(_disconnected(connection), name="forebay-connection")
@@ -181,8 +181,8 @@ class WebSocketFeed:
             if not task.cancelled():
                 task.result()
 
-    async def _watch(self, connection: Connection, trial: Trial) -> None:
-        tick_s = min(self._patience.tick_s, connection.session.tick_s or self._patience.tick_s)
+    async def _watch(self, connection: Connection, trial: Probation) -> None:
+        tick_s = min(self._timeouts.tick_s, connection.session.tick_s or self._timeouts.tick_s)
         while True:
             await self._clock.sleep(tick_s)
             connection.tick()

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from forebay.sources.venue import Asked, Stream
     from forebay.sources.websocket.connection import Connection
     from forebay.sources.websocket.feed import Judge, WebSocketFeed
-    from forebay.sources.websocket.liveness import Patience
     from forebay.sources.websocket.lots import Lot
+    from forebay.sources.websocket.timeouts import Timeouts
 
     MakeFeed = Callable[[Asked, Ear, Judge], WebSocketFeed]
 
@@ -61,11 +61,11 @@ class Feeds:
         *,
         clock: Clock,
         rng: random.Random,
-        patience: Patience,
+        timeouts: Timeouts,
         size: int,
     ) -> None:
         """``make`` gives a feed of what is asked for; ``size`` symbols are of one at most."""
-        self.lots = Lots(asked, patience, rng, size=size)
+        self.lots = Lots(asked, timeouts, rng, size=size)
         self._make = make
         self._told = told
         self._clock = clock
@@ -125,7 +125,7 @@ class Feeds:
         named: Mapping[Stream, str] = {}
         if said is not None:
             named = said.refused or named_in(said.refusal, lot.asked)
-        since_ns = connection.vitals.accepted_ns
+        since_ns = connection.times.accepted_ns
         whole = said is not None and since_ns is None
         refusal = Refusal(said.refusal if said else connection.reason, named, whole)
         following = self.lots.ended(lot, now - (since_ns or now), refusal, now)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from forebay.sources.venue import Asked, Stream
-    from forebay.sources.websocket.liveness import Patience
+    from forebay.sources.websocket.timeouts import Timeouts
 
 STRIKES = 3
 """So many short connections in a row are held against what they asked for."""
@@ -81,11 +81,11 @@ class Lots:
     """The lots of one source."""
 
     def __init__(
-        self, asked: Iterable[Asked], patience: Patience, rng: random.Random, *, size: int
+        self, asked: Iterable[Asked], timeouts: Timeouts, rng: random.Random, *, size: int
     ) -> None:
         self.lots = [Lot(each) for each in asked]
         self._asked = self.lots[0].asked if self.lots else None
-        self._patience = patience
+        self._timeouts = timeouts
         self._rng = rng
         self._size = size
         self._aside: dict[Stream, _Aside] = {}
@@ -130,7 +130,7 @@ class Lots:
         """A connection of ``lot`` is over, so long after its acceptance; return what follows."""
         proved = self._proved(lot, now_ns, whole=refusal.whole)
         lot.accepted_ns = None
-        settled = lived_ns >= self._patience.settle_s * 1e9
+        settled = lived_ns >= self._timeouts.settle_s * 1e9
         lot.strikes = 0 if settled else lot.strikes + 1
         if settled:
             lot.again = False
@@ -178,7 +178,7 @@ class Lots:
 
     def _proved(self, lot: Lot, now_ns: int, *, whole: bool) -> bool:
         """Return whether another connection shows that the venue serves, as long as it takes."""
-        least_ns = self._patience.settle_s * 1e9
+        least_ns = self._timeouts.settle_s * 1e9
         return any(
             other.accepted_ns is not None and (whole or now_ns - other.accepted_ns >= least_ns)
             for other in self.lots
@@ -233,11 +233,11 @@ class Lots:
         for aside in asides:
             aside.refusals += proved
             aside.tries += not proved
-        patience = self._patience
+        timeouts = self._timeouts
         times = max((each.refusals if proved else each.tries for each in asides), default=1)
-        base, cap = patience.backoff_base_s, patience.backoff_cap_s
+        base, cap = timeouts.backoff_base_s, timeouts.backoff_cap_s
         if proved:
-            base, cap = patience.refused_base_s, patience.refused_cap_s
+            base, cap = timeouts.refused_base_s, timeouts.refused_cap_s
         pause_s = retry_delay(times, self._rng, base=base, cap=cap)
         for aside in asides:
             aside.due_ns = now_ns + round(pause_s * 1e9)

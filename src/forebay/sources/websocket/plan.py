@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedPlan:
+class ConnectionPlan:
     """What to connect to, what for, and who talks there."""
 
     venue: str

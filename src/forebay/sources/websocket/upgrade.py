@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.sources.websocket.connection import Connection
-    from forebay.sources.websocket.plan import FeedPlan
+    from forebay.sources.websocket.plan import ConnectionPlan
 
 _READ_BUFFER_BYTES = 256 << 10
 _ANSWER_BYTES = 64 << 10
@@ -30,7 +30,7 @@ _SWITCHING = 101
 
 
 class _Silent:
-    """A logger that says nothing: all that the driver knows is a happening of ours."""
+    """A logger that says nothing: all that the driver knows is an event of ours."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name that logging gave it
         return level < 0
@@ -41,7 +41,7 @@ class _Silent:
     debug = info = warning = error = exception = log
 
 
-class Refused(Unreachable):
+class UpgradeRefused(Unreachable):
     """There is no connection; ``retry_after`` is the wait that the venue asked for, if any."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
@@ -49,8 +49,10 @@ class Refused(Unreachable):
         self.retry_after = retry_after
 
 
-async def connect(connection: Connection, plan: FeedPlan, clock: Clock, within_s: float) -> None:
-    """Connect ``connection`` to ``plan.url``; raises :class:`Refused`.
+async def connect(
+    connection: Connection, plan: ConnectionPlan, clock: Clock, within_s: float
+) -> None:
+    """Connect ``connection`` to ``plan.url``; raises :class:`UpgradeRefused`.
 
     A cancelled or late attempt leaves no socket behind: the upgrade cannot be cancelled inside
     the driver, so its socket is shut down under it.
@@ -65,10 +67,10 @@ async def connect(connection: Connection, plan: FeedPlan, clock: Clock, within_s
     try:
         await asyncio.wait({upgrade, timer}, return_when=asyncio.FIRST_COMPLETED)
         if not upgrade.done():
-            raise Refused(f"No answer from {plan.url}{via} within {within_s:g} s.")
+            raise UpgradeRefused(f"No answer from {plan.url}{via} within {within_s:g} s.")
         upgrade.result()
         if not connection.opened:
-            raise Refused(f"{plan.url} closed the connection{via} during the upgrade.")
+            raise UpgradeRefused(f"{plan.url} closed the connection{via} during the upgrade.")
         connected = True
     except (OSError, EOFError, WSError, UnicodeError) as error:
         raise _refusal(error, f"{plan.url}{via}", clock.wall_ns()) from error
@@ -83,7 +85,7 @@ async def connect(connection: Connection, plan: FeedPlan, clock: Clock, within_s
 
 
 async def _upgrade(
-    connection: Connection, plan: FeedPlan, proxy: Proxy | None, sockets: list[socket.socket]
+    connection: Connection, plan: ConnectionPlan, proxy: Proxy | None, sockets: list[socket.socket]
 ) -> None:
     async def open_socket(url: WSParsedURL) -> socket.socket:
         if proxy is None:
@@ -134,7 +136,7 @@ async def _open_socket(host: str, port: int, sockets: list[socket.socket]) -> so
 
 
 async def _tunnel(opened: socket.socket, proxy: Proxy, target: str) -> None:
-    """Have a proxy connect a socket on to ``target``; raises :class:`Refused`."""
+    """Have a proxy connect a socket on to ``target``; raises :class:`UpgradeRefused`."""
     loop = asyncio.get_running_loop()
     headers = {"Host": target, **proxy.headers}
     lines = [f"CONNECT {target} HTTP/1.1", *(f"{name}: {said}" for name, said in headers.items())]
@@ -151,7 +153,7 @@ async def _tunnel(opened: socket.socket, proxy: Proxy, target: str) -> None:
         opened.close()
         what = f"HTTP {status}" if status else "no HTTP"
         message = f"The proxy {proxy} answered with {what} when asked for {target}."
-        raise Refused(message, hint=proxy.hint(status))
+        raise UpgradeRefused(message, hint=proxy.hint(status))
 
 
 def _shut_down(sockets: list[socket.socket]) -> None:
@@ -163,11 +165,11 @@ def _shut_down(sockets: list[socket.socket]) -> None:
             open_socket.close()  # it was never connected, or the peer was faster
 
 
-def _refusal(error: Exception, url: str, wall_ns: int) -> Refused:
+def _refusal(error: Exception, url: str, wall_ns: int) -> UpgradeRefused:
     response = error.response if isinstance(error, WSHandshakeError) else None
     status = int(response.status) if response else _SWITCHING
     if response is None or status == _SWITCHING:
-        return Refused(f"{url} cannot be reached: {error or type(error).__name__}.")
+        return UpgradeRefused(f"{url} cannot be reached: {error or type(error).__name__}.")
     location = response.headers.get("Location")
     hint = {
         401: "The venue wants credentials for this feed.",
@@ -175,7 +177,7 @@ def _refusal(error: Exception, url: str, wall_ns: int) -> Refused:
     }.get(status, "")
     if location:
         hint = f"The feed has moved to {location}; configure that address."
-    return Refused(
+    return UpgradeRefused(
         f"{url} refused the upgrade with HTTP {status}.",
         hint=hint,
         retry_after=parse_retry_after(response.headers.get("Retry-After"), wall_ns),

@@ -18,8 +18,8 @@ from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, Audited, HourAccount, Minutes, Rows, StoreAccount
 from forebay.stores.duckdb import ddl
-from forebay.stores.duckdb.session import identifier, literal
 from forebay.stores.rows import coverage_from
+from forebay.text import identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

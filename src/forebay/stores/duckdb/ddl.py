@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from forebay.domain import schema
 from forebay.domain.kinds import KINDS
-from forebay.stores.duckdb.session import identifier
 from forebay.stores.rows import EPOCHS, ORDINALS
+from forebay.text import identifier
 
 SCHEMA_VERSION = 3
 """3: every event row has its envelope, streams have a market, and coverage has a unit."""

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from forebay.domain.canonical import first_of_each_id
 from forebay.domain.digest import HOUR_NS
 from forebay.domain.kinds import kind_of_table
-from forebay.stores.duckdb.session import identifier
 from forebay.stores.rows import AMBIGUOUS
+from forebay.text import identifier
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,7 +10,7 @@ import duckdb
 
 from forebay.domain import schema
 from forebay.domain.kinds import KINDS
-from forebay.stores.duckdb.session import identifier
+from forebay.text import identifier
 
 if TYPE_CHECKING:
     from forebay.domain.kinds import EventKind

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from forebay.domain.digest import HOUR_NS
 from forebay.ports import HourNote
-from forebay.stores.duckdb.session import Session, literal
+from forebay.stores.duckdb.session import Session
 from forebay.stores.kind import address
+from forebay.text import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

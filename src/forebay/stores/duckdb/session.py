@@ -12,16 +12,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def identifier(name: str) -> str:
-    """Return a name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return a text as SQL has it, where it takes no parameter."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 class Session:
     """Runs the statements of one transaction after the other on its connection."""
 

@@ -16,9 +16,10 @@ from forebay.stores.duckdb import ddl, state
 from forebay.stores.duckdb.events import first_told, insert_events, insert_letters
 from forebay.stores.duckdb.hours import HourNotes, export_hour
 from forebay.stores.duckdb.query import READ_ONLY_SETTINGS, DuckDBReader
-from forebay.stores.duckdb.session import Session, identifier
+from forebay.stores.duckdb.session import Session
 from forebay.stores.duckdb.state import Written
 from forebay.stores.kind import address
+from forebay.text import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

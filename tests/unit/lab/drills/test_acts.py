@@ -17,12 +17,12 @@ import pytest
 
 from forebay.app.data_folder import DataFolder
 from forebay.errors import Transient
-from forebay.lab.drills import descriptors, emergency, hung, killed, payload, rest, store, websocket
+from forebay.lab.drills import acts
 from forebay.lab.drills.catalogue import DRILLS
-from forebay.lab.drills.plan import Timing
+from forebay.lab.drills.plan import REST, Timing
 from forebay.lab.drills.resources import process_state
 from forebay.lab.drills.watch import Seen
-from forebay.lab.faults.troubles import (
+from forebay.lab.troubles import (
     BROKEN,
     FLAP,
     HANG,
@@ -119,14 +119,14 @@ def seen(
 
 
 TROUBLED = {
-    TOO_MANY: rest.too_many,
-    BROKEN: rest.broken,
-    HANG: rest.timeouts,
-    FLAP: websocket.flap,
-    SILENCE: websocket.half_open,
-    NO_UPGRADE: websocket.refused,
-    TEAR: payload.torn,
-    RESTATE: payload.restated,
+    TOO_MANY: acts.rest_429,
+    BROKEN: acts.rest_500,
+    HANG: acts.rest_timeouts,
+    FLAP: acts.websocket_flap,
+    SILENCE: acts.websocket_half_open,
+    NO_UPGRADE: acts.websocket_refused,
+    TEAR: acts.payload_torn,
+    RESTATE: acts.payload_restated,
 }
 
 
@@ -169,7 +169,7 @@ async def test_retry_after_is_honoured_if_no_caller_comes_sooner(
 ) -> None:
     stage = Played(tmp_path, moments=[second * SECOND for second in moments_s])
 
-    await rest.too_many(stage)  # type: ignore[arg-type]
+    await acts.rest_429(stage)  # type: ignore[arg-type]
 
     said = [ok for what, ok in stage.checks.items() if what.startswith("Retry-After")]
     assert said == [honoured]
@@ -177,11 +177,11 @@ async def test_retry_after_is_honoured_if_no_caller_comes_sooner(
 
 async def test_rest_alone_is_a_root_and_nothing_critical(tmp_path: Path) -> None:
     good, bad = Played(tmp_path), Played(tmp_path)
-    good.seen_now = seen("healthy", down={rest.BREAKER: rest.BREAKER})
-    bad.seen_now = seen("critical", down={rest.BREAKER: "capture"})
+    good.seen_now = seen("healthy", down={REST: REST})
+    bad.seen_now = seen("critical", down={REST: "capture"})
 
     for stage in (good, bad):
-        await rest.broken(stage)  # type: ignore[arg-type]
+        await acts.rest_500(stage)  # type: ignore[arg-type]
 
     assert (good.checks["REST is a root"], good.checks["and no critical one"]) == (True, True)
     assert (bad.checks["REST is a root"], bad.checks["and no critical one"]) == (False, False)
@@ -207,7 +207,7 @@ async def test_the_folder_is_read_only_meanwhile_and_as_before_afterwards(tmp_pa
         modes.append(mode_of(tmp_path))
 
     stage.captured = captured  # type: ignore[method-assign]
-    await store.read_only(stage)  # type: ignore[arg-type]
+    await acts.store_read_only(stage)  # type: ignore[arg-type]
 
     assert modes == [0o550]
     assert mode_of(tmp_path) == 0o750
@@ -218,7 +218,7 @@ async def test_the_folder_is_as_before_also_if_no_breaker_trips(tmp_path: Path) 
     set_mode(tmp_path, 0o700)
 
     with pytest.raises(Transient):
-        await store.read_only(Played(tmp_path, happens=False))  # type: ignore[arg-type]
+        await acts.store_read_only(Played(tmp_path, happens=False))  # type: ignore[arg-type]
     assert mode_of(tmp_path) == 0o700
 
 
@@ -230,7 +230,7 @@ async def test_rows_that_are_stored_during_the_fault_are_noticed(tmp_path: Path)
         return seen(rows=next(rows))
 
     stage.seen = growing  # type: ignore[method-assign]
-    await store.read_only(stage)  # type: ignore[arg-type]
+    await acts.store_read_only(stage)  # type: ignore[arg-type]
 
     assert not stage.checks["nothing is stored during the fault"]
 
@@ -239,7 +239,7 @@ async def test_rows_that_are_stored_during_the_fault_are_noticed(tmp_path: Path)
 async def test_an_emergency_needs_a_refused_write(tmp_path: Path, refused: float, ok: bool) -> None:
     stage = Played(tmp_path, metrics=refused, seen_now=seen("emergency"))
 
-    await emergency.emergency(stage)  # type: ignore[arg-type]
+    await acts.emergency(stage)  # type: ignore[arg-type]
 
     assert stage.checks[f"{refused:g} writes were refused"] is ok
     assert stage.on == {}
@@ -271,7 +271,7 @@ class Stopping(Played):
 async def test_a_hung_process_is_stopped_and_goes_on(tmp_path: Path) -> None:
     with sleeper() as child:
         stage = Stopping(tmp_path, seen_now=seen(pid=child.pid, down={"store": "deliver"}))
-        await hung.deliver(stage)  # type: ignore[arg-type]
+        await acts.deliver_hung(stage)  # type: ignore[arg-type]
 
         assert stage.hits_told == [1]
         assert process_state(child.pid) != "T"
@@ -282,7 +282,7 @@ async def test_descriptors_are_few_meanwhile_and_as_before_afterwards(tmp_path: 
     with sleeper() as child:
         before = resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
         stage = Played(tmp_path, seen_now=seen(pid=child.pid))
-        await descriptors.exhausted(stage)  # type: ignore[arg-type]
+        await acts.descriptors_exhausted(stage)  # type: ignore[arg-type]
 
         assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == before
         assert stage.hits_told == [1]
@@ -293,7 +293,7 @@ async def test_a_process_is_killed_twice(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "kill", lambda pid, number: shot.append((pid, number)))
     stage = Played(tmp_path, seen_now=seen(pid=77))
 
-    await killed.deliver(stage)  # type: ignore[arg-type]
+    await acts.deliver_killed(stage)  # type: ignore[arg-type]
 
     assert shot == [(77, signal.SIGKILL)] * 2
     assert stage.hits_told == [2]

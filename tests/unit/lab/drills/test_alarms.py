@@ -8,12 +8,12 @@ import pytest
 
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Unreachable
+from forebay.lab import web
 from forebay.lab.drills.alarms import Alarms
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.stage import Stage
 from forebay.lab.drills.watch import Seen
-from forebay.lab.drills.web import Web
 from forebay.lab.servers import alertmanager
 from forebay.lab.servers.webhook import Delivery, Webhook
 
@@ -45,7 +45,7 @@ def test_without_servers_no_alert_is_judged() -> None:
 
 
 def stage(root: Path) -> Stage:
-    made = Stage(DRILLS["emergency"], root, 1, Timing(patience_s=0.2), SystemClock(), Web())
+    made = Stage(DRILLS["emergency"], root, 1, Timing(patience_s=0.2), SystemClock())
     made.watch.last = Seen(0, "http://127.0.0.1:1", "healthy", {}, {}, None, None)
     return made
 
@@ -81,6 +81,5 @@ async def test_waiting_for_alerts_ends_when_all_cleared_and_when_patience_does(
 
 
 async def test_the_web_tells_status_and_body_and_what_did_not_answer() -> None:
-    async with Web() as web:
-        with pytest.raises(Unreachable, match=r"GET http://127\.0\.0\.1:1/x was not answered"):
-            await web.ask("http://127.0.0.1:1/x")
+    with pytest.raises(Unreachable, match=r"GET http://127\.0\.0\.1:1/x was not answered"):
+        await web.ask("http://127.0.0.1:1/x")

@@ -11,7 +11,7 @@ import pytest
 from forebay.errors import ConfigError
 from forebay.lab.drills.catalogue import DRILLS, drill_named
 from forebay.lab.faults import parse_faults
-from forebay.lab.faults.troubles import ABOUT
+from forebay.lab.troubles import ABOUT
 from forebay.ops import alerts
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def drills_of(alert: str) -> list[str]:
-    """Answer the drills in which an alert fires and clears."""
+    """Return the drills in which an alert fires and clears."""
     return [drill.name for drill in DRILLS.values() if alert in drill.alerts]
 
 

@@ -13,7 +13,6 @@ from forebay.lab.drills import run as running
 from forebay.lab.drills.plan import Drill, Timing
 from forebay.lab.drills.report import AlertSeen, DrillReport
 from forebay.lab.drills.stage import Stage
-from forebay.lab.drills.web import Web
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +40,7 @@ class FakeAlarms:
 
 def stage(root: Path, *, gaps: bool = False) -> Stage:
     drill = Drill("some", "about", nothing, ("store",), gaps=gaps)
-    made = Stage(drill, root, 1, Timing(), ManualClock(), Web())
+    made = Stage(drill, root, 1, Timing(), ManualClock())
     made.fault_hits, made.recovery_s = 3, 1.5
     for at, now in enumerate(GOOD[1:]):
         made.watch._moves.setdefault("store", {})[(str(at), now)] = None

@@ -16,6 +16,7 @@ import pytest
 from forebay.app.config import load
 from forebay.clock import ManualClock
 from forebay.errors import Permanent, Transient, Unreachable
+from forebay.lab import web
 from forebay.lab.drills import resources
 from forebay.lab.drills import stage as staging
 from forebay.lab.drills.catalogue import DRILLS
@@ -23,7 +24,6 @@ from forebay.lab.drills.plain_user import give_up_root
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.stage import Stage
 from forebay.lab.drills.watch import Seen, Watch
-from forebay.lab.drills.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ class Impatient(ManualClock):
 
 
 def stage(root: Path, name: str = "emergency") -> Stage:
-    return Stage(DRILLS[name], root, 1, Timing(), ManualClock(), Web())
+    return Stage(DRILLS[name], root, 1, Timing(), ManualClock())
 
 
 @pytest.mark.parametrize("name", DRILLS)
@@ -159,7 +159,7 @@ async def test_an_exchange_that_refuses_a_switch_is_an_error(
     async def ask(*_: Any) -> tuple[int, str]:  # noqa: ANN401
         return 400, "no"
 
-    monkeypatch.setattr(Web, "ask", ask)
+    monkeypatch.setattr(web, "ask", ask)
 
     with pytest.raises(Permanent, match="400"):
         await stage(tmp_path).trouble("rest-429")

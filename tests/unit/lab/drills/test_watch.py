@@ -10,23 +10,19 @@ import pytest
 from forebay.app.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.errors import Unreachable
+from forebay.lab import web
 from forebay.lab.drills import watch as watching
 from forebay.lab.drills.watch import Seen, Watch
-from forebay.lab.drills.web import Web
+
+ANSWERS: list[tuple[int, Any] | Unreachable] = []
 
 
-class FakeWeb(Web):
-    """Answers what it was given, one after the other."""
-
-    def __init__(self, *answers: tuple[int, Any] | Unreachable) -> None:
-        super().__init__()
-        self.answers = list(answers)
-
-    async def ask(self, url: str, *_: Any, **__: Any) -> tuple[int, Any]:  # noqa: ANN401
-        answer = self.answers.pop(0)
-        if isinstance(answer, Unreachable):
-            raise answer
-        return answer
+async def answered(url: str) -> tuple[int, Any]:
+    """Answer what a test told, one after the other."""
+    answer = ANSWERS.pop(0)
+    if isinstance(answer, Unreachable):
+        raise answer
+    return answer
 
 
 def health(status: str, *moves: tuple[str, str], state: str = "closed") -> tuple[int, Any]:
@@ -50,13 +46,15 @@ TOLD: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found: dict[str, Any] = dict(TOLD)
+    monkeypatch.setattr(web, "ask", answered)
     monkeypatch.setattr(watching, "statuses", lambda *_, **__: found)
     monkeypatch.setattr(watching, "ask", lambda *_, **__: ({"http": "http://there"}, b""))
     return found
 
 
 def watch(*answers: tuple[int, Any] | Unreachable) -> Watch:
-    return Watch(DataFolder(Path("nowhere")), FakeWeb(*answers), ManualClock())
+    ANSWERS[:] = answers
+    return Watch(DataFolder(Path("nowhere")), ManualClock())
 
 
 async def test_a_look_tells_state_breakers_services_and_both_processes(

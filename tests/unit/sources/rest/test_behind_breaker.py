@@ -14,7 +14,7 @@ from aiohttp import web
 from forebay.clock import ManualClock
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
-from forebay.sources.rest import Budget, ComeAgain, RestClient, RestPolicy
+from forebay.sources.rest import Budget, RestClient, RestPolicy, RetryLater
 from forebay.sources.venue import per_second
 from forebay.telemetry import BreakerMoved, RestRetried, RetriesEnded
 from tests.support.http_server import serving
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from forebay.resilience import BreakerConfig
     from forebay.sources.venue import Rate
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 QUICKLY = per_second(10, burst=15)
 ONCE = RestPolicy(RetryConfig(attempts=1), max_body_bytes=1000)
@@ -50,7 +50,7 @@ class Venue:
 
     clock: Instant
     breaker: CircuitBreaker
-    said: list[Happening]
+    said: list[TelemetryEvent]
     rest: RestClient
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ async def venue(
     longest_wait_s: float = 30.0,
 ) -> AsyncIterator[Venue]:
     clock, rng = Instant(), random.Random(3)
-    said: list[Happening] = []
+    said: list[TelemetryEvent] = []
     breaker = CircuitBreaker("testex-rest", config, clock=clock, rng=rng, listener=said.append)
     served: list[Venue] = []
 
@@ -130,7 +130,7 @@ async def test_what_is_the_venues_fault_counts(status: int) -> None:
     async with venue(IMPATIENT if status == HANG else ONCE) as it:
         it.status = status
         raised = {await it.get() for _ in range(5)}
-        assert raised == {Unreachable if status == HANG else ComeAgain}
+        assert raised == {Unreachable if status == HANG else RetryLater}
         assert await it.get() is CircuitOpen
 
 
@@ -178,7 +178,7 @@ async def test_while_it_is_open_the_caller_is_told_at_once_and_until_when() -> N
     """One call with all its tries trips it; the next is not waited for and not tried again."""
     async with venue(RestPolicy()) as it:
         it.status = 500
-        with pytest.raises(ComeAgain, match="HTTP 500"):
+        with pytest.raises(RetryLater, match="HTTP 500"):
             await it.rest.get("/x")
         assert it.asked == 5
         slept, told = len(it.clock.slept), len(it.said)
@@ -190,9 +190,7 @@ async def test_while_it_is_open_the_caller_is_told_at_once_and_until_when() -> N
         assert 50 < caught.value.retry_after < 66
         assert caught.value.exit_code == 3
         assert (it.asked, len(it.clock.slept), len(it.said)) == (5, slept, told)
-        assert [happening.now for happening in it.said if isinstance(happening, BreakerMoved)] == [
-            "open"
-        ]
+        assert [event.now for event in it.said if isinstance(event, BreakerMoved)] == ["open"]
 
 
 async def test_a_trip_between_two_tries_ends_them() -> None:
@@ -200,10 +198,10 @@ async def test_a_trip_between_two_tries_ends_them() -> None:
         it.status = 500
         assert await it.get() is CircuitOpen
         assert it.asked == 2
-        retried = [happening for happening in it.said if isinstance(happening, RestRetried)]
-        assert [happening.attempt for happening in retried] == [1, 2]
-        assert all("HTTP 500" in happening.reason for happening in retried)
-        assert all(happening.path == "/x" for happening in retried)
+        retried = [event for event in it.said if isinstance(event, RestRetried)]
+        assert [event.attempt for event in retried] == [1, 2]
+        assert all("HTTP 500" in event.reason for event in retried)
+        assert all(event.path == "/x" for event in retried)
 
 
 async def test_it_closes_after_three_answers_and_until_then_lets_one_through_at_a_time() -> None:
@@ -232,7 +230,7 @@ async def test_a_failed_probe_opens_it_again() -> None:
         for _ in range(5):
             await it.get()
         it.clock.advance(67)
-        assert await it.get() is ComeAgain
+        assert await it.get() is RetryLater
         assert it.asked == 6
         assert await it.get() is CircuitOpen
         assert it.asked == 6
@@ -255,7 +253,7 @@ async def test_the_calls_of_a_client_share_a_budget_of_retries() -> None:
     async with venue(policy, replace(presets.EXCHANGE_API, failure_threshold=1000)) as it:
         it.status = 503
         for _ in range(10):
-            assert await it.get() is ComeAgain
+            assert await it.get() is RetryLater
         assert it.asked == 10 + 11, "ten retries, and one for ten calls"
         ended = [said.reason for said in it.said if isinstance(said, RetriesEnded)]
         assert ended[-1].endswith("the retry budget is used up")

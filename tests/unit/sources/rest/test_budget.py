@@ -12,7 +12,7 @@ from aiohttp import web
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Permanent
 from forebay.resilience import RateLimited, RetryConfig
-from forebay.sources.rest import Budget, Budgets, ComeAgain, RestClient, RestPolicy
+from forebay.sources.rest import Budget, Budgets, RestClient, RestPolicy, RetryLater
 from forebay.sources.venue import Limits, Rate, per_minutes, per_second
 from tests.support.http_server import serving
 
@@ -143,7 +143,7 @@ async def test_what_silences_an_address(
         async with RestClient(
             url, clock=clock, rng=random.Random(1), policy=ONCE, limits=limits, budget=budget
         ) as rest:
-            with pytest.raises(ComeAgain):
+            with pytest.raises(RetryLater):
                 await rest.get("/x")
     if wait is None:
         await budget.take()

@@ -14,14 +14,14 @@ from aiohttp import web
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import ConfigError, Permanent, Transient, Unreachable
 from forebay.resilience import RetryConfig
-from forebay.sources.rest import ComeAgain, RestClient, RestPolicy
+from forebay.sources.rest import RestClient, RestPolicy, RetryLater
 from forebay.sources.venue import Limits, per_second
 from forebay.telemetry import RestRetried
 from tests.support.http_server import serving
 
 if TYPE_CHECKING:
     from forebay.clock import Clock
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 TRIES = RetryConfig(attempts=5, base=0.001, cap=0.002)
 QUICK = RestPolicy(TRIES)
@@ -41,7 +41,7 @@ def client(
     url: str,
     policy: RestPolicy = QUICK,
     clock: Clock | None = None,
-    said: list[Happening] | None = None,
+    said: list[TelemetryEvent] | None = None,
     limits: Limits = PACED,
 ) -> RestClient:
     return RestClient(
@@ -76,11 +76,11 @@ async def test_what_may_pass_is_tried_again(status: int) -> None:
         tries += 1
         return web.Response(status=status if tries < 3 else 200, body=b"done")
 
-    said: list[Happening] = []
+    said: list[TelemetryEvent] = []
     async with serving(handler) as url, client(url, said=said) as rest:
         assert (await rest.get("/x")).body == b"done"
     assert tries == 3
-    assert [happening.attempt for happening in said if isinstance(happening, RestRetried)] == [1, 2]
+    assert [event.attempt for event in said if isinstance(event, RestRetried)] == [1, 2]
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 410])
@@ -148,7 +148,9 @@ async def test_who_is_told_to_wait_too_long_is_told_so_at_once() -> None:
 
     clock = Instant()
     async with serving(handler) as url, client(url, RestPolicy(), clock) as rest:
-        with pytest.raises(ComeAgain, match=r"HTTP 429. It asks to come again in 61 s\.") as caught:
+        with pytest.raises(
+            RetryLater, match=r"HTTP 429. It asks to come again in 61 s\."
+        ) as caught:
             await rest.get("/x")
     assert caught.value.retry_after == 61
     assert (tries, clock.slept) == (1, [])

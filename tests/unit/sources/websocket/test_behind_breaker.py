@@ -11,9 +11,9 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.resilience import State, presets
-from forebay.sources.websocket import FeedPlan, Patience, WebSocketFeed
+from forebay.sources.websocket import ConnectionPlan, Timeouts, WebSocketFeed
 from forebay.sources.websocket.feed import QUICK, SHORT_LIVED_CAP_S
-from forebay.telemetry import BreakerMoved, ConnectionFailed, Happening, ReconnectScheduled
+from forebay.telemetry import BreakerMoved, ConnectionFailed, ReconnectScheduled, TelemetryEvent
 from tests.support.feed_rig import ASKED, Rig, YesOrNo, running, sends
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import TEXT, Peer, WsServer, encode, http
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NEVER_LATE = {"connect_s": 1e6, "accept_s": 1e6, "stale_s": 1e6}
-PATIENCE = Patience(**NEVER_LATE)
-TICKING = Patience(connect_s=1e6, accept_s=6, stale_s=1e6)
+PATIENCE = Timeouts(**NEVER_LATE)
+TICKING = Timeouts(connect_s=1e6, accept_s=6, stale_s=1e6)
 """Connections are looked at each second and a half, so that a life of 10 s is noticed."""
 STEPS = 40
 """Turns of the loop for each move of the clock: an upgrade takes about ten."""
@@ -56,7 +56,7 @@ async def test_refused_upgrades_trip_it_and_it_closes_without_a_person() -> None
         sends(DATA),
         lambda request: BUSY if request <= 3 else None,
         clock=clock,
-        patience=TICKING,
+        timeouts=TICKING,
         breaker=presets.WEBSOCKET,
     ) as (rig, server):
         await until(lambda: rig.breaker.state is State.OPEN, clock)
@@ -81,7 +81,7 @@ async def test_connections_that_end_before_they_settle_trip_it(ends: str) -> Non
         peer.writer.close()
 
     clock = ManualClock()
-    async with running(script, clock=clock, patience=PATIENCE, breaker=presets.WEBSOCKET) as (
+    async with running(script, clock=clock, timeouts=PATIENCE, breaker=presets.WEBSOCKET) as (
         rig,
         server,
     ):
@@ -95,8 +95,8 @@ async def test_half_open_sockets_that_never_speak_trip_it() -> None:
         await peer.gone()
 
     clock = ManualClock()
-    patience = Patience(connect_s=1e6)
-    async with running(script, clock=clock, patience=patience, breaker=presets.WEBSOCKET) as (
+    timeouts = Timeouts(connect_s=1e6)
+    async with running(script, clock=clock, timeouts=timeouts, breaker=presets.WEBSOCKET) as (
         rig,
         server,
     ):
@@ -112,7 +112,7 @@ async def test_connections_that_gave_data_may_end_as_often_as_they_like() -> Non
 
     clock = ManualClock()
     clock.advance(1000.0)  # a life is counted from its own beginning
-    async with running(script, clock=clock, patience=PATIENCE, breaker=presets.WEBSOCKET) as (
+    async with running(script, clock=clock, timeouts=PATIENCE, breaker=presets.WEBSOCKET) as (
         rig,
         server,
     ):
@@ -133,7 +133,7 @@ class Longest(random.Random):
         return max(a, b)
 
 
-NOWHERE = FeedPlan("v", "c", "ws://127.0.0.1:9", ASKED, YesOrNo)
+NOWHERE = ConnectionPlan("v", "c", "ws://127.0.0.1:9", ASKED, YesOrNo)
 
 
 async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
@@ -142,10 +142,10 @@ async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
     clock, waits = ManualClock(), list[float]()
     lives = [1.0] * (QUICK + 2) + [PATIENCE.settle_s, 1.0]
 
-    def told(said: Happening) -> None:
+    def told(said: TelemetryEvent) -> None:
         waits.append(getattr(said, "delay_s"))  # noqa: B009 - of whatever is told here
 
-    feed = WebSocketFeed(NOWHERE, clock=clock, rng=Longest(), patience=PATIENCE, observer=told)
+    feed = WebSocketFeed(NOWHERE, clock=clock, rng=Longest(), timeouts=PATIENCE, observer=told)
 
     async def attempt(*_: object) -> float:
         if not lives:
@@ -160,7 +160,7 @@ async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
 
 
 def test_the_pause_after_short_lives_grows_to_a_cap() -> None:
-    feed = WebSocketFeed(NOWHERE, clock=ManualClock(), rng=random.Random(1), patience=PATIENCE)
+    feed = WebSocketFeed(NOWHERE, clock=ManualClock(), rng=random.Random(1), timeouts=PATIENCE)
     longest = [feed._longest_pause_s(short) for short in range(QUICK + 8)]
     assert longest[: QUICK + 1] == [PATIENCE.backoff_base_s] * (QUICK + 1)
     assert longest == sorted(longest)
@@ -190,8 +190,8 @@ async def test_a_pause_of_our_own_does_not_count_against_the_venue() -> None:
         await peer.gone()
 
     clock = ManualClock()
-    patience = Patience(connect_s=1e6, accept_s=1e6, stale_s=4, settle_s=1e6)
-    async with running(script, clock=clock, patience=patience, breaker=presets.WEBSOCKET) as (
+    timeouts = Timeouts(connect_s=1e6, accept_s=1e6, stale_s=4, settle_s=1e6)
+    async with running(script, clock=clock, timeouts=timeouts, breaker=presets.WEBSOCKET) as (
         rig,
         _,
     ):
@@ -208,7 +208,7 @@ async def test_a_pause_of_our_own_does_not_count_against_the_venue() -> None:
 async def test_the_breakers_time_out_shortens_the_wait_for_an_upgrade() -> None:
     clock = ManualClock()
     config = replace(presets.WEBSOCKET, timeout=2.0)
-    async with running(sends(), lambda _: b"", clock=clock, patience=PATIENCE, breaker=config) as (
+    async with running(sends(), lambda _: b"", clock=clock, timeouts=PATIENCE, breaker=config) as (
         rig,
         server,
     ):
@@ -222,16 +222,16 @@ class Fleet:
 
     def __init__(self, url: str, size: int) -> None:
         self.clock = ManualClock()
-        first = Rig(url, clock=self.clock, patience=PATIENCE, breaker=presets.WEBSOCKET)
+        first = Rig(url, clock=self.clock, timeouts=PATIENCE, breaker=presets.WEBSOCKET)
         self.breaker = first.breaker
         self.sinks = [RecordingSink() for _ in range(size)]
-        plan = FeedPlan("testex", "c1", url, ASKED, YesOrNo)
+        plan = ConnectionPlan("testex", "c1", url, ASKED, YesOrNo)
         self.feeds = [
             WebSocketFeed(
                 plan,
                 clock=self.clock,
                 rng=random.Random(number),
-                patience=TICKING,
+                timeouts=TICKING,
                 breaker=self.breaker,
             )
             for number in range(size)

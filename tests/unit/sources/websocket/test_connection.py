@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from forebay.clock import ManualClock
-from forebay.sources.websocket import FeedPlan, Patience
+from forebay.sources.websocket import ConnectionPlan, Timeouts
 from forebay.sources.websocket.connection import Connection
 from forebay.telemetry import ConnectionOpened
 from tests.support.feed_rig import ASKED, YesOrNo
@@ -14,7 +14,7 @@ from tests.support.sinks import RecordingSink
 if TYPE_CHECKING:
     from picows import WSTransport
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
 
 
 class FakeTransport:
@@ -45,14 +45,14 @@ class FakeTransport:
 class Rig:
     def __init__(self) -> None:
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.transport = FakeTransport()
         self.connection = Connection(
-            FeedPlan("v", "c", "ws://h/", ASKED, YesOrNo),
+            ConnectionPlan("v", "c", "ws://h/", ASKED, YesOrNo),
             self.sink,
             clock=ManualClock(),
             epoch="e",
-            patience=Patience(),
+            timeouts=Timeouts(),
             observer=self.said.append,
         )
 

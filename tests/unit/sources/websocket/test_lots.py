@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.sources.venue import Asked
-from forebay.sources.websocket import Patience
+from forebay.sources.websocket import Timeouts
 from forebay.sources.websocket.lots import STRIKES, UNPROVED, Lot, Lots, Refusal, named_in
 
 SECOND = 1_000_000_000
-PATIENCE = Patience()
+PATIENCE = Timeouts()
 ASKED = Asked(("A", "B", "C", "D"), ("trade",))
 DROPPED = Refusal("lost", {}, whole=False)
 REFUSED = Refusal("it is unknown", {}, whole=True)

@@ -9,7 +9,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError
-from forebay.sources.websocket import Patience
+from forebay.sources.websocket import Timeouts
 from forebay.telemetry import (
     ConnectionFailed,
     ReadingPaused,
@@ -38,8 +38,8 @@ async def test_pings_keep_a_connection_alive_and_silence_ends_it() -> None:
         silent.set()
         await peer.gone()
 
-    patience = Patience(stale_s=10.0, backoff_base_s=100.0, backoff_cap_s=100.0)
-    async with running(script, clock=clock, patience=patience) as (rig, _):
+    timeouts = Timeouts(stale_s=10.0, backoff_base_s=100.0, backoff_cap_s=100.0)
+    async with running(script, clock=clock, timeouts=timeouts) as (rig, _):
         await silent.wait()
         assert rig.sink.epochs[0].reason is None, "48 s with pings"
         await pass_time(clock, 3.0)
@@ -49,8 +49,8 @@ async def test_pings_keep_a_connection_alive_and_silence_ends_it() -> None:
 
 
 async def test_a_half_open_connection_is_left_in_real_time() -> None:
-    patience = Patience(stale_s=0.05, backoff_base_s=0.001, backoff_cap_s=0.002)
-    async with running(sends(), patience=patience) as (rig, _):
+    timeouts = Timeouts(stale_s=0.05, backoff_base_s=0.001, backoff_cap_s=0.002)
+    async with running(sends(), timeouts=timeouts) as (rig, _):
         assert (await rig.sink.closed(2)).startswith("stale")
 
 
@@ -61,8 +61,8 @@ async def test_a_subscription_that_is_never_answered_ends_the_epoch() -> None:
         await peer.text(b"something else")
         await peer.gone()
 
-    patience = Patience(backoff_base_s=100.0, backoff_cap_s=100.0)
-    async with running(script, clock=clock, patience=patience) as (rig, _):
+    timeouts = Timeouts(backoff_base_s=100.0, backoff_cap_s=100.0)
+    async with running(script, clock=clock, timeouts=timeouts) as (rig, _):
         await rig.sink.until(lambda: bool(rig.sink.first))
         await pass_time(clock, 4.5)
         assert rig.sink.epochs[0].reason is None
@@ -90,7 +90,7 @@ async def test_pressure_stops_the_venue_and_loses_nothing() -> None:
             sent += 1
         await peer.gone()
 
-    async with running(script, clock=clock, patience=Patience(stale_s=10.0)) as (rig, _):
+    async with running(script, clock=clock, timeouts=Timeouts(stale_s=10.0)) as (rig, _):
         await rig.sink.until(lambda: bool(rig.sink.first))
         rig.sink.press(True)
         await stuck.wait()
@@ -110,7 +110,7 @@ async def test_pressure_stops_the_venue_and_loses_nothing() -> None:
 
 async def test_a_long_pause_ends_the_epoch_and_connects_only_afterwards() -> None:
     clock = ManualClock()
-    async with running(sends(), clock=clock, patience=Patience(stale_s=10.0)) as (rig, server):
+    async with running(sends(), clock=clock, timeouts=Timeouts(stale_s=10.0)) as (rig, server):
         await rig.sink.until(lambda: bool(rig.sink.first))
         rig.sink.press(True)
         await pass_time(clock, 60.0)
@@ -149,8 +149,8 @@ async def test_retry_after_is_honoured_up_to_its_cap() -> None:
     def refusal(request: int) -> bytes | None:
         return http("429 Too Many Requests", asks[request]) if request in asks else None
 
-    patience = Patience(retry_after_cap_s=300.0, connect_s=1e6)
-    async with running(sends(), refusal, clock=clock, patience=patience) as (rig, _):
+    timeouts = Timeouts(retry_after_cap_s=300.0, connect_s=1e6)
+    async with running(sends(), refusal, clock=clock, timeouts=timeouts) as (rig, _):
         while not rig.sink.epochs:
             await pass_time(clock, 20.0, 1.0)
     delays = [said.delay_s for said in rig.heard(ReconnectScheduled)]  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ async def test_nobody_listening_is_told_and_tried_with_full_jitter() -> None:
     async with WsServer(sends()) as server:
         url = server.url
     clock = ManualClock()
-    rig = Rig(url, clock=clock, patience=Patience())
+    rig = Rig(url, clock=clock, timeouts=Timeouts())
     task = asyncio.create_task(rig.feed.run(rig.sink))
     while len(rig.heard(ReconnectScheduled)) < 60:
         clock.advance(30.0)
@@ -178,10 +178,10 @@ async def test_nobody_listening_is_told_and_tried_with_full_jitter() -> None:
 
 async def test_an_upgrade_that_is_never_answered_is_given_up_and_leaves_no_socket() -> None:
     left = asyncio.Event()
-    patience = Patience(connect_s=0.05, backoff_base_s=0.001, backoff_cap_s=0.002)
+    timeouts = Timeouts(connect_s=0.05, backoff_base_s=0.001, backoff_cap_s=0.002)
 
     async with running(
-        sends(), lambda request: b"" if request == 1 else None, patience=patience
+        sends(), lambda request: b"" if request == 1 else None, timeouts=timeouts
     ) as (rig, server):
         await rig.sink.until(lambda: bool(rig.sink.epochs))
         left.set()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from forebay.clock import ManualClock
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
 from forebay.sources.venue import NOTHING, Asked, PlainSession, Verdict
-from forebay.sources.websocket import FeedPlan, Patience
+from forebay.sources.websocket import ConnectionPlan, Timeouts
 from forebay.sources.websocket.connection import Connection
 from forebay.telemetry import StreamRefused, SubscriptionAccepted, VenueComplained
 from tests.support.feed_rig import pass_time, running
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from picows import WSTransport
 
-    from forebay.telemetry import Happening
+    from forebay.telemetry import TelemetryEvent
     from tests.support.ws_server import Peer
 
 ASKED = Asked(("A", "B", "C"), ("quote", "trade"), credentials={"key": "k"})
@@ -83,14 +83,14 @@ class Rig:
     def __init__(self, session: type[Talk] = Talk, asked: Asked = ASKED) -> None:
         self.clock = ManualClock()
         self.sink = RecordingSink()
-        self.said: list[Happening] = []
+        self.said: list[TelemetryEvent] = []
         self.transport = FakeTransport()
         self.connection = Connection(
-            FeedPlan("v", "c", "ws://h/", asked, session),
+            ConnectionPlan("v", "c", "ws://h/", asked, session),
             self.sink,
             clock=self.clock,
             epoch="e",
-            patience=Patience(),
+            timeouts=Timeouts(),
             observer=self.said.append,
         )
         self.connection.on_ws_connected(cast("WSTransport", self.transport))
@@ -103,8 +103,8 @@ class Rig:
         """Messages that were read together, by the quick way."""
         self.connection._take_texts(list(messages))
 
-    def heard(self, kind: type[Happening]) -> list[Happening]:
-        return [happening for happening in self.said if isinstance(happening, kind)]
+    def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
+        return [event for event in self.said if isinstance(event, kind)]
 
 
 def accepted(*symbols: str) -> EpochAccepted:
@@ -213,8 +213,8 @@ async def test_a_subscription_may_take_long_to_say_and_is_not_late_meanwhile() -
                 await peer.text(b"ok A")
 
     asked = replace(ASKED, symbols=("A", "B", "C"))
-    patience = Patience(accept_s=2.0, stale_s=1000.0)
-    async with running(script, clock=clock, asked=asked, session=Slow, patience=patience) as (
+    timeouts = Timeouts(accept_s=2.0, stale_s=1000.0)
+    async with running(script, clock=clock, asked=asked, session=Slow, timeouts=timeouts) as (
         rig,
         _,
     ):

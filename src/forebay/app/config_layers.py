@@ -1,0 +1,79 @@
+"""What a configuration file and the environment say, before it is checked."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from forebay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from forebay.app.complaints import Complaints
+
+ALIASES = {
+    "DATA_DIR": "data",
+    "LOG_LEVEL": "log_level",
+    "HEALTH_PORT": "http.port",
+    "HEALTH_CHECK_INTERVAL": "resilience.check_interval_s",
+    "ENABLE_AUTO_RECOVERY": "resilience.auto_recovery",
+}
+"""Environment names that other deployments use, and our keys."""
+_PREFIX = "FOREBAY_"
+FILE_VARIABLE = "FOREBAY_CONFIG"
+"""Names the file, and is no key."""
+
+
+def from_file(file: Path | None) -> dict[str, Any]:
+    """Return what a configuration file says; nothing if there is none."""
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        message = f"The configuration file {file} cannot be read: {error.strerror}."
+        raise ConfigError(message, hint="Make one with `forebay init`.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"The configuration file {file} is not valid TOML: {error}."
+        raise ConfigError(message, hint="Correct that line.") from error
+
+
+def from_environment(environment: Mapping[str, str], complaints: Complaints) -> dict[str, Any]:
+    """Return what variables say; what cannot be read is noted in ``complaints``."""
+    found: dict[str, Any] = {}
+    ours = [
+        (name, name.removeprefix(_PREFIX).lower().split("__"))
+        for name in sorted(environment)  # a table before its keys
+        if name.startswith(_PREFIX) and name != FILE_VARIABLE
+    ]
+    aliases = [(name, path.split(".")) for name, path in ALIASES.items() if name in environment]
+    for name, (*sections, key) in aliases + ours:
+        with complaints.noted():
+            table, text = found, environment[name]
+            for section in sections:
+                table = _table(table, section, name)
+            table[key] = _from_json(name, text) if text[:1] in ("[", "{") else text
+    if "log_level" in found:
+        found["log_level"] = str(found["log_level"]).lower()
+    return found
+
+
+def _table(table: dict[str, Any], section: str, name: str) -> dict[str, Any]:
+    found = table.setdefault(section, {})
+    if not isinstance(found, dict):
+        message = f"The variable {name} sets a key of {section!r}, which has a plain value."
+        raise ConfigError(message, hint="Unset one of the two.")
+    return found
+
+
+def _from_json(name: str, text: str) -> object:
+    try:
+        found: object = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        message = f"The variable {name} is not valid JSON: {error}."
+        raise ConfigError(message, hint="Lists and tables are written as JSON.") from error
+    return found

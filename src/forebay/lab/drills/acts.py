@@ -1,0 +1,286 @@
+"""What each drill does: brings its fault about, watches what must happen, takes it away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import stat
+from typing import TYPE_CHECKING
+
+from forebay.lab.drills.plan import REST, WEBSOCKET
+from forebay.lab.drills.resources import open_descriptors, process_state
+from forebay.lab.troubles import (
+    BROKEN,
+    FLAP,
+    HANG,
+    NO_UPGRADE,
+    REFUSE,
+    RESTATE,
+    SILENCE,
+    TEAR,
+    TOO_MANY,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from pathlib import Path
+
+    from forebay.lab.drills.stage import Stage
+
+# ------------------------------------------------------------------------------- the exchange
+
+RETRY_AFTER_S = 3
+FILLS_AT_ONCE = 2
+"""Callers of REST at a time, see :class:`forebay.services.capture.CaptureSettings`."""
+_EARLY = 0.9
+"""The exchange sees a request a little earlier or later after its answer than it was asked."""
+
+
+@contextlib.asynccontextmanager
+async def _trouble(
+    stage: Stage, name: str, settings: Mapping[str, int] | None = None
+) -> AsyncIterator[None]:
+    """Switch a trouble of the exchange on while the context is open; its hits are the fault's."""
+    await stage.trouble(name, settings)
+    try:
+        yield
+    finally:
+        await stage.trouble(name, on=False)
+        stage.fault_over(len(await stage.hits(name)))
+
+
+async def rest_429(stage: Stage) -> None:
+    """REST answers 429 and says when to come again; nobody may come sooner."""
+    await _rest_troubled(stage, TOO_MANY, {"retry_after_s": RETRY_AFTER_S})
+    moments = await stage.hits(TOO_MANY)
+    later = zip(moments, moments[FILLS_AT_ONCE:], strict=False)
+    waits_s = [(after - before) / 1e9 for before, after in later]
+    honoured = all(wait_s >= RETRY_AFTER_S * _EARLY for wait_s in waits_s)
+    stage.check(f"Retry-After is honoured by {len(moments)} requests", honoured)
+
+
+async def rest_500(stage: Stage) -> None:
+    """REST answers 500."""
+    await _rest_troubled(stage, BROKEN)
+
+
+async def rest_timeouts(stage: Stage) -> None:
+    """REST takes requests and never answers: time-outs one after another, with long pauses."""
+    await _rest_troubled(stage, HANG)
+
+
+async def _rest_troubled(
+    stage: Stage, name: str, settings: Mapping[str, int] | None = None
+) -> None:
+    async with _trouble(stage, name, settings):
+        await stage.breaker(REST, "open")
+        await stage.comes(lambda seen: seen.down.get(REST) == REST, "REST is a root")
+        await stage.comes(lambda seen: seen.state != "critical", "and no critical one")
+        await stage.captured(stage.drill.rate)
+        await stage.last(stage.timing.fault_s)
+        stage.check("gaps stay open meanwhile", bool((await stage.seen()).gaps_open))
+
+
+async def websocket_flap(stage: Stage) -> None:
+    """Every connection is closed right after its subscription was accepted."""
+    await _websocket_troubled(stage, FLAP)
+
+
+async def websocket_half_open(stage: Stage) -> None:
+    """Every connection stays open and is silent, pongs included."""
+    await _websocket_troubled(stage, SILENCE)
+
+
+async def websocket_refused(stage: Stage) -> None:
+    """Nobody gets a websocket: no gatherer is healthy."""
+    await _websocket_troubled(stage, NO_UPGRADE)
+
+
+async def _websocket_troubled(stage: Stage, name: str) -> None:
+    async with _trouble(stage, name):
+        await stage.breaker(WEBSOCKET, "open")
+        await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
+        await stage.last(stage.timing.fault_s)
+
+
+async def payload_torn(stage: Stage) -> None:
+    """Events arrive as JSON cut short: dead letters, whose holes are filled from history."""
+    await _payload_troubled(stage, TEAR, "dead_letters", "frames are dead letters")
+
+
+async def payload_restated(stage: Stage) -> None:
+    """Events come again with another price: the first stays, the other is a conflict."""
+    await _payload_troubled(stage, RESTATE, "conflicts", "events are conflicts")
+
+
+async def _payload_troubled(stage: Stage, name: str, counted: str, what: str) -> None:
+    async with _trouble(stage, name):
+        await stage.captured(stage.drill.rate)
+        await stage.last(stage.timing.fault_s)
+    hits = len(await stage.hits(name))
+    await stage.comes(
+        lambda seen: bool(seen.deliver and seen.deliver[counted] >= hits), f"{hits} {what}"
+    )
+
+
+# ------------------------------------------------------------------------- store and disk
+
+WRITES_REFUSED = "forebay_store_writes_refused_total"
+_READ_ONLY = stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP
+_BLOCK = bytes(1 << 16)
+
+
+@contextlib.contextmanager
+def _folder_read_only(stage: Stage) -> Iterator[None]:
+    """Take the right to make and remove files beside the database, and give it back.
+
+    What is open stays writable, so nothing fails until DuckDB moves its log into the table,
+    which makes and removes files. That commit's answer is lost, though it happened; and no
+    other one can begin before the database is opened again, which the folder does not allow.
+    """
+    folder = stage.data.root
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    folder.chmod(_READ_ONLY)
+    stage.say("the database's folder is read-only")
+    try:
+        yield
+    finally:
+        folder.chmod(mode)
+        stage.fault_over(len(stage.happened("store_unavailable")))
+
+
+async def store_read_only(stage: Stage) -> None:
+    """The store takes no commit: its breaker trips, capture goes on, the journal keeps all."""
+    with _folder_read_only(stage):
+        tripped = await stage.breaker("store", "open")
+        await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
+        await stage.captured(stage.drill.rate)
+        await stage.last(stage.timing.fault_s)
+        later = await stage.seen()
+        stage.check("nothing is stored during the fault", later.stored == tripped.stored)
+
+
+async def emergency(stage: Stage) -> None:
+    """REST, made critical by the configuration, and the store are down at once."""
+    async with _trouble(stage, REFUSE):
+        await stage.breaker(REST, "open")
+        with _folder_read_only(stage):
+            await stage.breaker("store", "open")
+            await stage.comes(lambda seen: seen.state == "emergency", "the system is in emergency")
+            status, health = await stage.get("/health")
+            said = (status, health["status"])
+            stage.check(f"/health answers {said}", said == (503, "emergency"))
+            await stage.captured(stage.drill.rate)
+            await stage.last(stage.timing.fault_s)
+            refused = await stage.metric(WRITES_REFUSED)
+            stage.check(f"{refused:g} writes were refused", refused > 0)
+            stage.check("which was told", bool(stage.happened("store_write_refused")))
+
+
+async def disk_full(stage: Stage) -> None:
+    """Somebody else fills the disk: capture waits, what it misses is declared, and filled."""
+    stranger = stage.data.root / "stranger"
+    stage.say("the disk is full")
+    try:
+        await asyncio.to_thread(_fill, stranger)
+        await stage.comes(
+            lambda seen: bool(seen.capture and seen.capture["full"]), "the journal takes no frames"
+        )
+        await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
+        await stage.last(stage.timing.fault_s)
+    finally:
+        stranger.unlink(missing_ok=True)
+        stage.fault_over(len(stage.happened("journal_full_began")))
+
+
+def _fill(file: Path) -> None:
+    """Write until there is no space."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as taken:
+        while True:
+            taken.write(_BLOCK)
+
+
+# ------------------------------------------------------------------------- processes
+
+
+async def capture_killed(stage: Stage) -> None:
+    """Capture is killed twice; what it misses meanwhile is declared, and filled."""
+    await _killed(stage, "capture", 2)
+
+
+async def deliver_killed(stage: Stage) -> None:
+    """Deliver is killed twice; it goes on where the store is."""
+    await _killed(stage, "deliver", 2)
+
+
+async def run_killed(stage: Stage) -> None:
+    """The supervisor is killed, its processes leave with it, and it is started again."""
+    stage.run.kill()
+    code = await stage.run.wait()
+    stage.say("killed the supervisor")
+    await stage.until(lambda seen: seen.capture is None and seen.deliver is None, "the others' end")
+    await stage.last(stage.timing.fault_s)
+    await stage.start_run()
+    stage.fault_over(int(code == -signal.SIGKILL))
+    await stage.until(lambda seen: seen.connected, "a connection")
+
+
+async def _killed(stage: Stage, role: str, times: int) -> None:
+    for _ in range(times):
+        await _kill(stage, role)
+        await stage.last(stage.timing.fault_s)
+    stage.fault_over(len(stage.happened("process_died")))
+
+
+async def _kill(stage: Stage, role: str) -> None:
+    """Kill a process and wait until its successor answers."""
+    seen = await stage.until(lambda seen: seen.pid(role) is not None, f"{role} to answer")
+    pid = seen.pid(role) or 0
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    stage.say(f"killed {role}")
+    await stage.until(lambda seen: seen.pid(role) not in (None, pid), f"{role} to be back")
+
+
+async def deliver_hung(stage: Stage) -> None:
+    """Deliver is stopped with SIGSTOP, so it answers nobody; capture goes on."""
+    seen = await stage.until(lambda seen: seen.pid("deliver") is not None, "deliver to answer")
+    pid = seen.pid("deliver") or 0
+    os.kill(pid, signal.SIGSTOP)
+    stage.say("deliver hangs")
+    try:
+        await stage.comes(
+            lambda seen: seen.down.get("store") == "deliver", "the store is down by it"
+        )
+        stopped = int(process_state(pid) == "T")
+        await stage.captured(stage.drill.rate)
+        await stage.last(stage.timing.fault_s)
+        status, _ = await stage.get("/health/live")
+        stage.check("liveness does not depend on it", status == 200)  # noqa: PLR2004
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    stage.fault_over(stopped)
+
+
+_SPARE = 2
+"""Descriptors that capture may still open: fewer than a fifth, which is what is alarming."""
+
+
+async def descriptors_exhausted(stage: Stage) -> None:
+    """Capture may open hardly another file or socket for a while; it goes on with what it has."""
+    seen = await stage.until(lambda seen: seen.pid("capture") is not None, "capture to answer")
+    pid = seen.pid("capture") or 0
+    used = open_descriptors(pid)
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + _SPARE, before[1]))
+    stage.say(f"capture may have {used + _SPARE} descriptors")
+    limited = int(resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == used + _SPARE)
+    try:
+        await stage.captured(stage.drill.rate)
+        await stage.last(stage.timing.fault_s)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    stage.fault_over(limited)

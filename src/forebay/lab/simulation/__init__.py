@@ -1,1 +1,0 @@
-"""Whole runs of the core on virtual time and a simulated disk, by seed."""
