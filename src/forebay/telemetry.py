@@ -37,9 +37,6 @@ def ignore(event: TelemetryEvent) -> None:
     del event
 
 
-"""The name of :class:`TelemetryEvent` before, for who has not changed yet."""
-
-
 # --------------------------------------------------------------------------- Between us and a venue
 
 

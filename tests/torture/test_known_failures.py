@@ -195,12 +195,8 @@ def test_the_recovered_tail_is_on_the_disk_before_it_is_served(*, refused: bool)
         assert frames_of(read_all(disk)) == served
 
 
-@pytest.mark.xfail(reason="recovery takes a closing block for durable because it is there")
 def test_a_closing_block_whose_sync_was_refused_is_on_the_disk_before_it_is_relied_upon() -> None:
-    """No frame is lost by it, but ``fsck`` finds bytes that are no block in a sound journal.
-
-    When this passes, :class:`~tests.support.torture_crashes.JournalSubject` needs no exception.
-    """
+    """No frame is lost otherwise, but ``fsck`` finds bytes that are no block in a sound journal."""
 
     def die(operation: str) -> None:
         if operation == "fdatasync":

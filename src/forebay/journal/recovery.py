@@ -129,7 +129,7 @@ def decide(found: list[Extent], first_seq: int, start: int, proved: int) -> Tail
         blocks += 1
         end_seq, end_offset = extent.next or end_seq, extent.end
         frames += end_seq - extent.first
-        if end_seq <= proved:
+        if extent.first < end_seq <= proved:  # a closing block proves nothing by being there
             proved_offset = end_offset
     if end_seq < proved:
         losses.append((end_seq, proved - 1))

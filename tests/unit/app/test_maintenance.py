@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -68,6 +69,12 @@ async def run(
             clock.advance(BREATH_S)
             await settle()
     return clock.slept, told
+
+
+@pytest.fixture(autouse=True)
+async def one_worker() -> None:
+    """Whatever is called in a thread comes behind what was called before: then it has settled."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
 
 
 async def settle() -> None:
@@ -135,8 +142,10 @@ async def test_a_step_in_work_is_waited_for() -> None:
     async with run_maintenance(task, IDLE, clock, lambda _: None):
         await settle()
         clock.advance(IDLE_S)
-        await asyncio.to_thread(begun.wait, 20)
-        asyncio.get_running_loop().call_later(0.01, go_on.set)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as other:
+            await loop.run_in_executor(other, begun.wait, 20)
+        loop.call_later(0.01, go_on.set)
     assert (task.calls, task.closed) == (1, True)
 
 
