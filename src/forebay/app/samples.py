@@ -194,10 +194,9 @@ def process(service: str, reader: OsReader) -> list[Sample]:
         started = reader.booted_s() + int(fields[19]) / reader.ticks
         found.append(Sample("forebay_process_start_time_seconds", started, labels))
         found.append(Sample("forebay_process_open_fds", reader.entries("/proc/self/fd"), labels))
-        limits = reader.text("/proc/self/limits").partition("Max open files")[2].split()
-        found.append(
-            Sample("forebay_process_max_fds", float(limits[0].replace("unlimited", "inf")), labels)
-        )
+        limit = reader.text("/proc/self/limits").partition("Max open files")[2].split()[0]
+        if limit != "unlimited":  # JSON has no infinity
+            found.append(Sample("forebay_process_max_fds", float(limit), labels))
     return found
 
 

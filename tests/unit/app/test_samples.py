@@ -243,7 +243,7 @@ def test_nothing_is_divided_by_nothing(tmp_path: Path) -> None:
     found = by_name(samples.machine(Empty(), tmp_path, tmp_path))
     assert found["forebay_buffer_utilisation{resource=disk}"] == 0
     limits = by_name(samples.process("capture", Unlimited()))
-    assert limits["forebay_process_max_fds{service=capture}"] == float("inf")
+    assert "forebay_process_max_fds{service=capture}" not in limits, "JSON has no infinity"
 
 
 def test_this_machine_tells_of_this_process(tmp_path: Path) -> None:
