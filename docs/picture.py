@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli.audit_view import render_table
 from forebay.clock import SystemClock
 from forebay.lab.demo import demo_plan

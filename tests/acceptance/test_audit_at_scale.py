@@ -12,7 +12,7 @@ import duckdb
 import msgspec
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from tests.support.audit_scale import BASE, Measured, make
 from tests.tiers import count
 

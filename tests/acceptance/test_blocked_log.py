@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.lab.commands import FOREBAY
 from tests.support.commands import Running, ended, environment, forebay, simulator
 

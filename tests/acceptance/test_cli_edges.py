@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import forebay as package
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli.sql import Format, write
 from forebay.lab.commands import FOREBAY
 from tests.support import made_recording as made

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from forebay.app.data_folder import DataFolder
-from forebay.app.supervisor import statuses
+from forebay.app.processes.supervisor import statuses
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.lab.commands import FOREBAY
 from tests.support.commands import environment, wait_for
 

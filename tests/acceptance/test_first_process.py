@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.lab.commands import FOREBAY
 from tests.support.commands import Running, environment, forebay, simulator, wait_for
 

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import pytest
 
 import forebay
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.lab.drills.kill import HISTORY, KillDrill, KillPlan
 from forebay.lab.drills.plan import VENUE

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import forebay as package
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
-from forebay.app.replay import replay
+from forebay.app.offline.replay import replay
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.sources.websocket.plan import ConnectionPlan
 from forebay.telemetry import ignore

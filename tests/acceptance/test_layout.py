@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from forebay.app import rebuild as module
-from forebay.app.config import Config, JournalConfig
-from forebay.app.data_folder import LAYOUT, DataFolder
-from forebay.app.maintenance import JournalMaintenance
+from forebay.app.offline import rebuild as module
+from forebay.app.offline.rebuild import rebuild_database
+from forebay.app.processes.maintenance import JournalMaintenance
 from forebay.app.reading import Data
-from forebay.app.rebuild import rebuild_database
-from forebay.app.venues import parsers
+from forebay.app.wiring.config import Config, JournalConfig
+from forebay.app.wiring.data_folder import LAYOUT, DataFolder
+from forebay.app.wiring.venues import parsers
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
 from forebay.journal import CursorFile, OsDisk

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from forebay.app import venues
+from forebay.app.wiring import venues
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
 from forebay.services.deliver import BACKLOG_FRAMES, PACE_S, Deliverer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forebay.app import venues
+from forebay.app.wiring import venues
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind
 from forebay.errors import Transient

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from forebay.app.config import Config, FillConfig, JournalConfig, StoreConfig, VenueConfig
-from forebay.app.data_folder import DataFolder
-from forebay.app.local_socket import ask
+from forebay.app.processes.local_socket import ask
+from forebay.app.wiring.config import Config, FillConfig, JournalConfig, StoreConfig, VenueConfig
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK
 from forebay.journal.watermark import WatermarkReader

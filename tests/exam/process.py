@@ -1,13 +1,13 @@
 """The product's own capture and deliver processes, with the exam's kind beside ours.
 
-``python -m tests.exam.process ROLE``, otherwise as ``python -m forebay.app.child``.
+``python -m tests.exam.process ROLE``, otherwise as ``python -m forebay.app.processes.child``.
 """
 
 from __future__ import annotations
 
 import sys
 
-from forebay.app import child
+from forebay.app.processes import child
 from forebay.domain.kinds import KINDS
 from tests.exam.ping import PING
 

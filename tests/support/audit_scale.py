@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from forebay.app.data_folder import DataFolder
 from forebay.app.reading import Data
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock, SystemClock
 from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.digest import digests_by_hour

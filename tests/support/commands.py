@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import typer.testing
 
-from forebay.app.data_folder import DataFolder
-from forebay.app.local_socket import ask
-from forebay.app.supervisor import statuses
+from forebay.app.processes.local_socket import ask
+from forebay.app.processes.supervisor import statuses
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.lab.commands import FOREBAY, STOP_S, until
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import NODEFAULT, inspect
 
-from forebay.app.config_layers import ALIASES
-from forebay.app.config_template import Key, Table, shown, tables
-from forebay.app.reload import LIVE
+from forebay.app.processes.reload import LIVE
+from forebay.app.wiring.config_layers import ALIASES
+from forebay.app.wiring.config_template import Key, Table, shown, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from forebay.app import samples
-from forebay.app.tally import Counts
+from forebay.app.processes import samples
+from forebay.app.processes.tally import Counts
 from forebay.clock import ManualClock
 from forebay.ops.view import (
     BreakerReport,

@@ -1,7 +1,7 @@
 """A journal restored from an older copy, under a store that is further than it.
 
 The frames captured from then on get numbers that the store has seen. Passing over them in silence
-was possible before :func:`forebay.app.journaling.open_journal` began a new log (record 12).
+was possible before :func:`forebay.app.wiring.journaling.open_journal` began a new log (record 12).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
-from forebay.app.journaling import open_journal
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.journaling import open_journal
 from forebay.clock import ManualClock
 from forebay.domain.frames import FrameKind
 from forebay.errors import ConfigError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Unreachable
 from forebay.journal import Draft, JournalReader, JournalWriter, OsDisk
@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 WRITER = """
 import sys
 from pathlib import Path
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ForebayError
 from forebay.journal import JournalWriter

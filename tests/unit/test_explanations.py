@@ -20,7 +20,7 @@ import pytest
 import xxhash
 
 from forebay import errors
-from forebay.app.venues import VENUES
+from forebay.app.wiring.venues import VENUES
 from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
 from forebay.domain.channels import UNITS_OF

@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "forebay"
 OWN_ROOMS = ("domain/kinds/", "lab/")
 """Where kinds are at home; a simulator's truth shares nothing with what it is there to test."""
 READS_KINDS = {
-    "app/config_template.py": "the template shows an example",
+    "app/wiring/config_template.py": "the template shows an example",
     "app/reading.py": "a notebook asks for each kind by name",
     "services/audit/truth_told.py": "the truth of a simulated market tells some kinds by name",
     "services/book_rows.py": "an order book is folded from its two kinds",
@@ -33,12 +33,12 @@ READS_KINDS = {
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
 """Files that may name a kind, and why."""
-NAME_STORES = {"app/stores.py": "where the kinds of store are, and which is the default"}
+NAME_STORES = {"app/wiring/stores.py": "where the kinds of store are, and which is the default"}
 """Files outside its own folder that may name a store: only wiring."""
 NAME_VENUES = {
-    "app/venues.py": "wiring: the venues that there are",
+    "app/wiring/venues.py": "wiring: the venues that there are",
     "lab/exchanges/__init__.py": "wiring: the simulators that there are",
-    "app/config_template.py": "the example that `forebay init` writes",
+    "app/wiring/config_template.py": "the example that `forebay init` writes",
     "cli/lab.py": "the example of a command",
     "cli/settings.py": "the example of all other commands",
 }

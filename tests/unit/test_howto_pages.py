@@ -17,10 +17,10 @@ import pytest
 import typer
 
 from forebay import resilience
-from forebay.app.config import Config, all_leaves, load
-from forebay.app.config_layers import FILE_VARIABLE
-from forebay.app.reload import LIVE
-from forebay.app.supervisor import STOP_S
+from forebay.app.processes.reload import LIVE
+from forebay.app.processes.supervisor import STOP_S
+from forebay.app.wiring.config import Config, all_leaves, load
+from forebay.app.wiring.config_layers import FILE_VARIABLE
 from forebay.cli.main import app as commands
 from forebay.errors import Unreachable
 from forebay.lab.servers.binaries import find

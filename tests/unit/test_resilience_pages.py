@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import capture_process, deliver_process
-from forebay.app.config import Config, VenueConfig
-from forebay.app.guarding import PRESETS, Guarding
-from forebay.app.hourly import HourlyParquet
+from forebay.app.processes import capture_process, deliver_process
+from forebay.app.processes.guarding import PRESETS, Guarding
+from forebay.app.processes.hourly import HourlyParquet
+from forebay.app.wiring.config import Config, VenueConfig
 from forebay.clock import ManualClock
 from forebay.ops import api
 from forebay.resilience import (

@@ -8,13 +8,13 @@ from urllib.request import ProxyHandler, build_opener
 
 import msgspec
 
-from forebay.app.local_socket import ask
+from forebay.app.processes.local_socket import ask
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import SystemReport
 from forebay.sources.proxies import proxy_for
 
 if TYPE_CHECKING:
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.data_folder import DataFolder
 
 ANSWER_S = 5.0
 _MOST = 8 << 20

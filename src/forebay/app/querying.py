@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forebay.app import stores
 from forebay.app.arrow_stream import decode_arrow
 from forebay.app.asked import shaped
-from forebay.app.data_folder import DataFolder
-from forebay.app.local_socket import ask
+from forebay.app.processes.local_socket import ask
+from forebay.app.wiring import stores
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from forebay.app import stores
-from forebay.app.arriving import await_arrival
 from forebay.app.asked import (
     Wanted,
     instant,
@@ -21,8 +19,10 @@ from forebay.app.asked import (
     symbols_query,
 )
 from forebay.app.following import BEGINNING, Follow, position_of
+from forebay.app.offline.arriving import await_arrival
 from forebay.app.querying import MAX_QUERY_S, Queries
-from forebay.app.venues import install, parsers
+from forebay.app.wiring import stores
+from forebay.app.wiring.venues import install, parsers
 from forebay.domain.book import text_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.kinds.bar import BAR

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from forebay.app import streams
+from forebay.app.wiring import streams
 
 streams.prepare()  # before anything opens a file, or looks at a stream

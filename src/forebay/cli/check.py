@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from forebay.app.complaints import Complaints
+from forebay.app.wiring.complaints import Complaints
 from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json
 from forebay.cli.settings import (
     ChannelsFlag,
@@ -26,8 +26,8 @@ from forebay.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from forebay.app.checking import Finding
-    from forebay.app.config import Config
+    from forebay.app.offline.checking import Finding
+    from forebay.app.wiring.config import Config
 
 _COLOUR = {True: "green", False: "red"}
 
@@ -70,7 +70,7 @@ def check(
         if not complaints.errors:
             with complaints.noted():
                 need_venues(settings)
-        from forebay.app.checking import check_all, check_here
+        from forebay.app.offline.checking import check_all, check_here
 
         if complaints.errors:
             found = [each for each in check_here(settings) if each.exit_code]
@@ -83,8 +83,8 @@ def check(
 
 
 def _explain(settings: Config, origins: Mapping[str, str], *, as_json: bool) -> None:
-    from forebay.app.config import leaves
-    from forebay.app.guarding import in_force
+    from forebay.app.processes.guarding import in_force
+    from forebay.app.wiring.config import leaves
 
     found = leaves(in_force(settings))
     if as_json:

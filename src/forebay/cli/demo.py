@@ -41,7 +41,7 @@ def demo(
     with explained(), contextlib.ExitStack() as stack:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-        from forebay.app.data_folder import DataFolder
+        from forebay.app.wiring.data_folder import DataFolder
         from forebay.cli.audit_view import render_table
         from forebay.clock import SystemClock
         from forebay.lab.demo import demo_plan

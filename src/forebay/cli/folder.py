@@ -65,7 +65,7 @@ def _finding(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _file(given: Path | None, data: Path | None) -> Path | None:
-    from forebay.app.config import file_for
+    from forebay.app.wiring.config import file_for
 
     said = data or next(filter(None, map(os.environ.get, DATA_VARIABLES)), None)
     return file_for(given, Path(said) if said else None, Path())
@@ -75,7 +75,7 @@ def _folder(given: Path | None, file: Path | None, data: Path | None) -> Path:
     """Return the data folder; a file that was found and is not needed may be wrong."""
     if file is None or (data is not None and given is None):
         return data or DEFAULT_DATA
-    from forebay.app.config import load
+    from forebay.app.wiring.config import load
 
     settings, _ = load(file, {}, {})
     return data or Path(settings.data)

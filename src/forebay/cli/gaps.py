@@ -258,8 +258,8 @@ def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, object]]:
 
 def _filling(data: Path, gap: dict[str, Any]) -> str:
     """Say whether an open gap can be filled; nothing of others."""
-    from forebay.app.data_folder import DataFolder
-    from forebay.app.venues import install, parsers
+    from forebay.app.wiring.data_folder import DataFolder
+    from forebay.app.wiring.venues import install, parsers
     from forebay.domain.coverage.gaps import FAR_BEHIND
 
     install(DataFolder(data))
@@ -293,10 +293,10 @@ def fill(
     Example: forebay gaps fill --data DIR
     """
     with explained():
-        from forebay.app import logs
-        from forebay.app.config import load
-        from forebay.app.data_folder import DataFolder
-        from forebay.app.filling import fill_gaps
+        from forebay.app.offline.filling import fill_gaps
+        from forebay.app.wiring import logs
+        from forebay.app.wiring.config import load
+        from forebay.app.wiring.data_folder import DataFolder
 
         settings, _ = load(config, {"data": str(data) if data else None})
         folder = DataFolder(Path(settings.data)).existing()
@@ -336,10 +336,10 @@ def accept(
     Example: forebay gaps accept BTC-USD 70001234 --reason "never listed" --data DIR
     """
     with explained():
-        from forebay.app import logs
-        from forebay.app.accepting import accept, acceptance
-        from forebay.app.config import load
-        from forebay.app.data_folder import DataFolder
+        from forebay.app.offline.accepting import accept, acceptance
+        from forebay.app.wiring import logs
+        from forebay.app.wiring.config import load
+        from forebay.app.wiring.data_folder import DataFolder
 
         if not reason.split():
             raise ConfigError("A gap is accepted for a reason.", hint='Say it with --reason "…".')

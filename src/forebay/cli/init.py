@@ -22,8 +22,8 @@ def init(
     Example: forebay init && forebay run
     """
     with explained():
-        from forebay.app.config_template import template
-        from forebay.app.data_folder import FILE_NAME
+        from forebay.app.wiring.config_template import template
+        from forebay.app.wiring.data_folder import FILE_NAME
 
         file = folder / FILE_NAME
         try:

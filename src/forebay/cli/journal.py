@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, help="The journal: every frame as it cam
 
 
 def _folder(data: Path) -> Path:
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.data_folder import DataFolder
 
     return DataFolder(data).existing().journal
 
@@ -53,7 +53,7 @@ def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> Non
     Example: forebay journal fsck --data DIR
     """
     with explained():
-        from forebay.app.data_folder import DataFolder
+        from forebay.app.wiring.data_folder import DataFolder
         from forebay.journal import fsck as check
 
         folder = DataFolder(data).existing()

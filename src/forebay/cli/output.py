@@ -21,7 +21,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from forebay.app.complaints import ConfigErrors
+from forebay.app.wiring.complaints import ConfigErrors
 from forebay.errors import ForebayError
 from forebay.visible import visible
 

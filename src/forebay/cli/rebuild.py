@@ -34,10 +34,10 @@ def rebuild(
     Example: forebay rebuild --data DIR
     """
     with explained():
-        from forebay.app import logs
-        from forebay.app.config import load
-        from forebay.app.data_folder import DataFolder
-        from forebay.app.rebuild import rebuild_database
+        from forebay.app.offline.rebuild import rebuild_database
+        from forebay.app.wiring import logs
+        from forebay.app.wiring.config import load
+        from forebay.app.wiring.data_folder import DataFolder
         from forebay.clock import SystemClock
 
         settings, _ = load(config, {"data": str(data)})

@@ -45,10 +45,10 @@ def replay(
     Example: forebay replay COINBASE-20210417.ws.rec --venue coinbase --data DIR --json
     """
     with explained():
-        from forebay.app import logs
-        from forebay.app.config import load
-        from forebay.app.data_folder import DataFolder
-        from forebay.app.replay import replay as run_replay
+        from forebay.app.offline.replay import replay as run_replay
+        from forebay.app.wiring import logs
+        from forebay.app.wiring.config import load
+        from forebay.app.wiring.data_folder import DataFolder
         from forebay.clock import SystemClock
 
         settings, _ = load(config, {"data": str(data)})

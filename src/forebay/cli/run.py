@@ -23,8 +23,8 @@ from forebay.cli.summary import line
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from forebay.app.config import Config
-    from forebay.app.supervisor import Supervisor
+    from forebay.app.processes.supervisor import Supervisor
+    from forebay.app.wiring.config import Config
 
 _REFRESH_S = 0.5
 
@@ -66,9 +66,9 @@ def run(
             return found
 
         settings = load()
-        from forebay.app import logs
-        from forebay.app.child import ROLES
-        from forebay.app.supervisor import Supervisor
+        from forebay.app.processes.child import ROLES
+        from forebay.app.processes.supervisor import Supervisor
+        from forebay.app.wiring import logs
 
         if unknown := set(only or ()) - set(ROLES):
             message = f"There is no service {min(unknown)!r}."

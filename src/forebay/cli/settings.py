@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forebay.app.complaints import Complaints
+from forebay.app.wiring.complaints import Complaints
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from forebay.app.config import Config
+    from forebay.app.wiring.config import Config
 
 EXAMPLE_VENUE = "coinbase"
 """What help and hints show; a configuration may name others."""
@@ -46,10 +46,10 @@ def capture_config(
     Raises :class:`~forebay.errors.ConfigError`, of all that is wrong with it, unless there are
     ``complaints`` to note that in.
     """
-    from forebay.app import venues
-    from forebay.app.config import STAND_INS, gathered
-    from forebay.app.data_folder import DataFolder
-    from forebay.app.guarding import validate
+    from forebay.app.processes.guarding import validate
+    from forebay.app.wiring import venues
+    from forebay.app.wiring.config import STAND_INS, gathered
+    from forebay.app.wiring.data_folder import DataFolder
 
     flags: dict[str, Any] = {"data": str(data) if data else None}
     if venue is not None:

@@ -60,7 +60,7 @@ def asked(data: Path, url: str | None) -> Told | None:
     Raises :class:`~forebay.errors.Unreachable` if nothing answers at ``url``.
     """
     from forebay.app import asking
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.errors import Unreachable
 
     if url:
@@ -110,7 +110,7 @@ def document(
 
 def _journal(data: Path) -> dict[str, Any]:
     """Return how large the journal is and how fast it grows; rates are of recent segments."""
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.journal.overview import overview
     from forebay.times import to_text
 
@@ -133,8 +133,8 @@ def _gigabytes(number: int | None) -> float | None:
 
 
 def _details(told: Told | None, journal: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
-    from forebay.app import standing
     from forebay.app.asking import statuses
+    from forebay.app.processes import standing
 
     found: dict[str, dict[str, Any] | None] = {"journal": journal}
     if told is not None:

@@ -43,8 +43,8 @@ def symbols(
 
 
 async def _instruments(venue: str, rest_url: str, file: Path | None) -> Sequence[Instrument]:
-    from forebay.app import venues
-    from forebay.app.config import VenueConfig, load
+    from forebay.app.wiring import venues
+    from forebay.app.wiring.config import VenueConfig, load
     from forebay.clock import SystemClock
     from forebay.sources.live import Wiring
 

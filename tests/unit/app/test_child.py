@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.child import patiently
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
+from forebay.app.processes.child import patiently
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Corrupt, ForebayError, Unreachable
 from forebay.journal import WriterBusy
@@ -53,7 +53,7 @@ def test_why_a_process_ends_is_a_line_like_the_others(tmp_path: Path) -> None:
     data.database("duckdb").write_bytes(b"no database" * 1000)
     config = Config(data=str(data.root))
     with subprocess.Popen(
-        [sys.executable, "-m", "forebay.app.child", "deliver"],
+        [sys.executable, "-m", "forebay.app.processes.child", "deliver"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import venues
-from forebay.app.complaints import ConfigErrors
-from forebay.app.config import Config, HttpConfig, VenueConfig, leaves, load
-from forebay.app.config_template import tables, template
-from forebay.app.front import token_of
+from forebay.app.processes.front import token_of
+from forebay.app.wiring import venues
+from forebay.app.wiring.complaints import ConfigErrors
+from forebay.app.wiring.config import Config, HttpConfig, VenueConfig, leaves, load
+from forebay.app.wiring.config_template import tables, template
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.data_folder import LAYOUT, STORE, Consumer, DataFolder, socket_address
+from forebay.app.wiring.data_folder import LAYOUT, STORE, Consumer, DataFolder, socket_address
 from forebay.errors import ConfigError, Unreachable
 from forebay.services.deliver import CONSUMER
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.data_folder import LAYOUT, DataFolder
+from forebay.app.wiring.data_folder import LAYOUT, DataFolder
 from forebay.journal import OsDisk
 
 if TYPE_CHECKING:

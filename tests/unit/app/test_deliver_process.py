@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from forebay.app import deliver_process
+from forebay.app.processes import deliver_process
 from forebay.ports import Reader
 
 MANY = 100

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import filling, venues
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
+from forebay.app.offline import filling
+from forebay.app.wiring import venues
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import Permanent
 from forebay.ports import FillRequest
 from forebay.telemetry import ignore

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import forebay
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
 from forebay.app.following import BEGINNING, LONGEST_S, PATIENCE_S, Follow, position_of
-from forebay.app.replay import replay
+from forebay.app.offline.replay import replay
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Permanent, Unreachable
 from forebay.telemetry import ignore

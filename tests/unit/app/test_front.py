@@ -10,11 +10,12 @@ import httpx
 import msgspec
 import pytest
 
-from forebay.app import asking, front
-from forebay.app.config import Config, HttpConfig
-from forebay.app.data_folder import DataFolder
-from forebay.app.front import Front, token_of
-from forebay.app.system import RunningSystem
+from forebay.app import asking
+from forebay.app.processes import front
+from forebay.app.processes.front import Front, token_of
+from forebay.app.processes.system import RunningSystem
+from forebay.app.wiring.config import Config, HttpConfig
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli.summary import lines
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Unreachable

@@ -7,8 +7,8 @@ import random
 import msgspec
 import pytest
 
-from forebay.app.config import BreakerLimits, Config
-from forebay.app.guarding import PRESETS, Guarding, Orders, configured, validate
+from forebay.app.processes.guarding import PRESETS, Guarding, Orders, configured, validate
+from forebay.app.wiring.config import BreakerLimits, Config
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, Command, ProcessReport

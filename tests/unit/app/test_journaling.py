@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.config import Config
-from forebay.app.data_folder import Consumer, DataFolder
-from forebay.app.journaling import open_journal
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import Consumer, DataFolder
+from forebay.app.wiring.journaling import open_journal
 from forebay.clock import ManualClock
 from forebay.journal import CursorFile, Draft, Position
 from forebay.telemetry import CursorUnreadable, JournalRecovered, TelemetryEvent

@@ -14,9 +14,9 @@ HEAVY = ("numpy", "pyarrow", "duckdb", "aiohttp.web", "pydantic", "prometheus_cl
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("forebay.app.capture_process", set()),
-        ("forebay.app.supervisor", set()),
-        ("forebay.app.deliver_process", {"numpy", "pyarrow"}),
+        ("forebay.app.processes.capture_process", set()),
+        ("forebay.app.processes.supervisor", set()),
+        ("forebay.app.processes.deliver_process", {"numpy", "pyarrow"}),
         ("forebay.resilience", set()),
     ],
 )
@@ -27,7 +27,7 @@ def test_what_a_process_imports(module: str, allowed: set[str]) -> None:
 
 
 def test_a_child_leaves_rich_alone() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "forebay.app.child", "capture"]
+    command = [sys.executable, "-X", "importtime", "-m", "forebay.app.processes.child", "capture"]
     done = subprocess.run(command, input=b"no configuration\n", capture_output=True, check=False)
     imported = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}
     assert b"structlog" in imported

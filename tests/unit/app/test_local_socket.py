@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from forebay.app.arrow_stream import decode_arrow, encode_arrow
-from forebay.app.local_socket import LocalServer, Reply, Request, ask, json_handler
+from forebay.app.processes.local_socket import LocalServer, Reply, Request, ask, json_handler
 from forebay.errors import ConfigError, Permanent, Unreachable
 
 if TYPE_CHECKING:

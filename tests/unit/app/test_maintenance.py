@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from forebay.app import checking, maintenance
-from forebay.app.config import Config, JournalConfig
-from forebay.app.data_folder import Consumer, DataFolder
-from forebay.app.maintenance import (
+from forebay.app.offline import checking
+from forebay.app.processes import maintenance
+from forebay.app.processes.maintenance import (
     BREATH_S,
     IDLE_S,
     DeliveryPace,
@@ -23,6 +22,8 @@ from forebay.app.maintenance import (
     rules,
     run_maintenance,
 )
+from forebay.app.wiring.config import Config, JournalConfig
+from forebay.app.wiring.data_folder import Consumer, DataFolder
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Corrupt, Transient
 from forebay.journal import CursorFile, Draft, FsckReport, JournalWriter, Position, fsck, inspect

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from forebay.app.data_folder import DataFolder
 from forebay.app.reading import Data
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.errors import Unreachable
 

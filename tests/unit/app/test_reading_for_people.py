@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import forebay
 from forebay.app.asked import shaped
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
-from forebay.app.replay import replay
+from forebay.app.offline.replay import replay
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.domain.schema import DECIMAL, DECIMALS
 from forebay.errors import ConfigError, Unreachable

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
+from forebay.app.offline.replay import replay
 from forebay.app.reading import Data
-from forebay.app.replay import replay
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError
 from forebay.telemetry import ignore

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from forebay.app import rebuild as module
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
-from forebay.app.hourly import HourlyParquet, hour_path
-from forebay.app.journaling import open_journal
-from forebay.app.rebuild import rebuild_database
-from forebay.app.venues import VENUES, parsers
+from forebay.app.offline import rebuild as module
+from forebay.app.offline.rebuild import rebuild_database
+from forebay.app.processes.hourly import HourlyParquet, hour_path
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.journaling import open_journal
+from forebay.app.wiring.venues import VENUES, parsers
 from forebay.cli.main import app
 from forebay.clock import ManualClock
 from forebay.domain.coverage import (
@@ -238,9 +238,9 @@ def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from forebay.app import rebuild
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
+from forebay.app.offline import rebuild
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.stores.duckdb import DuckDBStore
 from forebay.telemetry import ignore

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from forebay.app.config import Config, all_leaves, leaves
-from forebay.app.reload import reconciled
+from forebay.app.processes.reload import reconciled
+from forebay.app.wiring.config import Config, all_leaves, leaves
 
 RUNNING = msgspec.convert(
     {"venues": [{"name": "coinbase", "symbols": ["BTC-USD"]}], "data": "here"}, Config

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import samples
-from forebay.app.tally import Tally
+from forebay.app.processes import samples
+from forebay.app.processes.tally import Tally
 from forebay.clock import ManualClock
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FrameKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forebay.app.seen import (
+from forebay.app.processes.seen import (
     AWAY_AFTER,
     STARTING,
     Rising,

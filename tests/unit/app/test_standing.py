@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from forebay.app import standing
+from forebay.app.processes import standing
 from forebay.ops.view import ProcessReport, StreamReport, merged
 from tests.support.fake_report import STREAMS
 

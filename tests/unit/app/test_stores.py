@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import stores
-from forebay.app.config import StoreConfig, load
-from forebay.app.data_folder import DataFolder
 from forebay.app.reading import Data
+from forebay.app.wiring import stores
+from forebay.app.wiring.config import StoreConfig, load
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ConfigError, Unreachable
 from forebay.journal import Position
 from forebay.ports import Commit

@@ -21,7 +21,7 @@ LINES = 3000
 """More than the queue and both pipes hold."""
 WRITES = f"""
 import logging, os, sys, structlog
-from forebay.app import logs, streams
+from forebay.app.wiring import logs, streams
 streams.prepare()
 streams.QUEUE_BYTES = 4096
 logs.configure("info", process="p")
@@ -155,7 +155,7 @@ def test_all_that_can_be_written_is_in_order(tmp_path: object) -> None:
 
 def test_a_closed_stream_is_not_the_next_file(tmp_path: object) -> None:
     script = f"""
-from forebay.app import streams
+from forebay.app.wiring import streams
 streams.prepare()
 import os, sys
 opened = os.open("{tmp_path}/data", os.O_CREAT | os.O_WRONLY)
@@ -174,7 +174,7 @@ sys.stdout.flush()
 
 @pytest.mark.parametrize("word", ["é", "\udcff"])
 def test_what_the_locale_has_no_letters_for_is_shown_all_the_same(word: str) -> None:
-    script = f"from forebay.app import streams; streams.prepare(); print({word!a})"
+    script = f"from forebay.app.wiring import streams; streams.prepare(); print({word!a})"
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, env=os.environ | locale, check=True

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay import telemetry
-from forebay.app.config import Config, HttpConfig
-from forebay.app.supervisor import LEAN, Supervisor
-from forebay.app.system import RunningSystem
+from forebay.app.processes.supervisor import LEAN, Supervisor
+from forebay.app.processes.system import RunningSystem
+from forebay.app.wiring.config import Config, HttpConfig
 from forebay.telemetry import ProcessDied, TelemetryEvent, ignore
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import pytest
 
-from forebay.app import logs
-from forebay.app import system as system_module
-from forebay.app.config import Config
-from forebay.app.guarding import Guarding
-from forebay.app.local_socket import LocalServer
-from forebay.app.seen import AWAY_AFTER
-from forebay.app.system import STALE_S, RunningSystem
+from forebay.app.processes import system as system_module
+from forebay.app.processes.guarding import Guarding
+from forebay.app.processes.local_socket import LocalServer
+from forebay.app.processes.seen import AWAY_AFTER
+from forebay.app.processes.system import STALE_S, RunningSystem
+from forebay.app.wiring import logs
+from forebay.app.wiring.config import Config
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import Action, Command, Outcome, ProcessReport, Sample, UnknownName
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from forebay.app.guarding import Section
-    from forebay.app.local_socket import Reply, Request
+    from forebay.app.processes.guarding import Section
+    from forebay.app.processes.local_socket import Reply, Request
 
 
 @pytest.fixture(autouse=True)

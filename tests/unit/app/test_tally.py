@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.tally import OTHER, Tally, endpoint
+from forebay.app.processes.tally import OTHER, Tally, endpoint
 from forebay.telemetry import (
     CallRetried,
     DeadLettered,

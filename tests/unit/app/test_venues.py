@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import venues
-from forebay.app.config import VenueConfig
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring import venues
+from forebay.app.wiring.config import VenueConfig
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.domain.channels import Channel
 from forebay.errors import ConfigError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app import checking
-from forebay.app.data_folder import DataFolder
+from forebay.app.offline import checking
+from forebay.app.wiring.data_folder import DataFolder
 from tests.support.commands import OURS, invoked
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.lab.drills.kill import KillDrill
 from tests.support.commands import invoked
 from tests.unit.services.test_audit_views import report

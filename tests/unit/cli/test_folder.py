@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.config import file_for
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.config import file_for
+from forebay.app.wiring.data_folder import DataFolder
 from tests.support.commands import OURS, Answer, invoked, refused
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forebay.app import venues
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring import venues
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.domain.kinds import KINDS
 from forebay.stores.duckdb import DuckDBStore
 from forebay.times import to_text

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import forebay
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ConfigError
 from forebay.ports import HourNote
 from forebay.stores.duckdb import DuckDBStore

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from forebay.app import logs
+from forebay.app.wiring import logs
 from forebay.cli import output
 from forebay.cli.main import main
 from forebay.cli.output import layout, print_table

@@ -17,7 +17,7 @@ import pytest
 import typer
 from pyarrow import parquet
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli.sql import Format, sql, write
 from forebay.domain.schema import DECIMALS
 from forebay.stores.duckdb import DuckDBStore

@@ -188,7 +188,7 @@ def test_a_short_header_is_none_even_if_its_last_bytes_are_a_right_crc() -> None
 
 
 def test_a_capture_does_not_load_what_packs_are_made_with() -> None:
-    code = "import sys, forebay.app.capture_process; print('pyarrow' in sys.modules)"
+    code = "import sys, forebay.app.processes.capture_process; print('pyarrow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

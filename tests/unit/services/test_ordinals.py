@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
-from forebay.app.replay import replay
+from forebay.app.offline.replay import replay
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.domain.coverage import Row
 from forebay.domain.frames import Context

@@ -15,8 +15,8 @@ import signal
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from forebay.app.processes.supervisor import statuses
 from forebay.app.reading import Data
-from forebay.app.supervisor import statuses
 from forebay.errors import ForebayError
 from forebay.lab.commands import POLL_S, running, start, stop, until
 from forebay.lab.drills.plan import VENUE
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
 
 Told = dict[str, dict[str, Any]]

@@ -6,7 +6,7 @@ import contextlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.stores import DEFAULT as STORE
+from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import ForebayError
 from forebay.lab.drills.disk import small_disk
 from forebay.lab.drills.plan import VENUE

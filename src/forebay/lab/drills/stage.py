@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.lab import web
 from forebay.lab.commands import running, stop, until

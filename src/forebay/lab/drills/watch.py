@@ -7,14 +7,14 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.local_socket import ask
-from forebay.app.supervisor import statuses
+from forebay.app.processes.local_socket import ask
+from forebay.app.processes.supervisor import statuses
 from forebay.errors import ForebayError
 from forebay.lab import web
 from forebay.lab.drills.resources import disk_bytes, peak_rss_bytes
 
 if TYPE_CHECKING:
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
 
 LOOK_S = 0.2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import Transient
 from forebay.lab.drills import acts
 from forebay.lab.drills.catalogue import DRILLS

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forebay.app.config import load
+from forebay.app.wiring.config import load
 from forebay.clock import ManualClock
 from forebay.errors import Permanent, Transient, Unreachable
 from forebay.lab import web

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.errors import Unreachable
 from forebay.lab import web

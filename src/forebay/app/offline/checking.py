@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.app import venues
-from forebay.app.data_folder import DataFolder
-from forebay.app.front import token_of
-from forebay.app.maintenance import GIGABYTE, needed, rules
+from forebay.app.processes.front import token_of
+from forebay.app.processes.maintenance import GIGABYTE, needed, rules
+from forebay.app.wiring import venues
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.domain.frames import EpochAccepted, StreamsRefused
 from forebay.errors import ConfigError, ForebayError
@@ -26,7 +26,7 @@ from forebay.text import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from forebay.app.config import Config, VenueConfig
+    from forebay.app.wiring.config import Config, VenueConfig
     from forebay.domain.frames import Context, Control, FrameKind
     from forebay.ports import EpochSink
     from forebay.sources.venue import Stream

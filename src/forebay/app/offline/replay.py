@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import stores
-from forebay.app.journaling import open_journal
-from forebay.app.venues import check_venue, install, parsers
+from forebay.app.wiring import stores
+from forebay.app.wiring.journaling import open_journal
+from forebay.app.wiring.venues import check_venue, install, parsers
 from forebay.journal import CursorFile, Draft
 from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.deliver import CONSUMER, Deliverer
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from forebay.app.config import Config
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.domain.frames import Context
     from forebay.journal import JournalWriter

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from forebay.app.streams import Lost, relayed
+from forebay.app.wiring.streams import Lost, relayed
 from forebay.visible import visible
 
 if TYPE_CHECKING:

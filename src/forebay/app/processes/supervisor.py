@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.app import logs, samples
-from forebay.app.child import ROLES
-from forebay.app.data_folder import DataFolder
-from forebay.app.front import Front, token_of
-from forebay.app.local_socket import ask
-from forebay.app.system import SUPERVISOR, RunningSystem
-from forebay.app.tally import Tally
+from forebay.app.processes import samples
+from forebay.app.processes.child import ROLES
+from forebay.app.processes.front import Front, token_of
+from forebay.app.processes.local_socket import ask
+from forebay.app.processes.system import SUPERVISOR, RunningSystem
+from forebay.app.processes.tally import Tally
+from forebay.app.wiring import logs
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError
 from forebay.resilience.backoff import Backoff
@@ -33,7 +34,7 @@ from forebay.telemetry import ProcessDied, ProcessStarted, Stopped, Stopping
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from forebay.app.config import Config
+    from forebay.app.wiring.config import Config
     from forebay.ops.view import Sample
     from forebay.telemetry import Observer
 
@@ -235,7 +236,7 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "forebay.app.child",
+            "forebay.app.processes.child",
             role,
             *([logs.TERMINAL] if logs.on_terminal() else []),
             stdin=asyncio.subprocess.PIPE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from forebay.app import plugins
+from forebay.app.wiring import plugins
 from forebay.errors import ConfigError, Unreachable
 from forebay.stores.kind import StoreKind
 from forebay.text import did_you_mean
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from forebay.app.config import StoreConfig
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import StoreConfig
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.ports import Audited, ReadableStore
 
 DEFAULT = "duckdb"

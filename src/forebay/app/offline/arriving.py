@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from forebay.app.local_socket import ask
+from forebay.app.processes.local_socket import ask
 from forebay.errors import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
 
 _UNDER_WAY_S = 2.0

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import samples, stores, venues
 from forebay.app.arrow_stream import encode_arrow
-from forebay.app.child import Lifeline, patiently
-from forebay.app.data_folder import DataFolder
-from forebay.app.guarding import Guarding
-from forebay.app.hourly import HourlyParquet
-from forebay.app.local_socket import LocalServer, Reply, Request, json_handler
-from forebay.app.maintenance import DeliveryPace, JournalMaintenance, run_maintenance
-from forebay.app.tally import Tally
+from forebay.app.processes import samples
+from forebay.app.processes.child import Lifeline, patiently
+from forebay.app.processes.guarding import Guarding
+from forebay.app.processes.hourly import HourlyParquet
+from forebay.app.processes.local_socket import LocalServer, Reply, Request, json_handler
+from forebay.app.processes.maintenance import DeliveryPace, JournalMaintenance, run_maintenance
+from forebay.app.processes.tally import Tally
+from forebay.app.wiring import stores, venues
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
 from forebay.ops.view import StreamReport
@@ -34,7 +35,7 @@ from forebay.services.guarded_delivery import GuardedDelivery
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from forebay.app.config import Config
+    from forebay.app.wiring.config import Config
     from forebay.ops.view import ProcessReport
     from forebay.ports import Readable, Reader, Store
     from forebay.telemetry import Observer

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forebay.app import venues
-from forebay.app.data_folder import STORE
+from forebay.app.wiring import venues
+from forebay.app.wiring.data_folder import STORE
 from forebay.errors import Corrupt
 from forebay.journal import CursorFile, JournalWriter
 from forebay.telemetry import CursorUnreadable, JournalRecovered
 
 if TYPE_CHECKING:
-    from forebay.app.config import Config
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.journal import Position
     from forebay.telemetry import Observer

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import forebay
-from forebay.app.local_socket import LocalServer, json_handler
+from forebay.app.processes.local_socket import LocalServer, json_handler
 from forebay.errors import ConfigError, Unreachable
 from forebay.telemetry import HttpServing, HttpUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from forebay.app.config import HttpConfig
-    from forebay.app.data_folder import DataFolder
-    from forebay.app.local_socket import Request
-    from forebay.app.system import RunningSystem
+    from forebay.app.processes.local_socket import Request
+    from forebay.app.processes.system import RunningSystem
+    from forebay.app.wiring.config import HttpConfig
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.telemetry import Observer
 

@@ -12,12 +12,12 @@ import itertools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from forebay.app import stores
-from forebay.app.data_folder import LAYOUT
-from forebay.app.journaling import open_journal
-from forebay.app.layout_1 import read_layout_1
+from forebay.app.offline.layout_1 import read_layout_1
 from forebay.app.querying import MAX_QUERY_S
-from forebay.app.venues import parsers
+from forebay.app.wiring import stores
+from forebay.app.wiring.data_folder import LAYOUT
+from forebay.app.wiring.journaling import open_journal
+from forebay.app.wiring.venues import parsers
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.journal.disk import translated
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from forebay.app.config import Config
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.domain.digest import StreamHour
     from forebay.domain.intervals import IntervalSet

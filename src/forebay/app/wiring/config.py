@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from forebay.app.complaints import Complaints
-from forebay.app.config_layers import from_environment, from_file
-from forebay.app.data_folder import FILE_NAME, DataFolder
-from forebay.app.stores import DEFAULT, check_kind
+from forebay.app.wiring.complaints import Complaints
+from forebay.app.wiring.config_layers import from_environment, from_file
+from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
+from forebay.app.wiring.stores import DEFAULT, check_kind
 from forebay.errors import ConfigError
 from forebay.times import SPAN, SPAN_HINT
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay import errors
-from forebay.app.data_folder import socket_address
+from forebay.app.wiring.data_folder import socket_address
 from forebay.errors import ForebayError, Permanent, Unreachable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from forebay.app.complaints import Complaints
+    from forebay.app.wiring.complaints import Complaints
 
 ALIASES = {
     "DATA_DIR": "data",

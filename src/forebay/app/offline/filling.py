@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from forebay.app import venues
-from forebay.app.config import VenueConfig
-from forebay.app.replay import offline
+from forebay.app.offline.replay import offline
+from forebay.app.wiring import venues
+from forebay.app.wiring.config import VenueConfig
 from forebay.clock import SystemClock
 from forebay.errors import Permanent
 from forebay.services.group_commit import GroupCommit
@@ -20,8 +20,8 @@ from forebay.sources.rest import Budgets
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forebay.app.config import Config
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.ports import FillRequest, FrameSink, Source
     from forebay.telemetry import Observer
 

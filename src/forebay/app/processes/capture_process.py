@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import samples, venues
-from forebay.app.accepting import context_of
-from forebay.app.child import Lifeline, patiently
-from forebay.app.data_folder import DataFolder
-from forebay.app.guarding import Guarding
-from forebay.app.journaling import open_journal
-from forebay.app.local_socket import LocalServer, Reply, Request, ask, json_handler
-from forebay.app.tally import Tally
+from forebay.app.offline.accepting import context_of
+from forebay.app.processes import samples
+from forebay.app.processes.child import Lifeline, patiently
+from forebay.app.processes.guarding import Guarding
+from forebay.app.processes.local_socket import LocalServer, Reply, Request, ask, json_handler
+from forebay.app.processes.tally import Tally
+from forebay.app.wiring import venues
+from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.journaling import open_journal
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, GapAccepted
 from forebay.ops.view import StreamReport
@@ -33,7 +34,7 @@ from forebay.sources.roster import Roster
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from forebay.app.config import Config, VenueConfig
+    from forebay.app.wiring.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
     from forebay.ports import Source
     from forebay.telemetry import Observer

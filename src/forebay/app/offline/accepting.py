@@ -8,15 +8,15 @@ from uuid import uuid4
 
 import msgspec
 
-from forebay.app.local_socket import ask
+from forebay.app.processes.local_socket import ask
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind, GapAccepted, encode_control
 from forebay.errors import Transient, Unreachable
 from forebay.journal import Draft
 
 if TYPE_CHECKING:
-    from forebay.app.config import Config
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.telemetry import Observer
 
 DELIVERED_S = 20.0
@@ -71,7 +71,7 @@ async def accept(
 def _offline(
     folder: DataFolder, config: Config, told: list[tuple[str, GapAccepted]], observer: Observer
 ) -> None:
-    from forebay.app.replay import offline  # noqa: PLC0415 - capture needs no store
+    from forebay.app.offline.replay import offline  # noqa: PLC0415 - capture needs no store
 
     clock = SystemClock()
     with offline(folder, config, clock, observer) as (writer, deliverer):

@@ -31,7 +31,7 @@ UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"""
 
 
 class Layout1(NamedTuple):
-    """See :class:`forebay.app.rebuild.State`; all its streams were spot, and counted ids."""
+    """See :class:`~.rebuild.State`; all its streams were spot, and counted ids."""
 
     arrived: dict[Counted, IntervalSet]
     events: dict[StreamHour, int]

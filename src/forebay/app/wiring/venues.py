@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from forebay.app import plugins
-from forebay.app.complaints import Complaints
-from forebay.app.config import STAND_INS
+from forebay.app.wiring import plugins
+from forebay.app.wiring.complaints import Complaints
+from forebay.app.wiring.config import STAND_INS
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
@@ -25,8 +25,8 @@ from forebay.text import did_you_mean, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from forebay.app.config import VenueConfig
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import VenueConfig
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.ports import Parser, Source
     from forebay.sources.live import Wiring
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app import logs, samples
-from forebay.app.config import BreakerLimits
-from forebay.app.front import token_of
-from forebay.app.guarding import Orders
-from forebay.app.local_socket import ask
-from forebay.app.reload import reconciled
-from forebay.app.seen import Seen, checks, fallbacks, not_ready, services
+from forebay.app.processes import samples
+from forebay.app.processes.front import token_of
+from forebay.app.processes.guarding import Orders
+from forebay.app.processes.local_socket import ask
+from forebay.app.processes.reload import reconciled
+from forebay.app.processes.seen import Seen, checks, fallbacks, not_ready, services
+from forebay.app.wiring import logs
+from forebay.app.wiring.config import BreakerLimits
 from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.ops.view import (
     Action,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from forebay.app.config import Config
+    from forebay.app.wiring.config import Config
     from forebay.clock import Clock
     from forebay.ops.view import Command, Sample
     from forebay.resilience import ServiceHealth, SystemState

@@ -1,7 +1,7 @@
 """The data folder: what lies where, in which layout, and who may use it.
 
 Its mark says the layout, and only this one is worked with: an older folder is made anew from its
-journal, see :mod:`forebay.app.rebuild`.
+journal, see :mod:`forebay.app.offline.rebuild`.
 """
 
 from __future__ import annotations

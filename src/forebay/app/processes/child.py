@@ -1,6 +1,6 @@
 """What the supervised processes share: when to stop, and waiting for a predecessor's locks.
 
-Each is started by the supervisor as ``python -m forebay.app.child ROLE`` with the
+Each is started by the supervisor as ``python -m forebay.app.processes.child ROLE`` with the
 configuration as one line of JSON on its standard input. That pipe then stays open: when it
 ends, the supervisor is gone, however it went, and the process stops, so that no orphan
 lives on holding the data folder. Its last word, a line of JSON, is on its standard output.
@@ -25,9 +25,9 @@ if __name__ == "__main__":  # structlog imports rich if it is there: 6 MB for li
 
 import uvloop
 
-from forebay.app import logs, venues
-from forebay.app.config import Config
-from forebay.app.data_folder import DataFolder
+from forebay.app.wiring import logs, venues
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError, Unreachable
 from forebay.journal import WriterBusy
 from forebay.telemetry import ProcessFailed

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from forebay.app.config import Config, all_leaves
+from forebay.app.wiring.config import Config, all_leaves
 
 LIVE = (
     "resilience.",

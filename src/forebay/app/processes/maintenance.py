@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from forebay.app import venues
+from forebay.app.wiring import venues
 from forebay.errors import ForebayError
 from forebay.journal import CursorFile
 from forebay.journal.housekeeping import Housekeeper
@@ -20,8 +20,8 @@ from forebay.times import span_ns
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from forebay.app.config import JournalConfig
-    from forebay.app.data_folder import DataFolder
+    from forebay.app.wiring.config import JournalConfig
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.journal import Position
     from forebay.journal.overview import JournalOverview

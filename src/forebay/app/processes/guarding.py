@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from forebay.app import logs, samples
-from forebay.app.complaints import Complaints
-from forebay.app.config import BreakerLimits, Config
-from forebay.app.local_socket import json_handler
+from forebay.app.processes import samples
+from forebay.app.processes.local_socket import json_handler
+from forebay.app.wiring import logs
+from forebay.app.wiring.complaints import Complaints
+from forebay.app.wiring.config import BreakerLimits, Config
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample, moment
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from forebay.app.local_socket import Reply, Request
-    from forebay.app.tally import Counts
+    from forebay.app.processes.local_socket import Reply, Request
+    from forebay.app.processes.tally import Counts
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Observer, TelemetryEvent

@@ -1,0 +1,1 @@
+"""Jobs on a data folder without a running capture."""

@@ -1,0 +1,1 @@
+"""What a configuration becomes: venues, stores, the data folder."""
