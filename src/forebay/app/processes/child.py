@@ -95,7 +95,7 @@ def main(role: str) -> int:
     logs.configure(config.log_level, process=role)
     observer = logs.observer()
     # A role brings only what it needs: capture is back the sooner after it was killed.
-    process = importlib.import_module(f"forebay.app.{role}_process")
+    process = importlib.import_module(f"forebay.app.processes.{role}_process")
     try:
         venues.install(DataFolder(Path(config.data)), config.venues)
         last = uvloop.run(process.run(config, observer))
