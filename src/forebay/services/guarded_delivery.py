@@ -21,7 +21,6 @@ from forebay.resilience.backoff import Backoff
 from forebay.resilience.health import SystemState
 from forebay.resilience.refusals import Refused
 from forebay.services.deliver import PACE_S, gathering_s
-from forebay.services.waiting import Waiting
 from forebay.telemetry import Observer, StoreUnavailable, StoreWriteRefused, ignore
 
 if TYPE_CHECKING:
@@ -90,6 +89,38 @@ class Measured:
     """Commits that failed."""
 
 
+class BufferedCounter:
+    """Counts frames that had to wait for a store, each once, however often it is tried. Pure.
+
+    While the store takes nothing, everything captured and not stored waits, and it waits still
+    when the store takes frames again, until its turn has come: ``waited - flushed`` is what
+    waits now.
+    """
+
+    def __init__(self) -> None:
+        self.waited = 0
+        self.flushed = 0
+        self._end = 0
+        """Everything before it that is not stored waits."""
+        self._held = False
+
+    def held_back(self, stored: int, captured: int) -> None:
+        """The store takes nothing: it has what is before ``stored``, ``captured`` is the end."""
+        self._held = True
+        self._extend(stored, captured)
+
+    def stored(self, before: int, after: int, captured: int) -> None:
+        """The store, which had what is before ``before``, has now what is before ``after``."""
+        if self._held:
+            self._extend(before, captured)
+            self._held = False
+        self.flushed += max(0, min(after, self._end) - before)
+
+    def _extend(self, stored: int, captured: int) -> None:
+        self.waited += max(0, captured - max(self._end, stored))
+        self._end = max(self._end, captured)
+
+
 class GuardedDelivery:
     """Runs one :class:`~forebay.services.pump.Pump`, such as a deliverer.
 
@@ -121,7 +152,7 @@ class GuardedDelivery:
         self._backoff = Backoff(rng, base=presets.ENDLESS.base, cap=presets.ENDLESS.cap)
         self._watermark = WatermarkReader(disk, journal)
         self._looking = threading.Lock()
-        self._waiting = Waiting()
+        self._waiting = BufferedCounter()
         self._refusing = False
         self._refused = 0
         self._errors = 0

@@ -20,8 +20,7 @@ from forebay.domain.frames import (
 )
 from forebay.errors import Corrupt, JournalFull, Unreachable
 from forebay.lab.simulation.loop import VirtualClock, VirtualLoop
-from forebay.services.epoch_take import FRAME_OVERHEAD
-from forebay.services.group_commit import REST_TIMES, GroupCommit, Limits
+from forebay.services.group_commit import FRAME_OVERHEAD, REST_TIMES, GroupCommit, Limits
 from forebay.telemetry import JournalFullBegan, JournalFullEnded
 from tests.support.fake_journal import FakeJournal
 
