@@ -58,13 +58,14 @@ def audit(
     with explained():
         from forebay.app.reading import Data
         from forebay.cli.audit_view import render_table
+        from forebay.lab.truth_client import TruthClient
 
         with Data(data) as opened, progress() as bars:
             task = bars.add_task("reading the journal", total=None)
             report = opened.audit_report(
                 since=since,
                 until=until,
-                truth=truth,
+                truth=TruthClient(truth) if truth else None,
                 source=source.value,
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MODULUS = 1 << 128
 HOUR_NS = 3_600_000_000_000
 MINUTE_NS = 60_000_000_000
+MINUTES = HOUR_NS // MINUTE_NS
+"""Of an hour."""
 
 StreamHour = tuple[StreamKey, int]
 """A stream, and hours since the Unix epoch of ``event_ts``."""
@@ -51,6 +53,26 @@ class Digest:
             (self.ids + other.ids) % MODULUS,
             (self.rows + other.rows) % MODULUS,
         )
+
+    def __sub__(self, part: Digest) -> Digest:
+        """Return the digest of what is not in ``part``, which is part of this one."""
+        ids, rows = (self.ids - part.ids) % MODULUS, (self.rows - part.rows) % MODULUS
+        return Digest(self.count - part.count, ids, rows)
+
+    @classmethod
+    def of_event(cls, event_id: str, canonical: str) -> Digest:
+        """Return the digest of one event, by its id and its canonical row."""
+        hashed = hashlib.md5(canonical.encode(), usedforsecurity=False).digest()
+        return cls(1, int(event_id.replace("-", ""), 16), int.from_bytes(hashed, "little"))
+
+    @classmethod
+    def from_hex(cls, count: int, ids: str, rows: str) -> Digest:
+        """Read what :meth:`hex` wrote."""
+        return cls(count, int(ids, 16), int(rows, 16))
+
+    def hex(self) -> tuple[int, str, str]:
+        """Return the count, and the sums as 32 hexadecimal digits each."""
+        return self.count, f"{self.ids:032x}", f"{self.rows:032x}"
 
     @classmethod
     def from_halves(cls, count: int, ids: tuple[int, int], rows: tuple[int, int]) -> Digest:

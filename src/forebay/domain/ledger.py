@@ -45,12 +45,12 @@ class Hour(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, hour: int, digest: Digest) -> Hour:
         """Write down ``digest``."""
-        return cls(hour, digest.count, f"{digest.ids:032x}", f"{digest.rows:032x}")
+        return cls(hour, *digest.hex())
 
     @property
     def digest(self) -> Digest:
         """What was written down."""
-        return Digest(self.count, int(self.ids, 16), int(self.rows, 16))
+        return Digest.from_hex(self.count, self.ids, self.rows)
 
 
 class Covered(msgspec.Struct, frozen=True, kw_only=True):

@@ -347,11 +347,10 @@ class GroupCommit:
     async def _commit(self) -> None:
         """Commit the group in flight, for as long as it takes."""
         loop = asyncio.get_running_loop()
-        began_ns = 0
-        while True:
+        began_ns, seq = 0, None
+        while seq is None:
             try:
                 seq = await loop.run_in_executor(self._thread, self._journal.commit, self._flight)
-                break
             except Transient as error:
                 if not self.full:
                     self.full, began_ns = True, self._clock.monotonic_ns()

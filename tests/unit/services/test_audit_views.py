@@ -22,8 +22,7 @@ from forebay.services.audit import (
     StreamReport,
     render_html,
 )
-from forebay.services.audit.report import iso
-from forebay.services.audit.summary import gap_sums, verdict
+from forebay.services.audit.report import gap_sums, iso, verdict
 
 if TYPE_CHECKING:
     import pytest

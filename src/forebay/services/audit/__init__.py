@@ -3,7 +3,7 @@
 from forebay.services.audit.html import Made, render_html
 from forebay.services.audit.report import AuditReport, Problem, Stage, StreamReport
 from forebay.services.audit.run import Use, run_audit
-from forebay.services.audit.truth import truth_document
+from forebay.services.audit.truth import Truth
 
 __all__ = [
     "AuditReport",
@@ -11,8 +11,8 @@ __all__ = [
     "Problem",
     "Stage",
     "StreamReport",
+    "Truth",
     "Use",
     "render_html",
     "run_audit",
-    "truth_document",
 ]

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest
 from forebay.domain.intervals import IntervalSet
+from forebay.domain.kinds import KINDS
 from forebay.errors import Transient
 from forebay.ports import Span
-from forebay.services.audit.case import arrived, ids_of
-from forebay.services.audit.findings import Unlike, difference, digest_of, digests_by, less
+from forebay.services.audit.case import Unlike, arrived, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,24 +26,13 @@ if TYPE_CHECKING:
     from forebay.domain.digest import StreamHour
     from forebay.journal import Position
     from forebay.ports import Audited
-    from forebay.services.audit.case import Case
-    from forebay.services.audit.findings import Ids
+    from forebay.services.audit.case import Case, Ids
 
 ROWS_AT_ONCE = 20_000
 """Rows of a store that are compared at once, unless a single minute has more."""
 ROWS_IN_MEMORY = 500_000
 """Rows of the journal that are kept at once, unless a single hour has more."""
 IDS_AT_ONCE = 5_000
-_MINUTES = HOUR_NS // MINUTE_NS
-
-
-class Minute(NamedTuple):
-    """One minute of a stream."""
-
-    minute: int
-    """Since the Unix epoch."""
-    rows: int
-    agrees: bool
 
 
 class Row(NamedTuple):
@@ -72,32 +61,52 @@ def by_id(rows: pa.Table, channel: str) -> Rows:
     return found
 
 
-def paired(stored: Mapping[int, Digest], right: Mapping[int, Digest]) -> list[Minute]:
-    """Return every minute that either side has, in order."""
-    none = Digest()
-    both = {m: (stored.get(m, none), right.get(m, none)) for m in stored.keys() | right.keys()}
-    return [
-        Minute(minute, max(one.count, other.count), one == other)
-        for minute, (one, other) in sorted(both.items())
-    ]
+def difference(channel: str, stored: str, right: str) -> str:
+    """Say in which columns two canonical rows of a kind of event differ."""
+    names = ("event_id", *KINDS[channel].content)
+    ours, theirs = stored.split("|"), right.split("|")
+    if not len(ours) == len(theirs) == len(names):
+        return f"{stored} should be {right}"
+    return ", ".join(
+        f"{name} is {mine} and should be {other}"
+        for name, mine, other in zip(names, ours, theirs, strict=True)
+        if mine != other
+    )
 
 
-def stretches(minutes: Iterable[Minute]) -> list[tuple[int, int]]:
+def digests_by(rows: pa.Table, bucket_ns: int) -> dict[int, Digest]:
+    """Return digests of the first row of each event, by so many nanoseconds of ``event_ts``."""
+    found: dict[int, Digest] = {}
+    seen: set[str] = set()
+    columns = (rows[name].to_pylist() for name in ("event_id", "canonical", "event_ns"))
+    for event_id, canonical, event_ns in zip(*columns, strict=True):
+        if event_id not in seen:
+            seen.add(event_id)
+            bucket = event_ns // bucket_ns
+            found[bucket] = found.get(bucket, Digest()) + Digest.of_event(event_id, canonical)
+    return found
+
+
+def stretches(
+    stored: Mapping[int, Digest], right: Mapping[int, Digest], *, every: bool = False
+) -> list[tuple[int, int]]:
     """Return from which to which minute rows are to be compared: all that do not agree.
 
-    What lies between two of them is taken along if it is little: to ask has its price.
+    What lies between two of them is taken along if it is little: to ask has its price. With
+    ``every``, no minute counts as agreeing.
     """
     found: list[tuple[int, int]] = []
-    weight = 0
-    for minute in minutes:
-        weight += minute.rows
-        if minute.agrees:
+    weight, none = 0, Digest()
+    for minute in sorted(stored.keys() | right.keys()):
+        one, other = stored.get(minute, none), right.get(minute, none)
+        weight += (rows := max(one.count, other.count))
+        if one == other and not every:
             continue
         if found and weight <= ROWS_AT_ONCE:
-            found[-1] = (found[-1][0], minute.minute)
+            found[-1] = (found[-1][0], minute)
         else:
-            found.append((minute.minute, minute.minute))
-            weight = minute.rows
+            found.append((minute, minute))
+            weight = rows
     return found
 
 
@@ -193,7 +202,7 @@ class Comparison:
         key, hour = place
         if self._case.unit(key) != "id":
             return {}
-        minutes = hour * _MINUTES, (hour + 1) * _MINUTES - 1
+        minutes = hour * MINUTES, (hour + 1) * MINUTES - 1
         numbers = self.rows(key, minutes)["venue_seq"].drop_null().to_pylist()
         there = IntervalSet((number, number) for number in sorted(numbers))
         owed = arrived(self._case.coverage.get(key))
@@ -219,7 +228,7 @@ class Comparison:
                 stored = self._find(key.channel, some)
                 for event_id in some:
                     if all(row.seq >= begun for row in stored.get(event_id, ())):
-                        total += digest_of(event_id, tellings[event_id][0].canonical)
+                        total += Digest.of_event(event_id, tellings[event_id][0].canonical)
             self._case.hours[key][hour] = total
         self._journal.forget()
 
@@ -247,13 +256,12 @@ class Comparison:
         """Return the ids of the events that either side has in the minutes that differ."""
         key, hour = place
         stored = self.minutes(key, hour)
-        minutes = paired(stored, digests_by(self._journal.rows(place), MINUTE_NS))
+        right = digests_by(self._journal.rows(place), MINUTE_NS)
+        # Another hour may have the first version of some: they are here, there or in both.
         firsts = digests_by(self._up_to_account(place), HOUR_NS).get(hour, Digest())
-        if firsts != self._case.digests(place)[1]:
-            # Another hour has the first version of some: they may be here, there or in both.
-            minutes = [minute._replace(agrees=False) for minute in minutes]
+        every = firsts != self._case.digests(place)[1]
         found: set[str] = set()
-        for first, last in stretches(minutes):
+        for first, last in stretches(stored, right, every=every):
             found.update(self.rows(key, (first, last))["event_id"].to_pylist())
             ours = self._journal.rows(place)
             minute = pc.divide(ours["event_ns"], MINUTE_NS)
@@ -314,7 +322,7 @@ class Comparison:
             for key, hour, canonical in ((*row.place, row.canonical) for row in extra):
                 hours = self._case.stored.get(key, {})
                 if hour in hours:
-                    hours[hour] = less(hours[hour], digest_of(event_id, canonical))
+                    hours[hour] -= Digest.of_event(event_id, canonical)
 
     def _mutate(self, event_id: str, row: Row, right: Row) -> None:
         key = right.place[0]
