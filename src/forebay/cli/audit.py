@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forebay.services.audit import AuditReport
 
 
-class Source(enum.Enum):
+class ComparedWith(enum.Enum):
     """What ``--from`` may say."""
 
     AUTO = "auto"
@@ -41,8 +41,8 @@ def audit(
         str | None, typer.Option(help="The truth_url that forebay lab serve printed.")
     ] = None,
     source: Annotated[
-        Source, typer.Option("--from", help="What the store is compared with.")
-    ] = Source.AUTO,
+        ComparedWith, typer.Option("--from", help="What the store is compared with.")
+    ] = ComparedWith.AUTO,
     html: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
     as_json: JsonOption = False,
 ) -> None:

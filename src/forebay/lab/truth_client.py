@@ -13,8 +13,14 @@ from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import MINUTE_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError, Unreachable
-from forebay.services.audit.report import Stage
-from forebay.services.audit.truth import Bounds, Event, Look, Truth, Withheld
+from forebay.services.audit.report import StageDigest
+from forebay.services.audit.truth import (
+    TrueEvent,
+    Truth,
+    TruthBounds,
+    TruthSnapshot,
+    WithheldIndices,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,9 +42,9 @@ class _Status(msgspec.Struct, frozen=True):
     venue: str
     market: str
     channel: str
-    symbols: dict[str, Bounds]
+    symbols: dict[str, TruthBounds]
     """Of :attr:`channel`."""
-    feeds: dict[str, dict[str, Bounds]] = {}
+    feeds: dict[str, dict[str, TruthBounds]] = {}
     """Of other messages that somebody subscribed to, by what they are called, and by symbol."""
     finished: bool = False
 
@@ -56,9 +62,9 @@ class _Withheld(msgspec.Struct, frozen=True):
     poison: list[int] = []
     poison_in_doubt: list[int] = []
 
-    def sets(self) -> Withheld:
+    def sets(self) -> WithheldIndices:
         certain = IntervalSet((first, last) for first, last, _ in self.certain)
-        return Withheld(certain, certain | IntervalSet((f, t) for f, t, _ in self.in_doubt))
+        return WithheldIndices(certain, certain | IntervalSet((f, t) for f, t, _ in self.in_doubt))
 
 
 class TruthClient(Truth):
@@ -79,7 +85,7 @@ class TruthClient(Truth):
         """Return everything that the server says of itself."""
         return self._get("/", dict[str, Any])
 
-    def look(self) -> Look:
+    def look(self) -> TruthSnapshot:
         """See :meth:`~forebay.services.audit.truth.Truth.look`."""
         status = self._get("/", _Status)
         bounds, withheld, least, most = {}, {}, 0, 0
@@ -93,7 +99,7 @@ class TruthClient(Truth):
                 least += len(report.poison)
                 most += len(report.poison) + len(report.poison_in_doubt)
         market = status.venue, status.market, status.channel
-        return Look(market, bounds, withheld, (least, most), status.finished)
+        return TruthSnapshot(market, bounds, withheld, (least, most), status.finished)
 
     def digests(self, key: StreamKey, first: int, end: int) -> dict[int, Digest]:
         """See :meth:`~forebay.services.audit.truth.Truth.digests`."""
@@ -101,12 +107,12 @@ class TruthClient(Truth):
         for low in range(first, end, EVENTS_AT_ONCE):
             more = {"from": low, "to": min(low + EVENTS_AT_ONCE, end), "by": MINUTE_NS}
             path = _query("/digests", symbol=key.symbol, channel=key.channel, **more)
-            for minute, each in self._get(path, dict[int, Stage]).items():
+            for minute, each in self._get(path, dict[int, StageDigest]).items():
                 digest = Digest.from_hex(each.count, each.ids, each.rows)
                 found[minute] = found.get(minute, Digest()) + digest
         return found
 
-    def events(self, key: StreamKey, first: int, end: int) -> list[Event]:
+    def events(self, key: StreamKey, first: int, end: int) -> list[TrueEvent]:
         """See :meth:`~forebay.services.audit.truth.Truth.events`."""
         events = self._events(key, **{"from": first, "to": end})
         if len(events) != end - first:
@@ -114,13 +120,13 @@ class TruthClient(Truth):
             raise Unreachable(message, hint=_HINT)
         return events
 
-    def between(self, key: StreamKey, since_ns: int, until_ns: int) -> list[Event]:
+    def between(self, key: StreamKey, since_ns: int, until_ns: int) -> list[TrueEvent]:
         """See :meth:`~forebay.services.audit.truth.Truth.between`."""
         return self._events(key, since=since_ns, until=until_ns)
 
-    def _events(self, key: StreamKey, **where: int) -> list[Event]:
+    def _events(self, key: StreamKey, **where: int) -> list[TrueEvent]:
         path = _query("/events", symbol=key.symbol, channel=key.channel, **where)
-        return self._get(path, list[Event], lines=True)
+        return self._get(path, list[TrueEvent], lines=True)
 
     def _get(self, path: str, kind: type[T], *, lines: bool = False) -> T:
         body = self._body(path)

@@ -38,7 +38,7 @@ DRAIN_S = 30.0
 """How long to go on, when asked to stop, to deliver what is captured."""
 
 
-class Life(Protocol):
+class StopSignal(Protocol):
     """When to stop."""
 
     stop: asyncio.Event
@@ -142,7 +142,6 @@ class GuardedDelivery:
     ) -> None:
         """``rest_s`` is how long frames that come slowly may gather before they are written."""
         self._deliverer = deliverer
-        self._journal = journal
         self._clock = clock
         self._observe = observer
         self._breaker = breaker or CircuitBreaker(
@@ -159,7 +158,7 @@ class GuardedDelivery:
         self._rest_s = rest_s
         self._stepped_ns = clock.monotonic_ns()
 
-    async def run(self, life: Life, pace: Pace) -> None:
+    async def run(self, life: StopSignal, pace: Pace) -> None:
         """Deliver until ``life.stop``, and then until all is stored, within :data:`DRAIN_S`.
 
         What the store does not take by then, or is known not to, is in the journal. Raises

@@ -164,7 +164,7 @@ def open_ledger(
 
 
 def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[Entry]:
-    """Answer the entries in the order of the journal; none if there is no ledger.
+    """Return the entries in the order of the journal; none if there is no ledger.
 
     An entry that is damaged is left out: the next one does not begin where the last one ends.
     Raises :class:`~forebay.errors.ConfigError` if a newer Forebay wrote it,
@@ -176,7 +176,7 @@ def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[Ent
 
 
 def durable_end(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> int:
-    """Answer where the journal in ``folder`` ends; 0 if there is none.
+    """Return where the journal in ``folder`` ends; 0 if there is none.
 
     One that nobody has written since the machine started is recovered first.
     """

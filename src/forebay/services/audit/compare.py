@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest, digests_by
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.errors import Transient
@@ -35,7 +35,7 @@ ROWS_IN_MEMORY = 500_000
 IDS_AT_ONCE = 5_000
 
 
-class Row(NamedTuple):
+class AuditedRow(NamedTuple):
     """One row of a store, or one telling of an event in the journal."""
 
     place: StreamHour
@@ -45,7 +45,7 @@ class Row(NamedTuple):
     seq: int
 
 
-Rows = dict[str, list[Row]]
+Rows = dict[str, list[AuditedRow]]
 """By event id, in the order in which they were read."""
 
 
@@ -57,7 +57,7 @@ def by_id(rows: pa.Table, channel: str) -> Rows:
     columns = (rows[name].to_pylist() for name in (*names, *others))
     for event_id, venue, market, symbol, event_ns, canonical, *rest in zip(*columns, strict=True):
         place = StreamKey(venue, market, channel, symbol), event_ns // HOUR_NS
-        found.setdefault(event_id, []).append(Row(place, canonical, *rest))
+        found.setdefault(event_id, []).append(AuditedRow(place, canonical, *rest))
     return found
 
 
@@ -72,19 +72,6 @@ def difference(channel: str, stored: str, right: str) -> str:
         for name, mine, other in zip(names, ours, theirs, strict=True)
         if mine != other
     )
-
-
-def digests_by(rows: pa.Table, bucket_ns: int) -> dict[int, Digest]:
-    """Return digests of the first row of each event, by so many nanoseconds of ``event_ts``."""
-    found: dict[int, Digest] = {}
-    seen: set[str] = set()
-    columns = (rows[name].to_pylist() for name in ("event_id", "canonical", "event_ns"))
-    for event_id, canonical, event_ns in zip(*columns, strict=True):
-        if event_id not in seen:
-            seen.add(event_id)
-            bucket = event_ns // bucket_ns
-            found[bucket] = found.get(bucket, Digest()) + Digest.of_event(event_id, canonical)
-    return found
 
 
 def stretches(
@@ -300,7 +287,7 @@ class Comparison:
         """Return whether all rows of an hour are as they should be."""
         return self._case.span.touches(place[1]) and place not in self._differing
 
-    def _judge(self, event_id: str, rows: list[Row], told: list[Row]) -> None:
+    def _judge(self, event_id: str, rows: list[AuditedRow], told: list[AuditedRow]) -> None:
         first = told[0]
         found = self._case.found[first.place[0]]
         if not rows:
@@ -312,7 +299,9 @@ class Comparison:
             if row not in right and not self._journal.lacks(row.place):
                 self._mutate(event_id, row, first)
 
-    def _count_rows(self, event_id: str, rows: list[Row], right: list[Row], first: Row) -> None:
+    def _count_rows(
+        self, event_id: str, rows: list[AuditedRow], right: list[AuditedRow], first: AuditedRow
+    ) -> None:
         """Note an event that is stored more than once; digests are of different events."""
         found = self._case.found[first.place[0]]
         if len(rows) > 1 and event_id not in found.doubled:
@@ -324,7 +313,7 @@ class Comparison:
                 if hour in hours:
                     hours[hour] -= Digest.of_event(event_id, canonical)
 
-    def _mutate(self, event_id: str, row: Row, right: Row) -> None:
+    def _mutate(self, event_id: str, row: AuditedRow, right: AuditedRow) -> None:
         key = right.place[0]
         how = difference(key.channel, row.canonical, right.canonical)
         self._case.found[key].mutate(event_id, right.number, how)
@@ -356,14 +345,14 @@ class Comparison:
                 else:
                     found.spurious[event_id] = row.number
 
-    def _sees(self, row: Row) -> bool:
+    def _sees(self, row: AuditedRow) -> bool:
         """Return whether the journal would have a row if it ever was received."""
         channel, record = self._case.channel(row.place[0]), self._journal.record
         if channel is not None and channel.identity == "content" and not record.complete:
             return False  # of equal events, which one it is depends on the frames that are lost
         return record.sees(row.received_ns)
 
-    def _covered(self, event_id: str, row: Row) -> bool:
+    def _covered(self, event_id: str, row: AuditedRow) -> bool:
         """Return whether the journal had an event of this id, in an hour that is not at hand."""
         key = row.place[0]
         if self._case.unit(key) != "id" or row.number is None:
@@ -372,6 +361,6 @@ class Comparison:
         return number in arrived(self._journal.record.coverage.get(key))
 
 
-def _is_told(row: Row, told: list[Row]) -> bool:
+def _is_told(row: AuditedRow, told: list[AuditedRow]) -> bool:
     """Return whether a row is an event as the journal told it."""
     return any(row.canonical == version.canonical for version in told)

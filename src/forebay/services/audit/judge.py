@@ -15,7 +15,7 @@ from forebay.services.audit.report import (
     Basis,
     Problem,
     Source,
-    Stage,
+    StageDigest,
     StreamReport,
     iso,
 )
@@ -251,8 +251,8 @@ def _sources(ledger: bool, frames: bool) -> list[Source]:
     return [*found, "frames"] if frames else found
 
 
-def _stage(digests: Iterable[Digest]) -> Stage:
-    return Stage(*sum(digests, Digest()).hex())
+def _stage(digests: Iterable[Digest]) -> StageDigest:
+    return StageDigest(*sum(digests, Digest()).hex())
 
 
 def _stream(case: Case, key: StreamKey, red: set[str]) -> StreamReport:

@@ -19,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 
 
-class Stage(msgspec.Struct, frozen=True):
+class StageDigest(msgspec.Struct, frozen=True):
     """Digest of a stream at one stage, see :mod:`forebay.domain.digest`."""
 
     count: int = 0
@@ -40,7 +40,7 @@ class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
     verified_to: str | None
     basis: Basis
     """What its coverage counts; ``none`` also where the journal has none of its events."""
-    stages: dict[str, Stage]
+    stages: dict[str, StageDigest]
     unseeable: str = ""
     """What no audit of this stream can see, as clauses."""
     verified_by: list[Source] = []

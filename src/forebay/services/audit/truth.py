@@ -25,14 +25,14 @@ LOST = ("open", "permanent", "accepted")
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class TruthBounds:
     """First index owed (None: never subscribed) and last index that happened."""
 
     first: int | None
     last: int
 
 
-class Withheld(NamedTuple):
+class WithheldIndices(NamedTuple):
     """Indices that subscribers were not given."""
 
     certain: IntervalSet = IntervalSet()
@@ -41,7 +41,7 @@ class Withheld(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TrueEvent:
     """One event as it happened."""
 
     event_id: str
@@ -53,14 +53,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TruthSnapshot:
     """What the truth says at one moment."""
 
     market: tuple[str, str, str]
     """Venue, market and channel of which every stream is told, with numbers and declared gaps."""
-    bounds: Mapping[StreamKey, Bounds]
+    bounds: Mapping[StreamKey, TruthBounds]
     """Of those streams, and of others that somebody subscribed to."""
-    withheld: Mapping[StreamKey, Withheld]
+    withheld: Mapping[StreamKey, WithheldIndices]
     poison: tuple[int, int]
     """How many frames were surely cut short, and how many may have been."""
     finished: bool
@@ -69,7 +69,7 @@ class Look:
 class Truth(Protocol):
     """Who made the market; every call raises :class:`~forebay.errors.Unreachable`."""
 
-    def look(self) -> Look:
+    def look(self) -> TruthSnapshot:
         """Say all, bounds first: what is withheld later is then not held against anybody."""
         ...
 
@@ -77,11 +77,11 @@ class Truth(Protocol):
         """Return digests of the events with index ``first`` to ``end - 1``, by minute."""
         ...
 
-    def events(self, key: StreamKey, first: int, end: int) -> Sequence[Event]:
+    def events(self, key: StreamKey, first: int, end: int) -> Sequence[TrueEvent]:
         """Return the events with index ``first`` to ``end - 1``."""
         ...
 
-    def between(self, key: StreamKey, since_ns: int, until_ns: int) -> Sequence[Event]:
+    def between(self, key: StreamKey, since_ns: int, until_ns: int) -> Sequence[TrueEvent]:
         """Return the events from one moment to before another."""
         ...
 
@@ -119,7 +119,7 @@ class TruthStage:
             if isinstance(stream, _Numbered):
                 self._judge_gaps(case, key, stream.base, later.last)
         elif self._numbered(key):
-            stream = _Numbered(self._truth, case, key, Bounds(None, -1), -1, IntervalSet())
+            stream = _Numbered(self._truth, case, key, TruthBounds(None, -1), -1, IntervalSet())
         else:
             return
         self.digests[key] = stream.compare(comparison)
@@ -133,12 +133,12 @@ class TruthStage:
             case.problems.append(Problem("dead_letters", "", abs(letters - least), [], text))
 
     def _possible(self, key: StreamKey) -> IntervalSet:
-        looks = (look.withheld.get(key, Withheld()) for look in (self.before, self.after))
+        looks = (look.withheld.get(key, WithheldIndices()) for look in (self.before, self.after))
         return next(looks).possible | next(looks).possible
 
     def _judge_gaps(self, case: Case, key: StreamKey, base: int, last: int) -> None:
         """Declared gaps equal what was withheld, a neighbour either side at most."""
-        certain = _ids(base, self.before.withheld.get(key, Withheld()).certain)
+        certain = _ids(base, self.before.withheld.get(key, WithheldIndices()).certain)
         possible = _ids(base, self._possible(key))
         declared = case.declared(key)
         unfilled = case.declared(key, LOST).within(base, base + last)
@@ -161,7 +161,7 @@ class _Stream:
     truth: Truth
     case: Case
     key: StreamKey
-    bounds: Bounds
+    bounds: TruthBounds
     """What is owed."""
     last: int
     """The last index that can be there."""
@@ -207,7 +207,7 @@ class _Stream:
         first = self.bounds.first
         return {} if first is None else self.truth.digests(self.key, first, self.last + 1)
 
-    def events(self, minutes: tuple[int, int]) -> Sequence[Event]:
+    def events(self, minutes: tuple[int, int]) -> Sequence[TrueEvent]:
         """Return the right events of some minutes.
 
         A new subscriber is told the latest event, before what is owed: it is right to have it.
@@ -215,12 +215,12 @@ class _Stream:
         since, until = minutes[0] * MINUTE_NS, (minutes[1] + 1) * MINUTE_NS
         return self.truth.between(self.key, since, until)
 
-    def elsewhere(self, event_id: str, number: int | None) -> Event | None:
+    def elsewhere(self, event_id: str, number: int | None) -> TrueEvent | None:
         """Return the event of a row that lies at another time than it should."""
         del event_id, number
         return None
 
-    def owes(self, event: Event) -> bool:
+    def owes(self, event: TrueEvent) -> bool:
         """Return whether an event must be stored."""
         first = self.bounds.first
         inside = first is not None and first <= event.index <= self.bounds.last
@@ -263,7 +263,7 @@ class _Numbered(_Stream):
                 at += digest.count
         return self.right
 
-    def events(self, minutes: tuple[int, int]) -> Sequence[Event]:
+    def events(self, minutes: tuple[int, int]) -> Sequence[TrueEvent]:
         """Return the events of some minutes, as many as were digested."""
         within = [each for each in self.starts if minutes[0] <= each <= minutes[1]]
         if not within:
@@ -272,7 +272,7 @@ class _Numbered(_Stream):
         end = self.starts[last] + self.right[last].count
         return self.truth.events(self.key, self.starts[min(within)], end)
 
-    def elsewhere(self, event_id: str, number: int | None) -> Event | None:
+    def elsewhere(self, event_id: str, number: int | None) -> TrueEvent | None:
         """See :meth:`_Stream.elsewhere`."""
         index = -1 if number is None else number - self.base
         if not 0 <= index <= self.last:
