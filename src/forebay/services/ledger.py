@@ -9,6 +9,7 @@ a process that ended took with it is projected once more.
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.domain.ledger import Entry
+    from forebay.domain.ledger import Entry, Record
     from forebay.journal import Block, Disk
     from forebay.ports import Parser
     from forebay.services.accounting import FirstTold, LiveSums
@@ -47,26 +48,19 @@ def _random_id() -> str:
     return uuid.uuid4().hex
 
 
+@dataclass(slots=True)
 class Ledger:
-    """The ledger of one data folder, open for writing; for one thread at a time."""
+    """The ledger of one data folder, open for writing; for one thread at a time.
 
-    def __init__(
-        self,
-        writer: JournalWriter,
-        parsers: Mapping[str, Parser],
-        clock: Clock,
-        entries: Iterable[Entry],
-        *,
-        first_told: FirstTold,
-        live: LiveSums | None,
-    ) -> None:
-        """Internal: use :func:`open_ledger`."""
-        self._writer = writer
-        self._parsers = parsers
-        self._clock = clock
-        self._record = record_of(entries)
-        self._first_told = first_told
-        self._live = live
+    Made by :func:`open_ledger`.
+    """
+
+    _writer: JournalWriter
+    _parsers: Mapping[str, Parser]
+    _clock: Clock
+    _record: Record
+    _first_told: FirstTold
+    _live: LiveSums | None
 
     def reached(self) -> Position | None:
         """Return where the next entry begins: everything before is durable. None: no entry."""
@@ -156,8 +150,8 @@ def open_ledger(
         ballast_bytes=0,
     )
     try:
-        entries = _entries(folder, disk, writer.position.seq)
-        return Ledger(writer, parsers, clock, entries, first_told=first_told, live=live)
+        record = record_of(_entries(folder, disk, writer.position.seq))
+        return Ledger(writer, parsers, clock, record, first_told, live)
     except BaseException:
         writer.close()
         raise
