@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from forebay.domain import schema
 from forebay.domain.canonical import canonical_rows, id_texts
 from forebay.domain.coverage import COVERAGES, Arrival, StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, digests_by_hour
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, audited_rows, digests_by, digests_by_hour
 from forebay.domain.kinds import KINDS
 from forebay.errors import ConfigError
 from forebay.journal import Position
@@ -106,6 +106,7 @@ def stores() -> Iterator[tuple[TableStore, Audited]]:
     duck.close()
 
 
+STREAM = ("venue", "market", "symbol")
 SETTINGS = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -138,9 +139,12 @@ def test_rows_of_every_kind_come_back_and_are_digested_as_they_are(
 
 
 def _answers_of_each_stream(audited: Audited, kind: EventKind, rows: pa.Table) -> None:
-    minutes = digests_by_hour(rows, kind, bucket_ns=MINUTE_NS)
+    compared = audited_rows(rows, kind)
+    streams = list(zip(*(compared[name].to_pylist() for name in STREAM), strict=True))
     for key, hour in digests_by_hour(rows, kind):
-        mine = {m: d for (other, m), d in minutes.items() if other == key and m // 60 == hour}
+        name = key.venue, key.market, key.symbol
+        minutes = digests_by(compared.filter([each == name for each in streams]), MINUTE_NS)
+        mine = {minute: digest for minute, digest in minutes.items() if minute // 60 == hour}
         assert dict(audited.minutes(key, hour).digests) == mine
         begin = hour * HOUR_NS
         answer = audited.rows(key, begin, begin + HOUR_NS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from forebay.domain.frames import EpochClosed, FrameKind, decode_control, encode_control
+from forebay.journal import JournalWriter
 from tests.simulation.network import SimSource
 from tests.simulation.venue import SYMBOLS
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.frames import Context, Control
-    from forebay.journal import Draft, JournalWriter
+    from forebay.journal import Draft
     from forebay.ports import EpochSink, FillRequest, FrameSink
     from forebay.telemetry import Observer
     from tests.simulation.network import Network
@@ -61,7 +62,7 @@ class Witness:
         return len(lost)
 
 
-class WatchedWriter:
+class WatchedWriter(JournalWriter):
     """A journal's writer, and a note of each commit that it acknowledged."""
 
     def __init__(

@@ -25,6 +25,7 @@ from forebay.journal.segments import list_segments, segment_path
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.truth import CHANNEL, Digest, Trades
 from forebay.lab.truth import MARKET as MARKET_TYPE
+from forebay.lab.truth_client import TruthClient
 from forebay.services.audit import AuditReport, run_audit
 from forebay.services.deliver import Deliverer
 from forebay.services.ledger import open_ledger
@@ -237,7 +238,7 @@ class Bench:
         source: Use = "auto",
         before: Callable[[], object] = lambda: None,
         after: Callable[[], object] = lambda: None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], object] = lambda *_: None,
     ) -> AuditReport:
         """Audit; ``before`` and ``after`` happen around each answer of the store."""
         return run_audit(
@@ -246,7 +247,7 @@ class Bench:
             self.parsers,
             ledger_folder=self.ledger,
             source=source,
-            truth=truth,
+            truth=TruthClient(truth) if truth else None,
             since_ns=since_ns,
             until_ns=until_ns,
             progress=progress,

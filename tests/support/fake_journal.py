@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from forebay.domain.frames import FrameKind
+from forebay.journal import JournalWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from forebay.journal import Draft
 
 
-class FakeJournal:
-    """Implements what group commit needs; ``commit`` runs in another thread."""
+class FakeJournal(JournalWriter):
+    """Has what capture needs; ``commit`` runs in another thread."""
 
     def __init__(self) -> None:
         self.groups: list[list[Draft]] = []

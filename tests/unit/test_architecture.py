@@ -72,6 +72,11 @@ OFFENCES = [
         "import forebay.domain.frames",
         "A simulator and its truth share nothing with the code they are there to test",
     ),
+    (
+        "services/__init__.py",
+        "import http.client",
+        "Services are given whom they ask, and speak to nobody over a network themselves",
+    ),
     ("services/__init__.py", "from time import time", "Only forebay.clock asks the time"),
     ("services/__init__.py", "import duckdb", "DuckDB has one home, the DuckDB store"),
     (

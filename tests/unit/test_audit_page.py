@@ -12,7 +12,7 @@ from uuid import UUID
 from forebay.clock import ManualClock
 from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import Digest
-from forebay.domain.ledger import Covered, Entry, Hour, Lost, StreamEntry
+from forebay.domain.ledger import Covered, Entry, Hour, LostRange, StreamEntry
 from forebay.journal import Draft, JournalReader, JournalWriter, Position
 from forebay.ports import Commit, Span
 from forebay.services.accounting import Remembered
@@ -95,7 +95,7 @@ def test_the_worked_entry_is_what_the_ledger_records(tmp_path: Path) -> None:
     text = section(AUDIT, "The ledger")
     rows = table(text, "field", "is")
     assert [field for row in rows for field in ticked(row[0])] == [*Entry.__struct_fields__]
-    for kind in (Lost, StreamEntry, Covered, Hour):
+    for kind in (LostRange, StreamEntry, Covered, Hour):
         assert set(kind.__struct_fields__) <= set(ticked(text)), kind
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from forebay.domain.book import Level
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import EventKind
-    from forebay.services.audit import AuditReport, Use
+    from forebay.services.audit import AuditReport, Truth, Use
 
 _AUDIT_MEMORY_MB = (256, 1024, 4096)
 """For an audit's statements on a database file: they add up, and need no more than the first for
@@ -329,9 +329,9 @@ class Data(Queries):
         *,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
-        truth: str | None = None,
+        truth: Truth | None = None,
         source: Use = "auto",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], object] = lambda *_: None,
     ) -> AuditReport:
         """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed

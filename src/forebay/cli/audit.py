@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forebay.services.audit import AuditReport
 
 
-class Source(enum.Enum):
+class ComparedWith(enum.Enum):
     """What ``--from`` may say."""
 
     AUTO = "auto"
@@ -41,8 +41,8 @@ def audit(
         str | None, typer.Option(help="The truth_url that forebay lab serve printed.")
     ] = None,
     source: Annotated[
-        Source, typer.Option("--from", help="What the store is compared with.")
-    ] = Source.AUTO,
+        ComparedWith, typer.Option("--from", help="What the store is compared with.")
+    ] = ComparedWith.AUTO,
     html: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,13 +58,14 @@ def audit(
     with explained():
         from forebay.app.reading import Data
         from forebay.cli.audit_view import render_table
+        from forebay.lab.truth_client import TruthClient
 
         with Data(data) as opened, progress() as bars:
             task = bars.add_task("reading the journal", total=None)
             report = opened.audit_report(
                 since=since,
                 until=until,
-                truth=truth,
+                truth=TruthClient(truth) if truth else None,
                 source=source.value,
                 progress=lambda done, total: bars.update(task, completed=done, total=total),
             )

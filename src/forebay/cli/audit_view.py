@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from forebay.cli.output import layout, width, wrapped
-from forebay.services.audit.summary import (
+from forebay.services.audit.report import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
     gap_cells,

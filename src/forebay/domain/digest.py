@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.canonical import canonical_rows, id_halves
+from forebay.domain.canonical import canonical_rows, id_halves, id_texts
 from forebay.domain.coverage import StreamKey
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MODULUS = 1 << 128
 HOUR_NS = 3_600_000_000_000
 MINUTE_NS = 60_000_000_000
+MINUTES = HOUR_NS // MINUTE_NS
+"""Of an hour."""
 
 StreamHour = tuple[StreamKey, int]
 """A stream, and hours since the Unix epoch of ``event_ts``."""
@@ -51,6 +53,26 @@ class Digest:
             (self.ids + other.ids) % MODULUS,
             (self.rows + other.rows) % MODULUS,
         )
+
+    def __sub__(self, part: Digest) -> Digest:
+        """Return the digest of what is not in ``part``, which is part of this one."""
+        ids, rows = (self.ids - part.ids) % MODULUS, (self.rows - part.rows) % MODULUS
+        return Digest(self.count - part.count, ids, rows)
+
+    @classmethod
+    def of_event(cls, event_id: str, canonical: str) -> Digest:
+        """Return the digest of one event, by its id and its canonical row."""
+        hashed = hashlib.md5(canonical.encode(), usedforsecurity=False).digest()
+        return cls(1, int(event_id.replace("-", ""), 16), int.from_bytes(hashed, "little"))
+
+    @classmethod
+    def from_hex(cls, count: int, ids: str, rows: str) -> Digest:
+        """Read what :meth:`hex` wrote."""
+        return cls(count, int(ids, 16), int(rows, 16))
+
+    def hex(self) -> tuple[int, str, str]:
+        """Return the count, and the sums as 32 hexadecimal digits each."""
+        return self.count, f"{self.ids:032x}", f"{self.rows:032x}"
 
     @classmethod
     def from_halves(cls, count: int, ids: tuple[int, int], rows: tuple[int, int]) -> Digest:
@@ -75,8 +97,8 @@ class _Buckets(NamedTuple):
     keys: list[StreamHour]
 
 
-def _buckets(events: pa.Table, kind: EventKind, bucket_ns: int) -> _Buckets:
-    times = events.column("event_ts").cast(pa.int64()).to_numpy() // bucket_ns
+def _buckets(events: pa.Table, kind: EventKind) -> _Buckets:
+    times = events.column("event_ts").cast(pa.int64()).to_numpy() // HOUR_NS
     names = ("venue", "market", "symbol")
     codes = np.zeros(len(times), dtype=np.int64)
     for name in names:
@@ -93,23 +115,18 @@ def _buckets(events: pa.Table, kind: EventKind, bucket_ns: int) -> _Buckets:
 
 def hours_of(events: pa.Table, kind: EventKind) -> list[StreamHour]:
     """Return the streams and hours that ``events`` are of, each once."""
-    return _buckets(events, kind, HOUR_NS).keys if len(events) else []
+    return _buckets(events, kind).keys if len(events) else []
 
 
-def digests_by_hour(
-    events: pa.Table, kind: EventKind, *, bucket_ns: int = HOUR_NS
-) -> dict[StreamHour, Digest]:
-    """Return digests of ``events``, which must be distinct, by stream and hour.
-
-    With another ``bucket_ns`` by as many nanoseconds instead of hours.
-    """
+def digests_by_hour(events: pa.Table, kind: EventKind) -> dict[StreamHour, Digest]:
+    """Return digests of ``events``, which must be distinct, by stream and hour."""
     if not len(events):
         return {}
     texts = canonical_rows(events, kind).cast(pa.binary()).to_pylist()
     hashed = b"".join([hashlib.md5(text, usedforsecurity=False).digest() for text in texts])
     rows = np.frombuffer(hashed, "<u8").reshape(-1, 2)
     ids = id_halves(events)
-    order, starts, keys = _buckets(events, kind, bucket_ns)
+    order, starts, keys = _buckets(events, kind)
     counts = np.diff(np.append(starts, len(order))).tolist()
     halves = (ids[:, 0], ids[:, 1], rows[:, 1], rows[:, 0])
     sums = zip(*(_sums(half[order], starts) for half in halves), strict=True)
@@ -119,6 +136,36 @@ def digests_by_hour(
             keys, counts, sums, strict=True
         )
     }
+
+
+def audited_rows(events: pa.Table, kind: EventKind) -> pa.Table:
+    """Return what an audit compares of each event; see :data:`forebay.ports.AUDIT_COLUMNS`."""
+    columns = {
+        "event_id": id_texts(events),
+        "canonical": canonical_rows(events, kind),
+        **{name: events[name].cast(pa.string()) for name in ("venue", "market", "symbol")},
+        "event_ns": events["event_ts"].cast(pa.int64()),
+        "received_ns": events["received_ts"].cast(pa.int64()),
+        "venue_seq": events["venue_seq"],
+        "seq": events["seq"],
+    }
+    return pa.table(columns)
+
+
+def digests_by(audited: pa.Table, bucket_ns: int) -> dict[int, Digest]:
+    """Return digests of the first row of each event, by so many nanoseconds of its time.
+
+    ``audited`` are rows as :func:`audited_rows` gives them.
+    """
+    found: dict[int, Digest] = {}
+    seen: set[str] = set()
+    columns = (audited[name].to_pylist() for name in ("event_id", "canonical", "event_ns"))
+    for event_id, canonical, event_ns in zip(*columns, strict=True):
+        if event_id not in seen:
+            seen.add(event_id)
+            bucket = event_ns // bucket_ns
+            found[bucket] = found.get(bucket, Digest()) + Digest.of_event(event_id, canonical)
+    return found
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -45,12 +45,12 @@ class Hour(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, hour: int, digest: Digest) -> Hour:
         """Write down ``digest``."""
-        return cls(hour, digest.count, f"{digest.ids:032x}", f"{digest.rows:032x}")
+        return cls(hour, *digest.hex())
 
     @property
     def digest(self) -> Digest:
         """What was written down."""
-        return Digest(self.count, int(self.ids, 16), int(self.rows, 16))
+        return Digest.from_hex(self.count, self.ids, self.rows)
 
 
 class Covered(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class StreamEntry(msgspec.Struct, frozen=True):
         return StreamKey(self.venue, self.market, self.channel, self.symbol)
 
 
-class Lost(msgspec.Struct, frozen=True):
+class LostRange(msgspec.Struct, frozen=True):
     """Sequence numbers that could not be read, ``first`` to ``last``, both included."""
 
     first: int
@@ -118,7 +118,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Frames by outcome: ``yielding``, ``control``, ``dead``."""
     letters: list[str]
     """Ids of dead letters, 32 hexadecimal digits each, ascending, each once."""
-    lost: list[Lost]
+    lost: list[LostRange]
     streams: list[StreamEntry]
     asked: list[AskedFor] = []
     """What collectors began to ask for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from forebay.domain.canonical import first_of_each_id, id_bytes
 from forebay.domain.digest import HOUR_NS, Digest, digests_by_hour, hours_of
 from forebay.domain.frames import Loss, decode_control
 from forebay.domain.kinds import kind_of_table
-from forebay.domain.ledger import Covered, Entry, Hour, Lost, StreamEntry
+from forebay.domain.ledger import Covered, Entry, Hour, LostRange, StreamEntry
 from forebay.domain.roll import Roll
 from forebay.journal import LOSS_KIND, NO_LOG
 from forebay.services.projection import Projection, batches_of
@@ -34,19 +34,13 @@ if TYPE_CHECKING:
     from forebay.services.projection import Projected
 
     Mask = npt.NDArray[np.bool_]
+    FirstTold = Callable[[str, pa.Table], Mask]
+    """Which rows of a table are the first of their event; asked where coverage cannot tell."""
 
 PIECE_FRAMES = 65536
 """Frames projected at once, which bounds the memory that an entry takes to make."""
 OUTCOMES = ("yielding", "control", "dead")
 """How a frame ends; see :class:`~forebay.services.projection.Projected`."""
-
-
-class FirstTold(Protocol):
-    """Knows which events were told before, where coverage does not."""
-
-    def __call__(self, table: str, rows: pa.Table) -> Mask:
-        """Return which of ``rows`` are the first that told their event; shape (n,)."""
-        ...
 
 
 @dataclass(slots=True)
@@ -59,7 +53,7 @@ class Sums:
     received: tuple[int, int, int] | None = None
     frames: Counter[str] = field(default_factory=Counter)
     letters: set[str] = field(default_factory=set)
-    lost: list[Lost] = field(default_factory=list)
+    lost: list[LostRange] = field(default_factory=list)
     hours: dict[StreamKey, dict[int, Digest]] = field(default_factory=dict)
     coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
     ordinals: dict[StreamKey, bytes] = field(default_factory=dict)
@@ -83,7 +77,7 @@ class Sums:
     def lose(self, first: int, last: int) -> None:
         """Note that ``first`` to ``last`` cannot be read; nothing if that is no range."""
         if first <= last:
-            self.lost.append(Lost(first, last, self.received[1] if self.received else None))
+            self.lost.append(LostRange(first, last, self.received[1] if self.received else None))
 
     def entry(self) -> Entry:
         """Return the account."""
@@ -239,7 +233,7 @@ class Remembered:
         self._told: dict[tuple[str, int | None], _Ids] = {}
 
     def __call__(self, table: str, rows: pa.Table) -> Mask:
-        """See :class:`FirstTold`."""
+        """Return which rows are the first that told their event; shape (n,)."""
         kind = kind_of_table(table).channel
         ids = np.frombuffer(id_bytes(rows), "S16")
         hours = rows["event_ts"].cast(pa.int64()).to_numpy() // HOUR_NS

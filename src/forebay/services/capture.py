@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from forebay.domain.frames import StreamsAsked
 from forebay.resilience.backoff import Backoff
@@ -24,21 +24,9 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.frames import Context
-    from forebay.journal import Draft
+    from forebay.journal import JournalWriter
     from forebay.ports import Source
     from forebay.services.filler import OpenGaps
-
-
-class Writer(Protocol):
-    """What capture needs of :class:`forebay.journal.JournalWriter`."""
-
-    def commit(self, drafts: Sequence[Draft]) -> int:
-        """See :class:`forebay.services.group_commit.Journal`."""
-        ...
-
-    def close(self) -> None:
-        """Release the journal; blocking."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +69,7 @@ class Capture:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: JournalWriter,
         feeds: Sequence[Feed],
         *,
         clock: Clock,

@@ -7,7 +7,7 @@ coverage and cursor are committed together. The store's own cursor is what count
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forebay.errors import ForebayError
@@ -28,16 +28,6 @@ if TYPE_CHECKING:
     from forebay.ports import FillRequest, Parser, Store
     from forebay.services.accounting import LiveSums
     from forebay.services.projection import Projected
-
-__all__ = [
-    "BACKLOG_FRAMES",
-    "CONSUMER",
-    "PACE_S",
-    "RETRY_S",
-    "Delivered",
-    "Deliverer",
-    "gathering_s",
-]
 
 CONSUMER = "store"
 """Name of the delivering consumer's cursor."""
@@ -75,54 +65,45 @@ class Planned:
     commit: Commit
 
 
+@dataclass(slots=True)
 class StoreSink:
     """A store as it takes a journal; see :class:`~forebay.services.pump.Sink`."""
 
-    def __init__(
-        self,
-        writer: StoreWriter,
-        parsers: Mapping[str, Parser],
-        *,
-        cursor: CursorFile | None,
-        observer: Observer,
-        consumer: str,
-        sums: LiveSums | None,
-    ) -> None:
-        self._writer = writer
-        self._parsers = parsers
-        self._cursor = cursor
-        self._observe = observer
-        self._consumer = consumer
-        self._sums = sums
-        self._projection = Projection(parsers, {})
-        self._position: Position | None = None
-        self._loaded = False
+    writer: StoreWriter
+    parsers: Mapping[str, Parser]
+    cursor: CursorFile | None
+    observe: Observer
+    consumer: str
+    sums: LiveSums | None
+    _projection: Projection = field(init=False)
+    _position: Position | None = None
+    _loaded: bool = False
 
     def load(self) -> Position | None:
         """See :class:`~forebay.services.pump.Sink`."""
-        state = self._writer.load()
-        self._position = position = state.positions.get(self._consumer)
-        self._projection = Projection(self._parsers, state.coverage, state.ordinals)
-        if self._sums is not None:
+        state = self.writer.load()
+        self._position = position = state.positions.get(self.consumer)
+        self._projection = Projection(self.parsers, state.coverage, state.ordinals)
+        if self.sums is not None:
             if self._loaded:  # the store is not where the sums were counted up to
-                self._sums.stop()
+                self.sums.stop()
             else:
-                self._sums.begin(position)
+                self.sums.begin(position)
         self._loaded = True
         return position
 
     def begin_again(self) -> None:
         """See :class:`~forebay.services.pump.Sink`; what is stored is recognised by its ids."""
         self._projection.begin_again()
-        if self._sums is not None:
-            self._sums.stop()
+        if self.sums is not None:
+            self.sums.stop()
 
     def plan(self, piece: JournalPiece) -> Planned:
         """See :class:`~forebay.services.pump.Sink`."""
         projected = self._projection.project(batches_of(piece.blocks))
         commit = Commit(
-            {self._consumer: piece.end},
-            expected={self._consumer: self._position},
+            {self.consumer: piece.end},
+            expected={self.consumer: self._position},
             events=projected.tables(),
             dead_letters=projected.letter_rows(),
             coverage=projected.coverage,
@@ -133,13 +114,13 @@ class StoreSink:
     def commit(self, plan: Planned) -> int:
         """See :class:`~forebay.services.pump.Sink`."""
         end, projected = plan.piece.end, plan.projected
-        done = self._writer.commit(plan.commit)
+        done = self.writer.commit(plan.commit)
         self._projection.adopt(projected)
         self._position = end
-        if self._sums is not None:
-            self._sums.add(plan.piece.blocks, projected, done.first)
-        self._writer.account(plan.commit, projected, done, end)
-        save_cursor(self._cursor, end, self._observe)
+        if self.sums is not None:
+            self.sums.add(plan.piece.blocks, projected, done.first)
+        self.writer.account(plan.commit, projected, done, end)
+        save_cursor(self.cursor, end, self.observe)
         return projected.frames.total()
 
 
@@ -173,14 +154,7 @@ class Deliverer(Pump[JournalPiece, Planned]):
         ``sums`` are told of all that is stored, for the ledger.
         """
         self._writer = StoreWriter(store, declared(parsers), observer)
-        sink = StoreSink(
-            self._writer,
-            parsers,
-            cursor=cursor,
-            observer=observer,
-            consumer=consumer,
-            sums=sums,
-        )
+        sink = StoreSink(self._writer, parsers, cursor, observer, consumer, sums)
         super().__init__(JournalFeed(journal, disk=disk), sink, observer=observer)
 
     @property

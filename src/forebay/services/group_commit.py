@@ -12,11 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
+import msgspec
+
+from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, FrameKind, encode_control
 from forebay.errors import Transient
+from forebay.journal import Draft
 from forebay.resilience.backoff import Backoff
-from forebay.services.epoch_take import FRAME_OVERHEAD, Counters, EpochTake
 from forebay.services.latency import LatencyHistogram
 from forebay.services.one_thread import OneThread
 from forebay.telemetry import JournalFullBegan, JournalFullEnded, Observer, ignore
@@ -26,20 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from forebay.clock import Clock
-    from forebay.domain.frames import Context
-    from forebay.journal import Draft
+    from forebay.domain.frames import Context, Control
+    from forebay.journal import JournalWriter
     from forebay.services.latency import Latency, LatencyTotals
-
-
-class Journal(Protocol):
-    """What group commit needs of the journal's writer."""
-
-    def commit(self, drafts: Sequence[Draft]) -> int:
-        """Write and sync; blocking. Returns the next sequence number.
-
-        Raises :class:`~forebay.errors.Transient` if nothing of it is in the log.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +53,86 @@ FEW_FRAMES = 8
 """It is at rest while the group before held no more than these: then a commit costs more than what
 it commits, and syncs too little at once to take long itself."""
 REST_TIMES = 2
+FRAME_OVERHEAD = 96
+"""Bytes of memory that a frame costs beside its payload: object headers, list slots, time."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What went through, since the start."""
+
+    received: int = 0
+    """Frames of the groups taken so far; the open group is not in it."""
+    captured: int = 0
+    bytes: int = 0
+    """Payload bytes CAPTURED."""
+    commits: int = 0
+    opened: int = 0
+    """Epochs opened by a connection; a fill has none."""
+    closed: int = 0
+    subscribed: int = 0
+    """Epochs that are accepted and not closed."""
+
+
+class EpochTake:
+    """One context's way into the group; implements :class:`forebay.ports.EpochSink`."""
+
+    def __init__(self, group: GroupCommit, context: bytes, now: Callable[[], int]) -> None:
+        self._group = group
+        self._context = context
+        self._now = now
+        self._accepted = False
+        self._kind: FrameKind | None = None
+        self._payloads: list[bytes] = []
+        self._mono_ns: list[int] = []
+        self._last_ns: int | None = None
+        """When the last frame of the venue was received, on the monotonic clock."""
+
+    def frame(self, kind: FrameKind, payload: bytes) -> None:
+        """Take one frame as RECEIVED now."""
+        self.batch(kind, (payload,))
+
+    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
+        """Take frames that were read together, in their order, all as RECEIVED now.
+
+        The hot path: what is done for each frame is done by list and sum, in C.
+        """
+        if kind is not self._kind:
+            self._begin(kind)
+        self._last_ns = now_ns = self._now()
+        self._payloads += payloads
+        self._mono_ns += [now_ns] * len(payloads)
+        self._group.grow(sum(map(len, payloads)) + len(payloads) * FRAME_OVERHEAD)
+
+    def control(self, control: Control) -> None:
+        """Record something about the connection, in order with its frames."""
+        last_ns = self._last_ns
+        if isinstance(control, EpochClosed) and last_ns is not None:
+            control = msgspec.structs.replace(control, silent_ns=max(0, self._now() - last_ns))
+        self.frame(FrameKind.CONTROL, encode_control(control))
+        self._last_ns = last_ns  # a record of ours is no frame of the venue
+        counters = self._group.counters
+        if isinstance(control, EpochOpened):
+            counters.opened += 1
+        elif isinstance(control, EpochAccepted) and not self._accepted:
+            self._accepted = True
+            counters.subscribed += 1
+        elif isinstance(control, EpochClosed):
+            counters.closed += 1
+            counters.subscribed -= self._accepted
+            self._accepted = False
+
+    def detach(self) -> None:
+        """The draft was taken away: the next frame begins another."""
+        self._kind = None
+
+    def _begin(self, kind: FrameKind) -> None:
+        """Begin a draft: a draft has one kind, so that a kind's change keeps the order."""
+        draft = Draft(kind=int(kind), context=self._context, payloads=[], mono_ns=[])
+        self._group.begin(self, draft)
+        self._kind = kind
+        self._payloads = draft.payloads
+        self._mono_ns = draft.mono_ns
 
 
 class GroupCommit:
@@ -72,7 +144,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalWriter,
         *,
         clock: Clock,
         rng: random.Random,
@@ -118,7 +190,7 @@ class GroupCommit:
     # -------------------------------------------------------- what sources see
 
     def open(self, context: Context) -> EpochTake:
-        """Begin an epoch; every frame given to the answer carries ``context``."""
+        """Begin an epoch; every frame given to it carries ``context``."""
         return EpochTake(self, context.encode(), self._clock.monotonic_ns)
 
     def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
@@ -135,7 +207,7 @@ class GroupCommit:
         return unsubscribe
 
     async def flushed(self) -> int:
-        """Wait until everything taken so far is CAPTURED; the answer is the next seq.
+        """Wait until everything taken so far is CAPTURED, and return the next seq.
 
         Raises the journal's error if it can take no more.
         """
@@ -275,20 +347,21 @@ class GroupCommit:
     async def _commit(self) -> None:
         """Commit the group in flight, for as long as it takes."""
         loop = asyncio.get_running_loop()
-        began: int | None = None
-        while True:
+        began_ns, seq = 0, None
+        while seq is None:
             try:
                 seq = await loop.run_in_executor(self._thread, self._journal.commit, self._flight)
             except Transient as error:
-                if began is None:
-                    began = self._clock.monotonic_ns()
-                    self._begin_full(error)
+                if not self.full:
+                    self.full, began_ns = True, self._clock.monotonic_ns()
+                    self._press(on=True)
+                    self._observe(JournalFullBegan(str(error), self.pending_bytes))
                 await self._clock.sleep(self._backoff.next())
-            else:
-                if began is not None:
-                    self._end_full(began)
-                self._publish(seq)
-                return
+        if self.full:
+            self.full = False
+            self._backoff.reset()
+            self._observe(JournalFullEnded((self._clock.monotonic_ns() - began_ns) / 1e9))
+        self._publish(seq)
 
     def _publish(self, next_seq: int) -> None:
         now = self._clock.monotonic_ns()
@@ -309,24 +382,11 @@ class GroupCommit:
             if not waiter.done():
                 waiter.set_result(next_seq)
 
-    # ----------------------------------------------------------------- states
-
-    def _begin_full(self, error: Transient) -> None:
-        self.full = True
-        self._press(on=True)
-        self._observe(JournalFullBegan(str(error), self.pending_bytes))
-
-    def _end_full(self, began_ns: int) -> None:
-        self.full = False
-        self._backoff.reset()
-        self._observe(JournalFullEnded((self._clock.monotonic_ns() - began_ns) / 1e9))
-
     def _press(self, *, on: bool) -> None:
-        if on is self.pressure:
-            return
-        self.pressure = on
-        for callback in list(self._pressure_callbacks.values()):
-            callback(on)
+        if on is not self.pressure:
+            self.pressure = on
+            for callback in list(self._pressure_callbacks.values()):
+                callback(on)
 
     def _fail(self, error: Exception) -> None:
         """The journal is beyond waiting: pause everybody and say so to who waits."""

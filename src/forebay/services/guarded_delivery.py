@@ -20,7 +20,6 @@ from forebay.resilience import CallRefused, CircuitBreaker, CircuitOpen, State, 
 from forebay.resilience.backoff import Backoff
 from forebay.resilience.health import SystemState
 from forebay.services.deliver import PACE_S, gathering_s
-from forebay.services.waiting import Waiting
 from forebay.telemetry import Observer, StoreUnavailable, StoreWriteRefused, ignore
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ DRAIN_S = 30.0
 """How long to go on, when asked to stop, to deliver what is captured."""
 
 
-class Life(Protocol):
+class StopSignal(Protocol):
     """When to stop."""
 
     stop: asyncio.Event
@@ -89,6 +88,38 @@ class Measured:
     """Commits that failed."""
 
 
+class BufferedCounter:
+    """Counts frames that had to wait for a store, each once, however often it is tried. Pure.
+
+    While the store takes nothing, everything captured and not stored waits, and it waits still
+    when the store takes frames again, until its turn has come: ``waited - flushed`` is what
+    waits now.
+    """
+
+    def __init__(self) -> None:
+        self.waited = 0
+        self.flushed = 0
+        self._end = 0
+        """Everything before it that is not stored waits."""
+        self._held = False
+
+    def held_back(self, stored: int, captured: int) -> None:
+        """The store takes nothing: it has what is before ``stored``, ``captured`` is the end."""
+        self._held = True
+        self._extend(stored, captured)
+
+    def stored(self, before: int, after: int, captured: int) -> None:
+        """The store, which had what is before ``before``, has now what is before ``after``."""
+        if self._held:
+            self._extend(before, captured)
+            self._held = False
+        self.flushed += max(0, min(after, self._end) - before)
+
+    def _extend(self, stored: int, captured: int) -> None:
+        self.waited += max(0, captured - max(self._end, stored))
+        self._end = max(self._end, captured)
+
+
 class GuardedDelivery:
     """Runs one :class:`~forebay.services.pump.Pump`, such as a deliverer.
 
@@ -110,7 +141,6 @@ class GuardedDelivery:
     ) -> None:
         """``rest_s`` is how long frames that come slowly may gather before they are written."""
         self._deliverer = deliverer
-        self._journal = journal
         self._clock = clock
         self._observe = observer
         self._breaker = breaker or CircuitBreaker(
@@ -120,14 +150,14 @@ class GuardedDelivery:
         self._backoff = Backoff(rng, base=presets.ENDLESS.base, cap=presets.ENDLESS.cap)
         self._watermark = WatermarkReader(disk, journal)
         self._looking = threading.Lock()
-        self._waiting = Waiting()
+        self._waiting = BufferedCounter()
         self._refusing = False
         self._refused = 0
         self._errors = 0
         self._rest_s = rest_s
         self._stepped_ns = clock.monotonic_ns()
 
-    async def run(self, life: Life, pace: Pace) -> None:
+    async def run(self, life: StopSignal, pace: Pace) -> None:
         """Deliver until ``life.stop``, and then until all is stored, within :data:`DRAIN_S`.
 
         What the store does not take by then, or is known not to, is in the journal. Raises

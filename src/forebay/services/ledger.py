@@ -8,6 +8,7 @@ a process that ended took with it is projected once more.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.domain.ledger import Entry
+    from forebay.domain.ledger import Entry, Record
     from forebay.journal import Block, Disk
     from forebay.ports import Parser
     from forebay.services.accounting import FirstTold, LiveSums
@@ -43,26 +44,19 @@ _CONTEXT = b'{"ledger":1}'
 _ENTRY_KIND = 1
 
 
+@dataclass(slots=True)
 class Ledger:
-    """The ledger of one data folder, open for writing; for one thread at a time."""
+    """The ledger of one data folder, open for writing; for one thread at a time.
 
-    def __init__(
-        self,
-        writer: JournalWriter,
-        parsers: Mapping[str, Parser],
-        clock: Clock,
-        entries: Iterable[Entry],
-        *,
-        first_told: FirstTold,
-        live: LiveSums | None,
-    ) -> None:
-        """Internal: use :func:`open_ledger`."""
-        self._writer = writer
-        self._parsers = parsers
-        self._clock = clock
-        self._record = record_of(entries)
-        self._first_told = first_told
-        self._live = live
+    Made by :func:`open_ledger`.
+    """
+
+    _writer: JournalWriter
+    _parsers: Mapping[str, Parser]
+    _clock: Clock
+    _record: Record
+    _first_told: FirstTold
+    _live: LiveSums | None
 
     def reached(self) -> Position | None:
         """Return where the next entry begins: everything before is durable. None: no entry."""
@@ -152,15 +146,15 @@ def open_ledger(
         ballast_bytes=0,
     )
     try:
-        entries = _entries(folder, disk, writer.position.seq)
-        return Ledger(writer, parsers, clock, entries, first_told=first_told, live=live)
+        record = record_of(_entries(folder, disk, writer.position.seq))
+        return Ledger(writer, parsers, clock, record, first_told, live)
     except BaseException:
         writer.close()
         raise
 
 
 def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[Entry]:
-    """Answer the entries in the order of the journal; none if there is no ledger.
+    """Return the entries in the order of the journal; none if there is no ledger.
 
     An entry that is damaged is left out: the next one does not begin where the last one ends.
     Raises :class:`~forebay.errors.ConfigError` if a newer Forebay wrote it,
@@ -172,7 +166,7 @@ def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[Ent
 
 
 def durable_end(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> int:
-    """Answer where the journal in ``folder`` ends; 0 if there is none.
+    """Return where the journal in ``folder`` ends; 0 if there is none.
 
     One that nobody has written since the machine started is recovered first.
     """

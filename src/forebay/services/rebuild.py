@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from forebay.domain.channels import Unit
     from forebay.domain.coverage import Coverage, StreamKey
     from forebay.ports import Parser, Store
-    from forebay.services.deliver import Delivered
+    from forebay.services.store_writer import Delivered
 
 
 class Counted(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain import schema
-from forebay.domain.canonical import canonical_rows, id_texts
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest, audited_rows, digests_by
 from forebay.domain.kinds import KINDS, kind_of_table
 from forebay.ports import (
-    AUDIT_COLUMNS,
     Audited,
     Commit,
     Committed,
@@ -169,19 +166,13 @@ class MemoryAudited(Audited):
         for kind in KINDS.values():
             table = self._store.table(kind.table)
             ambiguous += sum(AMBIGUOUS in text.split(",") for text in table["flags"].to_pylist())
-            rows = _audited(table, kind)
-            names = (table[name].to_pylist() for name in ("venue", "market", "symbol"))
-            for digest, ns, number, venue, market, symbol in zip(
-                _digests(rows),
-                rows["event_ns"].to_pylist(),
-                rows["venue_seq"].to_pylist(),
-                *names,
-                strict=True,
-            ):
+            rows = audited_rows(table, kind)
+            names = "event_id", "canonical", "event_ns", "venue_seq", "venue", "market", "symbol"
+            columns = (rows[name].to_pylist() for name in names)
+            for event_id, text, ns, number, venue, market, symbol in zip(*columns, strict=True):
                 key = StreamKey(venue, market, kind.channel, symbol), ns // HOUR_NS
+                digest = Digest.of_event(event_id, text) if span.touches(key[1]) else None
                 one = HourAccount(digest, 1, ns, ns, number, number)
-                if not span.touches(key[1]):
-                    one = one._replace(digest=None)
                 hours[key] = _both(hours[key], one) if key in hours else one
         return StoreAccount(
             position=state.positions.get(self._consumer),
@@ -196,10 +187,7 @@ class MemoryAudited(Audited):
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:
         """See :meth:`forebay.ports.Audited.minutes`."""
         rows = self.rows(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS).rows
-        found: dict[int, Digest] = {}
-        for digest, ns in zip(_digests(rows), rows["event_ns"].to_pylist(), strict=True):
-            found[ns // MINUTE_NS] = found.get(ns // MINUTE_NS, Digest()) + digest
-        return Minutes(self._position(), found)
+        return Minutes(self._position(), digests_by(rows, MINUTE_NS))
 
     def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
         """See :meth:`forebay.ports.Audited.rows`."""
@@ -209,44 +197,16 @@ class MemoryAudited(Audited):
             return theirs == stream and begin_ns <= int(str(row["event_ts"])) < end_ns
 
         kind = KINDS[stream.channel]
-        return Rows(self._position(), _audited(self._store.events(kind, wanted), kind))
+        return Rows(self._position(), audited_rows(self._store.events(kind, wanted), kind))
 
     def find(self, channel: str, ids: Sequence[str]) -> Rows:
         """See :meth:`forebay.ports.Audited.find`."""
         kind, asked = KINDS[channel], set(ids)
         found = self._store.events(kind, lambda row: str(row["event_id"]) in asked)
-        return Rows(self._position(), _audited(found, kind))
+        return Rows(self._position(), audited_rows(found, kind))
 
     def _position(self) -> Position | None:
         return self._store.load().positions.get(self._consumer)
-
-
-def _audited(table: pa.Table, kind: EventKind) -> pa.Table:
-    """Return the columns that the audit compares."""
-    columns = {
-        "event_id": id_texts(table),
-        "canonical": canonical_rows(table, kind),
-        **{name: table[name].cast(pa.string()) for name in ("venue", "market", "symbol")},
-        "event_ns": table["event_ts"].cast(pa.int64()),
-        "received_ns": table["received_ts"].cast(pa.int64()),
-        "venue_seq": table["venue_seq"],
-        "seq": table["seq"],
-    }
-    return pa.table({name: columns[name] for name in AUDIT_COLUMNS})
-
-
-def _digests(rows: pa.Table) -> list[Digest]:
-    """Return the digest of each row alone."""
-    return [
-        Digest(
-            1,
-            int(event_id.replace("-", ""), 16),
-            int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little"),
-        )
-        for event_id, text in zip(
-            rows["event_id"].to_pylist(), rows["canonical"].to_pylist(), strict=True
-        )
-    ]
 
 
 def _both(one: HourAccount, other: HourAccount) -> HourAccount:

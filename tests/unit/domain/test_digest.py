@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import MINUTE_NS, Digest, digests_by_hour, hours_of
+from forebay.domain.digest import (
+    MINUTE_NS,
+    Digest,
+    audited_rows,
+    digests_by,
+    digests_by_hour,
+    hours_of,
+)
 from forebay.domain.kinds import KINDS
 from tests.support.event_tables import canonical, table_of
 from tests.support.event_tables import rows_of as any_rows
@@ -60,8 +67,10 @@ def test_digests_are_as_the_definition_says(data: st.DataObject) -> None:
     table = table_of(kind, rows)
     assert digests_by_hour(table, KINDS[kind]) == by_hand(kind, rows)
     assert sorted(hours_of(table, KINDS[kind])) == sorted(by_hand(kind, rows))
-    minutes = digests_by_hour(table, KINDS[kind], bucket_ns=MINUTE_NS)
-    assert minutes == by_hand(kind, rows, 60 * 10**9)
+    minutes: dict[int, Digest] = {}
+    for (_, minute), digest in by_hand(kind, rows, 60 * 10**9).items():
+        minutes[minute] = minutes.get(minute, Digest()) + digest
+    assert digests_by(audited_rows(table, KINDS[kind]), MINUTE_NS) == minutes
 
 
 def test_digests_are_by_stream_and_hour() -> None:

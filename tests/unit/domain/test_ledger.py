@@ -18,7 +18,7 @@ from forebay.domain.ledger import (
     Covered,
     Entry,
     Hour,
-    Lost,
+    LostRange,
     Part,
     Record,
     StreamEntry,
@@ -64,7 +64,10 @@ def coverage(*live: tuple[int, int]) -> IdCoverage:
 def test_an_entry_reads_back() -> None:
     hour = Hour.of(490_896, Digest(3, 2**128 - 1, 7))
     told = entry(
-        5, 9, streams=[stream(hour, coverage=coverage((1, 5), (7, 9)))], lost=[Lost(6, 7, 50, 80)]
+        5,
+        9,
+        streams=[stream(hour, coverage=coverage((1, 5), (7, 9)))],
+        lost=[LostRange(6, 7, 50, 80)],
     )
 
     assert decode_entry(told.encode()) == told
@@ -166,15 +169,15 @@ def test_receipts_within_the_entries_were_seen() -> None:
 
 
 def test_a_loss_within_an_entry_is_blind() -> None:
-    record = record_of([entry(1, 9, lost=[Lost(3, 4, 20, 50)])])
+    record = record_of([entry(1, 9, lost=[LostRange(3, 4, 20, 50)])])
 
     assert seen(record, 19, 20, 35, 50, 51) == [True, False, False, False, True]
     assert not record.complete
 
 
 def test_a_loss_at_an_edge_reaches_to_the_neighbouring_entry() -> None:
-    ends_lost = entry(1, 5, received=(10, 30, 10), lost=[Lost(4, 4, 30, None)])
-    begins_lost = entry(5, 9, received=(60, 80, 60), lost=[Lost(5, 5, None, 60)])
+    ends_lost = entry(1, 5, received=(10, 30, 10), lost=[LostRange(4, 4, 30, None)])
+    begins_lost = entry(5, 9, received=(60, 80, 60), lost=[LostRange(5, 5, None, 60)])
     for one, other, latest in (
         (ends_lost, entry(5, 9, received=(60, 80, 60)), 30),
         (entry(1, 5), begins_lost, 40),
@@ -187,7 +190,7 @@ def test_a_loss_at_an_edge_reaches_to_the_neighbouring_entry() -> None:
 
 
 def test_a_loss_at_the_end_lasts_until_there_are_frames_again() -> None:
-    record = record_of([entry(1, 5), entry(5, 7, received=None, lost=[Lost(5, 6)])])
+    record = record_of([entry(1, 5), entry(5, 7, received=None, lost=[LostRange(5, 6)])])
     assert seen(record, 30, 41) == [True, False]
 
     record.add(entry(7, 8))
@@ -201,8 +204,8 @@ def test_entries_that_do_not_follow_on_another_are_a_loss() -> None:
     assert not record.complete
 
 
-@pytest.mark.parametrize("lost", [Lost(3, 4, 50, 20), Lost(3, 4, 20, 50)])
-def test_when_the_clock_went_back_within_a_loss_no_receipt_proves_anything(lost: Lost) -> None:
+@pytest.mark.parametrize("lost", [LostRange(3, 4, 50, 20), LostRange(3, 4, 20, 50)])
+def test_when_the_clock_went_back_within_a_loss_no_receipt_proves_anything(lost: LostRange) -> None:
     record = record_of([entry(1, 9, lost=[lost])])
 
     assert seen(record, 15, 55, 10_000) == [lost.after_ns == 20] * 3

@@ -5,32 +5,48 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.services.audit.compare import ROWS_AT_ONCE, Minute, stretches
+from forebay.domain.digest import Digest
+from forebay.services.audit.compare import ROWS_AT_ONCE, stretches
 
-MINUTES = st.lists(
-    st.tuples(st.integers(0, 59), st.integers(0, 2 * ROWS_AT_ONCE), st.booleans()),
-    unique_by=lambda each: each[0],
-).map(lambda each: [Minute(*one) for one in sorted(each)])
+MINUTES = st.dictionaries(
+    st.integers(0, 59), st.tuples(st.integers(0, 2 * ROWS_AT_ONCE), st.booleans())
+)
+"""By minute, how many rows it has and whether both sides agree."""
+
+
+def pieces(minutes: dict[int, tuple[int, bool]], *, every: bool = False) -> list[tuple[int, int]]:
+    stored = {minute: Digest(rows, 1, 1) for minute, (rows, _) in minutes.items()}
+    right = {m: Digest(rows, 1, 1 if agrees else 2) for m, (rows, agrees) in minutes.items()}
+    return stretches(stored, right, every=every)
 
 
 def test_neighbours_are_one_piece_and_a_long_way_is_two() -> None:
-    few = [Minute(1, 5, False), Minute(2, 5, True), Minute(9, 5, False)]
-    many = [Minute(1, 5, False), Minute(2, ROWS_AT_ONCE, True), Minute(9, 5, False)]
+    few = {1: (5, False), 2: (5, True), 9: (5, False)}
+    many = {1: (5, False), 2: (ROWS_AT_ONCE, True), 9: (5, False)}
 
-    assert stretches(few) == [(1, 9)]
-    assert stretches(many) == [(1, 1), (9, 9)]
-    assert stretches([Minute(3, 7, True)]) == []
+    assert pieces(few) == [(1, 9)]
+    assert pieces(many) == [(1, 1), (9, 9)]
+    assert pieces({3: (7, True)}) == []
+    assert pieces({3: (7, True)}, every=True) == [(3, 3)]
+
+
+def test_a_minute_that_one_side_lacks_differs() -> None:
+    some = {4: Digest(1, 1, 1)}
+
+    assert stretches(some, {}) == stretches({}, some) == [(4, 4)]
 
 
 @given(MINUTES)
-def test_every_minute_that_differs_is_in_one_piece_of_bounded_size(minutes: list[Minute]) -> None:
-    found = stretches(minutes)
+def test_every_minute_that_differs_is_in_one_piece_of_bounded_size(
+    minutes: dict[int, tuple[int, bool]],
+) -> None:
+    found = pieces(minutes)
 
-    taken = [each for first, last in found for each in minutes if first <= each.minute <= last]
+    taken = [each for first, last in found for each in minutes if first <= each <= last]
     assert len(taken) == len(set(taken))
-    assert {each for each in minutes if not each.agrees} <= set(taken)
+    assert {minute for minute, (_, agrees) in minutes.items() if not agrees} <= set(taken)
     for first, last in found:
-        part = [each for each in minutes if first <= each.minute <= last]
-        assert not part[0].agrees
-        assert not part[-1].agrees
-        assert len(part) == 1 or sum(each.rows for each in part) <= ROWS_AT_ONCE
+        part = [minutes[each] for each in minutes if first <= each <= last]
+        assert not minutes[first][1]
+        assert not minutes[last][1]
+        assert len(part) == 1 or sum(rows for rows, _ in part) <= ROWS_AT_ONCE

@@ -4,22 +4,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.domain.digest import HOUR_NS, Digest
-from forebay.errors import ConfigError, Unreachable
-from forebay.lab.truth import Digest as TruthDigest
-from forebay.services.audit import truth_document
-from forebay.services.audit.truth import Truth
+from forebay.domain.digest import HOUR_NS
 from tests.support.audit_bench import (
     BTC,
     ETH,
     LAST,
-    MARKET,
     Bench,
     TruthServer,
     bench,
@@ -397,68 +390,3 @@ def test_what_a_moving_store_has_beyond_the_truth_that_was_seen_is_not_held_agai
         at += 5
 
     assert wrong(stored.audit(truth=truth.url, after=move)) == {"mutated": 1}
-
-
-# ------------------------------------------------------------------ the client
-
-
-@pytest.mark.parametrize("at_once", [50_000, 100, 295])
-def test_digests_over_http_are_digests(
-    truth: TruthServer, monkeypatch: pytest.MonkeyPatch, at_once: int
-) -> None:
-    monkeypatch.setattr("forebay.services.audit.truth.EVENTS_AT_ONCE", at_once)
-
-    told = Truth(truth.url).digests(BTC, 5, 300, HOUR_NS)
-
-    assert sum(each.count for each in told.values()) == 295
-    for hour, digest in told.items():
-        events = [each for each in MARKET[BTC].events(5, 300) if each.event_ts // HOUR_NS == hour]
-        right = TruthDigest.of(events)
-        assert digest == Digest(len(events), right.ids, right.rows)
-
-
-def test_events_over_http_have_number_and_canonical_row(truth: TruthServer) -> None:
-    told = Truth(truth.url).events(BTC, 5, 9)
-
-    assert [(each.number, each.row) for each in told] == [
-        (native(index), event(index).row()) for index in range(5, 9)
-    ]
-
-
-def test_the_document_is_what_the_server_says(truth: TruthServer) -> None:
-    assert truth_document(truth.url)["symbols"][BTC] == {"first": 100, "last": LAST}
-
-
-@pytest.mark.parametrize(
-    "spoil", [lambda _: b"", lambda _: b"<html>", lambda body: body[: len(body) // 2]]
-)
-def test_a_server_that_says_something_else_is_unreachable(
-    truth: TruthServer, spoil: object
-) -> None:
-    truth.spoil = spoil  # type: ignore[assignment]
-
-    with pytest.raises(Unreachable, match="truth server"):
-        Truth(truth.url).status()
-
-
-def test_too_few_events_are_noticed(truth: TruthServer) -> None:
-    truth.spoil = lambda body: body[: body.rindex(b"\n", 0, -1) + 1]
-
-    with pytest.raises(Unreachable, match="3 of 4 events"):
-        Truth(truth.url).events(BTC, 0, 4)
-
-
-def test_nobody_listening_is_unreachable(stored: Bench) -> None:
-    with contextlib.closing(socket.socket()) as held:
-        held.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{held.getsockname()[1]}"
-
-        with pytest.raises(Unreachable, match="did not answer") as caught:
-            stored.audit(truth=url)
-    assert "forebay lab serve" in caught.value.hint
-
-
-@pytest.mark.parametrize("url", ["", "127.0.0.1:80", "https://example.test", "file:///etc/passwd"])
-def test_what_is_no_address_is_a_mistake_of_the_caller(url: str) -> None:
-    with pytest.raises(ConfigError, match="not the address"):
-        Truth(url)

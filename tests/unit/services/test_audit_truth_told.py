@@ -13,7 +13,7 @@ from forebay.domain.channels import Channel
 from forebay.domain.frames import EpochAccepted, EpochOpened, FrameKind
 from forebay.domain.parsed import Parsed, RawEvents
 from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.truth import SOURCES, Digest, Tickers, events
+from forebay.lab.truth import CHANNEL, SOURCES, Digest, Tickers, events
 from tests.support.audit_bench import BTC, MARKET, Bench, TruthServer, bench, truth_server
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ToldServer(TruthServer):
         if parts.path == "/withheld":
             told = {"certain": self.ticker_withheld, "in_doubt": self.ticker_in_doubt}
             return json.dumps({BTC: told if "channel" in asked else {}}).encode()
-        if "channel" not in asked:
+        if asked["channel"] == CHANNEL:
             return super().answer(path)
         self.asked.append(path)
         trades = MARKET[BTC]

@@ -20,12 +20,11 @@ from forebay.services.audit import (
     AuditReport,
     Made,
     Problem,
-    Stage,
+    StageDigest,
     StreamReport,
     render_html,
 )
-from forebay.services.audit.report import iso
-from forebay.services.audit.summary import gap_sums, verdict
+from forebay.services.audit.report import gap_sums, iso, verdict
 
 if TYPE_CHECKING:
     import pytest
@@ -46,7 +45,11 @@ def stream(**changed: object) -> StreamReport:
         "verified_to": "2026-01-01T01:00:00.000000000Z",
         "verified_by": ["frames"],
         "basis": "id",
-        "stages": {"journal": Stage(1234), "store": Stage(1234), "truth": Stage(1235)},
+        "stages": {
+            "journal": StageDigest(1234),
+            "store": StageDigest(1234),
+            "truth": StageDigest(1235),
+        },
         "missing": 0,
     }
     return StreamReport(**(fields | changed))  # type: ignore[arg-type]
@@ -279,7 +282,7 @@ def test_times_keep_their_nanoseconds() -> None:
 
 def test_a_report_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    stages = {name: Stage(1_234_567) for name in ("journal", "store", "truth")}
+    stages = {name: StageDigest(1_234_567) for name in ("journal", "store", "truth")}
     streams = [stream(symbol=name, stages=stages) for name in ("BTC-USD", "ETH-USD", "1INCH-USDC")]
     it = report(streams=streams, gaps=[gap(1, 9, "open", "absent_from_history")], notes=["a " * 90])
     lines = shown(it).splitlines()

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.services.capture import Writer
     from forebay.telemetry import TelemetryEvent
 
 
@@ -86,7 +85,7 @@ async def steady(sink: FrameSink) -> None:
 
 
 def capture(
-    journal: Writer,
+    journal: JournalWriter,
     *feeds: Feed,
     clock: Clock | None = None,
     said: list[TelemetryEvent] | None = None,

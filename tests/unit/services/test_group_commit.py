@@ -19,8 +19,7 @@ from forebay.domain.frames import (
     decode_control,
 )
 from forebay.errors import Corrupt, JournalFull, Unreachable
-from forebay.services.epoch_take import FRAME_OVERHEAD
-from forebay.services.group_commit import REST_TIMES, GroupCommit, Limits
+from forebay.services.group_commit import FRAME_OVERHEAD, REST_TIMES, GroupCommit, Limits
 from forebay.telemetry import JournalFullBegan, JournalFullEnded
 from tests.simulation.loop import VirtualClock, VirtualLoop
 from tests.support.fake_journal import FakeJournal

@@ -5,22 +5,22 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.services.waiting import Waiting
+from forebay.services.guarded_delivery import BufferedCounter
 
 
-def numbers(waiting: Waiting) -> tuple[int, int]:
+def numbers(waiting: BufferedCounter) -> tuple[int, int]:
     return waiting.waited, waiting.flushed
 
 
 def test_nothing_waits_while_the_store_takes_frames() -> None:
-    waiting = Waiting()
+    waiting = BufferedCounter()
     waiting.stored(1, 5, 9)
     waiting.stored(5, 9, 9)
     assert numbers(waiting) == (0, 0)
 
 
 def test_a_frame_is_counted_once_however_often_it_is_tried() -> None:
-    waiting = Waiting()
+    waiting = BufferedCounter()
     for captured in (4, 4, 6, 6):
         waiting.held_back(1, captured)
     assert numbers(waiting) == (5, 0)
@@ -31,7 +31,7 @@ def test_a_frame_is_counted_once_however_often_it_is_tried() -> None:
 
 
 def test_a_second_outage_before_the_first_is_caught_up_with() -> None:
-    waiting = Waiting()
+    waiting = BufferedCounter()
     waiting.held_back(1, 11)
     waiting.stored(1, 6, 11)
     waiting.held_back(6, 16)
@@ -45,7 +45,7 @@ def test_what_waits_now_is_what_waited_and_was_not_flushed(
     steps: list[tuple[bool, int, int]],
 ) -> None:
     """Against a set of numbered frames, which says the same in another way."""
-    waiting, model = Waiting(), set[int]()
+    waiting, model = BufferedCounter(), set[int]()
     stored, captured, ever, held = 1, 1, 0, False
     for fails, new, taken in steps:
         captured += new

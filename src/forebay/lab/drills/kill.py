@@ -20,7 +20,7 @@ from forebay.app.reading import Data
 from forebay.errors import ForebayError
 from forebay.lab.commands import POLL_S, running, start, stop, until
 from forebay.lab.drills.plan import VENUE
-from forebay.services.audit import AuditReport, truth_document
+from forebay.lab.truth_client import TruthClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
+    from forebay.services.audit import AuditReport
 
 Told = dict[str, dict[str, Any]]
 
@@ -94,7 +95,9 @@ class KillDrill:
                     await stop(self._run)
             self.say("auditing against the simulator's truth", 0.97)
             with Data(self.folder.root) as data:
-                report = await asyncio.to_thread(data.audit_report, truth=self.truth_url)
+                report = await asyncio.to_thread(
+                    data.audit_report, truth=TruthClient(self.truth_url)
+                )
             await asyncio.to_thread(self.look)
             self.say("done", 1.0)
             return report
@@ -150,7 +153,7 @@ class KillDrill:
     # ------------------------------------------------------------------ waiting
 
     async def _truth(self) -> dict[str, Any]:
-        return await asyncio.to_thread(truth_document, self.truth_url)
+        return await asyncio.to_thread(TruthClient(self.truth_url).document)
 
     def _share(self, truth: dict[str, Any]) -> float:
         emitted: int = sum(stream["last"] + 1 - HISTORY for stream in truth["symbols"].values())

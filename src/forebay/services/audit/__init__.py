@@ -1,18 +1,18 @@
 """The audit: what was received against what is stored, and against the truth in a lab."""
 
 from forebay.services.audit.html import Made, render_html
-from forebay.services.audit.report import AuditReport, Problem, Stage, StreamReport
+from forebay.services.audit.report import AuditReport, Problem, StageDigest, StreamReport
 from forebay.services.audit.run import Use, run_audit
-from forebay.services.audit.truth import truth_document
+from forebay.services.audit.truth import Truth
 
 __all__ = [
     "AuditReport",
     "Made",
     "Problem",
-    "Stage",
+    "StageDigest",
     "StreamReport",
+    "Truth",
     "Use",
     "render_html",
     "run_audit",
-    "truth_document",
 ]

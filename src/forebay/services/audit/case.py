@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.domain.coverage import GAP_STATES, Gap
 from forebay.domain.digest import HOUR_NS, Digest
@@ -13,7 +13,6 @@ from forebay.domain.identity import native_id, stream_prefix
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.roll import Roll
 from forebay.services.accounting import OUTCOMES
-from forebay.services.audit.findings import Found
 from forebay.services.audit.report import MAX_EXAMPLES, Problem, iso
 
 if TYPE_CHECKING:
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Coverage, StreamKey
     from forebay.domain.digest import StreamHour
     from forebay.ports import Parser, Span, StoreAccount
-    from forebay.services.audit.findings import Ids
     from forebay.services.audit.journal_stage import JournalStage
-    from forebay.services.audit.truth_stage import TruthStage
+    from forebay.services.audit.truth import TruthStage
 
     Hours = dict[StreamKey, dict[int, Digest]]
     Holes = dict[tuple[Unit, str], IntervalSet]
@@ -34,6 +32,56 @@ if TYPE_CHECKING:
 _EVERY_NUMBER = (0, (1 << 62) - 1)
 _REASONS_ONLY = "spanned"
 """Origin of intervals that only tell reasons of gaps, which may depend on how frames were cut."""
+
+
+Ids = dict[str, int | None]
+"""Event ids, and the number that each event has in its stream, if it has one."""
+
+
+class Unlike(NamedTuple):
+    """An hour that differs from the ledger, and of which the frames are gone."""
+
+    hour: int
+    """Since the Unix epoch."""
+    stored: Digest
+    ledger: Digest
+    lacking: Ids
+    """Events that are not stored though coverage owes them to this hour, or to one beside it."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What is wrong with the events of one stream."""
+
+    missing: Ids = field(default_factory=dict)
+    doubled: Ids = field(default_factory=dict)
+    mutated: Ids = field(default_factory=dict)
+    spurious: Ids = field(default_factory=dict)
+    unseen: Ids = field(default_factory=dict)
+    """Stored events of which the journal does not have the frames any more; nothing is wrong."""
+    unproved: int = 0
+    """Events of hours that are partly lost, and partly in a ledger without frames."""
+    again: int = 0
+    """Rows whose event is stored already."""
+    unlike: list[Unlike] = field(default_factory=list)
+    how: dict[str, str] = field(default_factory=dict)
+    """Of some mutated events, what differs."""
+
+    def double(self, event_id: str, number: int | None, rows: int) -> None:
+        """Note that an event has so many rows too many."""
+        self.doubled[event_id] = number
+        self.again += rows
+
+    def mutate(self, event_id: str, number: int | None, how: str) -> None:
+        """Note that an event is not what it should be."""
+        self.mutated[event_id] = number
+        if len(self.how) < MAX_EXAMPLES:
+            self.how.setdefault(event_id, how)
+
+    def settle(self) -> None:
+        """Take out what is missing because it is there, but different."""
+        for event_id in self.mutated.keys() & self.missing.keys():
+            del self.missing[event_id]
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest, digests_by
 from forebay.domain.intervals import IntervalSet
+from forebay.domain.kinds import KINDS
 from forebay.errors import Transient
 from forebay.ports import Span
-from forebay.services.audit.case import arrived, ids_of
-from forebay.services.audit.findings import Unlike, difference, digest_of, digests_by, less
+from forebay.services.audit.case import Unlike, arrived, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,27 +26,16 @@ if TYPE_CHECKING:
     from forebay.domain.digest import StreamHour
     from forebay.journal import Position
     from forebay.ports import Audited
-    from forebay.services.audit.case import Case
-    from forebay.services.audit.findings import Ids
+    from forebay.services.audit.case import Case, Ids
 
 ROWS_AT_ONCE = 20_000
 """Rows of a store that are compared at once, unless a single minute has more."""
 ROWS_IN_MEMORY = 500_000
 """Rows of the journal that are kept at once, unless a single hour has more."""
 IDS_AT_ONCE = 5_000
-_MINUTES = HOUR_NS // MINUTE_NS
 
 
-class Minute(NamedTuple):
-    """One minute of a stream."""
-
-    minute: int
-    """Since the Unix epoch."""
-    rows: int
-    agrees: bool
-
-
-class Row(NamedTuple):
+class AuditedRow(NamedTuple):
     """One row of a store, or one telling of an event in the journal."""
 
     place: StreamHour
@@ -56,7 +45,7 @@ class Row(NamedTuple):
     seq: int
 
 
-Rows = dict[str, list[Row]]
+Rows = dict[str, list[AuditedRow]]
 """By event id, in the order in which they were read."""
 
 
@@ -68,36 +57,43 @@ def by_id(rows: pa.Table, channel: str) -> Rows:
     columns = (rows[name].to_pylist() for name in (*names, *others))
     for event_id, venue, market, symbol, event_ns, canonical, *rest in zip(*columns, strict=True):
         place = StreamKey(venue, market, channel, symbol), event_ns // HOUR_NS
-        found.setdefault(event_id, []).append(Row(place, canonical, *rest))
+        found.setdefault(event_id, []).append(AuditedRow(place, canonical, *rest))
     return found
 
 
-def paired(stored: Mapping[int, Digest], right: Mapping[int, Digest]) -> list[Minute]:
-    """Return every minute that either side has, in order."""
-    none = Digest()
-    both = {m: (stored.get(m, none), right.get(m, none)) for m in stored.keys() | right.keys()}
-    return [
-        Minute(minute, max(one.count, other.count), one == other)
-        for minute, (one, other) in sorted(both.items())
-    ]
+def difference(channel: str, stored: str, right: str) -> str:
+    """Say in which columns two canonical rows of a kind of event differ."""
+    names = ("event_id", *KINDS[channel].content)
+    ours, theirs = stored.split("|"), right.split("|")
+    if not len(ours) == len(theirs) == len(names):
+        return f"{stored} should be {right}"
+    return ", ".join(
+        f"{name} is {mine} and should be {other}"
+        for name, mine, other in zip(names, ours, theirs, strict=True)
+        if mine != other
+    )
 
 
-def stretches(minutes: Iterable[Minute]) -> list[tuple[int, int]]:
+def stretches(
+    stored: Mapping[int, Digest], right: Mapping[int, Digest], *, every: bool = False
+) -> list[tuple[int, int]]:
     """Return from which to which minute rows are to be compared: all that do not agree.
 
-    What lies between two of them is taken along if it is little: to ask has its price.
+    What lies between two of them is taken along if it is little: to ask has its price. With
+    ``every``, no minute counts as agreeing.
     """
     found: list[tuple[int, int]] = []
-    weight = 0
-    for minute in minutes:
-        weight += minute.rows
-        if minute.agrees:
+    weight, none = 0, Digest()
+    for minute in sorted(stored.keys() | right.keys()):
+        one, other = stored.get(minute, none), right.get(minute, none)
+        weight += (rows := max(one.count, other.count))
+        if one == other and not every:
             continue
         if found and weight <= ROWS_AT_ONCE:
-            found[-1] = (found[-1][0], minute.minute)
+            found[-1] = (found[-1][0], minute)
         else:
-            found.append((minute.minute, minute.minute))
-            weight = minute.rows
+            found.append((minute, minute))
+            weight = rows
     return found
 
 
@@ -193,7 +189,7 @@ class Comparison:
         key, hour = place
         if self._case.unit(key) != "id":
             return {}
-        minutes = hour * _MINUTES, (hour + 1) * _MINUTES - 1
+        minutes = hour * MINUTES, (hour + 1) * MINUTES - 1
         numbers = self.rows(key, minutes)["venue_seq"].drop_null().to_pylist()
         there = IntervalSet((number, number) for number in sorted(numbers))
         owed = arrived(self._case.coverage.get(key))
@@ -219,7 +215,7 @@ class Comparison:
                 stored = self._find(key.channel, some)
                 for event_id in some:
                     if all(row.seq >= begun for row in stored.get(event_id, ())):
-                        total += digest_of(event_id, tellings[event_id][0].canonical)
+                        total += Digest.of_event(event_id, tellings[event_id][0].canonical)
             self._case.hours[key][hour] = total
         self._journal.forget()
 
@@ -247,13 +243,12 @@ class Comparison:
         """Return the ids of the events that either side has in the minutes that differ."""
         key, hour = place
         stored = self.minutes(key, hour)
-        minutes = paired(stored, digests_by(self._journal.rows(place), MINUTE_NS))
+        right = digests_by(self._journal.rows(place), MINUTE_NS)
+        # Another hour may have the first version of some: they are here, there or in both.
         firsts = digests_by(self._up_to_account(place), HOUR_NS).get(hour, Digest())
-        if firsts != self._case.digests(place)[1]:
-            # Another hour has the first version of some: they may be here, there or in both.
-            minutes = [minute._replace(agrees=False) for minute in minutes]
+        every = firsts != self._case.digests(place)[1]
         found: set[str] = set()
-        for first, last in stretches(minutes):
+        for first, last in stretches(stored, right, every=every):
             found.update(self.rows(key, (first, last))["event_id"].to_pylist())
             ours = self._journal.rows(place)
             minute = pc.divide(ours["event_ns"], MINUTE_NS)
@@ -292,7 +287,7 @@ class Comparison:
         """Return whether all rows of an hour are as they should be."""
         return self._case.span.touches(place[1]) and place not in self._differing
 
-    def _judge(self, event_id: str, rows: list[Row], told: list[Row]) -> None:
+    def _judge(self, event_id: str, rows: list[AuditedRow], told: list[AuditedRow]) -> None:
         first = told[0]
         found = self._case.found[first.place[0]]
         if not rows:
@@ -304,7 +299,9 @@ class Comparison:
             if row not in right and not self._journal.lacks(row.place):
                 self._mutate(event_id, row, first)
 
-    def _count_rows(self, event_id: str, rows: list[Row], right: list[Row], first: Row) -> None:
+    def _count_rows(
+        self, event_id: str, rows: list[AuditedRow], right: list[AuditedRow], first: AuditedRow
+    ) -> None:
         """Note an event that is stored more than once; digests are of different events."""
         found = self._case.found[first.place[0]]
         if len(rows) > 1 and event_id not in found.doubled:
@@ -314,9 +311,9 @@ class Comparison:
             for key, hour, canonical in ((*row.place, row.canonical) for row in extra):
                 hours = self._case.stored.get(key, {})
                 if hour in hours:
-                    hours[hour] = less(hours[hour], digest_of(event_id, canonical))
+                    hours[hour] -= Digest.of_event(event_id, canonical)
 
-    def _mutate(self, event_id: str, row: Row, right: Row) -> None:
+    def _mutate(self, event_id: str, row: AuditedRow, right: AuditedRow) -> None:
         key = right.place[0]
         how = difference(key.channel, row.canonical, right.canonical)
         self._case.found[key].mutate(event_id, right.number, how)
@@ -348,14 +345,14 @@ class Comparison:
                 else:
                     found.spurious[event_id] = row.number
 
-    def _sees(self, row: Row) -> bool:
+    def _sees(self, row: AuditedRow) -> bool:
         """Return whether the journal would have a row if it ever was received."""
         channel, record = self._case.channel(row.place[0]), self._journal.record
         if channel is not None and channel.identity == "content" and not record.complete:
             return False  # of equal events, which one it is depends on the frames that are lost
         return record.sees(row.received_ns)
 
-    def _covered(self, event_id: str, row: Row) -> bool:
+    def _covered(self, event_id: str, row: AuditedRow) -> bool:
         """Return whether the journal had an event of this id, in an hour that is not at hand."""
         key = row.place[0]
         if self._case.unit(key) != "id" or row.number is None:
@@ -364,6 +361,6 @@ class Comparison:
         return number in arrived(self._journal.record.coverage.get(key))
 
 
-def _is_told(row: Row, told: list[Row]) -> bool:
+def _is_told(row: AuditedRow, told: list[AuditedRow]) -> bool:
     """Return whether a row is an event as the journal told it."""
     return any(row.canonical == version.canonical for version in told)

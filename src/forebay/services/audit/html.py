@@ -8,11 +8,11 @@ import shlex
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.services.audit.report import iso
-from forebay.services.audit.summary import (
+from forebay.services.audit.report import (
     GAP_COLUMNS,
     STREAM_COLUMNS,
     gap_cells,
+    iso,
     other_facts,
     stream_cells,
     unseeable,

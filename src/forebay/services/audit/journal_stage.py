@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain.canonical import canonical_rows, id_texts
-from forebay.domain.digest import HOUR_NS, Digest, hours_of
+from forebay.domain.digest import HOUR_NS, Digest, audited_rows, hours_of
 from forebay.domain.kinds import kind_of_table
 from forebay.domain.ledger import Record, record_of
 from forebay.errors import CursorBeyondEnd, Transient
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
     from forebay.domain.digest import StreamHour
-    from forebay.domain.kinds import EventKind
     from forebay.domain.ledger import Entry, Part
     from forebay.journal import Block
     from forebay.ports import Parser
@@ -211,7 +209,7 @@ class JournalStage:
             kind = kind_of_table(table)
             for hour in set(hours_of(events.rows, kind)).intersection(wanted):
                 rows = events.rows.filter(_of(events.rows, *hour))
-                self._kept[hour].append(_audited(rows, kind))
+                self._kept[hour].append(audited_rows(rows, kind))
 
 
 def _of(rows: pa.Table, key: StreamKey, hour: int) -> pa.Array:
@@ -221,16 +219,3 @@ def _of(rows: pa.Table, key: StreamKey, hour: int) -> pa.Array:
     for name in ("venue", "market", "symbol"):
         mask = pc.and_(mask, pc.equal(rows[name], getattr(key, name)))
     return mask
-
-
-def _audited(rows: pa.Table, kind: EventKind) -> pa.Table:
-    columns = [
-        id_texts(rows),
-        canonical_rows(rows, kind),
-        *(rows[name].cast(pa.string()) for name in ("venue", "market", "symbol")),
-        rows["event_ts"].cast(pa.int64()),
-        rows["received_ts"].cast(pa.int64()),
-        rows["venue_seq"],
-        rows["seq"],
-    ]
-    return pa.Table.from_arrays(columns, schema=_NO_ROWS.schema)

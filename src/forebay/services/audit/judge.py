@@ -1,4 +1,4 @@
-"""From what was found to what is said: which coverage and gaps may stand, and the report."""
+"""From what was found to what is said: events, coverage and gaps, and the report."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.services.audit.case import arrived, holes_of, ids_of, sets_of
-from forebay.services.audit.findings import problems_of
 from forebay.services.audit.report import (
     MAX_EXAMPLES,
     AuditReport,
     Basis,
     Problem,
     Source,
-    Stage,
+    StageDigest,
     StreamReport,
     iso,
 )
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from forebay.domain.coverage import Coverage, Gap, StreamKey
-    from forebay.services.audit.case import Case, Holes
+    from forebay.services.audit.case import Case, Found, Holes, Ids, Unlike
 
 NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
 GRACE_NS = 10_000_000_000
@@ -140,6 +139,57 @@ def _owed_by_itself(
             found.missing |= ids_of(key, range(first, last + 1))
 
 
+# ------------------------------------------------------------------------------ events
+
+
+def examples(ids: Ids) -> list[str]:
+    """Return what the first few are called: by number, otherwise by id."""
+    ordered = sorted((number or 0, event_id) for event_id, number in ids.items())
+    return [_called(event_id, ids[event_id]) for _, event_id in ordered[:MAX_EXAMPLES]]
+
+
+def _called(event_id: str, number: int | None) -> str:
+    return event_id if number is None else str(number)
+
+
+def problems_of(key: StreamKey, found: Found) -> list[Problem]:
+    """Say what is wrong with one stream, a sentence a kind."""
+    name, problems = key.name, []
+
+    def say(kind: str, ids: Ids, text: str, count: int | None = None) -> None:
+        if ids:
+            count = len(ids) if count is None else count
+            text = f"{name}: {kind} {count}, {text}"
+            problems.append(Problem(kind, name, count, examples(ids), text))
+
+    say("missing", found.missing, "to be stored and not there.")
+    say("doubled", found.doubled, "rows with an event id that is stored already.", found.again)
+    say("mutated", found.mutated, "stored with another content.")
+    if found.mutated:
+        told = sorted((found.mutated[each] or 0, each, how) for each, how in found.how.items())
+        problems[-1].examples[:] = [
+            f"{_called(each, found.mutated[each])}: {how}" for _, each, how in told
+        ]
+    say("spurious", found.spurious, "stored and never received.")
+    return problems + [_unlike(name, each) for each in found.unlike]
+
+
+def _unlike(name: str, each: Unlike) -> Problem:
+    """Say what can be said of an hour without its frames."""
+    stored, ledger = each.stored, each.ledger
+    what = "other ids" if stored.ids != ledger.ids else "the same ids with other content"
+    which = "so which ones cannot be said any more"
+    if each.lacking:
+        which = f"but coverage tells of {len(each.lacking)} that are not stored"
+    text = (
+        f"{name}: the hour from {iso(each.hour * HOUR_NS)} has {stored.count} events stored and "
+        f"{ledger.count} in the ledger, {what} (ids {stored.ids:032x} and {ledger.ids:032x}, rows "
+        f"{stored.rows:032x} and {ledger.rows:032x}); its frames are gone, {which}."
+    )
+    count = max(1, abs(stored.count - ledger.count))
+    return Problem("unlike_ledger", name, count, examples(each.lacking), text)
+
+
 # ------------------------------------------------------------------------------ the report
 
 
@@ -201,9 +251,8 @@ def _sources(ledger: bool, frames: bool) -> list[Source]:
     return [*found, "frames"] if frames else found
 
 
-def _stage(digests: Iterable[Digest]) -> Stage:
-    digest = sum(digests, Digest())
-    return Stage(digest.count, f"{digest.ids:032x}", f"{digest.rows:032x}")
+def _stage(digests: Iterable[Digest]) -> StageDigest:
+    return StageDigest(*sum(digests, Digest()).hex())
 
 
 def _stream(case: Case, key: StreamKey, red: set[str]) -> StreamReport:
@@ -267,7 +316,7 @@ def _notes(case: Case) -> list[str]:
             f"{unseen} stored events were not compared: the journal does not hold their frames, "
             "which are older, or damaged (`forebay journal fsck` tells)."
         )
-    if case.truth and not case.truth.before.status.finished:
+    if case.truth and not case.truth.before.finished:
         notes.append(
             "The simulator goes on: what it sends from now on is not owed yet; "
             "what it sent while nothing captured is."

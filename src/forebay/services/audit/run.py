@@ -14,8 +14,7 @@ from forebay.services.audit.compare import Comparison
 from forebay.services.audit.journal_stage import JournalStage
 from forebay.services.audit.judge import judge_asked, judge_stream, report_of
 from forebay.services.audit.report import AuditReport, Problem
-from forebay.services.audit.truth import Truth
-from forebay.services.audit.truth_stage import Look, TruthStage
+from forebay.services.audit.truth import TruthStage
 from forebay.services.ledger import read_ledger
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import Audited, Parser
+    from forebay.services.audit.truth import Truth
 
 Use = Literal["auto", "frames", "ledger"]
 _CLOCK = SystemClock()
@@ -39,60 +39,42 @@ def run_audit(
     source: Use = "auto",
     since_ns: int | None = None,
     until_ns: int | None = None,
-    truth: str | None = None,
+    truth: Truth | None = None,
     arrive: Callable[[], None] = lambda: None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] = lambda *_: None,
     clock: Clock = _CLOCK,
 ) -> AuditReport:
     """Compare a store with the journal that it was made from, and with the truth if there is one.
 
     The store may be moving: every answer says its position, and the journal is projected exactly
-    that far.
+    that far. With ``source`` ``auto`` the ledger's word is taken as far as it reaches, and the
+    frames behind it are projected; ``ledger`` insists that there is one, ``frames`` projects
+    every frame that is kept. Whole hours are audited: ``since_ns`` is rounded down, ``until_ns``
+    up. ``arrive`` is called once what the truth owes is known: it returns when that had time to
+    arrive. ``progress`` is told ``(done, total)`` bytes of the journal.
 
-    Args:
-        store: answers for itself.
-        journal_folder: where the journal's segments are.
-        parsers: by venue; the journal's frames are projected with them.
-        ledger_folder: where the ledger is; None: frames only.
-        source: ``auto`` takes the ledger's word as far as it reaches and projects the frames
-            behind it, ``ledger`` is the same and insists that there is one, ``frames`` projects
-            every frame that is kept.
-        since_ns: audit events from this ``event_ts`` on, UTC nanoseconds, down to the hour.
-        until_ns: audit events before this ``event_ts``, UTC nanoseconds, up to the hour.
-        truth: a simulator's ``truth_url``.
-        arrive: called once what the truth owes is known: returns when that had time to arrive,
-            or what is still under way counts as missing.
-        progress: told ``(done, total)`` bytes of the journal.
-        clock: for how long it took.
-
-    Raises:
-        ConfigError: ``truth`` is no address, or there is no ledger and it was insisted on.
-        Unreachable: the store or the truth server does not answer.
-        Transient: the store was rebuilt meanwhile, or frames were retired.
+    Raises :class:`~forebay.errors.ConfigError` if there is no ledger and it was insisted on,
+    :class:`~forebay.errors.Unreachable` if the store or the truth does not answer, and
+    :class:`~forebay.errors.Transient` if the store was rebuilt or frames retired meanwhile.
     """
     began = clock.monotonic_ns()
     since = None if since_ns is None else since_ns // HOUR_NS
     span = Span(since, None if until_ns is None else -(-until_ns // HOUR_NS))
-    server = Truth(truth) if truth else None
-    before = Look.at(server) if server else None
-    if server:
+    stage = TruthStage(truth) if truth else None
+    if stage:
         arrive()
     account = store.account(span)
-    after = Look.at(server) if server else None
-    seq = account.position.seq if account.position else 1
-    told = progress or (lambda *_: None)
-    with closing(JournalStage(journal_folder, parsers, clock, told)) as journal:
+    if stage:
+        stage.look_again()
+    with closing(JournalStage(journal_folder, parsers, clock, progress)) as journal:
+        seq = account.position.seq if account.position else 1
         _use_ledger(journal, ledger_folder, source, seq, clock)
         reached = journal.advance(seq)
-        case = Case(span, account, journal, parsers)
-        if server and before and after:
-            case.truth = TruthStage(server, before, after)
+        case = Case(span, account, journal, parsers, stage)
         if not reached:
-            short = seq - journal.record.end
-            text = (
-                f"The journal ends at {journal.record.end}, the store has consumed it up to {seq}."
-            )
-            case.problems.append(Problem("journal_short", "", short, [], text))
+            end = journal.record.end
+            text = f"The journal ends at {end}, the store has consumed it up to {seq}."
+            case.problems.append(Problem("journal_short", "", seq - end, [], text))
         _judge(case, Comparison(store, case))
         return report_of(case, (clock.monotonic_ns() - began) // _MILLISECOND_NS)
 

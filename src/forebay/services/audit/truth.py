@@ -1,176 +1,290 @@
-"""A simulator's truth server over HTTP; blocking, for a process that has nothing else to do."""
+"""The store against the truth: bounds and events come from who made the market, never from rows."""
 
 from __future__ import annotations
 
-import http.client
-from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
-import msgspec
+import pyarrow.compute as pc
 
-from forebay.domain.digest import Digest
-from forebay.errors import ConfigError, Unreachable
+from forebay.domain.digest import MINUTE_NS, MINUTES, Digest
+from forebay.domain.intervals import IntervalSet
+from forebay.services.audit.compare import by_id, difference, stretches
+from forebay.services.audit.report import Problem
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-TIMEOUT_S = 60
-EVENTS_AT_ONCE = 50_000
-"""So many events are digested within the timeout, however busy the machine is."""
-_HINT = "Is the simulator (`forebay lab serve`) that this was captured from still running?"
+    from forebay.domain.coverage import StreamKey
+    from forebay.services.audit.case import Case
+    from forebay.services.audit.compare import Comparison
+
+LOST = ("open", "permanent", "accepted")
+"""States of gaps whose ids the store does not have."""
 
 
-class Bounds(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TruthBounds:
     """First index owed (None: never subscribed) and last index that happened."""
 
     first: int | None
     last: int
 
 
-class Status(msgspec.Struct, frozen=True):
-    """Where the simulated market stands."""
+class WithheldIndices(NamedTuple):
+    """Indices that subscribers were not given."""
 
-    venue: str
-    market: str
-    channel: str
-    symbols: dict[str, Bounds]
-    """Of :attr:`channel`."""
-    feeds: dict[str, dict[str, Bounds]] = {}
-    """Of other messages that somebody subscribed to, by what they are called, and by symbol."""
-    finished: bool = False
+    certain: IntervalSet = IntervalSet()
+    possible: IntervalSet = IntervalSet()
+    """Those, and the ones in doubt."""
 
 
-class Withheld(msgspec.Struct, frozen=True):
-    """Indices that subscribers were not given; intervals are (first, last, reasons)."""
-
-    certain: list[tuple[int, int, str]] = []
-    in_doubt: list[tuple[int, int, str]] = []
-    poison: list[int] = []
-    poison_in_doubt: list[int] = []
-
-
-class Event(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TrueEvent:
     """One event as it happened."""
-
-    event_id: str
-    number: int
-    """What the venue numbers it by."""
-    row: str
-    """The canonical row, see :mod:`forebay.domain.canonical`."""
-
-
-class Told(msgspec.Struct, frozen=True):
-    """One event of a channel whose events have no number."""
 
     event_id: str
     index: int
     row: str
-    """The canonical row."""
+    """The canonical row, see :mod:`forebay.domain.canonical`."""
+    number: int | None = None
+    """What the venue numbers it by."""
 
 
-class _Digest(msgspec.Struct):
-    count: int
-    ids: str
-    rows: str
+@dataclass(frozen=True, slots=True)
+class TruthSnapshot:
+    """What the truth says at one moment."""
+
+    market: tuple[str, str, str]
+    """Venue, market and channel of which every stream is told, with numbers and declared gaps."""
+    bounds: Mapping[StreamKey, TruthBounds]
+    """Of those streams, and of others that somebody subscribed to."""
+    withheld: Mapping[StreamKey, WithheldIndices]
+    poison: tuple[int, int]
+    """How many frames were surely cut short, and how many may have been."""
+    finished: bool
 
 
-class Truth:
-    """The truth server at ``url``; every call raises :class:`~forebay.errors.Unreachable`."""
+class Truth(Protocol):
+    """Who made the market; every call raises :class:`~forebay.errors.Unreachable`."""
 
-    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            message = f"{url!r} is not the address of a truth server."
-            raise ConfigError(message, hint="Give the truth_url that `forebay lab serve` prints.")
-        self._url = url
-        self._host, self._port = parts.hostname, parts.port
-        self._path = parts.path.rstrip("/")
-        self._timeout_s = timeout_s
+    def look(self) -> TruthSnapshot:
+        """Say all, bounds first: what is withheld later is then not held against anybody."""
+        ...
 
-    def status(self) -> Status:
-        """Return bounds by symbol."""
-        return self._get("/", Status)
+    def digests(self, key: StreamKey, first: int, end: int) -> dict[int, Digest]:
+        """Return digests of the events with index ``first`` to ``end - 1``, by minute."""
+        ...
 
-    def document(self) -> dict[str, Any]:
-        """Return everything that the server says of itself."""
-        return self._get("/", dict[str, Any])
+    def events(self, key: StreamKey, first: int, end: int) -> Sequence[TrueEvent]:
+        """Return the events with index ``first`` to ``end - 1``."""
+        ...
 
-    def withheld(self, feed: str = "") -> dict[str, Withheld]:
-        """Return what was withheld so far of a feed, or of the status' channel, by symbol."""
-        path = f"/withheld?{urlencode({'channel': feed})}" if feed else "/withheld"
-        return self._get(path, dict[str, Withheld])
-
-    def base(self, symbol: str) -> int:
-        """Return the number of index 0."""
-        return self.events(symbol, 0, 1)[0].number
-
-    def events(self, symbol: str, first: int, end: int) -> list[Event]:
-        """Return events with index ``first`` to ``end - 1``."""
-        events = self._get(_range("/events", symbol, first, end), list[Event], lines=True)
-        if len(events) != end - first:
-            message = f"The truth server {self._url} gave {len(events)} of {end - first} events."
-            raise Unreachable(message, hint=_HINT)
-        return events
-
-    def told(self, symbol: str, channel: str, since_ns: int, until_ns: int) -> list[Told]:
-        """Return the events of a channel from one moment to before another."""
-        path = _query("/events", symbol=symbol, channel=channel, since=since_ns, until=until_ns)
-        return self._get(path, list[Told], lines=True)
-
-    def digests(
-        self, symbol: str, first: int, end: int, bucket_ns: int, channel: str = ""
-    ) -> dict[int, Digest]:
-        """Return digests of events ``first`` to ``end - 1`` by so many nanoseconds of time.
-
-        Of the status' channel if none is named.
-        """
-        more: dict[str, str | int] = {"channel": channel} if channel else {}
-        found: dict[int, Digest] = {}
-        for low in range(first, end, EVENTS_AT_ONCE):
-            high = min(low + EVENTS_AT_ONCE, end)
-            path = _range("/digests", symbol, low, high, by=bucket_ns, **more)
-            for bucket, each in self._get(path, dict[int, _Digest]).items():
-                digest = Digest(each.count, int(each.ids, 16), int(each.rows, 16))
-                found[bucket] = found.get(bucket, Digest()) + digest
-        return found
-
-    def _get(self, path: str, kind: type[T], *, lines: bool = False) -> T:
-        body = self._body(path)
-        if lines:
-            body = b"[" + b",".join(body.splitlines()) + b"]"
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError as error:
-            message = f"The truth server {self._url} answered something else: {error}."
-            raise Unreachable(message, hint=_HINT) from error
-
-    def _body(self, path: str) -> bytes:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-        try:
-            connection.request("GET", self._path + path)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            message = f"The truth server {self._url} did not answer: {error}."
-            raise Unreachable(message, hint=_HINT) from error
-        finally:
-            connection.close()
-        if answer.status != http.HTTPStatus.OK:
-            message = f"The truth server {self._url} answered {answer.status} to {path}."
-            raise Unreachable(message, hint=_HINT)
-        return body
+    def between(self, key: StreamKey, since_ns: int, until_ns: int) -> Sequence[TrueEvent]:
+        """Return the events from one moment to before another."""
+        ...
 
 
-def _range(path: str, symbol: str, first: int, end: int, **more: str | int) -> str:
-    return _query(path, **{"symbol": symbol, "from": first, "to": end, **more})
+class TruthStage:
+    """Compares one store with one truth, which may both be moving.
 
-
-def _query(path: str, **parameters: str | int) -> str:
-    return f"{path}?{urlencode(parameters)}"
-
-
-def truth_document(url: str) -> dict[str, Any]:
-    """Return what the truth server at ``url`` says of itself, as plain JSON.
-
-    Raises :class:`~forebay.errors.Unreachable`.
+    ``before`` was seen before the store and bounds what must be there; ``after`` was seen
+    after it and bounds what can be there.
     """
-    return Truth(url).document()
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+        self.before = self.after = truth.look()
+        self.digests: dict[StreamKey, Digest] = {}
+
+    def look_again(self) -> None:
+        """The store has answered."""
+        self.after = self._truth.look()
+
+    def streams(self) -> list[StreamKey]:
+        """Return the streams of the market that somebody subscribed to."""
+        bounds = self.before.bounds.items()
+        return [key for key, each in bounds if self._numbered(key) and each.first is not None]
+
+    def _numbered(self, key: StreamKey) -> bool:
+        return key[:3] == self.before.market
+
+    def judge(self, case: Case, key: StreamKey, comparison: Comparison) -> None:
+        """Find what the store of one stream has not as it happened, and the wrong gaps."""
+        bounds, later = self.before.bounds.get(key), self.after.bounds.get(key)
+        if bounds is not None and later is not None:
+            kind = _Numbered if self._numbered(key) else _Stream
+            stream = kind(self._truth, case, key, bounds, later.last, self._possible(key))
+            if isinstance(stream, _Numbered):
+                self._judge_gaps(case, key, stream.base, later.last)
+        elif self._numbered(key):
+            stream = _Numbered(self._truth, case, key, TruthBounds(None, -1), -1, IntervalSet())
+        else:
+            return
+        self.digests[key] = stream.compare(comparison)
+
+    def judge_letters(self, case: Case) -> None:
+        """Dead letters equal the injected poison."""
+        letters, least = case.account.letters, self.before.poison[0]
+        most = max(least, self.after.poison[1])
+        if not least <= letters <= most:
+            text = f"{letters} dead letters, but {least} to {most} poison frames were sent."
+            case.problems.append(Problem("dead_letters", "", abs(letters - least), [], text))
+
+    def _possible(self, key: StreamKey) -> IntervalSet:
+        looks = (look.withheld.get(key, WithheldIndices()) for look in (self.before, self.after))
+        return next(looks).possible | next(looks).possible
+
+    def _judge_gaps(self, case: Case, key: StreamKey, base: int, last: int) -> None:
+        """Declared gaps equal what was withheld, a neighbour either side at most."""
+        certain = _ids(base, self.before.withheld.get(key, WithheldIndices()).certain)
+        possible = _ids(base, self._possible(key))
+        declared = case.declared(key)
+        unfilled = case.declared(key, LOST).within(base, base + last)
+        silent, invented = certain - _widened(declared), declared - _widened(possible)
+        text = "lost, though the venue's history has them."
+        case.say("gap_unfilled", key, {("id", ""): unfilled}, text)
+        case.say("withheld_undeclared", key, {("id", ""): silent}, "withheld, and no gap says so.")
+        text = "declared as a gap, and delivered all the same."
+        case.say("gap_unfounded", key, {("id", ""): invented}, text)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One stream of events that are known by what they say.
+
+    They have no numbers, so nothing is declared of single ones: what was withheld, surely or
+    perhaps, may be missing, and nothing else.
+    """
+
+    truth: Truth
+    case: Case
+    key: StreamKey
+    bounds: TruthBounds
+    """What is owed."""
+    last: int
+    """The last index that can be there."""
+    excused: IntervalSet
+    """Indices that may be missing."""
+    numbered: ClassVar[bool] = False
+
+    def compare(self, comparison: Comparison) -> Digest:
+        """Compare hours, then minutes, then events; return the digest of the audited hours."""
+        hours: dict[int, dict[int, Digest]] = defaultdict(dict)
+        for minute, digest in self.minutes().items():
+            if self.case.span.touches(minute // MINUTES):
+                hours[minute // MINUTES][minute] = digest
+        stored, total = self.case.stored.get(self.key, {}), Digest()
+        for hour in sorted(hours.keys() | stored.keys()):
+            right = hours.get(hour, {})
+            whole = sum(right.values(), Digest())
+            total += whole
+            if whole != stored.get(hour, Digest()):
+                for minutes in stretches(comparison.minutes(self.key, hour), right):
+                    self._compare_rows(comparison, minutes)
+        return total
+
+    def _compare_rows(self, comparison: Comparison, minutes: tuple[int, int]) -> None:
+        table = comparison.rows(self.key, minutes)
+        rows = by_id(table.filter(pc.less(table["seq"], self.case.seq)), self.key.channel)
+        right = {event.event_id: event for event in self.events(minutes)}
+        found = self.case.found[self.key]
+        for event_id, each in rows.items():
+            for row in each:
+                event = right.get(event_id) or self.elsewhere(event_id, row.number)
+                if event is None:
+                    found.spurious[event_id] = row.number if self.numbered else None
+                elif event.row != row.canonical:
+                    how = difference(self.key.channel, row.canonical, event.row)
+                    found.mutate(event_id, event.number, how)
+        for event_id, event in right.items():
+            if event_id not in rows and self.owes(event):
+                found.missing[event_id] = event.number
+
+    def minutes(self) -> dict[int, Digest]:
+        """Return the right digests by minute, of what is owed and of what came since."""
+        first = self.bounds.first
+        return {} if first is None else self.truth.digests(self.key, first, self.last + 1)
+
+    def events(self, minutes: tuple[int, int]) -> Sequence[TrueEvent]:
+        """Return the right events of some minutes.
+
+        A new subscriber is told the latest event, before what is owed: it is right to have it.
+        """
+        since, until = minutes[0] * MINUTE_NS, (minutes[1] + 1) * MINUTE_NS
+        return self.truth.between(self.key, since, until)
+
+    def elsewhere(self, event_id: str, number: int | None) -> TrueEvent | None:
+        """Return the event of a row that lies at another time than it should."""
+        del event_id, number
+        return None
+
+    def owes(self, event: TrueEvent) -> bool:
+        """Return whether an event must be stored."""
+        first = self.bounds.first
+        inside = first is not None and first <= event.index <= self.bounds.last
+        return inside and event.index not in self.excused
+
+
+@dataclass(slots=True)
+class _Numbered(_Stream):
+    """One stream whose events have numbers, in the order of their times.
+
+    What the store declares lost may be missing, and whether it may declare that is judged apart.
+    """
+
+    base: int = 0
+    """The number of index 0."""
+    right: dict[int, Digest] = field(default_factory=dict)
+    starts: dict[int, int] = field(default_factory=dict)
+    """By minute, the index of its first event."""
+    numbered: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.last >= 0:
+            self.base = self.truth.events(self.key, 0, 1)[0].number or 0
+        self.excused = _ids(-self.base, self.case.declared(self.key, LOST))
+
+    def minutes(self) -> dict[int, Digest]:
+        """Return digests of what is owed, and of what is between that and what is stored."""
+        reach = IntervalSet()
+        if self.bounds.first is not None:
+            reach.add(self.bounds.first, self.bounds.last)
+        for (stream, _), each in self.case.account.hours.items():
+            for number in (each.first_number, each.last_number):
+                if stream == self.key and number is not None and self.last >= 0:
+                    reach.add(max(0, min(number - self.base, self.last)))
+        if reach:
+            at = reach.first
+            self.right = self.truth.digests(self.key, at, reach.last + 1)
+            for minute, digest in sorted(self.right.items()):
+                self.starts[minute] = at
+                at += digest.count
+        return self.right
+
+    def events(self, minutes: tuple[int, int]) -> Sequence[TrueEvent]:
+        """Return the events of some minutes, as many as were digested."""
+        within = [each for each in self.starts if minutes[0] <= each <= minutes[1]]
+        if not within:
+            return ()
+        last = max(within)
+        end = self.starts[last] + self.right[last].count
+        return self.truth.events(self.key, self.starts[min(within)], end)
+
+    def elsewhere(self, event_id: str, number: int | None) -> TrueEvent | None:
+        """See :meth:`_Stream.elsewhere`."""
+        index = -1 if number is None else number - self.base
+        if not 0 <= index <= self.last:
+            return None
+        (event,) = self.truth.events(self.key, index, index + 1)
+        return event if event.event_id == event_id else None
+
+
+def _ids(base: int, indices: IntervalSet) -> IntervalSet:
+    return IntervalSet((base + first, base + last) for first, last in indices)
+
+
+def _widened(ids: IntervalSet) -> IntervalSet:
+    """Return a set with a neighbour either side of each interval."""
+    return IntervalSet((max(0, first - 1), last + 1) for first, last in ids)

@@ -213,12 +213,12 @@ class DuckDBAudited(Audited):
 
 def _inside(span: Span) -> str:
     """Return the condition of what is hashed."""
-    bounds = (
-        [] if span.since is None else [f"event_ts >= make_timestamp_ns({span.since * HOUR_NS})"]
-    )
-    bounds += (
-        [] if span.until is None else [f"event_ts < make_timestamp_ns({span.until * HOUR_NS})"]
-    )
+    ends = (">=", span.since), ("<", span.until)
+    bounds = [
+        f"event_ts {than} make_timestamp_ns({hour * HOUR_NS})"
+        for than, hour in ends
+        if hour is not None
+    ]
     return " AND ".join(bounds) or "true"
 
 
