@@ -19,11 +19,11 @@ if TIER not in TIERS:
 
 COUNTS = {
     # what                                    quick       test        soak
-    "simulated worlds":                     (     80,        300,    100_000),
+    "simulated worlds":                     (     80,        200,    100_000),
     "worlds until a planted bug is found":  (     60,         60,      1_000),
     "worlds of a control":                  (     20,         40,        100),
     "worlds in another process":            (      4,         21,        200),
-    "runs of 5000 flipped bits":            (      1,          6,        110),
+    "runs of 5000 flipped bits":            (      1,          4,        110),
     "runs of 500 crash histories":          (      1,          4,         46),
     "crash histories of a naive log":       (    100,        400,        400),
     "kills of a writer":                    (      5,         15,        200),

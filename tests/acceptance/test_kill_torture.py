@@ -126,7 +126,7 @@ def processes_of(folder: Path) -> list[str]:
 
 @pytest.mark.timeout(300)
 async def test_ten_kills_of_any_process_at_5000_events_a_second(tmp_path: Path) -> None:
-    await endure(torture(seed=1, kills=10, seconds=25), tmp_path / "data")
+    await endure(torture(seed=1, kills=10, seconds=15), tmp_path / "data")
 
 
 @pytest.mark.drill

@@ -313,7 +313,13 @@ def test_a_real_book_at_the_end_is_a_plain_fold(tmp_path: Path) -> None:
             assert [tuple(map(Decimal, level)) for level in answer[side]] == expected
 
 
-@pytest.mark.parametrize("headed", [True, False], ids=["with the head", "bare"])
+@pytest.mark.parametrize(
+    "headed",
+    [
+        pytest.param(True, id="with the head", marks=pytest.mark.soak),
+        pytest.param(False, id="bare"),
+    ],
+)
 def test_overlapping_halves_of_a_real_recording_in_either_order(
     headed: bool, tmp_path: Path
 ) -> None:

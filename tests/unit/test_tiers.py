@@ -59,7 +59,7 @@ def test_seeds_follow_the_tree_or_the_number_that_is_given() -> None:
     assert told('seeds("worlds in another process")', TEST_SEED="7") == "range(7000, 7021)"
 
 
-@pytest.mark.parametrize(("tier", "worlds"), [("quick", 80), ("test", 300), ("soak", 100_000)])
+@pytest.mark.parametrize(("tier", "worlds"), [("quick", 80), ("test", 200), ("soak", 100_000)])
 def test_a_tier_is_named_by_the_environment(tier: str, worlds: int) -> None:
     assert told('count("simulated worlds")', TIER=tier) == str(worlds)
 
