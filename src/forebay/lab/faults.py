@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 import hashlib
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from forebay.errors import ConfigError
+from forebay.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -236,5 +236,5 @@ def _probability(name: str, value: str) -> float:
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, _ALL, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(NAMES)}."
+    near = nearest(name, _ALL, cutoff=0.5)
+    return f"Did you mean {near!r}?" if near else f"There are {', '.join(NAMES)}."

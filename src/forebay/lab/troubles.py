@@ -7,13 +7,13 @@ often it did, because a drill whose fault never happened proves nothing.
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
+from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,8 +79,7 @@ class Troubles:
         """
         trouble = self._all.get(name)
         if trouble is None:
-            near = difflib.get_close_matches(name, ABOUT, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(ABOUT)}."
+            hint = did_you_mean(name, ABOUT, f"There are {', '.join(ABOUT)}.")
             raise ConfigError(f"{name!r} is not a trouble.", hint=hint)
         known = SETTINGS.get(name, {})
         for key, value in (settings or {}).items():

@@ -5,10 +5,10 @@ A graph is a mapping from each name to the names it depends on.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from forebay.errors import ConfigError
+from forebay.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -66,9 +66,8 @@ def require_known(name: str, needed: Iterable[str], known: Collection[str]) -> N
 
 def near(name: str, known: Collection[str]) -> str:
     """Return a hint for a name that there is not: the one that was meant, or all."""
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"Did you mean {close[0]}?"
+    if close := nearest(name, known):
+        return f"Did you mean {close}?"
     return f"There are: {', '.join(known)}." if known else "There are none."
 
 

@@ -173,6 +173,22 @@ def test_a_gap_in_time_is_accepted() -> None:
         assert states(again(coverage)) == [(101, 199, "accepted")]
 
 
+@pytest.mark.parametrize("kind", [IdCoverage, TimeCoverage, SequenceCoverage])
+def test_what_a_copy_is_told_its_original_does_not_know(
+    kind: type[IdCoverage | TimeCoverage | SequenceCoverage],
+) -> None:
+    """A step that is not committed leaves no trace."""
+    coverage = kind()
+    coverage.see(Arrival("e1", True, np.array([1, 9]), np.array([100, 900])))
+    before = list(coverage.rows()), dict(coverage.epochs)
+    copy = coverage.copy()
+    copy.see(Arrival("e1", True, np.array([12]), np.array([950])))
+    copy.finished(2, 8, [(2, 8)], Look(1000, (60,)))
+    copy.accept(2, 8, TOLD)
+    assert list(copy.rows()) != before[0]
+    assert (list(coverage.rows()), coverage.epochs) == before
+
+
 # -------------------------------------------------------------------------- far ids
 
 

@@ -195,8 +195,8 @@ def process(service: str, reader: OsReader) -> list[Sample]:
         found.append(Sample("forebay_process_start_time_seconds", started, labels))
         found.append(Sample("forebay_process_open_fds", reader.entries("/proc/self/fd"), labels))
         limit = reader.text("/proc/self/limits").partition("Max open files")[2].split()[0]
-        if limit != "unlimited":  # JSON has no infinity
-            found.append(Sample("forebay_process_max_fds", float(limit), labels))
+        # One that is "unlimited" is not told: JSON has no infinity.
+        found.append(Sample("forebay_process_max_fds", int(limit), labels))
     return found
 
 

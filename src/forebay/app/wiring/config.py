@@ -7,7 +7,6 @@ instance ``FOREBAY_JOURNAL__LINGER_MS``; lists and tables are JSON.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +19,7 @@ from forebay.app.wiring.config_layers import from_environment, from_file
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
 from forebay.app.wiring.stores import DEFAULT, check_kind
 from forebay.errors import ConfigError
+from forebay.text import nearest
 from forebay.times import SPAN, SPAN_HINT
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _left_out(tree: Any, key: str) -> bool:  # noqa: ANN401 - what a TOML file c
     A key that must be there, misspelt perhaps, gets a value that passes instead.
     """
     parts = [part or int(index) for part, index in _PART.findall(_LAST_INDEX.sub("", key))]
-    must_be = difflib.get_close_matches(str(parts[-1]), STAND_INS, n=1)
+    must_be = nearest(str(parts[-1]), STAND_INS)
     try:
         for part in parts[:-1]:
             tree = tree[part]
@@ -330,8 +330,8 @@ def _explained(
 
 def _meant(name: str, path: str) -> str:
     """Say what a key that does not exist may have been meant to be."""
-    if near := difflib.get_close_matches(name, _known_keys(path), n=1):
-        return f"Did you mean {near[0]!r}?"
+    if near := nearest(name, _known_keys(path)):
+        return f"Did you mean {near!r}?"
     elsewhere = [key for key, _ in leaves(Config()) if key.rpartition(".")[2] == name]
     if elsewhere and not path:
         table = elsewhere[0].rpartition(".")[0]

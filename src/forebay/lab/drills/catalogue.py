@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from forebay.errors import ConfigError
 from forebay.lab.drills import acts
 from forebay.lab.drills.plan import REST, WEBSOCKET, Drill
+from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -221,6 +221,5 @@ def drill_named(name: str) -> Drill:
     """Return a drill; raises :class:`~forebay.errors.ConfigError` if there is none."""
     if name in DRILLS:
         return DRILLS[name]
-    near = difflib.get_close_matches(name, DRILLS, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "`forebay drill list` shows all."
+    hint = did_you_mean(name, DRILLS, "`forebay drill list` shows all.")
     raise ConfigError(f"There is no drill {name!r}.", hint=hint)
