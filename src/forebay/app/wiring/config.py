@@ -263,7 +263,7 @@ def _left_out(tree: Any, key: str) -> bool:  # noqa: ANN401 - what a TOML file c
     except (LookupError, TypeError, AttributeError):
         return False
     if must_be and parts[0] == "venues":
-        tree.setdefault(must_be[0], STAND_INS[must_be[0]])
+        tree.setdefault(must_be, STAND_INS[must_be])
     return not missing
 
 
