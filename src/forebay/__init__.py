@@ -14,7 +14,7 @@ __all__ = ["Data", "__version__", "errors", "open", "resilience"]
 
 if TYPE_CHECKING:
     from forebay import errors, resilience
-    from forebay.app.reading import Data, open  # noqa: A004
+    from forebay.app.reader import Data, open  # noqa: A004
 
 
 def __dir__() -> list[str]:
@@ -24,7 +24,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute can be anything
     # Loaded on demand: databases are heavy, and most commands need none.
     if name in {"Data", "open"}:
-        return getattr(importlib.import_module("forebay.app.reading"), name)
+        return getattr(importlib.import_module("forebay.app.reader"), name)
     if name in {"errors", "resilience"}:
         return importlib.import_module(f"forebay.{name}")
     message = f"module 'forebay' has no attribute {name!r}"

@@ -18,7 +18,7 @@ from tests.support.commands import capture, connected, forebay, simulator
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forebay.app.reading import Data
+    from forebay.app.reader import Data
     from tests.support.commands import Lab, Running
 
 SYMBOLS = ("BTC-USD", "ETH-USD")

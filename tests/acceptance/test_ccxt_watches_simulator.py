@@ -17,7 +17,7 @@ from forebay.lab.exchanges.coinbase import signing
 from forebay.lab.exchanges.exchange import ExchangeConfig
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import Running, ServerConfig, running
-from forebay.lab.truth import DEFAULT_STEP_US, Bars, Book, Tickers, Trade, Trades
+from forebay.lab.truth import DEFAULT_STEP_US, Bars, BookTruth, Tickers, Trade, Trades
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,7 +110,7 @@ def levels(side: list[Any]) -> list[tuple[Decimal, Decimal]]:
 
 
 def book_as_of(index: int) -> tuple[list[tuple[Decimal, Decimal]], ...]:
-    sides = Book(Trades(SEED, "coinbase", "BTC-USD")).sides(index)
+    sides = BookTruth(Trades(SEED, "coinbase", "BTC-USD")).sides(index)
     return tuple([(Decimal(price), Decimal(size)) for price, size in side] for side in sides)
 
 

@@ -11,7 +11,7 @@ from forebay.domain import event_ids, identity
 from forebay.domain.coverage import IdCoverage, SequenceCoverage, TimeCoverage
 from forebay.domain.kinds import KINDS
 from forebay.domain.ordinals import EpochOrdinals
-from forebay.services import accounting
+from forebay.services import ledger_builder
 from forebay.stores.duckdb import store as duckdb_store
 from tests.exam.made.protocol import EDITIONS
 from tests.exam.ping import PING
@@ -58,7 +58,7 @@ def no_gaps_within_a_connection(patch: pytest.MonkeyPatch) -> None:
 
 def every_telling_is_new_to_the_ledger(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        accounting.Accountant, "_firsts", lambda _self, _table, events: _all_of(events.rows)
+        ledger_builder.LedgerBuilder, "_firsts", lambda _self, _table, events: _all_of(events.rows)
     )
 
 
@@ -71,13 +71,13 @@ def the_store_calls_every_telling_the_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def sums_of_delivery_are_doubled(patch: pytest.MonkeyPatch) -> None:
-    once = accounting.Sums._digest
+    once = ledger_builder.Sums._digest
 
-    def twice(self: accounting.Sums, *told: Any) -> None:  # noqa: ANN401 - as it is told
+    def twice(self: ledger_builder.Sums, *told: Any) -> None:  # noqa: ANN401 - as it is told
         once(self, *told)
         once(self, *told)
 
-    patch.setattr(accounting.Sums, "_digest", twice)
+    patch.setattr(ledger_builder.Sums, "_digest", twice)
 
 
 def equal_events_are_one(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from forebay.app.offline import rebuild as module
 from forebay.app.offline.rebuild import rebuild_database
 from forebay.app.processes.maintenance import JournalMaintenance
-from forebay.app.reading import Data
+from forebay.app.reader import Data
 from forebay.app.wiring.config import Config, JournalConfig
 from forebay.app.wiring.data_folder import LAYOUT, DataFolder
 from forebay.app.wiring.venues import parsers

@@ -11,7 +11,7 @@ import pytest
 
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.events import AROUND_NS
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from tests.support.big_store import STEP_NS, Batches, fill
 from tests.tiers import count
 
@@ -38,9 +38,9 @@ class Watched:
         self.ranges: list[tuple[int, int]] = []
         self.everywhere: list[int] = []
         self.statements: list[str] = []
-        real = Session.execute
+        real = SqlSession.execute
 
-        def execute(session: Session, statement: str, parameters: Any, incoming: Any) -> Any:  # noqa: ANN401
+        def execute(session: SqlSession, statement: str, parameters: Any, incoming: Any) -> Any:  # noqa: ANN401
             self.statements.append(statement)
             if "JOIN trades" in statement and parameters:
                 self.ranges.append(tuple(parameters))
@@ -48,7 +48,7 @@ class Watched:
                 self.everywhere.append(len(incoming))
             return real(session, statement, parameters, incoming)
 
-        patch.setattr(Session, "execute", execute)
+        patch.setattr(SqlSession, "execute", execute)
 
     def forget(self) -> None:
         for told in (self.ranges, self.everywhere, self.statements):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.clock import SystemClock
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import JournalWriter, PendingBlock
 from tests.benchmarks.frames import APPENDED_BYTES, payloads
 from tests.benchmarks.harness import OURS, Goal, Row, alternate, seconds
 
@@ -40,7 +40,7 @@ def journal(folder: Path, todo: list[list[bytes]]) -> None:
     with JournalWriter.open(folder / "journal", clock=clock) as writer:
         for group in todo:
             now = clock.monotonic_ns()
-            writer.commit([Draft(1, _CONTEXT, group, [now] * len(group))])
+            writer.commit([PendingBlock(1, _CONTEXT, group, [now] * len(group))])
 
 
 def raw(folder: Path, todo: list[list[bytes]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.clock import SystemClock
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import JournalWriter, PendingBlock
 from forebay.journal.watermark import FILE_NAME
 from tests.benchmarks.harness import OURS, Goal, Row, alternate, seconds
 from tests.benchmarks.journal_append import groups
@@ -23,7 +23,7 @@ def run(*, count: int = 1_000_000) -> Iterator[Row]:
         folder = Path(name)
         with JournalWriter.open(folder, clock=clock, segment_bytes=1 << 40) as writer:
             for group in groups(count):
-                writer.commit([Draft(1, b"{}", group, [1] * len(group))])
+                writer.commit([PendingBlock(1, b"{}", group, [1] * len(group))])
         (segment,) = folder.glob("*.fbj")
 
         def recover() -> float:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock, SystemClock
 from forebay.domain.frames import Context, FrameKind
-from forebay.journal import Draft, JournalWriter, Position, iter_blocks
-from forebay.services.accounting import LiveSums
+from forebay.journal import JournalWriter, PendingBlock, Position, iter_blocks
 from forebay.services.deliver import Deliverer
 from forebay.services.ledger import open_ledger
+from forebay.services.ledger_builder import LiveSums
 from forebay.sources.coinbase.protocol import VENUE, CoinbaseParser
 from forebay.stores.duckdb import DuckDBStore
 from tests.benchmarks.frames import matches
@@ -37,7 +37,7 @@ def _journal(folder: Path, frames: int) -> None:
         for at in range(0, frames, _GROUP):
             group = payloads[at : at + _GROUP]
             times = [_RECEIVED_NS] * len(group)
-            writer.commit([Draft(int(FrameKind.TEXT), _CONTEXT, group, times, (0, 0))])
+            writer.commit([PendingBlock(int(FrameKind.TEXT), _CONTEXT, group, times, (0, 0))])
 
 
 def _frames_per_cpu_second(journal: Path, frames: int, *, live: LiveSums | None) -> float:

@@ -19,17 +19,17 @@ import uvloop
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind
 from forebay.journal import JournalWriter
-from forebay.services.capture import Capture, Feed
+from forebay.services.capture import Capture, SourceFeed
 from forebay.sources import coinbase
 from forebay.sources.live import Addresses, LiveSource, Wiring
-from forebay.sources.venue import Asked
+from forebay.sources.venue import ConnectionPurpose
 from tests.benchmarks.frames import SYMBOLS
 from tests.benchmarks.harness import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forebay.ports import FillRequest, FrameSink, Instrument
+    from forebay.ports import FrameSink, HistoryRequest, Instrument
 
 _POLL_S = 0.005
 
@@ -55,7 +55,7 @@ class WebsocketsSource:
                 message = await connection.recv(decode=False)
                 take.frame(FrameKind.TEXT, bytes(message))
 
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+    async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         raise NotImplementedError
 
     async def instruments(self) -> Sequence[Instrument]:
@@ -80,14 +80,14 @@ async def capture(
     source = (
         LiveSource(
             coinbase.VENUE,
-            Asked(tuple(SYMBOLS), coinbase.VENUE.default_channels),
+            ConnectionPurpose(tuple(SYMBOLS), coinbase.VENUE.default_channels),
             Wiring("c", clock, rng),
             addresses=Addresses(ws_url=url),
         )
         if driver == "picows"
         else WebsocketsSource(url)
     )
-    capture = Capture(writer, [Feed("coinbase", source)], clock=clock, rng=rng)
+    capture = Capture(writer, [SourceFeed("coinbase", source)], clock=clock, rng=rng)
     counters, stop = capture.sink.counters, asyncio.Event()
     running = asyncio.create_task(capture.run(stop))
     while counters.captured <= warm:  # noqa: ASYNC110 - nobody tells

@@ -15,7 +15,7 @@ from forebay.app.wiring import venues
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind
 from forebay.errors import Transient
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import JournalWriter, PendingBlock
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.truth import Trades
 from forebay.ports import Committed
@@ -61,7 +61,7 @@ def _write(writer: JournalWriter, markets: Sequence[Trades], turns: range) -> No
     for at in range(0, len(todo), _GROUP):
         group = todo[at : at + _GROUP]
         now = SystemClock().monotonic_ns()
-        writer.commit([Draft(int(FrameKind.TEXT), _CONTEXT, group, [now] * len(group))])
+        writer.commit([PendingBlock(int(FrameKind.TEXT), _CONTEXT, group, [now] * len(group))])
 
 
 def _delivery(folder: Path, symbols: int, turns: int) -> Callable[[], float]:

@@ -18,7 +18,7 @@ import pytest
 from forebay.errors import Transient
 from forebay.ports import Committed
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.memory import MemoryStore
 from tests.support.store_histories import STEP, content, history
 from tests.unit.stores.test_duckdb import busy_commit, seed
@@ -64,15 +64,15 @@ def both(tmp_path: Path) -> tuple[Content, Content]:
 
 def images_of_a_commit(path: Path, patch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
     """Return what a kill leaves, before and after each statement of a commit."""
-    store, taken, real = seed(path), [image(path)], Session.execute
+    store, taken, real = seed(path), [image(path)], SqlSession.execute
 
-    def watched(session: Session, *told: Any) -> Any:  # noqa: ANN401
+    def watched(session: SqlSession, *told: Any) -> Any:  # noqa: ANN401
         taken.append(image(path))
         answer = real(session, *told)
         taken.append(image(path))
         return answer
 
-    patch.setattr(Session, "execute", watched)
+    patch.setattr(SqlSession, "execute", watched)
     store.commit(busy_commit())
     patch.undo()
     store.close()
@@ -120,14 +120,14 @@ def test_an_error_at_any_statement_leaves_all_or_nothing_and_the_commit_can_be_r
     both: tuple[Content, Content],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, number, happened, path = Session.execute, 0, set(), tmp_path / NAME
+    real, number, happened, path = SqlSession.execute, 0, set(), tmp_path / NAME
     seed(path).close()
     seeded = path.read_bytes()
     while True:
         path.write_bytes(seeded)
         store, count, number = DuckDBStore(path), 0, number + 1
 
-        def failing(session: Session, *told: Any) -> Any:  # noqa: ANN401
+        def failing(session: SqlSession, *told: Any) -> Any:  # noqa: ANN401
             nonlocal count
             count += 1
             if count == number and when == "before":  # noqa: B023
@@ -138,7 +138,7 @@ def test_an_error_at_any_statement_leaves_all_or_nothing_and_the_commit_can_be_r
             return answer
 
         with monkeypatch.context() as patch:
-            patch.setattr(Session, "execute", failing)
+            patch.setattr(SqlSession, "execute", failing)
             try:
                 store.commit(busy_commit())
             except Transient:
@@ -328,9 +328,9 @@ def test_every_store_tells_the_same_story(tmp_path: Path, seed_: int) -> None:
 def test_a_commit_whose_answer_was_lost_is_stored_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, model, real = DuckDBStore(tmp_path / NAME), MemoryStore(), Session.execute
+    store, model, real = DuckDBStore(tmp_path / NAME), MemoryStore(), SqlSession.execute
 
-    def lost(session: Session, *told: Any) -> Any:  # noqa: ANN401
+    def lost(session: SqlSession, *told: Any) -> Any:  # noqa: ANN401
         answer = real(session, *told)
         if told[0] == "COMMIT":
             raise duckdb.IOException("the answer was lost")
@@ -338,7 +338,7 @@ def test_a_commit_whose_answer_was_lost_is_stored_once(
 
     for commit in history(2):
         with monkeypatch.context() as patch:
-            patch.setattr(Session, "execute", lost)
+            patch.setattr(SqlSession, "execute", lost)
             with pytest.raises(Transient):
                 store.commit(commit)
         model.commit(commit)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.domain.frames import Context, EpochOpened
-from forebay.domain.messages import ControlTold, Head, Message, Origin, Step, encode_message
+from forebay.domain.messages import ControlTold, FrameOrigin, Head, Message, Step, encode_message
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import Position
 from forebay.transports.memory import Broker, MemoryTransport
@@ -30,7 +30,9 @@ FEW = 8
 
 
 def message(number: int) -> Message:
-    origin = Origin(Context(venue="v", source="ws", purpose="live", collector="c", epoch="e"), {})
+    origin = FrameOrigin(
+        Context(venue="v", source="ws", purpose="live", collector="c", epoch="e"), {}
+    )
     return Message(Head(Step(LOG, 1, 10), number, ControlTold(origin, EpochOpened(), 7, number)))
 
 

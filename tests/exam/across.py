@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from forebay.journal import Draft
+    from forebay.journal import PendingBlock
     from tests.exam.made.protocol import Edition
 
 COUNT, AGAIN = 240, 80
@@ -45,7 +45,7 @@ class _Taken:
         self._crossing = crossing
         self._blocks = 0
 
-    def commit(self, drafts: Sequence[Draft]) -> int:
+    def commit(self, drafts: Sequence[PendingBlock]) -> int:
         after = self._crossing.writer.commit(drafts)
         self._crossing.publish()
         self._blocks += 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.ports import Audited
-    from forebay.services.audit import AuditReport, StreamReport, Use
+    from forebay.services.audit import AuditReport, StreamAudit, Use
     from tests.exam.made.protocol import Edition
 
 
@@ -25,7 +25,7 @@ class Findings:
 
     def __init__(self, report: AuditReport) -> None:
         self.report = report
-        self._streams: dict[tuple[str, str, str], StreamReport] = {
+        self._streams: dict[tuple[str, str, str], StreamAudit] = {
             (stream.venue, stream.channel, stream.symbol): stream for stream in report.streams
         }
         self._problems: dict[str, set[str]] = defaultdict(set)
@@ -42,7 +42,7 @@ class Findings:
             for kind in kinds
         }
 
-    def stream(self, edition: Edition, stream: tuple[str, str]) -> StreamReport:
+    def stream(self, edition: Edition, stream: tuple[str, str]) -> StreamAudit:
         """Return what is said of one stream of an edition."""
         return self._streams[edition.venue, *stream]
 

@@ -13,7 +13,7 @@ from forebay.domain.frames import (
     FrameKind,
     encode_control,
 )
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import JournalWriter, PendingBlock
 from forebay.services.deliver import Deliverer
 from tests.exam.made.protocol import COLUMNS, MadeParser
 from tests.exam.wire import START_US, STEP_US, STREAMS, SYMBOLS
@@ -43,7 +43,7 @@ def received_ns(index: int) -> int:
 class Commits(Protocol):
     """A writer of a journal."""
 
-    def commit(self, drafts: Sequence[Draft]) -> int: ...
+    def commit(self, drafts: Sequence[PendingBlock]) -> int: ...
 
 
 def tell(
@@ -66,7 +66,9 @@ def tell(
     ).encode()
 
     def say(control: Control, now: int) -> None:
-        draft = Draft(int(FrameKind.CONTROL), context, [encode_control(control)], [now], (0, 0))
+        draft = PendingBlock(
+            int(FrameKind.CONTROL), context, [encode_control(control)], [now], (0, 0)
+        )
         writer.commit([draft])
 
     begin = received_ns(first) - 1_000_000
@@ -75,7 +77,7 @@ def tell(
     for at in range(0, len(payloads), BLOCK):
         block = list(payloads[at : at + BLOCK])
         times = [received_ns(first + at + place) for place in range(len(block))]
-        writer.commit([Draft(int(FrameKind.TEXT), context, block, times, (0, 0))])
+        writer.commit([PendingBlock(int(FrameKind.TEXT), context, block, times, (0, 0))])
     say(EpochClosed("done", silent_ns=0), received_ns(first + len(payloads) - 1))
 
 

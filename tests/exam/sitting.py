@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from forebay.clock import ManualClock
 from forebay.journal import OS_DISK, JournalReader, Position
 from forebay.journal.segments import list_segments, segment_path
-from forebay.services.accounting import LiveSums
 from forebay.services.deliver import Deliverer
 from forebay.services.ledger import open_ledger
+from forebay.services.ledger_builder import LiveSums
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
 from tests.exam.judging import audit
 from tests.exam.made.protocol import EDITIONS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.journal import Draft
+from forebay.journal import PendingBlock
 from tests.support.torture_crashes import JournalSubject, Ordeal
 from tests.unit.journal.helpers import frames_of, losses_of, open_writer, read_all
 
@@ -62,7 +62,7 @@ def test_a_disk_that_lies_about_syncs_is_found_out_by_its_consumers(seed: int) -
     with open_writer(disk, floor=[cursor]) as writer:
         assert writer.report.new_log
         assert writer.report.losses == ((before, cursor.seq - 1),)
-        writer.commit([Draft(1, b"", [b"new"], [0])])
+        writer.commit([PendingBlock(1, b"", [b"new"], [0])])
         blocks = read_all(disk, start=cursor)
     assert losses_of(blocks) == [(before, cursor.seq - 1)]
     assert list(frames_of(blocks).values()) == [b"new"]

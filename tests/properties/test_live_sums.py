@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from forebay.clock import ManualClock
 from forebay.domain.ordinals import StreamOrdinals
 from forebay.journal import Position
-from forebay.services.accounting import Remembered
 from forebay.services.ledger import open_ledger, read_ledger
+from forebay.services.ledger_builder import Remembered
 from forebay.stores.memory import MemoryStore
 from tests.support.made_venue import PAIRS, Deal, MadeParser, Rig, rig
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.channels import Unit
     from forebay.domain.identity import IdentityClass
-    from forebay.domain.ledger import Entry
+    from forebay.domain.ledger import SegmentEntry
     from forebay.services.ledger import Ledger
 
 Pair = tuple["IdentityClass", "Unit"]
@@ -97,7 +97,7 @@ class Kept:
         made.drain()
         self.record()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[SegmentEntry]:
         return read_ledger(self.folder, ManualClock())
 
 
@@ -114,7 +114,7 @@ def kept(pair: Pair, *, duckdb: bool = False) -> Iterator[Kept]:
                 made_of.ledger.close()
 
 
-def from_frames(journal: Kept, ends: list[Position]) -> list[Entry]:
+def from_frames(journal: Kept, ends: list[Position]) -> list[SegmentEntry]:
     """Return the entries up to each of ``ends`` that frames alone tell."""
     folder = journal.folder.with_name("from-frames")
     parsers = journal.made.parsers
@@ -136,7 +136,7 @@ def check(pair: Pair, actions: list[Action], *, duckdb: bool) -> None:
         assert list(map(plain, entries)) == list(map(plain, told))
 
 
-def plain(entry: Entry) -> dict[str, object]:
+def plain(entry: SegmentEntry) -> dict[str, object]:
     """Return an entry as it can be compared.
 
     Which connection spoke last, and how far one was known to have got, depends on where steps

@@ -10,12 +10,12 @@ from forebay.domain.kinds import KINDS
 from forebay.domain.ledger import record_of
 from forebay.errors import ForebayError
 from forebay.journal import Position, iter_blocks
-from forebay.services.accounting import LiveSums
 from forebay.services.ledger import open_ledger, read_ledger
+from forebay.services.ledger_builder import LiveSums
 
 if TYPE_CHECKING:
     from forebay.domain.digest import StreamHour
-    from forebay.domain.ledger import Record
+    from forebay.domain.ledger import LedgerState
     from forebay.ports import Parser, Store
     from forebay.services.deliver import Deliverer
     from forebay.services.ledger import Ledger
@@ -37,7 +37,7 @@ class Accounts:
         self._ledger: Ledger | None = None
 
     def record(self, deliverer: Deliverer, journal: Path, parsers: dict[str, Parser]) -> None:
-        """Record what is stored; what the disk or the journal refuses is left for later."""
+        """LedgerState what is stored; what the disk or the journal refuses is left for later."""
         end = deliverer.position
         if end is None:
             return
@@ -87,7 +87,7 @@ def _of_store(store: MemoryStore) -> dict[StreamHour, Digest]:
     return found
 
 
-def _differences(record: Record, stored: dict[StreamHour, Digest]) -> dict[StreamHour, Digest]:
+def _differences(record: LedgerState, stored: dict[StreamHour, Digest]) -> dict[StreamHour, Digest]:
     recorded = {
         (key, hour): digest for key, hours in record.hours.items() for hour, digest in hours.items()
     }

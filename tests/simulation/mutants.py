@@ -13,11 +13,11 @@ from forebay.errors import Transient
 from forebay.journal import recovery
 from forebay.journal.writer import JournalWriter
 from forebay.ports import Commit, Events
-from forebay.services.accounting import Accountant, LiveSums
+from forebay.services.backfill_plan import BackfillPlanner
 from forebay.services.deliver import Deliverer
-from forebay.services.fill_plan import FillPlanner
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
+from forebay.services.ledger_builder import LedgerBuilder, LiveSums
 from forebay.stores.memory import MemoryStore
 from tests.simulation.machine import LifeDisk
 from tests.simulation.store import SimStore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from forebay.journal import Draft
+    from forebay.journal import PendingBlock
     from forebay.journal.recovery import TailVerdict
     from forebay.journal.segments import Segment
 
@@ -125,7 +125,7 @@ def fill_taken_for_live(patch: pytest.MonkeyPatch) -> None:
 def group_dropped_on_a_full_disk(patch: pytest.MonkeyPatch) -> None:
     commit = JournalWriter.commit
 
-    def careless(self: JournalWriter, drafts: Sequence[Draft]) -> int:
+    def careless(self: JournalWriter, drafts: Sequence[PendingBlock]) -> int:
         try:
             return commit(self, drafts)
         except Transient:
@@ -149,7 +149,7 @@ def commit_repeated_blindly(patch: pytest.MonkeyPatch) -> None:
 
 def gap_never_asked_for_again(patch: pytest.MonkeyPatch) -> None:
     """A fill that failed is never tried again."""
-    patch.setattr(FillPlanner, "failed", lambda self, request, now: 1.0)
+    patch.setattr(BackfillPlanner, "failed", lambda self, request, now: 1.0)
 
 
 def repeats_taken_for_new_in_the_ledger(patch: pytest.MonkeyPatch) -> None:
@@ -171,11 +171,11 @@ def sums_of_a_killed_process_forgotten(patch: pytest.MonkeyPatch) -> None:
 def ledger_by_the_order_of_connections(patch: pytest.MonkeyPatch) -> None:
     """An event is new where coverage met it first, wherever it is in the journal."""
 
-    def firsts(self: Accountant, table: str, events: Events) -> Any:  # noqa: ANN401
+    def firsts(self: LedgerBuilder, table: str, events: Events) -> Any:  # noqa: ANN401
         first = first_of_each_id(events.rows) == np.arange(len(events.rows))
         return first & events.vouched_new
 
-    patch.setattr(Accountant, "_firsts", firsts)
+    patch.setattr(LedgerBuilder, "_firsts", firsts)
 
 
 MUTANTS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (

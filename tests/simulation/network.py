@@ -18,7 +18,7 @@ from forebay.sources import coinbase
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
 from forebay.sources.rest import RestClient, RestPolicy
-from forebay.sources.venue import Asked
+from forebay.sources.venue import ConnectionPurpose
 from forebay.sources.websocket import Timeouts
 from forebay.sources.websocket.upgrade import UpgradeRefused
 
@@ -302,7 +302,7 @@ class SimSource(LiveSource):
         breaker = CircuitBreaker(f"{SIMULATED.name}-rest", REST_BREAKER, **made)
         super().__init__(
             SIMULATED,
-            Asked(symbols, SIMULATED.default_channels),
+            ConnectionPurpose(symbols, SIMULATED.default_channels),
             Wiring(
                 "sim",
                 clock,

@@ -9,7 +9,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.errors import Transient, Unreachable
-from forebay.journal import Draft, JournalReader, JournalWriter, Position
+from forebay.journal import JournalReader, JournalWriter, PendingBlock, Position
 from forebay.ports import Commit
 from forebay.stores.memory import MemoryStore
 from tests.simulation.machine import Machine
@@ -169,7 +169,7 @@ def test_a_reader_in_a_segment_that_was_begun_anew_follows_it_into_later_ones() 
         assert reader.read() == []
         disk.fault = FailNext("fdatasync", times=1)
         for number in range(4):
-            writer.commit([Draft(1, b"c", [b"%d" % number * 90], [0])])
+            writer.commit([PendingBlock(1, b"c", [b"%d" % number * 90], [0])])
         assert writer.stats().failed_syncs == 1
         assert writer.stats().segments > 1
         blocks = reader.read()
@@ -186,7 +186,7 @@ def test_a_reader_in_a_segment_with_a_damaged_header_follows_the_one_that_replac
     with JournalReader(FOLDER, disk=disk) as reader:
         assert reader.read() == []
         with opened(disk, 1 << 20) as writer:
-            writer.commit([Draft(1, b"c", [b"one", b"two"], [0, 0])])
+            writer.commit([PendingBlock(1, b"c", [b"one", b"two"], [0, 0])])
             blocks = reader.read()
     assert [(block.kind, block.first_seq) for block in blocks] == [(1, 1)]
     assert list(blocks[0].payloads) == [b"one", b"two"]

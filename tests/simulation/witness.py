@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.frames import Context, Control
-    from forebay.journal import Draft
-    from forebay.ports import EpochSink, FillRequest, FrameSink
+    from forebay.journal import PendingBlock
+    from forebay.ports import EpochSink, FrameSink, HistoryRequest
     from forebay.telemetry import Observer
     from tests.simulation.network import Network
 
@@ -72,7 +72,7 @@ class WatchedWriter(JournalWriter):
         self._witness = witness
         self._told = told
 
-    def commit(self, drafts: Sequence[Draft]) -> int:
+    def commit(self, drafts: Sequence[PendingBlock]) -> int:
         """See :meth:`forebay.journal.JournalWriter.commit`."""
         seq = self._writer.position.seq
         after = self._writer.commit(drafts)
@@ -161,7 +161,7 @@ class WatchedSource(SimSource):
             group.create_task(super().run(watched))
             group.create_task(self._flush(watched))
 
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+    async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         """Fill through the same watched sink."""
         await super().fill(request, self._watch(sink))
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from forebay.domain.coverage import IdCoverage
 from forebay.errors import Corrupt, ForebayError, Transient, Unreachable
 from forebay.journal import CursorFile, JournalWriter
-from forebay.services.capture import Capture, CaptureSettings, Feed
+from forebay.services.capture import Capture, CaptureSettings, SourceFeed
 from forebay.services.deliver import BACKLOG_FRAMES, RETRY_S, Deliverer
-from forebay.services.group_commit import Limits
+from forebay.services.group_commit import GroupLimits
 from forebay.stores.memory import MemoryStore
 from tests.simulation.accounts import Accounts
 from tests.simulation.loop import Stuck, VirtualClock, VirtualLoop
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from forebay.journal import Position
-    from forebay.ports import FillRequest, Parser, Store
+    from forebay.ports import HistoryRequest, Parser, Store
     from forebay.telemetry import TelemetryEvent
 
 FOLDER = Path("journal")
@@ -252,11 +252,11 @@ class World:
         observe = self._observer(life)
         source = WatchedSource(network, self.witness, clock=self.clock, rng=dice, observer=observe)
         settings = CaptureSettings(
-            limits=Limits(linger_s=self._linger_s, max_pending=self._max_pending), drain_s=5.0
+            limits=GroupLimits(linger_s=self._linger_s, max_pending=self._max_pending), drain_s=5.0
         )
         capture = Capture(
             WatchedWriter(writer, self.witness, self.trace.note),
-            [Feed(SIMULATED.name, source, lambda: self._ask_gaps(life))],
+            [SourceFeed(SIMULATED.name, source, lambda: self._ask_gaps(life))],
             clock=self.clock,
             rng=dice,
             next_seq=writer.position.seq,
@@ -327,7 +327,7 @@ class World:
         if report.losses or report.new_log:
             self.fail(f"recovery found {report} though nothing was damaged")
 
-    async def _ask_gaps(self, life: Life) -> tuple[Sequence[FillRequest], int]:
+    async def _ask_gaps(self, life: Life) -> tuple[Sequence[HistoryRequest], int]:
         await self.clock.sleep(self.dice["loop"].uniform(0.0, 0.02))
         life.check()
         if self.deliverer is None:

@@ -16,14 +16,14 @@ from forebay.domain.frames import (
     Context,
     EpochAccepted,
     EpochOpened,
-    FillFinished,
     FrameKind,
+    HistoryFinished,
     encode_control,
 )
-from forebay.journal import OS_DISK, Draft, JournalReader, JournalWriter, Position
+from forebay.journal import OS_DISK, JournalReader, JournalWriter, PendingBlock, Position
 from forebay.journal.segments import list_segments, segment_path
 from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.truth import CHANNEL, Digest, Trades
+from forebay.lab.truth import CHANNEL, Trades, TruthDigest
 from forebay.lab.truth import MARKET as MARKET_TYPE
 from forebay.lab.truth_client import TruthClient
 from forebay.services.audit import AuditReport, run_audit
@@ -120,7 +120,9 @@ class Bench:
         self, payloads: Sequence[bytes], kind: FrameKind, received: int, context: Context
     ) -> None:
         times = [received + number for number in range(len(payloads))]
-        self.writer.commit([Draft(int(kind), context.encode(), list(payloads), times, (0, 0))])
+        self.writer.commit(
+            [PendingBlock(int(kind), context.encode(), list(payloads), times, (0, 0))]
+        )
 
     def live(
         self,
@@ -132,10 +134,10 @@ class Bench:
         """Capture matches; those in ``poison`` are cut short."""
         context = self.context(epoch)
         spoiled = set(poison)
-        drafts: list[Draft] = []
+        drafts: list[PendingBlock] = []
         for number, index in enumerate(indices):
             if number % BLOCK == 0:
-                drafts.append(Draft(int(FrameKind.TEXT), context.encode(), [], [], (0, 0)))
+                drafts.append(PendingBlock(int(FrameKind.TEXT), context.encode(), [], [], (0, 0)))
             trade = event(index, symbol)
             frame = messages.match(trade)
             drafts[-1].payloads.append(frame[: len(frame) // 2] if index in spoiled else frame)
@@ -178,7 +180,7 @@ class Bench:
         ]
         self.write([json.dumps(rows).encode()], FrameKind.REST, now, context)
         ends = native(first, symbol), native(last, symbol)
-        self.control(FillFinished("trade", symbol, *ends, absent=(ends,)), now, context)
+        self.control(HistoryFinished("trade", symbol, *ends, absent=(ends,)), now, context)
 
     @staticmethod
     def context(epoch: str) -> Context:
@@ -352,9 +354,9 @@ class TruthServer:
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         trades = MARKET[asked["symbol"]].events(int(asked["from"]), int(asked["to"]))
         if parts.path == "/digests":
-            digests: dict[int, Digest] = {}
+            digests: dict[int, TruthDigest] = {}
             for trade in trades:
-                digests.setdefault(trade.event_ts // int(asked["by"]), Digest()).add(trade)
+                digests.setdefault(trade.event_ts // int(asked["by"]), TruthDigest()).add(trade)
             told = {bucket: digest.document() for bucket, digest in digests.items()}
             return json.dumps(told).encode()
         return "".join(json.dumps(_told(trade)) + "\n" for trade in trades).encode()

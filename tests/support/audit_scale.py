@@ -16,15 +16,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from forebay.app.reading import Data
+from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock, SystemClock
 from forebay.domain.coverage import IdCoverage, StreamKey
 from forebay.domain.digest import digests_by_hour
 from forebay.domain.identity import numbered, stream_prefix, uuids
 from forebay.domain.kinds.trade import TRADE
-from forebay.domain.ledger import Covered, Entry, Hour, StreamEntry
-from forebay.journal import Draft, JournalWriter
+from forebay.domain.ledger import Covered, Hour, SegmentEntry, StreamEntry
+from forebay.journal import JournalWriter, PendingBlock
 from forebay.stores.duckdb import ddl
 from forebay.stores.rows import coverage_rows
 
@@ -95,12 +95,12 @@ def _record(connection: duckdb.DuckDBPyConnection, ledger: Path, events: int) ->
     with JournalWriter.open(ledger, clock=ManualClock(), ballast_bytes=0) as writer:
         for piece in pieces:
             entry = _entry(first, pa.Table.from_batches([piece]))
-            writer.commit([Draft(1, b"{}", [entry.encode()], [0])])
+            writer.commit([PendingBlock(1, b"{}", [entry.encode()], [0])])
             first += len(piece)
     assert first == events
 
 
-def _entry(first: int, rows: pa.Table) -> Entry:
+def _entry(first: int, rows: pa.Table) -> SegmentEntry:
     numbers = np.arange(first, first + len(rows))
     bases = np.array([(prefix, 0) for prefix in PREFIXES], dtype=np.uint64)[numbers % 2]
     rows = rows.append_column("event_id", uuids(numbered(bases, BASE + numbers // 2)))
@@ -113,7 +113,7 @@ def _entry(first: int, rows: pa.Table) -> Entry:
         for key, coverage in _coverage(end).items()
     ]
     times = rows.column("event_ts").cast(pa.int64()).to_numpy() + 41_234_567
-    return Entry(
+    return SegmentEntry(
         log_id=LOG,
         first=first + 1,
         end=end + 1,

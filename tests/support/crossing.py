@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from forebay.journal import Draft
+    from forebay.journal import PendingBlock
     from forebay.ports import Commit, Committed, Parser, Store
     from forebay.services.pump import Pump
     from forebay.telemetry import TelemetryEvent
     from tests.support.delivery import TableStore
 
-Chunk = list["Draft"]
+Chunk = list["PendingBlock"]
 
 
 class Killed(BaseException):

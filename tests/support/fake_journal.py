@@ -11,14 +11,14 @@ from forebay.journal import JournalWriter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forebay.journal import Draft
+    from forebay.journal import PendingBlock
 
 
 class FakeJournal(JournalWriter):
     """Has what capture needs; ``commit`` runs in another thread."""
 
     def __init__(self) -> None:
-        self.groups: list[list[Draft]] = []
+        self.groups: list[list[PendingBlock]] = []
         self.next_seq = 1
         self.errors: list[Exception] = []
         """Raised by the next commits, first one first; nothing of those is kept."""
@@ -29,7 +29,7 @@ class FakeJournal(JournalWriter):
         """Commits wait while it is clear."""
         self.gate.set()
 
-    def commit(self, drafts: Sequence[Draft]) -> int:
+    def commit(self, drafts: Sequence[PendingBlock]) -> int:
         self.tries += 1
         self.threads.add(threading.get_ident())
         assert self.gate.wait(20), "the test forgot its gate"
@@ -44,7 +44,7 @@ class FakeJournal(JournalWriter):
         self.closed = True
 
     @property
-    def drafts(self) -> list[Draft]:
+    def drafts(self) -> list[PendingBlock]:
         return [draft for group in self.groups for draft in group]
 
     @property

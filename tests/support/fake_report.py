@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from forebay.app.processes import samples
-from forebay.app.processes.tally import Counts
+from forebay.app.processes.counting_observer import Counts
 from forebay.clock import ManualClock
 from forebay.ops.view import (
     BreakerReport,

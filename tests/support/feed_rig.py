@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock, SystemClock
 from forebay.resilience import BreakerConfig, CircuitBreaker
-from forebay.sources.venue import NOTHING, Asked, PlainSession, Verdict
+from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict, PlainSession
 from forebay.sources.websocket import ConnectionPlan, Timeouts, WebSocketFeed
 from tests.support.sinks import RecordingSink
 from tests.support.ws_server import Peer, WsServer
@@ -25,7 +25,7 @@ NEVER = BreakerConfig(failure_threshold=1_000_000)
 """A breaker that lets every call through."""
 
 
-ASKED = Asked(("A-B",), ("trade",))
+ASKED = ConnectionPurpose(("A-B",), ("trade",))
 
 
 class YesOrNo(PlainSession):
@@ -34,10 +34,10 @@ class YesOrNo(PlainSession):
     def opened(self, now_ns: int) -> Sequence[bytes]:
         return (b"hello", b"subscribe")
 
-    def received(self, payload: bytes, now_ns: int) -> Verdict:
+    def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
         if payload == b"no":
-            return Verdict(refusal="The venue said no.")
-        return Verdict(accepted=self.asked.streams) if payload == b"yes" else NOTHING
+            return MessageVerdict(refusal="The venue said no.")
+        return MessageVerdict(accepted=self.asked.streams) if payload == b"yes" else NOTHING
 
 
 class Rig:

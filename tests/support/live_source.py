@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from forebay.clock import SystemClock
 from forebay.sources import coinbase
 from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
-from forebay.sources.venue import Asked, Limits
+from forebay.sources.venue import ConnectionPurpose, Limits
 from forebay.telemetry import ignore
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def live(
     """Return a source that talks to nobody but the addresses given."""
     return LiveSource(
         venue,
-        Asked(tuple(symbols), tuple(channels) or venue.default_channels),
+        ConnectionPurpose(tuple(symbols), tuple(channels) or venue.default_channels),
         Wiring(
             "c1",
             clock or SystemClock(),

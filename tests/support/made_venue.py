@@ -16,9 +16,9 @@ from forebay.domain.channels import UNITS_OF, Channel
 from forebay.domain.frames import Context, EpochClosed, FrameKind, encode_control
 from forebay.domain.identity import IdentityClass
 from forebay.domain.parsed import DeadLetter, Parsed, RawEvents
-from forebay.journal import Draft, JournalReader, JournalWriter
-from forebay.services.accounting import LiveSums
+from forebay.journal import JournalReader, JournalWriter, PendingBlock
 from forebay.services.deliver import Deliverer
+from forebay.services.ledger_builder import LiveSums
 from forebay.stores.duckdb import DuckDBStore
 from tests.support.frames import PURPOSES, SECOND
 
@@ -187,7 +187,7 @@ class Rig:
     def put(self, context: bytes, *frames: bytes, kind: FrameKind = FrameKind.TEXT) -> None:
         """Write one block."""
         received = [T0_NS + SECOND] * len(frames)
-        self.writer.commit([Draft(kind, context, list(frames), received, (0, 0))])
+        self.writer.commit([PendingBlock(kind, context, list(frames), received, (0, 0))])
 
     def tell(self, epoch: str, *deals: Deal, collector: str = "c1") -> None:
         """Write one block of one frame a deal."""

@@ -9,11 +9,11 @@ from forebay.domain.frames import (
     EpochAccepted,
     EpochClosed,
     EpochOpened,
-    FillFinished,
     FrameKind,
+    HistoryFinished,
     encode_control,
 )
-from forebay.journal import Draft
+from forebay.journal import PendingBlock
 from tests.support.frames import PRODUCT, SECOND, T0, as_json, context, heartbeat, match, rest_row
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ class Traffic:
     def __init__(self) -> None:
         self._now = T0 + SECOND
 
-    def frames(self, origin: Context, *payloads: bytes, kind: int = FrameKind.TEXT) -> Draft:
+    def frames(self, origin: Context, *payloads: bytes, kind: int = FrameKind.TEXT) -> PendingBlock:
         times = [self._now + place * 1_000_000 for place in range(len(payloads))]
         self._now = times[-1] + 1_000_000
-        return Draft(int(kind), origin.encode(), list(payloads), times, (0, 0))
+        return PendingBlock(int(kind), origin.encode(), list(payloads), times, (0, 0))
 
-    def say(self, origin: Context, *controls: Control) -> Draft:
+    def say(self, origin: Context, *controls: Control) -> PendingBlock:
         return self.frames(origin, *map(encode_control, controls), kind=FrameKind.CONTROL)
 
 
@@ -54,7 +54,7 @@ def rough_chunks() -> list[Chunk]:
         [say(first, EpochClosed("killed", silent_ns=5)), say(second, EpochOpened())],
         [say(second, EpochAccepted()), frames(second, match(15), match(14), match(16))],
         [frames(history, page, kind=FrameKind.REST), frames(second, match(18))],
-        [say(history, FillFinished("trade", PRODUCT, 8, 13, absent=((12, 12),)))],
+        [say(history, HistoryFinished("trade", PRODUCT, 8, 13, absent=((12, 12),)))],
         [frames(second, b"\0", kind=FrameKind.BINARY), frames(second, b"?", kind=77)],
         [frames(second, b'{"type":"epoch_none"}', kind=FrameKind.CONTROL), frames(nobody, b"x")],
         [frames(first, match(2, price="8")), frames(second, heartbeat(21), match(20))],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.clock import ManualClock
 from forebay.errors import Corrupt
-from forebay.journal import CursorFile, Draft, FsckReport, JournalReader, JournalWriter, fsck
+from forebay.journal import CursorFile, FsckReport, JournalReader, JournalWriter, PendingBlock, fsck
 from forebay.journal.seal import seal
 from tests.support.sim_disk import SimDisk
 from tests.unit.journal.helpers import drain, losses_of, random_ids
@@ -100,11 +100,11 @@ def open_at(
     )
 
 
-def draft(first: int, count: int, salt: int = 0) -> Draft:
+def draft(first: int, count: int, salt: int = 0) -> PendingBlock:
     """Frames that are unlike one another and say their number."""
     dice = random.Random(first * 1009 + salt)
     payloads = [b"%d|" % seq + dice.randbytes(8) for seq in range(first, first + count)]
-    return Draft(1, b"c", payloads, [0] * count)
+    return PendingBlock(1, b"c", payloads, [0] * count)
 
 
 def template(*, closed: bool, commits: int = 6) -> Template:

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.errors import JournalFull, Transient
-from forebay.journal import CursorFile, Draft, JournalReader, fsck
+from forebay.journal import CursorFile, JournalReader, PendingBlock, fsck
 from tests.support.sim_disk import FailNext, Killed, SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, complaints, open_at
 from tests.unit.journal.helpers import drain
@@ -90,7 +90,9 @@ class JournalSubject:
         while payloads:
             size = self.rng.randint(1, len(payloads))
             context = self.rng.choice([b"", b"ctx"])
-            drafts.append(Draft(self.rng.randint(1, 5), context, payloads[:size], [0] * size))
+            drafts.append(
+                PendingBlock(self.rng.randint(1, 5), context, payloads[:size], [0] * size)
+            )
             payloads = payloads[size:]
         return self.writer.commit(drafts)
 

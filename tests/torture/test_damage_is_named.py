@@ -9,7 +9,7 @@ import pytest
 from forebay.errors import ConfigError, Corrupt, CursorBeyondEnd
 from forebay.journal import CursorFile, JournalReader, Position, fsck
 from forebay.journal.findings import frames
-from forebay.journal.slots import encode_slot
+from forebay.journal.two_slot_file import encode_slot
 from tests.support.sim_disk import SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, open_at, template
 from tests.unit.journal.helpers import drain, overwrite, random_ids, read_all

@@ -15,8 +15,16 @@ import pytest
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind
 from forebay.errors import JournalFull, Transient
-from forebay.journal import CursorFile, Draft, JournalReader, JournalWriter, OsDisk, Position, fsck
-from forebay.services.group_commit import GroupCommit, Limits
+from forebay.journal import (
+    CursorFile,
+    JournalReader,
+    JournalWriter,
+    OsDisk,
+    PendingBlock,
+    Position,
+    fsck,
+)
+from forebay.services.group_commit import GroupCommit, GroupLimits
 from tests.unit.journal.helpers import drain, frames_of, losses_of
 
 if TYPE_CHECKING:
@@ -50,9 +58,9 @@ def open_writer(folder: Path) -> JournalWriter:
     )
 
 
-def batch(first: int, count: int = 20, size: int = 2000) -> Draft:
+def batch(first: int, count: int = 20, size: int = 2000) -> PendingBlock:
     payloads = [b"%d|" % seq + bytes(size) for seq in range(first, first + count)]
-    return Draft(1, b"ctx", payloads, [0] * count)
+    return PendingBlock(1, b"ctx", payloads, [0] * count)
 
 
 def read(folder: Path) -> dict[int, bytes]:
@@ -164,7 +172,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_capture_waits_for_space_and_loses_nothing_of_what_it_received(small: Path) -> None:
     writer = open_writer(small)
     pressed: list[bool] = []
-    limits = Limits(linger_s=0.001, full_backoff_s=0.01, full_cap_s=0.02)
+    limits = GroupLimits(linger_s=0.001, full_backoff_s=0.01, full_cap_s=0.02)
     group = GroupCommit(writer, clock=SystemClock(), rng=random.Random(1), limits=limits)
     group.on_pressure(pressed.append)
     async with group:

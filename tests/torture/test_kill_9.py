@@ -25,7 +25,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from forebay.clock import SystemClock
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import PendingBlock, JournalWriter
 life = sys.argv[2]
 writer = JournalWriter.open(Path(sys.argv[1]), clock=SystemClock(), segment_bytes=20_000)
 print(writer.position.seq, flush=True)
@@ -33,7 +33,7 @@ serial = 0
 while True:
     count = 1 + serial % 37
     payloads = [b"%s|%d|" % (life.encode(), serial + i) + b"x" * 100 for i in range(count)]
-    end = writer.commit([Draft(1, b"ctx", payloads, [0] * count)])
+    end = writer.commit([PendingBlock(1, b"ctx", payloads, [0] * count)])
     serial += count
     print(end, flush=True)
 """

@@ -17,7 +17,7 @@ from forebay.app.wiring.journaling import open_journal
 from forebay.clock import ManualClock
 from forebay.domain.frames import FrameKind
 from forebay.errors import ConfigError
-from forebay.journal import CursorFile, Draft, JournalWriter, Position, fsck
+from forebay.journal import CursorFile, JournalWriter, PendingBlock, Position, fsck
 from forebay.services.deliver import Deliverer
 from forebay.stores.duckdb import DuckDBStore
 from forebay.telemetry import CursorUnreadable, LossFound
@@ -43,7 +43,7 @@ class House:
         with open_journal(self.folder, Config(), ManualClock(), self.told.append) as writer:
             for trade in range(first, last + 1):
                 payloads = [match(trade)]
-                writer.commit([Draft(FrameKind.TEXT, context().encode(), payloads, [trade])])
+                writer.commit([PendingBlock(FrameKind.TEXT, context().encode(), payloads, [trade])])
             return writer.position
 
     def deliver(self) -> set[int]:

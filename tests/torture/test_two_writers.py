@@ -11,7 +11,7 @@ import pytest
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Unreachable
-from forebay.journal import Draft, JournalReader, JournalWriter, OsDisk
+from forebay.journal import JournalReader, JournalWriter, OsDisk, PendingBlock
 from tests.unit.journal.helpers import FOLDER, drain, frames_of, open_writer, sim
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -53,7 +53,7 @@ def test_a_second_process_does_not_get_in_even_if_the_lock_file_was_removed(tmp_
         assert another_process("journal", tmp_path).startswith("WriterBusy")
         (tmp_path / "writer.lock").write_text("4711\n")
         assert "process 4711" in another_process("journal", tmp_path)
-        writer.commit([Draft(1, b"", [b"mine"], [0])])
+        writer.commit([PendingBlock(1, b"", [b"mine"], [0])])
     assert another_process("journal", tmp_path) == "in"
     with JournalReader(tmp_path) as reader:
         assert list(frames_of(drain(reader)).values()) == [b"mine"]

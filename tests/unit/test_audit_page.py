@@ -12,12 +12,12 @@ from uuid import UUID
 from forebay.clock import ManualClock
 from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import Digest
-from forebay.domain.ledger import Covered, Entry, Hour, LostRange, StreamEntry
-from forebay.journal import Draft, JournalReader, JournalWriter, Position
+from forebay.domain.ledger import Covered, Hour, LostRange, SegmentEntry, StreamEntry
+from forebay.journal import JournalReader, JournalWriter, PendingBlock, Position
 from forebay.ports import Commit, Span
-from forebay.services.accounting import Remembered
-from forebay.services.audit.report import AuditReport, StreamReport
+from forebay.services.audit.report import AuditReport, StreamAudit
 from forebay.services.ledger import open_ledger
+from forebay.services.ledger_builder import Remembered
 from forebay.services.projection import Projection
 from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.support.delivery import PARSERS
@@ -75,7 +75,9 @@ def test_the_worked_entry_is_what_the_ledger_records(tmp_path: Path) -> None:
     told = block(AUDIT, "entry").replace("\n", "")
     frames = [told_frame(), told_frame(**SECOND_TRADE), told_frame(price="1")]
     entry = json.loads(told)
-    draft = Draft(1, context().encode(), frames, [RECEIVED_NS + at for at in range(3)], (0, 0))
+    draft = PendingBlock(
+        1, context().encode(), frames, [RECEIVED_NS + at for at in range(3)], (0, 0)
+    )
     with JournalWriter.open(
         tmp_path / "journal", clock=ManualClock(), random_id=lambda: entry["log_id"],
         ballast_bytes=0,
@@ -94,7 +96,7 @@ def test_the_worked_entry_is_what_the_ledger_records(tmp_path: Path) -> None:
     assert (recorded.kind, list(recorded.payloads)) == (1, [told.encode()])
     text = section(AUDIT, "The ledger")
     rows = table(text, "field", "is")
-    assert [field for row in rows for field in ticked(row[0])] == [*Entry.__struct_fields__]
+    assert [field for row in rows for field in ticked(row[0])] == [*SegmentEntry.__struct_fields__]
     for kind in (LostRange, StreamEntry, Covered, Hour):
         assert set(kind.__struct_fields__) <= set(ticked(text)), kind
 
@@ -125,4 +127,4 @@ def test_the_report_has_these_fields() -> None:
     assert sorted(told) == sorted(AuditReport.__struct_fields__)
     (stream,) = re.findall(r"^Each stream has (.+?)\. The basis", text, re.MULTILINE | re.DOTALL)
     named = re.sub(r"\(.*?\)", "", stream, flags=re.DOTALL)
-    assert sorted(ticked(named)) == sorted(StreamReport.__struct_fields__)
+    assert sorted(ticked(named)) == sorted(StreamAudit.__struct_fields__)

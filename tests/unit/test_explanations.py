@@ -25,8 +25,9 @@ from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
 from forebay.domain.channels import UNITS_OF
 from forebay.domain.coverage import COVERAGES, GapState, IdCoverage, StreamKey
+from forebay.domain.dead_letters import letter_id
 from forebay.domain.flags import FLAGS
-from forebay.domain.frames import FillFinished, FrameBatch, FrameKind, encode_control
+from forebay.domain.frames import FrameBatch, FrameKind, HistoryFinished, encode_control
 from forebay.domain.identity import (
     IdentityClass,
     digest_ids,
@@ -36,17 +37,16 @@ from forebay.domain.identity import (
     uuids,
 )
 from forebay.domain.kinds import KINDS
-from forebay.domain.letters import letter_id
 from forebay.journal import (
     CursorFile,
-    Draft,
     JournalReader,
     JournalWriter,
+    PendingBlock,
     Position,
     disk,
     seal,
     segments,
-    slots,
+    two_slot_file,
     watermark,
 )
 from forebay.journal import cursor as cursors
@@ -159,7 +159,7 @@ LAYOUTS = {
         True,
         [{"frames": "count"}.get(name, name) for name in BLOCK],
     ),
-    "Two-slot files": (slots._HEAD, False, ["counter", "length"]),
+    "Two-slot files": (two_slot_file._HEAD, False, ["counter", "length"]),
     "Watermark": (watermark._FIELDS, False, [*watermark.Watermark._fields[:6]]),
     "Cursor": (cursors._FIELDS, False, ["magic", "log_id", "seq"]),
 }
@@ -194,8 +194,8 @@ def test_magics_and_sizes_are_those_of_the_code() -> None:
         (layout.SEGMENT_HEADER_SIZE, "The first {} bytes of a segment."),
         (layout.BLOCK_HEADER_SIZE, "{} bytes of header and `body_len`"),
         (layout._BYTES_PER_FRAME, "`body_len < context_len + {} * count`"),
-        (slots.FILE_SIZE, "{} bytes in all"),
-        (slots.MAX_PAYLOAD, "at most {}"),
+        (two_slot_file.FILE_SIZE, "{} bytes in all"),
+        (two_slot_file.MAX_PAYLOAD, "at most {}"),
         (watermark._FIELDS.size, "Payload of the file `watermark`, {} bytes:"),
         (cursors._FIELDS.size, "{} bytes of payload, synced at every store"),
     ):
@@ -207,7 +207,7 @@ def test_the_example_is_the_file_that_a_writer_makes(tmp_path: Path) -> None:
     header = layout.parse_segment_header(right[: layout.SEGMENT_HEADER_SIZE])
     assert header is not None
     ids = iter([header.log_id.hex(), "f" * 32, header.segment_id.hex()])
-    draft = Draft(1, b'{"venue":"v"}', [b"hi", b"you"], [1000, 1500], (1_700 * 10**15, 1000))
+    draft = PendingBlock(1, b'{"venue":"v"}', [b"hi", b"you"], [1000, 1500], (1_700 * 10**15, 1000))
     with JournalWriter.open(
         tmp_path, clock=ManualClock(), random_id=lambda: next(ids), ballast_bytes=0
     ) as writer:
@@ -481,7 +481,7 @@ def frame_of(line: str) -> FrameBatch:
     assert verb == "finished"
     told, _, lacking = words[-1].partition(", lacking ")
     ends = intervals(told)[0]
-    ended = FillFinished("trade", BTC.symbol, *ends, lacking=tuple(intervals(lacking)))
+    ended = HistoryFinished("trade", BTC.symbol, *ends, lacking=tuple(intervals(lacking)))
     waits_s = PARSERS["coinbase"].channels["trade"].believed_after_s
     looks = [RECEIVED_NS + sum(waits_s[:count]) * 10**9 for count in range(len(waits_s) + 1)]
     payloads = [encode_control(ended)] * len(looks)

@@ -23,7 +23,7 @@ OWN_ROOMS = ("domain/kinds/", "lab/")
 """Where kinds are at home; a simulator's truth shares nothing with what it is there to test."""
 READS_KINDS = {
     "app/wiring/config_template.py": "the template shows an example",
-    "app/reading.py": "a notebook asks for each kind by name",
+    "app/reader.py": "a notebook asks for each kind by name",
     "services/book_rows.py": "an order book is folded from its two kinds",
     "services/books.py": "an order book is folded from its two kinds",
     "cli/demo.py": "prints a query that a newcomer can type next",

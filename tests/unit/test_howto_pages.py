@@ -26,7 +26,7 @@ from forebay.errors import Unreachable
 from forebay.lab.servers.binaries import find
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
-from forebay.ops.schema import Asked, ConfigureBody, RecoverBody
+from forebay.ops.schema import ConfigureBody, RecoverBody, RequestBody
 from forebay.ops.view import Action
 from tests.support.fake_system import Site
 from tests.support.pages import ROOT, blocks, page, prose, table, ticked
@@ -42,7 +42,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROSE = prose(OPERATE) + prose(EXPLAINED)
 WORD = re.compile(r"[A-Za-z_]\w*")
 
-BODIES: dict[str, type[Asked]] = {"config": ConfigureBody, "force-recovery": RecoverBody}
+BODIES: dict[str, type[RequestBody]] = {"config": ConfigureBody, "force-recovery": RecoverBody}
 
 # ------------------------------------------------------------------------- commands
 
@@ -116,7 +116,7 @@ def test_each_call_of_administration_has_a_route_and_a_body_that_it_takes() -> N
         ]
         verb = route.rpartition("/")[2]
         verbs.add(verb)
-        assert body is None or msgspec.convert(body, BODIES.get(verb, Asked))
+        assert body is None or msgspec.convert(body, BODIES.get(verb, RequestBody))
     told = {ticked(row[0])[0] for row in table(OPERATE, "command", "does")}
     assert told == verbs == {str(action) for action in Action} - {"configure"} | {"config"}
 

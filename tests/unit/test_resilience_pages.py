@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.app.processes import capture_process, deliver_process
-from forebay.app.processes.guarding import PRESETS, Guarding
 from forebay.app.processes.hourly import HourlyParquet
+from forebay.app.processes.process_breakers import PRESETS, ProcessBreakers
 from forebay.app.wiring.config import Config, VenueConfig
 from forebay.clock import ManualClock
 from forebay.ops import api
@@ -22,7 +22,7 @@ from forebay.resilience import (
     SystemState,
     assess,
 )
-from forebay.services import filler
+from forebay.services import backfiller
 from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.sources.live import Wiring
 from forebay.telemetry import ignore
@@ -79,8 +79,10 @@ def test_the_states_and_their_transitions_are_those_of_the_code() -> None:
 # ------------------------------------------------------------ the state of the whole
 
 
-def guarding(process: str) -> Guarding:
-    return Guarding(process, Config(), clock=ManualClock(), rng=random.Random(1), observer=ignore)
+def guarding(process: str) -> ProcessBreakers:
+    return ProcessBreakers(
+        process, Config(), clock=ManualClock(), rng=random.Random(1), observer=ignore
+    )
 
 
 def wired() -> dict[str, tuple[str, bool, tuple[str, ...]]]:
@@ -152,7 +154,7 @@ async def test_each_state_does_what_the_page_says(state: SystemState, tmp_path: 
     role = guarding("deliver")
     role.manager.heed(state)
     assert bool(role.sheds()) is (shed != "–")
-    assert told["critical"][1] == f"{filler._WORK}, {HourlyParquet.name}"
+    assert told["critical"][1] == f"{backfiller._WORK}, {HourlyParquet.name}"
     assert told["emergency"][1] == "the same"
 
     delivery = GuardedDelivery(

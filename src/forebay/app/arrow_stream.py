@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def encode_arrow(table: pa.Table) -> bytes:
-    """Answer a table as an Arrow stream."""
+    """Return a table as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -56,7 +56,7 @@ def audit(
     Example: forebay audit --data DIR --html report.html
     """
     with explained():
-        from forebay.app.reading import Data
+        from forebay.app.reader import Data
         from forebay.cli.audit_view import render_table
         from forebay.lab.truth_client import TruthClient
 

@@ -45,7 +45,7 @@ def book(
     """
     with explained():
         from forebay.app.asked import require_known
-        from forebay.app.reading import Data
+        from forebay.app.reader import Data
 
         with Data(data) as opened:
             told = opened.book_at(venue, symbol, at, depth, market)

@@ -26,7 +26,7 @@ from forebay.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from forebay.app.offline.checking import Finding
+    from forebay.app.offline.preflight import PartFinding
     from forebay.app.wiring.config import Config
 
 _COLOUR = {True: "green", False: "red"}
@@ -70,7 +70,7 @@ def check(
         if not complaints.errors:
             with complaints.noted():
                 need_venues(settings)
-        from forebay.app.offline.checking import check_all, check_here
+        from forebay.app.offline.preflight import check_all, check_here
 
         if complaints.errors:
             found = [each for each in check_here(settings) if each.exit_code]
@@ -83,7 +83,7 @@ def check(
 
 
 def _explain(settings: Config, origins: Mapping[str, str], *, as_json: bool) -> None:
-    from forebay.app.processes.guarding import in_force
+    from forebay.app.processes.process_breakers import in_force
     from forebay.app.wiring.config import leaves
 
     found = leaves(in_force(settings))
@@ -112,7 +112,7 @@ def _words_of(key: str, value: object) -> Iterator[tuple[str, str]]:
         yield key, "not set" if value in (None, "") else str(value)
 
 
-def _show(found: Sequence[Finding], errors: Sequence[ConfigError], *, as_json: bool) -> None:
+def _show(found: Sequence[PartFinding], errors: Sequence[ConfigError], *, as_json: bool) -> None:
     if as_json:
         parts = [{"part": "configuration", "ok": False, "text": str(error)} for error in errors]
         parts += [{"part": f.part, "ok": not f.exit_code, "text": f.text} for f in found]

@@ -40,7 +40,7 @@ def list_letters(
     Example: forebay dlq list --data DIR --reason not_json
     """
     with explained():
-        from forebay.app.reading import Data
+        from forebay.app.reader import Data
         from forebay.cli.sql import Format, more_rows, write
         from forebay.text import literal
 
@@ -72,7 +72,7 @@ def show(
     Example: forebay dlq show 3f2a --data DIR --raw > frame.bin
     """
     with explained():
-        from forebay.app.reading import Data
+        from forebay.app.reader import Data
         from forebay.cli.cells import text
         from forebay.cli.sql import rows
 

@@ -44,7 +44,7 @@ COUNTED = {"id": "ids", "seq": "numbers of one connection", "time": "nanoseconds
 """What a gap's unit counts."""
 
 
-class State(StrEnum):
+class GapState(StrEnum):
     """What became of a gap."""
 
     all = "all"
@@ -54,7 +54,7 @@ class State(StrEnum):
     filled = "filled"
 
 
-ORDER = [state.value for state in State][1:]
+ORDER = [state.value for state in GapState][1:]
 """What a person has to look at comes first."""
 
 
@@ -63,7 +63,7 @@ def list_gaps(
     *,
     data: DataOption = DEFAULT_DATA,
     state: Annotated[
-        State | None, typer.Option(help="Only these; without it the open ones, in JSON all.")
+        GapState | None, typer.Option(help="Only these; without it the open ones, in JSON all.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=0, help="No more than these; 100, in JSON no limit.")
@@ -76,8 +76,8 @@ def list_gaps(
     """
     with explained():
         table = _gaps(data)
-        wanted = state or (State.all if as_json else State.open)
-        found = [gap for gap in table if wanted in (State.all, gap["state"])]
+        wanted = state or (GapState.all if as_json else GapState.open)
+        found = [gap for gap in table if wanted in (GapState.all, gap["state"])]
         shown = found[: (None if as_json else 100) if limit is None else limit]
         if as_json:
             print_json(shown)
@@ -132,7 +132,7 @@ def _count(gap: dict[str, Any]) -> int:
 
 def _gaps(data: Path) -> list[dict[str, Any]]:
     """Return all gaps, those first that are open."""
-    from forebay.app.reading import Data
+    from forebay.app.reader import Data
     from forebay.cli.sql import rows
 
     with Data(data) as opened:
@@ -244,7 +244,7 @@ def _position(gap: dict[str, Any], inside: str) -> int | None:
 
 def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, object]]:
     """Return the events on both sides of a gap; none of a kind that is not known."""
-    from forebay.app.reading import Data
+    from forebay.app.reader import Data
     from forebay.cli.sql import rows
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import KINDS
@@ -293,7 +293,7 @@ def fill(
     Example: forebay gaps fill --data DIR
     """
     with explained():
-        from forebay.app.offline.filling import fill_gaps
+        from forebay.app.offline.offline_backfill import fill_gaps
         from forebay.app.wiring import logs
         from forebay.app.wiring.config import load
         from forebay.app.wiring.data_folder import DataFolder

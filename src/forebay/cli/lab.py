@@ -133,8 +133,8 @@ def truth(
         check_venue(venue)
         from forebay.lab.exchanges.market import step_of
         from forebay.lab.truth import (
-            Digest,
             Trades,
+            TruthDigest,
             events,
             parse_start,
             parse_symbols,
@@ -146,7 +146,7 @@ def truth(
         markets = [Trades(seed, venue, symbol, start_ns=start_ns, step_us=step) for symbol in names]
         told = {m.symbol: events(source_named(channel)(m), first, end) for m in markets}
         if digest:
-            _print({symbol: Digest.of(each).document() for symbol, each in told.items()})
+            _print({symbol: TruthDigest.of(each).document() for symbol, each in told.items()})
             return
         for each in told.values():
             for event in each:

@@ -66,8 +66,8 @@ def run(
             return found
 
         settings = load()
-        from forebay.app.processes.child import ROLES
         from forebay.app.processes.supervisor import Supervisor
+        from forebay.app.processes.worker import ROLES
         from forebay.app.wiring import logs
 
         if unknown := set(only or ()) - set(ROLES):
@@ -102,8 +102,8 @@ async def _live(supervisor: Supervisor) -> None:
 
 def shown(supervisor: Supervisor, width: int) -> str:
     """Return the line: the first word is starting, the last one stopping."""
-    from forebay.app.asking import Told
+    from forebay.app.status_client import SystemStatus
 
     if supervisor.stop.is_set():
         return "stopping: what is captured is stored"
-    return line(Told(supervisor.system.last, ""), width)
+    return line(SystemStatus(supervisor.system.last, ""), width)

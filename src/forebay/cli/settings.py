@@ -46,7 +46,7 @@ def capture_config(
     Raises :class:`~forebay.errors.ConfigError`, of all that is wrong with it, unless there are
     ``complaints`` to note that in.
     """
-    from forebay.app.processes.guarding import validate
+    from forebay.app.processes.process_breakers import validate
     from forebay.app.wiring import venues
     from forebay.app.wiring.config import STAND_INS, gathered
     from forebay.app.wiring.data_folder import DataFolder

@@ -80,7 +80,7 @@ def sql(
     Example: forebay sql "SELECT symbol, count(*) AS n FROM trades GROUP BY ALL" --data DIR
     """
     with explained():
-        from forebay.app.reading import Data
+        from forebay.app.reader import Data
 
         if as_json and style not in (None, Format.json):
             raise ConfigError(f"--json and --format {style} say two things.", hint="Leave one out.")

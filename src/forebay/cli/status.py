@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.app import status_client
 from forebay.cli.output import (
     DEFAULT_DATA,
     DataOption,
@@ -21,7 +22,7 @@ from forebay.cli.summary import flat, lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forebay.app.asking import Told
+    from forebay.app.status_client import SystemStatus
 
 NOT_RUNNING = 3
 UrlOption = Annotated[
@@ -54,37 +55,36 @@ def status(
             raise typer.Exit(NOT_RUNNING)
 
 
-def asked(data: Path, url: str | None) -> Told | None:
+def asked(data: Path, url: str | None) -> SystemStatus | None:
     """Return what the capture in ``data``, or at ``url``, says; None if there runs none.
 
     Raises :class:`~forebay.errors.Unreachable` if nothing answers at ``url``.
     """
-    from forebay.app import asking
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.errors import Unreachable
 
     if url:
-        return asking.of_url(url)
+        return status_client.from_url(url)
     try:
-        return asking.of_folder(DataFolder(data).existing())
+        return status_client.from_socket(DataFolder(data).existing())
     except Unreachable:
         return None
 
 
-def running(told: Told) -> bool:
+def running(told: SystemStatus) -> bool:
     """Whether every process answers."""
-    from forebay.app.asking import statuses
+    from forebay.app.status_client import statuses
 
     return all(statuses(told).values())
 
 
 def document(
-    told: Told | None, journal: dict[str, Any] | None, data: Path, url: str | None
+    told: SystemStatus | None, journal: dict[str, Any] | None, data: Path, url: str | None
 ) -> dict[str, Any]:
     """Return what ``--json`` prints."""
     from msgspec import to_builtins
 
-    from forebay.app.asking import statuses
+    from forebay.app.status_client import statuses
 
     found: dict[str, Any] = {
         **({"url": url} if url else {"data": str(data)}),
@@ -132,9 +132,11 @@ def _gigabytes(number: int | None) -> float | None:
     return None if number is None else round(number / 1e9, 3)
 
 
-def _details(told: Told | None, journal: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
-    from forebay.app.asking import statuses
+def _details(
+    told: SystemStatus | None, journal: dict[str, Any] | None
+) -> Iterator[tuple[str, str, str]]:
     from forebay.app.processes import standing
+    from forebay.app.status_client import statuses
 
     found: dict[str, dict[str, Any] | None] = {"journal": journal}
     if told is not None:

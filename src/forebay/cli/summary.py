@@ -5,14 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.asking import statuses
+from forebay.app.status_client import statuses
 from forebay.text import counted
 from forebay.times import to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from forebay.app.asking import Told
+    from forebay.app.status_client import SystemStatus
     from forebay.ops.view import StreamReport, SystemReport
 
     Status = Mapping[str, Any]
@@ -26,7 +26,7 @@ _NAMED = 10
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
-def lines(told: Told | None, journal: Status | None, where: str) -> Iterator[str]:
+def lines(told: SystemStatus | None, journal: Status | None, where: str) -> Iterator[str]:
     """Return what ``forebay status`` prints, no line wider than :data:`WIDTH`."""
     for label, text in _rows(told, journal, where):
         indent = " " * _LABEL
@@ -35,7 +35,9 @@ def lines(told: Told | None, journal: Status | None, where: str) -> Iterator[str
         )
 
 
-def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tuple[str, str]]:
+def _rows(
+    told: SystemStatus | None, journal: Status | None, where: str
+) -> Iterator[tuple[str, str]]:
     if told is None:
         yield "state", f"not running in {where}"
     else:
@@ -57,7 +59,7 @@ def _rows(told: Told | None, journal: Status | None, where: str) -> Iterator[tup
         yield "changed", f"{', '.join(told.report.restart_needed)}: waits for a restart"
 
 
-def _state(told: Told) -> str:
+def _state(told: SystemStatus) -> str:
     report = told.report
     since = (statuses(told).get("supervisor") or {}).get("since")
     text = str(report.health.state)
@@ -131,7 +133,7 @@ def span(seconds: float) -> str:
     return f"{whole} s"
 
 
-def line(told: Told, width: int) -> str:
+def line(told: SystemStatus, width: int) -> str:
     """Return as many whole parts of a summary as fit, the most wanted first."""
     found = statuses(told)
     capture, deliver = found["capture"], found["deliver"]

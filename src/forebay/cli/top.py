@@ -16,7 +16,7 @@ from forebay.cli.summary import lines
 from forebay.visible import visible
 
 if TYPE_CHECKING:
-    from forebay.app.asking import Told
+    from forebay.app.status_client import SystemStatus
 
 _COLOURS = {
     "healthy": "green", "degraded": "yellow", "critical": "red", "emergency": "bold red",
@@ -53,7 +53,7 @@ def top(
             threading.Event().wait(every)
 
 
-def picture(now: Told) -> Group:
+def picture(now: SystemStatus) -> Group:
     """Return what is shown."""
     report, health = now.report, now.report.health
     services = _table("service", "", "critical", "why")

@@ -128,7 +128,7 @@ class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
     nobody noted it."""
 
 
-class FillFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
+class HistoryFinished(msgspec.Struct, frozen=True, tag="fill_finished"):
     """The venue's history was asked for the whole range ``first`` to ``last``, in ``unit``.
 
     ``lacking`` are the ids that it left out: it listed an older and a newer one, or ended. An id
@@ -173,7 +173,7 @@ Control = (
     EpochOpened
     | EpochAccepted
     | EpochClosed
-    | FillFinished
+    | HistoryFinished
     | GapAccepted
     | Loss
     | StreamsAsked

@@ -105,7 +105,7 @@ class LostRange(msgspec.Struct, frozen=True):
     """Receipt of the frame behind, None if the entry has none."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The account of the frames ``first`` to ``end - 1`` of one log."""
 
     version: int = VERSION
@@ -130,7 +130,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
-class Part(NamedTuple):
+class JournalRange(NamedTuple):
     """Frames of one log, from ``first`` up to ``end``, not included."""
 
     log_id: str
@@ -139,7 +139,7 @@ class Part(NamedTuple):
 
 
 @dataclass(slots=True)
-class Record:
+class LedgerState:
     """The entries so far, added up."""
 
     log_id: str = ""
@@ -148,11 +148,11 @@ class Record:
     hours: dict[StreamKey, dict[int, Digest]] = field(default_factory=dict)
     coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
     ordinals: dict[StreamKey, bytes] = field(default_factory=dict)
-    ordinals_before: dict[Part, dict[StreamKey, bytes]] = field(default_factory=dict)
+    ordinals_before: dict[JournalRange, dict[StreamKey, bytes]] = field(default_factory=dict)
     """Of the streams whose ordinals changed within a part, those before it: from there its frames
     can be projected once more."""
     frames: Counter[str] = field(default_factory=Counter)
-    parts: dict[StreamHour, list[Part]] = field(default_factory=dict)
+    parts: dict[StreamHour, list[JournalRange]] = field(default_factory=dict)
     """Where in the journal the events of an hour are, repeated ones included."""
     blind: list[Interval] = field(default_factory=list)
     """Receipt times, both included, of which frames are lost."""
@@ -161,7 +161,7 @@ class Record:
     _latest_ns: int = _DAWN
     _in_loss: bool = False
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: SegmentEntry) -> None:
         """Add the next entry; what lies between the last one and it is lost."""
         begins_lost = bool(entry.lost) and entry.lost[0].after_ns is None
         self._in_loss = self._in_loss or entry.first > self.end or begins_lost
@@ -178,11 +178,11 @@ class Record:
         self.log_id, self.end = entry.log_id, entry.end
         self.frames.update(entry.frames)
         self.roll.add(entry.asked, entry.answered)
-        part = Part(entry.log_id, entry.first, entry.end)
+        part = JournalRange(entry.log_id, entry.first, entry.end)
         for stream in entry.streams:
             self._add_stream(stream, part)
 
-    def _add_stream(self, stream: StreamEntry, part: Part) -> None:
+    def _add_stream(self, stream: StreamEntry, part: JournalRange) -> None:
         key = stream.key
         if stream.coverage is not None:
             self.coverage[key] = stream.coverage.coverage
@@ -224,17 +224,17 @@ class Record:
         self.blind.append((first, last) if first <= last else (_DAWN, _DUSK))
 
 
-_decoder = msgspec.json.Decoder(Entry)
+_decoder = msgspec.json.Decoder(SegmentEntry)
 
 
-def decode_entry(raw: bytes) -> Entry:
-    """Read what :meth:`Entry.encode` wrote; raises ``msgspec.DecodeError``."""
+def decode_entry(raw: bytes) -> SegmentEntry:
+    """Read what :meth:`SegmentEntry.encode` wrote; raises ``msgspec.DecodeError``."""
     return _decoder.decode(raw)
 
 
-def record_of(entries: Iterable[Entry]) -> Record:
+def record_of(entries: Iterable[SegmentEntry]) -> LedgerState:
     """Add up entries in the order of the journal."""
-    record = Record()
+    record = LedgerState()
     for entry in entries:
         record.add(entry)
     return record

@@ -36,7 +36,7 @@ class Step(msgspec.Struct, frozen=True):
     end: int
 
 
-class Origin(msgspec.Struct, frozen=True):
+class FrameOrigin(msgspec.Struct, frozen=True):
     """Whence frames are, and what their venue declares of its channels, by kind of event.
 
     So whoever keeps coverage needs no venue's code.
@@ -49,7 +49,7 @@ class Origin(msgspec.Struct, frozen=True):
 class EventsTold(msgspec.Struct, frozen=True, tag="events"):
     """Events of one context, kind and market: the rows of the message, in arrival order."""
 
-    origin: Origin
+    origin: FrameOrigin
     kind: str
     own_sequence: bool
     """Whether coverage counts other numbers than those in the events' ids."""
@@ -58,7 +58,7 @@ class EventsTold(msgspec.Struct, frozen=True, tag="events"):
 class ControlTold(msgspec.Struct, frozen=True, tag="control"):
     """A record of a collector about itself."""
 
-    origin: Origin
+    origin: FrameOrigin
     control: Control
     received_ns: int
     seq: int
@@ -77,7 +77,7 @@ class HighWater(NamedTuple):
 class KnownTold(msgspec.Struct, frozen=True, tag="known"):
     """What a venue said exists, in frames ``first`` to ``last`` of one context."""
 
-    origin: Origin
+    origin: FrameOrigin
     first: int
     last: int
     streams: list[HighWater]

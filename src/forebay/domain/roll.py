@@ -40,7 +40,7 @@ class Answered(msgspec.Struct, frozen=True):
     """Why it does not give them; empty: it gives them."""
 
 
-class Answer(NamedTuple):
+class StreamStanding(NamedTuple):
     """What a venue said last of one stream."""
 
     at_ns: int
@@ -53,7 +53,7 @@ class Roll:
 
     asked: dict[tuple[str, str], AskedFor] = field(default_factory=dict)
     """By collector and venue."""
-    answers: dict[StreamKey, Answer] = field(default_factory=dict)
+    answers: dict[StreamKey, StreamStanding] = field(default_factory=dict)
 
     def ask(self, asked: AskedFor) -> None:
         """Take over what a collector asks for."""
@@ -67,7 +67,7 @@ class Roll:
             key = StreamKey(told.venue, told.market, channel, symbol)
             before = self.answers.get(key)
             if before is None or before.at_ns <= told.at_ns:
-                self.answers[key] = Answer(told.at_ns, told.refused)
+                self.answers[key] = StreamStanding(told.at_ns, told.refused)
 
     def add(self, asked: Iterable[AskedFor], answered: Iterable[Answered]) -> None:
         """Take over what was written down."""
@@ -79,7 +79,7 @@ class Roll:
     def written(self) -> list[Answered]:
         """Return the answers as they are written down."""
 
-        def alike(item: tuple[StreamKey, Answer]) -> tuple[str, str, int, str]:
+        def alike(item: tuple[StreamKey, StreamStanding]) -> tuple[str, str, int, str]:
             return (*item[0][:2], *item[1])
 
         return [

@@ -53,7 +53,7 @@ _ASCII_END = 0x80
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class MatchedRows:
     """Payloads that fit, in their order; ``n`` rows."""
 
     index: Places
@@ -65,12 +65,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.index)
 
-    def only(self, mask: Mask) -> Rows:
+    def only(self, mask: Mask) -> MatchedRows:
         """Return the rows for which ``mask``, of shape (n,), is true."""
         if mask.all():
             return self
         bounds = {name: (start[mask], end[mask]) for name, (start, end) in self._bounds.items()}
-        return Rows(self.index[mask], self._text, bounds)
+        return MatchedRows(self.index[mask], self._text, bounds)
 
     def texts(self, name: str) -> pa.Array:
         """Return a value of each row, be it text or number, as Arrow strings; length n."""
@@ -107,7 +107,7 @@ class Template:
         # Behind the last payload: however far reading goes astray, it reads something.
         self._padding = b" " * (len(text) + (MOST_BYTES + 1) * (len(self._steps) + 1))
 
-    def read(self, payloads: Sequence[bytes]) -> Iterator[Rows]:
+    def read(self, payloads: Sequence[bytes]) -> Iterator[MatchedRows]:
         """Return those of ``payloads`` that fit, in order, some thousands at a time.
 
         :class:`~forebay.payloads.Payloads` are read from their buffer, without an object for any.
@@ -115,7 +115,7 @@ class Template:
         for first in range(0, len(payloads), AT_ONCE):
             yield self._read(first, Payloads.of(payloads[first : first + AT_ONCE]))
 
-    def _read(self, first: int, payloads: Payloads) -> Rows:
+    def _read(self, first: int, payloads: Payloads) -> MatchedRows:
         text, ends = b"".join((payloads.data, self._padding)), payloads.ends
         starts = np.concatenate(([0], ends[:-1]))
         likely = np.flatnonzero(_plain(text, ends) & _stands(text, self._steps[0][0], starts))
@@ -131,7 +131,7 @@ class Template:
                 fit &= at > start
             bounds[name] = start, at
         fit &= _stands(text, self._last, at) & (at + len(self._last) == ends[likely])
-        return Rows(first + likely, text, bounds).only(fit)
+        return MatchedRows(first + likely, text, bounds).only(fit)
 
 
 def _windows(text: bytes, width: int, at: Places) -> npt.NDArray[np.bytes_]:

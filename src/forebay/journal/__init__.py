@@ -9,7 +9,7 @@ from forebay.journal.disk import OS_DISK, Disk, OsDisk
 from forebay.journal.findings import Finding
 from forebay.journal.fsck import FsckReport, ensure_durable, fsck, inspect, iter_blocks
 from forebay.journal.lock import WriterBusy
-from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Draft, Position, new_id
+from forebay.journal.model import LOSS_KIND, NO_LOG, Block, PendingBlock, Position, new_id
 from forebay.journal.reader import JournalReader
 from forebay.journal.recovery import RecoveryReport
 from forebay.journal.state_file import StateFile
@@ -23,12 +23,12 @@ __all__ = [
     "Block",
     "CursorFile",
     "Disk",
-    "Draft",
     "Finding",
     "FsckReport",
     "JournalReader",
     "JournalWriter",
     "OsDisk",
+    "PendingBlock",
     "Position",
     "RecoveryReport",
     "StateFile",

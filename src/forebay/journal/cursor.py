@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from forebay.errors import Corrupt
 from forebay.journal.disk import OS_DISK, read_file, translated
 from forebay.journal.model import Position, new_id
-from forebay.journal.slots import SlotFile, create_slot_file, parse_slots
+from forebay.journal.two_slot_file import SlotFile, create_slot_file, parse_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ class CursorFile:
     """One consumer's cursor: two slots, each with its CRC, synced at every store.
 
     The record is ``magic 89 46 42 4a 43 0d 0a 1a | 16 log id | u64 seq`` in a two-slot file
-    (see :mod:`forebay.journal.slots`).
+    (see :mod:`forebay.journal.two_slot_file`).
     """
 
     def __init__(

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forebay.journal.model import Position
-    from forebay.journal.scan import Hole
-    from forebay.journal.slots import SlotCheck
+    from forebay.journal.scan import Damage
     from forebay.journal.survey import Survey
+    from forebay.journal.two_slot_file import SlotCheck
     from forebay.journal.watermark import Watermark
 
 UNFINISHED = "unfinished write at the end"
@@ -67,7 +67,7 @@ def judge_segment(survey: Survey, end: int, *, last: bool) -> list[Finding]:
     return found
 
 
-def _of_hole(name: str, hole: Hole, end: int, *, last: bool) -> Finding:
+def _of_hole(name: str, hole: Damage, end: int, *, last: bool) -> Finding:
     following = end if hole.next is None else hole.next
     if following > hole.first:
         what = f"{hole.end - hole.offset} unreadable bytes"

@@ -59,7 +59,7 @@ from forebay.payloads import Payloads
 if TYPE_CHECKING:
     import numpy as np
 
-    from forebay.journal.model import Draft
+    from forebay.journal.model import PendingBlock
 else:
     from forebay.lazy import numpy as np
 
@@ -161,7 +161,7 @@ def encode_block_header(header: BlockHeader) -> bytes:
 
 
 def encode_block(
-    draft: Draft, *, log_id: bytes, first_seq: int, durable_seq: int, anchor: tuple[int, int]
+    draft: PendingBlock, *, log_id: bytes, first_seq: int, durable_seq: int, anchor: tuple[int, int]
 ) -> tuple[bytes, bytes]:
     """Return the header and the body of one block; ``anchor`` is ``(wall_ns, mono_ns)``."""
     payloads = draft.payloads

@@ -19,8 +19,8 @@ from forebay.journal.lock import WriterBusy
 from forebay.journal.model import Block, Position
 from forebay.journal.reader import JournalReader
 from forebay.journal.segments import list_segments
-from forebay.journal.slots import check_slots, parse_slots
 from forebay.journal.survey import Survey, surveys
+from forebay.journal.two_slot_file import check_slots, parse_slots
 from forebay.journal.watermark import FILE_NAME, Watermark, WatermarkReader, read_watermark
 from forebay.journal.writer import JournalWriter
 

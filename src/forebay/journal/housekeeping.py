@@ -47,7 +47,7 @@ class SegmentLedger(Protocol):
 
 
 class Housekeeper:
-    """Keeps one journal's house; blocking, one of them a folder."""
+    """Maintains one journal; blocking, one of them a folder."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class Position:
 
 
 @dataclass(slots=True)
-class Draft:
+class PendingBlock:
     """Frames not yet written: one context, one kind."""
 
     kind: int

@@ -10,7 +10,7 @@ from forebay.errors import CursorBeyondEnd, ForebayError
 from forebay.journal.disk import OS_DISK, translated
 from forebay.journal.format import SEGMENT_HEADER_SIZE, decode_block
 from forebay.journal.model import LOSS_KIND, NO_LOG, Block, Position, loss_block
-from forebay.journal.scan import FileWindow, Hole, SoundBlock, step
+from forebay.journal.scan import Damage, FileWindow, SoundBlock, step
 from forebay.journal.segments import Segment, list_segments, open_segment
 from forebay.journal.watermark import Watermark, WatermarkReader
 
@@ -42,7 +42,7 @@ class _Place:
         """Whether no other file can get this segment's name any more."""
         self._inner: deque[SoundBlock] = deque()
 
-    def next(self, bound: _Bound, log_id: bytes | None) -> SoundBlock | Hole:
+    def next(self, bound: _Bound, log_id: bytes | None) -> SoundBlock | Damage:
         """Step over the next block or hole before ``bound``; a pack gives its blocks."""
         if self._inner:
             block = self._inner.popleft()
@@ -51,13 +51,13 @@ class _Place:
         self.window.limit = bound.offset
         item = step(self.window, self.offset, self.expected, log_id)
         if item is None:
-            item = Hole(self.offset, self.offset, self.expected, None)
+            item = Damage(self.offset, self.offset, self.expected, None)
         elif isinstance(item, SoundBlock) and item.header.next_seq > bound.seq:
-            item = Hole(self.offset, bound.offset, self.expected, None)
-        if isinstance(item, Hole) and (item.next is None or item.next > bound.seq):
+            item = Damage(self.offset, bound.offset, self.expected, None)
+        if isinstance(item, Damage) and (item.next is None or item.next > bound.seq):
             item = item._replace(end=bound.offset, next=bound.seq)
         self.offset = item.end
-        if isinstance(item, Hole):
+        if isinstance(item, Damage):
             self.expected = item.next or bound.seq
             return item
         if item.inner:
@@ -211,8 +211,8 @@ class JournalReader:
             self._enter(place.segment.first_seq)
         return None
 
-    def _block_of(self, item: SoundBlock | Hole, log_id: bytes) -> Block | None:
-        if isinstance(item, Hole):
+    def _block_of(self, item: SoundBlock | Damage, log_id: bytes) -> Block | None:
+        if isinstance(item, Damage):
             first = max(item.first, self._want)
             if item.next is None or item.next <= first:
                 return None

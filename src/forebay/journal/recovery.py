@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from forebay.journal.disk import read_all, write_all
 from forebay.journal.format import SEGMENT_HEADER_SIZE, SegmentHeader
-from forebay.journal.scan import FileWindow, Hole, SoundBlock, walk
+from forebay.journal.scan import Damage, FileWindow, SoundBlock, walk
 from forebay.journal.segments import (
     Segment,
     create_segment,
@@ -91,7 +91,7 @@ class Recovered(NamedTuple):
     report: RecoveryReport
 
 
-def extents(items: Iterable[SoundBlock | Hole]) -> list[Extent]:
+def extents(items: Iterable[SoundBlock | Damage]) -> list[Extent]:
     """Forget the bodies, which would keep the whole segment in memory."""
     found = []
     for item in items:

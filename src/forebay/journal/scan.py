@@ -52,7 +52,7 @@ class SoundBlock(NamedTuple):
         return len(self.body) if self.header.codec == PACK else self.header.size
 
 
-class Hole(NamedTuple):
+class Damage(NamedTuple):
     """Bytes that are no sound block, and the sequence numbers that are missing there."""
 
     offset: int
@@ -146,7 +146,7 @@ def search(
 
 def step(
     window: FileWindow, offset: int, expected: int, log_id: bytes | None
-) -> SoundBlock | Hole | None:
+) -> SoundBlock | Damage | None:
     """Return what is at ``offset``, where the block that begins with ``expected`` should be.
 
     None at the end. Every answer takes the walk further: either in bytes or in sequence
@@ -169,13 +169,13 @@ def step(
             resume = offset
     found, durable = search(window, resume, least, log_id)
     if found is None:
-        return Hole(offset, window.limit, expected, None, durable)
-    return Hole(offset, found.offset, expected, found.header.first_seq, durable)
+        return Damage(offset, window.limit, expected, None, durable)
+    return Damage(offset, found.offset, expected, found.header.first_seq, durable)
 
 
 def walk(
     window: FileWindow, offset: int, expected: int, log_id: bytes | None
-) -> Iterator[SoundBlock | Hole]:
+) -> Iterator[SoundBlock | Damage]:
     """Give everything from ``offset`` to the end, in order."""
     while (item := step(window, offset, expected, log_id)) is not None:
         yield item

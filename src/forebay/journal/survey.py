@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from forebay.journal.format import BLOCK_HEADER_SIZE, PACK, SEGMENT_HEADER_SIZE, receipt_span
-from forebay.journal.scan import FileWindow, Hole, SoundBlock, header_at, walk
+from forebay.journal.scan import Damage, FileWindow, SoundBlock, header_at, walk
 from forebay.journal.segments import open_segment, segment_name
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Survey:
     durable: int = 0
     """Highest number below which everything is proved to have been acknowledged."""
     blocks: int = 0
-    holes: list[Hole] = field(default_factory=list)
+    holes: list[Damage] = field(default_factory=list)
     stored_bytes: int = 0
     """Size of the sound blocks in the file."""
     block_bytes: int = 0
@@ -62,9 +62,9 @@ class Survey:
         """Size of the file before it was sealed; as it is if it is not."""
         return self.bytes - self.stored_bytes + self.block_bytes
 
-    def add(self, item: SoundBlock | Hole) -> None:
+    def add(self, item: SoundBlock | Damage) -> None:
         """Take in what a walk came to next."""
-        if isinstance(item, Hole):
+        if isinstance(item, Damage):
             self.holes.append(item)
             self.durable = max(self.durable, item.durable)
             self.next_seq = item.next or self.next_seq

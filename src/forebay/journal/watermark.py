@@ -1,6 +1,6 @@
 """How far a log is durable, said by its writer to readers in other processes.
 
-The file ``watermark`` is a two-slot record (see :mod:`forebay.journal.slots`) with this
+The file ``watermark`` is a two-slot record (see :mod:`forebay.journal.two_slot_file`) with this
 payload, little endian::
 
     16 log id | 36 boot id, ASCII, zero padded | u64 next_seq
@@ -17,7 +17,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.journal.disk import read_file
-from forebay.journal.slots import SlotFile, create_slot_file, parse_slots, read_slots
+from forebay.journal.two_slot_file import SlotFile, create_slot_file, parse_slots, read_slots
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from forebay.journal.ballast import Ballast
 from forebay.journal.disk import OS_DISK, Disk, is_full, translate, translated, write_all
 from forebay.journal.format import SegmentHeader, encode_block
 from forebay.journal.lock import WriterLock
-from forebay.journal.model import LOSS_KIND, Draft, Position, encode_loss, new_id
+from forebay.journal.model import LOSS_KIND, PendingBlock, Position, encode_loss, new_id
 from forebay.journal.recovery import Recovered, RecoveryReport, recover
 from forebay.journal.segments import (
     Segment,
@@ -140,7 +140,7 @@ class JournalWriter:
         """The end: where the next frame goes. Everything before it is durable."""
         return Position(self._log_id.hex(), self._next_seq)
 
-    def commit(self, drafts: Sequence[Draft]) -> int:
+    def commit(self, drafts: Sequence[PendingBlock]) -> int:
         """Put all drafts on stable storage, in order; gives the next sequence number.
 
         Raises :class:`~forebay.errors.JournalFull` or :class:`~forebay.errors.Transient` if
@@ -180,7 +180,7 @@ class JournalWriter:
         if self._lock is None:
             return
         if self._commits and self._segment is not None:
-            proof = self._blocks(Draft(0, b"", [], []), self._next_seq, (0, 0))
+            proof = self._blocks(PendingBlock(0, b"", [], []), self._next_seq, (0, 0))
             with contextlib.suppress(OSError):
                 self._append(self._segment, proof, self._next_seq)
         self._release()
@@ -221,7 +221,7 @@ class JournalWriter:
             self._segment = self._create_segment()
             return
         now = (self._clock.wall_ns(), self._clock.monotonic_ns())
-        loss = Draft(LOSS_KIND, b"", [encode_loss(*vanished)], [now[1]])
+        loss = PendingBlock(LOSS_KIND, b"", [encode_loss(*vanished)], [now[1]])
         self._segment = self._create_segment(b"".join(self._blocks(loss, first_seq, now)))
         self._next_seq += 1
         losses = (*self.report.losses, vanished)
@@ -239,7 +239,7 @@ class JournalWriter:
 
     # ---------------------------------------------------------- committing
 
-    def _encode(self, drafts: Sequence[Draft]) -> tuple[list[bytes], int]:
+    def _encode(self, drafts: Sequence[PendingBlock]) -> tuple[list[bytes], int]:
         now = (self._clock.wall_ns(), self._clock.monotonic_ns())
         buffers: list[bytes] = []
         seq = self._next_seq
@@ -253,7 +253,9 @@ class JournalWriter:
                 seq += len(draft.payloads)
         return buffers, seq
 
-    def _blocks(self, draft: Draft, first_seq: int, anchor: tuple[int, int]) -> tuple[bytes, bytes]:
+    def _blocks(
+        self, draft: PendingBlock, first_seq: int, anchor: tuple[int, int]
+    ) -> tuple[bytes, bytes]:
         try:
             return encode_block(
                 draft,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-class IntervalSet:
+class TruthIntervals:
     """A set of integers kept as maximal, disjoint, ascending intervals, ends included."""
 
     __slots__ = ("_firsts", "_lasts")
@@ -35,14 +35,14 @@ class IntervalSet:
         self._firsts[low:high] = [first]
         lasts[low:high] = [last]
 
-    def update(self, other: IntervalSet) -> None:
+    def update(self, other: TruthIntervals) -> None:
         """Add all of ``other``."""
         for first, last in other:
             self.add(first, last)
 
-    def minus(self, other: IntervalSet) -> IntervalSet:
+    def minus(self, other: TruthIntervals) -> TruthIntervals:
         """A new set: these without those of ``other``."""
-        left = IntervalSet()
+        left = TruthIntervals()
         for first, last in self:
             for a, b in other.within(first, last):
                 if first < a:
@@ -53,7 +53,9 @@ class IntervalSet:
         return left
 
     def within(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """The parts that lie in ``first`` to ``last``, ascending."""
+        """The parts that lie in ``first`` to ``last``, ascending; none if that is empty."""
+        if last < first:
+            return
         for at in range(bisect_left(self._lasts, first), len(self._lasts)):
             if self._firsts[at] > last:
                 return
@@ -78,11 +80,11 @@ class IntervalSet:
         return bool(self._firsts)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, IntervalSet):
+        if not isinstance(other, TruthIntervals):
             return NotImplemented
         return self._firsts == other._firsts and self._lasts == other._lasts
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def __repr__(self) -> str:
-        return f"IntervalSet({list(self)})"
+        return f"TruthIntervals({list(self)})"

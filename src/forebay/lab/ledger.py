@@ -17,7 +17,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from forebay.lab.intervals import IntervalSet
+from forebay.lab.intervals import TruthIntervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,14 +45,14 @@ class Withheld(TypedDict):
 class Sent:
     """Indices by symbol: whole frames, and frames cut short (poison)."""
 
-    whole: dict[str, IntervalSet] = field(default_factory=dict)
-    poison: dict[str, IntervalSet] = field(default_factory=dict)
+    whole: dict[str, TruthIntervals] = field(default_factory=dict)
+    poison: dict[str, TruthIntervals] = field(default_factory=dict)
 
     def update(self, other: Sent) -> None:
         """Add all of ``other``."""
         for mine, theirs in ((self.whole, other.whole), (self.poison, other.poison)):
             for symbol, indices in theirs.items():
-                mine.setdefault(symbol, IntervalSet()).update(indices)
+                mine.setdefault(symbol, TruthIntervals()).update(indices)
 
     def __bool__(self) -> bool:
         return bool(self.whole or self.poison)
@@ -82,12 +82,12 @@ class Account:
         """A whole frame went into the socket."""
         whole = self._current.whole.get(symbol)
         if whole is None:
-            whole = self._current.whole[symbol] = IntervalSet()
+            whole = self._current.whole[symbol] = TruthIntervals()
         whole.add(index)
 
     def wrote_poison(self, symbol: str, index: int) -> None:
         """A frame cut short went into the socket."""
-        self._current.poison.setdefault(symbol, IntervalSet()).add(index)
+        self._current.poison.setdefault(symbol, TruthIntervals()).add(index)
 
     def ping(self, now_ns: int) -> int:
         """Number of the ping to be sent now."""
@@ -125,13 +125,13 @@ class Account:
         return sent
 
 
-class Ledger:
+class DeliveryLedger:
     """What happened to every index, over all connections."""
 
     def __init__(self) -> None:
         self._confirmed = Sent()
         self._doubtful: dict[str, Sent] = {}  # by reason
-        self._reasons: dict[str, dict[str, IntervalSet]] = {}  # symbol, then reason
+        self._reasons: dict[str, dict[str, TruthIntervals]] = {}  # symbol, then reason
         self._counts: dict[str, Counter[str]] = {}
         self._open: set[Account] = set()
 
@@ -150,7 +150,7 @@ class Ledger:
     def note(self, symbol: str, index: int, reason: str) -> None:
         """Why this index was withheld, if it turns out that it was."""
         reasons = self._reasons.setdefault(symbol, {})
-        reasons.setdefault(reason, IntervalSet()).add(index)
+        reasons.setdefault(reason, TruthIntervals()).add(index)
 
     def count(self, symbol: str, fault: str) -> None:
         """Count a fault that struck."""
@@ -158,7 +158,7 @@ class Ledger:
 
     def nothing(self, symbol: str, index: int) -> None:
         """There is nothing to be told at this index, so that nothing of it can be withheld."""
-        self._confirmed.whole.setdefault(symbol, IntervalSet()).add(index)
+        self._confirmed.whole.setdefault(symbol, TruthIntervals()).add(index)
 
     def settled(self) -> bool:
         """Whether no open connection has anything unconfirmed."""
@@ -174,10 +174,10 @@ class Ledger:
             held: indices that are kept back now and may still be sent; they are in doubt.
         """
         doubts = self._doubts(symbol)
-        doubts["held"] = IntervalSet((i, i) for i in held)
+        doubts["held"] = TruthIntervals((i, i) for i in held)
         doubtful = _union(doubts.values())
-        confirmed = self._confirmed.whole.get(symbol, IntervalSet())
-        bounds = IntervalSet([(first, last)] if first <= last else [])
+        confirmed = self._confirmed.whole.get(symbol, TruthIntervals())
+        bounds = TruthIntervals([(first, last)] if first <= last else [])
         certain = bounds.minus(confirmed).minus(doubtful)
         in_doubt = _within(doubtful, first, last).minus(confirmed)
         poison, poison_in_doubt = self._poison(symbol)
@@ -192,7 +192,7 @@ class Ledger:
             },
         }
 
-    def _doubts(self, symbol: str) -> dict[str, IntervalSet]:
+    def _doubts(self, symbol: str) -> dict[str, TruthIntervals]:
         doubts = {
             reason: _union([sent.whole[symbol]])
             for reason, sent in self._doubtful.items()
@@ -202,26 +202,28 @@ class Ledger:
         doubts["unconfirmed"] = _union(sent for sent in live if sent is not None)
         return doubts
 
-    def _poison(self, symbol: str) -> tuple[IntervalSet, IntervalSet]:
+    def _poison(self, symbol: str) -> tuple[TruthIntervals, TruthIntervals]:
         """Poison that certainly arrived, and poison that may have."""
         parts = [*self._doubtful.values(), *(account.unconfirmed() for account in self._open)]
         doubtful = _union(sent.poison[symbol] for sent in parts if symbol in sent.poison)
-        confirmed = self._confirmed.poison.get(symbol, IntervalSet())
+        confirmed = self._confirmed.poison.get(symbol, TruthIntervals())
         return confirmed, doubtful.minus(confirmed)
 
 
-def _union(sets: Iterable[IntervalSet]) -> IntervalSet:
-    union = IntervalSet()
+def _union(sets: Iterable[TruthIntervals]) -> TruthIntervals:
+    union = TruthIntervals()
     for each in sets:
         union.update(each)
     return union
 
 
-def _within(indices: IntervalSet, first: int, last: int) -> IntervalSet:
-    return IntervalSet(indices.within(first, last))
+def _within(indices: TruthIntervals, first: int, last: int) -> TruthIntervals:
+    return TruthIntervals(indices.within(first, last))
 
 
-def _labelled(indices: IntervalSet, reasons: dict[str, IntervalSet]) -> list[tuple[int, int, str]]:
+def _labelled(
+    indices: TruthIntervals, reasons: dict[str, TruthIntervals]
+) -> list[tuple[int, int, str]]:
     """Maximal intervals with all the reasons that touch them, such as ``drop+outage``."""
     return [
         (first, last, "+".join(sorted(r for r, s in reasons.items() if s.touches(first, last))))

@@ -1,6 +1,6 @@
-"""Troubles: what a drill switches on and off while the simulated exchange runs.
+"""Switched faults: what a drill switches on and off while the simulated exchange runs.
 
-A fault is rolled by dice for each event, and known in advance. A trouble lasts: from when it is
+A fault is rolled by dice for each event, and known in advance. A switched one lasts: from when it is
 switched on until it is switched off it strikes everything that it concerns, and it counts how
 often it did, because a drill whose fault never happened proves nothing.
 """
@@ -67,7 +67,7 @@ class Trouble:
 
 
 class Troubles:
-    """All troubles of one exchange, by name; everything is off at first."""
+    """All switched faults of one exchange, by name; everything is off at first."""
 
     def __init__(self) -> None:
         self._all = {name: Trouble(name, settings=dict(SETTINGS.get(name, {}))) for name in ABOUT}

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from forebay.errors import ConfigError, ForebayError
-from forebay.ops.calls import Answer, Call, Refusal, clean
+from forebay.ops.calls import Call, RequestRefused, Response, clean
 from forebay.ops.guard_checks import BODY_LIMIT
 from forebay.ops.openapi import Route
-from forebay.ops.schema import Asked, ConfigureBody, DoneBody, RecoverBody
+from forebay.ops.schema import ConfigureBody, DoneBody, RecoverBody, RequestBody
 from forebay.ops.view import Action, Command, Outcome, System, UnknownName
 
 COMMAND_S = 10.0
@@ -43,35 +43,37 @@ class Admin:
         breaker = "/admin/circuit-breaker/{name}"
         recovery = "/admin/resilience/force-recovery"
         for method, path, handle, codes, takes in (
-            ("POST", f"{breaker}/force-open", self.force_open, _NAMING, Asked),
-            ("POST", f"{breaker}/reset", self.reset, _NAMING, Asked),
+            ("POST", f"{breaker}/force-open", self.force_open, _NAMING, RequestBody),
+            ("POST", f"{breaker}/reset", self.reset, _NAMING, RequestBody),
             ("PUT", f"{breaker}/config", self.configure, _NAMING, ConfigureBody),
             ("POST", recovery, self.force_recovery, _NAMING, RecoverBody),
-            ("POST", "/admin/config/reload", self.reload, _REFUSED, Asked),
+            ("POST", "/admin/config/reload", self.reload, _REFUSED, RequestBody),
         ):
             required = takes is ConfigureBody
             yield Route(method, path, handle, DoneBody, codes, takes=takes, required=required)
 
-    async def force_open(self, call: Call, name: str, body: Asked | None) -> Answer:
+    async def force_open(self, call: Call, name: str, body: RequestBody | None) -> Response:
         """Open a breaker: every call is refused until it is reset or recovery is forced."""
         return await self._do(call, Action.FORCE_OPEN, name, body)
 
-    async def reset(self, call: Call, name: str, body: Asked | None) -> Answer:
+    async def reset(self, call: Call, name: str, body: RequestBody | None) -> Response:
         """Close a breaker and forget its failures."""
         return await self._do(call, Action.RESET, name, body)
 
-    async def configure(self, call: Call, name: str, body: ConfigureBody) -> Answer:
+    async def configure(self, call: Call, name: str, body: ConfigureBody) -> Response:
         """Change thresholds of one breaker until the next start or reload; what it knows stays."""
         settings = body.settings()
         if not settings:
-            raise Refusal(422, "invalid-body", "No threshold is given.", hint="Name one at least.")
+            raise RequestRefused(
+                422, "invalid-body", "No threshold is given.", hint="Name one at least."
+            )
         return await self._do(call, Action.CONFIGURE, name, body, settings)
 
-    async def force_recovery(self, call: Call, body: RecoverBody | None) -> Answer:
+    async def force_recovery(self, call: Call, body: RecoverBody | None) -> Response:
         """Let probes through at once: of the breaker that is named, or of all that are open."""
         return await self._do(call, Action.FORCE_RECOVERY, body.name if body else "", body)
 
-    async def reload(self, call: Call, body: Asked | None) -> Answer:
+    async def reload(self, call: Call, body: RequestBody | None) -> Response:
         """Read the configuration again, as SIGHUP does."""
         return await self._do(call, Action.RELOAD, "", body)
 
@@ -80,9 +82,9 @@ class Admin:
         call: Call,
         action: Action,
         target: str,
-        body: Asked | None,
+        body: RequestBody | None,
         settings: dict[str, float | int] | None = None,
-    ) -> Answer:
+    ) -> Response:
         if not call.admitted:  # if the guard were ever taken away, this would be closed, not open
             raise PermissionError
         call.target = target
@@ -91,7 +93,7 @@ class Admin:
         given = [f"{key}={value}" for key, value in (settings or {}).items()]
         because = [f"Reason: {reason}"] if reason else []
         call.audit = " ".join([clean(outcome.detail, 150), *given, *because])
-        return Answer.json(DoneBody(changed=outcome.changed, detail=outcome.detail))
+        return Response.json(DoneBody(changed=outcome.changed, detail=outcome.detail))
 
     async def _outcome(self, command: Command) -> Outcome:
         begun = False
@@ -100,13 +102,13 @@ class Admin:
                 begun = True
                 return await self.system.command(command)
         except UnknownName as error:
-            raise Refusal(404, "unknown-name", error.message, hint=error.hint) from error
+            raise RequestRefused(404, "unknown-name", error.message, hint=error.hint) from error
         except ConfigError as error:
-            raise Refusal(422, "cannot-be", error.message, hint=error.hint) from error
+            raise RequestRefused(422, "cannot-be", error.message, hint=error.hint) from error
         except TimeoutError as error:
             state = "It may have been carried out." if begun else "Nothing was changed."
             hint = "Look at /health/resilience." if begun else "Try again."
             message = f"The command did not end in {COMMAND_S:.0f} s. {state}"
-            raise Refusal(503, "unavailable", message, hint=hint) from error
+            raise RequestRefused(503, "unavailable", message, hint=hint) from error
         except ForebayError as error:
-            raise Refusal(503, "unavailable", error.message, hint=error.hint) from error
+            raise RequestRefused(503, "unavailable", error.message, hint=error.hint) from error

@@ -21,7 +21,7 @@ from forebay.clock import Clock
 from forebay.errors import ForebayError
 from forebay.ops import openapi, schema
 from forebay.ops.admin import Admin
-from forebay.ops.calls import JSON, Answer, Call, Refusal, clean
+from forebay.ops.calls import JSON, Call, RequestRefused, Response, clean
 from forebay.ops.guard import Guard
 from forebay.ops.openapi import Route
 from forebay.ops.view import BreakerReport, System, SystemReport, moment
@@ -54,8 +54,8 @@ def build(
     reading = Reading(system, service, version, metrics, clock)
     routes = [*reading.routes(), *Admin(system).routes()]
 
-    async def described(_: Call) -> Answer:
-        return Answer.json(await asyncio.to_thread(openapi.document, routes, version))
+    async def described(_: Call) -> Response:
+        return Response.json(await asyncio.to_thread(openapi.document, routes, version))
 
     described_route = Route("GET", "/openapi.json", described, JSON, {})
     return Guard([*routes, described_route], token=token, clock=clock, observer=observer)
@@ -88,7 +88,7 @@ class Reading:
             ailing = returns in (schema.HealthBody, schema.ReadinessBody)
             yield Route("GET", path, handle, returns, codes, ailing=ailing)
 
-    async def index(self, _: Call) -> Answer:
+    async def index(self, _: Call) -> Response:
         """List the routes."""
         paths = [
             "/health", "/health/live", "/health/ready", "/health/resilience", "/metrics",
@@ -100,14 +100,14 @@ class Reading:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
             f"<h1>{title}</h1><ul>{links}</ul></html>"
         )
-        return Answer(text.encode(), headers={"content-type": "text/html; charset=utf-8"})
+        return Response(text.encode(), headers={"content-type": "text/html; charset=utf-8"})
 
-    async def live(self, _: Call) -> Answer:
+    async def live(self, _: Call) -> Response:
         """Say that this process answers; it is asked by whoever would restart it."""
         now = self._stamp(self.clock.wall_ns())
-        return Answer.json(schema.LivenessBody(**now, version=self.version))
+        return Response.json(schema.LivenessBody(**now, version=self.version))
 
-    async def ready(self, _: Call) -> Answer:
+    async def ready(self, _: Call) -> Response:
         """Say whether the system can do its job: 503 if not, with the reason."""
         report = await self._report()
         body = schema.ReadinessBody(
@@ -115,9 +115,9 @@ class Reading:
             status="not-ready" if report.not_ready else "ready",
             reason=report.not_ready,
         )
-        return Answer.json(body, 503 if report.not_ready else 200)
+        return Response.json(body, 503 if report.not_ready else 200)
 
-    async def health(self, _: Call) -> Answer:
+    async def health(self, _: Call) -> Response:
         """Summarise: 200 if healthy or degraded, 503 if critical or emergency."""
         report = await self._report()
         health = report.health
@@ -131,9 +131,9 @@ class Reading:
             dependencies={part.name: "UP" if part.up else "DOWN" for part in health.services},
             **schema.parts(report),
         )
-        return Answer.json(body, 503 if health.state in _AILING else 200)
+        return Response.json(body, 503 if health.state in _AILING else 200)
 
-    async def resilience(self, _: Call) -> Answer:
+    async def resilience(self, _: Call) -> Response:
         """Tell everything that is known of health, whatever it is."""
         report = await self._report()
         health = report.health
@@ -149,15 +149,15 @@ class Reading:
             restart_needed=report.restart_needed,
             breakers=report.breakers(),
         )
-        return Answer.json(body)
+        return Response.json(body)
 
-    async def exposition(self, call: Call) -> Answer:
+    async def exposition(self, call: Call) -> Response:
         """Return the metrics in the text format of Prometheus, or as OpenMetrics if accepted."""
         wanted = b",".join(call.header(b"accept")).decode("latin-1")
         body, kind = self.metrics(await self._report(), wanted)
-        return Answer(body, headers={"content-type": kind, "vary": "accept"})
+        return Response(body, headers={"content-type": kind, "vary": "accept"})
 
-    async def status(self, _: Call) -> Answer:
+    async def status(self, _: Call) -> Response:
         """Tell what ``forebay status`` prints."""
         report = await self._report()
         body = schema.StatusBody(
@@ -175,21 +175,21 @@ class Reading:
             streams=report.streams(),
             report=report,
         )
-        return Answer.json(body)
+        return Response.json(body)
 
-    async def breakers(self, _: Call) -> Answer:
+    async def breakers(self, _: Call) -> Response:
         """List all breakers by name."""
         report = await self._report()
         now = self._stamp(report.at_ns)
-        return Answer.json(schema.BreakersBody(**now, breakers=report.breakers()))
+        return Response.json(schema.BreakersBody(**now, breakers=report.breakers()))
 
-    async def breaker(self, _: Call, name: str) -> Answer:
+    async def breaker(self, _: Call, name: str) -> Response:
         """Tell all of one breaker."""
         found = {breaker.name: breaker for breaker in (await self._report()).breakers()}
         if name in found:
-            return Answer.json(found[name])
+            return Response.json(found[name])
         message = f"There is no breaker {clean(name, 100)!r}."
-        raise Refusal(404, "unknown-name", message, hint=near(name[:200], [*found]))
+        raise RequestRefused(404, "unknown-name", message, hint=near(name[:200], [*found]))
 
     def _stamp(self, at_ns: int) -> dict[str, Any]:
         return {"service": self.service, "timestamp": moment(at_ns)}
@@ -201,11 +201,11 @@ class Reading:
         except TimeoutError as error:
             message = f"The system did not report in {REPORT_S:.0f} s."
             hint = "/health/live says whether this process answers at all."
-            raise Refusal(503, "unavailable", message, hint=hint) from error
+            raise RequestRefused(503, "unavailable", message, hint=hint) from error
         except ForebayError as error:
-            raise Refusal(503, "unavailable", error.message, hint=error.hint) from error
+            raise RequestRefused(503, "unavailable", error.message, hint=error.hint) from error
         except Exception as error:
             # Whoever looks at health must be told that nothing is known, whatever the error is.
             _log.exception("The system could not report.")
             message = f"The system could not report: {type(error).__name__}."
-            raise Refusal(503, "unavailable", message, hint="The log has more.") from error
+            raise RequestRefused(503, "unavailable", message, hint="The log has more.") from error

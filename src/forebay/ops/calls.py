@@ -21,7 +21,7 @@ class Gone(Permanent):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What is sent back."""
 
     body: bytes
@@ -29,7 +29,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def json(cls, body: object, status: int = 200, **headers: str) -> Answer:
+    def json(cls, body: object, status: int = 200, **headers: str) -> Response:
         """Return one of a type that msgspec encodes."""
         return cls(msgspec.json.encode(body), status, {"content-type": JSON, **headers})
 
@@ -80,7 +80,7 @@ def in_origin_form(
     return unquote(path), headers
 
 
-class Refusal(Permanent):
+class RequestRefused(Permanent):
     """A request that is answered with an error; ``audit`` is what the audit log says of it."""
 
     def __init__(
@@ -99,11 +99,11 @@ class Refusal(Permanent):
         self.headers = headers or {}
         self.audit = message if audit is None else audit
 
-    def answer(self) -> Answer:
+    def answer(self) -> Response:
         """Return it as JSON."""
         message, hint = clean(self.message, _ANSWER_LIMIT), clean(self.hint, _ANSWER_LIMIT)
         body = ErrorBody(error=self.error, message=message, hint=hint)
-        return Answer.json(body, self.status, **self.headers)
+        return Response.json(body, self.status, **self.headers)
 
 
 def clean(text: str, limit: int = _TEXT_LIMIT) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from forebay.clock import Clock
-from forebay.ops.calls import Answer, Call, Gone, Refusal, clean
+from forebay.ops.calls import Call, Gone, RequestRefused, Response, clean
 from forebay.ops.guard_checks import Gate, check_host, decoded, whole_body
 from forebay.ops.openapi import ADMIN, Route
 from forebay.telemetry import AdminCalled, Observer
@@ -46,7 +46,7 @@ class Guard:
         self._gate = Gate(token, clock)
         self._observer = observer
 
-    async def __call__(self, call: Call) -> Answer:
+    async def __call__(self, call: Call) -> Response:
         """Return the answer to one request. Raises :class:`~forebay.ops.calls.Gone`."""
         admin = f"{call.path}/".startswith(ADMIN)
         status = 0
@@ -61,7 +61,7 @@ class Guard:
                 self._observer(self.audited(call, status))
         return replace(answer, headers={**answer.headers, **HEADERS})
 
-    async def _answer(self, call: Call, *, admin: bool) -> Answer:
+    async def _answer(self, call: Call, *, admin: bool) -> Response:
         try:
             check_host(call)
             if admin:
@@ -71,31 +71,31 @@ class Guard:
             return await self._routed(call, admin=admin)
         except Gone:
             raise
-        except Refusal as refusal:
+        except RequestRefused as refusal:
             call.audit = refusal.audit
             return refusal.answer()
         except Exception:  # noqa: BLE001 - whoever asks must be answered, whatever it is
             _log.exception("A route raised.")
             call.audit = "An error of ours."
             hint = "The log has it: report it."
-            return Refusal(500, "internal", call.audit, hint=hint).answer()
+            return RequestRefused(500, "internal", call.audit, hint=hint).answer()
 
     def _found(self, path: str) -> dict[str, tuple[Route, dict[str, str]]]:
         """Return by method the routes of a path, with what the path names."""
         found = ((route, route.pattern.fullmatch(path)) for route in self.routes)
         return {route.method: (route, match.groupdict()) for route, match in found if match}
 
-    async def _routed(self, call: Call, *, admin: bool) -> Answer:
+    async def _routed(self, call: Call, *, admin: bool) -> Response:
         # HEAD is asked by checks that want the status alone.
         method = "GET" if call.method == "HEAD" and not admin else call.method
         found = self._found(call.path)
         hint = "/openapi.json lists all routes."
         if not found:
-            raise Refusal(404, "unknown-route", "There is nothing here.", hint=hint)
+            raise RequestRefused(404, "unknown-route", "There is nothing here.", hint=hint)
         if method not in found:
             allowed = {"allow": ", ".join([*found, *(["HEAD"] if "GET" in found else [])])}
             message = "This route has other methods."
-            raise Refusal(405, "wrong-method", message, hint=hint, headers=allowed)
+            raise RequestRefused(405, "wrong-method", message, hint=hint, headers=allowed)
         route, named = found[method]
         if route.takes is None:
             return await route.handle(call, **named)

@@ -13,8 +13,8 @@ import msgspec
 
 from forebay.clock import Clock
 from forebay.errors import ForebayError
-from forebay.ops.calls import Call, Refusal
-from forebay.ops.schema import Asked
+from forebay.ops.calls import Call, RequestRefused
+from forebay.ops.schema import RequestBody
 
 BODY_LIMIT = 16 << 10
 """Bytes of a request's body."""
@@ -35,14 +35,14 @@ def check_host(call: Call) -> None:
     A page in a browser can have its own name resolve to 127.0.0.1 and then read our answers as
     its own. It cannot choose an address as its name, nor ``localhost``.
 
-    Raises :class:`Refusal`.
+    Raises :class:`RequestRefused`.
     """
     if call.server is None or not _is_loopback(call.server):
         return
     for host in call.header(b"host"):
         name = _without_port(host.decode("latin-1"))
         if name.lower().rstrip(".") != "localhost" and not _is_address(name):
-            raise Refusal(
+            raise RequestRefused(
                 421,
                 "unknown-host",
                 "Over loopback only localhost and addresses are answered, not other names.",
@@ -80,11 +80,11 @@ class Gate:
         self._guesses: OrderedDict[str, deque[int]] = OrderedDict()
 
     def check(self, call: Call) -> None:
-        """Refuse a call without the token. Raises :class:`Refusal`."""
+        """Refuse a call without the token. Raises :class:`RequestRefused`."""
         expected = self._expected()
         address = call.client[0] if call.client else ""
         if (wait_s := self._wait_s(address)) > 0:
-            raise Refusal(
+            raise RequestRefused(
                 429,
                 "too-many-guesses",
                 f"{GUESSES} wrong tokens came from this address.",
@@ -93,7 +93,7 @@ class Gate:
             )
         given = bearer(call.header(b"authorization"))
         if given is None:
-            raise Refusal(
+            raise RequestRefused(
                 401,
                 "no-token",
                 "Administration needs a bearer token.",
@@ -102,7 +102,7 @@ class Gate:
             )
         if not hmac.compare_digest(given, expected):
             self._wrong(address)
-            raise Refusal(
+            raise RequestRefused(
                 403, "wrong-token", "The token is wrong.", hint="Compare it with http.token_file."
             )
 
@@ -110,11 +110,11 @@ class Gate:
         try:
             expected = self._token()
         except (ForebayError, OSError) as error:
-            raise Refusal(
+            raise RequestRefused(
                 503, "no-token-file", "The token cannot be read.", hint="Look at http.token_file."
             ) from error
         if not expected:
-            raise Refusal(
+            raise RequestRefused(
                 403,
                 "admin-off",
                 "Administration is off: no token is configured.",
@@ -156,7 +156,7 @@ def _is_too_large(size: bytes) -> bool:
 async def whole_body(call: Call) -> bytes:
     """Return all of a body, unless it is too large.
 
-    Raises :class:`Refusal`, and :class:`~forebay.ops.calls.Gone`.
+    Raises :class:`RequestRefused`, and :class:`~forebay.ops.calls.Gone`.
     """
     fits = not any(_is_too_large(size) for size in call.header(b"content-length"))
     body = bytearray()
@@ -165,17 +165,17 @@ async def whole_body(call: Call) -> bytes:
         fits = len(body) <= BODY_LIMIT
     if fits:
         return bytes(body)
-    raise Refusal(
+    raise RequestRefused(
         413, "too-large", f"The body has more than {BODY_LIMIT} bytes.", hint="Send less."
     )
 
 
 def decoded(
-    body: bytes, kinds: list[bytes], wanted: type[Asked], *, required: bool
-) -> Asked | None:
+    body: bytes, kinds: list[bytes], wanted: type[RequestBody], *, required: bool
+) -> RequestBody | None:
     """Return a request's body of one ``Content-Type`` as what the route takes, None for nothing.
 
-    Raises :class:`Refusal`.
+    Raises :class:`RequestRefused`.
     """
     message = "The body is no JSON."
     if not body and not required:
@@ -186,7 +186,7 @@ def decoded(
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             message = str(error)
     # What was sent is for whoever sent it, not for the log.
-    raise Refusal(
+    raise RequestRefused(
         422,
         "invalid-body",
         message,

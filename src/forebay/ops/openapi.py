@@ -14,8 +14,8 @@ import msgspec
 
 from forebay.field_texts import field_texts
 from forebay.ops import schema, view
-from forebay.ops.calls import JSON, Answer
-from forebay.ops.schema import Asked, ConfigureBody, ErrorBody
+from forebay.ops.calls import JSON, Response
+from forebay.ops.schema import ConfigureBody, ErrorBody, RequestBody
 
 ADMIN = "/admin/"
 _AWAY = 503
@@ -29,14 +29,14 @@ class Route:
 
     method: str
     path: str
-    handle: Callable[..., Awaitable[Answer]]
+    handle: Callable[..., Awaitable[Response]]
     returns: type | str
     """What is answered as JSON, or the type of the content."""
     codes: Mapping[int, str]
     """Errors, and what they mean."""
     ailing: bool = False
     """Whether a body of ``returns`` comes with 503, too."""
-    takes: type[Asked] | None = None
+    takes: type[RequestBody] | None = None
     required: bool = False
     """Whether the body may not be left out."""
 

@@ -153,20 +153,20 @@ class DoneBody(Body, frozen=True):
 # ----------------------------------------------------------------- what is sent to us
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RequestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request's body: keys that are not listed are refused, and so is a number in quotes."""
 
     reason: Annotated[str, Meta(max_length=1000)] = ""
     """Why, for the audit log and the breaker's history."""
 
 
-class RecoverBody(Asked, frozen=True):
+class RecoverBody(RequestBody, frozen=True):
     """Which breaker to let probes through; nothing is all of them."""
 
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
-class ConfigureBody(Asked, frozen=True):
+class ConfigureBody(RequestBody, frozen=True):
     """The thresholds to change, one at least; the others stay."""
 
     failure_threshold: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET

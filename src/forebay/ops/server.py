@@ -15,7 +15,7 @@ from typing import cast
 from aiohttp import web
 
 from forebay.errors import Unreachable
-from forebay.ops.calls import Answer, Call, Gone, in_origin_form
+from forebay.ops.calls import Call, Gone, Response, in_origin_form
 from forebay.ops.guard import HEADERS
 
 CONNECTIONS = 64
@@ -27,7 +27,7 @@ STOP_S = 2
 FORGET_BYTES = 1 << 20
 FORGET_S = 1.0
 """So much of a body that nobody wants is still read, and thrown away."""
-Routes = Callable[[Call], Awaitable[Answer]]
+Routes = Callable[[Call], Awaitable[Response]]
 
 
 async def serve(

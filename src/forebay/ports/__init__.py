@@ -41,8 +41,8 @@ __all__ = [
     "Committed",
     "EpochSink",
     "Events",
-    "FillRequest",
     "FrameSink",
+    "HistoryRequest",
     "HourAccount",
     "HourFiles",
     "HourNote",
@@ -103,7 +103,7 @@ class FrameSink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FillRequest:
+class HistoryRequest:
     """A hole that the venue's history is asked for: ``first`` to ``last``, both included."""
 
     channel: str
@@ -158,10 +158,10 @@ class Source(Protocol):
         """Capture until cancelled: connect, subscribe, reconnect; never gives up."""
         ...
 
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+    async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         """Ask the venue's history for a hole and put the answers into ``sink``.
 
-        Ends with a :class:`~forebay.domain.frames.FillFinished` once the whole range was
+        Ends with a :class:`~forebay.domain.frames.HistoryFinished` once the whole range was
         asked for. Raises :class:`~forebay.errors.Transient` if that was not possible now.
         """
         ...

@@ -7,7 +7,7 @@ deadline, around retries, around a rate limit, around a breaker, around a bulkhe
 from __future__ import annotations
 
 from forebay.resilience.backoff import Backoff
-from forebay.resilience.breaker import BreakerConfig, CircuitBreaker, Classify, Permit
+from forebay.resilience.breaker import BreakerConfig, CircuitBreaker, Classifier, Permit
 from forebay.resilience.deadline import adeadline, attempt, deadline, remaining
 from forebay.resilience.dependencies import start_order
 from forebay.resilience.errors import (
@@ -37,7 +37,7 @@ Refused, Verdict = CallRefused, CallVerdict
 
 __all__ = [
     "Answer", "AttemptTimeout", "Backoff", "BreakerConfig", "Bulkhead", "BulkheadFull",
-    "CallRefused", "CallVerdict", "CircuitBreaker", "CircuitOpen", "Classify", "DeadlineExceeded",
+    "CallRefused", "CallVerdict", "CircuitBreaker", "CircuitOpen", "Classifier", "DeadlineExceeded",
     "FailureRate", "FailuresWithin", "Fallback", "Hysteresis", "Origin", "Permit", "RateLimit",
     "RateLimited", "Refused", "ResilienceManager", "Retry", "RetryBudget", "RetryConfig",
     "ServiceHealth", "Snapshot", "StaleCache", "State", "SystemHealth", "SystemState", "Verdict",

@@ -48,7 +48,7 @@ _LEASE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Classify:
+class Classifier:
     """Which ends of a call are failures of the dependency.
 
     ``failure`` counts unless ``ignore`` matches too. By default a data error (Permanent,
@@ -98,7 +98,7 @@ class BreakerConfig:
     """Time-out of one call. Enforced on ``async def`` and ``acall``: a thread cannot be stopped."""
     slow_call_duration: float | None = None
     """A call that lasts so long counts as a failure, whatever it returned."""
-    classify: Classify = field(default_factory=Classify)
+    classify: Classifier = field(default_factory=Classifier)
 
     def __post_init__(self) -> None:
         if self.failure_threshold is not None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 AROUND_NS = 2 * SECOND
 """What other connections told so shortly before a base may not be in it yet: the venue made the
-base before it was received. What already is in it, it may be told again."""
+base before it was received. What already is in it, it may be received again."""
 SNAPSHOTS, DELTAS, CHECKPOINTS = "book_snapshots", "book_deltas", "book_checkpoints"
 PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
 LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"

@@ -125,7 +125,7 @@ class TopicPiece:
 
 
 class TopicFeed:
-    """What whole steps a topic has; see :class:`~forebay.services.pump.Feed`."""
+    """What whole steps a topic has; see :class:`~forebay.services.pump.PositionedFeed`."""
 
     def __init__(self, transport: Transport, topic: str, group: str) -> None:
         self._transport = transport
@@ -145,12 +145,12 @@ class TopicFeed:
         return self._subscription
 
     def seek(self, position: Position | None) -> None:
-        """See :class:`~forebay.services.pump.Feed`."""
+        """See :class:`~forebay.services.pump.PositionedFeed`."""
         self._begin()
         self._subscribed().seek(position)
 
     def read(self) -> TopicPiece | None:
-        """See :class:`~forebay.services.pump.Feed`."""
+        """See :class:`~forebay.services.pump.PositionedFeed`."""
         subscription = self._subscribed()
         if self._held:
             subscription.resume()
@@ -177,7 +177,7 @@ class TopicFeed:
                 weight += whole.weight
 
     def hold(self) -> None:
-        """See :class:`~forebay.services.pump.Feed`."""
+        """See :class:`~forebay.services.pump.PositionedFeed`."""
         with contextlib.suppress(ForebayError):  # reading will meet it
             if not self._held:
                 self._subscribed().pause()
@@ -190,7 +190,7 @@ class TopicFeed:
             self._subscribed().commit(position)
 
     def close(self) -> None:
-        """See :class:`~forebay.services.pump.Feed`."""
+        """See :class:`~forebay.services.pump.PositionedFeed`."""
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from forebay.domain.frames import StreamsAsked
 from forebay.resilience.backoff import Backoff
-from forebay.services.fill_plan import FillPlanner
-from forebay.services.filler import Filler
-from forebay.services.group_commit import GroupCommit, Limits
+from forebay.services.backfill_plan import BackfillPlanner
+from forebay.services.backfiller import Backfiller
+from forebay.services.group_commit import GroupCommit, GroupLimits
 from forebay.telemetry import DrainTimedOut, Observer, SourceCrashed, ignore
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from forebay.domain.frames import Context
     from forebay.journal import JournalWriter
     from forebay.ports import Source
-    from forebay.services.filler import OpenGaps
+    from forebay.services.backfiller import OpenGaps
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class SourceFeed:
     """A source by name, and where its open gaps are asked for (None: nowhere)."""
 
     name: str
@@ -38,12 +38,12 @@ class Feed:
     open_gaps: OpenGaps | None = None
     page_rows: int = 1
     """Ids that one page of its history answers: so many are asked for together."""
-    asked: Wanted | None = None
+    asked: WantedStreams | None = None
     """What it is to capture; on record from the beginning, whether anything comes or not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedStreams:
     """Whose streams a source is to capture, and which."""
 
     context: Context
@@ -55,7 +55,7 @@ class Wanted:
 class CaptureSettings:
     """Times in seconds."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: GroupLimits = field(default_factory=GroupLimits)
     fill_poll_s: float = 1.0
     fills_at_once: int = 2
     drain_s: float = 10.0
@@ -70,7 +70,7 @@ class Capture:
     def __init__(
         self,
         writer: JournalWriter,
-        feeds: Sequence[Feed],
+        feeds: Sequence[SourceFeed],
         *,
         clock: Clock,
         rng: random.Random,
@@ -120,7 +120,7 @@ class Capture:
 
     def _put_on_record(self) -> None:
         """Have the journal say what is asked for of each venue."""
-        wanted: dict[str, list[Wanted]] = defaultdict(list)
+        wanted: dict[str, list[WantedStreams]] = defaultdict(list)
         for feed in self._feeds:
             if feed.asked is not None:
                 wanted[feed.asked.context.venue].append(feed.asked)
@@ -156,18 +156,18 @@ class Capture:
                 parts.append((f"{feed.name}-filler", self._filler(feed, feed.open_gaps)))
         return parts
 
-    def _source(self, feed: Feed) -> Callable[[], Awaitable[None]]:
+    def _source(self, feed: SourceFeed) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
             await feed.source.run(self.sink)
 
         return run
 
-    def _filler(self, feed: Feed, open_gaps: OpenGaps) -> Callable[[], Awaitable[None]]:
+    def _filler(self, feed: SourceFeed, open_gaps: OpenGaps) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
-            planner = FillPlanner(
+            planner = BackfillPlanner(
                 self._rng, at_once=self._settings.fills_at_once, span=feed.page_rows
             )
-            await Filler(
+            await Backfiller(
                 feed.source,
                 self.sink,
                 open_gaps,

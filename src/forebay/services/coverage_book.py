@@ -19,8 +19,8 @@ from forebay.domain.flags import FLAGS, OUT_OF_ORDER
 from forebay.domain.frames import (
     EpochAccepted,
     EpochClosed,
-    FillFinished,
     GapAccepted,
+    HistoryFinished,
     Loss,
     StreamsAsked,
     StreamsRefused,
@@ -142,7 +142,7 @@ class CoverageBook:
     # ---------------------------------------------------------------- controls
 
     def _control(self, context: Context, control: Control, now_ns: int, out: Projected) -> None:
-        if isinstance(control, FillFinished):
+        if isinstance(control, HistoryFinished):
             self._finished(context.venue, control, now_ns, out)
         elif isinstance(control, GapAccepted):
             key = StreamKey(context.venue, control.market, control.channel, control.symbol)
@@ -168,7 +168,7 @@ class CoverageBook:
         elif isinstance(control, Loss):
             out.losses.append(control)
 
-    def _finished(self, venue: str, control: FillFinished, now_ns: int, out: Projected) -> None:
+    def _finished(self, venue: str, control: HistoryFinished, now_ns: int, out: Projected) -> None:
         key = StreamKey(venue, control.market, control.channel, control.symbol)
         unit = self._declared(venue, control.channel)
         in_ids = control.unit == "id"

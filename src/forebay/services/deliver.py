@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from forebay.domain.coverage import StreamKey
     from forebay.journal import CursorFile, Disk, Position
-    from forebay.ports import FillRequest, Parser, Store
-    from forebay.services.accounting import LiveSums
+    from forebay.ports import HistoryRequest, Parser, Store
+    from forebay.services.ledger_builder import LiveSums
     from forebay.services.projection import Projected
 
 CONSUMER = "store"
@@ -173,7 +173,7 @@ class Deliverer(Pump[JournalPiece, Planned]):
 
     def open_gaps(
         self, venue: str | None = None, states: Collection[str] = ("open",)
-    ) -> tuple[list[FillRequest], int]:
+    ) -> tuple[list[HistoryRequest], int]:
         """Return the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0
         return self._writer.open_gaps(venue, states), seq

@@ -1,6 +1,6 @@
 """Group commit: many frames, one ``fdatasync``; the line between RECEIVED and CAPTURED.
 
-Sources call ``EpochTake.batch`` on the event loop: it appends to a draft and returns.
+Sources call ``EpochWriter.batch`` on the event loop: it appends to a draft and returns.
 One task lets drafts gather for the linger time, hands them to one thread that writes and
 syncs them, and then publishes what is CAPTURED. Frames that arrive meanwhile form the next
 group. The journal is the only place that can refuse, and nothing received is dropped then:
@@ -18,7 +18,7 @@ import msgspec
 
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, FrameKind, encode_control
 from forebay.errors import Transient
-from forebay.journal import Draft
+from forebay.journal import PendingBlock
 from forebay.resilience.backoff import Backoff
 from forebay.services.latency import LatencyHistogram
 from forebay.services.one_thread import OneThread
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GroupLimits:
     """When a group is closed, and when sources must pause."""
 
     linger_s: float = 0.005
@@ -74,7 +74,7 @@ class Counters:
     """Epochs that are accepted and not closed."""
 
 
-class EpochTake:
+class EpochWriter:
     """One context's way into the group; implements :class:`forebay.ports.EpochSink`."""
 
     def __init__(self, group: GroupCommit, context: bytes, now: Callable[[], int]) -> None:
@@ -128,7 +128,7 @@ class EpochTake:
 
     def _begin(self, kind: FrameKind) -> None:
         """Begin a draft: a draft has one kind, so that a kind's change keeps the order."""
-        draft = Draft(kind=int(kind), context=self._context, payloads=[], mono_ns=[])
+        draft = PendingBlock(kind=int(kind), context=self._context, payloads=[], mono_ns=[])
         self._group.begin(self, draft)
         self._kind = kind
         self._payloads = draft.payloads
@@ -149,18 +149,18 @@ class GroupCommit:
         clock: Clock,
         rng: random.Random,
         next_seq: int = 1,
-        limits: Limits | None = None,
+        limits: GroupLimits | None = None,
         observer: Observer = ignore,
     ) -> None:
         self._journal = journal
         self._clock = clock
-        self._limits = limits or Limits()
+        self._limits = limits or GroupLimits()
         self._observe = observer
         self._backoff = Backoff(rng, base=self._limits.full_backoff_s, cap=self._limits.full_cap_s)
-        self._drafts: list[Draft] = []
-        self._open: dict[EpochTake, None] = {}
+        self._drafts: list[PendingBlock] = []
+        self._open: dict[EpochWriter, None] = {}
         self._open_bytes = 0
-        self._flight: list[Draft] = []
+        self._flight: list[PendingBlock] = []
         self._flight_bytes = 0
         self._group = 0
         self._waiters: deque[tuple[int, asyncio.Future[int]]] = deque()
@@ -189,9 +189,9 @@ class GroupCommit:
 
     # -------------------------------------------------------- what sources see
 
-    def open(self, context: Context) -> EpochTake:
+    def open(self, context: Context) -> EpochWriter:
         """Begin an epoch; every frame given to it carries ``context``."""
-        return EpochTake(self, context.encode(), self._clock.monotonic_ns)
+        return EpochWriter(self, context.encode(), self._clock.monotonic_ns)
 
     def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
         """Call ``callback(True)`` when to pause (at once if that is now), ``False`` to go on."""
@@ -241,9 +241,9 @@ class GroupCommit:
         """Waits from receipt to CAPTURED since the start."""
         return self._histogram.totals()
 
-    # --------------------------------------------------------- from EpochTake
+    # --------------------------------------------------------- from EpochWriter
 
-    def begin(self, take: EpochTake, draft: Draft) -> None:
+    def begin(self, take: EpochWriter, draft: PendingBlock) -> None:
         """A new draft joins the open group; the first one starts the linger time."""
         if not self._drafts:
             self._begun_ns = self._clock.monotonic_ns()

@@ -37,7 +37,7 @@ DRAIN_S = 30.0
 """How long to go on, when asked to stop, to deliver what is captured."""
 
 
-class StopSignal(Protocol):
+class StopRequest(Protocol):
     """When to stop."""
 
     stop: asyncio.Event
@@ -157,7 +157,7 @@ class GuardedDelivery:
         self._rest_s = rest_s
         self._stepped_ns = clock.monotonic_ns()
 
-    async def run(self, life: StopSignal, pace: Pace) -> None:
+    async def run(self, life: StopRequest, pace: Pace) -> None:
         """Deliver until ``life.stop``, and then until all is stored, within :data:`DRAIN_S`.
 
         What the store does not take by then, or is known not to, is in the journal. Raises

@@ -1,6 +1,6 @@
 """The ledger: a permanent account of every segment, kept when its frames are gone.
 
-It is a small journal of its own: each frame is one :class:`~forebay.domain.ledger.Entry` as
+It is a small journal of its own: each frame is one :class:`~forebay.domain.ledger.SegmentEntry` as
 JSON, so it is durable, checked and recovered as any journal is, and ``forebay journal fsck``
 reads it. Entries are made of what delivery projected for the store, before the store had it; what
 a process that ended took with it is projected once more.
@@ -18,25 +18,25 @@ from forebay.errors import ConfigError, Corrupt, Transient
 from forebay.journal import (
     LOSS_KIND,
     OS_DISK,
-    Draft,
     JournalReader,
     JournalWriter,
+    PendingBlock,
     Position,
     ensure_durable,
     new_id,
 )
 from forebay.journal.watermark import WatermarkReader
-from forebay.services.accounting import Accountant
+from forebay.services.ledger_builder import LedgerBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.domain.ledger import Entry, Record
+    from forebay.domain.ledger import LedgerState, SegmentEntry
     from forebay.journal import Block, Disk
     from forebay.ports import Parser
-    from forebay.services.accounting import FirstTold, LiveSums
+    from forebay.services.ledger_builder import FirstTold, LiveSums
 
 SEGMENT_BYTES = 4 << 20
 """An entry is some kilobytes, and a crash should not have much to recover."""
@@ -54,7 +54,7 @@ class Ledger:
     _writer: JournalWriter
     _parsers: Mapping[str, Parser]
     _clock: Clock
-    _record: Record
+    _record: LedgerState
     _first_told: FirstTold
     _live: LiveSums | None
 
@@ -79,7 +79,7 @@ class Ledger:
             begins = end.seq  # the frames must tell
         if begins > max(start, 1):
             stop = Position(end.log_id, min(end.seq, begins))
-            accountant = Accountant(self._parsers, self._record, self._first_told)
+            accountant = LedgerBuilder(self._parsers, self._record, self._first_told)
             self._write(accountant.account(_between(blocks, start, stop.seq), stop))
         while self._live is not None and self._end() < end.seq:
             entry = self._live.cut()
@@ -92,9 +92,9 @@ class Ledger:
         reached = self.reached()
         return reached.seq if reached else 0
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, entry: SegmentEntry) -> None:
         now = self._clock.monotonic_ns()
-        self._writer.commit([Draft(_ENTRY_KIND, _CONTEXT, [entry.encode()], [now])])
+        self._writer.commit([PendingBlock(_ENTRY_KIND, _CONTEXT, [entry.encode()], [now])])
         self._record.add(entry)
 
     def close(self) -> None:
@@ -153,7 +153,7 @@ def open_ledger(
         raise
 
 
-def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[Entry]:
+def read_ledger(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> list[SegmentEntry]:
     """Return the entries in the order of the journal; none if there is no ledger.
 
     An entry that is damaged is left out: the next one does not begin where the last one ends.
@@ -181,7 +181,7 @@ def durable_end(folder: Path, clock: Clock, *, disk: Disk = OS_DISK) -> int:
         return 0
 
 
-def _entries(folder: Path, disk: Disk, end: int) -> Iterator[Entry]:
+def _entries(folder: Path, disk: Disk, end: int) -> Iterator[SegmentEntry]:
     with JournalReader(folder, disk=disk) as reader:
         while blocks := reader.read():
             for block in blocks:
@@ -192,7 +192,7 @@ def _entries(folder: Path, disk: Disk, end: int) -> Iterator[Entry]:
             raise Transient(message, hint="Check the disk; it is tried again.")
 
 
-def _decoded(folder: Path, payload: bytes) -> Entry:
+def _decoded(folder: Path, payload: bytes) -> SegmentEntry:
     hint = "Audit with `--from frames` meanwhile."
     try:
         version = msgspec.json.decode(payload, type=_Version).version

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
+from forebay.domain.dead_letters import letter_rows
 from forebay.domain.events import EventColumns, build_events
 from forebay.domain.frames import Context, FrameBatch, FrameKind, decode_control
-from forebay.domain.letters import letter_rows
 from forebay.domain.parsed import DeadLetter, Parsed, Reason, UnreadLine
 from forebay.errors import Corrupt
 from forebay.payloads import Payloads

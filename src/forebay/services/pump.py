@@ -48,7 +48,7 @@ Given_contra = TypeVar("Given_contra", bound=Piece, contravariant=True)
 Plan = TypeVar("Plan")
 
 
-class Feed(Protocol[Given_co]):
+class PositionedFeed(Protocol[Given_co]):
     """Something with positions that can be read from any of them. Blocking."""
 
     def seek(self, position: Position | None) -> None:
@@ -115,7 +115,7 @@ class Pump(Generic[Given, Plan]):
     """Moves one feed into one sink. Blocking: run it in a thread of its own."""
 
     def __init__(
-        self, feed: Feed[Given], sink: Sink[Given, Plan], *, observer: Observer = ignore
+        self, feed: PositionedFeed[Given], sink: Sink[Given, Plan], *, observer: Observer = ignore
     ) -> None:
         """Go on where the sink has got to."""
         self._feed = feed
@@ -239,7 +239,7 @@ class JournalPiece:
 
 
 class JournalFeed:
-    """What is durable in a journal; see :class:`Feed`."""
+    """What is durable in a journal; see :class:`PositionedFeed`."""
 
     def __init__(self, folder: Path, *, disk: Disk = OS_DISK) -> None:
         self._folder = folder
@@ -247,12 +247,12 @@ class JournalFeed:
         self._reader: JournalReader | None = None
 
     def seek(self, position: Position | None) -> None:
-        """See :class:`Feed`."""
+        """See :class:`PositionedFeed`."""
         self.close()
         self._reader = JournalReader(self._folder, start=position, disk=self._disk)
 
     def read(self) -> JournalPiece | None:
-        """See :class:`Feed`."""
+        """See :class:`PositionedFeed`."""
         if self._reader is None:
             return None
         before = self._reader.position
@@ -267,10 +267,10 @@ class JournalFeed:
         """Nothing: the journal waits."""
 
     def done(self, position: Position) -> None:
-        """Nothing: who keeps the journal's house looks at the sink's cursor."""
+        """Nothing: the journal's maintenance looks at the sink's cursor."""
 
     def close(self) -> None:
-        """See :class:`Feed`."""
+        """See :class:`PositionedFeed`."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None

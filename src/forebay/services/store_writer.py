@@ -12,7 +12,7 @@ from forebay.domain.coverage import GAP_STATES
 from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
-from forebay.ports import FillRequest
+from forebay.ports import HistoryRequest
 from forebay.telemetry import (
     ConflictFound,
     DeadLettered,
@@ -151,7 +151,7 @@ class StoreWriter:
 
     def open_gaps(
         self, venue: str | None = None, states: Collection[str] = ("open",)
-    ) -> list[FillRequest]:
+    ) -> list[HistoryRequest]:
         """Return the holes that are worth asking for."""
         return [
             request
@@ -161,7 +161,7 @@ class StoreWriter:
             if (request := self._request(gap)) is not None
         ]
 
-    def _request(self, gap: Gap) -> FillRequest | None:
+    def _request(self, gap: Gap) -> HistoryRequest | None:
         """Return what the venue's history is asked for a gap; None if it cannot be.
 
         Of a hole up to an id far ahead nothing but its end: whether history knows of that id.
@@ -175,7 +175,7 @@ class StoreWriter:
         count = self._streams[gap.key].looks(gap.first, gap.last)
         waits_s = channel.believed_after_s[: max(0, count.looks - 1)]
         about = gap.unit, gap.market, count.at_ns, waits_s[-1] if waits_s else 0.0
-        return FillRequest(gap.channel, gap.symbol, first, gap.last, *about)
+        return HistoryRequest(gap.channel, gap.symbol, first, gap.last, *about)
 
     def gap_counts(self) -> dict[str, int]:
         """Return how many gaps there are of each state."""

@@ -13,13 +13,13 @@ from forebay.domain.intervals import FAR, IntervalSet
 from forebay.domain.messages import (
     ControlTold,
     EventsTold,
+    FrameOrigin,
     Head,
     HighWater,
     KnownTold,
     LettersTold,
     Mark,
     Message,
-    Origin,
 )
 from forebay.services.normalise import Arrived, Normalised, Said
 
@@ -51,7 +51,7 @@ def tell(step: Step, items: Iterable[Normalised], channels: Declared) -> list[Me
 def _parts(item: Normalised, channels: Declared) -> Iterator[tuple[Told, pa.Table | None]]:
     # What was asked of a venue, and where, may hold a secret and matters to nobody behind.
     context = msgspec.structs.replace(item.context, url="", request="")
-    origin = Origin(context, dict(channels.get(context.venue, {})))
+    origin = FrameOrigin(context, dict(channels.get(context.venue, {})))
     for columns, own_sequence in item.events:
         kind = columns.kind.channel
         yield EventsTold(origin, kind, own_sequence), columns.finish()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from forebay.domain.intervals import Interval
-    from forebay.ports import FillRequest
+    from forebay.ports import HistoryRequest
 
 Pages: TypeAlias = "Generator[str, bytes, tuple[Interval, ...]]"
 Ask = Callable[[str], Awaitable[bytes]]
@@ -50,7 +50,7 @@ class ById:
     cost: int = 1
     unit: Literal["id", "time"] = "id"
 
-    def plan(self, request: FillRequest) -> Pages:
+    def plan(self, request: HistoryRequest) -> Pages:
         """Page from ``request.last`` down to ``request.first``, with an id more on each side.
 
         What lies between two ids that history lists and is not listed itself is lacking, if asked
@@ -76,7 +76,7 @@ class ById:
         return tuple(lacking)
 
     def _page(
-        self, request: FillRequest, after: int, rows: int
+        self, request: HistoryRequest, after: int, rows: int
     ) -> Generator[str, bytes, Sequence[int]]:
         ids = _read(self.ids, (yield self.path(request.symbol, after, rows)), request)
         if any(newer <= older for newer, older in pairwise([after, *ids])):
@@ -104,12 +104,12 @@ def by_id(
 class ByToken:
     """Pages that say what the next one is called; see :func:`by_token`."""
 
-    path: Callable[[FillRequest, str], str]
+    path: Callable[[HistoryRequest, str], str]
     token: Callable[[bytes], str]
     cost: int = 1
     unit: Literal["id", "time"] = "time"
 
-    def plan(self, request: FillRequest) -> Pages:
+    def plan(self, request: HistoryRequest) -> Pages:
         """Page until one names no next: neither a short page nor an empty one is the end."""
         token, seen = "", {""}
         while True:
@@ -123,7 +123,7 @@ class ByToken:
 
 
 def by_token(
-    *, path: Callable[[FillRequest, str], str], token: Callable[[bytes], str], cost: int = 1
+    *, path: Callable[[HistoryRequest, str], str], token: Callable[[bytes], str], cost: int = 1
 ) -> ByToken:
     """Return a pager over times.
 
@@ -146,7 +146,7 @@ class ByTime:
     cost: int = 1
     unit: Literal["id", "time"] = "time"
 
-    def plan(self, request: FillRequest) -> Pages:
+    def plan(self, request: HistoryRequest) -> Pages:
         """Page through windows; one that is full may be cut off, and is halved until it is not.
 
         A window is from its begin, included, to its end, not included, both multiples of the step.
@@ -189,7 +189,7 @@ def by_time(
     return ByTime(path, count, rows, round(window_s * 1e9), step_ns, round(margin_s * 1e9), cost)
 
 
-def _read(reader: Callable[[bytes], T], body: bytes, request: FillRequest) -> T:
+def _read(reader: Callable[[bytes], T], body: bytes, request: HistoryRequest) -> T:
     try:
         return reader(body)
     except ValueError as error:
@@ -197,5 +197,5 @@ def _read(reader: Callable[[bytes], T], body: bytes, request: FillRequest) -> T:
         raise Unusable(message, hint="It is kept as a dead letter.") from error
 
 
-def _named(request: FillRequest) -> str:
+def _named(request: HistoryRequest) -> str:
     return f"{request.channel} of {request.symbol}"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from forebay.domain.frames import Context, FillFinished, FrameKind
+from forebay.domain.frames import Context, FrameKind, HistoryFinished
 from forebay.errors import ConfigError, Permanent
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.history import drive
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.frames import Purpose, StreamsRefused
-    from forebay.ports import FillRequest, FrameSink, Instrument
-    from forebay.sources.venue import Asked, Venue
+    from forebay.ports import FrameSink, HistoryRequest, Instrument
+    from forebay.sources.venue import ConnectionPurpose, Venue
     from forebay.sources.websocket.connection import Connection, Ear
     from forebay.sources.websocket.feed import Dial, Judge
 
@@ -79,7 +79,7 @@ class LiveSource:
     def __init__(
         self,
         venue: Venue,
-        asked: Asked,
+        asked: ConnectionPurpose,
         wiring: Wiring,
         *,
         addresses: Addresses | None = None,
@@ -137,7 +137,7 @@ class LiveSource:
             for poller in self._pollers:
                 group.create_task(poller.run(sink), name=f"forebay-{self._venue.name}-poll")
 
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+    async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         """Have history paged for the request; every page is captured.
 
         Raises :class:`~forebay.errors.Transient` if the venue does not answer now,
@@ -166,7 +166,7 @@ class LiveSource:
         ends = request.first, request.last
         named = request.channel, request.symbol, *ends
         take.control(
-            FillFinished(*named, unit=request.unit, market=request.market, lacking=lacking)
+            HistoryFinished(*named, unit=request.unit, market=request.market, lacking=lacking)
         )
 
     async def instruments(self) -> list[Instrument]:
@@ -231,7 +231,7 @@ class LiveSource:
 
         return paced if rates else dial
 
-    def _chunks(self, size: int) -> list[Asked]:
+    def _chunks(self, size: int) -> list[ConnectionPurpose]:
         """What each connection is for: all channels that are not polled, of some symbols."""
         asked = self._asked
         if not asked.symbols:
@@ -244,13 +244,13 @@ class LiveSource:
             for start in starts
         ]
 
-    def _plan(self, asked: Asked) -> ConnectionPlan:
+    def _plan(self, asked: ConnectionPurpose) -> ConnectionPlan:
         venue = self._venue
         return ConnectionPlan(
             venue.name, self._wiring.collector, self._ws_url, asked, venue.session
         )
 
-    def _feeds_of(self, asked: Sequence[Asked]) -> Feeds:
+    def _feeds_of(self, asked: Sequence[ConnectionPurpose]) -> Feeds:
         for each in asked:
             self._plan(each)  # an address that is none is told now
         return Feeds(
@@ -263,7 +263,7 @@ class LiveSource:
             size=self._size,
         )
 
-    def _feed(self, asked: Asked, ear: Ear, judge: Judge) -> WebSocketFeed:
+    def _feed(self, asked: ConnectionPurpose, ear: Ear, judge: Judge) -> WebSocketFeed:
         wiring = self._wiring
         return WebSocketFeed(
             self._plan(asked),

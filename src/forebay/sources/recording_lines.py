@@ -24,7 +24,7 @@ _MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class UnreadableLines:
     """Something of a file that could not be read at all."""
 
     line: int
@@ -42,7 +42,7 @@ class Lines:
 
     file: BinaryIO
     longest: int = LONGEST_LINE
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[UnreadableLines] = field(default_factory=list)
     """What could not be read so far: lines longer than :attr:`longest`, and all after damage."""
     count: int = 1
     """The number of the line that is being read."""
@@ -64,7 +64,7 @@ class Lines:
         begun = bool(self._size)
         yield from self._end()
         if damage:
-            self.losses.append(Loss(self.count + begun, damage))
+            self.losses.append(UnreadableLines(self.count + begun, damage))
 
     def _add(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -79,7 +79,7 @@ class Lines:
         self._pieces.clear()
         if size > self.longest:
             reason = f"it has {size:,} bytes, and at most {self.longest:,} are read"
-            self.losses.append(Loss(self.count, reason))
+            self.losses.append(UnreadableLines(self.count, reason))
         elif text and not text.isspace():
             yield self.count, text
 

@@ -37,7 +37,7 @@ from forebay.domain.events import EARLIEST_NS
 from forebay.domain.frames import LOSS_KIND, Context, FrameKind
 from forebay.domain.parsed import Reason, UnreadLine
 from forebay.errors import ConfigError, Corrupt
-from forebay.sources.recording_lines import Lines, Loss
+from forebay.sources.recording_lines import Lines, UnreadableLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,7 +163,7 @@ def read_recording(
     clock: Clock,
     partial: bool = False,
     progress: Callable[[int], object] = lambda _: None,
-    lose: Callable[[Loss], object] = lambda _: None,
+    lose: Callable[[UnreadableLines], object] = lambda _: None,
 ) -> Iterator[Recorded]:
     """Return the frames of ``path`` in order; ``progress`` is told the bytes of the file read.
 

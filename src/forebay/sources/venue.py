@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from forebay.domain.channels import Channel
     from forebay.domain.intervals import Interval
-    from forebay.ports import FillRequest, Instrument, Parser
+    from forebay.ports import HistoryRequest, Instrument, Parser
 
 Stream: TypeAlias = tuple[str, str]
 """A kind of event and a symbol, in Forebay's words."""
@@ -19,7 +19,7 @@ Stream: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConnectionPurpose:
     """What a connection is for."""
 
     symbols: tuple[str, ...]
@@ -39,7 +39,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MessageVerdict:
     """What a message of the venue says about the subscription."""
 
     accepted: frozenset[Stream] = frozenset()
@@ -55,7 +55,7 @@ class Verdict:
     """What to answer, as text messages."""
 
 
-NOTHING = Verdict()
+NOTHING = MessageVerdict()
 
 
 class Session(Protocol):
@@ -95,7 +95,7 @@ class Session(Protocol):
         """Return what to say as soon as the connection is up."""
         ...
 
-    def received(self, payload: bytes, now_ns: int) -> Verdict:
+    def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
         """Judge a message; it is captured already, whatever is said of it."""
         ...
 
@@ -111,7 +111,7 @@ class PlainSession:
     attentive: bool = False
     tick_s: float | None = None
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ConnectionPurpose) -> None:
         self.asked = asked
 
     @property
@@ -198,7 +198,7 @@ class History(Protocol):
         """Weight of a call."""
         ...
 
-    def plan(self, request: FillRequest) -> Generator[str, bytes, tuple[Interval, ...]]:
+    def plan(self, request: HistoryRequest) -> Generator[str, bytes, tuple[Interval, ...]]:
         """Yield path and query of one page after the other and take its body; return the absent.
 
         Raises :class:`~forebay.errors.Transient` if a page makes no sense.
@@ -229,7 +229,7 @@ class Venue:
     name: str
     title: str
     parser: Parser
-    session: Callable[[Asked], Session]
+    session: Callable[[ConnectionPurpose], Session]
     default_channels: tuple[str, ...]
     """Kinds of event that are captured when nobody says which."""
     markets: tuple[str, ...] = ("spot",)

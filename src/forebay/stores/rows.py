@@ -73,7 +73,7 @@ def coverage_from(
 
 
 def merged_flags(stored: str, told: str) -> str:
-    """Return the flags of a stored row of which the same event is told again.
+    """Return the flags of a stored row of which the same event is received again.
 
     They stay, but it is ``ambiguous`` if any telling is; that flag is the last by name.
     """

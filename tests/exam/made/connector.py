@@ -8,14 +8,14 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING
 
-from forebay.sources.venue import NOTHING, PlainSession, Verdict
+from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 from tests.exam.made.protocol import BANNED, POLLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from forebay.ports import FillRequest
-    from forebay.sources.venue import Asked
+    from forebay.ports import HistoryRequest
+    from forebay.sources.venue import ConnectionPurpose
 
 ROWS = 10
 """Most rows of a page."""
@@ -39,7 +39,7 @@ class MadeSession(PlainSession):
     attentive = True
     tick_s: float | None = 0.02
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ConnectionPurpose) -> None:
         super().__init__(asked)
         self._waiting = deque(asked.symbols)
 
@@ -58,16 +58,16 @@ class MadeSession(PlainSession):
             return [b"ping"]
         return [f"subscribe {self._waiting.popleft()} {self.asked.depth}".encode()]
 
-    def received(self, payload: bytes, now_ns: int) -> Verdict:
+    def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
         word, _, rest = payload.partition(b" ")
         text = rest.decode()
         if word == b"complain":
-            return Verdict(complaint=text, send=(b"sorry",))
+            return MessageVerdict(complaint=text, send=(b"sorry",))
         symbol, _, reason = text.partition(" ")
         streams = frozenset((kind, symbol) for kind in self.asked.channels)
         if word == b"ok":
-            return Verdict(accepted=streams)
-        return Verdict(refused=dict.fromkeys(streams, reason)) if word == b"no" else NOTHING
+            return MessageVerdict(accepted=streams)
+        return MessageVerdict(refused=dict.fromkeys(streams, reason)) if word == b"no" else NOTHING
 
 
 # --------------------------------------------------------------------------- REST
@@ -89,7 +89,7 @@ def count(body: bytes) -> int:
     return body.count(b"\n")
 
 
-def by_token_path(request: FillRequest, token: str) -> str:
+def by_token_path(request: HistoryRequest, token: str) -> str:
     return f"/history/token?symbol={request.symbol}&token={token}"
 
 

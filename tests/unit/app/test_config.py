@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.processes.front import token_of
+from forebay.app.processes.http_endpoint import token_of
 from forebay.app.wiring import venues
 from forebay.app.wiring.complaints import ConfigErrors
 from forebay.app.wiring.config import Config, HttpConfig, VenueConfig, leaves, load

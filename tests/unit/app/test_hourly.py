@@ -22,7 +22,7 @@ from forebay.errors import ForebayError, Transient
 from forebay.journal import OsDisk, Position
 from forebay.ports import Commit, HourNote
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from tests.support.delivery import as_events, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, SECOND, T0, Told, rows_of
 from tests.support.store_histories import history, hours_of
@@ -205,7 +205,7 @@ def test_rows_that_come_while_a_file_is_made_are_not_forgotten(
     monkeypatch.undo()
     assert [told.start_ns for told in store.hours_to_write()] == [START]
     with DuckDBStore.connection(store) as connection:
-        assert Session(connection).run("SELECT start_ns FROM hours_to_write") == [(START,)]
+        assert SqlSession(connection).run("SELECT start_ns FROM hours_to_write") == [(START,)]
     write_all(tmp_path, store)
     check(tmp_path, store)
     assert not store.hours_to_write()
@@ -278,14 +278,14 @@ def test_a_database_that_cannot_export_now_is_transient_and_stays_noted(
     tmp_path: Path, store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, at(0))
-    real = Session.execute
+    real = SqlSession.execute
 
-    def failing(session: Session, *told: Any) -> Any:  # noqa: ANN401
+    def failing(session: SqlSession, *told: Any) -> Any:  # noqa: ANN401
         if told[0].startswith("COPY"):
             raise duckdb.IOException("No space left on device")
         return real(session, *told)
 
-    monkeypatch.setattr(Session, "execute", failing)
+    monkeypatch.setattr(SqlSession, "execute", failing)
     with pytest.raises(Transient):
         write_all(tmp_path, store)
     monkeypatch.undo()

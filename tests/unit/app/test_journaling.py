@@ -10,7 +10,7 @@ from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import Consumer, DataFolder
 from forebay.app.wiring.journaling import open_journal
 from forebay.clock import ManualClock
-from forebay.journal import CursorFile, Draft, Position
+from forebay.journal import CursorFile, PendingBlock, Position
 from forebay.telemetry import CursorUnreadable, JournalRecovered, TelemetryEvent
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def opened(folder: DataFolder) -> tuple[Position, list[TelemetryEvent]]:
 
 def captured(folder: DataFolder) -> Position:
     with open_journal(folder, Config(), ManualClock(), lambda _: None) as writer:
-        writer.commit([Draft(1, b"{}", [b"frame"], [0], (0, 0))])
+        writer.commit([PendingBlock(1, b"{}", [b"frame"], [0], (0, 0))])
         return writer.position
 
 

@@ -27,7 +27,7 @@ def test_what_a_process_imports(module: str, allowed: set[str]) -> None:
 
 
 def test_a_child_leaves_rich_alone() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "forebay.app.processes.child", "capture"]
+    command = [sys.executable, "-X", "importtime", "-m", "forebay.app.processes.worker", "capture"]
     done = subprocess.run(command, input=b"no configuration\n", capture_output=True, check=False)
     imported = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}
     assert b"structlog" in imported

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from forebay.app.offline import checking
+from forebay.app.offline import preflight
 from forebay.app.processes import maintenance
 from forebay.app.processes.maintenance import (
     BREATH_S,
@@ -26,7 +26,15 @@ from forebay.app.wiring.config import Config, JournalConfig
 from forebay.app.wiring.data_folder import Consumer, DataFolder
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Corrupt, Transient
-from forebay.journal import CursorFile, Draft, FsckReport, JournalWriter, Position, fsck, inspect
+from forebay.journal import (
+    CursorFile,
+    FsckReport,
+    JournalWriter,
+    PendingBlock,
+    Position,
+    fsck,
+    inspect,
+)
 from forebay.journal.overview import JournalOverview
 from forebay.journal.retention import HousekeepingStep, Rules
 from forebay.services.deliver import BACKLOG_FRAMES
@@ -162,7 +170,7 @@ def captured(folder: DataFolder, frames: int = 60) -> Position:
     """A closed journal of many segments."""
     with JournalWriter.open(folder.journal, clock=SystemClock(), segment_bytes=900) as writer:
         for native in range(1, frames + 1):
-            writer.commit([Draft(1, context().encode(), [match(native)], [0])])
+            writer.commit([PendingBlock(1, context().encode(), [match(native)], [0])])
         return writer.position
 
 
@@ -345,12 +353,12 @@ def test_a_check_warns_if_the_disk_is_full_before(
 ) -> None:
     config = Config(data=str(tmp_path / "d"))
     DataFolder(tmp_path / "d").create()
-    assert checking._retention(config) == []
+    assert preflight._retention(config) == []
     day = JournalOverview(10**9, 2, 0, 1, 10**10, 10**9, 6 * 10**9)
-    monkeypatch.setattr(checking, "overview", lambda _: day)
-    assert checking._retention(config) == []
-    monkeypatch.setattr(checking, "overview", lambda _: dataclasses.replace(day, free_bytes=1))
-    (found,) = checking._retention(config)
+    monkeypatch.setattr(preflight, "overview", lambda _: day)
+    assert preflight._retention(config) == []
+    monkeypatch.setattr(preflight, "overview", lambda _: dataclasses.replace(day, free_bytes=1))
+    (found,) = preflight._retention(config)
     assert (found.part, found.exit_code) == ("retention", 0)
     assert "7d takes 7.0 GB" in found.text
     assert "journal.retain_gb" in found.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from forebay.app.reading import Data
+from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.errors import Unreachable

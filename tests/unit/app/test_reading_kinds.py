@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.app.offline.replay import replay
-from forebay.app.reading import Data
+from forebay.app.reader import Data
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock

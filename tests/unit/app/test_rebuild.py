@@ -36,7 +36,7 @@ from forebay.domain.coverage import (
 from forebay.domain.frames import FrameKind
 from forebay.domain.kinds import KINDS
 from forebay.errors import ConfigError, Unreachable
-from forebay.journal import OS_DISK, CursorFile, Draft
+from forebay.journal import OS_DISK, CursorFile, PendingBlock
 from forebay.journal.segments import list_segments, segment_path
 from forebay.services.deliver import Deliverer
 from forebay.services.rebuild import Absence, absences, arrived
@@ -66,13 +66,13 @@ if TYPE_CHECKING:
 CONFIG = Config()
 
 
-def draft(origin: Context, payloads: list[bytes], received_ns: int) -> Draft:
+def draft(origin: Context, payloads: list[bytes], received_ns: int) -> PendingBlock:
     kind = FrameKind.REST if origin.source == "rest" else FrameKind.TEXT
     times = [received_ns + index for index in range(len(payloads))]
-    return Draft(int(kind), origin.encode(), payloads, times, (0, 0))
+    return PendingBlock(int(kind), origin.encode(), payloads, times, (0, 0))
 
 
-def groups(seed: int) -> list[list[Draft]]:
+def groups(seed: int) -> list[list[PendingBlock]]:
     """Answer what a collector captures: repeated, late, altered and dead frames."""
     dice, made = random.Random(seed), []
     for number in range(10):

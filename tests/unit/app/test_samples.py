@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.app.processes import samples
-from forebay.app.processes.tally import Tally
+from forebay.app.processes.counting_observer import CountingObserver
 from forebay.clock import ManualClock
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FrameKind
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import JournalWriter, PendingBlock
 from forebay.ops.catalogue import CATALOGUE
 from forebay.services.capture import Capture
 from forebay.services.deliver import Deliverer
@@ -63,7 +63,9 @@ def test_all_samples_are_in_the_catalogue_with_their_labels(tmp_path: Path) -> N
 
 def test_capture_tells_what_is_asked_of_it() -> None:
     running = Capture(FakeJournal(), [], clock=ManualClock(), rng=random.Random(1))
-    found = by_name(samples.capture(running.stats(), Tally(ignore).counts(), max_pending=1 << 20))
+    found = by_name(
+        samples.capture(running.stats(), CountingObserver(ignore).counts(), max_pending=1 << 20)
+    )
     assert found["forebay_events{state=received}"] == 0
     assert found["forebay_journal_full"] == 0
     assert found["forebay_websocket_connections"] == 0
@@ -76,9 +78,11 @@ def test_capture_tells_what_is_asked_of_it() -> None:
 def test_deliver_tells_what_is_asked_of_it(tmp_path: Path) -> None:
     payloads = [match(number) for number in (1, 2, 5)] + [b"{}"]
     received = [T0 + index for index in range(len(payloads))]
-    tally = Tally(ignore)
+    tally = CountingObserver(ignore)
     with JournalWriter.open(tmp_path, clock=ManualClock()) as writer:
-        writer.commit([Draft(FrameKind.TEXT, context().encode(), payloads, received, (0, 0))])
+        writer.commit(
+            [PendingBlock(FrameKind.TEXT, context().encode(), payloads, received, (0, 0))]
+        )
         parsers = {"coinbase": CoinbaseParser()}
         deliverer = Deliverer(tmp_path, MemoryStore(), parsers, observer=tally)
         deliverer.drain()
@@ -100,7 +104,7 @@ def test_deliver_tells_what_is_asked_of_it(tmp_path: Path) -> None:
 def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
     hour_later = T0 + 3600 * 10**9
     with JournalWriter.open(tmp_path, clock=ManualClock()) as writer:
-        late = Draft(FrameKind.TEXT, context().encode(), [match(1)], [hour_later], (0, 0))
+        late = PendingBlock(FrameKind.TEXT, context().encode(), [match(1)], [hour_later], (0, 0))
         deliverer = Deliverer(tmp_path, MemoryStore(), {"coinbase": CoinbaseParser()})
         for _ in range(2):  # what comes again is not counted again
             writer.commit([late])
@@ -119,7 +123,7 @@ def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
 def test_a_reason_is_told_before_it_has_happened() -> None:
     found = by_name(
         samples.deliver(
-            STATUS, DELIVERY, Tally(ignore).counts(), store="duckdb", inherited=INHERITED
+            STATUS, DELIVERY, CountingObserver(ignore).counts(), store="duckdb", inherited=INHERITED
         )
     )
     reasons = {name: n for name, n in found.items() if name.startswith("forebay_dead_letters")}

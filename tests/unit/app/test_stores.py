@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.reading import Data
+from forebay.app.reader import Data
 from forebay.app.wiring import stores
 from forebay.app.wiring.config import StoreConfig, load
 from forebay.app.wiring.data_folder import DataFolder

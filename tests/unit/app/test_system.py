@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from forebay.app.processes import system as system_module
-from forebay.app.processes.guarding import Guarding
 from forebay.app.processes.local_socket import LocalServer
-from forebay.app.processes.seen import AWAY_AFTER
+from forebay.app.processes.polled import AWAY_AFTER
+from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.system import STALE_S, RunningSystem
 from forebay.app.wiring import logs
 from forebay.app.wiring.config import Config
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from forebay.app.processes.guarding import Section
     from forebay.app.processes.local_socket import Reply, Request
+    from forebay.app.processes.process_breakers import Section
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +71,8 @@ class Rig:
             observer=self.told.append,
         )
 
-    def child(self, role: str) -> Guarding:
-        made = Guarding(
+    def child(self, role: str) -> ProcessBreakers:
+        made = ProcessBreakers(
             role,
             config(),
             clock=self.clock,

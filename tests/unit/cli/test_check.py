@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.offline import checking
+from forebay.app.offline import preflight
 from forebay.app.wiring.data_folder import DataFolder
 from tests.support.commands import OURS, invoked
 
@@ -41,7 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith(OURS):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checking, "TRIES", 1)
+    monkeypatch.setattr(preflight, "TRIES", 1)
     return tmp_path
 
 

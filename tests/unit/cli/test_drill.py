@@ -13,7 +13,7 @@ from forebay.cli import drill as verb
 from forebay.errors import Unreachable
 from forebay.lab.drills import run as running
 from forebay.lab.drills.catalogue import DRILLS
-from forebay.lab.drills.report import Check, DrillReport
+from forebay.lab.drills.report import DrillCheck, DrillReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,8 @@ def report(drill: Drill, root: Path, seed: int, *, ok: bool) -> DrillReport:
         name=drill.name, ok=ok, seed=seed, fault_happened=True, fault_hits=1, produced=9,
         withheld=0, stored=9, missing=0, doubled=0, mutated=0, recovery_s=1.0, peak_rss_mb=1.0,
         healthy_rss_mb=1.0, peak_disk_mb=1.0, servers=[], breakers={}, states=[], alerts=[],
-        alerts_skipped="not asked for", checks=[Check("it held", ok)], took_s=1.0, folder=str(root),
+        alerts_skipped="not asked for", checks=[DrillCheck("it held", ok)], took_s=1.0,
+        folder=str(root),
     )  # fmt: skip
 
 

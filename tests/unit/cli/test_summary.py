@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from forebay.app.asking import Told
+from forebay.app.status_client import SystemStatus
 from forebay.cli.run import shown
 from forebay.cli.summary import fitting, flat, line, lines, span
 from forebay.ops.view import ProcessReport, StreamReport, SystemReport
@@ -49,7 +49,7 @@ def told(
     capture: dict[str, Any] | None = CAPTURE,
     deliver: dict[str, Any] | None = DELIVER,
     not_ready: str = "",
-) -> Told:
+) -> SystemStatus:
     processes = [
         ProcessReport(name, 1, "", status=status)
         for name, status in (
@@ -66,7 +66,7 @@ def told(
         checks=(),
         processes=processes,
     )
-    return Told(report, "http://127.0.0.1:8080")
+    return SystemStatus(report, "http://127.0.0.1:8080")
 
 
 def test_a_capture_that_is_well_is_six_lines() -> None:
@@ -90,11 +90,11 @@ def test_what_is_wrong_is_said_on_as_many_lines_as_it_takes() -> None:
     assert "deliver does not answer" in whole
 
 
-def asking(*streams: StreamReport) -> Told:
+def asking(*streams: StreamReport) -> SystemStatus:
     report = told().report
     asks, *others = report.processes
     asks = dataclasses.replace(asks, streams=streams)
-    return Told(dataclasses.replace(report, processes=[asks, *others]), "")
+    return SystemStatus(dataclasses.replace(report, processes=[asks, *others]), "")
 
 
 def test_a_symbol_that_does_not_come_is_a_line_of_its_own() -> None:
@@ -141,7 +141,9 @@ def test_what_is_not_running_is_said_with_its_folder() -> None:
 
 def test_keys_that_wait_for_a_restart_are_listed() -> None:
     waiting = dataclasses.replace(told().report, restart_needed=("http.port", "collector"))
-    (last,) = [each for each in lines(Told(waiting, ""), None, "") if each.startswith("changed")]
+    (last,) = [
+        each for each in lines(SystemStatus(waiting, ""), None, "") if each.startswith("changed")
+    ]
     assert last == "changed       http.port, collector: waits for a restart"
 
 

@@ -8,7 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
-from forebay.app.asking import Told
+from forebay.app.status_client import SystemStatus
 from forebay.cli.top import picture
 from forebay.ops.view import BreakerReport, ProcessReport, SystemReport
 from forebay.resilience import ServiceHealth, assess
@@ -44,7 +44,7 @@ SERVICES = (
 
 def told(
     at_s: int, captured: int, rows: int, rates: tuple[float | None, float | None] = (None, None)
-) -> Told:
+) -> SystemStatus:
     capture = {
         "captured": captured,
         "next_seq": captured + 1,
@@ -62,7 +62,7 @@ def told(
         "lag_s": 0.25,
         "events_per_s": rates[1],
     }
-    return Told(
+    return SystemStatus(
         SystemReport(
             at_ns=at_s * S,
             health=assess(SERVICES),
@@ -78,7 +78,7 @@ def told(
     )
 
 
-def shown(now: Told, width: int = 80) -> str:
+def shown(now: SystemStatus, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width, soft_wrap=True)
     lines = console.render_lines(picture(now), pad=False)  # as it is shown live
     return "\n".join("".join(part.text for part in line) for line in lines)
@@ -130,11 +130,11 @@ def test_a_breaker_shows_its_state_and_how_long() -> None:
 def test_a_process_that_does_not_answer() -> None:
     now = told(1, 1, 1)
     report = dataclasses.replace(now.report, processes=now.report.processes[:2])
-    assert "deliver not answering" in shown(Told(report, ""))
+    assert "deliver not answering" in shown(SystemStatus(report, ""))
 
 
 @pytest.mark.parametrize("odd", ["[red]x[/red]", "[/]", ":x:"])
 def test_what_is_told_is_never_markup(odd: str) -> None:
     services = (ServiceHealth(odd, up=False, critical=True, reason=f"why {odd}"),)
     report = dataclasses.replace(told(1, 1, 1).report, health=assess(services))
-    assert shown(Told(report, "")).count(odd) >= 2
+    assert shown(SystemStatus(report, "")).count(odd) >= 2

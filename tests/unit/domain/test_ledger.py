@@ -16,11 +16,11 @@ from forebay.domain.digest import Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.ledger import (
     Covered,
-    Entry,
     Hour,
+    JournalRange,
+    LedgerState,
     LostRange,
-    Part,
-    Record,
+    SegmentEntry,
     StreamEntry,
     decode_entry,
     record_of,
@@ -30,7 +30,7 @@ LOG = "a" * 32
 BTC = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 
 
-def entry(first: int, end: int, **changed: object) -> Entry:
+def entry(first: int, end: int, **changed: object) -> SegmentEntry:
     """An entry whose frames were received at ten times their sequence number."""
     fields: dict[str, object] = {
         "log_id": LOG,
@@ -42,7 +42,7 @@ def entry(first: int, end: int, **changed: object) -> Entry:
         "lost": [],
         "streams": [],
     }
-    return Entry(**(fields | changed))  # type: ignore[arg-type]
+    return SegmentEntry(**(fields | changed))  # type: ignore[arg-type]
 
 
 def stream(*hours: Hour, coverage: Coverage | None = None) -> StreamEntry:
@@ -141,8 +141,8 @@ def test_entries_add_up() -> None:
     assert record.coverage[BTC] == coverage((1, 6))
     assert record.frames == {"yielding": 8, "control": 0, "dead": 0}
     assert (record.log_id, record.end, record.complete) == (LOG, 9, True)
-    assert record.parts[BTC, 7] == [Part(LOG, 1, 5), Part(LOG, 5, 6)]
-    assert record.parts[BTC, 9] == [Part(LOG, 6, 9)], "repeated events are to be found, too"
+    assert record.parts[BTC, 7] == [JournalRange(LOG, 1, 5), JournalRange(LOG, 5, 6)]
+    assert record.parts[BTC, 9] == [JournalRange(LOG, 6, 9)], "repeated events are to be found, too"
 
 
 def test_a_record_does_not_share_what_an_entry_says() -> None:
@@ -158,7 +158,7 @@ def test_a_record_does_not_share_what_an_entry_says() -> None:
 # ------------------------------------------------------------------ what was seen
 
 
-def seen(record: Record, *times: int) -> list[bool]:
+def seen(record: LedgerState, *times: int) -> list[bool]:
     return [record.sees(ns) for ns in times]
 
 
@@ -224,7 +224,7 @@ def test_any_prefix_of_the_entries_is_a_record(lengths: list[int]) -> None:
         entry(first, end, streams=[stream(Hour.of(at, Digest(end - first, 1, 1)))])
         for at, (first, end) in enumerate(zip([1, *ends], ends, strict=False))
     ]
-    record = Record()
+    record = LedgerState()
     for at, each in enumerate(entries):
         record.add(each)
         assert record == record_of(entries[: at + 1])

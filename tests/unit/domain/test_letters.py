@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from forebay.domain.letters import letter_rows, row_id
+from forebay.domain.dead_letters import letter_rows, row_id
 from forebay.domain.parsed import DeadLetter
 from tests.support.frames import SECOND, T0, as_json, batch, context, match, rest_row
 

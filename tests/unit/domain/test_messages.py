@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 
 from forebay.domain.channels import Channel
+from forebay.domain.dead_letters import letter_rows
 from forebay.domain.events import EventColumns
 from forebay.domain.frames import (
     EpochAccepted,
     EpochClosed,
     EpochOpened,
-    FillFinished,
+    HistoryFinished,
     Loss,
 )
-from forebay.domain.letters import letter_rows
 from forebay.domain.messages import (
     ControlTold,
     EventsTold,
+    FrameOrigin,
     Head,
     HighWater,
     KnownTold,
     LettersTold,
     Mark,
     Message,
-    Origin,
     Step,
     decode_message,
     encode_message,
@@ -39,7 +39,7 @@ CHANNELS = {
     "trade": Channel("trade", "native", "id", time_unit_ns=1000, history=True),
     "quote": Channel("quote", "content", "time"),
 }
-ORIGIN = Origin(context(symbols=("BTC-USD",), channels=("trade",), partial=True), CHANNELS)
+ORIGIN = FrameOrigin(context(symbols=("BTC-USD",), channels=("trade",), partial=True), CHANNELS)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ ORIGIN = Origin(context(symbols=("BTC-USD",), channels=("trade",), partial=True)
         ControlTold(ORIGIN, EpochOpened(), 7, 1),
         ControlTold(ORIGIN, EpochAccepted((("trade", "BTC-USD"),)), 7, 1),
         ControlTold(ORIGIN, EpochClosed("done", silent_ns=3), 7, 2),
-        ControlTold(ORIGIN, FillFinished("trade", "BTC-USD", 1, 9, absent=((2, 3),)), 7, 3),
+        ControlTold(ORIGIN, HistoryFinished("trade", "BTC-USD", 1, 9, absent=((2, 3),)), 7, 3),
         ControlTold(ORIGIN, Loss(1, 9), 0, 1),
         KnownTold(ORIGIN, 1, 5, [HighWater("spot", "trade", "BTC-USD", 3, 1 << 62)]),
         Mark(3, {"yielding": 2, "control": 1, "dead": 0}, {"l2update": 1}),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.domain import templates
-from forebay.domain.templates import MOST_BYTES, MOST_DIGITS, Rows, Template
+from forebay.domain.templates import MOST_BYTES, MOST_DIGITS, MatchedRows, Template
 from forebay.payloads import Payloads
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def told(payloads: Sequence[bytes], template: Template = SHAPE) -> list[tuple[ob
     return [row for rows in template.read(payloads) for row in values(rows)]
 
 
-def values(rows: Rows) -> list[tuple[object, ...]]:
+def values(rows: MatchedRows) -> list[tuple[object, ...]]:
     columns = [rows.index.tolist(), rows.numbers("id").tolist(), rows.texts("price").to_pylist()]
     columns += [rows.numbers("n").tolist(), rows.texts("who").to_pylist()]
     return list(zip(*columns, strict=True))

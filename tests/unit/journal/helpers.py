@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock
-from forebay.journal import LOSS_KIND, Block, Draft, JournalReader, JournalWriter, Position
+from forebay.journal import LOSS_KIND, Block, JournalReader, JournalWriter, PendingBlock, Position
 from tests.support.sim_disk import SimDisk
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def open_writer(
     )
 
 
-def draft(*payloads: bytes, kind: int = 1, context: bytes = b"ctx") -> Draft:
-    return Draft(kind, context, list(payloads), list(range(len(payloads))))
+def draft(*payloads: bytes, kind: int = 1, context: bytes = b"ctx") -> PendingBlock:
+    return PendingBlock(kind, context, list(payloads), list(range(len(payloads))))
 
 
-def numbered(first: int, count: int, size: int = 20) -> Draft:
+def numbered(first: int, count: int, size: int = 20) -> PendingBlock:
     """Frames that say their own sequence number, so that order and place can be checked."""
     return draft(*(b"%d|" % seq + b"x" * size for seq in range(first, first + count)))
 

@@ -9,7 +9,7 @@ import pytest
 
 from forebay.errors import Corrupt, JournalFull, Transient
 from forebay.journal import CursorFile, Position
-from forebay.journal.slots import FILE_SIZE, MAX_PAYLOAD, encode_slot, parse_slots
+from forebay.journal.two_slot_file import FILE_SIZE, MAX_PAYLOAD, encode_slot, parse_slots
 from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import FOLDER, content, overwrite, random_ids, sim
 

@@ -11,7 +11,7 @@ import xxhash
 
 from forebay.domain import frames
 from forebay.errors import Permanent
-from forebay.journal import LOSS_KIND, Draft
+from forebay.journal import LOSS_KIND, PendingBlock
 from forebay.journal.format import (
     BLOCK_HEADER_SIZE,
     SEGMENT_HEADER_SIZE,
@@ -28,7 +28,7 @@ from forebay.journal.model import encode_loss
 LOG = bytes(range(16))
 
 
-def encode(draft: Draft, anchor: tuple[int, int] = (1000, 10)) -> tuple[bytes, bytes]:
+def encode(draft: PendingBlock, anchor: tuple[int, int] = (1000, 10)) -> tuple[bytes, bytes]:
     return encode_block(draft, log_id=LOG, first_seq=7, durable_seq=5, anchor=anchor)
 
 
@@ -37,7 +37,7 @@ def reseal(raw: bytes) -> bytes:
 
 
 def test_a_stranger_can_read_a_block_from_the_description_alone() -> None:
-    head, body = encode(Draft(3, b"ctx", [b"ab", b"", b"cde"], [11, 12, 13]))
+    head, body = encode(PendingBlock(3, b"ctx", [b"ab", b"", b"cde"], [11, 12, 13]))
     assert len(head) == 88
     assert head[:8] == b"\x89FBJB\r\n\x1a"
     assert head[8:12] == bytes([1, 3, 0, 0])
@@ -66,7 +66,7 @@ def test_a_stranger_can_read_a_segment_header_from_the_description_alone() -> No
 
 
 def test_a_block_comes_back_as_it_was() -> None:
-    head, body = encode(Draft(3, b"ctx", [b"ab", b"", b"cde"], [11, 12, 9]))
+    head, body = encode(PendingBlock(3, b"ctx", [b"ab", b"", b"cde"], [11, 12, 9]))
     header = parse_block_header(head)
     assert header is not None
     assert body_is_sound(header, memoryview(body))
@@ -78,7 +78,7 @@ def test_a_block_comes_back_as_it_was() -> None:
 
 
 def test_every_bit_of_a_header_is_guarded() -> None:
-    head, _ = encode(Draft(3, b"ctx", [b"ab"], [1]))
+    head, _ = encode(PendingBlock(3, b"ctx", [b"ab"], [1]))
     for bit in range(len(head) * 8):
         damaged = bytearray(head)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -94,7 +94,7 @@ def test_every_bit_of_a_segment_header_is_guarded() -> None:
 
 
 def test_every_bit_of_a_body_is_guarded() -> None:
-    head, body = encode(Draft(3, b"ctx", [b"ab", b"cd"], [1, 2]))
+    head, body = encode(PendingBlock(3, b"ctx", [b"ab", b"cd"], [1, 2]))
     header = parse_block_header(head)
     assert header is not None
     for bit in range(len(body) * 8):
@@ -104,7 +104,7 @@ def test_every_bit_of_a_body_is_guarded() -> None:
 
 
 def test_lengths_that_do_not_add_up_are_damage_even_with_the_right_digest() -> None:
-    head, body = encode(Draft(3, b"", [b"ab"], [1]))
+    head, body = encode(PendingBlock(3, b"", [b"ab"], [1]))
     wrong = struct.pack("<I", 3) + body[4:]
     digest = struct.pack("<Q", xxhash.xxh3_64_intdigest(wrong))
     header = parse_block_header(reseal(head[:76] + digest + head[84:]))
@@ -113,14 +113,14 @@ def test_lengths_that_do_not_add_up_are_damage_even_with_the_right_digest() -> N
 
 
 def test_a_header_whose_frames_cannot_fit_its_body_is_damage() -> None:
-    head, _ = encode(Draft(3, b"", [b"ab"], [1]))
+    head, _ = encode(PendingBlock(3, b"", [b"ab"], [1]))
     more = head[:36] + struct.pack("<I", 1_000_000) + head[40:]
     assert parse_block_header(reseal(more)) is None
 
 
 @pytest.mark.parametrize("place", [8, 10])
 def test_a_newer_version_or_codec_is_refused_not_taken_for_damage(place: int) -> None:
-    head, _ = encode(Draft(3, b"", [b"ab"], [1]))
+    head, _ = encode(PendingBlock(3, b"", [b"ab"], [1]))
     newer = bytearray(head)
     newer[place] = 2
     with pytest.raises(Permanent, match="newer Forebay"):
@@ -140,7 +140,7 @@ def test_journal_and_domain_mean_the_same_by_loss() -> None:
 
 
 def test_a_header_is_as_long_as_it_says() -> None:
-    head, body = encode(Draft(1, b"c", [b"p"], [0]))
+    head, body = encode(PendingBlock(1, b"c", [b"p"], [0]))
     header = parse_block_header(head)
     assert header is not None
     assert header.size == len(head) + len(body)
@@ -148,7 +148,7 @@ def test_a_header_is_as_long_as_it_says() -> None:
 
 
 def test_payloads_stay_where_they_were_read() -> None:
-    head, body = encode(Draft(3, b"ctx", [b"ab", b"", b"cde"], [11, 12, 9]))
+    head, body = encode(PendingBlock(3, b"ctx", [b"ab", b"", b"cde"], [11, 12, 9]))
     header = parse_block_header(head)
     assert header is not None
     block = decode_block(header, memoryview(body))

@@ -16,12 +16,12 @@ WRITER = """
 import sys
 from pathlib import Path
 from forebay.clock import SystemClock
-from forebay.journal import Draft, JournalWriter
+from forebay.journal import PendingBlock, JournalWriter
 writer = JournalWriter.open(Path(sys.argv[1]), clock=SystemClock(), segment_bytes=200_000)
 while True:
     seq = writer.position.seq
     payloads = [b"%d|" % (seq + i) + b"x" * 200 for i in range(50)]
-    print(writer.commit([Draft(1, b"ctx", payloads, [0] * 50)]), flush=True)
+    print(writer.commit([PendingBlock(1, b"ctx", payloads, [0] * 50)]), flush=True)
 """
 
 

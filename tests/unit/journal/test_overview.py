@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.journal import Draft, Position, inspect
+from forebay.journal import PendingBlock, Position, inspect
 from forebay.journal.overview import JournalOverview, overview
 from forebay.journal.seal import seal
 from forebay.journal.segments import list_segments
@@ -38,7 +38,7 @@ def hourly(disk: SimDisk, hours: int, *, size: int = 4000) -> Position:
         for hour in range(hours):
             if hour:
                 clock.advance(HOUR_S)
-            writer.commit([Draft(1, b"c", [b"x" * size], [clock.monotonic_ns()])])
+            writer.commit([PendingBlock(1, b"c", [b"x" * size], [clock.monotonic_ns()])])
         return writer.position
 
 
@@ -110,7 +110,7 @@ def test_what_is_not_durable_yet_is_not_counted() -> None:
         for _ in range(3):
             before = bytes(disk.names[FOLDER / "watermark"].data)
             seen = overview(FOLDER, disk=disk)
-            writer.commit([Draft(1, b"c", [b"x" * 100], [clock.monotonic_ns()])])
+            writer.commit([PendingBlock(1, b"c", [b"x" * 100], [clock.monotonic_ns()])])
             clock.advance(HOUR_S)
         after = overview(FOLDER, disk=disk)
         overwrite(disk, FOLDER / "watermark", before)
@@ -135,7 +135,7 @@ def test_the_span_of_a_segment_is_the_same_raw_and_sealed() -> None:
     with open_writer(disk, segment_bytes=900, clock=clock) as writer:
         for _ in range(6):
             times = [clock.monotonic_ns() + 5, clock.monotonic_ns() - 7]
-            writer.commit([Draft(1, b"c", [b"x" * 100, b"y" * 100], times)])
+            writer.commit([PendingBlock(1, b"c", [b"x" * 100, b"y" * 100], times)])
             clock.advance(1)
     raw = survey(disk, FOLDER, 1)
     assert raw.first_ns == START_NS - 7

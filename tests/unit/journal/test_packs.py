@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.errors import Permanent
-from forebay.journal import Draft
+from forebay.journal import PendingBlock
 from forebay.journal.format import (
     BLOCK_HEADER_SIZE,
     MAX_PACK_BYTES,
@@ -34,7 +34,9 @@ def blocks(*counts: int, size: int = 30, first: int = 5) -> list[tuple[BlockHead
     rng, made = random.Random(1), []
     for count in counts:
         payloads = [rng.randbytes(size) for _ in range(count)]
-        draft = Draft(1 if count else 0, b"ctx", payloads, [100 + first + n for n in range(count)])
+        draft = PendingBlock(
+            1 if count else 0, b"ctx", payloads, [100 + first + n for n in range(count)]
+        )
         head, body = encode_block(
             draft, log_id=LOG, first_seq=first, durable_seq=first, anchor=(1000, 100)
         )

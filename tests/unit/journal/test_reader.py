@@ -12,10 +12,10 @@ from forebay.errors import CursorBeyondEnd, Permanent, Transient
 from forebay.journal import (
     LOSS_KIND,
     NO_LOG,
-    Draft,
     JournalReader,
     JournalWriter,
     OsDisk,
+    PendingBlock,
     Position,
     iter_blocks,
 )
@@ -456,7 +456,7 @@ class RunsOutOfDescriptors(OsDisk):
 def test_an_error_in_the_middle_of_a_read_loses_nothing_that_was_taken(tmp_path: Path) -> None:
     with JournalWriter.open(tmp_path, clock=ManualClock(), segment_bytes=1000) as writer:
         for number in range(40):
-            writer.commit([Draft(1, b"c", [b"x" * 100 + bytes([number])], [number])])
+            writer.commit([PendingBlock(1, b"c", [b"x" * 100 + bytes([number])], [number])])
     segments = sorted(tmp_path.glob("*.fbj"))
     assert len(segments) > 3
     with JournalReader(tmp_path, disk=RunsOutOfDescriptors(segments[2].name)) as reader:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.journal.format import BLOCK_MAGIC
-from forebay.journal.scan import FileWindow, Hole, SoundBlock, step, walk
+from forebay.journal.scan import Damage, FileWindow, SoundBlock, step, walk
 from tests.unit.journal.helpers import FOLDER, content, numbered, open_writer, segment_files, sim
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_a_file_shorter_than_the_limit_ends_where_it_ends() -> None:
     window = opened(b"0123", 100, 4096)
     assert window.view(0, 5) is None
     assert window.find(b"x", 0) == -1
-    assert step(window, 0, 1, None) == Hole(0, 100, 1, None)
+    assert step(window, 0, 1, None) == Damage(0, 100, 1, None)
 
 
 def journal() -> tuple[SimDisk, bytes]:

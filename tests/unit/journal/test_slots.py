@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.journal.slots import FILE_SIZE, SlotCheck, check_slots, encode_slot, parse_slots
+from forebay.journal.two_slot_file import (
+    FILE_SIZE,
+    SlotCheck,
+    check_slots,
+    encode_slot,
+    parse_slots,
+)
 
 OLD, NEW = encode_slot(4, b"old"), encode_slot(5, b"new")
 

@@ -9,7 +9,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, JournalFull, Permanent, Transient
-from forebay.journal import LOSS_KIND, CursorFile, Draft, JournalReader, Position, fsck
+from forebay.journal import LOSS_KIND, CursorFile, JournalReader, PendingBlock, Position, fsck
 from forebay.journal.disk import OsDisk
 from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
@@ -35,8 +35,8 @@ def test_what_is_committed_is_read_in_order_with_its_context(tmp_path: Path) -> 
     disk = OsDisk()
     clock = ManualClock(wall_ns=1_000_000)
     with open_writer(disk, tmp_path / "j", clock=clock) as writer:
-        first = Draft(1, b"a", [b"one", b"", b"three"], [-5, 0, 7])
-        second = Draft(200, b"b", [b"x" * 100_000], [3])
+        first = PendingBlock(1, b"a", [b"one", b"", b"three"], [-5, 0, 7])
+        second = PendingBlock(200, b"b", [b"x" * 100_000], [3])
         assert writer.commit([first, second]) == 5
         assert writer.commit([]) == 5
         assert writer.position.seq == 5
@@ -59,9 +59,9 @@ def test_an_empty_draft_takes_no_sequence_number() -> None:
 def test_a_wall_clock_step_shows_only_at_a_block_border() -> None:
     disk, clock = sim(), ManualClock(wall_ns=10**18)
     with open_writer(disk, clock=clock) as writer:
-        writer.commit([Draft(1, b"", [b"a", b"b"], [0, 1])])
+        writer.commit([PendingBlock(1, b"", [b"a", b"b"], [0, 1])])
         clock.step_wall(-3600)
-        writer.commit([Draft(1, b"", [b"c", b"d"], [2, 3])])
+        writer.commit([PendingBlock(1, b"", [b"c", b"d"], [2, 3])])
     before, after = (block.received_ns.tolist() for block in read_all(disk))
     assert before == [10**18, 10**18 + 1]
     assert after == [10**18 - 3600 * 10**9 + 2, 10**18 - 3600 * 10**9 + 3]
@@ -70,7 +70,7 @@ def test_a_wall_clock_step_shows_only_at_a_block_border() -> None:
 def test_a_replay_brings_its_own_times() -> None:
     disk = sim()
     with open_writer(disk) as writer:
-        writer.commit([Draft(1, b"", [b"a"], [1_618_000_000_000_000_000], anchor=(0, 0))])
+        writer.commit([PendingBlock(1, b"", [b"a"], [1_618_000_000_000_000_000], anchor=(0, 0))])
     assert read_all(disk)[0].received_ns.tolist() == [1_618_000_000_000_000_000]
 
 
@@ -79,12 +79,12 @@ def test_a_replay_brings_its_own_times() -> None:
     [
         draft(b"x", kind=0),
         draft(b"x", kind=LOSS_KIND),
-        Draft(1, b"", [b"a", b"b"], [1]),
-        Draft(1, b"", [b"a"], [1 << 63]),
-        Draft(1, b"", [b"a"], [0], anchor=(1 << 63, 0)),
+        PendingBlock(1, b"", [b"a", b"b"], [1]),
+        PendingBlock(1, b"", [b"a"], [1 << 63]),
+        PendingBlock(1, b"", [b"a"], [0], anchor=(1 << 63, 0)),
     ],
 )
-def test_a_draft_that_cannot_be_written_is_refused_whole(bad: Draft) -> None:
+def test_a_draft_that_cannot_be_written_is_refused_whole(bad: PendingBlock) -> None:
     disk = sim()
     with open_writer(disk) as writer:
         with pytest.raises(Permanent):

@@ -10,7 +10,7 @@ import pytest
 
 from forebay.lab.exchanges.coinbase import messages, signing
 from forebay.lab.faults import parse_faults
-from forebay.lab.truth import Book, Deltas, Snapshots, Tickers, Trades, events
+from forebay.lab.truth import BookTruth, Deltas, Snapshots, Tickers, Trades, events
 from tests.unit.lab.fakes import (
     BTC,
     ETH,
@@ -56,7 +56,7 @@ def heard_book(heard: list[Message]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def true_book(exchange: Exchange, symbol: str = BTC) -> tuple[dict[str, str], dict[str, str]]:
-    bids, asks = Book(exchange.market.trades[symbol]).sides(exchange.market.last(symbol))
+    bids, asks = BookTruth(exchange.market.trades[symbol]).sides(exchange.market.last(symbol))
     return dict(bids), dict(asks)
 
 

@@ -19,7 +19,7 @@ from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Topic
 from forebay.lab.exchanges.queries import BadQuery
 from forebay.lab.exchanges.server import ServerConfig, running
-from forebay.lab.truth import Book, Trades
+from forebay.lab.truth import BookTruth, Trades
 from tests.unit.lab.fakes import BTC, SECOND, FakeWire, pass_time, until
 from tests.unit.lab.live import ask
 
@@ -72,7 +72,7 @@ class Voice:
     """How it tells."""
 
     def __init__(self, trades: Trades) -> None:
-        self._book = Book(trades)
+        self._book = BookTruth(trades)
 
     def greeting(self, channel: str, last: int) -> Greeting | None:
         return Greeting(self._top(last)) if channel == "tops" else None

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from forebay.cli.lab import app
 from forebay.lab.exchanges.market import Market, MarketConfig
-from forebay.lab.truth import SOURCES, Digest, Trades, events
+from forebay.lab.truth import SOURCES, Trades, TruthDigest, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def test_truth_prints_events_from_included_to_excluded() -> None:
 
 def test_truth_prints_one_document_of_digests() -> None:
     code, out, _ = truth("--symbols", "BTC-USD", "--from", "3", "--to", "50", "--digest")
-    expected = Digest.of(Trades(7, "coinbase", "BTC-USD").events(3, 50)).document()
+    expected = TruthDigest.of(Trades(7, "coinbase", "BTC-USD").events(3, 50)).document()
     assert code == 0
     assert json.loads(out) == {"BTC-USD": expected}
 
@@ -254,7 +254,7 @@ def test_truth_is_printed_of_any_channel(channel: str) -> None:
     assert [json.loads(line) for line in out.splitlines()] == [
         json.loads(json.dumps(event.document())) for event in expected
     ]
-    assert json.loads(digest) == {"BTC-USD": Digest.of(expected).document()}
+    assert json.loads(digest) == {"BTC-USD": TruthDigest.of(expected).document()}
 
 
 def test_a_channel_there_is_not_is_refused() -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from forebay.lab.ledger import SETTLE_NS, Ledger, Withheld
+from forebay.lab.ledger import SETTLE_NS, DeliveryLedger, Withheld
 
 MS = 1_000_000
 BTC = "BTC-USD"
 
 
-def report(ledger: Ledger, last: int = 9, held: tuple[int, ...] = ()) -> Withheld:
+def report(ledger: DeliveryLedger, last: int = 9, held: tuple[int, ...] = ()) -> Withheld:
     return ledger.report(BTC, 0, last, held)
 
 
 def test_nothing_sent_is_certainly_withheld() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     for index in range(10):
         ledger.note(BTC, index, "outage")
     assert report(ledger)["certain"] == [(0, 9, "outage")]
@@ -21,7 +21,7 @@ def test_nothing_sent_is_certainly_withheld() -> None:
 
 
 def test_what_was_sent_is_in_doubt_until_confirmed() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     for index in range(10):
         account.wrote(BTC, index)
@@ -36,7 +36,7 @@ def test_what_was_sent_is_in_doubt_until_confirmed() -> None:
 
 
 def test_a_pong_confirms_only_what_was_answered_long_enough_before_its_ping() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote(BTC, 0)
     first = account.ping(0)
@@ -53,7 +53,7 @@ def test_a_pong_confirms_only_what_was_answered_long_enough_before_its_ping() ->
 
 
 def test_a_ping_that_is_not_answered_confirms_nothing() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote(BTC, 0)
     for at in range(20):
@@ -62,7 +62,7 @@ def test_a_ping_that_is_not_answered_confirms_nothing() -> None:
 
 
 def test_one_answer_stands_for_earlier_pings_too() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote(BTC, 0)
     account.ping(0)
@@ -73,7 +73,7 @@ def test_one_answer_stands_for_earlier_pings_too() -> None:
 
 
 def test_a_pong_that_nobody_asked_for_confirms_nothing() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote(BTC, 0)
     account.ping(0)
@@ -85,7 +85,7 @@ def test_a_pong_that_nobody_asked_for_confirms_nothing() -> None:
 
 
 def test_what_a_closed_connection_did_not_confirm_stays_in_doubt() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote(BTC, 3)
     ledger.close_account(account, "closed by peer")
@@ -96,7 +96,7 @@ def test_what_a_closed_connection_did_not_confirm_stays_in_doubt() -> None:
 
 
 def test_in_doubt_on_one_connection_and_confirmed_on_another_is_delivered() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     lost, kept = ledger.open_account(), ledger.open_account()
     for index in range(10):
         lost.wrote(BTC, index)
@@ -110,7 +110,7 @@ def test_in_doubt_on_one_connection_and_confirmed_on_another_is_delivered() -> N
 
 
 def test_an_interval_names_all_its_reasons() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     ledger.note(BTC, 2, "drop")
     ledger.note(BTC, 3, "outage")
     ledger.note(BTC, 4, "drop")
@@ -122,7 +122,7 @@ def test_an_interval_names_all_its_reasons() -> None:
 
 
 def test_a_reason_noted_for_what_was_sent_after_all_is_not_shown() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     ledger.note(BTC, 5, "late")
     account = ledger.open_account()
     account.wrote(BTC, 5)
@@ -130,13 +130,13 @@ def test_a_reason_noted_for_what_was_sent_after_all_is_not_shown() -> None:
 
 
 def test_what_is_held_back_is_in_doubt_not_withheld() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     assert report(ledger, 0, held=(0,))["in_doubt"] == [(0, 0, "held")]
     assert report(ledger, 0, held=(0,))["certain"] == []
 
 
 def test_poison_is_withheld_and_listed_by_how_sure_its_arrival_is() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote_poison(BTC, 2)
     account.pong(account.ping(0), 0)
@@ -150,7 +150,7 @@ def test_poison_is_withheld_and_listed_by_how_sure_its_arrival_is() -> None:
 
 
 def test_nothing_outside_the_bounds_is_said() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote(BTC, 99)
     account.wrote_poison(BTC, 98)
@@ -160,7 +160,7 @@ def test_nothing_outside_the_bounds_is_said() -> None:
 
 
 def test_symbols_do_not_mix() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote("ETH-USD", 0)
     ledger.note("ETH-USD", 1, "drop")
@@ -171,7 +171,7 @@ def test_symbols_do_not_mix() -> None:
 
 
 def test_memory_is_bounded_by_holes_even_if_the_peer_never_answers() -> None:
-    ledger = Ledger()
+    ledger = DeliveryLedger()
     account = ledger.open_account()
     for at in range(5_000):
         account.wrote(BTC, at)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.exchanges.coinbase.messages import Refusal, parse_request
+from forebay.lab.exchanges.coinbase.messages import CommandRefused, parse_request
 from forebay.lab.truth import Trades
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_a_topic_named_twice_counts_once() -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused(document: object, message: str, reason: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(CommandRefused) as caught:
         parse_request(json.dumps(document).encode(), PRODUCTS)
     assert json.loads(messages.error(caught.value)) == {
         "type": "error",
@@ -144,5 +144,5 @@ def test_what_cannot_be_done_is_refused(document: object, message: str, reason: 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe\xfd"])
 def test_what_is_no_json_is_refused(raw: bytes) -> None:
-    with pytest.raises(Refusal, match="Failed to parse message"):
+    with pytest.raises(CommandRefused, match="Failed to parse message"):
         parse_request(raw, PRODUCTS)

@@ -19,7 +19,7 @@ from forebay.lab.exchanges.limits import Bucket, Limiter, RestLimit
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import Running, ServerConfig, running
 from forebay.lab.faults import Faults
-from forebay.lab.truth import Digest, Trades
+from forebay.lab.truth import Trades, TruthDigest
 from tests.unit.lab.fakes import BTC, ETH, SECOND, Message, command, until
 from tests.unit.lab.live import ask, serving
 
@@ -404,11 +404,11 @@ async def test_the_truth_server_gives_events_and_digests() -> None:
     assert [json.loads(line) for line in lines] == [
         {**trade.document(), "number": trade.trade_id, "row": trade.row()} for trade in truth
     ]
-    assert digest == Digest.of(truth).document()
+    assert digest == TruthDigest.of(truth).document()
     buckets = {trade.event_ts // 25_000_000 for trade in truth}
     assert len(buckets) > 1
     assert digests == {
-        str(bucket): Digest.of(
+        str(bucket): TruthDigest.of(
             trade for trade in truth if trade.event_ts // 25_000_000 == bucket
         ).document()
         for bucket in buckets

@@ -13,12 +13,12 @@ import pytest
 from forebay.lab.truth import (
     DEFAULT_START_NS,
     SOURCES,
-    Book,
+    BookTruth,
     Deltas,
-    Digest,
     Snapshots,
     Trade,
     Trades,
+    TruthDigest,
     events,
 )
 from tests.unit.lab.fakes import BTC, command, until
@@ -191,7 +191,7 @@ async def test_the_truth_of_every_channel_is_told(channel: str) -> None:
             **json.loads(json.dumps(event.document())),
             **({"number": event.trade_id} if isinstance(event, Trade) else {}),
         }
-    assert digest == Digest.of(truth).document()
+    assert digest == TruthDigest.of(truth).document()
 
 
 async def test_a_channel_there_is_not_is_named() -> None:
@@ -227,7 +227,7 @@ async def test_the_book_of_any_moment_is_told() -> None:
             url = f"{server.truth_url}/book?symbol={BTC}&at={at}"
             _, _, told = await ask(session, url)
             index = min(TRADES.index_at(at), END - 1)
-            bids, asks = Book(TRADES).sides(index)
+            bids, asks = BookTruth(TRADES).sides(index)
             assert told == {
                 "symbol": BTC,
                 "at": at,

@@ -211,7 +211,7 @@ async def serving() -> AsyncIterator[tuple[Running, aiohttp.ClientSession]]:
 async def switched(
     session: aiohttp.ClientSession, server: Running, name: str, **settings: int
 ) -> dict[str, Any]:
-    async with session.put(f"{server.truth_url}/troubles/{name}", json=settings) as answer:
+    async with session.put(f"{server.truth_url}/faults/{name}", json=settings) as answer:
         assert answer.status == 200
         told: dict[str, Any] = await answer.json()
         return told
@@ -227,7 +227,7 @@ async def test_rest_answers_429_with_retry_after_until_it_is_switched_off() -> N
         await switched(session, server, troubles.TOO_MANY, retry_after_s=0)
         async with session.get(url) as answer:
             assert (answer.status, "Retry-After" in answer.headers) == (429, False)
-        async with session.delete(f"{server.truth_url}/troubles/{troubles.TOO_MANY}") as answer:
+        async with session.delete(f"{server.truth_url}/faults/{troubles.TOO_MANY}") as answer:
             told = await answer.json()
         assert (told[troubles.TOO_MANY]["on"], told[troubles.TOO_MANY]["hits"]) == (False, 2)
         async with session.get(url) as answer:
@@ -251,11 +251,11 @@ async def test_rest_hangs_until_it_is_switched_off_and_then_drops_the_connection
         asking = asyncio.ensure_future(session.post(f"{server.rest_url}/products"))
         hits = 0
         while not hits:
-            async with session.get(f"{server.truth_url}/troubles") as answer:
+            async with session.get(f"{server.truth_url}/faults") as answer:
                 hits = (await answer.json())[troubles.HANG]["hits"]
         done, _ = await asyncio.wait({asking}, timeout=0.2)
         assert not done
-        async with session.delete(f"{server.truth_url}/troubles/{troubles.HANG}"):
+        async with session.delete(f"{server.truth_url}/faults/{troubles.HANG}"):
             pass
         with pytest.raises(aiohttp.ClientError):
             await asking
@@ -277,7 +277,7 @@ async def test_the_websocket_refuses_upgrades_and_takes_them_again() -> None:
             assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 1012)
         async with session.get(address) as refused:
             assert refused.status == 503
-        async with session.delete(f"{server.truth_url}/troubles/{NO_UPGRADE}"):
+        async with session.delete(f"{server.truth_url}/faults/{NO_UPGRADE}"):
             pass
         async with session.ws_connect(server.ws_url) as again:
             await again.send_bytes(command())
@@ -298,7 +298,7 @@ async def test_a_switch_that_cannot_be_is_answered_with_400(path: str, body: byt
         async with session.put(f"{server.truth_url}/{path}", data=body) as answer:
             assert answer.status == 400
             assert (await answer.json())["message"]
-        async with session.get(f"{server.truth_url}/troubles") as answer:
+        async with session.get(f"{server.truth_url}/faults") as answer:
             assert not any(told["on"] for told in (await answer.json()).values())
 
 

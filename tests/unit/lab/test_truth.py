@@ -15,9 +15,9 @@ import pytest
 from forebay.errors import ConfigError
 from forebay.lab.truth import (
     DEFAULT_START_NS,
-    Digest,
     Trade,
     Trades,
+    TruthDigest,
     decimal_text,
     fixed,
     iso_micros,
@@ -177,7 +177,7 @@ def test_the_canonical_row_of_a_recorded_trade() -> None:
 
 def test_the_digest_of_two_recorded_trades() -> None:
     # Computed apart from this project, with bit strings, decimal.Decimal and hashlib.
-    assert Digest.of(RECORDED).document() == {
+    assert TruthDigest.of(RECORDED).document() == {
         "count": 2,
         "ids": "81e83dc5a2191ab700000000000280af",
         "rows": "f5ed8539bc4ad1c9903cb88d0e1caa99",
@@ -186,9 +186,9 @@ def test_the_digest_of_two_recorded_trades() -> None:
 
 def test_a_digest_does_not_depend_on_order_and_adds_up() -> None:
     trades = list(market().events(0, 200))
-    whole = Digest.of(trades)
-    assert Digest.of(reversed(trades)) == whole
-    left, right = Digest.of(trades[:77]), Digest.of(trades[77:])
+    whole = TruthDigest.of(trades)
+    assert TruthDigest.of(reversed(trades)) == whole
+    left, right = TruthDigest.of(trades[:77]), TruthDigest.of(trades[77:])
     assert (left.ids + right.ids) % 2**128 == whole.ids
     assert (left.rows + right.rows) % 2**128 == whole.rows
 
@@ -200,12 +200,12 @@ def test_a_digest_does_not_depend_on_order_and_adds_up() -> None:
 def test_a_digest_sees_every_changed_field(field: str, value: str | int) -> None:
     document = {name: getattr(RECORDED[0], name) for name in Trade.__struct_fields__}
     changed = Trade(**{**document, field: value})
-    assert Digest.of([changed]).rows != Digest.of([RECORDED[0]]).rows
-    assert Digest.of([changed]).ids == Digest.of([RECORDED[0]]).ids
+    assert TruthDigest.of([changed]).rows != TruthDigest.of([RECORDED[0]]).rows
+    assert TruthDigest.of([changed]).ids == TruthDigest.of([RECORDED[0]]).ids
 
 
 def test_an_empty_digest_is_zero() -> None:
-    assert Digest.of([]).document() == {"count": 0, "ids": "0" * 32, "rows": "0" * 32}
+    assert TruthDigest.of([]).document() == {"count": 0, "ids": "0" * 32, "rows": "0" * 32}
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from forebay.lab.truth import (
     SOURCES,
     Bars,
-    Book,
+    BookTruth,
     Deltas,
-    Digest,
     Quotes,
     Snapshots,
     Tickers,
     Trades,
+    TruthDigest,
     events,
     fixed,
     uuid_text,
@@ -47,7 +47,7 @@ def folded(trades: Trades, first: int, end: int, bids: Side, asks: Side) -> None
 
 
 def sides(trades: Trades, index: int) -> tuple[Side, Side]:
-    bids, asks = Book(trades).sides(index)
+    bids, asks = BookTruth(trades).sides(index)
     return dict(bids), dict(asks)
 
 
@@ -84,7 +84,7 @@ def test_the_fold_holds_where_the_price_turns(turn: int) -> None:
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(), symbol=SYMBOLS, index=st.integers(0, 10**7))
 def test_a_book_is_ordered_and_never_crossed_nor_empty(seed: int, symbol: str, index: int) -> None:
-    bids, asks = Book(Trades(seed, "coinbase", symbol)).sides(index)
+    bids, asks = BookTruth(Trades(seed, "coinbase", symbol)).sides(index)
     prices = [Decimal(price) for price, _ in (*reversed(bids), *asks)]
     assert prices == sorted(set(prices))
     assert min(len(bids), len(asks)) > 15
@@ -112,13 +112,13 @@ def test_levels_go_and_come_back() -> None:
 
 def test_the_book_follows_the_trades() -> None:
     for index in (0, 9_999, TURN, 33_333):
-        trade, (bid, ask) = BTC.event(index), Book(BTC).best(index)
+        trade, (bid, ask) = BTC.event(index), BookTruth(BTC).best(index)
         middle = (Decimal(bid[0]) + Decimal(ask[0])) / 2
         assert abs(middle - Decimal(trade.price)) < middle / 500
 
 
 def test_another_seed_is_another_book() -> None:
-    assert Book(Trades(6, "coinbase", "BTC-USD")).sides(100) != Book(BTC).sides(100)
+    assert BookTruth(Trades(6, "coinbase", "BTC-USD")).sides(100) != BookTruth(BTC).sides(100)
 
 
 # ------------------------------------------------------------- tickers and quotes
@@ -129,7 +129,7 @@ def test_a_ticker_says_its_trade_and_the_best_of_its_book() -> None:
     assert 50 < len(tickers) <= 100
     for index in (event.index for event in tickers):
         ticker, trade = Tickers(BTC).event(index), BTC.event(index)
-        bids, asks = Book(BTC).sides(index)
+        bids, asks = BookTruth(BTC).sides(index)
         assert ticker is not None
         assert (ticker.price, ticker.size) == (trade.price, trade.size)
         assert ticker.event_ts == trade.event_ts
@@ -258,10 +258,10 @@ def test_a_row_of_a_bar_has_a_cell_for_each_column_of_content() -> None:
 
 
 def test_digests_take_events_of_any_channel() -> None:
-    one, two = (Digest.of(events(Deltas(BTC), 0, 50)) for _ in range(2))
+    one, two = (TruthDigest.of(events(Deltas(BTC), 0, 50)) for _ in range(2))
     assert one == two
     assert one.count == 50
-    assert one.rows != Digest.of(events(Deltas(BTC), 1, 51)).rows
+    assert one.rows != TruthDigest.of(events(Deltas(BTC), 1, 51)).rows
 
 
 # ----------------------------------------------------------------------- moments

@@ -11,9 +11,8 @@ import pytest
 from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import MINUTE_NS, Digest
 from forebay.errors import ConfigError, Unreachable
-from forebay.lab.truth import CHANNEL
+from forebay.lab.truth import CHANNEL, TruthDigest
 from forebay.lab.truth import MARKET as MARKET_TYPE
-from forebay.lab.truth import Digest as TruthDigest
 from forebay.lab.truth_client import TruthClient
 from tests.support.audit_bench import (
     BTC,

@@ -12,7 +12,7 @@ import pytest
 
 from forebay.errors import ConfigError, Permanent, Unreachable
 from forebay.ops import admin, guard_checks
-from forebay.ops.calls import Call, Refusal, clean
+from forebay.ops.calls import Call, RequestRefused, clean
 from forebay.ops.guard_checks import (
     BODY_LIMIT,
     GUESS_WINDOW_S,
@@ -253,7 +253,7 @@ async def test_a_token_that_cannot_be_read_admits_nobody(error: Exception) -> No
         raise error
 
     gate = guard_checks.Gate(token, site.clock)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(RequestRefused) as refusal:
         gate.check(of([(b"authorization", b"Bearer x")]))
     assert refusal.value.status == 503
     assert str(error) not in str(refusal.value)
@@ -321,7 +321,7 @@ def test_what_is_remembered_of_guesses_is_bounded() -> None:
     gate = guard_checks.Gate(lambda: TOKEN, site.clock)
     headers = [(b"authorization", b"Bearer wrong")]
     for number in range(1100):
-        with contextlib.suppress(Refusal):
+        with contextlib.suppress(RequestRefused):
             gate.check(of(headers, f"10.0.{number >> 8}.{number & 255}"))
     assert len(gate._guesses) == 1024
 
@@ -533,7 +533,7 @@ async def test_a_command_that_never_began_changed_nothing(monkeypatch: pytest.Mo
     monkeypatch.setattr(admin, "COMMAND_S", 0.02)
     desk = admin.Admin(FakeSystem())
     async with desk.lock:
-        with pytest.raises(Refusal, match="Nothing was changed"):
+        with pytest.raises(RequestRefused, match="Nothing was changed"):
             await desk._outcome(Command(Action.RELOAD))
 
 

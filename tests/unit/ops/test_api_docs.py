@@ -50,7 +50,7 @@ def test_the_page_names_every_word_of_an_error() -> None:
     words = set()
     for module in (guard, guard_checks, admin, api):
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
-        words |= set(re.findall(r'Refusal\(\s*\S+?,\s*"([a-z-]+)"', source))
+        words |= set(re.findall(r'RequestRefused\(\s*\S+?,\s*"([a-z-]+)"', source))
     assert len(words) > 10
     missing = [word for word in words if f"`{word}`" not in PAGE]
     assert missing == []

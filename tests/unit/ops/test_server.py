@@ -15,7 +15,7 @@ import pytest
 
 from forebay.errors import Unreachable
 from forebay.ops import server
-from forebay.ops.calls import Answer, Call
+from forebay.ops.calls import Call, Response
 from forebay.telemetry import AdminCalled
 from tests.support.fake_system import BEARER, TOKEN, Site, hang
 
@@ -57,7 +57,7 @@ def client() -> httpx.AsyncClient:
 
 
 async def until(reader: asyncio.StreamReader) -> bytes:
-    """Answer all that comes until the server ends the connection, however it does."""
+    """Response all that comes until the server ends the connection, however it does."""
     got = bytearray()
     with contextlib.suppress(ConnectionError):
         while part := await reader.read(65536):
@@ -162,13 +162,13 @@ async def test_a_request_that_does_not_end_is_cut_off(monkeypatch: pytest.Monkey
     cancelled = asyncio.Event()
     begun = asyncio.Event()
 
-    async def stubborn(_: Call) -> Answer:
+    async def stubborn(_: Call) -> Response:
         begun.set()
         try:
             await hang()
         finally:
             cancelled.set()
-        return Answer(b"")
+        return Response(b"")
 
     async with serving(stubborn) as url, raw(url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -235,7 +235,7 @@ async def test_a_client_that_does_not_finish_is_left(
 
 
 async def one(site: Site) -> list[int]:
-    """Answer the statuses in the audit log, once what was cut off has been told."""
+    """Response the statuses in the audit log, once what was cut off has been told."""
     await asyncio.sleep(0)
     return [told.status for told in site.told if isinstance(told, AdminCalled)]
 
@@ -245,9 +245,9 @@ async def test_a_client_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPat
 
     handling: asyncio.Future[asyncio.Task[None] | None] = asyncio.get_running_loop().create_future()
 
-    async def much(_: Call) -> Answer:
+    async def much(_: Call) -> Response:
         handling.set_result(asyncio.current_task())
-        return Answer(b"x" * 100_000_000)
+        return Response(b"x" * 100_000_000)
 
     async with serving(much) as url, raw(url) as (_, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

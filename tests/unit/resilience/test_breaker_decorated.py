@@ -11,7 +11,7 @@ from forebay.resilience import (
     BreakerConfig,
     CircuitBreaker,
     CircuitOpen,
-    Classify,
+    Classifier,
     FailureRate,
     Refused,
     State,
@@ -68,7 +68,7 @@ def test_a_slow_or_judged_call_may_trip() -> None:
     clock = ManualClock()
     for config in (
         BreakerConfig(failure_threshold=1, slow_call_duration=1),
-        BreakerConfig(failure_threshold=1, classify=Classify(result=lambda _: True)),
+        BreakerConfig(failure_threshold=1, classify=Classifier(result=lambda _: True)),
     ):
         breaker = CircuitBreaker("b", config, clock=clock)
         breaker(lambda: clock.advance(1))()

@@ -14,7 +14,7 @@ from forebay.resilience import (
     Bulkhead,
     CircuitBreaker,
     CircuitOpen,
-    Classify,
+    Classifier,
     State,
 )
 from forebay.resilience.states import StateMachine
@@ -49,7 +49,7 @@ class Watched:
         settings = {"failure_threshold": 1, "success_threshold": 1, "half_open_permits": 1}
         self.breaker = CircuitBreaker(
             "b",
-            BreakerConfig(**(settings | config), classify=Classify(result=judge)),
+            BreakerConfig(**(settings | config), classify=Classifier(result=judge)),
             clock=self.clock,
             rng=Dice(),
             listener=listener,

@@ -12,7 +12,7 @@ from forebay.resilience import (
     AttemptTimeout,
     BreakerConfig,
     CircuitBreaker,
-    Classify,
+    Classifier,
     FailureRate,
     FailuresWithin,
     State,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_poison_interrupts_and_ignored_errors_are_no_outage() -> None:
-    rig = Rig(classify=Classify(ignore=(KeyError, Permanent)))
+    rig = Rig(classify=Classifier(ignore=(KeyError, Permanent)))
     errors: list[BaseException] = [Permanent("bad row"), KeyError(1), KeyboardInterrupt()]
     for error in errors * 4:
         permit = rig.breaker.acquire()
@@ -42,7 +42,7 @@ def _raise(error: BaseException) -> Callable[[], None]:
 
 
 def test_a_result_can_be_a_failure() -> None:
-    rig = Rig(classify=Classify(result=lambda status: status == 503))
+    rig = Rig(classify=Classifier(result=lambda status: status == 503))
     get = rig.breaker(lambda: 503)
     assert [get() for _ in range(3)] == [503, 503, 503]
     assert rig.is_in(State.OPEN)
@@ -52,7 +52,7 @@ def test_a_judge_that_raises_leaks_no_probe() -> None:
     def judge(result: object) -> bool:
         raise ZeroDivisionError(result)
 
-    rig = Rig(classify=Classify(result=judge))
+    rig = Rig(classify=Classifier(result=judge))
     rig.half_open()
     with pytest.raises(ZeroDivisionError):
         rig.breaker.call(fine)

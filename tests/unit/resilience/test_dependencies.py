@@ -1,4 +1,4 @@
-"""Orders, cycles and names that there are not."""
+"""RuntimeSettings, cycles and names that there are not."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from forebay.resilience import (
     Bulkhead,
     CircuitBreaker,
     CircuitOpen,
-    Classify,
+    Classifier,
     Fallback,
     Origin,
     RateLimit,
@@ -102,7 +102,7 @@ def _down() -> None:
 
 
 PLAIN = BreakerConfig()
-JUDGED = BreakerConfig(classify=Classify(result=lambda result: result == 503))
+JUDGED = BreakerConfig(classify=Classifier(result=lambda result: result == 503))
 """Its successes are looked at."""
 
 

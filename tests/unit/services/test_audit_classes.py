@@ -24,7 +24,7 @@ from forebay.domain.frames import (
     encode_control,
 )
 from forebay.domain.kinds import KINDS
-from forebay.journal import OS_DISK, Draft, JournalReader, JournalWriter, Position
+from forebay.journal import OS_DISK, JournalReader, JournalWriter, PendingBlock, Position
 from forebay.journal.segments import list_segments, segment_path
 from forebay.services.audit import journal_stage, run_audit
 from forebay.services.audit.compare import Comparison
@@ -107,7 +107,7 @@ class Rig:
             symbols=SYMBOLS,
             channels=("quote", "ping"),
         ).encode()
-        self.writer.commit([Draft(int(kind), context, list(payloads), times, (0, 0))])
+        self.writer.commit([PendingBlock(int(kind), context, list(payloads), times, (0, 0))])
 
     def capture(self, again: int = 0) -> None:
         """Let two connections tell all lines, and one of them the first few ``again``."""

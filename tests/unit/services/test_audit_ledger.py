@@ -10,7 +10,7 @@ import pytest
 
 from forebay.domain.digest import HOUR_NS
 from forebay.errors import ConfigError
-from forebay.journal import Draft
+from forebay.journal import PendingBlock
 from tests.support.audit_bench import (
     BTC,
     ETH,
@@ -317,7 +317,7 @@ def tell_again(told: Bench, index: int, *, hours: int, price: str = "1.5") -> No
     )
     now = event(LAST).event_ts + 8_000_000
     context = told.context("e9").encode()
-    told.writer.commit([Draft(1, context, [frame.encode()], [now], (0, 0))])
+    told.writer.commit([PendingBlock(1, context, [frame.encode()], [now], (0, 0))])
     told.deliver()
 
 

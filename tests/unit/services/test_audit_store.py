@@ -14,7 +14,7 @@ from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.frames import FrameKind
 from forebay.errors import Transient
 from forebay.journal import JournalReader, Position
-from forebay.lab.truth import Digest as TruthDigest
+from forebay.lab.truth import TruthDigest
 from forebay.ports import Commit
 from forebay.services.audit.report import iso
 from forebay.services.projection import Projection, batches_of

@@ -13,7 +13,7 @@ from forebay.domain.channels import Channel
 from forebay.domain.frames import EpochAccepted, EpochOpened, FrameKind
 from forebay.domain.parsed import Parsed, RawEvents
 from forebay.lab.exchanges.coinbase import messages
-from forebay.lab.truth import CHANNEL, SOURCES, Digest, Tickers, events
+from forebay.lab.truth import CHANNEL, SOURCES, Tickers, TruthDigest, events
 from tests.support.audit_bench import BTC, MARKET, Bench, TruthServer, bench, truth_server
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class ToldServer(TruthServer):
             first, end = int(asked["from"]), int(asked["to"])
         truth = list(events(SOURCES[asked["channel"]](trades), first, end))
         if parts.path == "/digests":
-            sums: dict[int, Digest] = {}
+            sums: dict[int, TruthDigest] = {}
             for event in truth:
-                sums.setdefault(event.event_ts // int(asked["by"]), Digest()).add(event)
+                sums.setdefault(event.event_ts // int(asked["by"]), TruthDigest()).add(event)
             return json.dumps({bucket: each.document() for bucket, each in sums.items()}).encode()
         lines = (json.dumps({**event.document(), "row": event.row()}) for event in truth)
         return "\n".join(lines).encode()

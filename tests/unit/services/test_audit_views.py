@@ -21,7 +21,7 @@ from forebay.services.audit import (
     Made,
     Problem,
     StageDigest,
-    StreamReport,
+    StreamAudit,
     render_html,
 )
 from forebay.services.audit.report import gap_sums, iso, verdict
@@ -35,7 +35,7 @@ MADE = Made("2026-01-01T02:00:00Z", "/data/<b>", "1.2.3")
 EVIL = "<script>alert('&\"[red]</script>"
 
 
-def stream(**changed: object) -> StreamReport:
+def stream(**changed: object) -> StreamAudit:
     fields: dict[str, object] = {
         "venue": "coinbase",
         "channel": "trade",
@@ -52,7 +52,7 @@ def stream(**changed: object) -> StreamReport:
         },
         "missing": 0,
     }
-    return StreamReport(**(fields | changed))  # type: ignore[arg-type]
+    return StreamAudit(**(fields | changed))  # type: ignore[arg-type]
 
 
 def report(**changed: object) -> AuditReport:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.domain.channels import Channel
-from forebay.domain.messages import EventsTold, Head, Mark, Message, Origin, Step
+from forebay.domain.messages import EventsTold, FrameOrigin, Head, Mark, Message, Step
 from forebay.errors import ConfigError, Transient
 from forebay.journal import Position
 from forebay.ports import Received
@@ -259,7 +259,7 @@ def test_a_venue_that_is_counted_otherwise_than_before_is_refused() -> None:
     rig.publish(*step(1, 1))
     rig.bridge.drain()
     channel = replace(CHANNELS["coinbase"]["trade"], unit="time")
-    origin = Origin(context(), {"trade": channel})
+    origin = FrameOrigin(context(), {"trade": channel})
     told = EventsTold(origin, "trade", own_sequence=False)
     where = Step(LOG, 2, 3)
     rig.publish(
@@ -272,7 +272,7 @@ def test_a_venue_that_is_counted_otherwise_than_before_is_refused() -> None:
 
 def test_a_venue_that_nobody_here_knows_brings_its_declaration_along() -> None:
     channel = Channel("trade", "native", "id")
-    told = EventsTold(Origin(context(venue="coinbase"), {"trade": channel}), "trade", False)
+    told = EventsTold(FrameOrigin(context(venue="coinbase"), {"trade": channel}), "trade", False)
     rig = Rig()
     where = Step(LOG, 1, 3)
     rows = rows_of(Trade(1), Trade(4))

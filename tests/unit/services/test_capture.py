@@ -20,8 +20,8 @@ from forebay.domain.frames import (
 )
 from forebay.errors import Corrupt, JournalFull
 from forebay.journal import JournalReader, JournalWriter
-from forebay.ports import FillRequest, FrameSink, Instrument
-from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
+from forebay.ports import FrameSink, HistoryRequest, Instrument
+from forebay.services.capture import Capture, CaptureSettings, SourceFeed, WantedStreams
 from forebay.sources.live import Timings
 from forebay.sources.websocket import Timeouts
 from forebay.telemetry import DrainTimedOut, SourceCrashed
@@ -45,13 +45,13 @@ class FakeSource:
     def __init__(self, body: Callable[[FrameSink], Awaitable[None]]) -> None:
         self.body = body
         self.runs = 0
-        self.fills: list[FillRequest] = []
+        self.fills: list[HistoryRequest] = []
 
     async def run(self, sink: FrameSink) -> None:
         self.runs += 1
         await self.body(sink)
 
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+    async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         self.fills.append(request)
         take = sink.open(
             Context(venue="v", source="rest", purpose="history", collector="c", epoch="f")
@@ -86,7 +86,7 @@ async def steady(sink: FrameSink) -> None:
 
 def capture(
     journal: JournalWriter,
-    *feeds: Feed,
+    *feeds: SourceFeed,
     clock: Clock | None = None,
     said: list[TelemetryEvent] | None = None,
     drain_s: float = 10.0,
@@ -110,16 +110,19 @@ async def until(condition: Callable[[], bool], clock: ManualClock | None = None)
 
 
 async def test_what_is_asked_for_is_on_record_before_anything_comes() -> None:
-    def wanted(venue: str, *symbols: str) -> Wanted:
+    def wanted(venue: str, *symbols: str) -> WantedStreams:
         context = Context(venue=venue, source="ws", purpose="live", collector="c", epoch="")
-        return Wanted(context, tuple(("spot", "trade", symbol) for symbol in symbols))
+        return WantedStreams(context, tuple(("spot", "trade", symbol) for symbol in symbols))
 
     async def nothing(_: FrameSink) -> None:
         await asyncio.Event().wait()
 
     journal, source = FakeJournal(), FakeSource(nothing)
-    feeds = [Feed("v", source, asked=wanted("v", "A")), Feed("v", source, asked=wanted("v", "B"))]
-    whole = capture(journal, *feeds, Feed("w", source, asked=wanted("w", "A")))
+    feeds = [
+        SourceFeed("v", source, asked=wanted("v", "A")),
+        SourceFeed("v", source, asked=wanted("v", "B")),
+    ]
+    whole = capture(journal, *feeds, SourceFeed("w", source, asked=wanted("w", "A")))
     stop = asyncio.Event()
     task = asyncio.create_task(whole.run(stop))
     await until(lambda: whole.stats()["captured"] == 2)
@@ -138,7 +141,7 @@ async def test_what_is_asked_for_is_on_record_before_anything_comes() -> None:
 async def test_stopping_closes_epochs_and_captures_everything_first() -> None:
     journal = FakeJournal()
     before = asyncio.all_tasks()
-    whole = capture(journal, Feed("steady", FakeSource(steady)))
+    whole = capture(journal, SourceFeed("steady", FakeSource(steady)))
     stop = asyncio.Event()
     task = asyncio.create_task(whole.run(stop))
     await until(lambda: int(whole.stats()["captured"]) > 50)
@@ -173,7 +176,12 @@ async def test_a_crashed_source_is_started_again_and_told() -> None:
 
     bad, odd, good = FakeSource(crashing), FakeSource(returning), FakeSource(steady)
     whole = capture(
-        FakeJournal(), Feed("bad", bad), Feed("odd", odd), Feed("ok", good), clock=clock, said=said
+        FakeJournal(),
+        SourceFeed("bad", bad),
+        SourceFeed("odd", odd),
+        SourceFeed("ok", good),
+        clock=clock,
+        said=said,
     )
     stop = asyncio.Event()
     task = asyncio.create_task(whole.run(stop))
@@ -192,12 +200,12 @@ async def test_a_crashed_source_is_started_again_and_told() -> None:
 async def test_gaps_are_filled_into_the_same_journal() -> None:
     journal = FakeJournal()
     source = FakeSource(steady)
-    gap = FillRequest("trade", "BTC-USD", 1, 5)
+    gap = HistoryRequest("trade", "BTC-USD", 1, 5)
 
-    async def open_gaps() -> tuple[list[FillRequest], int]:
+    async def open_gaps() -> tuple[list[HistoryRequest], int]:
         return [gap], 0
 
-    whole = capture(journal, Feed("steady", source, open_gaps))
+    whole = capture(journal, SourceFeed("steady", source, open_gaps))
     stop = asyncio.Event()
     task = asyncio.create_task(whole.run(stop))
     await until(lambda: b"page" in journal.payloads)
@@ -210,7 +218,7 @@ async def test_gaps_are_filled_into_the_same_journal() -> None:
 async def test_a_broken_journal_ends_capture_with_its_error(error: Exception) -> None:
     journal = FakeJournal()
     journal.errors = [error]
-    whole = capture(journal, Feed("steady", FakeSource(steady)))
+    whole = capture(journal, SourceFeed("steady", FakeSource(steady)))
     before = asyncio.all_tasks()
     with pytest.raises(type(error)):
         await whole.run(asyncio.Event())
@@ -229,7 +237,9 @@ async def test_a_journal_that_stays_full_does_not_hold_the_end_for_ever() -> Non
         take.frame(FrameKind.TEXT, b"frame")
         await asyncio.Event().wait()
 
-    whole = capture(journal, Feed("one", FakeSource(once)), clock=clock, said=said, drain_s=5.0)
+    whole = capture(
+        journal, SourceFeed("one", FakeSource(once)), clock=clock, said=said, drain_s=5.0
+    )
     stop = asyncio.Event()
     task = asyncio.create_task(whole.run(stop))
     await until(lambda: bool(whole.stats()["full"]), clock)
@@ -244,7 +254,7 @@ async def test_a_journal_that_stays_full_does_not_hold_the_end_for_ever() -> Non
 
 async def test_cancelling_stops_as_well() -> None:
     journal = FakeJournal()
-    whole = capture(journal, Feed("steady", FakeSource(steady)))
+    whole = capture(journal, SourceFeed("steady", FakeSource(steady)))
     task = asyncio.create_task(whole.run(asyncio.Event()))
     await until(lambda: int(whole.stats()["captured"]) > 5)
     task.cancel()
@@ -271,7 +281,7 @@ async def test_from_the_socket_to_the_real_journal(tmp_path: Path) -> None:
             ws_url=server.url,
             timings=Timings(feed=Timeouts(backoff_base_s=0.001, backoff_cap_s=0.002)),
         )
-        whole = capture(writer, Feed("coinbase", source))
+        whole = capture(writer, SourceFeed("coinbase", source))
         stop = asyncio.Event()
         task = asyncio.create_task(whole.run(stop))
         await until(lambda: int(whole.stats()["reconnects"]) >= 3)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.domain.frames import FillFinished, FrameKind, GapAccepted, encode_control
+from forebay.domain.frames import FrameKind, GapAccepted, HistoryFinished, encode_control
 from forebay.errors import ConfigError, CursorMoved, Transient
-from forebay.journal import CursorFile, Draft, JournalWriter
-from forebay.ports import Commit, FillRequest
+from forebay.journal import CursorFile, JournalWriter, PendingBlock
+from forebay.ports import Commit, HistoryRequest
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.stores.memory import MemoryStore
@@ -51,7 +51,9 @@ def put(
     kind: FrameKind = FrameKind.TEXT,
 ) -> None:
     received = [T0 + index for index in range(len(payloads))]
-    writer.commit([Draft(kind, (origin or context()).encode(), list(payloads), received, (0, 0))])
+    writer.commit(
+        [PendingBlock(kind, (origin or context()).encode(), list(payloads), received, (0, 0))]
+    )
 
 
 class FaultyStore(MemoryStore):
@@ -228,7 +230,7 @@ def test_gaps_are_told_offered_for_filling_and_closed(
     assert GapOpened("coinbase", "trade", PRODUCT, 2, 4, "in_connection") in seen
 
     put(writer, [as_json([rest_row(3), rest_row(2)])], context("rest"), FrameKind.REST)
-    finished = encode_control(FillFinished("trade", PRODUCT, 2, 4, absent=((4, 4),)))
+    finished = encode_control(HistoryFinished("trade", PRODUCT, 2, 4, absent=((4, 4),)))
     put(writer, [finished], context("rest"), FrameKind.CONTROL)
     moving.drain()
 
@@ -242,7 +244,7 @@ def test_absence_is_believed_over_restarts_and_what_comes_at_last_is_filled(
 ) -> None:
     """Each look is of another process, and so is each delivery."""
     store, clock = MemoryStore(), ManualClock()
-    lacking = encode_control(FillFinished("trade", PRODUCT, 2, 4, lacking=((2, 4),)))
+    lacking = encode_control(HistoryFinished("trade", PRODUCT, 2, 4, lacking=((2, 4),)))
     states, journal = [], tmp_path / "journal"
     moving = Deliverer(journal, store, PARSERS)
     for wait_s in (0, 0, 59, 2, 600, 3600, 21_600):
@@ -251,7 +253,7 @@ def test_absence_is_believed_over_restarts_and_what_comes_at_last_is_filled(
             if writer.position.seq == 1:
                 put(writer, [match(1), match(5)])
             origin, now = context("rest").encode(), clock.monotonic_ns()
-            writer.commit([Draft(int(FrameKind.CONTROL), origin, [lacking], [now])])
+            writer.commit([PendingBlock(int(FrameKind.CONTROL), origin, [lacking], [now])])
         moving = Deliverer(journal, store, PARSERS)
         moving.drain()
         states.append([gap.state for gap in store.gaps()])
@@ -294,7 +296,7 @@ def test_a_gap_is_offered_with_its_market_if_history_has_its_unit(tmp_path: Path
             put(writer, [frame(Deal(number=native)) for native in (1, 4)], origin)
             moving = Deliverer(folder, MemoryStore(), {"made": parser}, observer=seen.append)
             moving.drain()
-        offered = [FillRequest("trade", SYMBOL, 2, 3, "id", "perpetual")] if number == 0 else []
+        offered = [HistoryRequest("trade", SYMBOL, 2, 3, "id", "perpetual")] if number == 0 else []
         assert moving.open_gaps()[0] == offered
         assert moving.gap_counts()["open"] == 1
     where = ("made", "trade", SYMBOL, 2, 3, "in_connection")
@@ -424,8 +426,8 @@ def test_a_kind_or_context_of_nobody_knows_stops_nothing(
 ) -> None:
     store = MemoryStore()
     put(writer, [match(1)])
-    writer.commit([Draft(77, context().encode(), [b"?"], [T0], (0, 0))])
-    writer.commit([Draft(1, b"{broken", [b"??"], [T0], (0, 0))])
+    writer.commit([PendingBlock(77, context().encode(), [b"?"], [T0], (0, 0))])
+    writer.commit([PendingBlock(1, b"{broken", [b"??"], [T0], (0, 0))])
     put(writer, [match(2)])
 
     assert deliverer(tmp_path, store).drain() == 4

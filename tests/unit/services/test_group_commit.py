@@ -19,7 +19,7 @@ from forebay.domain.frames import (
     decode_control,
 )
 from forebay.errors import Corrupt, JournalFull, Unreachable
-from forebay.services.group_commit import FRAME_OVERHEAD, REST_TIMES, GroupCommit, Limits
+from forebay.services.group_commit import FRAME_OVERHEAD, REST_TIMES, GroupCommit, GroupLimits
 from forebay.telemetry import JournalFullBegan, JournalFullEnded
 from tests.simulation.loop import VirtualClock, VirtualLoop
 from tests.support.fake_journal import FakeJournal
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TEXT, BINARY, CONTROL = FrameKind.TEXT, FrameKind.BINARY, FrameKind.CONTROL
 QUANTUM = 64 << 10
-NEVER = Limits(linger_s=1e6)
+NEVER = GroupLimits(linger_s=1e6)
 
 
 def context(epoch: str = "e1") -> Context:
@@ -40,7 +40,7 @@ def context(epoch: str = "e1") -> Context:
 
 
 class Rig:
-    def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, limits: GroupLimits | None = None, clock: Clock | None = None) -> None:
         self.journal = FakeJournal()
         self.said: list[TelemetryEvent] = []
         self.pressed: list[bool] = []
@@ -124,7 +124,7 @@ async def test_a_commit_never_runs_in_the_loop_and_always_in_one_thread() -> Non
 
 async def test_frames_gather_for_the_linger_time() -> None:
     clock = ManualClock()
-    async with Rig(Limits(linger_s=0.01), clock) as rig:
+    async with Rig(GroupLimits(linger_s=0.01), clock) as rig:
         take = rig.group.open(context())
         take.frame(TEXT, b"1")
         for _ in range(20):
@@ -141,7 +141,7 @@ async def test_frames_gather_for_the_linger_time() -> None:
 
 async def test_what_gathered_during_a_commit_does_not_linger_again() -> None:
     clock = ManualClock()
-    async with Rig(Limits(linger_s=0.01 / REST_TIMES), clock) as rig:
+    async with Rig(GroupLimits(linger_s=0.01 / REST_TIMES), clock) as rig:
         rig.journal.gate.clear()
         take = rig.group.open(context())
         take.frame(TEXT, b"1")
@@ -188,7 +188,7 @@ def test_commits_a_second_at_rest_are_fewer_and_frames_wait_no_longer_than_promi
 
 
 async def test_a_big_group_does_not_linger() -> None:
-    async with Rig(Limits(linger_s=1e6, group_bytes=1 << 20)) as rig:
+    async with Rig(GroupLimits(linger_s=1e6, group_bytes=1 << 20)) as rig:
         take = rig.group.open(context())
         size = 1000
         few = (1 << 20) // (size + FRAME_OVERHEAD) - 100
@@ -254,7 +254,7 @@ async def test_a_cancelled_flush_disturbs_nobody() -> None:
 
 async def test_pressure_begins_above_the_limit_and_ends_below_half() -> None:
     limit = 10 * QUANTUM
-    async with Rig(Limits(linger_s=1e6, group_bytes=limit // 2, max_pending=limit)) as rig:
+    async with Rig(GroupLimits(linger_s=1e6, group_bytes=limit // 2, max_pending=limit)) as rig:
         rig.journal.gate.clear()
         take = rig.group.open(context())
         taken = 0
@@ -400,7 +400,7 @@ async def test_counters_follow_the_epochs() -> None:
 
 async def test_latency_is_from_receipt_to_captured() -> None:
     clock = ManualClock()
-    async with Rig(Limits(linger_s=0.01), clock) as rig:
+    async with Rig(GroupLimits(linger_s=0.01), clock) as rig:
         rig.journal.gate.clear()
         rig.group.open(context()).frame(TEXT, b"1")
         for _ in range(10):
@@ -418,7 +418,7 @@ async def test_latency_is_from_receipt_to_captured() -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_random_traffic_is_captured_once_in_each_epochs_order(seed: int) -> None:
     rng = random.Random(seed)
-    async with Rig(Limits(linger_s=0.0, group_bytes=QUANTUM, max_pending=4 * QUANTUM)) as rig:
+    async with Rig(GroupLimits(linger_s=0.0, group_bytes=QUANTUM, max_pending=4 * QUANTUM)) as rig:
         sent: dict[str, list[tuple[int, bytes]]] = {}
         for n in range(3000):
             epoch = f"e{rng.randrange(4)}"
@@ -463,7 +463,7 @@ async def test_frames_read_together_keep_their_order_and_share_their_time() -> N
 
 async def test_every_byte_counts_at_once_for_both_limits() -> None:
     size = 1000 + FRAME_OVERHEAD
-    limits = Limits(linger_s=1e6, group_bytes=1 << 30, max_pending=10 * size)
+    limits = GroupLimits(linger_s=1e6, group_bytes=1 << 30, max_pending=10 * size)
     async with Rig(limits) as rig:
         rig.journal.gate.clear()
         take = rig.group.open(context())
@@ -475,7 +475,7 @@ async def test_every_byte_counts_at_once_for_both_limits() -> None:
 
 
 async def test_small_frames_of_many_epochs_are_counted_too() -> None:
-    async with Rig(Limits(linger_s=1e6, group_bytes=1 << 30, max_pending=1 << 20)) as rig:
+    async with Rig(GroupLimits(linger_s=1e6, group_bytes=1 << 30, max_pending=1 << 20)) as rig:
         rig.journal.gate.clear()
         takes = [rig.group.open(context(f"e{n}")) for n in range(10)]
         taken = 0

@@ -12,7 +12,7 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.domain.frames import FrameKind
 from forebay.errors import Corrupt, Permanent, Transient
-from forebay.journal import Draft, JournalWriter, Position
+from forebay.journal import JournalWriter, PendingBlock, Position
 from forebay.resilience import CircuitBreaker, State, SystemState, presets
 from forebay.services.deliver import (
     BACKLOG_FRAMES,
@@ -136,7 +136,9 @@ class Rig:
         payloads = [match(self.put + 1 + index) for index in range(frames)]
         self.put += frames
         received = [self.clock.wall_ns()] * frames
-        self.writer.commit([Draft(FrameKind.TEXT, context().encode(), payloads, received, (0, 0))])
+        self.writer.commit(
+            [PendingBlock(FrameKind.TEXT, context().encode(), payloads, received, (0, 0))]
+        )
 
     async def steps(self, times: int) -> list[float]:
         """Step so often and wait as told; answer the waits."""

@@ -17,23 +17,23 @@ from forebay.domain.digest import Digest, digests_by_hour
 from forebay.domain.frames import Context, FrameKind
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
-from forebay.domain.ledger import Entry, Record, record_of
+from forebay.domain.ledger import LedgerState, SegmentEntry, record_of
 from forebay.errors import ConfigError, Corrupt, JournalFull, Transient
 from forebay.journal import (
     OS_DISK,
     Block,
-    Draft,
     JournalReader,
     JournalWriter,
     OsDisk,
+    PendingBlock,
     Position,
     WriterBusy,
     fsck,
 )
 from forebay.journal.model import loss_block
 from forebay.payloads import Payloads
-from forebay.services.accounting import Accountant, Remembered
 from forebay.services.ledger import Ledger, durable_end, open_ledger, read_ledger
+from forebay.services.ledger_builder import LedgerBuilder, Remembered
 from forebay.services.projection import Projection, batches_of
 from tests.support.audit_bench import (
     BTC,
@@ -72,12 +72,16 @@ def block(
     )
 
 
-def account(*blocks: Block, end: int | None = None, record: Record | None = None) -> Entry:
+def account(
+    *blocks: Block, end: int | None = None, record: LedgerState | None = None
+) -> SegmentEntry:
     position = None if end is None else Position(LOG, end)
-    return Accountant(PARSERS, record or Record(), Remembered(PARSERS)).account(blocks, position)
+    return LedgerBuilder(PARSERS, record or LedgerState(), Remembered(PARSERS)).account(
+        blocks, position
+    )
 
 
-def total(entry: Entry) -> Digest:
+def total(entry: SegmentEntry) -> Digest:
     hours = (hour.digest for stream in entry.streams for hour in stream.hours)
     return sum(hours, Digest())
 
@@ -88,7 +92,7 @@ def rows_of(*blocks: Block) -> Digest:
     return sum(digests_by_hour(rows, KINDS["trade"]).values(), Digest())
 
 
-def live(record: Record) -> list[tuple[int, int]]:
+def live(record: LedgerState) -> list[tuple[int, int]]:
     """Return the ids of the stream that came live."""
     coverage = record.coverage[KEY]
     assert isinstance(coverage, IdCoverage)
@@ -140,7 +144,7 @@ def test_a_repeated_event_counts_once_and_its_first_version(tmp_path: Path) -> N
 
 
 def test_an_event_that_coverage_has_is_not_new() -> None:
-    before = Record()
+    before = LedgerState()
     before.add(account(block(1, [1, 2, 5])))
 
     entry = account(block(4, [1, 2, 3, 5, 6]), record=before)
@@ -151,14 +155,14 @@ def test_an_event_that_coverage_has_is_not_new() -> None:
 
 
 def test_an_event_that_history_gave_is_not_new_either() -> None:
-    before = Record()
+    before = LedgerState()
     before.coverage[KEY] = IdCoverage(fill=IntervalSet([(1, 2)]))
 
     assert total(account(block(4, [1, 2, 3]), record=before)) == rows_of(block(4, [3]))
 
 
 def test_an_hour_of_repeated_events_is_named_without_a_digest() -> None:
-    before = Record()
+    before = LedgerState()
     before.add(account(block(1, [1])))
 
     entry = account(block(2, [1], price="2"), record=before)
@@ -183,7 +187,7 @@ def test_cuts_do_not_change_what_a_ledger_says(
             right.setdefault(each, rows_of(block(1, [each], price=price)))
         seq = blocks[-1].next_seq
     cuts = sorted(data.draw(st.sets(st.integers(1, len(blocks)), max_size=3)))
-    made = Record()
+    made = LedgerState()
     for start, end in zip([0, *cuts], [*cuts, len(blocks)], strict=False):
         if blocks[start:end]:
             made.add(account(*blocks[start:end], record=made))
@@ -365,7 +369,7 @@ def test_no_ledger_has_no_entries(tmp_path: Path) -> None:
 
 def write(folder: Path, payload: bytes) -> None:
     with JournalWriter.open(folder, clock=ManualClock(), ballast_bytes=0) as writer:
-        writer.commit([Draft(1, b"{}", [payload], [0])])
+        writer.commit([PendingBlock(1, b"{}", [payload], [0])])
 
 
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.errors import JournalFull
 from forebay.journal import OS_DISK, JournalWriter, OsDisk, Position
-from forebay.services.accounting import LiveSums
 from forebay.services.ledger import open_ledger, read_ledger
+from forebay.services.ledger_builder import LiveSums
 from forebay.stores.memory import MemoryStore
 from tests.support.made_venue import Deal, MadeParser, Rig, rig
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.domain.frames import FrameBatch
-    from forebay.domain.ledger import Entry
+    from forebay.domain.ledger import SegmentEntry
     from forebay.domain.parsed import Parsed
     from forebay.journal import Disk
     from forebay.services.ledger import Ledger
@@ -60,7 +60,7 @@ def opened(made: Rig, folder: Path, disk: Disk = OS_DISK) -> Ledger:
     )
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[SegmentEntry]:
     return read_ledger(folder / "ledger", ManualClock())
 
 

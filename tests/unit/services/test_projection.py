@@ -15,9 +15,9 @@ from forebay.domain.frames import (
     EpochAccepted,
     EpochClosed,
     EpochOpened,
-    FillFinished,
     FrameBatch,
     FrameKind,
+    HistoryFinished,
     Loss,
     encode_control,
 )
@@ -232,7 +232,7 @@ def test_a_heartbeat_reveals_a_lost_tail_and_a_lost_head() -> None:
 def test_history_fills_and_what_it_lacks_is_permanent() -> None:
     live = batch([match(1), match(6)])
     page = batch([as_json([rest_row(4), rest_row(3)])], context("rest"), first_seq=3)
-    done = controls(FillFinished("trade", PRODUCT, 2, 5, absent=((2, 5),)))
+    done = controls(HistoryFinished("trade", PRODUCT, 2, 5, absent=((2, 5),)))
     projected = project(live, page, done)
     assert holes(projected) == [
         (2, 2, "absent_from_history", "permanent"),

@@ -12,8 +12,8 @@ from forebay.domain.frames import (
     Context,
     EpochAccepted,
     EpochClosed,
-    FillFinished,
     FrameKind,
+    HistoryFinished,
     encode_control,
 )
 from forebay.domain.parsed import Parsed
@@ -161,7 +161,7 @@ def test_spot_and_perpetual_share_neither_ids_nor_coverage_nor_gaps(
 
 def test_history_fills_the_gaps_of_its_market_alone() -> None:
     live = [told(made(market=market), 1, 4) for market in ("spot", "perpetual")]
-    finished = FillFinished("trade", SYMBOL, 2, 3, absent=((2, 3),), market="perpetual")
+    finished = HistoryFinished("trade", SYMBOL, 2, 3, absent=((2, 3),), market="perpetual")
     projected = project(MadeParser("native"), *live, control(made(source="rest"), finished, 9))
     states = {
         key.market: [gap.state for gap in coverage.gaps(key)]
@@ -311,7 +311,7 @@ def test_history_that_was_asked_in_another_unit_fills_nothing(
     live = told(made(), 1, 4)
     ends = {"id": (2, 3), "time": (T0, T0 + 9 * SECOND)}
     for asked, absent in ends.items():
-        said = FillFinished("trade", SYMBOL, *absent, absent=(absent,), unit=asked)  # type: ignore[arg-type]
+        said = HistoryFinished("trade", SYMBOL, *absent, absent=(absent,), unit=asked)  # type: ignore[arg-type]
         projected = project(parser, live, control(made(source="rest"), said, 9))
         rows = list(projected.coverage[KEY].rows())
         counts_it = (unit == "id") if asked == "id" else unit in ("time", "seq")

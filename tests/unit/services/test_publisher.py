@@ -10,7 +10,7 @@ from forebay.clock import ManualClock
 from forebay.domain.frames import EpochAccepted, EpochOpened, FrameKind, encode_control
 from forebay.domain.messages import ControlTold, EventsTold, KnownTold, LettersTold, Mark, Step
 from forebay.errors import Corrupt, Transient
-from forebay.journal import CursorFile, Draft, JournalWriter, OsDisk, StateFile
+from forebay.journal import CursorFile, JournalWriter, OsDisk, PendingBlock, StateFile
 from forebay.services.publisher import Publisher
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, T0, context, heartbeat, match
@@ -70,7 +70,9 @@ def put(
     kind: FrameKind = FrameKind.TEXT,
 ) -> None:
     times = [T0 + place for place in range(len(payloads))]
-    writer.commit([Draft(kind, (origin or context()).encode(), list(payloads), times, (0, 0))])
+    writer.commit(
+        [PendingBlock(kind, (origin or context()).encode(), list(payloads), times, (0, 0))]
+    )
 
 
 def publisher(

@@ -15,7 +15,7 @@ from forebay.clock import ManualClock
 from forebay.domain.frames import FrameKind
 from forebay.domain.parsed import UnreadLine
 from forebay.errors import ConfigError
-from forebay.sources.recording_lines import Lines, Loss
+from forebay.sources.recording_lines import Lines, UnreadableLines
 from forebay.sources.recordings import Recorded, read_recording, require_frames
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ FRAMES = [b'{"type":"match","trade_id":%d,"note":"%08x"}' % (i, i * 2654435761) 
 GOOD = b"\n".join(FRAMES) + b"\n"
 
 
-def read(path: Path) -> tuple[list[Recorded], list[Loss]]:
-    losses: list[Loss] = []
+def read(path: Path) -> tuple[list[Recorded], list[UnreadableLines]]:
+    losses: list[UnreadableLines] = []
     frames = list(read_recording(path, "coinbase", clock=ManualClock(), lose=losses.append))
     return frames, losses
 
@@ -215,7 +215,7 @@ def test_a_line_that_is_too_long_is_lost_alone(tmp_path: Path) -> None:
     with path.open("rb") as file:
         lines = Lines(file, longest=50)
         assert list(lines) == [(1, b"first"), (3, b"last")]
-    assert lines.losses == [Loss(2, "it has 100,000 bytes, and at most 50 are read")]
+    assert lines.losses == [UnreadableLines(2, "it has 100,000 bytes, and at most 50 are read")]
 
 
 # ---------------------------------------------------------------- no frame at all

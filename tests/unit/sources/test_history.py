@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.errors import Transient
-from forebay.ports import FillRequest
+from forebay.ports import HistoryRequest
 from forebay.sources.history import by_id, by_time, by_token, drive
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(pages: Pages, answer: Callable[[str], bytes]) -> tuple[list[str], tuple[
         return asked, absent
 
 
-def refused(request: FillRequest, pager: object, answer: Callable[[str], bytes]) -> str:
+def refused(request: HistoryRequest, pager: object, answer: Callable[[str], bytes]) -> str:
     with pytest.raises(Transient) as caught:
         run(pager.plan(request), answer)  # type: ignore[attr-defined]
     return str(caught.value)
@@ -64,7 +64,7 @@ def test_by_id_lists_all_that_there_is_and_calls_absent_only_what_is_not(
         listed.update(found)
         return b" ".join(b"%d" % i for i in found)
 
-    request = FillRequest("trade", "A-B", first, last)
+    request = HistoryRequest("trade", "A-B", first, last)
     if not any(i <= last + 1 for i in exist):
         assert "is empty below" in refused(request, ID, page)
         return
@@ -78,9 +78,11 @@ def test_by_id_lists_all_that_there_is_and_calls_absent_only_what_is_not(
 
 
 def test_by_id_refuses_a_page_that_does_not_fall() -> None:
-    told = refused(FillRequest("trade", "A-B", 1, 50), ID, lambda _: b"40 41")
+    told = refused(HistoryRequest("trade", "A-B", 1, 50), ID, lambda _: b"40 41")
     assert "below 52 is not in falling order" in told
-    assert "cannot be read" in refused(FillRequest("trade", "A-B", 1, 5), ID, lambda _: b"<html>")
+    assert "cannot be read" in refused(
+        HistoryRequest("trade", "A-B", 1, 5), ID, lambda _: b"<html>"
+    )
 
 
 # ----------------------------------------------------------------------------- by token
@@ -89,7 +91,7 @@ TOKEN = by_token(
     path=lambda request, token: f"{request.symbol} {request.first} {token}",
     token=lambda body: body.decode().partition("|")[2],
 )
-REQUEST = FillRequest("trade", "A-B", 5, 9, unit="time")
+REQUEST = HistoryRequest("trade", "A-B", 5, 9, unit="time")
 
 
 def test_by_token_reads_every_page_however_few_rows_it_has() -> None:
@@ -134,7 +136,7 @@ def test_by_time_is_told_all_of_the_range_and_never_trusts_a_full_page(
         told.update(found)
         return b" ".join(b"%d" % m for m in found)
 
-    request = FillRequest("trade", "A-B", first * SECOND, (first + more) * SECOND, unit="time")
+    request = HistoryRequest("trade", "A-B", first * SECOND, (first + more) * SECOND, unit="time")
     run(TIME.plan(request), page)
     assert {m for m in moments if first - 1 <= m <= first + more + 1} <= told
 

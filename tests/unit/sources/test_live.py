@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 
 from forebay.clock import ManualClock, SystemClock
-from forebay.domain.frames import FillFinished, FrameKind
+from forebay.domain.frames import FrameKind, HistoryFinished
 from forebay.errors import ConfigError, Permanent, Transient
-from forebay.ports import FillRequest
+from forebay.ports import HistoryRequest
 from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
 from forebay.sources.live import LiveSource, Timings
 from forebay.sources.rest import RestPolicy
@@ -93,7 +93,7 @@ async def fill(
         serving(history.answer) as url,
         source(url, pages_per_flush=pages_per_flush) as coinbase,
     ):
-        await coinbase.fill(FillRequest("trade", "BTC-USD", first, last), sink)
+        await coinbase.fill(HistoryRequest("trade", "BTC-USD", first, last), sink)
     return sink
 
 
@@ -116,7 +116,7 @@ async def test_a_hole_is_paged_exactly_down_to_its_first_id(
     exist = [i for i in range(last + 1, first - 2, -1) if i <= 10_000]
     if last <= 10_000:
         assert ids_in(sink.epochs) == exist, "the hole and one id on each side"
-    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", first, last)]
+    assert sink.epochs[-1].controls == [HistoryFinished("trade", "BTC-USD", first, last)]
     assert sum(len(epoch.controls) for epoch in sink.epochs) == 1
 
 
@@ -142,19 +142,19 @@ async def test_ids_between_two_that_are_listed_are_lacking_once_it_was_asked_aga
     history = History([7, 8, 12, 5001])
     sink = await fill(history, 8, 5000)
     assert sink.epochs[-1].controls == [
-        FillFinished("trade", "BTC-USD", 8, 5000, lacking=((9, 11), (13, 5000)))
+        HistoryFinished("trade", "BTC-USD", 8, 5000, lacking=((9, 11), (13, 5000)))
     ]
 
 
 async def test_what_lies_below_the_end_of_history_is_lacking() -> None:
     sink = await fill(History([7, 8, 9]), 1, 8)
-    finished = FillFinished("trade", "BTC-USD", 1, 8, lacking=((1, 6),))
+    finished = HistoryFinished("trade", "BTC-USD", 1, 8, lacking=((1, 6),))
     assert sink.epochs[-1].controls == [finished]
 
 
 async def test_a_history_that_lags_behind_proves_no_absence() -> None:
     sink = await fill(History(range(1, 151)), 140, 160)
-    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 140, 160)]
+    assert sink.epochs[-1].controls == [HistoryFinished("trade", "BTC-USD", 140, 160)]
 
 
 async def test_an_empty_history_proves_nothing() -> None:
@@ -172,8 +172,8 @@ async def test_a_hole_that_another_page_contradicts_is_not_absent() -> None:
 
     sink = RecordingSink()
     async with serving(stray) as url, source(url) as coinbase:
-        await coinbase.fill(FillRequest("trade", "BTC-USD", 101, 3199), sink)
-    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 101, 3199)]
+        await coinbase.fill(HistoryRequest("trade", "BTC-USD", 101, 3199), sink)
+    assert sink.epochs[-1].controls == [HistoryFinished("trade", "BTC-USD", 101, 3199)]
 
 
 async def test_a_row_that_cannot_be_read_is_not_absent() -> None:
@@ -182,8 +182,8 @@ async def test_a_row_that_cannot_be_read_is_not_absent() -> None:
 
     sink = RecordingSink()
     async with serving(poison) as url, source(url) as coinbase:
-        await coinbase.fill(FillRequest("trade", "BTC-USD", 140, 140), sink)
-    assert sink.epochs[-1].controls == [FillFinished("trade", "BTC-USD", 140, 140)]
+        await coinbase.fill(HistoryRequest("trade", "BTC-USD", 140, 140), sink)
+    assert sink.epochs[-1].controls == [HistoryFinished("trade", "BTC-USD", 140, 140)]
 
 
 async def test_pages_are_captured_on_the_way_so_that_memory_is_bounded() -> None:
@@ -206,7 +206,7 @@ async def test_a_fill_that_the_venue_breaks_off_is_not_finished() -> None:
     history = History(range(1, 5001))
     sink = RecordingSink()
     async with serving(history.answer) as url, source(url) as coinbase:
-        task = asyncio.create_task(coinbase.fill(FillRequest("trade", "BTC-USD", 1, 5000), sink))
+        task = asyncio.create_task(coinbase.fill(HistoryRequest("trade", "BTC-USD", 1, 5000), sink))
         await sink.until(lambda: sink.count >= 2)
         history.refusals = [web.Response(status=503) for _ in range(50)]
         with pytest.raises(Transient, match="HTTP 503"):
@@ -219,9 +219,9 @@ async def test_an_unknown_product_is_permanent_and_not_finished() -> None:
     sink = RecordingSink()
     async with serving(History([]).answer) as url, source(url) as coinbase:
         with pytest.raises(Permanent, match="HTTP 404"):
-            await coinbase.fill(FillRequest("trade", "NO-PE", 1, 2), sink)
+            await coinbase.fill(HistoryRequest("trade", "NO-PE", 1, 2), sink)
         with pytest.raises(Permanent, match="no 'quote'"):
-            await coinbase.fill(FillRequest("quote", "BTC-USD", 1, 2), sink)
+            await coinbase.fill(HistoryRequest("quote", "BTC-USD", 1, 2), sink)
     assert sink.epochs == []
 
 
@@ -231,7 +231,7 @@ async def test_an_answer_that_cannot_be_read_is_captured_and_tried_later() -> No
     sink = RecordingSink()
     async with serving(history.answer) as url, source(url) as coinbase:
         with pytest.raises(Transient, match="cannot be read"):
-            await coinbase.fill(FillRequest("trade", "BTC-USD", 1, 5), sink)
+            await coinbase.fill(HistoryRequest("trade", "BTC-USD", 1, 5), sink)
     assert sink.epochs[0].frames == [(FrameKind.REST, b"<html>")]
 
 
@@ -241,7 +241,7 @@ async def test_a_venue_that_does_not_page_does_not_hold_us_for_ever() -> None:
 
     async with serving(same) as url, source(url) as coinbase:
         with pytest.raises(Transient, match="below 899 is not in falling order"):
-            await coinbase.fill(FillRequest("trade", "BTC-USD", 1, 950), RecordingSink())
+            await coinbase.fill(HistoryRequest("trade", "BTC-USD", 1, 950), RecordingSink())
 
 
 async def test_products_become_instruments() -> None:

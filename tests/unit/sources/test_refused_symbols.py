@@ -9,7 +9,7 @@ import pytest
 
 from forebay.domain.frames import EpochAccepted, EpochClosed
 from forebay.sources.coinbase.connector import CoinbaseSession
-from forebay.sources.venue import Asked
+from forebay.sources.venue import ConnectionPurpose
 from forebay.telemetry import StreamRefused, VenueComplained
 from forebay.visible import LONGEST_WORDS
 from tests.support.choosy_venue import Choosy, capturing
@@ -126,7 +126,7 @@ async def test_a_long_refusal_is_on_record_in_short() -> None:
 
 @pytest.mark.parametrize("name", [["matches"], {"matches": 1}, None, 7])
 def test_an_acknowledgement_of_odd_names_is_one_of_nothing(name: object) -> None:
-    session = CoinbaseSession(Asked(("BTC-USD",), ("trade",)))
+    session = CoinbaseSession(ConnectionPurpose(("BTC-USD",), ("trade",)))
     entry = {"name": name, "product_ids": ["BTC-USD"]}
     said = session.received(json.dumps({"type": "subscriptions", "channels": [entry]}).encode(), 0)
     assert "lists nothing" in said.complaint

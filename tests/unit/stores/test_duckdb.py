@@ -19,7 +19,7 @@ from forebay.errors import ConfigError, Corrupt, Permanent, Transient, Unreachab
 from forebay.journal import Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore, ddl
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.duckdb.store import translate
 from tests.support.delivery import as_events, commit_of, deliver, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, T0, Told, batch, context, match, rows_of
@@ -81,14 +81,14 @@ def seeded(tmp_path: Path) -> Iterator[DuckDBStore]:
 
 
 class FailAt:
-    """Stands in for ``Session.execute`` and fails once, at the ``number``-th statement."""
+    """Stands in for ``SqlSession.execute`` and fails once, at the ``number``-th statement."""
 
     def __init__(self, number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.left, self.error, self.failed, self.real = number, error, False, Session.execute
-        monkeypatch.setattr(Session, "execute", self.bound())
+        self.left, self.error, self.failed, self.real = number, error, False, SqlSession.execute
+        monkeypatch.setattr(SqlSession, "execute", self.bound())
 
     def bound(self) -> Callable[..., Any]:
-        def run(session: Session, *told: Any) -> Any:  # noqa: ANN401
+        def run(session: SqlSession, *told: Any) -> Any:  # noqa: ANN401
             self.left -= 1
             if self.left == 0 and not self.failed:
                 self.failed = True
@@ -129,11 +129,11 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from tests.unit.stores.test_duckdb import busy_commit
 
 store = DuckDBStore(Path(sys.argv[1]))
-fatal, real = int(sys.argv[2]), Session.execute
+fatal, real = int(sys.argv[2]), SqlSession.execute
 count = 0
 
 def run(session, *told):
@@ -143,7 +143,7 @@ def run(session, *told):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(session, *told)
 
-Session.execute = run
+SqlSession.execute = run
 store.commit(busy_commit())
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -183,7 +183,7 @@ def test_another_thread_reads_whole_commits_while_they_happen(tmp_path: Path) ->
         with store.connection() as connection:
             while not done.is_set():
                 question = "SELECT count(*), (SELECT max(seq) FROM cursors) FROM trades"
-                seen.append(Session(connection).run(question)[0])
+                seen.append(SqlSession(connection).run(question)[0])
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -370,16 +370,16 @@ def test_a_commit_whose_answer_was_lost_leaves_no_stale_gap(
     holed = IdCoverage(epochs={"e": 0})
     holed.live.add(1, 2)
     holed.live.add(4, 5)
-    real = Session.execute
+    real = SqlSession.execute
 
-    def lost(session: Session, *told: Any) -> Any:  # noqa: ANN401
+    def lost(session: SqlSession, *told: Any) -> Any:  # noqa: ANN401
         answer = real(session, *told)
         if told[0] == "COMMIT":
-            monkeypatch.setattr(Session, "execute", real)
+            monkeypatch.setattr(SqlSession, "execute", real)
             raise duckdb.IOException("the answer was lost")
         return answer
 
-    monkeypatch.setattr(Session, "execute", lost)
+    monkeypatch.setattr(SqlSession, "execute", lost)
     with pytest.raises(Transient):
         store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: holed}))
     assert len(store.gaps()) == 1

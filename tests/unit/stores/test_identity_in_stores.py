@@ -14,7 +14,7 @@ from forebay.ports import Commit
 from forebay.services.deliver import Deliverer
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.memory import MemoryStore
 from forebay.stores.rows import merged_flags
 from forebay.telemetry import ConflictFound
@@ -53,15 +53,15 @@ def test_ordinals_of_a_commit_that_failed_are_those_of_before(
 ) -> None:
     store = DuckDBStore(tmp_path / "forebay.duckdb")
     store.commit(Commit({"store": Position(LOG, 1)}, ordinals={KEY: b"before"}))
-    real = Session.run
+    real = SqlSession.run
 
-    def refuse(session: Session, statement: str, *rest: object, **named: object) -> object:
+    def refuse(session: SqlSession, statement: str, *rest: object, **named: object) -> object:
         if statement == "COMMIT":
             raise duckdb.IOException("no space")
         return real(session, statement, *rest, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "run", refuse)
+        patch.setattr(SqlSession, "run", refuse)
         with pytest.raises(Transient):
             store.commit(Commit({"store": Position(LOG, 2)}, ordinals={KEY: b"after"}))
     assert dict(store.load().ordinals) == {KEY: b"before"}

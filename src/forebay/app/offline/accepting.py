@@ -12,7 +12,7 @@ from forebay.app.processes.local_socket import ask
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, FrameKind, GapAccepted, encode_control
 from forebay.errors import Transient, Unreachable
-from forebay.journal import Draft
+from forebay.journal import PendingBlock
 
 if TYPE_CHECKING:
     from forebay.app.wiring.config import Config
@@ -78,7 +78,7 @@ def _offline(
         for venue, control in told:
             context = context_of(venue, config.collector, control).encode()
             frame, now = encode_control(control), clock.monotonic_ns()
-            writer.commit([Draft(int(FrameKind.CONTROL), context, [frame], [now])])
+            writer.commit([PendingBlock(int(FrameKind.CONTROL), context, [frame], [now])])
         deliverer.drain()
 
 

@@ -94,7 +94,7 @@ def rebuild_database(
             writer.close()
 
 
-class State(NamedTuple):
+class DatabaseState(NamedTuple):
     """What a database has."""
 
     layout: int
@@ -105,13 +105,13 @@ class State(NamedTuple):
     """Which dead letters and conflicts: their number would hide a loss for which as many new ones
     came."""
 
-    def exceeds(self, other: State) -> bool:
+    def exceeds(self, other: DatabaseState) -> bool:
         """Return whether it has more events of an hour, or rarities that the other has not."""
         more = any(count > other.events.get(hour, 0) for hour, count in self.events.items())
         return more or bool(self.rarities - other.rarities)
 
 
-def _state(path: Path, kind: StoreKind, limit: int, *, moves: bool) -> State | None:
+def _state(path: Path, kind: StoreKind, limit: int, *, moves: bool) -> DatabaseState | None:
     """Return what a database has; None if it cannot be read.
 
     One of this layout is in one file afterwards, without log. In a folder that moves to it there
@@ -122,19 +122,19 @@ def _state(path: Path, kind: StoreKind, limit: int, *, moves: bool) -> State | N
             with contextlib.closing(kind.read(path, limit)) as reader:
                 earlier = read_layout_1(functools.partial(reader.query, timeout_s=MAX_QUERY_S))
             if earlier is not None:
-                return State(1, *earlier)
+                return DatabaseState(1, *earlier)
         with contextlib.closing(kind.open(path, limit)) as store:
             return _said(store, kind)
     except ForebayError:
         return None
 
 
-def _said(store: ReadableStore, kind: StoreKind) -> State:
+def _said(store: ReadableStore, kind: StoreKind) -> DatabaseState:
     with contextlib.closing(store.reader()) as reader:
         query = functools.partial(reader.query, timeout_s=MAX_QUERY_S)
         hours = kind.audited(query, CONSUMER).account(NO_HOUR).hours
     events = {hour: account.events for hour, account in hours.items()}
-    return State(LAYOUT, arrived(store.load().coverage), events, store.rarities())
+    return DatabaseState(LAYOUT, arrived(store.load().coverage), events, store.rarities())
 
 
 def _sibling(path: Path, what: str) -> Path:

@@ -12,7 +12,7 @@ import msgspec
 from forebay.app.wiring import stores
 from forebay.app.wiring.journaling import open_journal
 from forebay.app.wiring.venues import check_venue, install, parsers
-from forebay.journal import CursorFile, Draft
+from forebay.journal import CursorFile, PendingBlock
 from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.deliver import CONSUMER, Deliverer
 from forebay.sources.recordings import read_recording, require_frames
@@ -104,7 +104,7 @@ def replay(
 
 
 def account(deliverer: Deliverer) -> dict[str, Any]:
-    """Answer what became of the frames delivered; the outcomes add up to the frames."""
+    """Return what became of the frames delivered; the outcomes add up to the frames."""
     total = deliverer.delivered
     gaps = deliverer.gap_counts()
     return {
@@ -122,10 +122,10 @@ def account(deliverer: Deliverer) -> dict[str, Any]:
     }
 
 
-def _groups(frames: Iterable[Recorded], run: str) -> Iterator[list[Draft]]:
+def _groups(frames: Iterable[Recorded], run: str) -> Iterator[list[PendingBlock]]:
     """Gather frames into drafts of one context and kind, and drafts into groups."""
     encoded: dict[Context, bytes] = {}
-    drafts: list[Draft] = []
+    drafts: list[PendingBlock] = []
     gathered = size = 0
     for frame in frames:
         kind = int(frame.kind)
@@ -133,7 +133,7 @@ def _groups(frames: Iterable[Recorded], run: str) -> Iterator[list[Draft]]:
             context = msgspec.structs.replace(frame.context, run=run).encode()
             encoded[frame.context] = context
         if not drafts or (drafts[-1].context, drafts[-1].kind) != (context, kind):
-            drafts.append(Draft(kind, context, [], [], _WALL))
+            drafts.append(PendingBlock(kind, context, [], [], _WALL))
         drafts[-1].payloads.append(frame.payload)
         drafts[-1].mono_ns.append(frame.received_ns)
         gathered += 1

@@ -14,19 +14,19 @@ import msgspec
 
 from forebay.app.offline.accepting import context_of
 from forebay.app.processes import samples
-from forebay.app.processes.child import Lifeline, patiently
-from forebay.app.processes.guarding import Guarding
+from forebay.app.processes.counting_observer import CountingObserver
 from forebay.app.processes.local_socket import LocalServer, Reply, Request, ask, json_handler
-from forebay.app.processes.tally import Tally
+from forebay.app.processes.process_breakers import ProcessBreakers
+from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.journaling import open_journal
 from forebay.clock import SystemClock
 from forebay.domain.frames import Context, GapAccepted
 from forebay.ops.view import StreamReport
-from forebay.ports import FillRequest
-from forebay.services.capture import Capture, CaptureSettings, Feed, Wanted
-from forebay.services.group_commit import Limits
+from forebay.ports import HistoryRequest
+from forebay.services.capture import Capture, CaptureSettings, SourceFeed, WantedStreams
+from forebay.services.group_commit import GroupLimits
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
 from forebay.sources.roster import Roster
@@ -45,11 +45,13 @@ PROCESS, JOURNAL = "capture", "journal"
 async def run(config: Config, observer: Observer) -> dict[str, Any]:
     """Run the capture process until it is told to stop; answer what it did."""
     clock, rng = SystemClock(), random.Random()
-    life = Lifeline(asyncio.get_running_loop())
+    life = StopSignal(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
-    tally = Tally(observer)
-    writer = await patiently(clock, life.stop, lambda: open_journal(folder, config, clock, tally))
-    guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
+    tally = CountingObserver(observer)
+    writer = await retry_while_locked(
+        clock, life.stop, lambda: open_journal(folder, config, clock, tally)
+    )
+    guarding = ProcessBreakers(PROCESS, config, clock=clock, rng=rng, observer=tally)
     roster = Roster(clock)
     wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
@@ -58,7 +60,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
             source = await stack.enter_async_context(_source(venue, wiring, guarding))
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
             rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
-            feeds.append(Feed(venue.name, source, asker, rows, wanted))
+            feeds.append(SourceFeed(venue.name, source, asker, rows, wanted))
         running = Capture(
             writer,
             feeds,
@@ -82,7 +84,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     return running.stats()
 
 
-def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:
+def _source(venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers) -> Source:
     """Wire a venue behind breakers of its own; the REST one is probed when nobody calls."""
 
     async def probe() -> None:
@@ -97,7 +99,7 @@ def _source(venue: VenueConfig, wiring: Wiring, guarding: Guarding) -> Source:
     return source
 
 
-def _wanted(venue: VenueConfig, collector: str) -> Wanted:
+def _wanted(venue: VenueConfig, collector: str) -> WantedStreams:
     """Return what the configuration asks for, for the record."""
     kinds = venues.kinds(venue)
     context = Context(
@@ -109,11 +111,15 @@ def _wanted(venue: VenueConfig, collector: str) -> Wanted:
         market=venue.market,
     )
     streams = ((venue.market, kind, symbol) for kind in kinds for symbol in venue.symbols)
-    return Wanted(context, tuple(streams))
+    return WantedStreams(context, tuple(streams))
 
 
 def _handlers(
-    running: Capture, guarding: Guarding, tally: Tally, roster: Roster, max_pending: int
+    running: Capture,
+    guarding: ProcessBreakers,
+    tally: CountingObserver,
+    roster: Roster,
+    max_pending: int,
 ) -> dict[str, Any]:
     def status(request: Request) -> dict[str, Any]:
         stats = running.stats(reset_latency=bool(request.get("reset_latency")))
@@ -170,7 +176,7 @@ def _not_ready(running: Capture) -> str:
 
 def _settings(config: Config) -> CaptureSettings:
     return CaptureSettings(
-        limits=Limits(
+        limits=GroupLimits(
             linger_s=config.journal.linger_ms / 1000,
             max_pending=config.journal.max_pending_mb << 20,
         ),
@@ -180,10 +186,10 @@ def _settings(config: Config) -> CaptureSettings:
 
 def _gap_asker(
     folder: DataFolder, venue: str
-) -> Callable[[], Awaitable[tuple[Sequence[FillRequest], int]]]:
-    async def open_gaps() -> tuple[Sequence[FillRequest], int]:
+) -> Callable[[], Awaitable[tuple[Sequence[HistoryRequest], int]]]:
+    async def open_gaps() -> tuple[Sequence[HistoryRequest], int]:
         request = {"op": "gaps", "venue": venue}
         answer, _ = await asyncio.to_thread(ask, folder.deliver_socket, request, timeout_s=5.0)
-        return msgspec.convert(answer["gaps"], list[FillRequest]), answer["seq"]
+        return msgspec.convert(answer["gaps"], list[HistoryRequest]), answer["seq"]
 
     return open_gaps

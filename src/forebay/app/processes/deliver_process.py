@@ -15,22 +15,22 @@ import msgspec
 
 from forebay.app.arrow_stream import encode_arrow
 from forebay.app.processes import samples
-from forebay.app.processes.child import Lifeline, patiently
-from forebay.app.processes.guarding import Guarding
+from forebay.app.processes.counting_observer import CountingObserver
 from forebay.app.processes.hourly import HourlyParquet
 from forebay.app.processes.local_socket import LocalServer, Reply, Request, json_handler
 from forebay.app.processes.maintenance import DeliveryPace, JournalMaintenance, run_maintenance
-from forebay.app.processes.tally import Tally
+from forebay.app.processes.process_breakers import ProcessBreakers
+from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import stores, venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.journal import CursorFile
 from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
-from forebay.services.accounting import LiveSums
 from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.deliver import CONSUMER, REST_S, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
+from forebay.services.ledger_builder import LiveSums
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,11 +53,13 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     """Run the deliver process until it is told to stop; answer where it stands then."""
     os.nice(DELIVER_NICENESS)
     clock, rng = SystemClock(), random.Random()
-    life = Lifeline(asyncio.get_running_loop())
+    life = StopSignal(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
-    tally = Tally(observer)
-    guarding = Guarding(PROCESS, config, clock=clock, rng=rng, observer=tally)
-    store = await patiently(clock, life.stop, lambda: stores.open_store(folder, config.store))
+    tally = CountingObserver(observer)
+    guarding = ProcessBreakers(PROCESS, config, clock=clock, rng=rng, observer=tally)
+    store = await retry_while_locked(
+        clock, life.stop, lambda: stores.open_store(folder, config.store)
+    )
     sums = LiveSums()
     deliverer = await asyncio.to_thread(_deliverer, folder, store, tally, sums)
     delivery = GuardedDelivery(
@@ -105,8 +107,8 @@ def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveS
     return Deliverer(*parts, cursor=cursor, observer=observer, sums=sums)
 
 
-def _reading(store: Readable, deliverer: Deliverer, guarding: Guarding) -> dict[str, Any]:
-    """Answer the handlers of whoever reads."""
+def _reading(store: Readable, deliverer: Deliverer, guarding: ProcessBreakers) -> dict[str, Any]:
+    """Return the handlers of whoever reads."""
 
     async def sql(request: Request) -> Reply:
         wanted = request.get("timeout_s", guarding.config.query.timeout_s)
@@ -129,20 +131,20 @@ def _reading(store: Readable, deliverer: Deliverer, guarding: Guarding) -> dict[
 class _Reporting:
     """What this process says of itself."""
 
-    guarding: Guarding
+    guarding: ProcessBreakers
     deliverer: Deliverer
     delivery: GuardedDelivery
-    tally: Tally
+    tally: CountingObserver
     inherited: int
     """Frames that were captured and not stored when this process began."""
 
     @classmethod
     async def begin(
         cls,
-        guarding: Guarding,
+        guarding: ProcessBreakers,
         deliverer: Deliverer,
         delivery: GuardedDelivery,
-        tally: Tally,
+        tally: CountingObserver,
     ) -> _Reporting:
         found = await delivery.measure()
         return cls(guarding, deliverer, delivery, tally, found.backlog)
@@ -172,7 +174,7 @@ class _Reporting:
 async def _queried(
     reader: Reader, query: str, timeout_s: float, limit: int | None = None
 ) -> pa.Table:
-    """Answer a query; when cancelled, because nobody waits for it any more, stop it."""
+    """Return a query; when cancelled, because nobody waits for it any more, stop it."""
 
     def answer() -> pa.Table:
         with contextlib.closing(reader):

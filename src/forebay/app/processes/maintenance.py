@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from forebay.journal import Position
     from forebay.journal.overview import JournalOverview
     from forebay.journal.retention import HousekeepingStep
-    from forebay.services.accounting import FirstTold, LiveSums
+    from forebay.services.ledger_builder import FirstTold, LiveSums
     from forebay.telemetry import Observer
 
 IDLE_S = 5.0

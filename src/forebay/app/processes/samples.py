@@ -20,7 +20,7 @@ from forebay.ops.view import Buckets, Sample, StreamState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from forebay.app.processes.tally import Counts
+    from forebay.app.processes.counting_observer import Counts
     from forebay.ops.view import StreamReport
     from forebay.services.guarded_delivery import Measured
     from forebay.services.latency import LatencyTotals

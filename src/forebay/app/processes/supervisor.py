@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.processes import samples
-from forebay.app.processes.child import ROLES
-from forebay.app.processes.front import Front, token_of
+from forebay.app.processes.counting_observer import CountingObserver
+from forebay.app.processes.http_endpoint import HttpEndpoint, token_of
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.system import SUPERVISOR, RunningSystem
-from forebay.app.processes.tally import Tally
+from forebay.app.processes.worker import ROLES
 from forebay.app.wiring import logs
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
@@ -110,7 +110,7 @@ class Supervisor:
                 *([asyncio.create_task(self._reap())] if os.getpid() == 1 else []),
                 *([asyncio.create_task(watch(self))] if watch else []),
             ]
-            front = Front(self.system, folder, "forebay", self.clock, self.observer)
+            front = HttpEndpoint(self.system, folder, "forebay", self.clock, self.observer)
             async with front.open():
                 try:
                     stopping = {*beside[:2], *keepers}  # without its watch it must not go on
@@ -130,7 +130,7 @@ class Supervisor:
         return max(codes, default=0)
 
     def _account(self) -> Stopped | None:
-        """Answer what came of it, if deliver could still say."""
+        """Return what came of it, if deliver could still say."""
         deliver = self.children.get("deliver")
         if deliver is None or deliver.last is None:
             return None
@@ -140,7 +140,7 @@ class Supervisor:
 
     def _system(self, folder: DataFolder) -> RunningSystem:
         sockets = {"capture": folder.capture_socket, "deliver": folder.deliver_socket}
-        tally, reader = Tally(self.observer), samples.OsReader()
+        tally, reader = CountingObserver(self.observer), samples.OsReader()
         self.observer = tally
 
         def measure() -> list[Sample]:
@@ -236,7 +236,7 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "forebay.app.processes.child",
+            "forebay.app.processes.worker",
             role,
             *([logs.TERMINAL] if logs.on_terminal() else []),
             stdin=asyncio.subprocess.PIPE,
@@ -261,7 +261,7 @@ def reap(own: Collection[int]) -> None:
 
 
 def _end_code(code: int) -> int:
-    """Answer what the end of a process that was asked to stop means for the whole."""
+    """Return what the end of a process that was asked to stop means for the whole."""
     if code == -signal.SIGTERM:  # it had not begun yet: there was nothing to finish
         return 0
     # Any other signal, be it ours because it was late or a crash: its work is not done.
@@ -273,7 +273,7 @@ def _status(code: int) -> str:
 
 
 async def _last_word(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
-    """Answer what a process that has ended left on its standard output, if it is that."""
+    """Return what a process that has ended left on its standard output, if it is that."""
     if process.stdout is None:
         return None
     with contextlib.suppress(TimeoutError, ValueError):
@@ -302,7 +302,7 @@ async def _finish(child: Child, seconds: float) -> None:
 
 
 def statuses(folder: DataFolder, *, timeout_s: float = 2.0) -> dict[str, dict[str, Any] | None]:
-    """Answer what capture and deliver say of themselves, None for one that does not answer."""
+    """Return what capture and deliver say of themselves, None for one that does not answer."""
     found: dict[str, dict[str, Any] | None] = {}
     for role, path in (("capture", folder.capture_socket), ("deliver", folder.deliver_socket)):
         try:

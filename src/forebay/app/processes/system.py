@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.processes import samples
-from forebay.app.processes.front import token_of
-from forebay.app.processes.guarding import Orders
+from forebay.app.processes.http_endpoint import token_of
 from forebay.app.processes.local_socket import ask
+from forebay.app.processes.polled import PolledProcess, checks, fallbacks, not_ready, services
+from forebay.app.processes.process_breakers import RuntimeSettings
 from forebay.app.processes.reload import reconciled
-from forebay.app.processes.seen import Seen, checks, fallbacks, not_ready, services
 from forebay.app.wiring import logs
 from forebay.app.wiring.config import BreakerLimits
 from forebay.errors import ConfigError, ForebayError, Unreachable
@@ -73,7 +73,7 @@ class RunningSystem:
         self._samples: Sequence[Sample] = ()
         self._since: tuple[SystemState | None, int] = None, 0
         self._observe = observer
-        self._seen = {role: Seen(role, path) for role, path in sockets.items()}
+        self._seen = {role: PolledProcess(role, path) for role, path in sockets.items()}
         self._overview = HealthMonitor(
             self._services,
             recovery_hold=config.resilience.recovery_hold_s,
@@ -119,7 +119,7 @@ class RunningSystem:
 
     # --------------------------------------------------------------------- asking
 
-    async def _ask(self, seen: Seen) -> None:
+    async def _ask(self, seen: PolledProcess) -> None:
         began, wall = self._clock.monotonic_ns(), self._clock.wall_ns()
         try:
             told = await self._request(seen, {"op": "report", "system": self.state})
@@ -132,16 +132,18 @@ class RunningSystem:
         else:
             seen.answered(report, wall, self._clock.monotonic_ns() - began)
 
-    async def _request(self, seen: Seen, request: dict[str, Any]) -> dict[str, Any]:
+    async def _request(self, seen: PolledProcess, request: dict[str, Any]) -> dict[str, Any]:
         # Who hung until nobody waited any more must not carry it out afterwards.
         request = {**request, "until_ns": self._clock.monotonic_ns() + round(ANSWER_S * 1e9)}
         answer, _ = await asyncio.to_thread(ask, seen.socket, request, timeout_s=ANSWER_S)
         return answer
 
-    def _orders(self) -> Orders:
-        return Orders(self.config.for_children(), dict(self._limits), dict(self._forced_open))
+    def _orders(self) -> RuntimeSettings:
+        return RuntimeSettings(
+            self.config.for_children(), dict(self._limits), dict(self._forced_open)
+        )
 
-    async def _order(self, seen: Seen, pid: int | None = None) -> None:
+    async def _order(self, seen: PolledProcess, pid: int | None = None) -> None:
         orders = self._orders()
         await self._request(seen, {"op": "orders", "orders": msgspec.to_builtins(orders)})
         seen.obeys = (pid or seen.pid or 0, orders)
@@ -203,7 +205,7 @@ class RunningSystem:
         except ForebayError as error:
             self._observe(ConfigRefused(str(error)))
 
-    def _holders(self, target: str) -> list[Seen]:
+    def _holders(self, target: str) -> list[PolledProcess]:
         """The process that has the breaker ``target``, or all for none."""
         if not target:
             return list(self._seen.values())
@@ -217,7 +219,7 @@ class RunningSystem:
             return [known[target]]
         raise UnknownName(f"There is no breaker {target[:100]!r}.", hint=near(target[:100], known))
 
-    async def _move(self, holders: Iterable[Seen], command: Command) -> Outcome:
+    async def _move(self, holders: Iterable[PolledProcess], command: Command) -> Outcome:
         changed: list[str] = []
         wanted = msgspec.to_builtins(command)
         for seen in holders:
@@ -233,7 +235,7 @@ class RunningSystem:
         moved = ", ".join(f"{name}: {states.get(name, 'unknown')}" for name in changed)
         return Outcome(changed, f"{moved}." if moved else "Nothing had to move.")
 
-    async def _configure(self, holders: list[Seen], command: Command) -> Outcome:
+    async def _configure(self, holders: list[PolledProcess], command: Command) -> Outcome:
         before = self._limits.get(command.target, BreakerLimits())
         try:
             settings = {**msgspec.to_builtins(before), **command.settings}

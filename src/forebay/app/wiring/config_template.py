@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec import NODEFAULT, Struct, structs
 from msgspec import inspect as types
 
-from forebay.app.processes.guarding import in_force
+from forebay.app.processes.process_breakers import in_force
 from forebay.app.processes.reload import LIVE
 from forebay.app.wiring.config import Config
 from forebay.field_texts import field_texts

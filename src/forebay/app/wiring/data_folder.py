@@ -331,7 +331,7 @@ def _may_lie_there(entry: Path) -> bool:
 
 @contextlib.contextmanager
 def socket_address(path: Path) -> Iterator[str]:
-    """Answer an address for a Unix socket, also where the path is too long for one."""
+    """Return an address for a Unix socket, also where the path is too long for one."""
     if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
         yield str(path)
         return

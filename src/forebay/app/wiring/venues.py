@@ -19,7 +19,7 @@ from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
-from forebay.sources.venue import Asked, Venue
+from forebay.sources.venue import ConnectionPurpose, Venue
 from forebay.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
 
     venue = VENUES[check_venue(config.name)]
     stale_s = venue.stale_s if config.stale_after_s is None else config.stale_after_s
-    asked = Asked(
+    asked = ConnectionPurpose(
         symbols=config.symbols,
         channels=kinds(config),
         market=config.market,

@@ -9,7 +9,7 @@ from forebay.domain.coverage.gaps import GAP_STATES, Gap, GapState, StreamKey
 from forebay.domain.coverage.ids import IdCoverage
 from forebay.domain.coverage.sequence import SequenceCoverage
 from forebay.domain.coverage.time import TimeCoverage
-from forebay.domain.coverage.unit import Arrival, Row, Seen
+from forebay.domain.coverage.unit import Arrival, PriorKnowledge, Row
 from forebay.domain.coverage.verdict import Acceptance, Look
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ __all__ = [
     "GapState",
     "IdCoverage",
     "Look",
+    "PriorKnowledge",
     "Row",
-    "Seen",
     "SequenceCoverage",
     "StreamKey",
     "TimeCoverage",

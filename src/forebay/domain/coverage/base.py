@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from forebay.domain.coverage.unit import Row, Seen, remembered
+from forebay.domain.coverage.unit import PriorKnowledge, Row, remembered
 from forebay.domain.coverage.verdict import Count, Verdict
 from forebay.domain.intervals import IntervalSet
 
@@ -43,10 +43,10 @@ class Coverage:
         """Return an independent coverage with the same content, to go on with."""
         return type(self)()
 
-    def see(self, arrival: Arrival) -> Seen:
+    def see(self, arrival: Arrival) -> PriorKnowledge:
         """Add what arrived; ``arrival`` has at least one event."""
         nothing = np.zeros(len(arrival.received_ns), dtype=np.bool_)
-        return Seen(nothing, nothing)
+        return PriorKnowledge(nothing, nothing)
 
     def know(self, epoch: str, least: int, greatest: int) -> None:
         """Add the least and the greatest that the venue said exists, which may not have come."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from forebay.domain.coverage.base import SetCoverage
 from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND, Gap
-from forebay.domain.coverage.unit import Row, Seen, reach
+from forebay.domain.coverage.unit import PriorKnowledge, Row, reach
 from forebay.domain.intervals import FAR, IntervalSet
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class IdCoverage(SetCoverage):
     spanned: IntervalSet = field(default_factory=IntervalSet)
     known: IntervalSet = field(default_factory=IntervalSet)
 
-    def see(self, arrival: Arrival) -> Seen:
+    def see(self, arrival: Arrival) -> PriorKnowledge:
         """See :class:`~.base.Coverage`."""
         ids = arrival.numbers
         rising = bool((ids[1:] >= ids[:-1]).all())
@@ -67,7 +67,7 @@ class IdCoverage(SetCoverage):
             self.verdict.arrived(IntervalSet(pieces))
         for piece in pieces:
             arrived.add(*piece)
-        return Seen(before, out_of_order)
+        return PriorKnowledge(before, out_of_order)
 
     def _reached(self, epoch: str, ids: Numbers) -> int:
         """Return the greatest id before ``ids`` that can make one of them out of order.

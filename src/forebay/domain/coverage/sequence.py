@@ -16,7 +16,7 @@ from forebay.domain.coverage.base import Coverage
 from forebay.domain.coverage.gaps import Gap
 from forebay.domain.coverage.ids import runs
 from forebay.domain.coverage.time import TimeCoverage
-from forebay.domain.coverage.unit import Row, Seen
+from forebay.domain.coverage.unit import PriorKnowledge, Row
 from forebay.domain.coverage.verdict import Verdict
 from forebay.domain.intervals import IntervalSet
 
@@ -56,7 +56,7 @@ class SequenceCoverage(Coverage):
         numbers = {epoch: numbers.copy() for epoch, numbers in self.numbers.items()}
         return type(self)(numbers, self.time.copy(), self.verdict.copy())
 
-    def see(self, arrival: Arrival) -> Seen:
+    def see(self, arrival: Arrival) -> PriorKnowledge:
         """See :class:`~.base.Coverage`."""
         seen = self.time.see(arrival)
         if not arrival.live:
@@ -68,7 +68,7 @@ class SequenceCoverage(Coverage):
         greatest = np.maximum.accumulate(np.concatenate(([earlier], numbers)))[:-1]
         for run in runs(np.sort(numbers)):
             known.add(*run)
-        return Seen(before, numbers < greatest)
+        return PriorKnowledge(before, numbers < greatest)
 
     def opened(self, epoch: str, now_ns: int) -> None:
         """See :class:`~.base.Coverage`."""

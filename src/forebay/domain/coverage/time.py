@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from forebay.domain.coverage.base import SetCoverage
 from forebay.domain.coverage.gaps import Gap
-from forebay.domain.coverage.unit import Seen, reach
+from forebay.domain.coverage.unit import PriorKnowledge, reach
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TimeCoverage(SetCoverage):
     lost: IntervalSet = field(default_factory=IntervalSet)
     outage: IntervalSet = field(default_factory=IntervalSet)
 
-    def see(self, arrival: Arrival) -> Seen:
+    def see(self, arrival: Arrival) -> PriorKnowledge:
         """See :class:`~.base.Coverage`; it cannot tell one event from another."""
         if arrival.live and arrival.timed:
             times = arrival.received_ns

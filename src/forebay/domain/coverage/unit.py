@@ -45,7 +45,7 @@ class Arrival:
     """From when to when nothing was connected before a recorded connection began."""
 
 
-class Seen(NamedTuple):
+class PriorKnowledge(NamedTuple):
     """What coverage knew of events before they arrived; both of shape (n,)."""
 
     before: Mask

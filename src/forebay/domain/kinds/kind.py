@@ -32,8 +32,8 @@ class EventKind:
     telling: tuple[str, ...] = ()
     """Which of its own columns are content; all of them if none is named."""
     idempotent: bool = False
-    """Whether an event that is told again changes nothing, as what something is now does and what
-    was exchanged does not: then of equal ones that came at an edge, none can be missed."""
+    """Whether an event that is received again changes nothing, as what something is now does and
+    what was exchanged does not: then of equal ones that came at an edge, none can be missed."""
     schema: pa.Schema = field(init=False)
     """All columns of the table."""
     content: tuple[str, ...] = field(init=False)

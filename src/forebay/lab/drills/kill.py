@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from forebay.app.processes.supervisor import statuses
-from forebay.app.reading import Data
+from forebay.app.reader import Data
 from forebay.errors import ForebayError
 from forebay.lab.commands import POLL_S, running, start, stop, until
 from forebay.lab.drills.plan import VENUE

@@ -13,7 +13,7 @@ class ServerUsed(msgspec.Struct, frozen=True):
     substitute: str = ""
 
 
-class Check(msgspec.Struct, frozen=True):
+class DrillCheck(msgspec.Struct, frozen=True):
     """Something that had to be so."""
 
     what: str
@@ -61,7 +61,7 @@ class DrillReport(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[AlertSeen]
     alerts_skipped: str
     """Why alerts were not looked at; empty if they were."""
-    checks: list[Check]
+    checks: list[DrillCheck]
     took_s: float
     folder: str
 

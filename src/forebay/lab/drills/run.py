@@ -10,7 +10,7 @@ from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import ForebayError
 from forebay.lab.drills.disk import small_disk
 from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import Check, DrillReport, ServerUsed
+from forebay.lab.drills.report import DrillCheck, DrillReport, ServerUsed
 from forebay.lab.drills.stage import Stage
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _report(
     alerts = [] if alarms is None else alarms.seen(drill.alerts)
     checks = [
         *stage.checks,
-        *(Check(f"{a.name} fired and cleared", a.fired and a.cleared) for a in alerts),
+        *(DrillCheck(f"{a.name} fired and cleared", a.fired and a.cleared) for a in alerts),
     ]
     return DrillReport(
         name=drill.name,

@@ -15,7 +15,7 @@ from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.lab import web
 from forebay.lab.commands import running, stop, until
 from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import Check
+from forebay.lab.drills.report import DrillCheck
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers.process import free_port
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.drills.plan import Drill, Timing, Value
-    from forebay.lab.drills.watch import Seen
+    from forebay.lab.drills.watch import Observation
 
 PLAIN = (sys.executable, "-m", "forebay.lab.drills.plain_user")
 _OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
@@ -48,7 +48,7 @@ class Stage:
     timing: Timing
     clock: Clock
     say: Callable[[str], None] = lambda _what: None
-    checks: list[Check] = field(default_factory=list)
+    checks: list[DrillCheck] = field(default_factory=list)
     fault_hits: int = 0
     recovery_s: float | None = None
     healthy_rss: int = 0
@@ -162,11 +162,11 @@ class Stage:
         """Switch a trouble of the simulated exchange on or off."""
         self.say(f"{name} {'begins' if on else 'ends'}")
         method = "PUT" if on else "DELETE"
-        await self._control(method, f"/troubles/{name}", settings or {})
+        await self._control(method, f"/faults/{name}", settings or {})
 
     async def hits(self, name: str) -> list[int]:
         """Return when a trouble struck, as nanoseconds of one clock."""
-        moments: list[int] = (await self._control("GET", "/troubles"))[name]["moments_ns"]
+        moments: list[int] = (await self._control("GET", "/faults"))[name]["moments_ns"]
         return moments
 
     async def truth(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Stage:
         return found
 
     def happened(self, event: str) -> list[dict[str, Any]]:
-        """Return the lines of the run's log that tell of one kind of happening."""
+        """Return the lines of the run's log that tell of one kind of telemetry event."""
         with (self.root / "run.log").open(errors="replace") as log:
             lines = [json.loads(line) for line in log if line.startswith("{")]
         return [line for line in lines if line.get("event") == event]
@@ -211,27 +211,27 @@ class Stage:
     # ----------------------------------------------------------------- waiting
 
     async def until(
-        self, holds: Callable[[Seen], bool], what: str, seconds: float | None = None
-    ) -> Seen:
+        self, holds: Callable[[Observation], bool], what: str, seconds: float | None = None
+    ) -> Observation:
         """Wait until something holds of what is seen; answer that look."""
 
-        async def look() -> Seen | None:
+        async def look() -> Observation | None:
             seen = self.watch.last
             return seen if seen is not None and holds(seen) else None
 
         patience_s = self.timing.patience_s if seconds is None else seconds
         return await until(self.clock, look, what, patience_s)
 
-    async def breaker(self, name: str, *states: str) -> Seen:
+    async def breaker(self, name: str, *states: str) -> Observation:
         """Wait until a breaker is in one of ``states``."""
         what = f"the breaker {name} to be {' or '.join(states)}"
         return await self.until(lambda seen: seen.breakers.get(name) in states, what)
 
-    async def seen(self) -> Seen:
+    async def seen(self) -> Observation:
         """Return a look that begins now."""
         return await self.watch.look()
 
-    async def comes(self, holds: Callable[[Seen], bool], what: str) -> None:
+    async def comes(self, holds: Callable[[Observation], bool], what: str) -> None:
         """Check that something comes to hold of what is seen."""
         try:
             await self.until(holds, what)
@@ -255,7 +255,7 @@ class Stage:
 
     def check(self, what: str, ok: bool) -> None:
         """Note something that had to be so."""
-        self.checks.append(Check(what, ok))
+        self.checks.append(DrillCheck(what, ok))
 
     # ------------------------------------------------------------------- parts
 
@@ -278,7 +278,7 @@ class Stage:
         if self._over_ns is not None:
             self.recovery_s = (self.clock.monotonic_ns() - self._over_ns) / 1e9
 
-    def _is_well(self, seen: Seen) -> bool:
+    def _is_well(self, seen: Observation) -> bool:
         closed = all(seen.breakers.get(name) == "closed" for name in self.drill.breakers)
         lag = seen.lag
         return closed and seen.state == "healthy" and lag is not None and lag < _LAG
@@ -289,7 +289,7 @@ class Stage:
         await self._control("POST", "/close")
         calm_ns: int | None = None
 
-        def calm(seen: Seen) -> bool:
+        def calm(seen: Observation) -> bool:
             nonlocal calm_ns
             lag = _LAG if seen.lag is None else seen.lag
             # Heartbeats go on, so the store is never quite at the end of the journal.

@@ -25,7 +25,7 @@ OK = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """One look; a part that did not answer is empty or None."""
 
     at_ns: int
@@ -75,7 +75,7 @@ class Watch:
     clock: Clock
     supervisor: int = 0
     """Process id."""
-    last: Seen | None = None
+    last: Observation | None = None
     states: list[str] = field(default_factory=list)
     rss: dict[int, int] = field(default_factory=dict)
     """Peak by process id, in bytes."""
@@ -95,7 +95,7 @@ class Watch:
             looks += 1
             await self.clock.sleep(LOOK_S)
 
-    async def look(self) -> Seen:
+    async def look(self) -> Observation:
         """Look once."""
         told = await asyncio.to_thread(statuses, self.folder, timeout_s=1.0)
         self._measure([self.supervisor, *(said["pid"] for said in told.values() if said)])
@@ -106,7 +106,7 @@ class Watch:
                 status, found = await web.ask(f"{url}/health/resilience")
                 health = found if status == OK else {}
         self._remember(health)
-        return Seen(
+        return Observation(
             at_ns=self.clock.monotonic_ns(),
             url=url,
             state=health.get("status", ""),

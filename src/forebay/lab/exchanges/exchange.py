@@ -9,7 +9,7 @@ from forebay.lab.exchanges.line import Line
 from forebay.lab.exchanges.market import Market, MarketConfig, restated
 from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Request, VenueModel
 from forebay.lab.faults import CORRUPT, HALF_OPEN, STRIKES, Emission, Faults, Scene, stream_of
-from forebay.lab.ledger import OUTAGE, Ledger, Withheld
+from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
 from forebay.lab.troubles import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Exchange:
             symbol: config.venue.speaker(trades) for symbol, trades in self.market.trades.items()
         }
         self.faults = Faults(config.market.seed, config.faults)
-        self.ledger = Ledger()
+        self.ledger = DeliveryLedger()
         self.troubles = Troubles()
         self.rate_limited = 0
         self.rest_requests = 0

@@ -10,7 +10,7 @@ from forebay.lab.faults import Ending
 if TYPE_CHECKING:
     from forebay.lab.exchanges.model import Topic
     from forebay.lab.faults import Emission
-    from forebay.lab.ledger import Ledger
+    from forebay.lab.ledger import DeliveryLedger
 
 
 class Wire(Protocol):
@@ -52,7 +52,7 @@ class Wire(Protocol):
 class Line:
     """One connection."""
 
-    def __init__(self, wire: Wire, ledger: Ledger, now_ns: int) -> None:
+    def __init__(self, wire: Wire, ledger: DeliveryLedger, now_ns: int) -> None:
         self.wire = wire
         self.opened_ns = now_ns
         self.topics: dict[Topic, None] = {}

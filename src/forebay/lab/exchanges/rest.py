@@ -1,4 +1,4 @@
-"""The REST half of a simulated exchange: refusals and troubles around the venue's own routes."""
+"""The REST half of a simulated exchange: faults and refusals around the venue's own routes."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The truth server: what the simulated exchange did, for an audit to ask, and its troubles.
+"""The truth server: what the simulated exchange did, for an audit to ask, and its switched faults.
 
 Every range takes ``channel``: ``trade`` if none is named, ``ticker``, ``quote``, ``book_delta``,
 ``book_snapshot`` or ``bar``; it is of the market's indices, or of nanoseconds of venue time from
 ``since`` included to ``until`` excluded, and gives what belongs to them.
 ``GET /book`` is a book as of a moment.
 
-``PUT /troubles/NAME`` switches a trouble on, with its settings as a JSON object, ``DELETE`` off;
-``GET /troubles`` says how often each struck. ``POST /close`` ends the market.
+``PUT /faults/NAME`` switches a fault on, with its settings as a JSON object, ``DELETE`` off;
+``GET /faults`` says how often each struck. ``POST /close`` ends the market.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiohttp import web
 
 from forebay.errors import ConfigError
 from forebay.lab.exchanges.queries import BadQuery, number
-from forebay.lab.truth import CHANNEL, MARKET, SOURCES, Book, Digest, Trade, events
+from forebay.lab.truth import CHANNEL, MARKET, SOURCES, BookTruth, Trade, TruthDigest, events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.lab.exchanges.exchange import Exchange
     from forebay.lab.exchanges.model import Feed
-    from forebay.lab.truth import Event, Source, Trades
+    from forebay.lab.truth import Event, Trades, TruthStream
 
 _SLICE = 250  # events computed before the sockets get their turn
 _EVER_NS = 1 << 63
@@ -45,7 +45,7 @@ class TruthApi:
     def __init__(self, exchange: Exchange, clock: Clock) -> None:
         self._exchange = exchange
         self._clock = clock
-        self._sources: dict[tuple[str, str], Source] = {}
+        self._sources: dict[tuple[str, str], TruthStream] = {}
 
     def app(self) -> web.Application:
         """The application to be served."""
@@ -56,9 +56,9 @@ class TruthApi:
         app.router.add_get("/digest", self._digest)
         app.router.add_get("/digests", self._digests)
         app.router.add_get("/book", self._book)
-        app.router.add_get("/troubles", self._troubles)
-        app.router.add_put("/troubles/{name}", self._switch)
-        app.router.add_delete("/troubles/{name}", self._switch)
+        app.router.add_get("/faults", self._troubles)
+        app.router.add_put("/faults/{name}", self._switch)
+        app.router.add_delete("/faults/{name}", self._switch)
         app.router.add_post("/close", self._close)
         return app
 
@@ -95,7 +95,7 @@ class TruthApi:
 
     async def _digest(self, request: web.Request) -> web.Response:
         digests = await self._summed(request, _EVER_NS)
-        return web.json_response(digests.get(0, Digest()).document())
+        return web.json_response(digests.get(0, TruthDigest()).document())
 
     async def _digests(self, request: web.Request) -> web.Response:
         """Return digests by ``by`` nanoseconds of venue time, counted from the epoch."""
@@ -105,12 +105,12 @@ class TruthApi:
         digests = await self._summed(request, bucket_ns)
         return web.json_response({bucket: each.document() for bucket, each in digests.items()})
 
-    async def _summed(self, request: web.Request, bucket_ns: int) -> dict[int, Digest]:
+    async def _summed(self, request: web.Request, bucket_ns: int) -> dict[int, TruthDigest]:
         source, first, end = self._range(request)
-        digests: dict[int, Digest] = {}
+        digests: dict[int, TruthDigest] = {}
         for low in range(first, end, _SLICE):
             for event in events(source, low, min(low + _SLICE, end)):
-                digests.setdefault(event.event_ts // bucket_ns, Digest()).add(event)
+                digests.setdefault(event.event_ts // bucket_ns, TruthDigest()).add(event)
             await self._clock.sleep(0)
         return digests
 
@@ -123,7 +123,7 @@ class TruthApi:
         index = min(trades.index_at(at), self._exchange.market.last(trades.symbol))
         if index < 0:
             raise BadQuery(f"{trades.symbol} had no book yet at {at}")
-        bids, asks = Book(trades).sides(index)
+        bids, asks = BookTruth(trades).sides(index)
         told = {"symbol": trades.symbol, "at": at, "index": index, "bids": bids, "asks": asks}
         return web.json_response(told)
 
@@ -155,7 +155,7 @@ class TruthApi:
             raise BadQuery(f"There is no symbol {symbol!r} in this market")
         return trades
 
-    def _range(self, request: web.Request) -> tuple[Source, int, int]:
+    def _range(self, request: web.Request) -> tuple[TruthStream, int, int]:
         trades = self._symbol(request)
         channel = request.query.get("channel", CHANNEL)
         if channel not in SOURCES:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from forebay.errors import ConfigError
 from forebay.lab.truth.bars import Bars
-from forebay.lab.truth.book import Book, Deltas, Snapshots
-from forebay.lab.truth.digest import Digest, Event, Source
+from forebay.lab.truth.book import BookTruth, Deltas, Snapshots
+from forebay.lab.truth.digest import Event, TruthDigest, TruthStream
 from forebay.lab.truth.texts import (
     MARKET,
     decimal_text,
@@ -31,16 +31,16 @@ __all__ = [
     "MARKET",
     "SOURCES",
     "Bars",
-    "Book",
+    "BookTruth",
     "Deltas",
-    "Digest",
     "Event",
     "Quotes",
     "Snapshots",
-    "Source",
     "Tickers",
     "Trade",
     "Trades",
+    "TruthDigest",
+    "TruthStream",
     "decimal_text",
     "events",
     "fixed",
@@ -51,7 +51,7 @@ __all__ = [
     "uuid_text",
 ]
 
-SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(
+SOURCES: Final[Mapping[str, Callable[[Trades], TruthStream]]] = MappingProxyType(
     {
         CHANNEL: lambda trades: trades,
         "ticker": Tickers,
@@ -64,13 +64,13 @@ SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(
 """By channel, what makes all of its events from the market's trades."""
 
 
-def source_named(channel: str) -> Callable[[Trades], Source]:
+def source_named(channel: str) -> Callable[[Trades], TruthStream]:
     """What makes the events of a channel; raises :class:`~forebay.errors.ConfigError`."""
     if channel not in SOURCES:
         raise ConfigError(f"{channel!r} is no channel.", hint=f"There are {', '.join(SOURCES)}.")
     return SOURCES[channel]
 
 
-def events(source: Source, first: int, end: int) -> Iterator[Event]:
+def events(source: TruthStream, first: int, end: int) -> Iterator[Event]:
     """What belongs to indices ``first`` to ``end - 1``, in order."""
     return (event for index in range(first, end) if (event := source.event(index)) is not None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import Told
+from forebay.lab.truth.told import TruthEvent
 from forebay.lab.truth.trades import SIZE_DECIMALS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _SLICE = 2_000  # trades looked at before somebody else gets a turn
 _KEPT = 4_096  # minutes that are remembered
 
 
-class Bar(Told, frozen=True, kw_only=True):
+class Bar(TruthEvent, frozen=True, kw_only=True):
     """One minute that is over; it belongs to the index of its last trade."""
 
     close_ts: int

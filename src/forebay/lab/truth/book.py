@@ -16,7 +16,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import Told
+from forebay.lab.truth.told import TruthEvent
 from forebay.lab.truth.trades import BLOCK, SWING, height
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ Change = tuple[str, str, str]
 """Side, price, and the size that is there now; 0 takes the level away."""
 
 
-class Delta(Told, frozen=True, kw_only=True):
+class Delta(TruthEvent, frozen=True, kw_only=True):
     """What changed in the book at one index."""
 
     changes: tuple[Change, ...]
@@ -58,7 +58,7 @@ class Delta(Told, frozen=True, kw_only=True):
         return "|".join(map(_lists, sides))
 
 
-class Snapshot(Told, frozen=True, kw_only=True):
+class SnapshotTruth(TruthEvent, frozen=True, kw_only=True):
     """The whole book as of one index, best first."""
 
     bids: tuple[Level, ...]
@@ -71,7 +71,7 @@ class Snapshot(Told, frozen=True, kw_only=True):
         return f"{_lists(self.bids)}|{_lists(self.asks)}"
 
 
-class Book:
+class BookTruth:
     """The book of one symbol at any index; holds nothing per event."""
 
     def __init__(self, trades: Trades) -> None:
@@ -166,7 +166,7 @@ class Deltas:
     """What changed in the book, by index."""
 
     def __init__(self, trades: Trades) -> None:
-        self._book = Book(trades)
+        self._book = BookTruth(trades)
 
     def event(self, index: int) -> Delta:
         trades = self._book.trades
@@ -183,12 +183,12 @@ class Snapshots:
     """The whole book, by index: what is told to somebody who subscribes then."""
 
     def __init__(self, trades: Trades) -> None:
-        self._book = Book(trades)
+        self._book = BookTruth(trades)
 
-    def event(self, index: int) -> Snapshot:
+    def event(self, index: int) -> SnapshotTruth:
         trades = self._book.trades
         bids, asks = self._book.sides(index)
-        return Snapshot(
+        return SnapshotTruth(
             index=index,
             venue=trades.venue,
             symbol=trades.symbol,

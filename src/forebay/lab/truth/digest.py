@@ -39,7 +39,7 @@ class Event(Protocol):
         ...
 
 
-class Source(Protocol):
+class TruthStream(Protocol):
     """All events of one channel of one symbol."""
 
     def event(self, index: int) -> Event | None:
@@ -48,7 +48,7 @@ class Source(Protocol):
 
 
 @dataclass(slots=True)
-class Digest:
+class TruthDigest:
     """Digest of a set of events; the order in which they are added does not matter."""
 
     count: int = 0

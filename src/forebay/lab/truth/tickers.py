@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from forebay.lab.truth.book import Book
+from forebay.lab.truth.book import BookTruth
 from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import Told
+from forebay.lab.truth.told import TruthEvent
 from forebay.lab.truth.trades import SWING
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ EVERY: Final = 4
 tells trades that one order made in one ticker; so no two tickers have one time."""
 
 
-class Ticker(Told, frozen=True, kw_only=True):
+class TickerTruth(TruthEvent, frozen=True, kw_only=True):
     """What a venue says of the last trade and the last 24 hours."""
 
     price: str
@@ -42,7 +42,7 @@ class Ticker(Told, frozen=True, kw_only=True):
         return "|".join(map(fixed, told)) + "|"  # a weighted mean is not told
 
 
-class Quote(Told, frozen=True, kw_only=True):
+class Quote(TruthEvent, frozen=True, kw_only=True):
     """Best bid and ask."""
 
     bid_price: str
@@ -63,14 +63,14 @@ class Tickers:
 
     def __init__(self, trades: Trades) -> None:
         self.trades = trades
-        self._book = Book(trades)
+        self._book = BookTruth(trades)
 
     def due(self, index: int) -> bool:
         """Whether this index has a ticker."""
         trades = self.trades
         return index % EVERY == EVERY - 1 and trades.time_ns(index + 1) > trades.time_ns(index)
 
-    def last(self, index: int) -> Ticker | None:
+    def last(self, index: int) -> TickerTruth | None:
         """The latest ticker as of ``index``."""
         while index >= 0:
             if self.due(index):
@@ -78,15 +78,15 @@ class Tickers:
             index -= 1
         return None
 
-    def event(self, index: int) -> Ticker | None:
+    def event(self, index: int) -> TickerTruth | None:
         return self.of(self.trades.event(index)) if self.due(index) else None
 
-    def of(self, trade: Trade) -> Ticker:
+    def of(self, trade: Trade) -> TickerTruth:
         """The ticker that a trade causes."""
         trades, index = self.trades, trade.index
         swing, level, decimals = trades.level // 10, trades.level, trades.price_decimals
         bid, ask = self._book.best(index)
-        return Ticker(
+        return TickerTruth(
             index=index,
             venue=trade.venue,
             symbol=trade.symbol,

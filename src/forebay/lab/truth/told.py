@@ -9,7 +9,7 @@ import msgspec
 from forebay.lab.truth.texts import MARKET, content_bits, iso_micros, uuid_text
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class TruthEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event whose id is made of its content; equal ones never share a time here.
 
     Decimals are exact texts.

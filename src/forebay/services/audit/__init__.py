@@ -1,7 +1,7 @@
 """The audit: what was received against what is stored, and against the truth in a lab."""
 
 from forebay.services.audit.html import Made, render_html
-from forebay.services.audit.report import AuditReport, Problem, StageDigest, StreamReport
+from forebay.services.audit.report import AuditReport, Problem, StageDigest, StreamAudit
 from forebay.services.audit.run import Use, run_audit
 from forebay.services.audit.truth import Truth
 
@@ -10,7 +10,7 @@ __all__ = [
     "Made",
     "Problem",
     "StageDigest",
-    "StreamReport",
+    "StreamAudit",
     "Truth",
     "Use",
     "render_html",

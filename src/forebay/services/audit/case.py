@@ -12,8 +12,8 @@ from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.identity import native_id, stream_prefix
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.roll import Roll
-from forebay.services.accounting import OUTCOMES
 from forebay.services.audit.report import MAX_EXAMPLES, Problem, iso
+from forebay.services.ledger_builder import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

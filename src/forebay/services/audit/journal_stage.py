@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 
 from forebay.domain.digest import HOUR_NS, Digest, audited_rows, hours_of
 from forebay.domain.kinds import kind_of_table
-from forebay.domain.ledger import Record, record_of
+from forebay.domain.ledger import LedgerState, record_of
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import LOSS_KIND, OS_DISK, JournalReader, Position
 from forebay.journal.segments import list_segments
 from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS
-from forebay.services.accounting import PIECE_FRAMES, Accountant, Remembered
 from forebay.services.ledger import durable_end
+from forebay.services.ledger_builder import PIECE_FRAMES, LedgerBuilder, Remembered
 from forebay.services.projection import Projection, batches_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
     from forebay.domain.digest import StreamHour
-    from forebay.domain.ledger import Entry, Part
+    from forebay.domain.ledger import JournalRange, SegmentEntry
     from forebay.journal import Block
     from forebay.ports import Parser
     from forebay.services.projection import Projected
@@ -57,9 +57,9 @@ class JournalStage:
         self._progress = progress
         self._done = 0
         self._total = sum(path.stat().st_size for path in folder.glob("*.fbj"))
-        self._accountant = Accountant(parsers, Record(), Remembered(parsers))
+        self._accountant = LedgerBuilder(parsers, LedgerState(), Remembered(parsers))
         self._kept: dict[StreamHour, list[pa.Table]] = {}
-        self.record = Record()
+        self.record = LedgerState()
         self.begun = 1
         """Where the ledger's word ends."""
         self.recorded: dict[StreamKey, dict[int, Digest]] = {}
@@ -82,7 +82,7 @@ class JournalStage:
     def _oldest(self) -> int:
         return min(list_segments(OS_DISK, self._folder), default=0) if self._folder.is_dir() else 0
 
-    def use(self, ledger: Iterable[Entry], seq: int) -> bool:
+    def use(self, ledger: Iterable[SegmentEntry], seq: int) -> bool:
         """Take the ledger's word for what lies before ``seq``; False if it is another journal's."""
         used = [entry for entry in ledger if entry.end <= seq]
         record = record_of(used)
@@ -96,7 +96,7 @@ class JournalStage:
                 return False
         self.record, self.begun = record, record.end
         self.recorded = {key: dict(hours) for key, hours in record.hours.items() if hours}
-        self._accountant = Accountant(self._parsers, record, Remembered(self._parsers))
+        self._accountant = LedgerBuilder(self._parsers, record, Remembered(self._parsers))
         self.letters.update(letter for entry in used for letter in entry.letters)
         if record.end < self.oldest:
             self.notes.append(
@@ -190,7 +190,7 @@ class JournalStage:
         """Keep no rows any more."""
         self._kept.clear()
 
-    def _read_again(self, part: Part, hours: set[StreamHour]) -> None:
+    def _read_again(self, part: JournalRange, hours: set[StreamHour]) -> None:
         ordinals = self.record.ordinals_before.get(part, {})
         projection = Projection(self._parsers, {}, ordinals)
         with JournalReader(self._folder, start=Position(part.log_id, part.first)) as reader:

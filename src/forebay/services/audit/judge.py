@@ -16,7 +16,7 @@ from forebay.services.audit.report import (
     Problem,
     Source,
     StageDigest,
-    StreamReport,
+    StreamAudit,
     iso,
 )
 
@@ -255,7 +255,7 @@ def _stage(digests: Iterable[Digest]) -> StageDigest:
     return StageDigest(*sum(digests, Digest()).hex())
 
 
-def _stream(case: Case, key: StreamKey, red: set[str]) -> StreamReport:
+def _stream(case: Case, key: StreamKey, red: set[str]) -> StreamAudit:
     """Report one stream; ``red`` are the streams that have a problem."""
     hours, stored, found = case.hours.get(key, {}), case.stored.get(key, {}), case.found[key]
     channel = case.channel(key)
@@ -266,7 +266,7 @@ def _stream(case: Case, key: StreamKey, red: set[str]) -> StreamReport:
     proved = basis != "none" and red.isdisjoint({"", key.name})
     first, last = _verified(case, key) if proved else (None, None)
     countable = basis in ("id", "seq")
-    return StreamReport(
+    return StreamAudit(
         venue=key.venue,
         market=key.market,
         channel=key.channel,

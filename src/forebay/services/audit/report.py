@@ -27,7 +27,7 @@ class StageDigest(msgspec.Struct, frozen=True):
     rows: str = "0" * 32
 
 
-class StreamReport(msgspec.Struct, frozen=True, kw_only=True):
+class StreamAudit(msgspec.Struct, frozen=True, kw_only=True):
     """One stream; ``missing`` is None where its unit cannot tell and nothing was found."""
 
     venue: str
@@ -81,7 +81,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int
     conflicts: int
     gaps: list[Gap]
-    streams: list[StreamReport]
+    streams: list[StreamAudit]
     problems: list[Problem]
     notes: list[str]
     """What the audit could not say, one sentence each."""
@@ -216,7 +216,7 @@ def shared_name(report: AuditReport) -> str:
     return f"{shared}/" if shared else ""
 
 
-def stream_cells(stream: StreamReport) -> list[str]:
+def stream_cells(stream: StreamAudit) -> list[str]:
     """Return one row of the table of streams, in the order of :data:`STREAM_COLUMNS`."""
     stages = [stream.stages.get(name) for name in ("journal", "store", "truth")]
     return [
@@ -230,7 +230,7 @@ def stream_cells(stream: StreamReport) -> list[str]:
     ]
 
 
-def _verified(stream: StreamReport) -> str:
+def _verified(stream: StreamAudit) -> str:
     if stream.verified_from is None or stream.verified_to is None:
         return "no basis" if stream.basis == "none" else "no"
     seconds = len("2026-01-01T00:00:00")

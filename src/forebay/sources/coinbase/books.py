@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.domain.channels import Channel
-    from forebay.domain.templates import Rows
+    from forebay.domain.templates import MatchedRows
 
     Integers = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
@@ -35,7 +35,7 @@ _SIDES = {"buy", "sell"}
 """``buy`` is the side of the bids."""
 
 
-class Snapshot(msgspec.Struct, tag="snapshot"):
+class BookSnapshot(msgspec.Struct, tag="snapshot"):
     """A whole book; the venue writes a side without levels as an empty list or as null."""
 
     product_id: str
@@ -52,7 +52,7 @@ class Update(msgspec.Struct, tag="l2update"):
     time: str | None = None
 
 
-def snapshots(told: Sequence[tuple[int, Snapshot]], received_ns: Integers) -> list[RawEvents]:
+def snapshots(told: Sequence[tuple[int, BookSnapshot]], received_ns: Integers) -> list[RawEvents]:
     """Return the snapshots that messages tell."""
     found = []
     for part in apart(told, received_ns):
@@ -137,7 +137,7 @@ def read_updates(
 
 
 def _changes(
-    rows: Rows, wanted: Callable[[set[str]], set[str]], received_ns: Integers
+    rows: MatchedRows, wanted: Callable[[set[str]], set[str]], received_ns: Integers
 ) -> RawEvents:
     products = rows.texts("product_id").dictionary_encode()
     names: list[str] = products.dictionary.to_pylist()

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, UNDECODABLE
-from forebay.sources.venue import NOTHING, PlainSession, Verdict
+from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 from forebay.times import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forebay.sources.venue import Asked, Stream
+    from forebay.sources.venue import ConnectionPurpose, Stream
 
 TRADE_ROWS = 1000
 """Most rows of a page of trades ("Pagination")."""
@@ -56,7 +56,7 @@ class CoinbaseSession(PlainSession):
 
     marks = (b'"error"', b'"message"')
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ConnectionPurpose) -> None:
         super().__init__(asked)
         self._acknowledged = False
         self._by_data = False
@@ -78,7 +78,7 @@ class CoinbaseSession(PlainSession):
         }
         return [json.dumps(message, separators=(",", ":")).encode()]
 
-    def received(self, payload: bytes, now_ns: int) -> Verdict:
+    def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
         """Tell what is given, what is left out of the list, and what the venue complains of."""
         del now_ns
         try:
@@ -92,15 +92,15 @@ class CoinbaseSession(PlainSession):
             said = (message.get("message"), message.get("reason"))
             return self._error(": ".join(str(part) for part in said if part))
         if kind is not None and isinstance(message.get("message"), str):
-            return Verdict(complaint=message["message"])
+            return MessageVerdict(complaint=message["message"])
         if self._by_data:
-            return Verdict(accepted=self._told_by(kind, message.get("product_id")))
+            return MessageVerdict(accepted=self._told_by(kind, message.get("product_id")))
         return NOTHING
 
-    def _listed(self, channels: object) -> Verdict:
+    def _listed(self, channels: object) -> MessageVerdict:
         """Compare an acknowledgement with what was asked for; a later one refuses nothing."""
         if not isinstance(channels, list):
-            return Verdict(accepted=self.asked.streams)
+            return MessageVerdict(accepted=self.asked.streams)
         given: set[tuple[str, str]] = set()
         for entry in channels:
             if isinstance(entry, dict) and isinstance(ids := entry.get("product_ids"), list):
@@ -110,9 +110,11 @@ class CoinbaseSession(PlainSession):
         first, self._acknowledged = not self._acknowledged, True
         if not accepted:
             self._by_data = first
-            return Verdict(complaint="the acknowledgement lists nothing of what was asked for")
+            return MessageVerdict(
+                complaint="the acknowledgement lists nothing of what was asked for"
+            )
         left_out = self.asked.streams - accepted if first else ()
-        return Verdict(accepted=accepted, refused=dict.fromkeys(left_out, LEFT_OUT))
+        return MessageVerdict(accepted=accepted, refused=dict.fromkeys(left_out, LEFT_OUT))
 
     def _told_by(self, kind: object, product: object) -> frozenset[Stream]:
         """Return the streams that a message of data is of."""
@@ -121,7 +123,7 @@ class CoinbaseSession(PlainSession):
             each for each in self.asked.streams if each[0] in kinds and each[1] == product
         )
 
-    def _error(self, said: str) -> Verdict:
+    def _error(self, said: str) -> MessageVerdict:
         """Tell a refusal, which ends the connection, from another complaint.
 
         Where no product is named, a channel may be.
@@ -132,10 +134,10 @@ class CoinbaseSession(PlainSession):
         kinds = {kind for kind in self.asked.channels if _WIRE[kind] in words and not products}
         refusing = products or kinds or "subscri" in said.lower()
         if self._acknowledged and not refusing:
-            return Verdict(complaint=said)
+            return MessageVerdict(complaint=said)
         blamed = {s: said for s in self.asked.streams if s[0] in kinds or s[1] in products}
         some = len(blamed) < len(self.asked.streams) or len(self.asked.symbols) == 1
-        return Verdict(
+        return MessageVerdict(
             refused=blamed if some else {},
             refusal=f"Coinbase refused the subscription: {said}. {_HINT}",
             complaint=said if self._acknowledged else "",

@@ -38,7 +38,7 @@ class _Match(msgspec.Struct, tag="match"):
 
 
 class _LastMatch(_Match, tag="last_match"):
-    """The same facts, told again when a subscription begins."""
+    """The same facts, received again when a subscription begins."""
 
 
 class _Heartbeat(msgspec.Struct, tag="heartbeat"):
@@ -63,7 +63,7 @@ def _unbuilt(name: str) -> type[msgspec.Struct]:
 _unbuilt_types = {_unbuilt(name): name for name in UNBUILT}
 
 _message_types: Any = _Match | _LastMatch | _Heartbeat | _Subscriptions | _Error
-for _type in (tickers.Ticker, books.Snapshot, books.Update, *_unbuilt_types):
+for _type in (tickers.CoinbaseTicker, books.BookSnapshot, books.Update, *_unbuilt_types):
     _message_types |= _type
 _KNOWN = {
     *("match", "last_match", "heartbeat", "subscriptions", "error", *UNBUILT),
@@ -140,8 +140,8 @@ def _read(
     _know(batch, told.pop(_Heartbeat), parsed)
     ways: dict[type, Callable[[Told], list[RawEvents]]] = {
         _Match: _trades,
-        tickers.Ticker: partial(tickers.events, kinds=kinds, received_ns=batch.received_ns),
-        books.Snapshot: partial(books.snapshots, received_ns=batch.received_ns),
+        tickers.CoinbaseTicker: partial(tickers.events, kinds=kinds, received_ns=batch.received_ns),
+        books.BookSnapshot: partial(books.snapshots, received_ns=batch.received_ns),
         books.Update: partial(books.updates, received_ns=batch.received_ns, dead=parsed.dead),
     }
     events = []
@@ -161,8 +161,8 @@ def _read(
 
 _KINDS_OF: dict[type, set[str]] = {
     _Match: {TRADES.kind},
-    tickers.Ticker: set(tickers.KINDS),
-    books.Snapshot: {BOOK_SNAPSHOTS.kind},
+    tickers.CoinbaseTicker: set(tickers.KINDS),
+    books.BookSnapshot: {BOOK_SNAPSHOTS.kind},
     books.Update: {BOOK_DELTAS.kind},
 }
 """By type of message, the kinds of events that it tells."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from forebay.domain.channels import Channel
-    from forebay.domain.templates import Rows
+    from forebay.domain.templates import MatchedRows
 
 _MATCH = Template(
     '{"type":"match","trade_id":<trade_id>'
@@ -41,7 +41,9 @@ def read_matches(
     return [part for part in parts if len(part)]
 
 
-def _trades(rows: Rows, wanted: Callable[[set[str]], set[str]], channel: Channel) -> RawEvents:
+def _trades(
+    rows: MatchedRows, wanted: Callable[[set[str]], set[str]], channel: Channel
+) -> RawEvents:
     products = rows.texts("product_id").dictionary_encode()
     names: list[str] = products.dictionary.to_pylist()
     taken = wanted(set(names))

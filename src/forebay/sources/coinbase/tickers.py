@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KINDS = (TICKERS.kind, QUOTES.kind)
 
 
-class Ticker(msgspec.Struct, tag="ticker"):
+class CoinbaseTicker(msgspec.Struct, tag="ticker"):
     """Told with each trade, and when a subscription begins."""
 
     product_id: str
@@ -43,7 +43,7 @@ class Ticker(msgspec.Struct, tag="ticker"):
 
 
 def events(
-    told: Sequence[tuple[int, Ticker]],
+    told: Sequence[tuple[int, CoinbaseTicker]],
     kinds: Collection[str],
     received_ns: npt.NDArray[np.int64],
 ) -> list[RawEvents]:
@@ -64,7 +64,10 @@ def events(
 
 
 def _events(
-    channel: Channel, item: int, told: Sequence[tuple[int, Ticker]], columns: dict[str, Cells]
+    channel: Channel,
+    item: int,
+    told: Sequence[tuple[int, CoinbaseTicker]],
+    columns: dict[str, Cells],
 ) -> RawEvents:
     products = [ticker.product_id for _, ticker in told]
     return RawEvents(
@@ -79,7 +82,7 @@ def _events(
     )
 
 
-def _ticker_columns(told: Sequence[tuple[int, Ticker]]) -> dict[str, Any]:
+def _ticker_columns(told: Sequence[tuple[int, CoinbaseTicker]]) -> dict[str, Any]:
     return {
         "price": [ticker.price for _, ticker in told],
         "size": [ticker.last_size for _, ticker in told],
@@ -94,7 +97,7 @@ def _ticker_columns(told: Sequence[tuple[int, Ticker]]) -> dict[str, Any]:
     }
 
 
-def _quote_columns(told: Sequence[tuple[int, Ticker]]) -> dict[str, Any]:
+def _quote_columns(told: Sequence[tuple[int, CoinbaseTicker]]) -> dict[str, Any]:
     return {
         "bid_price": [ticker.best_bid for _, ticker in told],
         "bid_size": [ticker.best_bid_size for _, ticker in told],
@@ -108,5 +111,5 @@ def _price(text: str | None) -> str | None:
     return text if text and (text[0] != "0" or text.strip("0.")) else None
 
 
-def _never_traded(ticker: Ticker) -> bool:
+def _never_traded(ticker: CoinbaseTicker) -> bool:
     return not ticker.trade_id and _price(ticker.price) is None

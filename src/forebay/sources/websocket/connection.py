@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from forebay.domain.frames import Context, EpochAccepted, EpochClosed, EpochOpened, FrameKind
-from forebay.sources.venue import Verdict
+from forebay.sources.venue import MessageVerdict
 from forebay.sources.websocket.messages import (
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,
@@ -16,7 +16,7 @@ from forebay.sources.websocket.messages import (
     Violation,
 )
 from forebay.sources.websocket.splitter import PLAIN_BYTES, Splitter
-from forebay.sources.websocket.subscription import Subscription
+from forebay.sources.websocket.subscription import SubscriptionState
 from forebay.sources.websocket.timeouts import ConnectionTimes, Timeouts, unanswered, verdict
 from forebay.telemetry import (
     ConnectionClosed,
@@ -98,7 +98,7 @@ class Connection(WSListener):
         self._unsubscribe: Callable[[], None] = _nothing
         self._ahead_ns = clock.wall_ns() - clock.monotonic_ns()
         self.session = plan.session(plan.asked)
-        self._subscription = Subscription(plan.asked.streams)
+        self._subscription = SubscriptionState(plan.asked.streams)
         self._hears = True
         """Whether the session is told each message: until all is settled, or for ever."""
         self._overdue = False
@@ -111,7 +111,7 @@ class Connection(WSListener):
         self.over = False
         self.reason = ""
         """Why it is over."""
-        self.rejection: Verdict | None = None
+        self.rejection: MessageVerdict | None = None
         """What the venue said when it refused the whole subscription."""
         self.data = False
         """True once a message came after the acceptance."""
@@ -283,20 +283,20 @@ class Connection(WSListener):
         known = self._subscription
         if revoked := {each: why for each, why in said.refused.items() if each in known.accepted}:
             # What is covered by time can be taken back only by an end.
-            self._reject(Verdict(refused=revoked, refusal=next(iter(revoked.values()))))
+            self._reject(MessageVerdict(refused=revoked, refusal=next(iter(revoked.values()))))
             return
         moved = known.move(said)
         self._refused |= moved.refused
         if moved.refused and not (known.pending or known.accepted):
             reason = next(iter(moved.refused.values()))
-            self._reject(Verdict(refused=self._refused, refusal=reason))
+            self._reject(MessageVerdict(refused=self._refused, refusal=reason))
             return
         self._leave_out(moved.refused)
         if moved.accepted:
             self._accept(moved.accepted, whole=moved.whole)
         self._hears = bool(known.pending) or self.session.attentive
 
-    def _reject(self, said: Verdict) -> None:
+    def _reject(self, said: MessageVerdict) -> None:
         """The whole subscription is refused, perhaps because of some of its streams."""
         self.rejection = said
         self.end(f"refused: {said.refusal}")

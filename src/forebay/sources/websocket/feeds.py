@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import FrameSink
-    from forebay.sources.venue import Asked, Stream
+    from forebay.sources.venue import ConnectionPurpose, Stream
     from forebay.sources.websocket.connection import Connection
     from forebay.sources.websocket.feed import Judge, WebSocketFeed
     from forebay.sources.websocket.lots import Lot
     from forebay.sources.websocket.timeouts import Timeouts
 
-    MakeFeed = Callable[[Asked, Ear, Judge], WebSocketFeed]
+    MakeFeed = Callable[[ConnectionPurpose, Ear, Judge], WebSocketFeed]
 
 _OURS = ("stopped", "paused", "crashed")
 """How reasons begin that say nothing about what was asked for."""
 
 
-class Told(Protocol):
+class StreamListener(Protocol):
     """Who is told what becomes of streams."""
 
     def acknowledge(self, streams: Iterable[Stream]) -> None:
@@ -55,9 +55,9 @@ class Feeds:
 
     def __init__(
         self,
-        asked: Iterable[Asked],
+        asked: Iterable[ConnectionPurpose],
         make: MakeFeed,
-        told: Told,
+        told: StreamListener,
         *,
         clock: Clock,
         rng: random.Random,

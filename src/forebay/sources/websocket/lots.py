@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping
 
-    from forebay.sources.venue import Asked, Stream
+    from forebay.sources.venue import ConnectionPurpose, Stream
     from forebay.sources.websocket.timeouts import Timeouts
 
 STRIKES = 3
@@ -34,7 +34,7 @@ UNPROVED = 8
 class Lot:
     """What one connection after the other asks for."""
 
-    asked: Asked
+    asked: ConnectionPurpose
     again: bool = False
     """Whether it was refused before, so that nobody counts on it until it is accepted."""
     left_out: set[Stream] = field(default_factory=set)
@@ -81,7 +81,12 @@ class Lots:
     """The lots of one source."""
 
     def __init__(
-        self, asked: Iterable[Asked], timeouts: Timeouts, rng: random.Random, *, size: int
+        self,
+        asked: Iterable[ConnectionPurpose],
+        timeouts: Timeouts,
+        rng: random.Random,
+        *,
+        size: int,
     ) -> None:
         self.lots = [Lot(each) for each in asked]
         self._asked = self.lots[0].asked if self.lots else None
@@ -248,7 +253,7 @@ class Lots:
             self._aside.pop(stream, None)
 
 
-def named_in(words: str, asked: Asked) -> dict[Stream, str]:
+def named_in(words: str, asked: ConnectionPurpose) -> dict[Stream, str]:
     """Return the streams of the symbols that a venue's words name, each with those words.
 
     Words that name all of several symbols blame none of them: they repeat what was asked.

@@ -11,7 +11,7 @@ from forebay.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from forebay.sources.venue import Asked, Session
+    from forebay.sources.venue import ConnectionPurpose, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class ConnectionPlan:
     venue: str
     collector: str
     url: str
-    asked: Asked
-    session: Callable[[Asked], Session]
+    asked: ConnectionPurpose
+    session: Callable[[ConnectionPurpose], Session]
     """Makes the conversation of one connection; each has its own."""
     max_message_bytes: int = 64 << 20
     """First snapshots of whole books have tens of megabytes."""

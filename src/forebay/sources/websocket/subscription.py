@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from forebay.sources.venue import Stream, Verdict
+    from forebay.sources.venue import MessageVerdict, Stream
 
 
 class Moved(NamedTuple):
@@ -21,7 +21,7 @@ class Moved(NamedTuple):
     """Whether :attr:`accepted` is all that was asked for."""
 
 
-class Subscription:
+class SubscriptionState:
     """What was asked for on one connection, and what became of it."""
 
     def __init__(self, asked: frozenset[Stream]) -> None:
@@ -30,7 +30,7 @@ class Subscription:
         self.pending = asked
         """Neither accepted nor refused yet."""
 
-    def move(self, verdict: Verdict) -> Moved:
+    def move(self, verdict: MessageVerdict) -> Moved:
         """Take over a verdict; streams that nobody asked for are not looked at."""
         fresh = (verdict.accepted & self._asked) - self.accepted
         self.accepted |= fresh

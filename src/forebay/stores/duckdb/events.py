@@ -3,7 +3,7 @@
 What coverage vouches for as new is inserted without a look. Anything else is looked up around its
 own time, one range of time per cluster of such rows: one range over a batch with a single late
 row would read the whole table. Only an id that is known, but not at that time, is looked for
-everywhere, so that one told again with another time is found too.
+everywhere, so that one received again with another time is found too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from forebay.text import identifier
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from forebay.stores.duckdb.session import Session
+    from forebay.stores.duckdb.session import SqlSession
 
     Mask = npt.NDArray[np.bool_]
     Rows = npt.NDArray[np.int64]
@@ -63,7 +63,7 @@ class Inserted(NamedTuple):
 
 
 def insert_events(
-    session: Session, name: str, rows: pa.Table, seen_before: Mask, vouched_new: Mask
+    session: SqlSession, name: str, rows: pa.Table, seen_before: Mask, vouched_new: Mask
 ) -> Inserted:
     """Insert what is new; what is known stays as it was and is compared with what came.
 
@@ -104,7 +104,7 @@ def _only(rows: pa.Table, mask: Mask) -> pa.Table:
     return rows if mask.all() else rows.filter(pa.array(mask))
 
 
-def first_told(session: Session, name: str, rows: pa.Table) -> Mask:
+def first_told(session: SqlSession, name: str, rows: pa.Table) -> Mask:
     """Return which of ``rows``, all of them stored before, are the first of their event."""
     lookup = _Lookup(session, name, rows)
     lookup.find(np.arange(len(rows)), at=None)
@@ -125,7 +125,7 @@ def _hours(rows: pa.Table) -> list[int]:
 class _Lookup:
     """The rows of one batch that the table has, and what it has of those that differ."""
 
-    def __init__(self, session: Session, name: str, rows: pa.Table) -> None:
+    def __init__(self, session: SqlSession, name: str, rows: pa.Table) -> None:
         self._session = session
         self._name = name
         self._rows = rows.append_column("row", pa.array(np.arange(len(rows))))
@@ -217,8 +217,8 @@ def _of_id(first: Rows, rows: Mask) -> Mask:
     return ids[first]
 
 
-def _flag_ambiguous(session: Session, name: str, repeats: pa.Table) -> pa.Table:
-    """Flag what is told again as ambiguous, and return it: see ``rows.merged_flags``."""
+def _flag_ambiguous(session: SqlSession, name: str, repeats: pa.Table) -> pa.Table:
+    """Flag what is received again as ambiguous, and return it: see ``rows.merged_flags``."""
     told = repeats.filter(pc.match_substring(repeats["flags"], AMBIGUOUS))
     if len(told):
         session.run(
@@ -231,7 +231,7 @@ def _flag_ambiguous(session: Session, name: str, repeats: pa.Table) -> pa.Table:
     return told
 
 
-def insert_letters(session: Session, letters: pa.Table, *, insert: bool) -> dict[str, int]:
+def insert_letters(session: SqlSession, letters: pa.Table, *, insert: bool) -> dict[str, int]:
     """Insert dead letters that are not there yet; return by reason those that are of these frames.
 
     Without ``insert`` they have been inserted.

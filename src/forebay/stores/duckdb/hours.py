@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from forebay.domain.digest import HOUR_NS
 from forebay.ports import HourNote
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.kind import address
 from forebay.text import literal
 
@@ -30,7 +30,7 @@ class HourNotes:
         self._begun: dict[tuple[str, int], int] = {}
         self._number = 0
 
-    def recall(self, session: Session) -> None:
+    def recall(self, session: SqlSession) -> None:
         """Learn what is stored; what was begun stays so."""
         self._last = {}
         for table, start_ns, number in session.run("SELECT * FROM hours_to_write"):
@@ -38,7 +38,7 @@ class HourNotes:
             self._last[key] = max(number, self._last.get(key, 0))
             self._number = max(number, self._number)
 
-    def write(self, session: Session, table: str, hours: Iterable[int]) -> None:
+    def write(self, session: SqlSession, table: str, hours: Iterable[int]) -> None:
         """Note the hours, given by their starts, that no note speaks of."""
         keys = [(table, start_ns) for start_ns in hours]
         new = [key for key in keys if self._last.get(key, 0) <= self._begun.get(key, 0)]
@@ -58,7 +58,7 @@ class HourNotes:
         """From now on, rows of the hour are of a later note: its file may not have them."""
         self._begun[note.table, note.start_ns] = note.number
 
-    def finish(self, session: Session, note: HourNote) -> None:
+    def finish(self, session: SqlSession, note: HourNote) -> None:
         """Remove a note, and those before it, of an hour whose file is durable."""
         session.run(
             'DELETE FROM hours_to_write WHERE "table" = ? AND start_ns = ? AND number <= ?',
@@ -72,7 +72,7 @@ class HourNotes:
 def export_hour(connection: duckdb.DuckDBPyConnection, note: HourNote, path: Path) -> int:
     """Write the rows of an hour to a Parquet file at ``path``; return how many they are."""
     first, end = note.start_ns, note.start_ns + HOUR_NS
-    written = Session(connection).run(
+    written = SqlSession(connection).run(
         f"COPY (SELECT * FROM {note.table} WHERE event_ts >= make_timestamp_ns({first}) "
         f"AND event_ts < make_timestamp_ns({end}) "
         "ORDER BY venue, market, symbol, event_ts, event_id) "

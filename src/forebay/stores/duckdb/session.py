@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Session:
+class SqlSession:
     """Runs the statements of one transaction after the other on its connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:

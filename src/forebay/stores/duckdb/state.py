@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.coverage import Coverage
-    from forebay.stores.duckdb.session import Session
+    from forebay.stores.duckdb.session import SqlSession
 
 T = TypeVar("T")
 
 
-def read_positions(session: Session) -> dict[str, Position]:
+def read_positions(session: SqlSession) -> dict[str, Position]:
     """Return every consumer's cursor."""
     rows = session.run("SELECT consumer, log_id, seq FROM cursors")
     return {consumer: Position(log_id, seq) for consumer, log_id, seq in rows}
 
 
-def read_coverage(session: Session) -> dict[StreamKey, Coverage]:
+def read_coverage(session: SqlSession) -> dict[StreamKey, Coverage]:
     """Return the coverage of every stream."""
     coverage = session.run("SELECT * FROM coverage")
     return coverage_from(coverage, session.run("SELECT * FROM stream_epochs"))
 
 
-def read_ordinals(session: Session) -> dict[StreamKey, bytes]:
+def read_ordinals(session: SqlSession) -> dict[StreamKey, bytes]:
     """Return the ordinals of every stream."""
     return {StreamKey(*row[:4]): row[4] for row in session.run("SELECT * FROM stream_ordinals")}
 
 
-def read_gaps(session: Session) -> list[Gap]:
+def read_gaps(session: SqlSession) -> list[Gap]:
     """Return every gap, in order."""
     return sorted(Gap(*row) for row in session.run("SELECT * FROM gaps"))
 
@@ -56,7 +56,7 @@ class Written:
 
     def write_streams(
         self,
-        session: Session,
+        session: SqlSession,
         coverage: Mapping[StreamKey, Coverage],
         ordinals: Mapping[StreamKey, bytes],
     ) -> None:
@@ -76,7 +76,7 @@ class Written:
 
 
 def write_positions(
-    session: Session, positions: Mapping[str, Position], now: Collection[str]
+    session: SqlSession, positions: Mapping[str, Position], now: Collection[str]
 ) -> None:
     """Move cursors; ``now`` are those that there are, as read in this transaction."""
     for consumer, position in positions.items():
@@ -86,7 +86,7 @@ def write_positions(
         session.run(statement, [position.log_id, position.seq, consumer])
 
 
-def _replace(session: Session, table: str, keys: Collection[StreamKey], rows: pa.Table) -> None:
+def _replace(session: SqlSession, table: str, keys: Collection[StreamKey], rows: pa.Table) -> None:
     """Put ``rows`` in the place of all that ``table`` has of the streams."""
     theirs = ", ".join(["(?, ?, ?, ?)"] * len(keys))
     session.run(

@@ -16,7 +16,7 @@ from forebay.stores.duckdb import ddl, state
 from forebay.stores.duckdb.events import first_told, insert_events, insert_letters
 from forebay.stores.duckdb.hours import HourNotes, export_hour
 from forebay.stores.duckdb.query import READ_ONLY_SETTINGS, DuckDBReader
-from forebay.stores.duckdb.session import Session
+from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.duckdb.state import Written
 from forebay.stores.kind import address
 from forebay.text import identifier
@@ -93,10 +93,10 @@ class DuckDBStore(ReadableStore, HourFiles):
         self._written = written
         return written
 
-    def _connect(self) -> Session:
+    def _connect(self) -> SqlSession:
         target = address(self._path) if self._path else ":memory:"
         try:
-            session = Session(duckdb.connect(target, config=self._settings))
+            session = SqlSession(duckdb.connect(target, config=self._settings))
             try:
                 _prepare(session, target)
             except BaseException:
@@ -115,7 +115,7 @@ class DuckDBStore(ReadableStore, HourFiles):
         return self._session.connection.cursor()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Session]:
+    def _transaction(self) -> Iterator[SqlSession]:
         with self._lock:
             if self._broken:
                 self._session.connection.close()
@@ -244,7 +244,7 @@ class DuckDBStore(ReadableStore, HourFiles):
             self._notes.finish(session, note)
 
 
-def _prepare(session: Session, target: str) -> None:
+def _prepare(session: SqlSession, target: str) -> None:
     """Make what is missing; raises :class:`~forebay.errors.ConfigError` if it is of another age."""
     session.run("BEGIN")
     session.run(ddl.META)

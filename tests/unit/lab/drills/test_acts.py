@@ -21,7 +21,7 @@ from forebay.lab.drills import acts
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import REST, Timing
 from forebay.lab.drills.resources import process_state
-from forebay.lab.drills.watch import Seen
+from forebay.lab.drills.watch import Observation
 from forebay.lab.troubles import (
     BROKEN,
     FLAP,
@@ -47,7 +47,7 @@ class Played:
 
     root: Path
     happens: bool = True
-    seen_now: Seen | None = None
+    seen_now: Observation | None = None
     moments: list[int] = field(default_factory=lambda: [1, 2])
     metrics: float = 4.0
     did: list[str] = field(default_factory=list)
@@ -84,15 +84,17 @@ class Played:
     async def hits(self, name: str) -> list[int]:
         return self.moments
 
-    async def breaker(self, name: str, *states: str) -> Seen:
+    async def breaker(self, name: str, *states: str) -> Observation:
         return await self.until(lambda _: True, f"the breaker {name}")
 
-    async def until(self, holds: Callable[[Seen], bool], what: str, *_: float) -> Seen:
+    async def until(
+        self, holds: Callable[[Observation], bool], what: str, *_: float
+    ) -> Observation:
         if not self.happens:
             raise Transient(what)
         return await self.seen()
 
-    async def comes(self, holds: Callable[[Seen], bool], what: str) -> None:
+    async def comes(self, holds: Callable[[Observation], bool], what: str) -> None:
         self.check(what, ok=holds(await self.seen()))
 
     async def captured(self, frames: int) -> None:
@@ -101,7 +103,7 @@ class Played:
     async def last(self, seconds: float) -> None:
         self.did.append("lasts")
 
-    async def seen(self) -> Seen:
+    async def seen(self) -> Observation:
         return self.seen_now or seen()
 
     async def metric(self, name: str) -> float:
@@ -113,9 +115,9 @@ class Played:
 
 def seen(
     state: str = "critical", *, rows: int = 5, pid: int = 1, down: dict[str, str] | None = None
-) -> Seen:
+) -> Observation:
     told = {"pid": pid, "rows": rows, "gaps": {"open": 1}, "dead_letters": 2, "conflicts": 2}
-    return Seen(0, "http://there", state, {}, down or {}, {**told, "connected": 1}, told)
+    return Observation(0, "http://there", state, {}, down or {}, {**told, "connected": 1}, told)
 
 
 TROUBLED = {
@@ -226,7 +228,7 @@ async def test_rows_that_are_stored_during_the_fault_are_noticed(tmp_path: Path)
     stage = Played(tmp_path)
     rows = iter(range(100))
 
-    async def growing() -> Seen:
+    async def growing() -> Observation:
         return seen(rows=next(rows))
 
     stage.seen = growing  # type: ignore[method-assign]
@@ -262,7 +264,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 class Stopping(Played):
     """A stage on which nothing comes before the process has stopped, which takes a moment."""
 
-    async def comes(self, holds: Callable[[Seen], bool], what: str) -> None:
+    async def comes(self, holds: Callable[[Observation], bool], what: str) -> None:
         pid = (await self.seen()).pid("deliver") or 0
         await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WSTOPPED)
         await super().comes(holds, what)

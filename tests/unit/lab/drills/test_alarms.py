@@ -13,7 +13,7 @@ from forebay.lab.drills.alarms import Alarms
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.stage import Stage
-from forebay.lab.drills.watch import Seen
+from forebay.lab.drills.watch import Observation
 from forebay.lab.servers import alertmanager
 from forebay.lab.servers.webhook import Delivery, Webhook
 
@@ -46,7 +46,7 @@ def test_without_servers_no_alert_is_judged() -> None:
 
 def stage(root: Path) -> Stage:
     made = Stage(DRILLS["emergency"], root, 1, Timing(patience_s=0.2), SystemClock())
-    made.watch.last = Seen(0, "http://127.0.0.1:1", "healthy", {}, {}, None, None)
+    made.watch.last = Observation(0, "http://127.0.0.1:1", "healthy", {}, {}, None, None)
     return made
 
 

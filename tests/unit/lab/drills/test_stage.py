@@ -23,7 +23,7 @@ from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plain_user import give_up_root
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.stage import Stage
-from forebay.lab.drills.watch import Seen, Watch
+from forebay.lab.drills.watch import Observation, Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,7 +102,7 @@ async def test_what_goes_wrong_in_a_run_that_is_up_makes_the_report_red(
     tmp_path: Path, started: Process
 ) -> None:
     made = stage(tmp_path)
-    made.watch.last = Seen(0, "http://there", "healthy", {}, {}, {"connected": 1}, None)
+    made.watch.last = Observation(0, "http://there", "healthy", {}, {}, {"connected": 1}, None)
 
     async with made.capture(URLS):
         await made.until(lambda _: False, "something", 0)
@@ -181,7 +181,7 @@ def test_all_is_well_only_if_breakers_state_and_lag_are(
 ) -> None:
     told = None if lag is None else {"next_seq": lag}
     names = dict(zip(("store", "coinbase-rest"), breakers, strict=True))
-    seen = Seen(0, "", state, names, {}, told, {"seq": 0})
+    seen = Observation(0, "", state, names, {}, told, {"seq": 0})
 
     assert stage(tmp_path)._is_well(seen) is well
 

@@ -12,7 +12,7 @@ from forebay.clock import ManualClock
 from forebay.errors import Unreachable
 from forebay.lab import web
 from forebay.lab.drills import watch as watching
-from forebay.lab.drills.watch import Seen, Watch
+from forebay.lab.drills.watch import Observation, Watch
 
 ANSWERS: list[tuple[int, Any] | Unreachable] = []
 
@@ -118,4 +118,4 @@ async def test_the_peak_of_memory_is_of_all_processes_together(
 
 def test_lag_is_never_negative() -> None:
     ahead = {"next_seq": 3}, {"seq": 9}
-    assert Seen(0, "", "", {}, {}, *ahead).lag == 0
+    assert Observation(0, "", "", {}, {}, *ahead).lag == 0

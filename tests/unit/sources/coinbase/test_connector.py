@@ -21,16 +21,16 @@ from forebay.sources.coinbase.connector import (
     trade_ids,
     trades_path,
 )
-from forebay.sources.venue import NOTHING, Asked, Verdict
+from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict
 from tests.support.frames import as_json, heartbeat, match, rest_row
 
 DEEP = b"[" * 100_000
-ASKED = Asked(("BTC-USD", "ETH-USD"), ("trade",))
+ASKED = ConnectionPurpose(("BTC-USD", "ETH-USD"), ("trade",))
 MINUTE_NS = 60_000_000_000
 
 
 def session(*channels: str) -> CoinbaseSession:
-    return CoinbaseSession(Asked(ASKED.symbols, channels or ASKED.channels))
+    return CoinbaseSession(ConnectionPurpose(ASKED.symbols, channels or ASKED.channels))
 
 
 def test_trades_are_asked_for_as_ever() -> None:
@@ -70,7 +70,7 @@ def acknowledged(**channels: list[str]) -> bytes:
 def test_the_acknowledgement_accepts_what_it_lists() -> None:
     both = ["BTC-USD", "ETH-USD"]
     said = session("trade", "quote").received(acknowledged(matches=both, ticker=both), 0)
-    assert said.accepted == Asked(ASKED.symbols, ("trade", "quote")).streams
+    assert said.accepted == ConnectionPurpose(ASKED.symbols, ("trade", "quote")).streams
     assert len(said.accepted) == 4
     assert not said.refused
     for payload in (match(1), heartbeat(1), b"{}", b"[]", b"null", b"", b"\xff", DEEP,
@@ -84,7 +84,9 @@ def test_what_the_acknowledgement_leaves_out_is_refused() -> None:
     assert said.accepted == {("trade", "BTC-USD"), ("trade", "ETH-USD"), ("quote", "ETH-USD")}
     assert said.refused == {("quote", "BTC-USD"): LEFT_OUT}
     again = talk.received(acknowledged(ticker=["BTC-USD"]), 0)
-    assert again == Verdict(accepted=frozenset({("quote", "BTC-USD")})), "it is late, and counts"
+    assert again == MessageVerdict(accepted=frozenset({("quote", "BTC-USD")})), (
+        "it is late, and counts"
+    )
 
 
 def test_books_are_acknowledged_under_another_name_than_asked_for() -> None:

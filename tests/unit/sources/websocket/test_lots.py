@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.sources.venue import Asked
+from forebay.sources.venue import ConnectionPurpose
 from forebay.sources.websocket import Timeouts
 from forebay.sources.websocket.lots import STRIKES, UNPROVED, Lot, Lots, Refusal, named_in
 
 SECOND = 1_000_000_000
 PATIENCE = Timeouts()
-ASKED = Asked(("A", "B", "C", "D"), ("trade",))
+ASKED = ConnectionPurpose(("A", "B", "C", "D"), ("trade",))
 DROPPED = Refusal("lost", {}, whole=False)
 REFUSED = Refusal("it is unknown", {}, whole=True)
 
 
-def lots(*asked: Asked) -> Lots:
+def lots(*asked: ConnectionPurpose) -> Lots:
     return Lots(asked or (ASKED,), PATIENCE, random.Random(3), size=100)
 
 
@@ -85,7 +85,7 @@ def test_while_nobody_is_served_the_list_is_not_ground_to_dust() -> None:
 
 
 def test_pauses_grow_while_others_are_served_and_begin_anew_after_a_good_connection() -> None:
-    group = lots(Asked(("A",), ("trade",)), Asked(("B",), ("trade",)))
+    group = lots(ConnectionPurpose(("A",), ("trade",)), ConnectionPurpose(("B",), ("trade",)))
     good, bad = group.lots
     group.accepted(good, good.asked.streams, 0)
     pauses, now = [], SECOND
@@ -106,7 +106,7 @@ def test_pauses_grow_while_others_are_served_and_begin_anew_after_a_good_connect
 
 
 def test_a_single_symbol_that_is_refused_while_nothing_is_served_is_asked_for_as_ever() -> None:
-    group = lots(Asked(("A",), ("trade",)))
+    group = lots(ConnectionPurpose(("A",), ("trade",)))
     following = group.ended(group.lots[0], 0, REFUSED, 0)
     assert following.lots == group.lots
     assert following.refused == {("trade", "A"): "it is unknown"}
@@ -154,7 +154,7 @@ def test_a_link_that_lived_long_holds_nothing_against_anybody() -> None:
 
 
 def test_a_symbol_whose_link_drops_is_blamed_only_while_another_stays() -> None:
-    group = lots(Asked(("A",), ("trade",)), Asked(("B",), ("trade",)))
+    group = lots(ConnectionPurpose(("A",), ("trade",)), ConnectionPurpose(("B",), ("trade",)))
     good, bad = group.lots
     for number in range(1, 3 * STRIKES):
         group.accepted(good, good.asked.streams, number * SECOND)
@@ -166,7 +166,7 @@ def test_a_symbol_whose_link_drops_is_blamed_only_while_another_stays() -> None:
 
 
 def test_what_is_left_out_is_asked_for_alone_and_with_every_connection_until_it_is_given() -> None:
-    asked = Asked(("A", "B"), ("trade", "ticker"))
+    asked = ConnectionPurpose(("A", "B"), ("trade", "ticker"))
     group = lots(asked)
     (lot,) = group.lots
     group.accepted(lot, asked.streams - {("ticker", "B")}, 0)
@@ -208,7 +208,7 @@ def test_a_late_answer_is_an_answer() -> None:
     ],
 )
 def test_words_name_whole_symbols_and_all_of_them_name_none(words: str, blamed: set[str]) -> None:
-    asked = Asked(("BTC-USD", "BTC-USDX"), ("trade",))
+    asked = ConnectionPurpose(("BTC-USD", "BTC-USDX"), ("trade",))
     assert {symbol for _, symbol in named_in(words, asked)} == blamed
 
 

@@ -20,7 +20,7 @@ from tests.support.feed_rig import Rig, YesOrNo, pass_time, running, sends
 from tests.support.ws_server import PING, PONG, TEXT, Peer, WsServer, encode, http
 
 if TYPE_CHECKING:
-    from forebay.sources.venue import Verdict
+    from forebay.sources.venue import MessageVerdict
 
 
 async def test_pings_keep_a_connection_alive_and_silence_ends_it() -> None:
@@ -222,7 +222,7 @@ async def test_cancelling_at_any_moment_leaves_no_task_and_no_socket() -> None:
 
 async def test_an_error_of_ours_is_raised_not_hidden() -> None:
     class Broken(YesOrNo):
-        def received(self, payload: bytes, now_ns: int) -> Verdict:
+        def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
             raise ZeroDivisionError(payload)
 
     async with WsServer(sends(encode(TEXT, b"x"))) as server:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from forebay.clock import ManualClock
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
-from forebay.sources.venue import NOTHING, Asked, PlainSession, Verdict
+from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict, PlainSession
 from forebay.sources.websocket import ConnectionPlan, Timeouts
 from forebay.sources.websocket.connection import Connection
 from forebay.telemetry import StreamRefused, SubscriptionAccepted, VenueComplained
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from forebay.telemetry import TelemetryEvent
     from tests.support.ws_server import Peer
 
-ASKED = Asked(("A", "B", "C"), ("quote", "trade"), credentials={"key": "k"})
+ASKED = ConnectionPurpose(("A", "B", "C"), ("quote", "trade"), credentials={"key": "k"})
 
 
 class Talk(PlainSession):
     """Words: ``ok SYMBOL``, ``no SYMBOL``, ``out`` (nothing at all), ``hm`` (a complaint)."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ConnectionPurpose) -> None:
         super().__init__(asked)
         self.heard: list[bytes] = []
         self.moments: list[int] = []
@@ -42,16 +42,16 @@ class Talk(PlainSession):
         self.moments.append(now_ns)
         return (b"all",)
 
-    def received(self, payload: bytes, now_ns: int) -> Verdict:
+    def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
         self.heard.append(payload)
         self.moments.append(now_ns)
         word, _, symbol = payload.decode().partition(" ")
         streams = frozenset((kind, symbol) for kind in self.asked.channels)
         return {
-            "ok": Verdict(accepted=streams),
-            "no": Verdict(refused=dict.fromkeys(streams, "it is unknown")),
-            "out": Verdict(refusal="nobody is served."),
-            "hm": Verdict(complaint="too loud", send=(b"sorry",)),
+            "ok": MessageVerdict(accepted=streams),
+            "no": MessageVerdict(refused=dict.fromkeys(streams, "it is unknown")),
+            "out": MessageVerdict(refusal="nobody is served."),
+            "hm": MessageVerdict(complaint="too loud", send=(b"sorry",)),
         }.get(word, NOTHING)
 
 
@@ -64,7 +64,7 @@ class Slow(Talk):
 
     tick_s: float | None = 1.0
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ConnectionPurpose) -> None:
         super().__init__(asked)
         self._waiting = deque(asked.symbols)
 
@@ -80,7 +80,7 @@ class Slow(Talk):
 
 
 class Rig:
-    def __init__(self, session: type[Talk] = Talk, asked: Asked = ASKED) -> None:
+    def __init__(self, session: type[Talk] = Talk, asked: ConnectionPurpose = ASKED) -> None:
         self.clock = ManualClock()
         self.sink = RecordingSink()
         self.said: list[TelemetryEvent] = []

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from forebay.lab.exchanges.model import Topic
     from forebay.lab.truth import Trade
-    from forebay.lab.truth.book import Delta, Snapshot
-    from forebay.lab.truth.tickers import Ticker
+    from forebay.lab.truth.book import Delta, SnapshotTruth
+    from forebay.lab.truth.tickers import TickerTruth
 
 MATCHES: Final = "matches"
 HEARTBEAT: Final = "heartbeat"
@@ -40,7 +40,7 @@ _SIDES: Final = MappingProxyType({BID: "buy", ASK: "sell"})
 _MAKER = {"buy": "sell", "sell": "buy"}  # the feed and the history give the maker's side
 
 
-class Refusal(Exception):
+class CommandRefused(Exception):
     """A command that cannot be carried out."""
 
     def __init__(self, message: str, reason: str) -> None:
@@ -53,24 +53,24 @@ def parse_request(raw: bytes, products: Collection[str]) -> Request:
     """What a client asks for.
 
     Raises:
-        Refusal: not JSON, not a command, a channel or product there is not, or not signed.
+        CommandRefused: not JSON, not a command, a channel or product there is not, or not signed.
     """
     try:
         document = json.loads(raw)
     except ValueError:
-        raise Refusal("Failed to parse message", "Malformed JSON") from None
+        raise CommandRefused("Failed to parse message", "Malformed JSON") from None
     kind = document.get("type") if isinstance(document, dict) else None
     if kind not in ("subscribe", "unsubscribe"):
-        raise Refusal("Failed to process message", f"{kind!r} is not a valid type")
+        raise CommandRefused("Failed to process message", f"{kind!r} is not a valid type")
     topics = _topics(document)
     failed = f"Failed to {kind}"
     if not topics:
-        raise Refusal(failed, "channels and product_ids are required")
+        raise CommandRefused(failed, "channels and product_ids are required")
     for channel, product in topics:
         if channel not in CHANNELS:
-            raise Refusal(failed, f"{channel} is not a valid channel")
+            raise CommandRefused(failed, f"{channel} is not a valid channel")
         if product not in products:
-            raise Refusal(failed, f"{product} is not a valid product")
+            raise CommandRefused(failed, f"{product} is not a valid product")
     if kind == "subscribe" and any(channel == LEVEL2 for channel, _ in topics):
         _check_signed(document, failed)
     return Request(kind == "subscribe", topics)
@@ -78,10 +78,10 @@ def parse_request(raw: bytes, products: Collection[str]) -> Request:
 
 def _check_signed(document: dict[str, object], failed: str) -> None:
     if "signature" not in document:
-        raise Refusal(failed, _SIGN)
+        raise CommandRefused(failed, _SIGN)
     wrong = signing.what_is_wrong(document)
     if wrong:
-        raise Refusal("Authentication Failed", json.dumps({"message": wrong}))
+        raise CommandRefused("Authentication Failed", json.dumps({"message": wrong}))
 
 
 def _topics(document: dict[str, object]) -> tuple[Topic, ...]:
@@ -113,7 +113,7 @@ def match(trade: Trade, kind: str = "match") -> bytes:
     ).encode()
 
 
-def ticker(told: Ticker, trade: Trade) -> bytes:
+def ticker(told: TickerTruth, trade: Trade) -> bytes:
     """The ticker of a trade as the feed sends it, whose side is the taker's."""
     return (
         f'{{"type":"ticker","sequence":{trade.sequence},"product_id":"{told.symbol}"'
@@ -127,7 +127,7 @@ def ticker(told: Ticker, trade: Trade) -> bytes:
     ).encode()
 
 
-def snapshot(book: Snapshot) -> bytes:
+def snapshot(book: SnapshotTruth) -> bytes:
     """The whole book, as somebody is told who subscribes."""
     asks, bids = ([list(level) for level in side] for side in (book.asks, book.bids))
     return encode(
@@ -152,7 +152,7 @@ def l2update(delta: Delta) -> bytes:
     ).encode()
 
 
-def book(told: Snapshot, sequence: int, depth: int | None = None) -> dict[str, object]:
+def book(told: SnapshotTruth, sequence: int, depth: int | None = None) -> dict[str, object]:
     """A book as REST gives it, ``depth`` levels of it; a level's third cell counts orders."""
     return {
         "bids": [[*level, 1] for level in told.bids[:depth]],
@@ -197,7 +197,7 @@ def subscriptions(topics: Sequence[Topic]) -> bytes:
     return encode({"type": "subscriptions", "channels": channels})
 
 
-def error(refusal: Refusal) -> bytes:
+def error(refusal: CommandRefused) -> bytes:
     """A refused command."""
     return encode({"type": "error", "message": refusal.message, "reason": refusal.reason})
 

@@ -41,7 +41,7 @@ class Coinbase:
     def understand(self, raw: bytes, symbols: Collection[str]) -> Request | bytes:
         try:
             return messages.parse_request(raw, symbols)
-        except messages.Refusal as refusal:
+        except messages.CommandRefused as refusal:
             return messages.error(refusal)
 
     def acknowledgement(self, topics: Sequence[Topic]) -> bytes:
@@ -50,8 +50,8 @@ class Coinbase:
     def feed(self, channel: str) -> Feed | None:
         return _FEEDS.get(channel)
 
-    def speaker(self, trades: Trades) -> Speaker:
-        return Speaker(trades)
+    def speaker(self, trades: Trades) -> CoinbaseSpeaker:
+        return CoinbaseSpeaker(trades)
 
     def routes(self, market: Market, clock: Clock) -> Iterable[web.RouteDef]:
         return Rest(market, clock).routes()
@@ -60,7 +60,7 @@ class Coinbase:
         return {"message": message or _COMPLAINTS[status]}
 
 
-class Speaker:
+class CoinbaseSpeaker:
     """A :class:`~forebay.lab.exchanges.model.Speaker` for one product."""
 
     def __init__(self, trades: Trades) -> None:

@@ -15,7 +15,7 @@ from forebay.domain.canonical import first_of_each_id, id_bytes
 from forebay.domain.digest import HOUR_NS, Digest, digests_by_hour, hours_of
 from forebay.domain.frames import Loss, decode_control
 from forebay.domain.kinds import kind_of_table
-from forebay.domain.ledger import Covered, Entry, Hour, LostRange, StreamEntry
+from forebay.domain.ledger import Covered, Hour, LostRange, SegmentEntry, StreamEntry
 from forebay.domain.roll import Roll
 from forebay.journal import LOSS_KIND, NO_LOG
 from forebay.services.projection import Projection, batches_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Coverage, StreamKey
     from forebay.domain.digest import StreamHour
     from forebay.domain.kinds import EventKind
-    from forebay.domain.ledger import Record
+    from forebay.domain.ledger import LedgerState
     from forebay.journal import Block, Position
     from forebay.ports import Events, Parser
     from forebay.services.projection import Projected
@@ -79,7 +79,7 @@ class Sums:
         if first <= last:
             self.lost.append(LostRange(first, last, self.received[1] if self.received else None))
 
-    def entry(self) -> Entry:
+    def entry(self) -> SegmentEntry:
         """Return the account."""
         keys = self.hours.keys() | self.coverage.keys() | self.ordinals.keys()
         streams = [
@@ -91,7 +91,7 @@ class Sums:
             )
             for key in sorted(keys)
         ]
-        return Entry(
+        return SegmentEntry(
             log_id=self.log_id,
             first=self.first,
             end=self.end,
@@ -150,7 +150,7 @@ class LiveSums:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums = Sums()
-        self._cut: Entry | None = None
+        self._cut: SegmentEntry | None = None
         self._counts = True
 
     def begin(self, position: Position | None) -> None:
@@ -181,7 +181,7 @@ class LiveSums:
         with self._lock:
             return (self._cut.first if self._cut else self._sums.first) or None
 
-    def cut(self) -> Entry | None:
+    def cut(self) -> SegmentEntry | None:
         """Return the entry of all that was added, the same one until :meth:`written`.
 
         None if nothing was added.
@@ -220,7 +220,7 @@ class Remembered:
     """Remembers the ids that were told.
 
     Those of content and of observations hold their time, so that an hour can be looked at alone. A
-    venue's own id may be told again at any time.
+    venue's own id may be received again at any time.
     """
 
     def __init__(self, parsers: Mapping[str, Parser]) -> None:
@@ -245,11 +245,11 @@ class Remembered:
         return first
 
 
-class Accountant:
+class LedgerBuilder:
     """Makes entries from frames, each on top of the coverage after the one before."""
 
     def __init__(
-        self, parsers: Mapping[str, Parser], record: Record, first_told: FirstTold
+        self, parsers: Mapping[str, Parser], record: LedgerState, first_told: FirstTold
     ) -> None:
         """Go on after ``record``, which stays as it is."""
         self._projection = Projection(parsers, record.coverage, record.ordinals)
@@ -260,7 +260,7 @@ class Accountant:
         blocks: Iterable[Block],
         end: Position | None = None,
         keep: Callable[[Projected], None] | None = None,
-    ) -> Entry:
+    ) -> SegmentEntry:
         """Return the entry of consecutive frames; there must be some, or an ``end``.
 
         What is lacking up to ``end`` is lost. ``keep`` is given what is projected piece by piece.

@@ -49,7 +49,7 @@ def token_of(http: HttpConfig) -> str:
 
 
 @dataclass(slots=True)
-class Front:
+class HttpEndpoint:
     """What people reach of a running system."""
 
     system: RunningSystem

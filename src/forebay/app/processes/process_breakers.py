@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from forebay.app.processes.counting_observer import Counts
     from forebay.app.processes.local_socket import Reply, Request
-    from forebay.app.processes.tally import Counts
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Observer, TelemetryEvent
@@ -49,7 +49,7 @@ _THRESHOLDS = {
 """By key of the configuration and of a report, the field of a breaker's own configuration."""
 
 
-class Orders(msgspec.Struct, frozen=True):
+class RuntimeSettings(msgspec.Struct, frozen=True):
     """What a supervisor wants to hold from now on, in a process that runs or has just begun."""
 
     config: Config
@@ -59,7 +59,7 @@ class Orders(msgspec.Struct, frozen=True):
     """By breaker that an operator holds open, why."""
 
 
-class Guarding:
+class ProcessBreakers:
     """The breakers of one process; they are made here, so that none is forgotten."""
 
     def __init__(
@@ -130,7 +130,7 @@ class Guarding:
 
     # ------------------------------------------------------------------ orders
 
-    def obey(self, orders: Orders) -> None:
+    def obey(self, orders: RuntimeSettings) -> None:
         """Let another configuration hold; the breakers keep their state and what they know.
 
         Raises :class:`~forebay.errors.ConfigError`, with nothing changed, if it cannot be.
@@ -176,7 +176,7 @@ class Guarding:
 
         def order(request: Request) -> dict[str, Any]:
             self._require_in_time(request)
-            orders = msgspec.convert(request["orders"], Orders)
+            orders = msgspec.convert(request["orders"], RuntimeSettings)
             self.obey(orders)
             changed(orders.config)
             return {}

@@ -10,10 +10,10 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.errors import Permanent, Transient, Unusable
-from forebay.ports import FillRequest, FrameSink, Instrument
+from forebay.ports import FrameSink, HistoryRequest, Instrument
 from forebay.resilience import CircuitOpen
-from forebay.services.fill_plan import FillPlanner
-from forebay.services.filler import LONGEST_WAIT_S, Filler
+from forebay.services.backfill_plan import BackfillPlanner
+from forebay.services.backfiller import LONGEST_WAIT_S, Backfiller
 from forebay.telemetry import (
     FillDone,
     FillFailed,
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from forebay.telemetry import TelemetryEvent
 
 
-def gap(first: int, last: int) -> FillRequest:
-    return FillRequest("trade", "BTC-USD", first, last)
+def gap(first: int, last: int) -> HistoryRequest:
+    return HistoryRequest("trade", "BTC-USD", first, last)
 
 
 class FakeSource:
     """A source whose fills wait for the test."""
 
     def __init__(self) -> None:
-        self.asked: list[FillRequest] = []
+        self.asked: list[HistoryRequest] = []
         self.running = 0
         self.most_running = 0
         self.answers: asyncio.Queue[Exception | None] = asyncio.Queue()
@@ -60,7 +60,7 @@ class FakeSource:
     async def __aexit__(self, *_: object) -> None:
         """Nothing is held."""
 
-    async def fill(self, request: FillRequest, sink: FrameSink) -> None:
+    async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         del sink
         self.asked.append(request)
         self.running += 1
@@ -77,22 +77,22 @@ class Rig:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.source = FakeSource()
-        self.gaps: list[FillRequest] | Exception = []
+        self.gaps: list[HistoryRequest] | Exception = []
         self.cursor = 0
         self.polls = 0
         self.trouble = ""
         self.said: list[TelemetryEvent] = []
-        self.filler = Filler(
+        self.filler = Backfiller(
             self.source,
             RecordingSink(),
             self.open_gaps,
-            planner=FillPlanner(random.Random(1), settle_s=0),
+            planner=BackfillPlanner(random.Random(1), settle_s=0),
             clock=self.clock,
             observer=self.said.append,
             sheds=lambda: self.trouble,
         )
 
-    async def open_gaps(self) -> tuple[list[FillRequest], int]:
+    async def open_gaps(self) -> tuple[list[HistoryRequest], int]:
         self.polls += 1
         if isinstance(self.gaps, Exception):
             raise self.gaps

@@ -321,7 +321,7 @@ class Data(Queries):
         return self.sql(f"{' UNION ALL '.join(sides)} ORDER BY {place}")
 
     def dead_letters(self) -> pa.Table:
-        """Answer every dead letter, with its bytes."""
+        """Return every dead letter, with its bytes."""
         return self.sql("SELECT * FROM dead_letters ORDER BY received_ts, item")
 
     def audit_report(
@@ -352,7 +352,7 @@ class Data(Queries):
         )
 
     def _audit_query(self, query: str) -> pa.Table:
-        """Answer a statement of the audit in as little memory as it can do with."""
+        """Return a statement of the audit in as little memory as it can do with."""
         *less, most = _AUDIT_MEMORY_MB
         for limit in less:
             try:
@@ -364,7 +364,7 @@ class Data(Queries):
         return self._query(query, MAX_QUERY_S, most)
 
     def audit(self) -> pa.Table:
-        """Answer the audit's account, one row a stream."""
+        """Return the audit's account, one row a stream."""
         import pyarrow as pa  # noqa: PLC0415
 
         streams = msgspec.to_builtins(self.audit_report().streams)

@@ -7,7 +7,13 @@ import random
 import msgspec
 import pytest
 
-from forebay.app.processes.guarding import PRESETS, Guarding, Orders, configured, validate
+from forebay.app.processes.process_breakers import (
+    PRESETS,
+    ProcessBreakers,
+    RuntimeSettings,
+    configured,
+    validate,
+)
 from forebay.app.wiring.config import BreakerLimits, Config
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, Permanent, Transient
@@ -20,9 +26,9 @@ def config(**resilience: object) -> Config:
     return msgspec.convert({"resilience": resilience}, Config)
 
 
-def guarding(told: list[TelemetryEvent] | None = None, **resilience: object) -> Guarding:
+def guarding(told: list[TelemetryEvent] | None = None, **resilience: object) -> ProcessBreakers:
     heard = [] if told is None else told
-    return Guarding(
+    return ProcessBreakers(
         "deliver",
         config(**resilience),
         clock=ManualClock(),
@@ -69,7 +75,7 @@ def test_orders_change_thresholds_and_keep_what_is_known() -> None:
     fail(breaker, 4)
     before = breaker.snapshot()
 
-    made.obey(Orders(config(store={"failure_threshold": 7}, recovery_hold_s=3.0)))
+    made.obey(RuntimeSettings(config(store={"failure_threshold": 7}, recovery_hold_s=3.0)))
 
     assert breaker.config.failure_threshold == 7
     assert breaker.snapshot().failed == before.failed == 4
@@ -87,7 +93,7 @@ def test_orders_that_cannot_be_change_nothing() -> None:
     rest = made.breaker("x-rest", "rest")
     with pytest.raises(ConfigError):
         made.obey(
-            Orders(
+            RuntimeSettings(
                 config(rest={"failure_threshold": 1}, check_interval_s=2.0),
                 limits={"store": BreakerLimits(recovery_timeout_s=1e9)},
             )
@@ -100,7 +106,7 @@ def test_orders_that_cannot_be_change_nothing() -> None:
 def test_orders_hold_what_an_operator_holds_open() -> None:
     made = guarding()
     breaker = made.breaker("store", "store")
-    made.obey(Orders(config(), forced_open={"store": "disk swap", "other": "not ours"}))
+    made.obey(RuntimeSettings(config(), forced_open={"store": "disk swap", "other": "not ours"}))
     assert state(breaker) == "forced_open"
     assert breaker.snapshot().cause == "disk swap"
 
@@ -120,9 +126,9 @@ def test_orders_switch_recovery_off_and_on_again() -> None:
     breaker = made.breaker("store", "store")
     fail(breaker, 5)
     assert breaker.retry_after() is not None
-    made.obey(Orders(config(auto_recovery=False)))
+    made.obey(RuntimeSettings(config(auto_recovery=False)))
     assert breaker.retry_after() is None, "an operator must come"
-    made.obey(Orders(config()))
+    made.obey(RuntimeSettings(config()))
     assert breaker.retry_after() is not None
 
 
@@ -194,7 +200,9 @@ async def test_over_the_socket() -> None:
     assert (answer["not_ready"], answer["process"], body) == ("no", "deliver", b"")
     assert made.manager.state is SystemState.CRITICAL
     wanted = config(check_interval_s=5.0)
-    orders = msgspec.to_builtins(Orders(wanted, {"store": BreakerLimits(failure_threshold=9)}))
+    orders = msgspec.to_builtins(
+        RuntimeSettings(wanted, {"store": BreakerLimits(failure_threshold=9)})
+    )
     assert await handlers["orders"]({"orders": orders}) == ({}, b"")
     assert made.manager.breakers["store"].config.failure_threshold == 9
     assert heard == [wanted]
@@ -214,7 +222,7 @@ async def test_an_order_that_nobody_waits_for_any_more_is_not_carried_out() -> N
     command = msgspec.to_builtins(Command(Action.FORCE_OPEN, "store", "x"))
     with pytest.raises(Transient, match="Nobody waits"):
         await handlers["command"]({"command": command, "until_ns": now - 1})
-    orders = msgspec.to_builtins(Orders(config(store={"failure_threshold": 9})))
+    orders = msgspec.to_builtins(RuntimeSettings(config(store={"failure_threshold": 9})))
     with pytest.raises(Transient):
         await handlers["orders"]({"orders": orders, "until_ns": now - 1})
     assert (state(breaker), breaker.config) == ("closed", PRESETS["store"])

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from forebay.errors import ForebayError, Permanent, Unusable
-from forebay.ports import FillRequest
+from forebay.ports import HistoryRequest
 from forebay.resilience.retry import asked_wait
 from forebay.telemetry import (
     FillDone,
@@ -23,9 +23,9 @@ from forebay.telemetry import (
 if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.ports import FrameSink, Source
-    from forebay.services.fill_plan import FillPlanner
+    from forebay.services.backfill_plan import BackfillPlanner
 
-OpenGaps = Callable[[], Awaitable[tuple[Sequence[FillRequest], int]]]
+OpenGaps = Callable[[], Awaitable[tuple[Sequence[HistoryRequest], int]]]
 """Returns the open gaps and the journal sequence number up to which that is the truth.
 
 Raises :class:`~forebay.errors.Transient` while deliver is away."""
@@ -34,7 +34,7 @@ LONGEST_WAIT_S = 3600.0
 """A venue, or the breaker before it, that asks for a longer wait is asked again after this one."""
 
 
-class Filler:
+class Backfiller:
     """Fills one source's gaps until cancelled; no failure of a fill ends it.
 
     An error that says when to come again says so for the whole venue: no fill begins before.
@@ -48,7 +48,7 @@ class Filler:
         sink: FrameSink,
         open_gaps: OpenGaps,
         *,
-        planner: FillPlanner,
+        planner: BackfillPlanner,
         clock: Clock,
         observer: Observer = ignore,
         poll_s: float = 1.0,
@@ -114,7 +114,7 @@ class Filler:
         for fill in ended:
             fill.result()
 
-    async def _fill(self, request: FillRequest) -> None:
+    async def _fill(self, request: HistoryRequest) -> None:
         named = (request.channel, request.symbol, request.first, request.last)
         self._observe(FillStarted(*named))
         try:

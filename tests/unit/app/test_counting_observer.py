@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.processes.tally import OTHER, Tally, endpoint
+from forebay.app.processes.counting_observer import OTHER, CountingObserver, endpoint
 from forebay.telemetry import (
     CallRetried,
     DeadLettered,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def test_everything_is_passed_on_and_counted_by_kind() -> None:
     seen: list[TelemetryEvent] = []
-    tally = Tally(seen.append)
+    tally = CountingObserver(seen.append)
     told = [ReconnectScheduled("v", 1.0, 1), LossFound("l", 1, 2), LossFound("l", 3, 4)]
     for event in told:
         tally(event)
@@ -35,7 +35,7 @@ def test_everything_is_passed_on_and_counted_by_kind() -> None:
 
 
 def test_dead_letters_are_counted_as_many_as_there_are() -> None:
-    tally = Tally(ignore)
+    tally = CountingObserver(ignore)
     tally(DeadLettered(3, "malformed"))
     tally(DeadLettered(4, "malformed"))
     tally(DeadLettered(1, "oversized"))
@@ -43,7 +43,7 @@ def test_dead_letters_are_counted_as_many_as_there_are() -> None:
 
 
 def test_failed_tries_of_rest_calls_are_counted_by_endpoint() -> None:
-    tally = Tally(ignore)
+    tally = CountingObserver(ignore)
     tally(RestRetried("/products/BTC-USD/trades?after=5", "slow", 1.0, 1))
     tally(CallRetried("GET /products/ETH-USD/trades", 1.0, 2, "slow"))
     tally(RetriesEnded("GET /products", 5, "attempts"))
@@ -52,7 +52,7 @@ def test_failed_tries_of_rest_calls_are_counted_by_endpoint() -> None:
 
 
 def test_labels_that_others_choose_are_bounded() -> None:
-    tally = Tally(ignore, labels=3)
+    tally = CountingObserver(ignore, labels=3)
     for number in range(10):
         tally(DeadLettered(1, f"reason {number}"))
     tally(DeadLettered(1, "reason 0"))
@@ -61,7 +61,7 @@ def test_labels_that_others_choose_are_bounded() -> None:
 
 
 def test_what_was_counted_does_not_change_any_more() -> None:
-    tally = Tally(ignore)
+    tally = CountingObserver(ignore)
     before = tally.counts()
     tally(LossFound("l", 1, 2))
     assert (before.errors, sum(before.happenings.values())) == (0, 0)
@@ -74,7 +74,7 @@ def test_an_observer_may_be_told_in_turn() -> None:
         if isinstance(event, LossFound):
             tally(ReconnectScheduled("v", 1.0, 1))
 
-    tally = Tally(echo)
+    tally = CountingObserver(echo)
     worker = threading.Thread(target=tally, args=(LossFound("l", 1, 2),), daemon=True)
     worker.start()
     worker.join(10)
@@ -96,7 +96,7 @@ class Slow(str):
 
 def test_no_count_is_lost_between_threads() -> None:
     threads, each = 8, 400
-    tally, begin = Tally(ignore), threading.Barrier(threads)
+    tally, begin = CountingObserver(ignore), threading.Barrier(threads)
 
     def work() -> None:
         begin.wait()
@@ -123,7 +123,7 @@ def test_no_count_is_lost_between_threads() -> None:
     [
         ("/products/BTC-USD/trades?after=7", "/products/*/trades"),
         ("GET /products", "/products"),
-        ("/v3/Orders/17", "/*/*/*"),
+        ("/v3/RuntimeSettings/17", "/*/*/*"),
         ("/products/", "/products/"),
         ("/", "/"),
         ("wss://venue.example/feed", ""),

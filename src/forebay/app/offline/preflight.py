@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.processes.front import token_of
+from forebay.app.processes.http_endpoint import token_of
 from forebay.app.processes.maintenance import GIGABYTE, needed, rules
 from forebay.app.wiring import venues
 from forebay.app.wiring.data_folder import DataFolder
@@ -44,7 +44,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PartFinding:
     """What was found of one part; ``exit_code`` 0 is fine."""
 
     part: str
@@ -52,47 +52,47 @@ class Finding:
     exit_code: int = 0
 
 
-async def check_all(config: Config) -> list[Finding]:
-    """Answer a finding for the data folder, the limits and each venue; nothing is made."""
+async def check_all(config: Config) -> list[PartFinding]:
+    """Return a finding for the data folder, the limits and each venue; nothing is made."""
     found = check_here(config)
     for venue in config.venues:
         found += await asyncio.gather(_rest(venue), _websocket(venue))
     return found
 
 
-def check_here(config: Config) -> list[Finding]:
-    """Answer what can be found without reaching anybody."""
+def check_here(config: Config) -> list[PartFinding]:
+    """Return what can be found without reaching anybody."""
     found = [_folder(config), _descriptors(), _administration(config)]
     if found[0].exit_code == 0:
         found += _retention(config)
     return found
 
 
-def _folder(config: Config) -> Finding:
+def _folder(config: Config) -> PartFinding:
     try:
         there = DataFolder(Path(config.data)).look()
     except ForebayError as error:
-        return Finding("data folder", str(error), error.exit_code)
+        return PartFinding("data folder", str(error), error.exit_code)
     free = shutil.disk_usage(there).free
     if free < MIN_FREE_BYTES:
         text = f"{config.data} has {free >> 20} MB left. Free some space, or choose another disk."
-        return Finding("data folder", text, 3)
+        return PartFinding("data folder", text, 3)
     state = "can be written to" if there == Path(config.data) else "can be made"
-    return Finding("data folder", f"{config.data} {state}, {free >> 30} GB free")
+    return PartFinding("data folder", f"{config.data} {state}, {free >> 30} GB free")
 
 
-def _administration(config: Config) -> Finding:
+def _administration(config: Config) -> PartFinding:
     part, http = "http", config.http
     if not http.enabled:
-        return Finding(part, "is off: neither health nor metrics can be asked for")
+        return PartFinding(part, "is off: neither health nor metrics can be asked for")
     try:
         admin = "on" if token_of(http) else "off, since there is no http.token_file"
     except ConfigError as error:
-        return Finding(part, str(error), error.exit_code)
-    return Finding(part, f"http://{http.host}:{http.port}, administration is {admin}")
+        return PartFinding(part, str(error), error.exit_code)
+    return PartFinding(part, f"http://{http.host}:{http.port}, administration is {admin}")
 
 
-def _retention(config: Config) -> list[Finding]:
+def _retention(config: Config) -> list[PartFinding]:
     """Warn if the disk will be full before the oldest frames may go; no reason not to start."""
     kept, journal = rules(config.journal), DataFolder(Path(config.data)).journal
     if not journal.exists():
@@ -100,7 +100,7 @@ def _retention(config: Config) -> list[Finding]:
     try:
         seen = overview(journal)
     except ForebayError as error:
-        return [Finding("retention", str(error), error.exit_code)]
+        return [PartFinding("retention", str(error), error.exit_code)]
     need = needed(seen, kept)
     if seen.days_left is None or need is None or need <= seen.free_bytes + seen.bytes:
         return []
@@ -108,15 +108,15 @@ def _retention(config: Config) -> list[Finding]:
         f"keeping frames for {config.journal.retain} takes {need / GIGABYTE:.1f} GB at the present "
         f"rate, and the disk is full before. Set journal.retain or journal.retain_gb lower."
     )
-    return [Finding("retention", text)]
+    return [PartFinding("retention", text)]
 
 
-def _descriptors() -> Finding:
+def _descriptors() -> PartFinding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < MIN_DESCRIPTORS:
         text = f"only {soft} file descriptors may be open. Raise it: ulimit -n 4096."
-        return Finding("descriptors", text, 3)
-    return Finding("descriptors", f"{soft} may be open")
+        return PartFinding("descriptors", text, 3)
+    return PartFinding("descriptors", f"{soft} may be open")
 
 
 @dataclass(slots=True)
@@ -139,10 +139,10 @@ def _wiring(observer: Observer = ignore) -> Wiring:
     return Wiring("check", SystemClock(), random.Random(), observer)
 
 
-async def _rest(config: VenueConfig) -> Finding:
+async def _rest(config: VenueConfig) -> PartFinding:
     part, failures = f"{config.name} REST", _Failures()
     if venues.VENUES[config.name].listing is None:
-        return Finding(part, "lists no symbols, so those of the configuration are not checked")
+        return PartFinding(part, "lists no symbols, so those of the configuration are not checked")
     async with venues.source(config, _wiring(failures)) as source:
         asking = asyncio.create_task(source.instruments())
         await _first_of(asking, failures)
@@ -150,17 +150,17 @@ async def _rest(config: VenueConfig) -> Finding:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             late = f"no answer within {SUBSCRIBE_S:g} s. Check rest_url and the network."
-            return Finding(part, failures.last or late, 3)
+            return PartFinding(part, failures.last or late, 3)
         try:
             known = {instrument.symbol for instrument in asking.result()}
         except ForebayError as error:
-            return Finding(part, str(error), error.exit_code)
+            return PartFinding(part, str(error), error.exit_code)
     if unknown := sorted(set(config.symbols) - known):
         meant = dict.fromkeys(filter(None, (venues.near(each, known) for each in unknown)))
         hint = f"Did you mean {_listed(list(meant))}? " if meant else ""
         text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
-        return Finding(part, text, 2)
-    return Finding(part, f"answers, {counted(len(known), 'symbol')}")
+        return PartFinding(part, text, 2)
+    return PartFinding(part, f"answers, {counted(len(known), 'symbol')}")
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:
@@ -227,7 +227,7 @@ class _ProbedEpoch:
             self._probe.settle(control.streams)
 
 
-async def _websocket(config: VenueConfig) -> Finding:
+async def _websocket(config: VenueConfig) -> PartFinding:
     wanted = [(kind, symbol) for kind in venues.kinds(config) for symbol in config.symbols]
     part, probe = f"{config.name} websocket", _Probe(wanted)
     failures = _Failures()
@@ -242,11 +242,11 @@ async def _websocket(config: VenueConfig) -> Finding:
     if probe.refused:
         refused = sorted(probe.refused.items())
         told = [f"refuses {kind} of {symbol}: {why}" for (kind, symbol), why in refused]
-        return Finding(part, _listed(told, "; "), 2)
+        return PartFinding(part, _listed(told, "; "), 2)
     if probe.accepted:
         what = f"{', '.join(config.symbols)} ({', '.join(venues.kinds(config))})"
-        return Finding(part, f"accepts a subscription to {what}")
+        return PartFinding(part, f"accepts a subscription to {what}")
     if reason.startswith(REFUSED):
-        return Finding(part, reason.removeprefix(REFUSED), 2)
+        return PartFinding(part, reason.removeprefix(REFUSED), 2)
     text = reason.rstrip(".") or f"no subscription was accepted within {SUBSCRIBE_S:g} s"
-    return Finding(part, f"{text}. Check ws_url and the network.", 3)
+    return PartFinding(part, f"{text}. Check ws_url and the network.", 3)

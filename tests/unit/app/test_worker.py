@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.processes.child import patiently
+from forebay.app.processes.worker import retry_while_locked
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
@@ -37,14 +37,14 @@ class Tries:
 
 @pytest.mark.parametrize("held", [Unreachable("held"), WriterBusy("held")])
 async def test_what_is_held_is_waited_for(held: ForebayError) -> None:
-    assert await patiently(SystemClock(), asyncio.Event(), Tries(held)) == "mine"
+    assert await retry_while_locked(SystemClock(), asyncio.Event(), Tries(held)) == "mine"
 
 
 async def test_what_cannot_be_is_refused_at_once() -> None:
     tries = Tries(ConfigError("Written by a newer Forebay."))
 
     with pytest.raises(ConfigError, match="newer"):
-        await patiently(SystemClock(), asyncio.Event(), tries)
+        await retry_while_locked(SystemClock(), asyncio.Event(), tries)
     assert tries.count == 1
 
 
@@ -53,7 +53,7 @@ def test_why_a_process_ends_is_a_line_like_the_others(tmp_path: Path) -> None:
     data.database("duckdb").write_bytes(b"no database" * 1000)
     config = Config(data=str(data.root))
     with subprocess.Popen(
-        [sys.executable, "-m", "forebay.app.processes.child", "deliver"],
+        [sys.executable, "-m", "forebay.app.processes.worker", "deliver"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

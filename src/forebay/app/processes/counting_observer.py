@@ -22,7 +22,7 @@ _WORD = re.compile(r"[a-z_]+")
 
 @dataclass(slots=True)
 class Counts:
-    """What a :class:`Tally` has counted up to one moment."""
+    """What a :class:`CountingObserver` has counted up to one moment."""
 
     happenings: Counter[str] = field(default_factory=Counter)
     """By name of their type."""
@@ -34,7 +34,7 @@ class Counts:
     """Failed tries by endpoint."""
 
 
-class Tally:
+class CountingObserver:
     """An :data:`~forebay.telemetry.Observer` that counts and passes on; of any thread."""
 
     def __init__(self, observer: Observer, *, labels: int = LABELS) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from forebay.app import asking
+from forebay.app import status_client
 from forebay.ops.view import BreakerReport
 from tests.support.fake_report import STREAMS, report
 from tests.support.fake_system import Site
@@ -24,9 +24,11 @@ async def test_a_report_survives_the_routes(monkeypatch: pytest.MonkeyPatch) -> 
     site.system.now = told
     async with site.client() as client:
         answer = await client.get("/api/v1/status")
-    monkeypatch.setattr(asking, "_get", {"http://x/api/v1/status": answer.content}.__getitem__)
+    monkeypatch.setattr(
+        status_client, "_get", {"http://x/api/v1/status": answer.content}.__getitem__
+    )
 
-    heard = asking.of_url("http://x/")
+    heard = status_client.from_url("http://x/")
 
     assert heard.http == "http://x"
     before, after = (msgspec.json.decode(msgspec.json.encode(e)) for e in (told, heard.report))

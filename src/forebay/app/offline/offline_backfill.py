@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
-    from forebay.ports import FillRequest, FrameSink, Source
+    from forebay.ports import FrameSink, HistoryRequest, Source
     from forebay.telemetry import Observer
 
 
@@ -62,7 +62,7 @@ async def fill_gaps(
         return deliverer.gap_counts()
 
 
-async def _fill_each(source: Source, wanted: Sequence[FillRequest], sink: FrameSink) -> Refused:
+async def _fill_each(source: Source, wanted: Sequence[HistoryRequest], sink: FrameSink) -> Refused:
     """Ask for each range; return which streams were refused: they are not asked for again."""
     refused: Refused = {}
     for request in wanted:

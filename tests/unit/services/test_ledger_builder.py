@@ -11,7 +11,7 @@ from forebay.domain.kinds.trade import TRADE
 from forebay.domain.ledger import record_of
 from forebay.journal import Block
 from forebay.payloads import Payloads
-from forebay.services.accounting import Accountant
+from forebay.services.ledger_builder import LedgerBuilder
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, SECOND, T0, context, match
 
@@ -36,11 +36,11 @@ def test_an_event_that_two_connections_told_is_new_once_as_the_earlier_told_it()
     later, earlier = match(2, price="7"), match(2, price="6")
     blocks = [block(1, [match(1)], "e1"), block(2, [earlier], "e2"), block(3, [later], "e1")]
 
-    entry = Accountant(PARSERS, record_of([]), nobody).account(blocks)
+    entry = LedgerBuilder(PARSERS, record_of([]), nobody).account(blocks)
 
     (stream,) = entry.streams
     alone: list[Projected] = []
-    Accountant(PARSERS, record_of([]), nobody).account(blocks[:2], keep=alone.append)
+    LedgerBuilder(PARSERS, record_of([]), nobody).account(blocks[:2], keep=alone.append)
     rows = alone[0].tables()[TRADE.table].rows
     assert len(rows) == 2
     of_rows = sum(digests_by_hour(rows, TRADE).values(), Digest())

@@ -1,6 +1,6 @@
 """What the supervised processes share: when to stop, and waiting for a predecessor's locks.
 
-Each is started by the supervisor as ``python -m forebay.app.processes.child ROLE`` with the
+Each is started by the supervisor as ``python -m forebay.app.processes.worker ROLE`` with the
 configuration as one line of JSON on its standard input. That pipe then stays open: when it
 ends, the supervisor is gone, however it went, and the process stops, so that no orphan
 lives on holding the data folder. Its last word, a line of JSON, is on its standard output.
@@ -45,7 +45,7 @@ _ORPHAN_GRACE_S = 3.0
 T = TypeVar("T")
 
 
-class Lifeline:
+class StopSignal:
     """Tells when to stop: a signal asks to finish the work, the end of stdin to leave at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -68,8 +68,8 @@ class Lifeline:
         os._exit(1)
 
 
-async def patiently(clock: Clock, stop: asyncio.Event, acquire: Callable[[], T]) -> T:
-    """Call ``acquire`` until nobody else holds what it needs, within the patience for it.
+async def retry_while_locked(clock: Clock, stop: asyncio.Event, acquire: Callable[[], T]) -> T:
+    """Call ``acquire`` until nobody else holds what it needs, within the time given.
 
     Only being held is waited for; any other refusal is raised at once.
     """

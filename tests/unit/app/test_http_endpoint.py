@@ -10,9 +10,9 @@ import httpx
 import msgspec
 import pytest
 
-from forebay.app import asking
-from forebay.app.processes import front
-from forebay.app.processes.front import Front, token_of
+from forebay.app import status_client
+from forebay.app.processes import http_endpoint
+from forebay.app.processes.http_endpoint import HttpEndpoint, token_of
 from forebay.app.processes.system import RunningSystem
 from forebay.app.wiring.config import Config, HttpConfig
 from forebay.app.wiring.data_folder import DataFolder
@@ -75,38 +75,40 @@ def folder(tmp_path: Path) -> DataFolder:
 
 async def test_the_routes_are_served_and_the_socket_says_where(folder: DataFolder) -> None:
     told: list[TelemetryEvent] = []
-    made = Front(system(folder, told, port=0), folder, "forebay", SystemClock(), told.append)
+    made = HttpEndpoint(system(folder, told, port=0), folder, "forebay", SystemClock(), told.append)
     async with made.open():
         await told_of(told, HttpServing)
-        answer = await asyncio.to_thread(asking.of_folder, folder)
+        answer = await asyncio.to_thread(status_client.from_socket, folder)
         assert answer.http == made.url == next(e.url for e in told if isinstance(e, HttpServing))
         async with httpx.AsyncClient(base_url=made.url) as client:
             assert (await client.get("/health/live")).json()["status"] == "alive"
             assert (await client.get("/metrics")).status_code == 200
             assert (await client.get("/health/ready")).status_code == 503, "capture is away"
-        far = await asyncio.to_thread(asking.of_url, made.url)
+        far = await asyncio.to_thread(status_client.from_url, made.url)
         assert far.report.health == answer.report.health
     assert made.url == ""
     with pytest.raises(Unreachable):
-        asking.of_folder(folder)
+        status_client.from_socket(folder)
     with pytest.raises(Unreachable, match=f"answers at {answer.http}: Connection refused"):
-        asking.of_url(answer.http)
+        status_client.from_url(answer.http)
 
 
 async def test_a_taken_port_is_told_and_tried_again(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "AGAIN_S", 0.05)
+    monkeypatch.setattr(http_endpoint, "AGAIN_S", 0.05)
     told: list[TelemetryEvent] = []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        made = Front(system(folder, told, port=port), folder, "f", SystemClock(), told.append)
+        made = HttpEndpoint(
+            system(folder, told, port=port), folder, "f", SystemClock(), told.append
+        )
         async with made.open():
             await told_of(told, HttpUnavailable)
             assert made.url == ""
-            answer = await asyncio.to_thread(asking.of_folder, folder)
+            answer = await asyncio.to_thread(status_client.from_socket, folder)
             assert answer.http == ""
             said = f"Nothing can be served at 127.0.0.1:{port}: Address already in use."
             assert answer.no_http.startswith(said)
@@ -115,7 +117,7 @@ async def test_a_taken_port_is_told_and_tried_again(
             taken.close()
             await told_of(told, HttpServing)
             assert made.url.endswith(f":{port}")
-            assert (await asyncio.to_thread(asking.of_folder, folder)).no_http == ""
+            assert (await asyncio.to_thread(status_client.from_socket, folder)).no_http == ""
 
 
 async def test_what_cannot_be_served_is_said_once_however_often_it_is_tried(
@@ -130,10 +132,10 @@ async def test_what_cannot_be_served_is_said_once_however_often_it_is_tried(
     async def tried() -> bool | None:
         return len(tries) > 8 or None
 
-    monkeypatch.setattr(front, "AGAIN_S", 0.001)
-    monkeypatch.setattr(front, "_routes", lambda: (lambda *_, **__: None, serve, None))
+    monkeypatch.setattr(http_endpoint, "AGAIN_S", 0.001)
+    monkeypatch.setattr(http_endpoint, "_routes", lambda: (lambda *_, **__: None, serve, None))
     told: list[TelemetryEvent] = []
-    made = Front(system(folder, told, port=0), folder, "f", SystemClock(), told.append)
+    made = HttpEndpoint(system(folder, told, port=0), folder, "f", SystemClock(), told.append)
     async with made.open():
         await until(SystemClock(), tried, "tries", 30.0)
     reasons = [each.reason for each in told if isinstance(each, HttpUnavailable)]
@@ -142,9 +144,11 @@ async def test_what_cannot_be_served_is_said_once_however_often_it_is_tried(
 
 async def test_switched_off_only_the_socket_answers(folder: DataFolder) -> None:
     told: list[TelemetryEvent] = []
-    made = Front(system(folder, told, enabled=False), folder, "f", SystemClock(), told.append)
+    made = HttpEndpoint(
+        system(folder, told, enabled=False), folder, "f", SystemClock(), told.append
+    )
     async with made.open():
-        answer = await asyncio.to_thread(asking.of_folder, folder)
+        answer = await asyncio.to_thread(status_client.from_socket, folder)
         assert (answer.http, answer.no_http) == ("", "")
     assert told == []
 
@@ -165,9 +169,9 @@ async def test_something_else_at_that_address_is_not_taken_for_ours(
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(error, match="No running Forebay answers"):
-            await asyncio.to_thread(asking.of_url, f"http://127.0.0.1:{port}")
+            await asyncio.to_thread(status_client.from_url, f"http://127.0.0.1:{port}")
     with pytest.raises(ConfigError):
-        asking.of_url("file:///etc/passwd")
+        status_client.from_url("file:///etc/passwd")
 
 
 def _answering(

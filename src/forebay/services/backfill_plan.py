@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping, Sequence
 
-    from forebay.ports import FillRequest
+    from forebay.ports import HistoryRequest
 
 CONSIDERED = 500
 """Planning runs beside the sockets and must not hold them up, however many gaps there are."""
@@ -25,7 +25,7 @@ _Counted: TypeAlias = tuple[str, str, str, str]
 class _Asked:
     """One range that was asked for, and when it may be asked for again."""
 
-    request: FillRequest
+    request: HistoryRequest
     backoff: Backoff
     running: bool = True
     not_before_ns: int = 0
@@ -35,7 +35,7 @@ class _Asked:
     """When it was answered first, or would have been, had its looks been of this process."""
 
 
-class FillPlanner:
+class BackfillPlanner:
     """Remembers what was asked for, so that each gap is asked for once per evidence.
 
     A gap that deliver reports may be one whose answers lie in the journal already, unread. So
@@ -75,8 +75,8 @@ class FillPlanner:
         self._turn = 0
 
     def plan(
-        self, gaps: Sequence[FillRequest], cursor_seq: int, now_ns: int, wall_ns: int = 0
-    ) -> list[FillRequest]:
+        self, gaps: Sequence[HistoryRequest], cursor_seq: int, now_ns: int, wall_ns: int = 0
+    ) -> list[HistoryRequest]:
         """Return what to begin now; each request must be ended by :meth:`filled` or :meth:`failed`.
 
         At most :data:`CONSIDERED` gaps are looked at; if all of those have to wait, the next
@@ -100,14 +100,14 @@ class FillPlanner:
             self._remember(request, now_ns)
         return chosen
 
-    def filled(self, request: FillRequest, next_seq: int, now_ns: int) -> None:
+    def filled(self, request: HistoryRequest, next_seq: int, now_ns: int) -> None:
         """The fill ended, and its answers lie before journal sequence number ``next_seq``."""
         asked = self._running(request)
         asked.running, asked.evidence_seq = False, next_seq
         asked.backoff.reset()
         asked.not_before_ns = now_ns + round(self._in_vain_s(asked, now_ns) * 1e9)
 
-    def failed(self, request: FillRequest, now_ns: int, *, refused: bool = False) -> float:
+    def failed(self, request: HistoryRequest, now_ns: int, *, refused: bool = False) -> float:
         """The fill did not end; return the seconds until it may be tried again.
 
         ``refused``: the venue answered, and repeating the question soon does not help.
@@ -124,7 +124,7 @@ class FillPlanner:
             asked.since_ns = now_ns
         return min(max((now_ns - asked.since_ns) / 1e9, self._base_s), self._hopeless_s)
 
-    def _settled(self, gaps: Sequence[FillRequest], now_ns: int) -> list[FillRequest]:
+    def _settled(self, gaps: Sequence[HistoryRequest], now_ns: int) -> list[HistoryRequest]:
         """Return the gaps that are old enough; one is known by either end: the other may move."""
         seen: dict[tuple[_Counted, str, int], int] = {}
         settled = []
@@ -137,10 +137,10 @@ class FillPlanner:
         self._first_seen = seen
         return settled
 
-    def _running(self, request: FillRequest) -> _Asked:
+    def _running(self, request: HistoryRequest) -> _Asked:
         return next(asked for asked in self._asked if asked.running and asked.request == request)
 
-    def _blocked(self, gap: FillRequest, cursor_seq: int, now_ns: int, wall_ns: int) -> bool:
+    def _blocked(self, gap: HistoryRequest, cursor_seq: int, now_ns: int, wall_ns: int) -> bool:
         known = [asked for asked in self._asked if overlap(asked.request, gap)]
         if not known:  # not since this process began
             return 0 <= wall_ns - gap.looked_ns < gap.wait_s * 1e9
@@ -149,7 +149,7 @@ class FillPlanner:
             for asked in known
         )
 
-    def _remember(self, request: FillRequest, now_ns: int) -> None:
+    def _remember(self, request: HistoryRequest, now_ns: int) -> None:
         """Take over the longest back-off of what ``request`` overlaps."""
         backoff = Backoff(self._rng, base=self._base_s, cap=self._cap_s)
         kept, since = [], []
@@ -163,7 +163,7 @@ class FillPlanner:
             since.append(now_ns - round(request.wait_s * 1e9))
         self._asked = [*kept, _Asked(request, backoff, since_ns=min(since, default=None))]
 
-    def _forget(self, gaps: Iterable[FillRequest]) -> None:
+    def _forget(self, gaps: Iterable[HistoryRequest]) -> None:
         """Drop what overlaps no open gap any more, so that memory is bounded by the gaps."""
         open_gaps = list(gaps)
         self._asked = [
@@ -173,14 +173,14 @@ class FillPlanner:
         ]
 
 
-def overlap(one: FillRequest, other: FillRequest) -> bool:
+def overlap(one: HistoryRequest, other: HistoryRequest) -> bool:
     """Return whether two requests have something of one stream in common."""
     return _counted(one) == _counted(other) and one.first <= other.last and other.first <= one.last
 
 
-def coalesce(gaps: Iterable[FillRequest], span: int) -> list[FillRequest]:
+def coalesce(gaps: Iterable[HistoryRequest], span: int) -> list[HistoryRequest]:
     """Join gaps of one stream that lie within ``span`` ids; gaps in time stay apart."""
-    joined: list[FillRequest] = []
+    joined: list[HistoryRequest] = []
     for gap in sorted(gaps, key=lambda gap: (_counted(gap), gap.first, gap.last)):
         last = joined[-1] if joined else None
         if (
@@ -196,8 +196,8 @@ def coalesce(gaps: Iterable[FillRequest], span: int) -> list[FillRequest]:
 
 
 def in_turns(
-    gaps: Iterable[FillRequest], had: Mapping[_Counted, int] = MappingProxyType({})
-) -> list[FillRequest]:
+    gaps: Iterable[HistoryRequest], had: Mapping[_Counted, int] = MappingProxyType({})
+) -> list[HistoryRequest]:
     """Return gaps in turns, one of each stream after the other; ``had``: turns that streams had."""
     turns, ranked = Counter(had), []
     for gap in gaps:
@@ -207,5 +207,5 @@ def in_turns(
     return [gap for _, gap in sorted(ranked, key=lambda turn: turn[0])]
 
 
-def _counted(request: FillRequest) -> _Counted:
+def _counted(request: HistoryRequest) -> _Counted:
     return request.market, request.channel, request.symbol, request.unit

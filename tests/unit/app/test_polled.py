@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forebay.app.processes.seen import (
+from forebay.app.processes.polled import (
     AWAY_AFTER,
     STARTING,
+    PolledProcess,
     Rising,
-    Seen,
     checks,
     fallbacks,
     not_ready,
@@ -25,16 +25,18 @@ CAPTURE = (
 )
 
 
-def seen(role: str = "capture", *told: ServiceHealth, failures: int = 0, why: str = "") -> Seen:
-    found = Seen(role, Path("none"))
+def seen(
+    role: str = "capture", *told: ServiceHealth, failures: int = 0, why: str = ""
+) -> PolledProcess:
+    found = PolledProcess(role, Path("none"))
     found.answered(ProcessReport(role, 7, why, services=told, fallbacks=("cache",)), 5 * S, S)
     for _ in range(failures):
         found.missed(6 * S, 2 * S)
     return found
 
 
-def starting(role: str = "capture", failures: int = 1) -> Seen:
-    found = Seen(role, Path("none"))
+def starting(role: str = "capture", failures: int = 1) -> PolledProcess:
+    found = PolledProcess(role, Path("none"))
     for _ in range(failures):
         found.missed(6 * S, 2 * S)
     return found
@@ -137,7 +139,7 @@ def test_a_clock_that_is_set_back_tells_no_rate() -> None:
 
 
 def test_the_status_of_a_process_says_how_fast_it_is() -> None:
-    found = Seen("deliver", Path("none"))
+    found = PolledProcess("deliver", Path("none"))
     for second in range(3):
         found.answered(ProcessReport("deliver", 1, "", status={"rows": 50 * second}), second * S, 1)
     assert found.report is not None

@@ -20,7 +20,7 @@ ANSWER_S = 5.0
 _MOST = 8 << 20
 
 
-class Told(msgspec.Struct, frozen=True):
+class SystemStatus(msgspec.Struct, frozen=True):
     """A report, and where HTTP is served, or why not; nothing of either if it is off."""
 
     report: SystemReport
@@ -28,16 +28,16 @@ class Told(msgspec.Struct, frozen=True):
     no_http: str = ""
 
 
-def of_folder(folder: DataFolder) -> Told:
+def from_socket(folder: DataFolder) -> SystemStatus:
     """Ask the capture that runs on ``folder``.
 
     Raises :class:`~forebay.errors.Unreachable` if none does.
     """
     answer, _ = ask(folder.supervisor_socket, {"op": "report"}, timeout_s=ANSWER_S)
-    return msgspec.convert(answer, Told)
+    return msgspec.convert(answer, SystemStatus)
 
 
-def of_url(url: str) -> Told:
+def from_url(url: str) -> SystemStatus:
     """Ask the routes at ``url``, like ``http://127.0.0.1:8080``.
 
     Raises :class:`~forebay.errors.Unreachable` if nothing of ours answers there.
@@ -46,7 +46,7 @@ def of_url(url: str) -> Told:
     if urlsplit(base).scheme not in ("http", "https"):
         raise ConfigError(f"{url!r} is no address.", hint="Write http://HOST:PORT.")
     try:
-        told = msgspec.json.decode(_get(f"{base}/api/v1/status"), type=Told)
+        told = msgspec.json.decode(_get(f"{base}/api/v1/status"), type=SystemStatus)
         return msgspec.structs.replace(told, http=base)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         why = getattr(error, "reason", error)  # urllib wraps what the system says
@@ -64,7 +64,7 @@ def _get(url: str) -> bytes:
     return body
 
 
-def statuses(told: Told) -> dict[str, dict[str, Any] | None]:
+def statuses(told: SystemStatus) -> dict[str, dict[str, Any] | None]:
     """Return by process what it says of itself, None for one that does not answer."""
     found: dict[str, dict[str, Any] | None] = {"capture": None, "deliver": None}
     for each in told.report.processes:

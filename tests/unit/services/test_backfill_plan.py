@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.ports import FillRequest
-from forebay.services import fill_plan
-from forebay.services.fill_plan import CONSIDERED, FillPlanner, coalesce, overlap
+from forebay.ports import HistoryRequest
+from forebay.services import backfill_plan
+from forebay.services.backfill_plan import CONSIDERED, BackfillPlanner, coalesce, overlap
 
 if TYPE_CHECKING:
     from typing import Any
@@ -29,12 +29,12 @@ OTHERS = [{"market": "perpetual"}, {"channel": "quote"}, {"symbol": "ETH-USD"}, 
 """What makes numbers those of another stream, or of another meaning."""
 
 
-def gap(first: int, last: int, symbol: str = "BTC-USD") -> FillRequest:
-    return FillRequest("trade", symbol, first, last)
+def gap(first: int, last: int, symbol: str = "BTC-USD") -> HistoryRequest:
+    return HistoryRequest("trade", symbol, first, last)
 
 
 def test_a_filled_gap_is_asked_again_only_on_later_evidence() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0)
+    planner = BackfillPlanner(Highest(), settle_s=0, base_s=1.0)
     gaps = [gap(10, 20)]
     assert planner.plan(gaps, 5, 0) == gaps
     assert planner.plan(gaps, 99, 9 * S) == [], "it is running"
@@ -44,7 +44,7 @@ def test_a_filled_gap_is_asked_again_only_on_later_evidence() -> None:
 
 
 def test_what_is_asked_in_vain_thins_out_to_hours() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0, hopeless_s=30.0)
+    planner = BackfillPlanner(Highest(), settle_s=0, base_s=1.0, hopeless_s=30.0)
     gaps, now, waits = [gap(10, 20)], 0, []
     for _ in range(8):
         began = now
@@ -54,7 +54,7 @@ def test_what_is_asked_in_vain_thins_out_to_hours() -> None:
         planner.filled(gaps[0], 1, now)
     assert waits == [0, 1, 1, 2, 4, 8, 16, 30]
 
-    planner, asked = FillPlanner(Highest(), settle_s=0), 0
+    planner, asked = BackfillPlanner(Highest(), settle_s=0), 0
     for second in range(48 * 3600):
         if planner.plan(gaps, 1000, second * S):
             planner.filled(gaps[0], 1, second * S)
@@ -63,7 +63,7 @@ def test_what_is_asked_in_vain_thins_out_to_hours() -> None:
 
 
 def test_what_was_looked_for_before_the_process_began_waits_as_it_would_have() -> None:
-    planner = FillPlanner(Highest(), settle_s=0)
+    planner = BackfillPlanner(Highest(), settle_s=0)
     gaps = [replace(gap(10, 20), looked_ns=5000 * S, wait_s=600)]
     assert planner.plan(gaps, 0, 7 * S, 5599 * S) == []
     assert planner.plan(gaps, 0, 8 * S, 5600 * S) == gaps
@@ -73,20 +73,20 @@ def test_what_was_looked_for_before_the_process_began_waits_as_it_would_have() -
 
 
 def test_a_clock_that_went_back_does_not_keep_a_gap_waiting() -> None:
-    planner = FillPlanner(Highest(), settle_s=0)
+    planner = BackfillPlanner(Highest(), settle_s=0)
     gaps = [replace(gap(10, 20), looked_ns=5000 * S, wait_s=600)]
     assert planner.plan(gaps, 0, 7 * S, 4999 * S) == gaps
 
 
 def test_a_gap_that_shrinks_from_its_front_settles_too() -> None:
-    planner = FillPlanner(Highest(), settle_s=1.0)
+    planner = BackfillPlanner(Highest(), settle_s=1.0)
     assert planner.plan([gap(10, 2000)], 0, 0) == []
     assert planner.plan([gap(11, 2000)], 0, S // 2) == []
     assert planner.plan([gap(12, 2000)], 0, S) == [gap(12, 2000)]
 
 
 def test_a_failed_fill_backs_off_and_tells_how_long() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0)
+    planner = BackfillPlanner(Highest(), settle_s=0, base_s=1.0)
     request = gap(1, 2)
     assert planner.plan([request], 0, 0) == [request]
     assert planner.failed(request, 0) == 1.0
@@ -96,7 +96,7 @@ def test_a_failed_fill_backs_off_and_tells_how_long() -> None:
 
 
 def test_what_is_refused_thins_out_to_hours_too() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, base_s=1.0, cap_s=4.0, hopeless_s=30.0)
+    planner = BackfillPlanner(Highest(), settle_s=0, base_s=1.0, cap_s=4.0, hopeless_s=30.0)
     request, now, waits = gap(10, 20), 0, []
     for _ in range(8):
         assert planner.plan([request], 0, now) == [request]
@@ -106,7 +106,7 @@ def test_what_is_refused_thins_out_to_hours_too() -> None:
 
 
 def test_other_gaps_do_not_wait_for_a_failing_one() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, at_once=1)
+    planner = BackfillPlanner(Highest(), settle_s=0, at_once=1)
     bad, good = gap(1, 2), gap(50_000, 50_001)
     assert planner.plan([bad], 0, 0) == [bad]
     planner.failed(bad, 0)
@@ -114,7 +114,7 @@ def test_other_gaps_do_not_wait_for_a_failing_one() -> None:
 
 
 def test_moving_edges_are_the_same_gap() -> None:
-    planner = FillPlanner(Highest(), settle_s=0)
+    planner = BackfillPlanner(Highest(), settle_s=0)
     assert planner.plan([gap(10, 20)], 0, 0) == [gap(10, 20)]
     assert planner.plan([gap(15, 40)], 0, 0) == [], "overlaps what is running"
     planner.filled(gap(10, 20), 100, 0)
@@ -124,7 +124,7 @@ def test_moving_edges_are_the_same_gap() -> None:
 
 
 def test_no_more_than_so_many_at_once() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, at_once=2)
+    planner = BackfillPlanner(Highest(), settle_s=0, at_once=2)
     gaps = [gap(n * 10_000, n * 10_000 + 5) for n in range(5)]
     first = planner.plan(gaps, 0, 0)
     assert len(first) == 2
@@ -134,7 +134,7 @@ def test_no_more_than_so_many_at_once() -> None:
 
 
 def test_what_is_closed_is_forgotten() -> None:
-    planner = FillPlanner(Highest(), settle_s=0)
+    planner = BackfillPlanner(Highest(), settle_s=0)
     for n in range(1000):
         request = gap(n, n)
         assert planner.plan([request], n, n * S) == [request]
@@ -145,7 +145,7 @@ def test_what_is_closed_is_forgotten() -> None:
 
 
 def test_a_running_fill_is_remembered_though_its_gap_is_gone() -> None:
-    planner = FillPlanner(Highest(), settle_s=0)
+    planner = BackfillPlanner(Highest(), settle_s=0)
     planner.plan([gap(1, 5)], 0, 0)
     assert planner.plan([], 0, 0) == []
     planner.filled(gap(1, 5), 7, 0)
@@ -197,7 +197,7 @@ def test_streams_and_units_keep_apart(changed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("changed", OTHERS, ids=lambda changed: next(iter(changed)))
 def test_a_gap_does_not_wait_for_the_fill_of_another_stream(changed: dict[str, Any]) -> None:
-    planner = FillPlanner(Highest(), settle_s=0)
+    planner = BackfillPlanner(Highest(), settle_s=0)
     one, other = gap(1, 5), replace(gap(1, 5), **changed)
     assert planner.plan([one], 0, 0) == [one]
     assert planner.plan([one, other], 0, 0) == [other]
@@ -205,7 +205,7 @@ def test_a_gap_does_not_wait_for_the_fill_of_another_stream(changed: dict[str, A
 
 @pytest.mark.parametrize("changed", OTHERS, ids=lambda changed: next(iter(changed)))
 def test_a_gap_settles_for_itself(changed: dict[str, Any]) -> None:
-    planner = FillPlanner(Highest(), settle_s=1.0)
+    planner = BackfillPlanner(Highest(), settle_s=1.0)
     one, other = gap(1, 5), replace(gap(1, 5), **changed)
     assert planner.plan([one], 0, 0) == []
     assert planner.plan([one, other], 0, S) == [one], "the other was seen only now"
@@ -222,7 +222,7 @@ def test_gaps_in_time_are_not_joined_by_a_number_of_ids() -> None:
 
 
 def test_a_flood_of_gaps_is_worked_off_from_its_front() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, at_once=1)
+    planner = BackfillPlanner(Highest(), settle_s=0, at_once=1)
     gaps = [gap(n * 10_000, n * 10_000) for n in range(3 * CONSIDERED)]
     order = []
     for n in range(3 * CONSIDERED):
@@ -234,14 +234,14 @@ def test_a_flood_of_gaps_is_worked_off_from_its_front() -> None:
 
 
 def test_a_gap_is_asked_for_once_it_has_settled() -> None:
-    planner = FillPlanner(Highest(), settle_s=1.0)
+    planner = BackfillPlanner(Highest(), settle_s=1.0)
     assert planner.plan([gap(10, 20)], 0, 0) == []
     assert planner.plan([gap(10, 25)], 0, S - 1) == [], "its end grew: it is the same gap"
     assert planner.plan([gap(10, 30)], 0, S) == [gap(10, 30)]
 
 
 def test_a_gap_that_closed_and_opened_again_is_new() -> None:
-    planner = FillPlanner(Highest(), settle_s=1.0)
+    planner = BackfillPlanner(Highest(), settle_s=1.0)
     assert planner.plan([gap(10, 20)], 0, 0) == []
     assert planner.plan([], 0, S // 2) == []
     assert planner.plan([gap(10, 20)], 0, S) == []
@@ -249,7 +249,7 @@ def test_a_gap_that_closed_and_opened_again_is_new() -> None:
 
 
 def test_a_gap_settles_while_other_fills_run() -> None:
-    planner = FillPlanner(Highest(), settle_s=1.0, at_once=1)
+    planner = BackfillPlanner(Highest(), settle_s=1.0, at_once=1)
     first, second = gap(10, 20), gap(50_000, 50_001)
     planner.plan([first], 0, 0)
     assert planner.plan([first], 0, S) == [first]
@@ -260,8 +260,8 @@ def test_a_gap_settles_while_other_fills_run() -> None:
 
 def test_gaps_that_cannot_be_filled_starve_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     considered = CONSIDERED // 10  # the time this takes grows with its square
-    monkeypatch.setattr(fill_plan, "CONSIDERED", considered)
-    planner = FillPlanner(Highest(), settle_s=0, at_once=2)
+    monkeypatch.setattr(backfill_plan, "CONSIDERED", considered)
+    planner = BackfillPlanner(Highest(), settle_s=0, at_once=2)
     delisted = [gap(n * 10_000, n * 10_000 + 1, "AAA-USD") for n in range(considered + 10)]
     wanted, now = gap(5, 6), 0
     for _ in range(2 * considered):
@@ -274,10 +274,10 @@ def test_gaps_that_cannot_be_filled_starve_no_other(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_symbol_whose_history_fails_has_one_place_and_leaves_the_others() -> None:
-    planner = FillPlanner(Highest(), settle_s=0, at_once=2, span=1, base_s=0.001, cap_s=0.001)
+    planner = BackfillPlanner(Highest(), settle_s=0, at_once=2, span=1, base_s=0.001, cap_s=0.001)
     bad = [gap(number, number, "AAA-USD") for number in range(10, 10 + 2 * CONSIDERED, 2)]
     good = [gap(number, number, "BTC-USD") for number in range(10, 20, 2)]
-    done, now, running = set[FillRequest](), 0, list[FillRequest]()
+    done, now, running = set[HistoryRequest](), 0, list[HistoryRequest]()
     for _ in range(8):
         now += S
         left = [*bad, *(each for each in good if each not in done)]

@@ -46,7 +46,7 @@ class Rising:
 
 
 @dataclass(slots=True)
-class Seen:
+class PolledProcess:
     """One process: its last answer, and how often it has not answered since."""
 
     role: str
@@ -101,7 +101,7 @@ class Seen:
         self.checked_ns, self.took_ns = wall_ns, took_ns
 
 
-def services(seen: Sequence[Seen], critical: Collection[str]) -> list[ServiceHealth]:
+def services(seen: Sequence[PolledProcess], critical: Collection[str]) -> list[ServiceHealth]:
     """Return every service; those of a process that is away are down with it.
 
     A process that has not answered yet is starting, and in nobody's count.
@@ -125,7 +125,7 @@ def services(seen: Sequence[Seen], critical: Collection[str]) -> list[ServiceHea
     ]
 
 
-def not_ready(seen: Sequence[Seen], state: SystemState) -> str:
+def not_ready(seen: Sequence[PolledProcess], state: SystemState) -> str:
     """Return why the system cannot do its job now; nothing if it can."""
     reasons = [f"{each.role} does not answer" for each in seen if not each.fresh]
     reasons += [
@@ -138,7 +138,7 @@ def not_ready(seen: Sequence[Seen], state: SystemState) -> str:
     return "; ".join(reasons)
 
 
-def checks(seen: Sequence[Seen]) -> list[Check]:
+def checks(seen: Sequence[PolledProcess]) -> list[Check]:
     """Return what was looked at: each process, and each service as its process sees it."""
     found: list[Check] = []
     for each in seen:
@@ -160,6 +160,6 @@ def checks(seen: Sequence[Seen]) -> list[Check]:
     return found
 
 
-def fallbacks(seen: Sequence[Seen]) -> list[str]:
+def fallbacks(seen: Sequence[PolledProcess]) -> list[str]:
     """Return the services whose callers get substitutes."""
     return [name for each in seen if each.report is not None for name in each.report.fallbacks]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.offline import filling
+from forebay.app.offline import offline_backfill
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import Permanent
-from forebay.ports import FillRequest
+from forebay.ports import HistoryRequest
 from forebay.telemetry import ignore
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WANTED = [
-    *(FillRequest("trade", symbol, 1, 2) for symbol in ("GONE", "GONE", "BTC-USD")),
-    FillRequest("trade", "GONE", 1, 2, "time", "perp"),
+    *(HistoryRequest("trade", symbol, 1, 2) for symbol in ("GONE", "GONE", "BTC-USD")),
+    HistoryRequest("trade", "GONE", 1, 2, "time", "perp"),
 ]
 
 
@@ -35,13 +35,13 @@ class Asked:
         self.position = self
         self.seq = 1
 
-    async def fill(self, request: FillRequest, sink: object) -> None:
+    async def fill(self, request: HistoryRequest, sink: object) -> None:
         self.symbols.append(request.symbol)
         self.units.append(request.unit)
         if (request.market, request.symbol) == ("spot", "GONE"):
             raise Permanent("There is no such product.")
 
-    def open_gaps(self, venue: str, states: tuple[str, ...]) -> tuple[list[FillRequest], int]:
+    def open_gaps(self, venue: str, states: tuple[str, ...]) -> tuple[list[HistoryRequest], int]:
         assert states == ("open", "permanent"), "a verdict may be looked at again"
         return WANTED, 1
 
@@ -62,11 +62,11 @@ async def test_a_refused_stream_does_not_keep_the_others_from_being_filled(
     async def source(*_: object) -> AsyncIterator[Asked]:
         yield asked
 
-    monkeypatch.setattr(filling, "offline", offline)
+    monkeypatch.setattr(offline_backfill, "offline", offline)
     monkeypatch.setattr(venues, "source", source)
 
     with pytest.raises(Permanent, match="GONE: There is no such product"):
-        await filling.fill_gaps(DataFolder(tmp_path), Config(), ignore)
+        await offline_backfill.fill_gaps(DataFolder(tmp_path), Config(), ignore)
 
     assert asked.symbols == ["GONE", "BTC-USD", "GONE"]
     assert asked.units == ["id", "id", "time"]
