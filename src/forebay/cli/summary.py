@@ -52,7 +52,7 @@ def _rows(
     if journal is not None:
         yield "disk", _disk(journal)
     if told is not None:
-        yield from _troubles(told.report)
+        yield from _problems(told.report)
     if told is not None and told.no_http:
         yield "http", f"not served: {told.no_http}"
     if told is not None and told.report.restart_needed:
@@ -79,7 +79,7 @@ def _connected(capture: Status, streams: Sequence[StreamReport]) -> str:
     return ", ".join(parts)
 
 
-def _troubles(report: SystemReport) -> Iterator[tuple[str, str]]:
+def _problems(report: SystemReport) -> Iterator[tuple[str, str]]:
     """Return a line for each symbol that does not come, the first :data:`_NAMED` of them."""
     found: dict[tuple[str, str], None] = {}
     for stream in report.streams():

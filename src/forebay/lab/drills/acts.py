@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from forebay.lab.drills.plan import REST, WEBSOCKET
 from forebay.lab.drills.resources import open_descriptors, process_state
-from forebay.lab.troubles import (
+from forebay.lab.switched_faults import (
     BROKEN,
     FLAP,
     HANG,

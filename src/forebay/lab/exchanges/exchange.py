@@ -10,7 +10,7 @@ from forebay.lab.exchanges.market import Market, MarketConfig, restated
 from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Request, VenueModel
 from forebay.lab.faults import CORRUPT, HALF_OPEN, STRIKES, Emission, Faults, Scene, stream_of
 from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
-from forebay.lab.troubles import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
+from forebay.lab.switched_faults import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, SwitchedFaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ class Exchange:
         }
         self.faults = Faults(config.market.seed, config.faults)
         self.ledger = DeliveryLedger()
-        self.troubles = Troubles()
+        self.switched = SwitchedFaults()
         self.rate_limited = 0
         self.rest_requests = 0
         self._lines: list[Line] = []
@@ -139,7 +139,7 @@ class Exchange:
         else:
             line.send(Emission(symbol, greeting.index, greeting.frame, feed))
 
-    # ------------------------------------------------------------------ troubles
+    # ------------------------------------------------------------------ switched faults
 
     def switch(
         self, name: str, now_ns: int, *, on: bool, settings: Mapping[str, object] | None = None
@@ -148,21 +148,21 @@ class Exchange:
 
         Raises :class:`~forebay.errors.ConfigError` if there is no such trouble or setting.
         """
-        self.troubles.switch(name, on=on, settings=settings)
+        self.switched.switch(name, on=on, settings=settings)
         for line in tuple(self._speaking()):
             self._troubled(line, now_ns)
 
     def refuses_upgrade(self, now_ns: int) -> bool:
         """Whether a websocket that asks to be one is refused."""
-        return self.troubles.strikes(NO_UPGRADE, now_ns)
+        return self.switched.strikes(NO_UPGRADE, now_ns)
 
     def _troubled(self, line: Line, now_ns: int) -> bool:
         """Whether a trouble took this connection: it is muted or closed then."""
-        if self.troubles.strikes(SILENCE, now_ns):
+        if self.switched.strikes(SILENCE, now_ns):
             line.wire.flush()
             line.mute(now_ns)
             return True
-        closing = self.troubles.on(NO_UPGRADE) or self.troubles.strikes(FLAP, now_ns)
+        closing = self.switched.on(NO_UPGRADE) or self.switched.strikes(FLAP, now_ns)
         if closing:
             self._remove(line)
             line.close(_SERVICE_RESTART, "trouble")
@@ -248,7 +248,7 @@ class Exchange:
         emission = Emission(symbol, index, frame, feed)
         fate = self._fate(emission, now_ns)
         if fate is None:
-            again = feed == TRADE and self.troubles.strikes_event(RESTATE, index, now_ns)
+            again = feed == TRADE and self.switched.strikes_event(RESTATE, index, now_ns)
             for line in speaking:
                 line.send(emission)
                 if again:
@@ -264,7 +264,7 @@ class Exchange:
 
     def _fate(self, emission: Emission, now_ns: int) -> tuple[str, int] | None:
         """The fault that strikes, and a number to choose details with."""
-        if emission.feed == TRADE and self.troubles.strikes_event(TEAR, emission.index, now_ns):
+        if emission.feed == TRADE and self.switched.strikes_event(TEAR, emission.index, now_ns):
             return CORRUPT, len(emission.frame) - 3  # two bytes short of a whole one
         return self.faults.of_event(emission.symbol, emission.index, emission.feed)
 

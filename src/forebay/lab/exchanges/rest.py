@@ -9,7 +9,7 @@ from aiohttp import web
 from forebay.lab.exchanges.limits import Limiter
 from forebay.lab.exchanges.queries import BadQuery
 from forebay.lab.faults import retry_after
-from forebay.lab.troubles import BROKEN, HANG, REFUSE, TOO_MANY
+from forebay.lab.switched_faults import BROKEN, HANG, REFUSE, TOO_MANY
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -58,16 +58,16 @@ class RestApi:
 
     async def _troubled(self, request: web.Request) -> web.Response | None:
         """Return as the trouble that lasts would have it, None if there is none."""
-        troubles, now_ns = self._exchange.troubles, self._clock.monotonic_ns()
-        if troubles.strikes(TOO_MANY, now_ns):
-            wait = troubles.setting(TOO_MANY, "retry_after_s")
+        switched, now_ns = self._exchange.switched, self._clock.monotonic_ns()
+        if switched.strikes(TOO_MANY, now_ns):
+            wait = switched.setting(TOO_MANY, "retry_after_s")
             return self._refusal(_TOO_MANY, headers={"Retry-After": str(wait)} if wait else {})
-        if troubles.strikes(BROKEN, now_ns):
-            return self._refusal(troubles.setting(BROKEN, "status"), "Internal server error")
-        hanging = troubles.strikes(HANG, now_ns)
-        while troubles.on(HANG):
+        if switched.strikes(BROKEN, now_ns):
+            return self._refusal(switched.setting(BROKEN, "status"), "Internal server error")
+        hanging = switched.strikes(HANG, now_ns)
+        while switched.on(HANG):
             await self._clock.sleep(_HANG_POLL_S)
-        if not (hanging or troubles.strikes(REFUSE, now_ns)):
+        if not (hanging or switched.strikes(REFUSE, now_ns)):
             return None
         if request.transport is not None:
             request.transport.abort()

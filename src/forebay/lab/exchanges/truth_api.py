@@ -56,7 +56,7 @@ class TruthApi:
         app.router.add_get("/digest", self._digest)
         app.router.add_get("/digests", self._digests)
         app.router.add_get("/book", self._book)
-        app.router.add_get("/faults", self._troubles)
+        app.router.add_get("/faults", self._switched)
         app.router.add_put("/faults/{name}", self._switch)
         app.router.add_delete("/faults/{name}", self._switch)
         app.router.add_post("/close", self._close)
@@ -127,9 +127,9 @@ class TruthApi:
         told = {"symbol": trades.symbol, "at": at, "index": index, "bids": bids, "asks": asks}
         return web.json_response(told)
 
-    async def _troubles(self, request: web.Request) -> web.Response:
+    async def _switched(self, request: web.Request) -> web.Response:
         del request
-        return web.json_response(self._exchange.troubles.document())
+        return web.json_response(self._exchange.switched.document())
 
     async def _switch(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -142,7 +142,7 @@ class TruthApi:
         on = request.method == "PUT"
         now_ns = self._clock.monotonic_ns()
         self._exchange.switch(request.match_info["name"], now_ns, on=on, settings=settings)
-        return await self._troubles(request)
+        return await self._switched(request)
 
     async def _close(self, request: web.Request) -> web.Response:
         self._exchange.close_market()

@@ -22,7 +22,7 @@ from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import REST, Timing
 from forebay.lab.drills.resources import process_state
 from forebay.lab.drills.watch import Observation
-from forebay.lab.troubles import (
+from forebay.lab.switched_faults import (
     BROKEN,
     FLAP,
     HANG,

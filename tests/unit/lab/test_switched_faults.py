@@ -12,12 +12,20 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
-from forebay.lab import troubles
+from forebay.lab import switched_faults
 from forebay.lab.exchanges.coinbase import VENUE as COINBASE
 from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import Running, ServerConfig, running
-from forebay.lab.troubles import ABOUT, FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, Troubles
+from forebay.lab.switched_faults import (
+    ABOUT,
+    FLAP,
+    NO_UPGRADE,
+    RESTATE,
+    SILENCE,
+    TEAR,
+    SwitchedFaults,
+)
 from tests.unit.lab.fakes import BTC, SECOND, build, command, indices, join, pass_time
 
 if TYPE_CHECKING:
@@ -28,14 +36,14 @@ if TYPE_CHECKING:
 
 
 def test_everything_is_off_at_first_and_strikes_nothing() -> None:
-    all_off = Troubles()
+    all_off = SwitchedFaults()
 
     assert not any(all_off.strikes(name, 5) for name in ABOUT)
     assert {told["hits"] for told in all_off.document().values()} == {0}
 
 
 def test_a_trouble_that_is_on_counts_each_strike_with_its_moment() -> None:
-    some = Troubles()
+    some = SwitchedFaults()
     some.switch(FLAP, on=True)
 
     assert [some.strikes(FLAP, now) for now in (3, 7)] == [True, True]
@@ -46,14 +54,14 @@ def test_a_trouble_that_is_on_counts_each_strike_with_its_moment() -> None:
 
 
 def test_moments_are_kept_up_to_a_bound_and_hits_are_all_counted() -> None:
-    some = Troubles()
+    some = SwitchedFaults()
     some.switch(FLAP, on=True)
-    for now in range(troubles.KEPT + 5):
+    for now in range(switched_faults.KEPT + 5):
         some.strikes(FLAP, now)
 
     told = some.document()[FLAP]
-    assert told["hits"] == troubles.KEPT + 5
-    assert (told["moments_ns"][0], len(told["moments_ns"])) == (5, troubles.KEPT)
+    assert told["hits"] == switched_faults.KEPT + 5
+    assert (told["moments_ns"][0], len(told["moments_ns"])) == (5, switched_faults.KEPT)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +69,17 @@ def test_moments_are_kept_up_to_a_bound_and_hits_are_all_counted() -> None:
     [
         ("rest-42", {}, "'rest-429'"),
         ("nonsense", {}, "There are rest-429"),
-        (troubles.TOO_MANY, {"retry_after": 1}, "retry_after_s"),
-        (troubles.TOO_MANY, {"retry_after_s": -1}, "retry_after_s"),
-        (troubles.TOO_MANY, {"retry_after_s": True}, "retry_after_s"),
-        (troubles.TOO_MANY, {"retry_after_s": 1.5}, "retry_after_s"),
+        (switched_faults.TOO_MANY, {"retry_after": 1}, "retry_after_s"),
+        (switched_faults.TOO_MANY, {"retry_after_s": -1}, "retry_after_s"),
+        (switched_faults.TOO_MANY, {"retry_after_s": True}, "retry_after_s"),
+        (switched_faults.TOO_MANY, {"retry_after_s": 1.5}, "retry_after_s"),
         (FLAP, {"status": 1}, "It takes none"),
     ],
 )
 def test_what_is_no_trouble_or_setting_is_refused_with_what_there_is(
     name: str, settings: dict[str, object], part: str
 ) -> None:
-    some = Troubles()
+    some = SwitchedFaults()
 
     with pytest.raises(ConfigError) as refused:
         some.switch(name, on=True, settings=settings)
@@ -92,7 +100,7 @@ def test_flapping_closes_those_who_are_there_and_each_that_subscribes() -> None:
     assert (again.ended, second.last()) == (True, ("close", 1012))
     assert [said["type"] for said in second.messages()] == ["subscriptions"]
     assert exchange.status()["connections"] == 0
-    assert exchange.troubles.document()[FLAP]["hits"] == 2
+    assert exchange.switched.document()[FLAP]["hits"] == 2
 
 
 def test_after_flapping_a_subscription_lives_again() -> None:
@@ -119,7 +127,7 @@ def test_silence_mutes_those_who_are_there_and_each_that_subscribes() -> None:
     assert not line.ended
     assert wire.did == []  # no event, no heartbeat, no ping
     assert [said["type"] for said in second.messages()] == ["subscriptions"]
-    assert exchange.troubles.document()[SILENCE]["hits"] == 2
+    assert exchange.switched.document()[SILENCE]["hits"] == 2
 
 
 def test_silence_lasts_a_minute_from_when_it_began() -> None:
@@ -154,7 +162,7 @@ def test_refusing_upgrades_closes_those_who_are_there() -> None:
 
     assert (line.ended, wire.last()) == (True, ("close", 1012))
     assert exchange.refuses_upgrade(1)
-    assert exchange.troubles.document()[NO_UPGRADE]["hits"] == 1
+    assert exchange.switched.document()[NO_UPGRADE]["hits"] == 1
 
 
 def test_a_torn_event_is_poison_and_a_restated_one_comes_twice() -> None:
@@ -220,16 +228,21 @@ async def switched(
 async def test_rest_answers_429_with_retry_after_until_it_is_switched_off() -> None:
     async with serving() as (server, session):
         url = f"{server.rest_url}/products"
-        told = await switched(session, server, troubles.TOO_MANY, retry_after_s=7)
-        assert told[troubles.TOO_MANY]["on"]
+        told = await switched(session, server, switched_faults.TOO_MANY, retry_after_s=7)
+        assert told[switched_faults.TOO_MANY]["on"]
         async with session.get(url) as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (429, "7")
-        await switched(session, server, troubles.TOO_MANY, retry_after_s=0)
+        await switched(session, server, switched_faults.TOO_MANY, retry_after_s=0)
         async with session.get(url) as answer:
             assert (answer.status, "Retry-After" in answer.headers) == (429, False)
-        async with session.delete(f"{server.truth_url}/faults/{troubles.TOO_MANY}") as answer:
+        async with session.delete(
+            f"{server.truth_url}/faults/{switched_faults.TOO_MANY}"
+        ) as answer:
             told = await answer.json()
-        assert (told[troubles.TOO_MANY]["on"], told[troubles.TOO_MANY]["hits"]) == (False, 2)
+        assert (told[switched_faults.TOO_MANY]["on"], told[switched_faults.TOO_MANY]["hits"]) == (
+            False,
+            2,
+        )
         async with session.get(url) as answer:
             assert answer.status == 200
         async with session.get(server.truth_url) as answer:
@@ -238,7 +251,7 @@ async def test_rest_answers_429_with_retry_after_until_it_is_switched_off() -> N
 
 async def test_rest_answers_any_status_it_is_told() -> None:
     async with serving() as (server, session):
-        await switched(session, server, troubles.BROKEN, status=503)
+        await switched(session, server, switched_faults.BROKEN, status=503)
         async with session.get(f"{server.rest_url}/products") as answer:
             assert answer.status == 503
             assert "message" in await answer.json()
@@ -246,16 +259,16 @@ async def test_rest_answers_any_status_it_is_told() -> None:
 
 async def test_rest_hangs_until_it_is_switched_off_and_then_drops_the_connection() -> None:
     async with serving() as (server, session):
-        await switched(session, server, troubles.HANG)
+        await switched(session, server, switched_faults.HANG)
         # The client would ask again by itself if it were a GET.
         asking = asyncio.ensure_future(session.post(f"{server.rest_url}/products"))
         hits = 0
         while not hits:
             async with session.get(f"{server.truth_url}/faults") as answer:
-                hits = (await answer.json())[troubles.HANG]["hits"]
+                hits = (await answer.json())[switched_faults.HANG]["hits"]
         done, _ = await asyncio.wait({asking}, timeout=0.2)
         assert not done
-        async with session.delete(f"{server.truth_url}/faults/{troubles.HANG}"):
+        async with session.delete(f"{server.truth_url}/faults/{switched_faults.HANG}"):
             pass
         with pytest.raises(aiohttp.ClientError):
             await asking
@@ -263,7 +276,7 @@ async def test_rest_hangs_until_it_is_switched_off_and_then_drops_the_connection
 
 async def test_rest_refuses_by_resetting_the_connection() -> None:
     async with serving() as (server, session):
-        await switched(session, server, troubles.REFUSE)
+        await switched(session, server, switched_faults.REFUSE)
         with pytest.raises(aiohttp.ClientError):
             await session.get(f"{server.rest_url}/products")
 
@@ -287,10 +300,10 @@ async def test_the_websocket_refuses_upgrades_and_takes_them_again() -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("troubles/rest-42", b"{}"),
-        ("troubles/rest-429", b'{"x": 1}'),
-        ("troubles/rest-429", b"[1]"),
-        ("troubles/rest-429", b"{"),
+        ("faults/rest-42", b"{}"),
+        ("faults/rest-429", b'{"x": 1}'),
+        ("faults/rest-429", b"[1]"),
+        ("faults/rest-429", b"{"),
     ],
 )
 async def test_a_switch_that_cannot_be_is_answered_with_400(path: str, body: bytes) -> None:

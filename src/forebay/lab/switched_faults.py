@@ -1,7 +1,7 @@
 """Switched faults: what a drill switches on and off while the simulated exchange runs.
 
-A fault is rolled by dice for each event, and known in advance. A switched one lasts: from when it is
-switched on until it is switched off it strikes everything that it concerns, and it counts how
+A fault is rolled by dice for each event, and known in advance. A switched one lasts: from when it
+is switched on until it is switched off it strikes everything that it concerns, and it counts how
 often it did, because a drill whose fault never happened proves nothing.
 """
 
@@ -66,7 +66,7 @@ class Trouble:
     """When it struck, as monotonic nanoseconds."""
 
 
-class Troubles:
+class SwitchedFaults:
     """All switched faults of one exchange, by name; everything is off at first."""
 
     def __init__(self) -> None:
