@@ -1,0 +1,124 @@
+"""Where the bars of a time frame begin and end, and which of them a calendar lets expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from forebay.domain.calendars.weekly import NEW_YORK
+from forebay.domain.calendars.zones import DAY_NS, border_ns, day_of
+from forebay.domain.intervals import IntervalSet
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from forebay.domain.calendars.base import Calendar
+
+    Times = npt.NDArray[np.int64]
+
+_MINUTE = 60 * 10**9
+STEPS = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1440, "1w": 10_080}
+"""Minutes of a bar, where clocks do not change."""
+_MONDAY_NS = 4 * DAY_NS
+"""1970-01-05."""
+_CLOSE = 17 * 60
+_SUNDAY = 6
+
+
+class Bars(NamedTuple):
+    """Times of bars in UTC nanoseconds, rising, both of shape (n,)."""
+
+    opens: Times
+    ends: Times
+    """Not included."""
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> Bars:
+        """Return those for which ``wanted``, of shape (n,), is true."""
+        return Bars(self.opens[wanted], self.ends[wanted])
+
+    def times(self) -> IntervalSet:
+        """Return the times that they cover."""
+        breaks = np.flatnonzero(self.opens[1:] != self.ends[:-1]) + 1
+        firsts = self.opens[np.r_[:1, breaks]] if len(self.opens) else self.opens
+        lasts = self.ends[np.r_[breaks - 1, len(self.ends) - 1]] if len(self.ends) else self.ends
+        return IntervalSet(zip(firsts.tolist(), (lasts - 1).tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The bars of one time frame, whether or not the market is open.
+
+    Bars up to four hours begin on one grid from midnight UTC, whatever the session is and clocks
+    do. Days begin at midnight UTC or at 17:00 in New York, and then some have 23 or 25 hours; weeks
+    begin with the day of which most is Monday.
+    """
+
+    timeframe: str
+    session: str = "UTC"
+
+    def __post_init__(self) -> None:
+        if self.timeframe not in STEPS or self.session not in ("UTC", "NY17"):
+            message = f"There are no bars of {self.timeframe} by {self.session}"
+            raise ValueError(message)
+
+    @property
+    def bends(self) -> bool:
+        """Whether the length of a bar depends on where it is."""
+        return self.session == "NY17" and self.timeframe in ("1d", "1w")
+
+    def bars(self, begin_ns: int, end_ns: int) -> Bars:
+        """Return the bars that begin at ``begin_ns`` or later, and before ``end_ns``."""
+        if self.bends:
+            borders = self._borders(begin_ns, end_ns)
+            found = Bars(borders[:-1], borders[1:])
+            return found.only((found.opens >= begin_ns) & (found.opens < end_ns))
+        step = STEPS[self.timeframe] * _MINUTE
+        origin = _MONDAY_NS if self.timeframe == "1w" else 0
+        first = -(-(begin_ns - origin) // step) * step + origin
+        opens = np.arange(first, max(first, end_ns), step, dtype=np.int64)
+        return Bars(opens, opens + step)
+
+    def _borders(self, begin_ns: int, end_ns: int) -> Times:
+        step = 7 if self.timeframe == "1w" else 1
+        day = day_of(begin_ns) - timedelta(days=step + 1)
+        if step > 1:
+            day -= timedelta(days=(day.weekday() - _SUNDAY) % 7)
+        last = day_of(max(begin_ns, end_ns)) + timedelta(days=step + 1)
+        return np.array(_closes(day, last, step), dtype=np.int64)
+
+
+def _closes(day: date, last: date, step: int) -> list[int]:
+    """Return 17:00 in New York of every ``step``th day, from ``day`` to the first past ``last``."""
+    days = range(0, (last - day).days + step + 1, step)
+    return [border_ns(day + timedelta(days=each), _CLOSE, NEW_YORK) for each in days]
+
+
+def expected(
+    calendar: Calendar, timeframe: str, begin_ns: int, end_ns: int, session: str = "UTC"
+) -> Bars:
+    """Return the bars beginning from ``begin_ns`` up to ``end_ns`` that are open at some moment.
+
+    A bar counts as open if its market is for any part of it: the first bar of a week may be short.
+    """
+    bars = Grid(timeframe, session).bars(begin_ns, end_ns)
+    if not len(bars.opens):
+        return bars
+    hours = list(calendar.open(int(bars.opens[0]), int(bars.ends[-1])))
+    if not hours:
+        return bars.only(np.zeros(len(bars.opens), dtype=np.bool_))
+    firsts, lasts = np.array(hours, dtype=np.int64).T
+    place = np.searchsorted(lasts, bars.opens)
+    is_open = firsts[np.minimum(place, len(firsts) - 1)] < bars.ends
+    return bars.only(is_open & (place < len(firsts)))
+
+
+def missing(wanted: Bars, stored: Times) -> IntervalSet:
+    """Return the times of the bars that are expected and none of ``stored``, which are open times.
+
+    Bars are compared one by one, never by their number: a bar that is there twice, or in closed
+    hours, makes up for none that is not.
+    """
+    return wanted.only(~np.isin(wanted.opens, stored)).times()
