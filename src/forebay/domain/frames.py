@@ -162,6 +162,22 @@ class GapAccepted(msgspec.Struct, frozen=True, tag="gap_accepted"):
     market: str = "spot"
 
 
+class RangeChecked(msgspec.Struct, frozen=True, tag="range_checked"):
+    """The store was compared with what a calendar lets expect, from ``first`` to ``last``."""
+
+    channel: str
+    """With the series, such as ``bar:1m``."""
+    symbol: str
+    first: int
+    """UTC nanoseconds of the market, both ends included."""
+    last: int
+    missing: tuple[tuple[int, int], ...]
+    """All that is expected in the range and not stored."""
+    stored: tuple[tuple[int, int], ...] = ()
+    """What was missing once and is stored now; what was and is in neither is expected no more."""
+    market: str = "spot"
+
+
 class Loss(msgspec.Struct, frozen=True, tag="loss"):
     """Journal sequence numbers ``first`` to ``last`` cannot be read any more."""
 
@@ -175,6 +191,7 @@ Control = (
     | EpochClosed
     | HistoryFinished
     | GapAccepted
+    | RangeChecked
     | Loss
     | StreamsAsked
     | StreamsRefused

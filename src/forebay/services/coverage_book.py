@@ -22,6 +22,7 @@ from forebay.domain.frames import (
     GapAccepted,
     HistoryFinished,
     Loss,
+    RangeChecked,
     StreamsAsked,
     StreamsRefused,
 )
@@ -149,6 +150,10 @@ class CoverageBook:
             unit = self._declared(context.venue, control.channel)
             told = Acceptance(now_ns, control.epoch, control.by, control.reason)
             self._stream(key, unit, out).accept(control.first, control.last, told)
+        elif isinstance(control, RangeChecked):
+            key = StreamKey(context.venue, control.market, control.channel, control.symbol)
+            stream = self._stream(key, self._declared(context.venue, control.channel), out)
+            stream.checked(control.first, control.last, control.missing, control.stored)
         elif isinstance(control, EpochAccepted):
             for key, unit in self._carried(context):
                 if not control.streams or (key.channel, key.symbol) in control.streams:

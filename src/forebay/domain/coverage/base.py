@@ -65,6 +65,14 @@ class Coverage:
         That is believed after enough looks; without one at once.
         """
 
+    def checked(
+        self, first: int, last: int, missing: Iterable[Interval], stored: Iterable[Interval]
+    ) -> None:
+        """Note that a store lacks ``missing`` of a range in which a calendar expects it.
+
+        Of what was missing once it has ``stored`` now; nothing else is expected any more.
+        """
+
     def accept(self, first: int, last: int, told: Acceptance) -> None:
         """Note that somebody accepted that a gap stays."""
 

@@ -11,6 +11,7 @@ GapState = Literal["open", "filled", "permanent", "accepted"]
 GAP_STATES: tuple[GapState, ...] = ("open", "filled", "permanent", "accepted")
 FAR = FAR_AHEAD, FAR_BEHIND = "far_ahead", "far_behind"
 """Reasons of holes that nobody owes yet: see :attr:`Gap.reason`."""
+NOT_STORED = "not_stored"
 
 
 class StreamKey(NamedTuple):
@@ -46,7 +47,8 @@ class Gap:
     """``in_connection``: both sides came over one connection, so the venue or the network
     withheld it. ``between_connections``: nothing was connected, or what was received had not
     been captured yet when the collector died. ``absent_from_history``: asked for and not to be
-    had. A hole of a channel that has no history is permanent at once. ``far_ahead``,
+    had. ``not_stored``: a calendar lets expect it, and the store was found not to hold it.
+    A hole of a channel that has no history is permanent at once. ``far_ahead``,
     ``far_behind``: between all others and one id that nothing else vouches for."""
     state: GapState
     accepted_by: str = field(default="", compare=False)

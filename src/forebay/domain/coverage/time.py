@@ -9,10 +9,12 @@ fill       times that the venue's history was asked for, and answered
 absent     times of which the venue's history says that it has nothing
 lost       holes of a channel that has no history to be asked
 outage     times between two connections of a recording, the later of which carries the stream
+owed       times of which a calendar said that the store lacked something
 =========  ===============================================================
 
-Times are receipts, UTC nanoseconds. A gap is a hole of ``live``, or an outage that no live
-connection bridged. A connection that ended without a word, since its collector was killed, counts
+Times are receipts, UTC nanoseconds; of a series, such as bars of a minute, they are the market's.
+A gap is a hole of ``live``, or an outage that no live connection bridged, or what is owed. A
+connection that ended without a word, since its collector was killed, counts
 up to the last event of the stream.
 """
 
@@ -22,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from forebay.domain.coverage.base import SetCoverage
-from forebay.domain.coverage.gaps import Gap
+from forebay.domain.coverage.gaps import NOT_STORED, Gap
 from forebay.domain.coverage.unit import PriorKnowledge, reach
 from forebay.domain.intervals import IntervalSet
 
@@ -41,10 +43,11 @@ class TimeCoverage(SetCoverage):
     """The interval sets of one stream; see the module."""
 
     unit: ClassVar[Unit] = "time"
-    sets = ("live", "fill", "absent", "lost", "outage")
+    sets = ("live", "fill", "absent", "lost", "outage", "owed")
 
     lost: IntervalSet = field(default_factory=IntervalSet)
     outage: IntervalSet = field(default_factory=IntervalSet)
+    owed: IntervalSet = field(default_factory=IntervalSet)
 
     def see(self, arrival: Arrival) -> PriorKnowledge:
         """See :class:`~.base.Coverage`; it cannot tell one event from another."""
@@ -81,6 +84,18 @@ class TimeCoverage(SetCoverage):
         believed = lacking if look is None else self.verdict.look(lacking, look)
         self.absent = (self.absent | believed) - self.fill
 
+    def checked(
+        self, first: int, last: int, missing: Iterable[Interval], stored: Iterable[Interval]
+    ) -> None:
+        """See :class:`~.base.Coverage`; what the store holds counts, not what history listed."""
+        lacking = IntervalSet(missing).within(first, last)
+        arrived = (self.owed & IntervalSet(stored)).within(first, last) - lacking
+        withdrawn = self.owed.within(first, last) - lacking - arrived
+        self.owed = (self.owed | lacking) - withdrawn
+        self.fill = (self.fill | arrived) - lacking
+        self.absent -= arrived
+        self.verdict.arrived(arrived)
+
     def give_up(self) -> None:
         """See :class:`~.base.Coverage`."""
         self.lost = self._holes() - self.fill - self.absent
@@ -88,7 +103,7 @@ class TimeCoverage(SetCoverage):
     def _holes(self) -> IntervalSet:
         live = self.live
         holes = live.holes(live.first, live.last) if live else IntervalSet()
-        return holes | (self.outage - live)
+        return holes | (self.outage - live) | self.owed
 
     def gaps(self, key: StreamKey) -> list[Gap]:
         """See :class:`~.base.Coverage`."""
@@ -99,14 +114,18 @@ class TimeCoverage(SetCoverage):
         def declare(part: IntervalSet, reason: str, state: GapState, *who: str) -> None:
             found.extend(Gap(*key, self.unit, "", *hole, reason, state, *who) for hole in part)
 
-        declare(holes & self.fill, "between_connections", "filled")
+        def because(part: IntervalSet, state: GapState, *who: str) -> None:
+            declare(part - self.owed, "between_connections", state, *who)
+            declare(part & self.owed, NOT_STORED, state, *who)
+
+        because(holes & self.fill, "filled")
         for told, members in self.verdict.accepted.items():
             part, who = lacking & members, (told.by, told.reason)
             declare(part & self.absent, "absent_from_history", "accepted", *who)
-            declare(part - self.absent, "between_connections", "accepted", *who)
+            because(part - self.absent, "accepted", *who)
             lacking -= members
         unasked = lacking - self.absent
-        declare(unasked - self.lost, "between_connections", "open")
-        declare(unasked & self.lost, "between_connections", "permanent")
+        because(unasked - self.lost, "open")
+        because(unasked & self.lost, "permanent")
         declare(lacking & self.absent, "absent_from_history", "permanent")
         return sorted(found)

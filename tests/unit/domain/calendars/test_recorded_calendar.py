@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,13 +45,12 @@ def spans(opens: npt.NDArray[np.int64], step: int) -> IntervalSet:
 
 
 def closed(pieces: Iterable[tuple[int, int]]) -> list[tuple[str, float]]:
-    ends = list(pieces)
     return [
         (
             f"{datetime.fromtimestamp((last + 1) / 1e9, UTC):%a %d.%m. %H}",
             (first - last - 1) / HOUR,
         )
-        for (_, last), (first, _) in zip(ends, ends[1:], strict=False)
+        for (_, last), (first, _) in pairwise(pieces)
     ]
 
 
