@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import NODEFAULT, inspect
 
 from forebay.app.processes.reload import LIVE
+from forebay.app.wiring.config import LISTS
 from forebay.app.wiring.config_layers import ALIASES
 from forebay.app.wiring.config_template import Key, Table, shown, tables
 
@@ -54,9 +55,9 @@ def page() -> str:
 
 
 def _table(table: Table) -> str:
-    many = table.name == "venues"
-    title = "[[venues]]" if many else f"[{table.name}]" if table.name else "At the top"
-    said = " As a variable: `FOREBAY_VENUES`, the whole list." if many else ""
+    many = table.name in LISTS
+    title = f"[[{table.name}]]" if many else f"[{table.name}]" if table.name else "At the top"
+    said = f" As a variable: `FOREBAY_{table.name.upper()}`, the whole list." if many else ""
     head = ["key", "type", "default", *(() if many else ("variable",)), "meaning"]
     rows = [head, ["---"] * len(head), *(_row(key, many) for key in table.keys)]
     lines = "\n".join(f"| {' | '.join(cells)} |" for cells in rows).replace(" --- ", "---")

@@ -98,12 +98,14 @@ def _explain(settings: Config, origins: Mapping[str, str], *, as_json: bool) -> 
 
 
 def _words_of(key: str, value: object) -> Iterator[tuple[str, str]]:
-    """Return keys and values as people write them; of a venue, those that are set."""
-    if key == "venues" and isinstance(value, (list, tuple)):
-        for number, venue in enumerate(value):
-            for name, said in venue.items():
+    """Return keys and values as people write them; of a table in a list, those that are set."""
+    from forebay.app.wiring.config import LISTS
+
+    if key in LISTS and isinstance(value, (list, tuple)):
+        for number, table in enumerate(value):
+            for name, said in table.items():
                 if said not in (None, "", (), []):
-                    yield from _words_of(f"venues[{number}].{name}", said)
+                    yield from _words_of(f"{key}[{number}].{name}", said)
     elif isinstance(value, bool):
         yield key, str(value).lower()
     elif isinstance(value, (list, tuple)):

@@ -59,8 +59,23 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The first wait between two tries to connect; full jitter, at most 30 s."""
     symbols_per_connection: AtLeastOne | None = None
     """How many symbols one connection carries; left out: the venue's own."""
+    calendar: Annotated[str, Meta(min_length=1)] = "24/7"
+    """When bars of it are expected: 24/7, forex, exchange:XNYS, or one of [[calendars]]."""
     plugin: str = ""
     """Where a venue of your own comes from: package.module:VENUE."""
+
+
+class CalendarConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Open hours of your own, by a zone's clock; repeat the table for more calendars."""
+
+    name: str
+    """What a venue calls it by."""
+    weekly: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """Hours of every week: Mon-Fri 09:30-16:00 once a day, Sun 17:00-Fri 17:00 at a stretch."""
+    zone: Annotated[str, Meta(min_length=1)] = "UTC"
+    """Whose clock, such as America/New_York."""
+    closed: tuple[str, ...] = ()
+    """What is closed: 2026-12-25, 12-25 of every year, 12-24 17:00/12-25 17:00."""
 
 
 class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -164,6 +179,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     collector: Annotated[str, Meta(min_length=1)] = "collector-1"
     """Name of this collector, kept with every frame."""
     venues: tuple[VenueConfig, ...] = ()
+    calendars: tuple[CalendarConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
@@ -183,6 +199,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def decode(cls, line: bytes) -> Config:
         """Read what :meth:`encode` wrote."""
         return msgspec.json.decode(line, type=cls)
+
+
+LISTS: dict[str, type[Struct]] = {"venues": VenueConfig, "calendars": CalendarConfig}
+"""Tables that may be repeated."""
+ALWAYS = "24/7"
 
 
 def file_for(given: Path | None, *folders: Path | None) -> Path | None:
@@ -232,6 +253,10 @@ def gathered(
     if not config.store.plugin:
         with complaints.noted():
             check_kind(config.store.kind)
+    if config.calendars or any(venue.calendar != ALWAYS for venue in config.venues):
+        from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
+
+        check(config, complaints)
     return config, {key: origins.get(key, "default") for key, _ in leaves(config)}
 
 
@@ -256,13 +281,15 @@ def _left_out(tree: Any, key: str) -> bool:  # noqa: ANN401 - what a TOML file c
     """
     parts = [part or int(index) for part, index in _PART.findall(_LAST_INDEX.sub("", key))]
     must_be = nearest(str(parts[-1]), STAND_INS)
+    if must_be not in LISTS.get(str(parts[0]), Config).__struct_fields__:
+        must_be = ""
     try:
         for part in parts[:-1]:
             tree = tree[part]
         missing = tree.pop(parts[-1], None) is None and not must_be
     except (LookupError, TypeError, AttributeError):
         return False
-    if must_be and parts[0] == "venues":
+    if must_be:
         tree.setdefault(must_be, STAND_INS[must_be])
     return not missing
 
@@ -353,8 +380,8 @@ def _origin(key: str, origins: Mapping[str, str]) -> str:
 def _known_keys(path: str) -> tuple[str, ...]:
     found: Struct = Config()
     for part in filter(None, path.strip(".").split(".")):
-        if part.startswith("venues"):
-            return VenueConfig.__struct_fields__
+        if (listed := LISTS.get(part.partition("[")[0])) is not None:
+            return listed.__struct_fields__
         below = getattr(found, part, None)
         found = below if isinstance(below, Struct) else found
     return found.__struct_fields__

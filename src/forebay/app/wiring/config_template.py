@@ -11,7 +11,7 @@ from msgspec import inspect as types
 
 from forebay.app.processes.process_breakers import in_force
 from forebay.app.processes.reload import LIVE
-from forebay.app.wiring.config import Config
+from forebay.app.wiring.config import LISTS, Config
 from forebay.field_texts import field_texts
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ EXAMPLES: Final[dict[str, object]] = {
     "venues.stale_after_s": 10.0,
     "venues.symbols_per_connection": 100,
     "venues.plugin": "package.module:VENUE",
+    "calendars.name": "floor",
+    "calendars.weekly": ["Mon-Fri 09:30-16:00"],
+    "calendars.closed": ["12-25", "2026-11-27 13:00/2026-11-27 16:00"],
     "journal.retain_gb": 100.0,
     "store.plugin": "package.module:STORE",
     "http.token": "secret",
@@ -100,7 +103,7 @@ def _tables(name: str, struct: type[Struct], meaning: str) -> Iterator[Table]:
 
 def _defaults(name: str) -> dict[str, object]:
     """Return what holds in a table if nothing is said, presets of breakers included."""
-    if name == "venues":
+    if name in LISTS:
         return {}
     found = in_force(Config())
     for part in filter(None, name.split(".")):
@@ -116,7 +119,7 @@ def template() -> str:
         if not table.name:
             parts += keys
             continue
-        header = f"[[{table.name}]]" if table.name == "venues" else f"[{table.name}]"
+        header = f"[[{table.name}]]" if table.name in LISTS else f"[{table.name}]"
         off = "" if any(map(_is_set, table.keys)) else "# "
         parts.append(f"{_comment(table.meaning)}{off}{header}\n{''.join(keys)}")
     return "\n".join(parts)
@@ -133,8 +136,8 @@ def _value(key: Key) -> object:
 
 def _is_set(key: Key) -> bool:
     """Return whether the template sets the key; else it shows it behind a #."""
-    if key.table == "venues":
-        return key.default is NODEFAULT
+    if key.table in LISTS:
+        return key.table == "venues" and key.default is NODEFAULT
     breaker = key.table.startswith("resilience.")
     return not breaker and key.path != "data" and key.default not in (None, "", ())
 

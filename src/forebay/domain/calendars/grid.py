@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from forebay.domain.calendars.weekly import NEW_YORK
 from forebay.domain.calendars.zones import DAY_NS, border_ns, day_of
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from forebay.domain.calendars.base import Calendar
 
     Times = npt.NDArray[np.int64]
+else:
+    from forebay.lazy import numpy as np
 
 _MINUTE = 60 * 10**9
 STEPS = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1440, "1w": 10_080}
