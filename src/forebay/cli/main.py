@@ -13,6 +13,7 @@ import forebay
 from forebay.cli import (
     alerts,
     audit,
+    backfill,
     book,
     check,
     demo,
@@ -56,7 +57,7 @@ app = typer.Typer(
 )
 
 _PANELS = {
-    "Capture": (init, check, run, status, top, alerts, symbols, replay, rebuild),
+    "Capture": (init, check, run, status, top, alerts, symbols, backfill, replay, rebuild),
     "Read": (sql, book, gaps, dlq, journal),
     "Prove": (audit,),
     "Practise": (demo, lab, drill),

@@ -169,6 +169,8 @@ class Downloader:
         async def work() -> None:
             while turns:
                 mine = turns.popleft()
+                if not mine.todo:  # it was refused meanwhile
+                    continue
                 request = mine.todo.popleft()
                 if mine.todo:
                     turns.append(mine)
