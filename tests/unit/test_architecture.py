@@ -104,6 +104,11 @@ OFFENCES = [
         "import structlog",
         "Log rendering has one home, the application",
     ),
+    (
+        "services/__init__.py",
+        "import exchange_calendars",
+        "The library of exchanges' calendars has one home, the wiring of calendars",
+    ),
     ("lab/__init__.py", "import ccxt", "What only the tests need is not in the package"),
 ]
 

@@ -60,7 +60,7 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     symbols_per_connection: AtLeastOne | None = None
     """How many symbols one connection carries; left out: the venue's own."""
     calendar: Annotated[str, Meta(min_length=1)] = "24/7"
-    """When bars of it are expected: 24/7, forex, exchange:XNYS, or one of [[calendars]]."""
+    """When bars of it are expected: 24/7, forex, exchange:XNYS, or a calendar of your own."""
     plugin: str = ""
     """Where a venue of your own comes from: package.module:VENUE."""
 

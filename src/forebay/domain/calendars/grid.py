@@ -62,7 +62,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         if self.timeframe not in STEPS or self.session not in ("UTC", "NY17"):
-            message = f"There are no bars of {self.timeframe} by {self.session}"
+            message = f"There is no time frame {self.timeframe!r} by {self.session!r}"
             raise ValueError(message)
 
     @property

@@ -27,7 +27,7 @@ def test_every_time_frame_of_bars_has_a_grid() -> None:
     assert tuple(STEPS) == TIMEFRAMES
     assert {session for session in SESSIONS if Grid("1d", session)} == set(SESSIONS)
     for wrong in (("2h", "UTC"), ("1d", "Tokyo")):
-        with pytest.raises(ValueError, match="There are no bars"):
+        with pytest.raises(ValueError, match="There is no time frame"):
             Grid(*wrong)
 
 
