@@ -1,4 +1,4 @@
-"""A venue's candles that a test makes up: what there is, what is answered otherwise, what was asked."""
+"""Candles that a test makes up: what there is, what is answered otherwise, what was asked."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ Pages: TypeAlias = "Generator[str, bytes, tuple[Interval, ...]]"
 Ask = Callable[[str], Awaitable[bytes]]
 """Has a page captured and returns its body."""
 T = TypeVar("T")
+MOST_PAGES = 10_000
+"""A range whose pages are more than these is an error, and not at its end."""
 
 
 async def drive(pages: Pages, ask: Ask) -> tuple[Interval, ...]:
@@ -119,6 +121,8 @@ class ByToken:
                 return ()
             if token in seen:
                 raise _stuck(request, f"names a page twice: {token!r}")
+            if len(seen) >= MOST_PAGES:
+                raise _endless(request, len(seen))
             seen.add(token)
 
 
@@ -189,10 +193,6 @@ def by_time(
     return ByTime(path, count, rows, round(window_s * 1e9), step_ns, round(margin_s * 1e9), cost)
 
 
-MOST_PAGES = 10_000
-"""A range whose pages are more than these is an error, and not at its end."""
-
-
 @dataclass(frozen=True, slots=True)
 class Series:
     """One series of bars that a venue's history has."""
@@ -237,9 +237,7 @@ class ByBars:
         target = self.path(request, request.first, request.last + 1)
         while target:
             if len(asked) >= self.most_pages:
-                message = f"The history of {_named(request)} has more than {len(asked)} pages"
-                message += f" from {to_text(request.first)} to {to_text(request.last)}."
-                raise Stuck(message, hint="That is our own bound, and not the end of it.")
+                raise _endless(request, len(asked))
             asked.add(target)
             body = yield target
             spans = _read(lambda page: self.bars(request, page), body, request)
@@ -269,6 +267,12 @@ def by_bars(
     path and query of the next page, empty after the last.
     """
     return ByBars(series, path, bars, following, most_pages, cost)
+
+
+def _endless(request: HistoryRequest, pages: int) -> Stuck:
+    where = f"from {to_text(request.first)} to {to_text(request.last)}"
+    message = f"The history of {_named(request)} {where} has more than {pages} pages."
+    return Stuck(message, hint="That is our own bound, and not the end of it.")
 
 
 def _stuck(request: HistoryRequest, what: str) -> Stuck:

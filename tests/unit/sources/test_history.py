@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.errors import Transient
+from forebay.errors import Permanent, Stuck, Transient
 from forebay.ports import HistoryRequest
-from forebay.sources.history import by_id, by_time, by_token, drive
+from forebay.sources.history import Series, by_bars, by_id, by_time, by_token, drive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from forebay.domain.intervals import Interval
     from forebay.sources.history import Pages
@@ -111,6 +111,22 @@ def test_a_token_that_comes_again_is_a_source_that_does_not_advance(again: str) 
     assert repr(again) in told
 
 
+def test_tokens_without_end_are_an_error_and_no_end() -> None:
+    pages = iter(range(20_000))
+    with pytest.raises(Stuck, match="our own bound"):
+        for _ in iter_answers(TOKEN.plan(REQUEST), lambda _: f"|{next(pages)}".encode()):
+            pass
+    assert next(pages) == 10_000
+
+
+def iter_answers(pages: Pages, answer: Callable[[str], bytes]) -> Iterator[str]:
+    """Answer a plan for ever; return what it asks for."""
+    target = next(pages)
+    while True:
+        yield target
+        target = pages.send(answer(target))
+
+
 # ------------------------------------------------------------------------------ by time
 
 TIME = by_time(
@@ -160,3 +176,68 @@ async def test_what_asking_raises_is_raised_and_nothing_more_is_asked() -> None:
     with pytest.raises(Transient, match="no"):
         await drive(TOKEN.plan(REQUEST), ask)
     assert len(asked) == 2
+
+
+# ----------------------------------------------------------------------------- by bars
+
+
+def minutes(body: bytes) -> list[tuple[int, int]]:
+    """The bars of a page ``1 2 3|next``, by the minute in which they open."""
+    opened = [int(word) * 60 * SECOND for word in body.partition(b"|")[0].split()]
+    return [(begin, begin + 60 * SECOND) for begin in opened]
+
+
+BARS = by_bars(
+    series={"1m": Series(step_s=60, page_s=3600)},
+    path=lambda request, begin, end: f"{request.series} {begin // SECOND} {end // SECOND}",
+    bars=lambda _, body: minutes(body),
+    following=lambda body: body.decode().partition("|")[2],
+    most_pages=9,
+)
+
+
+def asked_for(first: int, last: int, channel: str = "bar:1m") -> HistoryRequest:
+    """Ask for the bars that open in minutes ``first`` to ``last``."""
+    ends = first * 60 * SECOND, (last + 1) * 60 * SECOND - 1
+    return HistoryRequest(channel, "A-B", *ends, "time")
+
+
+def lacking(*minutes_of: tuple[int, int]) -> tuple[Interval, ...]:
+    return tuple((first * 60 * SECOND, (last + 1) * 60 * SECOND - 1) for first, last in minutes_of)
+
+
+def test_by_bars_reads_every_page_and_tells_which_periods_have_no_bar() -> None:
+    pages = {"1m 0 600": "0 1|a", "a": "|b", "b": "4 5 6|c", "c": "9|"}
+    asked, absent = run(BARS.plan(asked_for(0, 9)), lambda target: pages[target].encode())
+    assert asked == ["1m 0 600", "a", "b", "c"]
+    assert absent == lacking((2, 3), (7, 8))
+
+
+def test_bars_beyond_what_was_asked_for_say_nothing_of_it() -> None:
+    _, absent = run(BARS.plan(asked_for(5, 6)), lambda _: b"1 2 3 9|")
+    assert absent == lacking((5, 6))
+
+
+@pytest.mark.parametrize(
+    ("pages", "says"),
+    [
+        (["0|a", "1|b", "2|c", "2|d"], "tells a page twice"),
+        (["0|a", "1|b", "2|c", "|b"], "names a page twice: 'b'"),
+        (["0|a", "1|b", "2|c", "3|1m 0 600"], "names a page twice"),
+        ([f"{number}|{number}" for number in range(99)], "more than 9 pages"),
+        ([f"|{number}" for number in range(99)], "our own bound"),
+    ],
+    ids=["the same rows", "the same page", "the first page", "without end", "empty without end"],
+)
+def test_bars_whose_pages_do_not_advance_are_an_error_soon(pages: list[str], says: str) -> None:
+    answers = iter(pages)
+    with pytest.raises(Stuck) as caught:
+        run(BARS.plan(asked_for(0, 9)), lambda _: next(answers).encode())
+    assert says in str(caught.value)
+    assert len(list(answers)) == len(pages) - (9 if len(pages) == 99 else 4)
+
+
+def test_a_series_that_there_is_not_and_a_page_that_is_none() -> None:
+    with pytest.raises(Permanent, match="no history of bar:2m of A-B"):
+        run(BARS.plan(asked_for(0, 1, "bar:2m")), lambda _: b"")
+    assert "cannot be read" in refused(asked_for(0, 1), BARS, lambda _: b"<html>")
