@@ -254,6 +254,12 @@ class FillDone(TelemetryEvent):
     next_seq: int
 
 
+class ChecksFailed(TelemetryEvent, level="warning"):
+    """Stored bars could not be compared with those that calendars expect; it is tried again."""
+
+    reason: str
+
+
 class FillFailed(TelemetryEvent, level="warning"):
     """A fill did not end; it is tried again not before ``delay_s`` seconds from now."""
 

@@ -35,6 +35,8 @@ REASONS = {
     "collector died before it was captured.",
     "absent_from_history": "The venue's history was asked for all of it, again and again, and does "
     "not have it.",
+    "not_stored": "The market was open and the calendar expects it, and the store does not have "
+    "it.",
     "far_ahead": "One id came that is far ahead of all others, and nothing else vouches for it. If "
     "it is a mistake, accept this.",
     "far_behind": "One id came that is far behind all others, and nothing else vouches for it. If "
@@ -260,11 +262,12 @@ def _filling(data: Path, gap: dict[str, Any]) -> str:
     """Say whether an open gap can be filled; nothing of others."""
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.app.wiring.venues import install, parsers
+    from forebay.domain.channels import declared_of
     from forebay.domain.coverage.gaps import FAR_BEHIND
 
     install(DataFolder(data))
     parser = parsers().get(gap["venue"])
-    channel = parser.channels.get(gap["channel"]) if parser else None
+    channel = declared_of(parser.channels, gap["channel"]) if parser else None
     if gap["state"] != "open":
         return ""
     if gap["reason"] == FAR_BEHIND:
@@ -307,6 +310,44 @@ def fill(
         else:
             err.print(", ".join(f"{count} {state}" for state, count in counts.items()))
         if counts["open"]:
+            raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    *,
+    data: DataFlag = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare stored bars with those that calendars expect, without a running capture.
+
+    What is missing is an open gap from then on. A running capture does this every hour, and after
+    each outage. Exit code 1 says that something is missing.
+
+    Example: forebay gaps check --data DIR
+    """
+    with explained():
+        from forebay.app.offline.offline_backfill import check_bars
+        from forebay.app.wiring import logs, venues
+        from forebay.app.wiring.config import load
+        from forebay.app.wiring.data_folder import DataFolder
+
+        settings, _ = load(config, {"data": str(data) if data else None})
+        folder = DataFolder(Path(settings.data)).existing()
+        logs.configure("warning", process="check")
+        venues.install(folder, settings.venues)
+        found = asyncio.run(check_bars(folder, settings, logs.observer()))
+        documents = [checked.document() for checked in found]
+        if as_json:
+            print_json(documents)
+        else:
+            for each in documents:
+                named = f"{each['venue']} {each['market']} {each['symbol']} {each['channel']}"
+                _say(f"{named}: {each['missing']:,} of {each['expected']:,} missing")
+            if not documents:
+                _say(f"No series in {folder.root} that a calendar could speak of.")
+        if any(each["missing"] for each in documents):
             raise typer.Exit(1)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CONSIDERED = 500
 """Planning runs beside the sockets and must not hold them up, however many gaps there are."""
+SERIES_SPAN_NS = 86_400 * 10**9
+"""What is missing of one series within so long is asked for together: it may be many minutes."""
 _Counted: TypeAlias = tuple[str, str, str, str]
 """Market, channel, symbol and unit: only numbers that agree in all of them are of one kind."""
 
@@ -179,15 +181,18 @@ def overlap(one: HistoryRequest, other: HistoryRequest) -> bool:
 
 
 def coalesce(gaps: Iterable[HistoryRequest], span: int) -> list[HistoryRequest]:
-    """Join gaps of one stream that lie within ``span`` ids; gaps in time stay apart."""
+    """Join gaps of one stream that lie within ``span`` ids, or of one series within a day.
+
+    Other gaps in time stay apart.
+    """
     joined: list[HistoryRequest] = []
     for gap in sorted(gaps, key=lambda gap: (_counted(gap), gap.first, gap.last)):
         last = joined[-1] if joined else None
+        most = SERIES_SPAN_NS if gap.series else span if gap.unit == "id" else 0
         if (
             last is not None
-            and gap.unit == "id"
             and _counted(last) == _counted(gap)
-            and max(gap.last, last.last) - last.first < span
+            and max(gap.last, last.last) - last.first < most
         ):
             joined[-1] = replace(last, last=max(gap.last, last.last))
         else:

@@ -62,6 +62,8 @@ class WatchedBars:
     calendar: Calendar
     begin_ns: int
     """From when on, UTC nanoseconds: nothing in the store says what is missing before it."""
+    end_ns: int | None = None
+    """Until when, not included; None: until now."""
     lag_ns: int = 0
     """How long after its end a bar may take to be there."""
     waits_s: tuple[int, ...] = (60, 600, 3600, 21_600)
@@ -100,11 +102,22 @@ class CheckedBars:
     """How many bars should be there by now."""
     missing: IntervalSet
     """The times of those that are not."""
+    absent: int = 0
+    """How many those are."""
     asked: tuple[Interval, ...] = ()
     error: str = ""
     """Why the source could not be asked; then what is missing stays open."""
     states: dict[str, int] = field(default_factory=dict)
     """How many gaps of each state the stream has now."""
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON can hold it; ``missing`` counts bars, not holes."""
+        return {
+            **self.stream._asdict(),
+            "expected": self.expected,
+            "missing": self.absent,
+            "gaps": self.states,
+        }
 
 
 class GapDetector:
@@ -145,7 +158,8 @@ class GapDetector:
                 found.error = str(error)
                 named = bars.stream.channel, bars.stream.symbol, ranges[0][0], ranges[-1][1]
                 self._observe(FillFailed(*named, found.error, 0.0))
-            found.missing = (await self._compare(bars)).missing
+            again = await self._compare(bars)
+            found.missing, found.absent = again.missing, again.absent
         found.states = dict.fromkeys(map(str, GAP_STATES), 0)
         for gap in self._gaps(bars.stream):
             found.states[gap.state] += 1
@@ -153,9 +167,11 @@ class GapDetector:
 
     async def _compare(self, bars: WatchedBars) -> CheckedBars:
         """Compare the store with the calendar, and record what differs from what is on record."""
-        series, now_ns = bars.series, self._clock.wall_ns() - bars.lag_ns
-        grid = Grid(series.timeframe, series.session).bars(bars.begin_ns, now_ns)
-        grid = grid.only(grid.ends <= now_ns)
+        series, end_ns = bars.series, self._clock.wall_ns() - bars.lag_ns
+        if bars.end_ns is not None:
+            end_ns = min(end_ns, bars.end_ns)
+        grid = Grid(series.timeframe, series.session).bars(bars.begin_ns, end_ns)
+        grid = grid.only(grid.ends <= end_ns)
         if not len(grid.opens):
             return CheckedBars(bars.stream, 0, IntervalSet())
         first, last = int(grid.opens[0]), int(grid.ends[-1]) - 1
@@ -169,7 +185,8 @@ class GapDetector:
             stored = there & IntervalSet((gap.first, gap.last) for gap in gaps)
             for record in records(bars.stream, (first, last), lacking, stored):
                 await self._record(bars.stream, record)
-        return CheckedBars(bars.stream, len(wanted.opens), lacking)
+        absent = int(lacking.contains(wanted.opens).sum())
+        return CheckedBars(bars.stream, len(wanted.opens), lacking, absent)
 
     def _gaps(self, stream: StreamKey) -> Sequence[Gap]:
         held = self._coverage(stream)

@@ -228,27 +228,37 @@ class ByBars:
         """Page from ``request.first`` to ``request.last``; what no bar of a page covers is lacking.
 
         Neither a short page nor an empty one is the end, and a page that tells nothing new or
-        leads back is a source that does not advance.
+        leads back is a source that does not advance. A range is cut into spans of one page: a gap
+        may be longer, and what a page has no room for is not lacking.
         """
         if request.series not in self.series:
             has = ", ".join(self.series)
             raise Permanent(f"There is no history of {_named(request)}.", hint=f"There is: {has}.")
-        told, asked = IntervalSet(), set[str]()
-        target = self.path(request, request.first, request.last + 1)
+        told, page_ns = IntervalSet(), self.series[request.series].page_s * 10**9
+        for begin in range(request.first, request.last + 1, page_ns):
+            yield from self._span(request, begin, min(begin + page_ns, request.last + 1), told)
+        return tuple(told.holes(request.first, request.last))
+
+    def _span(
+        self, request: HistoryRequest, begin: int, end: int, told: IntervalSet
+    ) -> Generator[str, bytes, None]:
+        """Ask for one span, page after page, and add the times of its bars to ``told``."""
+        asked, here = set[str](), IntervalSet()
+        target = self.path(request, begin, end)
         while target:
             if len(asked) >= self.most_pages:
                 raise _endless(request, len(asked))
             asked.add(target)
             body = yield target
             spans = _read(lambda page: self.bars(request, page), body, request)
-            if spans and all(opened in told for opened, _ in spans):
+            if spans and all(opened in here for opened, _ in spans):
                 raise _stuck(request, "tells a page twice")
             for opened, closed in spans:
+                here.add(opened, closed - 1)
                 told.add(opened, closed - 1)
             target = _read(self.following, body, request)
             if target in asked:
                 raise _stuck(request, f"names a page twice: {target!r}")
-        return tuple(told.holes(request.first, request.last))
 
 
 def by_bars(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from forebay.domain.calendars import Calendar
     from forebay.domain.channels import Channel
     from forebay.domain.intervals import Interval
     from forebay.ports import HistoryRequest, Instrument, Parser
@@ -243,6 +244,8 @@ class Venue:
     """Public addresses; empty if there is none."""
     history: Mapping[str, History] = field(default_factory=dict)
     """By kind of event."""
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    """By market, when bars are to be expected; of all others at any time."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """Kinds that come by REST and not over the connection."""
     listing: Listing | None = None

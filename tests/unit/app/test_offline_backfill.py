@@ -49,20 +49,25 @@ class Asked:
         self.drained += 1
 
 
+async def no_bars(_: object) -> list[object]:
+    return []
+
+
 async def test_a_refused_stream_does_not_keep_the_others_from_being_filled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Asked()
 
     @contextlib.contextmanager
-    def offline(*_: object) -> Iterator[tuple[Asked, Asked]]:
-        yield asked, asked
+    def offline(*_: object) -> Iterator[tuple[Asked, Asked, Asked]]:
+        yield asked, asked, asked
 
     @contextlib.asynccontextmanager
     async def source(*_: object) -> AsyncIterator[Asked]:
         yield asked
 
-    monkeypatch.setattr(offline_backfill, "offline", offline)
+    monkeypatch.setattr(offline_backfill, "offline_store", offline)
+    monkeypatch.setattr(offline_backfill._Checks, "all", no_bars)
     monkeypatch.setattr(venues, "source", source)
 
     with pytest.raises(Permanent, match="GONE: There is no such product"):

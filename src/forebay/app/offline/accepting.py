@@ -10,13 +10,16 @@ import msgspec
 
 from forebay.app.processes.local_socket import ask
 from forebay.clock import SystemClock
-from forebay.domain.frames import Context, FrameKind, GapAccepted, encode_control
+from forebay.domain.channels import kind_of
+from forebay.domain.frames import Context, FrameKind, GapAccepted, RangeChecked, encode_control
 from forebay.errors import Transient, Unreachable
 from forebay.journal import PendingBlock
 
 if TYPE_CHECKING:
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
+    from forebay.clock import Clock
+    from forebay.journal import JournalWriter
     from forebay.telemetry import Observer
 
 DELIVERED_S = 20.0
@@ -35,7 +38,7 @@ def acceptance(gap: dict[str, Any], by: str, reason: str) -> GapAccepted:
     return GapAccepted(*named, " ".join(by.split()), " ".join(reason.split()), **about)
 
 
-def context_of(venue: str, collector: str, told: GapAccepted) -> Context:
+def context_of(venue: str, collector: str, told: GapAccepted | RangeChecked) -> Context:
     """Return in what context such a record stands in the journal."""
     return Context(
         venue=venue,
@@ -45,7 +48,7 @@ def context_of(venue: str, collector: str, told: GapAccepted) -> Context:
         epoch=uuid4().hex,
         symbols=(told.symbol,),
         market=told.market,
-        channels=(told.channel,),
+        channels=(kind_of(told.channel),),
     )
 
 
@@ -76,10 +79,21 @@ def _offline(
     clock = SystemClock()
     with offline(folder, config, clock, observer) as (writer, deliverer):
         for venue, control in told:
-            context = context_of(venue, config.collector, control).encode()
-            frame, now = encode_control(control), clock.monotonic_ns()
-            writer.commit([PendingBlock(int(FrameKind.CONTROL), context, [frame], [now])])
+            write(writer, venue, config.collector, control, clock)
         deliverer.drain()
+
+
+def write(
+    writer: JournalWriter,
+    venue: str,
+    collector: str,
+    control: GapAccepted | RangeChecked,
+    clock: Clock,
+) -> None:
+    """Have a record captured by this process, which holds the journal."""
+    context = context_of(venue, collector, control).encode()
+    frame, now = encode_control(control), clock.monotonic_ns()
+    writer.commit([PendingBlock(int(FrameKind.CONTROL), context, [frame], [now])])
 
 
 async def _delivered(folder: DataFolder, seq: int) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from forebay.app.offline.replay import offline
+from forebay.app.checked_bars import FOUND, Query, stored_bars, watched
+from forebay.app.offline.accepting import write
+from forebay.app.offline.replay import offline_store
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import VenueConfig
 from forebay.clock import SystemClock
 from forebay.errors import Permanent
+from forebay.services.backfill_plan import coalesce
+from forebay.services.gap_detector import CheckedBars, GapDetector
 from forebay.services.group_commit import GroupCommit
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
@@ -22,7 +29,12 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
-    from forebay.ports import FrameSink, HistoryRequest, Source
+    from forebay.clock import Clock
+    from forebay.domain.coverage import StreamKey
+    from forebay.domain.frames import RangeChecked
+    from forebay.journal import JournalWriter
+    from forebay.ports import FrameSink, HistoryRequest, ReadableStore, Source
+    from forebay.services.deliver import Deliverer
     from forebay.telemetry import Observer
 
 
@@ -35,13 +47,17 @@ async def fill_gaps(
 ) -> dict[str, int]:
     """Ask each venue's history for its open and permanent gaps; return the gaps of each state.
 
+    Bars are compared with calendars before and after.
+
     Raises :class:`~forebay.errors.Transient` if a venue does not answer, and at the end
     :class:`~forebay.errors.Permanent` if one refused a symbol; the others are filled then.
     """
     clock, rng = SystemClock(), random.Random()
     refused: Refused = {}
     configured = {venue.name: venue for venue in config.venues}
-    with offline(folder, config, clock, observer) as (writer, deliverer):
+    with offline_store(folder, config, clock, observer) as (writer, deliverer, store):
+        check = _Checks(config, writer, deliverer, store, clock)
+        await check.all()
         wiring = Wiring(config.collector, clock, rng, observer, budgets=Budgets(clock))
         for name in list(venues.VENUES):
             wanted, _ = deliverer.open_gaps(name, ("open", "permanent"))
@@ -57,15 +73,51 @@ async def fill_gaps(
                 refused |= await _fill_each(source, wanted, sink)
                 await sink.flushed()
             await asyncio.to_thread(deliverer.drain)
+        await check.all()
         if refused:
             raise _refusal(refused)
         return deliverer.gap_counts()
 
 
+async def check_bars(folder: DataFolder, config: Config, observer: Observer) -> list[CheckedBars]:
+    """Compare the bars of every series with its calendar, and put on record what is missing.
+
+    Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder: it does the same.
+    """
+    clock = SystemClock()
+    with offline_store(folder, config, clock, observer) as (writer, deliverer, store):
+        return await _Checks(config, writer, deliverer, store, clock).all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """Checks of bars by the process that holds journal and store."""
+
+    config: Config
+    writer: JournalWriter
+    deliverer: Deliverer
+    store: ReadableStore
+    clock: Clock
+
+    async def all(self) -> list[CheckedBars]:
+        """Check every series that is stored."""
+        held = self.deliverer.coverage_of
+        with contextlib.closing(self.store.reader()) as reader:
+            query: Query = functools.partial(reader.query, timeout_s=self.config.query.timeout_s)
+            detector = GapDetector(stored_bars(query), held, self._record, clock=self.clock)
+            found = watched(query(FOUND), self.config, held)
+            return [await detector.check(bars) for bars in found]
+
+    async def _record(self, stream: StreamKey, told: RangeChecked) -> None:
+        write(self.writer, stream.venue, self.config.collector, told, self.clock)
+        await asyncio.to_thread(self.deliverer.drain)
+
+
 async def _fill_each(source: Source, wanted: Sequence[HistoryRequest], sink: FrameSink) -> Refused:
     """Ask for each range; return which streams were refused: they are not asked for again."""
     refused: Refused = {}
-    for request in wanted:
+    series = [request for request in wanted if request.series]
+    for request in [*(each for each in wanted if not each.series), *coalesce(series, span=0)]:
         stream = request.market, request.channel, request.symbol
         if stream not in refused:
             try:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.frames import Context
     from forebay.journal import JournalWriter
+    from forebay.ports import ReadableStore
     from forebay.sources.recordings import Recorded
     from forebay.telemetry import Observer
 
@@ -41,6 +42,15 @@ _WALL = (0, 0)
 def offline(
     folder: DataFolder, config: Config, clock: Clock, observer: Observer
 ) -> Iterator[tuple[JournalWriter, Deliverer]]:
+    """Do as :func:`offline_store`, without the store."""
+    with offline_store(folder, config, clock, observer) as (writer, deliverer, _):
+        yield writer, deliverer
+
+
+@contextlib.contextmanager
+def offline_store(
+    folder: DataFolder, config: Config, clock: Clock, observer: Observer
+) -> Iterator[tuple[JournalWriter, Deliverer, ReadableStore]]:
     """Hold the folder, its journal and its store in this process, with nothing left to deliver.
 
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
@@ -55,7 +65,7 @@ def offline(
                     folder.journal, store, parsers(), cursor=cursor, observer=observer
                 )
                 deliverer.drain()
-                yield writer, deliverer
+                yield writer, deliverer, store
                 if isinstance(store, Derives):
                     BookCheckpoints(store, parsers()).all()
             finally:

@@ -22,7 +22,7 @@ from forebay.app.wiring import venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.journaling import open_journal
 from forebay.clock import SystemClock
-from forebay.domain.frames import Context, GapAccepted
+from forebay.domain.frames import Context, GapAccepted, RangeChecked
 from forebay.ops.view import StreamReport
 from forebay.ports import HistoryRequest
 from forebay.services.capture import Capture, CaptureSettings, SourceFeed, WantedStreams
@@ -154,7 +154,9 @@ def _handlers(
 
 def _acceptor(running: Capture, collector: str) -> Callable[[Request], Awaitable[Reply]]:
     async def accept(request: Request) -> Reply:
-        for venue, told in msgspec.convert(request["gaps"], list[tuple[str, GapAccepted]]):
+        for venue, told in msgspec.convert(
+            request["gaps"], list[tuple[str, GapAccepted | RangeChecked]]
+        ):
             running.sink.open(context_of(venue, collector, told)).control(told)
         return {"seq": await running.sink.flushed()}, b""
 

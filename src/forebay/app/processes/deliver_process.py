@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import msgspec
 
 from forebay.app.arrow_stream import encode_arrow
 from forebay.app.processes import samples
+from forebay.app.processes.bar_checks import BarChecks, Outages
 from forebay.app.processes.counting_observer import CountingObserver
 from forebay.app.processes.hourly import HourlyParquet
 from forebay.app.processes.local_socket import LocalServer, Reply, Request, json_handler
@@ -46,6 +48,8 @@ _QUERIES = ThreadPoolExecutor(4, thread_name_prefix="query")
 """Queries have threads of their own: however many are asked, delivery has one."""
 INTERRUPT_S = 0.1
 """How long a query that nobody waits for has until it is interrupted again."""
+CHECK_S = 600.0
+"""How long a check of stored bars may ask the store for one series."""
 PROCESS, STORE = "deliver", "store"
 
 
@@ -56,12 +60,13 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     life = StopSignal(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
     tally = CountingObserver(observer)
+    outages = Outages(tally)
     guarding = ProcessBreakers(PROCESS, config, clock=clock, rng=rng, observer=tally)
     store = await retry_while_locked(
         clock, life.stop, lambda: stores.open_store(folder, config.store)
     )
     sums = LiveSums()
-    deliverer = await asyncio.to_thread(_deliverer, folder, store, tally, sums)
+    deliverer = await asyncio.to_thread(_deliverer, folder, store, outages, sums)
     delivery = GuardedDelivery(
         deliverer,
         folder.journal,
@@ -94,6 +99,17 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
             await beside.enter_async_context(
                 run_maintenance(checkpoints, pace, clock, tally, guarding.sheds)
             )
+        checks = BarChecks(
+            folder,
+            config,
+            functools.partial(_read, store),
+            deliverer,
+            outages=outages,
+            clock=clock,
+            observer=tally,
+        )
+        checking = asyncio.create_task(checks.run(pace, guarding.sheds), name="forebay-bar-checks")
+        beside.push_async_callback(_ended, checking)
         await delivery.run(life, pace)
     found = await delivery.measure()
     last = {**deliverer.status(), "backlog": found.backlog}
@@ -169,6 +185,16 @@ class _Reporting:
             hears=True,
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
         )
+
+
+def _read(store: Readable, query: str) -> pa.Table:
+    with contextlib.closing(store.reader()) as reader:
+        return reader.query(query, timeout_s=CHECK_S)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _queried(

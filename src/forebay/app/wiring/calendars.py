@@ -102,6 +102,6 @@ def check(config: Config, complaints: Complaints) -> None:
             of_config(own)
     wrong = {own.name for own in config.calendars}
     for venue in config.venues:
-        if venue.calendar not in wrong:  # those have been looked at
+        if venue.calendar and venue.calendar not in wrong:  # those have been looked at
             with complaints.noted():
                 calendar_of(venue.calendar, config)

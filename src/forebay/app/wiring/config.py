@@ -59,8 +59,8 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The first wait between two tries to connect; full jitter, at most 30 s."""
     symbols_per_connection: AtLeastOne | None = None
     """How many symbols one connection carries; left out: the venue's own."""
-    calendar: Annotated[str, Meta(min_length=1)] = "24/7"
-    """When bars of it are expected: 24/7, forex, exchange:XNYS, or a calendar of your own."""
+    calendar: str = ""
+    """When bars are expected: 24/7, forex, exchange:XNYS, or yours; left out: the venue's own."""
     plugin: str = ""
     """Where a venue of your own comes from: package.module:VENUE."""
 
@@ -120,6 +120,8 @@ class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whether gaps are filled without being asked."""
     poll_s: Positive = 1.0
     """Seconds between two looks for open gaps."""
+    check_s: Positive = 3600.0
+    """Seconds between two comparisons of stored bars with those that calendars expect."""
 
 
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -203,7 +205,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 LISTS: dict[str, type[Struct]] = {"venues": VenueConfig, "calendars": CalendarConfig}
 """Tables that may be repeated."""
-ALWAYS = "24/7"
 
 
 def file_for(given: Path | None, *folders: Path | None) -> Path | None:
@@ -253,7 +254,7 @@ def gathered(
     if not config.store.plugin:
         with complaints.noted():
             check_kind(config.store.kind)
-    if config.calendars or any(venue.calendar != ALWAYS for venue in config.venues):
+    if config.calendars or any(venue.calendar for venue in config.venues):
         from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
 
         check(config, complaints)

@@ -36,6 +36,7 @@ EXAMPLES: Final[dict[str, object]] = {
     "venues.stale_after_s": 10.0,
     "venues.symbols_per_connection": 100,
     "venues.plugin": "package.module:VENUE",
+    "venues.calendar": "24/7",
     "calendars.name": "floor",
     "calendars.weekly": ["Mon-Fri 09:30-16:00"],
     "calendars.closed": ["12-25", "2026-11-27 13:00/2026-11-27 16:00"],

@@ -1,0 +1,145 @@
+"""Which series of bars are checked: those that the store has; and what it holds of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from forebay.app.wiring import venues
+from forebay.app.wiring.calendars import calendar_of
+from forebay.domain.calendars import ALWAYS
+from forebay.domain.coverage import StreamKey, TimeCoverage
+from forebay.services.gap_detector import BarSeries, StoredBars, WatchedBars
+from forebay.sources.history import ByBars
+from forebay.text import literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from forebay.app.wiring.config import Config
+    from forebay.domain.calendars import Calendar
+    from forebay.services.gap_detector import HeldCoverage
+    from forebay.sources.history import Series
+
+Query = Callable[[str], pa.Table]
+"""Returns the rows of a reading statement; blocking."""
+
+LAG_NS = 300 * 10**9
+"""How long after its end a bar may take to be stored: histories lag behind by minutes."""
+FOUND = """
+SELECT venue, market, symbol, timeframe, session, "of", adjusted,
+    min(epoch_ns(open_ts)) AS first_ns, max(epoch_ns(close_ts)) AS end_ns,
+    bool_or(origin = 'venue') AS live
+FROM bars GROUP BY ALL ORDER BY ALL"""
+"""The series that are stored, and whether some of their bars came live."""
+
+
+class Found(NamedTuple):
+    """One row of :data:`FOUND`."""
+
+    venue: str
+    market: str
+    symbol: str
+    timeframe: str
+    session: str
+    of: str
+    adjusted: bool
+    first_ns: int
+    end_ns: int
+    live: bool
+
+
+def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[WatchedBars]:
+    """Return what is to be checked; ``rows`` are those of :data:`FOUND`.
+
+    A series is expected from its first bar on, stored or listed by history, until its last one,
+    or until now if it is captured now. Raises :class:`~forebay.errors.ConfigError` for a calendar
+    that cannot be had.
+    """
+    joined: dict[StreamKey, WatchedBars] = {}
+    for row in rows.to_pylist():
+        found = Found(**row)
+        name, series = _named(found)
+        key = StreamKey(found.venue, found.market, f"bar:{name}", found.symbol)
+        held, begin_ns, end_ns = coverage(key), found.first_ns, found.end_ns
+        if isinstance(held, TimeCoverage) and held.fill:
+            begin_ns = min(begin_ns, held.fill.first)
+            end_ns = max(end_ns, held.fill.last + 1)
+        if (other := joined.get(key)) is not None:  # of something else, in one series
+            begin_ns = min(begin_ns, other.begin_ns)
+            end_ns = max(end_ns, other.end_ns or end_ns)
+        is_live = found.live and _captured(found, config)
+        joined[key] = WatchedBars(
+            key,
+            BarSeries(
+                found.timeframe, found.session, series.of if series else found.of, found.adjusted
+            ),
+            _calendar(found, config),
+            begin_ns,
+            None if is_live or (other is not None and other.end_ns is None) else end_ns,
+            max(LAG_NS, round(series.lag_s * 1e9) if series else 0),
+        )
+    return list(joined.values())
+
+
+def _named(found: Found) -> tuple[str, Series | None]:
+    """Return the name of a series, and what its venue's history says of it if it has it."""
+    venue = venues.VENUES.get(found.venue)
+    history = venue.history.get("bar") if venue is not None else None
+    for name, series in history.series.items() if isinstance(history, ByBars) else ():
+        said = name.partition(",")[0], series.session, series.adjusted
+        if said == (found.timeframe, found.session, found.adjusted) and series.of in ("", found.of):
+            return name, series
+    own = [found.timeframe, found.session if found.session != "UTC" else "", found.of]
+    return ",".join(filter(None, [*own, "adjusted" if found.adjusted else ""])), None
+
+
+def _captured(found: Found, config: Config) -> bool:
+    return any(
+        (venue.name, venue.market) == (found.venue, found.market) and found.symbol in venue.symbols
+        for venue in config.venues
+    )
+
+
+def _calendar(found: Found, config: Config) -> Calendar:
+    for captured in config.venues:
+        if (captured.name, captured.market) == found[:2] and captured.calendar:
+            return calendar_of(captured.calendar, config)
+    venue = venues.VENUES.get(found.venue)
+    return venue.calendars.get(found.market, ALWAYS) if venue is not None else ALWAYS
+
+
+def stored_bars(query: Query) -> StoredBars:
+    """Return what asks the store for the bars of a series."""
+
+    async def stored(bars: WatchedBars, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
+        table = await asyncio.to_thread(query, _opens(bars, begin_ns, end_ns))
+        opens: npt.NDArray[np.int64] = table["open_ns"].to_numpy()
+        return opens
+
+    return stored
+
+
+def _opens(bars: WatchedBars, begin_ns: int, end_ns: int) -> str:
+    stream, series = bars.stream, bars.series
+    texts = {
+        "venue": stream.venue,
+        "market": stream.market,
+        "symbol": stream.symbol,
+        "timeframe": series.timeframe,
+        "session": series.session,
+        **({'"of"': series.of} if series.of else {}),
+    }
+    return " AND ".join(
+        (
+            "SELECT DISTINCT epoch_ns(open_ts) AS open_ns FROM bars WHERE state = 'final'",
+            *(f"{name} = {literal(text)}" for name, text in texts.items()),
+            f"adjusted = {str(series.adjusted).lower()}",
+            f"open_ts >= make_timestamp_ns({begin_ns})",
+            f"open_ts < make_timestamp_ns({end_ns})",
+        )
+    )

@@ -1,0 +1,112 @@
+"""Checks of stored bars beside delivery: every hour, and after every outage."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from forebay.app.checked_bars import FOUND, stored_bars, watched
+from forebay.app.processes.local_socket import ask
+from forebay.errors import ForebayError
+from forebay.services.gap_detector import GapDetector
+from forebay.telemetry import ChecksFailed, GapOpened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forebay.app.checked_bars import Query
+    from forebay.app.processes.maintenance import DeliveryPace
+    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.data_folder import DataFolder
+    from forebay.clock import Clock
+    from forebay.domain.coverage import StreamKey
+    from forebay.domain.frames import RangeChecked
+    from forebay.services.deliver import Deliverer
+    from forebay.telemetry import Observer, TelemetryEvent
+
+SETTLED_S = 60.0
+"""How long after an outage is looked: whatever was waiting is stored by then."""
+DELIVERED_S = 60.0
+"""How long a record that was captured may take to come back."""
+_POLL_S = 0.2
+
+
+class Outages:
+    """Hears of outages among all that is told, from whatever thread."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observe = observer
+        self._loop = asyncio.get_running_loop()
+        self.heard = asyncio.Event()
+        self.heard.set()  # the process was away
+
+    def __call__(self, event: TelemetryEvent) -> None:
+        """Pass an event on."""
+        self._observe(event)
+        if isinstance(event, GapOpened) and event.reason == "between_connections":
+            self._loop.call_soon_threadsafe(self.heard.set)
+
+
+class BarChecks:
+    """Has every series of bars checked, and what is missing put on record by capture."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        config: Config,
+        query: Query,
+        deliverer: Deliverer,
+        *,
+        outages: Outages,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._folder = folder
+        self._config = config
+        self._query = query
+        self._deliverer = deliverer
+        self._outages = outages.heard
+        self._clock = clock
+        self._observe = observer
+        held = deliverer.coverage_of
+        self._detector = GapDetector(stored_bars(query), held, self._record, clock=clock)
+
+    async def run(self, pace: DeliveryPace, sheds: Callable[[], str]) -> None:
+        """Check until cancelled; never while delivery is behind, or work that can wait has to."""
+        while True:
+            await self._due()
+            self._outages.clear()
+            try:
+                rows = await asyncio.to_thread(self._query, FOUND)
+                for bars in watched(rows, self._config, self._deliverer.coverage_of):
+                    while pace.behind or sheds():
+                        await self._clock.sleep(SETTLED_S)
+                    await self._detector.check(bars)
+            except ForebayError as error:
+                self._observe(ChecksFailed(str(error)))
+
+    async def _due(self) -> None:
+        """Wait for the next time, or until an outage is over for a while."""
+        hour = asyncio.create_task(self._clock.sleep(self._config.fill.check_s))
+        outage = asyncio.create_task(self._outages.wait())
+        try:
+            await asyncio.wait({hour, outage}, return_when=asyncio.FIRST_COMPLETED)
+            if outage.done() and not hour.done():
+                settled = asyncio.create_task(self._clock.sleep(SETTLED_S))
+                await asyncio.wait({hour, settled}, return_when=asyncio.FIRST_COMPLETED)
+                settled.cancel()
+        finally:
+            hour.cancel()
+            outage.cancel()
+
+    async def _record(self, stream: StreamKey, told: RangeChecked) -> None:
+        """Have capture write a record, and wait until it is delivered."""
+        request = {"op": "accept", "gaps": msgspec.to_builtins([(stream.venue, told)])}
+        answer, _ = await asyncio.to_thread(ask, self._folder.capture_socket, request)
+        for _ in range(round(DELIVERED_S / _POLL_S)):
+            position = self._deliverer.position
+            if position is not None and position.seq >= answer["seq"]:
+                return
+            await self._clock.sleep(_POLL_S)
