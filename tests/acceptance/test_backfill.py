@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.lab.commands import FOREBAY
-from tests.support.commands import environment
+from tests.support.commands import capture, connected, environment, simulator
 from tests.support.http_server import serving
 from tests.support.made_history import BEGIN_S, DAY_S, MadeHistory, bars, on_weekdays
 
@@ -134,3 +135,28 @@ async def test_whatever_is_lost_of_how_far_it_got_the_rows_are_the_same(
         assert (await ended(folder, url))["complete"]
     assert rows(folder) == expected(history)
     assert Data(folder).audit_report().ok
+
+
+async def test_a_running_capture_downloads_beside_what_it_captures(tmp_path: Path) -> None:
+    history = MadeHistory(on_weekdays)
+
+    def capturing() -> contextlib.ExitStack:
+        with contextlib.ExitStack() as stack:
+            lab = stack.enter_context(simulator("--rate", 100))
+            running = stack.enter_context(capture(tmp_path / "data", *lab.flags))
+            connected(running)
+            return stack.pop_all()
+
+    async with serving(history.answer) as url:
+        with await asyncio.to_thread(capturing):
+            found = await ended(tmp_path / "data", url)
+            asked = len(history.asked)
+            again = await ended(tmp_path / "data", url)
+    assert found["complete"]
+    assert found["stored"] == expected(history).total()
+    assert again["complete"]
+    assert asked == len(history.asked) == PAGES
+    assert rows(tmp_path / "data") == expected(history)
+    audit = Data(tmp_path / "data").audit_report()
+    assert audit.ok, audit.problems
+    assert sum(each.events for each in audit.streams if each.channel == "trade") > 0
