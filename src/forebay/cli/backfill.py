@@ -82,7 +82,7 @@ def backfill(
             venue, tuple(symbol), tuple(timeframe), since, until, market, rest_url, at_once
         )
         with telling() as tell:
-            document = asyncio.run(_downloaded(folder, settings, wanted, tell))
+            document = asyncio.run(downloaded(folder, settings, wanted, tell))
         if as_json:
             print_json(document)
         else:
@@ -92,8 +92,8 @@ def backfill(
             raise typer.Exit(1)
 
 
-async def _downloaded(
-    folder: DataFolder, settings: Config, wanted: Wanted, tell: Telling
+async def downloaded(
+    folder: DataFolder, settings: Config, wanted: Wanted, tell: Telling = lambda *_: None
 ) -> dict[str, Any]:
     """Download, or have the capture that has the folder do it; return what came of it."""
     from forebay.app.offline.download import download

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.services.downloader import Progress
     from forebay.telemetry import Observer
 
-BACKLOG_BYTES = 16 << 20
+BACKLOG_BYTES = 8 << 20
 """So much may be captured and not stored before no further page is asked for."""
 
 

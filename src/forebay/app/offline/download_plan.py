@@ -45,6 +45,8 @@ class Wanted:
     """Empty: the venue's first."""
     rest_url: str = ""
     at_once: int = 4
+    again: bool = False
+    """Whether to ask for all of it, whatever was answered before."""
 
 
 def venue_config(config: Config, wanted: Wanted) -> VenueConfig:
@@ -89,6 +91,7 @@ def plan(wanted: Wanted, market: str, now_ns: int) -> list[Download]:
                 series.step_s * _NS,
                 series.page_s * _NS,
                 venue.channels[BAR].believed_after_s,
+                wanted.again,
             )
             for symbol in dict.fromkeys(wanted.symbols)
         ]
