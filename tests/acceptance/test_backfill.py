@@ -14,7 +14,9 @@ import pytest
 
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.clock import SystemClock
 from forebay.lab.commands import FOREBAY
+from forebay.times import to_text
 from tests.support.commands import capture, connected, environment, simulator
 from tests.support.http_server import serving
 from tests.support.made_history import BEGIN_S, DAY_S, MadeHistory, bars, on_weekdays
@@ -160,3 +162,54 @@ async def test_a_running_capture_downloads_beside_what_it_captures(tmp_path: Pat
     audit = Data(tmp_path / "data").audit_report()
     assert audit.ok, audit.problems
     assert sum(each.events for each in audit.streams if each.channel == "trade") > 0
+
+
+SERVICE = """
+data = "{data}"
+fill.enabled = false
+[[venues]]
+name = "coinbase"
+symbols = ["BTC-USD"]
+ws_url = "{ws_url}"
+rest_url = "{rest_url}"
+[downloader]
+venue = "coinbase"
+symbols = ["BTC-USD", "ETH-USD"]
+timeframes = ["1h"]
+since = "{since}"
+every = "1s"
+"""
+
+
+async def test_the_configuration_has_bars_kept_up_with_beside_a_capture(tmp_path: Path) -> None:
+    history = MadeHistory()
+    now_s = SystemClock.wall_ns() // 10**9
+    since = now_s // 3600 * 3600 - 48 * 3600
+    file, data = tmp_path / "forebay.toml", tmp_path / "data"
+
+    def capturing(url: str) -> None:
+        with simulator("--rate", 100) as lab:
+            told = {"ws_url": lab.ws_url, "rest_url": url, "since": to_text(since * 10**9)}
+            file.write_text(SERVICE.format(data=data, **told))
+            with capture(data, file=file) as running:
+                running.until(
+                    lambda each: each["deliver"]["stored"].get("bars", 0) >= 2 * 48, "the bars"
+                )
+
+    async with serving(history.answer) as url:
+        await asyncio.to_thread(capturing, url)
+        verified = await asyncio.create_subprocess_exec(
+            *(*FOREBAY, "verify", "--venue", "coinbase", "--timeframe", "1h", "-c", str(file)),
+            *("--from", to_text(since * 10**9), "--to", to_text((since + 3600 * 47) * 10**9)),
+            env=environment(),
+        )
+        assert await verified.wait() == 0
+        history.prices = lambda *_: ("1", "3", "2", "2", "1")
+        verified = await asyncio.create_subprocess_exec(
+            *(*FOREBAY, "verify", "--venue", "coinbase", "--timeframe", "1h", "-c", str(file)),
+            *("--from", to_text(since * 10**9), "--symbol", ETH),
+            env=environment(),
+        )
+        assert await verified.wait() == 1
+    found = Data(data).sql("SELECT DISTINCT symbol, timeframe FROM bars ORDER BY ALL").to_pylist()
+    assert [(row["symbol"], row["timeframe"]) for row in found] == [(BTC, "1h"), (ETH, "1h")]

@@ -68,7 +68,7 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield made
 
 
-def counts(found: Verified) -> list[tuple[int, int, int, int, int]]:
+def counts(found: Verified) -> list[tuple[int, ...]]:
     return [
         (day.source.count, day.stored.count, *map(len, (day.missing, day.differing, day.extra)))
         for day in found.days.values()

@@ -49,6 +49,28 @@ class Wanted:
     """Whether to ask for all of it, whatever was answered before."""
 
 
+def configured(config: Config) -> Wanted | None:
+    """Return what ``[downloader]`` wants; None if that is nothing.
+
+    Raises :class:`~forebay.errors.ConfigError` if something is missing.
+    """
+    said = config.downloader
+    if not said.venue:
+        return None
+    if missing := [name for name in ("symbols", "timeframes", "since") if not getattr(said, name)]:
+        message = f"The table downloader lacks {' and '.join(missing)}."
+        raise ConfigError(message, hint="`forebay init` writes an example.")
+    return Wanted(
+        said.venue,
+        said.symbols,
+        said.timeframes,
+        said.since,
+        "",
+        said.market,
+        at_once=said.at_once,
+    )
+
+
 def venue_config(config: Config, wanted: Wanted) -> VenueConfig:
     """Return how the venue is reached; raises :class:`~forebay.errors.ConfigError`."""
     venues.check_venue(wanted.venue)

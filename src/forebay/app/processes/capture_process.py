@@ -30,6 +30,7 @@ from forebay.services.group_commit import GroupLimits
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
 from forebay.sources.roster import Roster
+from forebay.times import span_ns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -191,9 +192,20 @@ async def _downloading(
     async def tell(request: Request) -> Reply:
         return await downloads().tell(request)
 
+    keeping: list[asyncio.Task[None]] = []
+    if config.downloader.venue:
+        from forebay.app.offline.download_plan import configured  # noqa: PLC0415 - likewise
+
+        if (wanted := configured(config)) is not None:
+            every_s = span_ns(config.downloader.every) / 1e9
+            kept = downloads().keep_up(wanted, max(every_s, 1.0))
+            keeping.append(asyncio.create_task(kept, name="forebay-downloads"))
     try:
         yield {"backfill": begin, "backfill_status": tell}
     finally:
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         for each in made:
             await each.close()
 

@@ -19,6 +19,7 @@ from forebay.domain.coverage import COVERAGES
 from forebay.domain.coverage.unit import Row
 from forebay.errors import ForebayError, Permanent, Unreachable
 from forebay.services.downloader import Downloader, first_error
+from forebay.telemetry import DownloadEnded
 
 if TYPE_CHECKING:
     import random
@@ -38,6 +39,8 @@ PAGES_AHEAD = 32
 """So many pages may be captured and not stored before no further one is asked for."""
 PAUSE_S = 0.2
 FOR_EVER_S = 1e9
+RETRY_S = 30.0
+"""How long after a download that broke off the next one begins."""
 KEPT = 64
 """So many downloads that have ended are remembered, for whoever asks what came of them."""
 
@@ -129,6 +132,22 @@ class RunningDownloads:
         if not answer["unit"]:
             return None
         return COVERAGES[answer["unit"]].from_rows(msgspec.convert(answer["rows"], list[Row]), ())
+
+    async def keep_up(self, wanted: Wanted, every_s: float) -> None:
+        """Download what is wanted again and again, until cancelled; no failure ends it."""
+        while True:
+            job, wait_s = _Job(wanted), every_s
+            try:
+                found = await self.run(wanted, job)
+                wrong = [each.refused or each.problem for each in found.progress]
+                problem = next(filter(None, wrong), "") if not found.complete else ""
+            except ForebayError as error:
+                problem, wait_s = str(error), min(every_s, RETRY_S)
+            pages, answered = (
+                sum(getattr(each, name) for each in job.progress) for name in ("pages", "answered")
+            )
+            self._wiring.observer(DownloadEnded(wanted.venue, pages, answered, problem))
+            await self._clock.sleep(wait_s)
 
     # ------------------------------------------------------------------ whoever asks
 
