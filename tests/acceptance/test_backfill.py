@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
@@ -13,8 +14,10 @@ import pytest
 
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.clock import SystemClock
 from forebay.lab.commands import FOREBAY
-from tests.support.commands import environment
+from forebay.times import to_text
+from tests.support.commands import capture, connected, environment, simulator
 from tests.support.http_server import serving
 from tests.support.made_history import BEGIN_S, DAY_S, MadeHistory, bars, on_weekdays
 
@@ -134,3 +137,79 @@ async def test_whatever_is_lost_of_how_far_it_got_the_rows_are_the_same(
         assert (await ended(folder, url))["complete"]
     assert rows(folder) == expected(history)
     assert Data(folder).audit_report().ok
+
+
+async def test_a_running_capture_downloads_beside_what_it_captures(tmp_path: Path) -> None:
+    history = MadeHistory(on_weekdays)
+
+    def capturing() -> contextlib.ExitStack:
+        with contextlib.ExitStack() as stack:
+            lab = stack.enter_context(simulator("--rate", 100))
+            running = stack.enter_context(capture(tmp_path / "data", *lab.flags))
+            connected(running)
+            return stack.pop_all()
+
+    async with serving(history.answer) as url:
+        with await asyncio.to_thread(capturing):
+            found = await ended(tmp_path / "data", url)
+            asked = len(history.asked)
+            again = await ended(tmp_path / "data", url)
+    assert found["complete"]
+    assert found["stored"] == expected(history).total()
+    assert again["complete"]
+    assert asked == len(history.asked) == PAGES
+    assert rows(tmp_path / "data") == expected(history)
+    audit = Data(tmp_path / "data").audit_report()
+    assert audit.ok, audit.problems
+    assert sum(each.events for each in audit.streams if each.channel == "trade") > 0
+
+
+SERVICE = """
+data = "{data}"
+fill.enabled = false
+[[venues]]
+name = "coinbase"
+symbols = ["BTC-USD"]
+ws_url = "{ws_url}"
+rest_url = "{rest_url}"
+[downloader]
+venue = "coinbase"
+symbols = ["BTC-USD", "ETH-USD"]
+timeframes = ["1h"]
+since = "{since}"
+every = "1s"
+"""
+
+
+async def test_the_configuration_has_bars_kept_up_with_beside_a_capture(tmp_path: Path) -> None:
+    history = MadeHistory()
+    now_s = SystemClock.wall_ns() // 10**9
+    since = now_s // 3600 * 3600 - 48 * 3600
+    file, data = tmp_path / "forebay.toml", tmp_path / "data"
+
+    def capturing(url: str) -> None:
+        with simulator("--rate", 100) as lab:
+            told = {"ws_url": lab.ws_url, "rest_url": url, "since": to_text(since * 10**9)}
+            file.write_text(SERVICE.format(data=data, **told))
+            with capture(data, file=file) as running:
+                running.until(
+                    lambda each: each["deliver"]["stored"].get("bars", 0) >= 2 * 48, "the bars"
+                )
+
+    async with serving(history.answer) as url:
+        await asyncio.to_thread(capturing, url)
+        verified = await asyncio.create_subprocess_exec(
+            *(*FOREBAY, "verify", "--venue", "coinbase", "--timeframe", "1h", "-c", str(file)),
+            *("--from", to_text(since * 10**9), "--to", to_text((since + 3600 * 47) * 10**9)),
+            env=environment(),
+        )
+        assert await verified.wait() == 0
+        history.prices = lambda *_: ("1", "3", "2", "2", "1")
+        verified = await asyncio.create_subprocess_exec(
+            *(*FOREBAY, "verify", "--venue", "coinbase", "--timeframe", "1h", "-c", str(file)),
+            *("--from", to_text(since * 10**9), "--symbol", ETH),
+            env=environment(),
+        )
+        assert await verified.wait() == 1
+    found = Data(data).sql("SELECT DISTINCT symbol, timeframe FROM bars ORDER BY ALL").to_pylist()
+    assert [(row["symbol"], row["timeframe"]) for row in found] == [(BTC, "1h"), (ETH, "1h")]

@@ -31,6 +31,7 @@ class MadeHistory:
 
     exists: Callable[[str, int], bool] = lambda _symbol, _opened_s: True
     """Whether a symbol has a candle that opens then."""
+    prices: Callable[[str, int, int], tuple[str, str, str, str, str]] = prices
     gone: frozenset[str] = frozenset()
     """Symbols that there are none of."""
     delay_s: float = 0.0
@@ -65,7 +66,7 @@ class MadeHistory:
     def page(self, symbol: str, step: int, begin: int, last: int) -> str:
         """What a window holds, newest first, both ends included."""
         rows = [
-            f"[{opened},{','.join(prices(symbol, step, opened))}]"
+            f"[{opened},{','.join(self.prices(symbol, step, opened))}]"
             for opened in range(last // step * step, begin - 1, -step)
             if self.exists(symbol, opened)
         ]

@@ -15,6 +15,7 @@ from forebay.domain.coverage import StreamKey, TimeCoverage
 from forebay.services.gap_detector import BarSeries, StoredBars, WatchedBars
 from forebay.sources.history import ByBars
 from forebay.text import literal
+from forebay.times import span_ns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,8 +58,8 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
     """Return what is to be checked; ``rows`` are those of :data:`FOUND`.
 
     A series is expected from its first bar on, stored or listed by history, until its last one,
-    or until now if it is captured now. Raises :class:`~forebay.errors.ConfigError` for a calendar
-    that cannot be had.
+    or until now if it is captured or kept up now. Raises :class:`~forebay.errors.ConfigError` for
+    a calendar that cannot be had.
     """
     joined: dict[StreamKey, WatchedBars] = {}
     for row in rows.to_pylist():
@@ -72,7 +73,10 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
         if (other := joined.get(key)) is not None:  # of something else, in one series
             begin_ns = min(begin_ns, other.begin_ns)
             end_ns = max(end_ns, other.end_ns or end_ns)
-        is_live = found.live and _captured(found, config)
+        kept_up, lag_ns = _kept_up(found, name, config), LAG_NS
+        if kept_up:
+            lag_ns += span_ns(config.downloader.every)
+        is_live = kept_up or (found.live and _captured(found, config))
         joined[key] = WatchedBars(
             key,
             BarSeries(
@@ -81,7 +85,7 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
             _calendar(found, config),
             begin_ns,
             None if is_live or (other is not None and other.end_ns is None) else end_ns,
-            max(LAG_NS, round(series.lag_s * 1e9) if series else 0),
+            lag_ns + (round(series.lag_s * 1e9) if series else 0),
         )
     return list(joined.values())
 
@@ -103,6 +107,14 @@ def _captured(found: Found, config: Config) -> bool:
         (venue.name, venue.market) == (found.venue, found.market) and found.symbol in venue.symbols
         for venue in config.venues
     )
+
+
+def _kept_up(found: Found, name: str, config: Config) -> bool:
+    """Return whether the downloader of the configuration looks for new bars of a series."""
+    wanted = config.downloader
+    is_market = wanted.market in ("", found.market)
+    is_wanted = found.symbol in wanted.symbols and name in wanted.timeframes
+    return wanted.venue == found.venue and is_market and is_wanted
 
 
 def _calendar(found: Found, config: Config) -> Calendar:

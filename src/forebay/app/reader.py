@@ -53,7 +53,7 @@ _AUDIT_MEMORY_MB = (256, 1024, 4096)
 millions of events. Whole books of tens of megabytes are hashed many at once, and may need more."""
 _LOOK_S = 5.0
 """How long a look at the whole folder may take, for its ``repr``."""
-_ONE_BAR = (
+ONE_BAR = (
     ' QUALIFY row_number() OVER (PARTITION BY venue, market, symbol, timeframe, session, "of", '
     "adjusted, open_ts ORDER BY state = 'final' DESC, revision DESC, received_ts DESC, seq DESC, "
     "event_id) = 1"
@@ -243,7 +243,7 @@ class Data(Queries):
     ) -> pa.Table:
         where, once = wanted.where(), ""
         if timeframe is not None:
-            where, once = [*where, f"timeframe = {literal(timeframe)}"], _ONE_BAR
+            where, once = [*where, f"timeframe = {literal(timeframe)}"], ONE_BAR
         some = " AND ".join(where) or "true"
         query = f"SELECT * FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted
         found = self.sql(query + wanted.most(), floats=floats, utc=utc)

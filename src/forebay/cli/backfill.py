@@ -21,12 +21,19 @@ from forebay.cli.output import (
 )
 from forebay.cli.settings import EXAMPLE_VENUE, DataFlag
 from forebay.clock import SystemClock
+from forebay.errors import Unreachable
 from forebay.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from forebay.app.offline.download_plan import Wanted
+    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.services.downloader import Progress
+
+    Telling = Callable[[int, int, int], None]
+    """Is told pages answered, pages in all, and bars stored."""
 
 NICENESS = 10
 """Whatever else runs on this machine comes first."""
@@ -60,7 +67,7 @@ def backfill(
     Example: forebay backfill --venue coinbase --symbol BTC-USD --timeframe 1m --from 2026-01-01
     """
     with explained():
-        from forebay.app.offline.download import Wanted, download
+        from forebay.app.offline.download_plan import Wanted
         from forebay.app.wiring import logs, venues
         from forebay.app.wiring.config import load
         from forebay.app.wiring.data_folder import DataFolder
@@ -75,18 +82,37 @@ def backfill(
             venue, tuple(symbol), tuple(timeframe), since, until, market, rest_url, at_once
         )
         with telling() as tell:
-            found = asyncio.run(download(folder, settings, wanted, logs.observer(), tell))
+            document = asyncio.run(downloaded(folder, settings, wanted, tell))
         if as_json:
-            print_json(found.document())
+            print_json(document)
         else:
-            for line in _lines(found.document()):
+            for line in _lines(document):
                 out.print(line)
-        if not found.complete:
+        if not document["complete"]:
             raise typer.Exit(1)
 
 
+async def downloaded(
+    folder: DataFolder, settings: Config, wanted: Wanted, tell: Telling = lambda *_: None
+) -> dict[str, Any]:
+    """Download, or have the capture that has the folder do it; return what came of it."""
+    from forebay.app.offline.download import download
+    from forebay.app.processes.downloads import by_capture
+    from forebay.app.wiring import logs
+
+    def told(now: Sequence[Progress], stored: int) -> None:
+        tell(sum(each.answered for each in now), sum(each.pages for each in now), stored)
+
+    try:
+        return (await download(folder, settings, wanted, logs.observer(), told)).document()
+    except Unreachable:
+        if not folder.in_use():
+            raise
+        return await by_capture(folder, wanted, SystemClock(), tell)
+
+
 @contextlib.contextmanager
-def telling() -> Iterator[Callable[[Sequence[Progress], int], None]]:
+def telling() -> Iterator[Telling]:
     """Show how far downloads are: a bar on a terminal, a line now and then elsewhere."""
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -97,12 +123,11 @@ def telling() -> Iterator[Callable[[Sequence[Progress], int], None]]:
     with progress(*columns) as bars:
         task = bars.add_task("", total=None)
 
-        def tell(now: Sequence[Progress], stored: int) -> None:
+        def tell(done: int, pages: int, stored: int) -> None:
             nonlocal said_ns
-            pages, done = sum(each.pages for each in now), sum(each.answered for each in now)
             passed_ns = clock.monotonic_ns() - began_ns
             rate = stored / (passed_ns / 1e9) if passed_ns else 0.0
-            text = f"{done:,} of {counted(pages, 'page')}, {stored:,} bars, {rate:,.0f}/s"
+            text = f"{done:,} of {counted(pages, 'page')}, {counted(stored, 'bar')}, {rate:,.0f}/s"
             bars.update(task, description=text, total=pages, completed=done)
             if not err.is_terminal and clock.monotonic_ns() - said_ns > LINE_S * 1e9:
                 left_s = passed_ns / 1e9 * (pages - done) / done if done else 0.0

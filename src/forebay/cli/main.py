@@ -30,6 +30,7 @@ from forebay.cli import (
     status,
     symbols,
     top,
+    verify,
 )
 from forebay.cli.folder import find_folders
 from forebay.cli.output import said
@@ -59,7 +60,7 @@ app = typer.Typer(
 _PANELS = {
     "Capture": (init, check, run, status, top, alerts, symbols, backfill, replay, rebuild),
     "Read": (sql, book, gaps, dlq, journal),
-    "Prove": (audit,),
+    "Prove": (audit, verify),
     "Practise": (demo, lab, drill),
 }
 """Where ``forebay --help`` lists the command, or the group, of each module."""

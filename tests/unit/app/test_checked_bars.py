@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from forebay.app.offline.download import Wanted, download
+from forebay.app.offline.download import download
+from forebay.app.offline.download_plan import Wanted
 from forebay.app.offline.offline_backfill import check_bars, fill_gaps
 from forebay.app.reader import Data
 from forebay.app.wiring import venues
-from forebay.app.wiring.config import CalendarConfig, Config, VenueConfig
+from forebay.app.wiring.calendar_config import CalendarConfig
+from forebay.app.wiring.config import Config, VenueConfig
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.sources import coinbase
 from forebay.sources.venue import Limits

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from forebay.app.offline.download import Wanted, download
+from forebay.app.offline.download import download
+from forebay.app.offline.download_plan import Wanted
 from forebay.app.reader import Data
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import Config
@@ -27,7 +28,7 @@ from tests.support.made_history import BEGIN_S, DAY_S, MadeHistory, bars, on_wee
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forebay.app.offline.download import Downloaded
+    from forebay.app.offline.download_plan import Downloaded
 
 BTC, ETH = "BTC-USD", "ETH-USD"
 NS = 1_000_000_000
@@ -43,7 +44,7 @@ class Later(SystemClock):
     def __init__(self, ahead_s: float = 0.0) -> None:
         self._ahead_ns = round(ahead_s * NS)
 
-    def wall_ns(self) -> int:  # type: ignore[override]
+    def wall_ns(self) -> int:
         return SystemClock.wall_ns() + self._ahead_ns
 
 

@@ -68,7 +68,7 @@ async def accept(
     except Unreachable:
         await asyncio.to_thread(_offline, folder, config, told, observer)
     else:
-        await _delivered(folder, answer["seq"])
+        await delivered(folder, answer["seq"])
 
 
 def _offline(
@@ -96,7 +96,8 @@ def write(
     writer.commit([PendingBlock(int(FrameKind.CONTROL), context, [frame], [now])])
 
 
-async def _delivered(folder: DataFolder, seq: int) -> None:
+async def delivered(folder: DataFolder, seq: int) -> None:
+    """Wait until a running deliver has stored all before ``seq``; raises ``Transient``."""
     try:
         async with asyncio.timeout(DELIVERED_S):
             while True:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from forebay.app.checked_bars import FOUND, stored_bars, watched
 from forebay.app.processes.local_socket import ask
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError
 from forebay.services.gap_detector import GapDetector
 from forebay.telemetry import ChecksFailed, GapOpened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
-    from forebay.app.checked_bars import Query
+    import pyarrow as pa
+
     from forebay.app.processes.maintenance import DeliveryPace
     from forebay.app.wiring.config import Config
-    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
     from forebay.domain.frames import RangeChecked
+    from forebay.ports import Readable
     from forebay.services.deliver import Deliverer
     from forebay.telemetry import Observer, TelemetryEvent
 
@@ -30,6 +34,8 @@ SETTLED_S = 60.0
 """How long after an outage is looked: whatever was waiting is stored by then."""
 DELIVERED_S = 60.0
 """How long a record that was captured may take to come back."""
+QUERY_S = 600.0
+"""How long the store may take to say what it has of one series."""
 _POLL_S = 0.2
 
 
@@ -54,30 +60,40 @@ class BarChecks:
 
     def __init__(
         self,
-        folder: DataFolder,
         config: Config,
-        query: Query,
+        store: Readable,
         deliverer: Deliverer,
-        *,
         outages: Outages,
         clock: Clock,
-        observer: Observer,
     ) -> None:
-        self._folder = folder
+        self._folder = DataFolder(Path(config.data))
         self._config = config
-        self._query = query
+        self._store = store
         self._deliverer = deliverer
-        self._outages = outages.heard
+        self._outages = outages
         self._clock = clock
-        self._observe = observer
-        held = deliverer.coverage_of
-        self._detector = GapDetector(stored_bars(query), held, self._record, clock=clock)
+        held, stored = deliverer.coverage_of, stored_bars(self._query)
+        self._detector = GapDetector(stored, held, self._record, clock=clock, observer=outages)
+
+    @contextlib.asynccontextmanager
+    async def beside(self, pace: DeliveryPace, sheds: Callable[[], str]) -> AsyncIterator[None]:
+        """Check while the block runs; see :meth:`run`."""
+        checking = asyncio.create_task(self.run(pace, sheds), name="forebay-checks")
+        try:
+            yield
+        finally:
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
+
+    def _query(self, query: str) -> pa.Table:
+        with contextlib.closing(self._store.reader()) as reader:
+            return reader.query(query, timeout_s=QUERY_S)
 
     async def run(self, pace: DeliveryPace, sheds: Callable[[], str]) -> None:
         """Check until cancelled; never while delivery is behind, or work that can wait has to."""
         while True:
             await self._due()
-            self._outages.clear()
+            self._outages.heard.clear()
             try:
                 rows = await asyncio.to_thread(self._query, FOUND)
                 for bars in watched(rows, self._config, self._deliverer.coverage_of):
@@ -85,12 +101,12 @@ class BarChecks:
                         await self._clock.sleep(SETTLED_S)
                     await self._detector.check(bars)
             except ForebayError as error:
-                self._observe(ChecksFailed(str(error)))
+                self._outages(ChecksFailed(str(error)))
 
     async def _due(self) -> None:
         """Wait for the next time, or until an outage is over for a while."""
         hour = asyncio.create_task(self._clock.sleep(self._config.fill.check_s))
-        outage = asyncio.create_task(self._outages.wait())
+        outage = asyncio.create_task(self._outages.heard.wait())
         try:
             await asyncio.wait({hour, outage}, return_when=asyncio.FIRST_COMPLETED)
             if outage.done() and not hour.done():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import stores, venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
+from forebay.domain.coverage import StreamKey
 from forebay.journal import CursorFile
 from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
@@ -48,8 +48,6 @@ _QUERIES = ThreadPoolExecutor(4, thread_name_prefix="query")
 """Queries have threads of their own: however many are asked, delivery has one."""
 INTERRUPT_S = 0.1
 """How long a query that nobody waits for has until it is interrupted again."""
-CHECK_S = 600.0
-"""How long a check of stored bars may ask the store for one series."""
 PROCESS, STORE = "deliver", "store"
 
 
@@ -84,32 +82,21 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         **_reading(store, deliverer, guarding),
         **guarding.handlers(reporting.tell, lambda changed: journal.configure(changed.journal)),
     }
-    pace = DeliveryPace()
+    pace, sheds = DeliveryPace(), guarding.sheds
     async with contextlib.AsyncExitStack() as beside:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(run_maintenance(journal, pace, clock, tally))
         if config.store.parquet and isinstance(store, HourFiles):
             hourly = HourlyParquet(folder.parquet, store, clock=clock)
-            await beside.enter_async_context(
-                run_maintenance(hourly, pace, clock, tally, guarding.sheds)
-            )
+            await beside.enter_async_context(run_maintenance(hourly, pace, clock, tally, sheds))
         if isinstance(store, Derives):
             checkpoints = BookCheckpoints(store, venues.parsers())
             await beside.enter_async_context(
-                run_maintenance(checkpoints, pace, clock, tally, guarding.sheds)
+                run_maintenance(checkpoints, pace, clock, tally, sheds)
             )
-        checks = BarChecks(
-            folder,
-            config,
-            functools.partial(_read, store),
-            deliverer,
-            outages=outages,
-            clock=clock,
-            observer=tally,
-        )
-        checking = asyncio.create_task(checks.run(pace, guarding.sheds), name="forebay-bar-checks")
-        beside.push_async_callback(_ended, checking)
+        checks = BarChecks(config, store, deliverer, outages, clock)
+        await beside.enter_async_context(checks.beside(pace, sheds))
         await delivery.run(life, pace)
     found = await delivery.measure()
     last = {**deliverer.status(), "backlog": found.backlog}
@@ -137,10 +124,19 @@ def _reading(store: Readable, deliverer: Deliverer, guarding: ProcessBreakers) -
         wanted, seq = deliverer.open_gaps(request.get("venue"))
         return {"gaps": msgspec.to_builtins(wanted), "seq": seq}
 
+    def coverage(request: Request) -> dict[str, Any]:
+        held = deliverer.coverage_of(StreamKey(*request["stream"]))
+        return {"unit": held.unit if held else "", "rows": list(held.rows()) if held else []}
+
     def status(_: Request) -> dict[str, Any]:
         return {"pid": os.getpid(), **deliverer.status()}
 
-    return {"sql": sql, "gaps": json_handler(gaps), "status": json_handler(status)}
+    return {
+        "sql": sql,
+        "gaps": json_handler(gaps),
+        "coverage": json_handler(coverage),
+        "status": json_handler(status),
+    }
 
 
 @dataclass(slots=True)
@@ -185,16 +181,6 @@ class _Reporting:
             hears=True,
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
         )
-
-
-def _read(store: Readable, query: str) -> pa.Table:
-    with contextlib.closing(store.reader()) as reader:
-        return reader.query(query, timeout_s=CHECK_S)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _queried(

@@ -12,8 +12,9 @@ from forebay.errors import ConfigError
 from forebay.text import nearest
 
 if TYPE_CHECKING:
+    from forebay.app.wiring.calendar_config import CalendarConfig
     from forebay.app.wiring.complaints import Complaints
-    from forebay.app.wiring.config import CalendarConfig, Config
+    from forebay.app.wiring.config import Config
     from forebay.domain.calendars import Calendar
 
 EXCHANGE = "exchange:"

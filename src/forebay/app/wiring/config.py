@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
@@ -65,19 +66,6 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Where a venue of your own comes from: package.module:VENUE."""
 
 
-class CalendarConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Open hours of your own, by a zone's clock; repeat the table for more calendars."""
-
-    name: str
-    """What a venue calls it by."""
-    weekly: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """Hours of every week: Mon-Fri 09:30-16:00 once a day, Sun 17:00-Fri 17:00 at a stretch."""
-    zone: Annotated[str, Meta(min_length=1)] = "UTC"
-    """Whose clock, such as America/New_York."""
-    closed: tuple[str, ...] = ()
-    """What is closed: 2026-12-25, 12-25 of every year, 12-24 17:00/12-25 17:00."""
-
-
 class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The durable log of raw frames."""
 
@@ -122,6 +110,25 @@ class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Seconds between two looks for open gaps."""
     check_s: Positive = 3600.0
     """Seconds between two comparisons of stored bars with those that calendars expect."""
+
+
+class DownloaderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bars of a venue's history, downloaded beside a capture: what is there is not asked for."""
+
+    venue: str = ""
+    """The venue; empty: nothing is downloaded."""
+    symbols: tuple[str, ...] = ()
+    """What to download of it."""
+    timeframes: tuple[str, ...] = ("1m",)
+    """Time frames of the bars."""
+    since: str = ""
+    """When the first bar opens, ISO 8601."""
+    every: Annotated[str, Meta(pattern=SPAN)] = "1h"
+    """How often to look for bars that are new."""
+    market: str = ""
+    """The part of the venue; left out: its first."""
+    at_once: Annotated[int, Meta(ge=1, le=32)] = 2
+    """Pages that are asked for together."""
 
 
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -186,6 +193,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
+    downloader: DownloaderConfig = DownloaderConfig()
     http: HttpConfig = HttpConfig()
     resilience: ResilienceConfig = ResilienceConfig()
 
@@ -330,7 +338,7 @@ _INDEX = re.compile(r"\[(?:\d+|\.\.\.)\]")
 _WRONG = re.compile(r"(.*) - at `\$(.*)`")
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _LAST_INDEX = re.compile(r"(\[\d+\])+$")
-_HINTS = {"journal.retain": SPAN_HINT}
+_HINTS = {"journal.retain": SPAN_HINT, "downloader.every": SPAN_HINT}
 STAND_INS: dict[str, object] = {"name": "", "symbols": ["?"]}
 """What passes for a key of a venue that is wrong or missing, while others are looked at."""
 
