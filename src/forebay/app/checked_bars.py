@@ -39,7 +39,7 @@ FROM bars GROUP BY ALL ORDER BY ALL"""
 """The series that are stored, and whether some of their bars came live."""
 
 
-class Found(NamedTuple):
+class StoredSeries(NamedTuple):
     """One row of :data:`FOUND`."""
 
     venue: str
@@ -63,7 +63,7 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
     """
     joined: dict[StreamKey, WatchedBars] = {}
     for row in rows.to_pylist():
-        found = Found(**row)
+        found = StoredSeries(**row)
         name, series = _named(found)
         key = StreamKey(found.venue, found.market, f"bar:{name}", found.symbol)
         held, begin_ns, end_ns = coverage(key), found.first_ns, found.end_ns
@@ -90,7 +90,7 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
     return list(joined.values())
 
 
-def _named(found: Found) -> tuple[str, Series | None]:
+def _named(found: StoredSeries) -> tuple[str, Series | None]:
     """Return the name of a series, and what its venue's history says of it if it has it."""
     venue = venues.VENUES.get(found.venue)
     history = venue.history.get("bar") if venue is not None else None
@@ -102,14 +102,14 @@ def _named(found: Found) -> tuple[str, Series | None]:
     return ",".join(filter(None, [*own, "adjusted" if found.adjusted else ""])), None
 
 
-def _captured(found: Found, config: Config) -> bool:
+def _captured(found: StoredSeries, config: Config) -> bool:
     return any(
         (venue.name, venue.market) == (found.venue, found.market) and found.symbol in venue.symbols
         for venue in config.venues
     )
 
 
-def _kept_up(found: Found, name: str, config: Config) -> bool:
+def _kept_up(found: StoredSeries, name: str, config: Config) -> bool:
     """Return whether the downloader of the configuration looks for new bars of a series."""
     wanted = config.downloader
     is_market = wanted.market in ("", found.market)
@@ -117,7 +117,7 @@ def _kept_up(found: Found, name: str, config: Config) -> bool:
     return wanted.venue == found.venue and is_market and is_wanted
 
 
-def _calendar(found: Found, config: Config) -> Calendar:
+def _calendar(found: StoredSeries, config: Config) -> Calendar:
     for captured in config.venues:
         if (captured.name, captured.market) == found[:2] and captured.calendar:
             return calendar_of(captured.calendar, config)

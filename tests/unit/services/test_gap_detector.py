@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from forebay.domain.calendars import Calendar
-    from forebay.domain.calendars.grid import Bars, Times
+    from forebay.domain.calendars.grid import GridBars, Times
     from forebay.domain.frames import RangeChecked
     from forebay.domain.intervals import Interval
 
@@ -149,19 +149,19 @@ async def test_every_planted_hole_of_a_year_is_found_and_filled(timeframe: str) 
     await holes_are_found_and_filled(a_year(timeframe))
 
 
-def by_counts(wanted: Bars, stored: Times) -> IntervalSet:
+def by_counts(wanted: GridBars, stored: Times) -> IntervalSet:
     """The documents' mistake: enough rows are taken for all rows."""
     return IntervalSet() if len(stored) >= len(wanted.opens) else wanted.times()
 
 
-def by_ends(wanted: Bars, stored: Times) -> IntervalSet:
+def by_ends(wanted: GridBars, stored: Times) -> IntervalSet:
     """Another one: only what is younger than the last stored bar is missing."""
     return wanted.only(wanted.opens > max(stored.tolist())).times()
 
 
 @pytest.mark.parametrize("mistake", [by_counts, by_ends])
 async def test_negative_control_a_check_that_trusts_counts_fails_the_same_test(
-    mistake: Callable[[Bars, Times], IntervalSet], monkeypatch: pytest.MonkeyPatch
+    mistake: Callable[[GridBars, Times], IntervalSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gap_detector, "missing", mistake)
     with pytest.raises(AssertionError):

@@ -29,16 +29,16 @@ _CLOSE = 17 * 60
 _SUNDAY = 6
 
 
-class Bars(NamedTuple):
+class GridBars(NamedTuple):
     """Times of bars in UTC nanoseconds, rising, both of shape (n,)."""
 
     opens: Times
     ends: Times
     """Not included."""
 
-    def only(self, wanted: npt.NDArray[np.bool_]) -> Bars:
+    def only(self, wanted: npt.NDArray[np.bool_]) -> GridBars:
         """Return those for which ``wanted``, of shape (n,), is true."""
-        return Bars(self.opens[wanted], self.ends[wanted])
+        return GridBars(self.opens[wanted], self.ends[wanted])
 
     def times(self) -> IntervalSet:
         """Return the times that they cover."""
@@ -70,17 +70,17 @@ class Grid:
         """Whether the length of a bar depends on where it is."""
         return self.session == "NY17" and self.timeframe in ("1d", "1w")
 
-    def bars(self, begin_ns: int, end_ns: int) -> Bars:
+    def bars(self, begin_ns: int, end_ns: int) -> GridBars:
         """Return the bars that begin at ``begin_ns`` or later, and before ``end_ns``."""
         if self.bends:
             borders = self._borders(begin_ns, end_ns)
-            found = Bars(borders[:-1], borders[1:])
+            found = GridBars(borders[:-1], borders[1:])
             return found.only((found.opens >= begin_ns) & (found.opens < end_ns))
         step = STEPS[self.timeframe] * _MINUTE
         origin = _MONDAY_NS if self.timeframe == "1w" else 0
         first = -(-(begin_ns - origin) // step) * step + origin
         opens = np.arange(first, max(first, end_ns), step, dtype=np.int64)
-        return Bars(opens, opens + step)
+        return GridBars(opens, opens + step)
 
     def _borders(self, begin_ns: int, end_ns: int) -> Times:
         step = 7 if self.timeframe == "1w" else 1
@@ -99,7 +99,7 @@ def _closes(day: date, last: date, step: int) -> list[int]:
 
 def expected(
     calendar: Calendar, timeframe: str, begin_ns: int, end_ns: int, session: str = "UTC"
-) -> Bars:
+) -> GridBars:
     """Return the bars beginning from ``begin_ns`` up to ``end_ns`` that are open at some moment.
 
     A bar counts as open if its market is for any part of it: the first bar of a week may be short.
@@ -116,7 +116,7 @@ def expected(
     return bars.only(is_open & (place < len(firsts)))
 
 
-def missing(wanted: Bars, stored: Times) -> IntervalSet:
+def missing(wanted: GridBars, stored: Times) -> IntervalSet:
     """Return the times of the bars that are expected and none of ``stored``, which are open times.
 
     Bars are compared one by one, never by their number: a bar that is there twice, or in closed
