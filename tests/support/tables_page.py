@@ -104,6 +104,7 @@ FLAG = {
     "skewed": "the venue's time is more than 5 s ahead of ours",
     "crossed": "its bid is not below its ask",
     "partial": "from a recording that was filtered, so its neighbours say nothing",
+    "closed_hours": "nothing happened in it while its market was closed: filler, and no coverage",
     "ambiguous": "equal ones may be missing: a connection began, or a page of history ended, in "
     "its instant",
 }

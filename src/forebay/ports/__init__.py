@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from forebay.domain.calendars import Calendar
     from forebay.domain.channels import Channel
     from forebay.domain.coverage import Coverage, Gap, StreamKey
     from forebay.domain.frames import Context, Control, FrameBatch, FrameKind
@@ -48,6 +49,7 @@ __all__ = [
     "HourFiles",
     "HourNote",
     "Instrument",
+    "KnowsHours",
     "Minutes",
     "Parser",
     "Readable",
@@ -157,6 +159,16 @@ class Parser(Protocol):
 
     def parse(self, batch: FrameBatch) -> Parsed:
         """Account for every frame of ``batch`` as events, control or dead letter."""
+        ...
+
+
+@runtime_checkable
+class KnowsHours(Protocol):
+    """A parser of a venue whose markets close."""
+
+    @property
+    def calendars(self) -> Mapping[str, Calendar]:
+        """By market, when something is to be expected; of all others at any time."""
         ...
 
 

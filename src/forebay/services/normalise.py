@@ -16,10 +16,12 @@ import numpy as np
 
 from forebay.domain.dead_letters import letter_rows
 from forebay.domain.events import EventColumns, build_events
+from forebay.domain.flags import CLOSED_HOURS
 from forebay.domain.frames import Context, FrameBatch, FrameKind, decode_control
 from forebay.domain.parsed import DeadLetter, Parsed, Reason, UnreadLine
 from forebay.errors import Corrupt
 from forebay.payloads import Payloads
+from forebay.ports import KnowsHours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -149,6 +151,7 @@ def _frames(batch: FrameBatch, parser: Parser | None, told: Normalised) -> None:
         columns, refused = build_events(raw, batch)
         parsed.dead.extend(refused)
         if len(columns.numbers):
+            _flag_closed_hours(columns, parser)
             told.events.append(Arrived(columns, raw.sequence is not None))
             yielding[columns.frames] = True
     told.known = parsed.known
@@ -158,6 +161,14 @@ def _frames(batch: FrameBatch, parser: Parser | None, told: Normalised) -> None:
         dead.difference_update(np.flatnonzero(yielding).tolist())
     told.unbuilt = parsed.unbuilt
     told.frames.update(yielding=int(yielding.sum()), control=parsed.control, dead=len(dead))
+
+
+def _flag_closed_hours(columns: EventColumns, parser: object) -> None:
+    fills = columns.kind.fills_closed_hours
+    if fills is not None and isinstance(parser, KnowsHours):
+        calendar = parser.calendars.get(columns.market)
+        if calendar is not None:
+            columns.flags |= fills(columns.table, calendar) * np.uint8(CLOSED_HOURS)
 
 
 def _all_dead(batch: FrameBatch, reason: Reason, error: str) -> Parsed:

@@ -244,8 +244,6 @@ class Venue:
     """Public addresses; empty if there is none."""
     history: Mapping[str, History] = field(default_factory=dict)
     """By kind of event."""
-    calendars: Mapping[str, Calendar] = field(default_factory=dict)
-    """By market, when bars are to be expected; of all others at any time."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """Kinds that come by REST and not over the connection."""
     listing: Listing | None = None
@@ -260,6 +258,11 @@ class Venue:
     """What its page must say that no check of ours can show, as a clause."""
     not_captured: tuple[str, ...] = ()
     """Types of messages that are counted and not parsed; its page names them."""
+
+    @property
+    def calendars(self) -> Mapping[str, Calendar]:
+        """By market, when bars are to be expected; of all others at any time."""
+        return getattr(self.parser, "calendars", {})
 
     @property
     def channels(self) -> Mapping[str, Channel]:

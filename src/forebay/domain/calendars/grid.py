@@ -107,13 +107,18 @@ def expected(
     bars = Grid(timeframe, session).bars(begin_ns, end_ns)
     if not len(bars.opens):
         return bars
-    hours = list(calendar.open(int(bars.opens[0]), int(bars.ends[-1])))
+    return bars.only(open_at(calendar, bars.opens, bars.ends))
+
+
+def open_at(calendar: Calendar, opens: Times, ends: Times) -> npt.NDArray[np.bool_]:
+    """Return which bars are open at some moment; all of shape (n,), ``n`` at least 1."""
+    hours = list(calendar.open(int(opens.min()), int(ends.max())))
     if not hours:
-        return bars.only(np.zeros(len(bars.opens), dtype=np.bool_))
+        return np.zeros(len(opens), dtype=np.bool_)
     firsts, lasts = np.array(hours, dtype=np.int64).T
-    place = np.searchsorted(lasts, bars.opens)
-    is_open = firsts[np.minimum(place, len(firsts) - 1)] < bars.ends
-    return bars.only(is_open & (place < len(firsts)))
+    place = np.searchsorted(lasts, opens)
+    begun: npt.NDArray[np.bool_] = firsts[np.minimum(place, len(firsts) - 1)] < ends
+    return begun & (place < len(firsts))
 
 
 def missing(wanted: GridBars, stored: Times) -> IntervalSet:

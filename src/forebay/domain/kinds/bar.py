@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from forebay.domain.calendars.grid import open_at
 from forebay.domain.kinds.checks import true_where
 from forebay.domain.kinds.kind import EventKind
 from forebay.domain.schema import DECIMAL, TIME
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from forebay.domain.calendars import Calendar
     from forebay.domain.kinds.checks import Checks
 
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")
@@ -48,6 +53,18 @@ def check_bar(checks: Checks) -> None:
     checks.reject_where(true_where(pc.greater_equal(begin, end)), "bad_time", end)
 
 
+def fills_closed_hours(rows: pa.Table, calendar: Calendar) -> npt.NDArray[np.bool_]:
+    """Return which bars are flat, without volume and wholly in closed hours; shape (n,)."""
+    flat = pc.equal(rows["volume"], pa.scalar(0, DECIMAL))
+    for name in _PRICES[1:]:
+        flat = pc.and_(flat, pc.equal(rows[name], rows["open"]))
+    found = true_where(flat)
+    if found.any():
+        ends = (rows[name].cast(pa.int64()).to_numpy()[found] for name in ("open_ts", "close_ts"))
+        found[found] = ~open_at(calendar, *ends)
+    return found
+
+
 BAR = EventKind(
     channel="bar",
     table="bars",
@@ -68,6 +85,7 @@ BAR = EventKind(
         ]
     ),
     check=check_bar,
+    fills_closed_hours=fills_closed_hours,
     idempotent=True,
     telling=(
         *("timeframe", "session", "of", "adjusted", "open_ts", "close_ts", *_PRICES, "volume"),

@@ -12,6 +12,10 @@ from forebay.domain import schema
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from forebay.domain.calendars import Calendar
     from forebay.domain.kinds.checks import Checks
 
 COMMON = ("venue", "market", "symbol", "event_ts")
@@ -31,6 +35,8 @@ class EventKind:
     """Checks its own columns, and says which rows cannot be."""
     telling: tuple[str, ...] = ()
     """Which of its own columns are content; all of them if none is named."""
+    fills_closed_hours: Callable[[pa.Table, Calendar], npt.NDArray[np.bool_]] | None = None
+    """Returns which rows, shape (n,), say that nothing happened while their market was closed."""
     idempotent: bool = False
     """Whether an event that is received again changes nothing, as what something is now does and
     what was exchanged does not: then of equal ones that came at an edge, none can be missed."""
