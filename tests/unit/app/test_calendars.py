@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from forebay.app.wiring.calendars import ExchangeHours, calendar_of
 from forebay.app.wiring.config import Config, load
 from forebay.domain.calendars import ALWAYS, FOREX
 from forebay.errors import ConfigError
+from tests.support.pages import page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,3 +117,59 @@ def test_an_exchange_that_nobody_knows_or_a_time_beyond_is_told() -> None:
         ExchangeHours("XNYZ")
     with pytest.raises(ConfigError, match="does not reach"):
         ExchangeHours("XKRX").open(ns(1901, 1, 1), ns(1902, 1, 1))
+
+
+def test_the_example_of_the_page_is_a_calendar(tmp_path: Path) -> None:
+    example = page("explanation/calendars").partition("```toml\n")[2].partition("```")[0]
+    config = loaded(tmp_path, example)
+    floor = calendar_of(config.venues[0].calendar, config)
+    hours = floor.open(ns(2026, 11, 22), ns(2026, 11, 29))
+    assert [(last + 1 - first) / HOUR for first, last in hours] == [8, 6.5, 6.5, 6.5, 3.5]
+
+
+class Library:
+    """As much of ``exchange_calendars`` as is used, with one session of a floor with a break."""
+
+    def __init__(self, *sessions: tuple[int, float, float, int]) -> None:
+        columns = zip(*sessions, strict=True)
+        self.opens, self.break_starts, self.break_ends, self.closes = (
+            [Moment(at) for at in column] for column in columns
+        )
+
+    def get_calendar_names(self) -> list[str]:
+        return ["XTKS"]
+
+    def get_calendar(self, name: str, *, start: str, end: str) -> Library:
+        if start < "2000":
+            raise ValueError("nobody knows")
+        return self
+
+
+class Moment(float):
+    """A time of pandas: not equal to itself if there is none."""
+
+    @property
+    def value(self) -> int:
+        return int(self)
+
+
+def test_sessions_are_taken_from_the_library_without_their_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = ns(2024, 7, 1), ns(2024, 7, 2)
+    nothing = float("nan")
+    made = Library(
+        (first, first + 2 * HOUR, first + 3 * HOUR, first + 6 * HOUR),
+        (second, nothing, nothing, second + 4 * HOUR),
+    )
+    monkeypatch.setitem(sys.modules, "exchange_calendars", made)
+    tokyo = calendar_of("exchange:XTKS", Config())
+    found = [
+        ((begin - first) / HOUR, (end + 1 - first) / HOUR)
+        for begin, end in tokyo.open(first, second + 9 * HOUR)
+    ]
+    assert found == [(0, 2), (3, 6), (24, 28)]
+    with pytest.raises(ConfigError, match="does not reach"):
+        tokyo.open(ns(1990, 1, 1), ns(1990, 2, 1))
+    with pytest.raises(ConfigError, match="no calendar of an exchange 'XNYS'"):
+        calendar_of("exchange:XNYS", Config())
