@@ -62,6 +62,12 @@ class Rig(Reader):
             return pa.Table.from_pylist([SERIES])
         return pa.table({"open_ns": pa.array(self.opens, pa.int64())})
 
+    def interrupt(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.looks += 0
+
     def coverage_of(self, key: StreamKey) -> TimeCoverage:
         assert key == KEY
         return self.coverage

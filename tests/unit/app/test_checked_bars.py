@@ -120,6 +120,16 @@ async def test_a_quiet_minute_is_asked_for_and_no_bar_is_made_up(tmp_path: Path)
     assert (await checked(tmp_path))["bar:1m"].absent == 1
 
 
+async def test_a_bar_that_never_became_final_is_missing(tmp_path: Path) -> None:
+    async with serving(MadeHistory(on_weekdays).answer) as url:
+        await downloaded(tmp_path, url, "1h")
+    with duckdb.connect(str(DataFolder(tmp_path).database("duckdb"))) as connection:
+        opened = f"epoch(open_ts) = {BEGIN_S + HOUR}"
+        connection.execute(f"UPDATE bars SET state = 'provisional' WHERE {opened}")  # noqa: S608
+    assert (await checked(tmp_path))["bar:1h"].absent == 1
+    assert gaps(tmp_path) == [("open", "bar:1h", BEGIN_S + HOUR, BEGIN_S + 2 * HOUR)]
+
+
 async def test_by_another_calendar_the_week_end_is_missing_too(tmp_path: Path) -> None:
     history = MadeHistory(on_weekdays)
     async with serving(history.answer) as url:

@@ -297,6 +297,7 @@ async def test_what_is_expected_no_more_is_no_gap_and_was_not_filled() -> None:
     assert (await made.detector(ask=False).check(everyday)).states["open"] == 1
     found = await made.detector(ask=False).check(made.watched())
     assert found.states == {"open": 0, "filled": 0, "permanent": 0, "accepted": 0}
+    assert not made.coverage.fill
 
 
 async def test_what_is_accepted_is_asked_for_no_more() -> None:

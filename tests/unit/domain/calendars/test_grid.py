@@ -101,6 +101,14 @@ def test_a_bar_is_expected_exactly_if_some_moment_of_it_is_open(
         assert (opens in found) is bool(calendar.hours.within(int(opens), int(ends) - 1))
 
 
+@pytest.mark.parametrize(("moment", "place"), [(0, 0), (HOUR - 1, 0), (HOUR, 1)])
+def test_one_open_nanosecond_is_enough_for_the_bar_that_it_is_in(moment: int, place: int) -> None:
+    begin = ns(2024, 6, 3)
+    calendar = GivenHours(IntervalSet([(begin + moment, begin + moment)]))
+    found = expected(calendar, "1h", begin, begin + DAY)
+    assert found.opens.tolist() == [begin + place * HOUR]
+
+
 def test_the_forex_week_has_no_bar_on_saturday_and_a_short_one_on_sunday() -> None:
     bars = expected(FOREX, "1d", ns(2024, 6, 3), ns(2024, 6, 10))
     days = [datetime.fromtimestamp(at / 1e9, UTC).strftime("%a") for at in bars.opens]
