@@ -117,6 +117,10 @@ class HistoryRequest:
     """When history was last seen to lack it, UTC nanoseconds; 0: never yet."""
     wait_s: float = field(default=0.0, compare=False)
     """How long after that it need not be asked again."""
+    timeframe: str = ""
+    """Of bars, how long each is; empty: as the venue streams them. The ends are their starts."""
+    adjusted: bool = False
+    """Of bars, whether they are restated for what came later."""
 
 
 @dataclass(frozen=True, slots=True)

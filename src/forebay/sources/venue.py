@@ -240,9 +240,11 @@ class Venue:
     """Depths of an order book that can be asked for; empty if the venue leaves no choice."""
     ws_url: str = ""
     rest_url: str = ""
-    """Public addresses; empty if there is none."""
+    """Public addresses; empty if there is none. ``{market}`` in the first is the market's name."""
     history: Mapping[str, History] = field(default_factory=dict)
     """By kind of event."""
+    timeframes: tuple[str, ...] = ()
+    """Of bars, those that :attr:`history` can be asked for."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """Kinds that come by REST and not over the connection."""
     listing: Listing | None = None

@@ -16,7 +16,7 @@ from forebay.app.wiring import plugins
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import STAND_INS
 from forebay.errors import ConfigError
-from forebay.sources import coinbase
+from forebay.sources import coinbase, massive
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import ConnectionPurpose, Venue
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from forebay.ports import Parser, Source
     from forebay.sources.live import Wiring
 
-VENUES: dict[str, Venue] = {venue.name: venue for venue in (coinbase.VENUE,)}
+VENUES: dict[str, Venue] = {venue.name: venue for venue in (coinbase.VENUE, massive.VENUE)}
 """Every venue by name; :func:`install` adds those from outside."""
 _OWN = frozenset(VENUES)
 ALL = "all"

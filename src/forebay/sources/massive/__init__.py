@@ -1,0 +1,44 @@
+"""Massive, formerly Polygon: forex and crypto by websocket, history by REST."""
+
+from __future__ import annotations
+
+from forebay.sources.history import by_token
+from forebay.sources.massive.channels import MARKETS, SPANS
+from forebay.sources.massive.connector import MassiveSession, sign
+from forebay.sources.massive.instruments import parse_tickers
+from forebay.sources.massive.paths import (
+    TICKERS_PATH,
+    bars_path,
+    next_page,
+    quotes_path,
+    trades_path,
+)
+from forebay.sources.massive.protocol import MassiveParser
+from forebay.sources.venue import Limits, Listing, Venue, per_second
+
+VENUE = Venue(
+    name="massive",
+    title="Massive (formerly Polygon)",
+    parser=MassiveParser(),
+    session=MassiveSession,
+    markets=tuple(MARKETS.values()),
+    ws_url="wss://socket.massive.com/{market}",
+    spelling="[A-Z0-9]{1,20}-[A-Z0-9]{1,20}",
+    rest_url="https://api.massive.com",
+    default_channels=("quote", "bar"),
+    history={
+        "bar": by_token(path=bars_path, token=next_page),
+        "quote": by_token(path=quotes_path, token=next_page),
+        "trade": by_token(path=trades_path, token=next_page),
+    },
+    timeframes=tuple(SPANS),
+    listing=Listing(TICKERS_PATH, parse_tickers),
+    sign=sign,
+    limits=Limits(rest=(per_second(50, burst=50),), symbols_per_connection=1000),
+    stale_s=60.0,
+    cannot_see=(
+        "no message has a number, so that one which was left out while a connection was heard is "
+        "seen only against REST"
+    ),
+    not_captured=("XL2",),
+)
