@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.sources.history import by_token
-from forebay.sources.massive.channels import MARKETS, SPANS
+from forebay.sources.massive.channels import SPANS, TRADED
 from forebay.sources.massive.connector import MassiveSession, sign
 from forebay.sources.massive.instruments import parse_tickers
 from forebay.sources.massive.paths import (
@@ -21,11 +21,12 @@ VENUE = Venue(
     title="Massive (formerly Polygon)",
     parser=MassiveParser(),
     session=MassiveSession,
-    markets=tuple(MARKETS.values()),
+    markets=tuple(TRADED),
+    market_channels=TRADED,
     ws_url="wss://socket.massive.com/{market}",
     spelling="[A-Z0-9]{1,20}-[A-Z0-9]{1,20}",
     rest_url="https://api.massive.com",
-    default_channels=("quote", "bar"),
+    default_channels=("trade", "quote", "bar"),
     history={
         "bar": by_token(path=bars_path, token=next_page),
         "quote": by_token(path=quotes_path, token=next_page),
@@ -34,7 +35,7 @@ VENUE = Venue(
     timeframes=tuple(SPANS),
     listing=Listing(TICKERS_PATH, parse_tickers),
     sign=sign,
-    limits=Limits(rest=(per_second(50, burst=50),), symbols_per_connection=1000),
+    limits=Limits(rest=(per_second(50, burst=50),), symbols_per_connection=10_000),
     stale_s=60.0,
     cannot_see=(
         "no message has a number, so that one which was left out while a connection was heard is "

@@ -27,11 +27,11 @@ TOPICS = {
     (CRYPTO, BARS.kind): "XA",
 }
 """The stream's word for each kind of event of a market."""
-REFUSALS = ("auth_failed", "auth_timeout", "max_connections", "slow_consumer", "force_disconnect")
+ENDINGS = ("auth_failed", "auth_timeout", "max_connections", "slow_consumer", "force_disconnect")
 """What ends a connection, whenever it is said."""
 NOT_THERE = "Massive has none of that market."
 _TOPIC = re.compile(r"([A-Z]+[0-9]?)\.([A-Z0-9]+[/-][A-Z0-9]+)")
-_HINT = 'Name a file with key = "…" as credentials_file.'
+NO_KEY = 'it wants a key: name a file with key = "…" as credentials_file'
 
 
 def sign(
@@ -81,15 +81,15 @@ class MassiveSession(PlainSession):
         if status == "success":
             return MessageVerdict(accepted=frozenset(self._named(message)))
         said = f"{status}: {message}" if message else status
-        if status in REFUSALS:
-            return MessageVerdict(refusal=f"Massive ended the connection: {said}.")
+        if status in ENDINGS:
+            return MessageVerdict(ended=said, complaint=said)
         return MessageVerdict(refused=dict.fromkeys(self._named(message), said), complaint=said)
 
     def _greeted(self) -> MessageVerdict:
         """Show the key, once."""
         key, again, self._shown = self.asked.credentials.get(KEY, ""), self._shown, True
         if not key:
-            return MessageVerdict(refusal=f"Massive wants a key, and none is configured. {_HINT}")
+            return MessageVerdict(ended=NO_KEY, complaint=NO_KEY)
         return NOTHING if again else MessageVerdict(send=(_command("auth", key),))
 
     def _admitted(self) -> MessageVerdict:
@@ -114,7 +114,7 @@ def _joined(first: MessageVerdict, second: MessageVerdict) -> MessageVerdict:
     return MessageVerdict(
         accepted=first.accepted | second.accepted,
         refused={**first.refused, **second.refused},
-        refusal=first.refusal or second.refusal,
+        ended=first.ended or second.ended,
         complaint="; ".join(filter(None, (first.complaint, second.complaint))),
         send=(*first.send, *second.send),
     )
