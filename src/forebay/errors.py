@@ -6,6 +6,7 @@
     ├── Transient             the same call may succeed later: retried, nothing is dropped
     │   ├── Unreachable       a peer or a server did not answer
     │   ├── Unusable          it did, and nothing follows from what it said
+    │   │   └── Stuck         its pages lead nowhere, however often they are asked for
     │   ├── CursorMoved       a store is elsewhere than its caller thought: load it again
     │   └── JournalFull       no space to capture into
     ├── Permanent             repeating it cannot help: dead letter or refusal
@@ -46,6 +47,10 @@ class Unreachable(Transient):
 
 class Unusable(Transient):
     """A peer answered, and nothing follows from what it said: to ask again soon helps seldom."""
+
+
+class Stuck(Unusable):
+    """A source's pages do not advance, or do not end: asking on would go on for ever."""
 
 
 class CursorMoved(Transient):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from forebay.domain.identity import IdentityClass  # noqa: TC001 - messages are read back by it
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Unit = Literal["id", "seq", "time", "none"]
 """What a stream's coverage counts.
@@ -50,6 +53,25 @@ class Channel:
         """What can never be seen of this channel without a second source, as clauses."""
         clauses = (_LEFT_OUT[self.unit], _TOLD_TWICE[self.identity], _ALTERED)
         return "; ".join(filter(None, clauses))
+
+
+SERIES = ":"
+"""Between a kind and a series of it in the name of a channel, such as ``bar:1m``."""
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of event of a channel that may name one series of it."""
+    return name.partition(SERIES)[0]
+
+
+def declared_of(channels: Mapping[str, Channel], name: str) -> Channel | None:
+    """Return what a venue declares of a channel; ``channels`` are by kind.
+
+    A series of bars counts the times that its bars are of, however the kind is counted.
+    """
+    kind, _, series = name.partition(SERIES)
+    channel = channels.get(kind)
+    return replace(channel, unit="time") if channel is not None and series else channel
 
 
 _LEFT_OUT: dict[Unit, str] = {

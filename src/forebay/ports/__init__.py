@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
+from forebay.domain.channels import SERIES, kind_of
 from forebay.ports.audits import (
     AUDIT_COLUMNS,
     AUDIT_TEXTS,
@@ -107,20 +108,29 @@ class HistoryRequest:
     """A hole that the venue's history is asked for: ``first`` to ``last``, both included."""
 
     channel: str
+    """The kind of event, or one series of it, such as ``bar:1m``."""
     symbol: str
     first: int
     last: int
     unit: Literal["id", "time"] = "id"
-    """What the ends are: ids, or receipts in UTC nanoseconds."""
+    """What the ends are: ids, or UTC nanoseconds: receipts, or of a series the market's time."""
     market: str = "spot"
     looked_ns: int = field(default=0, compare=False)
     """When history was last seen to lack it, UTC nanoseconds; 0: never yet."""
     wait_s: float = field(default=0.0, compare=False)
     """How long after that it need not be asked again."""
-    timeframe: str = ""
-    """Of bars, how long each is; empty: as the venue streams them. The ends are their starts."""
-    adjusted: bool = False
-    """Of bars, whether they are restated for what came later."""
+    bulk: bool = field(default=False, compare=False)
+    """Whether it gives way to all else that the venue is asked."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of event."""
+        return kind_of(self.channel)
+
+    @property
+    def series(self) -> str:
+        """The series of the kind, such as ``1m``; empty if the kind is one stream."""
+        return self.channel.partition(SERIES)[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,17 @@ class RateLimit(Strategy):
                 self._give_back(reserved, cost)
                 raise
 
+    def spare_in(self, cost: int, spare: int) -> float:
+        """Return the seconds until ``cost`` calls could be granted and ``spare`` more at once.
+
+        Nothing is reserved: who comes meanwhile goes first.
+        """
+        now = self._clock.monotonic_ns()
+        with self._lock:
+            due = now if self._next is None else max(self._next, now)
+            least = max(self._burst - cost - spare, 0)
+            return max(0, due - least * self._spacing - now) / NS
+
     def _take(self, longest_ns: int, cost: int) -> tuple[int, int]:
         require_count("cost", cost)
         if cost > self._burst:

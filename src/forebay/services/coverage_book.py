@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from forebay.domain.channels import declared_of
 from forebay.domain.coverage import COVERAGES, Acceptance, Arrival, Look, StreamKey
 from forebay.domain.flags import FLAGS, OUT_OF_ORDER
 from forebay.domain.frames import (
@@ -118,7 +119,7 @@ class CoverageBook:
             out.frames.update(item.frames)
             out.unbuilt.update(item.unbuilt)
         for key, changed in out.coverage.items():
-            channel = self._channels.get(key.venue, {}).get(key.channel)
+            channel = declared_of(self._channels.get(key.venue, {}), key.channel)
             if channel is None or not channel.history:
                 changed.give_up()
         _in_journal_order(out)
@@ -170,11 +171,12 @@ class CoverageBook:
 
     def _finished(self, venue: str, control: HistoryFinished, now_ns: int, out: Projected) -> None:
         key = StreamKey(venue, control.market, control.channel, control.symbol)
-        unit = self._declared(venue, control.channel)
+        channel = declared_of(self._channels.get(venue, {}), control.channel)
+        unit = channel.unit if channel else "none"
         in_ids = control.unit == "id"
         absent = control.absent or control.lacking
-        if (unit == "id") is in_ids and (absent or not in_ids):
-            waits_s = self._channels[venue][control.channel].believed_after_s
+        if channel and (unit == "id") is in_ids and (absent or not in_ids):
+            waits_s = channel.believed_after_s
             look = Look(now_ns, waits_s) if control.lacking else None
             self._stream(key, unit, out).finished(control.first, control.last, absent, look)
 
@@ -192,7 +194,7 @@ class CoverageBook:
                     yield StreamKey(context.venue, context.market, name, symbol), channel.unit
 
     def _declared(self, venue: str, channel: str) -> Unit:
-        found = self._channels.get(venue, {}).get(channel)
+        found = declared_of(self._channels.get(venue, {}), channel)
         return found.unit if found else "none"
 
     # ------------------------------------------------------------------ frames

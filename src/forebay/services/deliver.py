@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from forebay.domain.coverage import StreamKey
+    from forebay.domain.coverage import Coverage, StreamKey
     from forebay.journal import CursorFile, Disk, Position
     from forebay.ports import HistoryRequest, Parser, Store
     from forebay.services.ledger_builder import LiveSums
@@ -177,6 +177,10 @@ class Deliverer(Pump[JournalPiece, Planned]):
         """Return the holes that are worth asking for, and the journal seq that they are as of."""
         seq = self.position.seq if self.position else 0
         return self._writer.open_gaps(venue, states), seq
+
+    def coverage_of(self, key: StreamKey) -> Coverage | None:
+        """Return what is stored of a stream's coverage; None if it has none."""
+        return self._writer.coverage_of(key)
 
     def gap_counts(self) -> dict[str, int]:
         """Return how many gaps there are of each state."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from forebay.domain.channels import declared_of
 from forebay.domain.coverage import GAP_STATES
 from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
 from forebay.domain.intervals import IntervalSet
@@ -166,7 +167,7 @@ class StoreWriter:
 
         Of a hole up to an id far ahead nothing but its end: whether history knows of that id.
         """
-        channel = self._channels.get(gap.venue, {}).get(gap.channel)
+        channel = declared_of(self._channels.get(gap.venue, {}), gap.channel)
         if channel is None or not channel.history or gap.unit not in ("id", "time"):
             return None
         if gap.reason == FAR_BEHIND:
@@ -176,6 +177,10 @@ class StoreWriter:
         waits_s = channel.believed_after_s[: max(0, count.looks - 1)]
         about = gap.unit, gap.market, count.at_ns, waits_s[-1] if waits_s else 0.0
         return HistoryRequest(gap.channel, gap.symbol, first, gap.last, *about)
+
+    def coverage_of(self, key: StreamKey) -> Coverage | None:
+        """Return what is stored of a stream's coverage; None if it has none."""
+        return self._streams.get(key)
 
     def gap_counts(self) -> dict[str, int]:
         """Return how many gaps there are of each state."""
@@ -224,7 +229,7 @@ def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declare
     Coverage in a new unit would begin empty, and vouch for events that are stored already.
     """
     for key, held in coverage.items():
-        declared = channels.get(key.venue, {}).get(key.channel)
+        declared = declared_of(channels.get(key.venue, {}), key.channel)
         if declared is not None and declared.unit != held.unit:
             counted = f"{key.name} is counted by {held.unit}"
             hint = "`forebay rebuild --data DIR` makes the database anew from the journal."

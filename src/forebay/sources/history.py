@@ -14,10 +14,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from forebay.domain.intervals import IntervalSet
-from forebay.errors import Unusable
+from forebay.errors import Permanent, Stuck, Unusable
+from forebay.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from forebay.domain.intervals import Interval
     from forebay.ports import HistoryRequest
@@ -117,8 +118,7 @@ class ByToken:
             if not token:
                 return ()
             if token in seen:
-                message = f"The history of {_named(request)} names a page twice: {token!r}."
-                raise Unusable(message, hint="The source is not advancing; it is tried again.")
+                raise _stuck(request, f"names a page twice: {token!r}")
             seen.add(token)
 
 
@@ -187,6 +187,93 @@ def by_time(
     returns how many rows a page has, ``rows`` being the most; ``step_ns`` is the venue's unit.
     """
     return ByTime(path, count, rows, round(window_s * 1e9), step_ns, round(margin_s * 1e9), cost)
+
+
+MOST_PAGES = 10_000
+"""A range whose pages are more than these is an error, and not at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of bars that a venue's history has."""
+
+    step_s: int
+    """From one bar to the next; of days and weeks, about."""
+    page_s: int
+    """The longest span that is asked for at once: one page answers it, mostly."""
+    lag_s: float = 5.0
+    """How long after its end a bar is in history, and final."""
+    since: str = ""
+    """When the oldest bar opened, ISO 8601; empty: nobody knows."""
+    session: str = "UTC"
+    """As ``adjusted`` and ``of``, what the rows of its bars say of themselves."""
+    adjusted: bool = False
+    of: str = ""
+    """Empty: what the venue's bars are of, which may differ by market."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByBars:
+    """Bars of several series by their time; see :func:`by_bars`."""
+
+    series: Mapping[str, Series]
+    path: Callable[[HistoryRequest, int, int], str]
+    bars: Callable[[HistoryRequest, bytes], Sequence[tuple[int, int]]]
+    following: Callable[[bytes], str]
+    most_pages: int = MOST_PAGES
+    cost: int = 1
+    unit: Literal["id", "time"] = "time"
+
+    def plan(self, request: HistoryRequest) -> Pages:
+        """Page from ``request.first`` to ``request.last``; what no bar of a page covers is lacking.
+
+        Neither a short page nor an empty one is the end, and a page that tells nothing new or
+        leads back is a source that does not advance.
+        """
+        if request.series not in self.series:
+            has = ", ".join(self.series)
+            raise Permanent(f"There is no history of {_named(request)}.", hint=f"There is: {has}.")
+        told, asked = IntervalSet(), set[str]()
+        target = self.path(request, request.first, request.last + 1)
+        while target:
+            if len(asked) >= self.most_pages:
+                message = f"The history of {_named(request)} has more than {len(asked)} pages"
+                message += f" from {to_text(request.first)} to {to_text(request.last)}."
+                raise Stuck(message, hint="That is our own bound, and not the end of it.")
+            asked.add(target)
+            body = yield target
+            spans = _read(lambda page: self.bars(request, page), body, request)
+            if spans and all(opened in told for opened, _ in spans):
+                raise _stuck(request, "tells a page twice")
+            for opened, closed in spans:
+                told.add(opened, closed - 1)
+            target = _read(self.following, body, request)
+            if target in asked:
+                raise _stuck(request, f"names a page twice: {target!r}")
+        return tuple(told.holes(request.first, request.last))
+
+
+def by_bars(
+    *,
+    series: Mapping[str, Series],
+    path: Callable[[HistoryRequest, int, int], str],
+    bars: Callable[[HistoryRequest, bytes], Sequence[tuple[int, int]]],
+    following: Callable[[bytes], str] = lambda _: "",
+    cost: int = 1,
+    most_pages: int = MOST_PAGES,
+) -> ByBars:
+    """Return a pager over bars, whose requests say which series they are of.
+
+    ``path`` is given request, begin (included) and end (not included) in UTC nanoseconds; ``bars``
+    returns when each bar of a page opened and closed, the end not included; ``following`` returns
+    path and query of the next page, empty after the last.
+    """
+    return ByBars(series, path, bars, following, most_pages, cost)
+
+
+def _stuck(request: HistoryRequest, what: str) -> Stuck:
+    message = f"The history of {_named(request)} {what}."
+    return Stuck(message, hint="The source is not advancing; it is tried again.")
 
 
 def _read(reader: Callable[[bytes], T], body: bytes, request: HistoryRequest) -> T:

@@ -144,7 +144,7 @@ class LiveSource:
         :class:`~forebay.errors.Permanent` if it has no such history or symbol; what was answered
         until then is captured either way.
         """
-        history = self._venue.history.get(request.channel)
+        history = self._venue.history.get(request.kind)
         if history is None or history.unit != request.unit:
             what = f"{request.channel!r} to fill from, counted by {request.unit}"
             raise Permanent(f"The history of {self._venue.name} has no {what}.")
@@ -156,13 +156,11 @@ class LiveSource:
             if pages and pages % self._timings.pages_per_flush == 0:
                 await sink.flushed()
             pages += 1
-            page = self._request(
-                epoch, request.symbol, f"GET {target}", "history", (request.channel,)
-            )
-            return await self._captured(target, history.cost, page, sink)
+            page = self._request(epoch, request.symbol, f"GET {target}", "history", (request.kind,))
+            return await self._captured(target, history.cost, page, sink, bulk=request.bulk)
 
         lacking = await drive(history.plan(request), ask)
-        take = sink.open(self._request(epoch, request.symbol, "", "history", (request.channel,)))
+        take = sink.open(self._request(epoch, request.symbol, "", "history", (request.kind,)))
         ends = request.first, request.last
         named = request.channel, request.symbol, *ends
         take.control(
@@ -310,9 +308,11 @@ class LiveSource:
     def _epoch(self) -> str:
         return f"{self._wiring.rng.getrandbits(128):032x}"
 
-    async def _captured(self, target: str, cost: int, context: Context, sink: FrameSink) -> bytes:
+    async def _captured(
+        self, target: str, cost: int, context: Context, sink: FrameSink, *, bulk: bool = False
+    ) -> bytes:
         """Have the answer captured, and return its body."""
-        answer = await self._need_rest().get(target, cost=cost)
+        answer = await self._need_rest().get(target, cost=cost, bulk=bulk)
         sink.open(context).frame(FrameKind.REST, answer.body)
         return answer.body
 

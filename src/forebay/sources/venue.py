@@ -248,8 +248,6 @@ class Venue:
     """Public addresses; empty if there is none. ``{market}`` in the first is the market's name."""
     history: Mapping[str, History] = field(default_factory=dict)
     """By kind of event."""
-    timeframes: tuple[str, ...] = ()
-    """Of bars, those that :attr:`history` can be asked for."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """Kinds that come by REST and not over the connection."""
     listing: Listing | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from forebay.domain.channels import declared_of
 from forebay.domain.coverage import GAP_STATES, Gap
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.identity import native_id, stream_prefix
@@ -150,7 +151,7 @@ class Case:
     def channel(self, key: StreamKey) -> Channel | None:
         """Return what the venue declares of a stream."""
         parser = self.parsers.get(key.venue)
-        return parser.channels.get(key.channel) if parser else None
+        return declared_of(parser.channels, key.channel) if parser else None
 
     def unit(self, key: StreamKey) -> Unit:
         """Return what coverage of a stream counts."""

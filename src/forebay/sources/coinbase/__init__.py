@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from forebay.sources.coinbase.channels import PERIODS_S
 from forebay.sources.coinbase.connector import (
+    CANDLE_ROWS,
     MINUTE_S,
     TRADE_ROWS,
     CoinbaseSession,
+    bar_times,
+    bars_path,
     latest_candles_path,
     probe_path,
     trade_ids,
@@ -13,7 +17,7 @@ from forebay.sources.coinbase.connector import (
 )
 from forebay.sources.coinbase.instruments import parse_products
 from forebay.sources.coinbase.protocol import UNBUILT, CoinbaseParser
-from forebay.sources.history import by_id
+from forebay.sources.history import Series, by_bars, by_id
 from forebay.sources.venue import Limits, Listing, Poll, Venue, per_second
 
 VENUE = Venue(
@@ -25,7 +29,14 @@ VENUE = Venue(
     spelling="[A-Z0-9]{1,20}-[A-Z0-9]{1,20}",
     rest_url="https://api.exchange.coinbase.com",
     default_channels=("trade",),
-    history={"trade": by_id(path=trades_path, ids=trade_ids, rows=TRADE_ROWS)},
+    history={
+        "trade": by_id(path=trades_path, ids=trade_ids, rows=TRADE_ROWS),
+        "bar": by_bars(
+            series={name: Series(step, CANDLE_ROWS * step) for name, step in PERIODS_S.items()},
+            path=bars_path,
+            bars=bar_times,
+        ),
+    },
     polls={"bar": Poll(latest_candles_path, every_s=MINUTE_S, after_s=4.0)},
     listing=Listing("/products", parse_products),
     probe=probe_path,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from forebay.domain.parsed import Moments, RawEvents
-from forebay.sources.coinbase.channels import BARS, MARKET
+from forebay.sources.coinbase.channels import BARS, MARKET, PERIODS_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Candle = tuple[int, Decimal, Decimal, Decimal, Decimal, Decimal]
 """Start in seconds, low, high, open, close, volume; the numbers exactly as they are written."""
 
-TIMEFRAMES = {60: "1m", 300: "5m", 900: "15m", 3600: "1h", 86_400: "1d"}
-"""By granularity in seconds; Forebay has no word for the venue's 21 600, six hours."""
+TIMEFRAMES = {seconds: timeframe for timeframe, seconds in PERIODS_S.items()}
+"""By granularity in seconds."""
 SKEW_NS = 2_000_000_000
 """A clock of ours that is so far ahead of the venue's makes no bar final while it is open."""
 _GRANULARITY = re.compile(r"(?:^|&)granularity=([0-9]{1,9})(?=&|$)")

@@ -27,8 +27,10 @@ QUOTES = _HEARD("quote", time_unit_ns=_MICROSECOND)
 BOOK_SNAPSHOTS = _HEARD("book_snapshot")
 """It has no time of the venue's, mostly; then it is that of receipt, in nanoseconds."""
 BOOK_DELTAS = _HEARD("book_delta", time_unit_ns=_MICROSECOND)
-BARS = Channel("bar", identity="content", unit="none", time_unit_ns=_SECOND)
+BARS = Channel("bar", identity="content", unit="none", time_unit_ns=_SECOND, history=True)
 """Candles are asked for by REST, whenever that is."""
+PERIODS_S = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86_400}
+"""Seconds of a candle by time frame; Forebay has no word for the venue's 21 600, six hours."""
 
 CHANNELS: Mapping[str, Channel] = {
     channel.kind: channel

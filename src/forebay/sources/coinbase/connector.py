@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from forebay.sources.coinbase.channels import PERIODS_S
 from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 from forebay.times import to_text
@@ -18,6 +19,7 @@ from forebay.times import to_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from forebay.ports import HistoryRequest
     from forebay.sources.venue import ConnectionPurpose, Stream
 
 TRADE_ROWS = 1000
@@ -49,6 +51,7 @@ class _TradeId(msgspec.Struct):
 
 
 _decode_ids = msgspec.json.Decoder(list[_TradeId]).decode
+_decode_candles = msgspec.json.Decoder(list[list[Any]]).decode
 
 
 class CoinbaseSession(PlainSession):
@@ -161,13 +164,31 @@ def trade_ids(body: bytes) -> list[int]:
     return [row.trade_id for row in page]
 
 
-def candles_path(symbol: str, begin_s: int, end_s: int) -> str:
-    """Return path and query for the candles of a minute that open between two Unix times.
+def candles_path(symbol: str, begin_s: int, end_s: int, period_s: int = MINUTE_S) -> str:
+    """Return path and query for the candles that open between two Unix times.
 
-    Both are included; at most :data:`CANDLE_ROWS` minutes.
+    Both are included; at most :data:`CANDLE_ROWS` of them.
     """
     span = f"start={to_text(begin_s * 10**9)}&end={to_text(end_s * 10**9)}"
-    return f"/products/{symbol}/candles?granularity={MINUTE_S}&{span}"
+    return f"/products/{symbol}/candles?granularity={period_s}&{span}"
+
+
+def bars_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
+    """Return path and query for the candles of a series that open before ``end_ns``."""
+    period_s = PERIODS_S[request.series]
+    begin_s, last_s = -(-begin_ns // 10**9), (end_ns - 1) // 10**9 // period_s * period_s
+    return candles_path(request.symbol, begin_s, last_s, period_s)
+
+
+def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
+    """Return when the candles of a page opened and closed; raises ``ValueError`` if it is none."""
+    try:
+        rows = _decode_candles(body)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    period_s = PERIODS_S[request.series]
+    opened = [row[0] for row in rows if row and isinstance(row[0], int)]
+    return [(begin * 10**9, (begin + period_s) * 10**9) for begin in opened]
 
 
 def latest_candles_path(symbol: str, now_ns: int) -> str:

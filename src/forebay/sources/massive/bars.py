@@ -49,6 +49,14 @@ def on_grid(begin_ms: int, timeframe: str) -> bool:
     return begin_ms % (SECONDS[timeframe] * 1000) == 0
 
 
+def possible(row: BarRow) -> bool:
+    """Return whether prices and volume can be those of a bar."""
+    numbers = (row.o, row.h, row.l, row.c, row.v)
+    if not all(number.is_finite() for number in numbers):
+        return False
+    return 0 < row.l <= min(row.o, row.c) and max(row.o, row.c) <= row.h and row.v >= 0
+
+
 def sifted(page: Sequence[Told], asked: AskedBars, dead: list[DeadLetter]) -> list[Told]:
     """Return the rows of one page that can be what was asked for; the others go to ``dead``.
 

@@ -21,7 +21,7 @@ MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 TRADES = Channel("trade", identity="native", unit="time", time_unit_ns=MILLISECOND, history=True)
 """An id names a trade on the exchange where it happened, and is the same on both paths."""
 QUOTES = Channel("quote", identity="content", unit="time", time_unit_ns=MILLISECOND, history=True)
-BARS = Channel("bar", identity="content", unit="time", time_unit_ns=MILLISECOND, history=True)
+BARS = Channel("bar", identity="content", unit="none", time_unit_ns=MILLISECOND, history=True)
 """Of a minute; one that is corrected comes anew."""
 
 CHANNELS: Mapping[str, Channel] = {channel.kind: channel for channel in (TRADES, QUOTES, BARS)}

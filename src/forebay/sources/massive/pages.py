@@ -9,14 +9,23 @@ import msgspec
 
 from forebay.domain.parsed import DeadLetter, Parsed, RawEvents, Reason
 from forebay.sources.massive import bars, ticks
-from forebay.sources.massive.channels import BARS, CHANNELS, SECONDS, pair_of, taken, ticker_of
-from forebay.sources.massive.paths import ANSWERED, AskedBars, asked_bars, asked_ticks
+from forebay.sources.massive.channels import (
+    BARS,
+    CHANNELS,
+    MILLISECOND,
+    SECONDS,
+    pair_of,
+    taken,
+    ticker_of,
+)
+from forebay.sources.massive.paths import ANSWERED, AskedBars, asked_bars, asked_ticks, series_of
 from forebay.sources.massive.protocol import UNDECODABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forebay.domain.frames import FrameBatch
+    from forebay.ports import HistoryRequest
 
 T = TypeVar("T")
 
@@ -156,6 +165,25 @@ def _read_bars(batch: FrameBatch, asked: AskedBars, target: str) -> Parsed:
         )
 
     return _read(batch, _bar_rows, asked.ticker, ticker_of, events)
+
+
+def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
+    """Return when the bars of a page begin and end, in nanoseconds.
+
+    A row that cannot be a bar is none, so that it is asked for again. Raises ``ValueError`` if the
+    page is none.
+    """
+    dead: list[DeadLetter] = []
+    timeframe, _ = series_of(request.series)
+    ticker = ticker_of(request.market, request.symbol)
+    read = _bar_rows.of(0, body, dead)
+    if read is None:
+        raise ValueError(dead[0].error)
+    first_ms, last_ms = request.first // MILLISECOND, request.last // MILLISECOND
+    asked = AskedBars(ticker, timeframe, first_ms, last_ms)
+    begins = [row.t for _, _, row in bars.sifted(read.rows, asked, dead) if bars.possible(row)]
+    step_ns = SECONDS[timeframe] * 1000 * MILLISECOND
+    return [(begin * MILLISECOND, begin * MILLISECOND + step_ns) for begin in begins]
 
 
 def _adjusted(read: _Read, target: str, dead: list[DeadLetter]) -> bool | None:

@@ -24,6 +24,8 @@ BASE_BARS = 50_000
 """Most of a page, counted in the bars of a minute, or of a day, that it is made of."""
 TICKS = 50_000
 """Most rows of a page of quotes or trades."""
+ADJUSTED = "adjusted"
+"""What the name of a series says of bars that are restated for what came later."""
 MARGIN_NS = 1_000_000_000
 """A gap is in receipts, history in the venue's own time."""
 TICKERS_PATH = "/v3/reference/tickers?active=true&limit=1000"
@@ -67,22 +69,24 @@ def asked_ticks(target: str) -> tuple[str, str] | None:
 # --------------------------------------------------------------------- what to ask for
 
 
-def bars_path(request: HistoryRequest, token: str) -> str:
-    """Return path and query of the bars that begin in a range, of a minute unless it says others.
+def bars_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
+    """Return path and query of the bars of a series that begin in a range, its end not included.
 
     The limit counts bars of the base, so a page may have fewer rows and need not be the last.
     """
-    if token:
-        return token
-    timeframe = request.timeframe or "1m"
+    timeframe, adjusted = series_of(request.series)
     multiplier, span = SPANS[timeframe]
-    step = SECONDS[timeframe] * 1000
-    first, last = request.first // MILLISECOND // step * step, request.last // MILLISECOND
+    first, last = -(-begin_ns // MILLISECOND), (end_ns - 1) // MILLISECOND
     ticker = ticker_of(request.market, request.symbol)
-    adjusted = "true" if request.adjusted else "false"
     where = f"{multiplier}/{span}/{first}/{last}"
-    asked = f"adjusted={adjusted}&sort=asc&limit={BASE_BARS}"
+    asked = f"adjusted={'true' if adjusted else 'false'}&sort=asc&limit={BASE_BARS}"
     return f"/v2/aggs/ticker/{ticker}/range/{where}?{asked}"
+
+
+def series_of(name: str) -> tuple[str, bool]:
+    """Return time frame of a series, and whether its bars are adjusted."""
+    timeframe, _, option = name.partition(",")
+    return timeframe, option == ADJUSTED
 
 
 def quotes_path(request: HistoryRequest, token: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from forebay.resilience import RateLimit, RateLimited
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_S = 30.0
 """Who would have to wait longer is refused, and tries again as after other failures."""
+BULK_LEAVES = 2
+"""Bulk leaves one part in so many of what may be asked at once to all others."""
 
 
 class Budget:
@@ -31,9 +34,11 @@ class Budget:
         self._clock = clock
         self._longest_s = longest_wait_s
         self._until_ns = clock.monotonic_ns()
+        self._bulk = asyncio.Lock()
         self._limits = [
             (
                 rate.of == "weight",
+                rate.burst // BULK_LEAVES,
                 RateLimit(
                     rate.per_second,
                     burst=rate.burst,
@@ -45,15 +50,29 @@ class Budget:
             for rate in rates
         ]
 
-    async def take(self, cost: int = 1) -> None:
+    async def take(self, cost: int = 1, *, bulk: bool = False) -> None:
         """Use one call of that weight, waiting for it.
 
-        Raises :class:`~forebay.resilience.RateLimited` if that would take too long.
+        ``bulk`` waits, however long, until so much is left that nobody else has to wait for it.
+        Raises :class:`~forebay.resilience.RateLimited` if anything else would take too long.
         """
         await self._silence()
-        for weighed, limit in self._limits:
-            await limit.atake(cost if weighed else 1)
+        if bulk:
+            await self._take_bulk(cost)
+        else:
+            for weighed, _, limit in self._limits:
+                await limit.atake(cost if weighed else 1)
         await self._silence()
+
+    async def _take_bulk(self, cost: int) -> None:
+        async with self._bulk:  # one at a time asks whether there is enough
+            while wait_s := max(
+                (limit.spare_in(cost if of else 1, left) for of, left, limit in self._limits),
+                default=0.0,
+            ):
+                await self._clock.sleep(wait_s)
+            for weighed, _, limit in self._limits:
+                limit.take(cost if weighed else 1)
 
     def silence(self, seconds: float) -> None:
         """Let nobody call for so long from now."""

@@ -82,6 +82,7 @@ class _Call:
     target: str
     body: bytes
     cost: int
+    bulk: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.target}"
@@ -134,21 +135,22 @@ class RestClient:
         self._sign = sign
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, target: str, *, cost: int = 1) -> RestAnswer:
+    async def get(self, target: str, *, cost: int = 1, bulk: bool = False) -> RestAnswer:
         """Ask for ``target``; see :meth:`call`."""
-        return await self.call("GET", target, cost=cost)
+        return await self.call("GET", target, cost=cost, bulk=bulk)
 
     async def call(
-        self, method: str, target: str, *, body: bytes = b"", cost: int = 1
+        self, method: str, target: str, *, body: bytes = b"", cost: int = 1, bulk: bool = False
     ) -> RestAnswer:
         """Call ``target`` (path and query, encoded); tried again while that may help.
 
-        ``cost`` is its weight. Raises :class:`~forebay.errors.Transient` when it does not help any
-        more (at once, as :class:`~forebay.resilience.CircuitOpen`, while the breaker is open), and
+        ``cost`` is its weight; ``bulk`` gives way to all other calls of the address. Raises
+        :class:`~forebay.errors.Transient` when it does not help any more (at once, as
+        :class:`~forebay.resilience.CircuitOpen`, while the breaker is open), and
         :class:`~forebay.errors.Permanent`. ``retry_after`` of the error says when to come again,
         in seconds, if somebody knows.
         """
-        call = _Call(method, target, body, cost)
+        call = _Call(method, target, body, cost, bulk)
         failed: list[Transient] = []
 
         def told(event: TelemetryEvent) -> None:
@@ -195,7 +197,7 @@ class RestClient:
         await self.close()
 
     async def _once(self, call: _Call) -> RestAnswer:
-        await self._budget.take(call.cost)
+        await self._budget.take(call.cost, bulk=call.bulk)
         try:
             return await self._breaker.acall(self._attempt, call)
         except AttemptTimeout as late:
@@ -229,11 +231,15 @@ class RestClient:
             raise _unanswered(call.method, url, why) from error
         if proxy and response.status == _PROXY_ASKS:
             raise self._barred(call, response.status)
-        if response.status // 100 == 2:  # noqa: PLR2004
+        page = response.content_type == "text/html"
+        if response.status // 100 == 2 and not page:  # noqa: PLR2004
             return RestAnswer(response.status, dict(response.headers), body)
         said = body[:_SHOWN].decode("utf-8", "replace").strip()
         what = f"HTTP {response.status}{said and ': ' + said}"
         message = f"{call.method} {url} was answered with {what}."
+        if page and response.status not in self._limits.silencing:
+            hint = "That is a page for people, of something before the venue."
+            raise RetryLater(message, hint=hint)
         raise self._refusal(response.status, response.headers, body, message)
 
     def _barred(self, call: _Call, status: int) -> Unreachable:

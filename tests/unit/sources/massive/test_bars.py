@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BEGIN_MS = 1_483_311_600_000  # 2017-01-01T23:00:00Z
 MINUTE_MS = 60_000
 FIRST, LAST = BEGIN_MS * 1_000_000, (BEGIN_MS + 9 * MINUTE_MS) * 1_000_000
-REQUEST = HistoryRequest("bar", "EUR-USD", FIRST, LAST, "time", "forex")
+REQUEST = HistoryRequest("bar:1m", "EUR-USD", FIRST, LAST, "time", "forex")
 PATH = f"/v2/aggs/ticker/C:EURUSD/range/1/minute/{BEGIN_MS}/{BEGIN_MS + 9 * MINUTE_MS}"
 QUERY = "adjusted=false&sort=asc&limit=50000"
 
@@ -71,23 +71,42 @@ def bars(*bodies: bytes, **how: Any) -> list[dict[str, Any]]:  # noqa: ANN401
 # ------------------------------------------------------------------------ which pages
 
 
+def first_page(request: HistoryRequest = REQUEST) -> str:
+    return bars_path(request, request.first, request.last + 1)
+
+
 def test_the_first_page_states_everything_that_is_asked_for() -> None:
-    assert bars_path(REQUEST, "") == f"{PATH}?{QUERY}"
-    adjusted = bars_path(replace(REQUEST, adjusted=True), "")
+    assert first_page() == f"{PATH}?{QUERY}"
+    adjusted = first_page(replace(REQUEST, channel="bar:1m,adjusted"))
     assert adjusted == f"{PATH}?{QUERY.replace('false', 'true')}"
 
 
-@pytest.mark.parametrize("timeframe", TIMEFRAMES)
-def test_every_time_frame_can_be_asked_for(timeframe: str) -> None:
-    assert timeframe in VENUE.timeframes
-    asked = bars_path(replace(REQUEST, timeframe=timeframe, first=FIRST + 1), "")
-    multiplier, span = SPANS[timeframe]
-    step = SECONDS[timeframe] * 1000
-    assert f"/range/{multiplier}/{span}/{BEGIN_MS // step * step}/" in asked
+def test_the_end_of_a_range_is_not_asked_for() -> None:
+    end = FIRST + 600 * SECOND
+    assert bars_path(REQUEST, FIRST + 1, end).split("?")[0].split("/")[-2:] == [
+        str(BEGIN_MS + 1),
+        str(BEGIN_MS + 10 * MINUTE_MS - 1),
+    ]
+
+
+def test_every_time_frame_can_be_asked_for_adjusted_or_not() -> None:
+    series = VENUE.history["bar"].series  # type: ignore[attr-defined]  # it is of bars
+    assert set(series) == {f"{each}{how}" for each in TIMEFRAMES for how in ("", ",adjusted")}
+    for name, each in series.items():
+        timeframe = name.partition(",")[0]
+        assert each.step_s == SECONDS[timeframe]
+        assert each.adjusted is name.endswith(",adjusted")
+        asked = first_page(replace(REQUEST, channel=f"bar:{name}"))
+        multiplier, span = SPANS[timeframe]
+        assert f"/range/{multiplier}/{span}/{BEGIN_MS}/" in asked
+    pages = {name: each.page_s for name, each in series.items() if "," not in name}
+    minutes = dict.fromkeys(("1m", "5m", "15m", "1h", "4h"), 3_000_000)
+    days = dict.fromkeys(("1d", "1w"), 4_320_000_000)
+    assert pages == {"1s": 50_000, **minutes, **days}
 
 
 def test_a_cryptocurrency_has_another_ticker() -> None:
-    asked = bars_path(replace(REQUEST, symbol="BTC-USD", market="crypto"), "")
+    asked = first_page(replace(REQUEST, symbol="BTC-USD", market="crypto"))
     assert asked.startswith("/v2/aggs/ticker/X:BTCUSD/range/1/minute/")
 
 
@@ -137,13 +156,19 @@ def test_what_is_no_page_of_ours_is_said_to_be_none(body: bytes) -> None:
         next_page(body)
 
 
-def paged(*bodies: bytes) -> list[str]:
-    """Return the targets that a plan asks for; the last of the answers ends it."""
+def paged(*bodies: bytes) -> tuple[list[str], object]:
+    """Return the targets that a plan asks for and what it finds lacking; the last ends it."""
     plan = VENUE.history["bar"].plan(REQUEST)
     asked = [next(plan), *(plan.send(body) for body in bodies[:-1])]
-    with pytest.raises(StopIteration):
+    with pytest.raises(StopIteration) as done:
         plan.send(bodies[-1])
-    return asked
+    return asked, done.value.value
+
+
+def minutes(*each: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Return ranges of whole minutes, the last one included, as a plan finds them lacking."""
+    step = 60 * SECOND
+    return tuple((FIRST + first * step, FIRST + (last + 1) * step - 1) for first, last in each)
 
 
 def test_neither_short_nor_empty_pages_are_the_end() -> None:
@@ -151,12 +176,21 @@ def test_neither_short_nor_empty_pages_are_the_end() -> None:
         page(row(0), row(1), next_url=following(2)),
         page(results=..., next_url=following(3)),
         page(results=None, next_url=following(4)),
-        page(row(4)),
+        page(*(row(minute) for minute in range(4, 9))),
     ]
-    asked = paged(*bodies)
+    asked, lacking = paged(*bodies)
     assert [target.split("/")[8].partition("?")[0] for target in asked] == [
         str(BEGIN_MS + minute * MINUTE_MS) for minute in (0, 2, 3, 4)
     ]
+    end = (FIRST + 9 * 60 * SECOND, FIRST + 9 * 60 * SECOND)
+    assert lacking == (*minutes((2, 3)), end)
+
+
+def test_a_row_that_can_be_no_bar_is_lacking() -> None:
+    told = [row(0), row(1, h=1), row(2, c=None), row(3, t=0), row(4), row(4, v=2), row(5, v=-1),
+            row(6, o=0), row(7, l=2), row(8, v="NaN"), row(9)]  # fmt: skip
+    _, lacking = paged(page(*told))
+    assert lacking == minutes((1, 8))
 
 
 def test_a_source_that_does_not_advance_is_an_error() -> None:
@@ -165,7 +199,7 @@ def test_a_source_that_does_not_advance_is_an_error() -> None:
     plan.send(page(row(0), next_url=following(1)))
     plan.send(page(row(1), next_url=following(2)))
     with pytest.raises(Unusable, match="names a page twice"):
-        plan.send(page(row(1), next_url=following(2, "https://other.host")))
+        plan.send(page(row(2), next_url=following(2, "https://other.host")))
 
 
 # --------------------------------------------------------------------------- its rows

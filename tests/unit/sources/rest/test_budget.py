@@ -66,6 +66,63 @@ async def test_a_silence_holds_for_everybody_and_the_longer_one_counts() -> None
     assert refused.value.retry_after == pytest.approx(31.0)
 
 
+async def served(budget: Budget, clock: ManualClock, *, bulk: bool, seconds: int) -> list[float]:
+    """Have four ask without a pause, and somebody else five times each second.
+
+    Return how long the latter had to wait each time.
+    """
+    count = 0
+    waits: list[float] = []
+
+    async def hungry() -> None:
+        nonlocal count
+        while True:
+            await budget.take(bulk=bulk)
+            count += 1
+
+    async def live() -> None:
+        for _ in range(seconds):
+            for _ in range(5):
+                began = clock.monotonic_ns()
+                await budget.take()
+                waits.append((clock.monotonic_ns() - began) / 1e9)
+            await clock.sleep(1.0)
+
+    tasks = [asyncio.create_task(hungry()) for _ in range(4)]
+    asking = asyncio.create_task(live())
+    while not asking.done():
+        for _ in range(20):
+            await asyncio.sleep(0)
+        clock.advance(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    passed = clock.monotonic_ns() / 1e9
+    assert count + len(waits) <= 10 + 10 * passed, "the address was asked too often"
+    assert count >= 4 * seconds, "bulk has what is left"
+    return waits
+
+
+async def test_bulk_takes_what_is_left_and_nobody_else_waits_for_it() -> None:
+    clock = ManualClock()
+    budget = Budget("h", [per_second(10, burst=10)], clock=clock)
+    assert max(await served(budget, clock, bulk=True, seconds=20)) == 0
+
+
+async def test_without_giving_way_the_others_wait() -> None:
+    clock = ManualClock()
+    budget = Budget("h", [per_second(10, burst=10)], clock=clock)
+    assert max(await served(budget, clock, bulk=False, seconds=20)) > 0.1
+
+
+async def test_bulk_of_a_rate_without_a_burst_goes_on() -> None:
+    clock = Instant()
+    budget = Budget("h", [per_second(2, burst=1), Rate(1.0, 1, "weight")], clock=clock)
+    for _ in range(3):
+        await budget.take(bulk=True)
+    assert sum(clock.slept) == pytest.approx(2.0)
+
+
 def test_an_address_has_one_budget() -> None:
     budgets = Budgets(ManualClock())
     one = budgets.at("h:1", [per_second(1)])
