@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.sources.history import Series, by_bars, by_token
 from forebay.sources.massive.channels import SECONDS, TRADED
-from forebay.sources.massive.connector import MassiveSession, sign
+from forebay.sources.massive.connector import MassiveSession, sign, wait
 from forebay.sources.massive.instruments import parse_tickers
 from forebay.sources.massive.pages import bar_times
 from forebay.sources.massive.paths import (
@@ -55,7 +55,7 @@ VENUE = Venue(
     },
     listing=Listing(TICKERS_PATH, parse_tickers),
     sign=sign,
-    limits=Limits(rest=(per_second(50, burst=50),), symbols_per_connection=10_000),
+    limits=Limits(rest=(per_second(50, burst=50),), symbols_per_connection=10_000, wait=wait),
     stale_s=60.0,
     cannot_see=(
         "no message has a number, so that one which was left out while a connection was heard is "

@@ -29,6 +29,7 @@ TOPICS = {
 """The stream's word for each kind of event of a market."""
 ENDINGS = ("auth_failed", "auth_timeout", "max_connections", "slow_consumer", "force_disconnect")
 """What ends a connection, whenever it is said."""
+TOO_MANY = 429
 NOT_THERE = "Massive has none of that market."
 _TOPIC = re.compile(r"([A-Z]+[0-9]?)\.([A-Z0-9]+[/-][A-Z0-9]+)")
 NO_KEY = 'it wants a key: name a file with key = "…" as credentials_file'
@@ -40,6 +41,17 @@ def sign(
     """Return the header of a call; the key is never in its address."""
     del method, target, body, now_ns
     return {"Authorization": f"Bearer {credentials.get(KEY, '')}"}
+
+
+def wait(status: int, headers: Mapping[str, str], body: bytes, now_ns: int) -> float | None:
+    """Return how long to leave the venue alone that says so without saying how long.
+
+    Calls are counted by the minute, so it is the rest of this one.
+    """
+    del body
+    if status != TOO_MANY or any(each.isdigit() for each in headers.get("Retry-After", "")):
+        return None
+    return 60.0 - now_ns / 1e9 % 60.0
 
 
 class MassiveSession(PlainSession):

@@ -12,7 +12,7 @@ from forebay.app.wiring.config import VenueConfig
 from forebay.errors import ConfigError, Transient
 from forebay.ports import HistoryRequest
 from forebay.sources.massive import VENUE
-from forebay.sources.massive.connector import ENDINGS, NO_KEY, MassiveSession, sign
+from forebay.sources.massive.connector import ENDINGS, NO_KEY, MassiveSession, sign, wait
 from forebay.sources.massive.instruments import parse_tickers
 from forebay.sources.massive.paths import quotes_path, trades_path
 from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict
@@ -145,6 +145,24 @@ def test_the_key_is_in_a_header_and_in_no_address() -> None:
     assert SECRET not in repr(session().asked)
     request = HistoryRequest("trade", "BTC-USD", 1, 2, "time", "crypto")
     assert "apiKey" not in trades_path(request, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "seconds"),
+    [
+        (429, {}, 40.0),
+        (429, {"Retry-After": "soon"}, 40.0),
+        (429, {"Retry-After": ""}, 40.0),
+        (429, {"Retry-After": "0"}, None),
+        (429, {"Retry-After": "0.493"}, None),
+        (429, {"Retry-After": "Tue, 14 Nov 2023 22:14:50 GMT"}, None),
+        (503, {}, None),
+    ],
+)
+def test_who_is_not_told_how_long_to_wait_waits_for_the_next_minute(
+    status: int, headers: dict[str, str], seconds: float | None
+) -> None:
+    assert wait(status, headers, b"", 1_700_000_000 * 10**9) == seconds  # 20 s after one
 
 
 def test_ticks_are_asked_for_with_a_margin() -> None:

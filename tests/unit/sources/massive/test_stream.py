@@ -13,6 +13,8 @@ from tests.support.frames import SECOND, as_json, batch, context
 from tests.unit.sources.coinbase.test_feed_kinds import rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from forebay.services.projection import Projected
 
 T0_MS = 1_700_000_040_000
@@ -205,8 +207,8 @@ def test_a_pair_that_was_not_asked_for_is_dead() -> None:
 # --------------------------------------------------------------- the same by REST
 
 
-def paged(path: str, *told: dict[str, object], market: str = "crypto") -> Projected:
-    asked = {"venue": "massive", "market": market, "request": f"GET {path}",
+def paged(path: str, *told: Mapping[str, object], market: str = "crypto") -> Projected:
+    asked: dict[str, Any] = {"venue": "massive", "market": market, "request": f"GET {path}",
              "symbols": ("BTC-USD" if market == "crypto" else "EUR-USD",)}  # fmt: skip
     page = as_json({"status": "OK", "request_id": "a", "results": list(told)})
     at_ns = [T0 + 3600 * SECOND]
@@ -260,7 +262,7 @@ def test_a_row_that_cannot_be_costs_itself_and_the_page_is_stored(
 
 @pytest.mark.parametrize("results", ["", ',"results":null', ',"results":[]'])
 def test_a_page_without_rows_is_control(results: str) -> None:
-    asked = {"venue": "massive", "market": "crypto", "symbols": ("BTC-USD",),
+    asked: dict[str, Any] = {"venue": "massive", "market": "crypto", "symbols": ("BTC-USD",),
              "request": "GET /v3/trades/X:BTC-USD"}  # fmt: skip
     told = batch([f'{{"status":"OK"{results}}}'.encode()], context("rest", **asked))
     projected = Projection({"massive": MassiveParser()}, {}).project([told])
