@@ -16,7 +16,7 @@ from forebay.lab.drills.alarms import Alarms
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.run import run_drill
-from forebay.lab.servers.binaries import find
+from forebay.lab.servers import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable

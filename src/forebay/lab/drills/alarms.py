@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forebay.errors import Transient, Unreachable
+from forebay.lab import servers
 from forebay.lab.commands import until
 from forebay.lab.drills.report import AlertSeen, ServerUsed
-from forebay.lab.servers import alertmanager, prometheus, webhook
 from forebay.ops import alerts
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.drills.stage import Stage
-    from forebay.lab.servers.webhook import Webhook
+    from forebay.lab.servers import Webhook
 
 FACTOR = 1 / 120
 """What the durations in the rules are shortened by: a minute is half a second."""
@@ -49,12 +49,12 @@ class Alarms:
 
     async def _start(self, stage: Stage, stack: contextlib.AsyncExitStack) -> None:
         seen = await stage.until(lambda seen: bool(seen.url), "HTTP to be served")
-        self._hook = await stack.enter_async_context(webhook.receiving(self.clock))
+        self._hook = await stack.enter_async_context(servers.webhook(self.clock))
         manager = await stack.enter_async_context(
-            alertmanager.running(stage.root / "alertmanager", self._hook.url, clock=self.clock)
+            servers.alertmanager(stage.root / "alertmanager", self._hook.url, clock=self.clock)
         )
         server = await stack.enter_async_context(
-            prometheus.running(
+            servers.prometheus(
                 stage.root / "prometheus",
                 [seen.url.removeprefix("http://")],
                 clock=self.clock,

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
-from forebay.lab import web
-from forebay.lab.commands import running, stop, until
+from forebay.lab.commands import ask, running, stop, until
 from forebay.lab.drills.plan import VENUE
 from forebay.lab.drills.report import DrillCheck
 from forebay.lab.drills.watch import Watch
-from forebay.lab.servers.process import free_port
+from forebay.lab.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -180,7 +179,7 @@ class Stage:
         return found
 
     async def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401
-        status, answer = await web.ask(self.truth_url + path, method, document)
+        status, answer = await ask(self.truth_url + path, method, document)
         if status != 200:  # noqa: PLR2004 - OK
             raise Permanent(f"The simulated exchange answered {status} to {method} {path}.")
         return answer
@@ -190,7 +189,7 @@ class Stage:
     async def get(self, path: str) -> tuple[int, Any]:
         """Return status and body of any route."""
         seen = await self.until(lambda seen: bool(seen.url), "HTTP to be served", START_S)
-        return await web.ask(seen.url + path)
+        return await ask(seen.url + path)
 
     async def metric(self, name: str) -> float:
         """Return a metric, summed over its labels; 0 if it is not there."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.supervisor import statuses
 from forebay.errors import ForebayError
-from forebay.lab import web
+from forebay.lab import commands
 from forebay.lab.drills.resources import disk_bytes, peak_rss_bytes
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Watch:
         health: dict[str, Any] = {}
         if url:
             with contextlib.suppress(ForebayError):
-                status, found = await web.ask(f"{url}/health/resilience")
+                status, found = await commands.ask(f"{url}/health/resilience")
                 health = found if status == OK else {}
         self._remember(health)
         return Observation(

@@ -8,14 +8,13 @@ import pytest
 
 from forebay.clock import ManualClock, SystemClock
 from forebay.errors import Unreachable
-from forebay.lab import web
+from forebay.lab import commands, servers
 from forebay.lab.drills.alarms import Alarms
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.stage import Stage
 from forebay.lab.drills.watch import Observation
-from forebay.lab.servers import alertmanager
-from forebay.lab.servers.webhook import Delivery, Webhook
+from forebay.lab.servers import Delivery, Webhook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 def delivered(*pairs: tuple[str, str]) -> Alarms:
     hook = Webhook(ManualClock())
-    hook.deliveries += [Delivery(name, status, "", {}, {}, 0) for name, status in pairs]
+    hook.deliveries += [Delivery(name, status) for name, status in pairs]
     made = Alarms(ManualClock())
     made._hook = hook
     return made
@@ -56,7 +55,7 @@ async def test_servers_that_cannot_be_had_are_said_and_stop_nothing(
     def missing(*_: object, **__: object) -> None:
         raise Unreachable("There is no alertmanager.", hint="Run .ci/install-servers.")
 
-    monkeypatch.setattr(alertmanager, "running", missing)
+    monkeypatch.setattr(servers, "alertmanager", missing)
     alarms = Alarms(SystemClock())
 
     async with alarms.watching(stage(tmp_path)):
@@ -80,6 +79,6 @@ async def test_waiting_for_alerts_ends_when_all_cleared_and_when_patience_does(
     assert not any(each.cleared for each in one_short.seen(names))
 
 
-async def test_the_web_tells_status_and_body_and_what_did_not_answer() -> None:
+async def test_asking_tells_status_and_body_and_what_did_not_answer() -> None:
     with pytest.raises(Unreachable, match=r"GET http://127\.0\.0\.1:1/x was not answered"):
-        await web.ask("http://127.0.0.1:1/x")
+        await commands.ask("http://127.0.0.1:1/x")

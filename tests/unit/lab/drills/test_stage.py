@@ -16,7 +16,6 @@ import pytest
 from forebay.app.wiring.config import load
 from forebay.clock import ManualClock
 from forebay.errors import Permanent, Transient, Unreachable
-from forebay.lab import web
 from forebay.lab.drills import resources
 from forebay.lab.drills import stage as staging
 from forebay.lab.drills.catalogue import DRILLS
@@ -159,7 +158,7 @@ async def test_an_exchange_that_refuses_a_switch_is_an_error(
     async def ask(*_: Any) -> tuple[int, str]:  # noqa: ANN401
         return 400, "no"
 
-    monkeypatch.setattr(web, "ask", ask)
+    monkeypatch.setattr(staging, "ask", ask)
 
     with pytest.raises(Permanent, match="400"):
         await stage(tmp_path).trouble("rest-429")
