@@ -113,7 +113,8 @@ async def test_the_peak_of_memory_is_of_all_processes_together(
     told["deliver"] = {**TOLD["deliver"], "pid": 13}
     await looking.look()
 
-    assert looking.peak_rss_bytes() == 35
+    assert looking.rss == {0: 5, 11: 10, 12: 20}
+    assert looking.peak_rss_mb() == 0.0
 
 
 def test_lag_is_never_negative() -> None:
