@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
 
 from forebay.lab.intervals import TruthIntervals
 
@@ -38,7 +38,7 @@ class Withheld(TypedDict):
     in_doubt: list[tuple[int, int, str]]
     poison: list[int]
     poison_in_doubt: list[int]
-    late_or_duplicate: dict[str, int]
+    late_or_duplicate: NotRequired[dict[str, int]]
 
 
 @dataclass(slots=True)

@@ -82,7 +82,12 @@ class ToldServer(TruthServer):
             status["feeds"] = {"ticker": {BTC: {"first": FIRST, "last": LAST}}}
             return json.dumps(status).encode()
         if parts.path == "/withheld":
-            told = {"certain": self.ticker_withheld, "in_doubt": self.ticker_in_doubt}
+            told = {
+                "certain": self.ticker_withheld,
+                "in_doubt": self.ticker_in_doubt,
+                "poison": [],
+                "poison_in_doubt": [],
+            }
             return json.dumps({BTC: told if "channel" in asked else {}}).encode()
         if asked["channel"] == CHANNEL:
             return super().answer(path)
