@@ -82,13 +82,10 @@ class ToldServer(TruthServer):
             status["feeds"] = {"ticker": {BTC: {"first": FIRST, "last": LAST}}}
             return json.dumps(status).encode()
         if parts.path == "/withheld":
-            told = {
-                "certain": self.ticker_withheld,
-                "in_doubt": self.ticker_in_doubt,
-                "poison": [],
-                "poison_in_doubt": [],
-            }
-            return json.dumps({BTC: told if "channel" in asked else {}}).encode()
+            told = dict.fromkeys(("certain", "in_doubt", "poison", "poison_in_doubt"), [])
+            if "channel" in asked:
+                told |= {"certain": self.ticker_withheld, "in_doubt": self.ticker_in_doubt}
+            return json.dumps({BTC: told}).encode()
         if asked["channel"] == CHANNEL:
             return super().answer(path)
         self.asked.append(path)
