@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.lab.exchanges.exchange import Exchange
     from forebay.lab.exchanges.model import Feed
-    from forebay.lab.truth import Event, Trades, TruthStream
+    from forebay.lab.truth import Source, Trades, TruthEvent
 
 _SLICE = 250  # events computed before the sockets get their turn
 _EVER_NS = 1 << 63
@@ -45,7 +45,7 @@ class TruthApi:
     def __init__(self, exchange: Exchange, clock: Clock) -> None:
         self._exchange = exchange
         self._clock = clock
-        self._sources: dict[tuple[str, str], TruthStream] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
 
     def app(self) -> web.Application:
         """The application to be served."""
@@ -155,7 +155,7 @@ class TruthApi:
             raise BadQuery(f"There is no symbol {symbol!r} in this market")
         return trades
 
-    def _range(self, request: web.Request) -> tuple[TruthStream, int, int]:
+    def _range(self, request: web.Request) -> tuple[Source, int, int]:
         trades = self._symbol(request)
         channel = request.query.get("channel", CHANNEL)
         if channel not in SOURCES:
@@ -180,7 +180,7 @@ class TruthApi:
         return first, end
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _told(event: TruthEvent) -> dict[str, Any]:
     """What ``/events`` says of one: its facts, and what an audit of any kind of event reads."""
     number_of = {"number": event.trade_id} if isinstance(event, Trade) else {}
     return {**event.document(), **number_of, "row": event.row()}

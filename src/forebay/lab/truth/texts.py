@@ -38,6 +38,7 @@ def uuid_text(bits: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+@functools.lru_cache(maxsize=64)
 def native_bits(venue: str, channel: str, symbol: str) -> int:
     """The bits of an id that do not depend on the venue's own number, which is added to them.
 

@@ -9,7 +9,7 @@ from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.rest import Rest
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Topic
-from forebay.lab.truth import Deltas, Snapshots, Tickers
+from forebay.lab.truth import BookTruth, Tickers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -66,15 +66,14 @@ class CoinbaseSpeaker:
     def __init__(self, trades: Trades) -> None:
         self._trades = trades
         self._tickers = Tickers(trades)
-        self._deltas = Deltas(trades)
-        self._books = Snapshots(trades)
+        self._book = BookTruth(trades)
 
     def greeting(self, channel: str, last: int) -> Greeting | None:
         feed = _FEEDS.get(channel)
         if feed == TRADE:
             return Greeting(messages.match(self._trades.event(last), "last_match"), last)
         if feed == "book":
-            return Greeting(messages.snapshot(self._books.event(last)))
+            return Greeting(messages.snapshot(self._book.snapshot(last)))
         told = self._tickers.last(last)
         if feed is None or told is None:
             return None
@@ -84,7 +83,7 @@ class CoinbaseSpeaker:
         if feed == TRADE:
             return messages.match(trade)
         if feed == "book":
-            return messages.l2update(self._deltas.event(trade.index))
+            return messages.l2update(self._book.delta(trade.index))
         due = self._tickers.due(trade.index)
         return messages.ticker(self._tickers.of(trade), trade) if due else None
 
