@@ -56,6 +56,8 @@ class Line:
         self.wire = wire
         self.opened_ns = now_ns
         self.topics: dict[Topic, None] = {}
+        self.admitted = False
+        """Whether a right key was shown."""
         self.subscribed_once = False
         self.ended = False
         self.muted_ns: int | None = None

@@ -61,8 +61,10 @@ SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(
 """By channel, what makes all of its events from the market's trades."""
 
 
-def source_named(channel: str) -> Callable[[Trades], Source]:
+def source_named(
+    channel: str, sources: Mapping[str, Callable[[Trades], Source]] = SOURCES
+) -> Callable[[Trades], Source]:
     """What makes the events of a channel; raises :class:`~forebay.errors.ConfigError`."""
-    if channel not in SOURCES:
-        raise ConfigError(f"{channel!r} is no channel.", hint=f"There are {', '.join(SOURCES)}.")
-    return SOURCES[channel]
+    if channel not in sources:
+        raise ConfigError(f"{channel!r} is no channel.", hint=f"There are {', '.join(sources)}.")
+    return sources[channel]

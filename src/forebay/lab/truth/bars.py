@@ -60,22 +60,23 @@ class Sum:
 
 
 class Bars:
-    """Bars of one symbol. Minutes that are over are computed once, and remembered."""
+    """Bars of one symbol, of a minute or another length; those that are over are remembered."""
 
-    def __init__(self, trades: Trades) -> None:
+    def __init__(self, trades: Trades, step_ns: int = MINUTE_NS) -> None:
         self.trades = trades
+        self.step_ns = step_ns
         self._minutes: dict[tuple[int, int], Sum] = {}
         # By indices, which tell the same whenever the market began.
 
     def event(self, index: int) -> Bar | None:
-        """The minute that ends with this index."""
+        """The bar that ends with this index."""
         trades = self.trades
         at, after = trades.time_ns(index), trades.time_ns(index + 1)
-        if at // MINUTE_NS == after // MINUTE_NS:
+        if at // self.step_ns == after // self.step_ns:
             return None
-        open_ns = at - at % MINUTE_NS
-        made = self.sum(open_ns, open_ns + MINUTE_NS, index)
-        close_ns = open_ns + MINUTE_NS
+        open_ns = at - at % self.step_ns
+        made = self.sum(open_ns, open_ns + self.step_ns, index)
+        close_ns = open_ns + self.step_ns
         return Bar(index, trades.venue, trades.symbol, open_ns, close_ns, *self.texts(made))
 
     def texts(self, made: Sum) -> tuple[str, str, str, str, str]:
@@ -94,15 +95,15 @@ class Bars:
     def parts(self, begin_ns: int, end_ns: int, last: int) -> Iterator[Sum]:
         """The same in parts, one after the other, each of which takes little time to make.
 
-        Both ends are whole minutes.
+        Both ends are whole steps.
         """
-        for open_ns in range(begin_ns, end_ns, MINUTE_NS):
+        for open_ns in range(begin_ns, end_ns, self.step_ns):
             yield from self._minute(open_ns, last)
 
     def _minute(self, open_ns: int, last: int) -> Iterator[Sum]:
         trades = self.trades
         first = trades.index_at(open_ns - 1) + 1
-        end = trades.index_at(open_ns + MINUTE_NS - 1) + 1
+        end = trades.index_at(open_ns + self.step_ns - 1) + 1
         if (first, end) in self._minutes and end <= last + 1:
             yield self._minutes[first, end]
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 
-from forebay.lab.truth.texts import MARKET, content_bits, fixed, iso_micros, uuid_text
+from forebay.lab.truth.texts import MARKET, digest_bits, fixed, iso_micros, uuid_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +25,8 @@ class TruthEvent(msgspec.Struct, frozen=True):
 
     channel: ClassVar[str]
     """Forebay's word for what this is."""
+    market: ClassVar[str] = MARKET
+    """The market type of its symbol."""
 
     index: int
     """Of the market's event that it belongs to."""
@@ -40,7 +42,8 @@ class TruthEvent(msgspec.Struct, frozen=True):
     @property
     def event_id(self) -> int:
         """The 128 bits of the UUID."""
-        return content_bits(self.venue, self.channel, self.symbol, self.event_ts, self.content())
+        stream = f"{self.venue}|{self.market}|{self.channel}|{self.symbol}"
+        return digest_bits(f"content|{stream}|{self.event_ts}|{self.content()}")
 
     @property
     def time(self) -> str:
@@ -49,7 +52,9 @@ class TruthEvent(msgspec.Struct, frozen=True):
 
     def row(self) -> str:
         """Canonical text that digests are made of."""
-        head = f"{uuid_text(self.event_id)}|{self.venue}|{MARKET}|{self.symbol}|{self.event_ts}"
+        head = (
+            f"{uuid_text(self.event_id)}|{self.venue}|{self.market}|{self.symbol}|{self.event_ts}"
+        )
         return f"{head}|{self.content()}"
 
     def document(self) -> dict[str, Any]:

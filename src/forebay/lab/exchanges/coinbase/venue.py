@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.rest import Rest
 from forebay.lab.exchanges.limits import RestLimit
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Topic
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, PlainVenue, Request, Topic
 from forebay.lab.truth import BookTruth, Tickers
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
+    from forebay.lab.switched_faults import SwitchedFaults
     from forebay.lab.truth import Trade, Trades
 
 _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
@@ -31,7 +32,7 @@ _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
 _COMPLAINTS: Final = MappingProxyType({404: "NotFound", 429: "Public rate limit exceeded"})
 
 
-class Coinbase:
+class Coinbase(PlainVenue):
     """A :class:`~forebay.lab.exchanges.model.VenueModel`."""
 
     name = "coinbase"
@@ -44,7 +45,8 @@ class Coinbase:
         except messages.CommandRefused as refusal:
             return messages.error(refusal)
 
-    def acknowledgement(self, topics: Sequence[Topic]) -> bytes:
+    def acknowledgement(self, topics: Sequence[Topic], new: Sequence[Topic]) -> bytes:
+        del new
         return messages.subscriptions(topics)
 
     def feed(self, channel: str) -> Feed | None:
@@ -53,7 +55,10 @@ class Coinbase:
     def speaker(self, trades: Trades) -> CoinbaseSpeaker:
         return CoinbaseSpeaker(trades)
 
-    def routes(self, market: Market, clock: Clock) -> Iterable[web.RouteDef]:
+    def routes(
+        self, market: Market, clock: Clock, switched: SwitchedFaults
+    ) -> Iterable[web.RouteDef]:
+        del switched
         return Rest(market, clock).routes()
 
     def complaint(self, status: int, message: str = "") -> object:
