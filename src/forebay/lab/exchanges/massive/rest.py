@@ -30,11 +30,12 @@ EMPTY: Final = "pages-empty"
 LOOP: Final = "pages-loop"
 TWICE: Final = "pages-twice"
 CORRUPT: Final = "pages-corrupt"
+SHORT: Final = "pages-short"
 TROUBLES: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
-    {EMPTY: {}, LOOP: {}, TWICE: {}, CORRUPT: {"every": 100}}
+    {EMPTY: {}, LOOP: {}, TWICE: {}, CORRUPT: {"every": 100}, SHORT: {"rows": 1_000}}
 )
 """Nothing matches; a page that names itself as the next; a page begins with the last row of the one
-before; a bar of so many cannot be."""
+before; a bar of so many cannot be; pages are shorter than was asked for."""
 MOST: Final = 50_000
 _USUAL_BARS, _USUAL_TICKS, _USUAL_TICKERS, _MOST_TICKERS = 5_000, 1_000, 100, 1_000
 _PREFIXES: Final = {FOREX: "C", CRYPTO: "X"}
@@ -83,6 +84,11 @@ class Rest:
                 return symbol
         raise web.HTTPNotFound
 
+    def _limit(self, query: Mapping[str, str], usual: int) -> int:
+        limit = _limit(query, usual, MOST)
+        rows = self._switched.setting(SHORT, "rows")
+        return max(1, min(limit, rows)) if self._strikes(SHORT) else limit
+
     def _strikes(self, name: str) -> bool:
         return self._switched.strikes(name, self._clock.monotonic_ns())
 
@@ -102,7 +108,7 @@ class Rest:
         if not multiplier or info["span"] not in SPANS:
             raise BadQuery("Could not parse the time span")
         size_ms = multiplier * SPANS[info["span"]]
-        limit = _limit(query, _USUAL_BARS, MOST)
+        limit = self._limit(query, _USUAL_BARS)
         adjusted = query.get("adjusted", "true")
         if adjusted not in ("true", "false") or query.get("sort", "asc") != "asc":
             raise BadQuery("Could not parse adjusted or sort")
@@ -193,7 +199,7 @@ class Rest:
     async def _ticks(self, request: web.Request, symbol: str, row: Any) -> web.Response:  # noqa: ANN401
         """Answer rows of a range of times, in rising order; ``row`` is of an index, or None."""
         query = _query(request)
-        limit = _limit(query, _USUAL_TICKS, MOST)
+        limit = self._limit(query, _USUAL_TICKS)
         if query.get("order", "asc") != "asc":
             raise BadQuery("Only rising order is simulated")
         first, last = self._range(symbol, query)
