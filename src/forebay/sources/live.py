@@ -91,7 +91,7 @@ class LiveSource:
         self._asked = replace(asked, symbols=tuple(dict.fromkeys(asked.symbols)))
         self._wiring = wiring
         self._timings = timings or Timings()
-        self._ws_url = addresses.ws_url or venue.ws_url
+        self._ws_url = (addresses.ws_url or venue.ws_url).replace("{market}", asked.market)
         self._rest_url = addresses.rest_url or venue.rest_url
         self._budgets = wiring.budgets or Budgets(wiring.clock)
         self._rest = self._client() if self._rest_url else None

@@ -51,6 +51,9 @@ class MessageVerdict:
     names something: the connection is over. A symbol that stands in these words is blamed too."""
     complaint: str = ""
     """What the venue complains of, in its words; it is logged, and nothing ends."""
+    ended: str = ""
+    """Why the venue ends the connection whatever was asked for, such as a wrong key or too many
+    connections: no stream is blamed, and the same is asked for again."""
     send: Sequence[bytes] = ()
     """What to answer, as text messages."""
 
@@ -234,13 +237,15 @@ class Venue:
     """Kinds of event that are captured when nobody says which."""
     markets: tuple[str, ...] = ("spot",)
     """Market types that its symbols may be of, as event ids know them."""
+    market_channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kinds of event that there are in a market, where it has not all."""
     spelling: str = r"\S+( \S+)*"
     """What a symbol looks like in Forebay's spelling, as a regular expression."""
     depths: tuple[int, ...] = ()
     """Depths of an order book that can be asked for; empty if the venue leaves no choice."""
     ws_url: str = ""
     rest_url: str = ""
-    """Public addresses; empty if there is none."""
+    """Public addresses; empty if there is none. ``{market}`` in the first is the market's name."""
     history: Mapping[str, History] = field(default_factory=dict)
     """By kind of event."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
