@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from forebay.ports import FrameSink, HistoryRequest
     from forebay.services.downloader import Download
-    from forebay.sources.history import Pages, Series
-    from forebay.sources.venue import Venue
+    from forebay.sources.history import Series
+    from forebay.sources.venue import Pages, Venue
 
 Patch = pytest.MonkeyPatch
 
