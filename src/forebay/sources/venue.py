@@ -188,7 +188,7 @@ class Listing:
     """Raises :class:`~forebay.errors.Transient` if the answer is no list."""
 
 
-class Answered(NamedTuple):
+class AnsweredPart(NamedTuple):
     """What a plan yields beside paths: all of a request up to ``last`` has been answered."""
 
     last: int
@@ -196,7 +196,7 @@ class Answered(NamedTuple):
     """What of it history said nothing of, since the part that was yielded before."""
 
 
-Pages: TypeAlias = "Generator[str | Answered, bytes, tuple[Interval, ...]]"
+Pages: TypeAlias = "Generator[str | AnsweredPart, bytes, tuple[Interval, ...]]"
 
 
 class History(Protocol):
