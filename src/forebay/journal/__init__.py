@@ -14,7 +14,7 @@ from forebay.journal.reader import JournalReader
 from forebay.journal.recovery import RecoveryReport
 from forebay.journal.state_file import StateFile
 from forebay.journal.survey import Survey
-from forebay.journal.writer import JournalWriter, WriterStats
+from forebay.journal.writer import JournalWriter
 
 __all__ = [
     "LOSS_KIND",
@@ -34,7 +34,6 @@ __all__ = [
     "StateFile",
     "Survey",
     "WriterBusy",
-    "WriterStats",
     "ensure_durable",
     "fsck",
     "inspect",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -170,11 +171,8 @@ def _segments_of(disk: Disk, folder: Path) -> list[int]:
 
 
 def _mark(disk: Disk, folder: Path) -> Watermark | None:
-    reader = WatermarkReader(disk, folder)
-    try:
+    with contextlib.closing(WatermarkReader(disk, folder)) as reader:
         return reader.read()
-    finally:
-        reader.close()
 
 
 def _proved(last: Survey, proof: Watermark | None) -> int:

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from forebay.errors import Corrupt
-from forebay.journal.disk import OS_DISK, read_file, translated, write_all
+from forebay.journal.disk import OS_DISK, create_file, read_file, translated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,11 +56,5 @@ class StateFile:
             self._disk.make_folder(self._path.parent)
             with contextlib.suppress(FileNotFoundError):  # of a writer that was killed
                 self._disk.unlink(making)
-            fd = self._disk.open(making, create=True)
-            try:
-                write_all(self._disk, fd, [_HEAD.pack(_MAGIC, zlib.crc32(payload)), payload], 0)
-                self._disk.fdatasync(fd)
-            finally:
-                self._disk.close(fd)
-            self._disk.rename(making, self._path)
-            self._disk.fsync_dir(self._path.parent)
+            raw = [_HEAD.pack(_MAGIC, zlib.crc32(payload)), payload]
+            self._disk.close(create_file(self._disk, self._path, making, raw))

@@ -8,12 +8,11 @@ counts, so a write that a crash tears leaves the record before it. Slot, little 
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.journal.disk import read_all, write_all
+from forebay.journal.disk import create_file, read_all, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,9 +112,14 @@ class SlotFile:
     """An open two-slot file; its one writer."""
 
     def __init__(self, disk: Disk, fd: int) -> None:
+        """Take over an open file, which is closed if it cannot be read."""
         self._disk = disk
         self._fd = fd
-        newest = read_slots(disk, fd)
+        try:
+            newest = read_slots(disk, fd)
+        except BaseException:
+            disk.close(fd)
+            raise
         self._counter = newest.counter if newest else 0
         self._side = newest.side if newest else 1
 
@@ -142,17 +146,5 @@ def create_slot_file(
     disk: Disk, path: Path, payload: bytes, scratch: Path, *, sync: bool
 ) -> SlotFile:
     """Make the file with its first record, so that it never exists without one."""
-    fd = disk.open(scratch, create=True)
-    try:
-        write_all(disk, fd, [encode_slot(1, payload).ljust(FILE_SIZE, b"\0")], 0)
-        if sync:
-            disk.fdatasync(fd)
-        disk.rename(scratch, path)
-        if sync:
-            disk.fsync_dir(path.parent)
-        return SlotFile(disk, fd)
-    except BaseException:
-        disk.close(fd)
-        with contextlib.suppress(OSError):
-            disk.unlink(scratch)
-        raise
+    raw = encode_slot(1, payload).ljust(FILE_SIZE, b"\0")
+    return SlotFile(disk, create_file(disk, path, scratch, [raw], sync=sync))

@@ -13,6 +13,7 @@ which it was written, while recovery takes it as a lower bound in any case.
 
 from __future__ import annotations
 
+import contextlib
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,23 +110,18 @@ class WatermarkWriter:
         self._folder = folder
         self._scratch = scratch
         self._file: SlotFile | None = None
-        self.failures = 0
-        """Publications that the disk refused; readers lag until the next one."""
         self.pending = False
         """Whether the newest watermark is still to be published."""
 
     def publish(self, mark: Watermark) -> None:
-        """Tell readers; what is durable stays so even if the disk refuses this."""
+        """Tell readers; if the disk refuses, they lag until the next one is published."""
         payload = encode_watermark(mark)
         self.pending = True
-        try:
+        with contextlib.suppress(OSError):
             if self._file is None:
                 self._file = self._open(payload)
             self._file.put(payload, sync=False)
-        except OSError:
-            self.failures += 1
-            return
-        self.pending = False
+            self.pending = False
 
     def close(self) -> None:
         """Close the file."""
