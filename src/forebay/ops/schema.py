@@ -143,13 +143,6 @@ class StatusBody(Stamped, frozen=True):
     """All of it, as the processes tell it to one another."""
 
 
-class DoneBody(Body, frozen=True):
-    """What came of a command: the breakers that moved or changed, and words for a person."""
-
-    changed: Sequence[str]
-    detail: str
-
-
 # ----------------------------------------------------------------- what is sent to us
 
 
