@@ -17,11 +17,11 @@ from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS, Commit, Span
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
-from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.conformance.test_kinds_and_audit import SETTINGS, stores
 from tests.support import event_tables
 from tests.support.delivery import as_events, deliver
 from tests.support.frames import LOG, T0, Told, batch, match, rows_of
+from tests.support.memory_store import MemoryAudited, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,10 +22,10 @@ from forebay.errors import ConfigError
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, Commit, Span
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
-from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.exam.ping import PING
 from tests.support.delivery import as_events, plain_rows
 from tests.support.frames import LOG, T0
+from tests.support.memory_store import MemoryAudited, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,6 @@ from forebay.journal import Position
 from forebay.ports import Commit, Committed
 from forebay.services.normalise import normalise
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.memory import MemoryStore
 from tests.support.delivery import PARSERS, TableStore, as_events, deliver, events_of, plain_rows
 from tests.support.frames import (
     HOUR,
@@ -31,6 +30,7 @@ from tests.support.frames import (
     rest_row,
     rows_of,
 )
+from tests.support.memory_store import MemoryStore
 from tests.support.recordings import COINBASE, recorded
 
 if TYPE_CHECKING:

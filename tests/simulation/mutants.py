@@ -19,9 +19,9 @@ from forebay.services.deliver import Deliverer
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
 from forebay.services.ledger_builder import LedgerBuilder, LiveSums
-from forebay.stores.memory import MemoryStore
 from tests.simulation.machine import LifeDisk
 from tests.simulation.store import SimStore
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,10 +11,10 @@ from forebay.clock import ManualClock
 from forebay.errors import Transient, Unreachable
 from forebay.journal import JournalReader, JournalWriter, PendingBlock, Position
 from forebay.ports import Commit
-from forebay.stores.memory import MemoryStore
 from tests.simulation.machine import Machine
 from tests.simulation.store import SimStore
 from tests.simulation.weather import Weather, forecast
+from tests.support.memory_store import MemoryStore
 from tests.support.sim_disk import FailNext, Killed, SimDisk
 
 FOLDER = Path("journal")

@@ -21,7 +21,6 @@ from forebay.journal import CursorFile, JournalWriter
 from forebay.services.capture import Capture, CaptureSettings, SourceFeed
 from forebay.services.deliver import BACKLOG_FRAMES, RETRY_S, Deliverer
 from forebay.services.group_commit import GroupLimits
-from forebay.stores.memory import MemoryStore
 from tests.simulation.accounts import Accounts
 from tests.simulation.loop import Stuck, VirtualClock, VirtualLoop
 from tests.simulation.machine import Life, Machine
@@ -31,6 +30,7 @@ from tests.simulation.store import SimStore
 from tests.simulation.venue import SYMBOLS, Venue, trade
 from tests.simulation.weather import CHAOS_S, Weather, forecast
 from tests.simulation.witness import WatchedSource, WatchedWriter, Witness
+from tests.support.memory_store import MemoryStore
 from tests.support.sim_disk import Killed, SimDisk
 
 if TYPE_CHECKING:

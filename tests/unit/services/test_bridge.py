@@ -16,13 +16,13 @@ from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal
 from forebay.services.coverage_book import declared
 from forebay.services.normalise import normalise
 from forebay.services.telling import listen, tell
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import GapOpened, LossFound, TelemetryEvent
-from forebay.transports.memory import Broker, MemoryTransport
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, batch, context, match, rows_of
 from tests.support.frames import Told as Trade
 from tests.support.made_venue import Deal, MadeParser, frame
+from tests.support.memory_store import MemoryStore
+from tests.support.memory_transport import Broker, MemoryTransport
 
 if TYPE_CHECKING:
     from forebay.ports import Commit, Committed, Parser

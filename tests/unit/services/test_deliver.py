@@ -15,7 +15,6 @@ from forebay.journal import CursorFile, JournalWriter, PendingBlock
 from forebay.ports import Commit, HistoryRequest
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import (
     ConflictFound,
     CursorNotSaved,
@@ -27,6 +26,7 @@ from forebay.telemetry import (
 )
 from tests.support.frames import PRODUCT, T0, as_json, context, heartbeat, match, rest_row
 from tests.support.made_venue import SYMBOL, Deal, MadeParser, frame
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

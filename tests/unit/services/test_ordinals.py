@@ -14,10 +14,10 @@ from forebay.domain.coverage import Row
 from forebay.domain.frames import Context
 from forebay.journal import JournalReader, JournalWriter
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import ignore
 from tests.support.frames import SECOND, match
 from tests.support.made_venue import T0_NS, Deal, Rig, frame, rig
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
