@@ -25,7 +25,7 @@ from forebay.ports import (
     StoreState,
 )
 from forebay.stores.cursors import has_happened
-from forebay.stores.rows import AMBIGUOUS, coverage_rows, gap_rows, merged_flags
+from forebay.stores.rows import AMBIGUOUS, coverage_rows, gap_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -220,6 +220,15 @@ def _both(one: HourAccount, other: HourAccount) -> HourAccount:
         min(numbers, default=None),
         max(numbers, default=None),
     )
+
+
+def merged_flags(stored: str, told: str) -> str:
+    """Return the flags of a stored row of which the same event is received again.
+
+    They stay, but it is ``ambiguous`` if any telling is; that flag is the last by name.
+    """
+    ambiguous = AMBIGUOUS in told.split(",") and AMBIGUOUS not in stored.split(",")
+    return ",".join(filter(None, (stored, AMBIGUOUS))) if ambiguous else stored
 
 
 def _same_frame(stored: Row, row: Row) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from forebay.errors import ConfigError, Corrupt, CursorBeyondEnd
 from forebay.journal import CursorFile, JournalReader, Position, fsck
-from forebay.journal.findings import frames
+from forebay.journal.fsck import frames
 from forebay.journal.two_slot_file import encode_slot
 from tests.support.sim_disk import SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, open_at, template

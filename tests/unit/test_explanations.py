@@ -56,7 +56,6 @@ from forebay.journal.scan import Damage, SoundBlock
 from forebay.ports import Commit
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
-from forebay.stores.duckdb.query import read_only_query
 from tests.support.delivery import PARSERS
 from tests.support.frames import as_json, batch, context, heartbeat, match, rest_row
 from tests.support.made_venue import MADE, T0_NS, Deal
@@ -393,7 +392,7 @@ def test_the_canonical_row_is_what_the_store_makes() -> None:
     (columns,) = re.findall(r"^event_id\|.+$", IDENTITY, re.MULTILINE)
     assert columns.split("|") == ["event_id", *KINDS["trade"].content]
     with_one = stored(told_frame())
-    asked = DuckDBAudited(lambda text: read_only_query(with_one.connection(), text, timeout_s=60))
+    asked = DuckDBAudited(lambda text: with_one.reader().query(text, timeout_s=60))
     (row,) = asked.rows(BTC, 0, 1 << 62).rows["canonical"].to_pylist()
     assert block(IDENTITY, "canonical").replace("\n", "") == row
 

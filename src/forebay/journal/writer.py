@@ -7,11 +7,10 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from forebay.errors import Permanent
+from forebay.errors import ConfigError, Permanent
 from forebay.journal.ballast import Ballast
 from forebay.journal.disk import OS_DISK, Disk, is_full, translate, translated, write_all
 from forebay.journal.format import SegmentHeader, encode_block
-from forebay.journal.lock import WriterLock
 from forebay.journal.model import LOSS_KIND, PendingBlock, Position, encode_loss, new_id
 from forebay.journal.recovery import Recovered, RecoveryReport, recover
 from forebay.journal.segments import Segment, create_segment, scratch_path
@@ -23,9 +22,56 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
 
+LOCK_NAME = "writer.lock"
 _BALLAST_NAME = "ballast"
 _TRIES = 3
 """As it is, in a new segment or without the ballast, and once more if both had to be."""
+
+
+class WriterBusy(ConfigError):
+    """Another writer has the folder."""
+
+
+class WriterLock:
+    """A folder held for one writer, until :meth:`release` or the end of the process.
+
+    Two locks, because each has a hole that the other one closes: a lock on the file alone is
+    had twice once somebody removed the file, and not every file system locks folders.
+    """
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        """Raise :class:`WriterBusy`, naming the process, if another writer has the folder."""
+        self._disk = disk
+        self._handles: list[int] = []
+        note = f"{disk.process_id()}\n".encode("ascii")
+        try:
+            self._handles.append(disk.lock_folder(folder))
+            self._handles.append(disk.lock(folder / LOCK_NAME, note))
+        except BlockingIOError as error:
+            self.release()
+            message = f"The journal {folder} has a writer already: process {_holder(disk, folder)}."
+            hint = "Stop that process, or give this one another folder."
+            raise WriterBusy(message, hint=hint) from error
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Leave the folder to others."""
+        while self._handles:
+            self._disk.close(self._handles.pop())
+
+
+def _holder(disk: Disk, folder: Path) -> str:
+    """Return what the lock file says about who holds it."""
+    try:
+        fd = disk.open(folder / LOCK_NAME)
+    except OSError:
+        return "unknown"
+    try:
+        return disk.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown"
+    finally:
+        disk.close(fd)
 
 
 class JournalWriter:

@@ -47,20 +47,12 @@ class Metric:
     @property
     def exposed(self) -> str:
         """The name in a scrape, before the endings of a summary or histogram."""
-        return self._ended(self.name)
+        return f"{self.name}_total" if self.kind == "counter" else self.name
 
     @property
     def beside(self) -> str:
         """The older name, without endings; nothing if it has none."""
         return OLDER_NAMES.get(self.name, "")
-
-    @property
-    def exposed_beside(self) -> str:
-        """The older name in a scrape; nothing if it has none."""
-        return self._ended(self.beside) if self.beside else ""
-
-    def _ended(self, name: str) -> str:
-        return f"{name}_total" if self.kind == "counter" else name
 
 
 def _counter(name: str, text: str, *labels: str, needs: str = "") -> Metric:
