@@ -336,7 +336,7 @@ class World:
 
     async def _deliver(self, life: Life) -> None:
         store = SimStore(self.store, life, self.weather, self.loop.time)
-        cursor = CursorFile(CURSOR, life.disk, random_id=self.random_id)
+        cursor = CursorFile(CURSOR, life.disk)
         accounts = Accounts(self, life, store)
         where: dict[str, Any] = {"observer": self._observer(life), "disk": life.disk}
 

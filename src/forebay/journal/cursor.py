@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from forebay.errors import Corrupt
 from forebay.journal.disk import OS_DISK, create_file, read_file, translated
-from forebay.journal.model import Position, new_id
-from forebay.journal.two_slot_file import SlotFile, create_slot_file, parse_slots
+from forebay.journal.model import Position
+from forebay.journal.two_slot_file import SlotFile, parse_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from forebay.journal.disk import Disk
@@ -40,13 +39,10 @@ class CursorFile:
     (see :mod:`forebay.journal.two_slot_file`).
     """
 
-    def __init__(
-        self, path: Path, disk: Disk = OS_DISK, *, random_id: Callable[[], str] = new_id
-    ) -> None:
+    def __init__(self, path: Path, disk: Disk = OS_DISK) -> None:
         self._path = path
         self._disk = disk
-        self._random_id = random_id
-        self._file: SlotFile | None = None
+        self._file = SlotFile(disk, path, path.with_name(f".{path.name}.making"), sync=True)
 
     def load(self) -> Position | None:
         """Return the cursor stored last, or the one before if that store was torn; None if never.
@@ -73,7 +69,7 @@ class CursorFile:
         payload = _FIELDS.pack(_MAGIC, bytes.fromhex(position.log_id), position.seq)
         with translated(f"store the cursor {self._path}"):
             try:
-                self._put(payload)
+                self._file.put(payload)
             except OSError:
                 # After a failed sync the descriptor proves nothing any more.
                 self.close()
@@ -81,24 +77,7 @@ class CursorFile:
 
     def close(self) -> None:
         """Close the file; what was stored stays."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _put(self, payload: bytes) -> None:
-        if self._file is None:
-            try:
-                fd = self._disk.open(self._path, write=True)
-            except FileNotFoundError:
-                self._create(payload)
-                return
-            self._file = SlotFile(self._disk, fd)
-        self._file.put(payload, sync=True)
-
-    def _create(self, payload: bytes) -> None:
-        self._disk.make_folder(self._path.parent)
-        scratch = self._path.with_name(f".{self._path.name}.{self._random_id()}.tmp")
-        self._file = create_slot_file(self._disk, self._path, payload, scratch, sync=True)
+        self._file.close()
 
 
 class StateFile:

@@ -90,7 +90,6 @@ class DuckDBAudited(Audited):
         self._cursor = _statement("cursor", consumer=literal(consumer))
 
     def account(self, span: Span) -> StoreAccount:
-        """See :meth:`forebay.ports.Audited.account`."""
         hashed = _inside(span)
         keyed = " UNION ALL ".join(self._keyed(kind, hashed) for kind in KINDS.values())
         statement = _statement(
@@ -119,7 +118,6 @@ class DuckDBAudited(Audited):
         )
 
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:
-        """See :meth:`forebay.ports.Audited.minutes`."""
         statement = _statement(
             "minutes",
             cursor=self._cursor,
@@ -133,11 +131,9 @@ class DuckDBAudited(Audited):
         return Minutes(_position(row["cursor"]), digests)
 
     def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
-        """See :meth:`forebay.ports.Audited.rows`."""
         return self._rows(KINDS[stream.channel], _of(stream, begin_ns, end_ns))
 
     def find(self, channel: str, ids: Sequence[str]) -> Rows:
-        """See :meth:`forebay.ports.Audited.find`."""
         wanted = ", ".join(f"{literal(each)}::UUID" for each in ids)
         return self._rows(KINDS[channel], f"event_id IN ({wanted})")
 

@@ -152,11 +152,9 @@ class DuckDBReader(Reader):
             timer.join()  # it holds the connection, which DuckDB misses aloud if it outlives Python
 
     def interrupt(self) -> None:
-        """See :meth:`forebay.ports.Reader.interrupt`."""
         self._connection.interrupt()
 
     def close(self) -> None:
-        """See :meth:`forebay.ports.Reader.close`."""
         self._connection.close()
 
 
