@@ -21,7 +21,7 @@ from tests.conformance.test_kinds_and_audit import SETTINGS, stores
 from tests.support import event_tables
 from tests.support.delivery import as_events, deliver
 from tests.support.frames import LOG, T0, Told, batch, match, rows_of
-from tests.support.memory_store import MemoryAudited, MemoryStore
+from tests.support.memory_store import MemoryAudited, MemoryStore, stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ def test_coverage_gaps_letters_and_conflicts_are_told(sat: tuple[Store, Audited]
     assert isinstance(held, IdCoverage)
     assert (list(held.live), held.epochs) == ([(1, 1), (4, 4)], {"e1": 4})
     assert [(gap.first, gap.last) for gap in account.gaps] == [(2, 3)]
-    assert list(account.gaps) == list(store.gaps())
+    assert list(account.gaps) == stored_gaps(store)
     assert (account.letters, account.conflicts) == (2, 1)
 
 

@@ -23,7 +23,7 @@ from tests.simulation.venue import (
 )
 from tests.simulation.witness import Frame
 from tests.simulation.world import FOLDER, PARSERS, covered_ids
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore, stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +97,7 @@ class Judge:
 
     def _gaps(self) -> None:
         """Stored and permanent gap, together, are every event that was owed; neither is both."""
-        gaps = self.world.store.gaps()
+        gaps = stored_gaps(self.world.store)
         for symbol in SYMBOLS:
             declared = {state: IntervalSet() for state in ("open", "filled", "permanent")}
             for gap in gaps:

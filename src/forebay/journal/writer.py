@@ -47,14 +47,13 @@ class WriterLock:
         try:
             self._handles.append(disk.lock_folder(folder))
             self._handles.append(disk.lock(folder / LOCK_NAME, note))
-        except BlockingIOError as error:
+        except BaseException as error:
             self.release()
+            if not isinstance(error, BlockingIOError):
+                raise
             message = f"The journal {folder} has a writer already: process {_holder(disk, folder)}."
             hint = "Stop that process, or give this one another folder."
             raise WriterBusy(message, hint=hint) from error
-        except BaseException:
-            self.release()
-            raise
 
     def release(self) -> None:
         """Leave the folder to others."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from forebay.domain.coverage import Gap
 
 _RESTARTABLE = (duckdb.FatalException, duckdb.InternalException)
 _TRANSIENT = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)
@@ -157,10 +156,6 @@ class DuckDBStore(ReadableStore, HourFiles):
                 "UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"
             )
         return frozenset(rows)
-
-    def gaps(self) -> list[Gap]:
-        with self._transaction() as session:
-            return state.read_gaps(session)
 
     def close(self) -> None:
         with self._lock:
