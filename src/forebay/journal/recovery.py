@@ -124,12 +124,12 @@ def recover(disk: Disk, folder: Path, random_id: Callable[[], str]) -> Recovered
     return _Recovery(disk, folder, random_id).run()
 
 
+@dataclass(slots=True)
 class _Recovery:
-    def __init__(self, disk: Disk, folder: Path, random_id: Callable[[], str]) -> None:
-        self._disk = disk
-        self._folder = folder
-        self._random_id = random_id
-        self._mark: Watermark | None = None
+    _disk: Disk
+    _folder: Path
+    _random_id: Callable[[], str]
+    _mark: Watermark | None = None
 
     def run(self) -> Recovered:
         remove_scratch(self._disk, self._folder)

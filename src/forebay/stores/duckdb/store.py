@@ -124,15 +124,13 @@ class DuckDBStore(ReadableStore, HourFiles):
                 session.run("BEGIN")
                 yield session
                 session.run("COMMIT")
-            except duckdb.Error as error:
+            except BaseException as error:
+                with contextlib.suppress(duckdb.Error):
+                    session.run("ROLLBACK")
+                if not isinstance(error, duckdb.Error):
+                    raise
                 self._broken = isinstance(error, _RESTARTABLE)
-                with contextlib.suppress(duckdb.Error):
-                    session.run("ROLLBACK")
                 raise translate(error) from error
-            except BaseException:
-                with contextlib.suppress(duckdb.Error):
-                    session.run("ROLLBACK")
-                raise
 
     # ------------------------------------------------------------- reading
 
