@@ -79,7 +79,7 @@ class Recovered(NamedTuple):
 def without_bodies(items: Iterable[SoundBlock | Damage]) -> list[SoundBlock | Damage]:
     """Forget the bodies, which would keep the whole segment in memory."""
     return [
-        item._replace(body=_NOTHING, inner=()) if isinstance(item, SoundBlock) else item
+        SoundBlock(item.offset, item.header, _NOTHING) if isinstance(item, SoundBlock) else item
         for item in items
     ]
 
