@@ -107,7 +107,9 @@ def test_a_span_takes_in_the_first_moment_of_its_hours(sat: tuple[Store, Audited
         }
 
 
-def test_coverage_gaps_letters_and_conflicts_are_told(sat: tuple[Store, Audited]) -> None:
+def test_coverage_gaps_letters_and_conflicts_are_told(
+    sat: tuple[MemoryStore | DuckDBStore, Audited],
+) -> None:
     store, audited = sat
     deliver(store, [[batch([match(1), match(4), b"junk", b"more junk"])]])
     deliver(store, [[batch([match(1, price="7")], first_seq=60)]])
