@@ -26,8 +26,6 @@ from forebay.ops.catalogue import CATALOGUE, Metric
 from forebay.ops.view import BreakerReport, Buckets, Sample, SystemReport
 from forebay.resilience import State, SystemState
 
-__all__ = ["CATALOGUE", "render", "samples"]
-
 COLLECTOR = "capture"
 """The service, and the process, that is a collector."""
 _NS = 1e9
