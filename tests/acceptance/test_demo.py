@@ -30,7 +30,7 @@ async def test_the_demo_kills_three_times_and_proves_that_nothing_was_lost(
     assert {gap["state"] for gap in report["gaps"]} == {"filled"}
     died = [
         json.loads(line)["name"]
-        for line in (folder / "drill.log").read_text().splitlines()
+        for line in (folder / "run.log").read_text().splitlines()
         if '"event": "process_died"' in line
     ]
     assert sorted(died) == ["capture", "capture", "deliver"]

@@ -20,8 +20,9 @@ import pytest
 import forebay
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
-from forebay.lab.drills.kill import HISTORY, KillDrill, KillPlan
+from forebay.lab.drills.kill import KillDrill, KillPlan
 from forebay.lab.drills.plan import VENUE
+from forebay.lab.exchanges.market import HISTORY
 from forebay.lab.truth import Trades, iso_micros
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "ADA-USD", "XRP-USD")

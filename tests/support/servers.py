@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.lab.servers import binaries
+from forebay.lab import servers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +20,8 @@ def needed(*names: str) -> Path:
     Where a folder of servers is named, as in continuous integration, it fails instead.
     """
     try:
-        return binaries.find(*names)
+        return servers.find(*names)
     except Unreachable as error:
-        if os.environ.get(binaries.FOLDER):
+        if os.environ.get(servers.FOLDER):
             raise
         pytest.skip(str(error))

@@ -27,7 +27,7 @@ from forebay.text import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from forebay.app.offline.download_plan import Wanted
+    from forebay.app.offline.download_plan import WantedBars
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.services.downloader import Progress
@@ -67,7 +67,7 @@ def backfill(
     Example: forebay backfill --venue coinbase --symbol BTC-USD --timeframe 1m --from 2026-01-01
     """
     with explained():
-        from forebay.app.offline.download_plan import Wanted
+        from forebay.app.offline.download_plan import WantedBars
         from forebay.app.wiring import logs, venues
         from forebay.app.wiring.config import load
         from forebay.app.wiring.data_folder import DataFolder
@@ -78,7 +78,7 @@ def backfill(
         logs.configure("error" if err.is_terminal else "warning", process="backfill")
         venues.install(folder, settings.venues)
         os.nice(NICENESS)
-        wanted = Wanted(
+        wanted = WantedBars(
             venue, tuple(symbol), tuple(timeframe), since, until, market, rest_url, at_once
         )
         with telling() as tell:
@@ -93,7 +93,7 @@ def backfill(
 
 
 async def downloaded(
-    folder: DataFolder, settings: Config, wanted: Wanted, tell: Telling = lambda *_: None
+    folder: DataFolder, settings: Config, wanted: WantedBars, tell: Telling = lambda *_: None
 ) -> dict[str, Any]:
     """Download, or have the capture that has the folder do it; return what came of it."""
     from forebay.app.offline.download import download

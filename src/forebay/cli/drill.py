@@ -130,7 +130,6 @@ def _run(
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     from forebay.clock import SystemClock
-    from forebay.lab.drills.alarms import Alarms
     from forebay.lab.drills.run import run_drill
 
     clock = SystemClock()
@@ -145,9 +144,8 @@ def _run(
 
             folder = root / drill.name
             folder.mkdir()
-            alarms = Alarms(clock) if alerts else None
             running = run_drill(
-                drill, folder, seed=seed, timing=timing, clock=clock, alarms=alarms, say=say
+                drill, folder, seed=seed, timing=timing, clock=clock, with_alerts=alerts, say=say
             )
             reports.append(asyncio.run(running))
             bars.update(task, advance=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,13 @@ def serve(
         ),
     ] = "2026-01-01T00:00:00Z",
     step_us: StepUs = None,
+    bars: Annotated[
+        str,
+        typer.Option(
+            help="Bars of REST instead of the market's own: SYMBOL=FILE.csv or SYMBOL=COUNT, "
+            "comma-separated."
+        ),
+    ] = "",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Websocket port; 0: any.")] = 0,
     rest_port: Port = 0,
     truth_port: Port = 0,
@@ -86,6 +94,7 @@ def serve(
         from forebay.lab.exchanges.server import ServerConfig
         from forebay.lab.faults import parse_faults
         from forebay.lab.truth import parse_symbols
+        from forebay.lab.truth.histories import parse_histories
 
         market = _market(
             seed=seed,
@@ -95,6 +104,7 @@ def serve(
             start=start,
             step_us=step_us,
         )
+        market = dataclasses.replace(market, bars=parse_histories(bars))
         exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
         code = _serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit))
     raise typer.Exit(code)
@@ -142,9 +152,10 @@ def truth(
         )
 
         start_ns, names = parse_start(start), parse_symbols(symbols)
+        sources = venue_named(venue).sources
         step = step_us or step_of(rate or RATE * len(names), len(names))
         markets = [Trades(seed, venue, symbol, start_ns=start_ns, step_us=step) for symbol in names]
-        told = {m.symbol: events(source_named(channel)(m), first, end) for m in markets}
+        told = {m.symbol: events(source_named(channel, sources)(m), first, end) for m in markets}
         if digest:
             _print({symbol: TruthDigest.of(each).document() for symbol, each in told.items()})
             return

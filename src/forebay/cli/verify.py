@@ -22,7 +22,7 @@ from forebay.cli.settings import EXAMPLE_VENUE, DataFlag
 from forebay.text import counted
 
 if TYPE_CHECKING:
-    from forebay.app.offline.download_plan import Wanted
+    from forebay.app.offline.download_plan import WantedBars
     from forebay.app.offline.verifying import Verified
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
@@ -53,7 +53,7 @@ def verify(
     Example: forebay verify --venue coinbase --timeframe 1m --from 2026-01-01 --to 2026-02-01
     """
     with explained():
-        from forebay.app.offline.download_plan import Wanted
+        from forebay.app.offline.download_plan import WantedBars
         from forebay.app.wiring import logs, venues
         from forebay.app.wiring.config import load
         from forebay.app.wiring.data_folder import DataFolder
@@ -63,7 +63,7 @@ def verify(
         logs.configure("warning", process="verify")
         venues.install(folder, settings.venues)
         symbols, frames = tuple(symbol or ()), tuple(timeframe)
-        wanted = Wanted(venue, symbols, frames, since, until, market, rest_url)
+        wanted = WantedBars(venue, symbols, frames, since, until, market, rest_url)
         found = asyncio.run(_verified(folder, settings, wanted, repair=repair))
         same = all(each.same for each in found)
         if as_json:
@@ -76,7 +76,7 @@ def verify(
 
 
 async def _verified(
-    folder: DataFolder, settings: Config, wanted: Wanted, *, repair: bool
+    folder: DataFolder, settings: Config, wanted: WantedBars, *, repair: bool
 ) -> list[Verified]:
     from forebay.app.offline import verifying
     from forebay.app.reader import Data
@@ -93,7 +93,7 @@ async def _verified(
                 lambda done, pages: shown.update(task, completed=done, total=pages),
             )
 
-    async def download(part: Wanted) -> dict[str, Any]:
+    async def download(part: WantedBars) -> dict[str, Any]:
         return await downloaded(folder, settings, part)
 
     found = await look()

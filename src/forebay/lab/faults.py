@@ -139,7 +139,7 @@ STRIKES: Final[Mapping[str, Callable[[Scene], None]]] = MappingProxyType(
 
 _PLACES: Final = tuple(STRIKES)
 NAMES: Final = (*STRIKES, RATE_LIMIT)
-OTHER_FEEDS: Final = ("ticker", "book")
+OTHER_FEEDS: Final = ("ticker", "book", "bar", "second")
 """What faults can strike besides trades, by names such as ``book_disconnect``."""
 _ALL: Final = (*NAMES, *(f"{feed}_{name}" for feed in OTHER_FEEDS for name in STRIKES))
 _REQUESTS = "requests"  # what the dice of REST requests are asked about

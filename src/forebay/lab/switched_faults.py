@@ -22,6 +22,7 @@ TOO_MANY: Final = "rest-429"
 BROKEN: Final = "rest-500"
 HANG: Final = "rest-hang"
 REFUSE: Final = "rest-refuse"
+PAGE: Final = "rest-page"
 FLAP: Final = "websocket-flap"
 SILENCE: Final = "websocket-silence"
 NO_UPGRADE: Final = "websocket-refuse"
@@ -30,8 +31,10 @@ RESTATE: Final = "websocket-restate"
 
 ABOUT: Final[Mapping[str, str]] = MappingProxyType(
     {
-        TOO_MANY: "REST answers 429; `retry_after_s` whole seconds in Retry-After, 0 for none",
+        TOO_MANY: "REST answers 429; `retry_after_s` whole seconds in Retry-After, 0 for none; "
+        "`form` 1: no body, 2: a page, 3: seconds with a fraction, 4: a date, 5: a word, 6: a 0",
         BROKEN: "REST answers with HTTP status `status`",
+        PAGE: "REST answers with a page for people and HTTP status `status`",
         HANG: "REST takes requests and never answers",
         REFUSE: "REST resets each connection that asks",
         FLAP: "the websocket closes each connection right after it accepted its subscription",
@@ -43,7 +46,8 @@ ABOUT: Final[Mapping[str, str]] = MappingProxyType(
 )
 SETTINGS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
     {
-        TOO_MANY: {"retry_after_s": 1},
+        TOO_MANY: {"retry_after_s": 1, "form": 0},
+        PAGE: {"status": 200},
         BROKEN: {"status": 500},
         TEAR: {"every": 100},
         RESTATE: {"every": 100},
@@ -69,8 +73,10 @@ class Trouble:
 class SwitchedFaults:
     """All switched faults of one exchange, by name; everything is off at first."""
 
-    def __init__(self) -> None:
-        self._all = {name: Trouble(name, settings=dict(SETTINGS.get(name, {}))) for name in ABOUT}
+    def __init__(self, own: Mapping[str, Mapping[str, int]] = MappingProxyType({})) -> None:
+        """``own`` are those of a venue alone, each with what it can be told."""
+        self._known = {name: SETTINGS.get(name, {}) for name in ABOUT} | dict(own)
+        self._all = {name: Trouble(name, settings=dict(it)) for name, it in self._known.items()}
 
     def switch(self, name: str, *, on: bool, settings: Mapping[str, object] | None = None) -> None:
         """Switch a trouble on or off.
@@ -79,9 +85,9 @@ class SwitchedFaults:
         """
         trouble = self._all.get(name)
         if trouble is None:
-            hint = did_you_mean(name, ABOUT, f"There are {', '.join(ABOUT)}.")
+            hint = did_you_mean(name, self._all, f"There are {', '.join(self._all)}.")
             raise ConfigError(f"{name!r} is not a trouble.", hint=hint)
-        known = SETTINGS.get(name, {})
+        known = self._known[name]
         for key, value in (settings or {}).items():
             if key not in known or type(value) is not int or value < 0:
                 message = f"{key}={value!r} is no setting of the trouble {name}."

@@ -13,6 +13,7 @@ from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import MINUTE_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError, Unreachable
+from forebay.lab.ledger import Withheld
 from forebay.services.audit.report import StageDigest
 from forebay.services.audit.truth import (
     TrueEvent,
@@ -54,23 +55,10 @@ class _Status(msgspec.Struct, frozen=True):
             yield StreamKey(self.venue, self.market, channel, symbol)
 
 
-class _Withheld(msgspec.Struct, frozen=True):
-    """Indices that subscribers were not given; intervals are (first, last, reasons)."""
-
-    certain: list[tuple[int, int, str]] = []
-    in_doubt: list[tuple[int, int, str]] = []
-    poison: list[int] = []
-    poison_in_doubt: list[int] = []
-
-    def sets(self) -> WithheldIndices:
-        certain = IntervalSet((first, last) for first, last, _ in self.certain)
-        return WithheldIndices(certain, certain | IntervalSet((f, t) for f, t, _ in self.in_doubt))
-
-
 class TruthClient(Truth):
     """The truth server at ``url``."""
 
-    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S) -> None:
+    def __init__(self, url: str) -> None:
         """Raise :class:`~forebay.errors.ConfigError` if ``url`` is no address."""
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
@@ -79,7 +67,6 @@ class TruthClient(Truth):
         self._url = url
         self._host, self._port = parts.hostname, parts.port
         self._path = parts.path.rstrip("/")
-        self._timeout_s = timeout_s
 
     def document(self) -> dict[str, Any]:
         """Return everything that the server says of itself."""
@@ -91,13 +78,18 @@ class TruthClient(Truth):
         bounds, withheld, least, most = {}, {}, 0, 0
         for feed, symbols in (("", status.symbols), *status.feeds.items()):
             path = _query("/withheld", **({"channel": feed} if feed else {}))
-            reports = self._get(path, dict[str, _Withheld])
+            reports = self._get(path, dict[str, Withheld])
             for symbol, each in symbols.items():
                 bounds.update(dict.fromkeys(status.keys(feed, symbol), each))
             for symbol, report in reports.items():
-                withheld.update(dict.fromkeys(status.keys(feed, symbol), report.sets()))
-                least += len(report.poison)
-                most += len(report.poison) + len(report.poison_in_doubt)
+                certain, in_doubt = (
+                    IntervalSet((first, last) for first, last, _ in spans)
+                    for spans in (report["certain"], report["in_doubt"])
+                )
+                indices = WithheldIndices(certain, certain | in_doubt)
+                withheld.update(dict.fromkeys(status.keys(feed, symbol), indices))
+                least += len(report["poison"])
+                most += len(report["poison"]) + len(report["poison_in_doubt"])
         market = status.venue, status.market, status.channel
         return TruthSnapshot(market, bounds, withheld, (least, most), status.finished)
 
@@ -139,7 +131,7 @@ class TruthClient(Truth):
             raise Unreachable(message, hint=_HINT) from error
 
     def _body(self, path: str) -> bytes:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         try:
             connection.request("GET", self._path + path)
             answer = connection.getresponse()

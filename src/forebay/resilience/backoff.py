@@ -8,6 +8,7 @@ A call that somebody waits for is tried a bounded number of times with small jit
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -58,19 +59,30 @@ def retry_delay(
     return min(cap, nominal * rng.uniform(1.0 - jitter, 1.0 + jitter))
 
 
-def parse_retry_after(value: str | None, wall_ns: int) -> float | None:
+_SECONDS = re.compile(r"([0-9]{1,12})[0-9]*(\.[0-9]{0,9})?[0-9]*", re.ASCII)
+
+
+def parse_retry_after(value: str | None, wall_ns: int, sent: str | None = None) -> float | None:
     """Seconds that a ``Retry-After`` header (RFC 9110, 10.2.3) asks for, or None.
 
-    The header holds seconds or an HTTP date, which is compared with ``wall_ns``. A date in the
-    past is 0; what cannot be read is None, since a bad header must not stop a retry.
+    The header holds seconds, by some servers with a fraction, or an HTTP date. That is compared
+    with the date at which the answer was ``sent``, by the same clock, or with ``wall_ns``. A date
+    in the past is 0; what cannot be read is None, since a bad header must not stop a retry.
     """
     text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
+    if seconds := _SECONDS.fullmatch(text):
+        return float(seconds[1] + (seconds[2] or ""))
+    until = _timestamp(text)
+    if until is None:
+        return None
+    base = _timestamp((sent or "").strip())
+    return max(0.0, until - (wall_ns / 1e9 if base is None else base))
+
+
+def _timestamp(text: str) -> float | None:
+    """Return an HTTP date as seconds since the Unix epoch; None if it is none."""
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - wall_ns / 1e9)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import Permanent, Stuck, Unusable
+from forebay.sources.venue import AnsweredPart, Pages
 from forebay.times import to_text
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from forebay.domain.intervals import Interval
     from forebay.ports import HistoryRequest
 
-Pages: TypeAlias = "Generator[str, bytes, tuple[Interval, ...]]"
+
 Ask = Callable[[str], Awaitable[bytes]]
 """Has a page captured and returns its body."""
 T = TypeVar("T")
@@ -31,12 +32,21 @@ MOST_PAGES = 10_000
 """A range whose pages are more than these is an error, and not at its end."""
 
 
-async def drive(pages: Pages, ask: Ask) -> tuple[Interval, ...]:
-    """Ask for page after page; return what the plan returns. Raises what asking raises."""
+async def drive(
+    pages: Pages, ask: Ask, answered: Callable[[AnsweredPart], object] = lambda _: None
+) -> tuple[Interval, ...]:
+    """Ask for page after page; return what the plan returns. Raises what asking raises.
+
+    ``answered`` is told of each part as soon as it is known to be answered.
+    """
     try:
         target = next(pages)
         while True:
-            target = pages.send(await ask(target))
+            if isinstance(target, AnsweredPart):
+                answered(target)
+                target = next(pages)
+            else:
+                target = pages.send(await ask(target))
     except StopIteration as done:
         absent: tuple[Interval, ...] = done.value
         return absent
@@ -228,23 +238,32 @@ class ByBars:
         """Page from ``request.first`` to ``request.last``; what no bar of a page covers is lacking.
 
         Neither a short page nor an empty one is the end, and a page that tells nothing new or
-        leads back is a source that does not advance. A range is cut into spans of one page: a gap
-        may be longer, and what a page has no room for is not lacking.
+        leads back is a source that does not advance. Where bars rise from page to page, what is
+        before the last one is answered as soon as there is a next page. A range is cut into spans
+        of one page: a gap may be longer, and what a page has no room for is not lacking.
         """
         if request.series not in self.series:
             has = ", ".join(self.series)
             raise Permanent(f"There is no history of {_named(request)}.", hint=f"There is: {has}.")
-        told, page_ns = IntervalSet(), self.series[request.series].page_s * 10**9
+        told, known = IntervalSet(), request.first
+        page_ns = self.series[request.series].page_s * 10**9
         for begin in range(request.first, request.last + 1, page_ns):
-            yield from self._span(request, begin, min(begin + page_ns, request.last + 1), told)
-        return tuple(told.holes(request.first, request.last))
+            end = min(begin + page_ns, request.last + 1)
+            known = yield from self._span(request, (begin, end), known, told)
+            if end <= request.last:
+                yield AnsweredPart(end - 1, tuple(told.holes(known, end - 1)))
+                known = end
+        return tuple(told.holes(known, request.last))
 
     def _span(
-        self, request: HistoryRequest, begin: int, end: int, told: IntervalSet
-    ) -> Generator[str, bytes, None]:
-        """Ask for one span, page after page, and add the times of its bars to ``told``."""
+        self, request: HistoryRequest, ends: tuple[int, int], known: int, told: IntervalSet
+    ) -> Generator[str | AnsweredPart, bytes, int]:
+        """Ask for one span, page after page, and add the times of its bars to ``told``.
+
+        What is before ``known`` was answered; return from where on it is not now.
+        """
         asked, here = set[str](), IntervalSet()
-        target = self.path(request, begin, end)
+        target = self.path(request, *ends)
         while target:
             if len(asked) >= self.most_pages:
                 raise _endless(request, len(asked))
@@ -253,12 +272,17 @@ class ByBars:
             spans = _read(lambda page: self.bars(request, page), body, request)
             if spans and all(opened in here for opened, _ in spans):
                 raise _stuck(request, "tells a page twice")
+            rising = not told or all(opened > told.last for opened, _ in spans)
             for opened, closed in spans:
                 here.add(opened, closed - 1)
                 told.add(opened, closed - 1)
             target = _read(self.following, body, request)
             if target in asked:
                 raise _stuck(request, f"names a page twice: {target!r}")
+            if target and spans and rising and told.last < ends[1] - 1:
+                yield AnsweredPart(told.last, tuple(told.holes(known, told.last)))
+                known = told.last + 1
+        return known
 
 
 def by_bars(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from forebay.domain.calendars import Calendar
@@ -52,6 +52,9 @@ class MessageVerdict:
     names something: the connection is over. A symbol that stands in these words is blamed too."""
     complaint: str = ""
     """What the venue complains of, in its words; it is logged, and nothing ends."""
+    ended: str = ""
+    """Why the venue ends the connection whatever was asked for, such as a wrong key or too many
+    connections: no stream is blamed, and the same is asked for again."""
     send: Sequence[bytes] = ()
     """What to answer, as text messages."""
 
@@ -186,6 +189,17 @@ class Listing:
     """Raises :class:`~forebay.errors.Transient` if the answer is no list."""
 
 
+class AnsweredPart(NamedTuple):
+    """What a plan yields beside paths: all of a request up to ``last`` has been answered."""
+
+    last: int
+    lacking: tuple[Interval, ...]
+    """What of it history said nothing of, since the part that was yielded before."""
+
+
+Pages: TypeAlias = "Generator[str | AnsweredPart, bytes, tuple[Interval, ...]]"
+
+
 class History(Protocol):
     """A way to ask the venue for what is missing; :mod:`forebay.sources.history` has some."""
 
@@ -199,7 +213,7 @@ class History(Protocol):
         """Weight of a call."""
         ...
 
-    def plan(self, request: HistoryRequest) -> Generator[str, bytes, tuple[Interval, ...]]:
+    def plan(self, request: HistoryRequest) -> Pages:
         """Yield path and query of one page after the other and take its body; return the absent.
 
         Raises :class:`~forebay.errors.Transient` if a page makes no sense.
@@ -235,13 +249,15 @@ class Venue:
     """Kinds of event that are captured when nobody says which."""
     markets: tuple[str, ...] = ("spot",)
     """Market types that its symbols may be of, as event ids know them."""
+    market_channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kinds of event that there are in a market, where it has not all."""
     spelling: str = r"\S+( \S+)*"
     """What a symbol looks like in Forebay's spelling, as a regular expression."""
     depths: tuple[int, ...] = ()
     """Depths of an order book that can be asked for; empty if the venue leaves no choice."""
     ws_url: str = ""
     rest_url: str = ""
-    """Public addresses; empty if there is none."""
+    """Public addresses; empty if there is none. ``{market}`` in the first is the market's name."""
     history: Mapping[str, History] = field(default_factory=dict)
     """By kind of event."""
     polls: Mapping[str, Poll] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from forebay.app.offline.download import download
-from forebay.app.offline.download_plan import Wanted
+from forebay.app.offline.download_plan import WantedBars
 from forebay.app.offline.offline_backfill import check_bars, fill_gaps
 from forebay.app.reader import Data
 from forebay.app.wiring import venues
@@ -46,7 +46,7 @@ def config(folder: Path, calendar: str = "weekdays") -> Config:
 
 async def downloaded(folder: Path, url: str, *timeframes: str) -> None:
     since, until = to_text(BEGIN_S * NS), to_text(END_S * NS)
-    wish = Wanted("coinbase", (BTC,), timeframes, since, until, rest_url=url)
+    wish = WantedBars("coinbase", (BTC,), timeframes, since, until, rest_url=url)
     assert (await download(DataFolder(folder), config(folder), wish, ignore)).complete
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from forebay.app.offline.download import download
-from forebay.app.offline.download_plan import Wanted
+from forebay.app.offline.download_plan import WantedBars
 from forebay.app.reader import Data
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import Config
@@ -61,12 +61,12 @@ def wanted(
     timeframes: tuple[str, ...] = ("1m",),
     begin_s: int = BEGIN_S,
     end_s: int = BEGIN_S + DAY_S,
-) -> Wanted:
+) -> WantedBars:
     since, until = (to_text(seconds * NS) for seconds in (begin_s, end_s))
-    return Wanted("coinbase", symbols, timeframes, since, until, rest_url=url)
+    return WantedBars("coinbase", symbols, timeframes, since, until, rest_url=url)
 
 
-async def run(folder: Path, wish: Wanted, *, ahead_s: float = 0.0) -> Downloaded:
+async def run(folder: Path, wish: WantedBars, *, ahead_s: float = 0.0) -> Downloaded:
     config = Config(data=str(folder))
     return await download(DataFolder(folder), config, wish, ignore, clock=Later(ahead_s))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.app.offline.download import download
-from forebay.app.offline.download_plan import Wanted
+from forebay.app.offline.download_plan import WantedBars
 from forebay.app.offline.verifying import repair, verify_bars
 from forebay.app.reader import Data
 from forebay.app.wiring import venues
@@ -42,10 +42,10 @@ class Desk:
         self.folder = folder
         self.history = history
         since, until = (to_text(s * 10**9) for s in (BEGIN, BEGIN + DAYS * DAY_S))
-        self.wanted = Wanted("coinbase", (BTC,), ("15m",), since, until, rest_url=url)
+        self.wanted = WantedBars("coinbase", (BTC,), ("15m",), since, until, rest_url=url)
         self.config = Config(data=str(folder))
 
-    async def download(self, wanted: Wanted) -> dict[str, Any]:
+    async def download(self, wanted: WantedBars) -> dict[str, Any]:
         found = await download(DataFolder(self.folder), self.config, wanted, ignore)
         return found.document()
 

@@ -16,7 +16,7 @@ from forebay.errors import ConfigError
 from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.market import MarketConfig
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Topic
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, PlainVenue, Request, Topic
 from forebay.lab.exchanges.queries import BadQuery
 from forebay.lab.exchanges.server import ServerConfig, running
 from forebay.lab.truth import BookTruth, Trades
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
+    from forebay.lab.switched_faults import SwitchedFaults
     from forebay.lab.truth import Trade
 
 
-class Words:
+class Words(PlainVenue):
     """A venue that is asked for ``deals``, ``tops`` and ``chimes``, and answers in plain text."""
 
     name = "words"
@@ -44,7 +45,8 @@ class Words:
             return b"what?"
         return Request(verb == "more", ((channel, symbol),))
 
-    def acknowledgement(self, topics: Sequence[Topic]) -> bytes:
+    def acknowledgement(self, topics: Sequence[Topic], new: Sequence[Topic]) -> bytes:
+        del new
         return " ".join(("now", *(channel for channel, _ in topics))).encode()
 
     def feed(self, channel: str) -> Feed | None:
@@ -54,8 +56,10 @@ class Words:
     def speaker(self, trades: Trades) -> Voice:
         return Voice(trades)
 
-    def routes(self, market: Market, clock: Clock) -> Iterable[web.RouteDef]:
-        del clock
+    def routes(
+        self, market: Market, clock: Clock, switched: SwitchedFaults
+    ) -> Iterable[web.RouteDef]:
+        del clock, switched
 
         async def last(request: web.Request) -> web.Response:
             if "loud" in request.query:

@@ -115,7 +115,10 @@ def test_the_seed_can_be_left_out() -> None:
             ("truth", "mtgox", "--seed", "1", "--symbols", "A-B", "--from", "0", "--to", "1"),
             "mtgox",
         ),
-        (("serve", "mtgox", "--seed", "1"), "There is no simulator of 'mtgox'. There is coinbase."),
+        (
+            ("serve", "mtgox", "--seed", "1"),
+            "There is no simulator of 'mtgox'. There is coinbase, massive.",
+        ),
         (("serve", "coinbase", "--seed", "1", "--symbols", "btc"), "'btc' is not a symbol."),
         (("serve", "coinbase", "--seed", "1", "--faults", "dorp=1"), "Did you mean 'drop'?"),
         (("serve", "coinbase", "--seed", "1", "--faults", "drop=7"), "is not a probability"),

@@ -72,13 +72,26 @@ NOW_NS = 1_700_000_000_000_000_000
         ("", None),
         ("soon", None),
         ("-5", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("0.493", 0.493),
+        ("5.", 5),
+        (".5", None),
+        ("1.5.2", None),
+        ("1e9", None),
+        ("9" * 400, 999_999_999_999),
         ("²", None),
         ("Tue, 99 Nov 2023 22:14:50 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW_NS) == seconds
+
+
+def test_a_date_is_compared_with_the_clock_that_wrote_it() -> None:
+    until, sent = formatdate(1_600_000_035, usegmt=True), formatdate(1_600_000_000, usegmt=True)
+    assert parse_retry_after(until, NOW_NS, sent) == 35
+    assert parse_retry_after(until, NOW_NS, "nonsense") == 0
+    assert parse_retry_after("7", NOW_NS, sent) == 7
 
 
 @given(st.text())

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from forebay.errors import Permanent, Stuck, Transient
 from forebay.ports import HistoryRequest
 from forebay.sources.history import Series, by_bars, by_id, by_time, by_token, drive
+from forebay.sources.venue import AnsweredPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from forebay.domain.intervals import Interval
-    from forebay.sources.history import Pages
+    from forebay.sources.venue import Pages
 
 SECOND = 1_000_000_000
 
@@ -24,15 +25,20 @@ SECOND = 1_000_000_000
 def run(pages: Pages, answer: Callable[[str], bytes]) -> tuple[list[str], tuple[Interval, ...]]:
     """Answer a plan to its end; return what it asked for, and what it returned."""
     asked: list[str] = []
+    lacking: tuple[Interval, ...] = ()
     try:
         target = next(pages)
         while True:
+            if isinstance(target, AnsweredPart):
+                lacking += target.lacking
+                target = next(pages)
+                continue
             asked.append(target)
             assert len(asked) < 1000, "it does not end"
             target = pages.send(answer(target))
     except StopIteration as done:
         absent: tuple[Interval, ...] = done.value
-        return asked, absent
+        return asked, (*lacking, *absent)
 
 
 def refused(request: HistoryRequest, pager: object, answer: Callable[[str], bytes]) -> str:
@@ -123,6 +129,7 @@ def iter_answers(pages: Pages, answer: Callable[[str], bytes]) -> Iterator[str]:
     """Answer a plan for ever; return what it asks for."""
     target = next(pages)
     while True:
+        assert isinstance(target, str)
         yield target
         target = pages.send(answer(target))
 
@@ -211,6 +218,25 @@ def test_by_bars_reads_every_page_and_tells_which_periods_have_no_bar() -> None:
     asked, absent = run(BARS.plan(asked_for(0, 9)), lambda target: pages[target].encode())
     assert asked == ["1m 0 600", "a", "b", "c"]
     assert absent == lacking((2, 3), (7, 8))
+
+
+def test_what_is_before_the_last_bar_of_a_page_is_answered_once_there_is_a_next() -> None:
+    def parts(*pages: bytes) -> list[tuple[int, tuple[Interval, ...]]]:
+        plan, left, found = BARS.plan(asked_for(0, 9)), [*pages], []
+        target = next(plan)
+        try:
+            while True:
+                if isinstance(target, AnsweredPart):
+                    found.append((target.last // (60 * SECOND), target.lacking))
+                    target = next(plan)
+                else:
+                    target = plan.send(left.pop(0))
+        except StopIteration:
+            return found
+
+    assert parts(b"0 1|a", b"3|b", b"|c", b"5 6|") == [(1, ()), (3, lacking((2, 2)))]
+    assert parts(b"0 1 2|") == [], "the end says it of all"
+    assert parts(b"8 9|a", b"5 6|b", b"0|") == [], "they do not rise"
 
 
 def test_bars_beyond_what_was_asked_for_say_nothing_of_it() -> None:

@@ -21,7 +21,7 @@ from forebay.sources.rest import Budgets
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from forebay.app.offline.download_plan import Wanted
+    from forebay.app.offline.download_plan import WantedBars
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
@@ -36,7 +36,7 @@ BACKLOG_BYTES = 8 << 20
 async def download(
     folder: DataFolder,
     config: Config,
-    wanted: Wanted,
+    wanted: WantedBars,
     observer: Observer,
     progress: Callable[[Sequence[Progress], int], object] = lambda *_: None,
     *,

@@ -31,7 +31,7 @@ _DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedBars:
     """Bars that are wanted: every series of every symbol, in one range."""
 
     venue: str
@@ -49,7 +49,7 @@ class Wanted:
     """Whether to ask for all of it, whatever was answered before."""
 
 
-def configured(config: Config) -> Wanted | None:
+def configured(config: Config) -> WantedBars | None:
     """Return what ``[downloader]`` wants; None if that is nothing.
 
     Raises :class:`~forebay.errors.ConfigError` if something is missing.
@@ -60,7 +60,7 @@ def configured(config: Config) -> Wanted | None:
     if missing := [name for name in ("symbols", "timeframes", "since") if not getattr(said, name)]:
         message = f"The table downloader lacks {' and '.join(missing)}."
         raise ConfigError(message, hint="`forebay init` writes an example.")
-    return Wanted(
+    return WantedBars(
         said.venue,
         said.symbols,
         said.timeframes,
@@ -71,7 +71,7 @@ def configured(config: Config) -> Wanted | None:
     )
 
 
-def venue_config(config: Config, wanted: Wanted) -> VenueConfig:
+def venue_config(config: Config, wanted: WantedBars) -> VenueConfig:
     """Return how the venue is reached; raises :class:`~forebay.errors.ConfigError`."""
     venues.check_venue(wanted.venue)
     market = wanted.market or venues.VENUES[wanted.venue].markets[0]
@@ -85,7 +85,7 @@ def venue_config(config: Config, wanted: Wanted) -> VenueConfig:
     return base
 
 
-def plan(wanted: Wanted, market: str, now_ns: int) -> list[Download]:
+def plan(wanted: WantedBars, market: str, now_ns: int) -> list[Download]:
     """Return what is to be downloaded of each symbol and series.
 
     Raises :class:`~forebay.errors.ConfigError` for what the source does not offer.
@@ -120,7 +120,9 @@ def plan(wanted: Wanted, market: str, now_ns: int) -> list[Download]:
     return found
 
 
-def _range(wanted: Wanted, venue: Venue, name: str, series: Series, now_ns: int) -> tuple[int, int]:
+def _range(
+    wanted: WantedBars, venue: Venue, name: str, series: Series, now_ns: int
+) -> tuple[int, int]:
     """Return when the first bar opens and the last one that is over closes."""
     step = series.step_s * _NS
     since, until = to_ns(wanted.since), to_ns(wanted.until) if wanted.until else now_ns

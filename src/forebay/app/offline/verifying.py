@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from forebay.app.offline.download_plan import Wanted, plan, venue_config
+from forebay.app.offline.download_plan import WantedBars, plan, venue_config
 from forebay.app.reader import ONE_BAR
 from forebay.app.wiring import venues
 from forebay.clock import SystemClock
@@ -100,7 +100,7 @@ def _day(number: int, day: DayComparison) -> dict[str, Any]:
 async def verify_bars(
     data: Data,
     config: Config,
-    wanted: Wanted,
+    wanted: WantedBars,
     observer: Observer,
     progress: Callable[[int, int], object] = lambda *_: None,
 ) -> list[Verified]:
@@ -134,7 +134,7 @@ async def verify_bars(
     return found
 
 
-def _symbols(data: Data, wanted: Wanted) -> tuple[str, ...]:
+def _symbols(data: Data, wanted: WantedBars) -> tuple[str, ...]:
     frames = ", ".join(literal(each.partition(",")[0]) for each in wanted.timeframes)
     query = f"SELECT DISTINCT symbol FROM {BAR.table} WHERE venue = {literal(wanted.venue)} "  # noqa: S608 - quoted
     rows = data.sql(f"{query} AND timeframe IN ({frames}) ORDER BY ALL")
@@ -185,7 +185,7 @@ def _value(value: object) -> str:
 
 
 async def repair(
-    found: list[Verified], wanted: Wanted, download: Callable[[Wanted], Any]
+    found: list[Verified], wanted: WantedBars, download: Callable[[WantedBars], Any]
 ) -> list[dict[str, Any]]:
     """Have what lacks or differs downloaded once more; return what came of each part."""
     documents = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.offline.accepting import delivered
-from forebay.app.offline.download_plan import TABLE, Downloaded, Wanted, plan, venue_config
+from forebay.app.offline.download_plan import TABLE, Downloaded, WantedBars, plan, venue_config
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
 from forebay.domain.coverage import COVERAGES
@@ -47,7 +47,7 @@ KEPT = 64
 
 @dataclass(slots=True)
 class _Job:
-    wanted: Wanted
+    wanted: WantedBars
     progress: list[Progress] = field(default_factory=list)
     task: asyncio.Task[Downloaded] | None = None
 
@@ -74,7 +74,7 @@ class RunningDownloads:
         self._jobs: dict[int, _Job] = {}
         self._numbers = count(1)
 
-    def start(self, wanted: Wanted) -> int:
+    def start(self, wanted: WantedBars) -> int:
         """Begin a download; return the number that it is asked for by.
 
         Raises :class:`~forebay.errors.ConfigError` for what the source does not offer.
@@ -90,7 +90,7 @@ class RunningDownloads:
         return number
 
     async def run(
-        self, wanted: Wanted, job: _Job | None = None, patience_s: float = FOR_EVER_S
+        self, wanted: WantedBars, job: _Job | None = None, patience_s: float = FOR_EVER_S
     ) -> Downloaded:
         """Download what is wanted and not there yet, and wait until it is stored."""
         venue = venue_config(self._config, wanted)
@@ -133,7 +133,7 @@ class RunningDownloads:
             return None
         return COVERAGES[answer["unit"]].from_rows(msgspec.convert(answer["rows"], list[Row]), ())
 
-    async def keep_up(self, wanted: Wanted, every_s: float) -> None:
+    async def keep_up(self, wanted: WantedBars, every_s: float) -> None:
         """Download what is wanted again and again, until cancelled; no failure ends it."""
         while True:
             job, wait_s = _Job(wanted), every_s
@@ -152,11 +152,11 @@ class RunningDownloads:
     # ------------------------------------------------------------------ whoever asks
 
     async def begin(self, request: Request) -> Reply:
-        """Answer ``{"op": "backfill", "wanted": …}``."""
-        return {"number": self.start(msgspec.convert(request["wanted"], Wanted))}, b""
+        """Handle ``{"op": "backfill", "wanted": …}``."""
+        return {"number": self.start(msgspec.convert(request["wanted"], WantedBars))}, b""
 
     async def tell(self, request: Request) -> Reply:
-        """Answer ``{"op": "backfill_status", "number": …}``; an error is raised again."""
+        """Handle ``{"op": "backfill_status", "number": …}``; an error is raised again."""
         job = self._jobs.get(request["number"])
         if job is None or job.task is None:
             hint = "The capture was started anew: begin again, it goes on from there."
@@ -209,7 +209,7 @@ class _Pacing:
 
 async def by_capture(
     folder: DataFolder,
-    wanted: Wanted,
+    wanted: WantedBars,
     clock: Clock,
     progress: Callable[[int, int, int], object] = lambda *_: None,
 ) -> dict[str, Any]:

@@ -16,21 +16,21 @@ from forebay.app.wiring import plugins
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import STAND_INS
 from forebay.errors import ConfigError
-from forebay.sources import coinbase
+from forebay.sources import coinbase, massive
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import ConnectionPurpose, Venue
 from forebay.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from forebay.app.wiring.config import VenueConfig
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.ports import Parser, Source
     from forebay.sources.live import Wiring
 
-VENUES: dict[str, Venue] = {venue.name: venue for venue in (coinbase.VENUE,)}
+VENUES: dict[str, Venue] = {venue.name: venue for venue in (coinbase.VENUE, massive.VENUE)}
 """Every venue by name; :func:`install` adds those from outside."""
 _OWN = frozenset(VENUES)
 ALL = "all"
@@ -201,21 +201,22 @@ def kinds(config: VenueConfig) -> tuple[str, ...]:
     Raises :class:`~forebay.errors.ConfigError` if it means nothing that the venue has.
     """
     venue = VENUES[config.name]
+    there = venue.market_channels.get(config.market, tuple(venue.channels))
     if not config.channels:
-        return venue.default_channels
-    meant = {kind for word in config.channels for kind in _meant(word, venue)}
+        return tuple(kind for kind in venue.default_channels if kind in there)
+    meant = {kind for word in config.channels for kind in _meant(word, venue, there)}
     return tuple(kind for kind in venue.channels if kind in meant)
 
 
-def _meant(word: str, venue: Venue) -> list[str]:
+def _meant(word: str, venue: Venue, there: Collection[str]) -> list[str]:
     singular = word.lower().removesuffix("s")
     found = [
         kind
-        for kind in venue.channels
+        for kind in there
         if word.lower() == ALL or singular == kind or kind.startswith(f"{singular}_")
     ]
     if not found:
-        words = dict.fromkeys(kind.partition("_")[0] for kind in venue.channels)
+        words = dict.fromkeys(kind.partition("_")[0] for kind in there)
         hint = did_you_mean(word.lower(), words, f"There is: {', '.join(words)}, {ALL}.")
         raise ConfigError(f"{venue.title} has no channel {word!r}.", hint=hint)
     return found

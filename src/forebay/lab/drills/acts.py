@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from forebay.lab.drills.plan import REST, WEBSOCKET
-from forebay.lab.drills.resources import open_descriptors, process_state
+from forebay.lab.drills.watch import open_descriptors, process_state
 from forebay.lab.switched_faults import (
     BROKEN,
     FLAP,
@@ -53,7 +53,10 @@ async def _trouble(
 
 
 async def rest_429(stage: Stage) -> None:
-    """REST answers 429 and says when to come again; nobody may come sooner."""
+    """The exchange's REST answers 429 with Retry-After.
+
+    Nobody may come sooner than it says.
+    """
     await _rest_troubled(stage, TOO_MANY, {"retry_after_s": RETRY_AFTER_S})
     moments = await stage.hits(TOO_MANY)
     later = zip(moments, moments[FILLS_AT_ONCE:], strict=False)
@@ -63,12 +66,15 @@ async def rest_429(stage: Stage) -> None:
 
 
 async def rest_500(stage: Stage) -> None:
-    """REST answers 500."""
+    """The exchange's REST answers 500."""
     await _rest_troubled(stage, BROKEN)
 
 
 async def rest_timeouts(stage: Stage) -> None:
-    """REST takes requests and never answers: time-outs one after another, with long pauses."""
+    """The exchange's REST takes requests and never answers.
+
+    Time-outs come one after another, with long pauses.
+    """
     await _rest_troubled(stage, HANG)
 
 
@@ -85,12 +91,12 @@ async def _rest_troubled(
 
 
 async def websocket_flap(stage: Stage) -> None:
-    """Every connection is closed right after its subscription was accepted."""
+    """The exchange closes each websocket right after it accepted the subscription."""
     await _websocket_troubled(stage, FLAP)
 
 
 async def websocket_half_open(stage: Stage) -> None:
-    """Every connection stays open and is silent, pongs included."""
+    """The exchange's websocket stays open and is silent, pongs included."""
     await _websocket_troubled(stage, SILENCE)
 
 
@@ -107,12 +113,18 @@ async def _websocket_troubled(stage: Stage, name: str) -> None:
 
 
 async def payload_torn(stage: Stage) -> None:
-    """Events arrive as JSON cut short: dead letters, whose holes are filled from history."""
+    """Every hundredth event arrives as JSON cut short.
+
+    Those are dead letters, whose holes are filled from history.
+    """
     await _payload_troubled(stage, TEAR, "dead_letters", "frames are dead letters")
 
 
 async def payload_restated(stage: Stage) -> None:
-    """Events come again with another price: the first stays, the other is a conflict."""
+    """Every hundredth event comes a second time with another price.
+
+    The first stays, the other is a conflict.
+    """
     await _payload_troubled(stage, RESTATE, "conflicts", "events are conflicts")
 
 
@@ -153,7 +165,10 @@ def _folder_read_only(stage: Stage) -> Iterator[None]:
 
 
 async def store_read_only(stage: Stage) -> None:
-    """The store takes no commit: its breaker trips, capture goes on, the journal keeps all."""
+    """The database's folder is read-only for a while.
+
+    Its breaker trips, capture goes on, and the journal keeps all.
+    """
     with _folder_read_only(stage):
         tripped = await stage.breaker("store", "open")
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
@@ -164,7 +179,7 @@ async def store_read_only(stage: Stage) -> None:
 
 
 async def emergency(stage: Stage) -> None:
-    """REST, made critical by the configuration, and the store are down at once."""
+    """The store and another critical service are down at once."""
     async with _trouble(stage, REFUSE):
         await stage.breaker(REST, "open")
         with _folder_read_only(stage):
@@ -181,7 +196,10 @@ async def emergency(stage: Stage) -> None:
 
 
 async def disk_full(stage: Stage) -> None:
-    """Somebody else fills the disk: capture waits, what it misses is declared, and filled."""
+    """Somebody else fills the disk of the data folder.
+
+    Capture waits; what it misses is declared, and filled.
+    """
     stranger = stage.data.root / "stranger"
     stage.say("the disk is full")
     try:
@@ -207,17 +225,23 @@ def _fill(file: Path) -> None:
 
 
 async def capture_killed(stage: Stage) -> None:
-    """Capture is killed twice; what it misses meanwhile is declared, and filled."""
+    """Capture is killed with SIGKILL while it works.
+
+    What it misses is declared, and filled.
+    """
     await _killed(stage, "capture", 2)
 
 
 async def deliver_killed(stage: Stage) -> None:
-    """Deliver is killed twice; it goes on where the store is."""
+    """Deliver is killed with SIGKILL while it works.
+
+    It goes on where the store is.
+    """
     await _killed(stage, "deliver", 2)
 
 
 async def run_killed(stage: Stage) -> None:
-    """The supervisor is killed, its processes leave with it, and it is started again."""
+    """The supervisor is killed with SIGKILL, and everything with it, then started again."""
     stage.run.kill()
     code = await stage.run.wait()
     stage.say("killed the supervisor")
@@ -246,7 +270,7 @@ async def _kill(stage: Stage, role: str) -> None:
 
 
 async def deliver_hung(stage: Stage) -> None:
-    """Deliver is stopped with SIGSTOP, so it answers nobody; capture goes on."""
+    """Deliver is stopped with SIGSTOP: it neither dies nor answers; capture goes on."""
     seen = await stage.until(lambda seen: seen.pid("deliver") is not None, "deliver to answer")
     pid = seen.pid("deliver") or 0
     os.kill(pid, signal.SIGSTOP)
@@ -270,7 +294,7 @@ _SPARE = 2
 
 
 async def descriptors_exhausted(stage: Stage) -> None:
-    """Capture may open hardly another file or socket for a while; it goes on with what it has."""
+    """Capture may open hardly another file or socket."""
     seen = await stage.until(lambda seen: seen.pid("capture") is not None, "capture to answer")
     pid = seen.pid("capture") or 0
     used = open_descriptors(pid)

@@ -37,12 +37,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One drill by name."""
+    """One drill."""
 
     name: str
     about: str
+    """One sentence."""
     act: Act
-    breakers: tuple[str, ...]
+    breakers: tuple[str, ...] = ()
     """Those that must trip, and be CLOSED again at the end."""
     alerts: tuple[str, ...] = ()
     """Those that must fire and clear."""
@@ -51,6 +52,8 @@ class Drill:
     rate: int = 2000
     """Events a second over all symbols."""
     symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
+    events: int = 0
+    """Events over all symbols, then the market closes; 0 is without end."""
     faults: str = ""
     """As ``forebay lab serve --faults`` takes them; they go on all the time."""
     config: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)

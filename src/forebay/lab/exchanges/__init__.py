@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MODULES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "coinbase": "forebay.lab.exchanges.coinbase",
+        "massive": "forebay.lab.exchanges.massive",
     }
 )
 NAMES: Final = tuple(_MODULES)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from forebay.lab.exchanges.line import Line
 from forebay.lab.exchanges.market import Market, MarketConfig, restated
-from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Request, VenueModel
+from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Login, Request, VenueModel
 from forebay.lab.faults import CORRUPT, HALF_OPEN, STRIKES, Emission, Faults, Scene, stream_of
 from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
 from forebay.lab.switched_faults import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, SwitchedFaults
@@ -77,7 +77,7 @@ class Exchange:
         }
         self.faults = Faults(config.market.seed, config.faults)
         self.ledger = DeliveryLedger()
-        self.switched = SwitchedFaults()
+        self.switched = SwitchedFaults(config.venue.troubles)
         self.rate_limited = 0
         self.rest_requests = 0
         self._lines: list[Line] = []
@@ -85,12 +85,20 @@ class Exchange:
         self._next_ping_ns = 0
         self._next_heartbeat_ns = 0
 
+    @property
+    def market_type(self) -> str:
+        """The market type of its symbols, as event ids know it."""
+        return self.venue.market_of(self.config.market.symbols[0])
+
     # ------------------------------------------------------------ what arrives
 
     def connected(self, wire: Wire, now_ns: int) -> Line:
         """A connection is up."""
         line = Line(wire, self.ledger, now_ns)
         self._lines.append(line)
+        if self.venue.welcome:
+            line.say(self.venue.welcome)
+            wire.flush()
         return line
 
     def disconnected(self, line: Line) -> None:
@@ -109,25 +117,40 @@ class Exchange:
 
     def _obey(self, line: Line, raw: bytes, now_ns: int) -> None:
         request = self.venue.understand(raw, self.market.trades)
+        if isinstance(request, Login):
+            self._log_in(line, request)
+            return
         if not isinstance(request, Request):
             line.say(request)
             return
+        if self.venue.without_key and not line.admitted:
+            line.say(self.venue.without_key)
+            return
+        if request.refused:
+            line.say(request.refused)
         self._listeners.clear()
         if not request.subscribe:
             for topic in request.topics:
                 line.topics.pop(topic, None)
-            line.say(self.venue.acknowledgement(list(line.topics)))
+            line.say(self.venue.acknowledgement(list(line.topics), ()))
             return
         new = [topic for topic in request.topics if topic not in line.topics]
         line.topics.update(dict.fromkeys(new))
         line.subscribed_once = True
-        line.say(self.venue.acknowledgement(list(line.topics)))
+        line.say(self.venue.acknowledgement(list(line.topics), new))
         if self._troubled(line, now_ns):
             return
         for channel, symbol in new:
             feed = self.venue.feed(channel)
             if feed is not None:
                 self._begin(line, channel, symbol, feed, now_ns)
+
+    def _log_in(self, line: Line, login: Login) -> None:
+        line.admitted = login.right
+        line.say(login.answer)
+        if not login.right:
+            self._remove(line)
+            line.close(_POLICY_VIOLATION, "wrong key")
 
     def _begin(self, line: Line, channel: str, symbol: str, feed: Feed, now_ns: int) -> None:
         self.market.subscribed(symbol, now_ns, feed)
@@ -162,6 +185,12 @@ class Exchange:
             line.wire.flush()
             line.mute(now_ns)
             return True
+        for name, frame in self.venue.partings.items():
+            if self.switched.strikes(name, now_ns):
+                line.say(frame)
+                self._remove(line)
+                line.close(_POLICY_VIOLATION, name)
+                return True
         closing = self.switched.on(NO_UPGRADE) or self.switched.strikes(FLAP, now_ns)
         if closing:
             self._remove(line)
@@ -195,6 +224,8 @@ class Exchange:
             if now_ns - line.muted_ns >= MUTE_FOR_NS:
                 self._end(line, "half-open")
         elif not line.subscribed_once and self._waited_long(line, now_ns):
+            if self.venue.too_late:
+                line.say(self.venue.too_late)
             self._remove(line)
             line.close(_POLICY_VIOLATION, "no subscribe")
         elif line.wire.backlog() > MAX_BACKLOG:

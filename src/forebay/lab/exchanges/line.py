@@ -56,6 +56,8 @@ class Line:
         self.wire = wire
         self.opened_ns = now_ns
         self.topics: dict[Topic, None] = {}
+        self.admitted = False
+        """Whether a right key was shown."""
         self.subscribed_once = False
         self.ended = False
         self.muted_ns: int | None = None
@@ -84,7 +86,7 @@ class Line:
     def send_torn(self, emission: Emission, length: int) -> None:
         """Send only the first ``length`` bytes, as a complete websocket message."""
         self.wire.text(emission.frame[:length])
-        self._account.wrote_poison(emission.stream, emission.index)
+        self._account.wrote(emission.stream, emission.index, torn=True)
 
     def swap(self, emission: Emission) -> None:
         """Send the frame after the next one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -12,9 +12,10 @@ from forebay.lab.exchanges.model import FEEDS, TRADE
 from forebay.lab.truth import DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from forebay.lab.exchanges.model import Feed
+    from forebay.lab.truth.histories import BarHistory
 
 HISTORY: Final = 100
 """Events per symbol that happened before the clock starts: indices 0 to 99."""
@@ -36,6 +37,8 @@ class MarketConfig:
     now_ns: int | None = None
     """Monotonic time of ``start_ns``, for a market that is to keep pace with the wall clock: its
     history ends when somebody first subscribes, however late that is."""
+    bars: Mapping[str, BarHistory] = field(default_factory=dict)
+    """By symbol, the bars that REST answers with instead of what the market's trades make."""
 
     def in_step(self) -> MarketConfig:
         """Return one like this whose venue time passes as fast as its events come.

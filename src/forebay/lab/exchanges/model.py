@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from forebay.lab.truth import MARKET, SOURCES
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from aiohttp import web
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.limits import RestLimit
     from forebay.lab.exchanges.market import Market
-    from forebay.lab.truth import Trade, Trades
+    from forebay.lab.switched_faults import SwitchedFaults
+    from forebay.lab.truth import Source, Trade, Trades
 
 Topic = tuple[str, str]
 """The venue's word for a channel, and a symbol."""
 
-Feed = Literal["trade", "ticker", "book"]
-"""What each event of the market brings about: a trade, then perhaps a ticker, and a change of the
-book."""
+Feed = Literal["trade", "ticker", "book", "bar", "second"]
+"""What each event of the market brings about: a trade, then perhaps a ticker, a change of the book,
+and the end of a minute and of a second."""
 TRADE: Final = "trade"
-FEEDS: Final[tuple[Feed, ...]] = (TRADE, "ticker", "book")
+FEEDS: Final[tuple[Feed, ...]] = (TRADE, "ticker", "book", "bar", "second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,17 @@ class Request:
     """Else unsubscribe."""
     topics: tuple[Topic, ...]
     """Each once, in the order given."""
+    refused: bytes = b""
+    """How the client is told of what cannot be had, while the rest can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A key that is shown, where a venue wants one before anything else."""
+
+    right: bool
+    """Else the connection is closed behind the answer."""
+    answer: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,28 @@ class Speaker(Protocol):
         ...
 
 
+class PlainVenue:
+    """What most venues have alike; derive from it and say what differs."""
+
+    sources: Mapping[str, Callable[[Trades], Source]] = SOURCES
+    """By channel, what makes the truth of all its events from the market's trades."""
+    welcome: bytes = b""
+    """What a connection is told at once; nothing if empty."""
+    without_key: bytes = b""
+    """What somebody is told who asks before a right key was shown; empty: none is wanted."""
+    too_late: bytes = b""
+    """What a connection is told that has not subscribed in time, before it is closed."""
+    partings: Mapping[str, bytes] = MappingProxyType({})
+    """By switched fault of the venue's own, what is said before every connection is closed."""
+    troubles: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    """Switched faults of the venue's own, with their settings."""
+
+    def market_of(self, symbol: str) -> str:
+        """Return the market type of a symbol."""
+        del symbol
+        return MARKET
+
+
 class VenueModel(Protocol):
     """One venue. Everything is pure, but for what its REST handlers await."""
 
@@ -68,13 +105,27 @@ class VenueModel(Protocol):
     subscribe_within_ns: int | None
     """A connection that has not subscribed by then is closed; None for never."""
     rest_limit: RestLimit
+    sources: Mapping[str, Callable[[Trades], Source]]
+    welcome: bytes
+    """As all that follows here, see :class:`PlainVenue`."""
+    without_key: bytes
+    too_late: bytes
+    partings: Mapping[str, bytes]
+    troubles: Mapping[str, Mapping[str, int]]
 
-    def understand(self, raw: bytes, symbols: Collection[str]) -> Request | bytes:
+    def market_of(self, symbol: str) -> str:
+        """Return the market type of a symbol, as event ids know it."""
+        ...
+
+    def understand(self, raw: bytes, symbols: Collection[str]) -> Request | Login | bytes:
         """What a client asks for, or how it is told that it cannot be."""
         ...
 
-    def acknowledgement(self, topics: Sequence[Topic]) -> bytes:
-        """What is told after a request, ``topics`` being all that the connection is now sent."""
+    def acknowledgement(self, topics: Sequence[Topic], new: Sequence[Topic]) -> bytes:
+        """What is told after a request.
+
+        ``topics`` are all that the connection is now sent, ``new`` those that it was not before.
+        """
         ...
 
     def feed(self, channel: str) -> Feed | None:
@@ -85,7 +136,9 @@ class VenueModel(Protocol):
         """Whoever tells of one symbol."""
         ...
 
-    def routes(self, market: Market, clock: Clock) -> Iterable[web.RouteDef]:
+    def routes(
+        self, market: Market, clock: Clock, switched: SwitchedFaults
+    ) -> Iterable[web.RouteDef]:
         """REST, whose handlers may raise :class:`~forebay.lab.exchanges.queries.BadQuery`."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -9,9 +10,11 @@ from aiohttp import web
 from forebay.lab.exchanges.limits import Limiter
 from forebay.lab.exchanges.queries import BadQuery
 from forebay.lab.faults import retry_after
-from forebay.lab.switched_faults import BROKEN, HANG, REFUSE, TOO_MANY
+from forebay.lab.switched_faults import BROKEN, HANG, PAGE, REFUSE, TOO_MANY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from aiohttp.typedefs import Handler
 
     from forebay.clock import Clock
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _TOO_MANY: Final = 429
 _HANG_POLL_S = 0.05
+_NO_BODY, _A_PAGE, _FRACTION, _DATE, _WORD, _NOUGHT = range(1, 7)
 
 
 class RestApi:
@@ -32,8 +36,12 @@ class RestApi:
     def app(self) -> web.Application:
         """The application to be served."""
         app = web.Application(middlewares=[self._guard])
-        app.router.add_routes(self._exchange.venue.routes(self._exchange.market, self._clock))
+        app.router.add_routes(self._routes())
         return app
+
+    def _routes(self) -> Iterable[web.RouteDef]:
+        exchange = self._exchange
+        return exchange.venue.routes(exchange.market, self._clock, exchange.switched)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -60,8 +68,11 @@ class RestApi:
         """Return as the trouble that lasts would have it, None if there is none."""
         switched, now_ns = self._exchange.switched, self._clock.monotonic_ns()
         if switched.strikes(TOO_MANY, now_ns):
-            wait = switched.setting(TOO_MANY, "retry_after_s")
-            return self._refusal(_TOO_MANY, headers={"Retry-After": str(wait)} if wait else {})
+            return self._too_many(
+                switched.setting(TOO_MANY, "form"), switched.setting(TOO_MANY, "retry_after_s")
+            )
+        if switched.strikes(PAGE, now_ns):
+            return _page(switched.setting(PAGE, "status"))
         if switched.strikes(BROKEN, now_ns):
             return self._refusal(switched.setting(BROKEN, "status"), "Internal server error")
         hanging = switched.strikes(HANG, now_ns)
@@ -73,8 +84,25 @@ class RestApi:
             request.transport.abort()
         return self._refusal(500, "never sent: the connection is gone")
 
+    def _too_many(self, form: int, wait_s: int) -> web.Response:
+        """Return a 429 in one of the forms that there are."""
+        until = formatdate(self._clock.wall_ns() / 1e9 + wait_s, usegmt=True)
+        waits = {_FRACTION: f"{wait_s}.493", _DATE: until, _WORD: "soon", _NOUGHT: "0"}
+        headers = {"Retry-After": waits.get(form, str(wait_s))} if wait_s else {}
+        if form == _NO_BODY:
+            return web.Response(status=_TOO_MANY, headers=headers)
+        if form == _A_PAGE:
+            return _page(_TOO_MANY, headers)
+        return self._refusal(_TOO_MANY, headers=headers)
+
     def _refusal(
         self, status: int, message: str = "", *, headers: dict[str, str] | None = None
     ) -> web.Response:
         body = self._exchange.venue.complaint(status, message)
         return web.json_response(body, status=status, headers=headers)
+
+
+def _page(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return what something before the venue answers, to people."""
+    text = "<!doctype html><html><body>Just a moment…</body></html>"
+    return web.Response(status=status, text=text, content_type="text/html", headers=headers)

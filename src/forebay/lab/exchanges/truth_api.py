@@ -19,7 +19,7 @@ from aiohttp import web
 
 from forebay.errors import ConfigError
 from forebay.lab.exchanges.queries import BadQuery, number
-from forebay.lab.truth import CHANNEL, MARKET, SOURCES, BookTruth, Trade, TruthDigest, events
+from forebay.lab.truth import CHANNEL, BookTruth, Trade, TruthDigest, events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,12 +29,19 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.lab.exchanges.exchange import Exchange
     from forebay.lab.exchanges.model import Feed
-    from forebay.lab.truth import Event, Trades, TruthStream
+    from forebay.lab.truth import Source, Trades, TruthEvent
 
 _SLICE = 250  # events computed before the sockets get their turn
 _EVER_NS = 1 << 63
 _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
-    {CHANNEL: "trade", "ticker": "ticker", "quote": "ticker", "book": "book", "book_delta": "book"}
+    {
+        CHANNEL: "trade",
+        "ticker": "ticker",
+        "quote": "ticker",
+        "book": "book",
+        "book_delta": "book",
+        "bar": "bar",
+    }
 )
 """By channel, the messages that carry it."""
 
@@ -45,7 +52,7 @@ class TruthApi:
     def __init__(self, exchange: Exchange, clock: Clock) -> None:
         self._exchange = exchange
         self._clock = clock
-        self._sources: dict[tuple[str, str], TruthStream] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
 
     def app(self) -> web.Application:
         """The application to be served."""
@@ -71,7 +78,7 @@ class TruthApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         del request
-        told = {"market": MARKET, "channel": CHANNEL, **self._exchange.status()}
+        told = {"market": self._exchange.market_type, "channel": CHANNEL, **self._exchange.status()}
         return web.json_response(told)
 
     async def _withheld(self, request: web.Request) -> web.Response:
@@ -155,15 +162,16 @@ class TruthApi:
             raise BadQuery(f"There is no symbol {symbol!r} in this market")
         return trades
 
-    def _range(self, request: web.Request) -> tuple[TruthStream, int, int]:
+    def _range(self, request: web.Request) -> tuple[Source, int, int]:
         trades = self._symbol(request)
         channel = request.query.get("channel", CHANNEL)
-        if channel not in SOURCES:
-            raise BadQuery(f"There is no channel {channel!r}; there are {', '.join(SOURCES)}")
+        sources = self._exchange.venue.sources
+        if channel not in sources:
+            raise BadQuery(f"There is no channel {channel!r}; there are {', '.join(sources)}")
         first, end = self._indices(request, trades)
         source = self._sources.get((channel, trades.symbol))
         if source is None:
-            source = self._sources[channel, trades.symbol] = SOURCES[channel](trades)
+            source = self._sources[channel, trades.symbol] = sources[channel](trades)
         return source, first, end
 
     def _indices(self, request: web.Request, trades: Trades) -> tuple[int, int]:
@@ -180,7 +188,7 @@ class TruthApi:
         return first, end
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _told(event: TruthEvent) -> dict[str, Any]:
     """What ``/events`` says of one: its facts, and what an audit of any kind of event reads."""
     number_of = {"number": event.trade_id} if isinstance(event, Trade) else {}
     return {**event.document(), **number_of, "row": event.row()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from forebay.lab.truth.event import TruthEvent
 from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import TruthEvent
 from forebay.lab.truth.trades import SIZE_DECIMALS
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ _SLICE = 2_000  # trades looked at before somebody else gets a turn
 _KEPT = 4_096  # minutes that are remembered
 
 
-class Bar(TruthEvent, frozen=True, kw_only=True):
+class Bar(TruthEvent, frozen=True):
     """One minute that is over; it belongs to the index of its last trade."""
+
+    channel: ClassVar[str] = "bar"
 
     close_ts: int
     open: str
@@ -30,18 +32,10 @@ class Bar(TruthEvent, frozen=True, kw_only=True):
     close: str
     volume: str
 
-    def channel(self) -> str:
-        return "bar"
-
     def content(self) -> str:
-        told = (self.open, self.high, self.low, self.close, self.volume)
-        return "|".join(
-            (
-                f"1m|UTC|trade|false|{self.event_ts}|{self.close_ts}",
-                *map(fixed, told),
-                "||final|1",  # neither a count of trades nor a weighted mean is told
-            )
-        )
+        prices = "|".join(map(fixed, (self.open, self.high, self.low, self.close, self.volume)))
+        # Neither a count of trades nor a weighted mean is told.
+        return f"1m|UTC|trade|false|{self.event_ts}|{self.close_ts}|{prices}|||final|1"
 
 
 @dataclass(slots=True)
@@ -66,33 +60,24 @@ class Sum:
 
 
 class Bars:
-    """Bars of one symbol. Minutes that are over are computed once, and remembered."""
+    """Bars of one symbol, of a minute or another length; those that are over are remembered."""
 
-    def __init__(self, trades: Trades) -> None:
+    def __init__(self, trades: Trades, step_ns: int = MINUTE_NS) -> None:
         self.trades = trades
+        self.step_ns = step_ns
         self._minutes: dict[tuple[int, int], Sum] = {}
         # By indices, which tell the same whenever the market began.
 
     def event(self, index: int) -> Bar | None:
+        """The bar that ends with this index."""
         trades = self.trades
         at, after = trades.time_ns(index), trades.time_ns(index + 1)
-        if at // MINUTE_NS == after // MINUTE_NS:
+        if at // self.step_ns == after // self.step_ns:
             return None
-        open_ns = at - at % MINUTE_NS
-        made = self.sum(open_ns, open_ns + MINUTE_NS, index)
-        opened, high, low, close, volume = self.texts(made)
-        return Bar(
-            index=index,
-            venue=trades.venue,
-            symbol=trades.symbol,
-            event_ts=open_ns,
-            close_ts=open_ns + MINUTE_NS,
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-        )
+        open_ns = at - at % self.step_ns
+        made = self.sum(open_ns, open_ns + self.step_ns, index)
+        close_ns = open_ns + self.step_ns
+        return Bar(index, trades.venue, trades.symbol, open_ns, close_ns, *self.texts(made))
 
     def texts(self, made: Sum) -> tuple[str, str, str, str, str]:
         """Open, high, low, close and volume as decimals."""
@@ -110,15 +95,15 @@ class Bars:
     def parts(self, begin_ns: int, end_ns: int, last: int) -> Iterator[Sum]:
         """The same in parts, one after the other, each of which takes little time to make.
 
-        Both ends are whole minutes.
+        Both ends are whole steps.
         """
-        for open_ns in range(begin_ns, end_ns, MINUTE_NS):
+        for open_ns in range(begin_ns, end_ns, self.step_ns):
             yield from self._minute(open_ns, last)
 
     def _minute(self, open_ns: int, last: int) -> Iterator[Sum]:
         trades = self.trades
         first = trades.index_at(open_ns - 1) + 1
-        end = trades.index_at(open_ns + MINUTE_NS - 1) + 1
+        end = trades.index_at(open_ns + self.step_ns - 1) + 1
         if (first, end) in self._minutes and end <= last + 1:
             yield self._minutes[first, end]
             return

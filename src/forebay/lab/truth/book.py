@@ -13,10 +13,10 @@ least one bid and one ask, and at most eight lines.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from forebay.lab.truth.event import TruthEvent
 from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import TruthEvent
 from forebay.lab.truth.trades import BLOCK, SWING, height
 
 if TYPE_CHECKING:
@@ -43,13 +43,12 @@ Change = tuple[str, str, str]
 """Side, price, and the size that is there now; 0 takes the level away."""
 
 
-class Delta(TruthEvent, frozen=True, kw_only=True):
+class Delta(TruthEvent, frozen=True):
     """What changed in the book at one index."""
 
-    changes: tuple[Change, ...]
+    channel: ClassVar[str] = "book_delta"
 
-    def channel(self) -> str:
-        return "book_delta"
+    changes: tuple[Change, ...]
 
     def content(self) -> str:
         sides = (
@@ -58,14 +57,13 @@ class Delta(TruthEvent, frozen=True, kw_only=True):
         return "|".join(map(_lists, sides))
 
 
-class SnapshotTruth(TruthEvent, frozen=True, kw_only=True):
+class SnapshotTruth(TruthEvent, frozen=True):
     """The whole book as of one index, best first."""
+
+    channel: ClassVar[str] = "book_snapshot"
 
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
-
-    def channel(self) -> str:
-        return "book_snapshot"
 
     def content(self) -> str:
         return f"{_lists(self.bids)}|{_lists(self.asks)}"
@@ -86,6 +84,14 @@ class BookTruth:
     def sides(self, index: int) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
         """All bids and all asks as of ``index``, best first."""
         return tuple(self._bids(index)), tuple(self._asks(index))
+
+    def delta(self, index: int) -> Delta:
+        """What changed in the book."""
+        return Delta(*self.trades.head(index), self.changes(index))
+
+    def snapshot(self, index: int) -> SnapshotTruth:
+        """The whole book: what is told to somebody who subscribes then."""
+        return SnapshotTruth(*self.trades.head(index), *self.sides(index))
 
     def best(self, index: int) -> tuple[Level, Level]:
         """Best bid and best ask as of ``index``."""
@@ -160,42 +166,6 @@ class BookTruth:
         dice.update(f"{line}|{changed}".encode())
         number = int.from_bytes(dice.digest(), "big") % _SIZES
         return decimal_text(2 * (1 + number) + changed % 2, line % 9)
-
-
-class Deltas:
-    """What changed in the book, by index."""
-
-    def __init__(self, trades: Trades) -> None:
-        self._book = BookTruth(trades)
-
-    def event(self, index: int) -> Delta:
-        trades = self._book.trades
-        return Delta(
-            index=index,
-            venue=trades.venue,
-            symbol=trades.symbol,
-            event_ts=trades.time_ns(index),
-            changes=self._book.changes(index),
-        )
-
-
-class Snapshots:
-    """The whole book, by index: what is told to somebody who subscribes then."""
-
-    def __init__(self, trades: Trades) -> None:
-        self._book = BookTruth(trades)
-
-    def event(self, index: int) -> SnapshotTruth:
-        trades = self._book.trades
-        bids, asks = self._book.sides(index)
-        return SnapshotTruth(
-            index=index,
-            venue=trades.venue,
-            symbol=trades.symbol,
-            event_ts=trades.time_ns(index),
-            bids=bids,
-            asks=asks,
-        )
 
 
 def _side(line: int, middle: int) -> str:

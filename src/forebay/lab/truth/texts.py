@@ -38,6 +38,7 @@ def uuid_text(bits: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+@functools.lru_cache(maxsize=64)
 def native_bits(venue: str, channel: str, symbol: str) -> int:
     """The bits of an id that do not depend on the venue's own number, which is added to them.
 
@@ -48,9 +49,8 @@ def native_bits(venue: str, channel: str, symbol: str) -> int:
     return (key >> 12) << 80 | 8 << 76 | (key & 0xFFF) << 64 | 0b10 << 62
 
 
-def content_bits(venue: str, channel: str, symbol: str, event_ts: int, content: str) -> int:
-    """The id of an event that is known by what it says, the first of those that say the same."""
-    text = f"content|{venue}|{MARKET}|{channel}|{symbol}|{event_ts}|{content}"
+def digest_bits(text: str) -> int:
+    """The id of an event that is known by a text, the first of those with the same."""
     base = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big") >> 6
     high, low = base >> 62, base & _LOW_62
     return (high >> 12) << 80 | 8 << 76 | (high & 0xFFF) << 64 | 0b10 << 62 | low

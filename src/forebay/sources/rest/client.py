@@ -258,7 +258,7 @@ class RestClient:
             return Permanent(message, hint=_hint(status))
         asked = limits.wait(status, headers, body, now_ns) if limits.wait else None
         if asked is None:
-            asked = parse_retry_after(headers.get("Retry-After"), now_ns)
+            asked = parse_retry_after(headers.get("Retry-After"), now_ns, headers.get("Date"))
         if asked is not None and silencing:
             self._budget.silence(asked)
         hint = "" if asked is None else f"It asks to come again in {asked:g} s."

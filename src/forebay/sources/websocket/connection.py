@@ -113,6 +113,8 @@ class Connection(WSListener):
         """Why it is over."""
         self.rejection: MessageVerdict | None = None
         """What the venue said when it refused the whole subscription."""
+        self.blameless = False
+        """Whether the venue ended it whatever was asked for."""
         self.data = False
         """True once a message came after the acceptance."""
 
@@ -277,6 +279,10 @@ class Connection(WSListener):
             self.transport.send(_TEXT, message)
         if said.complaint:
             self._complain(said.complaint)
+        if said.ended:
+            self.blameless = True
+            self.end(f"ended by the venue: {said.ended}")
+            return
         if said.refusal:
             self._reject(said)
             return

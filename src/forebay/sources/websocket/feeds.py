@@ -117,7 +117,7 @@ class Feeds:
         if not connection.opened:
             return [lot]
         self._told.lose(lot.asked.streams)
-        if connection.reason.startswith(_OURS):
+        if connection.blameless or connection.reason.startswith(_OURS):
             lot.accepted_ns = None
             return [lot]
         now = self._clock.monotonic_ns()

@@ -20,8 +20,7 @@ from forebay.errors import Transient
 from forebay.lab.drills import acts
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import REST, Timing
-from forebay.lab.drills.resources import process_state
-from forebay.lab.drills.watch import Observation
+from forebay.lab.drills.watch import Observation, process_state
 from forebay.lab.switched_faults import (
     BROKEN,
     FLAP,

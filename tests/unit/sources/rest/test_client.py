@@ -129,7 +129,8 @@ async def test_retry_after_is_honoured(header: str, wait: float) -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
-            return web.Response(status=429, headers={"Retry-After": header})
+            sent = formatdate(1_700_000_000, usegmt=True)
+            return web.Response(status=429, headers={"Retry-After": header, "Date": sent})
         return web.Response()
 
     clock = Instant()

@@ -9,7 +9,7 @@ from aiohttp import web
 from forebay.errors import ConfigError
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.queries import BadQuery, number
-from forebay.lab.truth import Bars, Snapshots, parse_start
+from forebay.lab.truth import Bars, BookTruth, parse_start
 from forebay.lab.truth.bars import Sum
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Rest:
         if level not in ("1", "2"):
             raise BadQuery("Invalid level")
         trade = self._market.last_trade(symbol)
-        book = Snapshots(self._market.trades[symbol]).event(trade.index)
+        book = BookTruth(self._market.trades[symbol]).snapshot(trade.index)
         depth = 1 if level == "1" else None
         return web.json_response(messages.book(book, trade.sequence, depth))
 

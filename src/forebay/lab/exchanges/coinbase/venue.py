@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.rest import Rest
 from forebay.lab.exchanges.limits import RestLimit
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Topic
-from forebay.lab.truth import Deltas, Snapshots, Tickers
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, PlainVenue, Request, Topic
+from forebay.lab.truth import BookTruth, Tickers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
+    from forebay.lab.switched_faults import SwitchedFaults
     from forebay.lab.truth import Trade, Trades
 
 _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
@@ -31,7 +32,7 @@ _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
 _COMPLAINTS: Final = MappingProxyType({404: "NotFound", 429: "Public rate limit exceeded"})
 
 
-class Coinbase:
+class Coinbase(PlainVenue):
     """A :class:`~forebay.lab.exchanges.model.VenueModel`."""
 
     name = "coinbase"
@@ -44,7 +45,8 @@ class Coinbase:
         except messages.CommandRefused as refusal:
             return messages.error(refusal)
 
-    def acknowledgement(self, topics: Sequence[Topic]) -> bytes:
+    def acknowledgement(self, topics: Sequence[Topic], new: Sequence[Topic]) -> bytes:
+        del new
         return messages.subscriptions(topics)
 
     def feed(self, channel: str) -> Feed | None:
@@ -53,7 +55,10 @@ class Coinbase:
     def speaker(self, trades: Trades) -> CoinbaseSpeaker:
         return CoinbaseSpeaker(trades)
 
-    def routes(self, market: Market, clock: Clock) -> Iterable[web.RouteDef]:
+    def routes(
+        self, market: Market, clock: Clock, switched: SwitchedFaults
+    ) -> Iterable[web.RouteDef]:
+        del switched
         return Rest(market, clock).routes()
 
     def complaint(self, status: int, message: str = "") -> object:
@@ -66,15 +71,14 @@ class CoinbaseSpeaker:
     def __init__(self, trades: Trades) -> None:
         self._trades = trades
         self._tickers = Tickers(trades)
-        self._deltas = Deltas(trades)
-        self._books = Snapshots(trades)
+        self._book = BookTruth(trades)
 
     def greeting(self, channel: str, last: int) -> Greeting | None:
         feed = _FEEDS.get(channel)
         if feed == TRADE:
             return Greeting(messages.match(self._trades.event(last), "last_match"), last)
         if feed == "book":
-            return Greeting(messages.snapshot(self._books.event(last)))
+            return Greeting(messages.snapshot(self._book.snapshot(last)))
         told = self._tickers.last(last)
         if feed is None or told is None:
             return None
@@ -84,7 +88,7 @@ class CoinbaseSpeaker:
         if feed == TRADE:
             return messages.match(trade)
         if feed == "book":
-            return messages.l2update(self._deltas.event(trade.index))
+            return messages.l2update(self._book.delta(trade.index))
         due = self._tickers.due(trade.index)
         return messages.ticker(self._tickers.of(trade), trade) if due else None
 
