@@ -51,6 +51,7 @@ NOT_QUICK = (
     "tests/acceptance/test_first_process.py",
     "tests/acceptance/test_following_live.py",
     "tests/acceptance/test_gap_verdicts.py",
+    "tests/acceptance/test_gaps_of_bars.py",
     "tests/acceptance/test_housekeeping_live.py",
     "tests/acceptance/test_http_live.py",
     "tests/acceptance/test_kill_torture.py",
