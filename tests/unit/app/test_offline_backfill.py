@@ -43,7 +43,7 @@ class Asked:
 
     def open_gaps(self, venue: str, states: tuple[str, ...]) -> tuple[list[HistoryRequest], int]:
         assert states == ("open", "permanent"), "a verdict may be looked at again"
-        return WANTED, 1
+        return (WANTED if venue == "coinbase" else []), 1
 
     def drain(self) -> None:
         self.drained += 1
