@@ -80,6 +80,8 @@ class PlainVenue:
 
     sources: Mapping[str, Callable[[Trades], Source]] = SOURCES
     """By channel, what makes the truth of all its events from the market's trades."""
+    secrets: Mapping[str, str] = MappingProxyType({})
+    """What the one account has to show; anybody may know it."""
     welcome: bytes = b""
     """What a connection is told at once; nothing if empty."""
     without_key: bytes = b""
@@ -106,6 +108,7 @@ class VenueModel(Protocol):
     """A connection that has not subscribed by then is closed; None for never."""
     rest_limit: RestLimit
     sources: Mapping[str, Callable[[Trades], Source]]
+    secrets: Mapping[str, str]
     welcome: bytes
     """As all that follows here, see :class:`PlainVenue`."""
     without_key: bytes

@@ -207,3 +207,17 @@ def test_the_list_of_tickers_is_read() -> None:
     for wrong in (b"<html>", b"[]", b'{"results":[{}]}', b"[" * 100_000):
         with pytest.raises(Transient):
             parse_tickers(wrong)
+
+
+def test_tickers_of_a_market_are_asked_for_page_by_page() -> None:
+    listing = VENUE.listing
+    assert listing is not None
+    assert listing.first("forex") == "/v3/reference/tickers?market=fx&active=true&limit=1000"
+    assert "market=crypto" in listing.first("crypto")
+    assert "market=" not in listing.first("spot")
+    page = as_json(
+        {"results": [], "next_url": "https://evil/v3/reference/tickers?cursor=a&apiKey=b"}
+    )
+    assert listing.following(page) == "/v3/reference/tickers?cursor=a"
+    assert listing.following(b'{"results":[]}') == ""
+    assert listing.following(b'{"next_url":"https://evil/v1/account"}') == ""
