@@ -32,7 +32,7 @@ TIMEOUT_S = 60
 EVENTS_AT_ONCE = 50_000
 """So many events are digested within the timeout, however busy the machine is."""
 CHANNELS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"ticker": ("ticker", "quote"), "book": ("book_delta",)}
+    {"trade": ("trade",), "ticker": ("ticker", "quote"), "book": ("book_delta",)}
 )
 """By feed, the channels that its messages carry. Whole books are told to new subscribers alone, and
 bars to who asks, so that none is owed: they are not compared."""

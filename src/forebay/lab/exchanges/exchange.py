@@ -57,7 +57,7 @@ class Status(TypedDict):
     finished: bool
     settled: bool
     symbols: dict[str, Bounds]
-    """Of trades."""
+    """Of trades, where they are numbered."""
     feeds: dict[str, dict[str, Bounds]]
     """Of what else somebody ever subscribed to."""
     rate_limited: int
@@ -336,7 +336,7 @@ class Exchange:
             "settled": idle and self.ledger.settled(),
             "symbols": {
                 symbol: {"first": market.first_owed.get(symbol), "last": market.last(symbol)}
-                for symbol in market.trades
+                for symbol in (market.trades if self.venue.numbered else ())
             },
             "feeds": {
                 feed: {
@@ -344,7 +344,7 @@ class Exchange:
                     for symbol, first in owed.items()
                 }
                 for feed, owed in market.owed.items()
-                if owed and feed != TRADE
+                if owed and not (feed == TRADE and self.venue.numbered)
             },
             "rate_limited": self.rate_limited,
             "rest_requests": self.rest_requests,

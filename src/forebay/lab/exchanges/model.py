@@ -80,6 +80,8 @@ class PlainVenue:
 
     sources: Mapping[str, Callable[[Trades], Source]] = SOURCES
     """By channel, what makes the truth of all its events from the market's trades."""
+    numbered: bool = True
+    """Whether its trades are told apart by numbers that rise by one."""
     secrets: Mapping[str, str] = MappingProxyType({})
     """What the one account has to show; anybody may know it."""
     welcome: bytes = b""
@@ -108,6 +110,7 @@ class VenueModel(Protocol):
     """A connection that has not subscribed by then is closed; None for never."""
     rest_limit: RestLimit
     sources: Mapping[str, Callable[[Trades], Source]]
+    numbered: bool
     secrets: Mapping[str, str]
     welcome: bytes
     """As all that follows here, see :class:`PlainVenue`."""

@@ -78,7 +78,12 @@ class TruthApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         del request
-        told = {"market": self._exchange.market_type, "channel": CHANNEL, **self._exchange.status()}
+        numbered = CHANNEL if self._exchange.venue.numbered else ""
+        told = {
+            "market": self._exchange.market_type,
+            "channel": numbered,
+            **self._exchange.status(),
+        }
         return web.json_response(told)
 
     async def _withheld(self, request: web.Request) -> web.Response:

@@ -42,6 +42,7 @@ class Massive(PlainVenue):
     subscribe_within_ns: int | None = 5_000_000_000
     rest_limit = RestLimit(per_second=100, burst=100)
     sources = truth.SOURCES
+    numbered = False
     secrets: Mapping[str, str] = MappingProxyType({"key": messages.KEY})
     welcome = messages.status("connected", "Connected Successfully")
     without_key = messages.status("error", "not authenticated")
