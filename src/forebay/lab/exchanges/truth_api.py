@@ -34,14 +34,7 @@ if TYPE_CHECKING:
 _SLICE = 250  # events computed before the sockets get their turn
 _EVER_NS = 1 << 63
 _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
-    {
-        CHANNEL: "trade",
-        "ticker": "ticker",
-        "quote": "ticker",
-        "book": "book",
-        "book_delta": "book",
-        "bar": "bar",
-    }
+    {CHANNEL: "trade", "ticker": "ticker", "quote": "ticker", "book": "book", "book_delta": "book"}
 )
 """By channel, the messages that carry it."""
 
