@@ -265,6 +265,16 @@ class FillFailed(TelemetryEvent, level="warning"):
     delay_s: float
 
 
+class DownloadEnded(TelemetryEvent):
+    """Bars that the configuration wants were asked for, as far as they were not there."""
+
+    venue: str
+    pages: int
+    answered: int
+    problem: str
+    """Why not all of it was had; nothing if it was."""
+
+
 class DeadLettered(TelemetryEvent, level="warning"):
     """Frames or events that can never succeed were kept as dead letters."""
 

@@ -29,6 +29,8 @@ READS_KINDS = {
     "cli/demo.py": "prints a query that a newcomer can type next",
     "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
+    "app/offline/download_plan.py": "what is downloaded are bars",
+    "cli/backfill.py": "what is downloaded are bars",
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
 """Files that may name a kind, and why."""

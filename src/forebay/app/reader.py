@@ -54,7 +54,7 @@ millions of events. Whole books of tens of megabytes are hashed many at once, an
 _LOOK_S = 5.0
 """How long a look at the whole folder may take, for its ``repr``."""
 _OF_A_BAR = 'PARTITION BY venue, market, symbol, timeframe, session, "of", adjusted, open_ts'
-_ONE_BAR = (
+ONE_BAR = (
     f" QUALIFY row_number() OVER ({_OF_A_BAR} ORDER BY state = 'final' DESC, revision DESC, "
     "received_ts DESC, seq DESC, event_id) = 1"
 )
@@ -249,7 +249,7 @@ class Data(Queries):
         where, once, how = wanted.where(), "", ""
         if timeframe is not None:
             where = [*where, f"timeframe = {literal(timeframe)}"]
-            once, how = _ONE_BAR, _REVISED
+            once, how = ONE_BAR, _REVISED
         some = " AND ".join(where) or "true"
         query = f"SELECT *{how} FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted
         found = self.sql(query + wanted.most(), floats=floats, utc=utc)

@@ -13,6 +13,7 @@ import forebay
 from forebay.cli import (
     alerts,
     audit,
+    backfill,
     book,
     check,
     demo,
@@ -29,6 +30,7 @@ from forebay.cli import (
     status,
     symbols,
     top,
+    verify,
 )
 from forebay.cli.folder import find_folders
 from forebay.cli.output import said
@@ -56,9 +58,9 @@ app = typer.Typer(
 )
 
 _PANELS = {
-    "Capture": (init, check, run, status, top, alerts, symbols, replay, rebuild),
+    "Capture": (init, check, run, status, top, alerts, symbols, backfill, replay, rebuild),
     "Read": (sql, book, gaps, dlq, journal),
-    "Prove": (audit,),
+    "Prove": (audit, verify),
     "Practise": (demo, lab, drill),
 }
 """Where ``forebay --help`` lists the command, or the group, of each module."""

@@ -79,9 +79,22 @@ def capture_config(
         if configured.name != STAND_INS["name"] and not absent:
             with noted.noted():
                 venues.check(configured)
+    if config.downloader.venue:
+        with noted.noted():
+            check_downloader(config)
     if complaints is None:
         noted.tell()
     return config, origins
+
+
+def check_downloader(config: Config) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if ``[downloader]`` wants what there is not."""
+    from forebay.app.offline.download_plan import configured, plan, venue_config
+    from forebay.clock import SystemClock
+
+    wanted = configured(config)
+    if wanted is not None:
+        plan(wanted, venue_config(config, wanted).market, SystemClock().wall_ns())
 
 
 def _words(text: str) -> list[str]:

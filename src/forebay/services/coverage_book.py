@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.channels import declared_of
+from forebay.domain.channels import declared_of, kind_of
 from forebay.domain.coverage import COVERAGES, Acceptance, Arrival, Look, StreamKey
 from forebay.domain.flags import FLAGS, OUT_OF_ORDER
 from forebay.domain.frames import (
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 Declared = dict[str, "Mapping[str, Channel]"]
 """What venues declare of their channels, by venue and kind of event."""
 
+_LOOKS_NS = 10_000_000_000
+"""Looks at a series within such a time are one, so that they are kept together."""
 _HEARD = ("time", "seq")
 """Units that count when a connection was heard, even if it said nothing."""
 
@@ -177,6 +179,8 @@ class CoverageBook:
         absent = control.absent or control.lacking
         if channel and (unit == "id") is in_ids and (absent or not in_ids):
             waits_s = channel.believed_after_s
+            if kind_of(control.channel) != control.channel:  # a download looks at many at once
+                now_ns -= now_ns % _LOOKS_NS
             look = Look(now_ns, waits_s) if control.lacking else None
             self._stream(key, unit, out).finished(control.first, control.last, absent, look)
 

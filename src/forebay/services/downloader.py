@@ -55,6 +55,8 @@ class Download:
     page_ns: int
     believed_after_s: tuple[int, ...] = ()
     """See :attr:`~forebay.domain.channels.Channel.believed_after_s`."""
+    again: bool = False
+    """Whether all of it is asked for, whatever was answered before."""
 
     @property
     def key(self) -> StreamKey:
@@ -63,7 +65,7 @@ class Download:
 
     def requests(self, coverage: Coverage | None, now_ns: int) -> list[HistoryRequest]:
         """Return what is still to be asked for, a page each, the oldest first."""
-        held = coverage if isinstance(coverage, TimeCoverage) else TimeCoverage()
+        held = coverage if isinstance(coverage, TimeCoverage) and not self.again else TimeCoverage()
         looked = IntervalSet()
         for members in held.verdict.looked.values():
             looked |= members
@@ -169,6 +171,8 @@ class Downloader:
         async def work() -> None:
             while turns:
                 mine = turns.popleft()
+                if not mine.todo:  # it was refused meanwhile
+                    continue
                 request = mine.todo.popleft()
                 if mine.todo:
                     turns.append(mine)

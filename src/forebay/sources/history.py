@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import Permanent, Stuck, Unusable
+from forebay.sources.venue import Answered, Pages
 from forebay.times import to_text
 
 if TYPE_CHECKING:
@@ -23,18 +24,29 @@ if TYPE_CHECKING:
     from forebay.domain.intervals import Interval
     from forebay.ports import HistoryRequest
 
-Pages: TypeAlias = "Generator[str, bytes, tuple[Interval, ...]]"
+
 Ask = Callable[[str], Awaitable[bytes]]
 """Has a page captured and returns its body."""
 T = TypeVar("T")
+MOST_PAGES = 10_000
+"""A range whose pages are more than these is an error, and not at its end."""
 
 
-async def drive(pages: Pages, ask: Ask) -> tuple[Interval, ...]:
-    """Ask for page after page; return what the plan returns. Raises what asking raises."""
+async def drive(
+    pages: Pages, ask: Ask, answered: Callable[[Answered], object] = lambda _: None
+) -> tuple[Interval, ...]:
+    """Ask for page after page; return what the plan returns. Raises what asking raises.
+
+    ``answered`` is told of each part as soon as it is known to be answered.
+    """
     try:
         target = next(pages)
         while True:
-            target = pages.send(await ask(target))
+            if isinstance(target, Answered):
+                answered(target)
+                target = next(pages)
+            else:
+                target = pages.send(await ask(target))
     except StopIteration as done:
         absent: tuple[Interval, ...] = done.value
         return absent
@@ -119,6 +131,8 @@ class ByToken:
                 return ()
             if token in seen:
                 raise _stuck(request, f"names a page twice: {token!r}")
+            if len(seen) >= MOST_PAGES:
+                raise _endless(request, len(seen))
             seen.add(token)
 
 
@@ -189,10 +203,6 @@ def by_time(
     return ByTime(path, count, rows, round(window_s * 1e9), step_ns, round(margin_s * 1e9), cost)
 
 
-MOST_PAGES = 10_000
-"""A range whose pages are more than these is an error, and not at its end."""
-
-
 @dataclass(frozen=True, slots=True)
 class Series:
     """One series of bars that a venue's history has."""
@@ -228,29 +238,33 @@ class ByBars:
         """Page from ``request.first`` to ``request.last``; what no bar of a page covers is lacking.
 
         Neither a short page nor an empty one is the end, and a page that tells nothing new or
-        leads back is a source that does not advance.
+        leads back is a source that does not advance. Where bars rise from page to page, what is
+        before the last one is answered as soon as there is a next page.
         """
         if request.series not in self.series:
             has = ", ".join(self.series)
             raise Permanent(f"There is no history of {_named(request)}.", hint=f"There is: {has}.")
         told, asked = IntervalSet(), set[str]()
+        known = request.first
         target = self.path(request, request.first, request.last + 1)
         while target:
             if len(asked) >= self.most_pages:
-                message = f"The history of {_named(request)} has more than {len(asked)} pages"
-                message += f" from {to_text(request.first)} to {to_text(request.last)}."
-                raise Stuck(message, hint="That is our own bound, and not the end of it.")
+                raise _endless(request, len(asked))
             asked.add(target)
             body = yield target
             spans = _read(lambda page: self.bars(request, page), body, request)
             if spans and all(opened in told for opened, _ in spans):
                 raise _stuck(request, "tells a page twice")
+            rising = not told or all(opened > told.last for opened, _ in spans)
             for opened, closed in spans:
                 told.add(opened, closed - 1)
             target = _read(self.following, body, request)
             if target in asked:
                 raise _stuck(request, f"names a page twice: {target!r}")
-        return tuple(told.holes(request.first, request.last))
+            if target and spans and rising and told.last < request.last:
+                yield Answered(told.last, tuple(told.holes(known, told.last)))
+                known = told.last + 1
+        return tuple(told.holes(known, request.last))
 
 
 def by_bars(
@@ -269,6 +283,12 @@ def by_bars(
     path and query of the next page, empty after the last.
     """
     return ByBars(series, path, bars, following, most_pages, cost)
+
+
+def _endless(request: HistoryRequest, pages: int) -> Stuck:
+    where = f"from {to_text(request.first)} to {to_text(request.last)}"
+    message = f"The history of {_named(request)} {where} has more than {pages} pages."
+    return Stuck(message, hint="That is our own bound, and not the end of it.")
 
 
 def _stuck(request: HistoryRequest, what: str) -> Stuck:

@@ -17,6 +17,7 @@ from forebay.sources.history import drive
 from forebay.sources.polls import Poller
 from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
 from forebay.sources.roster import Roster
+from forebay.sources.venue import Answered
 from forebay.sources.websocket import ConnectionPlan, Feeds, Timeouts, WebSocketFeed
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
@@ -159,13 +160,18 @@ class LiveSource:
             page = self._request(epoch, request.symbol, f"GET {target}", "history", (request.kind,))
             return await self._captured(target, history.cost, page, sink, bulk=request.bulk)
 
-        lacking = await drive(history.plan(request), ask)
-        take = sink.open(self._request(epoch, request.symbol, "", "history", (request.kind,)))
-        ends = request.first, request.last
-        named = request.channel, request.symbol, *ends
-        take.control(
-            HistoryFinished(*named, unit=request.unit, market=request.market, lacking=lacking)
-        )
+        begin = request.first
+
+        def answered(part: Answered) -> None:
+            nonlocal begin
+            take = sink.open(self._request(epoch, request.symbol, "", "history", (request.kind,)))
+            named = request.channel, request.symbol, begin, part.last
+            lacking, market = part.lacking, request.market
+            take.control(HistoryFinished(*named, unit=request.unit, market=market, lacking=lacking))
+            begin = part.last + 1
+
+        lacking = await drive(history.plan(request), ask, answered)
+        answered(Answered(request.last, lacking))
 
     async def instruments(self) -> list[Instrument]:
         """What the venue lists; raises :class:`~forebay.errors.Transient`."""

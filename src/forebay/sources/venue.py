@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from forebay.domain.channels import Channel
@@ -195,6 +195,17 @@ class Listing:
         return self.path if isinstance(self.path, str) else self.path(market)
 
 
+class Answered(NamedTuple):
+    """What a plan yields beside paths: all of a request up to ``last`` has been answered."""
+
+    last: int
+    lacking: tuple[Interval, ...]
+    """What of it history said nothing of, since the part that was yielded before."""
+
+
+Pages: TypeAlias = "Generator[str | Answered, bytes, tuple[Interval, ...]]"
+
+
 class History(Protocol):
     """A way to ask the venue for what is missing; :mod:`forebay.sources.history` has some."""
 
@@ -208,7 +219,7 @@ class History(Protocol):
         """Weight of a call."""
         ...
 
-    def plan(self, request: HistoryRequest) -> Generator[str, bytes, tuple[Interval, ...]]:
+    def plan(self, request: HistoryRequest) -> Pages:
         """Yield path and query of one page after the other and take its body; return the absent.
 
         Raises :class:`~forebay.errors.Transient` if a page makes no sense.

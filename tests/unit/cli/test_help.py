@@ -32,7 +32,7 @@ def test_commands_are_listed_by_what_they_are_for() -> None:
     assert list(told) == ["Capture", "Read", "Prove", "Practise"]
     assert {"run", "status", "top"} <= {*told["Capture"]}
     assert told["Read"][0] == "sql"
-    assert told["Prove"] == ["audit"]
+    assert told["Prove"] == ["audit", "verify"]
     assert {"demo", "lab", "drill"} == {*told["Practise"]}
 
 

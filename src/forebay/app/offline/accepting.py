@@ -65,7 +65,7 @@ async def accept(
     except Unreachable:
         await asyncio.to_thread(_offline, folder, config, told, observer)
     else:
-        await _delivered(folder, answer["seq"])
+        await delivered(folder, answer["seq"])
 
 
 def _offline(
@@ -82,7 +82,8 @@ def _offline(
         deliverer.drain()
 
 
-async def _delivered(folder: DataFolder, seq: int) -> None:
+async def delivered(folder: DataFolder, seq: int) -> None:
+    """Wait until a running deliver has stored all before ``seq``; raises ``Transient``."""
     try:
         async with asyncio.timeout(DELIVERED_S):
             while True:

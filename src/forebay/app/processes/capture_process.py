@@ -30,10 +30,12 @@ from forebay.services.group_commit import GroupLimits
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
 from forebay.sources.roster import Roster
+from forebay.times import span_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from forebay.app.processes.downloads import RunningDownloads
     from forebay.app.wiring.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
     from forebay.ports import Source
@@ -61,6 +63,10 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
             rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
             feeds.append(SourceFeed(venue.name, source, asker, rows, wanted))
+
+        def sheds() -> str:
+            return "it stops" if life.stop.is_set() else guarding.sheds()
+
         running = Capture(
             writer,
             feeds,
@@ -77,6 +83,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         handlers = {
             **_handlers(running, guarding, tally, roster, config.journal.max_pending_mb << 20),
             "accept": _acceptor(running, config.collector),
+            **await stack.enter_async_context(_downloading(folder, running, wiring, sheds, config)),
         }
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
         await stack.enter_async_context(guarding.recovering())
@@ -159,6 +166,48 @@ def _acceptor(running: Capture, collector: str) -> Callable[[Request], Awaitable
         return {"seq": await running.sink.flushed()}, b""
 
     return accept
+
+
+@contextlib.asynccontextmanager
+async def _downloading(
+    folder: DataFolder,
+    running: Capture,
+    wiring: Wiring,
+    sheds: Callable[[], str],
+    config: Config,
+) -> AsyncIterator[dict[str, Callable[[Request], Awaitable[Reply]]]]:
+    """Give the handlers of whoever has bars downloaded, and end downloads with the block."""
+    made: list[RunningDownloads] = []
+
+    def downloads() -> RunningDownloads:
+        from forebay.app.processes.downloads import RunningDownloads  # noqa: PLC0415 - numpy
+
+        if not made:
+            made.append(RunningDownloads(folder, config, running.sink, wiring, sheds))
+        return made[0]
+
+    async def begin(request: Request) -> Reply:
+        return await downloads().begin(request)
+
+    async def tell(request: Request) -> Reply:
+        return await downloads().tell(request)
+
+    keeping: list[asyncio.Task[None]] = []
+    if config.downloader.venue:
+        from forebay.app.offline.download_plan import configured  # noqa: PLC0415 - likewise
+
+        if (wanted := configured(config)) is not None:
+            every_s = span_ns(config.downloader.every) / 1e9
+            kept = downloads().keep_up(wanted, max(every_s, 1.0))
+            keeping.append(asyncio.create_task(kept, name="forebay-downloads"))
+    try:
+        yield {"backfill": begin, "backfill_status": tell}
+    finally:
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
+        for each in made:
+            await each.close()
 
 
 def _why_not(running: Capture) -> str:

@@ -24,6 +24,7 @@ from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import stores, venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
+from forebay.domain.coverage import StreamKey
 from forebay.journal import CursorFile
 from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
@@ -121,10 +122,19 @@ def _reading(store: Readable, deliverer: Deliverer, guarding: ProcessBreakers) -
         wanted, seq = deliverer.open_gaps(request.get("venue"))
         return {"gaps": msgspec.to_builtins(wanted), "seq": seq}
 
+    def coverage(request: Request) -> dict[str, Any]:
+        held = deliverer.coverage_of(StreamKey(*request["stream"]))
+        return {"unit": held.unit if held else "", "rows": list(held.rows()) if held else []}
+
     def status(_: Request) -> dict[str, Any]:
         return {"pid": os.getpid(), **deliverer.status()}
 
-    return {"sql": sql, "gaps": json_handler(gaps), "status": json_handler(status)}
+    return {
+        "sql": sql,
+        "gaps": json_handler(gaps),
+        "coverage": json_handler(coverage),
+        "status": json_handler(status),
+    }
 
 
 @dataclass(slots=True)

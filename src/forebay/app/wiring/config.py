@@ -107,6 +107,25 @@ class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Seconds between two looks for open gaps."""
 
 
+class DownloaderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bars of a venue's history, downloaded beside a capture: what is there is not asked for."""
+
+    venue: str = ""
+    """The venue; empty: nothing is downloaded."""
+    symbols: tuple[str, ...] = ()
+    """What to download of it."""
+    timeframes: tuple[str, ...] = ("1m",)
+    """Time frames of the bars."""
+    since: str = ""
+    """When the first bar opens, ISO 8601."""
+    every: Annotated[str, Meta(pattern=SPAN)] = "1h"
+    """How often to look for bars that are new."""
+    market: str = ""
+    """The part of the venue; left out: its first."""
+    at_once: Annotated[int, Meta(ge=1, le=32)] = 2
+    """Pages that are asked for together."""
+
+
 class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Health, metrics and administration of this capture."""
 
@@ -168,6 +187,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
+    downloader: DownloaderConfig = DownloaderConfig()
     http: HttpConfig = HttpConfig()
     resilience: ResilienceConfig = ResilienceConfig()
 
@@ -302,7 +322,7 @@ _INDEX = re.compile(r"\[(?:\d+|\.\.\.)\]")
 _WRONG = re.compile(r"(.*) - at `\$(.*)`")
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _LAST_INDEX = re.compile(r"(\[\d+\])+$")
-_HINTS = {"journal.retain": SPAN_HINT}
+_HINTS = {"journal.retain": SPAN_HINT, "downloader.every": SPAN_HINT}
 STAND_INS: dict[str, object] = {"name": "", "symbols": ["?"]}
 """What passes for a key of a venue that is wrong or missing, while others are looked at."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forebay.domain.channels import kind_of
 from forebay.domain.coverage import GAP_STATES
 from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
@@ -201,6 +202,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
     if not sum(case.frames.values()):
         text = "The journal has no frames for what is stored, so nothing could be verified."
         problems.append(Problem("nothing_verified", "", 0, [], text))
+    streams = [key for key in streams if kind_of(key.channel) == key.channel]  # that have events
     # What came before a venue refused more is verified all the same.
     red = {each.stream for each in problems if each.kind not in (NOT_GIVEN, NEVER_HEARD)}
     found = [case.found[key] for key in streams]

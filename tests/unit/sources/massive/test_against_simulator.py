@@ -78,13 +78,14 @@ class Rig:
         return Projection({"massive": VENUE.parser}, {}).project(batches)
 
     def finished(self) -> HistoryFinished:
-        (last,) = [
+        found = [
             control
             for epoch in self.sink.epochs
             for control in epoch.controls
             if isinstance(control, HistoryFinished)
         ]
-        return last
+        lacking = tuple(each for control in found for each in control.lacking)
+        return msgspec.structs.replace(found[-1], first=found[0].first, lacking=lacking)
 
     def trouble(self, name: str, *, on: bool = True, **settings: int) -> None:
         now_ns = SystemClock.monotonic_ns()

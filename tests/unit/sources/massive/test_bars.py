@@ -17,6 +17,7 @@ from forebay.sources.massive import VENUE
 from forebay.sources.massive.channels import SECONDS, SPANS
 from forebay.sources.massive.paths import bars_path, next_page
 from forebay.sources.massive.protocol import MassiveParser
+from forebay.sources.venue import Answered
 from tests.support.frames import SECOND, as_json, batch, context
 from tests.unit.sources.coinbase.test_feed_kinds import rows
 
@@ -158,11 +159,21 @@ def test_what_is_no_page_of_ours_is_said_to_be_none(body: bytes) -> None:
 
 def paged(*bodies: bytes) -> tuple[list[str], object]:
     """Return the targets that a plan asks for and what it finds lacking; the last ends it."""
-    plan = VENUE.history["bar"].plan(REQUEST)
-    asked = [next(plan), *(plan.send(body) for body in bodies[:-1])]
-    with pytest.raises(StopIteration) as done:
-        plan.send(bodies[-1])
-    return asked, done.value.value
+    plan, left = VENUE.history["bar"].plan(REQUEST), [*bodies]
+    asked: list[str] = []
+    lacking: tuple[tuple[int, int], ...] = ()
+    target = next(plan)
+    try:
+        while True:
+            if isinstance(target, Answered):
+                lacking += target.lacking
+                target = next(plan)
+            else:
+                asked.append(target)
+                target = plan.send(left.pop(0))
+    except StopIteration as done:
+        assert not left
+        return asked, (*lacking, *done.value)
 
 
 def minutes(*each: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -194,12 +205,9 @@ def test_a_row_that_can_be_no_bar_is_lacking() -> None:
 
 
 def test_a_source_that_does_not_advance_is_an_error() -> None:
-    plan = VENUE.history["bar"].plan(REQUEST)
-    next(plan)
-    plan.send(page(row(0), next_url=following(1)))
-    plan.send(page(row(1), next_url=following(2)))
+    bodies = [page(row(minute), next_url=following(minute + 1)) for minute in (0, 1)]
     with pytest.raises(Unusable, match="names a page twice"):
-        plan.send(page(row(2), next_url=following(2, "https://other.host")))
+        paged(*bodies, page(row(2), next_url=following(2, "https://other.host")))
 
 
 # --------------------------------------------------------------------------- its rows
