@@ -10,19 +10,9 @@ import signal
 import stat
 from typing import TYPE_CHECKING
 
+from forebay.lab import faults
 from forebay.lab.drills.plan import REST, WEBSOCKET
 from forebay.lab.drills.watch import open_descriptors, process_state
-from forebay.lab.switched_faults import (
-    BROKEN,
-    FLAP,
-    HANG,
-    NO_UPGRADE,
-    REFUSE,
-    RESTATE,
-    SILENCE,
-    TEAR,
-    TOO_MANY,
-)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -57,8 +47,8 @@ async def rest_429(stage: Stage) -> None:
 
     Nobody may come sooner than it says.
     """
-    await _rest_troubled(stage, TOO_MANY, {"retry_after_s": RETRY_AFTER_S})
-    moments = await stage.hits(TOO_MANY)
+    await _rest_troubled(stage, faults.TOO_MANY, {"retry_after_s": RETRY_AFTER_S})
+    moments = await stage.hits(faults.TOO_MANY)
     later = zip(moments, moments[FILLS_AT_ONCE:], strict=False)
     waits_s = [(after - before) / 1e9 for before, after in later]
     honoured = all(wait_s >= RETRY_AFTER_S * _EARLY for wait_s in waits_s)
@@ -67,7 +57,7 @@ async def rest_429(stage: Stage) -> None:
 
 async def rest_500(stage: Stage) -> None:
     """The exchange's REST answers 500."""
-    await _rest_troubled(stage, BROKEN)
+    await _rest_troubled(stage, faults.BROKEN)
 
 
 async def rest_timeouts(stage: Stage) -> None:
@@ -75,7 +65,7 @@ async def rest_timeouts(stage: Stage) -> None:
 
     Time-outs come one after another, with long pauses.
     """
-    await _rest_troubled(stage, HANG)
+    await _rest_troubled(stage, faults.HANG)
 
 
 async def _rest_troubled(
@@ -92,17 +82,17 @@ async def _rest_troubled(
 
 async def websocket_flap(stage: Stage) -> None:
     """The exchange closes each websocket right after it accepted the subscription."""
-    await _websocket_troubled(stage, FLAP)
+    await _websocket_troubled(stage, faults.FLAP)
 
 
 async def websocket_half_open(stage: Stage) -> None:
     """The exchange's websocket stays open and is silent, pongs included."""
-    await _websocket_troubled(stage, SILENCE)
+    await _websocket_troubled(stage, faults.SILENCE)
 
 
 async def websocket_refused(stage: Stage) -> None:
     """Nobody gets a websocket: no gatherer is healthy."""
-    await _websocket_troubled(stage, NO_UPGRADE)
+    await _websocket_troubled(stage, faults.NO_UPGRADE)
 
 
 async def _websocket_troubled(stage: Stage, name: str) -> None:
@@ -117,7 +107,7 @@ async def payload_torn(stage: Stage) -> None:
 
     Those are dead letters, whose holes are filled from history.
     """
-    await _payload_troubled(stage, TEAR, "dead_letters", "frames are dead letters")
+    await _payload_troubled(stage, faults.TEAR, "dead_letters", "frames are dead letters")
 
 
 async def payload_restated(stage: Stage) -> None:
@@ -125,7 +115,7 @@ async def payload_restated(stage: Stage) -> None:
 
     The first stays, the other is a conflict.
     """
-    await _payload_troubled(stage, RESTATE, "conflicts", "events are conflicts")
+    await _payload_troubled(stage, faults.RESTATE, "conflicts", "events are conflicts")
 
 
 async def _payload_troubled(stage: Stage, name: str, counted: str, what: str) -> None:
@@ -180,7 +170,7 @@ async def store_read_only(stage: Stage) -> None:
 
 async def emergency(stage: Stage) -> None:
     """The store and another critical service are down at once."""
-    async with _trouble(stage, REFUSE):
+    async with _trouble(stage, faults.REFUSE):
         await stage.breaker(REST, "open")
         with _folder_read_only(stage):
             await stage.breaker("store", "open")

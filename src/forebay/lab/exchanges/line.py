@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from forebay.lab.faults import Ending
 
 if TYPE_CHECKING:
     from forebay.lab.exchanges.model import Topic
+    from forebay.lab.exchanges.socket import Wire
     from forebay.lab.faults import Emission
     from forebay.lab.ledger import DeliveryLedger
-
-
-class Wire(Protocol):
-    """The socket under a line; nothing here blocks or awaits."""
-
-    def text(self, payload: bytes) -> None:
-        """Send a whole text message with the next :meth:`flush`."""
-        ...
-
-    def flush(self) -> None:
-        """Send now; every other method does so first."""
-        ...
-
-    def ping(self, payload: bytes) -> None:
-        """Send a ping."""
-        ...
-
-    def pong(self, payload: bytes) -> None:
-        """Send a pong."""
-        ...
-
-    def close(self, code: int) -> None:
-        """Send a close frame and close the socket."""
-        ...
-
-    def cut(self, payload: bytes) -> None:
-        """Send the beginning of a text message and close the socket."""
-        ...
-
-    def abort(self) -> None:
-        """Close the socket at once and forget what is not sent yet."""
-        ...
-
-    def backlog(self) -> int:
-        """Bytes that the peer has not taken yet."""
-        ...
 
 
 class Line:

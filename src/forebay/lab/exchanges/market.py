@@ -77,11 +77,6 @@ class Market:
         self._last = dict.fromkeys(config.symbols, HISTORY - 1)
 
     @property
-    def first_owed(self) -> dict[str, int]:
-        """By symbol, the first trade after the first accepted subscription to trades."""
-        return self.owed[TRADE]
-
-    @property
     def clock_started(self) -> bool:
         """Whether anybody has ever subscribed."""
         return self._started_ns is not None

@@ -145,7 +145,7 @@ class TruthApi:
         return await self._switched(request)
 
     async def _close(self, request: web.Request) -> web.Response:
-        self._exchange.close_market()
+        self._exchange.market.close()
         return await self._status(request)
 
     def _symbol(self, request: web.Request) -> Trades:

@@ -21,7 +21,7 @@ from forebay.lab.drills import acts
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import REST, Timing
 from forebay.lab.drills.watch import Observation, process_state
-from forebay.lab.switched_faults import (
+from forebay.lab.faults import (
     BROKEN,
     FLAP,
     HANG,
