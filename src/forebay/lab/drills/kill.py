@@ -14,7 +14,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from forebay.lab.commands import FOREBAY, POLL_S, until
+from forebay.lab.commands import POLL_S, until
 from forebay.lab.drills.plan import Drill, Timing
 from forebay.lab.drills.stage import START_S, Stage
 from forebay.lab.exchanges.market import HISTORY
@@ -77,9 +77,7 @@ class KillDrill:
             faults=plan.faults,
             venue=venue,
         )
-        stage = Stage(
-            drill, self.folder.root, plan.seed, Timing(), self.clock, self._say, ".", FOREBAY
-        )
+        stage = Stage(drill, self.folder.root, plan.seed, Timing(), self.clock, self._say, ".")
         async with stage.exchange() as urls:
             self.truth_url = stage.truth_url
             async with stage.capture(urls):

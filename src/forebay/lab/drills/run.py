@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
-from forebay.lab.commands import until
-from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import AlertSeen, ServerUsed
-from forebay.lab.drills.stage import Stage
+from forebay.lab.commands import FOREBAY, until
+from forebay.lab.drills.plan import VENUE, AlertSeen, ServerUsed
+from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
 
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.lab.drills.plan import Drill, Timing
-    from forebay.lab.drills.report import DrillReport
+    from forebay.lab.drills.plan import Drill, DrillReport, Timing
 
 FACTOR = 1 / 120
 """What the durations in the rules are shortened by: a minute is half a second."""
@@ -49,7 +47,8 @@ async def run_drill(
     """
     began = clock.monotonic_ns()
     async with contextlib.AsyncExitStack() as beside:
-        stage = Stage(drill, root, seed, timing, clock, say)
+        command = bound_by_modes(FOREBAY)
+        stage = Stage(drill, root, seed, timing, clock, say, command=command)
         if drill.disk_mb:
             await beside.enter_async_context(small_disk(stage.data.root, drill.disk_mb))
         async with stage.exchange() as urls:
@@ -148,7 +147,7 @@ async def watching(stage: Stage) -> AsyncIterator[None]:
 
 async def _start(stage: Stage, stack: contextlib.AsyncExitStack) -> servers.Webhook:
     watched = await stage.until(lambda seen: bool(seen.url), "HTTP to be served")
-    hook = await stack.enter_async_context(servers.webhook(stage.clock))
+    hook = await stack.enter_async_context(servers.webhook())
     manager = await stack.enter_async_context(
         servers.alertmanager(stage.root / "alertmanager", hook.url, clock=stage.clock)
     )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
-from forebay.lab.commands import ask, running, stop, until
-from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import DrillCheck, DrillReport
+from forebay.lab.commands import FOREBAY, ask, running, stop, until
+from forebay.lab.drills.plan import VENUE, DrillCheck, DrillReport
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers import free_port
 from forebay.lab.truth_client import TruthClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from forebay.lab.drills.watch import Observation
     from forebay.services.audit import AuditReport
 
-PLAIN = (sys.executable, "-m", "forebay.lab.drills.plain_user")
 _OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
 """Environment that would configure the run beside its file."""
 CALM_S = 2.5
@@ -52,8 +51,8 @@ class Stage:
     say: Callable[[str], None] = lambda _what: None
     data_name: str = "data"
     """Of the data folder below :attr:`root`."""
-    command: tuple[str, ...] = PLAIN
-    """Runs ``forebay``."""
+    command: Sequence[str] = FOREBAY
+    """Runs ``forebay``, see :func:`bound_by_modes`."""
     truth_url: str = ""
     report: DrillReport = field(init=False, repr=False)
     watch: Watch = field(init=False, repr=False)
@@ -317,6 +316,20 @@ class Stage:
         self.say("auditing against the simulator's truth")
         with Data(self.data.root) as data:
             return await asyncio.to_thread(data.audit_report, truth=TruthClient(self.truth_url))
+
+
+def bound_by_modes(command: Sequence[str]) -> Sequence[str]:
+    """Return what runs ``command`` as a user whom a folder's mode binds.
+
+    Linux lets root write where the mode forbids it (capabilities(7): CAP_DAC_OVERRIDE), so a drill
+    that makes a folder read-only would prove nothing when root starts it. Without those
+    capabilities root is a user like any other; everybody else is one already.
+    """
+    if os.geteuid() != 0 or sys.platform != "linux":
+        return command
+    if shutil.which("setpriv") is None:
+        raise Unreachable("There is no setpriv.", hint="Install util-linux, or be another user.")
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *command)
 
 
 def _toml(head: str, table: Mapping[str, Value]) -> str:

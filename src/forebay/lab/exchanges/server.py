@@ -106,8 +106,7 @@ def _listening_on(port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            message = f"Port {port} on {HOST} is in use."
-            raise Unreachable(message, hint="Choose another, or 0 for any free one.") from error
-        message = f"Port {port} on {HOST} cannot be listened on: {error.strerror or error}."
+        why = f"cannot be listened on: {error.strerror or error}"
+        why = "is in use" if error.errno == errno.EADDRINUSE else why
+        message = f"Port {port} on {HOST} {why}."
         raise Unreachable(message, hint="Choose another, or 0 for any free one.") from error

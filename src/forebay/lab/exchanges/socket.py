@@ -40,22 +40,18 @@ class Wire:
         self._waiting: list[bytes] = []
 
     def text(self, payload: bytes) -> None:
-        """Send a whole text message with the next :meth:`flush`."""
         self._waiting += (_text_header(len(payload)), payload)
 
     def flush(self) -> None:
-        """Send now."""
         if self._waiting and not self._transport.is_disconnected:
             self._transport.underlying_transport.write(b"".join(self._waiting))
         self._waiting.clear()
 
     def ping(self, payload: bytes) -> None:
-        """Send a ping."""
         self.flush()
         self._transport.send_ping(payload)
 
     def pong(self, payload: bytes) -> None:
-        """Send a pong."""
         self.flush()
         self._transport.send_pong(payload)
 

@@ -5,12 +5,14 @@ Shapes follow the exchange's published pages and recordings of its public feed.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from forebay.lab.exchanges.coinbase import signing
 from forebay.lab.exchanges.model import Request
 from forebay.lab.truth.book import ASK, BID
 
@@ -38,6 +40,14 @@ _SIGN: Final = (
 )
 _SIDES: Final = MappingProxyType({BID: "buy", ASK: "sell"})
 _MAKER = {"buy": "sell", "sell": "buy"}  # the feed and the history give the maker's side
+
+
+# The one account that the simulated exchange knows.
+KEY: Final = "forebay-lab"
+SECRET: Final = base64.b64encode(b"anybody may know this").decode()
+PASSPHRASE: Final = "simulated"  # noqa: S105 - it guards nothing
+
+_SIGNED_PATH = "GET/users/self/verify"
 
 
 class CommandRefused(Exception):
@@ -79,9 +89,30 @@ def parse_request(raw: bytes, products: Collection[str]) -> Request:
 def _check_signed(document: dict[str, object], failed: str) -> None:
     if "signature" not in document:
         raise CommandRefused(failed, _SIGN)
-    wrong = signing.what_is_wrong(document)
+    wrong = _what_is_wrong(document)
     if wrong:
         raise CommandRefused("Authentication Failed", json.dumps({"message": wrong}))
+
+
+def signature(timestamp: str) -> str:
+    """What signs a subscription that is made at ``timestamp``."""
+    message = f"{timestamp}{_SIGNED_PATH}".encode()
+    digest = hmac.digest(base64.b64decode(SECRET), message, hashlib.sha256)
+    return base64.b64encode(digest).decode()
+
+
+def _what_is_wrong(document: dict[str, object]) -> str:
+    """Why the signature of a subscription is not accepted, empty if it is.
+
+    How old it is does not matter here.
+    """
+    if document.get("key") != KEY:
+        return "Invalid API Key"
+    if document.get("passphrase") != PASSPHRASE:
+        return "Invalid Passphrase"
+    right = signature(str(document.get("timestamp")))
+    given = str(document.get("signature"))
+    return "" if hmac.compare_digest(right.encode(), given.encode()) else "invalid signature"
 
 
 def _topics(document: dict[str, object]) -> tuple[Topic, ...]:
