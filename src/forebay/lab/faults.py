@@ -52,7 +52,6 @@ class Emission:
 
     @property
     def stream(self) -> str:
-        """What the ledger knows it by."""
         return stream_of(self.feed, self.symbol)
 
 
@@ -327,11 +326,9 @@ class SwitchedFaults:
         return self.on(name) and index % max(1, every) == 0 and self.strikes(name, now_ns)
 
     def setting(self, name: str, key: str) -> int:
-        """Return a setting of a trouble."""
         return self._all[name].settings[key]
 
     def document(self) -> dict[str, Any]:
-        """Return every trouble as JSON can hold it."""
         return {
             name: {**asdict(trouble), "moments_ns": list(trouble.moments_ns)}
             for name, trouble in self._all.items()

@@ -67,7 +67,6 @@ class TruthIntervals:
         lasts[low:high] = [last]
 
     def update(self, intervals: Iterable[tuple[int, int]]) -> None:
-        """Add all of them."""
         for first, last in intervals:
             self.add(first, last)
 
@@ -103,7 +102,6 @@ class IndexSets(defaultdict[Hashable, TruthIntervals]):
         super().__init__(TruthIntervals)
 
     def merge(self, other: IndexSets) -> None:
-        """Add all of ``other``."""
         for key, indices in other.items():
             self[key].update(indices)
 
@@ -156,7 +154,6 @@ class Account:
             self._confirmed.merge(self._windows.popleft()[1])
 
     def unconfirmed(self) -> IndexSets:
-        """What is not confirmed yet."""
         sent = IndexSets()
         for each in (*(window for _, window in self._windows), self._current):
             sent.merge(each)
@@ -174,7 +171,6 @@ class DeliveryLedger:
         self._open: set[Account] = set()
 
     def open_account(self) -> Account:
-        """Account of a new connection."""
         account = Account(self._confirmed)
         self._open.add(account)
         return account
@@ -190,7 +186,6 @@ class DeliveryLedger:
         self._reasons[stream][reason].add(index)
 
     def count(self, stream: str, fault: str) -> None:
-        """Count a fault that struck."""
         self._counts[stream][fault] += 1
 
     def nothing(self, stream: str, index: int) -> None:

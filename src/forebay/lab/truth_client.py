@@ -73,7 +73,6 @@ class TruthClient(Truth):
         return self._get("/", dict[str, Any])
 
     def look(self) -> TruthSnapshot:
-        """See :meth:`~forebay.services.audit.truth.Truth.look`."""
         status = self._get("/", _Status)
         bounds, withheld, least, most = {}, {}, 0, 0
         for feed, symbols in (("", status.symbols), *status.feeds.items()):
@@ -94,7 +93,6 @@ class TruthClient(Truth):
         return TruthSnapshot(market, bounds, withheld, (least, most), status.finished)
 
     def digests(self, key: StreamKey, first: int, end: int) -> dict[int, Digest]:
-        """See :meth:`~forebay.services.audit.truth.Truth.digests`."""
         found: dict[int, Digest] = {}
         for low in range(first, end, EVENTS_AT_ONCE):
             more = {"from": low, "to": min(low + EVENTS_AT_ONCE, end), "by": MINUTE_NS}
@@ -105,7 +103,6 @@ class TruthClient(Truth):
         return found
 
     def events(self, key: StreamKey, first: int, end: int) -> list[TrueEvent]:
-        """See :meth:`~forebay.services.audit.truth.Truth.events`."""
         events = self._events(key, **{"from": first, "to": end})
         if len(events) != end - first:
             message = f"The truth server {self._url} gave {len(events)} of {end - first} events."
@@ -113,7 +110,6 @@ class TruthClient(Truth):
         return events
 
     def between(self, key: StreamKey, since_ns: int, until_ns: int) -> list[TrueEvent]:
-        """See :meth:`~forebay.services.audit.truth.Truth.between`."""
         return self._events(key, since=since_ns, until=until_ns)
 
     def _events(self, key: StreamKey, **where: int) -> list[TrueEvent]:

@@ -75,8 +75,7 @@ async def _rest_troubled(
         await stage.breaker(REST, "open")
         await stage.comes(lambda seen: seen.down.get(REST) == REST, "REST is a root")
         await stage.comes(lambda seen: seen.state != "critical", "and no critical one")
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
         stage.check("gaps stay open meanwhile", bool((await stage.seen()).gaps_open))
 
 
@@ -99,7 +98,7 @@ async def _websocket_troubled(stage: Stage, name: str) -> None:
     async with _trouble(stage, name):
         await stage.breaker(WEBSOCKET, "open")
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
-        await stage.last(stage.timing.fault_s)
+        await stage.last()
 
 
 async def payload_torn(stage: Stage) -> None:
@@ -120,8 +119,7 @@ async def payload_restated(stage: Stage) -> None:
 
 async def _payload_troubled(stage: Stage, name: str, counted: str, what: str) -> None:
     async with _trouble(stage, name):
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
     hits = len(await stage.hits(name))
     await stage.comes(
         lambda seen: bool(seen.deliver and seen.deliver[counted] >= hits), f"{hits} {what}"
@@ -162,8 +160,7 @@ async def store_read_only(stage: Stage) -> None:
     with _folder_read_only(stage):
         tripped = await stage.breaker("store", "open")
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
         later = await stage.seen()
         stage.check("nothing is stored during the fault", later.stored == tripped.stored)
 
@@ -178,8 +175,7 @@ async def emergency(stage: Stage) -> None:
             status, health = await stage.get("/health")
             said = (status, health["status"])
             stage.check(f"/health answers {said}", said == (503, "emergency"))
-            await stage.captured(stage.drill.rate)
-            await stage.last(stage.timing.fault_s)
+            await stage.goes_on()
             refused = await stage.metric(WRITES_REFUSED)
             stage.check(f"{refused:g} writes were refused", refused > 0)
             stage.check("which was told", bool(stage.happened("store_write_refused")))
@@ -198,7 +194,7 @@ async def disk_full(stage: Stage) -> None:
             lambda seen: bool(seen.capture and seen.capture["full"]), "the journal takes no frames"
         )
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
-        await stage.last(stage.timing.fault_s)
+        await stage.last()
     finally:
         stranger.unlink(missing_ok=True)
         stage.fault_over(len(stage.happened("journal_full_began")))
@@ -236,23 +232,27 @@ async def run_killed(stage: Stage) -> None:
     code = await stage.run.wait()
     stage.say("killed the supervisor")
     await stage.until(lambda seen: seen.capture is None and seen.deliver is None, "the others' end")
-    await stage.last(stage.timing.fault_s)
+    await stage.last()
     await stage.start_run()
     stage.fault_over(int(code == -signal.SIGKILL))
     await stage.until(lambda seen: seen.connected, "a connection")
 
 
+async def _pid_of(role: str, stage: Stage) -> int:
+    seen = await stage.until(lambda seen: seen.pid(role) is not None, f"{role} to answer")
+    return seen.pid(role) or 0
+
+
 async def _killed(stage: Stage, role: str, times: int) -> None:
     for _ in range(times):
         await _kill(stage, role)
-        await stage.last(stage.timing.fault_s)
+        await stage.last()
     stage.fault_over(len(stage.happened("process_died")))
 
 
 async def _kill(stage: Stage, role: str) -> None:
     """Kill a process and wait until its successor answers."""
-    seen = await stage.until(lambda seen: seen.pid(role) is not None, f"{role} to answer")
-    pid = seen.pid(role) or 0
+    pid = await _pid_of(role, stage)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     stage.say(f"killed {role}")
@@ -261,8 +261,7 @@ async def _kill(stage: Stage, role: str) -> None:
 
 async def deliver_hung(stage: Stage) -> None:
     """Deliver is stopped with SIGSTOP: it neither dies nor answers; capture goes on."""
-    seen = await stage.until(lambda seen: seen.pid("deliver") is not None, "deliver to answer")
-    pid = seen.pid("deliver") or 0
+    pid = await _pid_of("deliver", stage)
     os.kill(pid, signal.SIGSTOP)
     stage.say("deliver hangs")
     try:
@@ -270,8 +269,7 @@ async def deliver_hung(stage: Stage) -> None:
             lambda seen: seen.down.get("store") == "deliver", "the store is down by it"
         )
         stopped = int(process_state(pid) == "T")
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
         status, _ = await stage.get("/health/live")
         stage.check("liveness does not depend on it", status == 200)  # noqa: PLR2004
     finally:
@@ -285,16 +283,14 @@ _SPARE = 2
 
 async def descriptors_exhausted(stage: Stage) -> None:
     """Capture may open hardly another file or socket."""
-    seen = await stage.until(lambda seen: seen.pid("capture") is not None, "capture to answer")
-    pid = seen.pid("capture") or 0
+    pid = await _pid_of("capture", stage)
     used = open_descriptors(pid)
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + _SPARE, before[1]))
     stage.say(f"capture may have {used + _SPARE} descriptors")
     limited = int(resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == used + _SPARE)
     try:
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     stage.fault_over(limited)

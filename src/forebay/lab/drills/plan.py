@@ -134,5 +134,4 @@ class DrillReport(msgspec.Struct, kw_only=True):
     folder: str
 
     def encode(self) -> bytes:
-        """The report as one JSON document."""
         return msgspec.json.encode(self)

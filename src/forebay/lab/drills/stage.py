@@ -66,12 +66,10 @@ class Stage:
 
     @property
     def data(self) -> DataFolder:
-        """The data folder of the run."""
         return DataFolder(self.root / self.data_name)
 
     @property
     def config(self) -> Path:
-        """The configuration of the run."""
         return self.root / "forebay.toml"
 
     @contextlib.asynccontextmanager
@@ -123,7 +121,6 @@ class Stage:
         )
 
     def _configure(self, urls: Mapping[str, Any]) -> None:
-        """Write the configuration."""
         venue = {
             "name": VENUE,
             "symbols": list(self.drill.symbols),
@@ -243,18 +240,19 @@ class Stage:
         else:
             self.check(what, ok=True)
 
-    async def captured(self, frames: int) -> None:
-        """Check that so many more frames are captured than now."""
+    async def goes_on(self) -> None:
+        """Check that a second's frames are captured from now on, and then :meth:`last`."""
         begin = await self.until(lambda seen: seen.capture is not None, "the capture to answer")
-        goal = (begin.capture or {})["captured"] + frames
+        goal = (begin.capture or {})["captured"] + self.drill.rate
         await self.comes(
             lambda seen: bool(seen.capture and seen.capture["captured"] >= goal),
             "capture goes on during the fault",
         )
+        await self.last()
 
-    async def last(self, seconds: float) -> None:
+    async def last(self) -> None:
         """Let things be as they are for a while, or as long as the drill needs."""
-        await self.clock.sleep(max(seconds, self.drill.least_s))
+        await self.clock.sleep(max(self.timing.fault_s, self.drill.least_s))
 
     def check(self, what: str, ok: bool) -> None:
         """Note something that had to be so."""

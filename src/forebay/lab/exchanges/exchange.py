@@ -61,7 +61,6 @@ class Exchange:
     # ------------------------------------------------------------ what arrives
 
     def connected(self, wire: Wire, now_ns: int) -> Line:
-        """A connection is up."""
         line = Line(wire, self.ledger, now_ns)
         self._lines.append(line)
         return line
@@ -74,7 +73,6 @@ class Exchange:
         self._listeners.clear()
 
     def received(self, line: Line, raw: bytes, now_ns: int) -> None:
-        """A client sent a text message."""
         if line.muted or line.ended:
             return
         self._obey(line, raw, now_ns)
@@ -251,7 +249,7 @@ class Exchange:
         ``symbols`` has those of trades, ``feeds`` of what else somebody ever subscribed to.
         """
         market = self.market
-        idle = all(line.idle for line in self._lines)
+        idle = not any(line.holding() for line in self._lines)
         return {
             "venue": self.venue.name,
             "seed": market.config.seed,
@@ -282,8 +280,10 @@ class Exchange:
         reports = {}
         for symbol in self.market.trades:
             stream = stream_of(feed, symbol)
-            held = [index for line in self._lines for index in line.holding(stream)]
+            held = [each for line in self._lines for each in line.holding()]
             last = self.market.last(symbol)
             first = self.market.owed[feed].get(symbol, last + 1)
-            reports[symbol] = self.ledger.report(stream, first, last, held)
+            reports[symbol] = self.ledger.report(
+                stream, first, last, (each.index for each in held if each.stream == stream)
+            )
         return reports

@@ -108,15 +108,9 @@ class Line:
             self._put(emission)
         self._swapped.clear()
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is kept back that will be sent if the connection lives."""
-        return not (self._held or self._swapped)
-
-    def holding(self, stream: str) -> list[int]:
-        """Indices that are kept back and will be sent if the connection lives."""
-        held = (*(emission for _, _, emission in self._held), *self._swapped.values())
-        return [emission.index for emission in held if emission.stream == stream]
+    def holding(self) -> list[Emission]:
+        """What is kept back and will be sent if the connection lives."""
+        return [*(emission for _, _, emission in self._held), *self._swapped.values()]
 
     def _put(self, emission: Emission) -> None:
         self.wire.text(emission.frame)

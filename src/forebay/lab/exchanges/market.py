@@ -78,7 +78,6 @@ class Market:
 
     @property
     def clock_started(self) -> bool:
-        """Whether anybody has ever subscribed."""
         return self._started_ns is not None
 
     @property
@@ -121,11 +120,9 @@ class Market:
             yield self.trades[symbol].event(HISTORY + turn)
 
     def last(self, symbol: str) -> int:
-        """Index of the latest event."""
         return self._last[symbol]
 
     def last_trade(self, symbol: str) -> Trade:
-        """The latest event."""
         return self.trades[symbol].event(self._last[symbol])
 
     def page(

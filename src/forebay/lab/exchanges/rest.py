@@ -29,7 +29,6 @@ class RestApi:
         self._limiter = Limiter(exchange.venue.rest_limit) if limited else None
 
     def app(self) -> web.Application:
-        """The application to be served."""
         app = web.Application(middlewares=[self._guard])
         app.router.add_routes(self._exchange.venue.routes(self._exchange.market, self._clock))
         return app

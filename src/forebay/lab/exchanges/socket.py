@@ -56,7 +56,6 @@ class Wire:
         self._transport.send_pong(payload)
 
     def close(self, code: int) -> None:
-        """Send a close frame and close the socket."""
         self.flush()
         self._transport.send_close(WSCloseCode(code))
         self._transport.disconnect()

@@ -48,7 +48,6 @@ class TruthApi:
         self._sources: dict[tuple[str, str], Source] = {}
 
     def app(self) -> web.Application:
-        """The application to be served."""
         app = web.Application(middlewares=[self._guard])
         app.router.add_get("/", self._status)
         app.router.add_get("/withheld", self._withheld)

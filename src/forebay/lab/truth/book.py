@@ -86,7 +86,6 @@ class BookTruth:
         return tuple(self._bids(index)), tuple(self._asks(index))
 
     def delta(self, index: int) -> Delta:
-        """What changed in the book."""
         return Delta(*self.trades.head(index), self.changes(index))
 
     def snapshot(self, index: int) -> SnapshotTruth:

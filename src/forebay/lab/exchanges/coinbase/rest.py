@@ -36,7 +36,6 @@ class Rest:
         self._bars = {symbol: Bars(trades) for symbol, trades in market.trades.items()}
 
     def routes(self) -> list[web.RouteDef]:
-        """What is served, and where."""
         return [
             web.get("/products", self._products),
             web.get("/products/{id}/trades", self._trades),
