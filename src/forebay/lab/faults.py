@@ -209,10 +209,9 @@ def _name_of(feed: Feed, fault: str) -> str:
 
 
 def parse_faults(text: str) -> dict[str, float]:
-    """Probabilities from ``drop=0.001,late=0.01``; an empty text is no faults.
+    """Return probabilities from ``drop=0.001,late=0.01``; an empty text is no faults.
 
-    Raises:
-        ConfigError: an unknown fault, or something that is no probability.
+    Raises :class:`~forebay.errors.ConfigError` for what is no fault or no probability.
     """
     probabilities: dict[str, float] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):

@@ -197,13 +197,9 @@ class DeliveryLedger:
         return not any(account.unconfirmed() for account in self._open)
 
     def report(self, stream: str, first: int, last: int, held: Iterable[int] = ()) -> Withheld:
-        """What was withheld of ``first`` to ``last``.
+        """What was withheld from the first index owed to the last one that happened.
 
-        Args:
-            stream: whose indices these are.
-            first: first index owed.
-            last: last index that happened.
-            held: indices that are kept back now and may still be sent; they are in doubt.
+        Those in ``held`` are kept back now and may still be sent, so they are in doubt.
         """
         doubts = self._doubts(stream, torn=False)
         doubts["held"].update((index, index) for index in held)

@@ -25,6 +25,11 @@ Act = Callable[["Stage"], Awaitable[None]]
 """Brings the fault about, watches what must happen meanwhile, and takes the fault away."""
 
 
+async def no_act(stage: Stage) -> None:
+    """Bring about no fault but those that go on all the time."""
+    del stage
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """How long each part of a drill lasts, in seconds."""
@@ -42,9 +47,9 @@ class Drill:
     """One drill."""
 
     name: str
-    about: str
+    about: str = ""
     """One sentence."""
-    act: Act
+    act: Act = no_act
     breakers: tuple[str, ...] = ()
     """Those that must trip, and be CLOSED again at the end."""
     alerts: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -204,13 +205,9 @@ async def small_disk(folder: Path, megabytes: int) -> AsyncIterator[None]:
 
 async def _command(*arguments: str) -> tuple[int, str]:
     try:
-        process = await asyncio.create_subprocess_exec(
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        done = await asyncio.to_thread(
+            subprocess.run, arguments, capture_output=True, text=True, check=False
         )
     except OSError as error:
         return 1, error.strerror or str(error)
-    said, _ = await process.communicate()
-    return process.returncode or 0, said.decode(errors="replace").strip()
+    return done.returncode, f"{done.stdout}{done.stderr}".strip()

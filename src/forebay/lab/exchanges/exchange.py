@@ -13,7 +13,7 @@ from forebay.lab.faults import STRIKES, Emission, Faults, Scene, SwitchedFaults,
 from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from forebay.lab.exchanges.socket import Wire
     from forebay.lab.truth import Trade
@@ -249,6 +249,11 @@ class Exchange:
         ``symbols`` has those of trades, ``feeds`` of what else somebody ever subscribed to.
         """
         market = self.market
+
+        def bounds(feed: Feed, symbols: Iterable[str]) -> dict[str, dict[str, int | None]]:
+            first = market.owed[feed]
+            return {each: {"first": first.get(each), "last": market.last(each)} for each in symbols}
+
         idle = not any(line.holding() for line in self._lines)
         return {
             "venue": self.venue.name,
@@ -258,15 +263,9 @@ class Exchange:
             "clock_started": market.clock_started,
             "finished": market.finished and idle,
             "settled": idle and self.ledger.settled(),
-            "symbols": {
-                symbol: {"first": market.owed[TRADE].get(symbol), "last": market.last(symbol)}
-                for symbol in market.trades
-            },
+            "symbols": bounds(TRADE, market.trades),
             "feeds": {
-                feed: {
-                    symbol: {"first": first, "last": market.last(symbol)}
-                    for symbol, first in owed.items()
-                }
+                feed: bounds(feed, owed)
                 for feed, owed in market.owed.items()
                 if owed and feed != TRADE
             },

@@ -68,10 +68,9 @@ class TruthApi:
         except (BadQuery, ConfigError) as error:
             return web.json_response({"message": str(error)}, status=400)
 
-    async def _status(self, request: web.Request) -> web.Response:
-        del request
-        told = {"market": MARKET, "channel": CHANNEL, **self._exchange.status()}
-        return web.json_response(told)
+    async def _status(self, _request: web.Request) -> web.Response:
+        status = self._exchange.status()
+        return web.json_response({"market": MARKET, "channel": CHANNEL, **status})
 
     async def _withheld(self, request: web.Request) -> web.Response:
         channel = request.query.get("channel", CHANNEL)
@@ -126,14 +125,12 @@ class TruthApi:
         told = {"symbol": trades.symbol, "at": at, "index": index, "bids": bids, "asks": asks}
         return web.json_response(told)
 
-    async def _switched(self, request: web.Request) -> web.Response:
-        del request
+    async def _switched(self, _request: web.Request) -> web.Response:
         return web.json_response(self._exchange.switched.document())
 
     async def _switch(self, request: web.Request) -> web.Response:
-        body = await request.read()
         try:
-            settings = json.loads(body) if body else {}
+            settings = json.loads(await request.read() or "{}")
         except ValueError:
             settings = None
         if not isinstance(settings, dict):

@@ -51,19 +51,13 @@ _SIGNED_PATH = "GET/users/self/verify"
 
 
 class CommandRefused(Exception):
-    """A command that cannot be carried out."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.reason = reason
+    """A command that cannot be carried out: message and reason."""
 
 
 def parse_request(raw: bytes, products: Collection[str]) -> Request:
-    """What a client asks for.
+    """Return what a client asks for.
 
-    Raises:
-        CommandRefused: not JSON, not a command, a channel or product there is not, or not signed.
+    Raises :class:`CommandRefused`: no JSON, no command, no such channel or product, or not signed.
     """
     try:
         document = json.loads(raw)
@@ -160,13 +154,12 @@ def ticker(told: TickerTruth, trade: Trade) -> bytes:
 
 def snapshot(book: SnapshotTruth) -> bytes:
     """The whole book, as somebody is told who subscribes."""
-    asks, bids = ([list(level) for level in side] for side in (book.asks, book.bids))
     return encode(
         {
             "type": "snapshot",
             "product_id": book.symbol,
-            "asks": asks,
-            "bids": bids,
+            "asks": book.asks,
+            "bids": book.bids,
             "time": book.time,
         }
     )
@@ -230,7 +223,8 @@ def subscriptions(topics: Sequence[Topic]) -> bytes:
 
 def error(refusal: CommandRefused) -> bytes:
     """A refused command."""
-    return encode({"type": "error", "message": refusal.message, "reason": refusal.reason})
+    message, reason = refusal.args
+    return encode({"type": "error", "message": message, "reason": reason})
 
 
 def history_row(trade: Trade) -> dict[str, int | str]:

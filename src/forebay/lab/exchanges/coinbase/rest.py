@@ -49,8 +49,7 @@ class Rest:
             raise web.HTTPNotFound
         return symbol
 
-    async def _products(self, request: web.Request) -> web.Response:
-        del request
+    async def _products(self, _request: web.Request) -> web.Response:
         trades = self._market.trades.values()
         return web.json_response([messages.product(t.symbol, t.price_decimals) for t in trades])
 
