@@ -84,7 +84,7 @@ def half_open(scene: Scene) -> None:
     victim = scene.listeners[scene.roll % len(scene.listeners)]
     for line in scene.listeners:
         if line is victim:
-            line.mute()
+            line.mute(scene.now_ns)
         else:
             line.send(scene.emission)
 

@@ -39,7 +39,7 @@ class FakeLine:
     def hold(self, emission: Emission, until_ns: int) -> None:
         self.did.append(("hold", until_ns))
 
-    def mute(self) -> None:
+    def mute(self, now_ns: int) -> None:
         self.did.append("mute")
 
     def end(self, ending: Ending, emission: Emission) -> None:

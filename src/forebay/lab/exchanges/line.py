@@ -29,7 +29,6 @@ class Line:
         self._swapped: dict[str, Emission] = {}  # by feed: trades change places with trades
         self._held: list[tuple[int, int, Emission]] = []
         self._holds = 0
-        self._now_ns = now_ns
 
     @property
     def muted(self) -> bool:
@@ -63,9 +62,9 @@ class Line:
         self._holds += 1
         heapq.heappush(self._held, (until_ns, self._holds, emission))
 
-    def mute(self, now_ns: int | None = None) -> None:
+    def mute(self, now_ns: int) -> None:
         """Never send anything again, and stay open."""
-        self.muted_ns = self._now_ns if now_ns is None else now_ns
+        self.muted_ns = now_ns
         self._forget()
 
     def end(self, ending: Ending, emission: Emission) -> None:
@@ -89,7 +88,6 @@ class Line:
 
     def tick(self, now_ns: int) -> None:
         """Send what was held back long enough."""
-        self._now_ns = now_ns
         while self._held and self._held[0][0] <= now_ns:
             self._put(heapq.heappop(self._held)[2])
 

@@ -12,31 +12,26 @@ Every range takes ``channel``: ``trade`` if none is named, ``ticker``, ``quote``
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from forebay.errors import ConfigError
+from forebay.lab.exchanges.model import CHANNELS
 from forebay.lab.exchanges.queries import BadQuery, number
 from forebay.lab.truth import CHANNEL, MARKET, SOURCES, BookTruth, Trade, TruthDigest, events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aiohttp.typedefs import Handler
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.exchange import Exchange
-    from forebay.lab.exchanges.model import Feed
     from forebay.lab.truth import Source, Trades, TruthEvent
 
 _SLICE = 250  # events computed before the sockets get their turn
 _EVER_NS = 1 << 63
-_FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
-    {CHANNEL: "trade", "ticker": "ticker", "quote": "ticker", "book": "book", "book_delta": "book"}
-)
-"""By channel, the messages that carry it."""
+_FEEDS: Final = {each: feed for feed, carried in CHANNELS.items() for each in (feed, *carried)}
+"""By channel or their own name, the messages that carry it."""
 
 
 class TruthApi:
