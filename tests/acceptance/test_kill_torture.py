@@ -145,7 +145,7 @@ async def test_ten_kills_with_every_kind_of_event(tmp_path: Path) -> None:
     plan = torture(1, kills=10, seconds=15, faults=EVERY_FAULT, channels=EVERY_CHANNEL)
     books = Books(tmp_path / "data")
     drill = KillDrill(plan, DataFolder(books.folder).create(), SystemClock())
-    drill.look = lambda: books.look(drill.truth_url, plan.seed)
+    drill.look = lambda url: books.look(url, plan.seed)
     report = await drill.run()
 
     assert drill.killed == [victim for _, victim in plan.kills]

@@ -89,11 +89,6 @@ def half_open(scene: Scene) -> None:
             line.send(scene.emission)
 
 
-def drop(scene: Scene) -> None:
-    """Send nothing."""
-    del scene
-
-
 def corrupt(scene: Scene) -> None:
     """Send a proper prefix of the frame, never empty: a poison frame that yields no event."""
     length = 1 + scene.roll % (len(scene.emission.frame) - 1)
@@ -136,7 +131,7 @@ STRIKES: Final[Mapping[str, Callable[[Scene], None]]] = MappingProxyType(
     {
         "disconnect": disconnect,
         HALF_OPEN: half_open,
-        "drop": drop,
+        "drop": lambda _scene: None,
         CORRUPT: corrupt,
         "late": late,
         "reorder": reorder,
@@ -220,19 +215,14 @@ def parse_faults(text: str) -> dict[str, float]:
             near = nearest(name, _ALL, cutoff=0.5)
             hint = f"Did you mean {near!r}?" if near else f"There are {', '.join(NAMES)}."
             raise ConfigError(f"{name!r} is not a fault.", hint=hint)
-        probabilities[name] = _probability(name, value)
+        try:
+            probabilities[name] = float(value)
+        except ValueError:
+            probabilities[name] = -1.0
+        if not 0 <= probabilities[name] <= 1:
+            message = f"{value!r} is not a probability of the fault {name}."
+            raise ConfigError(message, hint=f"Give a number from 0 to 1, such as {name}=0.001.")
     return probabilities
-
-
-def _probability(name: str, value: str) -> float:
-    try:
-        probability = float(value)
-    except ValueError:
-        probability = -1.0
-    if not 0 <= probability <= 1:
-        message = f"{value!r} is not a probability of the fault {name}."
-        raise ConfigError(message, hint=f"Give a number from 0 to 1, such as {name}=0.001.")
-    return probability
 
 
 # ------------------------------------------------------------------------- switched faults

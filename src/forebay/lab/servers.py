@@ -111,16 +111,10 @@ async def serving(
     clock: Clock,
     cwd: Path | None = None,
 ) -> AsyncIterator[Server]:
-    """Run a server until the context is left.
+    """Run a server until the context is left: ``argv`` is its command, by the address to listen on.
 
-    Args:
-        name: what it is called.
-        folder: for ``server.log``, which its output goes to.
-        argv: the command, by the address to listen on.
-        status: a path that answers JSON once the server is ready.
-        version: reads the server's version from that JSON.
-        clock: what it is waited by.
-        cwd: where it runs, if not in ``folder``.
+    Once it is ready it answers JSON at the path ``status``, from which ``version`` reads its
+    version. Its output goes to ``server.log`` in ``folder``, and it runs there or in ``cwd``.
 
     Raises :class:`~forebay.errors.Unreachable` if it ends at its start, and
     :class:`~forebay.errors.Transient` if it is not ready in :data:`READY_S`.

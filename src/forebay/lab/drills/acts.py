@@ -215,7 +215,7 @@ async def capture_killed(stage: Stage) -> None:
 
     What it misses is declared, and filled.
     """
-    await _killed(stage, "capture", 2)
+    await _killed_twice(stage, "capture")
 
 
 async def deliver_killed(stage: Stage) -> None:
@@ -223,7 +223,7 @@ async def deliver_killed(stage: Stage) -> None:
 
     It goes on where the store is.
     """
-    await _killed(stage, "deliver", 2)
+    await _killed_twice(stage, "deliver")
 
 
 async def run_killed(stage: Stage) -> None:
@@ -243,20 +243,16 @@ async def _pid_of(role: str, stage: Stage) -> int:
     return seen.pid(role) or 0
 
 
-async def _killed(stage: Stage, role: str, times: int) -> None:
-    for _ in range(times):
-        await _kill(stage, role)
+async def _killed_twice(stage: Stage, role: str) -> None:
+    for _ in range(2):
+        pid = await _pid_of(role, stage)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        stage.say(f"killed {role}")
+        gone = {None, pid}
+        await stage.until(lambda seen, gone=gone: seen.pid(role) not in gone, f"{role} to be back")
         await stage.last()
     stage.fault_over(len(stage.happened("process_died")))
-
-
-async def _kill(stage: Stage, role: str) -> None:
-    """Kill a process and wait until its successor answers."""
-    pid = await _pid_of(role, stage)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    stage.say(f"killed {role}")
-    await stage.until(lambda seen: seen.pid(role) not in (None, pid), f"{role} to be back")
 
 
 async def deliver_hung(stage: Stage) -> None:

@@ -47,10 +47,9 @@ class KillDrill:
     clock: Clock
     say: Callable[[str, float], None] = lambda _what, _share: None
     """Told what happens and how much of the run is done, 0 to 1."""
-    look: Callable[[], None] = lambda: None
-    """Called, in a thread, when everything is stored and the truth server still answers."""
+    look: Callable[[str], None] = lambda _url: None
+    """Called, in a thread, with the truth server's address when everything is stored."""
     killed: list[str] = field(default_factory=list)
-    truth_url: str = ""
     _done: float = 0.0
 
     async def run(self) -> AuditReport:
@@ -61,13 +60,12 @@ class KillDrill:
         plan, root = self.plan, self.folder.root
         stage = Stage(plan.market, root, plan.seed, Timing(), self.clock, self._say, ".")
         async with stage.exchange() as urls:
-            self.truth_url = stage.truth_url
             async with stage.capture(urls):
                 await self._killings(stage)
                 await stage.settled()
             self._done = 1.0
             report = await stage.audit()
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.look, stage.truth_url)
         self.say("done", 1.0)
         return report
 

@@ -130,6 +130,11 @@ async def watching(stage: Stage) -> AsyncIterator[None]:
 
     Where the servers cannot be had, the report says so, and no alert is judged.
     """
+
+    async def cleared() -> bool | None:
+        told = seen(stage, hook) if hook is not None else []
+        return all(alert.fired and alert.cleared for alert in told) or None
+
     async with contextlib.AsyncExitStack() as stack:
         hook = None
         try:
@@ -138,8 +143,9 @@ async def watching(stage: Stage) -> AsyncIterator[None]:
             stage.report.alerts_skipped = str(error)
         try:
             yield
-            if hook is not None and stage.drill.alerts:
-                await _cleared(stage, hook)
+            stage.say("waiting for alerts to clear")
+            with contextlib.suppress(Transient):  # the report says which did not
+                await until(stage.clock, cleared, "alerts to clear", stage.timing.patience_s)
         finally:
             if hook is not None:
                 stage.report.alerts_skipped = ""
@@ -163,17 +169,6 @@ async def _start(stage: Stage, stack: contextlib.AsyncExitStack) -> servers.Webh
     )
     stage.report.servers += [ServerUsed(each.name, each.version) for each in (manager, server)]
     return hook
-
-
-async def _cleared(stage: Stage, hook: servers.Webhook) -> None:
-    """Wait until every expected alert was delivered as firing and as resolved."""
-
-    async def look() -> bool | None:
-        return all(alert.fired and alert.cleared for alert in seen(stage, hook)) or None
-
-    stage.say("waiting for alerts to clear")
-    with contextlib.suppress(Transient):  # the report says which did not
-        await until(stage.clock, look, "alerts to clear", stage.timing.patience_s)
 
 
 def seen(stage: Stage, hook: servers.Webhook) -> list[AlertSeen]:

@@ -167,8 +167,7 @@ class Stage:
 
     async def hits(self, name: str) -> list[int]:
         """Return when a trouble struck, as nanoseconds of one clock."""
-        moments: list[int] = (await self._control("GET", "/faults"))[name]["moments_ns"]
-        return moments
+        return list((await self._control("GET", "/faults"))[name]["moments_ns"])
 
     async def truth(self) -> dict[str, Any]:
         """Return what the exchange says of itself."""
@@ -176,8 +175,7 @@ class Stage:
 
     async def withheld(self) -> dict[str, Any]:
         """Return what subscribers were not given, by symbol."""
-        found: dict[str, Any] = await self._control("GET", "/withheld")
-        return found
+        return dict(await self._control("GET", "/withheld"))
 
     async def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401
         status, answer = await ask(self.truth_url + path, method, document)
@@ -213,7 +211,7 @@ class Stage:
     async def until(
         self, holds: Callable[[Observation], bool], what: str, seconds: float | None = None
     ) -> Observation:
-        """Wait until something holds of what is seen; answer that look."""
+        """Wait until something holds of what is seen; return that look."""
 
         async def look() -> Observation | None:
             seen = self.watch.last
@@ -233,12 +231,10 @@ class Stage:
 
     async def comes(self, holds: Callable[[Observation], bool], what: str) -> None:
         """Check that something comes to hold of what is seen."""
-        try:
-            await self.until(holds, what)
-        except Transient:
-            self.check(what, ok=False)
-        else:
-            self.check(what, ok=True)
+        came = False
+        with contextlib.suppress(Transient):
+            came = bool(await self.until(holds, what))
+        self.check(what, ok=came)
 
     async def goes_on(self) -> None:
         """Check that a second's frames are captured from now on, and then :meth:`last`."""

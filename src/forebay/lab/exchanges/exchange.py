@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from forebay.lab import faults
 from forebay.lab.exchanges.line import Line
-from forebay.lab.exchanges.market import Market, MarketConfig, restated
+from forebay.lab.exchanges.market import Market, MarketConfig
 from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Request, VenueModel
 from forebay.lab.faults import STRIKES, Emission, Faults, Scene, SwitchedFaults, stream_of
 from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
@@ -84,23 +86,22 @@ class Exchange:
             line.say(request)
             return
         self._listeners.clear()
-        if not request.subscribe:
+        before = {*line.topics}
+        if request.subscribe:
+            line.topics.update(dict.fromkeys(request.topics))
+            line.subscribed_once = True
+        else:
             for topic in request.topics:
                 line.topics.pop(topic, None)
-            line.say(self.venue.acknowledgement(list(line.topics)))
-            return
-        new = [topic for topic in request.topics if topic not in line.topics]
-        line.topics.update(dict.fromkeys(new))
-        line.subscribed_once = True
         line.say(self.venue.acknowledgement(list(line.topics)))
-        if self._troubled(line, now_ns):
-            return
-        for channel, symbol in new:
-            feed = self.venue.feed(channel)
-            if feed is not None:
-                self._begin(line, channel, symbol, feed, now_ns)
+        if request.subscribe and not self._troubled(line, now_ns):
+            for channel, symbol in (topic for topic in request.topics if topic not in before):
+                self._begin(line, channel, symbol, now_ns)
 
-    def _begin(self, line: Line, channel: str, symbol: str, feed: Feed, now_ns: int) -> None:
+    def _begin(self, line: Line, channel: str, symbol: str, now_ns: int) -> None:
+        feed = self.venue.feed(channel)
+        if feed is None:
+            return
         self.market.subscribed(symbol, now_ns, feed)
         greeting = self._speakers[symbol].greeting(channel, self.market.last(symbol))
         if greeting is None:
@@ -211,8 +212,9 @@ class Exchange:
             again = feed == TRADE and self.switched.strikes_event(faults.RESTATE, index, now_ns)
             for line in speaking:
                 line.send(emission)
-                if again:
-                    line.say(self._speakers[symbol].frame(TRADE, restated(trade)) or b"")
+                if again:  # with another price, as no exchange should
+                    other = msgspec.structs.replace(trade, price=f"1{trade.price}")
+                    line.say(self._speakers[symbol].frame(TRADE, other) or b"")
             return
         fault, roll = fate
         self.ledger.note(stream, index, fault)

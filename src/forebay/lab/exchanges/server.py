@@ -53,8 +53,7 @@ class Running:
 async def running(config: ServerConfig, clock: Clock) -> AsyncIterator[Running]:
     """Serve until the block ends.
 
-    Raises:
-        Unreachable: a port cannot be listened on.
+    Raises :class:`~forebay.errors.Unreachable` if a port cannot be listened on.
     """
     exchange = Exchange(config.exchange)
     async with contextlib.AsyncExitStack() as stack:

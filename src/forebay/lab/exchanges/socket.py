@@ -137,8 +137,7 @@ async def serve_websocket(
     connection must not answer.
     """
 
-    def listener(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
-        del request
+    def listener(_: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
         if exchange.switched.strikes(NO_UPGRADE, clock.monotonic_ns()):
             refusal = WSUpgradeResponse.create_error_response(503, b"trouble")
             return WSUpgradeResponseWithListener(refusal, None)

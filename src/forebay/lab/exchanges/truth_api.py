@@ -130,9 +130,8 @@ class TruthApi:
             settings = None
         if not isinstance(settings, dict):
             raise BadQuery("The settings of a trouble are a JSON object")
-        on = request.method == "PUT"
-        now_ns = self._clock.monotonic_ns()
-        self._exchange.switch(request.match_info["name"], now_ns, on=on, settings=settings)
+        name, now_ns = request.match_info["name"], self._clock.monotonic_ns()
+        self._exchange.switch(name, now_ns, on=request.method == "PUT", settings=settings)
         return await self._switched(request)
 
     async def _close(self, request: web.Request) -> web.Response:

@@ -66,12 +66,8 @@ class Trade(TruthEvent, frozen=True):
 class Trades:
     """All trades of one symbol; cheap to make, holds nothing per event.
 
-    Args:
-        seed: whole number; another seed is another market.
-        venue: venue name as in event ids, for example ``coinbase``.
-        symbol: Forebay's spelling, for example ``BTC-USD``.
-        start_ns: venue time of event 0, nanoseconds, floored to microseconds.
-        step_us: venue time from one event to the next, microseconds.
+    Another ``seed`` is another market. Event 0 has the venue time ``start_ns``, floored to
+    microseconds, and each other one comes ``step_us`` microseconds after the one before.
     """
 
     def __init__(

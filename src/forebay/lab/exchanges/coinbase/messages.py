@@ -13,11 +13,13 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from forebay.lab.exchanges.model import Request
 from forebay.lab.truth.book import ASK, BID
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from forebay.lab.exchanges.model import Topic
     from forebay.lab.truth import Trade
@@ -39,6 +41,7 @@ _SIGN: Final = (
     "https://docs.cloud.coinbase.com/exchange/docs/websocket-auth"
 )
 _SIDES: Final = MappingProxyType({BID: "buy", ASK: "sell"})
+encode = msgspec.json.encode
 _MAKER = {"buy": "sell", "sell": "buy"}  # the feed and the history give the maker's side
 
 
@@ -259,8 +262,3 @@ def product(symbol: str, price_decimals: int) -> dict[str, str | bool]:
         "fx_stablecoin": False,
         "auction_mode": False,
     }
-
-
-def encode(document: Mapping[str, object]) -> bytes:
-    """Compact JSON."""
-    return json.dumps(document, separators=(",", ":")).encode()
