@@ -245,14 +245,17 @@ async def _pid_of(role: str, stage: Stage) -> int:
 
 async def _killed_twice(stage: Stage, role: str) -> None:
     for _ in range(2):
-        pid = await _pid_of(role, stage)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        stage.say(f"killed {role}")
-        gone = {None, pid}
-        await stage.until(lambda seen, gone=gone: seen.pid(role) not in gone, f"{role} to be back")
-        await stage.last()
+        await _kill(stage, role)
     stage.fault_over(len(stage.happened("process_died")))
+
+
+async def _kill(stage: Stage, role: str) -> None:
+    pid = await _pid_of(role, stage)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    stage.say(f"killed {role}")
+    await stage.until(lambda seen: seen.pid(role) not in (None, pid), f"{role} to be back")
+    await stage.last()
 
 
 async def deliver_hung(stage: Stage) -> None:

@@ -48,8 +48,7 @@ async def run_drill(
     """
     began = clock.monotonic_ns()
     async with contextlib.AsyncExitStack() as beside:
-        command = bound_by_modes(FOREBAY)
-        stage = Stage(drill, root, seed, timing, clock, say, command=command)
+        stage = Stage(drill, root, seed, timing, clock, say, command=bound_by_modes(FOREBAY))
         if drill.disk_mb:
             await beside.enter_async_context(small_disk(stage.data.root, drill.disk_mb))
         async with stage.exchange() as urls:

@@ -36,11 +36,9 @@ class RestApi:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._exchange.rest_requests += 1
-        troubled = await self._troubled(request)
-        if troubled is not None:
+        if (troubled := await self._troubled(request)) is not None:
             return troubled
-        roll = self._exchange.faults.of_request(self._exchange.rest_requests)
-        if roll is not None:
+        if (roll := self._exchange.faults.of_request(self._exchange.rest_requests)) is not None:
             self._exchange.rate_limited += 1
             return self._refusal(_TOO_MANY, wait=retry_after(roll))
         now_ns = self._clock.monotonic_ns()
