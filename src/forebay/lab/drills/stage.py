@@ -306,7 +306,7 @@ class Stage:
         await self.until(calm, "everything to be stored and filled")
 
     async def audit(self) -> AuditReport:
-        """Return what ``forebay audit --truth`` says, the market being known to the end."""
+        """Return what ``forebay audit --truth`` finds, the market being known to the end."""
         self.say("auditing against the simulator's truth")
         with Data(self.data.root) as data:
             return await asyncio.to_thread(data.audit_report, truth=TruthClient(self.truth_url))
