@@ -45,8 +45,8 @@ def test_a_capture_is_the_truth_and_the_key_is_in_nothing_of_it(
             answer = forebay("audit", "--data", data, "--truth", urls["truth_url"], "--json")
             running.stop()
     assert answer.code == 0, answer
-    told = {(stream["channel"], stream["market"]) for stream in answer.json["streams"]}
-    assert told >= {("quote", market), ("bar", market)}
+    streams = {(stream["channel"], stream["market"]) for stream in answer.json["streams"]}
+    assert streams >= {("quote", market), ("bar", market)}
     compared = [each for each in answer.json["streams"] if each["stages"].get("truth")]
     assert {each["channel"] for each in compared} >= {"quote"}
     kept = [path for path in data.rglob("*") if path.is_file()]

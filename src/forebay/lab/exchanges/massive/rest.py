@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
-    from forebay.lab.switched_faults import SwitchedFaults
+    from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth.histories import BarHistory
 
 EMPTY: Final = "pages-empty"
