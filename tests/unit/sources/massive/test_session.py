@@ -136,7 +136,14 @@ def test_what_says_nothing_of_the_subscription_is_left_alone(payload: bytes) -> 
 
 
 def test_later_statuses_are_heard_by_their_mark() -> None:
+    assert session().marks
     assert all(mark in as_json([status("slow_consumer")]) for mark in session().marks)
+
+
+def test_what_ends_a_connection_is_known() -> None:
+    assert set(ENDINGS) == {
+        "auth_failed", "auth_timeout", "max_connections", "slow_consumer", "force_disconnect",
+    }  # fmt: skip
 
 
 def test_the_key_is_in_a_header_and_in_no_address() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.massive import messages, truth
-from forebay.lab.exchanges.massive.rest import TROUBLES, Rest
+from forebay.lab.exchanges.massive.rest import TROUBLES, MassiveRest
 from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Login, PlainVenue, Request, Topic
 from forebay.lab.truth import Bars, Tickers
 
@@ -75,7 +75,7 @@ class Massive(PlainVenue):
     def routes(
         self, market: Market, clock: Clock, switched: SwitchedFaults
     ) -> Iterable[web.RouteDef]:
-        return Rest(market, clock, switched).routes()
+        return MassiveRest(market, clock, switched).routes()
 
     def complaint(self, status: int, message: str = "") -> object:
         word = "NOT_FOUND" if status == 404 else "ERROR"  # noqa: PLR2004 - it has its own
