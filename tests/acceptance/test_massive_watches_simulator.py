@@ -15,7 +15,7 @@ from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.massive import VENUE
 from forebay.lab.exchanges.massive.messages import KEY
 from forebay.lab.exchanges.server import Running, ServerConfig, running
-from forebay.lab.switched_faults import TOO_MANY
+from forebay.lab.faults import TOO_MANY
 from forebay.lab.truth import Bars, Tickers
 from forebay.lab.truth.histories import BEGIN_MS, MINUTE_MS, MadeBars
 from tests.unit.lab.fakes import until as turned

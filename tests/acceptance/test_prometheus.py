@@ -19,7 +19,7 @@ from forebay.ops.view import ProcessReport, Sample
 from tests.support import http_server
 from tests.support.fake_report import breaker, processes, report
 from tests.support.reference_pages import exposed_beside
-from tests.support.servers import needed
+from tests.support.servers import delivered, needed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +117,7 @@ async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
     needed("prometheus")
     needed("alertmanager", "prometheus-alertmanager")
     clock, page = SystemClock(), Page()
-    hook = servers.Webhook(clock)
+    hook = servers.Webhook()
     person = Person(hook)
     rules = alerts.scaled(alerts.text(), 0.01)
     async with (
@@ -143,11 +143,11 @@ async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
         assert not in_trouble & hook.seen("firing")
         page.trouble = True
         for alert in in_trouble:
-            delivery = await hook.wait(alert, "firing", seconds=SOON_S)
+            delivery = await delivered(hook, alert, "firing", seconds=SOON_S, clock=clock)
             assert delivery.annotations["description"]
             assert "{{" not in delivery.annotations["summary"]
         assert in_trouble <= await firing(server)
-        critical = await hook.wait("ForebayLagLarge", "firing", seconds=SOON_S)
+        critical = await delivered(hook, "ForebayLagLarge", "firing", seconds=SOON_S, clock=clock)
         assert (critical.severity, critical.annotations["summary"]) == (
             "critical",
             "The store is 6m 40s behind capture",
@@ -163,7 +163,7 @@ async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
         assert not in_trouble & hook.seen("resolved")
         person.away = False
         for alert in in_trouble:
-            await hook.wait(alert, "resolved", seconds=SOON_S)
+            await delivered(hook, alert, "resolved", seconds=SOON_S, clock=clock)
         assert not in_trouble & await firing(server)
     assert manager.version[0].isdigit()
     assert server.version[0].isdigit()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from forebay.lab.drills.report import DrillReport
+    from forebay.lab.drills.plan import DrillReport
 
 SHORT = Timing(healthy_s=0.5, fault_s=1.0)
 LONG = Timing(healthy_s=10.0, fault_s=20.0, patience_s=120.0)

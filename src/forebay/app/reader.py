@@ -53,11 +53,16 @@ _AUDIT_MEMORY_MB = (256, 1024, 4096)
 millions of events. Whole books of tens of megabytes are hashed many at once, and may need more."""
 _LOOK_S = 5.0
 """How long a look at the whole folder may take, for its ``repr``."""
+_OF_A_BAR = 'PARTITION BY venue, market, symbol, timeframe, session, "of", adjusted, open_ts'
 ONE_BAR = (
-    ' QUALIFY row_number() OVER (PARTITION BY venue, market, symbol, timeframe, session, "of", '
-    "adjusted, open_ts ORDER BY state = 'final' DESC, revision DESC, received_ts DESC, seq DESC, "
-    "event_id) = 1"
+    f" QUALIFY row_number() OVER ({_OF_A_BAR} ORDER BY state = 'final' DESC, revision DESC, "
+    "received_ts DESC, seq DESC, event_id) = 1"
 )
+_REVISED = (
+    " REPLACE (greatest(revision, count(DISTINCT (open, high, low, close, volume)) FILTER "
+    f"(WHERE state = 'final') OVER ({_OF_A_BAR})) AS revision)"
+)
+"""A telling does not know of the others: how many different ones of a bar were final is counted."""
 _BESIDE = "event_id, venue_seq, event_ts, received_ts, collector, epoch"
 
 
@@ -241,11 +246,12 @@ class Data(Queries):
         utc: bool,
         timeframe: str | None = None,
     ) -> pa.Table:
-        where, once = wanted.where(), ""
+        where, once, how = wanted.where(), "", ""
         if timeframe is not None:
-            where, once = [*where, f"timeframe = {literal(timeframe)}"], ONE_BAR
+            where = [*where, f"timeframe = {literal(timeframe)}"]
+            once, how = ONE_BAR, _REVISED
         some = " AND ".join(where) or "true"
-        query = f"SELECT * FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted
+        query = f"SELECT *{how} FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted
         found = self.sql(query + wanted.most(), floats=floats, utc=utc)
         silent = {*wanted.symbols} - {*found["symbol"].unique().to_pylist()}
         if silent:

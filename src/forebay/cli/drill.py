@@ -19,8 +19,7 @@ from forebay.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forebay.lab.drills.plan import Drill, Timing
-    from forebay.lab.drills.report import DrillReport
+    from forebay.lab.drills.plan import Drill, DrillReport, Timing
 
 app = typer.Typer(
     help="Failures with real processes, each with an audit at the end.", no_args_is_help=True

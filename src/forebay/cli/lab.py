@@ -246,12 +246,34 @@ def _hint(server: Running) -> None:
     config = server.exchange.config
     last = " or after the last event" if config.market.events else ""
     what = f"--venue {config.venue.name} --symbols {','.join(config.market.symbols)}"
-    where = f"--ws-url {server.ws_url} --rest-url {server.rest_url} --data lab-data"
+    where = f"--ws-url {server.ws_url} --rest-url {server.rest_url}"
+    if config.venue.secrets:
+        what, where = "-c lab.toml", ""
+        err.print(f"Two files say what to capture:\n\n{_files(server)}\n", markup=False)
     err.print(
         f"In a second terminal capture it; in a third, while that runs{last}, compare:\n\n"
-        f"  {command()} run {what} {where}\n"
+        f"  {' '.join(f'{command()} run {what} {where} --data lab-data'.split())}\n"
         f"  {command()} audit --data lab-data --truth {server.truth_url}\n",
         markup=False,
+    )
+
+
+def _files(server: Running) -> str:
+    """Return commands that write a configuration and the secrets of a venue that wants some."""
+    config = server.exchange.config
+    told = {
+        "name": config.venue.name,
+        "market": server.exchange.market_type,
+        "symbols": config.market.symbols,
+        "ws_url": server.ws_url,
+        "rest_url": server.rest_url,
+        "credentials_file": "lab-secrets.toml",
+    }
+    lines = ["[[venues]]", *(f"{name} = {json.dumps(value)}" for name, value in told.items())]
+    secrets = [f"{name} = {json.dumps(value)}" for name, value in config.venue.secrets.items()]
+    files = {"lab.toml": lines, "lab-secrets.toml": secrets}
+    return "\n".join(
+        f"  cat > {name} <<'EOF'\n{chr(10).join(content)}\nEOF" for name, content in files.items()
     )
 
 

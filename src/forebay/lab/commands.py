@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
@@ -25,20 +25,6 @@ ASK_S = 5.0
 T = TypeVar("T")
 
 
-async def start(
-    *arguments: str, log: IO[bytes] | int = asyncio.subprocess.DEVNULL
-) -> asyncio.subprocess.Process:
-    """Start one of our commands; its stderr goes to ``log``, its stdout can be read."""
-    return await asyncio.create_subprocess_exec(
-        *FOREBAY,
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=log,
-        env={"FOREBAY_CONFIG": os.devnull, **os.environ},  # none of where a person happens to be
-    )
-
-
 async def stop(process: asyncio.subprocess.Process, patience_s: float = STOP_S) -> int:
     """Ask a process to end, kill it after ``patience_s``, and return its exit code."""
     with contextlib.suppress(ProcessLookupError):
@@ -52,11 +38,16 @@ async def stop(process: asyncio.subprocess.Process, patience_s: float = STOP_S) 
 
 
 @contextlib.asynccontextmanager
-async def running(
-    *arguments: str, log: IO[bytes] | int = asyncio.subprocess.DEVNULL
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run one of our commands while the context is open."""
-    process = await start(*arguments, log=log)
+async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run one of our commands while the context is open; its stdout can be read."""
+    process = await asyncio.create_subprocess_exec(
+        *FOREBAY,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"FOREBAY_CONFIG": os.devnull, **os.environ},  # none of where a person happens to be
+    )
     try:
         yield process
     finally:

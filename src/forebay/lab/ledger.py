@@ -67,7 +67,6 @@ class TruthIntervals:
         lasts[low:high] = [last]
 
     def update(self, intervals: Iterable[tuple[int, int]]) -> None:
-        """Add all of them."""
         for first, last in intervals:
             self.add(first, last)
 
@@ -103,7 +102,6 @@ class IndexSets(defaultdict[Hashable, TruthIntervals]):
         super().__init__(TruthIntervals)
 
     def merge(self, other: IndexSets) -> None:
-        """Add all of ``other``."""
         for key, indices in other.items():
             self[key].update(indices)
 
@@ -156,7 +154,6 @@ class Account:
             self._confirmed.merge(self._windows.popleft()[1])
 
     def unconfirmed(self) -> IndexSets:
-        """What is not confirmed yet."""
         sent = IndexSets()
         for each in (*(window for _, window in self._windows), self._current):
             sent.merge(each)
@@ -174,7 +171,6 @@ class DeliveryLedger:
         self._open: set[Account] = set()
 
     def open_account(self) -> Account:
-        """Account of a new connection."""
         account = Account(self._confirmed)
         self._open.add(account)
         return account
@@ -190,7 +186,6 @@ class DeliveryLedger:
         self._reasons[stream][reason].add(index)
 
     def count(self, stream: str, fault: str) -> None:
-        """Count a fault that struck."""
         self._counts[stream][fault] += 1
 
     def nothing(self, stream: str, index: int) -> None:
@@ -202,13 +197,9 @@ class DeliveryLedger:
         return not any(account.unconfirmed() for account in self._open)
 
     def report(self, stream: str, first: int, last: int, held: Iterable[int] = ()) -> Withheld:
-        """What was withheld of ``first`` to ``last``.
+        """What was withheld from the first index owed to the last one that happened.
 
-        Args:
-            stream: whose indices these are.
-            first: first index owed.
-            last: last index that happened.
-            held: indices that are kept back now and may still be sent; they are in doubt.
+        Those in ``held`` are kept back now and may still be sent, so they are in doubt.
         """
         doubts = self._doubts(stream, torn=False)
         doubts["held"].update((index, index) for index in held)

@@ -3,20 +3,6 @@
 Each is an async context on a free loopback port in a folder that the caller gives, ready when the
 context is entered, and ended when it is left. What is not installed is told as
 :class:`~forebay.errors.Unreachable`, with what to do; ``.ci/install-servers`` fetches all of it.
-
-::
-
-    async with servers.webhook(clock) as hook:
-        async with servers.alertmanager(folder / "alertmanager", hook.url, clock=clock) as manager:
-            async with servers.prometheus(
-                folder / "prometheus",
-                ["127.0.0.1:8080"],
-                rules=alerts.scaled(alerts.text(), 0.05),
-                alertmanager=manager.address,
-                clock=clock,
-            ):
-                await hook.wait("ForebayBreakerOpen", "firing", seconds=30)
-                await hook.wait("ForebayBreakerOpen", "resolved", seconds=30)
 """
 
 from __future__ import annotations
@@ -47,6 +33,8 @@ FOLDER = "LAB_SERVERS"
 """Variable that names the folder which ``.ci/install-servers`` fills."""
 _PLACES = (".", "bin", "usr/bin")
 """Where programs are below it; the last one is that of an unpacked Debian package."""
+INTERVAL_S = 0.5
+"""How often Prometheus scrapes and evaluates."""
 READY_S = 30.0
 STOP_S = 5.0
 SETTLE_S = 20.0
@@ -123,16 +111,10 @@ async def serving(
     clock: Clock,
     cwd: Path | None = None,
 ) -> AsyncIterator[Server]:
-    """Run a server until the context is left.
+    """Run a server until the context is left: ``argv`` is its command, by the address to listen on.
 
-    Args:
-        name: what it is called.
-        folder: for ``server.log``, which its output goes to.
-        argv: the command, by the address to listen on.
-        status: a path that answers JSON once the server is ready.
-        version: reads the server's version from that JSON.
-        clock: what it is waited by.
-        cwd: where it runs, if not in ``folder``.
+    Once it is ready it answers JSON at the path ``status``, from which ``version`` reads its
+    version. Its output goes to ``server.log`` in ``folder``, and it runs there or in ``cwd``.
 
     Raises :class:`~forebay.errors.Unreachable` if it ends at its start, and
     :class:`~forebay.errors.Transient` if it is not ready in :data:`READY_S`.
@@ -196,18 +178,17 @@ async def prometheus(
     clock: Clock,
     rules: str = "",
     alertmanager: str = "",
-    interval_s: float = 0.5,
 ) -> AsyncIterator[Server]:
     """Run Prometheus in ``folder`` until the context is left.
 
     It asks ``/metrics`` of every ``host:port`` in ``targets`` and evaluates ``rules`` (the text
-    of a rule file) each ``interval_s`` seconds, and tells the Alertmanager at that ``host:port``,
-    if one is named. Ready means that each target was asked once and the Alertmanager is known,
+    of a rule file) each :data:`INTERVAL_S`, and tells the Alertmanager at that ``host:port``, if
+    one is named. Ready means that each target was asked once and the Alertmanager is known,
     which takes Prometheus 5 s. Raises :class:`~forebay.errors.Unreachable` if it is not installed
     or does not start.
     """
     program = find("prometheus")
-    every = f"{round(interval_s * 1000)}ms"
+    every = f"{round(INTERVAL_S * 1000)}ms"
     config = _prometheus_config(targets, every, alertmanager, has_rules=bool(rules))
     file = _configured(folder, "prometheus.yml", config)
     (folder / "rules.yml").write_text(rules, encoding="utf-8")
@@ -320,25 +301,12 @@ class Delivery:
 class Webhook:
     """Who would otherwise be called at night: what Alertmanager brought, oldest first."""
 
-    clock: Clock
     url: str = ""
     deliveries: deque[Delivery] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def seen(self, status: Status) -> set[str]:
         """Return the names of the alerts that came so."""
         return {each.alert for each in self.deliveries if each.status == status}
-
-    async def wait(self, alert: str, status: Status, *, seconds: float) -> Delivery:
-        """Return the first delivery of ``alert`` that came so; wait if there is none yet.
-
-        Raises :class:`~forebay.errors.Transient` after ``seconds``.
-        """
-
-        async def look() -> Delivery | None:
-            found = (e for e in self.deliveries if (e.alert, e.status) == (alert, status))
-            return next(found, None)
-
-        return await until(self.clock, look, f"{alert} to be delivered as {status}", seconds)
 
     async def take(self, request: web.Request) -> web.Response:
         """Take one call of Alertmanager, version 4 of its format."""
@@ -350,9 +318,9 @@ class Webhook:
 
 
 @contextlib.asynccontextmanager
-async def webhook(clock: Clock) -> AsyncIterator[Webhook]:
+async def webhook() -> AsyncIterator[Webhook]:
     """Receive on a free loopback port until the context is left."""
-    hook = Webhook(clock)
+    hook = Webhook()
     app = web.Application()
     app.router.add_post("/", hook.take)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)

@@ -178,8 +178,14 @@ class LiveSource:
         listing = self._venue.listing
         if listing is None:
             raise Permanent(f"{self._venue.title} does not list its symbols.")
-        answer = await self._need_rest().get(listing.path)
-        return listing.parse(answer.body)
+        found: list[Instrument] = []
+        asked, path = set[str](), listing.first(self._asked.market)
+        while path and path not in asked:
+            asked.add(path)
+            answer = await self._need_rest().get(path)
+            found += listing.parse(answer.body)
+            path = listing.following(answer.body)
+        return found
 
     async def probe(self) -> None:
         """Ask for next to nothing, past the breaker.
@@ -190,7 +196,7 @@ class LiveSource:
         if self._venue.probe is not None:
             await self._need_rest().probe(self._venue.probe(self._asked.symbols[0]))
         elif self._venue.listing is not None:
-            await self._need_rest().probe(self._venue.listing.path)
+            await self._need_rest().probe(self._venue.listing.first(self._asked.market))
 
     async def close(self) -> None:
         """Close the REST pool."""

@@ -184,9 +184,16 @@ Sign: TypeAlias = Callable[[Mapping[str, str], str, str, bytes, int], Mapping[st
 class Listing:
     """Where the venue lists what can be captured."""
 
-    path: str
+    path: str | Callable[[str], str]
+    """Path and query, or what makes them of a market type."""
     parse: Callable[[bytes], list[Instrument]]
     """Raises :class:`~forebay.errors.Transient` if the answer is no list."""
+    following: Callable[[bytes], str] = lambda _: ""
+    """From an answer that was parsed to path and query of the next page; empty after the last."""
+
+    def first(self, market: str) -> str:
+        """Return path and query of the first page."""
+        return self.path if isinstance(self.path, str) else self.path(market)
 
 
 class AnsweredPart(NamedTuple):

@@ -25,12 +25,14 @@ TEN = 1_618_740_000
 CANDLES = "https://api.example/products/BTC-USD/candles?granularity=60 -> {}: {}"
 
 
-def data(tmp_path: Path, lines: Sequence[tuple[float, bytes] | str]) -> Data:
+def data(
+    tmp_path: Path, lines: Sequence[tuple[float, bytes] | str], venue: str = "coinbase"
+) -> Data:
     """Return a folder with a replayed recording; a line may be as it is."""
     file, folder = tmp_path / "made.rec", DataFolder(tmp_path / "data")
     made = [line.encode() if isinstance(line, str) else b"%.6f: %s" % line for line in lines]
     file.write_bytes(b"\n".join(made) + b"\n")
-    replay([file], "coinbase", folder, Config(), clock=ManualClock(), observer=ignore)
+    replay([file], venue, folder, Config(), clock=ManualClock(), observer=ignore)
     return Data(folder.root)
 
 
@@ -58,6 +60,22 @@ def test_between_two_polls_a_bar_is_provisional(tmp_path: Path) -> None:
     with data(tmp_path, lines) as opened:
         told = opened.bars("BTC-USD").select(["state", "volume"]).to_pylist()
     assert [tuple(bar.values()) for bar in told] == [("final", 1), ("provisional", 40)]
+
+
+def test_a_bar_that_the_stream_corrects_is_one_and_says_how_often_it_was_told(
+    tmp_path: Path,
+) -> None:
+    bar = {"ev": "CA", "pair": "EUR/USD", "o": 2, "h": 3, "l": 1, "c": 2.5, "s": TEN * 1000}
+    told = [(62, 5), (63, 5), (120, 9), (122, 9)]
+    lines = [
+        (TEN + second, as_json([{**bar, "e": (TEN + 60) * 1000, "v": volume}]))
+        for second, volume in told
+    ]
+    with data(tmp_path, lines, "massive") as opened:
+        (read,) = opened.bars("EUR-USD").to_pylist()
+        frames = opened.sql("SELECT count(DISTINCT event_id) AS told FROM bars")
+    assert (read["revision"], read["volume"], read["state"]) == (2, 9, "final")
+    assert frames["told"].to_pylist() == [4], "every telling is kept"
 
 
 def test_quotes_and_tickers_are_read_by_symbol_and_time(tmp_path: Path) -> None:

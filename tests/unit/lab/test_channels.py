@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.lab.exchanges.coinbase import messages, signing
+from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.faults import parse_faults
 from forebay.lab.truth import BookTruth, Tickers, Trades, events
 from tests.unit.lab.fakes import (
@@ -64,10 +64,10 @@ def signed(**changed: str) -> bytes:
     """A subscription to level2 as somebody with an account makes it."""
     document = json.loads(command(channels=("level2",)))
     document |= {
-        "key": signing.KEY,
-        "passphrase": signing.PASSPHRASE,
+        "key": messages.KEY,
+        "passphrase": messages.PASSPHRASE,
         "timestamp": 1_767_225_600,
-        "signature": signing.signature("1767225600"),
+        "signature": messages.signature("1767225600"),
     }
     return json.dumps(document | changed).encode()
 

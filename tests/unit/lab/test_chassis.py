@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
-    from forebay.lab.switched_faults import SwitchedFaults
+    from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth import Trade
 
 

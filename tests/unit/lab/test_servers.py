@@ -228,8 +228,10 @@ def call(*told: tuple[str, str]) -> dict[str, Any]:
 
 
 async def test_the_webhook_remembers_what_it_is_told() -> None:
-    async with servers.webhook(CLOCK) as hook, aiohttp.ClientSession() as session:
-        waiting = asyncio.create_task(hook.wait("B", "resolved", seconds=10))
+    async with servers.webhook() as hook, aiohttp.ClientSession() as session:
+        waiting = asyncio.create_task(
+            support.delivered(hook, "B", "resolved", seconds=10, clock=CLOCK)
+        )
         for body in (call(("A", "firing"), ("B", "firing")), call(("B", "resolved"))):
             async with session.post(hook.url, json=body) as response:
                 assert response.status == 200
@@ -238,4 +240,4 @@ async def test_the_webhook_remembers_what_it_is_told() -> None:
         assert hook.seen("firing") == {"A", "B"}
         assert hook.seen("resolved") == {"B"}
         with pytest.raises(Transient, match="A to be delivered as resolved"):
-            await hook.wait("A", "resolved", seconds=0.1)
+            await support.delivered(hook, "A", "resolved", seconds=0.1, clock=CLOCK)

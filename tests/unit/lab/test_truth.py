@@ -18,13 +18,10 @@ from forebay.lab.truth import (
     Trade,
     Trades,
     TruthDigest,
-    decimal_text,
-    fixed,
-    iso_micros,
     parse_start,
     parse_symbols,
-    uuid_text,
 )
+from forebay.lab.truth.texts import decimal_text, fixed, iso_micros, uuid_text
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SKL-GBP", "BAND-BTC", "YFI-BTC", "CRV-EUR", "NU-GBP")
 

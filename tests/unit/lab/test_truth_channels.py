@@ -11,18 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.lab.truth import (
-    SOURCES,
-    Bars,
-    BookTruth,
-    Tickers,
-    Trades,
-    TruthDigest,
-    events,
-    fixed,
-    uuid_text,
-)
+from forebay.lab.truth import SOURCES, Bars, BookTruth, Tickers, Trades, TruthDigest, events
 from forebay.lab.truth.bars import MINUTE_NS
+from forebay.lab.truth.texts import fixed, uuid_text
 
 BTC = Trades(5, "coinbase", "BTC-USD")
 SYMBOLS = st.sampled_from(["BTC-USD", "SOL-USD", "SKL-GBP", "AB-CD"])

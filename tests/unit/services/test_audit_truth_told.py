@@ -85,7 +85,7 @@ class ToldServer(TruthServer):
             told: dict[str, Any] = {
                 key: [] for key in ("certain", "in_doubt", "poison", "poison_in_doubt")
             }
-            if "channel" in asked:
+            if asked["channel"] != CHANNEL:
                 told |= {"certain": self.ticker_withheld, "in_doubt": self.ticker_in_doubt}
             return json.dumps({BTC: told}).encode()
         if asked["channel"] == CHANNEL:

@@ -12,9 +12,9 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from forebay.lab.commands import FOREBAY, POLL_S, until
+from forebay.lab.commands import POLL_S, until
 from forebay.lab.drills.plan import Drill, Timing
 from forebay.lab.drills.stage import START_S, Stage
 from forebay.lab.exchanges.market import HISTORY
@@ -31,18 +31,11 @@ if TYPE_CHECKING:
 class KillPlan:
     """What market, and who is killed when."""
 
-    symbols: tuple[str, ...]
-    rate: int
-    """Events a second over all symbols."""
-    events: int
-    """Events over all symbols, then the market closes."""
-    faults: str
-    """As ``forebay lab serve --faults`` takes them."""
+    market: Drill
+    """Which closes after its :attr:`~forebay.lab.drills.plan.Drill.events`."""
     kills: tuple[tuple[float, str], ...]
     """At which share of the market which process is killed: capture, deliver or supervisor."""
     seed: int = 1
-    channels: tuple[str, ...] = ()
-    """What is captured, as the configuration names it; empty is its default."""
 
 
 @dataclass(slots=True)
@@ -54,10 +47,9 @@ class KillDrill:
     clock: Clock
     say: Callable[[str, float], None] = lambda _what, _share: None
     """Told what happens and how much of the run is done, 0 to 1."""
-    look: Callable[[], None] = lambda: None
-    """Called, in a thread, when everything is stored and the truth server still answers."""
+    look: Callable[[str], None] = lambda _url: None
+    """Called, in a thread, with the truth server's address when everything is stored."""
     killed: list[str] = field(default_factory=list)
-    truth_url: str = ""
     _done: float = 0.0
 
     async def run(self) -> AuditReport:
@@ -65,29 +57,15 @@ class KillDrill:
 
         Raises :class:`~forebay.errors.Transient` if a part does not come up or settle in time.
         """
-        plan = self.plan
-        venue: dict[str, Any] = {"channels": list(plan.channels)} if plan.channels else {}
-        drill = Drill(
-            "kill",
-            "Processes are killed with SIGKILL.",
-            self._killings,
-            rate=plan.rate,
-            symbols=plan.symbols,
-            events=plan.events,
-            faults=plan.faults,
-            venue=venue,
-        )
-        stage = Stage(
-            drill, self.folder.root, plan.seed, Timing(), self.clock, self._say, ".", FOREBAY
-        )
+        plan, root = self.plan, self.folder.root
+        stage = Stage(plan.market, root, plan.seed, Timing(), self.clock, self._say, ".")
         async with stage.exchange() as urls:
-            self.truth_url = stage.truth_url
             async with stage.capture(urls):
                 await self._killings(stage)
                 await stage.settled()
             self._done = 1.0
             report = await stage.audit()
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.look, stage.truth_url)
         self.say("done", 1.0)
         return report
 
@@ -120,16 +98,17 @@ class KillDrill:
     async def _market_reaches(self, share: float, stage: Stage) -> None:
         while True:
             symbols = (await stage.truth())["symbols"].values()
-            self._done = sum(each["last"] + 1 - HISTORY for each in symbols) / self.plan.events
+            self._done = (
+                sum(each["last"] + 1 - HISTORY for each in symbols) / self.plan.market.events
+            )
             if self._done >= share:
                 return
-            self._say(f"capturing {self.plan.rate:,} events/s through faults")
+            self._say(f"capturing {self.plan.market.rate:,} events/s through faults")
             await self.clock.sleep(POLL_S)
 
 
 # ------------------------------------------------------------------ the demonstration
 
-SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 RATE = 3000
 """With one millisecond of venue time between two events of a symbol, the simulated market
 then runs in real time."""
@@ -142,4 +121,7 @@ KILLS = ((0.25, "capture"), (0.45, "deliver"), (0.65, "capture"))
 
 def demo_plan(seconds: float, seed: int) -> KillPlan:
     """Return the plan of what ``forebay demo`` runs, whose market lasts ``seconds``."""
-    return KillPlan(SYMBOLS, RATE, round(seconds * RATE), FAULTS, KILLS, seed)
+    symbols = ("BTC-USD", "ETH-USD", "SOL-USD")
+    events = round(seconds * RATE)
+    market = Drill("demo", rate=RATE, symbols=symbols, events=events, faults=FAULTS)
+    return KillPlan(market, KILLS, seed)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
-from forebay.lab.commands import until
-from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import AlertSeen, ServerUsed
-from forebay.lab.drills.stage import Stage
+from forebay.lab.commands import FOREBAY, until
+from forebay.lab.drills.plan import VENUE, AlertSeen, ServerUsed
+from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.lab.drills.plan import Drill, Timing
-    from forebay.lab.drills.report import DrillReport
+    from forebay.lab.drills.plan import Drill, DrillReport, Timing
 
 FACTOR = 1 / 120
 """What the durations in the rules are shortened by: a minute is half a second."""
@@ -49,7 +48,7 @@ async def run_drill(
     """
     began = clock.monotonic_ns()
     async with contextlib.AsyncExitStack() as beside:
-        stage = Stage(drill, root, seed, timing, clock, say)
+        stage = Stage(drill, root, seed, timing, clock, say, command=bound_by_modes(FOREBAY))
         if drill.disk_mb:
             await beside.enter_async_context(small_disk(stage.data.root, drill.disk_mb))
         async with stage.exchange() as urls:
@@ -130,6 +129,11 @@ async def watching(stage: Stage) -> AsyncIterator[None]:
 
     Where the servers cannot be had, the report says so, and no alert is judged.
     """
+
+    async def cleared() -> bool | None:
+        told = seen(stage, hook) if hook is not None else []
+        return all(alert.fired and alert.cleared for alert in told) or None
+
     async with contextlib.AsyncExitStack() as stack:
         hook = None
         try:
@@ -138,8 +142,9 @@ async def watching(stage: Stage) -> AsyncIterator[None]:
             stage.report.alerts_skipped = str(error)
         try:
             yield
-            if hook is not None and stage.drill.alerts:
-                await _cleared(stage, hook)
+            stage.say("waiting for alerts to clear")
+            with contextlib.suppress(Transient):  # the report says which did not
+                await until(stage.clock, cleared, "alerts to clear", stage.timing.patience_s)
         finally:
             if hook is not None:
                 stage.report.alerts_skipped = ""
@@ -148,7 +153,7 @@ async def watching(stage: Stage) -> AsyncIterator[None]:
 
 async def _start(stage: Stage, stack: contextlib.AsyncExitStack) -> servers.Webhook:
     watched = await stage.until(lambda seen: bool(seen.url), "HTTP to be served")
-    hook = await stack.enter_async_context(servers.webhook(stage.clock))
+    hook = await stack.enter_async_context(servers.webhook())
     manager = await stack.enter_async_context(
         servers.alertmanager(stage.root / "alertmanager", hook.url, clock=stage.clock)
     )
@@ -163,17 +168,6 @@ async def _start(stage: Stage, stack: contextlib.AsyncExitStack) -> servers.Webh
     )
     stage.report.servers += [ServerUsed(each.name, each.version) for each in (manager, server)]
     return hook
-
-
-async def _cleared(stage: Stage, hook: servers.Webhook) -> None:
-    """Wait until every expected alert was delivered as firing and as resolved."""
-
-    async def look() -> bool | None:
-        return all(alert.fired and alert.cleared for alert in seen(stage, hook)) or None
-
-    stage.say("waiting for alerts to clear")
-    with contextlib.suppress(Transient):  # the report says which did not
-        await until(stage.clock, look, "alerts to clear", stage.timing.patience_s)
 
 
 def seen(stage: Stage, hook: servers.Webhook) -> list[AlertSeen]:
@@ -205,13 +199,9 @@ async def small_disk(folder: Path, megabytes: int) -> AsyncIterator[None]:
 
 async def _command(*arguments: str) -> tuple[int, str]:
     try:
-        process = await asyncio.create_subprocess_exec(
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        done = await asyncio.to_thread(
+            subprocess.run, arguments, capture_output=True, text=True, check=False
         )
     except OSError as error:
         return 1, error.strerror or str(error)
-    said, _ = await process.communicate()
-    return process.returncode or 0, said.decode(errors="replace").strip()
+    return done.returncode, f"{done.stdout}{done.stderr}".strip()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
-from forebay.lab.commands import ask, running, stop, until
-from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import DrillCheck, DrillReport
+from forebay.lab.commands import FOREBAY, ask, running, stop, until
+from forebay.lab.drills.plan import VENUE, DrillCheck, DrillReport
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers import free_port
 from forebay.lab.truth_client import TruthClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from forebay.lab.drills.watch import Observation
     from forebay.services.audit import AuditReport
 
-PLAIN = (sys.executable, "-m", "forebay.lab.drills.plain_user")
 _OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
 """Environment that would configure the run beside its file."""
 CALM_S = 2.5
@@ -52,8 +51,8 @@ class Stage:
     say: Callable[[str], None] = lambda _what: None
     data_name: str = "data"
     """Of the data folder below :attr:`root`."""
-    command: tuple[str, ...] = PLAIN
-    """Runs ``forebay``."""
+    command: Sequence[str] = FOREBAY
+    """Runs ``forebay``, see :func:`bound_by_modes`."""
     truth_url: str = ""
     report: DrillReport = field(init=False, repr=False)
     watch: Watch = field(init=False, repr=False)
@@ -67,12 +66,10 @@ class Stage:
 
     @property
     def data(self) -> DataFolder:
-        """The data folder of the run."""
         return DataFolder(self.root / self.data_name)
 
     @property
     def config(self) -> Path:
-        """The configuration of the run."""
         return self.root / "forebay.toml"
 
     @contextlib.asynccontextmanager
@@ -124,7 +121,6 @@ class Stage:
         )
 
     def _configure(self, urls: Mapping[str, Any]) -> None:
-        """Write the configuration."""
         venue = {
             "name": VENUE,
             "symbols": list(self.drill.symbols),
@@ -171,8 +167,7 @@ class Stage:
 
     async def hits(self, name: str) -> list[int]:
         """Return when a trouble struck, as nanoseconds of one clock."""
-        moments: list[int] = (await self._control("GET", "/faults"))[name]["moments_ns"]
-        return moments
+        return list((await self._control("GET", "/faults"))[name]["moments_ns"])
 
     async def truth(self) -> dict[str, Any]:
         """Return what the exchange says of itself."""
@@ -180,8 +175,7 @@ class Stage:
 
     async def withheld(self) -> dict[str, Any]:
         """Return what subscribers were not given, by symbol."""
-        found: dict[str, Any] = await self._control("GET", "/withheld")
-        return found
+        return dict(await self._control("GET", "/withheld"))
 
     async def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401
         status, answer = await ask(self.truth_url + path, method, document)
@@ -217,7 +211,7 @@ class Stage:
     async def until(
         self, holds: Callable[[Observation], bool], what: str, seconds: float | None = None
     ) -> Observation:
-        """Wait until something holds of what is seen; answer that look."""
+        """Wait until something holds of what is seen; return that look."""
 
         async def look() -> Observation | None:
             seen = self.watch.last
@@ -237,25 +231,24 @@ class Stage:
 
     async def comes(self, holds: Callable[[Observation], bool], what: str) -> None:
         """Check that something comes to hold of what is seen."""
-        try:
-            await self.until(holds, what)
-        except Transient:
-            self.check(what, ok=False)
-        else:
-            self.check(what, ok=True)
+        came = False
+        with contextlib.suppress(Transient):
+            came = bool(await self.until(holds, what))
+        self.check(what, ok=came)
 
-    async def captured(self, frames: int) -> None:
-        """Check that so many more frames are captured than now."""
+    async def goes_on(self) -> None:
+        """Check that a second's frames are captured from now on, and then :meth:`last`."""
         begin = await self.until(lambda seen: seen.capture is not None, "the capture to answer")
-        goal = (begin.capture or {})["captured"] + frames
+        goal = (begin.capture or {})["captured"] + self.drill.rate
         await self.comes(
             lambda seen: bool(seen.capture and seen.capture["captured"] >= goal),
             "capture goes on during the fault",
         )
+        await self.last()
 
-    async def last(self, seconds: float) -> None:
+    async def last(self) -> None:
         """Let things be as they are for a while, or as long as the drill needs."""
-        await self.clock.sleep(max(seconds, self.drill.least_s))
+        await self.clock.sleep(max(self.timing.fault_s, self.drill.least_s))
 
     def check(self, what: str, ok: bool) -> None:
         """Note something that had to be so."""
@@ -313,10 +306,24 @@ class Stage:
         await self.until(calm, "everything to be stored and filled")
 
     async def audit(self) -> AuditReport:
-        """Return what ``forebay audit --truth`` says, the market being known to the end."""
+        """Return what ``forebay audit --truth`` finds, the market being known to the end."""
         self.say("auditing against the simulator's truth")
         with Data(self.data.root) as data:
             return await asyncio.to_thread(data.audit_report, truth=TruthClient(self.truth_url))
+
+
+def bound_by_modes(command: Sequence[str]) -> Sequence[str]:
+    """Return what runs ``command`` as a user whom a folder's mode binds.
+
+    Linux lets root write where the mode forbids it (capabilities(7): CAP_DAC_OVERRIDE), so a drill
+    that makes a folder read-only would prove nothing when root starts it. Without those
+    capabilities root is a user like any other; everybody else is one already.
+    """
+    if os.geteuid() != 0 or sys.platform != "linux":
+        return command
+    if shutil.which("setpriv") is None:
+        raise Unreachable("There is no setpriv.", hint="Install util-linux, or be another user.")
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *command)
 
 
 def _toml(head: str, table: Mapping[str, Value]) -> str:

@@ -97,7 +97,6 @@ class Watch:
             await self.clock.sleep(LOOK_S)
 
     async def look(self) -> Observation:
-        """Look once."""
         told = await asyncio.to_thread(statuses, self.folder, timeout_s=1.0)
         self._measure([self.supervisor, *(said["pid"] for said in told.values() if said)])
         url = await asyncio.to_thread(self._url)

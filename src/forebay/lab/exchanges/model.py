@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.lab.exchanges.limits import RestLimit
     from forebay.lab.exchanges.market import Market
-    from forebay.lab.switched_faults import SwitchedFaults
+    from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth import Source, Trade, Trades
 
 Topic = tuple[str, str]
@@ -26,7 +26,18 @@ Feed = Literal["trade", "ticker", "book", "bar", "second"]
 """What each event of the market brings about: a trade, then perhaps a ticker, a change of the book,
 and the end of a minute and of a second."""
 TRADE: Final = "trade"
-FEEDS: Final[tuple[Feed, ...]] = (TRADE, "ticker", "book", "bar", "second")
+CHANNELS: Final[Mapping[Feed, tuple[str, ...]]] = MappingProxyType(
+    {
+        TRADE: ("trade",),
+        "ticker": ("ticker", "quote"),
+        "book": ("book_delta",),
+        "bar": (),
+        "second": (),
+    }
+)
+"""By feed, the channels of its messages that are owed. Whole books are told to new subscribers
+alone, and bars to who asks: they are not compared."""
+FEEDS: Final = tuple(CHANNELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,10 @@ class PlainVenue:
 
     sources: Mapping[str, Callable[[Trades], Source]] = SOURCES
     """By channel, what makes the truth of all its events from the market's trades."""
+    numbered: bool = True
+    """Whether its trades are told apart by numbers that rise by one."""
+    secrets: Mapping[str, str] = MappingProxyType({})
+    """What the one account has to show; anybody may know it."""
     welcome: bytes = b""
     """What a connection is told at once; nothing if empty."""
     without_key: bytes = b""
@@ -106,8 +121,10 @@ class VenueModel(Protocol):
     """A connection that has not subscribed by then is closed; None for never."""
     rest_limit: RestLimit
     sources: Mapping[str, Callable[[Trades], Source]]
-    welcome: bytes
     """As all that follows here, see :class:`PlainVenue`."""
+    numbered: bool
+    secrets: Mapping[str, str]
+    welcome: bytes
     without_key: bytes
     too_late: bytes
     partings: Mapping[str, bytes]

@@ -9,11 +9,10 @@ from aiohttp import web
 
 from forebay.lab.exchanges.limits import Limiter
 from forebay.lab.exchanges.queries import BadQuery
-from forebay.lab.faults import retry_after
-from forebay.lab.switched_faults import BROKEN, HANG, PAGE, REFUSE, TOO_MANY
+from forebay.lab.faults import BROKEN, HANG, PAGE, REFUSE, TOO_MANY, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from aiohttp.typedefs import Handler
 
@@ -34,25 +33,19 @@ class RestApi:
         self._limiter = Limiter(exchange.venue.rest_limit) if limited else None
 
     def app(self) -> web.Application:
-        """The application to be served."""
         app = web.Application(middlewares=[self._guard])
-        app.router.add_routes(self._routes())
+        told = self._exchange
+        app.router.add_routes(told.venue.routes(told.market, self._clock, told.switched))
         return app
-
-    def _routes(self) -> Iterable[web.RouteDef]:
-        exchange = self._exchange
-        return exchange.venue.routes(exchange.market, self._clock, exchange.switched)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._exchange.rest_requests += 1
-        troubled = await self._troubled(request)
-        if troubled is not None:
+        if (troubled := await self._troubled(request)) is not None:
             return troubled
-        roll = self._exchange.refuses_request(self._exchange.rest_requests)
-        if roll is not None:
-            wait = retry_after(roll)
-            return self._refusal(_TOO_MANY, headers={"Retry-After": wait} if wait else {})
+        if (roll := self._exchange.faults.of_request(self._exchange.rest_requests)) is not None:
+            self._exchange.rate_limited += 1
+            return self._refusal(_TOO_MANY, wait=retry_after(roll))
         now_ns = self._clock.monotonic_ns()
         if self._limiter and not self._limiter.take(request.remote or "", now_ns):
             self._exchange.rate_limited += 1
@@ -88,17 +81,18 @@ class RestApi:
         """Return a 429 in one of the forms that there are."""
         until = formatdate(self._clock.wall_ns() / 1e9 + wait_s, usegmt=True)
         waits = {_FRACTION: f"{wait_s}.493", _DATE: until, _WORD: "soon", _NOUGHT: "0"}
-        headers = {"Retry-After": waits.get(form, str(wait_s))} if wait_s else {}
+        wait = waits.get(form, str(wait_s)) if wait_s else ""
+        headers = {"Retry-After": wait} if wait else {}
         if form == _NO_BODY:
             return web.Response(status=_TOO_MANY, headers=headers)
         if form == _A_PAGE:
             return _page(_TOO_MANY, headers)
-        return self._refusal(_TOO_MANY, headers=headers)
+        return self._refusal(_TOO_MANY, wait=wait)
 
-    def _refusal(
-        self, status: int, message: str = "", *, headers: dict[str, str] | None = None
-    ) -> web.Response:
+    def _refusal(self, status: int, message: str = "", *, wait: int | str = 0) -> web.Response:
+        """A refusal; ``wait``, mostly seconds, is its Retry-After, if any."""
         body = self._exchange.venue.complaint(status, message)
+        headers = {"Retry-After": str(wait)} if wait else {}
         return web.json_response(body, status=status, headers=headers)
 
 

@@ -9,15 +9,7 @@ from forebay.errors import ConfigError
 from forebay.lab.truth.bars import Bars
 from forebay.lab.truth.book import BookTruth
 from forebay.lab.truth.event import Source, TruthDigest, TruthEvent, events
-from forebay.lab.truth.texts import (
-    MARKET,
-    decimal_text,
-    fixed,
-    iso_micros,
-    parse_start,
-    parse_symbols,
-    uuid_text,
-)
+from forebay.lab.truth.texts import MARKET, parse_start, parse_symbols
 from forebay.lab.truth.tickers import Tickers
 from forebay.lab.truth.trades import CHANNEL, DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
 
@@ -38,14 +30,10 @@ __all__ = [
     "Trades",
     "TruthDigest",
     "TruthEvent",
-    "decimal_text",
     "events",
-    "fixed",
-    "iso_micros",
     "parse_start",
     "parse_symbols",
     "source_named",
-    "uuid_text",
 ]
 
 SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(

@@ -107,19 +107,15 @@ class Bars:
         if (first, end) in self._minutes and end <= last + 1:
             yield self._minutes[first, end]
             return
-        made = Sum()
-        for low in range(first, min(end, last + 1), _SLICE):
-            part = self._fold(low, min(low + _SLICE, end, last + 1))
+        made, stop = Sum(), min(end, last + 1)
+        for low in range(first, stop, _SLICE):
+            part = Sum()
+            for index in range(low, min(low + _SLICE, stop)):
+                price, size = trades.units(index)
+                part.add(Sum(price, price, price, price, size))
             made.add(part)
             yield part
         if end <= last + 1:
             if len(self._minutes) >= _KEPT:
                 self._minutes.pop(next(iter(self._minutes)))
             self._minutes[first, end] = made
-
-    def _fold(self, first: int, end: int) -> Sum:
-        made = Sum()
-        for index in range(first, end):
-            price, size = self.trades.units(index)
-            made.add(Sum(price, price, price, price, size))
-        return made

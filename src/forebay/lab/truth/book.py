@@ -83,10 +83,9 @@ class BookTruth:
 
     def sides(self, index: int) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
         """All bids and all asks as of ``index``, best first."""
-        return tuple(self._bids(index)), tuple(self._asks(index))
+        return tuple(self._levels(index, -1)), tuple(self._levels(index, 1))
 
     def delta(self, index: int) -> Delta:
-        """What changed in the book."""
         return Delta(*self.trades.head(index), self.changes(index))
 
     def snapshot(self, index: int) -> SnapshotTruth:
@@ -95,7 +94,7 @@ class BookTruth:
 
     def best(self, index: int) -> tuple[Level, Level]:
         """Best bid and best ask as of ``index``."""
-        return next(self._bids(index)), next(self._asks(index))
+        return next(self._levels(index, -1)), next(self._levels(index, 1))
 
     def changes(self, index: int) -> tuple[Change, ...]:
         """What ``index`` changed; the first index makes the book from nothing."""
@@ -112,18 +111,11 @@ class BookTruth:
                 found += self._told(line, old, new)
         return tuple(found)
 
-    def _bids(self, index: int) -> Iterator[Level]:
+    def _levels(self, index: int, step: int) -> Iterator[Level]:
+        """Bids if ``step`` is -1, asks if it is 1, best first."""
         middle = self._middle(index)
-        return self._levels(range(middle - 1, middle - DEPTH - 1, -1), index)
-
-    def _asks(self, index: int) -> Iterator[Level]:
-        middle = self._middle(index)
-        return self._levels(range(middle + 1, middle + DEPTH + 1), index)
-
-    def _levels(self, lines: range, index: int) -> Iterator[Level]:
-        for line in lines:
-            size = self._size(line, index)
-            if size:
+        for line in range(middle + step, middle + step * (DEPTH + 1), step):
+            if size := self._size(line, index):
                 yield self._price(line), size
 
     def _middle(self, index: int) -> int:
@@ -142,9 +134,9 @@ class BookTruth:
 
     def _level(self, line: int, index: int, middle: int) -> tuple[str, str]:
         """Side and size, both empty if nothing is there."""
-        side = _side(line, middle)
-        size = self._size(line, index) if side else ""
-        return (side, size) if size else ("", "")
+        near = 0 < abs(line - middle) <= DEPTH
+        size = self._size(line, index) if near else ""
+        return (BID if line < middle else ASK, size) if size else ("", "")
 
     def _told(self, line: int, old: tuple[str, str], new: tuple[str, str]) -> Iterator[Change]:
         """How a change is told: what is there now, or that nothing is."""
@@ -159,25 +151,13 @@ class BookTruth:
 
     def _size(self, line: int, index: int) -> str:
         """What a line holds while it is a bid or an ask, empty for nothing."""
-        changed = _changed(line, index)
+        changed = (index - line * _TURN % PERIOD) // PERIOD  # how often, counted from anywhere
         if changed % _EMPTY == line % _EMPTY:
             return ""
         dice = self._dice.copy()
         dice.update(f"{line}|{changed}".encode())
         number = int.from_bytes(dice.digest(), "big") % _SIZES
         return decimal_text(2 * (1 + number) + changed % 2, line % 9)
-
-
-def _side(line: int, middle: int) -> str:
-    """Where a line lies: ``bid``, ``ask``, or nowhere."""
-    if not 0 < abs(line - middle) <= DEPTH:
-        return ""
-    return BID if line < middle else ASK
-
-
-def _changed(line: int, index: int) -> int:
-    """How often a line has changed by then, counted from anywhere."""
-    return (index - line * _TURN % PERIOD) // PERIOD
 
 
 def _lists(levels: Iterable[Level]) -> str:

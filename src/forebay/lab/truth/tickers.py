@@ -66,7 +66,6 @@ class Tickers:
         return next(map(self.event, due), None)
 
     def event(self, index: int) -> TickerTruth | None:
-        """The ticker of this index."""
         return self.of(self.trades.event(index)) if self.due(index) else None
 
     def quote(self, index: int) -> Quote | None:

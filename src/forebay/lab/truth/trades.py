@@ -66,12 +66,8 @@ class Trade(TruthEvent, frozen=True):
 class Trades:
     """All trades of one symbol; cheap to make, holds nothing per event.
 
-    Args:
-        seed: whole number; another seed is another market.
-        venue: venue name as in event ids, for example ``coinbase``.
-        symbol: Forebay's spelling, for example ``BTC-USD``.
-        start_ns: venue time of event 0, nanoseconds, floored to microseconds.
-        step_us: venue time from one event to the next, microseconds.
+    Another ``seed`` is another market. Event 0 has the venue time ``start_ns``, floored to
+    microseconds, and each other one comes ``step_us`` microseconds after the one before.
     """
 
     def __init__(
@@ -125,7 +121,13 @@ class Trades:
 
     def time_ns(self, index: int) -> int:
         """Venue time of an event, without its other properties."""
-        return self._time_us(index) * 1_000
+        begin = index - index % BLOCK
+        if self._block[0] != begin:
+            alike = self._step_us <= TOGETHER_US and self._roll(begin)[14] % 4 == 0
+            self._block = (begin, alike)
+        if self._block[1]:
+            index = begin
+        return (self._start_us + index * self._step_us) * 1_000
 
     def index_at(self, ns: int) -> int:
         """Index of the last event that has happened by then, -1 if none has."""
@@ -133,7 +135,7 @@ class Trades:
         if index < 0:
             return -1
         begin = index - index % BLOCK
-        together = self._time_us(begin) == self._time_us(begin + 1)
+        together = self.time_ns(begin) == self.time_ns(begin + 1)
         return begin + BLOCK - 1 if together else index
 
     def units(self, index: int) -> tuple[int, int]:
@@ -151,15 +153,6 @@ class Trades:
         swing = self.level // 10
         jitter = int.from_bytes(roll[0:4], "big") % (self.level // 500)
         return self.level - swing // 2 + swing * height(index) // SWING + jitter
-
-    def _time_us(self, index: int) -> int:
-        begin = index - index % BLOCK
-        if self._block[0] != begin:
-            alike = self._step_us <= TOGETHER_US and self._roll(begin)[14] % 4 == 0
-            self._block = (begin, alike)
-        if self._block[1]:
-            index = begin
-        return self._start_us + index * self._step_us
 
 
 def height(index: int) -> int:

@@ -10,10 +10,11 @@ from forebay.sources.massive.pages import bar_times
 from forebay.sources.massive.paths import (
     ADJUSTED,
     BASE_BARS,
-    TICKERS_PATH,
     bars_path,
     next_page,
+    next_tickers,
     quotes_path,
+    tickers_path,
     trades_path,
 )
 from forebay.sources.massive.protocol import MassiveParser
@@ -53,7 +54,7 @@ VENUE = Venue(
         "quote": by_token(path=quotes_path, token=next_page),
         "trade": by_token(path=trades_path, token=next_page),
     },
-    listing=Listing(TICKERS_PATH, parse_tickers),
+    listing=Listing(tickers_path, parse_tickers, next_tickers),
     sign=sign,
     limits=Limits(rest=(per_second(50, burst=50),), symbols_per_connection=10_000, wait=wait),
     stale_s=60.0,

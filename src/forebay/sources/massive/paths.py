@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from forebay.sources.massive.channels import (
+    CRYPTO,
+    FOREX,
     MILLISECOND,
     SECONDS,
     SPANS,
@@ -28,7 +30,8 @@ ADJUSTED = "adjusted"
 """What the name of a series says of bars that are restated for what came later."""
 MARGIN_NS = 1_000_000_000
 """A gap is in receipts, history in the venue's own time."""
-TICKERS_PATH = "/v3/reference/tickers?active=true&limit=1000"
+_TICKERS = "/v3/reference/tickers"
+_MARKET_WORDS = {FOREX: "market=fx&", CRYPTO: "market=crypto&"}
 _NEXT = re.compile(r"(?:[a-z]+://[^/?#]*)?(/[^?#\s]*)(\?[^#\s]*)?", re.ASCII)
 _KEY = re.compile(r"(?<=[?&])apiKey=[^&]*&?")
 _BARS = re.compile(
@@ -136,8 +139,24 @@ def next_page(body: bytes) -> str:
         raise ValueError(f"its status is {page.status!r:.200}")
     if not page.next_url:
         return ""
-    found = _NEXT.fullmatch(page.next_url)
-    target = f"{found[1]}{_KEY.sub('', found[2] or '').rstrip('?&')}" if found else ""
+    target = _target(page.next_url)
     if asked_bars(target) is None and asked_ticks(target) is None:
         raise ValueError(f"it goes on at {page.next_url!r:.200}")
     return target
+
+
+def tickers_path(market: str) -> str:
+    """Return path and query of the first page of a market's tickers; of all, if it is none."""
+    return f"{_TICKERS}?{_MARKET_WORDS.get(market, '')}active=true&limit=1000"
+
+
+def next_tickers(body: bytes) -> str:
+    """Return path and query of the page of tickers that follows; empty after the last."""
+    target = _target(_decode(body).next_url or "")
+    return target if target.partition("?")[0] == _TICKERS else ""
+
+
+def _target(url: str) -> str:
+    """Return path and query of an address without the key; empty if it is none."""
+    found = _NEXT.fullmatch(url)
+    return f"{found[1]}{_KEY.sub('', found[2] or '').rstrip('?&')}" if found else ""

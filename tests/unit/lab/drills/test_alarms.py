@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.clock import ManualClock, SystemClock
+from forebay.clock import SystemClock
 from forebay.errors import Unreachable
 from forebay.lab import commands, servers
 from forebay.lab.drills import run as running
 from forebay.lab.drills.catalogue import DRILLS
-from forebay.lab.drills.plan import Timing
-from forebay.lab.drills.report import AlertSeen
+from forebay.lab.drills.plan import AlertSeen, Timing
 from forebay.lab.drills.run import seen, watching
 from forebay.lab.drills.stage import Stage
 from forebay.lab.drills.watch import Observation
@@ -30,7 +29,7 @@ def stage(root: Path) -> Stage:
 
 
 def delivered(*pairs: tuple[str, str]) -> Webhook:
-    hook = Webhook(ManualClock())
+    hook = Webhook()
     hook.deliveries += [Delivery(name, status) for name, status in pairs]
     return hook
 

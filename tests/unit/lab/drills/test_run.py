@@ -10,8 +10,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.lab.drills import run as running
-from forebay.lab.drills.plan import Drill, Timing
-from forebay.lab.drills.report import AlertSeen, DrillReport
+from forebay.lab.drills.plan import AlertSeen, Drill, DrillReport, Timing
 from forebay.lab.drills.stage import Stage
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from forebay.errors import Permanent, Transient, Unreachable
 from forebay.lab.drills import stage as staging
 from forebay.lab.drills import watch as watching
 from forebay.lab.drills.catalogue import DRILLS
-from forebay.lab.drills.plain_user import give_up_root
 from forebay.lab.drills.plan import Timing
-from forebay.lab.drills.stage import Stage
+from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.lab.drills.watch import Observation, Watch
 
 if TYPE_CHECKING:
@@ -204,15 +203,9 @@ def test_resources_are_read_from_proc_and_of_nobody_they_are_nothing(tmp_path: P
 
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 def test_a_plain_user_is_bound_by_a_read_only_folder_even_as_root(tmp_path: Path) -> None:
-    code = (
-        "import os, sys\n"
-        "from forebay.lab.drills.plain_user import give_up_root\n"
-        "give_up_root()\n"
-        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])\n"
-    )
     writes = f"open({json.dumps(str(tmp_path / 'folder' / 'file'))}, 'w')"
     (tmp_path / "folder").mkdir(mode=0o555)
-    command = [sys.executable, "-c", code, writes]
+    command = bound_by_modes([sys.executable, "-c", writes])
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -222,6 +215,14 @@ def test_a_plain_user_is_bound_by_a_read_only_folder_even_as_root(tmp_path: Path
 
 def test_who_is_not_root_has_nothing_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: pytest.fail("asked the kernel"))
 
-    assert give_up_root() is None  # type: ignore[func-returns-value]
+    assert bound_by_modes(["some"]) == ["some"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_root_who_cannot_give_up_what_it_may_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(Unreachable, match="no setpriv"):
+        bound_by_modes(["some"])

@@ -25,7 +25,7 @@ from forebay.lab.exchanges.massive import VENUE as SIMULATED
 from forebay.lab.exchanges.massive.messages import KEY
 from forebay.lab.exchanges.massive.truth import SOURCES
 from forebay.lab.exchanges.server import ServerConfig, running
-from forebay.lab.switched_faults import FLAP, PAGE, SILENCE, TOO_MANY
+from forebay.lab.faults import FLAP, PAGE, SILENCE, TOO_MANY
 from forebay.lab.truth import events
 from forebay.lab.truth.histories import BEGIN_MS, MINUTE_MS, MadeBars, ReadBars
 from forebay.ports import HistoryRequest

@@ -199,7 +199,7 @@ def test_neither_short_nor_empty_pages_are_the_end() -> None:
 
 def test_a_row_that_can_be_no_bar_is_lacking() -> None:
     told = [row(0), row(1, h=1), row(2, c=None), row(3, t=0), row(4), row(4, v=2), row(5, v=-1),
-            row(6, o=0), row(7, l=2), row(8, v="NaN"), row(9)]  # fmt: skip
+            row(6, o=0), row(7, l=0), row(8, v="NaN"), row(9)]  # fmt: skip
     _, lacking = paged(page(*told))
     assert lacking == minutes((1, 8))
 

@@ -136,7 +136,14 @@ def test_what_says_nothing_of_the_subscription_is_left_alone(payload: bytes) -> 
 
 
 def test_later_statuses_are_heard_by_their_mark() -> None:
+    assert session().marks
     assert all(mark in as_json([status("slow_consumer")]) for mark in session().marks)
+
+
+def test_what_ends_a_connection_is_known() -> None:
+    assert set(ENDINGS) == {
+        "auth_failed", "auth_timeout", "max_connections", "slow_consumer", "force_disconnect",
+    }  # fmt: skip
 
 
 def test_the_key_is_in_a_header_and_in_no_address() -> None:
@@ -207,3 +214,17 @@ def test_the_list_of_tickers_is_read() -> None:
     for wrong in (b"<html>", b"[]", b'{"results":[{}]}', b"[" * 100_000):
         with pytest.raises(Transient):
             parse_tickers(wrong)
+
+
+def test_tickers_of_a_market_are_asked_for_page_by_page() -> None:
+    listing = VENUE.listing
+    assert listing is not None
+    assert listing.first("forex") == "/v3/reference/tickers?market=fx&active=true&limit=1000"
+    assert "market=crypto" in listing.first("crypto")
+    assert "market=" not in listing.first("spot")
+    page = as_json(
+        {"results": [], "next_url": "https://evil/v3/reference/tickers?cursor=a&apiKey=b"}
+    )
+    assert listing.following(page) == "/v3/reference/tickers?cursor=a"
+    assert listing.following(b'{"results":[]}') == ""
+    assert listing.following(b'{"next_url":"https://evil/v1/account"}') == ""

@@ -52,6 +52,7 @@ class Talk(PlainSession):
             "no": MessageVerdict(refused=dict.fromkeys(streams, "it is unknown")),
             "out": MessageVerdict(refusal="nobody is served."),
             "hm": MessageVerdict(complaint="too loud", send=(b"sorry",)),
+            "bye": MessageVerdict(ended="too many connections", complaint="too many"),
         }.get(word, NOTHING)
 
 
@@ -109,6 +110,15 @@ class Rig:
 
 def accepted(*symbols: str) -> EpochAccepted:
     return EpochAccepted(tuple((kind, symbol) for kind in ("quote", "trade") for symbol in symbols))
+
+
+def test_an_end_that_has_nothing_to_do_with_what_was_asked_for_blames_no_stream() -> None:
+    rig = Rig()
+    rig.tell(b"ok A", b"ok B", b"bye", b"ok C")
+    assert rig.sink.epochs[0].reason == "ended by the venue: too many connections"
+    assert (rig.connection.blameless, rig.connection.rejection) == (True, None)
+    assert not rig.heard(StreamRefused)
+    assert rig.heard(VenueComplained)
 
 
 def test_all_at_once_is_one_record_without_names() -> None:

@@ -36,7 +36,6 @@ class Rest:
         self._bars = {symbol: Bars(trades) for symbol, trades in market.trades.items()}
 
     def routes(self) -> list[web.RouteDef]:
-        """What is served, and where."""
         return [
             web.get("/products", self._products),
             web.get("/products/{id}/trades", self._trades),
@@ -50,8 +49,7 @@ class Rest:
             raise web.HTTPNotFound
         return symbol
 
-    async def _products(self, request: web.Request) -> web.Response:
-        del request
+    async def _products(self, _request: web.Request) -> web.Response:
         trades = self._market.trades.values()
         return web.json_response([messages.product(t.symbol, t.price_decimals) for t in trades])
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
-    from forebay.lab.switched_faults import SwitchedFaults
+    from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth.histories import BarHistory
 
 EMPTY: Final = "pages-empty"
@@ -45,7 +45,7 @@ _MS = 1_000_000
 _HOST = "https://api.massive.com"  # the venue names itself, wherever it is asked
 
 
-class Rest:
+class MassiveRest:
     """Handlers; only what has happened by now is in the history, and a key is wanted for all."""
 
     def __init__(self, market: Market, clock: Clock, switched: SwitchedFaults) -> None:
@@ -197,7 +197,7 @@ class Rest:
         return await self._ticks(request, symbol, row)
 
     async def _ticks(self, request: web.Request, symbol: str, row: Any) -> web.Response:  # noqa: ANN401
-        """Answer rows of a range of times, in rising order; ``row`` is of an index, or None."""
+        """Return the rows of a range of times, rising; ``row`` makes that of an index, or None."""
         query = _query(request)
         limit = self._limit(query, _USUAL_TICKS)
         if query.get("order", "asc") != "asc":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from forebay.lab.truth import Bars, Source, Tickers, TruthEvent, fixed
-from forebay.lab.truth.texts import digest_bits
+from forebay.lab.truth import Bars, Source, Tickers, TruthEvent
+from forebay.lab.truth.texts import digest_bits, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

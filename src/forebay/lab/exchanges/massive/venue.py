@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.massive import messages, truth
-from forebay.lab.exchanges.massive.rest import TROUBLES, Rest
+from forebay.lab.exchanges.massive.rest import TROUBLES, MassiveRest
 from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Login, PlainVenue, Request, Topic
 from forebay.lab.truth import Bars, Tickers
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
-    from forebay.lab.switched_faults import SwitchedFaults
+    from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth import Trade, Trades
 
 _SECOND_NS = 1_000_000_000
@@ -42,6 +42,8 @@ class Massive(PlainVenue):
     subscribe_within_ns: int | None = 5_000_000_000
     rest_limit = RestLimit(per_second=100, burst=100)
     sources = truth.SOURCES
+    numbered = False
+    secrets: Mapping[str, str] = MappingProxyType({"key": messages.KEY})
     welcome = messages.status("connected", "Connected Successfully")
     without_key = messages.status("error", "not authenticated")
     too_late = messages.status("auth_timeout", "no key was shown in time")
@@ -73,7 +75,7 @@ class Massive(PlainVenue):
     def routes(
         self, market: Market, clock: Clock, switched: SwitchedFaults
     ) -> Iterable[web.RouteDef]:
-        return Rest(market, clock, switched).routes()
+        return MassiveRest(market, clock, switched).routes()
 
     def complaint(self, status: int, message: str = "") -> object:
         word = "NOT_FOUND" if status == 404 else "ERROR"  # noqa: PLR2004 - it has its own
