@@ -40,6 +40,14 @@ def ignore(event: TelemetryEvent) -> None:
 # --------------------------------------------------------------------------- Between us and a venue
 
 
+class ConnectionEvent(TelemetryEvent):
+    """Something about one connection."""
+
+    venue: str
+    epoch: str
+    """Empty where there was none."""
+
+
 class ConnectionOpened(TelemetryEvent):
     """A connection is up and its subscription has been sent."""
 
@@ -48,19 +56,13 @@ class ConnectionOpened(TelemetryEvent):
     epoch: str
 
 
-class SubscriptionAccepted(TelemetryEvent):
+class SubscriptionAccepted(ConnectionEvent):
     """The venue accepted the subscription; coverage is owed from here on."""
 
-    venue: str
-    epoch: str
 
-
-class StreamRefused(TelemetryEvent, level="warning"):
+class StreamRefused(ConnectionEvent, level="warning"):
     """The venue does not give one symbol, or says nothing of it; the others go on."""
 
-    venue: str
-    epoch: str
-    """The connection that goes on with the others; empty if it did not."""
     channel: str
     """One kind of event, or several."""
     symbol: str
@@ -69,11 +71,9 @@ class StreamRefused(TelemetryEvent, level="warning"):
     """Seconds until it is asked for again, where that is known already."""
 
 
-class VenueComplained(TelemetryEvent, level="warning"):
+class VenueComplained(ConnectionEvent, level="warning"):
     """The venue complained of something that we said; nothing ended."""
 
-    venue: str
-    epoch: str
     complaint: str
 
 
@@ -86,11 +86,9 @@ class PollFailed(TelemetryEvent, level="warning"):
     reason: str
 
 
-class ConnectionClosed(TelemetryEvent, level="warning"):
+class ConnectionClosed(ConnectionEvent, level="warning"):
     """A connection ended, whoever ended it."""
 
-    venue: str
-    epoch: str
     reason: str
 
 
@@ -114,26 +112,18 @@ class ReconnectScheduled(TelemetryEvent):
     attempt: int
 
 
-class FrameOversized(TelemetryEvent, level="error"):
+class FrameOversized(ConnectionEvent, level="error"):
     """A message exceeded ``limit`` bytes, so its connection was closed."""
 
-    venue: str
-    epoch: str
     limit: int
 
 
-class ReadingPaused(TelemetryEvent, level="warning"):
+class ReadingPaused(ConnectionEvent, level="warning"):
     """A connection's socket is not read, because the journal cannot take frames fast enough."""
 
-    venue: str
-    epoch: str
 
-
-class ReadingResumed(TelemetryEvent):
+class ReadingResumed(ConnectionEvent):
     """A connection's socket is read again."""
-
-    venue: str
-    epoch: str
 
 
 class SourceCrashed(TelemetryEvent, level="error"):
@@ -235,8 +225,8 @@ class GapsUnknown(TelemetryEvent):
     reason: str
 
 
-class FillStarted(TelemetryEvent):
-    """The venue's history is being asked for ids ``first`` to ``last``."""
+class FillEvent(TelemetryEvent):
+    """Something about a fill: the venue's history is asked for ids ``first`` to ``last``."""
 
     channel: str
     symbol: str
@@ -244,23 +234,19 @@ class FillStarted(TelemetryEvent):
     last: int
 
 
-class FillDone(TelemetryEvent):
+class FillStarted(FillEvent):
+    """The venue's history is being asked."""
+
+
+class FillDone(FillEvent):
     """The answers to a fill are CAPTURED before journal sequence number ``next_seq``."""
 
-    channel: str
-    symbol: str
-    first: int
-    last: int
     next_seq: int
 
 
-class FillFailed(TelemetryEvent, level="warning"):
+class FillFailed(FillEvent, level="warning"):
     """A fill did not end; it is tried again not before ``delay_s`` seconds from now."""
 
-    channel: str
-    symbol: str
-    first: int
-    last: int
     reason: str
     delay_s: float
 

@@ -25,7 +25,6 @@ from forebay.journal.retention import Rules
 from forebay.journal.segments import list_segments
 from forebay.services.ledger import open_ledger
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
-from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.exam.capturing import capture
 from tests.exam.judging import audit
 from tests.exam.made.protocol import EDITIONS
@@ -33,6 +32,7 @@ from tests.exam.offline import journal, parsers, stored, tell
 from tests.exam.ping import PING
 from tests.exam.spoiling import ALTERED, DOUBLED, DROPPED, INTACT, SPOILED, spoil
 from tests.exam.wire import STREAMS, line, lines
+from tests.support.memory_store import MemoryAudited, MemoryStore
 from tests.tiers import count
 
 if TYPE_CHECKING:

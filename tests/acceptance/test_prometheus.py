@@ -18,6 +18,7 @@ from forebay.ops.metrics import render
 from forebay.ops.view import ProcessReport, Sample
 from tests.support import http_server
 from tests.support.fake_report import breaker, processes, report
+from tests.support.reference_pages import exposed_beside
 from tests.support.servers import delivered, needed
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def wanted() -> set[str]:
     return {
         f"{name}{ending}"
         for metric in CATALOGUE.values()
-        for name in (metric.exposed, metric.exposed_beside)
+        for name in (metric.exposed, exposed_beside(metric))
         for ending in endings.get(metric.kind, ("",))
         if name and not metric.needs
     }

@@ -20,8 +20,8 @@ from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.truth import Trades
 from forebay.ports import Committed
 from forebay.services.deliver import Deliverer
-from forebay.stores.memory import MemoryStore
 from tests.benchmarks.harness import OURS, Goal, Row, alternate, child, cpu_seconds
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

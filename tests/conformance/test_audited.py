@@ -17,11 +17,11 @@ from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS, Commit, Span
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
-from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.conformance.test_kinds_and_audit import SETTINGS, stores
 from tests.support import event_tables
 from tests.support.delivery import as_events, deliver
 from tests.support.frames import LOG, T0, Told, batch, match, rows_of
+from tests.support.memory_store import MemoryAudited, MemoryStore, stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +107,9 @@ def test_a_span_takes_in_the_first_moment_of_its_hours(sat: tuple[Store, Audited
         }
 
 
-def test_coverage_gaps_letters_and_conflicts_are_told(sat: tuple[Store, Audited]) -> None:
+def test_coverage_gaps_letters_and_conflicts_are_told(
+    sat: tuple[MemoryStore | DuckDBStore, Audited],
+) -> None:
     store, audited = sat
     deliver(store, [[batch([match(1), match(4), b"junk", b"more junk"])]])
     deliver(store, [[batch([match(1, price="7")], first_seq=60)]])
@@ -116,7 +118,7 @@ def test_coverage_gaps_letters_and_conflicts_are_told(sat: tuple[Store, Audited]
     assert isinstance(held, IdCoverage)
     assert (list(held.live), held.epochs) == ([(1, 1), (4, 4)], {"e1": 4})
     assert [(gap.first, gap.last) for gap in account.gaps] == [(2, 3)]
-    assert list(account.gaps) == list(store.gaps())
+    assert list(account.gaps) == stored_gaps(store)
     assert (account.letters, account.conflicts) == (2, 1)
 
 

@@ -12,9 +12,9 @@ from forebay.errors import CursorMoved
 from forebay.journal import Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.memory import MemoryStore
 from tests.support.delivery import TableStore, events_of
 from tests.support.frames import LOG, Told
+from tests.support.memory_store import MemoryStore
 from tests.support.store_histories import content
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from forebay.errors import Transient
 from forebay.ports import Committed
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.session import SqlSession
-from forebay.stores.memory import MemoryStore
+from tests.support.memory_store import MemoryStore
 from tests.support.store_histories import STEP, content, history
 from tests.unit.stores.test_duckdb import busy_commit, seed
 

@@ -15,9 +15,9 @@ from forebay.domain.frames import Context, EpochOpened
 from forebay.domain.messages import ControlTold, FrameOrigin, Head, Message, Step, encode_message
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import Position
-from forebay.transports.memory import Broker, MemoryTransport
-from forebay.transports.memory_socket import RemoteBroker, serving
 from tests.support.frames import LOG
+from tests.support.memory_socket import RemoteBroker, serving
+from tests.support.memory_transport import Broker, MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

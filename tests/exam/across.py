@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from forebay.services.bridge import journal_cursor
 from forebay.services.deliver import Deliverer
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
-from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.exam.judging import audit
 from tests.exam.made.protocol import EDITIONS
 from tests.exam.offline import BLOCK, parsers, tell
 from tests.exam.spoiling import ALTERED, DOUBLED, DROPPED, INTACT, SPOILED, spoil
 from tests.exam.wire import line, lines
 from tests.support.crossing import Crossing, Fuse, content, fused
+from tests.support.memory_store import MemoryAudited, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

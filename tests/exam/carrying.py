@@ -26,13 +26,13 @@ from forebay.services.bridge import CONSUMER, Bridge
 from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.services.publisher import TOPIC, Publisher
 from forebay.stores.duckdb import DuckDBStore
-from forebay.transports.memory import Broker, MemoryTransport
-from forebay.transports.memory_socket import RemoteBroker, serving
 from tests.benchmarks.harness import ROOT, environment
 from tests.exam.made.protocol import EDITIONS
 from tests.exam.offline import parsers
 from tests.exam.ping import PING
 from tests.support.commands import wait_for
+from tests.support.memory_socket import RemoteBroker, serving
+from tests.support.memory_transport import Broker, MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.stores.memory import MemoryStore
 from tests.support.made_venue import CLASSES, T0_NS, Deal, Rig, rig
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from forebay.domain.identity import IdentityClass

@@ -18,8 +18,8 @@ from forebay.domain.ordinals import StreamOrdinals
 from forebay.journal import Position
 from forebay.services.ledger import open_ledger, read_ledger
 from forebay.services.ledger_builder import Remembered
-from forebay.stores.memory import MemoryStore
 from tests.support.made_venue import PAIRS, Deal, MadeParser, Rig, rig
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

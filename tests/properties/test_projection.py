@@ -22,10 +22,10 @@ from forebay.domain.frames import (
 from forebay.journal import Block
 from forebay.payloads import Payloads
 from forebay.services.projection import Projection, batches_of
-from forebay.stores.memory import MemoryStore
 from tests.support.delivery import commit_of, deliver, plain_rows
 from tests.support.frames import LOG, T0, as_json, batch, context, heartbeat, match, rest_row
 from tests.support.made_venue import PAIRS, Deal, MadeParser, frame
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     import random

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from forebay.ports import Parser, Store
     from forebay.services.deliver import Deliverer
     from forebay.services.ledger import Ledger
-    from forebay.stores.memory import MemoryStore
     from tests.simulation.machine import Life
     from tests.simulation.world import World
+    from tests.support.memory_store import MemoryStore
 
 LEDGER = Path("ledger")
 

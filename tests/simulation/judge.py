@@ -12,7 +12,6 @@ from forebay.domain.frames import FrameKind
 from forebay.domain.intervals import IntervalSet
 from forebay.journal import LOSS_KIND, JournalReader
 from forebay.services.deliver import Deliverer
-from forebay.stores.memory import MemoryStore
 from tests.simulation.accounts import judge_accounts
 from tests.simulation.venue import (
     HISTORY,
@@ -24,6 +23,7 @@ from tests.simulation.venue import (
 )
 from tests.simulation.witness import Frame
 from tests.simulation.world import FOLDER, PARSERS, covered_ids
+from tests.support.memory_store import MemoryStore, stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +97,7 @@ class Judge:
 
     def _gaps(self) -> None:
         """Stored and permanent gap, together, are every event that was owed; neither is both."""
-        gaps = self.world.store.gaps()
+        gaps = stored_gaps(self.world.store)
         for symbol in SYMBOLS:
             declared = {state: IntervalSet() for state in ("open", "filled", "permanent")}
             for gap in gaps:

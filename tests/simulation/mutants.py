@@ -11,6 +11,7 @@ from forebay.domain.canonical import first_of_each_id
 from forebay.domain.coverage import IdCoverage, verdict
 from forebay.errors import Transient
 from forebay.journal import recovery
+from forebay.journal.scan import SoundBlock
 from forebay.journal.writer import JournalWriter
 from forebay.ports import Commit, Events
 from forebay.services.backfill_plan import BackfillPlanner
@@ -18,9 +19,9 @@ from forebay.services.deliver import Deliverer
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
 from forebay.services.ledger_builder import LedgerBuilder, LiveSums
-from forebay.stores.memory import MemoryStore
 from tests.simulation.machine import LifeDisk
 from tests.simulation.store import SimStore
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ def recovery_that_cuts_too_much(patch: pytest.MonkeyPatch) -> None:
     decide = recovery.decide
 
     def one_block_less(found: Any, first_seq: int, start: int, proved: int) -> TailVerdict:  # noqa: ANN401
-        sound = [extent for extent in found if extent.sound]
+        sound = [item for item in found if isinstance(item, SoundBlock)]
         return decide(sound[:-1] if len(sound) > 1 else found, first_seq, start, 0)
 
     patch.setattr(recovery, "decide", one_block_less)

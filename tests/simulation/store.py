@@ -8,13 +8,12 @@ from forebay.errors import Transient, Unreachable
 from forebay.ports import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-    from forebay.domain.coverage import Gap
     from forebay.ports import Commit, Committed, StoreState
     from tests.simulation.machine import Life
     from tests.simulation.weather import Weather
@@ -52,10 +51,6 @@ class SimStore(Store):
         """Which rows are the first that told their event."""
         self._answering()
         return self._inner.first_told(table, rows)
-
-    def gaps(self) -> Sequence[Gap]:
-        """All gaps."""
-        return self._inner.gaps()
 
     def close(self) -> None:
         """Nothing to release."""

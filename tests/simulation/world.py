@@ -21,7 +21,6 @@ from forebay.journal import CursorFile, JournalWriter
 from forebay.services.capture import Capture, CaptureSettings, SourceFeed
 from forebay.services.deliver import BACKLOG_FRAMES, RETRY_S, Deliverer
 from forebay.services.group_commit import GroupLimits
-from forebay.stores.memory import MemoryStore
 from tests.simulation.accounts import Accounts
 from tests.simulation.loop import Stuck, VirtualClock, VirtualLoop
 from tests.simulation.machine import Life, Machine
@@ -31,6 +30,7 @@ from tests.simulation.store import SimStore
 from tests.simulation.venue import SYMBOLS, Venue, trade
 from tests.simulation.weather import CHAOS_S, Weather, forecast
 from tests.simulation.witness import WatchedSource, WatchedWriter, Witness
+from tests.support.memory_store import MemoryStore, stored_gaps
 from tests.support.sim_disk import Killed, SimDisk
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class World:
             last = trade(symbol, self.venue.last(symbol)).trade_id
             if hull is None or hull[1] != last:
                 return f"{symbol} is known up to {hull and hull[1]} and not {last}"
-        gaps = [gap for gap in self.store.gaps() if gap.state == "open"]
+        gaps = [gap for gap in stored_gaps(self.store) if gap.state == "open"]
         return f"{len(gaps)} gaps are open, {gaps[0]}" if gaps else ""
 
     async def _market(self) -> None:
@@ -336,7 +336,7 @@ class World:
 
     async def _deliver(self, life: Life) -> None:
         store = SimStore(self.store, life, self.weather, self.loop.time)
-        cursor = CursorFile(CURSOR, life.disk, random_id=self.random_id)
+        cursor = CursorFile(CURSOR, life.disk)
         accounts = Accounts(self, life, store)
         where: dict[str, Any] = {"observer": self._observer(life), "disk": life.disk}
 

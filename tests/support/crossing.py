@@ -10,9 +10,9 @@ from forebay.domain.kinds import KINDS
 from forebay.journal import CursorFile, JournalWriter, OsDisk, StateFile
 from forebay.services.bridge import Bridge
 from forebay.services.publisher import Publisher
-from forebay.transports.memory import Broker, MemoryTransport
 from tests.support.delivery import plain_rows
 from tests.support.frames import LOG
+from tests.support.memory_transport import Broker, MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,15 @@ def _page(parts: list[str]) -> str:
     return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
 
 
+def exposed_beside(metric: Metric) -> str:
+    """The older name in a scrape; nothing if it has none."""
+    return dataclasses.replace(metric, name=metric.beside).exposed if metric.beside else ""
+
+
 def _metric(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     later = f" Not yet: it needs the {metric.needs}." if metric.needs else ""
-    beside = f"`{metric.exposed_beside}`" if metric.beside else ""
+    beside = f"`{exposed_beside(metric)}`" if metric.beside else ""
     cells = [f"`{metric.exposed}`", metric.kind, labels, f"{metric.help}{later}", beside]
     return f"| {' | '.join(cells)} |"
 

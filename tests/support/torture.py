@@ -114,7 +114,7 @@ def template(*, closed: bool, commits: int = 6) -> Template:
     """
     disk = SimDisk.of(FOLDER, {})
     writer = open_at(disk, 7)
-    cursor = CursorFile(CURSOR, disk, random_id=random_ids(8))
+    cursor = CursorFile(CURSOR, disk)
     acknowledged: dict[int, bytes] = {}
     stored = []
     for index in range(commits):

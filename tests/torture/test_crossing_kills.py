@@ -13,9 +13,9 @@ from forebay.errors import CursorMoved
 from forebay.services.audit import run_audit
 from forebay.services.bridge import journal_cursor
 from forebay.services.deliver import Deliverer
-from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.support.crossing import Crossing, Fuse, content, fused
 from tests.support.delivery import PARSERS
+from tests.support.memory_store import MemoryAudited, MemoryStore
 from tests.support.rough_traffic import rough_chunks
 from tests.tiers import TIER, seeds
 

@@ -8,11 +8,11 @@ import pytest
 
 from forebay.errors import ConfigError, Corrupt, CursorBeyondEnd
 from forebay.journal import CursorFile, JournalReader, Position, fsck
-from forebay.journal.findings import frames
+from forebay.journal.fsck import frames
 from forebay.journal.two_slot_file import encode_slot
 from tests.support.sim_disk import SimDisk
 from tests.support.torture import CURSOR, FOLDER, Got, open_at, template
-from tests.unit.journal.helpers import drain, overwrite, random_ids, read_all
+from tests.unit.journal.helpers import drain, overwrite, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ def both(*damages: Callable[[SimDisk], None]) -> Callable[[SimDisk], None]:
 def cursor_at(position: Position) -> Callable[[SimDisk], None]:
     def damage(disk: SimDisk) -> None:
         disk.unlink(CURSOR)
-        file = CursorFile(CURSOR, disk, random_id=random_ids(3))
+        file = CursorFile(CURSOR, disk)
         file.store(position)
         file.close()
 

@@ -84,6 +84,10 @@ def fill(folder: Path, leave: int = 0) -> Path:
     return hog
 
 
+def ballast(small: Path) -> Path:
+    return small / "journal" / "ballast"
+
+
 def commit_for_ever(writer: JournalWriter) -> None:
     while True:
         writer.commit([batch(writer.position.seq)])
@@ -98,19 +102,19 @@ def test_a_full_disk_takes_the_ballast_then_nothing_and_goes_on_when_there_is_sp
     small: Path,
 ) -> None:
     with open_writer(small) as writer:
-        assert writer.stats().ballast
+        assert ballast(small).exists()
         hog = fill(small, leave=MB)
         commit_until_full(writer)
         end = writer.position.seq
         assert end - 1 >= (MB + MB // 2) // 2100, "the ballast was no help"
-        assert not writer.stats().ballast
+        assert not ballast(small).exists()
         for _ in range(3):
             with pytest.raises(JournalFull):
                 writer.commit([batch(end)])
         assert in_order(read(small), end)
         hog.unlink()
         assert writer.commit([batch(end)]) == end + 20
-        assert writer.stats().ballast
+        assert ballast(small).exists()
         assert in_order(read(small), end + 20)
     assert fsck(small / "journal").ok
 
@@ -145,7 +149,7 @@ def test_a_new_log_that_a_full_disk_has_no_room_for_gets_the_room_of_the_ballast
     ) as writer:
         assert writer.report.new_log
         assert writer.report.losses == ((21, 99),)
-        assert not writer.stats().ballast
+        assert not ballast(small).exists()
         assert writer.commit([batch(101)]) == 121
 
 
@@ -187,7 +191,7 @@ async def test_capture_waits_for_space_and_loses_nothing_of_what_it_received(sma
         captured = group.next_seq - 1
         assert captured < sent
         waiting = asyncio.create_task(group.flushed())
-        await until(lambda: writer.stats().commits == group.counters.commits)
+        await until(lambda: writer.position.seq == group.next_seq)
         assert not waiting.done()
         hog.unlink()
         assert await asyncio.wait_for(waiting, 60) == sent + 1
@@ -227,6 +231,6 @@ def test_a_failing_sync_gives_the_segment_up_and_never_acknowledges(
                 assert writer.position.seq == 21
                 assert in_order(read(tmp_path), 21)
         assert refused == failures // 3
-        assert writer.stats().failed_syncs >= 1
+        assert disk.failures == 0
         assert in_order(read(tmp_path), 41)
     assert fsck(tmp_path / "journal").ok

@@ -24,7 +24,6 @@ from tests.unit.journal.helpers import (
     numbered,
     open_writer,
     overwrite,
-    random_ids,
     read_all,
     segment_files,
     sim,
@@ -75,7 +74,7 @@ def test_a_cursor_is_durable_before_anything_is_removed_that_it_has_passed() -> 
             with JournalReader(FOLDER, disk=disk) as reader:
                 drain(reader, max_frames=7)
                 passed = reader.position
-        cursor = CursorFile(CURSOR, disk, random_id=random_ids(seed))
+        cursor = CursorFile(CURSOR, disk)
         cursor.store(passed)
         for path in segment_files(disk)[:-1]:
             disk.unlink(path)
@@ -92,7 +91,7 @@ def test_the_folder_is_synced_before_a_name_in_it_is_relied_upon() -> None:
     for seed in range(100):
         disk = SimDisk(random.Random(seed))
         writer = open_writer(disk, segment_bytes=300)
-        cursor = CursorFile(CURSOR, disk, random_id=random_ids(seed))
+        cursor = CursorFile(CURSOR, disk)
         for first in range(1, 12, 2):
             writer.commit([numbered(first, 2)])
         cursor.store(writer.position)
@@ -142,7 +141,7 @@ def test_a_power_cut_leaves_everything_readable() -> None:
     for seed in range(150):
         disk = SimDisk(random.Random(seed))
         writer = open_writer(disk, segment_bytes=random.Random(seed).choice([300, 5000]))
-        cursor = CursorFile(CURSOR, disk, random_id=random_ids(seed))
+        cursor = CursorFile(CURSOR, disk)
         for first in range(1, 8, 2):
             writer.commit([numbered(first, 2)])
             cursor.store(writer.position)

@@ -8,7 +8,7 @@ from forebay.clock import ManualClock
 from forebay.journal import ensure_durable, fsck
 from tests.support.sim_disk import SimDisk
 from tests.support.torture import FOLDER, Got, draft, open_at, template
-from tests.unit.journal.helpers import read_all
+from tests.unit.journal.helpers import bytes_on_disk, read_all
 
 OPEN, CLOSED = template(closed=False), template(closed=True)
 SEGMENTS = sorted(name for name in OPEN.files if name.endswith(".fbj"))
@@ -26,7 +26,7 @@ def ends_of(name: str) -> list[int]:
     """Offset after the header and after each block, as a writer counts them."""
     disk = SimDisk.of(FOLDER, {})
     with open_at(disk, 7) as writer:
-        ends = [writer.stats().bytes_on_disk]
+        ends = [bytes_on_disk(disk)]
         for index in range(6):
             writer.commit([draft(1 + 2 * index, 2)])
             last = max(each for each in disk.files if each.endswith(".fbj"))

@@ -19,9 +19,9 @@ from forebay.services.audit.report import AuditReport, StreamAudit
 from forebay.services.ledger import open_ledger
 from forebay.services.ledger_builder import Remembered
 from forebay.services.projection import Projection
-from forebay.stores.memory import MemoryAudited, MemoryStore
 from tests.support.delivery import PARSERS
 from tests.support.frames import as_json, batch, context
+from tests.support.memory_store import MemoryAudited, MemoryStore
 from tests.support.pages import ROOT, block, page, section, table, ticked
 
 if TYPE_CHECKING:

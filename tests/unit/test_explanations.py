@@ -51,16 +51,17 @@ from forebay.journal import (
 )
 from forebay.journal import cursor as cursors
 from forebay.journal import format as layout
-from forebay.journal.recovery import Extent, TailVerdict, decide
+from forebay.journal.recovery import TailVerdict, decide
+from forebay.journal.scan import Damage, SoundBlock
 from forebay.ports import Commit
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
-from forebay.stores.duckdb.query import read_only_query
 from tests.support.delivery import PARSERS
 from tests.support.frames import as_json, batch, context, heartbeat, match, rest_row
 from tests.support.made_venue import MADE, T0_NS, Deal
 from tests.support.made_venue import frame as made_frame
 from tests.support.pages import DOCS, ROOT, block, links, section, slug, table, tables, ticked
+from tests.unit.journal.helpers import sound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,9 +280,9 @@ def test_the_cursor_is_the_file_that_is_stored(tmp_path: Path) -> None:
     assert path.read_bytes().rstrip(b"\0") == right
 
 
-def extents_of(found: str) -> list[Extent]:
+def things_of(found: str) -> list[SoundBlock | Damage]:
     """Each found thing, 100 bytes long and behind the other."""
-    extents: list[Extent] = []
+    made: list[SoundBlock | Damage] = []
     expected, offset = 1, 64
     things = re.findall(r"\[(junk|\d+–\d* damaged(?: d\d+)?|\d+–\d+ d\d+)\]", found)
     assert len(things) == found.count("[")
@@ -291,19 +292,26 @@ def extents_of(found: str) -> list[Extent]:
         durable = int((re.findall(r"d(\d+)", thing) or ["0"])[0])
         if thing == "junk":
             numbers, following = [expected], expected
-        sound = "damaged" not in thing and thing != "junk"
-        extents.append(Extent(sound, offset, offset + 100, numbers[0], following, durable))
+        place = offset, offset + 100, numbers[0]
+        if "damaged" in thing or thing == "junk":
+            made.append(Damage(*place, following, durable))
+        else:
+            made.append(sound(*place, numbers[1] + 1, durable))
         expected, offset = following or expected, offset + 100
-    return extents
+    return made
 
 
-def fate(verdict: TailVerdict, extents: list[Extent]) -> str:
+def fate(verdict: TailVerdict, found: list[SoundBlock | Damage]) -> str:
     if verdict.abandoned:
         return "left, new segment"
-    if verdict.end_offset == (extents[-1].end if extents else 64):
+    if verdict.end_offset == (found[-1].end if found else 64):
         return "kept"
-    (last,) = [extent.next for extent in extents if extent.end == verdict.end_offset]
-    return f"cut after {(last or 0) - 1}"
+    (last,) = [
+        item.header.next_seq if isinstance(item, SoundBlock) else item.next or 0
+        for item in found
+        if item.end == verdict.end_offset
+    ]
+    return f"cut after {last - 1}"
 
 
 RECOVERY = table(JOURNAL, "found", "watermark", "next number", "lost", "the file")
@@ -312,11 +320,11 @@ RECOVERY = table(JOURNAL, "found", "watermark", "next number", "lost", "the file
 @pytest.mark.parametrize("row", RECOVERY, ids=lambda row: f"{row[0]} {row[1]}")
 def test_recovery_decides_as_the_table_says(row: list[str]) -> None:
     found, mark, following, lost, file = row
-    extents = extents_of(found)
-    verdict = decide(extents, 1, 64, 0 if mark == "–" else int(mark))
+    things = things_of(found)
+    verdict = decide(things, 1, 64, 0 if mark == "–" else int(mark))
     assert verdict.end_seq == int(following)
     assert list(verdict.losses) == intervals(lost)
-    assert fate(verdict, extents) == file
+    assert fate(verdict, things) == file
 
 
 def test_the_errors_are_those_of_the_tree() -> None:
@@ -384,7 +392,7 @@ def test_the_canonical_row_is_what_the_store_makes() -> None:
     (columns,) = re.findall(r"^event_id\|.+$", IDENTITY, re.MULTILINE)
     assert columns.split("|") == ["event_id", *KINDS["trade"].content]
     with_one = stored(told_frame())
-    asked = DuckDBAudited(lambda text: read_only_query(with_one.connection(), text, timeout_s=60))
+    asked = DuckDBAudited(lambda text: with_one.reader().query(text, timeout_s=60))
     (row,) = asked.rows(BTC, 0, 1 << 62).rows["canonical"].to_pylist()
     assert block(IDENTITY, "canonical").replace("\n", "") == row
 

@@ -30,7 +30,9 @@ READS_KINDS = {
     "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
     "app/offline/download_plan.py": "what is downloaded are bars",
+    "app/offline/verifying.py": "what is verified are bars",
     "cli/backfill.py": "what is downloaded are bars",
+    "cli/verify.py": "what is verified are bars",
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
 """Files that may name a kind, and why."""

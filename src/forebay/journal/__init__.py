@@ -4,17 +4,14 @@ It knows nothing of markets: a frame is a payload, a kind and a receipt time, an
 context means is the caller's business. See :mod:`forebay.journal.format` for the bytes.
 """
 
-from forebay.journal.cursor import CursorFile
+from forebay.journal.cursor import CursorFile, StateFile
 from forebay.journal.disk import OS_DISK, Disk, OsDisk
-from forebay.journal.findings import Finding
-from forebay.journal.fsck import FsckReport, ensure_durable, fsck, inspect, iter_blocks
-from forebay.journal.lock import WriterBusy
+from forebay.journal.fsck import Finding, FsckReport, ensure_durable, fsck, inspect, iter_blocks
 from forebay.journal.model import LOSS_KIND, NO_LOG, Block, PendingBlock, Position, new_id
 from forebay.journal.reader import JournalReader
 from forebay.journal.recovery import RecoveryReport
-from forebay.journal.state_file import StateFile
 from forebay.journal.survey import Survey
-from forebay.journal.writer import JournalWriter, WriterStats
+from forebay.journal.writer import JournalWriter, WriterBusy
 
 __all__ = [
     "LOSS_KIND",
@@ -34,7 +31,6 @@ __all__ = [
     "StateFile",
     "Survey",
     "WriterBusy",
-    "WriterStats",
     "ensure_durable",
     "fsck",
     "inspect",

@@ -232,6 +232,30 @@ def write_all(disk: Disk, fd: int, buffers: Sequence[Buffer], offset: int) -> in
     return offset
 
 
+def create_file(
+    disk: Disk, path: Path, scratch: Path, buffers: Sequence[Buffer], *, sync: bool = True
+) -> int:
+    """Make a file that has its name only once it is whole; gives its handle, to write.
+
+    With ``sync`` it is on stable storage when this returns, and so is its name.
+    """
+    fd = disk.open(scratch, create=True)
+    try:
+        write_all(disk, fd, buffers, 0)
+        if sync:
+            disk.fdatasync(fd)
+        disk.rename(scratch, path)
+        if sync:
+            disk.fsync_dir(path.parent)
+    except BaseException:
+        disk.close(fd)
+        # What is left would take space away from the next try on a full disk.
+        with contextlib.suppress(OSError):
+            disk.unlink(scratch)
+        raise
+    return fd
+
+
 def read_all(disk: Disk, fd: int, size: int, offset: int) -> bytes:
     """Read ``size`` bytes, or fewer at the end of the file.
 

@@ -133,7 +133,8 @@ class Housekeeper:
         for first_seq, following in pairwise(segment.first_seq for segment in segments):
             if oldest.last_ns is not None:
                 return
-            oldest.last_ns = survey(self._disk, self._folder, first_seq, following).last_ns
+            dated = survey(self._disk, self._folder, first_seq, following, times=True)
+            oldest.last_ns = dated.last_ns
 
     def _settled(self, step: HousekeepingStep, known: Mapping[int, Survey]) -> bool:
         name = segment_name(step.first_seq)

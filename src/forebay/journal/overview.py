@@ -64,8 +64,8 @@ def _overview(disk: Disk, folder: Path) -> JournalOverview:
     firsts = list_segments(disk, folder)
     mark = read_watermark(disk, folder)
     older = [survey(disk, folder, first_seq, limit=GLANCE) for first_seq in firsts[:-RECENT]]
-    recent = surveys(disk, folder, firsts[-RECENT:], mark)
-    oldest = [survey(disk, folder, *firsts[:2])] if older else recent[:1]
+    recent = surveys(disk, folder, firsts[-RECENT:], mark, times=True)
+    oldest = [survey(disk, folder, *firsts[:2], times=True)] if older else recent[:1]
     measured_ns = _measured(recent)
     raw_per_day = (
         sum(each.block_bytes for each in recent) * _DAY_NS // measured_ns if measured_ns else None

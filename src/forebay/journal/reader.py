@@ -16,7 +16,6 @@ from forebay.journal.watermark import Watermark, WatermarkReader
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from forebay.journal.disk import Disk
 
@@ -145,12 +144,7 @@ class JournalReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -------------------------------------------------------------- slicing

@@ -26,12 +26,13 @@ from forebay.journal.segments import (
 from forebay.journal.watermark import read_watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from forebay.journal.disk import Disk
     from forebay.journal.watermark import Watermark
 
+_NOTHING = memoryview(b"")
 Tail = Literal["whole", "never acknowledged", "undecided"]
 
 
@@ -48,22 +49,8 @@ class RecoveryReport:
     """
     losses: tuple[tuple[int, int], ...] = ()
     """Acknowledged sequence numbers that are unreadable: first and last, both included."""
-    blocks: int = 0
-    frames: int = 0
-    segments: int = 0
     new_log: bool = False
     """Whether a consumer was ahead of the recovered end, so that a new log began."""
-
-
-class Extent(NamedTuple):
-    """A sound block or a hole, without its bytes."""
-
-    sound: bool
-    offset: int
-    end: int
-    first: int
-    next: int | None
-    durable: int
 
 
 class TailVerdict(NamedTuple):
@@ -76,8 +63,6 @@ class TailVerdict(NamedTuple):
     """Bytes before here are proved to be on stable storage."""
     proved_seq: int
     losses: tuple[tuple[int, int], ...]
-    blocks: int
-    frames: int
     abandoned: bool
     """Whether acknowledged frames are missing at the end: it is left as it is."""
 
@@ -91,52 +76,43 @@ class Recovered(NamedTuple):
     report: RecoveryReport
 
 
-def extents(items: Iterable[SoundBlock | Damage]) -> list[Extent]:
+def without_bodies(items: Iterable[SoundBlock | Damage]) -> list[SoundBlock | Damage]:
     """Forget the bodies, which would keep the whole segment in memory."""
-    found = []
-    for item in items:
-        if isinstance(item, SoundBlock):
-            head = item.header
-            found.append(
-                Extent(True, item.offset, item.end, head.first_seq, head.next_seq, head.durable_seq)
-            )
-        else:
-            found.append(Extent(False, item.offset, item.end, item.first, item.next, item.durable))
-    return found
+    return [
+        SoundBlock(item.offset, item.header, _NOTHING) if isinstance(item, SoundBlock) else item
+        for item in items
+    ]
 
 
-def decide(found: list[Extent], first_seq: int, start: int, proved: int) -> TailVerdict:
+def decide(
+    found: Sequence[SoundBlock | Damage], first_seq: int, start: int, proved: int
+) -> TailVerdict:
     """Judge the last segment, whose blocks begin at byte ``start``.
 
     ``proved`` is what is known from elsewhere to be acknowledged.
     """
-    proved = max(first_seq, proved, *(extent.durable for extent in found), 0)
+    proved = max(first_seq, proved, *(item.durable for item in found), 0)
     end_seq, end_offset, proved_offset = first_seq, start, start
     losses: list[tuple[int, int]] = []
-    blocks = frames = 0
     abandoned = False
-    for extent in found:
-        if not extent.sound:
-            if extent.first >= proved:
+    for item in found:
+        if isinstance(item, Damage):
+            if item.first >= proved:
                 break
-            if extent.next is None:
+            if item.next is None:
                 abandoned = True
                 break
-            if extent.next > extent.first:
-                losses.append((extent.first, extent.next - 1))
-            end_seq = extent.next
+            if item.next > item.first:
+                losses.append((item.first, item.next - 1))
+            end_seq = item.next
             continue
-        blocks += 1
-        end_seq, end_offset = extent.next or end_seq, extent.end
-        frames += end_seq - extent.first
-        if extent.first < end_seq <= proved:  # a closing block proves nothing by being there
+        end_seq, end_offset = item.header.next_seq, item.end
+        if item.header.frames and end_seq <= proved:  # a closing block proves nothing
             proved_offset = end_offset
     if end_seq < proved:
         losses.append((end_seq, proved - 1))
         end_seq, abandoned = proved, True
-    return TailVerdict(
-        end_seq, end_offset, proved_offset, proved, tuple(losses), blocks, frames, abandoned
-    )
+    return TailVerdict(end_seq, end_offset, proved_offset, proved, tuple(losses), abandoned)
 
 
 def recover(disk: Disk, folder: Path, random_id: Callable[[], str]) -> Recovered:
@@ -148,12 +124,12 @@ def recover(disk: Disk, folder: Path, random_id: Callable[[], str]) -> Recovered
     return _Recovery(disk, folder, random_id).run()
 
 
+@dataclass(slots=True)
 class _Recovery:
-    def __init__(self, disk: Disk, folder: Path, random_id: Callable[[], str]) -> None:
-        self._disk = disk
-        self._folder = folder
-        self._random_id = random_id
-        self._mark: Watermark | None = None
+    _disk: Disk
+    _folder: Path
+    _random_id: Callable[[], str]
+    _mark: Watermark | None = None
 
     def run(self) -> Recovered:
         remove_scratch(self._disk, self._folder)
@@ -179,7 +155,7 @@ class _Recovery:
             raise
         if kept is not segment:
             self._disk.close(segment.fd)
-        return recovered._replace(report=replace(recovered.report, segments=len(firsts)))
+        return recovered
 
     def _fresh_id(self) -> bytes:
         return bytes.fromhex(self._random_id())
@@ -195,15 +171,17 @@ class _Recovery:
     def _last_segment(self, segment: Segment, log_id: bytes) -> Recovered:
         mark = self._mark if self._mark and self._mark.log_id == log_id else None
         window = FileWindow(self._disk, segment.fd, segment.size)
-        found = extents(walk(window, SEGMENT_HEADER_SIZE, segment.first_seq, log_id))
+        found = without_bodies(walk(window, SEGMENT_HEADER_SIZE, segment.first_seq, log_id))
         proved = mark.next_seq if mark else 0
         verdict = decide(found, segment.first_seq, SEGMENT_HEADER_SIZE, proved)
-        report = RecoveryReport(losses=verdict.losses, blocks=verdict.blocks, frames=verdict.frames)
+        report = RecoveryReport(losses=verdict.losses)
         certain = mark is not None and mark.newest and mark.boot_id == self._disk.boot_id()
         tail: Tail = "never acknowledged" if certain else "undecided"
         if verdict.abandoned:
             # What the hole may hold beyond the proved end is not cut, but hidden by the next name.
-            hidden = not certain and any(extent.next is None for extent in found)
+            hidden = not certain and any(
+                isinstance(item, Damage) and item.next is None for item in found
+            )
             report = replace(report, tail="undecided" if hidden else "whole")
             return Recovered(log_id, verdict.end_seq, None, report)
         cut = max(0, segment.size - verdict.end_offset)

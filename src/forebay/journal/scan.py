@@ -42,6 +42,11 @@ class SoundBlock(NamedTuple):
         return self.offset + self.header.size
 
     @property
+    def durable(self) -> int:
+        """Everything below it was on stable storage before the block was written."""
+        return self.header.durable_seq
+
+    @property
     def blocks(self) -> tuple[SoundBlock, ...]:
         """The blocks that frames are in: itself, unless it is a pack."""
         return self.inner if self.header.codec == PACK else (self,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import xxhash
 
@@ -34,16 +34,9 @@ class Unsealable(Permanent):
     """The segment is damaged or odd: it stays as it is, as evidence."""
 
 
-class Sealed(NamedTuple):
-    """What sealing made of a segment."""
-
-    raw_bytes: int
-    bytes: int
-
-
 def seal(
     disk: Disk, folder: Path, first_seq: int, following: int, *, random_id: Callable[[], str]
-) -> Sealed:
+) -> None:
     """Rewrite the segment that ends where ``following`` begins; the caller is the only one.
 
     What is written is read back and compared before it takes the old file's name. Raises
@@ -57,9 +50,9 @@ def seal(
             scratch = sealing_path(folder, random_id())
             fd = disk.open(scratch, create=True)
             try:
-                sizes, digest = _write(disk, segment, following, fd)
+                size, digest = _write(disk, segment, following, fd)
                 disk.fdatasync(fd)
-                _verify(disk, replace(segment, fd=fd, size=sizes.bytes), following, digest)
+                _verify(disk, replace(segment, fd=fd, size=size), following, digest)
                 disk.rename(scratch, segment.path)
             except BaseException:
                 # What is left would take space away from the next try on a full disk.
@@ -71,7 +64,6 @@ def seal(
             disk.fsync_dir(folder)
         finally:
             disk.close(segment.fd)
-    return sizes
 
 
 def unsealed(disk: Disk, segment: Segment, following: int) -> Iterator[bytes | memoryview]:
@@ -115,11 +107,11 @@ def _whole(window: FileWindow, block: SoundBlock) -> memoryview:
     return whole
 
 
-def _write(disk: Disk, segment: Segment, following: int, fd: int) -> tuple[Sealed, bytes]:
-    """Write header and packs; gives the sizes, and a digest of what went into them."""
+def _write(disk: Disk, segment: Segment, following: int, fd: int) -> tuple[int, bytes]:
+    """Write header and packs; gives their size, and a digest of what went into them."""
     header = read_all(disk, segment.fd, SEGMENT_HEADER_SIZE, 0)
     digest = xxhash.xxh3_128(header)
-    raw_bytes = end = write_all(disk, fd, [header], 0)
+    end = write_all(disk, fd, [header], 0)
     window = FileWindow(disk, segment.fd, segment.size)
     gathered: list[tuple[BlockHeader, memoryview]] = []
     size = 0
@@ -135,9 +127,8 @@ def _write(disk: Disk, segment: Segment, following: int, fd: int) -> tuple[Seale
         digest.update(whole)
         gathered.append((block.header, whole))
         size += len(whole)
-        raw_bytes += len(whole)
     end = write_all(disk, fd, [encode_pack(gathered)], end)
-    return Sealed(raw_bytes, end), digest.digest()
+    return end, digest.digest()
 
 
 def _verify(disk: Disk, written: Segment, following: int, expected: bytes) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from forebay.journal.disk import read_all, write_all
+from forebay.journal.disk import create_file, read_all
 from forebay.journal.format import (
     SEGMENT_HEADER_SIZE,
     SegmentHeader,
@@ -73,20 +72,10 @@ def create_segment(disk: Disk, folder: Path, header: SegmentHeader, blocks: byte
     already there under this name is replaced: since both begin with the same sequence
     number and the old one was left for the new one, nothing in the old one was durable.
     """
-    scratch = scratch_path(folder, header.segment_id.hex())
     path = segment_path(folder, header.first_seq)
-    fd = disk.open(scratch, create=True)
-    try:
-        size = write_all(disk, fd, [encode_segment_header(header), blocks], 0)
-        disk.fdatasync(fd)
-        disk.rename(scratch, path)
-        disk.fsync_dir(folder)
-    except BaseException:
-        disk.close(fd)
-        # What is left would take space away from the next try on a full disk.
-        with contextlib.suppress(OSError):
-            disk.unlink(scratch)
-        raise
+    scratch = scratch_path(folder, header.segment_id.hex())
+    fd = create_file(disk, path, scratch, [encode_segment_header(header), blocks])
+    size = SEGMENT_HEADER_SIZE + len(blocks)
     return Segment(path, fd, header.first_seq, header.log_id, header.segment_id, size)
 
 

@@ -43,7 +43,7 @@ class Survey:
     block_bytes: int = 0
     """Size of the same blocks before they were packed."""
     first_ns: int | None = None
-    """Receipt of the earliest frame, UTC ns; None without frames."""
+    """Receipt of the earliest frame, UTC ns; None without frames, or if times are not read."""
     last_ns: int | None = None
 
     @property
@@ -62,7 +62,7 @@ class Survey:
         """Size of the file before it was sealed; as it is if it is not."""
         return self.bytes - self.stored_bytes + self.block_bytes
 
-    def add(self, item: SoundBlock | Damage) -> None:
+    def add(self, item: SoundBlock | Damage, *, times: bool) -> None:
         """Take in what a walk came to next."""
         if isinstance(item, Damage):
             self.holes.append(item)
@@ -76,18 +76,25 @@ class Survey:
         self.sealed |= head.codec == PACK
         self.next_seq = head.next_seq
         self.durable = max(self.durable, head.durable_seq)
-        if head.frames:
+        if times and head.frames:
             first_ns, last_ns = receipt_span(head, item.body)
             self.first_ns = min(first_ns, first_ns if self.first_ns is None else self.first_ns)
             self.last_ns = max(last_ns, last_ns if self.last_ns is None else self.last_ns)
 
 
 def survey(
-    disk: Disk, folder: Path, first_seq: int, following: int | None = None, limit: int | None = None
+    disk: Disk,
+    folder: Path,
+    first_seq: int,
+    following: int | None = None,
+    limit: int | None = None,
+    *,
+    times: bool = False,
 ) -> Survey:
     """Walk through one segment, to where ``following`` begins or to byte ``limit`` of the file.
 
-    Raises :class:`OSError`.
+    Receipt ``times`` are read only if they are asked for: they cost more than the walk's own
+    arithmetic. Raises :class:`OSError`.
     """
     segment = open_segment(disk, folder, first_seq)
     try:
@@ -107,22 +114,27 @@ def survey(
         for item in walk(window, SEGMENT_HEADER_SIZE, first_seq, segment.log_id):
             if following is not None and found.next_seq >= following:
                 break
-            found.add(item)
+            found.add(item, times=times)
     finally:
         disk.close(segment.fd)
     return found
 
 
 def surveys(
-    disk: Disk, folder: Path, firsts: Sequence[int], mark: Watermark | None
+    disk: Disk,
+    folder: Path,
+    firsts: Sequence[int],
+    mark: Watermark | None,
+    *,
+    times: bool = False,
 ) -> list[Survey]:
     """Walk through the segments ``firsts``, of which the last one is the journal's last.
 
     That one is walked up to ``mark``: it may end in a commit that is not durable. Raises
     :class:`OSError`.
     """
-    found = [survey(disk, folder, *pair) for pair in pairwise(firsts)]
+    found = [survey(disk, folder, *pair, times=times) for pair in pairwise(firsts)]
     for last in firsts[-1:]:
-        ours = mark is not None and mark.segment_first_seq == last
-        found.append(survey(disk, folder, last, limit=mark.offset if mark and ours else None))
+        limit = mark.offset if mark and mark.segment_first_seq == last else None
+        found.append(survey(disk, folder, last, limit=limit, times=times))
     return found

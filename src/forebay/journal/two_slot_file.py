@@ -13,7 +13,7 @@ import zlib
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.journal.disk import read_all, write_all
+from forebay.journal.disk import create_file, read_file, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,11 +67,6 @@ def _parse_slot(raw: bytes, side: int) -> Slot | None:
     return Slot(counter, side, raw[_HEAD.size : end])
 
 
-def read_slots(disk: Disk, fd: int) -> Slot | None:
-    """Return the newest valid slot of an open file."""
-    return parse_slots(read_all(disk, fd, FILE_SIZE, 0))
-
-
 class SlotCheck(NamedTuple):
     """What is wrong with the bytes of a two-slot file."""
 
@@ -110,49 +105,53 @@ def _first_difference(raw: bytes, expected: bytes) -> int | None:
 
 
 class SlotFile:
-    """An open two-slot file; its one writer."""
+    """A two-slot file and its one writer, opened by the first :meth:`put`.
 
-    def __init__(self, disk: Disk, fd: int) -> None:
+    That makes it anew if it holds no sound record, so that it never exists without one. With
+    ``sync`` a record is on stable storage when it is written.
+    """
+
+    def __init__(self, disk: Disk, path: Path, scratch: Path, *, sync: bool) -> None:
+        """``scratch`` is what the file is called while it is made."""
         self._disk = disk
-        self._fd = fd
-        newest = read_slots(disk, fd)
-        self._counter = newest.counter if newest else 0
-        self._side = newest.side if newest else 1
+        self._path = path
+        self._scratch = scratch
+        self._sync = sync
+        self._fd: int | None = None
+        self._counter = 0
+        self._side = 1
 
-    def put(self, payload: bytes, *, sync: bool) -> None:
-        """Write the record; with ``sync`` it is on stable storage when this returns.
+    def put(self, payload: bytes) -> None:
+        """Write the record.
 
         Raises :class:`OSError`; the record before is then still there, and the next call
         writes the same slot again.
         """
+        if self._fd is None:
+            newest = parse_slots(read_file(self._disk, self._path) or b"")
+            if newest is None:
+                self._make(payload)
+                return
+            self._fd = self._disk.open(self._path, write=True)
+            self._counter, self._side = newest.counter, newest.side
         side = 1 - self._side
         self._counter += 1
         slot = encode_slot(self._counter, payload)
         write_all(self._disk, self._fd, [slot], side * _SPACING)
-        if sync:
+        if self._sync:
             self._disk.fdatasync(self._fd)
         self._side = side
 
     def close(self) -> None:
-        """Close the file."""
-        self._disk.close(self._fd)
+        """Close the file; a later :meth:`put` opens it again."""
+        if self._fd is not None:
+            self._disk.close(self._fd)
+            self._fd = None
 
-
-def create_slot_file(
-    disk: Disk, path: Path, payload: bytes, scratch: Path, *, sync: bool
-) -> SlotFile:
-    """Make the file with its first record, so that it never exists without one."""
-    fd = disk.open(scratch, create=True)
-    try:
-        write_all(disk, fd, [encode_slot(1, payload).ljust(FILE_SIZE, b"\0")], 0)
-        if sync:
-            disk.fdatasync(fd)
-        disk.rename(scratch, path)
-        if sync:
-            disk.fsync_dir(path.parent)
-        return SlotFile(disk, fd)
-    except BaseException:
-        disk.close(fd)
-        with contextlib.suppress(OSError):
-            disk.unlink(scratch)
-        raise
+    def _make(self, payload: bytes) -> None:
+        self._disk.make_folder(self._path.parent)
+        with contextlib.suppress(FileNotFoundError):  # of a writer that was killed
+            self._disk.unlink(self._scratch)
+        raw = encode_slot(1, payload).ljust(FILE_SIZE, b"\0")
+        self._fd = create_file(self._disk, self._path, self._scratch, [raw], sync=self._sync)
+        self._counter, self._side = 1, 0

@@ -13,11 +13,12 @@ which it was written, while recovery takes it as a lower bound in any case.
 
 from __future__ import annotations
 
+import contextlib
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.journal.disk import read_file
-from forebay.journal.two_slot_file import SlotFile, create_slot_file, parse_slots, read_slots
+from forebay.journal.disk import read_all, read_file
+from forebay.journal.two_slot_file import FILE_SIZE, SlotFile, parse_slots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,7 @@ class WatermarkReader:
                 self._fd = self._disk.open(self._path)
             except FileNotFoundError:
                 return None
-        slot = read_slots(self._disk, self._fd)
+        slot = parse_slots(read_all(self._disk, self._fd, FILE_SIZE, 0))
         mark = decode_watermark(slot.payload) if slot else None
         if mark is None or mark.boot_id != self._boot_id:
             # A writer that found both slots damaged has put a new file here.
@@ -105,36 +106,17 @@ class WatermarkWriter:
     """Publishes the watermark of one folder."""
 
     def __init__(self, disk: Disk, folder: Path, scratch: Path) -> None:
-        self._disk = disk
-        self._folder = folder
-        self._scratch = scratch
-        self._file: SlotFile | None = None
-        self.failures = 0
-        """Publications that the disk refused; readers lag until the next one."""
+        self._file = SlotFile(disk, folder / FILE_NAME, scratch, sync=False)
         self.pending = False
         """Whether the newest watermark is still to be published."""
 
     def publish(self, mark: Watermark) -> None:
-        """Tell readers; what is durable stays so even if the disk refuses this."""
-        payload = encode_watermark(mark)
+        """Tell readers; if the disk refuses, they lag until the next one is published."""
         self.pending = True
-        try:
-            if self._file is None:
-                self._file = self._open(payload)
-            self._file.put(payload, sync=False)
-        except OSError:
-            self.failures += 1
-            return
-        self.pending = False
+        with contextlib.suppress(OSError):
+            self._file.put(encode_watermark(mark))
+            self.pending = False
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _open(self, payload: bytes) -> SlotFile:
-        path = self._folder / FILE_NAME
-        if read_watermark(self._disk, self._folder) is None:
-            return create_slot_file(self._disk, path, payload, self._scratch, sync=False)
-        return SlotFile(self._disk, self._disk.open(path, write=True))
+        self._file.close()

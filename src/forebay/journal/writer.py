@@ -4,50 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from forebay.errors import Permanent
+from forebay.errors import ConfigError, Permanent
 from forebay.journal.ballast import Ballast
 from forebay.journal.disk import OS_DISK, Disk, is_full, translate, translated, write_all
 from forebay.journal.format import SegmentHeader, encode_block
-from forebay.journal.lock import WriterLock
 from forebay.journal.model import LOSS_KIND, PendingBlock, Position, encode_loss, new_id
 from forebay.journal.recovery import Recovered, RecoveryReport, recover
-from forebay.journal.segments import (
-    Segment,
-    create_segment,
-    list_segments,
-    scratch_path,
-    segment_path,
-)
+from forebay.journal.segments import Segment, create_segment, scratch_path
 from forebay.journal.watermark import Watermark, WatermarkWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from forebay.clock import Clock
 
+LOCK_NAME = "writer.lock"
 _BALLAST_NAME = "ballast"
 _TRIES = 3
 """As it is, in a new segment or without the ballast, and once more if both had to be."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriterStats:
-    """What a writer has done and how much space its journal takes."""
+class WriterBusy(ConfigError):
+    """Another writer has the folder."""
 
-    bytes_on_disk: int
-    segments: int
-    commits: int
-    frames: int
-    failed_syncs: int
-    """Times a segment was given up because the disk refused to write or sync it."""
-    watermark_failures: int
-    ballast: bool
-    """Whether space is held back for the last records."""
+
+class WriterLock:
+    """A folder held for one writer, until :meth:`release` or the end of the process.
+
+    Two locks, because each has a hole that the other one closes: a lock on the file alone is
+    had twice once somebody removed the file, and not every file system locks folders.
+    """
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        """Raise :class:`WriterBusy`, naming the process, if another writer has the folder."""
+        self._disk = disk
+        self._handles: list[int] = []
+        note = f"{disk.process_id()}\n".encode("ascii")
+        try:
+            self._handles.append(disk.lock_folder(folder))
+            self._handles.append(disk.lock(folder / LOCK_NAME, note))
+        except BaseException as error:
+            self.release()
+            if not isinstance(error, BlockingIOError):
+                raise
+            message = f"The journal {folder} has a writer already: process {_holder(disk, folder)}."
+            hint = "Stop that process, or give this one another folder."
+            raise WriterBusy(message, hint=hint) from error
+
+    def release(self) -> None:
+        """Leave the folder to others."""
+        while self._handles:
+            self._disk.close(self._handles.pop())
+
+
+def _holder(disk: Disk, folder: Path) -> str:
+    """Return what the lock file says about who holds it."""
+    try:
+        fd = disk.open(folder / LOCK_NAME)
+    except OSError:
+        return "unknown"
+    try:
+        return disk.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown"
+    finally:
+        disk.close(fd)
 
 
 class JournalWriter:
@@ -78,8 +101,7 @@ class JournalWriter:
         self._boot_id = boot_id
         self._ballast = Ballast(disk, folder / _BALLAST_NAME, 0)
         self._watermark = WatermarkWriter(disk, folder, scratch_path(folder, random_id()))
-        self._commits = self._frames = self._failed_syncs = 0
-        self._finished: dict[int, int] = {}
+        self._has_committed = False
         self.report: RecoveryReport = recovered.report
         """What opening found."""
 
@@ -152,24 +174,11 @@ class JournalWriter:
         buffers, next_seq = self._encode(drafts)
         if buffers:
             self._append_surely(buffers, next_seq)
-            self._commits += 1
+            self._has_committed = True
             self._ballast.restore()
         elif self._watermark.pending:
             self._publish()
         return self._next_seq
-
-    def stats(self) -> WriterStats:
-        """Return the counters since opening; sizes as they are now."""
-        current = self._segment
-        return WriterStats(
-            bytes_on_disk=sum(self._finished.values()) + (current.size if current else 0),
-            segments=len(self._finished) + (current is not None),
-            commits=self._commits,
-            frames=self._frames,
-            failed_syncs=self._failed_syncs,
-            watermark_failures=self._watermark.failures,
-            ballast=self._ballast.held,
-        )
 
     def close(self) -> None:
         """Prove the last commit with a block of its own and leave the folder to others.
@@ -179,7 +188,7 @@ class JournalWriter:
         """
         if self._lock is None:
             return
-        if self._commits and self._segment is not None:
+        if self._has_committed and self._segment is not None:
             proof = self._blocks(PendingBlock(0, b"", [], []), self._next_seq, (0, 0))
             with contextlib.suppress(OSError):
                 self._append(self._segment, proof, self._next_seq)
@@ -188,12 +197,7 @@ class JournalWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # ------------------------------------------------------------ opening
@@ -201,7 +205,6 @@ class JournalWriter:
     def _start(self, floor: Sequence[Position], ballast_bytes: int, *, new_log: bool) -> None:
         known = [cursor.seq for cursor in floor if cursor.log_id == self._log_id.hex()]
         ahead = max(known, default=0)
-        self._measure()
         self._ballast = Ballast(self._disk, self._folder / _BALLAST_NAME, ballast_bytes)
         self._ballast.restore()
         if ahead > self._next_seq or (new_log and self._next_seq > 1):
@@ -226,16 +229,6 @@ class JournalWriter:
         self._next_seq += 1
         losses = (*self.report.losses, vanished)
         self.report = replace(self.report, losses=losses)
-
-    def _measure(self) -> None:
-        current = self._segment.first_seq if self._segment else None
-        for first_seq in list_segments(self._disk, self._folder):
-            if first_seq == current:
-                continue
-            with contextlib.suppress(FileNotFoundError):  # removed by retention just now
-                fd = self._disk.open(segment_path(self._folder, first_seq))
-                self._finished[first_seq] = self._disk.size(fd)
-                self._disk.close(fd)
 
     # ---------------------------------------------------------- committing
 
@@ -293,7 +286,6 @@ class JournalWriter:
             self._give_up(segment)
             raise
         segment.size = end
-        self._frames += next_seq - self._next_seq
         self._next_seq = next_seq
         self._publish()
 
@@ -310,13 +302,11 @@ class JournalWriter:
     def _create_segment(self, blocks: bytes = b"") -> Segment:
         header = SegmentHeader(self._log_id, bytes.fromhex(self._random_id()), self._next_seq)
         try:
-            segment = create_segment(self._disk, self._folder, header, blocks)
+            return create_segment(self._disk, self._folder, header, blocks)
         except OSError as error:
             if not (is_full(error) and self._ballast.release()):
                 raise
-            segment = create_segment(self._disk, self._folder, header, blocks)
-        self._finished.pop(segment.first_seq, None)
-        return segment
+        return create_segment(self._disk, self._folder, header, blocks)
 
     def _take_back(self, segment: Segment, error: OSError) -> None:
         """Remove a partial write; a segment from which it cannot be removed is given up."""
@@ -333,14 +323,12 @@ class JournalWriter:
 
         What was written after the last commit is hidden by the next segment's name.
         """
-        self._failed_syncs += 1
         with contextlib.suppress(OSError):
             self._disk.truncate(segment.fd, segment.size)
         self._finish()
 
     def _finish(self) -> None:
         if self._segment is not None:
-            self._finished[self._segment.first_seq] = self._segment.size
             self._disk.close(self._segment.fd)
             self._segment = None
 

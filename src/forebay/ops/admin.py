@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from forebay.errors import ConfigError, ForebayError
 from forebay.ops.calls import Call, RequestRefused, Response, clean
-from forebay.ops.guard_checks import BODY_LIMIT
+from forebay.ops.guard import BODY_LIMIT
 from forebay.ops.openapi import Route
-from forebay.ops.schema import ConfigureBody, DoneBody, RecoverBody, RequestBody
+from forebay.ops.schema import ConfigureBody, RecoverBody, RequestBody
 from forebay.ops.view import Action, Command, Outcome, System, UnknownName
 
 COMMAND_S = 10.0
@@ -50,7 +50,7 @@ class Admin:
             ("POST", "/admin/config/reload", self.reload, _REFUSED, RequestBody),
         ):
             required = takes is ConfigureBody
-            yield Route(method, path, handle, DoneBody, codes, takes=takes, required=required)
+            yield Route(method, path, handle, Outcome, codes, takes=takes, required=required)
 
     async def force_open(self, call: Call, name: str, body: RequestBody | None) -> Response:
         """Open a breaker: every call is refused until it is reset or recovery is forced."""
@@ -93,7 +93,7 @@ class Admin:
         given = [f"{key}={value}" for key, value in (settings or {}).items()]
         because = [f"Reason: {reason}"] if reason else []
         call.audit = " ".join([clean(outcome.detail, 150), *given, *because])
-        return Response.json(DoneBody(changed=outcome.changed, detail=outcome.detail))
+        return Response.json(outcome)
 
     async def _outcome(self, command: Command) -> Outcome:
         begun = False

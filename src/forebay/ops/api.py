@@ -90,10 +90,8 @@ class Reading:
 
     async def index(self, _: Call) -> Response:
         """List the routes."""
-        paths = [
-            "/health", "/health/live", "/health/ready", "/health/resilience", "/metrics",
-            "/api/v1/status", "/api/v1/circuit-breakers", "/openapi.json",
-        ]  # fmt: skip
+        paths = [route.path for route in self.routes() if "{" not in route.path]
+        paths = [*paths[1:], "/openapi.json"]
         links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths)
         title = html.escape(f"{self.service} · Forebay {self.version}")
         text = (

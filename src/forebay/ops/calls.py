@@ -62,6 +62,11 @@ class Call:
         return [value for key, value in self.headers if key == name]
 
 
+def address(host: str, port: int) -> str:
+    """Return a host and a port as a URL has them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def in_origin_form(
     target: str, headers: Sequence[tuple[bytes, bytes]]
 ) -> tuple[str, Sequence[tuple[bytes, bytes]]]:

@@ -10,6 +10,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["counter", "gauge", "summary", "histogram"]
+_WITHOUT_PREFIX = (
+    "published_nats published_kafka buffered_to_disk flushed_from_buffer errors "
+    "total_batch_inserts total_insert_errors buffer_size total_aggregates_inserted "
+    "buffer_utilisation recovered_messages database_connection_errors websocket_connections "
+    "reconnections received_bytes journal_commits ws_client_connected circuit_breaker_state "
+    "circuit_breaker_timeout_seconds circuit_breaker_trips circuit_breaker_requests "
+    "circuit_breaker_successes circuit_breaker_failures circuit_breaker_not_permitted "
+    "circuit_breaker_stale circuit_breaker_transitions circuit_breaker_latency_seconds "
+    "service_health_share active_fallbacks recovery_attempts health_check_duration_seconds "
+    "health_check_failures"
+)
+OLDER_NAMES = {f"forebay_{name}": name for name in _WITHOUT_PREFIX.split()} | {
+    "forebay_circuit_breaker_consecutive_failures": "circuit_breaker_failure_count",
+    "forebay_circuit_breaker_last_failure_timestamp_seconds": "circuit_breaker_last_failure_time",
+    "forebay_collectors_ready": "healthy_gatherers",
+    "forebay_collectors_wanted": "desired_gatherers",
+    "forebay_rest_errors": "market_registry_rest_errors",
+    "forebay_store_lag_seconds": "dedup_sync_lag_seconds",
+}
+"""By metric, the name that dashboards of earlier systems know it by; each scrape has it as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,95 +39,54 @@ class Metric:
     name: str
     """Begins with ``forebay_``."""
     kind: Kind
-    labels: tuple[str, ...]
     help: str
-    beside: str = ""
-    """The name that dashboards of earlier systems know it by; it is in each scrape as well."""
+    labels: tuple[str, ...] = ()
     needs: str = ""
     """The service that has it, if that does not exist yet: then it is in no scrape."""
 
     @property
     def exposed(self) -> str:
         """The name in a scrape, before the endings of a summary or histogram."""
-        return self._ended(self.name)
+        return f"{self.name}_total" if self.kind == "counter" else self.name
 
     @property
-    def exposed_beside(self) -> str:
-        """The older name in a scrape; nothing if it has none."""
-        return self._ended(self.beside) if self.beside else ""
-
-    def _ended(self, name: str) -> str:
-        return f"{name}_total" if self.kind == "counter" else name
+    def beside(self) -> str:
+        """The older name, without endings; nothing if it has none."""
+        return OLDER_NAMES.get(self.name, "")
 
 
-def _counter(name: str, text: str, *labels: str, beside: str = "", needs: str = "") -> Metric:
-    return Metric(name, "counter", labels, text, beside, needs)
+def _counter(name: str, text: str, *labels: str, needs: str = "") -> Metric:
+    return Metric(name, "counter", text, labels, needs)
 
 
-def _gauge(name: str, text: str, *labels: str, beside: str = "") -> Metric:
-    return Metric(name, "gauge", labels, text, beside)
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, "gauge", text, labels)
 
 
 _DELIVERY = (
+    _counter("forebay_published_nats", "Events that NATS acknowledged; 0 without that transport."),
     _counter(
-        "forebay_published_nats",
-        "Events that NATS acknowledged; 0 without that transport.",
-        beside="published_nats",
+        "forebay_published_kafka", "Events that Kafka acknowledged; 0 without that transport."
     ),
-    _counter(
-        "forebay_published_kafka",
-        "Events that Kafka acknowledged; 0 without that transport.",
-        beside="published_kafka",
-    ),
-    _counter(
-        "forebay_buffered_to_disk",
-        "Frames that had to wait: the store would not take them.",
-        beside="buffered_to_disk",
-    ),
-    _counter(
-        "forebay_flushed_from_buffer",
-        "Frames stored after they had to wait.",
-        beside="flushed_from_buffer",
-    ),
-    _counter("forebay_errors", "Happenings of the level error.", "service", beside="errors"),
-    _counter(
-        "forebay_total_batch_inserts", "Commits that the store took.", beside="total_batch_inserts"
-    ),
-    _counter(
-        "forebay_total_insert_errors",
-        "Commits that the store did not take.",
-        beside="total_insert_errors",
-    ),
-    _gauge("forebay_buffer_size", "Frames captured and not yet stored.", beside="buffer_size"),
-    _counter(
-        "forebay_total_aggregates_inserted",
-        "Bars stored.",
-        needs="aggregator",
-        beside="total_aggregates_inserted",
-    ),
+    _counter("forebay_buffered_to_disk", "Frames that had to wait: the store would not take them."),
+    _counter("forebay_flushed_from_buffer", "Frames stored after they had to wait."),
+    _counter("forebay_errors", "Happenings of the level error.", "service"),
+    _counter("forebay_total_batch_inserts", "Commits that the store took."),
+    _counter("forebay_total_insert_errors", "Commits that the store did not take."),
+    _gauge("forebay_buffer_size", "Frames captured and not yet stored."),
+    _counter("forebay_total_aggregates_inserted", "Bars stored.", needs="aggregator"),
     _gauge(
         "forebay_buffer_utilisation",
         "Share, 0 to 1: memory, of the bytes that may wait for the journal; disk, of the space "
         "that the journal has or can get.",
         "resource",
-        beside="buffer_utilisation",
     ),
-    _counter(
-        "forebay_recovered_messages",
-        "Frames stored that an earlier process had captured.",
-        beside="recovered_messages",
-    ),
+    _counter("forebay_recovered_messages", "Frames stored that an earlier process had captured."),
     _gauge(
         "forebay_store_lag_seconds",
         "How far the store is behind capture: age, by receipt, of the oldest frame not stored.",
-        beside="dedup_sync_lag_seconds",
     ),
-    _counter(
-        "forebay_database_connection_errors",
-        "Failed calls of the store.",
-        "store",
-        beside="database_connection_errors",
-    ),
+    _counter("forebay_database_connection_errors", "Failed calls of the store.", "store"),
     _counter("forebay_store_writes_refused", "Store writes refused in a state of emergency."),
     _counter(
         "forebay_events",
@@ -123,9 +102,7 @@ _DELIVERY = (
 )
 _CAPTURE = (
     _gauge(
-        "forebay_websocket_connections",
-        "Epochs that the venue accepted and that are not over.",
-        beside="websocket_connections",
+        "forebay_websocket_connections", "Epochs that the venue accepted and that are not over."
     ),
     _gauge("forebay_websocket_connections_wanted", "Connections that the configured symbols need."),
     _gauge(
@@ -137,36 +114,17 @@ _CAPTURE = (
     ),
     _counter("forebay_streams_refused", "Refusals of a stream by the venue.", "venue"),
     _counter("forebay_venue_complaints", "Complaints of the venue over a connection.", "venue"),
-    _counter(
-        "forebay_reconnections",
-        "Epochs that ended, each followed by another.",
-        beside="reconnections",
-    ),
-    _counter(
-        "forebay_received_bytes",
-        "Payload bytes captured: message throughput.",
-        beside="received_bytes",
-    ),
-    _counter(
-        "forebay_journal_commits",
-        "Group commits of the journal: flush frequency.",
-        beside="journal_commits",
-    ),
-    _gauge(
-        "forebay_ws_client_connected",
-        "1 if any websocket is connected, else 0.",
-        beside="ws_client_connected",
-    ),
+    _counter("forebay_reconnections", "Epochs that ended, each followed by another."),
+    _counter("forebay_received_bytes", "Payload bytes captured: message throughput."),
+    _counter("forebay_journal_commits", "Group commits of the journal: flush frequency."),
+    _gauge("forebay_ws_client_connected", "1 if any websocket is connected, else 0."),
     _counter(
         "forebay_rest_errors",
         "Tries of REST calls that failed and may pass: no answer, 408, 418, 425, 429, 5xx.",
         "endpoint",
-        beside="market_registry_rest_errors",
     ),
-    _gauge(
-        "forebay_collectors_ready", "Collectors that run and are ready.", beside="healthy_gatherers"
-    ),
-    _gauge("forebay_collectors_wanted", "Collectors that should run.", beside="desired_gatherers"),
+    _gauge("forebay_collectors_ready", "Collectors that run and are ready."),
+    _gauge("forebay_collectors_wanted", "Collectors that should run."),
     _gauge("forebay_journal_bytes", "Size of the journal on disk."),
     _gauge("forebay_journal_full", "1 while the journal takes no frames, else 0."),
     _gauge(
@@ -176,122 +134,55 @@ _CAPTURE = (
     Metric(
         "forebay_capture_latency_seconds",
         "histogram",
-        (),
         "From receipt of a frame to its capture.",
+        (),
     ),
 )
 _BREAKERS = (
     _gauge(
-        "forebay_circuit_breaker_state",
-        "1 for the state it is in, else 0.",
-        "breaker",
-        "state",
-        beside="circuit_breaker_state",
+        "forebay_circuit_breaker_state", "1 for the state it is in, else 0.", "breaker", "state"
     ),
-    _gauge(
-        "forebay_circuit_breaker_consecutive_failures",
-        "Consecutive failures.",
-        "breaker",
-        beside="circuit_breaker_failure_count",
-    ),
+    _gauge("forebay_circuit_breaker_consecutive_failures", "Consecutive failures.", "breaker"),
     _gauge(
         "forebay_circuit_breaker_last_failure_timestamp_seconds",
         "Unix time in seconds of the last failure; absent before the first.",
         "breaker",
-        beside="circuit_breaker_last_failure_time",
     ),
     _gauge(
         "forebay_circuit_breaker_timeout_seconds",
         "Wait before an open breaker probes; absent if an operator must come.",
         "breaker",
-        beside="circuit_breaker_timeout_seconds",
     ),
     _counter(
-        "forebay_circuit_breaker_trips",
-        "Transitions to open, not rejected calls.",
-        "breaker",
-        beside="circuit_breaker_trips",
+        "forebay_circuit_breaker_trips", "Transitions to open, not rejected calls.", "breaker"
     ),
+    _counter("forebay_circuit_breaker_requests", "Calls asked for.", "breaker"),
+    _counter("forebay_circuit_breaker_successes", "Calls that succeeded.", "breaker"),
+    _counter("forebay_circuit_breaker_failures", "Calls that failed or were slow.", "breaker"),
+    _counter("forebay_circuit_breaker_not_permitted", "Calls refused.", "breaker"),
+    _counter("forebay_circuit_breaker_stale", "Calls that ended too late to count.", "breaker"),
     _counter(
-        "forebay_circuit_breaker_requests",
-        "Calls asked for.",
-        "breaker",
-        beside="circuit_breaker_requests",
-    ),
-    _counter(
-        "forebay_circuit_breaker_successes",
-        "Calls that succeeded.",
-        "breaker",
-        beside="circuit_breaker_successes",
-    ),
-    _counter(
-        "forebay_circuit_breaker_failures",
-        "Calls that failed or were slow.",
-        "breaker",
-        beside="circuit_breaker_failures",
-    ),
-    _counter(
-        "forebay_circuit_breaker_not_permitted",
-        "Calls refused.",
-        "breaker",
-        beside="circuit_breaker_not_permitted",
-    ),
-    _counter(
-        "forebay_circuit_breaker_stale",
-        "Calls that ended too late to count.",
-        "breaker",
-        beside="circuit_breaker_stale",
-    ),
-    _counter(
-        "forebay_circuit_breaker_transitions",
-        "Transitions by state entered.",
-        "breaker",
-        "state",
-        beside="circuit_breaker_transitions",
+        "forebay_circuit_breaker_transitions", "Transitions by state entered.", "breaker", "state"
     ),
     Metric(
         "forebay_circuit_breaker_latency_seconds",
         "summary",
-        ("breaker",),
         "How long calls took whose begin was timed.",
-        "circuit_breaker_latency_seconds",
+        ("breaker",),
     ),
 )
 _SYSTEM = (
-    _gauge(
-        "forebay_service_health_share",
-        "Share of services that are no root, 0 to 1.",
-        beside="service_health_share",
-    ),
-    _gauge(
-        "forebay_active_fallbacks",
-        "Services whose callers get substitutes now.",
-        beside="active_fallbacks",
-    ),
-    _counter(
-        "forebay_recovery_attempts",
-        "Probes by the recovery loop.",
-        "breaker",
-        beside="recovery_attempts",
-    ),
-    _gauge(
-        "forebay_health_check_duration_seconds",
-        "How long the last look took.",
-        "check",
-        beside="health_check_duration_seconds",
-    ),
-    _gauge(
-        "forebay_health_check_failures",
-        "Looks in a row that found it down.",
-        "check",
-        beside="health_check_failures",
-    ),
+    _gauge("forebay_service_health_share", "Share of services that are no root, 0 to 1."),
+    _gauge("forebay_active_fallbacks", "Services whose callers get substitutes now."),
+    _counter("forebay_recovery_attempts", "Probes by the recovery loop.", "breaker"),
+    _gauge("forebay_health_check_duration_seconds", "How long the last look took.", "check"),
+    _gauge("forebay_health_check_failures", "Looks in a row that found it down.", "check"),
     _gauge("forebay_system_state", "1 for the state that the system is in, else 0.", "state"),
     _gauge("forebay_service_up", "1 if the service is up, else 0.", "service"),
     _counter(
         "forebay_log_lines_lost",
-        "Log lines dropped: standard error was closed, full or not read. The supervisor's are also "
-        "those of the others that it passes on.",
+        "Log lines dropped: standard error was closed, full or not read. The supervisor's are "
+        "also those of the others that it passes on.",
         "service",
     ),
     _counter("forebay_happenings", "What happened, by kind.", "service", "happening"),

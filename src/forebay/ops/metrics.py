@@ -7,7 +7,7 @@ through a collector of its own, so that a hot path pays nothing for being watche
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -25,8 +25,6 @@ from prometheus_client.registry import Collector
 from forebay.ops.catalogue import CATALOGUE, Metric
 from forebay.ops.view import BreakerReport, Buckets, Sample, SystemReport
 from forebay.resilience import State, SystemState
-
-__all__ = ["CATALOGUE", "render", "samples"]
 
 COLLECTOR = "capture"
 """The service, and the process, that is a collector."""
@@ -64,21 +62,13 @@ def _weights(accept: str) -> dict[str, float]:
     return weights
 
 
-@dataclass(frozen=True, slots=True)
-class _Summary:
-    name: str
-    count: int
-    sum_s: float
-    labels: Mapping[str, str]
-
-
 @dataclass(frozen=True, eq=False)  # a registry wants to hash it
 class _Scrape(Collector):
     report: SystemReport
 
     def collect(self) -> Iterator[MetricFamily]:
         """Return every family that has samples, in the order of the catalogue."""
-        told: dict[_Key, Sample | Buckets | _Summary] = {}
+        told: dict[_Key, Sample | Buckets] = {}
         left_out = 0
         for item in _items(self.report):
             metric = CATALOGUE.get(item.name)
@@ -97,9 +87,9 @@ class _Scrape(Collector):
         yield from (family for both in families.values() for family in both if family.samples)
 
 
-def _items(report: SystemReport) -> Iterator[Sample | Buckets | _Summary]:
+def _items(report: SystemReport) -> Iterator[Sample | Buckets]:
     yield from samples(report)
-    yield from _summaries(report)
+    yield from map(_latency, report.breakers())
     yield from (buckets for process in report.processes for buckets in process.buckets)
 
 
@@ -112,12 +102,12 @@ def _families(metric: Metric) -> list[MetricFamily]:
     return [family, make(metric.beside, f"The same as {metric.exposed}.", labels=metric.labels)]
 
 
-def _add(family: MetricFamily, labels: tuple[str, ...], item: Sample | Buckets | _Summary) -> None:
+def _add(family: MetricFamily, labels: tuple[str, ...], item: Sample | Buckets) -> None:
     match family, item:
         case (CounterMetricFamily() | GaugeMetricFamily(), Sample()):
             family.add_metric(labels, item.value)
-        case SummaryMetricFamily(), _Summary():
-            family.add_metric(labels, count_value=item.count, sum_value=item.sum_s)
+        case SummaryMetricFamily(), Buckets():
+            family.add_metric(labels, count_value=item.counts[-1], sum_value=item.sum_s)
         case HistogramMetricFamily(), Buckets():
             edges = [*map(str, item.edges_s), "+Inf"]
             family.add_metric(labels, [*zip(edges, item.counts, strict=True)], item.sum_s)
@@ -185,8 +175,6 @@ def _breaker(breaker: BreakerReport) -> Iterator[Sample]:
     yield Sample("forebay_circuit_breaker_stale", breaker.stale, labels)
 
 
-def _summaries(report: SystemReport) -> Iterator[_Summary]:
-    for breaker in report.breakers():
-        labels = {"breaker": breaker.name}
-        name = "forebay_circuit_breaker_latency_seconds"
-        yield _Summary(name, breaker.latency_count, breaker.latency_sum_s, labels)
+def _latency(breaker: BreakerReport) -> Buckets:
+    name, count = "forebay_circuit_breaker_latency_seconds", breaker.latency_count
+    return Buckets(name, (), (count,), breaker.latency_sum_s, {"breaker": breaker.name})

@@ -21,11 +21,7 @@ DB_SERVICE = "store"
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
-class Body(msgspec.Struct, frozen=True):
-    """What is answered."""
-
-
-class ErrorBody(Body, frozen=True):
+class ErrorBody(msgspec.Struct, frozen=True):
     """What went wrong, for a program, for a person, and what to do about it."""
 
     error: str
@@ -34,7 +30,7 @@ class ErrorBody(Body, frozen=True):
     hint: str
 
 
-class Stamped(Body, frozen=True):
+class Stamped(msgspec.Struct, frozen=True):
     """Who answers, and of when the answer is."""
 
     service: str
@@ -120,7 +116,7 @@ class ResilienceBody(BreakersBody, frozen=True):
     """Keys of the configuration that were changed and wait for a restart."""
 
 
-class ProcessBody(Body, frozen=True):
+class ProcessBody(msgspec.Struct, frozen=True):
     """One process; ``status`` is what ``forebay status`` prints of it."""
 
     pid: int
@@ -141,13 +137,6 @@ class StatusBody(Stamped, frozen=True):
     """Everything that is asked for."""
     report: SystemReport
     """All of it, as the processes tell it to one another."""
-
-
-class DoneBody(Body, frozen=True):
-    """What came of a command: the breakers that moved or changed, and words for a person."""
-
-    changed: Sequence[str]
-    detail: str
 
 
 # ----------------------------------------------------------------- what is sent to us

@@ -15,7 +15,7 @@ from typing import cast
 from aiohttp import web
 
 from forebay.errors import Unreachable
-from forebay.ops.calls import Call, Gone, Response, in_origin_form
+from forebay.ops.calls import Call, Gone, Response, address, in_origin_form
 from forebay.ops.guard import HEADERS
 
 CONNECTIONS = 64
@@ -43,7 +43,7 @@ async def serve(
     Raises :class:`~forebay.errors.Unreachable` if the address cannot be had.
     """
     listening = await _listen(host, port)
-    url = _url(*listening.getsockname()[:2])
+    url = f"http://{address(*listening.getsockname()[:2])}"
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         return await _handle(routes, request, crowded=len(manager.connections) >= CONNECTIONS)
@@ -84,18 +84,14 @@ async def _listen(host: str, port: int) -> socket.socket:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        family, *_, address = found[0]
-        return socket.create_server(address, family=family)
+        family, *_, place = found[0]
+        return socket.create_server(place, family=family)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
         raise Unreachable(
             f"Nothing can be served at {host}:{port}: {reason}.",
             hint="Is another Forebay or program there? Set http.port (or http.host).",
         ) from error
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Connection(web.RequestHandler):

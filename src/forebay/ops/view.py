@@ -68,7 +68,7 @@ class BreakerReport:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One number under one name of :data:`forebay.ops.metrics.CATALOGUE`."""
+    """One number under one name of :data:`forebay.ops.catalogue.CATALOGUE`."""
 
     name: str
     value: float

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from forebay.domain.channels import SERIES, kind_of
 from forebay.ports.audits import (
@@ -21,14 +22,13 @@ from forebay.ports.transports import Received, Subscription, Transport
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
     from forebay.domain.channels import Channel
-    from forebay.domain.coverage import Coverage, Gap, StreamKey
+    from forebay.domain.coverage import Coverage, StreamKey
     from forebay.domain.frames import Context, Control, FrameBatch, FrameKind
     from forebay.domain.parsed import Parsed
     from forebay.journal import Position
@@ -160,7 +160,7 @@ class Parser(Protocol):
         ...
 
 
-class Source(Protocol):
+class Source(AbstractAsyncContextManager["Source"], Protocol):
     """A venue's live half; use ``async with``, which lets go of what it holds."""
 
     @property
@@ -191,16 +191,6 @@ class Source(Protocol):
         :class:`~forebay.errors.ForebayError`.
         """
         ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None: ...
 
 
 # ----------------------------------------------------------------- stores
@@ -296,10 +286,6 @@ class Store(Protocol):
 
         Shape (n,); see :attr:`Committed.first`.
         """
-        ...
-
-    def gaps(self) -> Sequence[Gap]:
-        """All gaps as of the last commit."""
         ...
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import Permanent, Stuck, Unusable
-from forebay.sources.venue import Answered, Pages
+from forebay.sources.venue import AnsweredPart, Pages
 from forebay.times import to_text
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ MOST_PAGES = 10_000
 
 
 async def drive(
-    pages: Pages, ask: Ask, answered: Callable[[Answered], object] = lambda _: None
+    pages: Pages, ask: Ask, answered: Callable[[AnsweredPart], object] = lambda _: None
 ) -> tuple[Interval, ...]:
     """Ask for page after page; return what the plan returns. Raises what asking raises.
 
@@ -42,7 +42,7 @@ async def drive(
     try:
         target = next(pages)
         while True:
-            if isinstance(target, Answered):
+            if isinstance(target, AnsweredPart):
                 answered(target)
                 target = next(pages)
             else:
@@ -262,7 +262,7 @@ class ByBars:
             if target in asked:
                 raise _stuck(request, f"names a page twice: {target!r}")
             if target and spans and rising and told.last < request.last:
-                yield Answered(told.last, tuple(told.holes(known, told.last)))
+                yield AnsweredPart(told.last, tuple(told.holes(known, told.last)))
                 known = told.last + 1
         return tuple(told.holes(known, request.last))
 

@@ -17,7 +17,7 @@ from forebay.sources.history import drive
 from forebay.sources.polls import Poller
 from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
 from forebay.sources.roster import Roster
-from forebay.sources.venue import Answered
+from forebay.sources.venue import AnsweredPart
 from forebay.sources.websocket import ConnectionPlan, Feeds, Timeouts, WebSocketFeed
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
@@ -162,7 +162,7 @@ class LiveSource:
 
         begin = request.first
 
-        def answered(part: Answered) -> None:
+        def answered(part: AnsweredPart) -> None:
             nonlocal begin
             take = sink.open(self._request(epoch, request.symbol, "", "history", (request.kind,)))
             named = request.channel, request.symbol, begin, part.last
@@ -171,7 +171,7 @@ class LiveSource:
             begin = part.last + 1
 
         lacking = await drive(history.plan(request), ask, answered)
-        answered(Answered(request.last, lacking))
+        answered(AnsweredPart(request.last, lacking))
 
     async def instruments(self) -> list[Instrument]:
         """What the venue lists; raises :class:`~forebay.errors.Transient`."""

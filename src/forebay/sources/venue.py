@@ -195,7 +195,7 @@ class Listing:
         return self.path if isinstance(self.path, str) else self.path(market)
 
 
-class Answered(NamedTuple):
+class AnsweredPart(NamedTuple):
     """What a plan yields beside paths: all of a request up to ``last`` has been answered."""
 
     last: int
@@ -203,7 +203,7 @@ class Answered(NamedTuple):
     """What of it history said nothing of, since the part that was yielded before."""
 
 
-Pages: TypeAlias = "Generator[str | Answered, bytes, tuple[Interval, ...]]"
+Pages: TypeAlias = "Generator[str | AnsweredPart, bytes, tuple[Interval, ...]]"
 
 
 class History(Protocol):

@@ -70,12 +70,3 @@ def coverage_from(
         key: COVERAGES[units[key]].from_rows(theirs, spoke.get(key, []))
         for key, theirs in intervals.items()
     }
-
-
-def merged_flags(stored: str, told: str) -> str:
-    """Return the flags of a stored row of which the same event is received again.
-
-    They stay, but it is ``ambiguous`` if any telling is; that flag is the last by name.
-    """
-    ambiguous = AMBIGUOUS in told.split(",") and AMBIGUOUS not in stored.split(",")
-    return ",".join(filter(None, (stored, AMBIGUOUS))) if ambiguous else stored

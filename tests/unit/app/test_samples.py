@@ -19,11 +19,11 @@ from forebay.ops.catalogue import CATALOGUE
 from forebay.services.capture import Capture
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import ignore
 from tests.support.fake_journal import FakeJournal
 from tests.support.fake_report import COUNTS, DELIVERY, INHERITED, STATS, STATUS, FakeReader
 from tests.support.frames import T0, context, match
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,7 +21,7 @@ from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli.sql import Format, sql, write
 from forebay.domain.schema import DECIMALS
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.query import read_only_query
+from forebay.stores.duckdb.query import DuckDBReader
 from tests.support.commands import invoked, refused
 
 
@@ -54,7 +54,7 @@ def test_levels_of_a_book_are_one_cell_of_csv(capfd: pytest.CaptureFixture[str])
 def answers(query: str) -> pa.Table:
     connection = duckdb.connect()
     try:
-        return read_only_query(connection, query, timeout_s=60.0)
+        return DuckDBReader(connection).query(query, timeout_s=60.0)
     finally:
         connection.close()
 
@@ -237,7 +237,7 @@ def test_a_query_that_is_over_leaves_no_thread_behind(monkeypatch: pytest.Monkey
     with duckdb.connect() as connection:
         before = {*threading.enumerate()}
         monkeypatch.setattr(threading.Timer, "cancel", late)
-        read_only_query(connection, "SELECT 1", timeout_s=5.0)
+        DuckDBReader(connection).query("SELECT 1", timeout_s=5.0)
         left = [each for each in {*threading.enumerate()} - before if each.daemon]
     assert not left
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock
 from forebay.journal import LOSS_KIND, Block, JournalReader, JournalWriter, PendingBlock, Position
+from forebay.journal.format import BLOCK_HEADER_SIZE, RAW, BlockHeader
+from forebay.journal.scan import SoundBlock
 from tests.support.sim_disk import SimDisk
 
 if TYPE_CHECKING:
@@ -98,6 +100,18 @@ def says_its_seq(seq: int, payload: bytes) -> bool:
 
 def segment_files(disk: SimDisk) -> list[Path]:
     return sorted(path for path in disk.names if path.suffix == ".fbj")
+
+
+def bytes_on_disk(disk: SimDisk) -> int:
+    return sum(len(disk.names[path].data) for path in segment_files(disk))
+
+
+def sound(offset: int, end: int, first: int, following: int, durable: int) -> SoundBlock:
+    """A block without its body that says ``durable``, at ``offset`` to ``end``."""
+    body_len = end - offset - BLOCK_HEADER_SIZE
+    count, nothing = following - first, bytes(16)
+    header = BlockHeader(1, RAW, nothing, first, count, 0, body_len, durable, 0, 0, 0)
+    return SoundBlock(offset, header, memoryview(b""))
 
 
 def content(disk: SimDisk, path: Path) -> bytes:

@@ -11,14 +11,14 @@ from forebay.errors import Corrupt, JournalFull, Transient
 from forebay.journal import CursorFile, Position
 from forebay.journal.two_slot_file import FILE_SIZE, MAX_PAYLOAD, encode_slot, parse_slots
 from tests.support.sim_disk import FailNext, SimDisk
-from tests.unit.journal.helpers import FOLDER, content, overwrite, random_ids, sim
+from tests.unit.journal.helpers import FOLDER, content, overwrite, sim
 
 PATH = FOLDER / "store.cursor"
 LOG = "ab" * 16
 
 
 def cursor(disk: SimDisk) -> CursorFile:
-    return CursorFile(PATH, disk, random_id=random_ids(1))
+    return CursorFile(PATH, disk)
 
 
 def stored(disk: SimDisk, *seqs: int) -> CursorFile:

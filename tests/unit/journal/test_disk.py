@@ -198,10 +198,10 @@ def test_a_publication_that_fails_half_way_is_made_up_for() -> None:
     writer = WatermarkWriter(disk, FOLDER, FOLDER / f"{'0' * 32}.tmp")
     disk.fault = FailNext("rename", times=1)
     writer.publish(mark(1))
-    assert (writer.failures, writer.pending) == (1, True)
+    pending = [writer.pending]
     assert [path for path in disk.names if path.suffix == ".tmp"] == []
     writer.publish(mark(2))
-    assert (writer.failures, writer.pending) == (1, False)
+    assert [*pending, writer.pending] == [True, False]
     assert WatermarkReader(disk, FOLDER).read() == mark(2)
 
 

@@ -137,13 +137,13 @@ def test_the_span_of_a_segment_is_the_same_raw_and_sealed() -> None:
             times = [clock.monotonic_ns() + 5, clock.monotonic_ns() - 7]
             writer.commit([PendingBlock(1, b"c", [b"x" * 100, b"y" * 100], times)])
             clock.advance(1)
-    raw = survey(disk, FOLDER, 1)
+    raw = survey(disk, FOLDER, 1, times=True)
     assert raw.first_ns == START_NS - 7
     assert raw.last_ns is not None
     assert raw.last_ns % 10**9 == 5
     assert survey(disk, FOLDER, 1, limit=GLANCE).sealed is False
     seal_first(disk, 1)
-    sealed = survey(disk, FOLDER, 1)
+    sealed = survey(disk, FOLDER, 1, times=True)
     for name in ("blocks", "frames", "next_seq", "block_bytes", "raw_bytes", "first_ns", "last_ns"):
         assert getattr(sealed, name) == getattr(raw, name), name
     assert (sealed.sealed, raw.sealed) == (True, False)
@@ -156,7 +156,7 @@ def test_a_segment_in_which_nothing_can_be_read() -> None:
     path = segment_files(disk)[0]
     overwrite(disk, path, bytes(500))
     for limit in (None, GLANCE):
-        found = survey(disk, FOLDER, 1, limit=limit)
+        found = survey(disk, FOLDER, 1, limit=limit, times=True)
         assert (found.block_bytes, found.first_ns, found.last_ns) == (0, None, None)
         assert (found.log_id, found.bytes, found.sealed) == ("", 500, False)
     assert overview(FOLDER, disk=disk).oldest_ns is None

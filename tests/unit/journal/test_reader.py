@@ -23,6 +23,7 @@ from forebay.journal.format import encode_block
 from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
+    bytes_on_disk,
     content,
     draft,
     drain,
@@ -279,7 +280,7 @@ def test_bytes_cut_out_so_that_blocks_join_are_noticed() -> None:
         ends = []
         for first in range(1, 50, 10):
             writer.commit([numbered(first, 10)])
-            ends.append(writer.stats().bytes_on_disk)
+            ends.append(bytes_on_disk(disk))
     path = segment_files(disk)[0]
     overwrite(disk, path, content(disk, path)[: ends[1]] + content(disk, path)[ends[2] :])
     blocks = read_all(disk)
@@ -291,7 +292,7 @@ def test_a_block_repeated_in_the_file_is_read_once() -> None:
     disk = sim()
     with open_writer(disk) as writer:
         writer.commit([numbered(1, 10)])
-        size = writer.stats().bytes_on_disk
+        size = bytes_on_disk(disk)
         writer.commit([numbered(11, 10)])
     path = segment_files(disk)[0]
     raw = content(disk, path)

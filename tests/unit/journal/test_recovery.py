@@ -8,10 +8,12 @@ import pytest
 
 from forebay.errors import Transient
 from forebay.journal import JournalReader, Position, RecoveryReport, fsck
-from forebay.journal.recovery import Extent, decide
+from forebay.journal.recovery import decide
+from forebay.journal.scan import Damage, SoundBlock
 from tests.support.sim_disk import FailNext, SimDisk
 from tests.unit.journal.helpers import (
     FOLDER,
+    bytes_on_disk,
     content,
     drain,
     forget_watermark,
@@ -24,6 +26,7 @@ from tests.unit.journal.helpers import (
     says_its_seq,
     segment_files,
     sim,
+    sound,
 )
 
 
@@ -31,22 +34,18 @@ def journal(blocks: int = 6, *, clean: bool = False) -> tuple[SimDisk, list[int]
     """A journal of blocks of three frames, killed or closed, and where each block ends."""
     disk = sim()
     writer = open_writer(disk)
-    ends = [writer.stats().bytes_on_disk]
+    ends = [bytes_on_disk(disk)]
     for index in range(blocks):
         writer.commit([numbered(1 + 3 * index, 3)])
-        ends.append(writer.stats().bytes_on_disk)
+        ends.append(bytes_on_disk(disk))
     if clean:
         writer.close()
     disk.kill()
     return disk, ends
 
 
-def sound(offset: int, end: int, first: int, following: int, durable: int) -> Extent:
-    return Extent(sound=True, offset=offset, end=end, first=first, next=following, durable=durable)
-
-
-def hole(offset: int, end: int, first: int, following: int | None) -> Extent:
-    return Extent(sound=False, offset=offset, end=end, first=first, next=following, durable=0)
+def hole(offset: int, end: int, first: int, following: int | None) -> Damage:
+    return Damage(offset, end, first, following)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,9 @@ def hole(offset: int, end: int, first: int, following: int | None) -> Extent:
     ],
 )
 def test_damage_is_told_from_a_torn_end(
-    found: list[Extent], proved: int, expected: tuple[int, int, tuple[tuple[int, int], ...], bool]
+    found: list[SoundBlock | Damage],
+    proved: int,
+    expected: tuple[int, int, tuple[tuple[int, int], ...], bool],
 ) -> None:
     verdict = decide(found, 1, 64, proved)
     judged = (verdict.end_seq, verdict.end_offset, verdict.losses, verdict.abandoned)
@@ -91,7 +92,7 @@ def test_a_clean_journal_is_opened_as_it_is() -> None:
     disk, _ = journal(clean=True)
     before = content(disk, segment_files(disk)[0])
     with open_writer(disk) as writer:
-        assert writer.report == RecoveryReport(blocks=7, frames=18, segments=1)
+        assert writer.report == RecoveryReport()
         assert writer.position.seq == 19
     assert content(disk, segment_files(disk)[0]) == before
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.errors import ConfigError, Permanent, Unreachable
-from forebay.ops import admin, guard_checks
+from forebay.ops import admin, guard
 from forebay.ops.calls import Call, RequestRefused, clean
-from forebay.ops.guard_checks import (
+from forebay.ops.guard import (
     BODY_LIMIT,
     GUESS_WINDOW_S,
     GUESSES,
@@ -220,7 +220,7 @@ async def test_tokens_are_compared_in_constant_time(
     class Compare:
         compare_digest = staticmethod(compare)
 
-    monkeypatch.setattr(guard_checks, "hmac", Compare)
+    monkeypatch.setattr(guard, "hmac", Compare)
     await call(site, "POST", RELOAD, headers={"authorization": "Bearer wrong"})
     await call(site, "POST", RELOAD)
     assert compared == [(b"wrong", TOKEN.encode()), (TOKEN.encode(), TOKEN.encode())]
@@ -252,7 +252,7 @@ async def test_a_token_that_cannot_be_read_admits_nobody(error: Exception) -> No
     def token() -> str:
         raise error
 
-    gate = guard_checks.Gate(token, site.clock)
+    gate = guard.Gate(token, site.clock)
     with pytest.raises(RequestRefused) as refusal:
         gate.check(of([(b"authorization", b"Bearer x")]))
     assert refusal.value.status == 503
@@ -318,7 +318,7 @@ async def test_a_missing_token_is_no_guess(site: Site) -> None:
 
 def test_what_is_remembered_of_guesses_is_bounded() -> None:
     site = Site()
-    gate = guard_checks.Gate(lambda: TOKEN, site.clock)
+    gate = guard.Gate(lambda: TOKEN, site.clock)
     headers = [(b"authorization", b"Bearer wrong")]
     for number in range(1100):
         with contextlib.suppress(RequestRefused):

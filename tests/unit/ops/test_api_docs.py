@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from forebay.ops import admin, api, guard, guard_checks, server
+from forebay.ops import admin, api, guard, server
 from forebay.ops.schema import ConfigureBody, HealthBody
 from forebay.ops.view import Check
 from tests.support.fake_system import Site
@@ -48,7 +48,7 @@ def test_the_page_lists_the_fields_of_the_summary_in_their_order() -> None:
 
 def test_the_page_names_every_word_of_an_error() -> None:
     words = set()
-    for module in (guard, guard_checks, admin, api):
+    for module in (guard, admin, api):
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         words |= set(re.findall(r'RequestRefused\(\s*\S+?,\s*"([a-z-]+)"', source))
     assert len(words) > 10
@@ -58,8 +58,8 @@ def test_the_page_names_every_word_of_an_error() -> None:
 
 def test_the_page_says_the_limits_that_hold(document: dict[str, Any]) -> None:
     for text in (
-        f"{guard_checks.BODY_LIMIT >> 10} KiB",
-        f"{guard_checks.GUESSES} wrong tokens within {guard_checks.GUESS_WINDOW_S} s",
+        f"{guard.BODY_LIMIT >> 10} KiB",
+        f"{guard.GUESSES} wrong tokens within {guard.GUESS_WINDOW_S} s",
         f"within {api.REPORT_S:.0f} s",
         f"end within {admin.COMMAND_S:.0f} s",
         f"lasts {server.REQUEST_S:.0f} s at most",

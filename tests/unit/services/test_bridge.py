@@ -16,13 +16,13 @@ from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal
 from forebay.services.coverage_book import declared
 from forebay.services.normalise import normalise
 from forebay.services.telling import listen, tell
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import GapOpened, LossFound, TelemetryEvent
-from forebay.transports.memory import Broker, MemoryTransport
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, batch, context, match, rows_of
 from tests.support.frames import Told as Trade
 from tests.support.made_venue import Deal, MadeParser, frame
+from tests.support.memory_store import MemoryStore, stored_gaps
+from tests.support.memory_transport import Broker, MemoryTransport
 
 if TYPE_CHECKING:
     from forebay.ports import Commit, Committed, Parser
@@ -131,7 +131,7 @@ def test_rows_coverage_and_both_cursors_are_stored_together() -> None:
     rig.publish(*step(1, 1, 2), *step(3, 5))
     assert rig.bridge.drain() == 3
     assert stored_ids(rig.store) == [1, 2, 5]
-    assert [(gap.first, gap.last) for gap in rig.store.gaps()] == [(3, 4)]
+    assert [(gap.first, gap.last) for gap in stored_gaps(rig.store)] == [(3, 4)]
     positions = rig.store.load().positions
     assert positions[journal_cursor(LOG)] == Position(LOG, 4)
     assert positions["bridge"] == rig.bridge.position
@@ -278,4 +278,4 @@ def test_a_venue_that_nobody_here_knows_brings_its_declaration_along() -> None:
     rows = rows_of(Trade(1), Trade(4))
     rig.publish(Message(Head(where, 0, told), rows), Message(Head(where, 1, Mark(1, {}, {}))))
     rig.bridge.drain()
-    assert [(gap.first, gap.last) for gap in rig.store.gaps()] == [(2, 3)]
+    assert [(gap.first, gap.last) for gap in stored_gaps(rig.store)] == [(2, 3)]

@@ -15,7 +15,6 @@ from forebay.journal import CursorFile, JournalWriter, PendingBlock
 from forebay.ports import Commit, HistoryRequest
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import (
     ConflictFound,
     CursorNotSaved,
@@ -27,6 +26,7 @@ from forebay.telemetry import (
 )
 from tests.support.frames import PRODUCT, T0, as_json, context, heartbeat, match, rest_row
 from tests.support.made_venue import SYMBOL, Deal, MadeParser, frame
+from tests.support.memory_store import MemoryStore, stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -256,7 +256,7 @@ def test_absence_is_believed_over_restarts_and_what_comes_at_last_is_filled(
             writer.commit([PendingBlock(int(FrameKind.CONTROL), origin, [lacking], [now])])
         moving = Deliverer(journal, store, PARSERS)
         moving.drain()
-        states.append([gap.state for gap in store.gaps()])
+        states.append([gap.state for gap in stored_gaps(store)])
     assert states == [["open"]] * 6 + [["permanent"]]
     assert moving.open_gaps() == ([], moving.position.seq if moving.position else 0)
     assert [wanted.first for wanted in moving.open_gaps(states=("permanent",))[0]] == [2]
@@ -264,7 +264,7 @@ def test_absence_is_believed_over_restarts_and_what_comes_at_last_is_filled(
         rows = [as_json([rest_row(4), rest_row(3), rest_row(2)])]
         put(writer, rows, context("rest"), FrameKind.REST)
     moving.drain()
-    assert [gap.state for gap in store.gaps()] == ["filled"]
+    assert [gap.state for gap in stored_gaps(store)] == ["filled"]
     again = MemoryStore()
     Deliverer(journal, again, PARSERS).drain()
     assert again.load().coverage == store.load().coverage

@@ -24,9 +24,9 @@ from forebay.services.deliver import (
 )
 from forebay.services.guarded_delivery import DRAIN_S, LOOK_S, GuardedDelivery
 from forebay.sources.coinbase.protocol import CoinbaseParser
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import BreakerMoved, StoreUnavailable, StoreWriteRefused, TelemetryEvent
 from tests.support.frames import context, match
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

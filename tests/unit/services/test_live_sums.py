@@ -12,8 +12,8 @@ from forebay.errors import JournalFull
 from forebay.journal import OS_DISK, JournalWriter, OsDisk, Position
 from forebay.services.ledger import open_ledger, read_ledger
 from forebay.services.ledger_builder import LiveSums
-from forebay.stores.memory import MemoryStore
 from tests.support.made_venue import Deal, MadeParser, Rig, rig
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

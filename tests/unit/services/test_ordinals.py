@@ -14,10 +14,10 @@ from forebay.domain.coverage import Row
 from forebay.domain.frames import Context
 from forebay.journal import JournalReader, JournalWriter
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import ignore
 from tests.support.frames import SECOND, match
 from tests.support.made_venue import T0_NS, Deal, Rig, frame, rig
+from tests.support.memory_store import MemoryStore, stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -296,4 +296,4 @@ def test_what_has_no_numbers_is_counted_in_time(
         made.kill()
         (coverage,) = made.store.load().coverage.values()
         assert list(coverage.rows()) == [Row("live", "", T0_NS + SECOND, T0_NS + SECOND)]
-        assert list(made.store.gaps()) == []
+        assert stored_gaps(made.store) == []

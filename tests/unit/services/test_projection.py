@@ -26,7 +26,6 @@ from forebay.errors import Corrupt
 from forebay.journal import LOSS_KIND, Block
 from forebay.payloads import Payloads
 from forebay.services.projection import Projected, Projection, batches_of
-from forebay.stores.memory import MemoryStore
 from tests.support.delivery import PARSERS, deliver
 from tests.support.frames import (
     LOG,
@@ -43,6 +42,7 @@ from tests.support.frames import (
     rfc3339,
     ticker,
 )
+from tests.support.memory_store import MemoryStore
 from tests.support.recordings import COINBASE, recorded
 
 if TYPE_CHECKING:

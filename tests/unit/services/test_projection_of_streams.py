@@ -19,10 +19,10 @@ from forebay.domain.frames import (
 from forebay.domain.parsed import Parsed
 from forebay.errors import Corrupt
 from forebay.services.projection import Projected, Projection
-from forebay.stores.memory import MemoryStore
 from tests.support.delivery import deliver
 from tests.support.frames import SECOND, T0, batch, context
 from tests.support.made_venue import MADE, PAIRS, SYMBOL, Deal, MadeParser, frame
+from tests.support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

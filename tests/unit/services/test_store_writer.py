@@ -10,8 +10,8 @@ from forebay.domain.intervals import FAR
 from forebay.services.coverage_book import Projected, declared
 from forebay.services.store_writer import StoreWriter
 from forebay.sources.coinbase import VENUE
-from forebay.stores.memory import MemoryStore
 from forebay.telemetry import GapClosed, GapOpened, TelemetryEvent
+from tests.support.memory_store import MemoryStore
 
 KEY = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 ODD = 10**15

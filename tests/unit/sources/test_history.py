@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forebay.errors import Permanent, Stuck, Transient
 from forebay.ports import HistoryRequest
 from forebay.sources.history import Series, by_bars, by_id, by_time, by_token, drive
-from forebay.sources.venue import Answered
+from forebay.sources.venue import AnsweredPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def run(pages: Pages, answer: Callable[[str], bytes]) -> tuple[list[str], tuple[
     try:
         target = next(pages)
         while True:
-            if isinstance(target, Answered):
+            if isinstance(target, AnsweredPart):
                 lacking += target.lacking
                 target = next(pages)
                 continue
@@ -226,7 +226,7 @@ def test_what_is_before_the_last_bar_of_a_page_is_answered_once_there_is_a_next(
         target = next(plan)
         try:
             while True:
-                if isinstance(target, Answered):
+                if isinstance(target, AnsweredPart):
                     found.append((target.last // (60 * SECOND), target.lacking))
                     target = next(plan)
                 else:

@@ -23,6 +23,7 @@ from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.duckdb.store import translate
 from tests.support.delivery import as_events, commit_of, deliver, events_of, plain_rows
 from tests.support.frames import HOUR, LOG, T0, Told, batch, context, match, rows_of
+from tests.support.memory_store import stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -382,13 +383,13 @@ def test_a_commit_whose_answer_was_lost_leaves_no_stale_gap(
     monkeypatch.setattr(SqlSession, "execute", lost)
     with pytest.raises(Transient):
         store.commit(Commit({"store": Position(LOG, 1)}, coverage={KEY: holed}))
-    assert len(store.gaps()) == 1
+    assert len(stored_gaps(store)) == 1
 
     whole = holed.copy()
     whole.live.add(3)
     store.commit(Commit({"store": Position(LOG, 2)}, coverage={KEY: whole}))
 
-    assert store.gaps() == []
+    assert stored_gaps(store) == []
     store.close()
 
 

@@ -15,12 +15,11 @@ from forebay.services.deliver import Deliverer
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.session import SqlSession
-from forebay.stores.memory import MemoryStore
-from forebay.stores.rows import merged_flags
 from forebay.telemetry import ConflictFound
 from tests.support.delivery import deliver, plain_rows
 from tests.support.frames import LOG, T0, as_json, batch, context, match, rest_row, rfc3339
 from tests.support.made_venue import MADE, Deal, frame, rig
+from tests.support.memory_store import MemoryStore, merged_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from forebay.errors import Permanent
 from forebay.stores.duckdb import DuckDBReader, DuckDBStore
-from forebay.stores.duckdb.query import read_only_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +51,7 @@ def stored(session: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Decimal, Dec
 
 
 def ask(session: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
-    return read_only_query(session, query, timeout_s=60.0)
+    return DuckDBReader(session).query(query, timeout_s=60.0)
 
 
 def value(session: duckdb.DuckDBPyConnection, query: str) -> object:

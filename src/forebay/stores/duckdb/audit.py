@@ -7,7 +7,6 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from forebay.domain.kinds import EventKind
     from forebay.ports import Span
 
+_Row = dict[str, Any]
+_STREAM = schema.STREAM.names
 _LOW = "18446744073709551615::UHUGEINT"
 _STATEMENTS = dict(
     re.findall(
@@ -62,63 +63,22 @@ def _cell(field: pa.Field) -> str:
     return f"array_to_string({name}::VARCHAR[], ',')" if pa.types.is_list(field.type) else name
 
 
-class _Sums(msgspec.Struct, kw_only=True):
-    events: int
-    ids_high: str
-    ids_low: str
-    rows_high: str | None
-    """None where rows were only counted."""
-    rows_low: str | None
-
-    def digest(self) -> Digest:
-        return Digest.from_halves(
-            self.events,
-            (int(self.ids_high), int(self.ids_low)),
-            (int(self.rows_high or 0), int(self.rows_low or 0)),
-        )
+def _digest(row: _Row) -> Digest:
+    """Return the digest of what ``sums`` has added up; halves are None where rows were counted."""
+    ids, rows = (
+        (int(row[f"{name}_high"] or 0), int(row[f"{name}_low"] or 0)) for name in ("ids", "rows")
+    )
+    return Digest.from_halves(row["events"], ids, rows)
 
 
-class _Hour(_Sums, kw_only=True):
-    venue: str
-    market: str
-    channel: str
-    symbol: str
-    hour: int
-    first_ns: int
-    last_ns: int
-    first_number: int | None
-    last_number: int | None
-    ambiguous: int
-
-    def account(self, span: Span) -> HourAccount:
-        digest = self.digest() if span.touches(self.hour) else None
-        ends = self.first_ns, self.last_ns, self.first_number, self.last_number
-        return HourAccount(digest, self.events, *ends)
+def _position(cursor: _Row) -> Position | None:
+    return None if cursor["log_id"] is None else Position(**cursor)
 
 
-class _Minute(_Sums, kw_only=True):
-    minute: int
-
-
-class _Cursor(msgspec.Struct):
-    log_id: str | None
-    seq: int | None
-
-    @property
-    def position(self) -> Position | None:
-        if self.log_id is None or self.seq is None:
-            return None
-        return Position(self.log_id, self.seq)
-
-
-class _Account(msgspec.Struct):
-    cursor: _Cursor
-    hours: list[_Hour] | None
-    gaps: list[dict[str, Any]] | None
-    coverage: list[dict[str, Any]] | None
-    epochs: list[dict[str, Any]] | None
-    letters: int
-    conflicts: int
+def _hour(row: _Row, span: Span) -> HourAccount:
+    digest = _digest(row) if span.touches(row["hour"]) else None
+    ends = (row[name] for name in ("first_ns", "last_ns", "first_number", "last_number"))
+    return HourAccount(digest, row["events"], *ends)
 
 
 class DuckDBAudited(Audited):
@@ -130,7 +90,6 @@ class DuckDBAudited(Audited):
         self._cursor = _statement("cursor", consumer=literal(consumer))
 
     def account(self, span: Span) -> StoreAccount:
-        """See :meth:`forebay.ports.Audited.account`."""
         hashed = _inside(span)
         keyed = " UNION ALL ".join(self._keyed(kind, hashed) for kind in KINDS.values())
         statement = _statement(
@@ -141,27 +100,24 @@ class DuckDBAudited(Audited):
             cursor=self._cursor,
             gap=", ".join(map(identifier, schema.GAPS.names)),
         )
-        said = msgspec.convert(self._query(statement).to_pylist()[0], _Account)
-        hours = said.hours or []
-        rows = [tuple(row.values()) for row in said.coverage or []]
-        epochs = [tuple(row.values()) for row in said.epochs or []]
+        (said,) = self._query(statement).to_pylist()
+        hours, coverage, epochs = (said[name] or [] for name in ("hours", "coverage", "epochs"))
         return StoreAccount(
-            position=said.cursor.position,
+            position=_position(said["cursor"]),
             hours={
-                (StreamKey(each.venue, each.market, each.channel, each.symbol), each.hour): (
-                    each.account(span)
-                )
-                for each in hours
+                (StreamKey(*(row[name] for name in _STREAM)), row["hour"]): _hour(row, span)
+                for row in hours
             },
-            coverage=coverage_from(rows, epochs),
-            gaps=sorted(Gap(**gap) for gap in said.gaps or []),
-            letters=said.letters,
-            conflicts=said.conflicts,
-            ambiguous=sum(each.ambiguous for each in hours),
+            coverage=coverage_from(
+                [tuple(row.values()) for row in coverage], [tuple(row.values()) for row in epochs]
+            ),
+            gaps=sorted(Gap(**gap) for gap in said["gaps"] or []),
+            letters=said["letters"],
+            conflicts=said["conflicts"],
+            ambiguous=sum(row["ambiguous"] for row in hours),
         )
 
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:
-        """See :meth:`forebay.ports.Audited.minutes`."""
         statement = _statement(
             "minutes",
             cursor=self._cursor,
@@ -171,25 +127,21 @@ class DuckDBAudited(Audited):
             where=_of(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS),
         )
         (row,) = self._query(statement).to_pylist()
-        found = msgspec.convert(row["minutes"] or [], list[_Minute])
-        position = msgspec.convert(row["cursor"], _Cursor).position
-        return Minutes(position, {each.minute: each.digest() for each in found})
+        digests = {each["minute"]: _digest(each) for each in row["minutes"] or []}
+        return Minutes(_position(row["cursor"]), digests)
 
     def rows(self, stream: StreamKey, begin_ns: int, end_ns: int) -> Rows:
-        """See :meth:`forebay.ports.Audited.rows`."""
         return self._rows(KINDS[stream.channel], _of(stream, begin_ns, end_ns))
 
     def find(self, channel: str, ids: Sequence[str]) -> Rows:
-        """See :meth:`forebay.ports.Audited.find`."""
         wanted = ", ".join(f"{literal(each)}::UUID" for each in ids)
         return self._rows(KINDS[channel], f"event_id IN ({wanted})")
 
     def _rows(self, kind: EventKind, where: str) -> Rows:
         parts = {"canonical": canonical(kind), "table": self._table(kind), "where": where}
         found = self._query(_statement("rows", cursor=self._cursor, **parts))
-        position = msgspec.convert(found["cursor"][0].as_py(), _Cursor).position
         there = found.filter(pc.is_valid(found["event_id"]))
-        return Rows(position, there.select(list(AUDIT_COLUMNS)))
+        return Rows(_position(found["cursor"][0].as_py()), there.select(list(AUDIT_COLUMNS)))
 
     def _keyed(self, kind: EventKind, hashed: str) -> str:
         return _statement(

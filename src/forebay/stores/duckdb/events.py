@@ -218,7 +218,10 @@ def _of_id(first: Rows, rows: Mask) -> Mask:
 
 
 def _flag_ambiguous(session: SqlSession, name: str, repeats: pa.Table) -> pa.Table:
-    """Flag what is received again as ambiguous, and return it: see ``rows.merged_flags``."""
+    """Flag what is received again and ambiguous this time as that, and return it.
+
+    Other flags of a stored row stay as they are; ``ambiguous`` is the last of them by name.
+    """
     told = repeats.filter(pc.match_substring(repeats["flags"], AMBIGUOUS))
     if len(told):
         session.run(

@@ -27,8 +27,6 @@ READ_ONLY_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 """A query never makes this machine fetch anything."""
 
 _READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-
-
 COUNTED = 1_000_000
 """Rows beyond a limit that are counted."""
 _BATCH = 100_000
@@ -36,7 +34,7 @@ _NOT_IN_ARROW = {"bit", "bignum", "uhugeint", "time with time zone", "variant", 
 _NESTED = {"list", "array", "struct", "map", "union"}
 
 
-def check_read_only(sql: str) -> None:
+def _check(sql: str) -> None:
     """Raise :class:`~forebay.errors.Permanent` unless ``sql`` is one statement that only reads."""
     try:
         statements = duckdb.extract_statements(sql)
@@ -48,43 +46,6 @@ def check_read_only(sql: str) -> None:
     if statements[0].type not in _READS:
         message = f"Only queries that read are answered, not {statements[0].type.name}."
         raise Permanent(message, hint="Use SELECT, WITH, FROM, DESCRIBE, SUMMARIZE or EXPLAIN.")
-
-
-def read_only_query(
-    connection: duckdb.DuckDBPyConnection,
-    sql: str,
-    *,
-    timeout_s: float,
-    limit: int | None = None,
-) -> pa.Table:
-    """Return the rows of one reading statement as an Arrow table; see :class:`Reader` for limits.
-
-    ``connection`` must be the caller's own. Raises :class:`~forebay.errors.Permanent` for a
-    query that is wrong and :class:`~forebay.errors.Transient` for one that takes too long or
-    too much memory.
-    """
-    check_read_only(sql)
-    timer = threading.Timer(timeout_s, connection.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        allow_products(connection, sql)
-        connection.execute("BEGIN TRANSACTION READ ONLY").fetchall()
-        try:
-            return _fetched(connection.sql(sql), limit)
-        finally:
-            connection.execute("ROLLBACK").fetchall()
-    except duckdb.InterruptException as error:
-        message = f"The query took longer than {timeout_s:g} s and was stopped."
-        raise Transient(message, hint="Narrow it down, or raise query.timeout_s.") from error
-    except duckdb.OutOfMemoryException as error:
-        message = "The query needs more memory than it may use."
-        raise Transient(message, hint="Narrow it down, or raise store.memory_limit_mb.") from error
-    except (duckdb.Error, pa.ArrowException) as error:
-        raise Permanent(f"The query failed: {sentence(error)}") from error
-    finally:
-        timer.cancel()
-        timer.join()  # it holds the connection, which DuckDB misses aloud if it outlives Python
 
 
 def _fetched(relation: duckdb.DuckDBPyRelation, limit: int | None) -> pa.Table:
@@ -162,17 +123,38 @@ class DuckDBReader(Reader):
         return cls(connection)
 
     def query(self, sql: str, *, timeout_s: float = 3600.0, limit: int | None = None) -> pa.Table:
-        """See :func:`read_only_query`; what is told of gaps beside their table comes with it."""
+        """See :meth:`forebay.ports.Reader.query`; gaps come with what other tables say of them."""
+        _check(sql)
+        connection = self._connection
         if "gaps" in sql.lower():
-            show_gaps(self._connection)
-        return read_only_query(self._connection, sql, timeout_s=timeout_s, limit=limit)
+            show_gaps(connection)
+        timer = threading.Timer(timeout_s, connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            allow_products(connection, sql)
+            connection.execute("BEGIN TRANSACTION READ ONLY").fetchall()
+            try:
+                return _fetched(connection.sql(sql), limit)
+            finally:
+                connection.execute("ROLLBACK").fetchall()
+        except duckdb.InterruptException as error:
+            message = f"The query took longer than {timeout_s:g} s and was stopped."
+            raise Transient(message, hint="Narrow it down, or raise query.timeout_s.") from error
+        except duckdb.OutOfMemoryException as error:
+            message = "The query needs more memory than it may use."
+            hint = "Narrow it down, or raise store.memory_limit_mb."
+            raise Transient(message, hint=hint) from error
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise Permanent(f"The query failed: {sentence(error)}") from error
+        finally:
+            timer.cancel()
+            timer.join()  # it holds the connection, which DuckDB misses aloud if it outlives Python
 
     def interrupt(self) -> None:
-        """See :meth:`forebay.ports.Reader.interrupt`."""
         self._connection.interrupt()
 
     def close(self) -> None:
-        """See :meth:`forebay.ports.Reader.close`."""
         self._connection.close()
 
 

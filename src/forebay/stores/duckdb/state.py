@@ -13,7 +13,7 @@ from forebay.journal import Position
 from forebay.stores.rows import coverage_from, coverage_rows, epoch_rows, gap_rows, ordinal_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     import pyarrow as pa
 
@@ -61,16 +61,14 @@ class Written:
         ordinals: Mapping[StreamKey, bytes],
     ) -> None:
         """Replace coverage, gaps, epochs and ordinals of the given streams."""
-        if coverage:
-            _replace(session, "coverage", coverage, coverage_rows(coverage))
         gaps = {key: tuple(stream.gaps(key)) for key, stream in coverage.items()}
-        if moved := {key: coverage[key] for key in _unlike(gaps, self._gaps, ())}:
-            _replace(session, "gaps", moved, gap_rows(moved))
         epochs = _epochs(coverage)
-        if begun := {key: coverage[key] for key in _unlike(epochs, self._epochs, frozenset())}:
-            _replace(session, "stream_epochs", begun, epoch_rows(begun))
-        if ordinals:
-            _replace(session, "stream_ordinals", ordinals, ordinal_rows(ordinals))
+        moved = [key for key in coverage if gaps[key] != self._gaps.get(key, ())]
+        begun = [key for key in coverage if epochs[key] != self._epochs.get(key, frozenset())]
+        _replace(session, "coverage", coverage, coverage_rows)
+        _replace(session, "gaps", {key: coverage[key] for key in moved}, gap_rows)
+        _replace(session, "stream_epochs", {key: coverage[key] for key in begun}, epoch_rows)
+        _replace(session, "stream_ordinals", ordinals, ordinal_rows)
         self._gaps |= gaps
         self._epochs |= epochs
 
@@ -86,22 +84,23 @@ def write_positions(
         session.run(statement, [position.log_id, position.seq, consumer])
 
 
-def _replace(session: SqlSession, table: str, keys: Collection[StreamKey], rows: pa.Table) -> None:
-    """Put ``rows`` in the place of all that ``table`` has of the streams."""
-    theirs = ", ".join(["(?, ?, ?, ?)"] * len(keys))
+def _replace(
+    session: SqlSession,
+    table: str,
+    streams: Mapping[StreamKey, T],
+    rows_of: Callable[[Mapping[StreamKey, T]], pa.Table],
+) -> None:
+    """Put the rows of ``streams`` in the place of all that ``table`` has of them."""
+    if not streams:
+        return
+    theirs = ", ".join(["(?, ?, ?, ?)"] * len(streams))
     session.run(
         f"DELETE FROM {table} WHERE (venue, market, channel, symbol) IN ({theirs})",
-        [part for key in keys for part in key],
+        [part for key in streams for part in key],
     )
-    if len(rows):
+    if len(rows := rows_of(streams)):
         session.run(f"INSERT INTO {table} FROM incoming", incoming=rows)
 
 
 def _epochs(coverage: Mapping[StreamKey, Coverage]) -> dict[StreamKey, frozenset[str]]:
     return {key: frozenset(stream.epochs) for key, stream in coverage.items()}
-
-
-def _unlike(
-    now: Mapping[StreamKey, T], stored: Mapping[StreamKey, T], nothing: T
-) -> set[StreamKey]:
-    return {key for key, value in now.items() if value != stored.get(key, nothing)}

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from forebay.domain.coverage import Gap
 
 _RESTARTABLE = (duckdb.FatalException, duckdb.InternalException)
 _TRANSIENT = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)
@@ -107,7 +106,6 @@ class DuckDBStore(ReadableStore, HourFiles):
         return session
 
     def reader(self) -> DuckDBReader:
-        """See :meth:`forebay.ports.Readable.reader`."""
         return DuckDBReader(self.connection())
 
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -126,20 +124,17 @@ class DuckDBStore(ReadableStore, HourFiles):
                 session.run("BEGIN")
                 yield session
                 session.run("COMMIT")
-            except duckdb.Error as error:
+            except BaseException as error:
+                with contextlib.suppress(duckdb.Error):
+                    session.run("ROLLBACK")
+                if not isinstance(error, duckdb.Error):
+                    raise
                 self._broken = isinstance(error, _RESTARTABLE)
-                with contextlib.suppress(duckdb.Error):
-                    session.run("ROLLBACK")
                 raise translate(error) from error
-            except BaseException:
-                with contextlib.suppress(duckdb.Error):
-                    session.run("ROLLBACK")
-                raise
 
     # ------------------------------------------------------------- reading
 
     def load(self) -> StoreState:
-        """See :meth:`forebay.ports.Store.load`."""
         with self._transaction() as session:
             return StoreState(
                 state.read_positions(session),
@@ -153,7 +148,6 @@ class DuckDBStore(ReadableStore, HourFiles):
             return session.connection.sql(f"FROM {identifier(name)}").to_arrow_table()
 
     def rarities(self) -> frozenset[tuple[str, str]]:
-        """See :meth:`forebay.ports.Readable.rarities`."""
         with self._transaction() as session:
             rows = session.run(
                 "SELECT letter_id::VARCHAR, '' FROM dead_letters "
@@ -161,20 +155,13 @@ class DuckDBStore(ReadableStore, HourFiles):
             )
         return frozenset(rows)
 
-    def gaps(self) -> list[Gap]:
-        """See :meth:`forebay.ports.Store.gaps`."""
-        with self._transaction() as session:
-            return state.read_gaps(session)
-
     def close(self) -> None:
-        """See :meth:`forebay.ports.Store.close`."""
         with self._lock:
             self._session.connection.close()
 
     # ------------------------------------------------------------- writing
 
     def commit(self, commit: Commit) -> Committed:
-        """See :meth:`forebay.ports.Store.commit`."""
         with self._committing:  # what is known of the store changes with what is stored
             written = self._written or self._recall()
             self._written = None  # until the answer is there, what is stored is not known
@@ -211,7 +198,6 @@ class DuckDBStore(ReadableStore, HourFiles):
         return Committed(first, conflicts, letters)
 
     def first_told(self, table: str, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """See :meth:`forebay.ports.Store.first_told`."""
         with self._transaction() as session:
             return first_told(session, table, rows)
 
@@ -223,12 +209,10 @@ class DuckDBStore(ReadableStore, HourFiles):
     # ------------------------------------------------------------- hours
 
     def hours_to_write(self) -> list[HourNote]:
-        """See :meth:`forebay.ports.HourFiles.hours_to_write`."""
         with self._lock:
             return self._notes.all()
 
     def export_hour(self, note: HourNote, path: Path) -> int:
-        """See :meth:`forebay.ports.HourFiles.export_hour`."""
         with self._lock:  # a commit is either in the file, or leaves a note of its own
             self._notes.begin(note)
             connection = self.connection()
@@ -239,7 +223,6 @@ class DuckDBStore(ReadableStore, HourFiles):
             raise translate(error) from error
 
     def hour_written(self, note: HourNote) -> None:
-        """See :meth:`forebay.ports.HourFiles.hour_written`."""
         with self._transaction() as session:
             self._notes.finish(session, note)
 

@@ -17,7 +17,7 @@ from forebay.sources.massive import VENUE
 from forebay.sources.massive.channels import SECONDS, SPANS
 from forebay.sources.massive.paths import bars_path, next_page
 from forebay.sources.massive.protocol import MassiveParser
-from forebay.sources.venue import Answered
+from forebay.sources.venue import AnsweredPart
 from tests.support.frames import SECOND, as_json, batch, context
 from tests.unit.sources.coinbase.test_feed_kinds import rows
 
@@ -165,7 +165,7 @@ def paged(*bodies: bytes) -> tuple[list[str], object]:
     target = next(plan)
     try:
         while True:
-            if isinstance(target, Answered):
+            if isinstance(target, AnsweredPart):
                 lacking += target.lacking
                 target = next(plan)
             else:

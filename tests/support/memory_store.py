@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from forebay.domain import schema
-from forebay.domain.coverage import StreamKey
+from forebay.domain.coverage import Gap, StreamKey
 from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest, audited_rows, digests_by
 from forebay.domain.kinds import KINDS, kind_of_table
 from forebay.ports import (
@@ -25,14 +25,14 @@ from forebay.ports import (
     StoreState,
 )
 from forebay.stores.cursors import has_happened
-from forebay.stores.rows import AMBIGUOUS, coverage_rows, gap_rows, merged_flags
+from forebay.stores.rows import AMBIGUOUS, coverage_rows, gap_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from forebay.domain.coverage import Coverage, Gap
+    from forebay.domain.coverage import Coverage
     from forebay.domain.kinds import EventKind
     from forebay.journal import Position
     from forebay.ports import Span
@@ -143,10 +143,6 @@ class MemoryStore(Store):
         rows = [_storable(row) for row in self._events[kind.table].values() if wanted(row)]
         return pa.Table.from_pylist(rows, schema=kind.schema)
 
-    def gaps(self) -> list[Gap]:
-        """See :meth:`forebay.ports.Store.gaps`."""
-        return sorted(gap for key, stream in self._coverage.items() for gap in stream.gaps(key))
-
     def close(self) -> None:
         """Nothing to release."""
 
@@ -178,7 +174,7 @@ class MemoryAudited(Audited):
             position=state.positions.get(self._consumer),
             hours=hours,
             coverage=state.coverage,
-            gaps=self._store.gaps(),
+            gaps=stored_gaps(self._store),
             letters=len(self._store.table("dead_letters")),
             conflicts=len(self._store.table("conflicts")),
             ambiguous=ambiguous,
@@ -209,6 +205,17 @@ class MemoryAudited(Audited):
         return self._store.load().positions.get(self._consumer)
 
 
+class Tabled(Protocol):
+    """A store that shows its tables."""
+
+    def table(self, name: str) -> pa.Table: ...
+
+
+def stored_gaps(store: Tabled) -> list[Gap]:
+    """All gaps as of the last commit."""
+    return sorted(Gap(**row) for row in store.table("gaps").to_pylist())
+
+
 def _both(one: HourAccount, other: HourAccount) -> HourAccount:
     ends = one.first_number, one.last_number, other.first_number
     numbers = [end for end in ends if end is not None]
@@ -220,6 +227,15 @@ def _both(one: HourAccount, other: HourAccount) -> HourAccount:
         min(numbers, default=None),
         max(numbers, default=None),
     )
+
+
+def merged_flags(stored: str, told: str) -> str:
+    """Return the flags of a stored row of which the same event is received again.
+
+    They stay, but it is ``ambiguous`` if any telling is; that flag is the last by name.
+    """
+    ambiguous = AMBIGUOUS in told.split(",") and AMBIGUOUS not in stored.split(",")
+    return ",".join(filter(None, (stored, AMBIGUOUS))) if ambiguous else stored
 
 
 def _same_frame(stored: Row, row: Row) -> bool:

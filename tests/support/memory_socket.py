@@ -17,14 +17,14 @@ import msgspec
 
 from forebay import errors
 from forebay.errors import ForebayError, Unreachable
-from forebay.transports.memory import WAIT_S
+from tests.support.memory_transport import WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import BufferedIOBase
     from pathlib import Path
 
-    from forebay.transports.memory import Broker
+    from tests.support.memory_transport import Broker
 
 _COUNT = struct.Struct(">I")
 _CALLS = ("append", "join", "place", "fetch", "commit")
@@ -107,7 +107,7 @@ def serving(broker: Broker, path: Path) -> Iterator[None]:
 
 
 class RemoteBroker:
-    """The broker that another process serves at ``path``; see :class:`~.memory.Brokered`.
+    """The broker that another process serves at ``path``; see :class:`~.memory_transport.Brokered`.
 
     It connects when it is asked, and again after the other side has gone away. Every call raises
     :class:`~forebay.errors.Unreachable` if nobody answers, and what the broker raised.
@@ -120,26 +120,26 @@ class RemoteBroker:
         self._stream: BufferedIOBase | None = None
 
     def append(self, topic: str, messages: Sequence[bytes]) -> None:
-        """See :class:`~.memory.Brokered`."""
+        """See :class:`~.memory_transport.Brokered`."""
         self._call("append", topic, messages=messages)
 
     def join(self, topic: str, group: str) -> tuple[str, int]:
-        """See :class:`~.memory.Brokered`."""
+        """See :class:`~.memory_transport.Brokered`."""
         (topic_id, offset), _ = self._call("join", topic, group)
         return topic_id, offset
 
     def place(self, topic: str, topic_id: str, offset: int) -> int:
-        """See :class:`~.memory.Brokered`."""
+        """See :class:`~.memory_transport.Brokered`."""
         return int(self._call("place", topic, topic_id, offset)[0])
 
     def fetch(
         self, topic: str, topic_id: str, offset: int, max_messages: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
-        """See :class:`~.memory.Brokered`."""
+        """See :class:`~.memory_transport.Brokered`."""
         return self._call("fetch", topic, topic_id, offset, max_messages, max_bytes)
 
     def commit(self, topic: str, topic_id: str, group: str, offset: int) -> None:
-        """See :class:`~.memory.Brokered`."""
+        """See :class:`~.memory_transport.Brokered`."""
         self._call("commit", topic, topic_id, group, offset)
 
     def close(self) -> None:
