@@ -86,7 +86,7 @@ def backfill(
         if as_json:
             print_json(document)
         else:
-            for line in _lines(document):
+            for line in lines_of(document):
                 out.print(line)
         if not document["complete"]:
             raise typer.Exit(1)
@@ -137,7 +137,8 @@ def telling() -> Iterator[Telling]:
         yield tell
 
 
-def _lines(document: dict[str, Any]) -> Iterator[str]:
+def lines_of(document: dict[str, Any]) -> Iterator[str]:
+    """Return what is said of a download to people."""
     for each in document["downloads"]:
         named = f"{each['venue']} {each['symbol']} {each['timeframe']}"
         text = f"{named}, {each['from']} to {each['to']}: "
@@ -152,6 +153,6 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
             first = f"{empty[0]['from']} to {empty[0]['to']}"
             more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
             yield f"  the source has nothing from {first}{more}"
-    new = f"{counted(document['stored'], 'bar')} stored that were not there"
+    new = f"{counted(document['stored'], 'new bar')} stored"
     letters = document["dead_letters"]
     yield new + (f", {counted(letters, 'dead letter')}: see `forebay dlq list`" if letters else "")

@@ -179,9 +179,10 @@ class CoverageBook:
         absent = control.absent or control.lacking
         if channel and (unit == "id") is in_ids and (absent or not in_ids):
             waits_s = channel.believed_after_s
-            if kind_of(control.channel) != control.channel:  # a download looks at many at once
+            series = kind_of(control.channel) != control.channel
+            if series:  # a download looks at many at once
                 now_ns -= now_ns % _LOOKS_NS
-            look = Look(now_ns, waits_s) if control.lacking else None
+            look = Look(now_ns, waits_s, series) if control.lacking else None
             self._stream(key, unit, out).finished(control.first, control.last, absent, look)
 
     def _carried(self, context: Context) -> Iterator[tuple[StreamKey, Unit]]:

@@ -67,7 +67,7 @@ def looked(times: list[float], periods: int = 120) -> TimeCoverage:
     coverage = TimeCoverage()
     ends = BEGIN, BEGIN + periods * STEP - 1
     for at_s in times:
-        coverage.finished(*ends, (ends,), Look(BEGIN + round(at_s * 1e9), WAITS))
+        coverage.finished(*ends, (ends,), Look(BEGIN + round(at_s * 1e9), WAITS, renews=True))
     return coverage
 
 
@@ -80,6 +80,8 @@ def looked(times: list[float], periods: int = 120) -> TimeCoverage:
         ([0, 61], 662, True),
         ([0, 61, 700], 700 + 29 * 86_400, False),
         ([0, 61, 700], 700 + 31 * 86_400, True),
+        ([0, 61, 700, 31 * 86_400], 32 * 86_400, False),
+        ([0, 61, 700, 31 * 86_400], 62 * 86_400, True),
     ],
 )
 def test_what_history_lacks_is_asked_for_again_after_ever_longer_waits(

@@ -27,6 +27,8 @@ class Look(NamedTuple):
     """UTC nanoseconds."""
     waits_s: tuple[int, ...]
     """How long after one look that counted the next one counts; one more than these is enough."""
+    renews: bool = False
+    """Whether it is also kept when history was last asked for what is believed already."""
 
 
 class Count(NamedTuple):
@@ -83,7 +85,12 @@ class Verdict:
         for count, members in sorted(self.looked.items()):
             again = members & lacking
             fresh -= again
-            if not again or count.looks > len(look.waits_s):
+            if not again:
+                continue
+            if count.looks > len(look.waits_s):
+                if look.renews and look.at_ns > count.at_ns:
+                    self.looked[count] = members - again
+                    self._count(Count(count.looks, look.at_ns), again)
                 continue
             since_ns = look.at_ns - count.at_ns
             counts = since_ns >= look.waits_s[count.looks - 1] * 10**9
