@@ -38,6 +38,16 @@ Rate = Annotated[
     typer.Option(min=0.001, help="Events a second, all symbols; 1000 for each unless said."),
 ]
 RATE = 1000.0
+Events = Annotated[
+    int | None, typer.Option(min=1, help="Stop the market after so many events, all symbols.")
+]
+Bars = Annotated[
+    str,
+    typer.Option(
+        help="Bars of REST instead of the market's own: SYMBOL=FILE.csv or SYMBOL=COUNT, "
+        "comma-separated."
+    ),
+]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 is any free one.")]
 
 
@@ -50,9 +60,7 @@ def serve(
     seed: Seed = 1,
     symbols: Symbols = "BTC-USD,ETH-USD",
     rate: Rate = None,
-    events: Annotated[
-        int | None, typer.Option(min=1, help="Stop the market after so many events, all symbols.")
-    ] = None,
+    events: Events = None,
     faults: Annotated[
         str,
         typer.Option(
@@ -68,13 +76,7 @@ def serve(
         ),
     ] = "2026-01-01T00:00:00Z",
     step_us: StepUs = None,
-    bars: Annotated[
-        str,
-        typer.Option(
-            help="Bars of REST instead of the market's own: SYMBOL=FILE.csv or SYMBOL=COUNT, "
-            "comma-separated."
-        ),
-    ] = "",
+    bars: Bars = "",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Websocket port; 0: any.")] = 0,
     rest_port: Port = 0,
     truth_port: Port = 0,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,6 +36,7 @@ from forebay.sources.venue import ConnectionPurpose, Limits
 from forebay.sources.websocket import Timeouts
 from forebay.telemetry import StreamRefused, VenueComplained
 from tests.support.frames import batch
+from tests.support.recordings import DATA
 from tests.support.sinks import RecordingSink
 from tests.unit.sources.coinbase.test_feed_kinds import rows
 
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 SYMBOLS = {"crypto": ("BTC-USD", "ETH-USD"), "forex": ("EUR-USD", "GBP-USD")}
 EVENTS = 800
 MS = 1_000_000
-FOREX = Path(os.environ.get("FOREBAY_RECORDINGS", "/work/shared/data")) / "forex"
+FOREX = DATA / "forex"
 
 
 @dataclass
@@ -421,7 +420,7 @@ async def test_the_listing_is_what_is_simulated() -> None:
 )
 async def test_every_bar_of_a_recording_is_captured(name: str, series: str) -> None:
     if not (FOREX / name).exists():
-        pytest.skip(f"{name} is not in {FOREX}: name its folder's parent in FOREBAY_RECORDINGS")
+        pytest.skip(f"the recording {name} is not beside this checkout")
     recorded = ReadBars(FOREX / name)
     first, last = recorded.lines[0].open_ms * MS, recorded.lines[-1].open_ms * MS
     async with rigged("forex", bars={"EUR-USD": recorded}) as rig:
