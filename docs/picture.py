@@ -13,8 +13,7 @@ from rich.console import Console
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli.audit_view import render_table
 from forebay.clock import SystemClock
-from forebay.lab.demo import demo_plan
-from forebay.lab.drills.kill import KillDrill
+from forebay.lab.drills.kill import KillDrill, demo_plan
 
 PICTURE = Path(__file__).parent / "images" / "demo.svg"
 SECONDS = 15.0

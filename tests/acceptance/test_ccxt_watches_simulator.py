@@ -13,7 +13,7 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.lab.exchanges.coinbase import VENUE as COINBASE
-from forebay.lab.exchanges.coinbase import signing
+from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.exchange import ExchangeConfig
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import Running, ServerConfig, running
@@ -37,9 +37,9 @@ async def watching(step_us: int = DEFAULT_STEP_US) -> AsyncIterator[tuple[Runnin
             {
                 "enableRateLimit": False,
                 "newUpdates": True,
-                "apiKey": signing.KEY,
-                "secret": signing.SECRET,
-                "password": signing.PASSPHRASE,
+                "apiKey": messages.KEY,
+                "secret": messages.SECRET,
+                "password": messages.PASSPHRASE,
             }
         )
         client.urls["api"]["public"] = server.rest_url

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.lab.commands import start
+from forebay.lab.commands import running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,9 @@ async def test_the_demo_kills_three_times_and_proves_that_nothing_was_lost(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "demo"
-    process = await start("demo", "--seconds", "8", "--seed", "5", "--keep", str(folder), "--json")
-    stdout, _ = await process.communicate()
+    arguments = ("demo", "--seconds", "8", "--seed", "5", "--keep", str(folder), "--json")
+    async with running(*arguments) as process:
+        stdout, _ = await process.communicate()
     report = json.loads(stdout)
 
     assert process.returncode == 0
@@ -30,7 +31,7 @@ async def test_the_demo_kills_three_times_and_proves_that_nothing_was_lost(
     assert {gap["state"] for gap in report["gaps"]} == {"filled"}
     died = [
         json.loads(line)["name"]
-        for line in (folder / "drill.log").read_text().splitlines()
+        for line in (folder / "run.log").read_text().splitlines()
         if '"event": "process_died"' in line
     ]
     assert sorted(died) == ["capture", "capture", "deliver"]

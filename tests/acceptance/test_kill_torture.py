@@ -20,9 +20,11 @@ import pytest
 import forebay
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
-from forebay.lab.drills.kill import HISTORY, KillDrill, KillPlan
-from forebay.lab.drills.plan import VENUE
-from forebay.lab.truth import Trades, iso_micros
+from forebay.lab.drills.kill import KillDrill, KillPlan
+from forebay.lab.drills.plan import VENUE, Drill
+from forebay.lab.exchanges.market import HISTORY
+from forebay.lab.truth import Trades
+from forebay.lab.truth.texts import iso_micros
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD", "ADA-USD", "XRP-USD")
 RATE = 5000
@@ -52,7 +54,9 @@ def torture(
     moments = sorted(rng.uniform(0.03, 0.97) for _ in victims)
     plan = tuple(zip(moments, victims, strict=True))
     events = seconds * RATE
-    return KillPlan(SYMBOLS, RATE, events, faults, plan, seed=seed, channels=channels)
+    venue = {"channels": list(channels)} if channels else {}
+    market = Drill("torture", rate=RATE, symbols=SYMBOLS, events=events, faults=faults, venue=venue)
+    return KillPlan(market, plan, seed)
 
 
 @dataclass
@@ -104,7 +108,7 @@ async def endure(plan: KillPlan, folder: Path) -> None:
     reasons = {gap.reason for gap in report.gaps}
     assert reasons == {"in_connection", "between_connections"}
     assert {gap.state for gap in report.gaps} == {"filled"}
-    assert sum(stream.events for stream in report.streams) >= plan.events
+    assert sum(stream.events for stream in report.streams) >= plan.market.events
     assert processes_of(folder) == []
 
 
@@ -141,7 +145,7 @@ async def test_ten_kills_with_every_kind_of_event(tmp_path: Path) -> None:
     plan = torture(1, kills=10, seconds=15, faults=EVERY_FAULT, channels=EVERY_CHANNEL)
     books = Books(tmp_path / "data")
     drill = KillDrill(plan, DataFolder(books.folder).create(), SystemClock())
-    drill.look = lambda: books.look(drill.truth_url, plan.seed)
+    drill.look = lambda url: books.look(url, plan.seed)
     report = await drill.run()
 
     assert drill.killed == [victim for _, victim in plan.kills]

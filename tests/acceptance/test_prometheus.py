@@ -10,8 +10,8 @@ from aiohttp import web
 
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
+from forebay.lab import servers
 from forebay.lab.commands import until
-from forebay.lab.servers import alertmanager, prometheus, webhook
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
 from forebay.ops.metrics import render
@@ -19,12 +19,12 @@ from forebay.ops.view import ProcessReport, Sample
 from tests.support import http_server
 from tests.support.fake_report import breaker, processes, report
 from tests.support.reference_pages import exposed_beside
-from tests.support.servers import needed
+from tests.support.servers import delivered, needed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from forebay.lab.servers.process import Server
+    from forebay.lab.servers import Server
     from forebay.ops.view import SystemReport
 
 LAG = "forebay_store_lag_seconds"
@@ -63,7 +63,7 @@ class Page:
 class Person:
     """Who is told; while away, every call ends without an answer."""
 
-    hook: webhook.Webhook
+    hook: servers.Webhook
     away: bool = False
     missed: int = 0
     """Calls that came meanwhile."""
@@ -77,9 +77,26 @@ class Person:
         return web.Response(status=503)
 
 
+async def query(server: Server, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """Return an instant query: by sorted labels, the value."""
+    told = await server.ask("/api/v1/query", query=expression)
+    return {
+        tuple(sorted(each["metric"].items())): float(each["value"][1])
+        for each in told["data"]["result"]
+    }
+
+
+async def firing(server: Server) -> set[str]:
+    """Return the names of the alerts that fire now."""
+    told = await server.ask("/api/v1/alerts")
+    return {
+        each["labels"]["alertname"] for each in told["data"]["alerts"] if each["state"] == "firing"
+    }
+
+
 async def names(server: Server) -> set[str]:
     """Names of all series that Prometheus has of us."""
-    found = await prometheus.query(server, 'count by (__name__) ({job="forebay"})')
+    found = await query(server, 'count by (__name__) ({job="forebay"})')
     return {dict(labels)["__name__"] for labels in found}
 
 
@@ -100,14 +117,14 @@ async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
     needed("prometheus")
     needed("alertmanager", "prometheus-alertmanager")
     clock, page = SystemClock(), Page()
-    hook = webhook.Webhook(clock)
+    hook = servers.Webhook()
     person = Person(hook)
     rules = alerts.scaled(alerts.text(), 0.01)
     async with (
         http_server.serving(page.answer) as url,
         http_server.serving(person.answer) as phone,
-        alertmanager.running(tmp_path / "alertmanager", f"{phone}/", clock=clock) as manager,
-        prometheus.running(
+        servers.alertmanager(tmp_path / "alertmanager", f"{phone}/", clock=clock) as manager,
+        servers.prometheus(
             tmp_path / "prometheus",
             [url.removeprefix("http://")],
             rules=rules,
@@ -119,18 +136,18 @@ async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
             name for name in await names(server) if not name.startswith(("scrape_", "ALERTS"))
         }
         assert scraped == wanted() | {"up"}
-        assert await prometheus.query(server, "up") == {
+        assert await query(server, "up") == {
             (("__name__", "up"), ("instance", url.removeprefix("http://")), ("job", "forebay")): 1
         }
         in_trouble = {"ForebayBreakerOpen", "ForebayLag", "ForebayLagLarge"}
         assert not in_trouble & hook.seen("firing")
         page.trouble = True
         for alert in in_trouble:
-            firing = await hook.wait(alert, "firing", seconds=SOON_S)
-            assert firing.annotations["description"]
-            assert "{{" not in firing.annotations["summary"]
-        assert in_trouble <= await prometheus.firing(server)
-        critical = await hook.wait("ForebayLagLarge", "firing", seconds=SOON_S)
+            delivery = await delivered(hook, alert, "firing", seconds=SOON_S, clock=clock)
+            assert delivery.annotations["description"]
+            assert "{{" not in delivery.annotations["summary"]
+        assert in_trouble <= await firing(server)
+        critical = await delivered(hook, "ForebayLagLarge", "firing", seconds=SOON_S, clock=clock)
         assert (critical.severity, critical.annotations["summary"]) == (
             "critical",
             "The store is 6m 40s behind capture",
@@ -139,15 +156,15 @@ async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
         page.trouble, person.away = False, True
 
         async def missed() -> bool | None:
-            still = in_trouble & await prometheus.firing(server)
+            still = in_trouble & await firing(server)
             return True if person.missed >= len(in_trouble) and not still else None
 
         await until(clock, missed, "the end to be told to nobody", SOON_S)
         assert not in_trouble & hook.seen("resolved")
         person.away = False
         for alert in in_trouble:
-            await hook.wait(alert, "resolved", seconds=SOON_S)
-        assert not in_trouble & await prometheus.firing(server)
+            await delivered(hook, alert, "resolved", seconds=SOON_S, clock=clock)
+        assert not in_trouble & await firing(server)
     assert manager.version[0].isdigit()
     assert server.version[0].isdigit()
 
@@ -156,5 +173,5 @@ async def test_an_alert_and_its_end_reach_a_person_who_was_away_when_it_ended(
 async def test_a_server_that_cannot_start_says_why(tmp_path: Path, rules: str) -> None:
     needed("prometheus")
     with pytest.raises(Unreachable, match=r"ended at its start.*rules\.yml"):
-        async with prometheus.running(tmp_path, [], rules=rules, clock=SystemClock()):
+        async with servers.prometheus(tmp_path, [], rules=rules, clock=SystemClock()):
             pytest.fail("it started")

@@ -12,17 +12,16 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
-from forebay.lab.drills.alarms import Alarms
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import Timing
 from forebay.lab.drills.run import run_drill
-from forebay.lab.servers.binaries import find
+from forebay.lab.servers import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from forebay.lab.drills.report import DrillReport
+    from forebay.lab.drills.plan import DrillReport
 
 SHORT = Timing(healthy_s=0.5, fault_s=1.0)
 LONG = Timing(healthy_s=10.0, fault_s=20.0, patience_s=120.0)
@@ -59,19 +58,19 @@ async def test_store_rest_and_websocket_fail_and_come_back_with_nothing_lost(
         record_property("summary", said)
 
 
-async def played(name: str, folder: Path, seed: int, timing: Timing, alarms: Alarms | None) -> None:
+async def played(name: str, folder: Path, seed: int, timing: Timing, *, with_alerts: bool) -> None:
     """Run a drill; one that needs a disk of its own is skipped where none can be mounted."""
     drill = DRILLS[name]
     try:
         report = await run_drill(
-            drill, folder, seed=seed, timing=timing, clock=SystemClock(), alarms=alarms
+            drill, folder, seed=seed, timing=timing, clock=SystemClock(), with_alerts=with_alerts
         )
     except Unreachable as error:
         if not drill.disk_mb:
             raise
         pytest.skip(f"{name}: {error}")
     green(report)
-    if alarms is not None:
+    if with_alerts:
         assert report.alerts_skipped == ""
         assert {alert.name for alert in report.alerts} == set(drill.alerts)
 
@@ -81,7 +80,7 @@ async def played(name: str, folder: Path, seed: int, timing: Timing, alarms: Ala
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", [name for name, drill in DRILLS.items() if drill.least_s == 0])
 async def test_a_long_drill_is_green(name: str, seed: int, tmp_path: Path) -> None:
-    await played(name, tmp_path, seed, LONG, None)
+    await played(name, tmp_path, seed, LONG, with_alerts=False)
 
 
 @pytest.mark.drill
@@ -90,4 +89,4 @@ async def test_a_long_drill_is_green(name: str, seed: int, tmp_path: Path) -> No
 async def test_the_alerts_of_a_drill_fire_and_clear(name: str, tmp_path: Path) -> None:
     find("prometheus")  # raises, with what to do, where it cannot be had
     timing = Timing(fault_s=8.0, patience_s=120.0)
-    await played(name, tmp_path, 1, timing, Alarms(SystemClock()))
+    await played(name, tmp_path, 1, timing, with_alerts=True)

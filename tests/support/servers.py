@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.lab.servers import binaries
+from forebay.lab import servers
+from forebay.lab.commands import until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from forebay.clock import Clock
 
 
 def needed(*names: str) -> Path:
@@ -20,8 +23,20 @@ def needed(*names: str) -> Path:
     Where a folder of servers is named, as in continuous integration, it fails instead.
     """
     try:
-        return binaries.find(*names)
+        return servers.find(*names)
     except Unreachable as error:
-        if os.environ.get(binaries.FOLDER):
+        if os.environ.get(servers.FOLDER):
             raise
         pytest.skip(str(error))
+
+
+async def delivered(
+    hook: servers.Webhook, alert: str, status: servers.Status, *, seconds: float, clock: Clock
+) -> servers.Delivery:
+    """Return the first delivery of ``alert`` that came so; wait if there is none yet."""
+
+    async def look() -> servers.Delivery | None:
+        found = (e for e in hook.deliveries if (e.alert, e.status) == (alert, status))
+        return next(found, None)
+
+    return await until(clock, look, f"{alert} to be delivered as {status}", seconds)

@@ -23,7 +23,7 @@ from forebay.app.wiring.config import Config, all_leaves, load
 from forebay.app.wiring.config_layers import FILE_VARIABLE
 from forebay.cli.main import app as commands
 from forebay.errors import Unreachable
-from forebay.lab.servers.binaries import find
+from forebay.lab.servers import find
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
 from forebay.ops.schema import ConfigureBody, RecoverBody, RequestBody

@@ -44,8 +44,7 @@ def demo(
         from forebay.app.wiring.data_folder import DataFolder
         from forebay.cli.audit_view import render_table
         from forebay.clock import SystemClock
-        from forebay.lab.demo import demo_plan
-        from forebay.lab.drills.kill import KillDrill
+        from forebay.lab.drills.kill import KillDrill, demo_plan
 
         root = contextlib.nullcontext(keep) if keep else _latest()
         folder = DataFolder(stack.enter_context(root)).create()

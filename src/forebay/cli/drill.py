@@ -19,8 +19,7 @@ from forebay.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forebay.lab.drills.plan import Drill, Timing
-    from forebay.lab.drills.report import DrillReport
+    from forebay.lab.drills.plan import Drill, DrillReport, Timing
 
 app = typer.Typer(
     help="Failures with real processes, each with an audit at the end.", no_args_is_help=True
@@ -130,7 +129,6 @@ def _run(
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     from forebay.clock import SystemClock
-    from forebay.lab.drills.alarms import Alarms
     from forebay.lab.drills.run import run_drill
 
     clock = SystemClock()
@@ -145,9 +143,8 @@ def _run(
 
             folder = root / drill.name
             folder.mkdir()
-            alarms = Alarms(clock) if alerts else None
             running = run_drill(
-                drill, folder, seed=seed, timing=timing, clock=clock, alarms=alarms, say=say
+                drill, folder, seed=seed, timing=timing, clock=clock, with_alerts=alerts, say=say
             )
             reports.append(asyncio.run(running))
             bars.update(task, advance=1)

@@ -1,4 +1,4 @@
-"""Running our own commands as processes, as a user would, and waiting for what they do."""
+"""Our own commands as processes, as a user runs them; waiting, and asking over HTTP."""
 
 from __future__ import annotations
 
@@ -6,34 +6,23 @@ import asyncio
 import contextlib
 import os
 import sys
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from forebay.errors import Transient
+import aiohttp
+
+from forebay.errors import Transient, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from forebay.clock import Clock
 
 FOREBAY = (sys.executable, "-m", "forebay.cli.main")
 STOP_S = 60.0
 POLL_S = 0.05
+ASK_S = 5.0
 
 T = TypeVar("T")
-
-
-async def start(
-    *arguments: str, log: IO[bytes] | int = asyncio.subprocess.DEVNULL
-) -> asyncio.subprocess.Process:
-    """Start one of our commands; its stderr goes to ``log``, its stdout can be read."""
-    return await asyncio.create_subprocess_exec(
-        *FOREBAY,
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=log,
-        env={"FOREBAY_CONFIG": os.devnull, **os.environ},  # none of where a person happens to be
-    )
 
 
 async def stop(process: asyncio.subprocess.Process, patience_s: float = STOP_S) -> int:
@@ -49,11 +38,16 @@ async def stop(process: asyncio.subprocess.Process, patience_s: float = STOP_S) 
 
 
 @contextlib.asynccontextmanager
-async def running(
-    *arguments: str, log: IO[bytes] | int = asyncio.subprocess.DEVNULL
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run one of our commands while the context is open."""
-    process = await start(*arguments, log=log)
+async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run one of our commands while the context is open; its stdout can be read."""
+    process = await asyncio.create_subprocess_exec(
+        *FOREBAY,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"FOREBAY_CONFIG": os.devnull, **os.environ},  # none of where a person happens to be
+    )
     try:
         yield process
     finally:
@@ -73,3 +67,25 @@ async def until(
             return found
         await clock.sleep(POLL_S)
     raise Transient(f"Waited {seconds:g} s in vain for {what}.")
+
+
+async def ask(
+    url: str,
+    method: str = "GET",
+    document: object = None,
+    query: Mapping[str, str] | None = None,
+) -> tuple[int, Any]:
+    """Return status and body: JSON as what it is, anything else as text.
+
+    Raises :class:`~forebay.errors.Unreachable`.
+    """
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ASK_S)) as session,
+            session.request(method, url, json=document, params=query) as response,
+        ):
+            is_json = response.content_type.endswith("json")
+            return response.status, await (response.json() if is_json else response.text())
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        message = f"{method} {url} was not answered: {error or type(error).__name__}."
+        raise Unreachable(message, hint="Is it running?") from error

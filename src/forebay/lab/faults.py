@@ -1,20 +1,29 @@
-"""Seeded faults of single events and of REST requests; which they strike is in closed form too."""
+"""Faults of the simulated exchange: those that dice decide, and those that a drill switches.
+
+A seeded fault is rolled for each event or REST request; which it strikes is in closed form too. A
+switched one lasts: from when it is switched on until it is switched off it strikes everything that
+it concerns, and it counts how often it did, because a drill whose fault never happened proves
+nothing.
+"""
 
 from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
-from forebay.text import nearest
+from forebay.lab.exchanges.model import FEEDS, TRADE
+from forebay.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from forebay.lab.exchanges.line import Line
+    from forebay.lab.exchanges.model import Feed
 
 
 class Ending(enum.Enum):
@@ -27,9 +36,9 @@ class Ending(enum.Enum):
     SERVICE_RESTART = 1012
 
 
-def stream_of(feed: str, symbol: str) -> str:
+def stream_of(feed: Feed, symbol: str) -> str:
     """What the ledger knows the events of a feed by: a trade by its symbol alone."""
-    return symbol if feed == "trade" else f"{feed}|{symbol}"
+    return symbol if feed == TRADE else f"{feed}|{symbol}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +48,10 @@ class Emission:
     symbol: str
     index: int
     frame: bytes
-    feed: str = "trade"
+    feed: Feed = TRADE
 
     @property
     def stream(self) -> str:
-        """What the ledger knows it by."""
         return stream_of(self.feed, self.symbol)
 
 
@@ -76,14 +84,9 @@ def half_open(scene: Scene) -> None:
     victim = scene.listeners[scene.roll % len(scene.listeners)]
     for line in scene.listeners:
         if line is victim:
-            line.mute()
+            line.mute(scene.now_ns)
         else:
             line.send(scene.emission)
-
-
-def drop(scene: Scene) -> None:
-    """Send nothing."""
-    del scene
 
 
 def corrupt(scene: Scene) -> None:
@@ -113,9 +116,9 @@ def duplicate(scene: Scene) -> None:
         line.send(scene.emission)
 
 
-def retry_after(roll: int) -> str | None:
-    """Return the Retry-After header of a refused request, or None, every other time."""
-    return "1" if roll & 1 else None
+def retry_after(roll: int) -> int:
+    """Return the seconds in Retry-After of a refused request; 0 for none, every other time."""
+    return roll & 1
 
 
 CORRUPT: Final = "corrupt"
@@ -128,7 +131,7 @@ STRIKES: Final[Mapping[str, Callable[[Scene], None]]] = MappingProxyType(
     {
         "disconnect": disconnect,
         HALF_OPEN: half_open,
-        "drop": drop,
+        "drop": lambda _scene: None,
         CORRUPT: corrupt,
         "late": late,
         "reorder": reorder,
@@ -139,10 +142,8 @@ STRIKES: Final[Mapping[str, Callable[[Scene], None]]] = MappingProxyType(
 
 _PLACES: Final = tuple(STRIKES)
 NAMES: Final = (*STRIKES, RATE_LIMIT)
-OTHER_FEEDS: Final = ("ticker", "book")
-"""What faults can strike besides trades, by names such as ``book_disconnect``."""
-_ALL: Final = (*NAMES, *(f"{feed}_{name}" for feed in OTHER_FEEDS for name in STRIKES))
-_REQUESTS = "requests"  # what the dice of REST requests are asked about
+_ALL: Final = (*NAMES, *(f"{feed}_{name}" for feed in FEEDS if feed != TRADE for name in STRIKES))
+"""What else faults strike is in their names, such as ``book_disconnect``."""
 
 
 # ------------------------------------------------------------------------- whom they strike
@@ -150,91 +151,174 @@ _REQUESTS = "requests"  # what the dice of REST requests are asked about
 _WORD: Final = 8
 """Bytes of one number."""
 _WORDS: Final = 8
-"""Numbers of one throw."""
+"""Numbers of one throw; the last one chooses details."""
+_Limits = list[tuple[int, int]]
+"""Place of a fault, and what its number must be below for it to strike."""
 
 
-class Dice:
-    """Seeded dice for several faults at once: one throw is one hash.
+class Faults:
+    """Decides which fault strikes which event; probabilities by fault name, 0 to 1.
 
-    Args:
-        seed: the simulator's.
-        probabilities: 0 to 1, one for each of at most seven faults. A fault's place decides
-            which number it gets, so the probability of one does not change another.
+    One throw is one hash, of which each fault has a number of its own by its place, so that the
+    probability of one does not change another.
     """
 
-    def __init__(self, seed: int, probabilities: list[float]) -> None:
-        self._limits = [
-            (fault, int(probability * (1 << 64)))
-            for fault, probability in enumerate(probabilities)
-            if probability
-        ]
-        self._base = hashlib.blake2b(f"{seed}|faults|".encode(), digest_size=_WORD * _WORDS)
+    def __init__(self, seed: int, probabilities: Mapping[str, float]) -> None:
+        self._dice = hashlib.blake2b(f"{seed}|faults|".encode(), digest_size=_WORD * _WORDS)
+        self._limits = {
+            feed: _limits(probabilities.get(_name_of(feed, fault), 0.0) for fault in STRIKES)
+            for feed in FEEDS
+        }
+        self._requests = _limits([probabilities.get(RATE_LIMIT, 0.0)])
 
-    def throw(self, name: str, index: int) -> tuple[int, int] | None:
+    def of_event(self, symbol: str, index: int, feed: Feed = TRADE) -> tuple[str, int] | None:
+        """Name of the fault that strikes this event, and a number to choose details with."""
+        thrown = self._throw(self._limits[feed], stream_of(feed, symbol), index)
+        return None if thrown is None else (_PLACES[thrown[0]], thrown[1])
+
+    def of_request(self, number: int) -> int | None:
+        """A number to choose details with if REST request ``number`` is refused, else None."""
+        thrown = self._throw(self._requests, "requests", number)
+        return None if thrown is None else thrown[1]
+
+    def _throw(self, limits: _Limits, name: str, index: int) -> tuple[int, int] | None:
         """Place of the first fault that strikes here and a number for its details, or None."""
-        if not self._limits:
+        if not limits:
             return None
-        dice = self._base.copy()
+        dice = self._dice.copy()
         dice.update(f"{name}|{index}".encode())
         digest = dice.digest()
-        for fault, limit in self._limits:
+        for fault, limit in limits:
             at = fault * _WORD
             if int.from_bytes(digest[at : at + _WORD], "big") < limit:
                 return fault, int.from_bytes(digest[-_WORD:], "big")
         return None
 
 
-class Faults:
-    """Decides which fault strikes which event; probabilities by fault name, 0 to 1."""
+def _limits(probabilities: Iterable[float]) -> _Limits:
+    return [(place, int(often * (1 << 64))) for place, often in enumerate(probabilities) if often]
 
-    def __init__(self, seed: int, probabilities: Mapping[str, float]) -> None:
-        self._events = {
-            feed: Dice(seed, [probabilities.get(f"{feed}_{name}", 0.0) for name in STRIKES])
-            for feed in OTHER_FEEDS
-        }
-        self._trades = Dice(seed, [probabilities.get(name, 0.0) for name in STRIKES])
-        self._requests = Dice(seed, [probabilities.get(RATE_LIMIT, 0.0)])
 
-    def of_event(self, symbol: str, index: int, feed: str = "trade") -> tuple[str, int] | None:
-        """Name of the fault that strikes this event, and a number to choose details with."""
-        if feed == "trade":
-            thrown = self._trades.throw(symbol, index)
-        else:
-            thrown = self._events[feed].throw(f"{feed}|{symbol}", index)
-        return None if thrown is None else (_PLACES[thrown[0]], thrown[1])
-
-    def of_request(self, number: int) -> int | None:
-        """A number to choose details with if REST request ``number`` is refused, else None."""
-        thrown = self._requests.throw(_REQUESTS, number)
-        return None if thrown is None else thrown[1]
+def _name_of(feed: Feed, fault: str) -> str:
+    return fault if feed == TRADE else f"{feed}_{fault}"
 
 
 def parse_faults(text: str) -> dict[str, float]:
-    """Probabilities from ``drop=0.001,late=0.01``; an empty text is no faults.
+    """Return probabilities from ``drop=0.001,late=0.01``; an empty text is no faults.
 
-    Raises:
-        ConfigError: an unknown fault, or something that is no probability.
+    Raises :class:`~forebay.errors.ConfigError` for what is no fault or no probability.
     """
     probabilities: dict[str, float] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, value = part.partition("=")
         if name not in _ALL:
-            raise ConfigError(f"{name!r} is not a fault.", hint=_suggestion(name))
-        probabilities[name] = _probability(name, value)
+            near = nearest(name, _ALL, cutoff=0.5)
+            hint = f"Did you mean {near!r}?" if near else f"There are {', '.join(NAMES)}."
+            raise ConfigError(f"{name!r} is not a fault.", hint=hint)
+        try:
+            probabilities[name] = float(value)
+        except ValueError:
+            probabilities[name] = -1.0
+        if not 0 <= probabilities[name] <= 1:
+            message = f"{value!r} is not a probability of the fault {name}."
+            raise ConfigError(message, hint=f"Give a number from 0 to 1, such as {name}=0.001.")
     return probabilities
 
 
-def _probability(name: str, value: str) -> float:
-    try:
-        probability = float(value)
-    except ValueError:
-        probability = -1.0
-    if not 0 <= probability <= 1:
-        message = f"{value!r} is not a probability of the fault {name}."
-        raise ConfigError(message, hint=f"Give a number from 0 to 1, such as {name}=0.001.")
-    return probability
+# ------------------------------------------------------------------------- switched faults
+
+TOO_MANY: Final = "rest-429"
+BROKEN: Final = "rest-500"
+HANG: Final = "rest-hang"
+REFUSE: Final = "rest-refuse"
+FLAP: Final = "websocket-flap"
+SILENCE: Final = "websocket-silence"
+NO_UPGRADE: Final = "websocket-refuse"
+TEAR: Final = "websocket-tear"
+RESTATE: Final = "websocket-restate"
+
+ABOUT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        TOO_MANY: "REST answers 429; `retry_after_s` whole seconds in Retry-After, 0 for none",
+        BROKEN: "REST answers with HTTP status `status`",
+        HANG: "REST takes requests and never answers",
+        REFUSE: "REST resets each connection that asks",
+        FLAP: "the websocket closes each connection right after it accepted its subscription",
+        SILENCE: "the websocket stays open and is silent, pongs included",
+        NO_UPGRADE: "the websocket closes, and answers every upgrade with 503",
+        TEAR: "every event whose index `every` divides arrives as JSON cut short",
+        RESTATE: "every event whose index `every` divides comes again with another price",
+    }
+)
+SETTINGS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
+    {
+        TOO_MANY: {"retry_after_s": 1},
+        BROKEN: {"status": 500},
+        TEAR: {"every": 100},
+        RESTATE: {"every": 100},
+    }
+)
+"""What a trouble can be told, with its default."""
+KEPT: Final = 1000
+"""Moments that are kept of each trouble; the oldest go first."""
 
 
-def _suggestion(name: str) -> str:
-    near = nearest(name, _ALL, cutoff=0.5)
-    return f"Did you mean {near!r}?" if near else f"There are {', '.join(NAMES)}."
+@dataclass(slots=True)
+class Trouble:
+    """One trouble; ``hits`` counts since the exchange began."""
+
+    on: bool = False
+    hits: int = 0
+    settings: dict[str, int] = field(default_factory=dict)
+    moments_ns: deque[int] = field(default_factory=lambda: deque(maxlen=KEPT))
+    """When it struck, as monotonic nanoseconds."""
+
+
+class SwitchedFaults:
+    """All switched faults of one exchange, by name; everything is off at first."""
+
+    def __init__(self) -> None:
+        self._all = {name: Trouble(settings=dict(SETTINGS.get(name, {}))) for name in ABOUT}
+
+    def switch(self, name: str, *, on: bool, settings: Mapping[str, object] | None = None) -> None:
+        """Switch a trouble on or off.
+
+        Raises :class:`~forebay.errors.ConfigError` if there is no such trouble or setting.
+        """
+        trouble = self._all.get(name)
+        if trouble is None:
+            hint = did_you_mean(name, ABOUT, f"There are {', '.join(ABOUT)}.")
+            raise ConfigError(f"{name!r} is not a trouble.", hint=hint)
+        known = SETTINGS.get(name, {})
+        for key, value in (settings or {}).items():
+            if key not in known or type(value) is not int or value < 0:
+                message = f"{key}={value!r} is no setting of the trouble {name}."
+                raise ConfigError(message, hint=f"It takes {', '.join(known) or 'none'}.")
+            trouble.settings[key] = value
+        trouble.on = on
+
+    def on(self, name: str) -> bool:
+        """Whether a trouble lasts; nothing is counted."""
+        return self._all[name].on
+
+    def strikes(self, name: str, now_ns: int) -> bool:
+        """Whether a trouble lasts; if so it struck, and that is counted."""
+        trouble = self._all[name]
+        if trouble.on:
+            trouble.hits += 1
+            trouble.moments_ns.append(now_ns)
+        return trouble.on
+
+    def strikes_event(self, name: str, index: int, now_ns: int) -> bool:
+        """Whether a trouble of single events lasts and strikes this one, which is counted."""
+        every = self._all[name].settings["every"]
+        return self.on(name) and index % max(1, every) == 0 and self.strikes(name, now_ns)
+
+    def setting(self, name: str, key: str) -> int:
+        return self._all[name].settings[key]
+
+    def document(self) -> dict[str, Any]:
+        return {
+            name: {**asdict(trouble), "moments_ns": list(trouble.moments_ns)}
+            for name, trouble in self._all.items()
+        }

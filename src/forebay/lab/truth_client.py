@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -13,6 +12,8 @@ from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import MINUTE_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError, Unreachable
+from forebay.lab.exchanges.model import CHANNELS, TRADE, Feed
+from forebay.lab.ledger import Withheld
 from forebay.services.audit.report import StageDigest
 from forebay.services.audit.truth import (
     TrueEvent,
@@ -23,18 +24,13 @@ from forebay.services.audit.truth import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
 TIMEOUT_S = 60
 EVENTS_AT_ONCE = 50_000
 """So many events are digested within the timeout, however busy the machine is."""
-CHANNELS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"ticker": ("ticker", "quote"), "book": ("book_delta",)}
-)
-"""By feed, the channels that its messages carry. Whole books are told to new subscribers alone, and
-bars to who asks, so that none is owed: they are not compared."""
 _HINT = "Is the simulator (`forebay lab serve`) that this was captured from still running?"
 
 
@@ -44,33 +40,20 @@ class _Status(msgspec.Struct, frozen=True):
     channel: str
     symbols: dict[str, TruthBounds]
     """Of :attr:`channel`."""
-    feeds: dict[str, dict[str, TruthBounds]] = {}
+    feeds: dict[Feed, dict[str, TruthBounds]] = {}
     """Of other messages that somebody subscribed to, by what they are called, and by symbol."""
     finished: bool = False
 
-    def keys(self, feed: str, symbol: str) -> Iterator[StreamKey]:
+    def keys(self, feed: Feed, symbol: str) -> Iterator[StreamKey]:
         """Return the streams that a feed of a symbol carries."""
-        for channel in CHANNELS.get(feed, ()) if feed else (self.channel,):
+        for channel in CHANNELS[feed]:
             yield StreamKey(self.venue, self.market, channel, symbol)
-
-
-class _Withheld(msgspec.Struct, frozen=True):
-    """Indices that subscribers were not given; intervals are (first, last, reasons)."""
-
-    certain: list[tuple[int, int, str]] = []
-    in_doubt: list[tuple[int, int, str]] = []
-    poison: list[int] = []
-    poison_in_doubt: list[int] = []
-
-    def sets(self) -> WithheldIndices:
-        certain = IntervalSet((first, last) for first, last, _ in self.certain)
-        return WithheldIndices(certain, certain | IntervalSet((f, t) for f, t, _ in self.in_doubt))
 
 
 class TruthClient(Truth):
     """The truth server at ``url``."""
 
-    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S) -> None:
+    def __init__(self, url: str) -> None:
         """Raise :class:`~forebay.errors.ConfigError` if ``url`` is no address."""
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
@@ -79,30 +62,31 @@ class TruthClient(Truth):
         self._url = url
         self._host, self._port = parts.hostname, parts.port
         self._path = parts.path.rstrip("/")
-        self._timeout_s = timeout_s
 
     def document(self) -> dict[str, Any]:
         """Return everything that the server says of itself."""
         return self._get("/", dict[str, Any])
 
     def look(self) -> TruthSnapshot:
-        """See :meth:`~forebay.services.audit.truth.Truth.look`."""
         status = self._get("/", _Status)
         bounds, withheld, least, most = {}, {}, 0, 0
-        for feed, symbols in (("", status.symbols), *status.feeds.items()):
-            path = _query("/withheld", **({"channel": feed} if feed else {}))
-            reports = self._get(path, dict[str, _Withheld])
+        for feed, symbols in ((TRADE, status.symbols), *status.feeds.items()):
+            reports = self._get(_query("/withheld", channel=feed), dict[str, Withheld])
             for symbol, each in symbols.items():
                 bounds.update(dict.fromkeys(status.keys(feed, symbol), each))
             for symbol, report in reports.items():
-                withheld.update(dict.fromkeys(status.keys(feed, symbol), report.sets()))
-                least += len(report.poison)
-                most += len(report.poison) + len(report.poison_in_doubt)
+                certain, in_doubt = (
+                    IntervalSet((first, last) for first, last, _ in spans)
+                    for spans in (report["certain"], report["in_doubt"])
+                )
+                indices = WithheldIndices(certain, certain | in_doubt)
+                withheld.update(dict.fromkeys(status.keys(feed, symbol), indices))
+                least += len(report["poison"])
+                most += len(report["poison"]) + len(report["poison_in_doubt"])
         market = status.venue, status.market, status.channel
         return TruthSnapshot(market, bounds, withheld, (least, most), status.finished)
 
     def digests(self, key: StreamKey, first: int, end: int) -> dict[int, Digest]:
-        """See :meth:`~forebay.services.audit.truth.Truth.digests`."""
         found: dict[int, Digest] = {}
         for low in range(first, end, EVENTS_AT_ONCE):
             more = {"from": low, "to": min(low + EVENTS_AT_ONCE, end), "by": MINUTE_NS}
@@ -113,7 +97,6 @@ class TruthClient(Truth):
         return found
 
     def events(self, key: StreamKey, first: int, end: int) -> list[TrueEvent]:
-        """See :meth:`~forebay.services.audit.truth.Truth.events`."""
         events = self._events(key, **{"from": first, "to": end})
         if len(events) != end - first:
             message = f"The truth server {self._url} gave {len(events)} of {end - first} events."
@@ -121,7 +104,6 @@ class TruthClient(Truth):
         return events
 
     def between(self, key: StreamKey, since_ns: int, until_ns: int) -> list[TrueEvent]:
-        """See :meth:`~forebay.services.audit.truth.Truth.between`."""
         return self._events(key, since=since_ns, until=until_ns)
 
     def _events(self, key: StreamKey, **where: int) -> list[TrueEvent]:
@@ -139,7 +121,7 @@ class TruthClient(Truth):
             raise Unreachable(message, hint=_HINT) from error
 
     def _body(self, path: str) -> bytes:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         try:
             connection.request("GET", self._path + path)
             answer = connection.getresponse()

@@ -13,7 +13,7 @@ from forebay.cli import drill as verb
 from forebay.errors import Unreachable
 from forebay.lab.drills import run as running
 from forebay.lab.drills.catalogue import DRILLS
-from forebay.lab.drills.report import DrillCheck, DrillReport
+from forebay.lab.drills.plan import DrillCheck, DrillReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from forebay.lab.exchanges.coinbase import VENUE as COINBASE
 from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.market import MarketConfig
+from forebay.lab.exchanges.socket import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ Message = dict[str, object]
 
 
 @dataclass(eq=False)
-class FakeWire:
+class FakeWire(Wire):
     """Everything that was done to a socket, in order."""
 
     did: list[tuple[str, bytes | int]] = field(default_factory=list)

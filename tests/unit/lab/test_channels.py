@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.lab.exchanges.coinbase import messages, signing
+from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.faults import parse_faults
-from forebay.lab.truth import BookTruth, Deltas, Snapshots, Tickers, Trades, events
+from forebay.lab.truth import BookTruth, Tickers, Trades, events
 from tests.unit.lab.fakes import (
     BTC,
     ETH,
@@ -64,10 +64,10 @@ def signed(**changed: str) -> bytes:
     """A subscription to level2 as somebody with an account makes it."""
     document = json.loads(command(channels=("level2",)))
     document |= {
-        "key": signing.KEY,
-        "passphrase": signing.PASSPHRASE,
+        "key": messages.KEY,
+        "passphrase": messages.PASSPHRASE,
         "timestamp": 1_767_225_600,
-        "signature": signing.signature("1767225600"),
+        "signature": messages.signature("1767225600"),
     }
     return json.dumps(document | changed).encode()
 
@@ -80,12 +80,12 @@ def test_a_book_begins_with_the_whole_of_it_and_goes_on_with_each_change() -> No
     _, wire = join(exchange, channels=("level2_batch",))
     pass_time(exchange, 0, SECOND)
     acknowledged, snapshot, *updates = wire.messages()
-    book = Snapshots(TRADES).event(99)
+    book = BookTruth(TRADES).snapshot(99)
     assert acknowledged["channels"] == [{"name": "level2_50", "product_ids": [BTC]}]
     assert (snapshot["type"], snapshot["time"]) == ("snapshot", book.time)
     assert side(snapshot["bids"]) == dict(book.bids)
     assert side(snapshot["asks"]) == dict(book.asks)
-    deltas = [Deltas(TRADES).event(index) for index in range(100, 400)]
+    deltas = [BookTruth(TRADES).delta(index) for index in range(100, 400)]
     assert [update["time"] for update in updates] == [delta.time for delta in deltas]
     words = {"bid": "buy", "ask": "sell"}
     for update, delta in zip(updates, deltas, strict=True):
@@ -106,7 +106,7 @@ def test_tickers_come_at_once_and_then_with_their_trades() -> None:
     pass_time(exchange, 0, SECOND)
     first, *tickers = wire.messages("ticker")
     latest = Tickers(TRADES).last(99)
-    due = list(events(Tickers(TRADES), 100, 400))
+    due = list(events(Tickers(TRADES).event, 100, 400))
     assert latest is not None
     assert (first["time"], first["trade_id"]) == (latest.time, TRADES.event(latest.index).trade_id)
     origin = TRADES.first_trade_id
@@ -134,7 +134,7 @@ def test_one_index_is_a_trade_a_change_of_the_book_and_perhaps_a_ticker() -> Non
     pass_time(exchange, 0, SECOND)
     assert indices(exchange, wire) == list(range(100, 300))
     assert len(wire.messages("l2update")) == 200
-    assert len(wire.messages("ticker")) == 1 + len(list(events(Tickers(TRADES), 100, 300)))
+    assert len(wire.messages("ticker")) == 1 + len(list(events(Tickers(TRADES).event, 100, 300)))
 
 
 def test_the_book_alone_starts_the_clock_and_owes_no_trade() -> None:
@@ -266,7 +266,7 @@ def test_a_dropped_ticker_is_told_as_withheld_and_one_that_never_was_is_not() ->
     exchange = build({"ticker_drop": 0.2}, events=1_000)
     _, wire = join(exchange, channels=("ticker",))
     pass_time(exchange, 0, 2 * SECOND)
-    due = {event.index for event in events(Tickers(TRADES), 100, 1_100)}
+    due = {event.index for event in events(Tickers(TRADES).event, 100, 1_100)}
     fates = {i: exchange.faults.of_event(BTC, i, "ticker") for i in due}
     dropped = {i for i, fate in fates.items() if fate}
     said = exchange.withheld("ticker")[BTC]["certain"]

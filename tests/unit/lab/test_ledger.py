@@ -138,10 +138,10 @@ def test_what_is_held_back_is_in_doubt_not_withheld() -> None:
 def test_poison_is_withheld_and_listed_by_how_sure_its_arrival_is() -> None:
     ledger = DeliveryLedger()
     account = ledger.open_account()
-    account.wrote_poison(BTC, 2)
+    account.wrote(BTC, 2, torn=True)
     account.pong(account.ping(0), 0)
     account.pong(account.ping(SETTLE_NS), SETTLE_NS)
-    account.wrote_poison(BTC, 6)
+    account.wrote(BTC, 6, torn=True)
     said = report(ledger)
     assert (said["poison"], said["poison_in_doubt"]) == ([2], [6])
     assert [i[:2] for i in said["certain"]] == [(0, 9)]
@@ -153,7 +153,7 @@ def test_nothing_outside_the_bounds_is_said() -> None:
     ledger = DeliveryLedger()
     account = ledger.open_account()
     account.wrote(BTC, 99)
-    account.wrote_poison(BTC, 98)
+    account.wrote(BTC, 98, torn=True)
     ledger.note(BTC, 97, "drop")
     said = ledger.report(BTC, 100, 99)
     assert (said["certain"], said["in_doubt"], said["poison_in_doubt"]) == ([], [], [])

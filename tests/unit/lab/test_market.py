@@ -31,7 +31,7 @@ def test_the_clock_starts_with_the_first_subscription_only() -> None:
     assert len(happen(busy, 5 * SECOND + SECOND // 100)) == 10
     busy.subscribed(BTC, 6 * SECOND)
     assert len(happen(busy, 5 * SECOND + SECOND // 50)) == 10
-    assert busy.first_owed == {BTC: HISTORY}
+    assert busy.owed["trade"] == {BTC: HISTORY}
 
 
 def test_symbols_take_turns() -> None:
@@ -40,7 +40,7 @@ def test_symbols_take_turns() -> None:
     assert happen(busy, 5_000_000) == [(BTC, 100), (ETH, 100), (BTC, 101), (ETH, 101), (BTC, 102)]
     assert (busy.last(BTC), busy.last(ETH)) == (102, 101)
     busy.subscribed(ETH, 6_000_000)
-    assert busy.first_owed == {BTC: 100, ETH: 102}
+    assert busy.owed["trade"] == {BTC: 100, ETH: 102}
 
 
 def test_the_rate_is_kept_over_any_ticks() -> None:

@@ -15,7 +15,7 @@ from forebay.clock import SystemClock
 from forebay.errors import Unreachable
 from forebay.lab.exchanges.coinbase import VENUE as COINBASE
 from forebay.lab.exchanges.exchange import ExchangeConfig
-from forebay.lab.exchanges.limits import Bucket, Limiter, RestLimit
+from forebay.lab.exchanges.limits import Limiter, RestLimit
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import Running, ServerConfig, running
 from forebay.lab.faults import Faults
@@ -358,12 +358,12 @@ async def test_the_exchanges_own_limit_refuses_after_the_burst() -> None:
 
 
 def test_a_bucket_gives_fifteen_at_once_and_ten_a_second() -> None:
-    bucket = Bucket(RestLimit(10, 15), -100 * SECOND)
-    assert [bucket.take(0) for _ in range(17)] == [True] * 15 + [False] * 2
-    assert not bucket.take(SECOND // 10 - 1)
-    assert bucket.take(SECOND // 10)
-    assert not bucket.take(SECOND // 10)
-    assert [bucket.take(100 * SECOND) for _ in range(16)].count(True) == 15
+    limiter = Limiter(RestLimit(10, 15))
+    assert [limiter.take("a", 0) for _ in range(17)] == [True] * 15 + [False] * 2
+    assert not limiter.take("a", SECOND // 10 - 1)
+    assert limiter.take("a", SECOND // 10)
+    assert not limiter.take("a", SECOND // 10)
+    assert [limiter.take("a", 100 * SECOND) for _ in range(16)].count(True) == 15
 
 
 def test_clients_have_buckets_of_their_own_and_not_without_bound() -> None:
@@ -372,7 +372,7 @@ def test_clients_have_buckets_of_their_own_and_not_without_bound() -> None:
     assert limiter.take("b", 0)
     for number in range(3_000):
         limiter.take(f"client {number}", 0)
-    assert len(limiter._buckets) <= 1_024
+    assert len(limiter._filled_ns) <= 1_024
 
 
 # --------------------------------------------------------------- the truth server

@@ -14,8 +14,6 @@ from forebay.lab.truth import (
     DEFAULT_START_NS,
     SOURCES,
     BookTruth,
-    Deltas,
-    Snapshots,
     Trade,
     Trades,
     TruthDigest,
@@ -158,7 +156,7 @@ async def test_three_hundred_candles_may_be_asked_for() -> None:
 
 
 async def test_the_rest_book_is_the_book() -> None:
-    book, trade = Snapshots(TRADES).event(99), TRADES.event(99)
+    book, trade = BookTruth(TRADES).snapshot(99), TRADES.event(99)
     async with serving(rate=0.001, step_us=STEP_US) as (server, session):
         url = f"{server.rest_url}/products/{BTC}/book"
         _, _, whole = await ask(session, f"{url}?level=2")
@@ -222,7 +220,7 @@ async def test_what_was_withheld_is_told_by_channel() -> None:
 async def test_the_book_of_any_moment_is_told() -> None:
     async with serving(rate=100_000, events=END - 100, step_us=STEP_US) as (server, session):
         await finish(session, server)
-        moments = [Deltas(TRADES).event(index).event_ts for index in (0, 137, 333, END - 1)]
+        moments = [BookTruth(TRADES).delta(index).event_ts for index in (0, 137, 333, END - 1)]
         for at in (*moments, *(moment + 300_000_000 for moment in moments)):
             url = f"{server.truth_url}/book?symbol={BTC}&at={at}"
             _, _, told = await ask(session, url)

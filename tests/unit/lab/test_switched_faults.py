@@ -12,12 +12,12 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
-from forebay.lab import switched_faults
+from forebay.lab import faults
 from forebay.lab.exchanges.coinbase import VENUE as COINBASE
 from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import Running, ServerConfig, running
-from forebay.lab.switched_faults import (
+from forebay.lab.faults import (
     ABOUT,
     FLAP,
     NO_UPGRADE,
@@ -56,12 +56,12 @@ def test_a_trouble_that_is_on_counts_each_strike_with_its_moment() -> None:
 def test_moments_are_kept_up_to_a_bound_and_hits_are_all_counted() -> None:
     some = SwitchedFaults()
     some.switch(FLAP, on=True)
-    for now in range(switched_faults.KEPT + 5):
+    for now in range(faults.KEPT + 5):
         some.strikes(FLAP, now)
 
     told = some.document()[FLAP]
-    assert told["hits"] == switched_faults.KEPT + 5
-    assert (told["moments_ns"][0], len(told["moments_ns"])) == (5, switched_faults.KEPT)
+    assert told["hits"] == faults.KEPT + 5
+    assert (told["moments_ns"][0], len(told["moments_ns"])) == (5, faults.KEPT)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_moments_are_kept_up_to_a_bound_and_hits_are_all_counted() -> None:
     [
         ("rest-42", {}, "'rest-429'"),
         ("nonsense", {}, "There are rest-429"),
-        (switched_faults.TOO_MANY, {"retry_after": 1}, "retry_after_s"),
-        (switched_faults.TOO_MANY, {"retry_after_s": -1}, "retry_after_s"),
-        (switched_faults.TOO_MANY, {"retry_after_s": True}, "retry_after_s"),
-        (switched_faults.TOO_MANY, {"retry_after_s": 1.5}, "retry_after_s"),
+        (faults.TOO_MANY, {"retry_after": 1}, "retry_after_s"),
+        (faults.TOO_MANY, {"retry_after_s": -1}, "retry_after_s"),
+        (faults.TOO_MANY, {"retry_after_s": True}, "retry_after_s"),
+        (faults.TOO_MANY, {"retry_after_s": 1.5}, "retry_after_s"),
         (FLAP, {"status": 1}, "It takes none"),
     ],
 )
@@ -157,11 +157,11 @@ def test_what_the_silent_ones_missed_is_certainly_withheld() -> None:
 def test_refusing_upgrades_closes_those_who_are_there() -> None:
     exchange = build()
     line, wire = join(exchange)
-    assert not exchange.refuses_upgrade(0)
+    assert not exchange.switched.strikes(NO_UPGRADE, 0)
     exchange.switch(NO_UPGRADE, 0, on=True)
 
     assert (line.ended, wire.last()) == (True, ("close", 1012))
-    assert exchange.refuses_upgrade(1)
+    assert exchange.switched.strikes(NO_UPGRADE, 1)
     assert exchange.switched.document()[NO_UPGRADE]["hits"] == 1
 
 
@@ -192,7 +192,7 @@ def test_a_closed_market_has_no_further_event_and_goes_on_otherwise() -> None:
     exchange = build()
     _, wire = join(exchange, channels=("matches", "heartbeat"))
     pass_time(exchange, 0, SECOND)
-    exchange.close_market()
+    exchange.market.close()
     last = exchange.market.last(BTC)
     before = len(wire.messages("heartbeat"))
     pass_time(exchange, SECOND, 3 * SECOND)
@@ -228,18 +228,16 @@ async def switched(
 async def test_rest_answers_429_with_retry_after_until_it_is_switched_off() -> None:
     async with serving() as (server, session):
         url = f"{server.rest_url}/products"
-        told = await switched(session, server, switched_faults.TOO_MANY, retry_after_s=7)
-        assert told[switched_faults.TOO_MANY]["on"]
+        told = await switched(session, server, faults.TOO_MANY, retry_after_s=7)
+        assert told[faults.TOO_MANY]["on"]
         async with session.get(url) as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (429, "7")
-        await switched(session, server, switched_faults.TOO_MANY, retry_after_s=0)
+        await switched(session, server, faults.TOO_MANY, retry_after_s=0)
         async with session.get(url) as answer:
             assert (answer.status, "Retry-After" in answer.headers) == (429, False)
-        async with session.delete(
-            f"{server.truth_url}/faults/{switched_faults.TOO_MANY}"
-        ) as answer:
+        async with session.delete(f"{server.truth_url}/faults/{faults.TOO_MANY}") as answer:
             told = await answer.json()
-        assert (told[switched_faults.TOO_MANY]["on"], told[switched_faults.TOO_MANY]["hits"]) == (
+        assert (told[faults.TOO_MANY]["on"], told[faults.TOO_MANY]["hits"]) == (
             False,
             2,
         )
@@ -251,7 +249,7 @@ async def test_rest_answers_429_with_retry_after_until_it_is_switched_off() -> N
 
 async def test_rest_answers_any_status_it_is_told() -> None:
     async with serving() as (server, session):
-        await switched(session, server, switched_faults.BROKEN, status=503)
+        await switched(session, server, faults.BROKEN, status=503)
         async with session.get(f"{server.rest_url}/products") as answer:
             assert answer.status == 503
             assert "message" in await answer.json()
@@ -259,16 +257,16 @@ async def test_rest_answers_any_status_it_is_told() -> None:
 
 async def test_rest_hangs_until_it_is_switched_off_and_then_drops_the_connection() -> None:
     async with serving() as (server, session):
-        await switched(session, server, switched_faults.HANG)
+        await switched(session, server, faults.HANG)
         # The client would ask again by itself if it were a GET.
         asking = asyncio.ensure_future(session.post(f"{server.rest_url}/products"))
         hits = 0
         while not hits:
             async with session.get(f"{server.truth_url}/faults") as answer:
-                hits = (await answer.json())[switched_faults.HANG]["hits"]
+                hits = (await answer.json())[faults.HANG]["hits"]
         done, _ = await asyncio.wait({asking}, timeout=0.2)
         assert not done
-        async with session.delete(f"{server.truth_url}/faults/{switched_faults.HANG}"):
+        async with session.delete(f"{server.truth_url}/faults/{faults.HANG}"):
             pass
         with pytest.raises(aiohttp.ClientError):
             await asking
@@ -276,7 +274,7 @@ async def test_rest_hangs_until_it_is_switched_off_and_then_drops_the_connection
 
 async def test_rest_refuses_by_resetting_the_connection() -> None:
     async with serving() as (server, session):
-        await switched(session, server, switched_faults.REFUSE)
+        await switched(session, server, faults.REFUSE)
         with pytest.raises(aiohttp.ClientError):
             await session.get(f"{server.rest_url}/products")
 

@@ -18,13 +18,10 @@ from forebay.lab.truth import (
     Trade,
     Trades,
     TruthDigest,
-    decimal_text,
-    fixed,
-    iso_micros,
     parse_start,
     parse_symbols,
-    uuid_text,
 )
+from forebay.lab.truth.texts import decimal_text, fixed, iso_micros, uuid_text
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SKL-GBP", "BAND-BTC", "YFI-BTC", "CRV-EUR", "NU-GBP")
 
@@ -35,10 +32,8 @@ def market(symbol: str = "BTC-USD", seed: int = 7, **how: int) -> Trades:
 
 def recorded(trade_id: int, size: str, side: str, event_ts: int) -> Trade:
     """A trade of a public recording, as far as a digest looks at it."""
-    prefix = UUID("40f41ee2-d10c-8d5b-8000-000000000000").int
     return Trade(
         index=0,
-        event_id=prefix + trade_id,
         venue="coinbase",
         symbol="SKL-GBP",
         trade_id=trade_id,

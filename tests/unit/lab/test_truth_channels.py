@@ -11,21 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.lab.truth import (
-    SOURCES,
-    Bars,
-    BookTruth,
-    Deltas,
-    Quotes,
-    Snapshots,
-    Tickers,
-    Trades,
-    TruthDigest,
-    events,
-    fixed,
-    uuid_text,
-)
+from forebay.lab.truth import SOURCES, Bars, BookTruth, Tickers, Trades, TruthDigest, events
 from forebay.lab.truth.bars import MINUTE_NS
+from forebay.lab.truth.texts import fixed, uuid_text
 
 BTC = Trades(5, "coinbase", "BTC-USD")
 SYMBOLS = st.sampled_from(["BTC-USD", "SOL-USD", "SKL-GBP", "AB-CD"])
@@ -37,7 +25,7 @@ Side = dict[str, str]
 
 def folded(trades: Trades, first: int, end: int, bids: Side, asks: Side) -> None:
     """A plain fold of deltas; what takes away what is not there raises KeyError."""
-    for delta in (Deltas(trades).event(index) for index in range(first, end)):
+    for delta in (BookTruth(trades).delta(index) for index in range(first, end)):
         for at, price, size in delta.changes:
             side = bids if at == "bid" else asks
             if Decimal(size):
@@ -93,7 +81,7 @@ def test_a_book_is_ordered_and_never_crossed_nor_empty(seed: int, symbol: str, i
 
 def test_every_index_changes_one_to_eight_levels_each_once() -> None:
     sizes = Counter[int]()
-    for delta in (Deltas(BTC).event(index) for index in range(1, 4_000)):
+    for delta in (BookTruth(BTC).delta(index) for index in range(1, 4_000)):
         places = [(side, price) for side, price, _ in delta.changes]
         assert len(set(places)) == len(places)
         sizes[len(places)] += 1
@@ -102,7 +90,7 @@ def test_every_index_changes_one_to_eight_levels_each_once() -> None:
 
 
 def test_levels_go_and_come_back() -> None:
-    deltas = [Deltas(BTC).event(index) for index in range(100, 1_000)]
+    deltas = [BookTruth(BTC).delta(index) for index in range(100, 1_000)]
     told = [change for delta in deltas for change in delta.changes]
     gone = {(side, price) for side, price, size in told if not Decimal(size)}
     assert len(gone) > 30
@@ -125,7 +113,7 @@ def test_another_seed_is_another_book() -> None:
 
 
 def test_a_ticker_says_its_trade_and_the_best_of_its_book() -> None:
-    tickers = list(events(Tickers(BTC), 0, 400))
+    tickers = list(events(Tickers(BTC).event, 0, 400))
     assert 50 < len(tickers) <= 100
     for index in (event.index for event in tickers):
         ticker, trade = Tickers(BTC).event(index), BTC.event(index)
@@ -139,20 +127,20 @@ def test_a_ticker_says_its_trade_and_the_best_of_its_book() -> None:
 
 
 def test_no_two_tickers_have_one_time() -> None:
-    times = [event.event_ts for event in events(Tickers(BTC), 0, 4_000)]
+    times = [event.event_ts for event in events(Tickers(BTC).event, 0, 4_000)]
     assert all(before < after for before, after in pairwise(times))
 
 
 def test_a_quote_is_of_a_ticker() -> None:
     tickers = [Tickers(BTC).event(index) for index in range(200)]
-    quotes = [Quotes(BTC).event(index) for index in range(200)]
+    quotes = [Tickers(BTC).quote(index) for index in range(200)]
     assert [q and (q.index, q.bid_price, q.ask_size) for q in quotes] == [
         t and (t.index, t.bid_price, t.ask_size) for t in tickers
     ]
 
 
 def test_the_last_ticker_is_the_one_before() -> None:
-    indices = [event.index for event in events(Tickers(BTC), 0, 400)]
+    indices = [event.index for event in events(Tickers(BTC).event, 0, 400)]
     for before, after in pairwise(indices):
         last = Tickers(BTC).last(after - 1)
         assert last is not None
@@ -184,7 +172,7 @@ def test_bars_are_what_their_trades_make() -> None:
 
 def test_a_minute_without_a_trade_has_no_bar() -> None:
     rare = Trades(5, "coinbase", "BTC-USD", step_us=150_000_000)
-    opened = [event.event_ts for event in events(Bars(rare), 0, 40)]
+    opened = [event.event_ts for event in events(Bars(rare).event, 0, 40)]
     assert len(opened) > 2
     assert all(after - before > MINUTE_NS for before, after in pairwise(opened))
 
@@ -209,7 +197,7 @@ def test_an_event_is_the_same_whatever_was_asked_before(channel: str) -> None:
     trades = coarse()
     forward = [each.document() for each in events(SOURCES[channel](trades), 0, 300)]
     source = SOURCES[channel](coarse())
-    backward = [e.document() for i in reversed(range(300)) if (e := source.event(i)) is not None]
+    backward = [e.document() for i in reversed(range(300)) if (e := source(i)) is not None]
     assert forward
     assert forward == backward[::-1]
 
@@ -221,7 +209,7 @@ def test_ids_are_unique(channel: str) -> None:
 
 
 def test_an_id_of_content_is_made_as_the_specification_says() -> None:
-    quote = Quotes(BTC).event(103)
+    quote = Tickers(BTC).quote(103)
     assert quote is not None
     cells = [quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size]
     own = "|".join(fixed(cell) for cell in cells)
@@ -239,7 +227,7 @@ def test_an_id_of_content_is_made_as_the_specification_says() -> None:
 
 
 def test_rows_have_lists_as_the_specification_says() -> None:
-    delta, snapshot = Deltas(BTC).event(100), Snapshots(BTC).event(100)
+    delta, snapshot = BookTruth(BTC).delta(100), BookTruth(BTC).snapshot(100)
     bids = [(price, size) for side, price, size in delta.changes if side == "bid"]
     cells = delta.row().split("|")[5:]
     assert cells[0] == ",".join(fixed(price) for price, _ in bids)
@@ -249,7 +237,7 @@ def test_rows_have_lists_as_the_specification_says() -> None:
 
 
 def test_a_row_of_a_bar_has_a_cell_for_each_column_of_content() -> None:
-    (bar,) = events(Bars(coarse()), 0, 100)
+    (bar,) = events(Bars(coarse()).event, 0, 100)
     cells = bar.row().split("|")[5:]
     assert cells[:4] == ["1m", "UTC", "trade", "false"]
     assert cells[4] == str(bar.event_ts)
@@ -258,10 +246,10 @@ def test_a_row_of_a_bar_has_a_cell_for_each_column_of_content() -> None:
 
 
 def test_digests_take_events_of_any_channel() -> None:
-    one, two = (TruthDigest.of(events(Deltas(BTC), 0, 50)) for _ in range(2))
+    one, two = (TruthDigest.of(events(BookTruth(BTC).delta, 0, 50)) for _ in range(2))
     assert one == two
     assert one.count == 50
-    assert one.rows != TruthDigest.of(events(Deltas(BTC), 1, 51)).rows
+    assert one.rows != TruthDigest.of(events(BookTruth(BTC).delta, 1, 51)).rows
 
 
 # ----------------------------------------------------------------------- moments

@@ -305,7 +305,9 @@ def test_a_gap_that_history_could_fill_must_not_stay(tmp_path: Path, truth: Trut
         gone.fill(250, 254, without=(252,))
         gone.deliver()
         truth.bounds = {BTC: (100, LAST)}
-        truth.withheld = {BTC: {"certain": [[250, 254, "drop"]]}}
+        truth.withheld = {
+            BTC: {**truth.withheld[BTC], "certain": [[250, 254, "drop"]], "poison": []}
+        }
 
         assert gone.audit().ok
         assert wrong(gone.audit(truth=truth.url)) == {"gap_unfilled": 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FIRST, LAST = 100, 399
 TICKERS = Tickers(MARKET[BTC])
-DUE = [event.index for event in events(TICKERS, FIRST, LAST + 1)]
+DUE = [event.index for event in events(TICKERS.event, FIRST, LAST + 1)]
 
 
 class QuoteParser:
@@ -82,8 +82,12 @@ class ToldServer(TruthServer):
             status["feeds"] = {"ticker": {BTC: {"first": FIRST, "last": LAST}}}
             return json.dumps(status).encode()
         if parts.path == "/withheld":
-            told = {"certain": self.ticker_withheld, "in_doubt": self.ticker_in_doubt}
-            return json.dumps({BTC: told if "channel" in asked else {}}).encode()
+            told: dict[str, Any] = {
+                key: [] for key in ("certain", "in_doubt", "poison", "poison_in_doubt")
+            }
+            if asked["channel"] != CHANNEL:
+                told |= {"certain": self.ticker_withheld, "in_doubt": self.ticker_in_doubt}
+            return json.dumps({BTC: told}).encode()
         if asked["channel"] == CHANNEL:
             return super().answer(path)
         self.asked.append(path)

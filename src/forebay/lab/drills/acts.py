@@ -10,19 +10,9 @@ import signal
 import stat
 from typing import TYPE_CHECKING
 
+from forebay.lab import faults
 from forebay.lab.drills.plan import REST, WEBSOCKET
-from forebay.lab.drills.resources import open_descriptors, process_state
-from forebay.lab.switched_faults import (
-    BROKEN,
-    FLAP,
-    HANG,
-    NO_UPGRADE,
-    REFUSE,
-    RESTATE,
-    SILENCE,
-    TEAR,
-    TOO_MANY,
-)
+from forebay.lab.drills.watch import open_descriptors, process_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -53,9 +43,12 @@ async def _trouble(
 
 
 async def rest_429(stage: Stage) -> None:
-    """REST answers 429 and says when to come again; nobody may come sooner."""
-    await _rest_troubled(stage, TOO_MANY, {"retry_after_s": RETRY_AFTER_S})
-    moments = await stage.hits(TOO_MANY)
+    """The exchange's REST answers 429 with Retry-After.
+
+    Nobody may come sooner than it says.
+    """
+    await _rest_troubled(stage, faults.TOO_MANY, {"retry_after_s": RETRY_AFTER_S})
+    moments = await stage.hits(faults.TOO_MANY)
     later = zip(moments, moments[FILLS_AT_ONCE:], strict=False)
     waits_s = [(after - before) / 1e9 for before, after in later]
     honoured = all(wait_s >= RETRY_AFTER_S * _EARLY for wait_s in waits_s)
@@ -63,13 +56,16 @@ async def rest_429(stage: Stage) -> None:
 
 
 async def rest_500(stage: Stage) -> None:
-    """REST answers 500."""
-    await _rest_troubled(stage, BROKEN)
+    """The exchange's REST answers 500."""
+    await _rest_troubled(stage, faults.BROKEN)
 
 
 async def rest_timeouts(stage: Stage) -> None:
-    """REST takes requests and never answers: time-outs one after another, with long pauses."""
-    await _rest_troubled(stage, HANG)
+    """The exchange's REST takes requests and never answers.
+
+    Time-outs come one after another, with long pauses.
+    """
+    await _rest_troubled(stage, faults.HANG)
 
 
 async def _rest_troubled(
@@ -79,47 +75,51 @@ async def _rest_troubled(
         await stage.breaker(REST, "open")
         await stage.comes(lambda seen: seen.down.get(REST) == REST, "REST is a root")
         await stage.comes(lambda seen: seen.state != "critical", "and no critical one")
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
         stage.check("gaps stay open meanwhile", bool((await stage.seen()).gaps_open))
 
 
 async def websocket_flap(stage: Stage) -> None:
-    """Every connection is closed right after its subscription was accepted."""
-    await _websocket_troubled(stage, FLAP)
+    """The exchange closes each websocket right after it accepted the subscription."""
+    await _websocket_troubled(stage, faults.FLAP)
 
 
 async def websocket_half_open(stage: Stage) -> None:
-    """Every connection stays open and is silent, pongs included."""
-    await _websocket_troubled(stage, SILENCE)
+    """The exchange's websocket stays open and is silent, pongs included."""
+    await _websocket_troubled(stage, faults.SILENCE)
 
 
 async def websocket_refused(stage: Stage) -> None:
     """Nobody gets a websocket: no gatherer is healthy."""
-    await _websocket_troubled(stage, NO_UPGRADE)
+    await _websocket_troubled(stage, faults.NO_UPGRADE)
 
 
 async def _websocket_troubled(stage: Stage, name: str) -> None:
     async with _trouble(stage, name):
         await stage.breaker(WEBSOCKET, "open")
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
-        await stage.last(stage.timing.fault_s)
+        await stage.last()
 
 
 async def payload_torn(stage: Stage) -> None:
-    """Events arrive as JSON cut short: dead letters, whose holes are filled from history."""
-    await _payload_troubled(stage, TEAR, "dead_letters", "frames are dead letters")
+    """Every hundredth event arrives as JSON cut short.
+
+    Those are dead letters, whose holes are filled from history.
+    """
+    await _payload_troubled(stage, faults.TEAR, "dead_letters", "frames are dead letters")
 
 
 async def payload_restated(stage: Stage) -> None:
-    """Events come again with another price: the first stays, the other is a conflict."""
-    await _payload_troubled(stage, RESTATE, "conflicts", "events are conflicts")
+    """Every hundredth event comes a second time with another price.
+
+    The first stays, the other is a conflict.
+    """
+    await _payload_troubled(stage, faults.RESTATE, "conflicts", "events are conflicts")
 
 
 async def _payload_troubled(stage: Stage, name: str, counted: str, what: str) -> None:
     async with _trouble(stage, name):
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
     hits = len(await stage.hits(name))
     await stage.comes(
         lambda seen: bool(seen.deliver and seen.deliver[counted] >= hits), f"{hits} {what}"
@@ -153,19 +153,21 @@ def _folder_read_only(stage: Stage) -> Iterator[None]:
 
 
 async def store_read_only(stage: Stage) -> None:
-    """The store takes no commit: its breaker trips, capture goes on, the journal keeps all."""
+    """The database's folder is read-only for a while.
+
+    Its breaker trips, capture goes on, and the journal keeps all.
+    """
     with _folder_read_only(stage):
         tripped = await stage.breaker("store", "open")
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
         later = await stage.seen()
         stage.check("nothing is stored during the fault", later.stored == tripped.stored)
 
 
 async def emergency(stage: Stage) -> None:
-    """REST, made critical by the configuration, and the store are down at once."""
-    async with _trouble(stage, REFUSE):
+    """The store and another critical service are down at once."""
+    async with _trouble(stage, faults.REFUSE):
         await stage.breaker(REST, "open")
         with _folder_read_only(stage):
             await stage.breaker("store", "open")
@@ -173,15 +175,17 @@ async def emergency(stage: Stage) -> None:
             status, health = await stage.get("/health")
             said = (status, health["status"])
             stage.check(f"/health answers {said}", said == (503, "emergency"))
-            await stage.captured(stage.drill.rate)
-            await stage.last(stage.timing.fault_s)
+            await stage.goes_on()
             refused = await stage.metric(WRITES_REFUSED)
             stage.check(f"{refused:g} writes were refused", refused > 0)
             stage.check("which was told", bool(stage.happened("store_write_refused")))
 
 
 async def disk_full(stage: Stage) -> None:
-    """Somebody else fills the disk: capture waits, what it misses is declared, and filled."""
+    """Somebody else fills the disk of the data folder.
+
+    Capture waits; what it misses is declared, and filled.
+    """
     stranger = stage.data.root / "stranger"
     stage.say("the disk is full")
     try:
@@ -190,7 +194,7 @@ async def disk_full(stage: Stage) -> None:
             lambda seen: bool(seen.capture and seen.capture["full"]), "the journal takes no frames"
         )
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
-        await stage.last(stage.timing.fault_s)
+        await stage.last()
     finally:
         stranger.unlink(missing_ok=True)
         stage.fault_over(len(stage.happened("journal_full_began")))
@@ -207,48 +211,56 @@ def _fill(file: Path) -> None:
 
 
 async def capture_killed(stage: Stage) -> None:
-    """Capture is killed twice; what it misses meanwhile is declared, and filled."""
-    await _killed(stage, "capture", 2)
+    """Capture is killed with SIGKILL while it works.
+
+    What it misses is declared, and filled.
+    """
+    await _killed_twice(stage, "capture")
 
 
 async def deliver_killed(stage: Stage) -> None:
-    """Deliver is killed twice; it goes on where the store is."""
-    await _killed(stage, "deliver", 2)
+    """Deliver is killed with SIGKILL while it works.
+
+    It goes on where the store is.
+    """
+    await _killed_twice(stage, "deliver")
 
 
 async def run_killed(stage: Stage) -> None:
-    """The supervisor is killed, its processes leave with it, and it is started again."""
+    """The supervisor is killed with SIGKILL, and everything with it, then started again."""
     stage.run.kill()
     code = await stage.run.wait()
     stage.say("killed the supervisor")
     await stage.until(lambda seen: seen.capture is None and seen.deliver is None, "the others' end")
-    await stage.last(stage.timing.fault_s)
+    await stage.last()
     await stage.start_run()
     stage.fault_over(int(code == -signal.SIGKILL))
     await stage.until(lambda seen: seen.connected, "a connection")
 
 
-async def _killed(stage: Stage, role: str, times: int) -> None:
-    for _ in range(times):
+async def _pid_of(role: str, stage: Stage) -> int:
+    seen = await stage.until(lambda seen: seen.pid(role) is not None, f"{role} to answer")
+    return seen.pid(role) or 0
+
+
+async def _killed_twice(stage: Stage, role: str) -> None:
+    for _ in range(2):
         await _kill(stage, role)
-        await stage.last(stage.timing.fault_s)
     stage.fault_over(len(stage.happened("process_died")))
 
 
 async def _kill(stage: Stage, role: str) -> None:
-    """Kill a process and wait until its successor answers."""
-    seen = await stage.until(lambda seen: seen.pid(role) is not None, f"{role} to answer")
-    pid = seen.pid(role) or 0
+    pid = await _pid_of(role, stage)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     stage.say(f"killed {role}")
     await stage.until(lambda seen: seen.pid(role) not in (None, pid), f"{role} to be back")
+    await stage.last()
 
 
 async def deliver_hung(stage: Stage) -> None:
-    """Deliver is stopped with SIGSTOP, so it answers nobody; capture goes on."""
-    seen = await stage.until(lambda seen: seen.pid("deliver") is not None, "deliver to answer")
-    pid = seen.pid("deliver") or 0
+    """Deliver is stopped with SIGSTOP: it neither dies nor answers; capture goes on."""
+    pid = await _pid_of("deliver", stage)
     os.kill(pid, signal.SIGSTOP)
     stage.say("deliver hangs")
     try:
@@ -256,8 +268,7 @@ async def deliver_hung(stage: Stage) -> None:
             lambda seen: seen.down.get("store") == "deliver", "the store is down by it"
         )
         stopped = int(process_state(pid) == "T")
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
         status, _ = await stage.get("/health/live")
         stage.check("liveness does not depend on it", status == 200)  # noqa: PLR2004
     finally:
@@ -270,17 +281,15 @@ _SPARE = 2
 
 
 async def descriptors_exhausted(stage: Stage) -> None:
-    """Capture may open hardly another file or socket for a while; it goes on with what it has."""
-    seen = await stage.until(lambda seen: seen.pid("capture") is not None, "capture to answer")
-    pid = seen.pid("capture") or 0
+    """Capture may open hardly another file or socket."""
+    pid = await _pid_of("capture", stage)
     used = open_descriptors(pid)
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + _SPARE, before[1]))
     stage.say(f"capture may have {used + _SPARE} descriptors")
     limited = int(resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == used + _SPARE)
     try:
-        await stage.captured(stage.drill.rate)
-        await stage.last(stage.timing.fault_s)
+        await stage.goes_on()
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     stage.fault_over(limited)

@@ -1,10 +1,12 @@
-"""What a drill is: a market, a configuration, a fault and what must come of it."""
+"""What a drill is: a market, a configuration, a fault and what must come of it; and its report."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from forebay.lab.exchanges import NAMES
 
@@ -23,6 +25,11 @@ Act = Callable[["Stage"], Awaitable[None]]
 """Brings the fault about, watches what must happen meanwhile, and takes the fault away."""
 
 
+async def no_act(stage: Stage) -> None:
+    """Bring about no fault but those that go on all the time."""
+    del stage
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """How long each part of a drill lasts, in seconds."""
@@ -37,12 +44,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One drill by name."""
+    """One drill."""
 
     name: str
-    about: str
-    act: Act
-    breakers: tuple[str, ...]
+    about: str = ""
+    """One sentence."""
+    act: Act = no_act
+    breakers: tuple[str, ...] = ()
     """Those that must trip, and be CLOSED again at the end."""
     alerts: tuple[str, ...] = ()
     """Those that must fire and clear."""
@@ -51,6 +59,8 @@ class Drill:
     rate: int = 2000
     """Events a second over all symbols."""
     symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
+    events: int = 0
+    """Events over all symbols, then the market closes; 0 is without end."""
     faults: str = ""
     """As ``forebay lab serve --faults`` takes them; they go on all the time."""
     config: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
@@ -63,3 +73,70 @@ class Drill:
     """The fault goes on for so long at least, whatever :attr:`Timing.fault_s` says."""
     gaps: bool = False
     """Whether the fault makes holes that must be declared, and filled from history."""
+
+
+# ------------------------------------------------------- the JSON that scripts hold on to
+
+
+class ServerUsed(msgspec.Struct, frozen=True):
+    """A part that was not ours; ``substitute`` says what stood in for the real one, if so."""
+
+    name: str
+    version: str
+    substitute: str = ""
+
+
+class DrillCheck(msgspec.Struct, frozen=True):
+    """Something that had to be so."""
+
+    what: str
+    ok: bool
+
+
+class AlertSeen(msgspec.Struct, frozen=True):
+    """An alert that was expected, and what Alertmanager delivered of it."""
+
+    name: str
+    fired: bool
+    cleared: bool
+
+
+class DrillReport(msgspec.Struct, kw_only=True):
+    """One run of one drill, filled in while it goes on; ``ok`` exactly if every check is."""
+
+    name: str
+    ok: bool = False
+    seed: int
+    fault_happened: bool = False
+    fault_hits: int = 0
+    """How often the fault struck."""
+    produced: int = 0
+    """Events that happened while somebody was subscribed for the first time, and after."""
+    withheld: int = 0
+    """Events that the simulated exchange sent to nobody, or cannot prove to have been read."""
+    stored: int = 0
+    missing: int = 0
+    doubled: int = 0
+    mutated: int = 0
+    recovery_s: float | None = None
+    """From the end of the fault until all is as before; None if that did not happen."""
+    peak_rss_mb: float = 0.0
+    """Of all processes of ``forebay run`` together."""
+    healthy_rss_mb: float = 0.0
+    """The same before the fault."""
+    peak_disk_mb: float = 0.0
+    """Of the data folder."""
+    servers: list[ServerUsed] = []
+    breakers: dict[str, list[str]] = {}
+    """By breaker, the states it went to, in order."""
+    states: list[str] = []
+    """Of the whole system, in order."""
+    alerts: list[AlertSeen] = []
+    alerts_skipped: str = "not asked for"
+    """Why alerts were not looked at; empty if they were."""
+    checks: list[DrillCheck] = []
+    took_s: float = 0.0
+    folder: str
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import subprocess
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forebay.app.wiring.stores import DEFAULT as STORE
-from forebay.errors import ForebayError
-from forebay.lab.drills.disk import small_disk
-from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import DrillCheck, DrillReport, ServerUsed
-from forebay.lab.drills.stage import Stage
+from forebay.errors import Transient, Unreachable
+from forebay.lab import servers
+from forebay.lab.commands import FOREBAY, until
+from forebay.lab.drills.plan import VENUE, AlertSeen, ServerUsed
+from forebay.lab.drills.stage import Stage, bound_by_modes
+from forebay.ops import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.lab.drills.alarms import Alarms
-    from forebay.lab.drills.plan import Drill, Timing
+    from forebay.lab.drills.plan import Drill, DrillReport, Timing
 
-_MB = 1_000_000
-_SERVERS = (
-    ServerUsed(STORE, version(STORE)),
-    ServerUsed(VENUE, "", substitute="a simulated exchange"),
-)
+FACTOR = 1 / 120
+"""What the durations in the rules are shortened by: a minute is half a second."""
+WINDOW_S = 5.0
+"""No window is shorter: what happens once a second must be in each."""
 
 
 async def run_drill(
@@ -35,10 +36,10 @@ async def run_drill(
     seed: int,
     timing: Timing,
     clock: Clock,
-    alarms: Alarms | None = None,
+    with_alerts: bool = False,
     say: Callable[[str], None] = lambda _what: None,
 ) -> DrillReport:
-    """Run a drill in the empty folder ``root``; ``alarms`` looks at its alerts.
+    """Run a drill in the empty folder ``root``; ``with_alerts`` beside Prometheus.
 
     Whatever goes wrong in it makes the report red. Raises
     :class:`~forebay.errors.Transient` if ``forebay run`` does not begin to capture, and
@@ -47,109 +48,160 @@ async def run_drill(
     """
     began = clock.monotonic_ns()
     async with contextlib.AsyncExitStack() as beside:
-        stage = Stage(drill, root, seed, timing, clock, say)
+        stage = Stage(drill, root, seed, timing, clock, say, command=bound_by_modes(FOREBAY))
         if drill.disk_mb:
             await beside.enter_async_context(small_disk(stage.data.root, drill.disk_mb))
         async with stage.exchange() as urls:
             async with stage.capture(urls):
-                if alarms is not None:
-                    await beside.enter_async_context(alarms.watching(stage))
-                await _play(stage)
-                if alarms is not None:
-                    await alarms.cleared(stage)
-            account = await _account(stage)
-    took_s = (clock.monotonic_ns() - began) / 1e9
-    return _report(stage, account, alarms, took_s)
+                with stage.noting_errors():
+                    async with watching(stage) if with_alerts else contextlib.nullcontext():
+                        await _play(stage)
+            with stage.noting_errors():
+                await _count(stage)
+    stage.report.took_s = round((clock.monotonic_ns() - began) / 1e9, 1)
+    _judge(stage)
+    return stage.report
 
 
 async def _play(stage: Stage) -> None:
     """Healthy, the fault, healthy again, and the market's end, also when the fault was none."""
     await stage.healthy()
-    try:
+    with stage.noting_errors():
         await stage.drill.act(stage)
         await stage.recovered()
-    except ForebayError as error:
-        stage.check(str(error), ok=False)
     await stage.healthy()
     await stage.settled()
 
 
-async def _account(stage: Stage) -> dict[str, int]:
-    """Return what happened, and what of it is stored, counted by the audit."""
-    found = dict.fromkeys(
-        ("produced", "withheld", "stored", "missing", "doubled", "mutated", "gaps"), 0
-    )
-    try:
-        truth, withheld = await stage.truth(), await stage.withheld()
-        audit = await stage.audit()
-    except ForebayError as error:
-        stage.check(str(error), ok=False)
-        return found
-    said = "".join(f": {problem['text']}" for problem in audit["problems"])
-    stage.check(f"the audit is green{said}", audit["ok"])
-    streams: list[dict[str, Any]] = audit["streams"]
+async def _count(stage: Stage) -> None:
+    """Report what happened, and what of it is stored, counted by the audit."""
+    report = stage.report
+    truth, withheld = await stage.truth(), await stage.withheld()
+    audit = await stage.audit()
+    said = "".join(f": {problem.text}" for problem in audit.problems)
+    stage.check(f"the audit is green{said}", audit.ok)
     for bounds in truth["symbols"].values():
         if bounds["first"] is not None:
-            found["produced"] += bounds["last"] + 1 - bounds["first"]
+            report.produced += bounds["last"] + 1 - bounds["first"]
     for told in withheld.values():
         spans = (*told["certain"], *told["in_doubt"])
-        found["withheld"] += sum(last + 1 - first for first, last, _ in spans)
-    found["stored"] = sum(each["stages"].get("store", {}).get("count", 0) for each in streams)
-    for key in ("missing", "doubled", "mutated"):
-        found[key] = audit[key]
-    states = {gap["state"] for gap in audit["gaps"]}
-    found["gaps"] = len(audit["gaps"])
+        report.withheld += sum(last + 1 - first for first, last, _ in spans)
+    stages = (stream.stages.get("store") for stream in audit.streams)
+    report.stored = sum(stored.count for stored in stages if stored is not None)
+    report.missing, report.doubled, report.mutated = audit.missing, audit.doubled, audit.mutated
+    states = {gap.state for gap in audit.gaps}
     if stage.drill.gaps:
         stage.check("the hole is declared and filled", states == {"filled"})
     stage.check("no gap is left", states <= {"filled"})
-    return found
 
 
-def _report(
-    stage: Stage, account: dict[str, int], alarms: Alarms | None, took_s: float
-) -> DrillReport:
-    watch, drill = stage.watch, stage.drill
-    moves = watch.transitions()
-    for name in drill.breakers:
-        went = moves.get(name, [])
-        stage.check(f"{name} went {' → '.join(went)}", _tripped_and_closed(went))
-    lost = {key: account[key] for key in ("missing", "doubled", "mutated")}
+def _judge(stage: Stage) -> None:
+    """Complete the report."""
+    report = stage.report
+    report.breakers, report.states = stage.watch.transitions(), stage.watch.states
+    for name in stage.drill.breakers:
+        went = report.breakers.get(name, [])
+        # It opened, let probes through, and is CLOSED at the end.
+        closed = {"open", "half_open"} <= {*went} and went[-1] == "closed"
+        stage.check(f"{name} went {' → '.join(went)}", closed)
+    lost = report.missing or report.doubled or report.mutated
     stage.check(
-        f"{account['stored']} events are stored, and nothing is lost",
-        account["stored"] > 0 and not any(lost.values()),
+        f"{report.stored} events are stored, and nothing is lost", report.stored > 0 and not lost
     )
-    stage.check(f"the fault struck {stage.fault_hits} times", stage.fault_hits > 0)
-    stage.check("all recovered without a person", stage.recovery_s is not None)
-    alerts = [] if alarms is None else alarms.seen(drill.alerts)
-    checks = [
-        *stage.checks,
-        *(DrillCheck(f"{a.name} fired and cleared", a.fired and a.cleared) for a in alerts),
-    ]
-    return DrillReport(
-        name=drill.name,
-        ok=all(check.ok for check in checks),
-        seed=stage.seed,
-        fault_happened=stage.fault_hits > 0,
-        fault_hits=stage.fault_hits,
-        produced=account["produced"],
-        withheld=account["withheld"],
-        stored=account["stored"],
-        **lost,
-        recovery_s=None if stage.recovery_s is None else round(stage.recovery_s, 2),
-        peak_rss_mb=round(watch.peak_rss_bytes() / _MB, 1),
-        healthy_rss_mb=round(stage.healthy_rss / _MB, 1),
-        peak_disk_mb=round(watch.disk / _MB, 1),
-        servers=[*_SERVERS, *([] if alarms is None else alarms.servers)],
-        breakers=moves,
-        states=watch.states,
-        alerts=alerts,
-        alerts_skipped="not asked for" if alarms is None else alarms.skipped,
-        checks=checks,
-        took_s=round(took_s, 1),
-        folder=str(stage.root),
-    )
+    report.fault_happened = report.fault_hits > 0
+    stage.check(f"the fault struck {report.fault_hits} times", report.fault_happened)
+    stage.check("all recovered without a person", report.recovery_s is not None)
+    for alert in report.alerts:
+        stage.check(f"{alert.name} fired and cleared", alert.fired and alert.cleared)
+    report.ok = all(check.ok for check in report.checks)
+    report.peak_rss_mb = stage.watch.peak_rss_mb()
+    report.peak_disk_mb = round(stage.watch.disk / 1e6, 1)
+    substitute = ServerUsed(VENUE, "", substitute="a simulated exchange")
+    report.servers = [ServerUsed(STORE, version(STORE)), substitute, *report.servers]
 
 
-def _tripped_and_closed(went: list[str]) -> bool:
-    """Whether a breaker opened, let probes through, and is CLOSED at the end."""
-    return "open" in went and "half_open" in went and went[-1] == "closed"
+# ------------------------------------------------------------------------- alerts
+
+
+@contextlib.asynccontextmanager
+async def watching(stage: Stage) -> AsyncIterator[None]:
+    """Scrape the run with a real Prometheus; at the end report which alerts reached a webhook.
+
+    Where the servers cannot be had, the report says so, and no alert is judged.
+    """
+
+    async def cleared() -> bool | None:
+        told = seen(stage, hook) if hook is not None else []
+        return all(alert.fired and alert.cleared for alert in told) or None
+
+    async with contextlib.AsyncExitStack() as stack:
+        hook = None
+        try:
+            hook = await _start(stage, stack)
+        except Unreachable as error:
+            stage.report.alerts_skipped = str(error)
+        try:
+            yield
+            stage.say("waiting for alerts to clear")
+            with contextlib.suppress(Transient):  # the report says which did not
+                await until(stage.clock, cleared, "alerts to clear", stage.timing.patience_s)
+        finally:
+            if hook is not None:
+                stage.report.alerts_skipped = ""
+                stage.report.alerts = seen(stage, hook)
+
+
+async def _start(stage: Stage, stack: contextlib.AsyncExitStack) -> servers.Webhook:
+    watched = await stage.until(lambda seen: bool(seen.url), "HTTP to be served")
+    hook = await stack.enter_async_context(servers.webhook())
+    manager = await stack.enter_async_context(
+        servers.alertmanager(stage.root / "alertmanager", hook.url, clock=stage.clock)
+    )
+    server = await stack.enter_async_context(
+        servers.prometheus(
+            stage.root / "prometheus",
+            [watched.url.removeprefix("http://")],
+            clock=stage.clock,
+            rules=alerts.scaled(alerts.text(), FACTOR, least_window_s=WINDOW_S),
+            alertmanager=manager.address,
+        )
+    )
+    stage.report.servers += [ServerUsed(each.name, each.version) for each in (manager, server)]
+    return hook
+
+
+def seen(stage: Stage, hook: servers.Webhook) -> list[AlertSeen]:
+    """Return what was delivered of each alert that the drill expects."""
+    fired, resolved = hook.seen("firing"), hook.seen("resolved")
+    return [AlertSeen(name, name in fired, name in resolved) for name in stage.drill.alerts]
+
+
+# --------------------------------------------------------------------------- a disk
+
+
+@contextlib.asynccontextmanager
+async def small_disk(folder: Path, megabytes: int) -> AsyncIterator[None]:
+    """Mount a file system in memory at ``folder`` while the context is open.
+
+    Raises :class:`~forebay.errors.Unreachable` if this user may not mount.
+    """
+    await asyncio.to_thread(folder.mkdir)
+    options = f"size={megabytes}m,mode=0755"
+    code, said = await _command("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
+    if code:
+        message = f"A small disk cannot be mounted: {said}."
+        raise Unreachable(message, hint="Run this drill as root, on Linux.")
+    try:
+        yield
+    finally:
+        await _command("umount", "--lazy", str(folder))
+
+
+async def _command(*arguments: str) -> tuple[int, str]:
+    try:
+        done = await asyncio.to_thread(
+            subprocess.run, arguments, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return 1, error.strerror or str(error)
+    return done.returncode, f"{done.stdout}{done.stderr}".strip()

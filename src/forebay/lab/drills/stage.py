@@ -6,28 +6,29 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
-from forebay.lab import web
-from forebay.lab.commands import running, stop, until
-from forebay.lab.drills.plan import VENUE
-from forebay.lab.drills.report import DrillCheck
+from forebay.lab.commands import FOREBAY, ask, running, stop, until
+from forebay.lab.drills.plan import VENUE, DrillCheck, DrillReport
 from forebay.lab.drills.watch import Watch
-from forebay.lab.servers.process import free_port
+from forebay.lab.servers import free_port
+from forebay.lab.truth_client import TruthClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from forebay.clock import Clock
     from forebay.lab.drills.plan import Drill, Timing, Value
     from forebay.lab.drills.watch import Observation
+    from forebay.services.audit import AuditReport
 
-PLAIN = (sys.executable, "-m", "forebay.lab.drills.plain_user")
 _OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
 """Environment that would configure the run beside its file."""
 CALM_S = 2.5
@@ -48,11 +49,12 @@ class Stage:
     timing: Timing
     clock: Clock
     say: Callable[[str], None] = lambda _what: None
-    checks: list[DrillCheck] = field(default_factory=list)
-    fault_hits: int = 0
-    recovery_s: float | None = None
-    healthy_rss: int = 0
+    data_name: str = "data"
+    """Of the data folder below :attr:`root`."""
+    command: Sequence[str] = FOREBAY
+    """Runs ``forebay``, see :func:`bound_by_modes`."""
     truth_url: str = ""
+    report: DrillReport = field(init=False, repr=False)
     watch: Watch = field(init=False, repr=False)
     run: asyncio.subprocess.Process = field(init=False, repr=False)
     """``forebay run``, once it was started."""
@@ -60,15 +62,14 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.data, self.clock)
+        self.report = DrillReport(name=self.drill.name, seed=self.seed, folder=str(self.root))
 
     @property
     def data(self) -> DataFolder:
-        """The data folder of the run."""
-        return DataFolder(self.root / "data")
+        return DataFolder(self.root / self.data_name)
 
     @property
     def config(self) -> Path:
-        """The configuration of the run."""
         return self.root / "forebay.toml"
 
     @contextlib.asynccontextmanager
@@ -97,13 +98,13 @@ class Stage:
         self._configure(urls)
         await self.start_run()
         watching = asyncio.create_task(self.watch.run(), name="drill-watch")
-        began = f"forebay run to begin; its log is {self.root / 'run.log'}"
+        began = "forebay run to begin"
         try:
             await self.until(lambda seen: seen.connected and bool(seen.url), began, START_S)
-            try:
-                yield
-            except ForebayError as error:
-                self.check(str(error), ok=False)
+            yield
+        except Transient as error:
+            error.hint = error.hint or f"The run's log is {self.root / 'run.log'}."
+            raise
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -116,10 +117,10 @@ class Stage:
         return (
             *("--seed", str(self.seed), "--symbols", ",".join(drill.symbols), "--start", "now"),
             *("--rate", str(drill.rate), "--faults", drill.faults),
+            *(("--events", str(drill.events)) if drill.events else ()),
         )
 
     def _configure(self, urls: Mapping[str, Any]) -> None:
-        """Write the configuration."""
         venue = {
             "name": VENUE,
             "symbols": list(self.drill.symbols),
@@ -145,7 +146,7 @@ class Stage:
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
         with (self.root / "run.log").open("ab") as log:
             self.run = await asyncio.create_subprocess_exec(
-                *PLAIN,
+                *self.command,
                 *("run", "-c", str(self.config)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -166,21 +167,18 @@ class Stage:
 
     async def hits(self, name: str) -> list[int]:
         """Return when a trouble struck, as nanoseconds of one clock."""
-        moments: list[int] = (await self._control("GET", "/faults"))[name]["moments_ns"]
-        return moments
+        return list((await self._control("GET", "/faults"))[name]["moments_ns"])
 
     async def truth(self) -> dict[str, Any]:
         """Return what the exchange says of itself."""
-        found: dict[str, Any] = await self._control("GET", "/")
-        return found
+        return await asyncio.to_thread(TruthClient(self.truth_url).document)
 
     async def withheld(self) -> dict[str, Any]:
         """Return what subscribers were not given, by symbol."""
-        found: dict[str, Any] = await self._control("GET", "/withheld")
-        return found
+        return dict(await self._control("GET", "/withheld"))
 
     async def _control(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401
-        status, answer = await web.ask(self.truth_url + path, method, document)
+        status, answer = await ask(self.truth_url + path, method, document)
         if status != 200:  # noqa: PLR2004 - OK
             raise Permanent(f"The simulated exchange answered {status} to {method} {path}.")
         return answer
@@ -190,7 +188,7 @@ class Stage:
     async def get(self, path: str) -> tuple[int, Any]:
         """Return status and body of any route."""
         seen = await self.until(lambda seen: bool(seen.url), "HTTP to be served", START_S)
-        return await web.ask(seen.url + path)
+        return await ask(seen.url + path)
 
     async def metric(self, name: str) -> float:
         """Return a metric, summed over its labels; 0 if it is not there."""
@@ -213,7 +211,7 @@ class Stage:
     async def until(
         self, holds: Callable[[Observation], bool], what: str, seconds: float | None = None
     ) -> Observation:
-        """Wait until something holds of what is seen; answer that look."""
+        """Wait until something holds of what is seen; return that look."""
 
         async def look() -> Observation | None:
             seen = self.watch.last
@@ -233,29 +231,36 @@ class Stage:
 
     async def comes(self, holds: Callable[[Observation], bool], what: str) -> None:
         """Check that something comes to hold of what is seen."""
-        try:
-            await self.until(holds, what)
-        except Transient:
-            self.check(what, ok=False)
-        else:
-            self.check(what, ok=True)
+        came = False
+        with contextlib.suppress(Transient):
+            came = bool(await self.until(holds, what))
+        self.check(what, ok=came)
 
-    async def captured(self, frames: int) -> None:
-        """Check that so many more frames are captured than now."""
+    async def goes_on(self) -> None:
+        """Check that a second's frames are captured from now on, and then :meth:`last`."""
         begin = await self.until(lambda seen: seen.capture is not None, "the capture to answer")
-        goal = (begin.capture or {})["captured"] + frames
+        goal = (begin.capture or {})["captured"] + self.drill.rate
         await self.comes(
             lambda seen: bool(seen.capture and seen.capture["captured"] >= goal),
             "capture goes on during the fault",
         )
+        await self.last()
 
-    async def last(self, seconds: float) -> None:
+    async def last(self) -> None:
         """Let things be as they are for a while, or as long as the drill needs."""
-        await self.clock.sleep(max(seconds, self.drill.least_s))
+        await self.clock.sleep(max(self.timing.fault_s, self.drill.least_s))
 
     def check(self, what: str, ok: bool) -> None:
         """Note something that had to be so."""
-        self.checks.append(DrillCheck(what, ok))
+        self.report.checks.append(DrillCheck(what, ok))
+
+    @contextlib.contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        """Make an error within a check that failed."""
+        try:
+            yield
+        except ForebayError as error:
+            self.check(str(error), ok=False)
 
     # ------------------------------------------------------------------- parts
 
@@ -263,12 +268,11 @@ class Stage:
         """Let the market go on for a while, all being well."""
         self.say("healthy")
         await self.clock.sleep(self.timing.healthy_s)
-        if not self.healthy_rss:
-            self.healthy_rss = self.watch.peak_rss_bytes()
+        self.report.healthy_rss_mb = self.report.healthy_rss_mb or self.watch.peak_rss_mb()
 
     def fault_over(self, hits: int) -> None:
         """Say that the fault is taken away now, and how often it struck."""
-        self.fault_hits += hits
+        self.report.fault_hits += hits
         self._over_ns = self.clock.monotonic_ns()
         self.say("recovering")
 
@@ -276,7 +280,7 @@ class Stage:
         """Wait until breakers, system and lag are as before, without a person."""
         await self.until(self._is_well, "the recovery")
         if self._over_ns is not None:
-            self.recovery_s = (self.clock.monotonic_ns() - self._over_ns) / 1e9
+            self.report.recovery_s = round((self.clock.monotonic_ns() - self._over_ns) / 1e9, 2)
 
     def _is_well(self, seen: Observation) -> bool:
         closed = all(seen.breakers.get(name) == "closed" for name in self.drill.breakers)
@@ -301,22 +305,25 @@ class Stage:
 
         await self.until(calm, "everything to be stored and filled")
 
-    async def audit(self) -> dict[str, Any]:
-        """Return what ``forebay audit --truth`` says, the market being known to the end.
-
-        Raises :class:`~forebay.errors.Permanent` if it says nothing.
-        """
+    async def audit(self) -> AuditReport:
+        """Return what ``forebay audit --truth`` finds, the market being known to the end."""
         self.say("auditing against the simulator's truth")
-        arguments = ("audit", "--data", str(self.data.root), "--truth", self.truth_url, "--json")
-        async with running(*arguments) as process:
-            assert process.stdout is not None  # noqa: S101 - it was asked for
-            told = await process.stdout.read()
-            await process.wait()  # asking it to end when it just did confuses its exit code
-        try:
-            found: dict[str, Any] = json.loads(told)
-        except ValueError as error:
-            raise Permanent("The audit ended without a report.") from error
-        return found
+        with Data(self.data.root) as data:
+            return await asyncio.to_thread(data.audit_report, truth=TruthClient(self.truth_url))
+
+
+def bound_by_modes(command: Sequence[str]) -> Sequence[str]:
+    """Return what runs ``command`` as a user whom a folder's mode binds.
+
+    Linux lets root write where the mode forbids it (capabilities(7): CAP_DAC_OVERRIDE), so a drill
+    that makes a folder read-only would prove nothing when root starts it. Without those
+    capabilities root is a user like any other; everybody else is one already.
+    """
+    if os.geteuid() != 0 or sys.platform != "linux":
+        return command
+    if shutil.which("setpriv") is None:
+        raise Unreachable("There is no setpriv.", hint="Install util-linux, or be another user.")
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *command)
 
 
 def _toml(head: str, table: Mapping[str, Value]) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.supervisor import statuses
 from forebay.errors import ForebayError
-from forebay.lab import web
-from forebay.lab.drills.resources import disk_bytes, peak_rss_bytes
+from forebay.lab import commands
 
 if TYPE_CHECKING:
     from forebay.app.wiring.data_folder import DataFolder
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.2
 _DISK_EVERY = 5
 """Every so many looks the folder is measured."""
-_BEGINS = "closed"
-OK = 200
+_KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,14 @@ class Watch:
             await self.clock.sleep(LOOK_S)
 
     async def look(self) -> Observation:
-        """Look once."""
         told = await asyncio.to_thread(statuses, self.folder, timeout_s=1.0)
         self._measure([self.supervisor, *(said["pid"] for said in told.values() if said)])
         url = await asyncio.to_thread(self._url)
         health: dict[str, Any] = {}
         if url:
             with contextlib.suppress(ForebayError):
-                status, found = await web.ask(f"{url}/health/resilience")
-                health = found if status == OK else {}
+                status, found = await commands.ask(f"{url}/health/resilience")
+                health = found if status == HTTPStatus.OK else {}
         self._remember(health)
         return Observation(
             at_ns=self.clock.monotonic_ns(),
@@ -143,14 +143,50 @@ class Watch:
         found = {}
         for name, moves in self._moves.items():
             ordered = sorted(moves, key=lambda move: move[0])
-            found[name] = [_BEGINS, *(now for _, now in ordered)]
+            found[name] = ["closed", *(now for _, now in ordered)]
         return found
 
-    def peak_rss_bytes(self) -> int:
+    def peak_rss_mb(self) -> float:
         """Return the sum of the peaks of all processes, a killed one's successor not added."""
-        return sum(self.rss.values())
+        return round(sum(self.rss.values()) / 1e6, 1)
 
     def _measure(self, pids: list[int]) -> None:
         alive = {pid: peak_rss_bytes(pid) for pid in pids}
         if sum(alive.values()) > sum(self.rss.values()):
             self.rss = alive
+
+
+# ------------------------------------------------------------ what Linux tells of processes
+
+
+def peak_rss_bytes(pid: int, proc: Path = Path("/proc")) -> int:
+    """Return the most memory that a process had resident, 0 if it is gone or nothing tells."""
+    with contextlib.suppress(OSError):
+        for line in (proc / str(pid) / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * _KIB
+    return 0
+
+
+def process_state(pid: int, proc: Path = Path("/proc")) -> str:
+    """Return the letter of a process's state, see proc(5); empty if nothing tells."""
+    with contextlib.suppress(OSError):
+        return (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
+def open_descriptors(pid: int, proc: Path = Path("/proc")) -> int:
+    """Return how many descriptors a process has open, 0 if nothing tells."""
+    with contextlib.suppress(OSError):
+        return len(list((proc / str(pid) / "fd").iterdir()))
+    return 0
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return what the files below ``folder`` take, each once."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                total += (Path(place) / name).lstat().st_blocks * 512
+    return total

@@ -6,27 +6,22 @@ A venue is a :class:`~forebay.lab.exchanges.model.VenueModel`, and a line here.
 from __future__ import annotations
 
 import importlib
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from forebay.lab.exchanges.model import VenueModel
 
-_MODULES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "coinbase": "forebay.lab.exchanges.coinbase",
-    }
-)
-NAMES: Final = tuple(_MODULES)
+NAMES: Final = (
+    "coinbase",
+)  # fmt: skip
+"""A venue each, whose folder is called so."""
 
 
 def check_venue(name: str) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if there is no simulator of this venue."""
-    if name not in _MODULES:
+    if name not in NAMES:
         message = f"There is no simulator of {name!r}."
         raise ConfigError(message, hint=f"There is {', '.join(NAMES)}.")
 
@@ -34,5 +29,5 @@ def check_venue(name: str) -> None:
 def venue_named(name: str) -> VenueModel:
     """What is the venue's own; raises :class:`~forebay.errors.ConfigError` if there is none."""
     check_venue(name)
-    model: VenueModel = importlib.import_module(_MODULES[name]).VENUE
+    model: VenueModel = importlib.import_module(f"{__name__}.{name}").VENUE
     return model

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from forebay.lab import faults
 from forebay.lab.exchanges.line import Line
-from forebay.lab.exchanges.market import Market, MarketConfig, restated
+from forebay.lab.exchanges.market import Market, MarketConfig
 from forebay.lab.exchanges.model import FEEDS, TRADE, Feed, Request, VenueModel
-from forebay.lab.faults import CORRUPT, HALF_OPEN, STRIKES, Emission, Faults, Scene, stream_of
+from forebay.lab.faults import STRIKES, Emission, Faults, Scene, SwitchedFaults, stream_of
 from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
-from forebay.lab.switched_faults import FLAP, NO_UPGRADE, RESTATE, SILENCE, TEAR, SwitchedFaults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from forebay.lab.exchanges.line import Wire
-    from forebay.lab.exchanges.model import Topic
+    from forebay.lab.exchanges.socket import Wire
     from forebay.lab.truth import Trade
 
 PING_EVERY_NS: Final = 100_000_000
@@ -37,32 +38,6 @@ class ExchangeConfig:
     venue: VenueModel
     market: MarketConfig
     faults: Mapping[str, float] = field(default_factory=dict)
-
-
-class Bounds(TypedDict):
-    """First index owed (None: never subscribed) and last index that happened."""
-
-    first: int | None
-    last: int
-
-
-class Status(TypedDict):
-    """What the truth server says of the whole."""
-
-    venue: str
-    seed: int
-    start: int
-    step_us: int
-    clock_started: bool
-    finished: bool
-    settled: bool
-    symbols: dict[str, Bounds]
-    """Of trades."""
-    feeds: dict[str, dict[str, Bounds]]
-    """Of what else somebody ever subscribed to."""
-    rate_limited: int
-    rest_requests: int
-    connections: int
 
 
 class Exchange:
@@ -88,7 +63,6 @@ class Exchange:
     # ------------------------------------------------------------ what arrives
 
     def connected(self, wire: Wire, now_ns: int) -> Line:
-        """A connection is up."""
         line = Line(wire, self.ledger, now_ns)
         self._lines.append(line)
         return line
@@ -101,7 +75,6 @@ class Exchange:
         self._listeners.clear()
 
     def received(self, line: Line, raw: bytes, now_ns: int) -> None:
-        """A client sent a text message."""
         if line.muted or line.ended:
             return
         self._obey(line, raw, now_ns)
@@ -113,23 +86,22 @@ class Exchange:
             line.say(request)
             return
         self._listeners.clear()
-        if not request.subscribe:
+        before = {*line.topics}
+        if request.subscribe:
+            line.topics.update(dict.fromkeys(request.topics))
+            line.subscribed_once = True
+        else:
             for topic in request.topics:
                 line.topics.pop(topic, None)
-            line.say(self.venue.acknowledgement(list(line.topics)))
-            return
-        new = [topic for topic in request.topics if topic not in line.topics]
-        line.topics.update(dict.fromkeys(new))
-        line.subscribed_once = True
         line.say(self.venue.acknowledgement(list(line.topics)))
-        if self._troubled(line, now_ns):
-            return
-        for channel, symbol in new:
-            feed = self.venue.feed(channel)
-            if feed is not None:
-                self._begin(line, channel, symbol, feed, now_ns)
+        if request.subscribe and not self._troubled(line, now_ns):
+            for channel, symbol in (topic for topic in request.topics if topic not in before):
+                self._begin(line, channel, symbol, now_ns)
 
-    def _begin(self, line: Line, channel: str, symbol: str, feed: Feed, now_ns: int) -> None:
+    def _begin(self, line: Line, channel: str, symbol: str, now_ns: int) -> None:
+        feed = self.venue.feed(channel)
+        if feed is None:
+            return
         self.market.subscribed(symbol, now_ns, feed)
         greeting = self._speakers[symbol].greeting(channel, self.market.last(symbol))
         if greeting is None:
@@ -152,17 +124,13 @@ class Exchange:
         for line in tuple(self._speaking()):
             self._troubled(line, now_ns)
 
-    def refuses_upgrade(self, now_ns: int) -> bool:
-        """Whether a websocket that asks to be one is refused."""
-        return self.switched.strikes(NO_UPGRADE, now_ns)
-
     def _troubled(self, line: Line, now_ns: int) -> bool:
         """Whether a trouble took this connection: it is muted or closed then."""
-        if self.switched.strikes(SILENCE, now_ns):
+        if self.switched.strikes(faults.SILENCE, now_ns):
             line.wire.flush()
             line.mute(now_ns)
             return True
-        closing = self.switched.on(NO_UPGRADE) or self.switched.strikes(FLAP, now_ns)
+        closing = self.switched.on(faults.NO_UPGRADE) or self.switched.strikes(faults.FLAP, now_ns)
         if closing:
             self._remove(line)
             line.close(_SERVICE_RESTART, "trouble")
@@ -191,20 +159,17 @@ class Exchange:
             line.wire.flush()
 
     def _tend(self, line: Line, now_ns: int) -> None:
+        within_ns, waited_ns = self.venue.subscribe_within_ns, now_ns - line.opened_ns
         if line.muted_ns is not None:
             if now_ns - line.muted_ns >= MUTE_FOR_NS:
                 self._end(line, "half-open")
-        elif not line.subscribed_once and self._waited_long(line, now_ns):
+        elif within_ns is not None and waited_ns >= within_ns and not line.subscribed_once:
             self._remove(line)
             line.close(_POLICY_VIOLATION, "no subscribe")
         elif line.wire.backlog() > MAX_BACKLOG:
             self._end(line, "slow consumer")
         else:
             line.tick(now_ns)
-
-    def _waited_long(self, line: Line, now_ns: int) -> bool:
-        within_ns = self.venue.subscribe_within_ns
-        return within_ns is not None and now_ns - line.opened_ns >= within_ns
 
     def _end(self, line: Line, reason: str) -> None:
         self._remove(line)
@@ -216,14 +181,10 @@ class Exchange:
         self._listeners.clear()
 
     def _heartbeats(self) -> None:
-        frames: dict[Topic, bytes | None] = {}
         for line in self._speaking():
-            for topic in line.topics:
-                if topic not in frames:
-                    channel, symbol = topic
-                    last = self.market.last_trade(symbol)
-                    frames[topic] = self._speakers[symbol].heartbeat(channel, last)
-                frame = frames[topic]
+            for channel, symbol in line.topics:
+                last = self.market.last_trade(symbol)
+                frame = self._speakers[symbol].heartbeat(channel, last)
                 if frame is not None:
                     line.say(frame)
 
@@ -243,16 +204,17 @@ class Exchange:
             self.ledger.nothing(stream, index)
             return
         if not speaking:
-            self.ledger.note(stream, index, HALF_OPEN if listeners else OUTAGE)
+            self.ledger.note(stream, index, faults.HALF_OPEN if listeners else OUTAGE)
             return
         emission = Emission(symbol, index, frame, feed)
         fate = self._fate(emission, now_ns)
         if fate is None:
-            again = feed == TRADE and self.switched.strikes_event(RESTATE, index, now_ns)
+            again = feed == TRADE and self.switched.strikes_event(faults.RESTATE, index, now_ns)
             for line in speaking:
                 line.send(emission)
-                if again:
-                    line.say(self._speakers[symbol].frame(TRADE, restated(trade)) or b"")
+                if again:  # with another price, as no exchange should
+                    other = msgspec.structs.replace(trade, price=f"1{trade.price}")
+                    line.say(self._speakers[symbol].frame(TRADE, other) or b"")
             return
         fault, roll = fate
         self.ledger.note(stream, index, fault)
@@ -264,8 +226,9 @@ class Exchange:
 
     def _fate(self, emission: Emission, now_ns: int) -> tuple[str, int] | None:
         """The fault that strikes, and a number to choose details with."""
-        if emission.feed == TRADE and self.switched.strikes_event(TEAR, emission.index, now_ns):
-            return CORRUPT, len(emission.frame) - 3  # two bytes short of a whole one
+        tears = self.switched.strikes_event
+        if emission.feed == TRADE and tears(faults.TEAR, emission.index, now_ns):
+            return faults.CORRUPT, len(emission.frame) - 3  # two bytes short of a whole one
         return self.faults.of_event(emission.symbol, emission.index, emission.feed)
 
     def _listening(self, feed: Feed, symbol: str) -> tuple[Line, ...]:
@@ -281,20 +244,19 @@ class Exchange:
 
     # -------------------------------------------------------------- the truth
 
-    def refuses_request(self, number: int) -> int | None:
-        """Whether REST request ``number`` gets 429: a roll for details, or None."""
-        roll = self.faults.of_request(number)
-        self.rate_limited += roll is not None
-        return roll
+    def status(self) -> dict[str, Any]:
+        """Where the market and its clients stand.
 
-    def close_market(self) -> None:
-        """Let no further event happen; connections and REST go on."""
-        self.market.close()
-
-    def status(self) -> Status:
-        """Where the market and its clients stand."""
+        Bounds are the first index owed (None: never subscribed) and the last one that happened:
+        ``symbols`` has those of trades, ``feeds`` of what else somebody ever subscribed to.
+        """
         market = self.market
-        idle = all(line.idle for line in self._lines)
+
+        def bounds(feed: Feed, symbols: Iterable[str]) -> dict[str, dict[str, int | None]]:
+            first = market.owed[feed]
+            return {each: {"first": first.get(each), "last": market.last(each)} for each in symbols}
+
+        idle = not any(line.holding() for line in self._lines)
         return {
             "venue": self.venue.name,
             "seed": market.config.seed,
@@ -303,15 +265,9 @@ class Exchange:
             "clock_started": market.clock_started,
             "finished": market.finished and idle,
             "settled": idle and self.ledger.settled(),
-            "symbols": {
-                symbol: {"first": market.first_owed.get(symbol), "last": market.last(symbol)}
-                for symbol in market.trades
-            },
+            "symbols": bounds(TRADE, market.trades),
             "feeds": {
-                feed: {
-                    symbol: {"first": first, "last": market.last(symbol)}
-                    for symbol, first in owed.items()
-                }
+                feed: bounds(feed, owed)
                 for feed, owed in market.owed.items()
                 if owed and feed != TRADE
             },
@@ -325,8 +281,10 @@ class Exchange:
         reports = {}
         for symbol in self.market.trades:
             stream = stream_of(feed, symbol)
-            held = [index for line in self._lines for index in line.holding(stream)]
+            held = [each for line in self._lines for each in line.holding()]
             last = self.market.last(symbol)
             first = self.market.owed[feed].get(symbol, last + 1)
-            reports[symbol] = self.ledger.report(stream, first, last, held)
+            reports[symbol] = self.ledger.report(
+                stream, first, last, (each.index for each in held if each.stream == stream)
+            )
         return reports

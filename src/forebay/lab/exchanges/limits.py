@@ -16,35 +16,20 @@ class RestLimit:
     burst: int
 
 
-@dataclass(slots=True)
-class Bucket:
-    """Tokens of one client, counted in nanoseconds so that no fraction is lost."""
-
-    limit: RestLimit
-    filled_ns: int
-
-    def take(self, now_ns: int) -> bool:
-        """Whether a request is within the limit; if so it counts."""
-        cost = _SECOND_NS // self.limit.per_second
-        filled = max(self.filled_ns, now_ns - self.limit.burst * cost)
-        if now_ns - filled < cost:
-            return False
-        self.filled_ns = filled + cost
-        return True
-
-
 class Limiter:
-    """Buckets by client address."""
+    """A bucket of tokens for each client address, counted in ns so that no fraction is lost."""
 
     def __init__(self, limit: RestLimit) -> None:
         self._limit = limit
-        self._buckets: dict[str, Bucket] = {}
+        self._filled_ns: dict[str, int] = {}
 
     def take(self, client: str, now_ns: int) -> bool:
         """Whether ``client`` may ask now; if so it counts."""
-        if client not in self._buckets:
-            if len(self._buckets) >= _CLIENTS:
-                self._buckets.pop(next(iter(self._buckets)))
-            full_ns = now_ns - self._limit.burst * _SECOND_NS
-            self._buckets[client] = Bucket(self._limit, full_ns)
-        return self._buckets[client].take(now_ns)
+        cost = _SECOND_NS // self._limit.per_second
+        full_ns = now_ns - self._limit.burst * cost
+        if client not in self._filled_ns and len(self._filled_ns) >= _CLIENTS:
+            self._filled_ns.pop(next(iter(self._filled_ns)))
+        filled_ns = max(self._filled_ns.get(client, full_ns), full_ns)
+        within = now_ns - filled_ns >= cost
+        self._filled_ns[client] = filled_ns + cost if within else filled_ns
+        return within

@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from forebay.lab.faults import Ending
 
 if TYPE_CHECKING:
     from forebay.lab.exchanges.model import Topic
+    from forebay.lab.exchanges.socket import Wire
     from forebay.lab.faults import Emission
     from forebay.lab.ledger import DeliveryLedger
-
-
-class Wire(Protocol):
-    """The socket under a line; nothing here blocks or awaits."""
-
-    def text(self, payload: bytes) -> None:
-        """Send a whole text message with the next :meth:`flush`."""
-        ...
-
-    def flush(self) -> None:
-        """Send now; every other method does so first."""
-        ...
-
-    def ping(self, payload: bytes) -> None:
-        """Send a ping."""
-        ...
-
-    def pong(self, payload: bytes) -> None:
-        """Send a pong."""
-        ...
-
-    def close(self, code: int) -> None:
-        """Send a close frame and close the socket."""
-        ...
-
-    def cut(self, payload: bytes) -> None:
-        """Send the beginning of a text message and close the socket."""
-        ...
-
-    def abort(self) -> None:
-        """Close the socket at once and forget what is not sent yet."""
-        ...
-
-    def backlog(self) -> int:
-        """Bytes that the peer has not taken yet."""
-        ...
 
 
 class Line:
@@ -64,7 +29,6 @@ class Line:
         self._swapped: dict[str, Emission] = {}  # by feed: trades change places with trades
         self._held: list[tuple[int, int, Emission]] = []
         self._holds = 0
-        self._now_ns = now_ns
 
     @property
     def muted(self) -> bool:
@@ -84,7 +48,7 @@ class Line:
     def send_torn(self, emission: Emission, length: int) -> None:
         """Send only the first ``length`` bytes, as a complete websocket message."""
         self.wire.text(emission.frame[:length])
-        self._account.wrote_poison(emission.stream, emission.index)
+        self._account.wrote(emission.stream, emission.index, torn=True)
 
     def swap(self, emission: Emission) -> None:
         """Send the frame after the next one."""
@@ -98,9 +62,9 @@ class Line:
         self._holds += 1
         heapq.heappush(self._held, (until_ns, self._holds, emission))
 
-    def mute(self, now_ns: int | None = None) -> None:
+    def mute(self, now_ns: int) -> None:
         """Never send anything again, and stay open."""
-        self.muted_ns = self._now_ns if now_ns is None else now_ns
+        self.muted_ns = now_ns
         self._forget()
 
     def end(self, ending: Ending, emission: Emission) -> None:
@@ -124,7 +88,6 @@ class Line:
 
     def tick(self, now_ns: int) -> None:
         """Send what was held back long enough."""
-        self._now_ns = now_ns
         while self._held and self._held[0][0] <= now_ns:
             self._put(heapq.heappop(self._held)[2])
 
@@ -143,15 +106,9 @@ class Line:
             self._put(emission)
         self._swapped.clear()
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is kept back that will be sent if the connection lives."""
-        return not (self._held or self._swapped)
-
-    def holding(self, stream: str) -> list[int]:
-        """Indices that are kept back and will be sent if the connection lives."""
-        held = (*(emission for _, _, emission in self._held), *self._swapped.values())
-        return [emission.index for emission in held if emission.stream == stream]
+    def holding(self) -> list[Emission]:
+        """What is kept back and will be sent if the connection lives."""
+        return [*(emission for _, _, emission in self._held), *self._swapped.values()]
 
     def _put(self, emission: Emission) -> None:
         self.wire.text(emission.frame)

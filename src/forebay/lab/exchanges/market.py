@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from forebay.lab.exchanges.model import FEEDS, TRADE
 from forebay.lab.truth import DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
 
@@ -77,13 +75,7 @@ class Market:
         self._last = dict.fromkeys(config.symbols, HISTORY - 1)
 
     @property
-    def first_owed(self) -> dict[str, int]:
-        """By symbol, the first trade after the first accepted subscription to trades."""
-        return self.owed[TRADE]
-
-    @property
     def clock_started(self) -> bool:
-        """Whether anybody has ever subscribed."""
         return self._started_ns is not None
 
     @property
@@ -99,15 +91,12 @@ class Market:
         """Somebody subscribed: the clock runs, and what ``feed`` tells is owed from here."""
         if self._started_ns is None:
             self._started_ns = now_ns
-            if self.config.now_ns is not None:
-                self._begin_now(now_ns - self.config.now_ns)
+            if self.config.now_ns is not None:  # move everything: the first live event happens now
+                passed_ns = now_ns - self.config.now_ns
+                self.start_ns += passed_ns - HISTORY * self.config.step_us * 1_000
+                for trades in self.trades.values():
+                    trades.begin_at(self.start_ns)
         self.owed[feed].setdefault(symbol, self._last[symbol] + 1)
-
-    def _begin_now(self, passed_ns: int) -> None:
-        """Move everything so that the first live event happens now."""
-        self.start_ns += passed_ns - HISTORY * self.config.step_us * 1_000
-        for trades in self.trades.values():
-            trades.begin_at(self.start_ns)
 
     def advance(self, now_ns: int) -> Iterator[Trade]:
         """Let happen what is due, a bounded number at once; late is caught up next time."""
@@ -126,11 +115,9 @@ class Market:
             yield self.trades[symbol].event(HISTORY + turn)
 
     def last(self, symbol: str) -> int:
-        """Index of the latest event."""
         return self._last[symbol]
 
     def last_trade(self, symbol: str) -> Trade:
-        """The latest event."""
         return self.trades[symbol].event(self._last[symbol])
 
     def page(
@@ -145,8 +132,3 @@ class Market:
         oldest = 0 if before is None else max(0, before + 1 - origin)
         oldest = max(oldest, newest - limit + 1)
         return [trades.event(index) for index in range(newest, oldest - 1, -1)]
-
-
-def restated(trade: Trade) -> Trade:
-    """The same trade told with another price, as no exchange should."""
-    return msgspec.structs.replace(trade, price=f"1{trade.price}")

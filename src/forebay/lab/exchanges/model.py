@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from aiohttp import web
 
@@ -22,7 +23,12 @@ Feed = Literal["trade", "ticker", "book"]
 """What each event of the market brings about: a trade, then perhaps a ticker, and a change of the
 book."""
 TRADE: Final = "trade"
-FEEDS: Final[tuple[Feed, ...]] = (TRADE, "ticker", "book")
+CHANNELS: Final[Mapping[Feed, tuple[str, ...]]] = MappingProxyType(
+    {TRADE: ("trade",), "ticker": ("ticker", "quote"), "book": ("book_delta",)}
+)
+"""By feed, the channels that its messages carry. Whole books are told to new subscribers alone, and
+bars to who asks, so that none is owed: they are not compared."""
+FEEDS: Final = tuple(CHANNELS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,7 @@ class BadQuery(Exception):
 
 
 def number(text: str | None, name: str) -> int | None:
-    """A query parameter that must be a whole number.
-
-    Raises:
-        BadQuery: it is something else.
-    """
+    """A query parameter that must be a whole number; raises :class:`BadQuery` if it is not."""
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 19):  # noqa: PLR2004 - an int64

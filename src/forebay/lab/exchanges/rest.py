@@ -8,8 +8,7 @@ from aiohttp import web
 
 from forebay.lab.exchanges.limits import Limiter
 from forebay.lab.exchanges.queries import BadQuery
-from forebay.lab.faults import retry_after
-from forebay.lab.switched_faults import BROKEN, HANG, REFUSE, TOO_MANY
+from forebay.lab.faults import BROKEN, HANG, REFUSE, TOO_MANY, retry_after
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -30,7 +29,6 @@ class RestApi:
         self._limiter = Limiter(exchange.venue.rest_limit) if limited else None
 
     def app(self) -> web.Application:
-        """The application to be served."""
         app = web.Application(middlewares=[self._guard])
         app.router.add_routes(self._exchange.venue.routes(self._exchange.market, self._clock))
         return app
@@ -38,13 +36,11 @@ class RestApi:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._exchange.rest_requests += 1
-        troubled = await self._troubled(request)
-        if troubled is not None:
+        if (troubled := await self._troubled(request)) is not None:
             return troubled
-        roll = self._exchange.refuses_request(self._exchange.rest_requests)
-        if roll is not None:
-            wait = retry_after(roll)
-            return self._refusal(_TOO_MANY, headers={"Retry-After": wait} if wait else {})
+        if (roll := self._exchange.faults.of_request(self._exchange.rest_requests)) is not None:
+            self._exchange.rate_limited += 1
+            return self._refusal(_TOO_MANY, wait=retry_after(roll))
         now_ns = self._clock.monotonic_ns()
         if self._limiter and not self._limiter.take(request.remote or "", now_ns):
             self._exchange.rate_limited += 1
@@ -60,8 +56,7 @@ class RestApi:
         """Return as the trouble that lasts would have it, None if there is none."""
         switched, now_ns = self._exchange.switched, self._clock.monotonic_ns()
         if switched.strikes(TOO_MANY, now_ns):
-            wait = switched.setting(TOO_MANY, "retry_after_s")
-            return self._refusal(_TOO_MANY, headers={"Retry-After": str(wait)} if wait else {})
+            return self._refusal(_TOO_MANY, wait=switched.setting(TOO_MANY, "retry_after_s"))
         if switched.strikes(BROKEN, now_ns):
             return self._refusal(switched.setting(BROKEN, "status"), "Internal server error")
         hanging = switched.strikes(HANG, now_ns)
@@ -73,8 +68,8 @@ class RestApi:
             request.transport.abort()
         return self._refusal(500, "never sent: the connection is gone")
 
-    def _refusal(
-        self, status: int, message: str = "", *, headers: dict[str, str] | None = None
-    ) -> web.Response:
+    def _refusal(self, status: int, message: str = "", *, wait: int = 0) -> web.Response:
+        """A refusal; ``wait`` seconds are in its Retry-After, if any."""
         body = self._exchange.venue.complaint(status, message)
+        headers = {"Retry-After": str(wait)} if wait else {}
         return web.json_response(body, status=status, headers=headers)

@@ -53,8 +53,7 @@ class Running:
 async def running(config: ServerConfig, clock: Clock) -> AsyncIterator[Running]:
     """Serve until the block ends.
 
-    Raises:
-        Unreachable: a port cannot be listened on.
+    Raises :class:`~forebay.errors.Unreachable` if a port cannot be listened on.
     """
     exchange = Exchange(config.exchange)
     async with contextlib.AsyncExitStack() as stack:
@@ -106,8 +105,7 @@ def _listening_on(port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            message = f"Port {port} on {HOST} is in use."
-            raise Unreachable(message, hint="Choose another, or 0 for any free one.") from error
-        message = f"Port {port} on {HOST} cannot be listened on: {error.strerror or error}."
+        why = f"cannot be listened on: {error.strerror or error}"
+        why = "is in use" if error.errno == errno.EADDRINUSE else why
+        message = f"Port {port} on {HOST} {why}."
         raise Unreachable(message, hint="Choose another, or 0 for any free one.") from error

@@ -14,6 +14,8 @@ from picows import (
     ws_create_server,
 )
 
+from forebay.lab.faults import NO_UPGRADE
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
 _MAX_COMMAND = 1 << 20  # bytes; a subscribe for every product fits many times over
 
 
-class PicowsWire:
-    """A :class:`~forebay.lab.exchanges.line.Wire` over picows.
+class Wire:
+    """The socket under a line; nothing here blocks or awaits.
 
-    Text waits for :meth:`flush`, so that the events of one tick are one write.
+    Text waits for :meth:`flush`, which everything else does first, so that the events of one tick
+    are one write.
     """
 
     def __init__(self, transport: WSTransport) -> None:
@@ -58,15 +61,18 @@ class PicowsWire:
         self._transport.disconnect()
 
     def cut(self, payload: bytes) -> None:
+        """Send the beginning of a text message and close the socket."""
         self._waiting += (_text_header(len(payload)), payload[: len(payload) // 2])
         self.flush()
         self._transport.disconnect()
 
     def abort(self) -> None:
+        """Close the socket at once and forget what is not sent yet."""
         self._waiting.clear()
         self._transport.disconnect(graceful=False)
 
     def backlog(self) -> int:
+        """Bytes that the peer has not taken yet."""
         return self._transport.underlying_transport.get_write_buffer_size()
 
 
@@ -87,7 +93,7 @@ class _Listener(WSListener):
         self._parts: list[bytes] = []
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        wire = PicowsWire(transport)
+        wire = Wire(transport)
         self._line = self._exchange.connected(wire, self._clock.monotonic_ns())
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -131,9 +137,8 @@ async def serve_websocket(
     connection must not answer.
     """
 
-    def listener(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
-        del request
-        if exchange.refuses_upgrade(clock.monotonic_ns()):
+    def listener(_: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
+        if exchange.switched.strikes(NO_UPGRADE, clock.monotonic_ns()):
             refusal = WSUpgradeResponse.create_error_response(503, b"trouble")
             return WSUpgradeResponseWithListener(refusal, None)
         return _Listener(exchange, clock)

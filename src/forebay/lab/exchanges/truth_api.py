@@ -12,31 +12,26 @@ Every range takes ``channel``: ``trade`` if none is named, ``ticker``, ``quote``
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from forebay.errors import ConfigError
+from forebay.lab.exchanges.model import CHANNELS
 from forebay.lab.exchanges.queries import BadQuery, number
 from forebay.lab.truth import CHANNEL, MARKET, SOURCES, BookTruth, Trade, TruthDigest, events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aiohttp.typedefs import Handler
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.exchange import Exchange
-    from forebay.lab.exchanges.model import Feed
-    from forebay.lab.truth import Event, Trades, TruthStream
+    from forebay.lab.truth import Source, Trades, TruthEvent
 
 _SLICE = 250  # events computed before the sockets get their turn
 _EVER_NS = 1 << 63
-_FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
-    {CHANNEL: "trade", "ticker": "ticker", "quote": "ticker", "book": "book", "book_delta": "book"}
-)
-"""By channel, the messages that carry it."""
+_FEEDS: Final = {each: feed for feed, carried in CHANNELS.items() for each in (feed, *carried)}
+"""By channel or their own name, the messages that carry it."""
 
 
 class TruthApi:
@@ -45,10 +40,9 @@ class TruthApi:
     def __init__(self, exchange: Exchange, clock: Clock) -> None:
         self._exchange = exchange
         self._clock = clock
-        self._sources: dict[tuple[str, str], TruthStream] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
 
     def app(self) -> web.Application:
-        """The application to be served."""
         app = web.Application(middlewares=[self._guard])
         app.router.add_get("/", self._status)
         app.router.add_get("/withheld", self._withheld)
@@ -69,10 +63,9 @@ class TruthApi:
         except (BadQuery, ConfigError) as error:
             return web.json_response({"message": str(error)}, status=400)
 
-    async def _status(self, request: web.Request) -> web.Response:
-        del request
-        told = {"market": MARKET, "channel": CHANNEL, **self._exchange.status()}
-        return web.json_response(told)
+    async def _status(self, _request: web.Request) -> web.Response:
+        status = self._exchange.status()
+        return web.json_response({"market": MARKET, "channel": CHANNEL, **status})
 
     async def _withheld(self, request: web.Request) -> web.Response:
         channel = request.query.get("channel", CHANNEL)
@@ -127,25 +120,22 @@ class TruthApi:
         told = {"symbol": trades.symbol, "at": at, "index": index, "bids": bids, "asks": asks}
         return web.json_response(told)
 
-    async def _switched(self, request: web.Request) -> web.Response:
-        del request
+    async def _switched(self, _request: web.Request) -> web.Response:
         return web.json_response(self._exchange.switched.document())
 
     async def _switch(self, request: web.Request) -> web.Response:
-        body = await request.read()
         try:
-            settings = json.loads(body) if body else {}
+            settings = json.loads(await request.read() or "{}")
         except ValueError:
             settings = None
         if not isinstance(settings, dict):
             raise BadQuery("The settings of a trouble are a JSON object")
-        on = request.method == "PUT"
-        now_ns = self._clock.monotonic_ns()
-        self._exchange.switch(request.match_info["name"], now_ns, on=on, settings=settings)
+        name, now_ns = request.match_info["name"], self._clock.monotonic_ns()
+        self._exchange.switch(name, now_ns, on=request.method == "PUT", settings=settings)
         return await self._switched(request)
 
     async def _close(self, request: web.Request) -> web.Response:
-        self._exchange.close_market()
+        self._exchange.market.close()
         return await self._status(request)
 
     def _symbol(self, request: web.Request) -> Trades:
@@ -155,7 +145,7 @@ class TruthApi:
             raise BadQuery(f"There is no symbol {symbol!r} in this market")
         return trades
 
-    def _range(self, request: web.Request) -> tuple[TruthStream, int, int]:
+    def _range(self, request: web.Request) -> tuple[Source, int, int]:
         trades = self._symbol(request)
         channel = request.query.get("channel", CHANNEL)
         if channel not in SOURCES:
@@ -180,7 +170,7 @@ class TruthApi:
         return first, end
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _told(event: TruthEvent) -> dict[str, Any]:
     """What ``/events`` says of one: its facts, and what an audit of any kind of event reads."""
     number_of = {"number": event.trade_id} if isinstance(event, Trade) else {}
     return {**event.document(), **number_of, "row": event.row()}

@@ -7,22 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from forebay.errors import ConfigError
 from forebay.lab.truth.bars import Bars
-from forebay.lab.truth.book import BookTruth, Deltas, Snapshots
-from forebay.lab.truth.digest import Event, TruthDigest, TruthStream
-from forebay.lab.truth.texts import (
-    MARKET,
-    decimal_text,
-    fixed,
-    iso_micros,
-    parse_start,
-    parse_symbols,
-    uuid_text,
-)
-from forebay.lab.truth.tickers import Quotes, Tickers
+from forebay.lab.truth.book import BookTruth
+from forebay.lab.truth.event import Source, TruthDigest, TruthEvent, events
+from forebay.lab.truth.texts import MARKET, parse_start, parse_symbols
+from forebay.lab.truth.tickers import Tickers
 from forebay.lab.truth.trades import CHANNEL, DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "CHANNEL",
@@ -32,45 +24,33 @@ __all__ = [
     "SOURCES",
     "Bars",
     "BookTruth",
-    "Deltas",
-    "Event",
-    "Quotes",
-    "Snapshots",
+    "Source",
     "Tickers",
     "Trade",
     "Trades",
     "TruthDigest",
-    "TruthStream",
-    "decimal_text",
+    "TruthEvent",
     "events",
-    "fixed",
-    "iso_micros",
     "parse_start",
     "parse_symbols",
     "source_named",
-    "uuid_text",
 ]
 
-SOURCES: Final[Mapping[str, Callable[[Trades], TruthStream]]] = MappingProxyType(
+SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(
     {
-        CHANNEL: lambda trades: trades,
-        "ticker": Tickers,
-        "quote": Quotes,
-        "book_delta": Deltas,
-        "book_snapshot": Snapshots,
-        "bar": Bars,
+        CHANNEL: lambda trades: trades.event,
+        "ticker": lambda trades: Tickers(trades).event,
+        "quote": lambda trades: Tickers(trades).quote,
+        "book_delta": lambda trades: BookTruth(trades).delta,
+        "book_snapshot": lambda trades: BookTruth(trades).snapshot,
+        "bar": lambda trades: Bars(trades).event,
     }
 )
 """By channel, what makes all of its events from the market's trades."""
 
 
-def source_named(channel: str) -> Callable[[Trades], TruthStream]:
+def source_named(channel: str) -> Callable[[Trades], Source]:
     """What makes the events of a channel; raises :class:`~forebay.errors.ConfigError`."""
     if channel not in SOURCES:
         raise ConfigError(f"{channel!r} is no channel.", hint=f"There are {', '.join(SOURCES)}.")
     return SOURCES[channel]
-
-
-def events(source: TruthStream, first: int, end: int) -> Iterator[Event]:
-    """What belongs to indices ``first`` to ``end - 1``, in order."""
-    return (event for index in range(first, end) if (event := source.event(index)) is not None)

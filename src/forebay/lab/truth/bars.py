@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from forebay.lab.truth.event import TruthEvent
 from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import TruthEvent
 from forebay.lab.truth.trades import SIZE_DECIMALS
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ _SLICE = 2_000  # trades looked at before somebody else gets a turn
 _KEPT = 4_096  # minutes that are remembered
 
 
-class Bar(TruthEvent, frozen=True, kw_only=True):
+class Bar(TruthEvent, frozen=True):
     """One minute that is over; it belongs to the index of its last trade."""
+
+    channel: ClassVar[str] = "bar"
 
     close_ts: int
     open: str
@@ -30,18 +32,10 @@ class Bar(TruthEvent, frozen=True, kw_only=True):
     close: str
     volume: str
 
-    def channel(self) -> str:
-        return "bar"
-
     def content(self) -> str:
-        told = (self.open, self.high, self.low, self.close, self.volume)
-        return "|".join(
-            (
-                f"1m|UTC|trade|false|{self.event_ts}|{self.close_ts}",
-                *map(fixed, told),
-                "||final|1",  # neither a count of trades nor a weighted mean is told
-            )
-        )
+        prices = "|".join(map(fixed, (self.open, self.high, self.low, self.close, self.volume)))
+        # Neither a count of trades nor a weighted mean is told.
+        return f"1m|UTC|trade|false|{self.event_ts}|{self.close_ts}|{prices}|||final|1"
 
 
 @dataclass(slots=True)
@@ -74,25 +68,15 @@ class Bars:
         # By indices, which tell the same whenever the market began.
 
     def event(self, index: int) -> Bar | None:
+        """The minute that ends with this index."""
         trades = self.trades
         at, after = trades.time_ns(index), trades.time_ns(index + 1)
         if at // MINUTE_NS == after // MINUTE_NS:
             return None
         open_ns = at - at % MINUTE_NS
         made = self.sum(open_ns, open_ns + MINUTE_NS, index)
-        opened, high, low, close, volume = self.texts(made)
-        return Bar(
-            index=index,
-            venue=trades.venue,
-            symbol=trades.symbol,
-            event_ts=open_ns,
-            close_ts=open_ns + MINUTE_NS,
-            open=opened,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-        )
+        close_ns = open_ns + MINUTE_NS
+        return Bar(index, trades.venue, trades.symbol, open_ns, close_ns, *self.texts(made))
 
     def texts(self, made: Sum) -> tuple[str, str, str, str, str]:
         """Open, high, low, close and volume as decimals."""
@@ -122,19 +106,15 @@ class Bars:
         if (first, end) in self._minutes and end <= last + 1:
             yield self._minutes[first, end]
             return
-        made = Sum()
-        for low in range(first, min(end, last + 1), _SLICE):
-            part = self._fold(low, min(low + _SLICE, end, last + 1))
+        made, stop = Sum(), min(end, last + 1)
+        for low in range(first, stop, _SLICE):
+            part = Sum()
+            for index in range(low, min(low + _SLICE, stop)):
+                price, size = trades.units(index)
+                part.add(Sum(price, price, price, price, size))
             made.add(part)
             yield part
         if end <= last + 1:
             if len(self._minutes) >= _KEPT:
                 self._minutes.pop(next(iter(self._minutes)))
             self._minutes[first, end] = made
-
-    def _fold(self, first: int, end: int) -> Sum:
-        made = Sum()
-        for index in range(first, end):
-            price, size = self.trades.units(index)
-            made.add(Sum(price, price, price, price, size))
-        return made

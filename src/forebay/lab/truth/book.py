@@ -13,10 +13,10 @@ least one bid and one ask, and at most eight lines.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from forebay.lab.truth.event import TruthEvent
 from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import TruthEvent
 from forebay.lab.truth.trades import BLOCK, SWING, height
 
 if TYPE_CHECKING:
@@ -43,13 +43,12 @@ Change = tuple[str, str, str]
 """Side, price, and the size that is there now; 0 takes the level away."""
 
 
-class Delta(TruthEvent, frozen=True, kw_only=True):
+class Delta(TruthEvent, frozen=True):
     """What changed in the book at one index."""
 
-    changes: tuple[Change, ...]
+    channel: ClassVar[str] = "book_delta"
 
-    def channel(self) -> str:
-        return "book_delta"
+    changes: tuple[Change, ...]
 
     def content(self) -> str:
         sides = (
@@ -58,14 +57,13 @@ class Delta(TruthEvent, frozen=True, kw_only=True):
         return "|".join(map(_lists, sides))
 
 
-class SnapshotTruth(TruthEvent, frozen=True, kw_only=True):
+class SnapshotTruth(TruthEvent, frozen=True):
     """The whole book as of one index, best first."""
+
+    channel: ClassVar[str] = "book_snapshot"
 
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
-
-    def channel(self) -> str:
-        return "book_snapshot"
 
     def content(self) -> str:
         return f"{_lists(self.bids)}|{_lists(self.asks)}"
@@ -85,11 +83,18 @@ class BookTruth:
 
     def sides(self, index: int) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
         """All bids and all asks as of ``index``, best first."""
-        return tuple(self._bids(index)), tuple(self._asks(index))
+        return tuple(self._levels(index, -1)), tuple(self._levels(index, 1))
+
+    def delta(self, index: int) -> Delta:
+        return Delta(*self.trades.head(index), self.changes(index))
+
+    def snapshot(self, index: int) -> SnapshotTruth:
+        """The whole book: what is told to somebody who subscribes then."""
+        return SnapshotTruth(*self.trades.head(index), *self.sides(index))
 
     def best(self, index: int) -> tuple[Level, Level]:
         """Best bid and best ask as of ``index``."""
-        return next(self._bids(index)), next(self._asks(index))
+        return next(self._levels(index, -1)), next(self._levels(index, 1))
 
     def changes(self, index: int) -> tuple[Change, ...]:
         """What ``index`` changed; the first index makes the book from nothing."""
@@ -106,18 +111,11 @@ class BookTruth:
                 found += self._told(line, old, new)
         return tuple(found)
 
-    def _bids(self, index: int) -> Iterator[Level]:
+    def _levels(self, index: int, step: int) -> Iterator[Level]:
+        """Bids if ``step`` is -1, asks if it is 1, best first."""
         middle = self._middle(index)
-        return self._levels(range(middle - 1, middle - DEPTH - 1, -1), index)
-
-    def _asks(self, index: int) -> Iterator[Level]:
-        middle = self._middle(index)
-        return self._levels(range(middle + 1, middle + DEPTH + 1), index)
-
-    def _levels(self, lines: range, index: int) -> Iterator[Level]:
-        for line in lines:
-            size = self._size(line, index)
-            if size:
+        for line in range(middle + step, middle + step * (DEPTH + 1), step):
+            if size := self._size(line, index):
                 yield self._price(line), size
 
     def _middle(self, index: int) -> int:
@@ -136,9 +134,9 @@ class BookTruth:
 
     def _level(self, line: int, index: int, middle: int) -> tuple[str, str]:
         """Side and size, both empty if nothing is there."""
-        side = _side(line, middle)
-        size = self._size(line, index) if side else ""
-        return (side, size) if size else ("", "")
+        near = 0 < abs(line - middle) <= DEPTH
+        size = self._size(line, index) if near else ""
+        return (BID if line < middle else ASK, size) if size else ("", "")
 
     def _told(self, line: int, old: tuple[str, str], new: tuple[str, str]) -> Iterator[Change]:
         """How a change is told: what is there now, or that nothing is."""
@@ -153,61 +151,13 @@ class BookTruth:
 
     def _size(self, line: int, index: int) -> str:
         """What a line holds while it is a bid or an ask, empty for nothing."""
-        changed = _changed(line, index)
+        changed = (index - line * _TURN % PERIOD) // PERIOD  # how often, counted from anywhere
         if changed % _EMPTY == line % _EMPTY:
             return ""
         dice = self._dice.copy()
         dice.update(f"{line}|{changed}".encode())
         number = int.from_bytes(dice.digest(), "big") % _SIZES
         return decimal_text(2 * (1 + number) + changed % 2, line % 9)
-
-
-class Deltas:
-    """What changed in the book, by index."""
-
-    def __init__(self, trades: Trades) -> None:
-        self._book = BookTruth(trades)
-
-    def event(self, index: int) -> Delta:
-        trades = self._book.trades
-        return Delta(
-            index=index,
-            venue=trades.venue,
-            symbol=trades.symbol,
-            event_ts=trades.time_ns(index),
-            changes=self._book.changes(index),
-        )
-
-
-class Snapshots:
-    """The whole book, by index: what is told to somebody who subscribes then."""
-
-    def __init__(self, trades: Trades) -> None:
-        self._book = BookTruth(trades)
-
-    def event(self, index: int) -> SnapshotTruth:
-        trades = self._book.trades
-        bids, asks = self._book.sides(index)
-        return SnapshotTruth(
-            index=index,
-            venue=trades.venue,
-            symbol=trades.symbol,
-            event_ts=trades.time_ns(index),
-            bids=bids,
-            asks=asks,
-        )
-
-
-def _side(line: int, middle: int) -> str:
-    """Where a line lies: ``bid``, ``ask``, or nowhere."""
-    if not 0 < abs(line - middle) <= DEPTH:
-        return ""
-    return BID if line < middle else ASK
-
-
-def _changed(line: int, index: int) -> int:
-    """How often a line has changed by then, counted from anywhere."""
-    return (index - line * _TURN % PERIOD) // PERIOD
 
 
 def _lists(levels: Iterable[Level]) -> str:

@@ -38,6 +38,7 @@ def uuid_text(bits: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+@functools.lru_cache(maxsize=64)
 def native_bits(venue: str, channel: str, symbol: str) -> int:
     """The bits of an id that do not depend on the venue's own number, which is added to them.
 
@@ -63,10 +64,9 @@ def iso_micros(ns: int) -> str:
 
 
 def parse_start(text: str) -> int:
-    """Nanoseconds since the epoch from ISO 8601 or a count of nanoseconds.
+    """Return nanoseconds since the epoch from ISO 8601 or a count of nanoseconds.
 
-    Raises:
-        ConfigError: it is neither, has no time zone, or lies outside 1970 to 2100.
+    Raises :class:`~forebay.errors.ConfigError` for one without a zone or outside 1970 to 2100.
     """
     ns = int(text) if text.isdecimal() else _iso_ns(text)
     if not 0 <= ns < _LATEST_NS:
@@ -76,10 +76,9 @@ def parse_start(text: str) -> int:
 
 
 def parse_symbols(text: str) -> tuple[str, ...]:
-    """Symbols from a comma-separated list.
+    """Return symbols from a comma-separated list.
 
-    Raises:
-        ConfigError: a symbol is not BASE-QUOTE in capitals, or comes twice.
+    Raises :class:`~forebay.errors.ConfigError` if one is not BASE-QUOTE in capitals or named twice.
     """
     symbols = tuple(part.strip() for part in text.split(","))
     for symbol in symbols:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from forebay.lab.truth.book import BookTruth
-from forebay.lab.truth.texts import decimal_text, fixed
-from forebay.lab.truth.told import TruthEvent
+from forebay.lab.truth.event import TruthEvent
+from forebay.lab.truth.texts import decimal_text
 from forebay.lab.truth.trades import SWING
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ EVERY: Final = 4
 tells trades that one order made in one ticker; so no two tickers have one time."""
 
 
-class TickerTruth(TruthEvent, frozen=True, kw_only=True):
+class TickerTruth(TruthEvent, frozen=True):
     """What a venue says of the last trade and the last 24 hours."""
+
+    channel: ClassVar[str] = "ticker"
 
     price: str
     size: str
@@ -31,35 +33,23 @@ class TickerTruth(TruthEvent, frozen=True, kw_only=True):
     high_24h: str
     low_24h: str
 
-    def channel(self) -> str:
-        return "ticker"
-
     def content(self) -> str:
-        told = (
-            *(self.price, self.size, self.bid_size, self.ask_size, self.volume_24h),
-            *(self.bid_price, self.ask_price, self.open_24h, self.high_24h, self.low_24h),
-        )
-        return "|".join(map(fixed, told)) + "|"  # a weighted mean is not told
+        return super().content() + "|"  # a weighted mean is not told
 
 
-class Quote(TruthEvent, frozen=True, kw_only=True):
+class Quote(TruthEvent, frozen=True):
     """Best bid and ask."""
+
+    channel: ClassVar[str] = "quote"
 
     bid_price: str
     bid_size: str
     ask_price: str
     ask_size: str
 
-    def channel(self) -> str:
-        return "quote"
-
-    def content(self) -> str:
-        told = (self.bid_price, self.bid_size, self.ask_price, self.ask_size)
-        return "|".join(map(fixed, told))
-
 
 class Tickers:
-    """Tickers by index; most indices have none."""
+    """Tickers, and their quotes, by index; most indices have none."""
 
     def __init__(self, trades: Trades) -> None:
         self.trades = trades
@@ -72,14 +62,18 @@ class Tickers:
 
     def last(self, index: int) -> TickerTruth | None:
         """The latest ticker as of ``index``."""
-        while index >= 0:
-            if self.due(index):
-                return self.event(index)
-            index -= 1
-        return None
+        due = filter(self.due, range(index, -1, -1))
+        return next(map(self.event, due), None)
 
     def event(self, index: int) -> TickerTruth | None:
         return self.of(self.trades.event(index)) if self.due(index) else None
+
+    def quote(self, index: int) -> Quote | None:
+        """The best bid and ask that its ticker tells."""
+        if not self.due(index):
+            return None
+        (bid, bid_size), (ask, ask_size) = self._book.best(index)
+        return Quote(*self.trades.head(index), bid, bid_size, ask, ask_size)
 
     def of(self, trade: Trade) -> TickerTruth:
         """The ticker that a trade causes."""
@@ -87,10 +81,7 @@ class Tickers:
         swing, level, decimals = trades.level // 10, trades.level, trades.price_decimals
         bid, ask = self._book.best(index)
         return TickerTruth(
-            index=index,
-            venue=trade.venue,
-            symbol=trade.symbol,
-            event_ts=trade.event_ts,
+            *trades.head(index),
             price=trade.price,
             size=trade.size,
             bid_price=bid[0],
@@ -102,26 +93,4 @@ class Tickers:
             high_24h=decimal_text(level + swing // 2 + level // 500, decimals),
             low_24h=decimal_text(level - swing // 2, decimals),
             volume_24h=decimal_text(level * 1_000_000 + index % SWING, 8),
-        )
-
-
-class Quotes:
-    """Best bid and ask of each ticker."""
-
-    def __init__(self, trades: Trades) -> None:
-        self._tickers = Tickers(trades)
-
-    def event(self, index: int) -> Quote | None:
-        ticker = self._tickers.event(index)
-        if ticker is None:
-            return None
-        return Quote(
-            index=index,
-            venue=ticker.venue,
-            symbol=ticker.symbol,
-            event_ts=ticker.event_ts,
-            bid_price=ticker.bid_price,
-            bid_size=ticker.bid_size,
-            ask_price=ticker.ask_price,
-            ask_size=ticker.ask_size,
         )

@@ -12,18 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import msgspec
-
-from forebay.lab.truth.texts import (
-    MARKET,
-    decimal_text,
-    fixed,
-    iso_micros,
-    native_bits,
-    uuid_text,
-)
+from forebay.lab.truth.event import TruthEvent
+from forebay.lab.truth.texts import decimal_text, fixed, native_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,62 +38,36 @@ _KNOWN: Final = {"BTC-USD": (2, 6_400_000), "ETH-USD": (2, 315_000), "SOL-USD": 
 # Decimals and level in units of the last one, so that a demonstration shows likely prices.
 
 
-class Trade(msgspec.Struct, frozen=True, kw_only=True):
-    """One trade as it happened; ``price`` and ``size`` are exact decimal texts."""
+class Trade(TruthEvent, frozen=True):
+    """One trade as it happened; its id is made of its number."""
 
-    index: int
-    event_id: int
-    """The 128 bits of the UUID."""
-    venue: str
-    symbol: str
+    channel: ClassVar[str] = CHANNEL
+
     trade_id: int
     price: str
     size: str
     side: str
     """The taker's: ``buy`` or ``sell``."""
-    event_ts: int
-    """Venue time, nanoseconds since the epoch, a whole number of microseconds."""
     sequence: int
     maker_order_id: str
     taker_order_id: str
 
     @property
-    def time(self) -> str:
-        """Venue time as the exchange writes it, with six decimals."""
-        return iso_micros(self.event_ts)
+    def event_id(self) -> int:
+        return native_bits(self.venue, CHANNEL, self.symbol) | self.trade_id
 
-    def row(self) -> str:
-        """Canonical text that digests are made of."""
-        return (
-            f"{uuid_text(self.event_id)}|{self.venue}|{MARKET}|{self.symbol}|{self.event_ts}"
-            f"|{self.trade_id}|{fixed(self.price)}|{fixed(self.size)}|{self.side}"
-        )
+    def content(self) -> str:
+        return f"{self.trade_id}|{fixed(self.price)}|{fixed(self.size)}|{self.side}"
 
-    def document(self) -> dict[str, int | str]:
-        """What ``forebay lab truth`` prints, one JSON object a line."""
-        return {
-            "index": self.index,
-            "event_id": uuid_text(self.event_id),
-            "venue": self.venue,
-            "symbol": self.symbol,
-            "trade_id": self.trade_id,
-            "price": self.price,
-            "size": self.size,
-            "side": self.side,
-            "event_ts": self.event_ts,
-            "time": self.time,
-        }
+    def _own(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("trade_id", "price", "size", "side")}
 
 
 class Trades:
     """All trades of one symbol; cheap to make, holds nothing per event.
 
-    Args:
-        seed: whole number; another seed is another market.
-        venue: venue name as in event ids, for example ``coinbase``.
-        symbol: Forebay's spelling, for example ``BTC-USD``.
-        start_ns: venue time of event 0, nanoseconds, floored to microseconds.
-        step_us: venue time from one event to the next, microseconds.
+    Another ``seed`` is another market. Event 0 has the venue time ``start_ns``, floored to
+    microseconds, and each other one comes ``step_us`` microseconds after the one before.
     """
 
     def __init__(
@@ -124,7 +90,6 @@ class Trades:
         self.price_decimals, self.level = _KNOWN.get(
             symbol, (2 + character % 7, 200_000 + character % 5_000_000)
         )
-        self._id_bits = native_bits(venue, CHANNEL, symbol)
         self._block = (-1, False)  # the last one looked at: events mostly come in order
 
     def event(self, index: int) -> Trade:
@@ -132,19 +97,19 @@ class Trades:
         roll = self._roll(index)
         decimals, size = _size(roll)
         return Trade(
-            index=index,
-            event_id=self._id_bits | (self.first_trade_id + index),
-            venue=self.venue,
-            symbol=self.symbol,
+            *self.head(index),
             trade_id=self.first_trade_id + index,
             price=decimal_text(self._ticks(index, roll), self.price_decimals),
             size=decimal_text(size, decimals),
             side="buy" if roll[12] & 1 else "sell",
-            event_ts=self._time_us(index) * 1_000,
             sequence=5 * self.first_trade_id + index * 8 + roll[13] % 8,
             maker_order_id=_order_id(roll[16:32]),
             taker_order_id=_order_id(roll[32:48]),
         )
+
+    def head(self, index: int) -> tuple[int, str, str, int]:
+        """Index, venue, symbol and venue time of what belongs to an index."""
+        return index, self.venue, self.symbol, self.time_ns(index)
 
     def begin_at(self, start_ns: int) -> None:
         """Have event 0 at another time, and all others as long after it as before."""
@@ -156,7 +121,13 @@ class Trades:
 
     def time_ns(self, index: int) -> int:
         """Venue time of an event, without its other properties."""
-        return self._time_us(index) * 1_000
+        begin = index - index % BLOCK
+        if self._block[0] != begin:
+            alike = self._step_us <= TOGETHER_US and self._roll(begin)[14] % 4 == 0
+            self._block = (begin, alike)
+        if self._block[1]:
+            index = begin
+        return (self._start_us + index * self._step_us) * 1_000
 
     def index_at(self, ns: int) -> int:
         """Index of the last event that has happened by then, -1 if none has."""
@@ -164,7 +135,7 @@ class Trades:
         if index < 0:
             return -1
         begin = index - index % BLOCK
-        together = self._time_us(begin) == self._time_us(begin + 1)
+        together = self.time_ns(begin) == self.time_ns(begin + 1)
         return begin + BLOCK - 1 if together else index
 
     def units(self, index: int) -> tuple[int, int]:
@@ -182,15 +153,6 @@ class Trades:
         swing = self.level // 10
         jitter = int.from_bytes(roll[0:4], "big") % (self.level // 500)
         return self.level - swing // 2 + swing * height(index) // SWING + jitter
-
-    def _time_us(self, index: int) -> int:
-        begin = index - index % BLOCK
-        if self._block[0] != begin:
-            alike = self._step_us <= TOGETHER_US and self._roll(begin)[14] % 4 == 0
-            self._block = (begin, alike)
-        if self._block[1]:
-            index = begin
-        return self._start_us + index * self._step_us
 
 
 def height(index: int) -> int:

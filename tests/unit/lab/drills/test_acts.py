@@ -20,9 +20,8 @@ from forebay.errors import Transient
 from forebay.lab.drills import acts
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import REST, Timing
-from forebay.lab.drills.resources import process_state
-from forebay.lab.drills.watch import Observation
-from forebay.lab.switched_faults import (
+from forebay.lab.drills.watch import Observation, process_state
+from forebay.lab.faults import (
     BROKEN,
     FLAP,
     HANG,
@@ -97,10 +96,11 @@ class Played:
     async def comes(self, holds: Callable[[Observation], bool], what: str) -> None:
         self.check(what, ok=holds(await self.seen()))
 
-    async def captured(self, frames: int) -> None:
-        self.did.append(f"captured {frames}")
+    async def goes_on(self) -> None:
+        self.did.append("goes on")
+        await self.last()
 
-    async def last(self, seconds: float) -> None:
+    async def last(self) -> None:
         self.did.append("lasts")
 
     async def seen(self) -> Observation:
@@ -205,10 +205,10 @@ async def test_the_folder_is_read_only_meanwhile_and_as_before_afterwards(tmp_pa
     stage = Played(tmp_path)
     modes = []
 
-    async def captured(frames: int) -> None:
+    async def goes_on() -> None:
         modes.append(mode_of(tmp_path))
 
-    stage.captured = captured  # type: ignore[method-assign]
+    stage.goes_on = goes_on  # type: ignore[method-assign]
     await acts.store_read_only(stage)  # type: ignore[arg-type]
 
     assert modes == [0o550]

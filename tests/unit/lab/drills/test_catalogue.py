@@ -10,8 +10,7 @@ import pytest
 
 from forebay.errors import ConfigError
 from forebay.lab.drills.catalogue import DRILLS, drill_named
-from forebay.lab.faults import parse_faults
-from forebay.lab.switched_faults import ABOUT
+from forebay.lab.faults import ABOUT, parse_faults
 from forebay.ops import alerts
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.lab.drills import acts, disk
+from forebay.lab.drills import acts
+from forebay.lab.drills import run as running
 
 
 async def test_a_disk_that_may_not_be_mounted_is_said_with_what_to_do(
@@ -17,10 +18,10 @@ async def test_a_disk_that_may_not_be_mounted_is_said_with_what_to_do(
     async def refused(*arguments: str) -> tuple[int, str]:
         return 32, "permission denied"
 
-    monkeypatch.setattr(disk, "_command", refused)
+    monkeypatch.setattr(running, "_command", refused)
 
     with pytest.raises(Unreachable, match="permission denied") as said:
-        async with disk.small_disk(tmp_path / "data", 64):
+        async with running.small_disk(tmp_path / "data", 64):
             pytest.fail("went on without it")
     assert "root" in said.value.hint
 
@@ -34,10 +35,10 @@ async def test_a_disk_is_unmounted_also_when_the_drill_breaks(
         asked.append(arguments)
         return 0, ""
 
-    monkeypatch.setattr(disk, "_command", noted)
+    monkeypatch.setattr(running, "_command", noted)
 
     with pytest.raises(RuntimeError):
-        async with disk.small_disk(tmp_path / "data", 64):
+        async with running.small_disk(tmp_path / "data", 64):
             raise RuntimeError
     assert [each[0] for each in asked] == ["mount", "umount"]
     assert "size=64m,mode=0755" in asked[0]
@@ -45,7 +46,7 @@ async def test_a_disk_is_unmounted_also_when_the_drill_breaks(
 
 
 async def test_a_command_that_is_not_there_is_no_crash() -> None:
-    code, said = await disk._command("forebay-no-such-command")
+    code, said = await running._command("forebay-no-such-command")
 
     assert (code, said) == (1, "No such file or directory")
 

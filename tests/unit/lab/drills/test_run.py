@@ -3,54 +3,44 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from forebay.clock import ManualClock
 from forebay.lab.drills import run as running
-from forebay.lab.drills.plan import Drill, Timing
-from forebay.lab.drills.report import AlertSeen, DrillReport
+from forebay.lab.drills.plan import AlertSeen, Drill, DrillReport, Timing
 from forebay.lab.drills.stage import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 GOOD = ["closed", "open", "half_open", "closed"]
-ACCOUNT = dict.fromkeys(("withheld", "missing", "doubled", "mutated", "gaps"), 0) | {
-    "produced": 10,
-    "stored": 10,
-}
 
 
 async def nothing(stage: Stage) -> None:
     """No act."""
 
 
-@dataclass
-class FakeAlarms:
-    alerts: list[AlertSeen]
-    skipped: str = ""
-    servers: list[Any] = field(default_factory=list)
-
-    def seen(self, names: object) -> list[AlertSeen]:
-        return self.alerts
-
-
 def stage(root: Path, *, gaps: bool = False) -> Stage:
-    drill = Drill("some", "about", nothing, ("store",), gaps=gaps)
+    drill = Drill("some", "About.", nothing, ("store",), gaps=gaps)
     made = Stage(drill, root, 1, Timing(), ManualClock())
-    made.fault_hits, made.recovery_s = 3, 1.5
+    report = made.report
+    report.fault_hits, report.recovery_s = 3, 1.5
+    report.produced = report.stored = 10
     for at, now in enumerate(GOOD[1:]):
         made.watch._moves.setdefault("store", {})[(str(at), now)] = None
     return made
 
 
-def judged(
-    made: Stage, account: dict[str, int] = ACCOUNT, alarms: FakeAlarms | None = None
-) -> DrillReport:
-    return running._report(made, account, alarms, 9.0)  # type: ignore[arg-type]
+def judged(made: Stage, **changes: Any) -> DrillReport:  # noqa: ANN401
+    """Return the report, with some of its fields changed before it is judged."""
+    for name, value in changes.items():
+        setattr(made.report, name, value)
+    running._judge(made)
+    return made.report
 
 
 def test_a_run_in_which_all_went_well_is_green_and_says_so_in_json(tmp_path: Path) -> None:
@@ -66,26 +56,20 @@ def test_a_run_in_which_all_went_well_is_green_and_says_so_in_json(tmp_path: Pat
 
 @pytest.mark.parametrize("lost", ["missing", "doubled", "mutated"])
 def test_one_event_that_is_lost_doubled_or_altered_is_red(tmp_path: Path, lost: str) -> None:
-    assert not judged(stage(tmp_path), {**ACCOUNT, lost: 1}).ok
+    assert not judged(stage(tmp_path), **{lost: 1}).ok
 
 
 def test_nothing_stored_is_red(tmp_path: Path) -> None:
-    assert not judged(stage(tmp_path), {**ACCOUNT, "stored": 0}).ok
+    assert not judged(stage(tmp_path), stored=0).ok
 
 
 def test_a_fault_that_never_happened_is_red(tmp_path: Path) -> None:
-    made = stage(tmp_path)
-    made.fault_hits = 0
-
-    report = judged(made)
+    report = judged(stage(tmp_path), fault_hits=0)
     assert (report.ok, report.fault_happened) == (False, False)
 
 
 def test_no_recovery_is_red(tmp_path: Path) -> None:
-    made = stage(tmp_path)
-    made.recovery_s = None
-
-    assert not judged(made).ok
+    assert not judged(stage(tmp_path), recovery_s=None).ok
 
 
 @pytest.mark.parametrize(
@@ -105,8 +89,8 @@ def test_a_breaker_that_did_not_open_probe_and_close_is_red(
 def test_an_alert_that_did_not_fire_or_clear_is_red(
     tmp_path: Path, fired: bool, cleared: bool
 ) -> None:
-    assert judged(stage(tmp_path), alarms=FakeAlarms([AlertSeen("A", True, True)])).ok
-    assert not judged(stage(tmp_path), alarms=FakeAlarms([AlertSeen("A", fired, cleared)])).ok
+    assert judged(stage(tmp_path), alerts=[AlertSeen("A", True, True)]).ok
+    assert not judged(stage(tmp_path), alerts=[AlertSeen("A", fired, cleared)]).ok
 
 
 def test_any_check_that_failed_is_red(tmp_path: Path) -> None:
@@ -120,14 +104,13 @@ async def test_the_account_counts_what_happened_and_what_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = stage(tmp_path)
-    _answers(monkeypatch, gaps=[{"state": "filled"}])
+    _answers(monkeypatch, gaps=["filled"])
 
-    account = await running._account(made)
+    made.report.produced = 0
+    await running._count(made)
 
-    assert account["produced"] == 51
-    assert account["withheld"] == 3
-    assert (account["stored"], account["gaps"]) == (51, 1)
-    assert all(check.ok for check in made.checks)
+    assert (made.report.produced, made.report.withheld, made.report.stored) == (51, 3, 51)
+    assert all(check.ok for check in made.report.checks)
 
 
 @pytest.mark.parametrize(
@@ -135,35 +118,35 @@ async def test_the_account_counts_what_happened_and_what_is_stored(
     [
         ([], False, True),
         ([], True, False),
-        ([{"state": "filled"}], True, True),
-        ([{"state": "filled"}, {"state": "open"}], True, False),
-        ([{"state": "permanent"}], False, False),
+        (["filled"], True, True),
+        (["filled", "open"], True, False),
+        (["permanent"], False, False),
     ],
 )
 async def test_a_hole_that_must_be_is_declared_and_filled(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    gaps: list[dict[str, str]],
+    gaps: list[str],
     wanted: bool,
     ok: bool,
 ) -> None:
     made = stage(tmp_path, gaps=wanted)
     _answers(monkeypatch, gaps=gaps)
 
-    await running._account(made)
+    await running._count(made)
 
-    assert all(check.ok for check in made.checks) is ok
+    assert all(check.ok for check in made.report.checks) is ok
 
 
 async def test_a_red_audit_is_red_and_its_words_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = stage(tmp_path)
-    _answers(monkeypatch, gaps=[], problems=[{"text": "3 events are missing."}])
+    _answers(monkeypatch, gaps=[], problems=["3 events are missing."])
 
-    await running._account(made)
+    await running._count(made)
 
-    assert [check.what for check in made.checks if not check.ok] == [
+    assert [check.what for check in made.report.checks if not check.ok] == [
         "the audit is green: 3 events are missing."
     ]
 
@@ -171,8 +154,8 @@ async def test_a_red_audit_is_red_and_its_words_are_told(
 def _answers(
     monkeypatch: pytest.MonkeyPatch,
     *,
-    gaps: list[dict[str, str]],
-    problems: list[dict[str, str]] | None = None,
+    gaps: Sequence[str],
+    problems: Sequence[str] = (),
 ) -> None:
     async def truth(_: Stage) -> dict[str, Any]:
         return {"symbols": {"A": {"first": 100, "last": 150}, "B": {"first": None, "last": 99}}}
@@ -180,14 +163,17 @@ def _answers(
     async def withheld(_: Stage) -> dict[str, Any]:
         return {"A": {"certain": [(101, 102, "x")], "in_doubt": [(107, 107, "y")]}}
 
-    async def audit(_: Stage) -> dict[str, Any]:
-        return {
-            "ok": not problems,
-            "problems": problems or [],
-            "streams": [{"stages": {"store": {"count": 51}}}, {"stages": {}}],
-            "gaps": gaps,
-            **dict.fromkeys(("missing", "doubled", "mutated"), 0),
-        }
+    async def audit(_: Stage) -> SimpleNamespace:
+        stored = {"store": SimpleNamespace(count=51)}
+        return SimpleNamespace(
+            ok=not problems,
+            problems=[SimpleNamespace(text=text) for text in problems],
+            streams=[SimpleNamespace(stages=stages) for stages in (stored, {})],
+            gaps=[SimpleNamespace(state=state) for state in gaps],
+            missing=0,
+            doubled=0,
+            mutated=0,
+        )
 
     for method in (truth, withheld, audit):
         monkeypatch.setattr(Stage, method.__name__, method)

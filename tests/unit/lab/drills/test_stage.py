@@ -16,13 +16,11 @@ import pytest
 from forebay.app.wiring.config import load
 from forebay.clock import ManualClock
 from forebay.errors import Permanent, Transient, Unreachable
-from forebay.lab import web
-from forebay.lab.drills import resources
 from forebay.lab.drills import stage as staging
+from forebay.lab.drills import watch as watching
 from forebay.lab.drills.catalogue import DRILLS
-from forebay.lab.drills.plain_user import give_up_root
 from forebay.lab.drills.plan import Timing
-from forebay.lab.drills.stage import Stage
+from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.lab.drills.watch import Observation, Watch
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ async def test_a_run_that_does_not_come_up_is_an_error_and_is_stopped(
     made = stage(tmp_path)
     made.clock = Impatient()
 
-    with pytest.raises(Transient, match=r"forebay run to begin; its log is .*run\.log"):
+    with pytest.raises(Transient, match=r"forebay run to begin.*log is .*run\.log"):
         async with made.capture(URLS):
             pytest.fail("it began")
 
@@ -105,9 +103,10 @@ async def test_what_goes_wrong_in_a_run_that_is_up_makes_the_report_red(
     made.watch.last = Observation(0, "http://there", "healthy", {}, {}, {"connected": 1}, None)
 
     async with made.capture(URLS):
-        await made.until(lambda _: False, "something", 0)
+        with made.noting_errors():
+            await made.until(lambda _: False, "something", 0)
 
-    assert [check.what for check in made.checks if not check.ok] == [
+    assert [check.what for check in made.report.checks if not check.ok] == [
         "Waited 0 s in vain for something.",
         "forebay run ends with exit code 4",
     ]
@@ -159,7 +158,7 @@ async def test_an_exchange_that_refuses_a_switch_is_an_error(
     async def ask(*_: Any) -> tuple[int, str]:  # noqa: ANN401
         return 400, "no"
 
-    monkeypatch.setattr(web, "ask", ask)
+    monkeypatch.setattr(staging, "ask", ask)
 
     with pytest.raises(Permanent, match="400"):
         await stage(tmp_path).trouble("rest-429")
@@ -193,26 +192,20 @@ def test_resources_are_read_from_proc_and_of_nobody_they_are_nothing(tmp_path: P
     mine = os.getpid()
     (tmp_path / "some").write_bytes(b"x" * 100_000)
 
-    assert resources.peak_rss_bytes(mine) > 1 << 20
-    assert resources.process_state(mine) == "R"
-    assert resources.open_descriptors(mine) > 2
-    assert resources.disk_bytes(tmp_path) >= 100_000
+    assert watching.peak_rss_bytes(mine) > 1 << 20
+    assert watching.process_state(mine) == "R"
+    assert watching.open_descriptors(mine) > 2
+    assert watching.disk_bytes(tmp_path) >= 100_000
     gone = tmp_path / "proc"
-    assert resources.peak_rss_bytes(1, gone) == resources.open_descriptors(1, gone) == 0
-    assert resources.process_state(1, gone) == ""
+    assert watching.peak_rss_bytes(1, gone) == watching.open_descriptors(1, gone) == 0
+    assert watching.process_state(1, gone) == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 def test_a_plain_user_is_bound_by_a_read_only_folder_even_as_root(tmp_path: Path) -> None:
-    code = (
-        "import os, sys\n"
-        "from forebay.lab.drills.plain_user import give_up_root\n"
-        "give_up_root()\n"
-        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])\n"
-    )
     writes = f"open({json.dumps(str(tmp_path / 'folder' / 'file'))}, 'w')"
     (tmp_path / "folder").mkdir(mode=0o555)
-    command = [sys.executable, "-c", code, writes]
+    command = bound_by_modes([sys.executable, "-c", writes])
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -222,6 +215,14 @@ def test_a_plain_user_is_bound_by_a_read_only_folder_even_as_root(tmp_path: Path
 
 def test_who_is_not_root_has_nothing_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: pytest.fail("asked the kernel"))
 
-    assert give_up_root() is None  # type: ignore[func-returns-value]
+    assert bound_by_modes(["some"]) == ["some"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_root_who_cannot_give_up_what_it_may_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(Unreachable, match="no setpriv"):
+        bound_by_modes(["some"])

@@ -10,7 +10,7 @@ import pytest
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.errors import Unreachable
-from forebay.lab import web
+from forebay.lab import commands
 from forebay.lab.drills import watch as watching
 from forebay.lab.drills.watch import Observation, Watch
 
@@ -46,7 +46,7 @@ TOLD: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found: dict[str, Any] = dict(TOLD)
-    monkeypatch.setattr(web, "ask", answered)
+    monkeypatch.setattr(commands, "ask", answered)
     monkeypatch.setattr(watching, "statuses", lambda *_, **__: found)
     monkeypatch.setattr(watching, "ask", lambda *_, **__: ({"http": "http://there"}, b""))
     return found
@@ -113,7 +113,8 @@ async def test_the_peak_of_memory_is_of_all_processes_together(
     told["deliver"] = {**TOLD["deliver"], "pid": 13}
     await looking.look()
 
-    assert looking.peak_rss_bytes() == 35
+    assert looking.rss == {0: 5, 11: 10, 12: 20}
+    assert looking.peak_rss_mb() == 0.0
 
 
 def test_lag_is_never_negative() -> None:

@@ -5,17 +5,21 @@ Shapes follow the exchange's published pages and recordings of its public feed.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from forebay.lab.exchanges.coinbase import signing
+import msgspec
+
 from forebay.lab.exchanges.model import Request
 from forebay.lab.truth.book import ASK, BID
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from forebay.lab.exchanges.model import Topic
     from forebay.lab.truth import Trade
@@ -37,23 +41,26 @@ _SIGN: Final = (
     "https://docs.cloud.coinbase.com/exchange/docs/websocket-auth"
 )
 _SIDES: Final = MappingProxyType({BID: "buy", ASK: "sell"})
+encode = msgspec.json.encode
 _MAKER = {"buy": "sell", "sell": "buy"}  # the feed and the history give the maker's side
 
 
-class CommandRefused(Exception):
-    """A command that cannot be carried out."""
+# The one account that the simulated exchange knows.
+KEY: Final = "forebay-lab"
+SECRET: Final = base64.b64encode(b"anybody may know this").decode()
+PASSPHRASE: Final = "simulated"  # noqa: S105 - it guards nothing
 
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.reason = reason
+_SIGNED_PATH = "GET/users/self/verify"
+
+
+class CommandRefused(Exception):
+    """A command that cannot be carried out: message and reason."""
 
 
 def parse_request(raw: bytes, products: Collection[str]) -> Request:
-    """What a client asks for.
+    """Return what a client asks for.
 
-    Raises:
-        CommandRefused: not JSON, not a command, a channel or product there is not, or not signed.
+    Raises :class:`CommandRefused`: no JSON, no command, no such channel or product, or not signed.
     """
     try:
         document = json.loads(raw)
@@ -79,9 +86,30 @@ def parse_request(raw: bytes, products: Collection[str]) -> Request:
 def _check_signed(document: dict[str, object], failed: str) -> None:
     if "signature" not in document:
         raise CommandRefused(failed, _SIGN)
-    wrong = signing.what_is_wrong(document)
+    wrong = _what_is_wrong(document)
     if wrong:
         raise CommandRefused("Authentication Failed", json.dumps({"message": wrong}))
+
+
+def signature(timestamp: str) -> str:
+    """What signs a subscription that is made at ``timestamp``."""
+    message = f"{timestamp}{_SIGNED_PATH}".encode()
+    digest = hmac.digest(base64.b64decode(SECRET), message, hashlib.sha256)
+    return base64.b64encode(digest).decode()
+
+
+def _what_is_wrong(document: dict[str, object]) -> str:
+    """Why the signature of a subscription is not accepted, empty if it is.
+
+    How old it is does not matter here.
+    """
+    if document.get("key") != KEY:
+        return "Invalid API Key"
+    if document.get("passphrase") != PASSPHRASE:
+        return "Invalid Passphrase"
+    right = signature(str(document.get("timestamp")))
+    given = str(document.get("signature"))
+    return "" if hmac.compare_digest(right.encode(), given.encode()) else "invalid signature"
 
 
 def _topics(document: dict[str, object]) -> tuple[Topic, ...]:
@@ -129,13 +157,12 @@ def ticker(told: TickerTruth, trade: Trade) -> bytes:
 
 def snapshot(book: SnapshotTruth) -> bytes:
     """The whole book, as somebody is told who subscribes."""
-    asks, bids = ([list(level) for level in side] for side in (book.asks, book.bids))
     return encode(
         {
             "type": "snapshot",
             "product_id": book.symbol,
-            "asks": asks,
-            "bids": bids,
+            "asks": book.asks,
+            "bids": book.bids,
             "time": book.time,
         }
     )
@@ -199,7 +226,8 @@ def subscriptions(topics: Sequence[Topic]) -> bytes:
 
 def error(refusal: CommandRefused) -> bytes:
     """A refused command."""
-    return encode({"type": "error", "message": refusal.message, "reason": refusal.reason})
+    message, reason = refusal.args
+    return encode({"type": "error", "message": message, "reason": reason})
 
 
 def history_row(trade: Trade) -> dict[str, int | str]:
@@ -234,8 +262,3 @@ def product(symbol: str, price_decimals: int) -> dict[str, str | bool]:
         "fx_stablecoin": False,
         "auction_mode": False,
     }
-
-
-def encode(document: Mapping[str, object]) -> bytes:
-    """Compact JSON."""
-    return json.dumps(document, separators=(",", ":")).encode()

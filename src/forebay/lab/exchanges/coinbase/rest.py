@@ -9,7 +9,7 @@ from aiohttp import web
 from forebay.errors import ConfigError
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.queries import BadQuery, number
-from forebay.lab.truth import Bars, Snapshots, parse_start
+from forebay.lab.truth import Bars, BookTruth, parse_start
 from forebay.lab.truth.bars import Sum
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class Rest:
         self._bars = {symbol: Bars(trades) for symbol, trades in market.trades.items()}
 
     def routes(self) -> list[web.RouteDef]:
-        """What is served, and where."""
         return [
             web.get("/products", self._products),
             web.get("/products/{id}/trades", self._trades),
@@ -50,8 +49,7 @@ class Rest:
             raise web.HTTPNotFound
         return symbol
 
-    async def _products(self, request: web.Request) -> web.Response:
-        del request
+    async def _products(self, _request: web.Request) -> web.Response:
         trades = self._market.trades.values()
         return web.json_response([messages.product(t.symbol, t.price_decimals) for t in trades])
 
@@ -116,7 +114,7 @@ class Rest:
         if level not in ("1", "2"):
             raise BadQuery("Invalid level")
         trade = self._market.last_trade(symbol)
-        book = Snapshots(self._market.trades[symbol]).event(trade.index)
+        book = BookTruth(self._market.trades[symbol]).snapshot(trade.index)
         depth = 1 if level == "1" else None
         return web.json_response(messages.book(book, trade.sequence, depth))
 
