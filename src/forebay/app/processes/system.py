@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -59,45 +59,41 @@ LOOKS = 11
 """Looks at a counter that its rate is of."""
 
 
+@dataclass(eq=False)
 class RunningSystem:
-    """Implements :class:`forebay.ops.view.System` for the processes that a supervisor runs.
+    """Implements :class:`forebay.ops.view.System` for the processes that a supervisor runs."""
 
-    ``config`` is what holds now; a process that is started again is started with it. ``load``
-    reads the configuration again; ``measure`` returns samples of the supervisor's own, blocking.
-    """
+    config: Config
+    """What holds now; a process that is started again is started with it."""
+    sockets: InitVar[Mapping[str, Path]]
+    _: KW_ONLY
+    load: Callable[[], Config]
+    """Reads the configuration again."""
+    measure: Callable[[], Sequence[Sample]] = tuple
+    """Returns samples of the supervisor's own, blocking."""
+    clock: Clock
+    observer: Observer
+    last: SystemReport = field(init=False)
+    """What was known after the last poll."""
+    _samples: Sequence[Sample] = ()
+    _since: tuple[SystemState | None, int] = (None, 0)
+    _limits: dict[str, BreakerLimits] = field(default_factory=dict)
+    _forced_open: dict[str, str] = field(default_factory=dict)
+    _waiting: tuple[str, ...] = ()
+    _commanding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def __init__(
-        self,
-        config: Config,
-        sockets: Mapping[str, Path],
-        *,
-        load: Callable[[], Config],
-        measure: Callable[[], Sequence[Sample]] = tuple,
-        clock: Clock,
-        observer: Observer,
-    ) -> None:
-        self.config = config
-        self._load = load
-        self._measure = measure
-        self._clock = clock
-        self._samples: Sequence[Sample] = ()
-        self._since: tuple[SystemState | None, int] = None, 0
-        self._observe = observer
+    def __post_init__(self, sockets: Mapping[str, Path]) -> None:
+        """Know of no process anything yet."""
         self._seen = {role: PolledProcess(role, path) for role, path in sockets.items()}
         self._overview = HealthMonitor(
             lambda: services([*self._seen.values()], self.config.resilience.critical),
-            recovery_hold=config.resilience.recovery_hold_s,
-            clock=clock,
-            listener=observer,
+            recovery_hold=self.config.resilience.recovery_hold_s,
+            clock=self.clock,
+            listener=self.observer,
         )
-        self._limits: dict[str, BreakerLimits] = {}
-        self._forced_open: dict[str, str] = {}
-        self._waiting: tuple[str, ...] = ()
-        self._commanding = asyncio.Lock()
-        self._polling = asyncio.Lock()
-        self._polled_ns = clock.monotonic_ns()
+        self._polled_ns = self.clock.monotonic_ns()
         self.last = self._assembled()
-        """What was known after the last poll."""
 
     @property
     def state(self) -> SystemState:
@@ -108,19 +104,19 @@ class RunningSystem:
         """Ask each process once a second, until cancelled."""
         while True:
             await self.poll()
-            await self._clock.sleep(POLL_S)
+            await self.clock.sleep(POLL_S)
 
     async def poll(self) -> None:
         """Ask each process once and assess what they say."""
         async with self._polling:
             await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
-            self._samples = await asyncio.to_thread(self._measure)
+            self._samples = await asyncio.to_thread(self.measure)
             self.last = self._assembled()
-            self._polled_ns = self._clock.monotonic_ns()
+            self._polled_ns = self.clock.monotonic_ns()
 
     async def report(self) -> SystemReport:
         """See :meth:`forebay.ops.view.System.report`; Unreachable if it is too old to be true."""
-        silent_s = (self._clock.monotonic_ns() - self._polled_ns) / 1e9
+        silent_s = (self.clock.monotonic_ns() - self._polled_ns) / 1e9
         if silent_s > STALE_S:
             hint = "/health/live says whether this process answers at all; the log may say more."
             raise Unreachable(f"The processes were last asked {silent_s:.0f} s ago.", hint=hint)
@@ -129,7 +125,7 @@ class RunningSystem:
     # --------------------------------------------------------------------- asking
 
     async def _ask(self, seen: PolledProcess) -> None:
-        began, wall = self._clock.monotonic_ns(), self._clock.wall_ns()
+        began, wall = self.clock.monotonic_ns(), self.clock.wall_ns()
         try:
             told = await self._request(seen, {"op": "report", "system": self.state})
             report = msgspec.convert(told, ProcessReport)
@@ -137,13 +133,13 @@ class RunningSystem:
             if seen.obeys != (report.pid, self._orders()):
                 await self._order(seen, report.pid)
         except (ForebayError, msgspec.MsgspecError, OSError, RuntimeError):
-            seen.missed(wall, self._clock.monotonic_ns() - began)
+            seen.missed(wall, self.clock.monotonic_ns() - began)
         else:
-            seen.answered(report, wall, self._clock.monotonic_ns() - began)
+            seen.answered(report, wall, self.clock.monotonic_ns() - began)
 
     async def _request(self, seen: PolledProcess, request: dict[str, Any]) -> dict[str, Any]:
         # Who hung until nobody waited any more must not carry it out afterwards.
-        request = {**request, "until_ns": self._clock.monotonic_ns() + round(ANSWER_S * 1e9)}
+        request = {**request, "until_ns": self.clock.monotonic_ns() + round(ANSWER_S * 1e9)}
         answer, _ = await asyncio.to_thread(ask, seen.socket, request, timeout_s=ANSWER_S)
         return answer
 
@@ -160,7 +156,7 @@ class RunningSystem:
 
     def _assembled(self) -> SystemReport:
         seen, health = list(self._seen.values()), self._overview.look()
-        at_ns = self._clock.wall_ns()
+        at_ns = self.clock.wall_ns()
         if self._since[0] is not health.state:
             self._since = health.state, at_ns
         since = {"since": to_text(self._since[1])}
@@ -180,7 +176,7 @@ class RunningSystem:
     def risen(self, role: str, count: int) -> int:
         """Return how far the counter of ``role`` got in all, with where it ended."""
         rising = self._seen[role].rising
-        rising.look(self._clock.wall_ns(), count)
+        rising.look(self.clock.wall_ns(), count)
         return rising.total
 
     # ----------------------------------------------------------------- commanding
@@ -201,7 +197,7 @@ class RunningSystem:
             async with self._commanding:
                 await self._reload()
         except ForebayError as error:
-            self._observe(ConfigRefused(str(error)))
+            self.observer(ConfigRefused(str(error)))
 
     def _holders(self, target: str) -> list[PolledProcess]:
         """The process that has the breaker ``target``, or all for none."""
@@ -247,7 +243,7 @@ class RunningSystem:
         return Outcome([command.target], f"{command.target} has its new thresholds.")
 
     async def _reload(self) -> Outcome:
-        config, applied, waiting = reconciled(self.config, self._load())
+        config, applied, waiting = reconciled(self.config, self.load())
         token_of(config.http)
         kept = self.config, self._limits
         self.config, self._limits = config, {}
@@ -262,7 +258,7 @@ class RunningSystem:
         logs.configure(config.log_level, process=SUPERVISOR)
         self._overview.hysteresis.hold_s = config.resilience.recovery_hold_s
         self._waiting = waiting
-        self._observe(ConfigReloaded(applied, waiting))
+        self.observer(ConfigReloaded(applied, waiting))
         words = [f"now: {', '.join(applied)}" if applied else "nothing changed at once"]
         words += [f"after a restart: {', '.join(waiting)}"] if waiting else []
         undone = ", ".join(sorted(kept[1]))
