@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from forebay.app.offline import rebuild as module
 from forebay.app.offline.rebuild import rebuild_database
-from forebay.app.processes.hourly import HourlyParquet, hour_path
+from forebay.app.processes.maintenance import HourlyParquet, hour_path
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.journaling import open_journal

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.app.processes import samples
-from forebay.app.processes.counting_observer import CountingObserver
+from forebay.app.processes.samples import CountingObserver
 from forebay.clock import ManualClock
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FrameKind
@@ -48,8 +48,8 @@ def test_all_samples_are_in_the_catalogue_with_their_labels(tmp_path: Path) -> N
     everything = [
         *samples.capture(STATS, COUNTS, max_pending=10),
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
-        *samples.tallied("capture", COUNTS),
-        *samples.recoveries({"store": 1}),
+        *samples.tallied("capture", COUNTS, 0),
+        *samples.labelled("forebay_recovery_attempts", "breaker", {"store": 1}),
         *samples.process("capture", reader),
         *samples.machine(reader, tmp_path, tmp_path),
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import forebay
-from forebay.app.processes.local_socket import LocalServer, json_handler
+from forebay.app.processes.local_socket import LocalServer
 from forebay.errors import ConfigError, Unreachable
 from forebay.telemetry import HttpServing, HttpUnavailable
 
@@ -30,10 +30,7 @@ AGAIN_S = 10.0
 
 
 def token_of(http: HttpConfig) -> str:
-    """Return the token of administration, empty if it is off.
-
-    Raises :class:`~forebay.errors.ConfigError` if its file cannot be read or is empty.
-    """
+    """Return the token of administration, empty if it is off. Raises ConfigError."""
     if http.token or not http.token_file:
         return http.token
     try:
@@ -66,7 +63,7 @@ class HttpEndpoint:
     async def open(self) -> AsyncIterator[None]:
         """Serve while the block runs."""
         stop = asyncio.Event()
-        handlers = {"report": json_handler(self._report)}
+        handlers = {"report": self._report}
         async with LocalServer(self.folder.supervisor_socket, handlers).serving():
             serving = asyncio.create_task(self._serve(stop), name="forebay-http")
             try:
@@ -75,7 +72,7 @@ class HttpEndpoint:
                 stop.set()
                 await serving
 
-    def _report(self, _: Request) -> dict[str, Any]:
+    async def _report(self, _: Request) -> dict[str, Any]:
         report = msgspec.to_builtins(self.system.last)
         return {"report": report, "http": self.url, "no_http": self.why_not}
 
@@ -89,7 +86,7 @@ class HttpEndpoint:
             self.system,
             service=self.service,
             version=forebay.__version__,
-            token=self._token,
+            token=lambda: token_of(self.system.config.http) or None,  # its file may be written anew
             metrics=render,
             clock=self.clock,
             observer=self.observer,
@@ -99,12 +96,11 @@ class HttpEndpoint:
             try:
                 await serve(app, http.host, http.port, started=self._started, stop=stop)
             except Exception as error:  # noqa: BLE001 - told; capture must not end with it
-                told = (
-                    error if isinstance(error, Unreachable) else f"{type(error).__name__}: {error}"
-                )
-                if str(told) != self.why_not:  # said once, however often it is tried
-                    self.observer(HttpUnavailable(str(told), AGAIN_S))
-                self.why_not = str(told)
+                ours = isinstance(error, Unreachable)
+                told = str(error) if ours else f"{type(error).__name__}: {error}"
+                if told != self.why_not:  # said once, however often it is tried
+                    self.observer(HttpUnavailable(told, AGAIN_S))
+                self.why_not = told
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), AGAIN_S)
             finally:
@@ -113,10 +109,6 @@ class HttpEndpoint:
     def _started(self, url: str) -> None:
         self.url, self.why_not = url, ""
         self.observer(HttpServing(url))
-
-    def _token(self) -> str | None:
-        """The token now: its file may have been written anew since the start."""
-        return token_of(self.system.config.http) or None
 
 
 def _routes() -> tuple[Any, Any, Any]:
