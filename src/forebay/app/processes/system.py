@@ -27,7 +27,7 @@ from forebay.ops.view import (
     merged,
 )
 from forebay.resilience.dependencies import near
-from forebay.resilience.overview import HealthMonitor
+from forebay.resilience.health import HealthMonitor
 from forebay.telemetry import ConfigRefused, ConfigReloaded
 from forebay.times import to_text
 
