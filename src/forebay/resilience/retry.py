@@ -212,7 +212,7 @@ class Retry:
             self._budget.called()
 
     def _wait_after(self, error: Exception, failed: int) -> float | None:
-        """Return the seconds to wait after the last of ``failed`` tries; None to raise its error."""
+        """Return the seconds to wait after so many tries; None to raise the error of the last."""
         config = self.config
         if not isinstance(error, config.on):
             return None

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import EpochSink, FrameSink
+    from forebay.sources.roster import Attendance
     from forebay.sources.venue import Poll, Stream
-    from forebay.sources.websocket.feeds import StreamListener
     from forebay.telemetry import Observer
 
 _NS = 1_000_000_000
@@ -44,7 +44,7 @@ class Poller:
         ask: Callable[[str, str, FrameSink], Awaitable[None]],
         begin: Callable[[str, FrameSink], EpochSink],
         epoch: Callable[[], str],
-        told: StreamListener,
+        told: Attendance,
         clock: Clock,
         observer: Observer,
     ) -> None:

@@ -7,7 +7,7 @@ what becomes of each stream.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from forebay.sources.websocket.connection import Ear
 from forebay.sources.websocket.lots import Lots, Refusal, named_in
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import FrameSink
+    from forebay.sources.roster import Attendance
     from forebay.sources.venue import ConnectionPurpose, Stream
     from forebay.sources.websocket.connection import Connection
     from forebay.sources.websocket.feed import Judge, WebSocketFeed
@@ -30,26 +31,6 @@ _OURS = ("stopped", "paused", "crashed")
 """How reasons begin that say nothing about what was asked for."""
 
 
-class StreamListener(Protocol):
-    """Who is told what becomes of streams."""
-
-    def acknowledge(self, streams: Iterable[Stream]) -> None:
-        """The venue gives ``streams`` from here on."""
-        ...
-
-    def lose(self, streams: Iterable[Stream]) -> None:
-        """What gave ``streams`` is over."""
-        ...
-
-    def refuse(self, streams: Mapping[Stream, str], retry_s: float, *, told: bool = ...) -> None:
-        """The venue does not give ``streams``; ``told``: the log says so already."""
-        ...
-
-    def complained(self) -> None:
-        """The venue complained."""
-        ...
-
-
 class Feeds:
     """A feed for each lot, for as long as :meth:`run` runs."""
 
@@ -57,7 +38,7 @@ class Feeds:
         self,
         asked: Iterable[ConnectionPurpose],
         make: MakeFeed,
-        told: StreamListener,
+        told: Attendance,
         *,
         clock: Clock,
         rng: random.Random,
@@ -67,9 +48,9 @@ class Feeds:
         """``make`` gives a feed of what is asked for; ``size`` symbols are of one at most."""
         self.lots = Lots(asked, timeouts, rng, size=size)
         self._make = make
-        self._told = told
-        self._clock = clock
-        self._changed = asyncio.Event()
+        self.told = told
+        self.clock = clock
+        self.changed = asyncio.Event()
 
     async def run(self, sink: FrameSink) -> None:
         """Capture until cancelled."""
@@ -80,7 +61,7 @@ class Feeds:
                 self._begin(lot, group, sink)
             while True:
                 await self._until_due()
-                while lot_due := self.lots.due(self._clock.monotonic_ns()):
+                while lot_due := self.lots.due(self.clock.monotonic_ns()):
                     self._begin(lot_due, group, sink)
 
     def _begin(self, lot: Lot, group: asyncio.TaskGroup, sink: FrameSink) -> None:
@@ -97,14 +78,14 @@ class Feeds:
 
     async def _until_due(self) -> None:
         """Wait until something may be due: for a time, or for a refusal."""
-        self._changed.clear()
+        self.changed.clear()
         due_ns = self.lots.next_due_ns()
         if due_ns is None:
-            await self._changed.wait()
+            await self.changed.wait()
             return
-        wait_s = max(0.0, (due_ns - self._clock.monotonic_ns()) / 1e9)
-        timer = asyncio.create_task(self._clock.sleep(wait_s), name="forebay-refused-due")
-        sooner = asyncio.create_task(self._changed.wait(), name="forebay-refused-more")
+        wait_s = max(0.0, (due_ns - self.clock.monotonic_ns()) / 1e9)
+        timer = asyncio.create_task(self.clock.sleep(wait_s), name="forebay-refused-due")
+        sooner = asyncio.create_task(self.changed.wait(), name="forebay-refused-more")
         try:
             await asyncio.wait({timer, sooner}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -116,11 +97,11 @@ class Feeds:
         """Return the lots that follow on ``lot``, one of whose connections is over."""
         if not connection.opened:
             return [lot]
-        self._told.lose(lot.asked.streams)
+        self.told.lose(lot.asked.streams)
         if connection.reason.startswith(_OURS):
             lot.accepted_ns = None
             return [lot]
-        now = self._clock.monotonic_ns()
+        now = self.clock.monotonic_ns()
         said = connection.rejection
         named: Mapping[Stream, str] = {}
         if said is not None:
@@ -130,24 +111,9 @@ class Feeds:
         refusal = Refusal(said.refusal if said else connection.reason, named, whole)
         following = self.lots.ended(lot, now - (since_ns or now), refusal, now)
         if following.refused:
-            self._told.refuse(following.refused, following.pause_s, told=False)
-            self._changed.set()
+            self.told.refuse(following.refused, following.pause_s, told=False)
+            self.changed.set()
         return following.lots
-
-    def accepted(self, lot: Lot, streams: Collection[Stream]) -> None:
-        """A connection of ``lot`` gives ``streams``."""
-        self.lots.accepted(lot, streams, self._clock.monotonic_ns())
-        self._told.acknowledge(streams)
-
-    def left_out(self, lot: Lot, streams: Mapping[Stream, str]) -> None:
-        """A connection of ``lot`` does not give ``streams``, and gives others."""
-        pause_s = self.lots.left_out(lot, streams, self._clock.monotonic_ns())
-        self._told.refuse(streams, pause_s, told=True)
-        self._changed.set()
-
-    def complained(self) -> None:
-        """The venue complained on some connection."""
-        self._told.complained()
 
 
 class _LotEar(Ear):
@@ -156,12 +122,15 @@ class _LotEar(Ear):
     def __init__(self, feeds: Feeds, lot: Lot) -> None:
         self._feeds = feeds
         self._lot = lot
+        self.complained = feeds.told.complained
 
     def accepted(self, streams: Collection[Stream]) -> None:
-        self._feeds.accepted(self._lot, streams)
+        feeds = self._feeds
+        feeds.lots.accepted(self._lot, streams, feeds.clock.monotonic_ns())
+        feeds.told.acknowledge(streams)
 
     def left_out(self, streams: Mapping[Stream, str]) -> None:
-        self._feeds.left_out(self._lot, streams)
-
-    def complained(self) -> None:
-        self._feeds.complained()
+        feeds = self._feeds
+        pause_s = feeds.lots.left_out(self._lot, streams, feeds.clock.monotonic_ns())
+        feeds.told.refuse(streams, pause_s, told=True)
+        feeds.changed.set()

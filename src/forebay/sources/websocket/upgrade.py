@@ -1,32 +1,55 @@
-"""From an address to an upgraded websocket: within a time, and without a trace if not."""
+"""What to connect to, and from there to an upgraded websocket: in time, or without a trace."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from picows import WSError, WSHandshakeError, ws_connect
 
-from forebay.errors import Unreachable
+from forebay.errors import ConfigError, Unreachable
 from forebay.resilience.backoff import parse_retry_after
 from forebay.sources.proxies import Proxy, authority, proxy_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from logging import Logger
 
     from picows import WSListener
     from picows.url import WSParsedURL
 
     from forebay.clock import Clock
+    from forebay.sources.venue import ConnectionPurpose, Session
     from forebay.sources.websocket.connection import Connection
-    from forebay.sources.websocket.plan import ConnectionPlan
 
 _READ_BUFFER_BYTES = 256 << 10
 _ANSWER_BYTES = 64 << 10
 """A proxy's answer is not longer."""
 _SWITCHING = 101
 """The status that a successful upgrade has, so no reason of a failed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPlan:
+    """What to connect to, what for, and who talks there."""
+
+    venue: str
+    collector: str
+    url: str
+    asked: ConnectionPurpose
+    session: Callable[[ConnectionPurpose], Session]
+    """Makes the conversation of one connection; each has its own."""
+    max_message_bytes: int = 64 << 20
+    """First snapshots of whole books have tens of megabytes."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            message = f"{self.url!r} is not a websocket address."
+            raise ConfigError(message, hint="Write ws://HOST:PORT/PATH or wss://HOST/PATH.")
 
 
 class _Silent:
