@@ -122,7 +122,6 @@ class _LotEar(Ear):
     def __init__(self, feeds: Feeds, lot: Lot) -> None:
         self._feeds = feeds
         self._lot = lot
-        self.complained = feeds.told.complained
 
     def accepted(self, streams: Collection[Stream]) -> None:
         feeds = self._feeds
@@ -134,3 +133,6 @@ class _LotEar(Ear):
         pause_s = feeds.lots.left_out(self._lot, streams, feeds.clock.monotonic_ns())
         feeds.told.refuse(streams, pause_s, told=True)
         feeds.changed.set()
+
+    def complained(self) -> None:
+        self._feeds.told.complained()
