@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from forebay.sources.venue import Stream
     from forebay.sources.websocket.upgrade import ConnectionPlan
 
+Fate: TypeAlias = Literal["venue", "asked", "last"]
+"""Of what a connection's end speaks: the venue, or what was asked for while others are served;
+``last``: that is asked for otherwise from here on."""
 _TEXT = WSMsgType.TEXT
 _REASON_BYTES = 120
 """A close frame holds 125 bytes, two of them the code (RFC 6455, section 5.5)."""
@@ -49,7 +52,7 @@ _VIOLATIONS = {MESSAGE_TOO_BIG: "oversized", 1011: "crashed"}
 
 
 class Ear:
-    """Hears at once what a connection is told of its streams; this one does not listen."""
+    """Hears at once what becomes of a connection and its streams; this one does not listen."""
 
     def accepted(self, streams: Collection[Stream]) -> None:
         """The venue gives ``streams`` from here on."""
@@ -59,6 +62,11 @@ class Ear:
 
     def complained(self) -> None:
         """The venue complained."""
+
+    def over(self, connection: Connection) -> Fate:
+        """A connection is over; return what that speaks of."""
+        del connection
+        return "venue"
 
 
 class Connection(WSListener):
@@ -79,10 +87,10 @@ class Connection(WSListener):
         epoch: str,
         timeouts: Timeouts,
         observer: Observer,
-        ear: Ear | None = None,
+        ear: Ear,
     ) -> None:
         super().__init__()
-        self._ear = ear or Ear()
+        self._ear = ear
         self._plan = plan
         self._sink = sink
         self._clock = clock

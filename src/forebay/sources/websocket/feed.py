@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from picows import WSProtocolError
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 Dial = Callable[[Connection, ConnectionPlan, "Clock", float], Awaitable[None]]
 """Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.UpgradeRefused`."""
-Judge = Callable[[Connection], Literal["venue", "asked", "last"]]
-"""Of what a connection's end speaks: the venue, or what was asked for while others are served;
-``last``: that is asked for otherwise from here on."""
 _EARLY_S = 0.01
 """A timer of the event loop may be a millisecond early, and who is early at a breaker that is
 about to let somebody through waits a whole back-off more."""
@@ -131,12 +128,9 @@ class WebSocketFeed:
         observer: Observer = ignore,
         dial: Dial = connect,
         ear: Ear | None = None,
-        judge: Judge = lambda _: "venue",
     ) -> None:
-        """``judge`` is given each connection that is over, and says what its end speaks of."""
         self._dial = dial
-        self._ear = ear
-        self._judge = judge
+        self._ear = ear or Ear()
         self._plan = plan
         self._clock = clock
         self._rng = rng
@@ -156,7 +150,7 @@ class WebSocketFeed:
         self._retry = Retry(config, name=plan.venue, rng=rng, clock=clock, listener=self._told)
 
     async def run(self, sink: FrameSink) -> None:
-        """Capture until cancelled, or until ``judge`` says ``last``; no other failure ends it."""
+        """Capture until cancelled, or until the ear says ``last``; no other failure ends it."""
         flowing = asyncio.Event()
         flowing.set()
 
@@ -206,7 +200,7 @@ class WebSocketFeed:
         try:
             await self._dial(connection, self._plan, self._clock, self._within_s())
             await self._live(connection, probation)
-            fate = self._judge(connection)
+            fate = self._ear.over(connection)
             if fate != "venue":
                 probation.drop()
             if fate == "last":

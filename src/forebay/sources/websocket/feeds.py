@@ -7,7 +7,7 @@ what becomes of each stream.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from forebay.sources.websocket.connection import Ear
 from forebay.sources.websocket.lots import Lots, Refusal, named_in
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from forebay.ports import FrameSink
     from forebay.sources.roster import Attendance
     from forebay.sources.venue import ConnectionPurpose, Stream
-    from forebay.sources.websocket.connection import Connection
-    from forebay.sources.websocket.feed import Judge, WebSocketFeed
+    from forebay.sources.websocket.connection import Connection, Fate
+    from forebay.sources.websocket.feed import WebSocketFeed
     from forebay.sources.websocket.lots import Lot
     from forebay.sources.websocket.timeouts import Timeouts
 
-    MakeFeed = Callable[[ConnectionPurpose, Ear, Judge], WebSocketFeed]
+    MakeFeed = Callable[[ConnectionPurpose, Ear], WebSocketFeed]
 
 _OURS = ("stopped", "paused", "crashed")
 """How reasons begin that say nothing about what was asked for."""
@@ -65,16 +65,8 @@ class Feeds:
                     self._begin(lot_due, group, sink)
 
     def _begin(self, lot: Lot, group: asyncio.TaskGroup, sink: FrameSink) -> None:
-        def judge(connection: Connection) -> Literal["venue", "asked", "last"]:
-            following = self._over(lot, connection)
-            if following == [lot]:
-                return "asked" if self.lots.serving(lot) else "venue"
-            for each in following:
-                self._begin(each, group, sink)
-            return "last"
-
-        feed = self._make(lot.asked, _LotEar(self, lot), judge)
-        group.create_task(feed.run(sink), name="forebay-feed")
+        ear = _LotEar(self, lot, lambda following: self._begin(following, group, sink))
+        group.create_task(self._make(lot.asked, ear).run(sink), name="forebay-feed")
 
     async def _until_due(self) -> None:
         """Wait until something may be due: for a time, or for a refusal."""
@@ -93,7 +85,7 @@ class Feeds:
             sooner.cancel()
             await asyncio.gather(timer, sooner, return_exceptions=True)
 
-    def _over(self, lot: Lot, connection: Connection) -> list[Lot]:
+    def over(self, lot: Lot, connection: Connection) -> list[Lot]:
         """Return the lots that follow on ``lot``, one of whose connections is over."""
         if not connection.opened:
             return [lot]
@@ -119,9 +111,10 @@ class Feeds:
 class _LotEar(Ear):
     """Hears for a lot."""
 
-    def __init__(self, feeds: Feeds, lot: Lot) -> None:
+    def __init__(self, feeds: Feeds, lot: Lot, begin: Callable[[Lot], None]) -> None:
         self._feeds = feeds
         self._lot = lot
+        self._begin = begin
 
     def accepted(self, streams: Collection[Stream]) -> None:
         feeds = self._feeds
@@ -136,3 +129,11 @@ class _LotEar(Ear):
 
     def complained(self) -> None:
         self._feeds.told.complained()
+
+    def over(self, connection: Connection) -> Fate:
+        following = self._feeds.over(self._lot, connection)
+        if following == [self._lot]:
+            return "asked" if self._feeds.lots.serving(self._lot) else "venue"
+        for each in following:
+            self._begin(each)
+        return "last"

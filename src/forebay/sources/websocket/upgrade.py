@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from picows import WSError, WSHandshakeError, ws_connect
@@ -16,7 +17,6 @@ from forebay.sources.proxies import Proxy, authority, proxy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from logging import Logger
 
     from picows import WSListener
     from picows.url import WSParsedURL
@@ -30,6 +30,8 @@ _ANSWER_BYTES = 64 << 10
 """A proxy's answer is not longer."""
 _SWITCHING = 101
 """The status that a successful upgrade has, so no reason of a failed one."""
+_SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 - nobody configures it
+"""All that the driver knows is an event of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +52,6 @@ class ConnectionPlan:
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             message = f"{self.url!r} is not a websocket address."
             raise ConfigError(message, hint="Write ws://HOST:PORT/PATH or wss://HOST/PATH.")
-
-
-class _Silent:
-    """A logger that says nothing: all that the driver knows is an event of ours."""
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name that logging gave it
-        return level < 0
-
-    def log(self, *_: object) -> None:
-        """Say nothing."""
-
-    debug = info = warning = error = exception = log
 
 
 class UpgradeRefused(Unreachable):
@@ -124,7 +114,7 @@ async def _upgrade(
         listener,
         plan.url,
         websocket_handshake_timeout=None,
-        logger_name=cast("Logger", _Silent()),
+        logger_name=_SILENT,
         enable_auto_ping=False,
         enable_auto_pong=False,
         extra_headers=dict(connection.headers()),
