@@ -144,10 +144,6 @@ class BreakerConfig:
         longest = max(self.timeout or 0.0, self.recovery_timeout or 0.0) or _LEASE_S
         return round((longest if self.probe_lease is None else self.probe_lease) * NS)
 
-    def is_hung(self, ran_ns: int) -> bool:
-        """Whether a probe that ended its lease has outlasted its time-out: then it failed."""
-        return self.timeout is not None and ran_ns >= self.timeout * NS
-
 
 class Permit(Guarded):
     """One call: say once how it ended; the first word counts. Dropping it says :meth:`release`.

@@ -64,7 +64,7 @@ class Bulkhead(Strategy):
 
     def guard(self) -> Guarded:
         """Return a new block that takes one place."""
-        return _Place(self)
+        return _Taken(self)
 
     def take(self) -> None:
         """Take a place. Raises BulkheadFull."""
@@ -125,20 +125,6 @@ class Bulkhead(Strategy):
         )
 
 
-class _Place(Guarded):
-    def __init__(self, bulkhead: Bulkhead) -> None:
-        self._bulkhead = bulkhead
-
-    def _begin(self) -> None:
-        self._bulkhead.take()
-
-    async def _abegin(self) -> None:
-        await self._bulkhead.atake()
-
-    def _end(self, _: BaseException | None, /) -> None:
-        self._bulkhead.give()
-
-
 class RateLimit(Strategy):
     """``per_second`` calls on average, ``burst`` at once after a rest.
 
@@ -171,7 +157,7 @@ class RateLimit(Strategy):
 
     def guard(self) -> Guarded:
         """Return a new block that uses one call of the rate."""
-        return _Granted(self)
+        return _Taken(self)
 
     def take(self, cost: int = 1) -> None:
         """Use one call. Raises RateLimited, with when one will be free."""
@@ -212,8 +198,8 @@ class RateLimit(Strategy):
                 self._next = reserved - cost * self._spacing
 
 
-class _Granted(Guarded):
-    def __init__(self, limit: RateLimit) -> None:
+class _Taken(Guarded):
+    def __init__(self, limit: Bulkhead | RateLimit) -> None:
         self._limit = limit
 
     def _begin(self) -> None:
@@ -223,4 +209,5 @@ class _Granted(Guarded):
         await self._limit.atake()
 
     def _end(self, _: BaseException | None, /) -> None:
-        """Nothing to give back: the call was made."""
+        if isinstance(self._limit, Bulkhead):  # of a rate nothing comes back: the call was made
+            self._limit.give()

@@ -161,12 +161,8 @@ class ResilienceManager:
         return {each.name: each.breaker for each in services if each.breaker is not None}
 
     def start_order(self) -> tuple[str, ...]:
-        """Return all services, each after what it depends on."""
+        """Return all services, each after what it depends on; the reverse is the order to stop."""
         return start_order({each.name: each.depends_on for each in self._services.values()})
-
-    def stop_order(self) -> tuple[str, ...]:
-        """Return all services, each before what it depends on."""
-        return self.start_order()[::-1]
 
     # ------------------------------------------------------------------ health
 

@@ -297,7 +297,8 @@ class StateMachine:
     def _expire(self, era: HalfOpen, now: int) -> None:
         for token, began in era.expired(now):
             era.end(token)
-            hung = self.config.is_hung(now - began)
+            limit = self.config.timeout
+            hung = limit is not None and now - began >= limit * NS
             if hung:
                 self.cause = "a probe that hung"
             self._probed(era, CallVerdict.FAILURE if hung else CallVerdict.NEUTRAL, now)

@@ -72,12 +72,14 @@ class Probation:
         now = self._clock.monotonic_ns()
         if self.settled:
             if now >= self._next_ns:
-                self._lived_on(now)
+                self._next_ns = self._after(now)
+                if self._breaker.state in _PROVES:
+                    with contextlib.suppress(CircuitOpen):  # its probe is somebody else's
+                        self._breaker.acquire().success()
         elif settled(connection.times, self._timeouts, now, data=connection.data):
             self.settled = True
             self._next_ns = self._after(now)
-            permit, self._permit = self._permit, None
-            if permit is not None:
+            if permit := self._taken():
                 permit.success()
 
     def end(self, connection: Connection, url: str) -> None:
@@ -90,21 +92,17 @@ class Probation:
 
     def fail(self, error: Exception) -> None:
         """The connection was not made, or ended too early. Nothing happens after a verdict."""
-        permit, self._permit = self._permit, None
-        if permit is not None:
+        if permit := self._taken():
             permit.failure(error)
 
     def drop(self) -> None:
         """Nothing follows: we stopped, or it was our own doing. Nothing happens after a verdict."""
-        permit, self._permit = self._permit, None
-        if permit is not None:
+        if permit := self._taken():
             permit.release()
 
-    def _lived_on(self, now: int) -> None:
-        self._next_ns = self._after(now)
-        if self._breaker.state in _PROVES:
-            with contextlib.suppress(CircuitOpen):  # its probe is somebody else's
-                self._breaker.acquire().success()
+    def _taken(self) -> Permit | None:
+        permit, self._permit = self._permit, None
+        return permit
 
     def _after(self, now: int) -> int:
         return now + round(self._timeouts.settle_s * 1e9)
@@ -198,7 +196,9 @@ class WebSocketFeed:
             ear=self._ear,
         )
         try:
-            await self._dial(connection, self._plan, self._clock, self._within_s())
+            connect_s = self._timeouts.connect_s
+            within_s = min(connect_s, self._breaker.config.timeout or connect_s)
+            await self._dial(connection, self._plan, self._clock, within_s)
             await self._live(connection, probation)
             fate = self._ear.over(connection)
             if fate != "venue":
@@ -215,10 +215,6 @@ class WebSocketFeed:
             connection.end("stopped")
             probation.drop()
         return (self._clock.monotonic_ns() - connection.times.opened_ns) / 1e9
-
-    def _within_s(self) -> float:
-        limit = self._breaker.config.timeout
-        return min(self._timeouts.connect_s, limit or self._timeouts.connect_s)
 
     def _told(self, event: TelemetryEvent) -> None:
         if isinstance(event, CallRetried):

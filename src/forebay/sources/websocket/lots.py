@@ -139,7 +139,8 @@ class Lots:
         lot.strikes = 0 if settled else lot.strikes + 1
         if settled:
             lot.again = False
-            self._forgive(lot)
+            for stream in lot.asked.streams - lot.left_out:
+                self._aside.pop(stream, None)
         lot.left_out.clear()
         blamed = {**dict.fromkeys(lot.elsewhere, ""), **refusal.named}
         if blamed:
@@ -247,10 +248,6 @@ class Lots:
         for aside in asides:
             aside.due_ns = now_ns + round(pause_s * 1e9)
         return pause_s
-
-    def _forgive(self, lot: Lot) -> None:
-        for stream in lot.asked.streams - lot.left_out:
-            self._aside.pop(stream, None)
 
 
 def named_in(words: str, asked: ConnectionPurpose) -> dict[Stream, str]:
