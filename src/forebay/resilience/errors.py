@@ -29,10 +29,7 @@ class CallRefused(Transient):
 
 
 class CircuitOpen(CallRefused):
-    """A breaker let no call through.
-
-    The error that tripped it is not kept, since its traceback would keep alive all that it saw.
-    """
+    """A breaker let no call through; the error that tripped it is not kept alive."""
 
     message = "The breaker is open."
     hint = ""

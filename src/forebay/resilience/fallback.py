@@ -59,10 +59,9 @@ class Answer(Generic[V]):
 class Fallback(Generic[V]):
     """Calls, and returns ``instead(error)`` if that fails with one of ``on``.
 
-    Every answer says which it is. ``serving`` is True from the first substitute to the next
-    live answer, and ``listener`` is told of both. ``instead`` must not wait; it may raise the
-    error it was given, or return an :class:`Answer`, such as an old one of a cache.
-    What is yet to be awaited is a TypeError.
+    ``listener`` is told of the first substitute and of the next live answer. ``instead`` must not
+    wait; it may raise the error it was given, or return an :class:`Answer`, such as an old one of a
+    cache. What is yet to be awaited is a TypeError.
     """
 
     def __init__(
@@ -116,10 +115,7 @@ class Fallback(Generic[V]):
         return called
 
     def awaited(self, fn: Callable[P, Awaitable[V]]) -> Callable[P, Awaitable[Answer[V]]]:
-        """Decorate an ``async def``, or what gives an awaitable as it does.
-
-        Its type changes otherwise than that of a ``def``.
-        """
+        """Decorate an ``async def``, or what gives an awaitable as it does."""
         require(fn, Shape.COROUTINE, Shape.PLAIN)
 
         @functools.wraps(fn)
@@ -198,8 +194,7 @@ class StaleCache(Generic[K, V]):
     def get(self, key: K, load: Callable[[], V]) -> Answer[V]:
         """Return the answer of the cache if fresh, else of ``load``, else of the cache if it may.
 
-        Raises what ``load`` raised if there is nothing to serve, and TypeError if it gives what is
-        yet to be awaited.
+        Raises what ``load`` raised if there is nothing to serve; TypeError for an awaitable.
         """
         if (answer := self._fresh(key)) is not None:
             return answer

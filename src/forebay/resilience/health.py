@@ -153,9 +153,7 @@ class Hysteresis:
     """Shows a state that worsens at once and improves late.
 
     What is shown is the worst state of the last ``hold_s`` seconds, where a state holds from when
-    it is seen until another is. So it improves when the system has been better for the whole
-    hold, and then to the worst it was meanwhile. ``hold_s`` may be changed at any time. Not safe
-    between threads.
+    it is seen until another is. ``hold_s`` may be changed at any time. Not safe between threads.
     """
 
     def __init__(self, hold_s: float) -> None:
@@ -190,7 +188,7 @@ class Hysteresis:
 class HealthMonitor:
     """Assesses services with a hold; ``alarm`` is called when they become CRITICAL or worse.
 
-    Safe between threads. ``listener`` is told by one thread at a time, and nobody waits for it.
+    Safe between threads; ``listener`` is told by one at a time, and nobody waits for it.
     """
 
     def __init__(
@@ -266,8 +264,6 @@ class HealthMonitor:
         """Tell what a breaker did, and look at what follows from it."""
         self._untold.append(happening)
         self.look()
-
-    # ----------------------------------------------------------------- heeding
 
     def heed(self, state: SystemState) -> None:
         """Take the state of a larger system, and look at the own."""

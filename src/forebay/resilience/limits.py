@@ -36,8 +36,7 @@ class _Waiter:
 class Bulkhead(Strategy):
     """At most ``limit`` calls at once; up to ``waiting`` tasks queue, first come first served.
 
-    One bulkhead serves threads and event loops together. A thread never queues: it gets
-    BulkheadFull at once, as everybody does when the queue is full.
+    A thread never queues: it gets BulkheadFull at once, as a task does when the queue is full.
     """
 
     def __init__(self, limit: int, *, waiting: int = 0, name: str = "bulkhead") -> None:
@@ -126,12 +125,11 @@ class Bulkhead(Strategy):
 
 
 class RateLimit(Strategy):
-    """``per_second`` calls on average, ``burst`` at once after a rest.
+    """In any time T it grants at most ``burst + per_second * T`` calls.
 
-    In any time T it grants at most ``burst + per_second * T`` calls. A thread gets RateLimited
-    when none is left. A task waits up to ``longest_wait`` seconds, first come first served; its
-    grant is reserved, so what holds for any time T is when calls were granted, and a late event
-    loop may make two of them together. A call may count as several, at most ``burst``.
+    A thread gets RateLimited when none is left. A task waits up to ``longest_wait`` seconds, first
+    come first served; its grant is reserved, so a late event loop may make two of them together.
+    A call may count as several, at most ``burst``.
     """
 
     def __init__(

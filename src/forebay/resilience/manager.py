@@ -59,9 +59,7 @@ class ResilienceManager:
 
     Safe between threads. ``listener`` is told what the breakers do, then what follows from it
     (ServiceDown, ServiceUp, SystemMoved), by one thread at a time: when a breaker moves, and
-    whenever :meth:`health` looks. ``recovery_hold`` is how many seconds the whole must be better
-    before that is said, ``check_interval`` the seconds between two checks of the recovery loop,
-    :meth:`run`.
+    whenever :meth:`health` looks.
     """
 
     def __init__(
@@ -139,8 +137,7 @@ class ResilienceManager:
     ) -> None:
         """Know a service that has no breaker; ``why_down`` says nothing while it is up.
 
-        It is called from any thread, must not wait, and if it raises the service is down. Raises
-        ConfigError as :meth:`register` does.
+        It is called from any thread, must not wait, and if it raises the service is down.
         """
         with self._changing:
             self._require_new(name, depends_on)
@@ -179,10 +176,7 @@ class ResilienceManager:
         return self._overview.look()
 
     def heed(self, state: SystemState) -> None:
-        """Take the state of a larger system that this process is part of, and look at its own.
-
-        It holds for 30 s, so say it again before: whoever says it may have died.
-        """
+        """Take the state of a larger system, for 30 s at most, and look at the own."""
         self._overview.heed(state)
 
     @property

@@ -39,11 +39,7 @@ def asked_wait(error: BaseException) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """How often to try and how long to wait between. Durations are seconds.
-
-    With ``full_jitter`` a wait is anything up to the nominal one, for callers that must not come
-    back together; else it is within ``jitter`` of it, for calls whose total time matters.
-    """
+    """How often to try and how long to wait between. Durations are seconds."""
 
     attempts: int | None = 3
     """Tries in all; None never gives up."""
@@ -53,7 +49,9 @@ class RetryConfig:
     factor: float = 2.0
     cap: float = 30.0
     jitter: float = 0.1
+    """A wait is within this share of the nominal one."""
     full_jitter: bool = False
+    """A wait is anything up to the nominal one: for callers that must not come back together."""
     longest_asked: float = 300.0
     """A server may ask, by ``retry_after``, to wait so long. For longer, a bounded call gives up
     and an endless one waits no longer than this."""
@@ -72,11 +70,10 @@ class RetryConfig:
 
 
 class RetryBudget:
-    """Retries may be ``ratio`` of the calls, and ``floor`` beside them.
+    """Never more retries than ``floor + ratio * calls``; unused ones are saved up to ``saved``.
 
-    Without it, callers that try five times send a struggling dependency five times its load.
-    Never are there more retries than ``floor + ratio * calls``; unused ones are saved up to
-    ``saved``. Safe between threads.
+    Without it, callers that try five times send a struggling dependency five times its load. Safe
+    between threads.
     """
 
     def __init__(self, ratio: float = 0.1, *, floor: int = 10, saved: int = 100) -> None:

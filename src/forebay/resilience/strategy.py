@@ -1,9 +1,8 @@
 """The forms in which every strategy can be used: decorator, ``call``, ``acall``, ``with``.
 
-A strategy that can say :meth:`Strategy.guard` gets all of them. The shape of a function (``def``,
-``async def``, generator, asynchronous generator) is looked at once, when it is decorated. What
-looks like a ``def`` may give a coroutine all the same (a lambda, another decorator's wrapper), so
-what it returns is looked at too: a call ends when that has been awaited, or gone through.
+The shape of a function is looked at once, when it is decorated. What looks like a ``def`` may give
+a coroutine all the same (a lambda, another decorator's wrapper), so what it returns is looked at
+too: a call ends when that has been awaited, or gone through.
 """
 
 from __future__ import annotations

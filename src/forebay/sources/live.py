@@ -198,11 +198,7 @@ class LiveSource:
         return listing.parse(answer.body)
 
     async def probe(self) -> None:
-        """Ask for next to nothing, past the breaker.
-
-        For a recovery that holds the permit of the REST breaker itself. Raises
-        :class:`~forebay.errors.ForebayError`.
-        """
+        """Ask for next to nothing, for a recovery that holds the REST breaker's permit itself."""
         path = self._venue.listing.path if self._venue.listing else ""
         if self._venue.probe is not None:
             path = self._venue.probe(self._asked.symbols[0])
@@ -219,8 +215,6 @@ class LiveSource:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    # ------------------------------------------------------------------ its parts
 
     def _client(self) -> RestClient:
         wiring, venue, limits = self._wiring, self._venue, self._venue.limits
@@ -297,8 +291,6 @@ class LiveSource:
             clock=self._wiring.clock,
             observer=self._wiring.observer,
         )
-
-    # --------------------------------------------------------------------- inside
 
     def _need_rest(self) -> RestClient:
         if self._rest is None:

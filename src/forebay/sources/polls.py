@@ -34,8 +34,7 @@ def next_round(poll: Poll, now_ns: int) -> int:
 class Poller:
     """Asks for one channel of one symbol, at once and then on time.
 
-    Its epoch is the time in which every answer came: one that failed ends it, and with the next
-    answer another begins. A symbol that the venue refuses is asked for ever more seldom.
+    An answer that does not come ends the epoch. What the venue refuses is asked for more seldom.
     """
 
     def __init__(

@@ -124,10 +124,7 @@ class CoinbaseSession(PlainSession):
         )
 
     def _error(self, said: str) -> MessageVerdict:
-        """Tell a refusal, which ends the connection, from another complaint.
-
-        Where no product is named, a channel may be.
-        """
+        """Tell a refusal, which ends the connection, from another complaint."""
         said = said or "no reason given"
         words = {_LISTED_AS.get(word, word) for word in _WORD.findall(said)}
         products = words.intersection(self.asked.symbols)
@@ -150,10 +147,7 @@ def trades_path(symbol: str, after: int, limit: int = TRADE_ROWS) -> str:
 
 
 def trade_ids(body: bytes) -> list[int]:
-    """Return the ids of a page of history, newest first as they are listed.
-
-    Raises ``ValueError`` when it is none.
-    """
+    """Return the ids of a page of history as they are listed; ``ValueError`` if it is none."""
     try:
         page = _decode_ids(body)
     except RecursionError as error:

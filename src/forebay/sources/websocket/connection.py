@@ -72,8 +72,7 @@ class Ear:
 class Connection(WSListener):
     """Gives one connection's messages to an epoch of the sink, whole and in order.
 
-    The epoch ends once, at the first of: the peer closes, the socket breaks, the peer breaks
-    the protocol, :meth:`end`. Frames after that are not taken.
+    The epoch ends once: the peer closes or breaks the protocol, the socket breaks, or :meth:`end`.
     """
 
     transport: WSTransport
@@ -125,8 +124,6 @@ class Connection(WSListener):
         self.data = False
         """True once a message came after the acceptance."""
 
-    # ------------------------------------------------------ called by picows
-
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin the epoch and let the session speak."""
         if self.over:
@@ -175,14 +172,8 @@ class Connection(WSListener):
         else:  # picows itself closes when it cannot parse a frame
             self._violated(sent.code.value, sent.reason)
 
-    # ------------------------------------------------------- called by us
-
     def end(self, reason: str, code: WSCloseCode = WSCloseCode.OK) -> None:
-        """Close the epoch now and the socket at once; harmless if it is over.
-
-        Before the upgrade is answered, it makes sure that no epoch begins: the answer may be
-        in the socket's buffer already.
-        """
+        """Close the epoch now and the socket at once; before the upgrade, none begins any more."""
         if self.over:
             return
         if not self.opened:
@@ -219,8 +210,6 @@ class Connection(WSListener):
             self._overdue = True  # the others flow, and an answer may come yet
             late = f"no answer in {self._timeouts.accept_s:g} s"
             self._leave_out(dict.fromkeys(self._pending, late))
-
-    # -------------------------------------------------------------- inside
 
     def _quicken(self, transport: WSTransport) -> None:
         """Go on without the driver where that is possible: its buffer is empty now."""

@@ -50,12 +50,11 @@ class Unsettled(Unreachable):
 
 
 class Probation:
-    """A connection on probation until it has settled, which is the call that the breaker counts.
+    """A connection until it has settled, which is the call that the breaker counts; see ADR 19.
 
-    The permit goes back at the verdict and not at the connection's end, so that one probe which
-    lives on does not keep the others from theirs. From then on every ``settle_s`` of life is one
-    more success: a single connection closes a breaker that wants two of them, and what failed
-    beside a healthy connection does not add up for hours.
+    Then the permit goes back, so that a probe which lives on does not keep the others from theirs,
+    and every further ``settle_s`` of life is one more success: a single connection closes a breaker
+    that wants two of them, and what failed beside it does not add up for hours.
     """
 
     def __init__(self, breaker: CircuitBreaker, timeouts: Timeouts, clock: Clock) -> None:

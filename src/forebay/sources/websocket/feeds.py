@@ -1,7 +1,6 @@
 """All connections of one source: what one of them is refused costs the others nothing.
 
-What follows from a refusal decides :mod:`.lots`; this module makes the connections and passes on
-what becomes of each stream.
+What follows from a refusal decides :mod:`.lots`.
 """
 
 from __future__ import annotations
