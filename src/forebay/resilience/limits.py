@@ -98,17 +98,12 @@ class Bulkhead(Strategy):
             while self._queue:
                 waiter = self._queue.popleft()
                 waiter.granted = True
-                if self._wake(waiter):
-                    return
+                try:
+                    waiter.loop.call_soon_threadsafe(waiter.wake)
+                except RuntimeError:  # its event loop is closed: nobody waits there any more
+                    continue
+                return
             self._in_flight -= 1
-
-    @staticmethod
-    def _wake(waiter: _Waiter) -> bool:
-        try:
-            waiter.loop.call_soon_threadsafe(waiter.wake)
-        except RuntimeError:  # its event loop is closed: nobody waits there any more
-            return False
-        return True
 
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:

@@ -110,8 +110,7 @@ class Probation:
 class WebSocketFeed:
     """One connection at a time, for as long as :meth:`run` runs.
 
-    ``breaker`` is shared by the connections of one venue; without one, the feed has one of its
-    own by :data:`~forebay.resilience.presets.WEBSOCKET`.
+    ``breaker`` is shared by the connections of one venue.
     """
 
     def __init__(
@@ -120,8 +119,8 @@ class WebSocketFeed:
         *,
         clock: Clock,
         rng: random.Random,
-        timeouts: Timeouts | None = None,
-        breaker: CircuitBreaker | None = None,
+        timeouts: Timeouts,
+        breaker: CircuitBreaker,
         observer: Observer = ignore,
         dial: Dial = connect,
         ear: Ear | None = None,
@@ -131,10 +130,8 @@ class WebSocketFeed:
         self._plan = plan
         self._clock = clock
         self._rng = rng
-        self._timeouts = timeouts = timeouts or Timeouts()
-        self._breaker = breaker or CircuitBreaker(
-            f"{plan.venue}-websocket", presets.WEBSOCKET, clock=clock, rng=rng, listener=observer
-        )
+        self._timeouts = timeouts
+        self._breaker = breaker
         self._observe = observer
         config = replace(
             presets.ENDLESS,

@@ -18,7 +18,6 @@ from forebay.sources.proxies import Proxy, authority, proxy_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from picows import WSListener
     from picows.url import WSParsedURL
 
     from forebay.clock import Clock
@@ -107,11 +106,8 @@ async def _upgrade(
         await _tunnel(opened, proxy, authority(url.host.strip("[]"), url.port))
         return opened
 
-    def listener() -> WSListener:
-        return connection
-
     await ws_connect(
-        listener,
+        lambda: connection,
         plan.url,
         websocket_handshake_timeout=None,
         logger_name=_SILENT,
