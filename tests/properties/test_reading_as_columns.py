@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from forebay.domain.columns import as_arrays
 from forebay.services.projection import Projection
+from forebay.sources.coinbase.feed import read_matches, read_updates
 from forebay.sources.coinbase.protocol import CoinbaseParser
-from forebay.sources.coinbase.quick import read_matches, read_updates
 from tests.support.frames import as_json, batch, context, heartbeat, l2update, match, ticker
 from tests.support.recordings import COINBASE, recorded
 

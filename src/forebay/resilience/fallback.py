@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from forebay.clock import SystemClock
 from forebay.resilience.numbers import require_count, require_number
@@ -105,7 +105,7 @@ class Fallback(Generic[V]):
         return self._live(value)
 
     def __call__(self, fn: Callable[P, V]) -> Callable[P, Answer[V]]:
-        """Decorate a ``def``; TypeError for others, also when called (see :meth:`awaited`)."""
+        """Decorate a ``def``; TypeError for others, also when called: :meth:`acall` awaits."""
         require(fn, Shape.PLAIN)
 
         @functools.wraps(fn)
@@ -113,16 +113,6 @@ class Fallback(Generic[V]):
             return self.call(fn, *args, **kwargs)
 
         return called
-
-    def awaited(self, fn: Callable[P, Awaitable[V]]) -> Callable[P, Awaitable[Answer[V]]]:
-        """Decorate an ``async def``, or what gives an awaitable as it does."""
-        require(fn, Shape.COROUTINE, Shape.PLAIN)
-
-        @functools.wraps(fn)
-        async def coroutine(*args: Any, **kwargs: Any) -> Answer[V]:  # noqa: ANN401
-            return await self.acall(fn, *args, **kwargs)
-
-        return coroutine
 
     def _substitute(self, error: Exception) -> Answer[V]:
         other = self._instead(error)

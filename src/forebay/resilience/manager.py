@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forebay.clock import SystemClock
+from forebay.clock import SystemClock, sleep_unless
 from forebay.errors import ConfigError, Permanent
 from forebay.resilience.breaker import BreakerConfig, CircuitBreaker
 from forebay.resilience.deadline import attempt
@@ -244,7 +244,7 @@ class ResilienceManager:
                     for breaker, probe in self._targets():
                         if breaker.name not in live and _is_due(breaker):
                             live[breaker.name] = group.create_task(self._recover(breaker, probe))
-                    await self._pause(woken)
+                    await sleep_unless(woken, self._interval, self._clock)
         finally:
             self._wakers.remove(waker)
 
@@ -253,18 +253,6 @@ class ResilienceManager:
         for waker in tuple(self._wakers):
             with suppress(RuntimeError):  # its event loop was closed meanwhile
                 waker()
-
-    async def _pause(self, woken: asyncio.Event) -> None:
-        waits = (
-            asyncio.create_task(self._clock.sleep(self._interval)),
-            asyncio.create_task(woken.wait()),
-        )
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
 
     def _targets(self) -> list[tuple[CircuitBreaker, Probe]]:
         if not self._auto_recovery:

@@ -106,17 +106,7 @@ class LiveSource:
         self._attendance = roster.of(venue.name, asked.market, wiring.observer)
         self._attendance.ask(self._asked.streams)
         self._size = symbols_per_connection or venue.limits.symbols_per_connection
-        self._answers = Context(
-            venue=venue.name,
-            source="rest",
-            purpose="live",
-            collector=wiring.collector,
-            epoch="",
-            url=self._rest_url,
-            symbols=self._asked.symbols,
-            market=asked.market,
-        )
-        """What the context of every answer says."""
+        self._answers = self._context()
         self._feeds = Feeds(
             self._chunks(),
             self._feed,
@@ -215,6 +205,19 @@ class LiveSource:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def _context(self) -> Context:
+        """Return what the context of every answer says."""
+        return Context(
+            venue=self._venue.name,
+            source="rest",
+            purpose="live",
+            collector=self._wiring.collector,
+            epoch="",
+            url=self._rest_url,
+            symbols=self._asked.symbols,
+            market=self._asked.market,
+        )
 
     def _client(self) -> RestClient:
         wiring, venue, limits = self._wiring, self._venue, self._venue.limits

@@ -65,12 +65,9 @@ class CoinbaseSession(PlainSession):
     def opened(self, now_ns: int) -> Sequence[bytes]:
         """Subscribe; the venue closes a connection that has not done so within 5 s."""
         del now_ns
-        wanted = {wire for kind, wire in _WIRE.items() if kind in self.asked.channels}
-        channels = [
-            wire
-            for wire in ("matches", "heartbeat", "ticker", "level2_batch")
-            if wire in wanted or wire == "heartbeat"
-        ]
+        wanted = {"heartbeat", *(_WIRE[kind] for kind in self.asked.channels if kind in _WIRE)}
+        named = ("matches", "heartbeat", "ticker", "level2_batch")
+        channels = [wire for wire in named if wire in wanted]
         message = {
             "type": "subscribe",
             "product_ids": list(self.asked.symbols),

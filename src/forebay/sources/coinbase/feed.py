@@ -1,4 +1,11 @@
-"""What the feed says: its messages, and which events are in them."""
+"""What the feed says: its messages, and which events are in them.
+
+Frames that are as the venue writes them are read many at once: what
+:class:`~forebay.domain.templates.Template` returns is what a JSON parser would find. A message that
+is written otherwise (other keys or order, white space, an escape, a number too long) or means
+something to refuse (another side, a product not asked for) is left to the careful way, frame by
+frame, which alone gives verdicts.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from forebay.domain.columns import joined
 from forebay.domain.identity import NATIVE_ID_LIMIT
-from forebay.domain.parsed import DeadLetter, Parsed
-from forebay.sources.coinbase import messages, quick
+from forebay.domain.parsed import DeadLetter, Parsed, RawEvents
+from forebay.domain.templates import Template
+from forebay.sources.coinbase import messages
 from forebay.sources.coinbase.protocol import (
     BOOK_DELTAS,
     BOOK_SNAPSHOTS,
@@ -29,11 +38,29 @@ from forebay.sources.coinbase.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy.typing as npt
+
+    from forebay.domain.channels import Channel
     from forebay.domain.frames import FrameBatch
-    from forebay.domain.parsed import RawEvents, Reason
+    from forebay.domain.parsed import Cells, Reason
+    from forebay.domain.templates import MatchedRows
 
     Told = list[tuple[int, Any]]
+    Mask = npt.NDArray[np.bool_]
+    Wanted = Callable[[set[str]], set[str]]
+    Own = Callable[[MatchedRows, Mask], dict[str, Cells]]
 
+_MATCH = Template(
+    '{"type":"match","trade_id":<trade_id>'
+    ',"maker_order_id":"<maker_order_id>","taker_order_id":"<taker_order_id>"'
+    ',"side":"<side>","size":"<size>","price":"<price>"'
+    ',"product_id":"<product_id>","sequence":<sequence>,"time":"<time>"}'
+)
+_ONE_CHANGE = Template(
+    '{"type":"l2update","product_id":"<product_id>"'
+    ',"changes":[["<side>","<price>","<size>"]],"time":"<time>"}'
+)
+"""What nearly all updates of the channel ``level2`` look like; batches have more changes."""
 _PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 
 
@@ -88,9 +115,9 @@ def _quick_ways(batch: FrameBatch) -> Iterator[Callable[[Sequence[bytes]], list[
     """Return what reads many messages of one type at once, of the types that are wanted."""
     kinds, wanted = taken(batch), partial(_wanted, batch)
     if TRADES.kind in kinds:
-        yield partial(quick.read_matches, wanted=wanted)
+        yield partial(read_matches, wanted=wanted)
     if BOOK_DELTAS.kind in kinds:
-        yield partial(quick.read_updates, wanted=wanted, received_ns=batch.received_ns)
+        yield partial(read_updates, wanted=wanted, received_ns=batch.received_ns)
 
 
 def _remaining(
@@ -115,6 +142,71 @@ def _joined(parts: Sequence[RawEvents]) -> Iterator[RawEvents]:
     for part in parts:
         alike.setdefault((part.channel.kind, part.time is None), []).append(part)
     return (joined(alike[shape]) for shape in sorted(alike))
+
+
+# ------------------------------------------------------------------------ many at once
+
+
+def read_matches(payloads: Sequence[bytes], wanted: Wanted) -> list[RawEvents]:
+    """Return trades of the ``payloads`` that could be read, some thousands a part, in order.
+
+    ``wanted`` returns those of some products whose trades are taken.
+    """
+    return list(_read_quick(_MATCH, TRADES, payloads, wanted, _trade))
+
+
+def read_updates(
+    payloads: Sequence[bytes], wanted: Wanted, received_ns: npt.NDArray[np.int64]
+) -> list[RawEvents]:
+    """Return likewise the updates of one change each whose times are plausible."""
+    return list(
+        _read_quick(_ONE_CHANGE, BOOK_DELTAS, payloads, wanted, _change, received_ns=received_ns)
+    )
+
+
+def _read_quick(
+    template: Template,
+    channel: Channel,
+    payloads: Sequence[bytes],
+    wanted: Wanted,
+    own: Own,
+    *,
+    received_ns: npt.NDArray[np.int64] | None = None,
+) -> Iterator[RawEvents]:
+    for rows in template.read(payloads):
+        products, times = rows.texts("product_id").dictionary_encode(), rows.texts("time")
+        names: list[str] = products.dictionary.to_pylist()
+        taken, buy = wanted(set(names)), rows.says("side", b"buy")
+        mask = buy | rows.says("side", b"sell")
+        if received_ns is not None:
+            mask &= messages.plausible(times, received_ns)
+        if len(taken) < len(names):
+            mask &= np.array([name in taken for name in names])[products.indices.to_numpy()]
+        if not mask.all():
+            rows, buy, kept = rows.only(mask), buy[mask], pa.array(mask)  # noqa: PLW2901
+            products, times = products.filter(kept), times.filter(kept)
+        if len(rows):
+            yield RawEvents(
+                channel=channel,
+                frame=rows.index,
+                item=np.zeros(len(rows), dtype=np.int64),
+                venue_symbol=products,
+                symbol=products,
+                native=rows.numbers("trade_id") if channel is TRADES else None,
+                time=times,
+                columns=own(rows, buy),
+            )
+
+
+def _trade(rows: MatchedRows, buy: Mask) -> dict[str, Cells]:
+    takers = pa.array(["buy", "sell"], pa.string())  # the side of a match is the maker's
+    side = takers.take(pa.array(buy.view(np.int8)))
+    return {"price": rows.texts("price"), "size": rows.texts("size"), "side": side}
+
+
+def _change(rows: MatchedRows, buy: Mask) -> dict[str, Cells]:
+    places = np.arange(len(rows))
+    return messages.by_side(buy, rows.texts("price"), rows.texts("size"), places, len(rows))
 
 
 # ------------------------------------------------------------------------ frame by frame

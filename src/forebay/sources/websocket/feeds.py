@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from forebay.clock import sleep_unless
 from forebay.sources.websocket.connection import Ear
 from forebay.sources.websocket.lots import Lots, Refusal, named_in
 
@@ -59,30 +60,19 @@ class Feeds:
             for lot in list(self.lots.lots):
                 self._begin(lot, group, sink)
             while True:
-                await self._until_due()
+                self.changed.clear()
+                due_ns = self.lots.next_due_ns()
+                if due_ns is None:
+                    await self.changed.wait()
+                else:
+                    wait_s = max(0.0, (due_ns - self.clock.monotonic_ns()) / 1e9)
+                    await sleep_unless(self.changed, wait_s, self.clock)
                 while lot_due := self.lots.due(self.clock.monotonic_ns()):
                     self._begin(lot_due, group, sink)
 
     def _begin(self, lot: Lot, group: asyncio.TaskGroup, sink: FrameSink) -> None:
         ear = _LotEar(self, lot, lambda following: self._begin(following, group, sink))
         group.create_task(self._make(lot.asked, ear).run(sink), name="forebay-feed")
-
-    async def _until_due(self) -> None:
-        """Wait until something may be due: for a time, or for a refusal."""
-        self.changed.clear()
-        due_ns = self.lots.next_due_ns()
-        if due_ns is None:
-            await self.changed.wait()
-            return
-        wait_s = max(0.0, (due_ns - self.clock.monotonic_ns()) / 1e9)
-        timer = asyncio.create_task(self.clock.sleep(wait_s), name="forebay-refused-due")
-        sooner = asyncio.create_task(self.changed.wait(), name="forebay-refused-more")
-        try:
-            await asyncio.wait({timer, sooner}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            sooner.cancel()
-            await asyncio.gather(timer, sooner, return_exceptions=True)
 
     def over(self, lot: Lot, connection: Connection) -> list[Lot]:
         """Return the lots that follow on ``lot``, one of whose connections is over."""
