@@ -186,7 +186,7 @@ class StaleCache(Generic[K, V]):
 
         Raises what ``load`` raised if there is nothing to serve; TypeError for an awaitable.
         """
-        if (answer := self._fresh(key)) is not None:
+        if (answer := self._kept_within(key, self._fresh_ns)) is not None:
             return answer
         try:
             value = load()
@@ -199,7 +199,7 @@ class StaleCache(Generic[K, V]):
         """:meth:`get` on an event loop; one task asks for a key, the others wait."""
         flight = (asyncio.get_running_loop(), key)
         while True:
-            if (answer := self._fresh(key)) is not None:
+            if (answer := self._kept_within(key, self._fresh_ns)) is not None:
                 return answer
             asking = self._asking.get(flight)
             if asking is None:
@@ -232,9 +232,6 @@ class StaleCache(Generic[K, V]):
             del self._asking[flight]
             asking.set_result(outcome)
 
-    def _fresh(self, key: K) -> Answer[V] | None:
-        return self._kept_within(key, self._fresh_ns, Origin.CACHED, "")
-
     def _stale_or_raise(self, key: K, error: Exception) -> Answer[V]:
         reason = type(error).__name__
         answer = self._kept_within(key, self._stale_ns, Origin.STALE, reason)
@@ -242,7 +239,9 @@ class StaleCache(Generic[K, V]):
             raise error
         return answer
 
-    def _kept_within(self, key: K, limit_ns: int, origin: Origin, reason: str) -> Answer[V] | None:
+    def _kept_within(
+        self, key: K, limit_ns: int, origin: Origin = Origin.CACHED, reason: str = ""
+    ) -> Answer[V] | None:
         now = self._clock.monotonic_ns()
         with self._lock:
             kept = self._kept.get(key)

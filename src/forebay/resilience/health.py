@@ -40,10 +40,7 @@ class SystemState(StrEnum):
     @property
     def severity(self) -> int:
         """0 for HEALTHY to 3 for EMERGENCY. States are strings: do not compare them with ``<``."""
-        return _SEVERITIES[self]
-
-
-_SEVERITIES = {state: number for number, state in enumerate(SystemState)}
+        return list(SystemState).index(self)
 
 
 def worst(*states: SystemState) -> SystemState:
