@@ -118,23 +118,21 @@ class Fallback(Generic[V]):
         other = self._instead(error)
         require_value(other)
         reason = type(error).__name__
-        self._serve(serving=True, reason=reason)
+        self._serve(reason)
         if isinstance(other, Answer):
             return other
         return Answer(other, Origin.SUBSTITUTE, reason=reason)
 
     def _live(self, value: V) -> Answer[V]:
         if self._serving:
-            self._serve(serving=False, reason="")
+            self._serve("")
         return Answer(value)
 
-    def _serve(self, *, serving: bool, reason: str) -> None:
+    def _serve(self, why: str) -> None:
         with self._lock:
-            changed, self._serving = self._serving is not serving, serving
+            changed, self._serving = self._serving is not bool(why), bool(why)
         if changed:
-            self._listener(
-                FallbackBegan(self.name, reason) if serving else FallbackEnded(self.name)
-            )
+            self._listener(FallbackBegan(self.name, why) if why else FallbackEnded(self.name))
 
 
 class StaleCache(Generic[K, V]):

@@ -20,19 +20,6 @@ if TYPE_CHECKING:
 _SLOWEST = 1 / LONGEST_S
 
 
-class _Waiter:
-    __slots__ = ("future", "granted", "loop")
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self.loop.create_future()
-        self.granted = False
-
-    def wake(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
-
-
 class Bulkhead(Strategy):
     """At most ``limit`` calls at once; up to ``waiting`` tasks queue, first come first served.
 
@@ -46,7 +33,7 @@ class Bulkhead(Strategy):
         self.waiting = waiting
         self.name = name
         self._in_flight = 0
-        self._queue: deque[_Waiter] = deque()
+        self._queue: deque[asyncio.Future[None]] = deque()
         # Reentrant: the collector may end an abandoned call in a thread that is in here. Nothing
         # below allocates between reading a count and writing it.
         self._lock = threading.RLock()
@@ -82,12 +69,12 @@ class Bulkhead(Strategy):
                 self._in_flight += 1
                 return
             if len(self._queue) < self.waiting:
-                waiter = _Waiter()
+                waiter = asyncio.get_running_loop().create_future()
                 self._queue.append(waiter)
         if waiter is None:
             raise self._full()
         try:
-            await waiter.future
+            await waiter
         except BaseException:
             self._give_up(waiter)
             raise
@@ -97,17 +84,16 @@ class Bulkhead(Strategy):
         with self._lock:
             while self._queue:
                 waiter = self._queue.popleft()
-                waiter.granted = True
                 try:
-                    waiter.loop.call_soon_threadsafe(waiter.wake)
+                    waiter.get_loop().call_soon_threadsafe(_wake, waiter)
                 except RuntimeError:  # its event loop is closed: nobody waits there any more
                     continue
                 return
             self._in_flight -= 1
 
-    def _give_up(self, waiter: _Waiter) -> None:
+    def _give_up(self, waiter: asyncio.Future[None]) -> None:
         with self._lock:
-            if not waiter.granted:
+            if waiter in self._queue:
                 self._queue.remove(waiter)
                 return
         self.give()
@@ -117,6 +103,11 @@ class Bulkhead(Strategy):
             f"{self.name} is full: {self.limit} calls are under way.",
             hint="Call later, or allow more.",
         )
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class RateLimit(Strategy):

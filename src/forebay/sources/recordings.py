@@ -28,7 +28,7 @@ import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -41,6 +41,7 @@ from forebay.sources.recording_lines import Lines, UnreadableLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -195,7 +196,7 @@ def read_recording(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -210,12 +211,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _identity(file: BinaryIO) -> str:
+def _identity(file: BufferedReader) -> str:
     """Return a name that follows from the content alone: a replay repeated is the same epoch."""
-    digest = hashlib.sha256()
     try:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256")
         file.seek(0)
     except OSError as error:
         message = f"The recording {file.name} cannot be read: {error.strerror}."
