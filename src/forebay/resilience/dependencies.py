@@ -1,7 +1,4 @@
-"""What depends on what: the order of start and stop, and what is behind a service. Pure.
-
-A graph is a mapping from each name to the names it depends on.
-"""
+"""What depends on what, as a mapping from each name to the names it depends on. Pure."""
 
 from __future__ import annotations
 

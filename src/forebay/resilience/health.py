@@ -80,13 +80,8 @@ def assess(services: Sequence[ServiceHealth]) -> SystemHealth:
     A service that is down while something it depends on is down, directly or through others, is
     attributed to that root: of several, to the first in the order of start. It is not counted.
 
-    * EMERGENCY: two critical roots or more.
-    * CRITICAL: one critical root, or a share below 0.5.
-    * DEGRADED: a share below 0.8, or a fallback that serves.
-    * HEALTHY: else. No services at all are healthy.
-
     A root is critical if it is, or if any service that is down because of it is: what the
-    operator must have is gone either way, and the root is where to begin.
+    operator must have is gone either way, and the root is where to begin. No services are healthy.
 
     Names in ``depends_on`` that nobody has are ignored, since another process may have them and
     not answer. Of services that depend on each other, which registration refuses, one is the root.

@@ -32,7 +32,7 @@ def next_round(poll: Poll, now_ns: int) -> int:
 
 
 class Poller:
-    """Asks for one channel of one symbol, at once and then on time.
+    """Asks for the channel and symbol of ``context``, at once and then on time.
 
     An answer that does not come ends the epoch. What the venue refuses is asked for more seldom.
     """
@@ -48,10 +48,7 @@ class Poller:
         clock: Clock,
         observer: Observer,
     ) -> None:
-        """Poll the channel and symbol of ``context``.
-
-        ``ask`` has the answer to a path, of some weight, captured; ``epoch`` makes up a name.
-        """
+        """``ask`` has the answer to a path, of some weight, captured; ``epoch`` makes up a name."""
         self._poll = poll
         self._context = context
         self._stream: Stream = (context.channels[0], context.symbols[0])

@@ -13,13 +13,7 @@ import pyarrow.compute as pc
 from forebay.domain.events import EARLIEST_NS, LATEST_AHEAD_NS
 from forebay.domain.kinds.checks import times, true_where
 from forebay.domain.parsed import DeadLetter, RawEvents
-from forebay.sources.coinbase.protocol import (
-    BOOK_DELTAS,
-    BOOK_SNAPSHOTS,
-    QUOTES,
-    TICKERS,
-    TRADES,
-)
+from forebay.sources.coinbase.protocol import BOOK_DELTAS, BOOK_SNAPSHOTS, QUOTES, TICKERS, TRADES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -1,8 +1,7 @@
 """One connection kept up for ever.
 
 Connect, let the session talk, give every message to the sink, end the epoch when the connection is
-over, wait with full jitter, connect again. What a message is decides :mod:`.messages`, when a
-connection is over :mod:`.timeouts`.
+over, wait with full jitter, connect again.
 """
 
 from __future__ import annotations
@@ -108,10 +107,7 @@ class Probation:
 
 
 class WebSocketFeed:
-    """One connection at a time, for as long as :meth:`run` runs.
-
-    ``breaker`` is shared by the connections of one venue.
-    """
+    """One connection at a time; ``breaker`` is shared by all of one venue."""
 
     def __init__(
         self,

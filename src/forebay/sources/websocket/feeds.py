@@ -1,7 +1,4 @@
-"""All connections of one source: what one of them is refused costs the others nothing.
-
-What follows from a refusal decides :mod:`.lots`.
-"""
+"""All connections of one source: what one of them is refused costs the others nothing."""
 
 from __future__ import annotations
 
