@@ -189,11 +189,10 @@ class LiveSource:
 
     async def probe(self) -> None:
         """Ask for next to nothing, for a recovery that holds the REST breaker's permit itself."""
-        path = self._venue.listing.path if self._venue.listing else ""
         if self._venue.probe is not None:
-            path = self._venue.probe(self._asked.symbols[0])
-        if path:
-            await self._need_rest().probe(path)
+            await self._need_rest().probe(self._venue.probe(self._asked.symbols[0]))
+        elif self._venue.listing is not None:
+            await self._need_rest().probe(self._venue.listing.path)
 
     async def close(self) -> None:
         """Close the REST pool."""
