@@ -30,7 +30,7 @@ from forebay.ops.view import (
 )
 from forebay.resilience import ServiceHealth, SystemState
 from forebay.resilience.dependencies import near
-from forebay.resilience.overview import HealthMonitor
+from forebay.resilience.health import HealthMonitor
 from forebay.telemetry import ConfigRefused, ConfigReloaded
 from forebay.times import to_text
 
