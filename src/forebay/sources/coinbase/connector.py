@@ -55,6 +55,9 @@ class CoinbaseSession(PlainSession):
     """One subscription to everything, answered by a list of what is given."""
 
     marks = (b'"error"', b'"message"')
+    quiet = tuple(
+        f'{{"type":"{name}",'.encode() for name in ("match", "l2update", "ticker", "heartbeat")
+    )
 
     def __init__(self, asked: ConnectionPurpose) -> None:
         super().__init__(asked)

@@ -111,6 +111,7 @@ class Connection(WSListener):
         """Whether the session is told each message: until all is settled, or for ever."""
         self._overdue = False
         self._marks = self.session.marks
+        self._quiet = self.session.quiet
         self._refused: dict[Stream, str] = {}
         self._complaints: dict[str, int] = {}
         """When words were passed on last."""
@@ -223,10 +224,11 @@ class Connection(WSListener):
         if not self._hears and self._assembler.idle and not self.over:
             self.data = True
             self._take.batch(FrameKind.TEXT, messages)
-            marked = {id(each): each for mark in self._marks for each in messages if mark in each}
-            for message in marked.values():
-                if not self.over:
+            for message in messages:
+                if not message.startswith(self._quiet) and self._marked(message):
                     self._consider(message)
+                    if self.over:
+                        return
             return
         for message in messages:
             if self.over:
@@ -235,6 +237,9 @@ class Connection(WSListener):
                 self._take_data(TEXT, message)
             except Violation as violation:
                 self._violated(violation.code, violation.reason)
+
+    def _marked(self, message: bytes) -> bool:
+        return any(mark in message for mark in self._marks)
 
     def _take_any(self, transport: WSTransport, frame: WSFrame) -> None:
         """Whatever is not the hot path; raises :class:`Violation`."""
@@ -256,7 +261,7 @@ class Connection(WSListener):
             return
         self._take.frame(*message)
         self.data = self.data or self.times.accepted_ns is not None
-        if self._hears or any(mark in message[1] for mark in self._marks):
+        if self._hears or self._marked(message[1]):
             self._consider(message[1])
 
     def _control(self, transport: WSTransport, frame: WSFrame) -> None:
