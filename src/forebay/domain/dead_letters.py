@@ -9,14 +9,13 @@ import msgspec
 import pyarrow as pa
 
 from forebay.domain import schema
-from forebay.domain.frames import FrameKind
+from forebay.domain.frames import Context, FrameBatch, FrameKind
 from forebay.domain.identity import digest_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from forebay.domain.frames import Context, FrameBatch
     from forebay.domain.parsed import DeadLetter
 
 

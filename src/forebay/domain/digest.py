@@ -83,11 +83,6 @@ class Digest:
             ((rows[0] << 64) + rows[1]) % MODULUS,
         )
 
-    def halves(self) -> tuple[int, int, int, int]:
-        """Return the high and low 64 bits of ``ids``, then of ``rows``."""
-        low = (1 << 64) - 1
-        return self.ids >> 64, self.ids & low, self.rows >> 64, self.rows & low
-
 
 class _Buckets(NamedTuple):
     """Rows in the order of stream and hour, and where each of those begins."""
@@ -169,7 +164,6 @@ def digests_by(audited: pa.Table, bucket_ns: int) -> dict[int, Digest]:
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return small numbers, the same for equal texts."""
     coded = column.unify_dictionaries().combine_chunks()
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.chunk(0)

@@ -157,8 +157,9 @@ class LedgerState:
     blind: list[Interval] = field(default_factory=list)
     """Receipt times, both included, of which frames are lost."""
     roll: Roll = field(default_factory=Roll)
+    latest_ns: int = _DAWN
+    """When the last frame was received."""
     _oldest_ns: int = _DUSK
-    _latest_ns: int = _DAWN
     _in_loss: bool = False
 
     def add(self, entry: SegmentEntry) -> None:
@@ -168,12 +169,12 @@ class LedgerState:
         if entry.received is not None:
             first, last, earliest = entry.received
             if self._in_loss:
-                self._blind(self._latest_ns, first)
+                self._blind(self.latest_ns, first)
             for lost in entry.lost:
                 if lost.after_ns is not None and lost.before_ns is not None:
                     self._blind(lost.after_ns, lost.before_ns)
             self._in_loss = bool(entry.lost) and entry.lost[-1].before_ns is None
-            self._latest_ns = last
+            self.latest_ns = last
             self._oldest_ns = min(self._oldest_ns, earliest)
         self.log_id, self.end = entry.log_id, entry.end
         self.frames.update(entry.frames)
@@ -201,25 +202,15 @@ class LedgerState:
         """Whether no frame was lost."""
         return not self.blind and not self._in_loss
 
-    @property
-    def latest_ns(self) -> int:
-        """When the last frame was received."""
-        return self._latest_ns
-
     def sees(self, received_ns: int) -> bool:
         """Whether a frame of this receipt time would be accounted for if it ever was."""
         if received_ns < self._oldest_ns:
             return False
-        if self._in_loss and received_ns >= self._latest_ns:
+        if self._in_loss and received_ns >= self.latest_ns:
             return False
         return not any(first <= received_ns <= last for first, last in self.blind)
 
-    def total(self, key: StreamKey) -> Digest:
-        """Digest of everything of one stream."""
-        return sum(self.hours.get(key, {}).values(), Digest())
-
     def _blind(self, first: int, last: int) -> None:
-        """Note a loss between two receipts."""
         # If the clock went back within it, receipt times prove nothing any more.
         self.blind.append((first, last) if first <= last else (_DAWN, _DUSK))
 

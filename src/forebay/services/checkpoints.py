@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
-from forebay.domain.book import decimals, levels_of
-from forebay.services.book_rows import (
+from forebay.domain.book import Book, decimals, levels_of
+from forebay.services.books import (
     AROUND_NS,
     CHECKPOINTS,
     DELTAS,
@@ -26,17 +26,17 @@ from forebay.services.book_rows import (
     PLACE,
     SNAPSHOTS,
     Base,
+    Parsers,
     Stream,
     bases,
     book_of,
     in_integers,
     moment,
+    unreadable,
 )
-from forebay.services.books import Parsers, unreadable
 from forebay.text import literal
 
 if TYPE_CHECKING:
-    from forebay.domain.book import Book
     from forebay.ports import Reader
 
 FEWEST = 10_000
@@ -52,9 +52,7 @@ _CHANGES = "len(bid_prices) + len(ask_prices)"
 class Derives(Protocol):
     """A readable store that also keeps what was made of its events, and can be made again."""
 
-    def reader(self) -> Reader:
-        """See :meth:`~forebay.ports.Readable.reader`."""
-        ...
+    def reader(self) -> Reader: ...
 
     def derive(self, table: str, rows: pa.Table) -> None:
         """Add rows to a table without events. Raises as :meth:`~forebay.ports.Store.commit`."""
@@ -123,7 +121,6 @@ class BookCheckpoints:
             return reader.query(statement, timeout_s=QUERY_S)
 
     def _count(self) -> None:
-        """Add the changes that are stored since the last count."""
         known = [f"(log_id = {literal(log)} AND seq > {seq})" for log, seq in self._seen.items()]
         logs = ", ".join(map(literal, self._seen)) or "''"
         fresh = " OR ".join([f"log_id NOT IN ({logs})", *known])
@@ -160,7 +157,6 @@ class BookCheckpoints:
         return None
 
     def _begin(self, line: _Line) -> Base | None:
-        """Return the last checkpoint of a line, or its first snapshot."""
         where = f"{line.where} ORDER BY seq DESC LIMIT 1"
         return next(iter(bases(self.query, CHECKPOINTS, where)), self._next_snapshot(line, 0))
 

@@ -18,7 +18,7 @@ import msgspec
 
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, FrameKind, encode_control
 from forebay.errors import Transient
-from forebay.journal import PendingBlock
+from forebay.journal import JournalWriter, PendingBlock
 from forebay.resilience.backoff import Backoff
 from forebay.services.latency import LatencyHistogram
 from forebay.services.one_thread import OneThread
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.frames import Context, Control
-    from forebay.journal import JournalWriter
-    from forebay.services.latency import Latency, LatencyTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,8 @@ class GroupCommit:
         self._waiters: deque[tuple[int, asyncio.Future[int]]] = deque()
         self._pressure_callbacks: dict[int, Callable[[bool], None]] = {}
         self._callback_id = 0
-        self._histogram = LatencyHistogram()
+        self.latency = LatencyHistogram()
+        """Waits from receipt to CAPTURED."""
         self._begun = asyncio.Event()
         self._begun_ns = 0
         """When the open group got its first frame."""
@@ -232,14 +231,6 @@ class GroupCommit:
     def pending_bytes(self) -> int:
         """Memory of what is RECEIVED and not CAPTURED, in bytes, payload and overhead."""
         return self._open_bytes + self._flight_bytes
-
-    def latency(self, *, reset: bool = False) -> Latency:
-        """Waits from receipt to CAPTURED since the last reset."""
-        return self._histogram.read(reset=reset)
-
-    def latency_totals(self) -> LatencyTotals:
-        """Waits from receipt to CAPTURED since the start."""
-        return self._histogram.totals()
 
     # --------------------------------------------------------- from EpochWriter
 
@@ -324,7 +315,6 @@ class GroupCommit:
             self._lingering = None
 
     def _hurry(self) -> None:
-        """Let the open group be committed now."""
         self._hurried = True
         task, self._lingering = self._lingering, None
         if task is not None:
@@ -345,7 +335,6 @@ class GroupCommit:
         self._group += 1
 
     async def _commit(self) -> None:
-        """Commit the group in flight, for as long as it takes."""
         loop = asyncio.get_running_loop()
         began_ns, seq = 0, None
         while seq is None:
@@ -368,7 +357,7 @@ class GroupCommit:
         frames = 0
         for draft in self._flight:
             frames += len(draft.payloads)
-            self._histogram.add(draft.mono_ns, now)
+            self.latency.add(draft.mono_ns, now)
         self.counters.captured += frames
         self.counters.bytes += self._flight_bytes - frames * FRAME_OVERHEAD
         self.counters.commits += 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from forebay.domain.ledger import VERSION, decode_entry, record_of
+from forebay.domain.ledger import VERSION, LedgerState, SegmentEntry, decode_entry, record_of
 from forebay.errors import ConfigError, Corrupt, Transient
 from forebay.journal import (
     LOSS_KIND,
@@ -26,17 +26,15 @@ from forebay.journal import (
     new_id,
 )
 from forebay.journal.watermark import WatermarkReader
-from forebay.services.ledger_builder import LedgerBuilder
+from forebay.services.ledger_builder import FirstTold, LedgerBuilder, LiveSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.domain.ledger import LedgerState, SegmentEntry
     from forebay.journal import Block, Disk
     from forebay.ports import Parser
-    from forebay.services.ledger_builder import FirstTold, LiveSums
 
 SEGMENT_BYTES = 4 << 20
 """An entry is some kilobytes, and a crash should not have much to recover."""
@@ -109,7 +107,6 @@ class Ledger:
 
 
 def _between(blocks: Iterable[Block], start: int, end: int) -> Iterator[Block]:
-    """What of ``blocks`` lies from ``start`` up to ``end``, not included."""
     for block in blocks:
         if block.next_seq <= start or block.first_seq >= end:
             continue

@@ -63,13 +63,13 @@ def test_what_has_no_rows_comes_back(told: ControlTold | KnownTold | Mark) -> No
 def test_events_come_back_as_they_were_built() -> None:
     late = [T0 + 100 * SECOND, T0 + SECOND, T0 + SECOND]
     origin = batch([match(1), match(2, "ETH-USD"), match(3)], received_ns=late)
-    ((columns, _),) = normalise(origin, {"coinbase": CoinbaseParser()}).events
+    (columns,) = normalise(origin, {"coinbase": CoinbaseParser()}).events
     message = Message(Head(STEP, 0, EventsTold(ORIGIN, "trade", False)), columns.finish())
     back = decode_message(encode_message(message))
     assert back.head == message.head
     assert back.rows is not None
     assert back.rows.equals(message.rows)
-    again = EventColumns.of_rows(columns.channel, back.rows)
+    again = EventColumns.of_rows(columns.channel, back.rows, own_sequence=False)
     assert (again.kind, again.market, again.symbols) == (columns.kind, "spot", columns.symbols)
     for name in ("codes", "numbers", "received_ns", "flags"):
         assert (getattr(again, name) == getattr(columns, name)).all(), name

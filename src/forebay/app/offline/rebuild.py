@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from forebay.domain.digest import StreamHour
     from forebay.domain.intervals import IntervalSet
     from forebay.ports import ReadableStore
+    from forebay.services.deliver import Delivered
     from forebay.services.rebuild import Counted
-    from forebay.services.store_writer import Delivered
     from forebay.stores.kind import StoreKind
     from forebay.telemetry import Observer
 

@@ -15,17 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
-from forebay.domain.columns import cells
+from forebay.domain.columns import Column, cells
 from forebay.domain.identity import NATIVE_ID_LIMIT
-from forebay.domain.parsed import DeadLetter, Moments
+from forebay.domain.parsed import DeadLetter, Moments, RawEvents, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
-
-    from forebay.domain.columns import Column
-    from forebay.domain.parsed import RawEvents, Reason
 
     Mask = npt.NDArray[np.bool_]
     Integers = npt.NDArray[np.int64]

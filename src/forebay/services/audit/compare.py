@@ -13,20 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest, digests_by
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest, StreamHour, digests_by
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.errors import Transient
-from forebay.ports import Span
-from forebay.services.audit.case import Unlike, arrived, ids_of
+from forebay.ports import Audited, Span
+from forebay.services.audit.case import Case, Ids, Unlike, arrived, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from forebay.domain.digest import StreamHour
     from forebay.journal import Position
-    from forebay.ports import Audited
-    from forebay.services.audit.case import Case, Ids
 
 ROWS_AT_ONCE = 20_000
 """Rows of a store that are compared at once, unless a single minute has more."""
@@ -220,7 +217,6 @@ class Comparison:
         self._journal.forget()
 
     def _up_to_account(self, place: StreamHour) -> pa.Table:
-        """Return the journal's rows of an hour as of the store's account."""
         rows = self._journal.rows(place)
         return rows.filter(pc.less(rows["seq"], self._case.seq))
 
@@ -277,7 +273,6 @@ class Comparison:
                 self._strangers[channel][event_id] = rows
 
     def _told(self, channel: str, ids: Sequence[str]) -> Rows:
-        """Return the versions of events that the hours in memory have."""
         wanted = pa.array(ids, pa.string())
         tables = [self._journal.rows(p) for p in self._journal.wanted if p[0].channel == channel]
         some = [table.filter(pc.is_in(table["event_id"], wanted)) for table in tables]
@@ -362,5 +357,4 @@ class Comparison:
 
 
 def _is_told(row: AuditedRow, told: list[AuditedRow]) -> bool:
-    """Return whether a row is an event as the journal told it."""
     return any(row.canonical == version.canonical for version in told)

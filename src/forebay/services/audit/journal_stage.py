@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain.digest import HOUR_NS, Digest, audited_rows, hours_of
+from forebay.domain.digest import HOUR_NS, Digest, StreamHour, audited_rows, hours_of
 from forebay.domain.kinds import kind_of_table
-from forebay.domain.ledger import LedgerState, record_of
+from forebay.domain.ledger import JournalRange, LedgerState, SegmentEntry, record_of
 from forebay.errors import CursorBeyondEnd, Transient
-from forebay.journal import LOSS_KIND, OS_DISK, JournalReader, Position
+from forebay.journal import LOSS_KIND, OS_DISK, Block, JournalReader, Position
 from forebay.journal.segments import list_segments
-from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS
+from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS, Parser
 from forebay.services.ledger import durable_end
 from forebay.services.ledger_builder import PIECE_FRAMES, LedgerBuilder, Remembered
-from forebay.services.projection import Projection, batches_of
+from forebay.services.projection import Projected, Projection, batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
-    from forebay.domain.digest import StreamHour
-    from forebay.domain.ledger import JournalRange, SegmentEntry
-    from forebay.journal import Block
-    from forebay.ports import Parser
-    from forebay.services.projection import Projected
 
 _FRAME_OVERHEAD = 12
 _NO_ROWS = pa.schema(
@@ -205,7 +200,7 @@ class JournalStage:
     def _keep(self, projected: Projected, wanted: Iterable[StreamHour]) -> None:
         if not wanted:
             return
-        for table, events in projected.tables().items():
+        for table, events in projected.events.items():
             kind = kind_of_table(table)
             for hour in set(hours_of(events.rows, kind)).intersection(wanted):
                 rows = events.rows.filter(_of(events.rows, *hour))
@@ -213,7 +208,6 @@ class JournalStage:
 
 
 def _of(rows: pa.Table, key: StreamKey, hour: int) -> pa.Array:
-    """Return which of ``rows`` are of one stream and hour."""
     ns = rows["event_ts"].cast(pa.int64())
     mask = pc.and_(pc.greater_equal(ns, hour * HOUR_NS), pc.less(ns, (hour + 1) * HOUR_NS))
     for name in ("venue", "market", "symbol"):

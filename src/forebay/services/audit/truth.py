@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from forebay.domain.digest import MINUTE_NS, MINUTES, Digest
 from forebay.domain.intervals import IntervalSet
-from forebay.services.audit.compare import by_id, difference, stretches
+from forebay.services.audit.compare import Comparison, by_id, difference, stretches
 from forebay.services.audit.report import Problem
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from forebay.domain.coverage import StreamKey
     from forebay.services.audit.case import Case
-    from forebay.services.audit.compare import Comparison
 
 LOST = ("open", "permanent", "accepted")
 """States of gaps whose ids the store does not have."""
@@ -273,7 +272,6 @@ class _Numbered(_Stream):
         return self.truth.events(self.key, self.starts[min(within)], end)
 
     def elsewhere(self, event_id: str, number: int | None) -> TrueEvent | None:
-        """See :meth:`_Stream.elsewhere`."""
         index = -1 if number is None else number - self.base
         if not 0 <= index <= self.last:
             return None
@@ -286,5 +284,4 @@ def _ids(base: int, indices: IntervalSet) -> IntervalSet:
 
 
 def _widened(ids: IntervalSet) -> IntervalSet:
-    """Return a set with a neighbour either side of each interval."""
     return IntervalSet((max(0, first - 1), last + 1) for first, last in ids)
