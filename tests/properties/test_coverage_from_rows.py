@@ -9,8 +9,8 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forebay.domain.canonical import first_of_each_id
 from forebay.domain.coverage import COVERAGES, Coverage, IdCoverage, StreamKey
+from forebay.domain.digest import first_of_each_id
 from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind
 from forebay.domain.frames import encode_control as encoded
 from forebay.domain.kinds import KINDS

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forebay.domain.canonical import first_of_each_id
 from forebay.domain.coverage import IdCoverage, base
+from forebay.domain.digest import first_of_each_id
 from forebay.errors import Transient
 from forebay.journal import recovery
 from forebay.journal.writer import JournalWriter

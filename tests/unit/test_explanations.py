@@ -25,7 +25,6 @@ from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
 from forebay.domain.channels import UNITS_OF
 from forebay.domain.coverage import COVERAGES, GapState, IdCoverage, StreamKey
-from forebay.domain.dead_letters import letter_id
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FrameBatch, FrameKind, HistoryFinished, encode_control
 from forebay.domain.identity import (
@@ -53,6 +52,7 @@ from forebay.journal import cursor as cursors
 from forebay.journal import format as layout
 from forebay.journal.recovery import Extent, TailVerdict, decide
 from forebay.ports import Commit
+from forebay.services.normalise import letter_id
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
 from forebay.stores.duckdb.query import read_only_query

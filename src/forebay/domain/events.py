@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
-from forebay.domain.canonical import cell_texts
 from forebay.domain.columns import as_arrays
+from forebay.domain.digest import cell_texts
 from forebay.domain.flags import BACKFILL, FLAGS, LATE, PARTIAL, SKEWED, bits_of
 from forebay.domain.identity import (
     ITEM_BITS,

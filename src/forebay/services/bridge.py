@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from forebay.domain.parsed import StreamName
-    from forebay.ports import Committed, Received, Store, StoreState, Subscription, Transport
+    from forebay.ports import Received, Store, StoreState, Subscription, Transport
 
 CONSUMER = "bridge"
 """Name of the cursor in the topic, and of the group that reads it."""
@@ -198,10 +198,8 @@ class TopicFeed:
             self._subscription = None
 
 
-class Bridge(StoreWriter[TopicPiece]):
+class Bridge(StoreWriter[TopicPiece, CoverageBook]):
     """Moves one topic into one store. Blocking: run it in a thread of its own."""
-
-    _book: CoverageBook
 
     def __init__(
         self,
@@ -212,12 +210,11 @@ class Bridge(StoreWriter[TopicPiece]):
         consumer: str = CONSUMER,
         observer: Observer = ignore,
     ) -> None:
-        """Go on where ``store`` says that ``consumer`` has got to."""
         feed = TopicFeed(transport, topic, consumer)
         super().__init__(feed, store, {}, consumer, observer)
 
-    def _resume(self, state: StoreState) -> None:
-        self._book = CoverageBook(self._channels, state.coverage)
+    def _book_of(self, state: StoreState) -> CoverageBook:
+        return CoverageBook(self._channels, state.coverage)
 
     def begin_again(self) -> None:
         """Nothing: what is stored is recognised by its ids, and no journal has lost anything."""
@@ -244,10 +241,6 @@ class Bridge(StoreWriter[TopicPiece]):
         if any(self._channels.get(venue) != theirs for venue, theirs in channels.items()):
             refuse_other_units(self._book.coverage, channels)
             self._channels |= channels
-
-    def _adopt(self, plan: Planned[TopicPiece], done: Committed) -> None:
-        del done
-        self._book.adopt(plan.projected)
 
 
 def listen(messages: Iterable[Message]) -> Iterator[Normalised]:

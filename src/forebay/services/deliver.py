@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeAlias
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
@@ -17,7 +17,14 @@ from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.journal import OS_DISK, CursorFile, Disk, Position
 from forebay.ports import Commit, Committed, HistoryRequest, Parser, Store, StoreState
-from forebay.services.projection import Declared, Projected, Projection, batches_of, declared
+from forebay.services.projection import (
+    CoverageBook,
+    Declared,
+    Projected,
+    Projection,
+    batches_of,
+    declared,
+)
 from forebay.services.pump import Given, JournalFeed, JournalPiece, PositionedFeed, Pump
 from forebay.telemetry import (
     ConflictFound,
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 
     from forebay.services.ledger_builder import LiveSums
 
+Book = TypeVar("Book", bound=CoverageBook)
 CONSUMER = "store"
 """Name of the delivering consumer's cursor."""
 PACE_S = 0.1
@@ -93,8 +101,10 @@ class Planned(Generic[Given]):
     """In the journal."""
 
 
-class StoreWriter(Pump[Given, Planned[Given]]):
+class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
     """A pump whose sink is a store; its own cursor is what counts. Blocking."""
+
+    _book: Book
 
     def __init__(
         self,
@@ -117,11 +127,7 @@ class StoreWriter(Pump[Given, Planned[Given]]):
         super().__init__(feed, observer)
 
     def load(self) -> Position | None:
-        """Return where the store is; its gaps are taken as told.
-
-        Raises :class:`~forebay.errors.ConfigError` if a stream was counted otherwise than it is
-        declared to be.
-        """
+        """Return where the store is; its gaps are taken as told. See :func:`refuse_other_units`."""
         state = self._store.load()
         refuse_other_units(state.coverage, self._channels)
         for key, stream in state.coverage.items():
@@ -130,12 +136,12 @@ class StoreWriter(Pump[Given, Planned[Given]]):
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         self._streams = dict(state.coverage)
         self._positions = dict(state.positions)
-        self._resume(state)
+        self._book = self._book_of(state)
         return self._positions.get(self._consumer)
 
     @abstractmethod
-    def _resume(self, state: StoreState) -> None:
-        """Project on top of what is stored."""
+    def _book_of(self, state: StoreState) -> Book:
+        """Return what keeps coverage on top of what is stored."""
 
     def _planned(
         self, piece: Given, projected: Projected, positions: Mapping[str, Position], end: Position
@@ -153,7 +159,8 @@ class StoreWriter(Pump[Given, Planned[Given]]):
     def commit(self, plan: Planned[Given]) -> int:
         done = self._store.commit(plan.commit)
         self._positions |= plan.commit.positions
-        self._adopt(plan, done)
+        self._book.adopt(plan.projected)
+        self._stored(plan, done)
         self._count(plan.commit, plan.projected, done)
         for reason, count in done.letters.items():
             self._observe(DeadLettered(count=count, reason=reason))
@@ -166,9 +173,8 @@ class StoreWriter(Pump[Given, Planned[Given]]):
             self._observe(ConflictFound(done.conflicts))
         return plan.projected.frames.total()
 
-    @abstractmethod
-    def _adopt(self, plan: Planned[Given], done: Committed) -> None:
-        """Take over what has been stored."""
+    def _stored(self, plan: Planned[Given], done: Committed) -> None:
+        """Hear of what has been stored."""
 
     def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
         total = self.delivered
@@ -217,14 +223,9 @@ class StoreWriter(Pump[Given, Planned[Given]]):
             elif gap in done and ended.get(sort, IntervalSet()).holes(*where):
                 self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
 
-    # ---------------------------------------------------------------- answers
-
     @property
     def heard(self) -> Mapping[StreamKey, int]:
-        """When the last event of each stream of which anything was heard was received.
-
-        0 if none was since the process started. A copy.
-        """
+        """When the last event of each stream came; 0: none since the process started. A copy."""
         return dict(self._heard)
 
     def open_gaps(
@@ -265,10 +266,8 @@ class StoreWriter(Pump[Given, Planned[Given]]):
         return counts
 
 
-class Deliverer(StoreWriter[JournalPiece]):
+class Deliverer(StoreWriter[JournalPiece, Projection]):
     """Moves one journal into one store. Blocking: run it in a thread of its own."""
-
-    _projection: Projection
 
     def __init__(
         self,
@@ -282,38 +281,34 @@ class Deliverer(StoreWriter[JournalPiece]):
         disk: Disk = OS_DISK,
         sums: LiveSums | None = None,
     ) -> None:
-        """Go on where ``store`` says that ``consumer`` has got to.
-
-        ``sums`` are told of all that is stored, for the ledger.
-        """
+        """``sums`` are told of all that is stored, for the ledger."""
         self._parsers = parsers
         self._sums = sums
         self._loaded = False
         feed = JournalFeed(journal, cursor, observer, disk)
         super().__init__(feed, store, declared(parsers), consumer, observer)
 
-    def _resume(self, state: StoreState) -> None:
+    def _book_of(self, state: StoreState) -> Projection:
         if self._sums is not None:
             if self._loaded:  # the store is not where the sums were counted up to
                 self._sums.stop()
             else:
                 self._sums.begin(state.positions.get(self._consumer))
         self._loaded = True
-        self._projection = Projection(self._parsers, state.coverage, state.ordinals)
+        return Projection(self._parsers, state.coverage, state.ordinals)
 
     def begin_again(self) -> None:
         """See :class:`~forebay.services.pump.Pump`; what is stored is recognised by its ids."""
         super().begin_again()
-        self._projection.begin_again()
+        self._book.begin_again()
         if self._sums is not None:
             self._sums.stop()
 
     def plan(self, piece: JournalPiece) -> Planned[JournalPiece]:
-        projected = self._projection.project(batches_of(piece.blocks))
+        projected = self._book.project(batches_of(piece.blocks))
         return self._planned(piece, projected, {self._consumer: piece.end}, piece.end)
 
-    def _adopt(self, plan: Planned[JournalPiece], done: Committed) -> None:
-        self._projection.adopt(plan.projected)
+    def _stored(self, plan: Planned[JournalPiece], done: Committed) -> None:
         if self._sums is not None:
             self._sums.add(plan.piece.blocks, plan.projected, done.first)
 

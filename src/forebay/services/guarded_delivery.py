@@ -120,10 +120,7 @@ class BufferedCounter:
 
 
 class GuardedDelivery:
-    """Runs one :class:`~forebay.services.pump.Pump`, such as a deliverer.
-
-    ``system`` answers how the whole is, as far as this process was told.
-    """
+    """Runs one pump; ``system`` answers how the whole is, as far as this process was told."""
 
     def __init__(
         self,
@@ -274,8 +271,6 @@ class GuardedDelivery:
         position = self._deliverer.position
         other = position is not None and position.log_id != mark.log_id.hex()
         return self._stored() + mark.next_seq - 1 if other else mark.next_seq
-
-    # ------------------------------------------------------------------- waiting
 
     async def _sleep(self, stop: asyncio.Event, seconds: float) -> None:
         waits = [asyncio.create_task(self._clock.sleep(seconds))]

@@ -44,10 +44,7 @@ _ENTRY_KIND = 1
 
 @dataclass(slots=True)
 class Ledger:
-    """The ledger of one data folder, open for writing; for one thread at a time.
-
-    Made by :func:`open_ledger`.
-    """
+    """A ledger that :func:`open_ledger` opened for writing; for one thread at a time."""
 
     _writer: JournalWriter
     _parsers: Mapping[str, Parser]

@@ -11,8 +11,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.canonical import first_of_each_id, id_bytes
-from forebay.domain.digest import HOUR_NS, Digest, StreamHour, digests_by_hour, hours_of
+from forebay.domain.digest import (
+    HOUR_NS,
+    Digest,
+    StreamHour,
+    digests_by_hour,
+    first_of_each_id,
+    hours_of,
+    id_bytes,
+)
 from forebay.domain.frames import Loss, decode_control
 from forebay.domain.kinds import EventKind, kind_of_table
 from forebay.domain.ledger import Covered, Hour, LedgerState, LostRange, SegmentEntry, StreamEntry
@@ -177,10 +184,7 @@ class LiveSums:
             return (self._cut.first if self._cut else self._sums.first) or None
 
     def cut(self) -> SegmentEntry | None:
-        """Return the entry of all that was added, the same one until :meth:`written`.
-
-        None if nothing was added.
-        """
+        """Return the entry of what was added, if anything was; the same until :meth:`written`."""
         with self._lock:
             if self._cut is None and self._sums.end > self._sums.first:
                 self._cut = self._sums.entry()

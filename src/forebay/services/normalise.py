@@ -7,6 +7,7 @@ made of it by whoever keeps coverage is in :mod:`forebay.services.projection`.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,11 +16,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from forebay.domain import schema
 from forebay.domain.coverage import StreamKey
-from forebay.domain.dead_letters import letter_rows
 from forebay.domain.events import EventColumns, build_events, contents_of, with_ordinals
 from forebay.domain.flags import AMBIGUOUS
 from forebay.domain.frames import Context, EpochClosed, FrameBatch, FrameKind, decode_control
+from forebay.domain.identity import digest_id
 from forebay.domain.ordinals import StreamOrdinals, count_page
 from forebay.domain.parsed import DeadLetter, Parsed, Reason, StreamName, UnreadLine
 from forebay.errors import Corrupt
@@ -27,6 +29,7 @@ from forebay.payloads import Payloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
 
     import numpy.typing as npt
 
@@ -40,6 +43,7 @@ _UNREADABLE: dict[FrameKind, tuple[Reason, str]] = {
     FrameKind.COMPRESSED: ("compressed", "a compressed message though none was negotiated"),
 }
 _NO_PARSER = "none"
+_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NOWHERE = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
 _KINDS = frozenset(FrameKind)
 Ordinals = dict[StreamKey, StreamOrdinals]
@@ -266,3 +270,54 @@ def _pages(
     """Return the rows of each answer, in arrival order: an answer is one frame."""
     theirs = frames[rows]
     return np.split(rows, np.flatnonzero(theirs[1:] != theirs[:-1]) + 1)
+
+
+def letter_id(venue: str, received_ns: int, item: int, payload: bytes) -> UUID:
+    """Return the same id whenever the same frame of the same moment is projected again."""
+    head = f"{venue}|{received_ns}|{item}|".encode()
+    return digest_id(hashlib.sha256(head + payload).digest())
+
+
+def row_id(context: Context, item: int, page: bytes) -> UUID:
+    """Return the same id whenever the same row of an answer is told, on whatever page and when.
+
+    History is asked for again and again, and so are polls that overlap. Where a page has no such
+    rows it is the page that cannot be read.
+    """
+    about = context.venue, context.market, *context.channels, *context.symbols
+    try:
+        row = bytes(_rows(page)[item])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        row = page
+    head = "|".join(about).encode() + b"|row|"
+    return digest_id(hashlib.sha256(head + row).digest())
+
+
+def letter_rows(batch: FrameBatch, letters: Iterable[DeadLetter], parser: str) -> pa.Table:
+    """Return rows of :data:`~forebay.domain.schema.DEAD_LETTERS` with the frames' bytes."""
+    context = batch.context
+    rows = []
+    for letter in letters:
+        payload, received = batch.payloads[letter.frame], int(batch.received_ns[letter.frame])
+        if batch.kind is FrameKind.REST:
+            identity = row_id(context, letter.item, payload)
+        else:
+            identity = letter_id(context.venue, received, letter.item, payload)
+        rows.append(
+            {
+                "letter_id": identity.bytes,
+                "venue": context.venue,
+                "source": context.source,
+                "epoch": context.epoch,
+                "log_id": batch.log_id,
+                "seq": int(batch.seqs[letter.frame]),
+                "item": letter.item,
+                "received_ts": received,
+                "reason": letter.reason,
+                "error": letter.error,
+                "parser": parser,
+                "attempts": 1,
+                "payload": payload,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=schema.DEAD_LETTERS)

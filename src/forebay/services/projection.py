@@ -129,8 +129,6 @@ class CoverageBook:
         out.coverage[key] = copy = known.copy()
         return copy
 
-    # ---------------------------------------------------------------- controls
-
     def _control(self, context: Context, control: Control, now_ns: int, out: Projected) -> None:
         if isinstance(control, HistoryFinished):
             self._finished(context.venue, control, now_ns, out)
@@ -185,8 +183,6 @@ class CoverageBook:
         found = self._channels.get(venue, {}).get(channel)
         return found.unit if found else "none"
 
-    # ------------------------------------------------------------------ frames
-
     def _events(self, context: Context, columns: EventColumns, out: Projected) -> Events:
         """Cover what arrived, and return its rows."""
         channel = columns.channel
@@ -220,7 +216,7 @@ class CoverageBook:
                 self._stream(key, unit, out).know(item.context.epoch, *near)
 
 
-class Projection:
+class Projection(CoverageBook):
     """Projects frames on top of the coverage so far; nothing changes until :meth:`adopt`."""
 
     def __init__(
@@ -229,24 +225,19 @@ class Projection:
         coverage: Mapping[StreamKey, Coverage],
         ordinals: Mapping[StreamKey, bytes] = MappingProxyType({}),
     ) -> None:
+        super().__init__(declared(parsers), coverage)
         self._parsers = parsers
         self._ordinals = OrdinalAssigner(ordinals)
-        self._book = CoverageBook(declared(parsers), coverage)
-
-    @property
-    def coverage(self) -> Mapping[StreamKey, Coverage]:
-        """Coverage of every stream, as of what was adopted."""
-        return self._book.coverage
 
     def project(self, batches: Iterable[FrameBatch]) -> Projected:
         """Return rows, dead letters and new coverage of ``batches``."""
         out = Projected(ordinals=self._ordinals.changed())
         items = self._ordinals.normalised(batches, self._parsers, out.ordinals)
-        return self._book.enter(items, out)
+        return self.enter(items, out)
 
     def adopt(self, projected: Projected) -> None:
         """Take over the coverage and ordinals of what has been stored."""
-        self._book.adopt(projected)
+        super().adopt(projected)
         self._ordinals.adopt(projected.ordinals)
 
     def begin_again(self) -> None:

@@ -84,7 +84,6 @@ class Publisher(Pump[JournalPiece, Telling]):
         observer: Observer = ignore,
         disk: Disk = OS_DISK,
     ) -> None:
-        """Go on where ``state`` says that the transport has got to."""
         self._transport = transport
         self._parsers = parsers
         self._state = state

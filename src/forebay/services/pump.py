@@ -124,8 +124,6 @@ class Pump(ABC, Generic[Given, Plan]):
         :class:`~forebay.errors.CursorMoved` if it was planned on another state than is stored.
         """
 
-    # ------------------------------------------------------------------ the way
-
     def _begin(self) -> None:
         self.position = self.load()
         try:
@@ -146,10 +144,7 @@ class Pump(ABC, Generic[Given, Plan]):
             return self._feed.read()
 
     def step(self) -> int:
-        """Prepare and store what there is; return the number of frames, 0 when there is none.
-
-        Raises :class:`~forebay.errors.Transient` if the sink could not take it: call again.
-        """
+        """Prepare and store what there is; return the number of frames, 0 when there is none."""
         return self.store() if self.prepare() else 0
 
     def prepare(self) -> bool:

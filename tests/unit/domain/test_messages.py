@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from forebay.domain.channels import Channel
-from forebay.domain.dead_letters import letter_rows
 from forebay.domain.events import EventColumns
 from forebay.domain.frames import (
     EpochAccepted,
@@ -30,7 +29,7 @@ from forebay.domain.messages import (
 )
 from forebay.domain.parsed import DeadLetter
 from forebay.errors import Corrupt
-from forebay.services.normalise import normalise
+from forebay.services.normalise import letter_rows, normalise
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from tests.support.frames import LOG, SECOND, T0, batch, context, match
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain.kinds.checks import Checks, true_where
-from forebay.domain.kinds.kind import EventKind
+from forebay.domain.kinds.checks import Checks, EventKind, true_where
 from forebay.domain.schema import DECIMAL, TIME
 
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")

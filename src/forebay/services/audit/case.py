@@ -154,8 +154,6 @@ class Case:
         coverage = self.coverage.get(key) or self.account.coverage.get(key)
         return coverage.unit if coverage else "none"
 
-    # --------------------------------------------------------- audited hours
-
     def window(self, key: StreamKey, span: Span) -> tuple[int, int]:
         """Return the least and greatest number of a stream that some hours can contain.
 

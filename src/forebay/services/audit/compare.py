@@ -112,8 +112,6 @@ class Comparison:
         self._strangers: dict[str, Rows] = defaultdict(dict)
         """By channel, stored rows whose event the journal has nowhere near."""
 
-    # -------------------------------------------------------------- asking
-
     def _advance(self, position: Position | None) -> None:
         """Bring the journal to where an answer was given.
 
@@ -143,8 +141,6 @@ class Comparison:
         answer = self._store.find(channel, ids)
         self._advance(answer.position)
         return by_id(answer.rows, channel)
-
-    # --------------------------------------------------------------- hours
 
     def run(self) -> None:
         """Find what the store has not as the journal has it."""
@@ -232,8 +228,6 @@ class Comparison:
             weight += count
         if batch:
             yield batch
-
-    # ---------------------------------------------------------------- rows
 
     def _suspects(self, place: StreamHour) -> set[str]:
         """Return the ids of the events that either side has in the minutes that differ."""

@@ -112,8 +112,6 @@ class JournalStage:
         self._progress(self._total, self._total)
         return True
 
-    # ------------------------------------------------------------- reading
-
     def _before(self, seq: int) -> Iterator[Block]:
         """Return the next blocks, cut at ``seq``; what is beyond is kept for the next time."""
         blocks = self._left or self._read()
@@ -145,8 +143,6 @@ class JournalStage:
             self._done += len(block.payloads.data) + _FRAME_OVERHEAD * len(block.payloads)
         self._progress(min(self._done, self._total), self._total)
 
-    # ------------------------------------------------- rows of single hours
-
     def lacks(self, hour: StreamHour) -> bool:
         """Return whether frames with events of an hour are gone that the ledger speaks of."""
         parts = self.record.parts.get(hour, [])
@@ -158,10 +154,7 @@ class JournalStage:
         return len({part.first < self.begun for part in parts}) > 1
 
     def want(self, hours: Iterable[StreamHour], *, since: int = 0) -> None:
-        """Keep the rows of ``hours``, all versions of them, those that are yet to come as well.
-
-        ``since``: only of parts that begin there or later.
-        """
+        """Keep all versions of the rows of ``hours``, also to come, of parts from ``since`` on."""
         new = set(hours) - self._kept.keys()
         self._kept.update((hour, []) for hour in new)
         found = {part for hour in new for part in self.record.parts.get(hour, ())}

@@ -46,7 +46,7 @@ class TrueEvent:
     event_id: str
     index: int
     row: str
-    """The canonical row, see :mod:`forebay.domain.canonical`."""
+    """The canonical row, see :mod:`forebay.domain.digest`."""
     number: int | None = None
     """What the venue numbers it by."""
 
