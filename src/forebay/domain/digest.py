@@ -78,7 +78,6 @@ class Digest:
 
     @classmethod
     def from_hex(cls, count: int, ids: str, rows: str) -> Digest:
-        """Read what :meth:`hex` wrote."""
         return cls(count, int(ids, 16), int(rows, 16))
 
     def hex(self) -> tuple[int, str, str]:

@@ -44,12 +44,10 @@ class Hour(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, hour: int, digest: Digest) -> Hour:
-        """Write down ``digest``."""
         return cls(hour, *digest.hex())
 
     @property
     def digest(self) -> Digest:
-        """What was written down."""
         return Digest.from_hex(self.count, self.ids, self.rows)
 
 
@@ -63,14 +61,12 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, coverage: Coverage) -> Covered:
-        """Write down ``coverage``."""
         return cls(
             unit=coverage.unit, rows=list(coverage.rows()), epochs=list(coverage.epochs.items())
         )
 
     @property
     def coverage(self) -> Coverage:
-        """What was written down."""
         return COVERAGES[self.unit].from_rows(self.rows, self.epochs)
 
 
@@ -90,7 +86,6 @@ class StreamEntry(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> StreamKey:
-        """The stream."""
         return StreamKey(self.venue, self.market, self.channel, self.symbol)
 
 
@@ -126,7 +121,6 @@ class SegmentEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What venues said last of what was asked for."""
 
     def encode(self) -> bytes:
-        """The entry as one JSON document."""
         return msgspec.json.encode(self)
 
 

@@ -10,6 +10,7 @@ changes as it has levels, so together they take no more room than the changes do
 from __future__ import annotations
 
 from contextlib import closing
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
-from forebay.domain.book import Book, decimals, levels_of
+from forebay.domain.book import Book, levels_of, text_of
 from forebay.services.books import (
     AROUND_NS,
     CHECKPOINTS,
@@ -67,13 +68,11 @@ class _Line(NamedTuple):
 
     @property
     def own(self) -> str:
-        """What rows of the connection fulfil."""
         named = zip(("collector", "epoch", "log_id"), self.connection, strict=True)
         return " AND ".join(f"{name} = {literal(text)}" for name, text in named)
 
     @property
     def where(self) -> str:
-        """What its rows fulfil."""
         return f"{self.stream.where} AND {self.own}"
 
 
@@ -116,7 +115,6 @@ class BookCheckpoints:
         """Nothing is held between two steps."""
 
     def query(self, statement: str) -> pa.Table:
-        """Return the rows of one statement."""
         with closing(self._store.reader()) as reader:
             return reader.query(statement, timeout_s=QUERY_S)
 
@@ -206,20 +204,11 @@ def _place(base: Base, rows: pa.Table) -> Base:
 
 
 def _row(stream: Stream, place: Base, book: Book) -> pa.Table:
-    values: list[object] = [*stream, *place[1:]]
-    for side in (book.bids, book.asks):
-        levels = side.best()
-        for at in (0, 1):
-            numbers = decimals([level[at] for level in levels])
-            values.append(
-                pa.ListArray.from_arrays(pa.array([0, len(numbers)], pa.int32()), numbers)
-            )
-    columns = [
-        value
-        if isinstance(value, pa.Array)
-        else pa.array([value], pa.int64()).cast(field.type)
-        if pa.types.is_timestamp(field.type)
-        else pa.array([value], field.type)
-        for value, field in zip(values, schema.BOOK_CHECKPOINTS, strict=True)
+    levels = [
+        [Decimal(text_of(level[at])) for level in side.best()]
+        for side in (book.bids, book.asks)
+        for at in (0, 1)
     ]
-    return pa.Table.from_arrays(columns, schema=schema.BOOK_CHECKPOINTS)
+    names, values = schema.BOOK_CHECKPOINTS.names, (*stream, *place[1:], *levels)
+    row = dict(zip(names, values, strict=True))
+    return pa.Table.from_pylist([row], schema=schema.BOOK_CHECKPOINTS)

@@ -258,7 +258,6 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         return HistoryRequest(gap.channel, gap.symbol, first, gap.last, *about)
 
     def gap_counts(self) -> dict[str, int]:
-        """Return how many gaps there are of each state."""
         counts = dict.fromkeys(map(str, GAP_STATES), 0)
         for gaps in list(self._gaps.values()):
             for gap in gaps:

@@ -87,14 +87,10 @@ class EpochWriter:
         """When the last frame of the venue was received, on the monotonic clock."""
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
-        """Take one frame as RECEIVED now."""
         self.batch(kind, (payload,))
 
     def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
-        """Take frames that were read together, in their order, all as RECEIVED now.
-
-        The hot path: what is done for each frame is done by list and sum, in C.
-        """
+        """The hot path: what is done for each frame is done by list and sum, in C."""
         if kind is not self._kind:
             self._begin(kind)
         self._last_ns = now_ns = self._now()
@@ -103,7 +99,6 @@ class EpochWriter:
         self._group.grow(sum(map(len, payloads)) + len(payloads) * FRAME_OVERHEAD)
 
     def control(self, control: Control) -> None:
-        """Record something about the connection, in order with its frames."""
         last_ns = self._last_ns
         if isinstance(control, EpochClosed) and last_ns is not None:
             control = msgspec.structs.replace(control, silent_ns=max(0, self._now() - last_ns))
@@ -189,11 +184,9 @@ class GroupCommit:
     # -------------------------------------------------------- what sources see
 
     def open(self, context: Context) -> EpochWriter:
-        """Begin an epoch; every frame given to it carries ``context``."""
         return EpochWriter(self, context.encode(), self._clock.monotonic_ns)
 
     def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
-        """Call ``callback(True)`` when to pause (at once if that is now), ``False`` to go on."""
         self._callback_id += 1
         key = self._callback_id
         self._pressure_callbacks[key] = callback
@@ -206,10 +199,6 @@ class GroupCommit:
         return unsubscribe
 
     async def flushed(self) -> int:
-        """Wait until everything taken so far is CAPTURED, and return the next seq.
-
-        Raises the journal's error if it can take no more.
-        """
         if self.error is not None:
             raise self.error
         if not self._drafts and not self._flight:
@@ -253,7 +242,6 @@ class GroupCommit:
     # -------------------------------------------------------------- lifecycle
 
     def start(self) -> None:
-        """Begin to commit."""
         self._thread = OneThread("forebay-journal")
         self._task = asyncio.create_task(self._run(), name="forebay-group-commit")
 

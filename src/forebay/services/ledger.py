@@ -93,7 +93,6 @@ class Ledger:
         self._record.add(entry)
 
     def close(self) -> None:
-        """Let go of the folder."""
         self._writer.close()
 
     def __enter__(self) -> Self:

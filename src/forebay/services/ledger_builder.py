@@ -82,7 +82,6 @@ class Sums:
             self.lost.append(LostRange(first, last, self.received[1] if self.received else None))
 
     def entry(self) -> SegmentEntry:
-        """Return the account."""
         keys = self.hours.keys() | self.coverage.keys() | self.ordinals.keys()
         streams = [
             StreamEntry(

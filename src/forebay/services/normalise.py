@@ -183,7 +183,6 @@ class OrdinalAssigner:
         return {key: StreamOrdinals() for key in self._stored} if self._anew else {}
 
     def adopt(self, changed: Ordinals) -> None:
-        """Take over what has been stored."""
         self._stored |= changed
         self._anew = False
 
@@ -210,7 +209,6 @@ class OrdinalAssigner:
                 self.close(told.context, changed)
 
     def close(self, context: Context, changed: Ordinals) -> None:
-        """Forget an epoch that is over."""
         for key in {**self._stored, **changed}:
             if key.venue == context.venue:
                 stream = changed.get(key) or self._stored[key]

@@ -115,7 +115,6 @@ class CoverageBook:
         return out
 
     def adopt(self, projected: Projected) -> None:
-        """Take over the coverage of what has been stored."""
         self.coverage.update(projected.coverage)
 
     def _stream(self, key: StreamKey, unit: Unit, out: Projected) -> Coverage:
@@ -236,7 +235,6 @@ class Projection(CoverageBook):
         return self.enter(items, out)
 
     def adopt(self, projected: Projected) -> None:
-        """Take over the coverage and ordinals of what has been stored."""
         super().adopt(projected)
         self._ordinals.adopt(projected.ordinals)
 

@@ -41,7 +41,6 @@ class Count(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Count:
-        """Read what was written as two numbers."""
         looks, at_ns = text.split(_BETWEEN)
         return cls(int(looks), int(at_ns))
 
@@ -57,7 +56,6 @@ class Acceptance(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Acceptance:
-        """Read what was written as four texts."""
         at_ns, epoch, by, reason = text.split(_BETWEEN, 3)
         return cls(int(at_ns), epoch, by, reason)
 
@@ -74,7 +72,6 @@ class Verdict:
     accepted: dict[Acceptance, IntervalSet] = field(default_factory=dict)
 
     def copy(self) -> Verdict:
-        """Return an independent one with the same content."""
         looked = {count: members.copy() for count, members in self.looked.items()}
         return Verdict(looked, {told: members.copy() for told, members in self.accepted.items()})
 
@@ -123,7 +120,6 @@ class Verdict:
             self.accepted[told] = self.accepted.get(told, IntervalSet()) | members
 
     def rows(self) -> Iterator[Row]:
-        """Return what a store keeps."""
         for count, members in self.looked.items():
             yield from (_row(LOOKED, count, each) for each in members)
         for told, members in self.accepted.items():

@@ -64,7 +64,6 @@ class Gap:
 
     @property
     def key(self) -> StreamKey:
-        """The stream."""
         return StreamKey(self.venue, self.market, self.channel, self.symbol)
 
 

@@ -143,12 +143,10 @@ class Case:
         return sorted(place for place in places if len({*self.digests(place)}) > 1)
 
     def channel(self, key: StreamKey) -> Channel | None:
-        """Return what the venue declares of a stream."""
         parser = self.parsers.get(key.venue)
         return parser.channels.get(key.channel) if parser else None
 
     def unit(self, key: StreamKey) -> Unit:
-        """Return what coverage of a stream counts."""
         if (channel := self.channel(key)) is not None:
             return channel.unit
         coverage = self.coverage.get(key) or self.account.coverage.get(key)

@@ -125,7 +125,6 @@ class Comparison:
         self._journal.advance(seq)
 
     def minutes(self, key: StreamKey, hour: int) -> Mapping[int, Digest]:
-        """Return the digests of a stored hour by minute."""
         answer = self._store.minutes(key, hour)
         self._advance(answer.position)
         return answer.digests

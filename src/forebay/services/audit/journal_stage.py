@@ -70,7 +70,6 @@ class JournalStage:
         """Where the journal ended when the audit began."""
 
     def close(self) -> None:
-        """Let go of the journal."""
         if self._reader is not None:
             self._reader.close()
 
@@ -171,11 +170,9 @@ class JournalStage:
 
     @property
     def wanted(self) -> list[StreamHour]:
-        """Hours whose rows are kept."""
         return list(self._kept)
 
     def forget(self) -> None:
-        """Keep no rows any more."""
         self._kept.clear()
 
     def _read_again(self, part: JournalRange, hours: set[StreamHour]) -> None:

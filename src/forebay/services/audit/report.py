@@ -60,7 +60,6 @@ class StreamAudit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The stream as one word."""
         return StreamKey(self.venue, self.market, self.channel, self.symbol).name
 
 
@@ -105,7 +104,6 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     verified_by: list[Source] = []
 
     def encode(self) -> bytes:
-        """Return the report as one JSON document."""
         return msgspec.json.encode(self)
 
 

@@ -98,7 +98,6 @@ class TruthStage:
         self.digests: dict[StreamKey, Digest] = {}
 
     def look_again(self) -> None:
-        """The store has answered."""
         self.after = self._truth.look()
 
     def streams(self) -> list[StreamKey]:
@@ -220,7 +219,6 @@ class _Stream:
         return None
 
     def owes(self, event: TrueEvent) -> bool:
-        """Return whether an event must be stored."""
         first = self.bounds.first
         inside = first is not None and first <= event.index <= self.bounds.last
         return inside and event.index not in self.excused
