@@ -107,7 +107,7 @@ def _buckets(events: pa.Table, kind: EventKind) -> _Buckets:
     names = ("venue", "market", "symbol")
     codes = np.zeros(len(times), dtype=np.int64)
     for name in names:
-        codes = codes << 21 | _codes(events.column(name))
+        codes = codes << 21 | codes_of(events.column(name))
     order = np.lexsort((times, codes))
     codes, times = codes[order], times[order]
     changes = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
@@ -170,10 +170,9 @@ def digests_by(audited: pa.Table, bucket_ns: int) -> dict[int, Digest]:
     return found
 
 
-def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    coded = column.unify_dictionaries().combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.chunk(0)
+def codes_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return small numbers, the same for equal texts; shape (n,)."""
+    coded = _whole(column.unify_dictionaries())
     if not isinstance(coded, pa.DictionaryArray):
         coded = coded.dictionary_encode()
     codes: npt.NDArray[np.int64] = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -242,10 +241,14 @@ def first_of_each_id(events: pa.Table) -> npt.NDArray[np.int64]:
 
 def id_bytes(events: pa.Table) -> bytes:
     """Return the 16 bytes of each event id, one behind the other."""
-    ids = _whole(events["event_id"])
+    return bytes_of(_whole(events["event_id"]))
+
+
+def bytes_of(ids: pa.Array) -> bytes:
+    """Return the 16 bytes of each id, one behind the other."""
     storage = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
-    raw = storage.buffers()[1] if len(storage) else b""
-    return bytes(raw)[16 * storage.offset : 16 * (storage.offset + len(storage))]
+    first = storage.offset * 16
+    return bytes(memoryview(storage.buffers()[1] or b"")[first : first + len(storage) * 16])
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

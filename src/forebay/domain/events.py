@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from forebay.domain import schema
 from forebay.domain.columns import as_arrays
-from forebay.domain.digest import cell_texts
+from forebay.domain.digest import bytes_of, cell_texts
 from forebay.domain.flags import BACKFILL, FLAGS, LATE, PARTIAL, SKEWED, bits_of
 from forebay.domain.identity import (
     ITEM_BITS,
@@ -291,17 +291,11 @@ def _digests(
 
 def contents_of(ids: pa.Array) -> list[bytes]:
     """Return the 16 bytes of each id: of class ``content``, what its ordinal is counted by."""
-    raw = _bytes_of(ids)
+    raw = bytes_of(ids)
     return [raw[at : at + 16] for at in range(0, len(raw), 16)]
-
-
-def _bytes_of(ids: pa.Array) -> bytes:
-    storage = ids.storage
-    first = storage.offset * 16
-    return bytes(memoryview(storage.buffers()[1] or b"")[first : first + len(storage) * 16])
 
 
 def with_ordinals(ids: pa.Array, ordinals: Sequence[int]) -> pa.Array:
     """Add to each id of class ``content`` its ordinal."""
-    halves = np.frombuffer(_bytes_of(ids), dtype=">u8").reshape(-1, 2).astype(np.uint64)
+    halves = np.frombuffer(bytes_of(ids), dtype=">u8").reshape(-1, 2).astype(np.uint64)
     return uuids(numbered(halves, np.array(ordinals, dtype=np.int64)))

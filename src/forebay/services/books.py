@@ -94,9 +94,6 @@ def moment(ns: int) -> str:
     return f"make_timestamp_ns({ns})"
 
 
-# ------------------------------------------------------------------------------- where to begin
-
-
 def base_at(query: Query, stream: Stream, at_ns: int | None) -> Base | None:
     """Return the last snapshot at or before a moment, or a later checkpoint; None: there is none.
 
@@ -166,9 +163,6 @@ def in_integers(rows: pa.Table) -> pa.Table:
     return rows
 
 
-# --------------------------------------------------------------------------- what came behind it
-
-
 def changes_behind(query: Query, stream: Stream, base: Base, at_ns: int | None) -> pa.Table:
     """Return the changes behind a base that had happened by a moment, in the venue's order."""
     collector, epoch, log_id = map(literal, base.connection)
@@ -235,9 +229,6 @@ def book_of(query: Query, stream: Stream, base: Base) -> Book:
     book = Book()
     book.replace(levels_of(rows, "bid"), levels_of(rows, "ask"))
     return book
-
-
-# ------------------------------------------------------------------------- whether it is known
 
 
 @runtime_checkable

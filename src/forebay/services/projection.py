@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain.coverage import COVERAGES, Acceptance, Arrival, Coverage, Look, StreamKey
+from forebay.domain.digest import codes_of
 from forebay.domain.flags import FLAGS, OUT_OF_ORDER
 from forebay.domain.frames import (
     Context,
@@ -273,10 +274,8 @@ def _in_journal_order(parts: list[Events]) -> Events:
     if len(parts) == 1:
         return parts[0]
     rows = pa.concat_tables([part.rows for part in parts])
-    logs = rows["log_id"].unify_dictionaries().combine_chunks()
-    logs = logs.chunk(0) if isinstance(logs, pa.ChunkedArray) else logs
     # Stable: items of a frame stay in order.
-    order = np.lexsort((rows["seq"].to_numpy(), logs.indices.to_numpy()))
+    order = np.lexsort((rows["seq"].to_numpy(), codes_of(rows["log_id"])))
     seen_before = np.concatenate([part.seen_before for part in parts])[order]
     vouched_new = np.concatenate([part.vouched_new for part in parts])[order]
     return Events(rows.take(pa.array(order)), seen_before, vouched_new)

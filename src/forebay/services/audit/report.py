@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 
 from forebay.domain.coverage import Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR
+from forebay.times import to_text
 from forebay.visible import visible
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Basis = Literal["id", "seq", "checksum", "time", "none"]
 Source = Literal["ledger", "frames"]
 MAX_EXAMPLES = 20
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 
 
@@ -107,14 +107,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
-def iso(ns: int) -> str:
-    """Return UTC nanoseconds as ISO 8601 with nine decimals."""
-    seconds, rest = divmod(ns, _SECOND_NS)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-# -------------------------------------------------------------------------- for people
-
+iso = partial(to_text, exact=True)
 STREAM_COLUMNS = (
     "stream",
     "journal",
@@ -252,8 +245,6 @@ def other_facts(report: AuditReport) -> str:
         f"{report.ambiguous:,} ambiguous; frames: {frames}."
     )
 
-
-# --------------------------------------------------------- one file that needs nothing else
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }

@@ -237,9 +237,6 @@ def _owed_by_itself(
             found.missing |= ids_of(key, range(first, last + 1))
 
 
-# ------------------------------------------------------------------------------ the report
-
-
 def report_of(case: Case, took_ms: int) -> AuditReport:
     """Return the report; it is ok exactly if there is no problem."""
     streams = case.streams()
