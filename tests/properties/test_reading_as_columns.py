@@ -88,9 +88,9 @@ def spelled_out(table: pa.Table) -> pa.Table:
 def projected(out: Projected) -> list[object]:
     events = [
         (name, spelled_out(told.rows), told.seen_before.tolist(), told.vouched_new.tolist())
-        for name, told in out.tables().items()
+        for name, told in out.events.items()
     ]
-    letters = out.letter_rows()
+    letters = out.letters
     return [events, letters, out.coverage, out.frames, out.reasons, out.unbuilt, out.flagged]
 
 

@@ -180,7 +180,7 @@ def test_what_only_the_old_database_has_is_told_and_kept(tmp_path: Path) -> None
     assert past
     account = rebuilt(folder)
     assert account["oldest_frame"] == last
-    covered = coverage.covered()
+    covered = coverage.arrived()["id", ""]
     (absence,) = account["not_in_journal"]
     assert (absence["symbol"], absence["unit"]) == ("BTC-USD", "id")
     assert absence["count"] == covered.count()

@@ -70,7 +70,7 @@ def test_capture_tells_what_is_asked_of_it() -> None:
     assert found["forebay_journal_full"] == 0
     assert found["forebay_websocket_connections"] == 0
     assert found["forebay_buffer_utilisation{resource=memory}"] == 0
-    (latency,) = samples.latency(running.sink.latency_totals())
+    (latency,) = samples.latency(running.sink.latency.totals())
     assert len(latency.counts) == len(latency.edges_s) + 1
     assert latency.counts[-1] == 0
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.digest import StreamHour
     from forebay.ports import ReadableStore
-    from forebay.services.store_writer import Delivered
+    from forebay.services.deliver import Delivered
     from forebay.stores.kind import StoreKind
     from forebay.telemetry import Observer
 

@@ -140,7 +140,7 @@ def _handlers(
                 *samples.roster(roster),
                 *guarding.samples(counts),
             ],
-            buckets=samples.latency(running.sink.latency_totals()),
+            buckets=samples.latency(running.sink.latency.totals()),
             status={**stats, "next_seq": running.sink.next_seq},
             streams=[
                 StreamReport(

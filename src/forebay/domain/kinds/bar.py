@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain.kinds.checks import true_where
-from forebay.domain.kinds.kind import EventKind
+from forebay.domain.kinds.checks import Checks, EventKind, true_where
 from forebay.domain.schema import DECIMAL, TIME
-
-if TYPE_CHECKING:
-    from forebay.domain.kinds.checks import Checks
 
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")
 SESSIONS = ("UTC", "NY17")

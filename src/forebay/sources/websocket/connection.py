@@ -224,11 +224,9 @@ class Connection(WSListener):
         if not self._hears and self._assembler.idle and not self.over:
             self.data = True
             self._take.batch(FrameKind.TEXT, messages)
-            for message in messages:
-                if not message.startswith(self._quiet) and self._marked(message):
+            for message in [each for each in messages if not each.startswith(self._quiet)]:
+                if self._marked(message) and not self.over:
                     self._consider(message)
-                    if self.over:
-                        return
             return
         for message in messages:
             if self.over:
