@@ -226,3 +226,17 @@ async def test_a_subscription_may_take_long_to_say_and_is_not_late_meanwhile() -
                 break
         assert rig.sink.epochs[0].reason is None
     assert heard[:4] == [b"A", b"B", b"C", b"ping"]
+
+
+class Marked(Talk):
+    marks = (b"hm", b"out")
+    quiet = (b"data",)
+
+
+def test_of_later_messages_those_with_a_mark_are_heard_unless_they_begin_as_data_does() -> None:
+    rig = Rig(Marked, asked=replace(ASKED, symbols=("A",)))
+    rig.tell(b"ok A")
+    rig.tell(b"data hm", b"other", b"hm", b"data", b"out", b"hm")
+    assert rig.session.heard == [b"ok A", b"hm", b"out"]
+    assert rig.connection.over
+    assert len(rig.heard(VenueComplained)) == 1
