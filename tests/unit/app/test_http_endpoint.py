@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from forebay.app.processes import http_endpoint
-from forebay.app.processes.http_endpoint import HttpEndpoint, token_of
+from forebay.app.processes.http_endpoint import HttpEndpoint
 from forebay.app.processes.system import RunningSystem
-from forebay.app.wiring.config import Config, HttpConfig
+from forebay.app.wiring.config import Config, HttpConfig, token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli import status as status_client
 from forebay.cli.status import lines

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.processes.http_endpoint import token_of
 from forebay.app.processes.maintenance import GIGABYTE, needed, rules
 from forebay.app.wiring import venues
+from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.domain.frames import EpochAccepted, StreamsRefused

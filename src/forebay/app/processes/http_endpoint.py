@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 import forebay
 from forebay.app.processes.local_socket import LocalServer
-from forebay.errors import ConfigError, Unreachable
+from forebay.app.wiring.config import token_of
+from forebay.errors import Unreachable
 from forebay.telemetry import HttpServing, HttpUnavailable
 
 if TYPE_CHECKING:
@@ -20,29 +20,12 @@ if TYPE_CHECKING:
 
     from forebay.app.processes.local_socket import Request
     from forebay.app.processes.system import RunningSystem
-    from forebay.app.wiring.config import HttpConfig
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.telemetry import Observer
 
 AGAIN_S = 10.0
 """How long until an address that could not be had is tried again."""
-
-
-def token_of(http: HttpConfig) -> str:
-    """Return the token of administration, empty if it is off. Raises ConfigError."""
-    if http.token or not http.token_file:
-        return http.token
-    try:
-        token = Path(http.token_file).read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        message = f"The file of http.token_file, {http.token_file}, cannot be read: {why}."
-        raise ConfigError(message, hint="Make it, readable by this user alone.") from error
-    if not token:
-        message = f"The file of http.token_file, {http.token_file}, is empty."
-        raise ConfigError(message, hint="Write a long random word into it.")
-    return token
 
 
 @dataclass(slots=True)

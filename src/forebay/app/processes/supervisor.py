@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.processes import samples
-from forebay.app.processes.http_endpoint import HttpEndpoint, token_of
+from forebay.app.processes.http_endpoint import HttpEndpoint
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.system import SUPERVISOR, RunningSystem
 from forebay.app.processes.worker import ROLES
 from forebay.app.wiring import logs
+from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError

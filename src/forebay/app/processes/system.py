@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.processes import samples
-from forebay.app.processes.http_endpoint import token_of
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.process_breakers import RuntimeSettings, reconciled
 from forebay.app.wiring import logs
-from forebay.app.wiring.config import BreakerLimits
+from forebay.app.wiring.config import BreakerLimits, token_of
 from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.ops.view import (
     Action,

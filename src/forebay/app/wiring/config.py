@@ -8,6 +8,7 @@ instance ``FOREBAY_JOURNAL__LINGER_MS``; lists and tables are JSON.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -24,7 +25,6 @@ from forebay.times import SPAN, SPAN_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
 
 _SECRETS = ("http.token",)
 STARS = "***"
@@ -120,6 +120,22 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a caller of administration must know; without one it is off. Better in a file."""
     token_file: str = ""
     """A file that holds the token."""
+
+
+def token_of(http: HttpConfig) -> str:
+    """Return the token of administration, empty if it is off. Raises ConfigError."""
+    if http.token or not http.token_file:
+        return http.token
+    try:
+        token = Path(http.token_file).read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        message = f"The file of http.token_file, {http.token_file}, cannot be read: {why}."
+        raise ConfigError(message, hint="Make it, readable by this user alone.") from error
+    if not token:
+        message = f"The file of http.token_file, {http.token_file}, is empty."
+        raise ConfigError(message, hint="Write a long random word into it.")
+    return token
 
 
 class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
