@@ -28,6 +28,21 @@ class Clock(Protocol):
         ...
 
 
+async def sleep_unless(event: asyncio.Event, seconds: float, clock: Clock) -> None:
+    """Wait for ``seconds``, or until ``event`` is set."""
+    waits = [asyncio.create_task(clock.sleep(seconds)), asyncio.create_task(_set(event))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
 class SystemClock:
     """The machine's clocks."""
 

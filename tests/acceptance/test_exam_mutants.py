@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from forebay.domain import event_ids, identity
+from forebay.domain import events, identity
 from forebay.domain.coverage import IdCoverage, SequenceCoverage, TimeCoverage
 from forebay.domain.kinds import KINDS
 from forebay.domain.ordinals import EpochOrdinals
@@ -53,7 +53,7 @@ def no_gaps_by_id(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_gaps_within_a_connection(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SequenceCoverage, "gaps", lambda self, key: TimeCoverage.gaps(self.time, key))
+    patch.setattr(SequenceCoverage, "gaps", TimeCoverage.gaps)
 
 
 def every_telling_is_new_to_the_ledger(patch: pytest.MonkeyPatch) -> None:
@@ -86,11 +86,11 @@ def equal_events_are_one(patch: pytest.MonkeyPatch) -> None:
 
 def sessions_are_not_told_apart(patch: pytest.MonkeyPatch) -> None:
     real = identity.base_id
-    patch.setattr(event_ids, "base_id", lambda name, *parts: real(name, *parts[:4]))
+    patch.setattr(events, "base_id", lambda name, *parts: real(name, *parts[:4]))
 
 
 def observations_share_numbers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(event_ids, "observed", lambda batch, raw: batch.seqs[raw.frame] >> 4)
+    patch.setattr(events, "observed", lambda batch, raw: batch.seqs[raw.frame] >> 4)
 
 
 BROKEN: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from forebay.domain.kinds import KINDS
-from forebay.services import bridge, telling
+from forebay.services import bridge
 from forebay.services.bridge import journal_cursor
-from forebay.services.ordinals import OrdinalAssigner
-from forebay.services.publisher import Telling, TransportSink
+from forebay.services.normalise import OrdinalAssigner
+from forebay.services.publisher import Publisher, Telling
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from tests.exam.across import sit_across
 from tests.exam.capturing import capture
@@ -89,34 +89,37 @@ FEW = [
 
 
 def ordinals_are_not_kept(patch: pytest.MonkeyPatch) -> None:
-    load = TransportSink.load
+    load = Publisher.load
 
-    def forgetful(self: TransportSink) -> Position | None:
+    def forgetful(self: Publisher) -> Position | None:
         position = load(self)
         self._ordinals = OrdinalAssigner({})
         return position
 
-    patch.setattr(TransportSink, "load", forgetful)
+    patch.setattr(Publisher, "load", forgetful)
 
 
 def the_position_is_kept_before_the_acknowledgement(patch: pytest.MonkeyPatch) -> None:
-    commit = TransportSink.commit
+    commit = Publisher.commit
 
-    def hasty(self: TransportSink, plan: Telling) -> int:
+    def hasty(self: Publisher, plan: Telling) -> int:
         publish, self._transport.publish = self._transport.publish, lambda *_: None  # type: ignore[method-assign]
         try:
             frames = commit(self, plan)
+            self._feed.done(plan.end)
         finally:
             self._transport.publish = publish  # type: ignore[method-assign]
         publish("events", plan.messages)
         return frames
 
-    patch.setattr(TransportSink, "commit", hasty)
+    patch.setattr(Publisher, "commit", hasty)
 
 
 def records_of_connections_do_not_travel(patch: pytest.MonkeyPatch) -> None:
+    listen = bridge.listen
+
     def deaf(messages: Iterable[Message]) -> Iterator[Normalised]:
-        return (item for item in telling.listen(messages) if not item.controls)
+        return (item for item in listen(messages) if not item.controls)
 
     patch.setattr(bridge, "listen", deaf)
 

@@ -12,7 +12,7 @@ from forebay.app.offline.replay import replay
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
-from forebay.sources.websocket.plan import ConnectionPlan
+from forebay.sources.websocket import ConnectionPlan
 from forebay.telemetry import ignore
 from tests.support.frames import l2update, snapshot
 

@@ -56,7 +56,7 @@ def frames_per_cpu_second(block: Block | None = None, *, quick: bool = True) -> 
     parser = CoinbaseParser() if quick else CoinbaseParser(fewest=len(block.payloads) + 1)
     projection = Projection({VENUE: parser}, {})
     began = cpu_seconds()
-    rows = projection.project(batches_of([block])).tables()["trades"].rows
+    rows = projection.project(batches_of([block])).events["trades"].rows
     took = cpu_seconds() - began
     assert len(rows) == len(block.payloads)
     return len(block.payloads) / took

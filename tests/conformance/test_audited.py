@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.domain.canonical import id_texts
 from forebay.domain.coverage import IdCoverage, StreamKey, TimeCoverage
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest, digests_by_hour
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest, digests_by_hour, id_texts
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS, Commit, Span

@@ -14,9 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forebay.domain import schema
-from forebay.domain.canonical import canonical_rows, id_texts
 from forebay.domain.coverage import COVERAGES, Arrival, StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, audited_rows, digests_by, digests_by_hour
+from forebay.domain.digest import (
+    HOUR_NS,
+    MINUTE_NS,
+    audited_rows,
+    canonical_rows,
+    digests_by,
+    digests_by_hour,
+    id_texts,
+)
 from forebay.domain.kinds import KINDS
 from forebay.errors import ConfigError
 from forebay.journal import Position

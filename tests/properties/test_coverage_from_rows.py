@@ -9,13 +9,13 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forebay.domain.canonical import first_of_each_id
 from forebay.domain.coverage import COVERAGES, Coverage, IdCoverage, StreamKey
-from forebay.domain.coverage.from_rows import coverage_of
+from forebay.domain.digest import first_of_each_id
 from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind
 from forebay.domain.frames import encode_control as encoded
 from forebay.domain.kinds import KINDS
 from forebay.services.projection import Projection
+from tests.support.coverage_from_rows import coverage_of
 from tests.support.frames import SECOND, T0, batch, context
 from tests.support.made_venue import PAIRS, Deal, MadeParser, frame
 
@@ -75,7 +75,7 @@ def same(one: Coverage, other: Coverage) -> bool:
 
 
 def rows_of(projected: Projected) -> dict[str, pa.Table]:
-    return {name: events.rows for name, events in projected.tables().items()}
+    return {name: events.rows for name, events in projected.events.items()}
 
 
 @given(pair=st.sampled_from(PAIRS), told=TOLD)
@@ -157,7 +157,7 @@ def test_of_a_store_which_keeps_one_row_an_event_all_ids_are_known(told: list[Te
     for key, coverage in projected.coverage.items():
         assert isinstance(coverage, IdCoverage)
         assert isinstance(one := found[key], IdCoverage)
-        assert one.covered() == coverage.covered()
+        assert one.arrived() == coverage.arrived()
 
 
 def test_what_nobody_declares_is_not_counted() -> None:

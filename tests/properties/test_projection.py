@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.domain import schema
-from forebay.domain.coverage.unit import EPOCHS
+from forebay.domain.coverage.gaps import EPOCHS
 from forebay.domain.frames import (
     Context,
     EpochAccepted,

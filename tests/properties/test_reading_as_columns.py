@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from forebay.domain.columns import as_arrays
 from forebay.services.projection import Projection
-from forebay.sources.coinbase import matches as quick_way
-from forebay.sources.coinbase.books import read_updates
-from forebay.sources.coinbase.protocol import TRADES, CoinbaseParser
+from forebay.sources.coinbase.feed import read_matches, read_updates
+from forebay.sources.coinbase.protocol import CoinbaseParser
 from tests.support.frames import as_json, batch, context, heartbeat, l2update, match, ticker
 from tests.support.recordings import COINBASE, recorded
 
@@ -61,7 +60,7 @@ def both_say_the_same(payloads: Sequence[bytes], symbols: tuple[str, ...] = ()) 
     assert all(isinstance(raw.frame, list) for raw in careful.events)
     assert outcome(quick) == outcome(careful)
     wanted = partial(_wanted, set(symbols))
-    read = quick_way.read_matches(payloads, wanted, TRADES)
+    read = read_matches(payloads, wanted)
     read += read_updates(payloads, wanted=wanted, received_ns=told.received_ns)
     return sum(len(part) for part in read)
 
@@ -89,9 +88,9 @@ def spelled_out(table: pa.Table) -> pa.Table:
 def projected(out: Projected) -> list[object]:
     events = [
         (name, spelled_out(told.rows), told.seen_before.tolist(), told.vouched_new.tolist())
-        for name, told in out.tables().items()
+        for name, told in out.events.items()
     ]
-    letters = out.letter_rows()
+    letters = out.letters
     return [events, letters, out.coverage, out.frames, out.reasons, out.unbuilt, out.flagged]
 
 

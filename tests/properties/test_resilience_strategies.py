@@ -20,13 +20,13 @@ from forebay.resilience import (
     Origin,
     RateLimit,
     RateLimited,
+    Retry,
     RetryBudget,
     RetryConfig,
     StaleCache,
     deadline,
     remaining,
 )
-from forebay.resilience.retry import _Run
 
 NS = 1_000_000_000
 BUCKETS = 10
@@ -150,9 +150,9 @@ CONFIGS = st.builds(
 def test_waits_are_within_their_bounds(config: RetryConfig, seed: int, asked: float | None) -> None:
     config = replace(config, asked=lambda _: asked)
     base, cap, full = config.base, config.cap, config.full_jitter
-    run = _Run(config, "c", None, random.Random(seed), lambda _: None)
+    retry = Retry(config, rng=random.Random(seed))
     for attempt in range(1, 12):
-        wait = run.wait_after(OSError())
+        wait = retry._wait_after(OSError(), attempt)
         nominal = min(cap, base * config.factor ** (attempt - 1))
         floor = min(asked or 0.0, config.longest_asked)
         assert wait is not None

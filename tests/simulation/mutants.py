@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forebay.domain.canonical import first_of_each_id
-from forebay.domain.coverage import IdCoverage, verdict
+from forebay.domain.coverage import IdCoverage, base
+from forebay.domain.digest import first_of_each_id
 from forebay.errors import Transient
 from forebay.journal import recovery
 from forebay.journal.scan import SoundBlock
 from forebay.journal.writer import JournalWriter
 from forebay.ports import Commit, Events
-from forebay.services.backfill_plan import BackfillPlanner
+from forebay.services.backfiller import BackfillPlanner
 from forebay.services.deliver import Deliverer
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
@@ -87,7 +87,7 @@ def cursor_apart_from_the_rows(patch: pytest.MonkeyPatch) -> None:
 
 def absence_believed_at_once(patch: pytest.MonkeyPatch) -> None:
     """Whatever history leaves out once counts as absent."""
-    patch.setattr(verdict.Verdict, "look", lambda self, lacking, look: lacking)
+    patch.setattr(base.Verdict, "look", lambda self, lacking, look: lacking)
 
 
 def duplicates_not_removed(patch: pytest.MonkeyPatch) -> None:

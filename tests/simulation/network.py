@@ -298,6 +298,7 @@ class SimSource(LiveSource):
         rng: random.Random,
         observer: Observer,
     ) -> None:
+        self._network = network
         made: dict[str, Any] = {"clock": clock, "rng": rng, "listener": observer}
         breaker = CircuitBreaker(f"{SIMULATED.name}-rest", REST_BREAKER, **made)
         super().__init__(
@@ -326,4 +327,6 @@ class SimSource(LiveSource):
             rng=rng,
             observer=observer,
         )
-        self._feeds = self._feeds_of([self._asked] * network.weather.feeds)
+
+    def _chunks(self) -> list[ConnectionPurpose]:
+        return [self._asked] * self._network.weather.feeds

@@ -19,7 +19,7 @@ from forebay.domain.coverage import IdCoverage
 from forebay.errors import Corrupt, ForebayError, Transient, Unreachable
 from forebay.journal import CursorFile, JournalWriter
 from forebay.services.capture import Capture, CaptureSettings, SourceFeed
-from forebay.services.deliver import BACKLOG_FRAMES, RETRY_S, Deliverer
+from forebay.services.deliver import BACKLOG_FRAMES, Deliverer
 from forebay.services.group_commit import GroupLimits
 from tests.simulation.accounts import Accounts
 from tests.simulation.loop import Stuck, VirtualClock, VirtualLoop
@@ -357,7 +357,7 @@ class World:
                 frames = await asyncio.to_thread(deliverer.step)
             except Transient as error:
                 self.trace.note("step_failed", str(error))
-                await self.clock.sleep(RETRY_S)
+                await self.clock.sleep(0.5)
                 continue
             if frames:
                 self.trace.note("delivered", f"{frames} {deliverer.position}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import NODEFAULT, inspect
 
-from forebay.app.processes.reload import LIVE
+from forebay.app.processes.process_breakers import LIVE
 from forebay.app.wiring.config import LISTS
 from forebay.app.wiring.config_layers import ALIASES
 from forebay.app.wiring.config_template import Key, Table, shown, tables

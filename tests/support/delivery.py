@@ -57,8 +57,8 @@ def commit_of(projected: Projected, seq: int = 1) -> Commit:
     """Build the commit of what was projected, up to ``seq``."""
     return Commit(
         {"store": Position(LOG, seq)},
-        events=projected.tables(),
-        dead_letters=projected.letter_rows(),
+        events=projected.events,
+        dead_letters=projected.letters,
         coverage=projected.coverage,
         ordinals={key: stream.encode() for key, stream in projected.ordinals.items()},
     )

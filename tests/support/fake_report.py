@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from forebay.app.processes import samples
-from forebay.app.processes.counting_observer import Counts
+from forebay.app.processes.samples import Counts
 from forebay.clock import ManualClock
 from forebay.ops.view import (
     BreakerReport,
@@ -190,9 +190,8 @@ def processes() -> list[ProcessReport]:
     ]
     deliver = [
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
-        *samples.tallied("deliver", COUNTS),
-        samples.lost_lines("deliver", 7),
-        *samples.recoveries({"store": 9}),
+        *samples.tallied("deliver", COUNTS, 7),
+        *samples.labelled("forebay_recovery_attempts", "breaker", {"store": 9}),
     ]
     return [
         ProcessReport("capture", 1, "", samples=capture, buckets=latency()),

@@ -65,7 +65,7 @@ def test_the_worked_digest_is_right_and_is_the_stores() -> None:
 
     store, frames = MemoryStore(), [told_frame(), told_frame(**SECOND_TRADE)]
     made = Projection(PARSERS, {}).project([batch(frames, received_ns=[RECEIVED_NS] * 2)])
-    store.commit(Commit({"store": Position("a" * 32, 2)}, events=made.tables()))
+    store.commit(Commit({"store": Position("a" * 32, 2)}, events=made.events))
     asked = MemoryAudited(store)
     assert [each.digest for each in asked.account(Span()).hours.values()] == [digest]
     assert asked.rows(BTC, 0, 1 << 62).rows["canonical"].to_pylist() == rows

@@ -25,7 +25,6 @@ from forebay.clock import ManualClock
 from forebay.domain import parsed, schema
 from forebay.domain.channels import UNITS_OF
 from forebay.domain.coverage import COVERAGES, GapState, IdCoverage, StreamKey
-from forebay.domain.dead_letters import letter_id
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FrameBatch, FrameKind, HistoryFinished, encode_control
 from forebay.domain.identity import (
@@ -54,6 +53,7 @@ from forebay.journal import format as layout
 from forebay.journal.recovery import TailVerdict, decide
 from forebay.journal.scan import Damage, SoundBlock
 from forebay.ports import Commit
+from forebay.services.normalise import letter_id
 from forebay.services.projection import Projection
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
 from tests.support.delivery import PARSERS
@@ -381,7 +381,7 @@ def plain(rows: Any, column: str) -> str:  # noqa: ANN401 - Arrow has no types
 
 def test_the_frame_becomes_the_row() -> None:
     assert f"Received at {RECEIVED_NS} " in IDENTITY
-    rows = Projection(PARSERS, {}).project([projected(told_frame())]).tables()["trades"].rows
+    rows = Projection(PARSERS, {}).project([projected(told_frame())]).events["trades"].rows
     told = table(IDENTITY, "column", "type", "value")
     assert [ticked(row[0])[0] for row in told] == KINDS["trade"].schema.names
     for name, _, value in told:
@@ -406,7 +406,7 @@ def test_conflicts_are_about_these_columns_and_the_examples_hold() -> None:
         assert f"`{price}`" in text
         store = stored(told_frame())
         rows = Projection(PARSERS, {}).project([projected(told_frame(price=price, time=time))])
-        again = rows.tables()["trades"]
+        again = rows.events["trades"]
         other_frame = again.rows.set_column(8, "seq", pa.array([7]))
         events = {"trades": again._replace(rows=other_frame, vouched_new=again.seen_before)}
         done = store.commit(Commit({"store": Position("a" * 32, 9)}, events=events))
@@ -462,7 +462,7 @@ def test_the_ids_of_the_other_classes_are_made_of_their_texts() -> None:
 def test_what_is_told_of_ordinals_is_what_the_projection_makes() -> None:
     deals = [Deal(), Deal(micros=6), Deal(price="7.50"), Deal(), Deal(micros=6)]
     frames = batch([made_frame(deal) for deal in deals], context(venue="made-content"))
-    rows = Projection(MADE, {}).project([frames]).tables()["trades"].rows
+    rows = Projection(MADE, {}).project([frames]).events["trades"].rows
     stream, price = "content|made-content|spot|trade|A-B", f"7.5{'0' * 17}"
     for row, (micros, ordinal) in enumerate([(5, 0), (6, 0), (5, 1), (5, 2), (6, 1)]):
         text = f"{stream}|{T0_NS + micros * 1000}||{price}|1.{'0' * 18}|buy"
@@ -534,7 +534,7 @@ def stored(*frames: bytes) -> DuckDBStore:
     store = DuckDBStore(None)
     made = Projection(PARSERS, {}).project([projected(*frames)])
     position = Position("a" * 32, 2)
-    store.commit(Commit({"store": position}, events=made.tables(), coverage=made.coverage))
+    store.commit(Commit({"store": position}, events=made.events, coverage=made.coverage))
     return store
 
 

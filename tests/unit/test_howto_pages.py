@@ -17,7 +17,7 @@ import pytest
 import typer
 
 from forebay import resilience
-from forebay.app.processes.reload import LIVE
+from forebay.app.processes.process_breakers import LIVE
 from forebay.app.processes.supervisor import STOP_S
 from forebay.app.wiring.config import Config, all_leaves, load
 from forebay.app.wiring.config_layers import FILE_VARIABLE

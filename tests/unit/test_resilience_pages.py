@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.app.processes import capture_process, deliver_process
-from forebay.app.processes.hourly import HourlyParquet
+from forebay.app.processes.maintenance import HourlyParquet
 from forebay.app.processes.process_breakers import PRESETS, ProcessBreakers
 from forebay.app.wiring.config import Config, VenueConfig
 from forebay.clock import ManualClock

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from forebay.app.asked import shaped
+from forebay.app.querying import shaped
 from forebay.errors import ConfigError, ForebayError, Transient
 from forebay.journal import NO_LOG, Position
 from forebay.services.deliver import CONSUMER
@@ -20,7 +20,6 @@ from forebay.text import literal
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
 
     import pyarrow as pa
 
@@ -79,12 +78,7 @@ class Follow:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[pa.Table]:

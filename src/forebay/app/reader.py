@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from forebay.app.asked import (
+from forebay.app.following import BEGINNING, Follow, position_of
+from forebay.app.querying import (
+    MAX_QUERY_S,
+    Queries,
     Wanted,
     instant,
     joined,
@@ -18,9 +21,6 @@ from forebay.app.asked import (
     shaped,
     symbols_query,
 )
-from forebay.app.following import BEGINNING, Follow, position_of
-from forebay.app.offline.arriving import await_arrival
-from forebay.app.querying import MAX_QUERY_S, Queries
 from forebay.app.wiring import stores
 from forebay.app.wiring.venues import install, parsers
 from forebay.domain.book import text_of
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
-    from types import TracebackType
 
     import pyarrow as pa
 
@@ -72,12 +71,7 @@ class Data(Queries):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing to let go of: between two answers nothing is held."""
 
     def __repr__(self) -> str:
@@ -345,7 +339,7 @@ class Data(Queries):
 
         install(self.folder)
         return run_audit(
-            stores.audited(self.folder, self._audit_query, CONSUMER),
+            stores.kind_in(self.folder).audited(self._audit_query, CONSUMER),
             self.folder.journal,
             parsers(),
             ledger_folder=self.folder.ledger,
@@ -353,7 +347,7 @@ class Data(Queries):
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
             truth=truth,
-            arrive=lambda: await_arrival(self.folder, self._clock, self._wait),
+            arrive=self._await_arrival,
             progress=progress,
         )
 

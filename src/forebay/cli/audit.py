@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,22 +12,22 @@ from forebay.cli.output import (
     DEFAULT_DATA,
     DataOption,
     JsonOption,
-    explained,
     out,
     print_encoded,
     progress,
 )
+from forebay.cli.settings import reading
 
 if TYPE_CHECKING:
     from forebay.services.audit import AuditReport
 
 
-class ComparedWith(enum.Enum):
+class ComparedWith(StrEnum):
     """What ``--from`` may say."""
 
-    AUTO = "auto"
-    FRAMES = "frames"
-    LEDGER = "ledger"
+    auto = "auto"
+    frames = "frames"
+    ledger = "ledger"
 
 
 def audit(
@@ -42,7 +42,7 @@ def audit(
     ] = None,
     source: Annotated[
         ComparedWith, typer.Option("--from", help="What the store is compared with.")
-    ] = ComparedWith.AUTO,
+    ] = ComparedWith.auto,
     html: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,28 +55,26 @@ def audit(
 
     Example: forebay audit --data DIR --html report.html
     """
-    with explained():
-        from forebay.app.reader import Data
-        from forebay.cli.audit_view import render_table
-        from forebay.lab.truth_client import TruthClient
+    from forebay.cli.audit_view import render_table
+    from forebay.lab.truth_client import TruthClient
 
-        with Data(data) as opened, progress() as bars:
-            task = bars.add_task("reading the journal", total=None)
-            report = opened.audit_report(
-                since=since,
-                until=until,
-                truth=TruthClient(truth) if truth else None,
-                source=source.value,
-                progress=lambda done, total: bars.update(task, completed=done, total=total),
-            )
-        if html is not None:
-            _write_html(html, report, data)
-        if as_json:
-            print_encoded(f"{report.encode().decode()}\n")
-        else:
-            out.print(render_table(report))
-        if not report.ok:
-            raise typer.Exit(1)
+    with progress() as bars:
+        task = bars.add_task("reading the journal", total=None)
+        report = reading(data).audit_report(
+            since=since,
+            until=until,
+            truth=TruthClient(truth) if truth else None,
+            source=source.value,
+            progress=lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    if html is not None:
+        _write_html(html, report, data)
+    if as_json:
+        print_encoded(f"{report.encode().decode()}\n")
+    else:
+        out.print(render_table(report))
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 def _write_html(path: Path, report: AuditReport, data: Path) -> None:

@@ -55,15 +55,12 @@ def _streams(report: AuditReport, limit: int | None) -> Iterator[Text]:
         return _prose("No stream of events.", "", limit)
     shared = shared_name(report)
     told = [stream_cells(stream) for stream in report.streams]
-    columns = [n for n in range(len(STREAM_COLUMNS) - 1) if n != _TRUTH or _truth(report)]
+    has_truth = any("truth" in stream.stages for stream in report.streams)
+    columns = [n for n in range(len(STREAM_COLUMNS) - 1) if n != _TRUTH or has_truth]
     rows = [[row[0].removeprefix(shared), *(row[n] for n in columns[1:])] for row in told]
     wrong = [any(cell != "0" for cell in row[_FAULTS]) for row in told]
     title = f"Events of {shared.rstrip('/')}" if shared else "Events"
     return _table(title, [STREAM_COLUMNS[n] for n in columns], rows, wrong, limit)
-
-
-def _truth(report: AuditReport) -> bool:
-    return any("truth" in stream.stages for stream in report.streams)
 
 
 def _verified(report: AuditReport, limit: int | None) -> Iterator[Text]:

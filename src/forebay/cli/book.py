@@ -12,10 +12,10 @@ from forebay.cli.output import (
     DataOption,
     JsonOption,
     err,
-    explained,
     print_json,
     print_table,
 )
+from forebay.cli.settings import reading
 from forebay.visible import visible
 
 SHOWN = 10
@@ -43,18 +43,16 @@ def book(
 
     Example: forebay book VENUE BTC-USD --at 2026-11-28T10:00:00Z --depth 5 --data DIR
     """
-    with explained():
-        from forebay.app.asked import require_known
-        from forebay.app.reader import Data
+    from forebay.app.querying import require_known
 
-        with Data(data) as opened:
-            told = opened.book_at(venue, symbol, at, depth, market)
-            if told["state"] == "unknown":
-                require_known([symbol], opened.symbols())
-        if as_json:
-            print_json(told)
-        else:
-            _print(told, depth or SHOWN)
+    opened = reading(data)
+    told = opened.book_at(venue, symbol, at, depth, market)
+    if told["state"] == "unknown":
+        require_known([symbol], opened.symbols())
+    if as_json:
+        print_json(told)
+    else:
+        _print(told, depth or SHOWN)
 
 
 def _print(told: dict[str, Any], depth: int) -> None:

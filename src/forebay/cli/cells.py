@@ -58,8 +58,8 @@ def _values(array: pa.Array) -> list[Any]:
         (kinds.is_fixed_size_list, _fixed_lists),
         (kinds.is_struct, _structs),
         (kinds.is_union, _unions),
-        (kinds.is_timestamp, _times),
-        (kinds.is_date32, _dates),
+        (kinds.is_timestamp, lambda some: _moments(some, kind.unit, "Z")),
+        (kinds.is_date32, lambda some: _moments(some, "D", "")),
         (kinds.is_float32, lambda some: _values(some.cast(pa.string()).cast(pa.float64()))),
         (kinds.is_dictionary, lambda some: _values(some.dictionary_decode())),
     )
@@ -117,14 +117,6 @@ def _interval(value: tuple[int, int, int]) -> str:
     if nanoseconds or not parts:
         parts.append(("-" if nanoseconds < 0 else "") + _clock(abs(nanoseconds)))
     return " ".join(parts)
-
-
-def _times(array: pa.Array) -> list[str | None]:
-    return _moments(array, array.type.unit, "Z")
-
-
-def _dates(array: pa.Array) -> list[str | None]:
-    return _moments(array, "D", "")
 
 
 def _moments(array: pa.Array, unit: str, zone: str) -> list[str | None]:

@@ -10,17 +10,8 @@ import typer
 from rich.text import Text
 
 from forebay.app.wiring.complaints import Complaints
-from forebay.cli.output import ConfigOption, JsonOption, explained, out, print_json
-from forebay.cli.settings import (
-    ChannelsFlag,
-    DataFlag,
-    RestFlag,
-    SymbolsFlag,
-    VenueFlag,
-    WsFlag,
-    capture_config,
-    need_venues,
-)
+from forebay.cli.output import ConfigOption, JsonOption, out, print_json
+from forebay.cli.settings import CaptureFlags, capture_config, need_venues
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,12 +26,7 @@ _COLOUR = {True: "green", False: "red"}
 def check(
     *,
     config: ConfigOption = None,
-    venue: VenueFlag = None,
-    symbols: SymbolsFlag = None,
-    channels: ChannelsFlag = None,
-    data: DataFlag = None,
-    ws_url: WsFlag = None,
-    rest_url: RestFlag = None,
+    given: CaptureFlags,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say where each value comes from; reach nothing.")
     ] = False,
@@ -50,36 +36,26 @@ def check(
 
     Example: forebay check -c forebay.toml
     """
-    with explained():
-        sys.dont_write_bytecode = True  # a venue's plugin is imported
-        complaints = Complaints()
-        settings, origins = capture_config(
-            config,
-            data=data,
-            venue=venue,
-            symbols=symbols,
-            channels=channels,
-            ws_url=ws_url,
-            rest_url=rest_url,
-            complaints=complaints,
-        )
-        if explain:
-            complaints.tell()
-            _explain(settings, origins, as_json=as_json)
-            return
-        if not complaints.errors:
-            with complaints.noted():
-                need_venues(settings)
-        from forebay.app.offline.preflight import check_all, check_here
-
-        if complaints.errors:
-            found = [each for each in check_here(settings) if each.exit_code]
-        else:
-            found = asyncio.run(check_all(settings))
-        _show(found, complaints.errors, as_json=as_json)
+    sys.dont_write_bytecode = True  # a venue's plugin is imported
+    complaints = Complaints()
+    settings, origins = capture_config(config, given, complaints)
+    if explain:
         complaints.tell()
-        if code := max((finding.exit_code for finding in found), default=0):
-            raise typer.Exit(code)
+        _explain(settings, origins, as_json=as_json)
+        return
+    if not complaints.errors:
+        with complaints.noted():
+            need_venues(settings)
+    from forebay.app.offline.preflight import check_all, check_here
+
+    if complaints.errors:
+        found = [each for each in check_here(settings) if each.exit_code]
+    else:
+        found = asyncio.run(check_all(settings))
+    _show(found, complaints.errors, as_json=as_json)
+    complaints.tell()
+    if code := max((finding.exit_code for finding in found), default=0):
+        raise typer.Exit(code)
 
 
 def _explain(settings: Config, origins: Mapping[str, str], *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import JsonOption, command, err, explained, out, print_encoded, progress
+from forebay.cli.output import JsonOption, command, err, out, print_encoded, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def demo(
 
     Example: forebay demo --seconds 30 --keep demo-data
     """
-    with explained(), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
         from forebay.app.wiring.data_folder import DataFolder

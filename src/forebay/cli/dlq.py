@@ -13,10 +13,10 @@ from forebay.cli.output import (
     DEFAULT_DATA,
     DataOption,
     JsonOption,
-    explained,
     out,
     print_json,
 )
+from forebay.cli.settings import reading
 from forebay.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: frames and events that cannot succeed.")
@@ -39,24 +39,21 @@ def list_letters(
 
     Example: forebay dlq list --data DIR --reason not_json
     """
-    with explained():
-        from forebay.app.reader import Data
-        from forebay.cli.sql import Format, more_rows, write
-        from forebay.text import literal
+    from forebay.cli.sql import Format, more_rows, write
+    from forebay.text import literal
 
-        where = f"WHERE reason = {literal(reason)}" if reason else ""
-        query = f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC"  # noqa: S608
-        with Data(data) as opened:
-            table = opened.sql(query, limit=limit)
-        if as_json:
-            write(table, Format.json)
-        elif not table.num_rows:
-            of = f" of the reason {reason}" if reason else ""
-            out.print(f"No dead letters{of} in {data}.")
-        else:
-            count = f"{table.num_rows:,} dead letter{'s' * (table.num_rows > 1)}"
-            out.print(f"the latest {count}" if more_rows(table) else f"{count}, latest first")
-            write(table, Format.table)
+    where = f"WHERE reason = {literal(reason)}" if reason else ""
+    query = f"SELECT {_LISTED} FROM dead_letters {where} ORDER BY received_ts DESC"  # noqa: S608
+    table = reading(data).sql(query, limit=limit)
+    if as_json:
+        write(table, Format.json)
+    elif not table.num_rows:
+        of = f" of the reason {reason}" if reason else ""
+        out.print(f"No dead letters{of} in {data}.")
+    else:
+        count = f"{table.num_rows:,} dead letter{'s' * (table.num_rows > 1)}"
+        out.print(f"the latest {count}" if more_rows(table) else f"{count}, latest first")
+        write(table, Format.table)
 
 
 @app.command("show")
@@ -71,30 +68,27 @@ def show(
 
     Example: forebay dlq show 3f2a --data DIR --raw > frame.bin
     """
-    with explained():
-        from forebay.app.reader import Data
-        from forebay.cli.cells import text
-        from forebay.cli.sql import rows
+    from forebay.cli.cells import text
+    from forebay.cli.sql import records
 
-        prefix = letter.lower()
-        if not set(prefix) <= set("0123456789abcdef-"):
-            raise ConfigError(f"{letter!r} is no dead letter's id.", hint="See `forebay dlq list`.")
-        query = f"SELECT * FROM dead_letters WHERE letter_id::VARCHAR LIKE '{prefix}%' LIMIT 2"  # noqa: S608
-        with Data(data) as opened:
-            table = opened.sql(query)
-        if table.num_rows != 1:
-            message = f"{table.num_rows or 'No'} dead letters begin with {letter!r}."
-            raise ConfigError(message, hint="See `forebay dlq list`.")
-        record = dict(zip(table.column_names, rows(table)[0], strict=True))
-        payload: bytes = table["payload"][0].as_py()
-        if raw:
-            sys.stdout.buffer.write(payload)
-        elif as_json:
-            print_json({**record, **_payload(payload)})
-        else:
-            for name, value in (record | {"payload": _readable(payload)}).items():
-                out.print(Text(f"{name:>12}  ", "bold"), end="")
-                out.print("" if value is None else text(value))
+    prefix = letter.lower()
+    if not set(prefix) <= set("0123456789abcdef-"):
+        raise ConfigError(f"{letter!r} is no dead letter's id.", hint="See `forebay dlq list`.")
+    query = f"SELECT * FROM dead_letters WHERE letter_id::VARCHAR LIKE '{prefix}%' LIMIT 2"  # noqa: S608
+    table = reading(data).sql(query)
+    if table.num_rows != 1:
+        message = f"{table.num_rows or 'No'} dead letters begin with {letter!r}."
+        raise ConfigError(message, hint="See `forebay dlq list`.")
+    (record,) = records(table)
+    payload: bytes = table["payload"][0].as_py()
+    if raw:
+        sys.stdout.buffer.write(payload)
+    elif as_json:
+        print_json({**record, **payload_words(payload)})
+    else:
+        for name, value in (record | {"payload": _readable(payload)}).items():
+            out.print(Text(f"{name:>12}  ", "bold"), end="")
+            out.print("" if value is None else text(value))
 
 
 def _readable(payload: bytes) -> str:
@@ -105,7 +99,7 @@ def _readable(payload: bytes) -> str:
         return payload.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
 
 
-def _payload(payload: bytes) -> dict[str, str | None]:
+def payload_words(payload: bytes) -> dict[str, str | None]:
     """Return bytes as JSON can hold them, in the words of the journal's export."""
     try:
         return {"payload": payload.decode()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import JsonOption, explained, out, print_json, print_table, progress
+from forebay.cli.output import JsonOption, out, print_json, print_table, progress
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,25 +29,26 @@ app = typer.Typer(
 @app.command("list", epilog="Example: forebay drill list --json")
 def list_drills(*, as_json: JsonOption = False) -> None:
     """List the drills: what fails, which breakers trip, which alerts fire."""
-    with explained():
-        from forebay.lab.drills.catalogue import DRILLS
+    from forebay.lab.drills.catalogue import DRILLS
 
-        rows = [
-            {
-                "name": drill.name,
-                "about": drill.about,
-                "requirements": drill.requirements.split(),
-                "breakers": list(drill.breakers),
-                "alerts": list(drill.alerts),
-            }
-            for drill in DRILLS.values()
-        ]
-        if as_json:
-            print_json(rows)
-            return
-        columns = ("name", "about", "breakers", "alerts")
-        cells = [[_cell(row[column]) for column in columns] for row in rows]
-        print_table("", columns, cells)
+    rows = [
+        {
+            "name": drill.name,
+            "about": drill.about,
+            "requirements": drill.requirements.split(),
+            "breakers": drill.breakers,
+            "alerts": drill.alerts,
+        }
+        for drill in DRILLS.values()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        (drill.name, drill.about, ", ".join(drill.breakers), ", ".join(drill.alerts))
+        for drill in DRILLS.values()
+    ]
+    print_table("", ("name", "about", "breakers", "alerts"), cells)
 
 
 @app.command(epilog="Example: forebay drill run store-read-only rest-429 --seed 7 --report r.json")
@@ -76,28 +77,27 @@ def run(
     Each captures a simulated market with ``forebay run``, brings a fault about, takes it away,
     and compares every event with what the simulator sent. Exit code 1 if a drill is red.
     """
-    with explained():
-        from forebay.lab.drills.catalogue import DRILLS, drill_named
-        from forebay.lab.drills.plan import Timing
+    from forebay.lab.drills.catalogue import DRILLS, drill_named
+    from forebay.lab.drills.plan import Timing
 
-        wanted = list(DRILLS.values()) if names == ["all"] else [drill_named(n) for n in names]
-        timing = replace(Timing(), healthy_s=healthy, fault_s=fault)
-        with _folder(keep) as root:
-            reports = _run(wanted, root, seed, timing, alerts)
-            kept = keep is not None or not all(each.ok for each in reports)
-            if not kept:
-                shutil.rmtree(root)
-        text = b"[" + b",\n".join(each.encode() for each in reports) + b"]\n"
-        if report is not None:
-            report.write_bytes(text)
-        if as_json:
-            typer.echo(text.decode(), nl=False)
-        else:
-            _print(reports)
-            if kept:
-                out.print(f"\nData and logs are in {root}.")
-        if not all(each.ok for each in reports):
-            raise typer.Exit(1)
+    wanted = list(DRILLS.values()) if names == ["all"] else [drill_named(n) for n in names]
+    timing = replace(Timing(), healthy_s=healthy, fault_s=fault)
+    with _folder(keep) as root:
+        reports = _run(wanted, root, seed, timing, alerts)
+        kept = keep is not None or not all(each.ok for each in reports)
+        if not kept:
+            shutil.rmtree(root)
+    text = b"[" + b",\n".join(each.encode() for each in reports) + b"]\n"
+    if report is not None:
+        report.write_bytes(text)
+    if as_json:
+        typer.echo(text.decode(), nl=False)
+    else:
+        _print(reports)
+        if kept:
+            out.print(f"\nData and logs are in {root}.")
+    if not all(each.ok for each in reports):
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager
@@ -166,7 +166,3 @@ def _print(reports: Sequence[DrillReport]) -> None:
         for alert in each.alerts:
             fired, cleared = ("yes" if said else "NO" for said in (alert.fired, alert.cleared))
             out.print(f"  alert {alert.name}: fired {fired}, cleared {cleared}")
-
-
-def _cell(value: object) -> object:
-    return ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import os
 from collections import Counter
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +20,12 @@ from forebay.cli.output import (
     DataOption,
     JsonOption,
     err,
-    explained,
     out,
     print_json,
 )
-from forebay.cli.settings import DataFlag
+from forebay.cli.settings import DataFlag, offline_job, reading
 from forebay.errors import ConfigError
+from forebay.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help="Gaps: what is missing between what was captured.")
 
@@ -47,16 +47,8 @@ COUNTED = {"id": "ids", "seq": "numbers of one connection", "time": "nanoseconds
 """What a gap's unit counts."""
 
 
-class GapState(StrEnum):
-    """What became of a gap."""
-
-    all = "all"
-    open = "open"
-    permanent = "permanent"
-    accepted = "accepted"
-    filled = "filled"
-
-
+GapState = StrEnum("GapState", "all open permanent accepted filled")
+"""What became of a gap."""
 ORDER = [state.value for state in GapState][1:]
 """What a person has to look at comes first."""
 
@@ -77,29 +69,27 @@ def list_gaps(
 
     Example: forebay gaps list --data DIR --state open
     """
-    with explained():
-        table = _gaps(data)
-        wanted = state or (GapState.all if as_json else GapState.open)
-        found = [gap for gap in table if wanted in (GapState.all, gap["state"])]
-        shown = found[: (None if as_json else 100) if limit is None else limit]
-        if as_json:
-            print_json(shown)
-            return
-        for gap in shown:
-            _say(*_lines(gap))
-        if len(shown) < len(found):
-            _say(f"{len(found) - len(shown):,} more; see --limit, or --json for all of them.")
-        counts = Counter(gap["state"] for gap in table)
-        told = ", ".join(f"{counts[name]:,} {name}" for name in ORDER)
-        others = "; --state all lists them" if state is None and counts.keys() - {"open"} else ""
-        _say(f"{told} in {data}{others}." if table else f"No gaps in {data}.")
+    table = _gaps(data)
+    wanted = state or (GapState.all if as_json else GapState.open)
+    found = [gap for gap in table if wanted in (GapState.all, gap["state"])]
+    shown = found[: (None if as_json else 100) if limit is None else limit]
+    if as_json:
+        print_json(shown)
+        return
+    for gap in shown:
+        _say(*_lines(gap))
+    if len(shown) < len(found):
+        _say(f"{len(found) - len(shown):,} more; see --limit, or --json for all of them.")
+    counts = Counter(gap["state"] for gap in table)
+    told = ", ".join(f"{counts[name]:,} {name}" for name in ORDER)
+    others = "; --state all lists them" if state is None and counts.keys() - {"open"} else ""
+    _say(f"{told} in {data}{others}." if table else f"No gaps in {data}.")
 
 
 def _say(*lines: str) -> None:
     """Write lines to stdout, whatever they hold."""
     for line in lines:
-        plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
-        out.print(plain)
+        out.print(visible(line))
 
 
 def _lines(gap: dict[str, Any]) -> list[str]:
@@ -135,12 +125,9 @@ def _count(gap: dict[str, Any]) -> int:
 
 def _gaps(data: Path) -> list[dict[str, Any]]:
     """Return all gaps, those first that are open."""
-    from forebay.app.reader import Data
-    from forebay.cli.sql import rows
+    from forebay.cli.sql import records
 
-    with Data(data) as opened:
-        table = opened.gaps()
-    found = [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
+    found = records(reading(data).gaps())
     for name in ("from_ts", "to_ts", "opened_ts", "closed_ts", "accepted_by", "accepted_reason"):
         for gap in found:
             gap.setdefault(name, None)  # a database that nobody can add to
@@ -158,10 +145,16 @@ def _readable(gap: dict[str, Any]) -> dict[str, Any]:
 
 Symbol = Annotated[str, typer.Argument(help="Symbol of the gap's stream.")]
 Inside = Annotated[str, typer.Argument(help="An id, a number or a time inside the gap.")]
-Venue = Annotated[str | None, typer.Option(help="Venue, if there are several gaps.")]
-Market = Annotated[str | None, typer.Option(help="Market type, likewise.")]
-Kind = Annotated[str | None, typer.Option(help="Kind of event, likewise.")]
-Epoch = Annotated[str | None, typer.Option(help="Connection, likewise.")]
+
+
+@dataclass(frozen=True, slots=True)
+class GapFlags:
+    """What tells apart gaps of one symbol at one place."""
+
+    venue: Annotated[str | None, typer.Option(help="Venue, if there are several gaps.")] = None
+    market: Annotated[str | None, typer.Option(help="Market type, likewise.")] = None
+    channel: Annotated[str | None, typer.Option(help="Kind of event, likewise.")] = None
+    epoch: Annotated[str | None, typer.Option(help="Connection, likewise.")] = None
 
 
 @app.command()
@@ -169,10 +162,7 @@ def explain(
     symbol: Symbol,
     inside: Inside,
     *,
-    venue: Venue = None,
-    market: Market = None,
-    channel: Kind = None,
-    epoch: Epoch = None,
+    among: GapFlags,
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:
@@ -180,60 +170,27 @@ def explain(
 
     Example: forebay gaps explain BTC-USD 70001234 --data DIR
     """
-    with explained():
-        gap = _the_one(_gaps(data), _named(symbol, venue, market, channel, epoch), inside)
-        beside = _beside(data, gap)
-        count = _count(gap)
-        meaning = REASONS.get(gap["reason"], "")
-        filling = _filling(data, gap)
-        if as_json:
-            more = {"meaning": meaning, "filling": filling, "neighbours": beside}
-            counted = {"ids": count} if gap["unit"] == "id" else {}
-            print_json({**gap, "count": count, **counted, **more})
-            return
-        shown = _readable(gap)
-        parts = [gap["venue"], gap["market"], gap["channel"], gap["symbol"], gap["epoch"]]
-        size = f"{count:,} {COUNTED.get(gap['unit'], gap['unit'])}"
-        _say(f"{' '.join(filter(None, parts))}: {size}, {shown['first']} to {shown['last']}")
-        _say(f"{gap['state']}, {gap['reason']}: {meaning} {filling}")
-        if gap["state"] == "accepted":
-            _say(f"accepted by {gap['accepted_by']}: {gap['accepted_reason']}")
-        for event in beside:
-            number = "" if event["venue_seq"] is None else f" {event['venue_seq']}"
-            happened, received = event["event_ts"], event["received_ts"]
-            _say(f"neighbour{number} at {happened}, received {received}")
-
-
-def _named(
-    symbol: str, venue: str | None, market: str | None, channel: str | None, epoch: str | None
-) -> dict[str, str | None]:
-    return {
-        "symbol": symbol,
-        "venue": venue,
-        "market": market,
-        "channel": channel,
-        "epoch": epoch,
-    }
-
-
-def _the_one(
-    gaps: list[dict[str, Any]], wanted: dict[str, str | None], inside: str
-) -> dict[str, Any]:
-    """Return the gap that is meant; raises :class:`~forebay.errors.ConfigError`."""
-    fitting = [
-        gap
-        for gap in gaps
-        if all(text in (None, gap[name]) for name, text in wanted.items())
-        and _position(gap, inside) in range(gap["first"], gap["last"] + 1)
-    ]
-    named = wanted["symbol"]
-    if not fitting:
-        raise ConfigError(f"{named} has no gap at {inside}.", hint="See `forebay gaps list`.")
-    if len(fitting) > 1:
-        differ = [name for name in wanted if len({gap[name] for gap in fitting}) > 1]
-        message = f"{named} has {len(fitting)} gaps at {inside}."
-        raise ConfigError(message, hint=f"Say which with --{' or --'.join(differ)}.")
-    return fitting[0]
+    (gap,) = _meant(_gaps(data), symbol, among, inside)
+    beside = _beside(data, gap)
+    count = _count(gap)
+    meaning = REASONS.get(gap["reason"], "")
+    filling = _filling(data, gap)
+    if as_json:
+        more = {"meaning": meaning, "filling": filling, "neighbours": beside}
+        counted = {"ids": count} if gap["unit"] == "id" else {}
+        print_json({**gap, "count": count, **counted, **more})
+        return
+    shown = _readable(gap)
+    parts = [gap["venue"], gap["market"], gap["channel"], gap["symbol"], gap["epoch"]]
+    size = f"{count:,} {COUNTED.get(gap['unit'], gap['unit'])}"
+    _say(f"{' '.join(filter(None, parts))}: {size}, {shown['first']} to {shown['last']}")
+    _say(f"{gap['state']}, {gap['reason']}: {meaning} {filling}")
+    if gap["state"] == "accepted":
+        _say(f"accepted by {gap['accepted_by']}: {gap['accepted_reason']}")
+    for event in beside:
+        number = "" if event["venue_seq"] is None else f" {event['venue_seq']}"
+        happened, received = event["event_ts"], event["received_ts"]
+        _say(f"neighbour{number} at {happened}, received {received}")
 
 
 def _position(gap: dict[str, Any], inside: str) -> int | None:
@@ -245,18 +202,16 @@ def _position(gap: dict[str, Any], inside: str) -> int | None:
     return to_ns(inside) if gap["unit"] == "time" else None
 
 
-def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, object]]:
+def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the events on both sides of a gap; none of a kind that is not known."""
-    from forebay.app.reader import Data
-    from forebay.cli.sql import rows
+    from forebay.cli.sql import records
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import KINDS
 
     if gap["channel"] not in KINDS:
         return []
-    with Data(data) as opened:
-        table = opened.beside(Gap(**{each.name: gap[each.name] for each in fields(Gap)}))
-    return [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
+    wanted = Gap(**{each.name: gap[each.name] for each in fields(Gap)})
+    return records(reading(data).beside(wanted))
 
 
 def _filling(data: Path, gap: dict[str, Any]) -> str:
@@ -296,22 +251,16 @@ def fill(
 
     Example: forebay gaps fill --data DIR
     """
-    with explained():
-        from forebay.app.offline.offline_backfill import fill_gaps
-        from forebay.app.wiring import logs
-        from forebay.app.wiring.config import load
-        from forebay.app.wiring.data_folder import DataFolder
+    from forebay.app.offline.gaps import fill_gaps
 
-        settings, _ = load(config, {"data": str(data) if data else None})
-        folder = DataFolder(Path(settings.data)).existing()
-        logs.configure("warning", process="fill")
-        counts = asyncio.run(fill_gaps(folder, settings, logs.observer(), rest_url=rest_url))
-        if as_json:
-            print_json(counts)
-        else:
-            err.print(", ".join(f"{count} {state}" for state, count in counts.items()))
-        if counts["open"]:
-            raise typer.Exit(1)
+    settings, folder, observer = offline_job("fill", config, data)
+    counts = asyncio.run(fill_gaps(folder.existing(), settings, observer, rest_url=rest_url))
+    if as_json:
+        print_json(counts)
+    else:
+        err.print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    if counts["open"]:
+        raise typer.Exit(1)
 
 
 app.command()(check)
@@ -327,10 +276,7 @@ def accept(
     *,
     reason: Annotated[str, typer.Option(help="Why it stays missing.")],
     by: Annotated[str, typer.Option(help="Who says so; the name you are logged in by.")] = "",
-    venue: Venue = None,
-    market: Market = None,
-    channel: Kind = None,
-    epoch: Epoch = None,
+    among: GapFlags,
     data: DataFlag = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -342,57 +288,61 @@ def accept(
 
     Example: forebay gaps accept BTC-USD 70001234 --reason "never listed" --data DIR
     """
-    with explained():
-        from forebay.app.offline.accepting import accept, acceptance
-        from forebay.app.wiring import logs
-        from forebay.app.wiring.config import load
-        from forebay.app.wiring.data_folder import DataFolder
+    from forebay.app.offline.gaps import accept, acceptance
 
-        if not reason.split():
-            raise ConfigError("A gap is accepted for a reason.", hint='Say it with --reason "…".')
-        settings, _ = load(config, {"data": str(data) if data else None})
-        folder = DataFolder(Path(settings.data)).existing()
-        logs.configure("warning", process="accept")
-        named = _named(symbol, venue, market, channel, epoch)
-        gaps = _meant(_gaps(folder.root), named, inside, last)
-        told = [
-            (gap["venue"], acceptance(gap, by or _login(), reason))
-            for gap in gaps
-            if gap["state"] in ("open", "permanent")
-        ]
-        if told:
-            asyncio.run(accept(folder, settings, told, logs.observer()))
-            gaps = _meant(_gaps(folder.root), named, inside, last)
-        if as_json:
-            print_json(gaps)
-        else:
-            for gap in gaps:
-                _say(*_lines(gap))
+    if not reason.split():
+        raise ConfigError("A gap is accepted for a reason.", hint='Say it with --reason "…".')
+    if not by:
+        try:
+            by = getpass.getuser()
+        except (KeyError, OSError):
+            by = str(os.getuid())
+    settings, folder, observer = offline_job("accept", config, data)
+    folder.existing()
+    gaps = _meant(_gaps(folder.root), symbol, among, inside, last)
+    told = [
+        (gap["venue"], acceptance(gap, by, reason))
+        for gap in gaps
+        if gap["state"] in ("open", "permanent")
+    ]
+    if told:
+        asyncio.run(accept(folder, settings, told, observer))
+        gaps = _meant(_gaps(folder.root), symbol, among, inside, last)
+    if as_json:
+        print_json(gaps)
+    else:
+        for gap in gaps:
+            _say(*_lines(gap))
 
 
 def _meant(
-    gaps: list[dict[str, Any]], named: dict[str, str | None], inside: str, last: str | None
+    gaps: list[dict[str, Any]],
+    symbol: str,
+    among: GapFlags,
+    inside: str,
+    last: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the gaps that are to be accepted; raises :class:`~forebay.errors.ConfigError`."""
-    if last is None:
-        return [_the_one(gaps, named, inside)]
+    """Return the one gap at a place, or what all have from there to ``last``.
+
+    Raises :class:`~forebay.errors.ConfigError` if there is none, or it is not clear which.
+    """
+    wanted = {"symbol": symbol, **asdict(among)}
     found = []
     for gap in gaps:
-        ends = _position(gap, inside), _position(gap, last)
-        fits = all(text in (None, gap[name]) for name, text in named.items())
+        ends = _position(gap, inside), _position(gap, inside if last is None else last)
+        fits = all(text in (None, gap[name]) for name, text in wanted.items())
         if fits and None not in ends and gap["first"] <= ends[1] and ends[0] <= gap["last"]:
-            whole = gap["reason"].startswith("far_")  # that is of one id, at its end
+            whole = last is None or gap["reason"].startswith(
+                "far_"
+            )  # that is of one id, at its end
             first = gap["first"] if whole else max(gap["first"], ends[0])
             end = gap["last"] if whole else min(gap["last"], ends[1])
             found.append({**gap, "first": first, "last": end})
+    where = f"at {inside}" if last is None else f"from {inside} to {last}"
     if not found:
-        message = f"{named['symbol']} has no gap from {inside} to {last}."
-        raise ConfigError(message, hint="See `forebay gaps list`.")
+        raise ConfigError(f"{symbol} has no gap {where}.", hint="See `forebay gaps list`.")
+    if last is None and len(found) > 1:
+        differ = [name for name in wanted if len({gap[name] for gap in found}) > 1]
+        message = f"{symbol} has {len(found)} gaps {where}."
+        raise ConfigError(message, hint=f"Say which with --{' or --'.join(differ)}.")
     return found
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

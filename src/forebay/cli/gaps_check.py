@@ -25,7 +25,7 @@ def check(
     Example: forebay gaps check --data DIR
     """
     with explained():
-        from forebay.app.offline.offline_backfill import check_bars
+        from forebay.app.offline.gaps import check_bars
         from forebay.app.wiring import logs, venues
         from forebay.app.wiring.config import load
         from forebay.app.wiring.data_folder import DataFolder

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from forebay.cli.output import command, err, explained
+from forebay.cli.output import command, err
 from forebay.errors import ConfigError
 
 _NEXT = ("check", "run")
@@ -21,23 +21,20 @@ def init(
 
     Example: forebay init && forebay run
     """
-    with explained():
-        from forebay.app.wiring.config_template import template
-        from forebay.app.wiring.data_folder import FILE_NAME
+    from forebay.app.wiring.config_template import template
+    from forebay.app.wiring.data_folder import FILE_NAME
 
-        file = folder / FILE_NAME
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with file.open("x", encoding="utf-8") as written:
-                written.write(template())
-        except FileExistsError as error:
-            raise ConfigError(
-                f"{file} exists already.", hint="Edit it, or move it away."
-            ) from error
-        except OSError as error:
-            message = f"{file} cannot be written: {error.strerror}."
-            raise ConfigError(message, hint="Choose another folder.") from error
-        is_here = file.resolve() == Path(FILE_NAME).resolve()
-        given = "" if is_here else " -c " + shlex.quote(str(file))
-        lines = (f"Wrote {file}. Edit it, then:\n", *(f"  {command()} {v}{given}" for v in _NEXT))
-        err.print("\n".join(lines))
+    file = folder / FILE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as written:
+            written.write(template())
+    except FileExistsError as error:
+        raise ConfigError(f"{file} exists already.", hint="Edit it, or move it away.") from error
+    except OSError as error:
+        message = f"{file} cannot be written: {error.strerror}."
+        raise ConfigError(message, hint="Choose another folder.") from error
+    is_here = file.resolve() == Path(FILE_NAME).resolve()
+    given = "" if is_here else " -c " + shlex.quote(str(file))
+    lines = (f"Wrote {file}. Edit it, then:\n", *(f"  {command()} {v}{given}" for v in _NEXT))
+    err.print("\n".join(lines))

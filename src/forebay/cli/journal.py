@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.cli.dlq import payload_words
 from forebay.cli.output import (
     DEFAULT_DATA,
     DataOption,
     JsonOption,
-    explained,
     out,
     print_encoded,
     print_json,
@@ -30,18 +29,13 @@ _COUNTS = ("first_seq", "next_seq", "blocks", "frames", "bytes", "holes", "raw_b
 app = typer.Typer(no_args_is_help=True, help="The journal: every frame as it came, on disk.")
 
 
-def _folder(data: Path) -> Path:
-    from forebay.app.wiring.data_folder import DataFolder
-
-    return DataFolder(data).existing().journal
-
-
 def _durable(data: Path) -> Path:
     """Return the journal's folder, readable also if nothing wrote to it since a reboot."""
+    from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import SystemClock
     from forebay.journal import ensure_durable
 
-    folder = _folder(data)
+    folder = DataFolder(data).existing().journal
     ensure_durable(folder, SystemClock())
     return folder
 
@@ -52,28 +46,27 @@ def fsck(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> Non
 
     Example: forebay journal fsck --data DIR
     """
-    with explained():
-        from forebay.app.wiring.data_folder import DataFolder
-        from forebay.journal import fsck as check
+    from forebay.app.wiring.data_folder import DataFolder
+    from forebay.journal import fsck as check
 
-        folder = DataFolder(data).existing()
-        required: dict[bool, list[Path]] = {True: [], False: []}
-        for consumer in folder.consumers():
-            required[consumer.required].append(folder.cursor(consumer.name))
-        journal = check(folder.journal, cursors=required[True], best_effort=required[False])
-        ledger = check(folder.ledger) if folder.ledger.is_dir() else None
-        reports = {"journal": journal} | ({"ledger": ledger} if ledger else {})
-        ok = all(report.ok for report in reports.values())
-        if as_json:
-            recorded = dataclasses.asdict(ledger) if ledger else None
-            print_json({"ok": ok, **dataclasses.asdict(journal), "ledger": recorded})
-        else:
-            _print_checks(reports)
-        if not ok:
-            raise typer.Exit(1)
+    folder = DataFolder(data).existing()
+    required: dict[bool, list[Path]] = {True: [], False: []}
+    for consumer in folder.consumers():
+        required[consumer.required].append(folder.cursor(consumer.name))
+    journal = check(folder.journal, cursors=required[True], best_effort=required[False])
+    ledger = check(folder.ledger) if folder.ledger.is_dir() else None
+    reports = {"journal": journal} | ({"ledger": ledger} if ledger else {})
+    ok = all(report.ok for report in reports.values())
+    if as_json:
+        recorded = dataclasses.asdict(ledger) if ledger else None
+        print_json({"ok": ok, **dataclasses.asdict(journal), "ledger": recorded})
+    else:
+        _print_checks(reports, ok=ok)
+    if not ok:
+        raise typer.Exit(1)
 
 
-def _print_checks(reports: dict[str, FsckReport]) -> None:
+def _print_checks(reports: dict[str, FsckReport], *, ok: bool) -> None:
     columns = ("", "segments", "blocks", "frames", "bytes")
     rows = [(name, r.segments, r.blocks, r.frames, r.bytes) for name, r in reports.items()]
     print_table("", columns, rows)
@@ -83,14 +76,10 @@ def _print_checks(reports: dict[str, FsckReport]) -> None:
         for cursor in report.cursors
     ]
     print_table("", ("consumer", "", "next frame", "behind"), cursors)
-    count = 0
-    for name, report in reports.items():
-        for found in report.findings:
-            count += 1
-            text = found.sentence if name == "journal" else f"{name}: {found.sentence}"
-            out.print(text)
-    ok = all(report.ok for report in reports.values())
-    out.print("no damage found" if ok else f"{count} findings")
+    found = [(name, each.sentence) for name, r in reports.items() for each in r.findings]
+    for name, sentence in found:
+        out.print(sentence if name == "journal" else f"{name}: {sentence}")
+    out.print("no damage found" if ok else f"{len(found)} findings")
 
 
 @app.command()
@@ -99,15 +88,16 @@ def inspect(*, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> 
 
     Example: forebay journal inspect --data DIR
     """
-    with explained():
-        from forebay.journal import inspect as look
+    from forebay.app.wiring.data_folder import DataFolder
+    from forebay.journal import inspect as look
 
-        summaries = [_told(segment) for segment in look(_folder(data))]
-        if as_json:
-            print_json(summaries)
-        else:
-            columns = list(summaries[0]) if summaries else ["segment"]
-            print_table("", columns, [list(summary.values()) for summary in summaries])
+    folder = DataFolder(data).existing().journal
+    summaries = [_told(segment) for segment in look(folder)]
+    if as_json:
+        print_json(summaries)
+    else:
+        columns = list(summaries[0]) if summaries else ["segment"]
+        print_table("", columns, [list(summary.values()) for summary in summaries])
 
 
 def _told(segment: Survey) -> dict[str, Any]:
@@ -129,15 +119,14 @@ def export(
 
     Example: forebay journal export --data DIR | gzip > frames.ndjson.gz
     """
-    with explained():
-        from forebay.journal import iter_blocks
+    from forebay.journal import iter_blocks
 
-        for block in iter_blocks(_durable(data)):
-            if end is not None and block.first_seq >= end:
-                return
-            for seq, line in _lines(block):
-                if seq >= start and (end is None or seq < end):
-                    print_encoded(line)
+    for block in iter_blocks(_durable(data)):
+        if end is not None and block.first_seq >= end:
+            return
+        for seq, line in _lines(block):
+            if seq >= start and (end is None or seq < end):
+                print_encoded(line)
 
 
 @app.command()
@@ -150,21 +139,20 @@ def tail(
 
     Example: forebay journal tail -n 3 --data DIR
     """
-    with explained():
-        from collections import deque
+    from collections import deque
 
-        from forebay.journal import Position, inspect, iter_blocks
+    from forebay.journal import Position, inspect, iter_blocks
 
-        folder = _durable(data)
-        summaries = inspect(folder)
-        if not summaries:
-            return
-        last = summaries[-1]
-        first = summaries[-2] if last.frames < frames and len(summaries) > 1 else last
-        kept: deque[str] = deque(maxlen=frames)
-        for block in iter_blocks(folder, Position(first.log_id, first.first_seq)):
-            kept.extend(line for _, line in _lines(block))
-        print_encoded("".join(kept))
+    folder = _durable(data)
+    summaries = inspect(folder)
+    if not summaries:
+        return
+    last = summaries[-1]
+    first = summaries[-2] if last.frames < frames and len(summaries) > 1 else last
+    kept: deque[str] = deque(maxlen=frames)
+    for block in iter_blocks(folder, Position(first.log_id, first.first_seq)):
+        kept.extend(line for _, line in _lines(block))
+    print_encoded("".join(kept))
 
 
 def _lines(block: Block) -> Iterator[tuple[int, str]]:
@@ -178,17 +166,12 @@ def _lines(block: Block) -> Iterator[tuple[int, str]]:
     nowhere = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
     context = msgspec.Raw((nowhere if lost else Context.decode(block.context)).encode())
     for index, payload in enumerate(block.payloads):
-        try:
-            text, encoded = payload.decode(), None
-        except UnicodeDecodeError:
-            text, encoded = None, base64.b64encode(payload).decode()
         frame = ExportedFrame(
             log_id=block.log_id,
             seq=block.first_seq + index,
             kind=block.kind,
             received_ns=int(block.received_ns[index]),
             context=context,
-            payload=text,
-            payload_base64=encoded,
+            **payload_words(payload),
         )
         yield frame.seq, msgspec.json.encode(frame).decode() + "\n"

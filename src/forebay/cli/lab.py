@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forebay.cli.output import command, err, explained
+from forebay.cli.output import command, err
 from forebay.lab.exchanges import NAMES, check_venue, venue_named
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ Rate = Annotated[
     typer.Option(min=0.001, help="Events a second, all symbols; 1000 for each unless said."),
 ]
 RATE = 1000.0
-Events = Annotated[
-    int | None, typer.Option(min=1, help="Stop the market after so many events, all symbols.")
-]
 Bars = Annotated[
     str,
     typer.Option(
@@ -60,7 +58,9 @@ def serve(
     seed: Seed = 1,
     symbols: Symbols = "BTC-USD,ETH-USD",
     rate: Rate = None,
-    events: Events = None,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Stop the market after so many events, all symbols.")
+    ] = None,
     faults: Annotated[
         str,
         typer.Option(
@@ -90,26 +90,16 @@ def serve(
     next is on stderr. The market's clock starts with the first accepted subscription, and venue
     time passes as --rate says.
     """
-    with explained():
-        check_venue(venue)
-        from forebay.lab.exchanges.exchange import ExchangeConfig
-        from forebay.lab.exchanges.server import ServerConfig
-        from forebay.lab.faults import parse_faults
-        from forebay.lab.truth import parse_symbols
-        from forebay.lab.truth.histories import parse_histories
+    check_venue(venue)
+    from forebay.lab.exchanges.exchange import ExchangeConfig
+    from forebay.lab.exchanges.server import ServerConfig
+    from forebay.lab.faults import parse_faults
+    from forebay.lab.truth.histories import parse_histories
 
-        market = _market(
-            seed=seed,
-            symbols=parse_symbols(symbols),
-            rate=rate,
-            events=events,
-            start=start,
-            step_us=step_us,
-        )
-        market = dataclasses.replace(market, bars=parse_histories(bars))
-        exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
-        code = _serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit))
-    raise typer.Exit(code)
+    market = _market(seed, symbols, rate, start, step_us, events=events)
+    market = dataclasses.replace(market, bars=parse_histories(bars))
+    exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
+    raise typer.Exit(_serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit)))
 
 
 @app.command(
@@ -141,61 +131,54 @@ def truth(
     trades' in every channel: of a ticker or bar, what belongs to a trade of the range is printed.
     With --rate, name the symbols that are served; or take step_us from the simulator's truth_url.
     """
-    with explained():
-        check_venue(venue)
-        from forebay.lab.exchanges.market import step_of
-        from forebay.lab.truth import (
-            Trades,
-            TruthDigest,
-            events,
-            parse_start,
-            parse_symbols,
-            source_named,
-        )
+    check_venue(venue)
+    from forebay.lab.exchanges.market import step_of
+    from forebay.lab.truth import (
+        Trades,
+        TruthDigest,
+        events,
+        parse_start,
+        parse_symbols,
+        source_named,
+    )
 
-        start_ns, names = parse_start(start), parse_symbols(symbols)
-        sources = venue_named(venue).sources
-        step = step_us or step_of(rate or RATE * len(names), len(names))
-        markets = [Trades(seed, venue, symbol, start_ns=start_ns, step_us=step) for symbol in names]
-        told = {m.symbol: events(source_named(channel, sources)(m), first, end) for m in markets}
-        if digest:
-            _print({symbol: TruthDigest.of(each).document() for symbol, each in told.items()})
-            return
-        for each in told.values():
-            for event in each:
-                _print(event.document())
+    start_ns, names = parse_start(start), parse_symbols(symbols)
+    step = step_us or step_of(rate or RATE * len(names), len(names))
+    markets = [Trades(seed, venue, symbol, start_ns=start_ns, step_us=step) for symbol in names]
+    sources = venue_named(venue).sources
+    told = {m.symbol: events(source_named(channel, sources)(m), first, end) for m in markets}
+    if digest:
+        _print({symbol: TruthDigest.of(each).document() for symbol, each in told.items()})
+        return
+    for each in told.values():
+        for event in each:
+            _print(event.document())
 
 
 def _market(
-    *,
     seed: int,
-    symbols: tuple[str, ...],
+    symbols: str,
     rate: float | None,
-    events: int | None,
     start: str,
     step_us: int | None,
+    *,
+    events: int | None,
 ) -> MarketConfig:
     from forebay.clock import SystemClock
     from forebay.lab.exchanges.market import MarketConfig
-    from forebay.lab.truth import parse_start
+    from forebay.lab.truth import parse_start, parse_symbols
 
-    now = start == "now"
-    market = MarketConfig(
-        seed,
-        symbols,
-        rate or RATE * len(symbols),
-        events,
-        parse_start(str(SystemClock.wall_ns()) if now else start),
-        step_us or 1,
-        SystemClock.monotonic_ns() if now else None,
-    )
+    names, now_ns = parse_symbols(symbols), None
+    if start == "now":
+        start, now_ns = str(SystemClock.wall_ns()), SystemClock.monotonic_ns()
+    rate = rate or RATE * len(names)
+    market = MarketConfig(seed, names, rate, events, parse_start(start), step_us or 1, now_ns)
     return market if step_us else market.in_step()
 
 
 def _serve(config: ServerConfig) -> int:
     """Serve until SIGTERM (exit 0) or SIGINT (exit 130)."""
     import asyncio
-    import os
     import signal
 
     import uvloop
@@ -205,30 +188,18 @@ def _serve(config: ServerConfig) -> int:
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
-        stopped: asyncio.Future[None] = loop.create_future()
-        codes: list[int] = []
+        stopped: asyncio.Future[int] = loop.create_future()
 
         def stop(code: int) -> None:
-            codes.append(code)
             if not stopped.done():
-                stopped.set_result(None)
+                stopped.set_result(code)
 
         loop.add_signal_handler(signal.SIGTERM, stop, 0)
         loop.add_signal_handler(signal.SIGINT, stop, 130)
         async with running(config, SystemClock()) as server:
-            hello = {
-                "venue": config.exchange.venue.name,
-                "ws_url": server.ws_url,
-                "rest_url": server.rest_url,
-                "truth_url": server.truth_url,
-                "seed": config.exchange.market.seed,
-                "start": config.exchange.market.start_ns,
-                "pid": os.getpid(),
-            }
-            _print(hello)
-            sys.stdout.flush()
-            _hint(server)
-            ends, closed = {stopped, server.ticking}, False
+            _greet(server)
+            ends: set[asyncio.Future[Any]] = {stopped, server.ticking}
+            closed = False
             while not any(each.done() for each in ends):
                 first = asyncio.FIRST_COMPLETED
                 await asyncio.wait(ends, timeout=_LOOK_S, return_when=first)
@@ -237,15 +208,26 @@ def _serve(config: ServerConfig) -> int:
                     err.print("The market has closed. Its truth can be asked for until Ctrl-C.")
             if server.ticking.done():
                 server.ticking.result()
-            return codes[0]
+            return stopped.result()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
 
 
-def _hint(server: Running) -> None:
-    """Say on stderr what to type next."""
+def _greet(server: Running) -> None:
+    """Say where it is served, and on stderr what to type next."""
     config = server.exchange.config
+    hello = {
+        "venue": config.venue.name,
+        "ws_url": server.ws_url,
+        "rest_url": server.rest_url,
+        "truth_url": server.truth_url,
+        "seed": config.market.seed,
+        "start": config.market.start_ns,
+        "pid": os.getpid(),
+    }
+    _print(hello)
+    sys.stdout.flush()
     last = " or after the last event" if config.market.events else ""
     what = f"--venue {config.venue.name} --symbols {','.join(config.market.symbols)}"
     where = f"--ws-url {server.ws_url} --rest-url {server.rest_url}"

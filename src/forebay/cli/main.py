@@ -32,9 +32,8 @@ from forebay.cli import (
     top,
     verify,
 )
-from forebay.cli.folder import find_folders
 from forebay.cli.output import said
-from forebay.cli.settings import EXAMPLE_VENUE
+from forebay.cli.settings import EXAMPLE_VENUE, prepare_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +82,7 @@ for _panel, _modules in _PANELS.items():
         else:
             _command = getattr(_module, _name)
             app.command(_name, rich_help_panel=_panel, help=reflowed(_command))(_command)
-find_folders(app)
+prepare_commands(app)
 
 
 def _version(wanted: bool) -> None:

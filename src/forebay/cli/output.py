@@ -246,14 +246,6 @@ def progress(*columns: ProgressColumn | str) -> Progress:
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
-def byte_bars() -> Progress:
-    """Return progress bars on stderr that count bytes."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-
-    words = TextColumn("{task.description}", markup=False)
-    return progress(words, BarColumn(), DownloadColumn(), TimeRemainingColumn())
-
-
 def command() -> str:
     """Return how this command was called, so that the next one can be typed the same way."""
     called = Path(sys.argv[0])

@@ -10,11 +10,11 @@ from forebay.cli.output import (
     DataOption,
     JsonOption,
     err,
-    explained,
     print_json,
     print_table,
     progress,
 )
+from forebay.cli.settings import offline_job
 
 
 def rebuild(
@@ -33,39 +33,34 @@ def rebuild(
 
     Example: forebay rebuild --data DIR
     """
-    with explained():
-        from forebay.app.offline.rebuild import rebuild_database
-        from forebay.app.wiring import logs
-        from forebay.app.wiring.config import load
-        from forebay.app.wiring.data_folder import DataFolder
-        from forebay.clock import SystemClock
+    from forebay.app.offline.rebuild import rebuild_database
+    from forebay.clock import SystemClock
 
-        settings, _ = load(config, {"data": str(data)})
-        logs.configure("warning", process="rebuild")
-        with progress() as bars:
-            task = bars.add_task("Rebuilding", total=None)
-            account = rebuild_database(
-                DataFolder(data),
-                settings,
-                clock=SystemClock(),
-                observer=logs.observer(),
-                progress=lambda done, total: bars.update(task, completed=done, total=total),
-            )
-        if as_json:
-            print_json(account)
-            raise typer.Exit(0 if account["complete"] else 1)
-        shown = {name: value for name, value in account.items() if name not in _APART}
-        print_table("Rebuilt", ("what", "count"), (shown | account["stored"]).items())
-        if account["not_in_journal"]:
-            absent = account["not_in_journal"]
-            rows = [tuple(absence.values()) for absence in absent]
-            print_table("Not in the journal any more", list(absent[0]), rows)
-        if account["kept"]:
-            err.print(f"The old database is {account['kept']}.")
-            err.print("If it had Parquet files, they are in a folder beside it.")
-        if not account["complete"]:
-            err.print("It has what the new one lacks, or cannot be read.")
-            raise typer.Exit(1)
+    settings, folder, observer = offline_job("rebuild", config, data)
+    with progress() as bars:
+        task = bars.add_task("Rebuilding", total=None)
+        account = rebuild_database(
+            folder,
+            settings,
+            clock=SystemClock(),
+            observer=observer,
+            progress=lambda done, total: bars.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(account)
+        raise typer.Exit(0 if account["complete"] else 1)
+    shown = {name: value for name, value in account.items() if name not in _APART}
+    print_table("Rebuilt", ("what", "count"), (shown | account["stored"]).items())
+    if account["not_in_journal"]:
+        absent = account["not_in_journal"]
+        rows = [tuple(absence.values()) for absence in absent]
+        print_table("Not in the journal any more", list(absent[0]), rows)
+    if account["kept"]:
+        err.print(f"The old database is {account['kept']}.")
+        err.print("If it had Parquet files, they are in a folder beside it.")
+    if not account["complete"]:
+        err.print("It has what the new one lacks, or cannot be read.")
+        raise typer.Exit(1)
 
 
 _APART = ("stored", "not_in_journal", "complete", "kept")

@@ -10,13 +10,12 @@ import typer
 from forebay.cli.output import (
     ConfigOption,
     JsonOption,
-    byte_bars,
     err,
-    explained,
     print_json,
     print_table,
+    progress,
 )
-from forebay.cli.settings import EXAMPLE_VENUE
+from forebay.cli.settings import EXAMPLE_VENUE, offline_job
 
 
 def replay(
@@ -44,35 +43,33 @@ def replay(
 
     Example: forebay replay COINBASE-20210417.ws.rec --venue coinbase --data DIR --json
     """
-    with explained():
-        from forebay.app.offline.replay import replay as run_replay
-        from forebay.app.wiring import logs
-        from forebay.app.wiring.config import load
-        from forebay.app.wiring.data_folder import DataFolder
-        from forebay.clock import SystemClock
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
-        settings, _ = load(config, {"data": str(data)})
-        logs.configure("warning", process="replay")
-        with byte_bars() as bars:
-            sizes = {file: file.stat().st_size for file in files if file.is_file()}
-            tasks = {file: bars.add_task(file.name, total=size) for file, size in sizes.items()}
-            account = run_replay(
-                files,
-                venue,
-                DataFolder(data),
-                settings,
-                clock=SystemClock(),
-                observer=logs.observer(),
-                partial=partial,
-                progress=lambda file, done: bars.update(tasks[file], completed=done),
-            )
-        if as_json or not typer.get_text_stream("stdout").isatty():
-            print_json(account)
-        else:
-            shown = {name: value for name, value in account.items() if name != "lost"}
-            print_table("Replayed", ("what", "count"), shown.items())
-        for loss in account["lost"]:
-            text = f"{loss['file']}, line {loss['line']}: {loss['reason']}."
-            err.print(f"lost: {text}")
-        if account["lost"]:
-            raise typer.Exit(1)
+    from forebay.app.offline.replay import replay as run_replay
+    from forebay.clock import SystemClock
+
+    settings, folder, observer = offline_job("replay", config, data)
+    words = TextColumn("{task.description}", markup=False)
+    with progress(words, BarColumn(), DownloadColumn(), TimeRemainingColumn()) as bars:
+        sizes = {file: file.stat().st_size for file in files if file.is_file()}
+        tasks = {file: bars.add_task(file.name, total=size) for file, size in sizes.items()}
+        account = run_replay(
+            files,
+            venue,
+            folder,
+            settings,
+            clock=SystemClock(),
+            observer=observer,
+            partial=partial,
+            progress=lambda file, done: bars.update(tasks[file], completed=done),
+        )
+    if as_json or not typer.get_text_stream("stdout").isatty():
+        print_json(account)
+    else:
+        shown = {name: value for name, value in account.items() if name != "lost"}
+        print_table("Replayed", ("what", "count"), shown.items())
+    for loss in account["lost"]:
+        text = f"{loss['file']}, line {loss['line']}: {loss['reason']}."
+        err.print(f"lost: {text}")
+    if account["lost"]:
+        raise typer.Exit(1)

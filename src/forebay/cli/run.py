@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.output import ConfigOption, err, explained
-from forebay.cli.settings import (
-    ChannelsFlag,
-    DataFlag,
-    RestFlag,
-    SymbolsFlag,
-    VenueFlag,
-    WsFlag,
-    capture_config,
-    need_venues,
-)
-from forebay.cli.summary import line
+from forebay.cli.output import ConfigOption, err
+from forebay.cli.settings import CaptureFlags, capture_config, need_venues
+from forebay.cli.status import line
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,12 +26,7 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option(help="Run only this service: capture or deliver.")
     ] = None,
-    venue: VenueFlag = None,
-    symbols: SymbolsFlag = None,
-    channels: ChannelsFlag = None,
-    data: DataFlag = None,
-    ws_url: WsFlag = None,
-    rest_url: RestFlag = None,
+    given: CaptureFlags,
 ) -> None:
     """Capture and deliver until stopped.
 
@@ -50,39 +36,30 @@ def run(
 
     Example: forebay run --venue coinbase --symbols BTC-USD,ETH-USD --data DIR
     """
-    with explained():
 
-        def load() -> Config:
-            found, _ = capture_config(
-                config,
-                data=data,
-                venue=venue,
-                symbols=symbols,
-                channels=channels,
-                ws_url=ws_url,
-                rest_url=rest_url,
-            )
-            need_venues(found)
-            return found
+    def load() -> Config:
+        found, _ = capture_config(config, given)
+        need_venues(found)
+        return found
 
-        settings = load()
-        from forebay.app.processes.supervisor import Supervisor
-        from forebay.app.processes.worker import ROLES
-        from forebay.app.wiring import logs
+    settings = load()
+    from forebay.app.processes.supervisor import Supervisor
+    from forebay.app.processes.worker import ROLES
+    from forebay.app.wiring import logs
 
-        if unknown := set(only or ()) - set(ROLES):
-            message = f"There is no service {min(unknown)!r}."
-            raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
-        logs.configure(settings.log_level, process="supervisor")
-        supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
-        terminal = err.is_terminal
-        with logs.unblocked():
-            code = asyncio.run(supervisor.run(_live if terminal else None))
-        if terminal and supervisor.stopped:
-            with contextlib.suppress(OSError):  # it may be gone
-                err.print(str(supervisor.stopped))
-        if code or supervisor.interrupted:
-            raise typer.Exit(code or 130)
+    if unknown := set(only or ()) - set(ROLES):
+        message = f"There is no service {min(unknown)!r}."
+        raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
+    logs.configure(settings.log_level, process="supervisor")
+    supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
+    terminal = err.is_terminal
+    with logs.unblocked():
+        code = asyncio.run(supervisor.run(_live if terminal else None))
+    if terminal and supervisor.stopped:
+        with contextlib.suppress(OSError):  # it may be gone
+            err.print(str(supervisor.stopped))
+    if code or supervisor.interrupted:
+        raise typer.Exit(code or 130)
 
 
 async def _live(supervisor: Supervisor) -> None:
@@ -102,7 +79,7 @@ async def _live(supervisor: Supervisor) -> None:
 
 def shown(supervisor: Supervisor, width: int) -> str:
     """Return the line: the first word is starting, the last one stopping."""
-    from forebay.app.status_client import SystemStatus
+    from forebay.cli.status import SystemStatus
 
     if supervisor.stop.is_set():
         return "stopping: what is captured is stored"

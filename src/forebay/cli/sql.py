@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -19,10 +20,10 @@ from forebay.cli.output import (
     DataOption,
     JsonOption,
     err,
-    explained,
     out,
     print_table,
 )
+from forebay.cli.settings import reading
 from forebay.errors import ConfigError, Permanent
 
 if TYPE_CHECKING:
@@ -38,13 +39,8 @@ _BATCH = 10_000
 _QUOTED = frozenset('",\r\n')
 
 
-class Format(StrEnum):
-    """How rows are printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    parquet = "parquet"
+Format = StrEnum("Format", "table json csv parquet")
+"""How rows are printed."""
 
 
 def sql(
@@ -79,25 +75,18 @@ def sql(
 
     Example: forebay sql "SELECT symbol, count(*) AS n FROM trades GROUP BY ALL" --data DIR
     """
-    with explained():
-        from forebay.app.reader import Data
-
-        if as_json and style not in (None, Format.json):
-            raise ConfigError(f"--json and --format {style} say two things.", hint="Leave one out.")
-        style = Format.json if as_json else style or _form_of(output)
-        if style is Format.parquet and output is None and sys.stdout.isatty():
-            message = "Parquet is not for a terminal."
-            raise ConfigError(message, hint="Add --output FILE, or send it into a file or a pipe.")
-        most = limit or (SHOWN if style is Format.table and output is None else None)
-        with Data(data) as opened:
-            typed = os.fsencode(query).decode(errors="replace")  # UTF-8 in any locale
-            table = opened.sql(typed, timeout_s=timeout, limit=most)
-        write(table, style, output, others=", --format csv all")
-
-
-def _form_of(output: Path | None) -> Format:
+    if as_json and style not in (None, Format.json):
+        raise ConfigError(f"--json and --format {style} say two things.", hint="Leave one out.")
     suffix = output.suffix.removeprefix(".") if output else ""
-    return Format(suffix) if suffix in set(Format) else Format.table
+    named = Format(suffix) if suffix in set(Format) else Format.table
+    style = Format.json if as_json else style or named
+    if style is Format.parquet and output is None and sys.stdout.isatty():
+        message = "Parquet is not for a terminal."
+        raise ConfigError(message, hint="Add --output FILE, or send it into a file or a pipe.")
+    most = limit or (SHOWN if style is Format.table and output is None else None)
+    typed = os.fsencode(query).decode(errors="replace")  # UTF-8 in any locale
+    table = reading(data).sql(typed, timeout_s=timeout, limit=most)
+    write(table, style, output, others=", --format csv all")
 
 
 def write(table: pa.Table, style: Format, output: Path | None = None, *, others: str = "") -> None:
@@ -152,6 +141,11 @@ def rows(table: pa.Table) -> list[list[Any]]:
     return [list(row) for row in zip(*map(plain, table.columns), strict=True)]
 
 
+def records(table: pa.Table) -> list[dict[str, Any]]:
+    """Return rows as :func:`rows` does, by the name of their column."""
+    return [dict(zip(table.column_names, row, strict=True)) for row in rows(table)]
+
+
 def _batched(table: pa.Table) -> Iterator[list[Any]]:
     for first in range(0, table.num_rows, _BATCH):
         yield from rows(table.slice(first, _BATCH))
@@ -166,12 +160,8 @@ def _json(table: pa.Table) -> Iterator[bytes]:
 
 
 def _csv(table: pa.Table) -> Iterator[bytes]:
-    yield _line(unique(table.column_names))
-    yield from map(_line, _batched(table))
-
-
-def _line(cells: list[Any]) -> bytes:
-    return (",".join(map(_field, cells)) + "\n").encode()
+    for cells in itertools.chain([unique(table.column_names)], _batched(table)):
+        yield (",".join(map(_field, cells)) + "\n").encode()
 
 
 def _field(cell: object) -> str:

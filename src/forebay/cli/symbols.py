@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from forebay.cli.output import ConfigOption, JsonOption, explained, print_json, print_table
+from forebay.cli.output import ConfigOption, JsonOption, print_json, print_table
 from forebay.cli.settings import EXAMPLE_VENUE
 from forebay.text import counted
 
@@ -32,14 +32,13 @@ def symbols(
 
     Example: forebay symbols --venue coinbase --json
     """
-    with explained():
-        found = asyncio.run(_instruments(venue, rest_url, config))
-        if as_json:
-            print_json([dataclasses.asdict(instrument) for instrument in found])
-        else:
-            names = [field.name for field in dataclasses.fields(found[0])] if found else ["symbol"]
-            title = f"{venue}: {counted(len(found), 'symbol')}"
-            print_table(title, names, map(dataclasses.astuple, found))
+    found = asyncio.run(_instruments(venue, rest_url, config))
+    if as_json:
+        print_json([dataclasses.asdict(instrument) for instrument in found])
+    else:
+        names = [field.name for field in dataclasses.fields(found[0])] if found else ["symbol"]
+        title = f"{venue}: {counted(len(found), 'symbol')}"
+        print_table(title, names, map(dataclasses.astuple, found))
 
 
 async def _instruments(venue: str, rest_url: str, file: Path | None) -> Sequence[Instrument]:

@@ -10,13 +10,12 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from forebay.cli.output import DEFAULT_DATA, DataOption, err, explained, out
-from forebay.cli.status import NOT_RUNNING, UrlOption, asked
-from forebay.cli.summary import lines
+from forebay.cli.output import DEFAULT_DATA, DataOption, err, out
+from forebay.cli.status import NOT_RUNNING, UrlOption, asked, lines
 from forebay.visible import visible
 
 if TYPE_CHECKING:
-    from forebay.app.status_client import SystemStatus
+    from forebay.cli.status import SystemStatus
 
 _COLOURS = {
     "healthy": "green", "degraded": "yellow", "critical": "red", "emergency": "bold red",
@@ -38,7 +37,7 @@ def top(
     """
     from rich.live import Live
 
-    with explained(), Live(console=out, refresh_per_second=4, transient=not times) as live:
+    with Live(console=out, refresh_per_second=4, transient=not times) as live:
         looks = 0
         while True:
             told = asked(data, url)

@@ -12,12 +12,13 @@ from operator import neg
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from forebay.domain.schema import DECIMAL_PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
 
 Level = tuple[int, int]
 """Price and size."""
@@ -164,23 +165,12 @@ def scaled(values: pa.Array) -> list[int]:
     return [high << 64 | part for high, part in zip(halves[:, 1].tolist(), low, strict=True)]
 
 
-def decimals(values: Sequence[int]) -> pa.Array:
-    """Return the decimals that :func:`scaled` was given."""
-    halves = np.empty((len(values), 2), dtype="<u8")
-    halves[:, 0] = [value & 0xFFFF_FFFF_FFFF_FFFF for value in values]
-    halves[:, 1] = [value >> 64 for value in values]
-    raw = pa.py_buffer(halves.tobytes())
-    return pa.Array.from_buffers(pa.decimal128(38, DECIMAL_PLACES), len(values), [None, raw])
-
-
 def levels_of(rows: pa.Table, side: Literal["bid", "ask"]) -> Levels:
     """Return all levels of one side in rows of snapshots or changes, in their order."""
     prices, sizes = (
-        scaled(pa.chunked_array([part.flatten() for part in rows[name].chunks]
-                                or [pa.array([], pa.decimal128(38, DECIMAL_PLACES))])
-               .combine_chunks())
+        scaled(rows[name].combine_chunks().flatten())
         for name in (f"{side}_prices", f"{side}_sizes")
-    )  # fmt: skip
+    )
     return Levels(prices, sizes)
 
 

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.parsed import Moments
+from forebay.domain.parsed import Moments, RawEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from forebay.domain.parsed import RawEvents
-
-    Column: TypeAlias = pa.Array | npt.NDArray[Any]
-
+Column: TypeAlias = "pa.Array | npt.NDArray[Any]"
 
 _LABELS = {"symbol", "venue_symbol"}
+_PLAIN = ("frame", "item", "venue_symbol", "symbol", "native", "sequence", "time")
 _NUMBERS = {"frame", "item", "native", "sequence"}
 
 
@@ -46,13 +44,11 @@ def _array(column: Any) -> Column:  # noqa: ANN401 - any of the columns
 
 
 def _label(column: Any) -> pa.Array:  # noqa: ANN401 - texts in a list or an array
-    """Return texts of which many are the same, each text stored once."""
     array = column if isinstance(column, pa.Array) else pa.array(column, pa.string())
     return array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
 
 
 def _made(name: str, column: Any) -> Column:  # noqa: ANN401 - any of the columns
-    """Return the column of that name as an array."""
     if name in _LABELS:
         return _label(column)
     if name in _NUMBERS and not len(column):
@@ -61,24 +57,15 @@ def _made(name: str, column: Any) -> Column:  # noqa: ANN401 - any of the column
 
 
 def _each(raw: RawEvents, make: Callable[[str, Any], Any]) -> RawEvents:
-    """Return ``raw`` with every column, by its name, made anew."""
 
     def made(name: str, column: Any) -> Any:  # noqa: ANN401
         if isinstance(column, Moments):
             return Moments(make(name, column.values), column.unit_ns)
         return None if column is None else make(name, column)
 
-    return replace(
-        raw,
-        frame=make("frame", raw.frame),
-        item=make("item", raw.item),
-        venue_symbol=make("venue_symbol", raw.venue_symbol),
-        symbol=make("symbol", raw.symbol),
-        native=made("native", raw.native),
-        sequence=made("sequence", raw.sequence),
-        time=made("time", raw.time),
-        columns={name: made(f".{name}", column) for name, column in raw.columns.items()},
-    )
+    plain = {name: made(name, getattr(raw, name)) for name in _PLAIN}
+    columns = {name: made(f".{name}", column) for name, column in raw.columns.items()}
+    return replace(raw, **plain, columns=columns)
 
 
 def as_arrays(raw: RawEvents) -> RawEvents:

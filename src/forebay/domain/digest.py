@@ -5,23 +5,30 @@ A set's digest is three numbers over its *distinct* events:
 * ``count``
 * ``ids``: the sum of event ids as 128-bit integers, mod 2**128
 * ``rows``: the sum over the events of MD5 of the canonical row, read as a little-endian
-  128-bit integer, mod 2**128; see :mod:`forebay.domain.canonical`
+  128-bit integer, mod 2**128
 
 MD5 because DuckDB, PostgreSQL and ClickHouse all compute it; it guards against accidents, not
 against an adversary. Two sets that agree in ``count`` and ``ids`` but not in ``rows`` differ in
 content.
+
+The *canonical row* is the one text of an event's content that every store can make:
+``event_id`` and the columns of the kind's content, joined by ``|``: an id in lower case with
+dashes, a time in integer nanoseconds since the Unix epoch, a decimal with exactly 18 places, a
+truth as ``true`` or ``false``, a list as its members joined by ``,``, what is absent as nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from forebay.domain.canonical import canonical_rows, id_halves, id_texts
+from forebay.domain import schema
 from forebay.domain.coverage import StreamKey
 
 if TYPE_CHECKING:
@@ -34,6 +41,10 @@ HOUR_NS = 3_600_000_000_000
 MINUTE_NS = 60_000_000_000
 MINUTES = HOUR_NS // MINUTE_NS
 """Of an hour."""
+
+_DASHES = ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24))
+"""Of an id's 32 hex digits: from, to, and where they stand between the dashes."""
+_NOTHING = pa.scalar("", pa.string())
 
 StreamHour = tuple[StreamKey, int]
 """A stream, and hours since the Unix epoch of ``event_ts``."""
@@ -67,7 +78,6 @@ class Digest:
 
     @classmethod
     def from_hex(cls, count: int, ids: str, rows: str) -> Digest:
-        """Read what :meth:`hex` wrote."""
         return cls(count, int(ids, 16), int(rows, 16))
 
     def hex(self) -> tuple[int, str, str]:
@@ -83,11 +93,6 @@ class Digest:
             ((rows[0] << 64) + rows[1]) % MODULUS,
         )
 
-    def halves(self) -> tuple[int, int, int, int]:
-        """Return the high and low 64 bits of ``ids``, then of ``rows``."""
-        low = (1 << 64) - 1
-        return self.ids >> 64, self.ids & low, self.rows >> 64, self.rows & low
-
 
 class _Buckets(NamedTuple):
     """Rows in the order of stream and hour, and where each of those begins."""
@@ -102,7 +107,7 @@ def _buckets(events: pa.Table, kind: EventKind) -> _Buckets:
     names = ("venue", "market", "symbol")
     codes = np.zeros(len(times), dtype=np.int64)
     for name in names:
-        codes = codes << 21 | _codes(events.column(name))
+        codes = codes << 21 | codes_of(events.column(name))
     order = np.lexsort((times, codes))
     codes, times = codes[order], times[order]
     changes = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
@@ -153,10 +158,7 @@ def audited_rows(events: pa.Table, kind: EventKind) -> pa.Table:
 
 
 def digests_by(audited: pa.Table, bucket_ns: int) -> dict[int, Digest]:
-    """Return digests of the first row of each event, by so many nanoseconds of its time.
-
-    ``audited`` are rows as :func:`audited_rows` gives them.
-    """
+    """Return digests of the first of :func:`audited_rows` of each event, by time."""
     found: dict[int, Digest] = {}
     seen: set[str] = set()
     columns = (audited[name].to_pylist() for name in ("event_id", "canonical", "event_ns"))
@@ -168,11 +170,9 @@ def digests_by(audited: pa.Table, bucket_ns: int) -> dict[int, Digest]:
     return found
 
 
-def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return small numbers, the same for equal texts."""
-    coded = column.unify_dictionaries().combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.chunk(0)
+def codes_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return small numbers, the same for equal texts; shape (n,)."""
+    coded = _whole(column.unify_dictionaries())
     if not isinstance(coded, pa.DictionaryArray):
         coded = coded.dictionary_encode()
     codes: npt.NDArray[np.int64] = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -184,3 +184,86 @@ def _sums(values: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64]) -> list
     low = np.add.reduceat(values & np.uint64(0xFFFF_FFFF), starts)
     high = np.add.reduceat(values >> np.uint64(32), starts)
     return [(top << 32) + bottom for top, bottom in zip(high.tolist(), low.tolist(), strict=True)]
+
+
+def canonical_rows(events: pa.Table, kind: EventKind) -> pa.Array:
+    """Return the canonical row of each of ``events``, which has the columns of its content."""
+    texts = [id_texts(events), *(cell_texts(_whole(events[name])) for name in kind.content)]
+    joined = pc.binary_join_element_wise(*texts, "|")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def cell_texts(column: pa.Array) -> pa.Array:
+    """Return the cells of a column as canonical rows have them."""
+    kind = column.type
+    if pa.types.is_list(kind):
+        members = cell_texts(column.flatten())
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+        texts = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), members), ",")
+    elif pa.types.is_decimal(kind):
+        texts = _decimal_texts(column)
+    elif pa.types.is_timestamp(kind):
+        texts = column.cast(pa.int64()).cast(pa.string())
+    else:
+        texts = column.cast(pa.string())
+    return pc.fill_null(texts, _NOTHING) if texts.null_count else texts
+
+
+def id_halves(events: pa.Table) -> npt.NDArray[np.uint64]:
+    """Return event ids as pairs of their high and low 64 bits; shape (n, 2)."""
+    return np.frombuffer(id_bytes(events), ">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def id_texts(events: pa.Table) -> pa.Array:
+    """Return event ids in lower case with dashes."""
+    digits = np.frombuffer(id_bytes(events).hex().encode("ascii"), np.uint8).reshape(-1, 32)
+    texts = np.full((len(digits), 36), ord("-"), np.uint8)
+    for start, end, at in _DASHES:
+        texts[:, at : at + end - start] = digits[:, start:end]
+    fixed = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(36), len(texts), [None, pa.py_buffer(texts)]
+    )
+    return fixed.cast(pa.binary()).cast(pa.string())
+
+
+def first_of_each_id(events: pa.Table) -> npt.NDArray[np.int64]:
+    """Return of each row the index of the first row with its ``event_id``; shape (n,)."""
+    halves = id_halves(events)
+    high, low = halves[:, 0], halves[:, 1]
+    order = np.lexsort((low, high))  # stable: the first to arrive stays first
+    differ = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
+    begins = np.flatnonzero(np.concatenate(([True], differ)))[: len(order)]
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = np.repeat(order[begins], np.diff(begins, append=len(order)))
+    return first
+
+
+def id_bytes(events: pa.Table) -> bytes:
+    """Return the 16 bytes of each event id, one behind the other."""
+    return bytes_of(_whole(events["event_id"]))
+
+
+def bytes_of(ids: pa.Array) -> bytes:
+    """Return the 16 bytes of each id, one behind the other."""
+    storage = ids.storage if isinstance(ids, pa.ExtensionArray) else ids
+    first = storage.offset * 16
+    return bytes(memoryview(storage.buffers()[1] or b"")[first : first + len(storage) * 16])
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
+
+
+def _decimal_texts(column: pa.Array) -> pa.Array:
+    """Return decimals with all their places; Arrow writes those below 1e-6 with an exponent."""
+    texts = column.cast(pa.string())
+    short = pc.match_substring(texts, "E")
+    if not pc.any(short).as_py():
+        return texts
+    plain = [
+        f"{value:.{schema.DECIMAL_PLACES}f}"
+        for value in map(Decimal, texts.filter(short).to_pylist())
+    ]
+    return pc.replace_with_mask(texts, short, pa.array(plain, pa.string()))

@@ -1,32 +1,47 @@
-"""Raw events to checked columns: exact values, times, ids and flags, without an object an event."""
+"""Raw events to checked columns: exact values, times, ids and flags, without an object an event.
+
+Ids are as :mod:`forebay.domain.identity` says. Those of class ``content`` get their ordinals
+afterwards, once it is known which rows are accepted: see :func:`with_ordinals`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forebay.domain import schema
 from forebay.domain.columns import as_arrays
-from forebay.domain.event_ids import event_ids
+from forebay.domain.digest import bytes_of, cell_texts
 from forebay.domain.flags import BACKFILL, FLAGS, LATE, PARTIAL, SKEWED, bits_of
-from forebay.domain.identity import ITEM_BITS, uuids
-from forebay.domain.kinds import KINDS
+from forebay.domain.identity import (
+    ITEM_BITS,
+    base_id,
+    base_text,
+    digest_ids,
+    halves_of,
+    numbered,
+    stream_prefix,
+    uuids,
+)
+from forebay.domain.kinds import KINDS, EventKind
 from forebay.domain.kinds.checks import Checks, times, told, whole_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
     from forebay.domain.channels import Channel
     from forebay.domain.frames import Context, FrameBatch
-    from forebay.domain.kinds import EventKind
+    from forebay.domain.identity import IdentityClass
     from forebay.domain.parsed import DeadLetter, RawEvents
 
     Integers = npt.NDArray[np.int64]
+    Halves = npt.NDArray[np.uint64]
 
 SECOND = 1_000_000_000
 LATE_AFTER_NS = 60 * SECOND
@@ -36,6 +51,7 @@ EARLIEST_NS = 1_230_768_000 * SECOND
 LATEST_AHEAD_NS = 86_400 * SECOND
 """An event over a day in the future of its receipt is a wrong unit or zone."""
 
+_BY_ROW = ("codes", "frames", "numbers", "received_ns", "flags")
 _FLAG_NAMES = pa.array(
     [
         ",".join(name for bit, name in enumerate(FLAGS) if mask >> bit & 1)
@@ -61,11 +77,13 @@ class EventColumns:
     numbers: Integers
     """What coverage counts, shape (n,); 0 where it counts nothing."""
     received_ns: Integers
+    own_sequence: bool
+    """Whether coverage counts other numbers than those in the events' ids."""
     flags: npt.NDArray[np.uint8]
     """Bits of :data:`~forebay.domain.flags.FLAGS`, shape (n,)."""
 
     @classmethod
-    def of_rows(cls, channel: Channel, rows: pa.Table) -> EventColumns:
+    def of_rows(cls, channel: Channel, rows: pa.Table, *, own_sequence: bool) -> EventColumns:
         """Return the columns that :meth:`finish` gave ``rows`` of, in one chunk; no frames."""
         one = {name: rows[name].combine_chunks() for name in rows.column_names}
         named = one["flags"].dictionary_encode()
@@ -80,6 +98,7 @@ class EventColumns:
             np.zeros(len(rows), dtype=np.int64),
             one["venue_seq"].fill_null(0).to_numpy(),
             one["received_ts"].cast(pa.int64()).to_numpy(),
+            own_sequence,
             bits[named.indices.to_numpy()],
         )
 
@@ -139,7 +158,7 @@ def _build(raw: Any, batch: FrameBatch) -> tuple[EventColumns, list[DeadLetter]]
     flags = checks.flags | _flags(context, received_ns, exchange_ns)
     if numbers is None:
         numbers = np.zeros(count, dtype=np.int64)
-    places = symbols, codes, raw.frame, numbers, received_ns, flags
+    places = symbols, codes, raw.frame, numbers, received_ns, raw.sequence is not None, flags
     accepted = EventColumns(channel, kind, raw.market, table, *places)
     if checks.dead:
         accepted = _keep(accepted, checks.dead)
@@ -212,15 +231,71 @@ def _flags(context: Context, received_ns: Integers, exchange_ns: Integers) -> np
 def _keep(columns: EventColumns, dead: dict[int, DeadLetter]) -> EventColumns:
     mask = np.ones(len(columns.numbers), dtype=bool)
     mask[list(dead)] = False
-    return EventColumns(
-        columns.channel,
-        columns.kind,
-        columns.market,
-        columns.table.filter(pa.array(mask)),
-        columns.symbols,
-        columns.codes[mask],
-        columns.frames[mask],
-        columns.numbers[mask],
-        columns.received_ns[mask],
-        columns.flags[mask],
-    )
+    rows = {name: getattr(columns, name)[mask] for name in _BY_ROW}
+    return replace(columns, table=columns.table.filter(pa.array(mask)), **rows)
+
+
+def event_ids(
+    raw: RawEvents,
+    batch: FrameBatch,
+    symbols: Sequence[str],
+    codes: npt.NDArray[np.int64],
+    *,
+    natives: npt.NDArray[np.int64] | None,
+    content: Sequence[pa.Array],
+) -> Halves:
+    """Return the ids of the n events of ``raw`` as halves, shape (n, 2).
+
+    ``codes`` are the events' places in ``symbols``. ``natives`` are the venue's own ids, checked,
+    where they are integers. ``content`` are the columns that tell an event of class ``content``,
+    whose ordinals are all 0 here.
+    """
+    if not len(codes):
+        return np.empty((0, 2), dtype=np.uint64)
+    context, identity = batch.context, raw.channel.identity
+    streams = [(context.venue, raw.market, raw.channel.kind, symbol) for symbol in symbols]
+    if identity == "content":
+        return _digests("content", streams, codes, content)
+    if identity == "native" and natives is None:
+        return _digests("native", streams, codes, [raw.native])
+    if identity == "native":
+        bases = np.zeros((len(streams), 2), dtype=np.uint64)
+        bases[:, 0] = np.array([stream_prefix(*stream) for stream in streams], dtype=np.uint64)
+    else:
+        told = (context.collector, context.epoch) if identity == "session" else (batch.log_id,)
+        bases = halves_of([base_id(identity, *stream, *told) for stream in streams])
+    numbers = observed(batch, raw) if identity == "observation" else natives
+    if numbers is None:
+        message = f"{raw.channel} needs integers of the venue, and it gives none"
+        raise TypeError(message)
+    return numbered(bases[codes], numbers)
+
+
+def observed(batch: FrameBatch, raw: RawEvents) -> npt.NDArray[np.int64]:
+    """Return the numbers of observations: item ``i`` of a frame of ``batch``; shape (n,)."""
+    found: npt.NDArray[np.int64] = batch.seqs[raw.frame] << ITEM_BITS | raw.item
+    return found
+
+
+def _digests(
+    identity: IdentityClass,
+    streams: Sequence[tuple[str, ...]],
+    codes: npt.NDArray[np.int64],
+    content: Sequence[pa.Array],
+) -> Halves:
+    """Hash what tells each event; of a rejected one, whose cells are null, anything."""
+    heads = pa.array([base_text(identity, *stream) for stream in streams], pa.string())
+    texts = pc.binary_join_element_wise(heads.take(pa.array(codes)), *map(cell_texts, content), "|")
+    return digest_ids(texts.to_pylist())
+
+
+def contents_of(ids: pa.Array) -> list[bytes]:
+    """Return the 16 bytes of each id: of class ``content``, what its ordinal is counted by."""
+    raw = bytes_of(ids)
+    return [raw[at : at + 16] for at in range(0, len(raw), 16)]
+
+
+def with_ordinals(ids: pa.Array, ordinals: Sequence[int]) -> pa.Array:
+    """Add to each id of class ``content`` its ordinal."""
+    halves = np.frombuffer(bytes_of(ids), dtype=">u8").reshape(-1, 2).astype(np.uint64)
+    return uuids(numbered(halves, np.array(ordinals, dtype=np.int64)))

@@ -53,7 +53,6 @@ class IntervalSet:
         lasts[low:high] = [last]
 
     def copy(self) -> IntervalSet:
-        """Return an independent set with the same members."""
         clone = IntervalSet()
         clone._firsts = self._firsts.copy()
         clone._lasts = self._lasts.copy()
@@ -109,7 +108,6 @@ class IntervalSet:
         return self._lasts[index] if inside else value
 
     def count(self) -> int:
-        """Count the members."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
 
     def joined(self, reach: int) -> IntervalSet:

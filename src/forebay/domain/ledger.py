@@ -44,12 +44,10 @@ class Hour(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, hour: int, digest: Digest) -> Hour:
-        """Write down ``digest``."""
         return cls(hour, *digest.hex())
 
     @property
     def digest(self) -> Digest:
-        """What was written down."""
         return Digest.from_hex(self.count, self.ids, self.rows)
 
 
@@ -63,14 +61,12 @@ class Covered(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, coverage: Coverage) -> Covered:
-        """Write down ``coverage``."""
         return cls(
             unit=coverage.unit, rows=list(coverage.rows()), epochs=list(coverage.epochs.items())
         )
 
     @property
     def coverage(self) -> Coverage:
-        """What was written down."""
         return COVERAGES[self.unit].from_rows(self.rows, self.epochs)
 
 
@@ -90,7 +86,6 @@ class StreamEntry(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> StreamKey:
-        """The stream."""
         return StreamKey(self.venue, self.market, self.channel, self.symbol)
 
 
@@ -126,7 +121,6 @@ class SegmentEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What venues said last of what was asked for."""
 
     def encode(self) -> bytes:
-        """The entry as one JSON document."""
         return msgspec.json.encode(self)
 
 
@@ -157,8 +151,9 @@ class LedgerState:
     blind: list[Interval] = field(default_factory=list)
     """Receipt times, both included, of which frames are lost."""
     roll: Roll = field(default_factory=Roll)
+    latest_ns: int = _DAWN
+    """When the last frame was received."""
     _oldest_ns: int = _DUSK
-    _latest_ns: int = _DAWN
     _in_loss: bool = False
 
     def add(self, entry: SegmentEntry) -> None:
@@ -168,12 +163,12 @@ class LedgerState:
         if entry.received is not None:
             first, last, earliest = entry.received
             if self._in_loss:
-                self._blind(self._latest_ns, first)
+                self._blind(self.latest_ns, first)
             for lost in entry.lost:
                 if lost.after_ns is not None and lost.before_ns is not None:
                     self._blind(lost.after_ns, lost.before_ns)
             self._in_loss = bool(entry.lost) and entry.lost[-1].before_ns is None
-            self._latest_ns = last
+            self.latest_ns = last
             self._oldest_ns = min(self._oldest_ns, earliest)
         self.log_id, self.end = entry.log_id, entry.end
         self.frames.update(entry.frames)
@@ -201,25 +196,15 @@ class LedgerState:
         """Whether no frame was lost."""
         return not self.blind and not self._in_loss
 
-    @property
-    def latest_ns(self) -> int:
-        """When the last frame was received."""
-        return self._latest_ns
-
     def sees(self, received_ns: int) -> bool:
         """Whether a frame of this receipt time would be accounted for if it ever was."""
         if received_ns < self._oldest_ns:
             return False
-        if self._in_loss and received_ns >= self._latest_ns:
+        if self._in_loss and received_ns >= self.latest_ns:
             return False
         return not any(first <= received_ns <= last for first, last in self.blind)
 
-    def total(self, key: StreamKey) -> Digest:
-        """Digest of everything of one stream."""
-        return sum(self.hours.get(key, {}).values(), Digest())
-
     def _blind(self, first: int, last: int) -> None:
-        """Note a loss between two receipts."""
         # If the clock went back within it, receipt times prove nothing any more.
         self.blind.append((first, last) if first <= last else (_DAWN, _DUSK))
 

@@ -37,10 +37,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class FrameOrigin(msgspec.Struct, frozen=True):
-    """Whence frames are, and what their venue declares of its channels, by kind of event.
-
-    So whoever keeps coverage needs no venue's code.
-    """
+    """Whence frames are, and what their venue declares: so coverage is kept without its code."""
 
     context: Context
     channels: dict[str, Channel]

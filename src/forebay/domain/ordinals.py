@@ -40,7 +40,6 @@ class EpochOrdinals(msgspec.Struct, array_like=True):
     """By content, the place of the last equal event and how many there were; in order of place."""
 
     def copy(self) -> EpochOrdinals:
-        """Return an independent copy."""
         return EpochOrdinals(self.first_ns, self.told, self.groups.copy())
 
     def count(self, contents: Sequence[bytes]) -> list[int]:
@@ -94,7 +93,6 @@ class StreamOrdinals(msgspec.Struct, array_like=True):
         return counted.count(contents), [moment == counted.first_ns for moment in event_ns]
 
     def close(self, epoch: str) -> None:
-        """Forget a connection that is over."""
         self.epochs.pop(epoch, None)
 
     def encode(self) -> bytes:

@@ -56,13 +56,11 @@ class Roll:
     answers: dict[StreamKey, StreamStanding] = field(default_factory=dict)
 
     def ask(self, asked: AskedFor) -> None:
-        """Take over what a collector asks for."""
         place = asked.collector, asked.venue
         if place not in self.asked or self.asked[place].at_ns <= asked.at_ns:
             self.asked[place] = asked
 
     def answer(self, told: Answered) -> None:
-        """Take over what a venue said."""
         for channel, symbol in told.streams:
             key = StreamKey(told.venue, told.market, channel, symbol)
             before = self.answers.get(key)
@@ -70,7 +68,6 @@ class Roll:
                 self.answers[key] = StreamStanding(told.at_ns, told.refused)
 
     def add(self, asked: Iterable[AskedFor], answered: Iterable[Answered]) -> None:
-        """Take over what was written down."""
         for each in asked:
             self.ask(each)
         for told in answered:

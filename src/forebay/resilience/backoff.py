@@ -1,9 +1,8 @@
 """How long to wait before the next try, decided without waiting.
 
-Two shapes, for two kinds of caller. A loop that never gives up spreads its tries over the
-whole interval (:class:`Backoff`, full jitter), so that many collectors do not return together.
-A call that somebody waits for is tried a bounded number of times with small jitter
-(:func:`retry_delay`), so that its total time is known.
+A loop that never gives up has full jitter (:class:`Backoff`), so that many collectors do not return
+together; a call that somebody waits for a small one (:func:`retry_delay`), so that its total time
+is known.
 """
 
 from __future__ import annotations

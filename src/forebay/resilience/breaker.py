@@ -1,8 +1,8 @@
 """A circuit breaker: what it is told, the permits it gives, and itself.
 
 What it decides is in :mod:`forebay.resilience.states`, under one lock; user code and listeners
-never run under it. The object that admits a call, its *era*, is the proof at the call's end that
-the verdict still matters: a verdict whose era is over is counted as stale and changes nothing.
+never run under it. A call remembers the era that admitted it: a verdict whose era is over is
+counted as stale and changes nothing.
 """
 
 from __future__ import annotations
@@ -49,16 +49,14 @@ _LEASE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """Which ends of a call are failures of the dependency.
-
-    ``failure`` counts unless ``ignore`` matches too. By default a data error (Permanent,
-    Corrupt) is ignored, since a dependency that rejects a row is not down. ``result`` is asked
-    about what was returned and says True for a failure, such as a response with status 503.
-    """
+    """Which ends of a call are failures of the dependency."""
 
     failure: Kinds = Exception
+    """Counts unless :attr:`ignore` matches too."""
     ignore: Kinds = (Permanent, Corrupt)
+    """Data errors, since a dependency that rejects a row is not down."""
     result: Callable[[object], bool] | None = None
+    """Says True of a result that is a failure, such as a response with status 503."""
 
     def error(self, error: BaseException) -> CallVerdict:
         """Judge an exception; what is no ``Exception`` (cancellation, interrupts) is neutral."""
@@ -143,10 +141,6 @@ class BreakerConfig:
         """Nanoseconds that a probe may keep its place."""
         longest = max(self.timeout or 0.0, self.recovery_timeout or 0.0) or _LEASE_S
         return round((longest if self.probe_lease is None else self.probe_lease) * NS)
-
-    def is_hung(self, ran_ns: int) -> bool:
-        """Whether a probe that ended its lease has outlasted its time-out: then it failed."""
-        return self.timeout is not None and ran_ns >= self.timeout * NS
 
 
 class Permit(Guarded):
@@ -236,17 +230,12 @@ class CircuitBreaker(Strategy):
         self._lock = threading.Lock()
         self._ended: deque[tuple[Permit, CallVerdict, int, str]] = deque()
 
-    # ------------------------------------------------------------------- calls
-
     def guard(self) -> Permit:
         """Return a new block, for ``with`` or ``async with``, that is one call."""
         return Permit(self)
 
     def acquire(self) -> Permit:
-        """Ask for one call; whoever has the permit says once how it ended.
-
-        Raises CircuitOpen if the call must not be made.
-        """
+        """Ask for one call; whoever has the permit says once how it ended. Raises CircuitOpen."""
         return Permit(self, *self.admit())
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -53,8 +53,10 @@ class deadline(AbstractContextManager[None]):  # noqa: N801 - reads as deadline(
         self._token: Token[tuple[Clock, int] | None] | None = None
 
     def __enter__(self) -> None:
-        _begin(self._seconds)
+        require_number("seconds", self._seconds, least=-LONGEST_S)
         outer = remaining()
+        if self._seconds <= 0 or outer == 0:
+            raise DeadlineExceeded("No time is left for the call.", hint="Allow more time.")
         left = self._seconds if outer is None else min(outer, self._seconds)
         self._token = _limit.set((self._clock, self._clock.monotonic_ns() + round(left * NS)))
 
@@ -87,8 +89,8 @@ async def adeadline(seconds: float, *, clock: Clock = _SYSTEM) -> AsyncIterator[
     Raises DeadlineExceeded then. The cancelled call says nothing about its dependency.
     """
     with deadline(seconds, clock=clock):
-        told = f"It took more than {seconds:g} s."
-        late = DeadlineExceeded(told, hint="Allow more time or ask for less.")
+        message = f"It took more than {seconds:g} s."
+        late = DeadlineExceeded(message, hint="Allow more time or ask for less.")
         async with _cancelling(remaining(), late):
             yield
 
@@ -96,7 +98,7 @@ async def adeadline(seconds: float, *, clock: Clock = _SYSTEM) -> AsyncIterator[
 @asynccontextmanager
 async def attempt(seconds: float) -> AsyncIterator[None]:
     """Cancel what is inside after ``seconds`` and raise AttemptTimeout."""
-    _require(seconds)
+    require_number("seconds", seconds, least=-LONGEST_S)
     late = AttemptTimeout(f"A try took more than {seconds:g} s.", hint="It may be tried again.")
     async with _cancelling(seconds, late):
         yield
@@ -112,13 +114,3 @@ async def _cancelling(seconds: float | None, late: Exception) -> AsyncIterator[N
         if scope.expired():
             raise late from error
         raise
-
-
-def _require(seconds: float) -> None:
-    require_number("seconds", seconds, least=-LONGEST_S)
-
-
-def _begin(seconds: float) -> None:
-    _require(seconds)
-    if seconds <= 0 or remaining() == 0:
-        raise DeadlineExceeded("No time is left for the call.", hint="Allow more time.")

@@ -1,7 +1,4 @@
-"""What depends on what: the order of start and stop, and what is behind a service. Pure.
-
-A graph is a mapping from each name to the names it depends on.
-"""
+"""What depends on what, as a mapping from each name to the names it depends on. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +12,9 @@ if TYPE_CHECKING:
 
 
 def start_order(depends_on: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Return all names, each after what it depends on; the reverse is the order to stop in.
+    """Return all names, each after what it depends on, else as given; reverse it to stop.
 
-    Of those that could come next the first given does. Raises ConfigError for a cycle, which it
-    spells out, and for a name that is not in the graph.
+    Raises ConfigError for a cycle, which it spells out, and for a name that is not in the graph.
     """
     for name, needed in depends_on.items():
         require_known(name, needed, depends_on)
@@ -34,11 +30,7 @@ def start_order(depends_on: Mapping[str, Collection[str]]) -> tuple[str, ...]:
 
 
 def lenient_order(depends_on: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """:func:`start_order` that refuses nothing.
-
-    Names that are not in the graph are left out, and a cycle begins anywhere, but always at the
-    same of its names.
-    """
+    """:func:`start_order` that refuses nothing: unknown names are left out, a cycle is broken."""
     return tuple(name for name, _ in _peel(depends_on))
 
 

@@ -1,15 +1,5 @@
 """What a strategy raises itself, apart from what the guarded call raises.
 
-::
-
-    Transient
-    ├── CallRefused          the call was not made: it never counts against the dependency
-    │   ├── CircuitOpen      the breaker is not CLOSED and has no probe to give
-    │   ├── BulkheadFull     too many calls at once
-    │   └── RateLimited      too many calls in a time
-    ├── AttemptTimeout       one try took too long
-    └── DeadlineExceeded     all tries together took too long
-
 Each is Transient: the same call may succeed later. ``retry_after`` says when, in seconds, or is
 None where nobody can know; a :class:`~forebay.resilience.retry.Retry` waits at least so long.
 """
@@ -20,7 +10,7 @@ from forebay.errors import Transient
 
 
 class CallRefused(Transient):
-    """The call was not made."""
+    """The call was not made: it never counts against the dependency."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -29,10 +19,7 @@ class CallRefused(Transient):
 
 
 class CircuitOpen(CallRefused):
-    """A breaker let no call through.
-
-    The error that tripped it is not kept, since its traceback would keep alive all that it saw.
-    """
+    """A breaker let no call through; the error that tripped it is not kept alive."""
 
     message = "The breaker is open."
     hint = ""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from forebay.clock import SystemClock
 from forebay.resilience.numbers import require_count, require_number
@@ -59,10 +59,9 @@ class Answer(Generic[V]):
 class Fallback(Generic[V]):
     """Calls, and returns ``instead(error)`` if that fails with one of ``on``.
 
-    Every answer says which it is. ``serving`` is True from the first substitute to the next
-    live answer, and ``listener`` is told of both. ``instead`` must not wait; it may raise the
-    error it was given, or return an :class:`Answer`, such as an old one of a cache.
-    What is yet to be awaited is a TypeError.
+    ``listener`` is told of the first substitute and of the next live answer. ``instead`` must not
+    wait; it may raise the error it was given, or return an :class:`Answer`, such as an old one of a
+    cache. What is yet to be awaited is a TypeError.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Fallback(Generic[V]):
         return self._live(value)
 
     def __call__(self, fn: Callable[P, V]) -> Callable[P, Answer[V]]:
-        """Decorate a ``def``; TypeError for others, also when called (see :meth:`awaited`)."""
+        """Decorate a ``def``; TypeError for others, also when called: :meth:`acall` awaits."""
         require(fn, Shape.PLAIN)
 
         @functools.wraps(fn)
@@ -115,40 +114,25 @@ class Fallback(Generic[V]):
 
         return called
 
-    def awaited(self, fn: Callable[P, Awaitable[V]]) -> Callable[P, Awaitable[Answer[V]]]:
-        """Decorate an ``async def``, or what gives an awaitable as it does.
-
-        Its type changes otherwise than that of a ``def``.
-        """
-        require(fn, Shape.COROUTINE, Shape.PLAIN)
-
-        @functools.wraps(fn)
-        async def coroutine(*args: Any, **kwargs: Any) -> Answer[V]:  # noqa: ANN401
-            return await self.acall(fn, *args, **kwargs)
-
-        return coroutine
-
     def _substitute(self, error: Exception) -> Answer[V]:
         other = self._instead(error)
         require_value(other)
         reason = type(error).__name__
-        self._serve(serving=True, reason=reason)
+        self._serve(reason)
         if isinstance(other, Answer):
             return other
         return Answer(other, Origin.SUBSTITUTE, reason=reason)
 
     def _live(self, value: V) -> Answer[V]:
         if self._serving:
-            self._serve(serving=False, reason="")
+            self._serve("")
         return Answer(value)
 
-    def _serve(self, *, serving: bool, reason: str) -> None:
+    def _serve(self, why: str) -> None:
         with self._lock:
-            changed, self._serving = self._serving is not serving, serving
+            changed, self._serving = self._serving is not bool(why), bool(why)
         if changed:
-            self._listener(
-                FallbackBegan(self.name, reason) if serving else FallbackEnded(self.name)
-            )
+            self._listener(FallbackBegan(self.name, why) if why else FallbackEnded(self.name))
 
 
 class StaleCache(Generic[K, V]):
@@ -198,10 +182,9 @@ class StaleCache(Generic[K, V]):
     def get(self, key: K, load: Callable[[], V]) -> Answer[V]:
         """Return the answer of the cache if fresh, else of ``load``, else of the cache if it may.
 
-        Raises what ``load`` raised if there is nothing to serve, and TypeError if it gives what is
-        yet to be awaited.
+        Raises what ``load`` raised if there is nothing to serve; TypeError for an awaitable.
         """
-        if (answer := self._fresh(key)) is not None:
+        if (answer := self._kept_within(key, self._fresh_ns)) is not None:
             return answer
         try:
             value = load()
@@ -214,7 +197,7 @@ class StaleCache(Generic[K, V]):
         """:meth:`get` on an event loop; one task asks for a key, the others wait."""
         flight = (asyncio.get_running_loop(), key)
         while True:
-            if (answer := self._fresh(key)) is not None:
+            if (answer := self._kept_within(key, self._fresh_ns)) is not None:
                 return answer
             asking = self._asking.get(flight)
             if asking is None:
@@ -247,9 +230,6 @@ class StaleCache(Generic[K, V]):
             del self._asking[flight]
             asking.set_result(outcome)
 
-    def _fresh(self, key: K) -> Answer[V] | None:
-        return self._kept_within(key, self._fresh_ns, Origin.CACHED, "")
-
     def _stale_or_raise(self, key: K, error: Exception) -> Answer[V]:
         reason = type(error).__name__
         answer = self._kept_within(key, self._stale_ns, Origin.STALE, reason)
@@ -257,7 +237,9 @@ class StaleCache(Generic[K, V]):
             raise error
         return answer
 
-    def _kept_within(self, key: K, limit_ns: int, origin: Origin, reason: str) -> Answer[V] | None:
+    def _kept_within(
+        self, key: K, limit_ns: int, origin: Origin = Origin.CACHED, reason: str = ""
+    ) -> Answer[V] | None:
         now = self._clock.monotonic_ns()
         with self._lock:
             kept = self._kept.get(key)

@@ -20,24 +20,10 @@ if TYPE_CHECKING:
 _SLOWEST = 1 / LONGEST_S
 
 
-class _Waiter:
-    __slots__ = ("future", "granted", "loop")
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self.loop.create_future()
-        self.granted = False
-
-    def wake(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
-
-
 class Bulkhead(Strategy):
     """At most ``limit`` calls at once; up to ``waiting`` tasks queue, first come first served.
 
-    One bulkhead serves threads and event loops together. A thread never queues: it gets
-    BulkheadFull at once, as everybody does when the queue is full.
+    A thread never queues: it gets BulkheadFull at once, as a task does when the queue is full.
     """
 
     def __init__(self, limit: int, *, waiting: int = 0, name: str = "bulkhead") -> None:
@@ -47,7 +33,7 @@ class Bulkhead(Strategy):
         self.waiting = waiting
         self.name = name
         self._in_flight = 0
-        self._queue: deque[_Waiter] = deque()
+        self._queue: deque[asyncio.Future[None]] = deque()
         # Reentrant: the collector may end an abandoned call in a thread that is in here. Nothing
         # below allocates between reading a count and writing it.
         self._lock = threading.RLock()
@@ -64,7 +50,7 @@ class Bulkhead(Strategy):
 
     def guard(self) -> Guarded:
         """Return a new block that takes one place."""
-        return _Place(self)
+        return _Taken(self)
 
     def take(self) -> None:
         """Take a place. Raises BulkheadFull."""
@@ -83,12 +69,12 @@ class Bulkhead(Strategy):
                 self._in_flight += 1
                 return
             if len(self._queue) < self.waiting:
-                waiter = _Waiter()
+                waiter = asyncio.get_running_loop().create_future()
                 self._queue.append(waiter)
         if waiter is None:
             raise self._full()
         try:
-            await waiter.future
+            await waiter
         except BaseException:
             self._give_up(waiter)
             raise
@@ -98,22 +84,16 @@ class Bulkhead(Strategy):
         with self._lock:
             while self._queue:
                 waiter = self._queue.popleft()
-                waiter.granted = True
-                if self._wake(waiter):
-                    return
+                try:
+                    waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+                except RuntimeError:  # its event loop is closed: nobody waits there any more
+                    continue
+                return
             self._in_flight -= 1
 
-    @staticmethod
-    def _wake(waiter: _Waiter) -> bool:
-        try:
-            waiter.loop.call_soon_threadsafe(waiter.wake)
-        except RuntimeError:  # its event loop is closed: nobody waits there any more
-            return False
-        return True
-
-    def _give_up(self, waiter: _Waiter) -> None:
+    def _give_up(self, waiter: asyncio.Future[None]) -> None:
         with self._lock:
-            if not waiter.granted:
+            if waiter in self._queue:
                 self._queue.remove(waiter)
                 return
         self.give()
@@ -125,27 +105,17 @@ class Bulkhead(Strategy):
         )
 
 
-class _Place(Guarded):
-    def __init__(self, bulkhead: Bulkhead) -> None:
-        self._bulkhead = bulkhead
-
-    def _begin(self) -> None:
-        self._bulkhead.take()
-
-    async def _abegin(self) -> None:
-        await self._bulkhead.atake()
-
-    def _end(self, _: BaseException | None, /) -> None:
-        self._bulkhead.give()
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class RateLimit(Strategy):
-    """``per_second`` calls on average, ``burst`` at once after a rest.
+    """In any time T it grants at most ``burst + per_second * T`` calls.
 
-    In any time T it grants at most ``burst + per_second * T`` calls. A thread gets RateLimited
-    when none is left. A task waits up to ``longest_wait`` seconds, first come first served; its
-    grant is reserved, so what holds for any time T is when calls were granted, and a late event
-    loop may make two of them together. A call may count as several, at most ``burst``.
+    A thread gets RateLimited when none is left. A task waits up to ``longest_wait`` seconds, first
+    come first served; its grant is reserved, so a late event loop may make two of them together.
+    A call may count as several, at most ``burst``.
     """
 
     def __init__(
@@ -171,7 +141,7 @@ class RateLimit(Strategy):
 
     def guard(self) -> Guarded:
         """Return a new block that uses one call of the rate."""
-        return _Granted(self)
+        return _Taken(self)
 
     def take(self, cost: int = 1) -> None:
         """Use one call. Raises RateLimited, with when one will be free."""
@@ -223,8 +193,8 @@ class RateLimit(Strategy):
                 self._next = reserved - cost * self._spacing
 
 
-class _Granted(Guarded):
-    def __init__(self, limit: RateLimit) -> None:
+class _Taken(Guarded):
+    def __init__(self, limit: Bulkhead | RateLimit) -> None:
         self._limit = limit
 
     def _begin(self) -> None:
@@ -234,4 +204,5 @@ class _Granted(Guarded):
         await self._limit.atake()
 
     def _end(self, _: BaseException | None, /) -> None:
-        """Nothing to give back: the call was made."""
+        if isinstance(self._limit, Bulkhead):  # of a rate nothing comes back: the call was made
+            self._limit.give()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import random
 import threading
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forebay.clock import SystemClock
+from forebay.clock import SystemClock, sleep_unless
 from forebay.errors import ConfigError, Permanent
 from forebay.resilience.breaker import BreakerConfig, CircuitBreaker
+from forebay.resilience.deadline import attempt
 from forebay.resilience.dependencies import near, require_known, start_order
-from forebay.resilience.health import ServiceHealth
-from forebay.resilience.overview import HealthMonitor
-from forebay.resilience.recovery import RecoveryLoop
+from forebay.resilience.errors import CircuitOpen
+from forebay.resilience.health import HealthMonitor, ServiceHealth
+from forebay.resilience.numbers import require_number
 from forebay.resilience.states import State
 from forebay.resilience.windows import NS
-from forebay.telemetry import ignore
+from forebay.telemetry import ProbeFailed, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -29,9 +33,6 @@ if TYPE_CHECKING:
     from forebay.telemetry import Observer
 
     Probe = Callable[[], Awaitable[object]]
-
-OPERATIONAL = frozenset({State.CLOSED, State.DISABLED})
-"""States of a breaker whose service is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,7 @@ class ResilienceManager:
 
     Safe between threads. ``listener`` is told what the breakers do, then what follows from it
     (ServiceDown, ServiceUp, SystemMoved), by one thread at a time: when a breaker moves, and
-    whenever :meth:`health` looks. ``recovery_hold`` is how many seconds the whole must be better
-    before that is said, ``check_interval`` the seconds between two checks of the recovery loop,
-    :meth:`run`.
+    whenever :meth:`health` looks.
     """
 
     def __init__(
@@ -87,15 +86,11 @@ class ResilienceManager:
             recovery_hold=recovery_hold,
             clock=self._clock,
             listener=listener,
-            alarm=self._alarm,
+            alarm=self._wake,
         )
-        self._recovery = RecoveryLoop(
-            check_interval,
-            clock=self._clock,
-            look=self._overview.look,
-            targets=self._targets,
-            listener=self._overview.tell,
-        )
+        self._wakers: list[Callable[[], object]] = []
+        self._attempts: Counter[str] = Counter()
+        self.check_interval = check_interval
 
     # ------------------------------------------------------------ registration
 
@@ -142,8 +137,7 @@ class ResilienceManager:
     ) -> None:
         """Know a service that has no breaker; ``why_down`` says nothing while it is up.
 
-        It is called from any thread, must not wait, and if it raises the service is down. Raises
-        ConfigError as :meth:`register` does.
+        It is called from any thread, must not wait, and if it raises the service is down.
         """
         with self._changing:
             self._require_new(name, depends_on)
@@ -164,12 +158,8 @@ class ResilienceManager:
         return {each.name: each.breaker for each in services if each.breaker is not None}
 
     def start_order(self) -> tuple[str, ...]:
-        """Return all services, each after what it depends on."""
+        """Return all services, each after what it depends on; the reverse is the order to stop."""
         return start_order({each.name: each.depends_on for each in self._services.values()})
-
-    def stop_order(self) -> tuple[str, ...]:
-        """Return all services, each before what it depends on."""
-        return self.start_order()[::-1]
 
     # ------------------------------------------------------------------ health
 
@@ -186,10 +176,7 @@ class ResilienceManager:
         return self._overview.look()
 
     def heed(self, state: SystemState) -> None:
-        """Take the state of a larger system that this process is part of, and look at its own.
-
-        It holds for 30 s, so say it again before: whoever says it may have died.
-        """
+        """Take the state of a larger system, for 30 s at most, and look at the own."""
         self._overview.heed(state)
 
     @property
@@ -218,7 +205,7 @@ class ResilienceManager:
         else:
             chosen = [self._breaker(name)]
         moved = tuple(each.name for each in chosen if each.force_half_open(reason))
-        self._recovery.wake()
+        self._wake()
         return moved
 
     def reconfigure(self, name: str, config: BreakerConfig) -> None:
@@ -239,26 +226,77 @@ class ResilienceManager:
     # ---------------------------------------------------------------- recovery
 
     async def run(self) -> None:
-        """Probe what nobody calls, until cancelled.
+        """Probe what nobody calls, until cancelled; every probe has ended then.
 
         At each check, and at once when the state becomes CRITICAL or worse, the probe of each
         breaker that waits for one is awaited through the breaker, all at the same time.
         """
-        await self._recovery.run()
+        woken = asyncio.Event()
+        waker = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, woken.set)
+        self._wakers.append(waker)
+        try:
+            async with asyncio.TaskGroup() as group:
+                live: dict[str, asyncio.Task[None]] = {}
+                while True:
+                    self._overview.look()
+                    woken.clear()
+                    live = {name: task for name, task in live.items() if not task.done()}
+                    for breaker, probe in self._targets():
+                        if breaker.name not in live and _is_due(breaker):
+                            live[breaker.name] = group.create_task(self._recover(breaker, probe))
+                    await sleep_unless(woken, self._interval, self._clock)
+        finally:
+            self._wakers.remove(waker)
+
+    def _wake(self) -> None:
+        """Check at once; from any thread, and without a lock. Nothing if the loop does not run."""
+        for waker in tuple(self._wakers):
+            with suppress(RuntimeError):  # its event loop was closed meanwhile
+                waker()
+
+    def _targets(self) -> list[tuple[CircuitBreaker, Probe]]:
+        if not self._auto_recovery:
+            return []
+        services = self._services.values()
+        return [(each.breaker, each.probe) for each in services if each.breaker and each.probe]
+
+    async def _recover(self, breaker: CircuitBreaker, probe: Probe) -> None:
+        """Probe until the breaker is CLOSED, or a probe fails, or callers probe already.
+
+        One check closes it, however many successes that takes. A hung probe fails when its lease
+        ends; the breaker's own time-out may end it before.
+        """
+        self._attempts[breaker.name] += 1
+        lease = breaker.config.lease_ns() / NS
+
+        async def bounded() -> None:
+            async with attempt(lease):
+                await probe()
+
+        try:
+            for _ in range(breaker.config.success_threshold):
+                await breaker.acall(bounded)
+                if breaker.state is not State.HALF_OPEN:
+                    return
+        except Exception as error:  # noqa: BLE001 - the breaker has judged it
+            if not isinstance(error, CircuitOpen) or error.breaker != breaker.name:
+                self._overview.tell(ProbeFailed(breaker.name, type(error).__name__))
 
     @property
     def recovery_attempts(self) -> Mapping[str, int]:
-        """How many recoveries the loop began, by breaker."""
-        return {name: self._recovery.attempts[name] for name in self.breakers}
+        """How many recoveries :meth:`run` began, by breaker."""
+        return {name: self._attempts[name] for name in self.breakers}
 
     @property
     def check_interval(self) -> float:
-        """Seconds between checks; may be set. ConfigError unless above 0."""
-        return self._recovery.interval
+        """Seconds between checks; holds at once when set. ConfigError unless above 0."""
+        return self._interval
 
     @check_interval.setter
     def check_interval(self, seconds: float) -> None:
-        self._recovery.interval = seconds
+        require_number("The check interval", seconds, above=True)
+        self._interval = seconds
+        self._wake()
 
     @property
     def recovery_hold(self) -> float:
@@ -283,7 +321,7 @@ class ResilienceManager:
             self._auto_recovery = on
             for name, wanted in self._wanted.items():
                 self.reconfigure(name, wanted)
-        self._recovery.wake()
+        self._wake()
 
     def _effective(self, wanted: BreakerConfig) -> BreakerConfig:
         if self._auto_recovery:
@@ -292,18 +330,16 @@ class ResilienceManager:
         lease = wanted.lease_ns() / NS
         return dataclasses.replace(wanted, recovery_timeout=None, probe_lease=lease)
 
-    def _alarm(self) -> None:
-        self._recovery.wake()
-
-    def _targets(self) -> list[tuple[CircuitBreaker, Probe]]:
-        if not self._auto_recovery:
-            return []
-        services = self._services.values()
-        return [(each.breaker, each.probe) for each in services if each.breaker and each.probe]
-
 
 def _why_down(breaker: CircuitBreaker) -> str:
     state, cause = breaker.state, breaker.cause
-    if state in OPERATIONAL:
+    if state in {State.CLOSED, State.DISABLED}:
         return ""
     return f"{state}: {cause}" if cause else str(state)
+
+
+def _is_due(breaker: CircuitBreaker) -> bool:
+    """Whether a probe is what it waits for: HALF_OPEN, or OPEN for as long as it has to be."""
+    if breaker.state is State.HALF_OPEN:
+        return True
+    return breaker.state is State.OPEN and breaker.retry_after() == 0

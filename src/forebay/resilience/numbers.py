@@ -23,20 +23,16 @@ def require_number(
     """
     kind = " Give it as an int or a float."
     if isinstance(value, int | float):
-        if _fits(value, least, most, above=above):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if (least < number if above else least <= number) and number <= most:
             return
         kind = ""
     low = f"more than {least:g}" if above else f"{least:g} or more"
     hint = f"It must be {low}, and {most:.16g} at most.{kind}"
     raise ConfigError(f"{name} is {value}.", hint=hint)
-
-
-def _fits(value: float, least: float, most: float, *, above: bool) -> bool:
-    try:
-        number = float(value)
-    except OverflowError:
-        return False
-    return (least < number if above else least <= number) and number <= most
 
 
 def require_count(name: str, value: object, *, least: int = 1) -> None:

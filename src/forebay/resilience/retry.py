@@ -39,11 +39,7 @@ def asked_wait(error: BaseException) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """How often to try and how long to wait between. Durations are seconds.
-
-    With ``full_jitter`` a wait is anything up to the nominal one, for callers that must not come
-    back together; else it is within ``jitter`` of it, for calls whose total time matters.
-    """
+    """How often to try and how long to wait between. Durations are seconds."""
 
     attempts: int | None = 3
     """Tries in all; None never gives up."""
@@ -53,7 +49,9 @@ class RetryConfig:
     factor: float = 2.0
     cap: float = 30.0
     jitter: float = 0.1
+    """A wait is within this share of the nominal one."""
     full_jitter: bool = False
+    """A wait is anything up to the nominal one: for callers that must not come back together."""
     longest_asked: float = 300.0
     """A server may ask, by ``retry_after``, to wait so long. For longer, a bounded call gives up
     and an endless one waits no longer than this."""
@@ -72,11 +70,10 @@ class RetryConfig:
 
 
 class RetryBudget:
-    """Retries may be ``ratio`` of the calls, and ``floor`` beside them.
+    """Never more retries than ``floor + ratio * calls``; unused ones are saved up to ``saved``.
 
-    Without it, callers that try five times send a struggling dependency five times its load.
-    Never are there more retries than ``floor + ratio * calls``; unused ones are saved up to
-    ``saved``. Safe between threads.
+    Without it, callers that try five times send a struggling dependency five times its load. Safe
+    between threads.
     """
 
     def __init__(self, ratio: float = 0.1, *, floor: int = 10, saved: int = 100) -> None:
@@ -137,53 +134,14 @@ class Retry:
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a plain function until it succeeds or trying again is pointless."""
         require(fn, Shape.PLAIN)
-        self._begin()
         result, _ = self._called(fn, args, kwargs)
         require_value(result)
         return cast("R", result)
 
     async def acall(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call and await until it succeeds or trying again is pointless."""
-        self._begin()
         result: R = await self._acall(fn, args, kwargs)
         return result
-
-    def _called(
-        self,
-        fn: Callable[..., Any],
-        args: Any,  # noqa: ANN401
-        kwargs: Any,  # noqa: ANN401
-    ) -> tuple[Any, _Run | None]:
-        """Return what a function gave, and the tries that this took if one failed."""
-        run: _Run | None = None  # most calls succeed at once
-        while True:
-            try:
-                return fn(*args, **kwargs), run
-            except Exception as error:
-                run = run or self._run()
-                wait = run.wait_after(error)
-                if wait is None or self._paused(wait):
-                    raise
-
-    async def _acall(
-        self,
-        fn: Callable[..., Any],
-        args: Any,  # noqa: ANN401
-        kwargs: Any,  # noqa: ANN401
-        given: tuple[Any, _Run | None] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """``given`` is what the function was called for already, and the tries so far."""
-        first, run = given or (None, None)
-        while True:
-            try:
-                return await (fn(*args, **kwargs) if first is None else first)
-            except Exception as error:
-                first = None
-                run = run or self._run()
-                wait = run.wait_after(error)
-                if wait is None:
-                    raise
-            await self._clock.sleep(wait)
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         """Decorate a ``def`` or an ``async def``, or what gives an awaitable; not a generator.
@@ -192,22 +150,53 @@ class Retry:
         """
         require(fn, Shape.PLAIN, Shape.COROUTINE)
         plain = cast("Callable[..., Any]", fn)
-        if shape_of(fn) is Shape.COROUTINE:
 
-            async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-                self._begin()
-                return await self._acall(plain, args, kwargs)
-
-            return cast("Callable[P, R]", functools.wraps(fn)(coroutine))
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            return await self._acall(plain, args, kwargs)
 
         def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            self._begin()
-            given = self._called(plain, args, kwargs)
-            if shape_given(given[0]) is Shape.COROUTINE:
-                return self._acall(plain, args, kwargs, given)
-            return given[0]
+            result, failed = self._called(plain, args, kwargs)
+            if shape_given(result) is Shape.COROUTINE:
+                return self._acall(plain, args, kwargs, result, failed)
+            return result
 
-        return cast("Callable[P, R]", functools.wraps(fn)(called))
+        way = coroutine if shape_of(fn) is Shape.COROUTINE else called
+        return cast("Callable[P, R]", functools.wraps(fn)(way))
+
+    def _called(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, int]:  # noqa: ANN401
+        """Return what a function gave, and how many tries failed before."""
+        self._begin()
+        failed = 0
+        while True:
+            try:
+                return fn(*args, **kwargs), failed
+            except Exception as error:
+                failed += 1
+                wait = self._wait_after(error, failed)
+                if wait is None or self._paused(wait):
+                    raise
+
+    async def _acall(
+        self,
+        fn: Callable[..., Any],
+        args: Any,  # noqa: ANN401
+        kwargs: Any,  # noqa: ANN401
+        given: Any = None,  # noqa: ANN401
+        failed: int = 0,
+    ) -> Any:  # noqa: ANN401
+        """``given`` is what the function was called for already, after so many ``failed`` tries."""
+        if given is None:
+            self._begin()
+        while True:
+            try:
+                return await (fn(*args, **kwargs) if given is None else given)
+            except Exception as error:
+                given = None
+                failed += 1
+                wait = self._wait_after(error, failed)
+                if wait is None:
+                    raise
+            await self._clock.sleep(wait)
 
     def _paused(self, seconds: float) -> bool:
         """Wait, and return whether to stop; a coroutine would wait for nothing, and say stop."""
@@ -219,60 +208,39 @@ class Retry:
         if self._budget is not None:
             self._budget.called()
 
-    def _run(self) -> _Run:
-        return _Run(self.config, self.name, self._budget, self._rng, self._listener)
-
-
-@dataclass(slots=True)
-class _Run:
-    """The tries of one call: decides, and waits for nothing."""
-
-    config: RetryConfig
-    name: str
-    budget: RetryBudget | None
-    rng: random.Random
-    listener: Observer
-    failed: int = 0
-
-    def wait_after(self, error: Exception) -> float | None:
-        """Seconds to wait after a failed try, or None to raise its error."""
-        self.failed += 1
-        if not isinstance(error, self.config.on):
+    def _wait_after(self, error: Exception, failed: int) -> float | None:
+        """Return the seconds to wait after so many tries; None to raise the error of the last."""
+        config = self.config
+        if not isinstance(error, config.on):
             return None
-        asked = self.config.asked(error)
-        wait = max(self._nominal(), min(asked or 0.0, self.config.longest_asked))
+        asked = config.asked(error)
+        wait = max(self._nominal(failed), min(asked or 0.0, config.longest_asked))
         kind = type(error).__name__
-        if reason := self._forbidden(wait, asked):
-            self.listener(RetriesEnded(self.name, self.failed, f"{kind}; {reason}"))
+        if reason := self._forbidden(failed, wait, asked):
+            self._listener(RetriesEnded(self.name, failed, f"{kind}; {reason}"))
             return None
-        self.listener(CallRetried(self.name, wait, self.failed, kind))
+        self._listener(CallRetried(self.name, wait, failed, kind))
         return wait
 
-    def _forbidden(self, wait: float, asked: float | None) -> str:
-        """Why there is no other try, or nothing."""
-        config = self.config
+    def _forbidden(self, failed: int, wait: float, asked: float | None) -> str:
+        """Return why there is no other try, or nothing."""
+        config, left = self.config, remaining()
         if config.attempts is not None:
-            if self.failed >= config.attempts:
+            if failed >= config.attempts:
                 return "that was the last try"
             if asked is not None and asked > config.longest_asked:
                 return f"asked to wait {asked:g} s"
-        left = remaining()
         if left is not None and wait >= left:
             return "the deadline would pass"
-        if self.budget is not None and not self.budget.spend():
+        if self._budget is not None and not self._budget.spend():
             return "the retry budget is used up"
         return ""
 
-    def _nominal(self) -> float:
+    def _nominal(self, failed: int) -> float:
         config = self.config
+        base, factor, cap = config.base, config.factor, config.cap
         if config.full_jitter:
-            longest = grown(config.base, config.factor, self.failed - 1, config.cap)
-            return self.rng.uniform(0.0, longest)
+            return self._rng.uniform(0.0, grown(base, factor, failed - 1, cap))
         return retry_delay(
-            self.failed,
-            self.rng,
-            base=config.base,
-            factor=config.factor,
-            cap=config.cap,
-            jitter=config.jitter,
+            failed, self._rng, base=base, factor=factor, cap=cap, jitter=config.jitter
         )

@@ -1,8 +1,7 @@
 """The states of a breaker and what moves it between them: no lock, no waiting, told the time.
 
-An *era* is one state object, from one transition to the next. The table of transitions is in
-:meth:`StateMachine.admit`, :meth:`StateMachine.end` and :meth:`StateMachine.order`.
-:class:`~forebay.resilience.breaker.CircuitBreaker` calls them under its lock.
+An *era* is one state object, from one transition to the next.
+:class:`~forebay.resilience.breaker.CircuitBreaker` calls the machine under its lock.
 """
 
 from __future__ import annotations
@@ -220,8 +219,6 @@ class StateMachine:
         self.quick = config.quick(self.era)
         """The CLOSED era if a success only ends its streak, however long it took; else None."""
 
-    # ------------------------------------------------------------------- calls
-
     def admit(self, now: int) -> tuple[Era, object] | None:
         """Admit a call by an era, with a token if it is a probe; None refuses it."""
         era = self.era
@@ -297,7 +294,8 @@ class StateMachine:
     def _expire(self, era: HalfOpen, now: int) -> None:
         for token, began in era.expired(now):
             era.end(token)
-            hung = self.config.is_hung(now - began)
+            limit = self.config.timeout
+            hung = limit is not None and now - began >= limit * NS
             if hung:
                 self.cause = "a probe that hung"
             self._probed(era, CallVerdict.FAILURE if hung else CallVerdict.NEUTRAL, now)

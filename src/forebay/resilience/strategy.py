@@ -1,9 +1,8 @@
 """The forms in which every strategy can be used: decorator, ``call``, ``acall``, ``with``.
 
-A strategy that can say :meth:`Strategy.guard` gets all of them. The shape of a function (``def``,
-``async def``, generator, asynchronous generator) is looked at once, when it is decorated. What
-looks like a ``def`` may give a coroutine all the same (a lambda, another decorator's wrapper), so
-what it returns is looked at too: a call ends when that has been awaited, or gone through.
+The shape of a function is looked at once, when it is decorated. What looks like a ``def`` may give
+a coroutine all the same (a lambda, another decorator's wrapper), so what it returns is looked at
+too: a call ends when that has been awaited, or gone through.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,10 +44,7 @@ def shape_of(fn: Callable[..., object]) -> Shape:
 
 
 def require(fn: Callable[..., object], *shapes: Shape) -> None:
-    """Raise TypeError unless the function has one of these shapes.
-
-    A coroutine that is called as if it were a value would count as a success before it began.
-    """
+    """Raise TypeError unless the function has one of these shapes."""
     shape = shape_of(fn)
     if shape not in shapes:
         name = getattr(fn, "__qualname__", repr(fn))
@@ -82,20 +78,6 @@ def shape_given(result: object) -> Shape:
 def has_not_begun(result: object) -> bool:
     """Whether it does nothing before it is awaited or gone through; a task does."""
     return inspect.iscoroutine(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)
-
-
-def closing_after(
-    guarded: Callable[[], Awaitable[R]], inner: Coroutine[Any, Any, Any]
-) -> Callable[[], Awaitable[R]]:
-    """Close ``inner`` in the end: one that was refused is never awaited, and Python would warn."""
-
-    async def coroutine() -> R:
-        try:
-            return await guarded()
-        finally:
-            inner.close()
-
-    return coroutine
 
 
 def require_value(result: object) -> None:
@@ -205,7 +187,14 @@ class Strategy(ABC):
     def _given(self, shape: Shape, result: Any, begun: Guarded | None = None) -> Any:  # noqa: ANN401
         """Guard what a function returned, as if it had been of that shape."""
         guarded = self._ways()[shape](lambda: result, begun)
-        return closing_after(guarded, result)() if inspect.iscoroutine(result) else guarded()
+
+        async def closing() -> Any:  # noqa: ANN401
+            try:
+                return await guarded()
+            finally:
+                result.close()  # one that was refused is never awaited, and Python would warn
+
+        return closing() if inspect.iscoroutine(result) else guarded()
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         waits = False  # what it gave last had not begun: then the guard can wait, as a task does

@@ -1,7 +1,5 @@
-"""What failures of a CLOSED breaker add up to.
+"""What failures of a CLOSED breaker add up to, beside consecutive ones, which all breakers count.
 
-Consecutive failures are counted by every breaker (:class:`forebay.resilience.states.Closed`).
-Beside them a breaker may have one more window: :class:`FailureRate` or :class:`FailuresWithin`.
 Only a failing or slow call can trip, never a success: a rate that crosses its threshold because
 old successes leave the window trips at the next failure. Times are monotonic nanoseconds; nothing
 here locks.
@@ -56,10 +54,9 @@ class FailuresWithin:
 
 @dataclass(frozen=True, slots=True)
 class FailureRate:
-    """Trip when at least ``rate`` of the calls of the last ``seconds`` failed.
+    """Trip when at least ``rate`` of the calls of the last ``seconds``, and enough of them, failed.
 
-    At least ``minimum_calls`` must have ended in that time. The time is counted in ten buckets,
-    so what is looked at is between nine and ten tenths of ``seconds``.
+    Counted in ten buckets, so what is looked at is between nine and ten tenths of ``seconds``.
     """
 
     rate: float = 0.5

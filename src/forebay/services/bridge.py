@@ -9,34 +9,41 @@ is told twice, by the transport or by a publisher that was killed, has the same 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from forebay.domain.frames import Loss
-from forebay.domain.messages import Mark
+from forebay.domain.events import EventColumns
+from forebay.domain.frames import Context, Loss
+from forebay.domain.intervals import FAR, IntervalSet
+from forebay.domain.messages import (
+    ControlTold,
+    EventsTold,
+    KnownTold,
+    LettersTold,
+    Mark,
+    Message,
+    Step,
+)
 from forebay.errors import ForebayError
 from forebay.journal import Position
-from forebay.ports import Commit
-from forebay.services.coverage_book import CoverageBook
+from forebay.services.deliver import Planned, StoreWriter, refuse_other_units
+from forebay.services.normalise import Normalised, Said
+from forebay.services.projection import CoverageBook, Declared
 from forebay.services.publisher import TOPIC
-from forebay.services.pump import Pump
-from forebay.services.store_writer import StoreWriter, refuse_other_units
-from forebay.services.telling import declared_in, listen
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from forebay.domain.messages import Message, Step
-    from forebay.ports import Received, Store, Subscription, Transport
-    from forebay.services.coverage_book import Declared, Projected
-    from forebay.services.store_writer import Delivered
+    from forebay.domain.parsed import StreamName
+    from forebay.ports import Received, Store, StoreState, Subscription, Transport
 
 CONSUMER = "bridge"
 """Name of the cursor in the topic, and of the group that reads it."""
+_NOWHERE = Context(venue="", source="file", purpose="recording", collector="", epoch="")
 ENOUGH = 16384
 """Rows and messages of the steps that are committed together: one step may have few."""
 
@@ -116,7 +123,6 @@ class TopicPiece:
 
     @property
     def oldest_ns(self) -> int:
-        """See :class:`~forebay.services.pump.Piece`."""
         for message in self.messages:
             if message.rows is not None:
                 first = message.rows["received_ts"].slice(0, 1).cast(pa.int64())
@@ -145,12 +151,10 @@ class TopicFeed:
         return self._subscription
 
     def seek(self, position: Position | None) -> None:
-        """See :class:`~forebay.services.pump.PositionedFeed`."""
         self._begin()
         self._subscribed().seek(position)
 
     def read(self) -> TopicPiece | None:
-        """See :class:`~forebay.services.pump.PositionedFeed`."""
         subscription = self._subscribed()
         if self._held:
             subscription.resume()
@@ -177,7 +181,6 @@ class TopicFeed:
                 weight += whole.weight
 
     def hold(self) -> None:
-        """See :class:`~forebay.services.pump.PositionedFeed`."""
         with contextlib.suppress(ForebayError):  # reading will meet it
             if not self._held:
                 self._subscribed().pause()
@@ -190,44 +193,33 @@ class TopicFeed:
             self._subscribed().commit(position)
 
     def close(self) -> None:
-        """See :class:`~forebay.services.pump.PositionedFeed`."""
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bridged:
-    """What is to be stored of some steps."""
+class Bridge(StoreWriter[TopicPiece, CoverageBook]):
+    """Moves one topic into one store. Blocking: run it in a thread of its own."""
 
-    projected: Projected
-    commit: Commit
-    end: Position
-    """In the journal."""
+    def __init__(
+        self,
+        transport: Transport,
+        store: Store,
+        *,
+        topic: str = TOPIC,
+        consumer: str = CONSUMER,
+        observer: Observer = ignore,
+    ) -> None:
+        feed = TopicFeed(transport, topic, consumer)
+        super().__init__(feed, store, {}, consumer, observer)
 
-
-class BridgeSink:
-    """A store as it takes a topic; see :class:`~forebay.services.pump.Sink`."""
-
-    def __init__(self, store: Store, *, consumer: str, observer: Observer) -> None:
-        self._channels: Declared = {}
-        self.writer = StoreWriter(store, self._channels, observer)
-        self._consumer = consumer
-        self._book = CoverageBook(self._channels, {})
-        self._positions: dict[str, Position] = {}
-
-    def load(self) -> Position | None:
-        """See :class:`~forebay.services.pump.Sink`."""
-        state = self.writer.load()
-        self._book = CoverageBook(self._channels, state.coverage)
-        self._positions = dict(state.positions)
-        return self._positions.get(self._consumer)
+    def _book_of(self, state: StoreState) -> CoverageBook:
+        return CoverageBook(self._channels, state.coverage)
 
     def begin_again(self) -> None:
-        """See :class:`~forebay.services.pump.Sink`; what is stored is recognised by its ids."""
+        """Nothing: what is stored is recognised by its ids, and no journal has lost anything."""
 
-    def plan(self, piece: TopicPiece) -> Bridged:
-        """See :class:`~forebay.services.pump.Sink`."""
+    def plan(self, piece: TopicPiece) -> Planned[TopicPiece]:
         self._learn(declared_in(piece.messages))
         projected = self._book.enter(listen(piece.messages))
         log_id = piece.steps[0].step.log_id
@@ -242,14 +234,7 @@ class BridgeSink:
                 projected.losses.append(Loss(step.begin, step.end - 1))
             end = max(end, step.end)
         positions = {self._consumer: piece.end, cursor: Position(log_id, end)}
-        commit = Commit(
-            positions,
-            expected={name: self._positions.get(name) for name in positions},
-            events=projected.tables(),
-            dead_letters=projected.letter_rows(),
-            coverage=projected.coverage,
-        )
-        return Bridged(projected, commit, positions[cursor])
+        return self._planned(piece, projected, positions, positions[cursor])
 
     def _learn(self, channels: Declared) -> None:
         """Take over what venues declare; coverage must be in the units that they do."""
@@ -257,33 +242,36 @@ class BridgeSink:
             refuse_other_units(self._book.coverage, channels)
             self._channels |= channels
 
-    def commit(self, plan: Bridged) -> int:
-        """See :class:`~forebay.services.pump.Sink`."""
-        done = self.writer.commit(plan.commit)
-        self._book.adopt(plan.projected)
-        self._positions |= plan.commit.positions
-        self.writer.account(plan.commit, plan.projected, done, plan.end)
-        return plan.projected.frames.total()
+
+def listen(messages: Iterable[Message]) -> Iterator[Normalised]:
+    """Return what the messages of a step amount to, in their order."""
+    for head, rows in messages:
+        told, log_id = head.told, head.step.log_id
+        if isinstance(told, EventsTold):
+            channel, own = told.origin.channels[told.kind], told.own_sequence
+            columns = EventColumns.of_rows(channel, rows, own_sequence=own)
+            yield Normalised(told.origin.context, log_id, events=[columns])
+        elif isinstance(told, KnownTold):
+            known: dict[StreamName, IntervalSet] = {}
+            for water in told.streams:
+                near = known.setdefault((water.market, water.channel, water.symbol), IntervalSet())
+                near.add(water.least, water.greatest, reach=FAR - 1)
+            yield Normalised(told.origin.context, log_id, (told.first, told.last), known=known)
+        elif isinstance(told, ControlTold):
+            said = [Said(told.control, told.received_ns, told.seq)]
+            yield Normalised(told.origin.context, log_id, (told.seq, told.seq), controls=said)
+        elif isinstance(told, LettersTold):
+            reasons: Counter[str] = Counter(rows["reason"].to_pylist() if rows else ())
+            yield Normalised(_NOWHERE, log_id, letters=rows, reasons=reasons)
+        else:
+            frames, unbuilt = Counter(told.frames), Counter(told.unbuilt)
+            yield Normalised(_NOWHERE, log_id, frames=frames, unbuilt=unbuilt)
 
 
-class Bridge(Pump[TopicPiece, Bridged]):
-    """Moves one topic into one store. Blocking: run it in a thread of its own."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        store: Store,
-        *,
-        topic: str = TOPIC,
-        consumer: str = CONSUMER,
-        observer: Observer = ignore,
-    ) -> None:
-        """Go on where ``store`` says that ``consumer`` has got to."""
-        sink = BridgeSink(store, consumer=consumer, observer=observer)
-        self._writer = sink.writer
-        super().__init__(TopicFeed(transport, topic, consumer), sink)
-
-    @property
-    def delivered(self) -> Delivered:
-        """Totals since the process started."""
-        return self._writer.delivered
+def declared_in(messages: Iterable[Message]) -> Declared:
+    """Return what the venues of some messages declare."""
+    return {
+        head.told.origin.context.venue: head.told.origin.channels
+        for head, _ in messages
+        if isinstance(head.told, EventsTold | KnownTold | ControlTold)
+    }

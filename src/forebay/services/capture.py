@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from forebay.domain.frames import StreamsAsked
+from forebay.domain.frames import Context, StreamsAsked
 from forebay.resilience.backoff import Backoff
-from forebay.services.backfill_plan import BackfillPlanner
-from forebay.services.backfiller import Backfiller
+from forebay.services.backfiller import Backfiller, BackfillPlanner, OpenGaps
 from forebay.services.group_commit import GroupCommit, GroupLimits
 from forebay.telemetry import DrainTimedOut, Observer, SourceCrashed, ignore
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from forebay.clock import Clock
-    from forebay.domain.frames import Context
     from forebay.journal import JournalWriter
     from forebay.ports import Source
-    from forebay.services.backfiller import OpenGaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ class Capture:
     def stats(self, *, reset_latency: bool = False) -> dict[str, int | float | bool]:
         """Where capture stands; latencies are from receipt to CAPTURED."""
         counters = self.sink.counters
-        latency = self.sink.latency(reset=reset_latency)
+        latency = self.sink.latency.read(reset=reset_latency)
         return {
             "received": self.sink.received,
             "captured": counters.captured,
@@ -148,37 +146,25 @@ class Capture:
             "full": self.sink.full,
         }
 
-    def _parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+    def _parts(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
         for feed in self._feeds:
-            parts.append((feed.name, self._source(feed)))
+            yield feed.name, partial(feed.source.run, self.sink)
             if feed.open_gaps is not None:
-                parts.append((f"{feed.name}-filler", self._filler(feed, feed.open_gaps)))
-        return parts
+                yield f"{feed.name}-filler", partial(self._fill, feed, feed.open_gaps)
 
-    def _source(self, feed: SourceFeed) -> Callable[[], Awaitable[None]]:
-        async def run() -> None:
-            await feed.source.run(self.sink)
-
-        return run
-
-    def _filler(self, feed: SourceFeed, open_gaps: OpenGaps) -> Callable[[], Awaitable[None]]:
-        async def run() -> None:
-            planner = BackfillPlanner(
+    async def _fill(self, feed: SourceFeed, open_gaps: OpenGaps) -> None:
+        await Backfiller(
+            feed.source,
+            self.sink,
+            open_gaps,
+            planner=BackfillPlanner(
                 self._rng, at_once=self._settings.fills_at_once, span=feed.page_rows
-            )
-            await Backfiller(
-                feed.source,
-                self.sink,
-                open_gaps,
-                planner=planner,
-                clock=self._clock,
-                observer=self._observe,
-                poll_s=self._settings.fill_poll_s,
-                sheds=self._sheds,
-            ).run()
-
-        return run
+            ),
+            clock=self._clock,
+            observer=self._observe,
+            poll_s=self._settings.fill_poll_s,
+            sheds=self._sheds,
+        ).run()
 
     async def _keep_running(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
         """Run a part again whenever it ends, which it should not."""
@@ -197,7 +183,6 @@ class Capture:
             await self._clock.sleep(delay_s)
 
     async def _drain(self) -> None:
-        """Capture what was taken, within the time for it, and close the journal."""
         closing = asyncio.create_task(self.sink.close(), name="forebay-drain")
         timer = asyncio.create_task(self._clock.sleep(self._settings.drain_s))
         try:

@@ -10,6 +10,7 @@ changes as it has levels, so together they take no more room than the changes do
 from __future__ import annotations
 
 from contextlib import closing
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
-from forebay.domain.book import decimals, levels_of
-from forebay.services.book_rows import (
+from forebay.domain.book import Book, levels_of, text_of
+from forebay.services.books import (
     AROUND_NS,
     CHECKPOINTS,
     DELTAS,
@@ -26,17 +27,17 @@ from forebay.services.book_rows import (
     PLACE,
     SNAPSHOTS,
     Base,
+    Parsers,
     Stream,
     bases,
     book_of,
     in_integers,
     moment,
+    unreadable,
 )
-from forebay.services.books import Parsers, unreadable
 from forebay.text import literal
 
 if TYPE_CHECKING:
-    from forebay.domain.book import Book
     from forebay.ports import Reader
 
 FEWEST = 10_000
@@ -52,9 +53,7 @@ _CHANGES = "len(bid_prices) + len(ask_prices)"
 class Derives(Protocol):
     """A readable store that also keeps what was made of its events, and can be made again."""
 
-    def reader(self) -> Reader:
-        """See :meth:`~forebay.ports.Readable.reader`."""
-        ...
+    def reader(self) -> Reader: ...
 
     def derive(self, table: str, rows: pa.Table) -> None:
         """Add rows to a table without events. Raises as :meth:`~forebay.ports.Store.commit`."""
@@ -69,13 +68,11 @@ class _Line(NamedTuple):
 
     @property
     def own(self) -> str:
-        """What rows of the connection fulfil."""
         named = zip(("collector", "epoch", "log_id"), self.connection, strict=True)
         return " AND ".join(f"{name} = {literal(text)}" for name, text in named)
 
     @property
     def where(self) -> str:
-        """What its rows fulfil."""
         return f"{self.stream.where} AND {self.own}"
 
 
@@ -118,12 +115,10 @@ class BookCheckpoints:
         """Nothing is held between two steps."""
 
     def query(self, statement: str) -> pa.Table:
-        """Return the rows of one statement."""
         with closing(self._store.reader()) as reader:
             return reader.query(statement, timeout_s=QUERY_S)
 
     def _count(self) -> None:
-        """Add the changes that are stored since the last count."""
         known = [f"(log_id = {literal(log)} AND seq > {seq})" for log, seq in self._seen.items()]
         logs = ", ".join(map(literal, self._seen)) or "''"
         fresh = " OR ".join([f"log_id NOT IN ({logs})", *known])
@@ -160,7 +155,6 @@ class BookCheckpoints:
         return None
 
     def _begin(self, line: _Line) -> Base | None:
-        """Return the last checkpoint of a line, or its first snapshot."""
         where = f"{line.where} ORDER BY seq DESC LIMIT 1"
         return next(iter(bases(self.query, CHECKPOINTS, where)), self._next_snapshot(line, 0))
 
@@ -210,20 +204,11 @@ def _place(base: Base, rows: pa.Table) -> Base:
 
 
 def _row(stream: Stream, place: Base, book: Book) -> pa.Table:
-    values: list[object] = [*stream, *place[1:]]
-    for side in (book.bids, book.asks):
-        levels = side.best()
-        for at in (0, 1):
-            numbers = decimals([level[at] for level in levels])
-            values.append(
-                pa.ListArray.from_arrays(pa.array([0, len(numbers)], pa.int32()), numbers)
-            )
-    columns = [
-        value
-        if isinstance(value, pa.Array)
-        else pa.array([value], pa.int64()).cast(field.type)
-        if pa.types.is_timestamp(field.type)
-        else pa.array([value], field.type)
-        for value, field in zip(values, schema.BOOK_CHECKPOINTS, strict=True)
+    levels = [
+        [Decimal(text_of(level[at])) for level in side.best()]
+        for side in (book.bids, book.asks)
+        for at in (0, 1)
     ]
-    return pa.Table.from_arrays(columns, schema=schema.BOOK_CHECKPOINTS)
+    names, values = schema.BOOK_CHECKPOINTS.names, (*stream, *place[1:], *levels)
+    row = dict(zip(names, values, strict=True))
+    return pa.Table.from_pylist([row], schema=schema.BOOK_CHECKPOINTS)

@@ -1,34 +1,49 @@
-"""From the journal to a store: CAPTURED becomes STORED, in order, once.
+"""Into a store: what is CAPTURED becomes STORED, in order, once.
 
-A :class:`~forebay.services.pump.Pump` whose sink is a store: what is read is projected, and rows,
-coverage and cursor are committed together. The store's own cursor is what counts.
+Rows, coverage and cursors are committed together; what is committed is counted and told: rows,
+dead letters, conflicts, gaps.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from forebay.errors import ForebayError
-from forebay.journal import OS_DISK
-from forebay.ports import Commit
-from forebay.services.coverage_book import declared
-from forebay.services.projection import Projection, batches_of
-from forebay.services.pump import JournalFeed, JournalPiece, Pump
-from forebay.services.store_writer import Delivered, StoreWriter
-from forebay.telemetry import CursorNotSaved, Observer, ignore
+from forebay.domain.channels import declared_of
+from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
+from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
+from forebay.domain.intervals import IntervalSet
+from forebay.errors import ConfigError
+from forebay.journal import OS_DISK, CursorFile, Disk, Position
+from forebay.ports import Commit, Committed, HistoryRequest, Parser, Store, StoreState
+from forebay.services.projection import (
+    CoverageBook,
+    Declared,
+    Projected,
+    Projection,
+    batches_of,
+    declared,
+)
+from forebay.services.pump import Given, JournalFeed, JournalPiece, PositionedFeed, Pump
+from forebay.telemetry import (
+    ConflictFound,
+    DeadLettered,
+    GapClosed,
+    GapOpened,
+    LossFound,
+    Observer,
+    ignore,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-    from forebay.domain.coverage import Coverage, StreamKey
-    from forebay.journal import CursorFile, Disk, Position
-    from forebay.ports import HistoryRequest, Parser, Store
     from forebay.services.ledger_builder import LiveSums
-    from forebay.services.projection import Projected
 
+Book = TypeVar("Book", bound=CoverageBook)
 CONSUMER = "store"
 """Name of the delivering consumer's cursor."""
 PACE_S = 0.1
@@ -40,8 +55,6 @@ ENOUGH_FRAMES = 512
 """So many in one commit are worth it: they are not waited for any longer than that takes."""
 BACKLOG_FRAMES = 4096
 """A step that found so many is followed by the next one at once."""
-RETRY_S = 0.5
-"""How long to wait after the store could not take a commit."""
 
 
 def gathering_s(frames: int, passed_s: float, most_s: float) -> float:
@@ -56,85 +69,208 @@ def gathering_s(frames: int, passed_s: float, most_s: float) -> float:
     return min(max(enough_s, PACE_S), most_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What is to be stored of some blocks."""
+@dataclass(slots=True)
+class Delivered:
+    """Totals since the process started."""
 
-    piece: JournalPiece
+    frames: int = 0
+    rows: int = 0
+    """Events that were stored."""
+    duplicates: int = 0
+    """Events that were stored already, with the same content."""
+    conflicts: int = 0
+    dead_letters: int = 0
+    flagged: int = 0
+    steps: int = 0
+    stored: dict[str, int] = field(default_factory=dict)
+    """Events that were stored, by table."""
+    events: dict[str, int] = field(default_factory=dict)
+    """Events that were told, by table."""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    unbuilt: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Generic[Given]):
+    """What is to be stored of a piece."""
+
+    piece: Given
     projected: Projected
     commit: Commit
+    end: Position
+    """In the journal."""
 
 
-@dataclass(slots=True)
-class StoreSink:
-    """A store as it takes a journal; see :class:`~forebay.services.pump.Sink`."""
+class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
+    """A pump whose sink is a store; its own cursor is what counts. Blocking."""
 
-    writer: StoreWriter
-    parsers: Mapping[str, Parser]
-    cursor: CursorFile | None
-    observe: Observer
-    consumer: str
-    sums: LiveSums | None
-    _projection: Projection = field(init=False)
-    _position: Position | None = None
-    _loaded: bool = False
+    _book: Book
+
+    def __init__(
+        self,
+        feed: PositionedFeed[Given],
+        store: Store,
+        channels: Declared,
+        consumer: str,
+        observer: Observer = ignore,
+    ) -> None:
+        """Go on where ``store`` says that ``consumer`` has got to."""
+        self._store = store
+        self._channels = channels
+        self._consumer = consumer
+        self._positions: dict[str, Position] = {}
+        self._gaps: dict[StreamKey, set[Gap]] = {}
+        self._streams: dict[StreamKey, Coverage] = {}
+        self._heard: dict[StreamKey, int] = {}
+        self.delivered = Delivered()
+        """Totals since the process started, or since they were forgotten."""
+        super().__init__(feed, observer)
 
     def load(self) -> Position | None:
-        """See :class:`~forebay.services.pump.Sink`."""
-        state = self.writer.load()
-        self._position = position = state.positions.get(self.consumer)
-        self._projection = Projection(self.parsers, state.coverage, state.ordinals)
-        if self.sums is not None:
-            if self._loaded:  # the store is not where the sums were counted up to
-                self.sums.stop()
-            else:
-                self.sums.begin(position)
-        self._loaded = True
-        return position
+        """Return where the store is; its gaps are taken as told. See :func:`refuse_other_units`."""
+        state = self._store.load()
+        refuse_other_units(state.coverage, self._channels)
+        for key, stream in state.coverage.items():
+            if any(stream.rows()):
+                self._heard.setdefault(key, 0)
+        self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
+        self._streams = dict(state.coverage)
+        self._positions = dict(state.positions)
+        self._book = self._book_of(state)
+        return self._positions.get(self._consumer)
 
-    def begin_again(self) -> None:
-        """See :class:`~forebay.services.pump.Sink`; what is stored is recognised by its ids."""
-        self._projection.begin_again()
-        if self.sums is not None:
-            self.sums.stop()
+    @abstractmethod
+    def _book_of(self, state: StoreState) -> Book:
+        """Return what keeps coverage on top of what is stored."""
 
-    def plan(self, piece: JournalPiece) -> Planned:
-        """See :class:`~forebay.services.pump.Sink`."""
-        projected = self._projection.project(batches_of(piece.blocks))
+    def _planned(
+        self, piece: Given, projected: Projected, positions: Mapping[str, Position], end: Position
+    ) -> Planned[Given]:
         commit = Commit(
-            {self.consumer: piece.end},
-            expected={self.consumer: self._position},
-            events=projected.tables(),
-            dead_letters=projected.letter_rows(),
+            positions,
+            expected={name: self._positions.get(name) for name in positions},
+            events=projected.events,
+            dead_letters=projected.letters,
             coverage=projected.coverage,
             ordinals={key: stream.encode() for key, stream in projected.ordinals.items()},
         )
-        return Planned(piece, projected, commit)
+        return Planned(piece, projected, commit, end)
 
-    def commit(self, plan: Planned) -> int:
-        """See :class:`~forebay.services.pump.Sink`."""
-        end, projected = plan.piece.end, plan.projected
-        done = self.writer.commit(plan.commit)
-        self._projection.adopt(projected)
-        self._position = end
-        if self.sums is not None:
-            self.sums.add(plan.piece.blocks, projected, done.first)
-        self.writer.account(plan.commit, projected, done, end)
-        save_cursor(self.cursor, end, self.observe)
-        return projected.frames.total()
+    def commit(self, plan: Planned[Given]) -> int:
+        done = self._store.commit(plan.commit)
+        self._positions |= plan.commit.positions
+        self._book.adopt(plan.projected)
+        self._stored(plan, done)
+        self._count(plan.commit, plan.projected, done)
+        for reason, count in done.letters.items():
+            self._observe(DeadLettered(count=count, reason=reason))
+        for key, stream in plan.projected.coverage.items():
+            if stream.unit == "id":  # a number that is known to exist is a word of the venue's
+                self._heard.setdefault(key, 0)
+        self._heard |= plan.projected.heard
+        self._tell(plan.projected, plan.end.log_id)
+        if done.conflicts:
+            self._observe(ConflictFound(done.conflicts))
+        return plan.projected.frames.total()
+
+    def _stored(self, plan: Planned[Given], done: Committed) -> None:
+        """Hear of what has been stored."""
+
+    def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
+        total = self.delivered
+        told = {table: len(events.rows) for table, events in commit.events.items()}
+        stored = {table: int(first.sum()) for table, first in done.first.items()}
+        total.steps += 1
+        total.frames += projected.frames.total()
+        total.rows += done.inserted
+        total.duplicates += sum(told.values()) - done.inserted - done.conflicts
+        total.conflicts += done.conflicts
+        total.flagged += projected.flagged
+        total.dead_letters += sum(done.letters.values())
+        for sums, new in (
+            (total.events, told),
+            (total.stored, stored),
+            (total.outcomes, projected.frames),
+            (total.unbuilt, projected.unbuilt),
+            (total.flags, projected.flags),
+        ):
+            for name, count in new.items():
+                sums[name] = sums.get(name, 0) + count
+
+    def _tell(self, projected: Projected, log_id: str) -> None:
+        for loss in projected.losses:
+            self._observe(LossFound(log_id, loss.first, loss.last))
+        for key, stream in projected.coverage.items():
+            self._tell_gaps(key, stream)
+
+    def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
+        """Tell of holes that are new, and of what became of them.
+
+        One that shrinks, splits or goes on is the same; so is what was closed of it before.
+        """
+        before, now = self._gaps.get(key, set()), set(stream.gaps(key))
+        self._gaps[key], self._streams[key] = now, stream
+        if before == now:
+            return
+        was, over, done = _parts(before), _over(before), _over(now)
+        ended = _parts(over)
+        for gap in sorted((now - before) | (done - over)):
+            where, sort = (gap.first, gap.last), _sort(gap)
+            named = key.venue, key.channel, key.symbol, *where, gap.reason
+            if gap.state == "open":
+                if not was.get(sort, IntervalSet()).within(*where):
+                    self._observe(GapOpened(*named, key.market, gap.unit))
+            elif gap in done and ended.get(sort, IntervalSet()).holes(*where):
+                self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
+
+    @property
+    def heard(self) -> Mapping[StreamKey, int]:
+        """When the last event of each stream came; 0: none since the process started. A copy."""
+        return dict(self._heard)
+
+    def open_gaps(
+        self, venue: str | None = None, states: Collection[str] = ("open",)
+    ) -> tuple[list[HistoryRequest], int]:
+        """Return the holes that are worth asking for, and the journal seq that they are as of."""
+        requests = [
+            request
+            for gaps in list(self._gaps.values())
+            for gap in sorted(gaps)
+            if gap.state in states and venue in (None, gap.venue)
+            if (request := self._request(gap)) is not None
+        ]
+        return requests, self.position.seq if self.position else 0
+
+    def _request(self, gap: Gap) -> HistoryRequest | None:
+        """Return what the venue's history is asked for a gap; None if it cannot be.
+
+        Of a hole up to an id far ahead nothing but its end: whether history knows of that id.
+        """
+        channel = declared_of(self._channels.get(gap.venue, {}), gap.channel)
+        if channel is None or not channel.history or gap.unit not in ("id", "time"):
+            return None
+        if gap.reason == FAR_BEHIND:
+            return None
+        first = gap.last if gap.reason == FAR_AHEAD else gap.first
+        count = self._streams[gap.key].looks(gap.first, gap.last)
+        waits_s = channel.believed_after_s[: max(0, count.looks - 1)]
+        about = gap.unit, gap.market, count.at_ns, waits_s[-1] if waits_s else 0.0
+        return HistoryRequest(gap.channel, gap.symbol, first, gap.last, *about)
+
+    def coverage_of(self, key: StreamKey) -> Coverage | None:
+        """Return what is stored of a stream's coverage; None if it has none."""
+        return self._streams.get(key)
+
+    def gap_counts(self) -> dict[str, int]:
+        counts = dict.fromkeys(map(str, GAP_STATES), 0)
+        for gaps in list(self._gaps.values()):
+            for gap in gaps:
+                counts[gap.state] += 1
+        return counts
 
 
-def save_cursor(cursor: CursorFile | None, position: Position, observer: Observer) -> None:
-    """Tell the journal how far a consumer is; the cursor in its own state is what counts."""
-    if cursor is None:
-        return
-    try:
-        cursor.store(position)
-    except ForebayError as error:
-        observer(CursorNotSaved(str(error)))
-
-
-class Deliverer(Pump[JournalPiece, Planned]):
+class Deliverer(StoreWriter[JournalPiece, Projection]):
     """Moves one journal into one store. Blocking: run it in a thread of its own."""
 
     def __init__(
@@ -149,42 +285,40 @@ class Deliverer(Pump[JournalPiece, Planned]):
         disk: Disk = OS_DISK,
         sums: LiveSums | None = None,
     ) -> None:
-        """Go on where ``store`` says that ``consumer`` has got to.
+        """``sums`` are told of all that is stored, for the ledger."""
+        self._parsers = parsers
+        self._sums = sums
+        self._loaded = False
+        feed = JournalFeed(journal, cursor, observer, disk)
+        super().__init__(feed, store, declared(parsers), consumer, observer)
 
-        ``sums`` are told of all that is stored, for the ledger.
-        """
-        self._writer = StoreWriter(store, declared(parsers), observer)
-        sink = StoreSink(self._writer, parsers, cursor, observer, consumer, sums)
-        super().__init__(JournalFeed(journal, disk=disk), sink, observer=observer)
+    def _book_of(self, state: StoreState) -> Projection:
+        if self._sums is not None:
+            if self._loaded:  # the store is not where the sums were counted up to
+                self._sums.stop()
+            else:
+                self._sums.begin(state.positions.get(self._consumer))
+        self._loaded = True
+        return Projection(self._parsers, state.coverage, state.ordinals)
 
-    @property
-    def delivered(self) -> Delivered:
-        """Totals since the process started, or since they were forgotten."""
-        return self._writer.delivered
+    def begin_again(self) -> None:
+        """See :class:`~forebay.services.pump.Pump`; what is stored is recognised by its ids."""
+        super().begin_again()
+        self._book.begin_again()
+        if self._sums is not None:
+            self._sums.stop()
 
-    @property
-    def heard(self) -> Mapping[StreamKey, int]:
-        """See :attr:`~forebay.services.store_writer.StoreWriter.heard`; a copy."""
-        return dict(self._writer.heard)
+    def plan(self, piece: JournalPiece) -> Planned[JournalPiece]:
+        projected = self._book.project(batches_of(piece.blocks))
+        return self._planned(piece, projected, {self._consumer: piece.end}, piece.end)
+
+    def _stored(self, plan: Planned[JournalPiece], done: Committed) -> None:
+        if self._sums is not None:
+            self._sums.add(plan.piece.blocks, plan.projected, done.first)
 
     def forget_totals(self) -> None:
         """Count from zero again."""
-        self._writer.delivered = Delivered()
-
-    def open_gaps(
-        self, venue: str | None = None, states: Collection[str] = ("open",)
-    ) -> tuple[list[HistoryRequest], int]:
-        """Return the holes that are worth asking for, and the journal seq that they are as of."""
-        seq = self.position.seq if self.position else 0
-        return self._writer.open_gaps(venue, states), seq
-
-    def coverage_of(self, key: StreamKey) -> Coverage | None:
-        """Return what is stored of a stream's coverage; None if it has none."""
-        return self._writer.coverage_of(key)
-
-    def gap_counts(self) -> dict[str, int]:
-        """Return how many gaps there are of each state."""
-        return self._writer.gap_counts()
+        self.delivered = Delivered()
 
     def status(self) -> dict[str, object]:
         """Return totals, position and gaps, as JSON can hold them."""
@@ -196,3 +330,47 @@ class Deliverer(Pump[JournalPiece, Planned]):
             "gaps": self.gap_counts(),
             "behind": self.behind,
         }
+
+
+_Sort: TypeAlias = tuple[str, str, bool, str]
+
+
+def _sort(gap: Gap, state: str = "") -> _Sort:
+    """Return what gaps have in common of which one can be a part of another."""
+    return gap.unit, gap.epoch, gap.reason in FAR, state or gap.state
+
+
+def _over(gaps: Iterable[Gap]) -> set[Gap]:
+    """Return what is over: of a hole that is being filled, nothing until no open part adjoins."""
+    goes_on = _parts(gap for gap in gaps if gap.state == "open")
+    return {
+        gap
+        for gap in gaps
+        if gap.state in ("permanent", "accepted")
+        or (
+            gap.state == "filled"
+            and not goes_on.get(_sort(gap, "open"), IntervalSet()).within(
+                gap.first - 1, gap.last + 1
+            )
+        )
+    }
+
+
+def _parts(gaps: Iterable[Gap]) -> dict[_Sort, IntervalSet]:
+    found: dict[_Sort, IntervalSet] = {}
+    for gap in gaps:
+        found.setdefault(_sort(gap), IntervalSet()).add(gap.first, gap.last)
+    return found
+
+
+def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declared) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if a stream was counted otherwise than declared.
+
+    Coverage in a new unit would begin empty, and vouch for events that are stored already.
+    """
+    for key, held in coverage.items():
+        declared = declared_of(channels.get(key.venue, {}), key.channel)
+        if declared is not None and declared.unit != held.unit:
+            counted = f"{key.name} is counted by {held.unit}"
+            hint = "`forebay rebuild --data DIR` makes the database anew from the journal."
+            raise ConfigError(f"{counted} and declared to be by {declared.unit}.", hint=hint)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.calendars import Calendar
     from forebay.domain.coverage import Coverage, Gap
-    from forebay.domain.coverage.verdict import Count
+    from forebay.domain.coverage.base import Count
     from forebay.domain.intervals import Interval
     from forebay.telemetry import Observer
 

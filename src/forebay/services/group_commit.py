@@ -18,7 +18,7 @@ import msgspec
 
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, FrameKind, encode_control
 from forebay.errors import Transient
-from forebay.journal import PendingBlock
+from forebay.journal import JournalWriter, PendingBlock
 from forebay.resilience.backoff import Backoff
 from forebay.services.latency import LatencyHistogram
 from forebay.services.one_thread import OneThread
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.frames import Context, Control
-    from forebay.journal import JournalWriter
-    from forebay.services.latency import Latency, LatencyTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +87,10 @@ class EpochWriter:
         """When the last frame of the venue was received, on the monotonic clock."""
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
-        """Take one frame as RECEIVED now."""
         self.batch(kind, (payload,))
 
     def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
-        """Take frames that were read together, in their order, all as RECEIVED now.
-
-        The hot path: what is done for each frame is done by list and sum, in C.
-        """
+        """The hot path: what is done for each frame is done by list and sum, in C."""
         if kind is not self._kind:
             self._begin(kind)
         self._last_ns = now_ns = self._now()
@@ -105,7 +99,6 @@ class EpochWriter:
         self._group.grow(sum(map(len, payloads)) + len(payloads) * FRAME_OVERHEAD)
 
     def control(self, control: Control) -> None:
-        """Record something about the connection, in order with its frames."""
         last_ns = self._last_ns
         if isinstance(control, EpochClosed) and last_ns is not None:
             control = msgspec.structs.replace(control, silent_ns=max(0, self._now() - last_ns))
@@ -166,7 +159,8 @@ class GroupCommit:
         self._waiters: deque[tuple[int, asyncio.Future[int]]] = deque()
         self._pressure_callbacks: dict[int, Callable[[bool], None]] = {}
         self._callback_id = 0
-        self._histogram = LatencyHistogram()
+        self.latency = LatencyHistogram()
+        """Waits from receipt to CAPTURED."""
         self._begun = asyncio.Event()
         self._begun_ns = 0
         """When the open group got its first frame."""
@@ -190,11 +184,9 @@ class GroupCommit:
     # -------------------------------------------------------- what sources see
 
     def open(self, context: Context) -> EpochWriter:
-        """Begin an epoch; every frame given to it carries ``context``."""
         return EpochWriter(self, context.encode(), self._clock.monotonic_ns)
 
     def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
-        """Call ``callback(True)`` when to pause (at once if that is now), ``False`` to go on."""
         self._callback_id += 1
         key = self._callback_id
         self._pressure_callbacks[key] = callback
@@ -207,10 +199,6 @@ class GroupCommit:
         return unsubscribe
 
     async def flushed(self) -> int:
-        """Wait until everything taken so far is CAPTURED, and return the next seq.
-
-        Raises the journal's error if it can take no more.
-        """
         if self.error is not None:
             raise self.error
         if not self._drafts and not self._flight:
@@ -233,14 +221,6 @@ class GroupCommit:
         """Memory of what is RECEIVED and not CAPTURED, in bytes, payload and overhead."""
         return self._open_bytes + self._flight_bytes
 
-    def latency(self, *, reset: bool = False) -> Latency:
-        """Waits from receipt to CAPTURED since the last reset."""
-        return self._histogram.read(reset=reset)
-
-    def latency_totals(self) -> LatencyTotals:
-        """Waits from receipt to CAPTURED since the start."""
-        return self._histogram.totals()
-
     # --------------------------------------------------------- from EpochWriter
 
     def begin(self, take: EpochWriter, draft: PendingBlock) -> None:
@@ -262,7 +242,6 @@ class GroupCommit:
     # -------------------------------------------------------------- lifecycle
 
     def start(self) -> None:
-        """Begin to commit."""
         self._thread = OneThread("forebay-journal")
         self._task = asyncio.create_task(self._run(), name="forebay-group-commit")
 
@@ -324,7 +303,6 @@ class GroupCommit:
             self._lingering = None
 
     def _hurry(self) -> None:
-        """Let the open group be committed now."""
         self._hurried = True
         task, self._lingering = self._lingering, None
         if task is not None:
@@ -345,7 +323,6 @@ class GroupCommit:
         self._group += 1
 
     async def _commit(self) -> None:
-        """Commit the group in flight, for as long as it takes."""
         loop = asyncio.get_running_loop()
         began_ns, seq = 0, None
         while seq is None:
@@ -368,7 +345,7 @@ class GroupCommit:
         frames = 0
         for draft in self._flight:
             frames += len(draft.payloads)
-            self._histogram.add(draft.mono_ns, now)
+            self.latency.add(draft.mono_ns, now)
         self.counters.captured += frames
         self.counters.bytes += self._flight_bytes - frames * FRAME_OVERHEAD
         self.counters.commits += 1

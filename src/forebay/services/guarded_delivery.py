@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from forebay.errors import Transient
-from forebay.journal import OS_DISK
+from forebay.journal import OS_DISK, Disk
 from forebay.journal.watermark import WatermarkReader
 from forebay.resilience import CallRefused, CircuitBreaker, CircuitOpen, State, presets
 from forebay.resilience.backoff import Backoff
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.journal import Disk
     from forebay.services.pump import Pump
 
 LOOK_S = 1.0
@@ -121,10 +120,7 @@ class BufferedCounter:
 
 
 class GuardedDelivery:
-    """Runs one :class:`~forebay.services.pump.Pump`, such as a deliverer.
-
-    ``system`` answers how the whole is, as far as this process was told.
-    """
+    """Runs one pump; ``system`` answers how the whole is, as far as this process was told."""
 
     def __init__(
         self,
@@ -276,10 +272,7 @@ class GuardedDelivery:
         other = position is not None and position.log_id != mark.log_id.hex()
         return self._stored() + mark.next_seq - 1 if other else mark.next_seq
 
-    # ------------------------------------------------------------------- waiting
-
     async def _sleep(self, stop: asyncio.Event, seconds: float) -> None:
-        """Wait; a stop that comes meanwhile ends it."""
         waits = [asyncio.create_task(self._clock.sleep(seconds))]
         if not stop.is_set():
             waits.append(asyncio.create_task(stop.wait()))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from forebay.domain.ledger import VERSION, decode_entry, record_of
+from forebay.domain.ledger import VERSION, LedgerState, SegmentEntry, decode_entry, record_of
 from forebay.errors import ConfigError, Corrupt, Transient
 from forebay.journal import (
     LOSS_KIND,
@@ -26,17 +26,15 @@ from forebay.journal import (
     new_id,
 )
 from forebay.journal.watermark import WatermarkReader
-from forebay.services.ledger_builder import LedgerBuilder
+from forebay.services.ledger_builder import FirstTold, LedgerBuilder, LiveSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from forebay.clock import Clock
-    from forebay.domain.ledger import LedgerState, SegmentEntry
     from forebay.journal import Block, Disk
     from forebay.ports import Parser
-    from forebay.services.ledger_builder import FirstTold, LiveSums
 
 SEGMENT_BYTES = 4 << 20
 """An entry is some kilobytes, and a crash should not have much to recover."""
@@ -46,10 +44,7 @@ _ENTRY_KIND = 1
 
 @dataclass(slots=True)
 class Ledger:
-    """The ledger of one data folder, open for writing; for one thread at a time.
-
-    Made by :func:`open_ledger`.
-    """
+    """A ledger that :func:`open_ledger` opened for writing; for one thread at a time."""
 
     _writer: JournalWriter
     _parsers: Mapping[str, Parser]
@@ -98,7 +93,6 @@ class Ledger:
         self._record.add(entry)
 
     def close(self) -> None:
-        """Let go of the folder."""
         self._writer.close()
 
     def __enter__(self) -> Self:
@@ -109,7 +103,6 @@ class Ledger:
 
 
 def _between(blocks: Iterable[Block], start: int, end: int) -> Iterator[Block]:
-    """What of ``blocks`` lies from ``start`` up to ``end``, not included."""
     for block in blocks:
         if block.next_seq <= start or block.first_seq >= end:
             continue

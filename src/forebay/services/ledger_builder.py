@@ -5,20 +5,27 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.canonical import first_of_each_id, id_bytes
-from forebay.domain.digest import HOUR_NS, Digest, digests_by_hour, hours_of
+from forebay.domain.digest import (
+    HOUR_NS,
+    Digest,
+    StreamHour,
+    digests_by_hour,
+    first_of_each_id,
+    hours_of,
+    id_bytes,
+)
 from forebay.domain.frames import Loss, decode_control
-from forebay.domain.kinds import kind_of_table
-from forebay.domain.ledger import Covered, Hour, LostRange, SegmentEntry, StreamEntry
+from forebay.domain.kinds import EventKind, kind_of_table
+from forebay.domain.ledger import Covered, Hour, LedgerState, LostRange, SegmentEntry, StreamEntry
 from forebay.domain.roll import Roll
-from forebay.journal import LOSS_KIND, NO_LOG
-from forebay.services.projection import Projection, batches_of
+from forebay.journal import LOSS_KIND, NO_LOG, Block, Position
+from forebay.services.projection import Projected, Projection, batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,17 +33,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.domain.coverage import Coverage, StreamKey
-    from forebay.domain.digest import StreamHour
-    from forebay.domain.kinds import EventKind
-    from forebay.domain.ledger import LedgerState
-    from forebay.journal import Block, Position
     from forebay.ports import Events, Parser
-    from forebay.services.projection import Projected
 
     Mask = npt.NDArray[np.bool_]
-    FirstTold = Callable[[str, pa.Table], Mask]
-    """Which rows of a table are the first of their event; asked where coverage cannot tell."""
 
+FirstTold: TypeAlias = "Callable[[str, pa.Table], Mask]"
+"""Which rows of a table are the first of their event; asked where coverage cannot tell."""
 PIECE_FRAMES = 65536
 """Frames projected at once, which bounds the memory that an entry takes to make."""
 OUTCOMES = ("yielding", "control", "dead")
@@ -65,9 +67,9 @@ class Sums:
         """Add consecutive frames and what was made of them; ``firsts`` tells what is new."""
         for block in blocks:
             self._see(block)
-        for table, events in projected.tables().items():
+        for table, events in projected.events.items():
             self._digest(kind_of_table(table), events.rows, firsts[table])
-        if (letters := projected.letter_rows()) is not None:
+        if (letters := projected.letters) is not None:
             self.letters.update(letter.hex for letter in letters.column("letter_id").to_pylist())
         self.frames.update(projected.frames)
         self.coverage |= projected.coverage
@@ -80,7 +82,6 @@ class Sums:
             self.lost.append(LostRange(first, last, self.received[1] if self.received else None))
 
     def entry(self) -> SegmentEntry:
-        """Return the account."""
         keys = self.hours.keys() | self.coverage.keys() | self.ordinals.keys()
         streams = [
             StreamEntry(
@@ -182,10 +183,7 @@ class LiveSums:
             return (self._cut.first if self._cut else self._sums.first) or None
 
     def cut(self) -> SegmentEntry | None:
-        """Return the entry of all that was added, the same one until :meth:`written`.
-
-        None if nothing was added.
-        """
+        """Return the entry of what was added, if anything was; the same until :meth:`written`."""
         with self._lock:
             if self._cut is None and self._sums.end > self._sums.first:
                 self._cut = self._sums.entry()
@@ -268,7 +266,7 @@ class LedgerBuilder:
         sums = Sums()
         for piece in _pieces(blocks):
             projected = self._projection.project(batches_of(piece))
-            tables = projected.tables()
+            tables = projected.events
             firsts = {table: self._firsts(table, events) for table, events in tables.items()}
             sums.add(piece, projected, firsts)
             self._projection.adopt(projected)
@@ -297,7 +295,6 @@ class LedgerBuilder:
 
 
 def _loss(block: Block) -> tuple[int, int]:
-    """Return the range that a loss block speaks of."""
     try:
         control = decode_control(block.payloads[0])
     except msgspec.DecodeError:

@@ -1,36 +1,41 @@
 """Frames to events with ids, dead letters, control records and high waters: pure, no coverage.
 
 What a frame says does not depend on what was told before it, but for the ordinals of the class
-``content``, which :class:`~forebay.services.ordinals.OrdinalAssigner` adds. What is made of it
-by whoever keeps coverage is in :mod:`forebay.services.coverage_book`.
+``content``, which :class:`OrdinalAssigner` adds: which of several equal events each is. What is
+made of it by whoever keeps coverage is in :mod:`forebay.services.projection`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
-from forebay.domain.dead_letters import letter_rows
-from forebay.domain.events import EventColumns, build_events
-from forebay.domain.flags import CLOSED_HOURS
-from forebay.domain.frames import Context, FrameBatch, FrameKind, decode_control
-from forebay.domain.parsed import DeadLetter, Parsed, Reason, UnreadLine
+from forebay.domain import schema
+from forebay.domain.coverage import StreamKey
+from forebay.domain.events import EventColumns, build_events, contents_of, with_ordinals
+from forebay.domain.flags import AMBIGUOUS, CLOSED_HOURS
+from forebay.domain.frames import Context, EpochClosed, FrameBatch, FrameKind, decode_control
+from forebay.domain.identity import digest_id
+from forebay.domain.ordinals import StreamOrdinals, count_page
+from forebay.domain.parsed import DeadLetter, Parsed, Reason, StreamName, UnreadLine
 from forebay.errors import Corrupt
 from forebay.payloads import Payloads
 from forebay.ports import KnowsHours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
 
-    import pyarrow as pa
+    import numpy.typing as npt
 
     from forebay.domain.frames import Control
     from forebay.domain.intervals import IntervalSet
-    from forebay.domain.parsed import StreamName
     from forebay.journal import Block
     from forebay.ports import Parser
 
@@ -39,17 +44,11 @@ _UNREADABLE: dict[FrameKind, tuple[Reason, str]] = {
     FrameKind.COMPRESSED: ("compressed", "a compressed message though none was negotiated"),
 }
 _NO_PARSER = "none"
+_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NOWHERE = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
 _KINDS = frozenset(FrameKind)
+Ordinals = dict[StreamKey, StreamOrdinals]
 _OUR_OWN = (FrameKind.CONTROL, FrameKind.LOSS)
-
-
-class Arrived(NamedTuple):
-    """Events of one channel and market, whose flags are not final yet."""
-
-    columns: EventColumns
-    own_sequence: bool
-    """Whether coverage counts other numbers than those in the events' ids."""
 
 
 class Said(NamedTuple):
@@ -68,7 +67,8 @@ class Normalised:
     log_id: str
     seqs: tuple[int, int] = (0, 0)
     """First and last journal sequence number of the frames."""
-    events: list[Arrived] = field(default_factory=list)
+    events: list[EventColumns] = field(default_factory=list)
+    """Their flags are not final yet."""
     known: dict[StreamName, IntervalSet] = field(default_factory=dict)
     """What a venue said exists (heartbeats), by stream."""
     controls: list[Said] = field(default_factory=list)
@@ -152,7 +152,7 @@ def _frames(batch: FrameBatch, parser: Parser | None, told: Normalised) -> None:
         parsed.dead.extend(refused)
         if len(columns.numbers):
             _flag_closed_hours(columns, parser)
-            told.events.append(Arrived(columns, raw.sequence is not None))
+            told.events.append(columns)
             yielding[columns.frames] = True
     told.known = parsed.known
     _bury(batch, parsed.dead, parser.name if parser else _NO_PARSER, told)
@@ -179,3 +179,153 @@ def _bury(batch: FrameBatch, letters: list[DeadLetter], parser: str, told: Norma
     if letters:
         told.letters = letter_rows(batch, letters, parser)
         told.reasons.update(letter.reason for letter in letters)
+
+
+class OrdinalAssigner:
+    """The ordinals of all streams as of the last commit; what changes them is held apart."""
+
+    def __init__(self, stored: Mapping[StreamKey, bytes]) -> None:
+        self._stored = {key: StreamOrdinals.decode(raw) for key, raw in stored.items()}
+        self._anew = False
+
+    def changed(self) -> Ordinals:
+        """Return the change to begin with: none, or that everything is forgotten."""
+        return {key: StreamOrdinals() for key in self._stored} if self._anew else {}
+
+    def adopt(self, changed: Ordinals) -> None:
+        self._stored |= changed
+        self._anew = False
+
+    def begin_again(self) -> None:
+        """Forget everything with the next commit."""
+        self._anew = True
+
+    def normalised(
+        self, batches: Iterable[FrameBatch], parsers: Mapping[str, Parser], changed: Ordinals
+    ) -> Iterator[Normalised]:
+        """Return what each of ``batches`` amounts to; its ids are whole."""
+        for batch in batches:
+            told = normalise(batch, parsers)
+            self._number(batch, told, changed)
+            yield told
+
+    def _number(self, batch: FrameBatch, told: Normalised, changed: Ordinals) -> None:
+        """Make the ids whole of what ``batch`` was normalised to, and follow its connections."""
+        for columns in told.events:
+            if columns.channel.identity == "content":
+                self.assign(batch, columns, changed)
+        for said in told.controls:
+            if isinstance(said.control, EpochClosed):
+                self.close(told.context, changed)
+
+    def close(self, context: Context, changed: Ordinals) -> None:
+        for key in {**self._stored, **changed}:
+            if key.venue == context.venue:
+                stream = changed.get(key) or self._stored[key]
+                if _epoch(context) in stream.epochs:
+                    self._stream(key, changed).close(_epoch(context))
+
+    def assign(self, batch: FrameBatch, columns: EventColumns, changed: Ordinals) -> None:
+        """Add to the ids of ``columns`` their ordinals, and the flag of those at an edge.
+
+        An answer by REST is an epoch of its own, whatever it was asked for.
+        """
+        table = columns.table
+        ids = table["event_id"].combine_chunks()
+        contents = np.array(contents_of(ids), dtype=object)
+        event_ns = table["event_ts"].cast(pa.int64()).to_numpy()
+        ordinals = np.zeros(len(table), dtype=np.int64)
+        for symbol, rows in columns.by_symbol():
+            if batch.kind is FrameKind.REST:
+                for page in _pages(rows, columns.frames):
+                    told = count_page(contents[page].tolist(), event_ns[page].tolist())
+                    _note(columns, ordinals, page, *told)
+                continue
+            key = StreamKey(batch.context.venue, columns.market, columns.kind.channel, symbol)
+            moments = event_ns[rows].tolist()
+            stream = self._stream(key, changed)
+            told = stream.count(_epoch(batch.context), contents[rows].tolist(), moments)
+            _note(columns, ordinals, rows, *told)
+        columns.table = table.set_column(0, table.field(0), with_ordinals(ids, ordinals.tolist()))
+
+    def _stream(self, key: StreamKey, changed: Ordinals) -> StreamOrdinals:
+        if key not in changed:
+            known = self._stored.get(key)
+            changed[key] = known.copy() if known else StreamOrdinals()
+        return changed[key]
+
+
+def _epoch(context: Context) -> str:
+    """Return what is counted together: one connection of a collector, as told by one replay."""
+    return f"{context.collector}|{context.epoch}|{context.run}"
+
+
+def _note(
+    columns: EventColumns,
+    ordinals: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    told: Sequence[int],
+    at_edge: Sequence[bool],
+) -> None:
+    ordinals[rows] = told
+    if not columns.kind.idempotent:
+        columns.flags[rows[np.array(at_edge, dtype=np.bool_)]] |= np.uint8(AMBIGUOUS)
+
+
+def _pages(
+    rows: npt.NDArray[np.int64], frames: npt.NDArray[np.int64]
+) -> Iterable[npt.NDArray[np.int64]]:
+    """Return the rows of each answer, in arrival order: an answer is one frame."""
+    theirs = frames[rows]
+    return np.split(rows, np.flatnonzero(theirs[1:] != theirs[:-1]) + 1)
+
+
+def letter_id(venue: str, received_ns: int, item: int, payload: bytes) -> UUID:
+    """Return the same id whenever the same frame of the same moment is projected again."""
+    head = f"{venue}|{received_ns}|{item}|".encode()
+    return digest_id(hashlib.sha256(head + payload).digest())
+
+
+def row_id(context: Context, item: int, page: bytes) -> UUID:
+    """Return the same id whenever the same row of an answer is told, on whatever page and when.
+
+    History is asked for again and again, and so are polls that overlap. Where a page has no such
+    rows it is the page that cannot be read.
+    """
+    about = context.venue, context.market, *context.channels, *context.symbols
+    try:
+        row = bytes(_rows(page)[item])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        row = page
+    head = "|".join(about).encode() + b"|row|"
+    return digest_id(hashlib.sha256(head + row).digest())
+
+
+def letter_rows(batch: FrameBatch, letters: Iterable[DeadLetter], parser: str) -> pa.Table:
+    """Return rows of :data:`~forebay.domain.schema.DEAD_LETTERS` with the frames' bytes."""
+    context = batch.context
+    rows = []
+    for letter in letters:
+        payload, received = batch.payloads[letter.frame], int(batch.received_ns[letter.frame])
+        if batch.kind is FrameKind.REST:
+            identity = row_id(context, letter.item, payload)
+        else:
+            identity = letter_id(context.venue, received, letter.item, payload)
+        rows.append(
+            {
+                "letter_id": identity.bytes,
+                "venue": context.venue,
+                "source": context.source,
+                "epoch": context.epoch,
+                "log_id": batch.log_id,
+                "seq": int(batch.seqs[letter.frame]),
+                "item": letter.item,
+                "received_ts": received,
+                "reason": letter.reason,
+                "error": letter.error,
+                "parser": parser,
+                "attempts": 1,
+                "payload": payload,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=schema.DEAD_LETTERS)

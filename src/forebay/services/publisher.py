@@ -8,33 +8,40 @@ ids; whoever reads them recognises that.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.messages import Step
+from forebay.domain.messages import (
+    ControlTold,
+    EventsTold,
+    FrameOrigin,
+    Head,
+    HighWater,
+    KnownTold,
+    LettersTold,
+    Mark,
+    Message,
+    Step,
+    Told,
+)
 from forebay.errors import Corrupt
-from forebay.journal import OS_DISK, Position
-from forebay.services.coverage_book import declared
-from forebay.services.deliver import save_cursor
-from forebay.services.normalise import batches_of, normalise
-from forebay.services.ordinals import OrdinalAssigner
+from forebay.journal import OS_DISK, CursorFile, Disk, Position, StateFile
+from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals, batches_of
+from forebay.services.projection import Declared, declared
 from forebay.services.pump import JournalFeed, JournalPiece, Pump
-from forebay.services.telling import tell
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from forebay.domain.frames import FrameBatch
-    from forebay.domain.messages import Message
-    from forebay.domain.ordinals import StreamOrdinals
-    from forebay.journal import CursorFile, Disk, StateFile
+    import pyarrow as pa
+
     from forebay.ports import Parser, Transport
-    from forebay.services.normalise import Normalised
 
 TOPIC = "events"
 """Where events go, with all that belongs to them."""
@@ -52,86 +59,18 @@ class _State(msgspec.Struct, array_like=True):
 class Telling:
     """What is to be published of some blocks."""
 
-    piece: JournalPiece
+    end: Position
     messages: list[Message]
-    ordinals: dict[StreamKey, StreamOrdinals]
+    ordinals: Ordinals
     frames: int
     acknowledged: bool = False
 
 
-class TransportSink:
-    """A transport as it takes a journal; see :class:`~forebay.services.pump.Sink`."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        parsers: Mapping[str, Parser],
-        state: StateFile,
-        *,
-        topic: str,
-        cursor: CursorFile | None,
-        observer: Observer,
-    ) -> None:
-        self._transport = transport
-        self._parsers = parsers
-        self._channels = declared(parsers)
-        self._state = state
-        self._topic = topic
-        self._cursor = cursor
-        self._observe = observer
-        self._stored: dict[StreamKey, bytes] = {}
-        self._ordinals = OrdinalAssigner({})
-
-    def load(self) -> Position | None:
-        """See :class:`~forebay.services.pump.Sink`."""
-        raw = self._state.load()
-        try:
-            state = msgspec.msgpack.decode(raw, type=_State) if raw else None
-        except msgspec.DecodeError as error:
-            hint = "Move it away: what is in the journal is published again."
-            raise Corrupt(f"A publisher's state cannot be read: {error}.", hint=hint) from error
-        self._stored = dict(state.ordinals) if state else {}
-        self._ordinals = OrdinalAssigner(self._stored)
-        return Position(state.log_id, state.seq) if state else None
-
-    def begin_again(self) -> None:
-        """See :class:`~forebay.services.pump.Sink`."""
-        self._ordinals.begin_again()
-
-    def plan(self, piece: JournalPiece) -> Telling:
-        """See :class:`~forebay.services.pump.Sink`."""
-        changed = self._ordinals.changed()
-        batches = batches_of(piece.blocks)
-        items = list(self._numbered(batches, changed))
-        step = Step(piece.end.log_id, piece.begin, piece.end.seq)
-        frames = sum(item.frames.total() for item in items)
-        return Telling(piece, tell(step, items, self._channels), changed, frames)
-
-    def _numbered(
-        self, batches: list[FrameBatch], changed: dict[StreamKey, StreamOrdinals]
-    ) -> Iterator[Normalised]:
-        for batch in batches:
-            told = normalise(batch, self._parsers)
-            self._ordinals.number(batch, told, changed)
-            yield told
-
-    def commit(self, plan: Telling) -> int:
-        """See :class:`~forebay.services.pump.Sink`."""
-        if not plan.acknowledged:
-            self._transport.publish(self._topic, plan.messages)
-            plan.acknowledged = True
-        stored = self._stored | {key: each.encode() for key, each in plan.ordinals.items()}
-        end = plan.piece.end
-        state = _State(end.log_id, end.seq, list(stored.items()))
-        self._state.store(msgspec.msgpack.encode(state))
-        self._stored = stored
-        self._ordinals.adopt(plan.ordinals)
-        save_cursor(self._cursor, end, self._observe)
-        return plan.frames
-
-
 class Publisher(Pump[JournalPiece, Telling]):
     """Moves one journal to one transport. Blocking: run it in a thread of its own."""
+
+    _stored: dict[StreamKey, bytes]
+    _ordinals: OrdinalAssigner
 
     def __init__(
         self,
@@ -145,8 +84,70 @@ class Publisher(Pump[JournalPiece, Telling]):
         observer: Observer = ignore,
         disk: Disk = OS_DISK,
     ) -> None:
-        """Go on where ``state`` says that the transport has got to."""
-        sink = TransportSink(
-            transport, parsers, state, topic=topic, cursor=cursor, observer=observer
-        )
-        super().__init__(JournalFeed(journal, disk=disk), sink, observer=observer)
+        self._transport = transport
+        self._parsers = parsers
+        self._state = state
+        self._topic = topic
+        super().__init__(JournalFeed(journal, cursor, observer, disk), observer)
+
+    def load(self) -> Position | None:
+        raw = self._state.load()
+        try:
+            state = msgspec.msgpack.decode(raw, type=_State) if raw else None
+        except msgspec.DecodeError as error:
+            hint = "Move it away: what is in the journal is published again."
+            raise Corrupt(f"A publisher's state cannot be read: {error}.", hint=hint) from error
+        self._stored = dict(state.ordinals) if state else {}
+        self._ordinals = OrdinalAssigner(self._stored)
+        return Position(state.log_id, state.seq) if state else None
+
+    def begin_again(self) -> None:
+        super().begin_again()
+        self._ordinals.begin_again()
+
+    def plan(self, piece: JournalPiece) -> Telling:
+        changed = self._ordinals.changed()
+        items = [*self._ordinals.normalised(batches_of(piece.blocks), self._parsers, changed)]
+        step = Step(piece.end.log_id, piece.begin, piece.end.seq)
+        frames = sum(item.frames.total() for item in items)
+        return Telling(piece.end, tell(step, items, declared(self._parsers)), changed, frames)
+
+    def commit(self, plan: Telling) -> int:
+        if not plan.acknowledged:
+            self._transport.publish(self._topic, plan.messages)
+            plan.acknowledged = True
+        stored = self._stored | {key: each.encode() for key, each in plan.ordinals.items()}
+        state = _State(plan.end.log_id, plan.end.seq, list(stored.items()))
+        self._state.store(msgspec.msgpack.encode(state))
+        self._stored = stored
+        self._ordinals.adopt(plan.ordinals)
+        return plan.frames
+
+
+def tell(step: Step, items: Iterable[Normalised], channels: Declared) -> list[Message]:
+    """Return the messages of a step; ids of its events are whole."""
+    frames: Counter[str] = Counter()
+    unbuilt: Counter[str] = Counter()
+    parts: list[tuple[Told, pa.Table | None]] = []
+    for item in items:
+        parts += _parts(item, channels)
+        frames.update(item.frames)
+        unbuilt.update(item.unbuilt)
+    parts.append((Mark(len(parts), dict(frames), dict(unbuilt)), None))
+    return [Message(Head(step, part, told), rows) for part, (told, rows) in enumerate(parts)]
+
+
+def _parts(item: Normalised, channels: Declared) -> Iterator[tuple[Told, pa.Table | None]]:
+    # What was asked of a venue, and where, may hold a secret and matters to nobody behind.
+    context = msgspec.structs.replace(item.context, url="", request="")
+    origin = FrameOrigin(context, dict(channels.get(context.venue, {})))
+    for columns in item.events:
+        kind = columns.kind.channel
+        yield EventsTold(origin, kind, columns.own_sequence), columns.finish()
+    if item.known:
+        streams = [HighWater(*name, *near) for name, known in item.known.items() for near in known]
+        yield KnownTold(origin, *item.seqs, streams), None
+    for said in item.controls:
+        yield ControlTold(origin, *said), None
+    if item.letters is not None:
+        yield LettersTold(), item.letters

@@ -14,18 +14,17 @@ transport. What fails on the way is decided here alone:
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from forebay.errors import CursorBeyondEnd, CursorMoved, ForebayError
-from forebay.journal import OS_DISK, JournalReader
-from forebay.telemetry import LossFound, Observer, ignore
+from forebay.journal import OS_DISK, Block, CursorFile, Disk, JournalReader, Position
+from forebay.telemetry import CursorNotSaved, LossFound, Observer, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from forebay.journal import Block, Disk, Position
 
 
 class Piece(Protocol):
@@ -44,7 +43,6 @@ class Piece(Protocol):
 
 Given = TypeVar("Given", bound=Piece)
 Given_co = TypeVar("Given_co", bound=Piece, covariant=True)
-Given_contra = TypeVar("Given_contra", bound=Piece, contravariant=True)
 Plan = TypeVar("Plan")
 
 
@@ -76,31 +74,6 @@ class PositionedFeed(Protocol[Given_co]):
         ...
 
 
-class Sink(Protocol[Given_contra, Plan]):
-    """Takes what was read together with how far that is, or not at all. Blocking."""
-
-    def load(self) -> Position | None:
-        """Learn what is stored, also if it was known before; return where to go on."""
-        ...
-
-    def begin_again(self) -> None:
-        """What was read will be read once more, since the log that it was in is gone."""
-        ...
-
-    def plan(self, piece: Given_contra) -> Plan:
-        """Return what is to be stored of ``piece``; changes nothing."""
-        ...
-
-    def commit(self, plan: Plan) -> int:
-        """Store it and the cursor behind it; return the number of its frames.
-
-        Raises :class:`~forebay.errors.Transient` if it may not be stored: the same is tried
-        again, and what is stored already is recognised. Raises
-        :class:`~forebay.errors.CursorMoved` if it was planned on another state than is stored.
-        """
-        ...
-
-
 @dataclass(slots=True)
 class InHand(Generic[Given, Plan]):
     """Read and planned, not yet stored."""
@@ -111,15 +84,15 @@ class InHand(Generic[Given, Plan]):
     """Whether it was refused, or its answer was lost."""
 
 
-class Pump(Generic[Given, Plan]):
-    """Moves one feed into one sink. Blocking: run it in a thread of its own."""
+class Pump(ABC, Generic[Given, Plan]):
+    """Moves one feed into a sink, which subclasses are. Blocking: run it in a thread of its own.
 
-    def __init__(
-        self, feed: PositionedFeed[Given], sink: Sink[Given, Plan], *, observer: Observer = ignore
-    ) -> None:
-        """Go on where the sink has got to."""
+    The sink takes what was read together with how far that is, or not at all.
+    """
+
+    def __init__(self, feed: PositionedFeed[Given], observer: Observer = ignore) -> None:
+        """Go on where the sink has got to: it is asked at once."""
         self._feed = feed
-        self._sink = sink
         self._observe = observer
         self._in_hand: InHand[Given, Plan] | None = None
         self._begun = False
@@ -127,9 +100,32 @@ class Pump(Generic[Given, Plan]):
         """Up to where the sink has all; None: it has nothing."""
         self._begin()
 
+    # ------------------------------------------------------------------ the sink
+
+    @abstractmethod
+    def load(self) -> Position | None:
+        """Learn what is stored, also if it was known before; return where to go on."""
+
+    def begin_again(self) -> None:
+        """What was read will be read once more, since the log that it was in is gone."""
+        if self.position is not None:
+            self._observe(LossFound(self.position.log_id, 1, self.position.seq - 1))
+
+    @abstractmethod
+    def plan(self, piece: Given) -> Plan:
+        """Return what is to be stored of ``piece``; changes nothing."""
+
+    @abstractmethod
+    def commit(self, plan: Plan) -> int:
+        """Store it and the cursor behind it; return the number of its frames.
+
+        Raises :class:`~forebay.errors.Transient` if it may not be stored: the same is tried
+        again, and what is stored already is recognised. Raises
+        :class:`~forebay.errors.CursorMoved` if it was planned on another state than is stored.
+        """
+
     def _begin(self) -> None:
-        """Go on where the sink is."""
-        self.position = self._sink.load()
+        self.position = self.load()
         try:
             self._feed.seek(self.position)
         except CursorBeyondEnd:
@@ -137,10 +133,7 @@ class Pump(Generic[Given, Plan]):
         self._begun = True
 
     def _begin_again(self) -> None:
-        """Read from the oldest frame: the log that the cursor counted in is gone."""
-        if self.position is not None:
-            self._observe(LossFound(self.position.log_id, 1, self.position.seq - 1))
-        self._sink.begin_again()
+        self.begin_again()
         self._feed.seek(None)
 
     def _read(self) -> Given | None:
@@ -151,10 +144,7 @@ class Pump(Generic[Given, Plan]):
             return self._feed.read()
 
     def step(self) -> int:
-        """Prepare and store what there is; return the number of frames, 0 when there is none.
-
-        Raises :class:`~forebay.errors.Transient` if the sink could not take it: call again.
-        """
+        """Prepare and store what there is; return the number of frames, 0 when there is none."""
         return self.store() if self.prepare() else 0
 
     def prepare(self) -> bool:
@@ -169,7 +159,7 @@ class Pump(Generic[Given, Plan]):
             piece = self._read()
             if piece is not None:
                 self._begun = False  # what cannot be planned is read again
-                self._in_hand = InHand(piece, self._sink.plan(piece))
+                self._in_hand = InHand(piece, self.plan(piece))
                 self._begun = True
         return self._in_hand is not None
 
@@ -183,7 +173,7 @@ class Pump(Generic[Given, Plan]):
         if held is None:
             return 0
         try:
-            frames = self._sink.commit(held.plan)
+            frames = self.commit(held.plan)
         except CursorMoved:
             self._in_hand, self._begun = None, False
             with contextlib.suppress(ForebayError):  # the next call asks again
@@ -233,7 +223,6 @@ class JournalPiece:
 
     @property
     def oldest_ns(self) -> int:
-        """See :class:`Piece`."""
         received = (int(block.received_ns[0]) for block in self.blocks if len(block.received_ns))
         return next(filter(None, received), 0)
 
@@ -241,18 +230,25 @@ class JournalPiece:
 class JournalFeed:
     """What is durable in a journal; see :class:`PositionedFeed`."""
 
-    def __init__(self, folder: Path, *, disk: Disk = OS_DISK) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cursor: CursorFile | None = None,
+        observer: Observer = ignore,
+        disk: Disk = OS_DISK,
+    ) -> None:
+        """``cursor`` tells the journal's maintenance how far the sink is; the sink's own counts."""
         self._folder = folder
+        self._cursor = cursor
+        self._observe = observer
         self._disk = disk
         self._reader: JournalReader | None = None
 
     def seek(self, position: Position | None) -> None:
-        """See :class:`PositionedFeed`."""
         self.close()
         self._reader = JournalReader(self._folder, start=position, disk=self._disk)
 
     def read(self) -> JournalPiece | None:
-        """See :class:`PositionedFeed`."""
         if self._reader is None:
             return None
         before = self._reader.position
@@ -267,10 +263,14 @@ class JournalFeed:
         """Nothing: the journal waits."""
 
     def done(self, position: Position) -> None:
-        """Nothing: the journal's maintenance looks at the sink's cursor."""
+        if self._cursor is None:
+            return
+        try:
+            self._cursor.store(position)
+        except ForebayError as error:
+            self._observe(CursorNotSaved(str(error)))
 
     def close(self) -> None:
-        """See :class:`PositionedFeed`."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.domain.coverage import IdCoverage, SequenceCoverage, TimeCoverage
 from forebay.domain.intervals import IntervalSet
-from forebay.services.deliver import Deliverer
+from forebay.services.deliver import Delivered, Deliverer
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from forebay.domain.channels import Unit
     from forebay.domain.coverage import Coverage, StreamKey
     from forebay.ports import Parser, Store
-    from forebay.services.store_writer import Delivered
 
 
 class Counted(NamedTuple):
@@ -69,21 +67,10 @@ def rebuild(
 def arrived(coverage: Mapping[StreamKey, Coverage]) -> dict[Counted, IntervalSet]:
     """Return what arrived of each stream, by whatever way; a stream without coverage has none."""
     return {
-        Counted(key, unit, epoch): numbers
+        Counted(key, unit, epoch): members
         for key, stream in coverage.items()
-        for unit, epoch, numbers in _arrived(stream)
+        for (unit, epoch), members in stream.arrived().items()
     }
-
-
-def _arrived(stream: Coverage) -> Iterator[tuple[Unit, str, IntervalSet]]:
-    if isinstance(stream, IdCoverage):
-        yield "id", "", stream.covered()
-    elif isinstance(stream, TimeCoverage):
-        yield "time", "", stream.live | stream.fill
-    elif isinstance(stream, SequenceCoverage):
-        for epoch, numbers in stream.numbers.items():
-            yield "seq", epoch, numbers
-        yield from _arrived(stream.time)
 
 
 def absences(

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from forebay.domain.canonical import cell_texts
-from forebay.domain.digest import Digest
+from forebay.domain.digest import Digest, cell_texts
 from forebay.domain.frames import FrameBatch, FrameKind
 from forebay.services.normalise import normalise
 
@@ -139,7 +138,7 @@ class PagesInHand:
         batch = FrameBatch(context, kind, payloads, received_ns, "", seqs)
         told = normalise(batch, self._parsers)
         self.refused += sum(told.reasons.values())
-        self.tables += [(each.columns.kind.table, each.columns.finish()) for each in told.events]
+        self.tables += [(each.kind.table, each.finish()) for each in told.events]
 
 
 async def verify(

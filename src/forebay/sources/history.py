@@ -52,12 +52,14 @@ async def drive(
         return absent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ById:
-    """Ids that rise by one, listed downwards from an id; see :func:`by_id`."""
+    """Ids that rise by one, listed downwards from an id."""
 
     path: Callable[[str, int, int], str]
+    """From symbol, id and count: asks for so many rows with ids just below that, newest first."""
     ids: Callable[[bytes], Sequence[int]]
+    """Returns the ids of a page in its order."""
     rows: int
     """Most rows of a page."""
     cost: int = 1
@@ -98,27 +100,17 @@ class ById:
         return ids
 
 
-def by_id(
-    *,
-    path: Callable[[str, int, int], str],
-    ids: Callable[[bytes], Sequence[int]],
-    rows: int,
-    cost: int = 1,
-) -> ById:
-    """Return a pager by id.
-
-    ``path`` is given symbol, id and count, and asks for so many rows with ids just below that one,
-    newest first; ``ids`` returns the ids of a page in its order; ``rows`` is the most of a page.
-    """
-    return ById(path, ids, rows, cost)
+by_id = ById
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ByToken:
-    """Pages that say what the next one is called; see :func:`by_token`."""
+    """Pages over times that say what the next one is called."""
 
     path: Callable[[HistoryRequest, str], str]
+    """From the request and a token, empty for the first page."""
     token: Callable[[bytes], str]
+    """Returns the token of the next page, empty after the last."""
     cost: int = 1
     unit: Literal["id", "time"] = "time"
 
@@ -136,15 +128,7 @@ class ByToken:
             seen.add(token)
 
 
-def by_token(
-    *, path: Callable[[HistoryRequest, str], str], token: Callable[[bytes], str], cost: int = 1
-) -> ByToken:
-    """Return a pager over times.
-
-    ``path`` is given the request and a token, empty for the first page; ``token`` returns that of
-    the next page, empty after the last.
-    """
-    return ByToken(path, token, cost)
+by_token = ByToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-import msgspec
+from msgspec.structs import replace as replaced
 
 from forebay.domain.frames import Context, FrameKind, HistoryFinished
 from forebay.errors import ConfigError, Permanent
@@ -24,14 +24,13 @@ from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
 
     from forebay.clock import Clock
-    from forebay.domain.frames import Purpose, StreamsRefused
+    from forebay.domain.frames import StreamsRefused
     from forebay.ports import FrameSink, HistoryRequest, Instrument
     from forebay.sources.venue import ConnectionPurpose, Venue
     from forebay.sources.websocket.connection import Connection, Ear
-    from forebay.sources.websocket.feed import Dial, Judge
+    from forebay.sources.websocket.feed import Dial
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,16 @@ class LiveSource:
         self._attendance = roster.of(venue.name, asked.market, wiring.observer)
         self._attendance.ask(self._asked.streams)
         self._size = symbols_per_connection or venue.limits.symbols_per_connection
-        self._feeds = self._feeds_of(self._chunks(self._size))
+        self._answers = self._context()
+        self._feeds = Feeds(
+            self._chunks(),
+            self._feed,
+            self._attendance,
+            clock=wiring.clock,
+            rng=wiring.rng,
+            timeouts=self._timings.feed,
+            size=self._size,
+        )
         self._pollers = [
             self._poller(kind, symbol)
             for kind in asked.channels
@@ -129,8 +137,9 @@ class LiveSource:
         def record(refusal: StreamsRefused) -> None:
             symbols = tuple(dict.fromkeys(symbol for _, symbol in refusal.streams))
             channels = tuple(dict.fromkeys(channel for channel, _ in refusal.streams))
-            context = self._request(self._epoch(), "", "", "live", channels)
-            sink.open(msgspec.structs.replace(context, symbols=symbols)).control(refusal)
+            epoch = self._epoch()
+            context = replaced(self._answers, epoch=epoch, symbols=symbols, channels=channels)
+            sink.open(context).control(refusal)
 
         self._attendance.record = record
         async with asyncio.TaskGroup() as group:
@@ -149,7 +158,13 @@ class LiveSource:
         if history is None or history.unit != request.unit:
             what = f"{request.channel!r} to fill from, counted by {request.unit}"
             raise Permanent(f"The history of {self._venue.name} has no {what}.")
-        epoch = self._epoch()
+        context = replaced(
+            self._answers,
+            purpose="history",
+            epoch=self._epoch(),
+            symbols=(request.symbol,) if request.symbol else self._asked.symbols,
+            channels=(request.kind,),
+        )
         pages = 0
 
         async def ask(target: str) -> bytes:
@@ -157,17 +172,16 @@ class LiveSource:
             if pages and pages % self._timings.pages_per_flush == 0:
                 await sink.flushed()
             pages += 1
-            page = self._request(epoch, request.symbol, f"GET {target}", "history", (request.kind,))
-            return await self._captured(target, history.cost, page, sink, bulk=request.bulk)
+            return await self._captured(target, history.cost, context, sink, bulk=request.bulk)
 
         begin = request.first
 
         def answered(part: AnsweredPart) -> None:
             nonlocal begin
-            take = sink.open(self._request(epoch, request.symbol, "", "history", (request.kind,)))
             named = request.channel, request.symbol, begin, part.last
             lacking, market = part.lacking, request.market
-            take.control(HistoryFinished(*named, unit=request.unit, market=market, lacking=lacking))
+            finished = HistoryFinished(*named, unit=request.unit, market=market, lacking=lacking)
+            sink.open(context).control(finished)
             begin = part.last + 1
 
         lacking = await drive(history.plan(request), ask, answered)
@@ -188,11 +202,7 @@ class LiveSource:
         return found
 
     async def probe(self) -> None:
-        """Ask for next to nothing, past the breaker.
-
-        For a recovery that holds the permit of the REST breaker itself. Raises
-        :class:`~forebay.errors.ForebayError`.
-        """
+        """Ask for next to nothing, for a recovery that holds the REST breaker's permit itself."""
         if self._venue.probe is not None:
             await self._need_rest().probe(self._venue.probe(self._asked.symbols[0]))
         elif self._venue.listing is not None:
@@ -209,7 +219,18 @@ class LiveSource:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    # ------------------------------------------------------------------ its parts
+    def _context(self) -> Context:
+        """Return what the context of every answer says."""
+        return Context(
+            venue=self._venue.name,
+            source="rest",
+            purpose="live",
+            collector=self._wiring.collector,
+            epoch="",
+            url=self._rest_url,
+            symbols=self._asked.symbols,
+            market=self._asked.market,
+        )
 
     def _client(self) -> RestClient:
         wiring, venue, limits = self._wiring, self._venue, self._venue.limits
@@ -241,18 +262,21 @@ class LiveSource:
 
         return paced if rates else dial
 
-    def _chunks(self, size: int) -> list[ConnectionPurpose]:
+    def _chunks(self) -> list[ConnectionPurpose]:
         """What each connection is for: all channels that are not polled, of some symbols."""
-        asked = self._asked
+        asked, size = self._asked, self._size
         if not asked.symbols:
             message = f"No symbols to capture from {self._venue.name}."
             raise ConfigError(message, hint="Name some with --symbols.")
         spoken = tuple(kind for kind in asked.channels if kind not in self._venue.polls)
         starts = range(0, len(asked.symbols), size) if spoken else ()
-        return [
+        chunks = [
             replace(asked, symbols=asked.symbols[start : start + size], channels=spoken)
             for start in starts
         ]
+        for chunk in chunks:
+            self._plan(chunk)  # an address that is none is told now
+        return chunks
 
     def _plan(self, asked: ConnectionPurpose) -> ConnectionPlan:
         venue = self._venue
@@ -260,20 +284,7 @@ class LiveSource:
             venue.name, self._wiring.collector, self._ws_url, asked, venue.session
         )
 
-    def _feeds_of(self, asked: Sequence[ConnectionPurpose]) -> Feeds:
-        for each in asked:
-            self._plan(each)  # an address that is none is told now
-        return Feeds(
-            asked,
-            self._feed,
-            self._attendance,
-            clock=self._wiring.clock,
-            rng=self._wiring.rng,
-            timeouts=self._timings.feed,
-            size=self._size,
-        )
-
-    def _feed(self, asked: ConnectionPurpose, ear: Ear, judge: Judge) -> WebSocketFeed:
+    def _feed(self, asked: ConnectionPurpose, ear: Ear) -> WebSocketFeed:
         wiring = self._wiring
         return WebSocketFeed(
             self._plan(asked),
@@ -284,32 +295,18 @@ class LiveSource:
             observer=wiring.observer,
             dial=self._dial,
             ear=ear,
-            judge=judge,
         )
 
     def _poller(self, kind: str, symbol: str) -> Poller:
-        poll = self._venue.polls[kind]
-
-        def context(epoch: str, request: str) -> Context:
-            return self._request(epoch, symbol, request, "live", (kind,))
-
-        async def ask(epoch: str, target: str, sink: FrameSink) -> None:
-            page = context(epoch, f"GET {target}")
-            await self._captured(target, poll.cost, page, sink)
-
         return Poller(
-            self._venue.name,
-            (kind, symbol),
-            poll,
-            ask=ask,
-            begin=lambda epoch, sink: sink.open(context(epoch, "")),
+            self._venue.polls[kind],
+            replaced(self._answers, symbols=(symbol,), channels=(kind,)),
+            ask=self._captured,
             epoch=self._epoch,
             told=self._attendance,
             clock=self._wiring.clock,
             observer=self._wiring.observer,
         )
-
-    # --------------------------------------------------------------------- inside
 
     def _need_rest(self) -> RestClient:
         if self._rest is None:
@@ -325,27 +322,6 @@ class LiveSource:
     ) -> bytes:
         """Have the answer captured, and return its body."""
         answer = await self._need_rest().get(target, cost=cost, bulk=bulk)
+        context = replaced(context, request=f"GET {target}")
         sink.open(context).frame(FrameKind.REST, answer.body)
         return answer.body
-
-    def _request(
-        self,
-        epoch: str,
-        symbol: str,
-        request: str,
-        purpose: Purpose,
-        channels: tuple[str, ...],
-    ) -> Context:
-        """Return whence an answer is; without a symbol it is about all of them."""
-        return Context(
-            venue=self._venue.name,
-            source="rest",
-            purpose=purpose,
-            collector=self._wiring.collector,
-            epoch=epoch,
-            url=self._rest_url,
-            symbols=(symbol,) if symbol else self._asked.symbols,
-            market=self._asked.market,
-            channels=channels,
-            request=request,
-        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace as replaced
+
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
 from forebay.errors import Permanent, Transient
 from forebay.telemetry import PollFailed, SubscriptionAccepted
@@ -12,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from forebay.clock import Clock
+    from forebay.domain.frames import Context
     from forebay.ports import EpochSink, FrameSink
+    from forebay.sources.roster import Attendance
     from forebay.sources.venue import Poll, Stream
-    from forebay.sources.websocket.feeds import StreamListener
     from forebay.telemetry import Observer
 
 _NS = 1_000_000_000
@@ -29,40 +32,31 @@ def next_round(poll: Poll, now_ns: int) -> int:
 
 
 class Poller:
-    """Asks for one channel of one symbol, at once and then on time.
+    """Asks for the channel and symbol of ``context``, at once and then on time.
 
-    Its epoch is the time in which every answer came: one that failed ends it, and with the next
-    answer another begins. A symbol that the venue refuses is asked for ever more seldom.
+    An answer that does not come ends the epoch. What the venue refuses is asked for more seldom.
     """
 
     def __init__(
         self,
-        venue: str,
-        stream: Stream,
         poll: Poll,
+        context: Context,
         *,
-        ask: Callable[[str, str, FrameSink], Awaitable[None]],
-        begin: Callable[[str, FrameSink], EpochSink],
+        ask: Callable[[str, int, Context, FrameSink], Awaitable[object]],
         epoch: Callable[[], str],
-        told: StreamListener,
+        told: Attendance,
         clock: Clock,
         observer: Observer,
     ) -> None:
-        """Poll ``stream``.
-
-        ``ask`` has the answer to a path captured for an epoch; ``begin`` opens an epoch, for its
-        control records; ``epoch`` makes up its name.
-        """
-        self._venue = venue
-        self._stream = stream
+        """``ask`` has the answer to a path, of some weight, captured; ``epoch`` makes up a name."""
         self._poll = poll
+        self._context = context
+        self._stream: Stream = (context.channels[0], context.symbols[0])
         self._ask = ask
-        self._open = begin
         self._new_epoch = epoch
         self._told = told
         self._clock = clock
         self._observe = observer
-        self._epoch = ""
         self._control: EpochSink | None = None
         self._accepted = False
         self.refused = 0
@@ -89,9 +83,12 @@ class Poller:
         """Ask once; return how many rounds are to be left out now."""
         channel, symbol = self._stream
         if self._control is None:
-            self._begin(sink)
+            self._context = replaced(self._context, epoch=self._new_epoch())
+            self._control = sink.open(self._context)
+            self._control.control(EpochOpened())
         try:
-            await self._ask(self._epoch, self._poll.request(symbol, now_ns), sink)
+            path = self._poll.request(symbol, now_ns)
+            await self._ask(path, self._poll.cost, self._context, sink)
         except Permanent as error:
             left = min(1 << min(self.refused, 62), SKIPPED)
             self.refused += 1
@@ -99,23 +96,18 @@ class Poller:
             self._told.refuse({self._stream: str(error)}, (left + 1) * self._poll.every_s)
             return left
         except Transient as error:
-            self._observe(PollFailed(self._venue, channel, symbol, str(error)))
+            self._observe(PollFailed(self._context.venue, channel, symbol, str(error)))
             self._close(f"a poll failed: {error.message}")
         else:
             self.refused = 0
             self._answered()
         return 0
 
-    def _begin(self, sink: FrameSink) -> None:
-        self._epoch = self._new_epoch()
-        self._control = self._open(self._epoch, sink)
-        self._control.control(EpochOpened())
-
     def _answered(self) -> None:
         if self._control is not None and not self._accepted:
             self._control.control(EpochAccepted((self._stream,)))
             self._told.acknowledge([self._stream])
-            self._observe(SubscriptionAccepted(self._venue, self._epoch))
+            self._observe(SubscriptionAccepted(self._context.venue, self._context.epoch))
             self._accepted = True
 
     def _close(self, reason: str) -> None:

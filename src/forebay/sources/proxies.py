@@ -1,9 +1,8 @@
-"""Which HTTP proxy leads to an address, as ``HTTPS_PROXY`` and its likes say.
+"""Which HTTP proxy leads to an address: ``HTTPS_PROXY`` or ``HTTP_PROXY``, else ``ALL_PROXY``.
 
-What begins with ``https`` or ``wss`` goes by ``HTTPS_PROXY``, the rest by ``HTTP_PROXY``, either by
-``ALL_PROXY`` where that one is not set; names in small letters come first. Nothing on this machine
-goes through a proxy, nor what ``NO_PROXY`` lists: hosts with all below them, addresses, networks,
-each with a port if it means that alone, or ``*``.
+Names in small letters come first. Nothing on this machine goes through a proxy, nor what
+``NO_PROXY`` lists: hosts with all below them, addresses, networks, each with a port if it means
+that alone, or ``*``.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -41,6 +41,7 @@ from forebay.sources.recording_lines import Lines, UnreadableLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedReader
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -113,10 +114,11 @@ _timed = msgspec.json.Decoder(_Timed).decode
 class _UnreadableError(Exception):
     """A line that is no frame, or not a whole one."""
 
-    def __init__(self, reason: Reason, error: str, *, recognised: bool = True) -> None:
+    def __init__(self, reason: Reason, error: str, odd: bytes = b"") -> None:
+        """``odd`` is a line that need not have been meant as a frame."""
         super().__init__(error)
-        self.reason = reason
-        self.recognised = recognised
+        self.reason: Reason = reason
+        self.recognised = not odd or bool(_LIKE_A_FRAME.match(odd))
 
 
 def receipt_ns(number: bytes, unit: str) -> int:
@@ -194,7 +196,7 @@ def read_recording(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -209,12 +211,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _identity(file: BinaryIO) -> str:
+def _identity(file: BufferedReader) -> str:
     """Return a name that follows from the content alone: a replay repeated is the same epoch."""
-    digest = hashlib.sha256()
     try:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256")
         file.seek(0)
     except OSError as error:
         message = f"The recording {file.name} cannot be read: {error.strerror}."
@@ -259,23 +259,23 @@ class _Reader:
         if line.lstrip()[:1] in {b"{", b"["}:
             return self._json(line)
         if received := _RECEIVED.fullmatch(line):
-            received_ns = _receipt(received[1], "seconds", line)
+            received_ns = _receipt(received[1], "seconds")
             self._last_ns = max(self._last_ns, received_ns)
             return self._text(received_ns, received[2])
         if stamped := _STAMPED.fullmatch(line):
-            received_ns = _receipt(stamped[1], "nanoseconds", line)
+            received_ns = _receipt(stamped[1], "nanoseconds")
             return self._text(received_ns, stamped[2])
         try:
             if rest := _REST.fullmatch(line):
-                return self._rest(rest[1].decode(), _receipt(rest[2], "seconds", line), rest[3])
+                return self._rest(rest[1].decode(), _receipt(rest[2], "seconds"), rest[3])
             if opened := _OPENED.fullmatch(line):
-                self._open(opened[1].decode(), _receipt(opened[2], "seconds", line))
+                self._open(opened[1].decode(), _receipt(opened[2], "seconds"))
                 return None
         except ValueError as error:
-            raise _unreadable("wrong_type", f"its address cannot be read: {error}", line) from error
+            raise _UnreadableError("wrong_type", f"its address cannot be read: {error}") from error
         if _SENT.match(line) or line.startswith(b"configuration: "):
             return None
-        raise _unreadable("not_json", "it is no record of a recording", line)
+        raise _UnreadableError("not_json", "it is no record of a recording", line)
 
     def _text(self, received_ns: int, payload: bytes) -> Recorded:
         try:
@@ -307,7 +307,7 @@ class _Reader:
             line.decode()
             _raw(line)
         except _UNDECODABLE as error:
-            raise _unreadable("not_json", str(error), line) from error
+            raise _UnreadableError("not_json", str(error), line) from error
         if b'"log_id"' in line:
             try:
                 frame = _exported(line)
@@ -315,41 +315,35 @@ class _Reader:
             except (msgspec.DecodeError, Corrupt):
                 pass
             else:
-                return self._of_export(frame, context, line)
+                return self._of_export(frame, context)
         if b'"recv_ms"' in line:
             try:
                 timed = _timed(line)
             except msgspec.DecodeError:
                 pass
             else:
-                received_ns = _receipt(bytes(timed.recv_ms).strip(b'"'), "milliseconds", line)
+                received_ns = _receipt(bytes(timed.recv_ms).strip(b'"'), "milliseconds")
                 event = bytes(timed.event)
                 return Recorded(self._connection, FrameKind.TEXT, received_ns, event)
         return Recorded(self._connection, FrameKind.TEXT, self._bare_ns, line)
 
-    def _of_export(self, frame: ExportedFrame, context: Context, line: bytes) -> Recorded | None:
+    def _of_export(self, frame: ExportedFrame, context: Context) -> Recorded | None:
         if frame.kind == LOSS_KIND:  # it tells of frames and is none
             return None
         try:
             kind, payload = FrameKind(frame.kind), frame.raw()
         except ValueError as error:
-            raise _unreadable(
-                "wrong_type", f"it is no frame of a journal export: {error}", line
-            ) from error
+            message = f"it is no frame of a journal export: {error}"
+            raise _UnreadableError("wrong_type", message) from error
         if not 0 <= frame.received_ns < LATEST_NS:
-            raise _unreadable("bad_time", f"{frame.received_ns} ns is no receipt time", line)
+            raise _UnreadableError("bad_time", f"{frame.received_ns} ns is no receipt time")
         if self._file.partial:
             context = msgspec.structs.replace(context, partial=True)
         return Recorded(context, kind, frame.received_ns, payload)
 
 
-def _receipt(number: bytes, unit: str, line: bytes) -> int:
+def _receipt(number: bytes, unit: str) -> int:
     try:
         return receipt_ns(number, unit)
     except ValueError as error:
-        raise _unreadable("bad_time", str(error), line) from error
-
-
-def _unreadable(reason: Reason, error: str, line: bytes) -> _UnreadableError:
-    recognised = reason != "not_json" or bool(_LIKE_A_FRAME.match(line))
-    return _UnreadableError(reason, error, recognised=recognised)
+        raise _UnreadableError("bad_time", str(error)) from error

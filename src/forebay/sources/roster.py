@@ -48,7 +48,7 @@ class Roster:
     """Every stream that the sources of a process ask for."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
         self.standings: dict[Place, Standing] = {}
         self.complaints: dict[str, int] = {}
         """By venue, how often it complained."""
@@ -57,10 +57,6 @@ class Roster:
         """Return the part of one venue and market; ``observer`` hears of refusals."""
         self.complaints.setdefault(venue, 0)
         return Attendance(self, venue, market, observer)
-
-    def now(self) -> int:
-        """Return the wall clock."""
-        return self._clock.wall_ns()
 
 
 class Attendance:
@@ -76,13 +72,14 @@ class Attendance:
 
     def ask(self, streams: Iterable[Stream]) -> None:
         """Note that somebody wants ``streams``."""
+        now_ns = self._roster.clock.wall_ns()
         for stream in streams:
-            self._roster.standings.setdefault(self._place(stream), Standing(self._roster.now()))
+            self._roster.standings.setdefault(self._place(stream), Standing(now_ns))
 
     def acknowledge(self, streams: Iterable[Stream]) -> None:
         """Note that the venue gives ``streams`` from here on."""
         for standing in self._known(streams):
-            standing.acknowledged_ns = standing.acknowledged_ns or self._roster.now()
+            standing.acknowledged_ns = standing.acknowledged_ns or self._roster.clock.wall_ns()
             standing.refused, standing.refusals, standing.retry_ns = "", 0, None
 
     def lose(self, streams: Iterable[Stream]) -> None:
@@ -92,7 +89,7 @@ class Attendance:
 
     def refuse(self, streams: Mapping[Stream, str], retry_s: float, *, told: bool = False) -> None:
         """Note that the venue does not give ``streams``; ``told``: the log says so already."""
-        retry_ns = self._roster.now() + round(retry_s * 1e9)
+        retry_ns = self._roster.clock.wall_ns() + round(retry_s * 1e9)
         alike: dict[str, list[Stream]] = defaultdict(list)
         for stream, words in sorted(streams.items()):
             reason = shortened(words)

@@ -67,13 +67,19 @@ class Session(Protocol):
 
     Times are UTC nanoseconds that never go back: the wall clock of the connection's beginning,
     moved on by the monotonic one. It hears every message until everything that was asked for is
-    accepted or refused; later ones only if one of its :attr:`marks` is in them, or all of them if
-    it is :attr:`attentive`, which costs a call a message.
+    accepted or refused; later ones only if one of its :attr:`marks` is in them and they do not
+    begin as :attr:`quiet` ones do, or all of them if it is :attr:`attentive`, which costs a call a
+    message.
     """
 
     @property
     def marks(self) -> Sequence[bytes]:
         """What is in every message that it must hear later: complaints, refusals."""
+        ...
+
+    @property
+    def quiet(self) -> tuple[bytes, ...]:
+        """Beginnings of the venue's common messages: looking for marks in them is left out."""
         ...
 
     @property
@@ -112,6 +118,7 @@ class PlainSession:
     """A session that needs nothing special; derive from it and say what differs."""
 
     marks: Sequence[bytes] = ()
+    quiet: tuple[bytes, ...] = ()
     attentive: bool = False
     tick_s: float | None = None
 

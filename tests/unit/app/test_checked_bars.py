@@ -10,7 +10,7 @@ import pytest
 
 from forebay.app.offline.download import download
 from forebay.app.offline.download_plan import WantedBars
-from forebay.app.offline.offline_backfill import check_bars, fill_gaps
+from forebay.app.offline.gaps import check_bars, fill_gaps
 from forebay.app.reader import Data
 from forebay.app.wiring import venues
 from forebay.app.wiring.calendar_config import CalendarConfig

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.processes.http_endpoint import token_of
 from forebay.app.wiring import venues
 from forebay.app.wiring.complaints import ConfigErrors
-from forebay.app.wiring.config import Config, HttpConfig, VenueConfig, leaves, load
+from forebay.app.wiring.config import Config, HttpConfig, VenueConfig, leaves, load, token_of
 from forebay.app.wiring.config_template import tables, template
 from forebay.errors import ConfigError
 

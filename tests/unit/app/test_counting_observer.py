@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.processes.counting_observer import OTHER, CountingObserver, endpoint
+from forebay.app.processes.samples import OTHER, CountingObserver, endpoint
 from forebay.telemetry import (
     CallRetried,
     DeadLettered,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from forebay.app.processes.hourly import GATHER_NS, GRACE_NS, HourlyParquet, due, hour_path
+from forebay.app.processes.maintenance import GATHER_NS, GRACE_NS, HourlyParquet, due, hour_path
 from forebay.clock import ManualClock
 from forebay.domain import schema
 from forebay.errors import ForebayError, Transient
@@ -298,7 +298,7 @@ def test_a_database_that_cannot_export_now_is_transient_and_stays_noted(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from forebay.app.processes.hourly import HourlyParquet
+from forebay.app.processes.maintenance import HourlyParquet
 from forebay.clock import ManualClock
 from forebay.journal import OsDisk
 from forebay.stores.duckdb import DuckDBStore

@@ -10,13 +10,13 @@ import httpx
 import msgspec
 import pytest
 
-from forebay.app import status_client
 from forebay.app.processes import http_endpoint
-from forebay.app.processes.http_endpoint import HttpEndpoint, token_of
+from forebay.app.processes.http_endpoint import HttpEndpoint
 from forebay.app.processes.system import RunningSystem
-from forebay.app.wiring.config import Config, HttpConfig
+from forebay.app.wiring.config import Config, HttpConfig, token_of
 from forebay.app.wiring.data_folder import DataFolder
-from forebay.cli.summary import lines
+from forebay.cli import status as status_client
+from forebay.cli.status import lines
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, Unreachable
 from forebay.lab.commands import until

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from forebay.app.arrow_stream import decode_arrow, encode_arrow
-from forebay.app.processes.local_socket import LocalServer, Reply, Request, ask, json_handler
+from forebay.app.processes.local_socket import Handler, LocalServer, Reply, Request, ask
+from forebay.app.querying import decode_arrow, encode_arrow
 from forebay.errors import ConfigError, Permanent, Unreachable
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ async def _table(request: Request) -> Reply:
     return {"asked": request["query"]}, encode_arrow(TABLE)
 
 
+async def _echo(request: Request) -> Request:
+    return request
+
+
 async def _refuse(request: Request) -> Reply:
     raise ConfigError("That cannot be.", hint="Ask for less.")
 
@@ -32,11 +36,11 @@ async def _broken(request: Request) -> Reply:
     raise OSError("no disk")
 
 
-HANDLERS = {
+HANDLERS: dict[str, Handler] = {
     "table": _table,
     "refuse": _refuse,
     "broken": _broken,
-    "echo": json_handler(lambda request: request),
+    "echo": _echo,
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.app.offline import offline_backfill
+from forebay.app.offline import gaps, replay
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
@@ -66,12 +66,12 @@ async def test_a_refused_stream_does_not_keep_the_others_from_being_filled(
     async def source(*_: object) -> AsyncIterator[Asked]:
         yield asked
 
-    monkeypatch.setattr(offline_backfill, "offline_store", offline)
-    monkeypatch.setattr(offline_backfill._Checks, "all", no_bars)
+    monkeypatch.setattr(replay, "offline_store", offline)
+    monkeypatch.setattr(gaps._Checks, "all", no_bars)
     monkeypatch.setattr(venues, "source", source)
 
     with pytest.raises(Permanent, match="GONE: There is no such product"):
-        await offline_backfill.fill_gaps(DataFolder(tmp_path), Config(), ignore)
+        await gaps.fill_gaps(DataFolder(tmp_path), Config(), ignore)
 
     assert asked.symbols == ["GONE", "BTC-USD", "GONE"]
     assert asked.units == ["id", "id", "time"]

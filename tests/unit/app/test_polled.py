@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forebay.app.processes.polled import (
+from forebay.app.processes.system import (
     AWAY_AFTER,
     STARTING,
     PolledProcess,

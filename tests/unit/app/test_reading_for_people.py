@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import forebay
-from forebay.app.asked import shaped
 from forebay.app.offline.replay import replay
+from forebay.app.querying import shaped
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock

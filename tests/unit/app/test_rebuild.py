@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from forebay.app.offline import rebuild as module
 from forebay.app.offline.rebuild import rebuild_database
-from forebay.app.processes.hourly import HourlyParquet, hour_path
+from forebay.app.processes.maintenance import HourlyParquet, hour_path
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.journaling import open_journal
@@ -180,7 +180,7 @@ def test_what_only_the_old_database_has_is_told_and_kept(tmp_path: Path) -> None
     assert past
     account = rebuilt(folder)
     assert account["oldest_frame"] == last
-    covered = coverage.covered()
+    covered = coverage.arrived()["id", ""]
     (absence,) = account["not_in_journal"]
     assert (absence["symbol"], absence["unit"]) == ("BTC-USD", "id")
     assert absence["count"] == covered.count()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from forebay.app.processes.reload import reconciled
+from forebay.app.processes.process_breakers import reconciled
 from forebay.app.wiring.config import Config, all_leaves, leaves
 
 RUNNING = msgspec.convert(

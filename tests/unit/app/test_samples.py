@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.app.processes import samples
-from forebay.app.processes.counting_observer import CountingObserver
+from forebay.app.processes.samples import CountingObserver
 from forebay.clock import ManualClock
 from forebay.domain.flags import FLAGS
 from forebay.domain.frames import FrameKind
@@ -48,8 +48,8 @@ def test_all_samples_are_in_the_catalogue_with_their_labels(tmp_path: Path) -> N
     everything = [
         *samples.capture(STATS, COUNTS, max_pending=10),
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
-        *samples.tallied("capture", COUNTS),
-        *samples.recoveries({"store": 1}),
+        *samples.tallied("capture", COUNTS, 0),
+        *samples.labelled("forebay_recovery_attempts", "breaker", {"store": 1}),
         *samples.process("capture", reader),
         *samples.machine(reader, tmp_path, tmp_path),
     ]
@@ -70,7 +70,7 @@ def test_capture_tells_what_is_asked_of_it() -> None:
     assert found["forebay_journal_full"] == 0
     assert found["forebay_websocket_connections"] == 0
     assert found["forebay_buffer_utilisation{resource=memory}"] == 0
-    (latency,) = samples.latency(running.sink.latency_totals())
+    (latency,) = samples.latency(running.sink.latency.totals())
     assert len(latency.counts) == len(latency.edges_s) + 1
     assert latency.counts[-1] == 0
 

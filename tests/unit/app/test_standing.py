@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from forebay.app.processes import standing
+from forebay.cli.status import summary
 from forebay.ops.view import ProcessReport, StreamReport, merged
 from tests.support.fake_report import STREAMS
 
@@ -22,12 +22,12 @@ def test_a_stream_is_an_object_with_moments_as_texts() -> None:
 
 
 def test_one_line_says_how_many_are_heard_and_which_are_not() -> None:
-    assert standing.summary([]) == ""
-    assert standing.summary([HEARD]) == "1 of 1 heard"
-    told = standing.summary(STREAMS)
+    assert summary([]) == ""
+    assert summary([HEARD]) == "1 of 1 heard"
+    told = summary(STREAMS)
     assert told == "1 of 2 heard; coinbase/trade/ETH-USD refused (it is unknown)"
     many = [replace(REFUSED, symbol=f"S{number}") for number in range(9)]
-    assert standing.summary(many).endswith("; 6 more")
+    assert summary(many).endswith("; 6 more")
 
 
 def test_what_was_asked_for_and_never_heard_is_silent_once_somebody_listens() -> None:

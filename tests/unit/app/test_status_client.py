@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from forebay.app import status_client
+from forebay.cli import status as status_client
 from forebay.ops.view import BreakerReport
 from tests.support.fake_report import STREAMS, report
 from tests.support.fake_system import Site

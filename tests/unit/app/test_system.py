@@ -14,9 +14,8 @@ import pytest
 
 from forebay.app.processes import system as system_module
 from forebay.app.processes.local_socket import LocalServer
-from forebay.app.processes.polled import AWAY_AFTER
 from forebay.app.processes.process_breakers import ProcessBreakers
-from forebay.app.processes.system import STALE_S, RunningSystem
+from forebay.app.processes.system import AWAY_AFTER, STALE_S, RunningSystem
 from forebay.app.wiring import logs
 from forebay.app.wiring.config import Config
 from forebay.clock import ManualClock
@@ -33,10 +32,10 @@ from forebay.telemetry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from forebay.app.processes.local_socket import Reply, Request
+    from forebay.app.processes.local_socket import Handler, Reply, Request
     from forebay.app.processes.process_breakers import Section
 
 
@@ -93,7 +92,7 @@ class Rig:
                 await stack.enter_async_context(server.serving())
             yield
 
-    def handlers(self, role: str) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
+    def handlers(self, role: str) -> dict[str, Handler]:
         made = self.made[role]
 
         async def tell() -> ProcessReport:
@@ -102,11 +101,11 @@ class Rig:
         handlers = made.handlers(tell)
         report, orders = handlers["report"], handlers["orders"]
 
-        async def noting(request: Request) -> Reply:
+        async def noting(request: Request) -> Reply | Request:
             self.systems.append(request["system"])
             return await report(request)
 
-        async def ordered(request: Request) -> Reply:
+        async def ordered(request: Request) -> Reply | Request:
             self.ordered.append(request)
             return await orders(request)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.cli.backfill import lines_of
-from forebay.cli.settings import capture_config
+from forebay.cli.settings import CaptureFlags, capture_config
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,5 +66,5 @@ def test_a_downloader_that_cannot_be_is_refused_at_the_start(
     file = tmp_path / "forebay.toml"
     file.write_text(f"{VENUE}[downloader]\n{table}\n")
     with pytest.raises(ConfigError) as caught:
-        capture_config(file, data=tmp_path, venue=None, symbols=None, ws_url=None, rest_url=None)
+        capture_config(file, CaptureFlags(data=tmp_path))
     assert says in str(caught.value)

@@ -14,12 +14,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-import typer
 from pyarrow import parquet
 
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.cli.sql import Format, sql, write
 from forebay.domain.schema import DECIMALS
+from forebay.errors import ConfigError
 from forebay.stores.duckdb import DuckDBStore
 from forebay.stores.duckdb.query import DuckDBReader
 from tests.support.commands import invoked, refused
@@ -203,9 +203,8 @@ def test_a_file_is_written_whole_or_not_at_all(data: Path, tmp_path: Path) -> No
 def test_parquet_is_not_for_a_terminal(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forebay.cli.sql.sys.stdout", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    with pytest.raises(typer.Exit) as ended:
+    with pytest.raises(ConfigError, match="not for a terminal"):
         sql("SELECT 1", data=data, style=Format.parquet)
-    assert ended.value.exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from forebay.app.status_client import SystemStatus
 from forebay.cli.run import shown
-from forebay.cli.summary import fitting, flat, line, lines, span
+from forebay.cli.status import SystemStatus, fitting, flat, line, lines, span
 from forebay.ops.view import ProcessReport, StreamReport, SystemReport
 from forebay.resilience import ServiceHealth, SystemHealth, assess
 from forebay.telemetry import Stopped

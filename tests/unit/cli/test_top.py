@@ -8,7 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
-from forebay.app.status_client import SystemStatus
+from forebay.cli.status import SystemStatus
 from forebay.cli.top import picture
 from forebay.ops.view import BreakerReport, ProcessReport, SystemReport
 from forebay.resilience import ServiceHealth, assess

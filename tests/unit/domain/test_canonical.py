@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.domain.canonical import canonical_rows, first_of_each_id, id_halves, id_texts
+from forebay.domain.digest import canonical_rows, first_of_each_id, id_halves, id_texts
 from forebay.domain.kinds import KINDS
 from tests.support.event_tables import CONTENT, canonical, rows_of, table_of
 from tests.support.frames import Told

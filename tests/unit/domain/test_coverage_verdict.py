@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from forebay.domain.coverage import Acceptance, Arrival, IdCoverage, Look, StreamKey, TimeCoverage
-from forebay.domain.coverage.sequence import SequenceCoverage
-from forebay.domain.coverage.verdict import Count
+from forebay.domain.coverage.base import Count
+from forebay.domain.coverage.time import SequenceCoverage
 from forebay.domain.intervals import FAR
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from forebay.domain import schema
 from forebay.domain.channels import Channel
-from forebay.domain.event_ids import contents_of, event_ids, observed, with_ordinals
+from forebay.domain.events import contents_of, event_ids, observed, with_ordinals
 from forebay.domain.identity import (
     NATIVE_ID_LIMIT,
     base_id,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from forebay.domain.dead_letters import letter_rows, row_id
 from forebay.domain.parsed import DeadLetter
+from forebay.services.normalise import letter_rows, row_id
 from tests.support.frames import SECOND, T0, as_json, batch, context, match, rest_row
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from forebay.domain.channels import Channel
-from forebay.domain.dead_letters import letter_rows
 from forebay.domain.events import EventColumns
 from forebay.domain.frames import (
     EpochAccepted,
@@ -30,7 +29,7 @@ from forebay.domain.messages import (
 )
 from forebay.domain.parsed import DeadLetter
 from forebay.errors import Corrupt
-from forebay.services.normalise import normalise
+from forebay.services.normalise import letter_rows, normalise
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from tests.support.frames import LOG, SECOND, T0, batch, context, match
 
@@ -63,13 +62,13 @@ def test_what_has_no_rows_comes_back(told: ControlTold | KnownTold | Mark) -> No
 def test_events_come_back_as_they_were_built() -> None:
     late = [T0 + 100 * SECOND, T0 + SECOND, T0 + SECOND]
     origin = batch([match(1), match(2, "ETH-USD"), match(3)], received_ns=late)
-    ((columns, _),) = normalise(origin, {"coinbase": CoinbaseParser()}).events
+    (columns,) = normalise(origin, {"coinbase": CoinbaseParser()}).events
     message = Message(Head(STEP, 0, EventsTold(ORIGIN, "trade", False)), columns.finish())
     back = decode_message(encode_message(message))
     assert back.head == message.head
     assert back.rows is not None
     assert back.rows.equals(message.rows)
-    again = EventColumns.of_rows(columns.channel, back.rows)
+    again = EventColumns.of_rows(columns.channel, back.rows, own_sequence=False)
     assert (again.kind, again.market, again.symbols) == (columns.kind, "spot", columns.symbols)
     for name in ("codes", "numbers", "received_ns", "flags"):
         assert (getattr(again, name) == getattr(columns, name)).all(), name

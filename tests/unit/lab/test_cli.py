@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from forebay.cli.lab import app
+from forebay.cli.main import app
 from forebay.lab.exchanges.market import Market, MarketConfig
 from forebay.lab.truth import SOURCES, Trades, TruthDigest, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROCESS = [sys.executable, "-c", "from forebay.cli.lab import app; app()"]
+PROCESS = [sys.executable, "-c", "from forebay.cli.main import main; main()", "lab"]
 
 
 def lab(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300", "NO_COLOR": "1"})
+    result = CliRunner().invoke(app, ["lab", *arguments], env={"COLUMNS": "300", "NO_COLOR": "1"})
     return result.exit_code, result.stdout, result.stderr
 
 

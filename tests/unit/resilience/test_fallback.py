@@ -48,10 +48,10 @@ def is_serving(fallback: Fallback[int]) -> bool:
 async def test_a_substitute_says_so_and_its_beginning_and_end_are_told_once() -> None:
     server, told = Server(), list[TelemetryEvent]()
     fallback = Fallback("redis", lambda _: 0, listener=told.append)
-    get, aget = fallback(server.load), fallback.awaited(server.aload)
+    get = fallback(server.load)
     assert get() == Answer(1)
     server.error = AWAY
-    for answer in (get(), await aget(), fallback.call(server.load)):
+    for answer in (get(), await fallback.acall(server.aload), fallback.call(server.load)):
         assert answer == Answer(0, Origin.SUBSTITUTE, reason="Unreachable")
         assert answer.is_degraded
     assert fallback.serving

@@ -100,7 +100,7 @@ async def test_awaited_calls_keep_their_types() -> None:
     assert_type(await closed()(coroutine)(1), str)
     assert_type(await closed().acall(coroutine, 1), str)
     assert_type(await Retry().acall(coroutine, 1), str)
-    answer = await Fallback("f", lambda _: "").awaited(coroutine)(1)
+    answer = await Fallback("f", lambda _: "").acall(coroutine, 1)
     assert_type(answer, Answer[str])
     assert answer == Answer("1")
 

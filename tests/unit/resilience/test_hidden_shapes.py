@@ -271,7 +271,7 @@ async def test_streams_that_a_lambda_opens_are_guarded_to_their_end(
 @hidden
 async def test_a_fallback_serves_instead(hide: Callable[[Server], Callable[[], Any]]) -> None:
     fallback = Fallback[int]("f", lambda _: 7)
-    answer = await fallback.awaited(hide(Server()))()
+    answer = await fallback.acall(hide(Server()))
     assert (answer.value, answer.origin) == (7, Origin.SUBSTITUTE)
 
 

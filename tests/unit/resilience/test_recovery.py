@@ -241,7 +241,7 @@ async def test_cancelling_ends_every_probe_and_says_nothing_about_the_service() 
             await task
         assert service.under_way == 0
     assert asyncio.all_tasks() == before
-    assert rig.manager._recovery._wakers == []
+    assert rig.manager._wakers == []
     seen = breaker.snapshot()
     assert (seen.state, seen.probes, seen.failed, seen.neutral) == (State.HALF_OPEN, 0, 1, 1)
     async with rig.running():  # it can be run again
@@ -365,7 +365,7 @@ def test_an_event_loop_that_was_closed_is_not_woken() -> None:
     rig = Rig()
     loop, woken = asyncio.new_event_loop(), list[int]()
     loop.close()
-    wakers = rig.manager._recovery._wakers
+    wakers = rig.manager._wakers
     wakers += [lambda: loop.call_soon_threadsafe(print), lambda: woken.append(1)]
     trip(rig.add("store", critical=True))
     assert rig.manager.state is SystemState.CRITICAL

@@ -734,7 +734,7 @@ def test_a_cursor_inside_a_block_is_an_exact_cut(tmp_path: Path) -> None:
             projection.adopt(projected)
             commit = Commit(
                 {"store": reader.position},
-                events=projected.tables(),
+                events=projected.events,
                 coverage=projected.coverage,
             )
             sliced.store.commit(commit)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.ports import HistoryRequest
-from forebay.services import backfill_plan
-from forebay.services.backfill_plan import CONSIDERED, BackfillPlanner, coalesce, overlap
+from forebay.services import backfiller
+from forebay.services.backfiller import CONSIDERED, BackfillPlanner, coalesce, overlap
 
 if TYPE_CHECKING:
     from typing import Any
@@ -260,7 +260,7 @@ def test_a_gap_settles_while_other_fills_run() -> None:
 
 def test_gaps_that_cannot_be_filled_starve_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     considered = CONSIDERED // 10  # the time this takes grows with its square
-    monkeypatch.setattr(backfill_plan, "CONSIDERED", considered)
+    monkeypatch.setattr(backfiller, "CONSIDERED", considered)
     planner = BackfillPlanner(Highest(), settle_s=0, at_once=2)
     delisted = [gap(n * 10_000, n * 10_000 + 1, "AAA-USD") for n in range(considered + 10)]
     wanted, now = gap(5, 6), 0

@@ -12,8 +12,7 @@ from forebay.clock import ManualClock
 from forebay.errors import Permanent, Transient, Unusable
 from forebay.ports import FrameSink, HistoryRequest, Instrument
 from forebay.resilience import CircuitOpen
-from forebay.services.backfill_plan import BackfillPlanner
-from forebay.services.backfiller import LONGEST_WAIT_S, Backfiller
+from forebay.services.backfiller import LONGEST_WAIT_S, Backfiller, BackfillPlanner
 from forebay.telemetry import (
     FillDone,
     FillFailed,

@@ -12,10 +12,10 @@ from forebay.domain.messages import EventsTold, FrameOrigin, Head, Mark, Message
 from forebay.errors import ConfigError, Transient
 from forebay.journal import Position
 from forebay.ports import Received
-from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal_cursor
-from forebay.services.coverage_book import declared
+from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal_cursor, listen
 from forebay.services.normalise import normalise
-from forebay.services.telling import listen, tell
+from forebay.services.projection import declared
+from forebay.services.publisher import tell
 from forebay.telemetry import GapOpened, LossFound, TelemetryEvent
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, batch, context, match, rows_of

@@ -179,7 +179,7 @@ def test_commits_a_second_at_rest_are_fewer_and_frames_wait_no_longer_than_promi
                 take.frame(TEXT, b"x")
                 await clock.sleep(1 / rate)
             await rig.group.flushed()
-            return rig.group.counters.commits, rig.group.latency().p50_ms
+            return rig.group.counters.commits, rig.group.latency.read().p50_ms
 
     commits, p50_ms = loop.run_until_complete(traffic())
     loop.close()
@@ -410,9 +410,9 @@ async def test_latency_is_from_receipt_to_captured() -> None:
         clock.advance(0.02)
         rig.journal.gate.set()
         await rig.group.flushed()
-        latency = rig.group.latency(reset=True)
+        latency = rig.group.latency.read(reset=True)
         assert (latency.count, latency.max_ms) == (1, 30.0)
-        assert rig.group.latency().count == 0
+        assert rig.group.latency.read().count == 0
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -88,7 +88,7 @@ def total(entry: SegmentEntry) -> Digest:
 
 def rows_of(*blocks: Block) -> Digest:
     """Digest of the rows of blocks in which every event is told once."""
-    rows = Projection(PARSERS, {}).project(batches_of(blocks)).tables()["trades"].rows
+    rows = Projection(PARSERS, {}).project(batches_of(blocks)).events["trades"].rows
     return sum(digests_by_hour(rows, KINDS["trade"]).values(), Digest())
 
 

@@ -41,7 +41,7 @@ def test_an_event_that_two_connections_told_is_new_once_as_the_earlier_told_it()
     (stream,) = entry.streams
     alone: list[Projected] = []
     LedgerBuilder(PARSERS, record_of([]), nobody).account(blocks[:2], keep=alone.append)
-    rows = alone[0].tables()[TRADE.table].rows
+    rows = alone[0].events[TRADE.table].rows
     assert len(rows) == 2
     of_rows = sum(digests_by_hour(rows, TRADE).values(), Digest())
     assert sum((hour.digest for hour in stream.hours), Digest()) == of_rows

@@ -67,7 +67,7 @@ def controls(*said: Control, origin: Context | None = None) -> FrameBatch:
 
 def trades(projected: Projected) -> pa.Table:
     nothing = KINDS["trade"].schema.empty_table()
-    found = projected.tables().get("trades")
+    found = projected.events.get("trades")
     return nothing if found is None else found.rows
 
 
@@ -82,7 +82,7 @@ def flags(projected: Projected) -> list[str]:
 
 
 def seen_before(projected: Projected) -> list[bool]:
-    found: list[bool] = projected.tables()["trades"].seen_before.tolist()
+    found: list[bool] = projected.events["trades"].seen_before.tolist()
     return found
 
 
@@ -134,7 +134,7 @@ def test_frames_that_are_no_text_are_dead_and_do_not_reach_the_parser(
 def test_frames_of_an_unknown_venue_are_dead() -> None:
     projected = project(batch([match(1)], context(venue="mtgox")))
     assert projected.reasons == {"unknown_venue": 1}
-    letters = projected.letter_rows()
+    letters = projected.letters
     assert letters is not None
     assert letters["parser"].to_pylist() == ["none"]
 
@@ -144,7 +144,7 @@ def test_a_dead_letter_keeps_bytes_place_and_parser() -> None:
     origin = context("rest", "fill-7")
     page = as_json([rest_row(9), rest_row(8, price="0")])
     live = batch([match(1), poison], first_seq=40, received_ns=[T0, T0 + 5])
-    letters = project(live, batch([page], origin, first_seq=90)).letter_rows()
+    letters = project(live, batch([page], origin, first_seq=90)).letters
     assert letters is not None
     names = ["venue", "source", "epoch", "log_id", "seq", "item", "reason", "parser", "payload"]
     assert [tuple(row.values()) for row in letters.select(names).to_pylist()] == [
@@ -158,7 +158,7 @@ def test_a_dead_letter_keeps_bytes_place_and_parser() -> None:
 def test_a_dead_letters_id_depends_on_the_frame_and_not_on_the_journal() -> None:
     def letter_ids(received: list[int], *payloads: bytes, first_seq: int = 1) -> list[object]:
         dead = batch(payloads, received_ns=received, first_seq=first_seq)
-        letters = project(dead).letter_rows()
+        letters = project(dead).letters
         assert letters is not None
         found: list[object] = letters["letter_id"].to_pylist()
         return found
@@ -259,7 +259,7 @@ def test_a_filtered_recording_owes_nothing() -> None:
 def test_controls_that_say_nothing_of_ids_change_nothing() -> None:
     said = controls(EpochOpened(), EpochAccepted(), EpochClosed("bye"), origin=context())
     projected = project(said)
-    assert (projected.coverage, projected.frames, projected.letters) == ({}, {}, [])
+    assert (projected.coverage, projected.frames, projected.letters) == ({}, {}, None)
 
 
 def test_a_loss_is_reported() -> None:

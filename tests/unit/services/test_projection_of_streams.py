@@ -62,7 +62,7 @@ def project(
 
 
 def flags(projected: Projected) -> list[str]:
-    found: list[str] = projected.tables()["trades"].rows["flags"].to_pylist()
+    found: list[str] = projected.events["trades"].rows["flags"].to_pylist()
     return found
 
 
@@ -146,9 +146,9 @@ def test_spot_and_perpetual_share_neither_ids_nor_coverage_nor_gaps(
         told(made("e2", market="perpetual"), 1, 2, 3, 4, 5, 9, first_seq=4),
     ]
     projected = project(parser, *batches)
-    rows = projected.tables()["trades"].rows
+    rows = projected.events["trades"].rows
     assert len(set(rows["event_id"].to_pylist())) == 9
-    assert not projected.tables()["trades"].seen_before.any()
+    assert not projected.events["trades"].seen_before.any()
     keys = [KEY._replace(market=market) for market in ("spot", "perpetual")]
     for key, alone in zip(keys, batches, strict=True):
         assert projected.coverage[key] == project(parser, alone).coverage[key]
@@ -327,7 +327,7 @@ def test_coverage_vouches_for_what_its_numbers_identify(
     parser = MadeParser(identity, unit)
     projection = Projection({VENUE: parser}, {})
     projection.adopt(projection.project([told(made(source=source), 1, 2)]))
-    events = projection.project([told(made(source=source), 2, 3, first_seq=3)]).tables()["trades"]
+    events = projection.project([told(made(source=source), 2, 3, first_seq=3)]).events["trades"]
     session = (identity, unit, source) == ("session", "seq", "ws")
     knows = unit == "id" or session
     assert events.vouched_new.tolist() == [False, knows]

@@ -12,7 +12,7 @@ from forebay.errors import CursorBeyondEnd, CursorMoved, Permanent, Transient
 from forebay.journal import Block, Position
 from forebay.payloads import Payloads
 from forebay.services.pump import JournalFeed, Pump
-from forebay.telemetry import LossFound
+from forebay.telemetry import LossFound, Observer, ignore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,9 +74,6 @@ class Kept:
             raise Transient("not now")
         return self.cursor
 
-    def begin_again(self) -> None:
-        self.again += 1
-
     def plan(self, piece: Number) -> Number:
         return piece
 
@@ -88,19 +85,40 @@ class Kept:
         return 1
 
 
+class Numbered(Pump[Number, Number]):
+    """A pump of numbers into what keeps them."""
+
+    def __init__(self, feed: Numbers, sink: Kept, observer: Observer = ignore) -> None:
+        self.kept = sink
+        super().__init__(feed, observer)
+
+    def load(self) -> Position | None:
+        return self.kept.load()
+
+    def begin_again(self) -> None:
+        super().begin_again()
+        self.kept.again += 1
+
+    def plan(self, piece: Number) -> Number:
+        return self.kept.plan(piece)
+
+    def commit(self, plan: Number) -> int:
+        return self.kept.commit(plan)
+
+
 def test_all_that_there_is_moves_in_order_and_once() -> None:
     sink = Kept()
     feed = Numbers(3)
-    pump = Pump(feed, sink)
+    pump = Numbered(feed, sink)
     assert pump.drain() == 3
     assert (sink.numbers, pump.position, feed.told) == ([1, 2, 3], *[Position(LOG, 4)] * 2)
-    assert Pump(Numbers(4), sink).drain() == 1, "another pump goes on where the sink is"
+    assert Numbered(Numbers(4), sink).drain() == 1, "another pump goes on where the sink is"
     assert sink.numbers == [1, 2, 3, 4]
 
 
 def test_what_the_sink_refused_stays_in_hand_and_the_feed_is_held() -> None:
     sink, feed = Kept(), Numbers(2)
-    pump = Pump(feed, sink)
+    pump = Numbered(feed, sink)
     sink.errors = [Transient("full"), Transient("full")]
     for tries in (1, 2):
         with pytest.raises(Transient):
@@ -112,7 +130,7 @@ def test_what_the_sink_refused_stays_in_hand_and_the_feed_is_held() -> None:
 
 def test_a_sink_that_is_elsewhere_is_taken_at_its_word() -> None:
     sink = Kept()
-    pump = Pump(Numbers(3), sink)
+    pump = Numbered(Numbers(3), sink)
     pump.step()
     pump.prepare()
     sink.numbers, sink.cursor, sink.errors = [], None, [CursorMoved("a replica without the rows")]
@@ -136,7 +154,7 @@ def test_what_could_not_be_planned_is_read_again() -> None:
             return piece
 
     sink = Puzzled()
-    pump = Pump(Numbers(2), sink)
+    pump = Numbered(Numbers(2), sink)
     for _ in range(2):
         with pytest.raises(Permanent):
             pump.step()
@@ -149,9 +167,9 @@ def test_a_log_that_is_gone_is_told_and_the_new_one_read_from_its_beginning() ->
     sink = Kept()
     told: list[TelemetryEvent] = []
     feed = Numbers(3)
-    Pump(feed, sink).drain()
+    Numbered(feed, sink).drain()
     feed.log_id = NEW
-    pump = Pump(feed, sink, observer=told.append)
+    pump = Numbered(feed, sink, told.append)
     assert told == [LossFound(LOG, 1, 3)]
     assert sink.again == 1
     assert pump.drain() == 3

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from forebay.domain.coverage import Arrival, IdCoverage, Look, StreamKey
 from forebay.domain.intervals import FAR
-from forebay.services.coverage_book import Projected, declared
-from forebay.services.store_writer import StoreWriter
+from forebay.services.deliver import Deliverer
+from forebay.services.projection import Projected
 from forebay.sources.coinbase import VENUE
 from forebay.telemetry import GapClosed, GapOpened, TelemetryEvent
 from tests.support.memory_store import MemoryStore
@@ -23,8 +25,9 @@ class Told:
     def __init__(self) -> None:
         self.said: list[TelemetryEvent] = []
         self.coverage = IdCoverage()
-        channels = declared({"coinbase": VENUE.parser})
-        self.writer = StoreWriter(MemoryStore(), channels, self.said.append)
+        parsers = {"coinbase": VENUE.parser}
+        nowhere = Path("no journal")
+        self.writer = Deliverer(nowhere, MemoryStore(), parsers, observer=self.said.append)
 
     def step(self, *ids: int, live: bool = True) -> None:
         self.coverage = self.coverage.copy()
@@ -48,7 +51,7 @@ class Told:
         ]
 
     def asked(self) -> list[tuple[int, int]]:
-        return [(each.first, each.last) for each in self.writer.open_gaps()]
+        return [(each.first, each.last) for each in self.writer.open_gaps()[0]]
 
 
 def test_a_hole_that_live_trades_fill_upwards_is_told_once() -> None:
@@ -110,7 +113,7 @@ def test_a_request_says_what_looks_there_were() -> None:
         told.coverage = told.coverage.copy()
         told.coverage.finished(2, 2, [(2, 2)], Look(second * 10**9, waits_s))
         told.tell()
-    (request,) = told.writer.open_gaps()
+    (request,) = told.writer.open_gaps()[0]
     assert (request.looked_ns, request.wait_s) == (660 * 10**9, 600)
 
 
@@ -121,5 +124,5 @@ def test_permanent_gaps_are_asked_for_if_they_are_wanted(states: tuple[str, ...]
     told.coverage = told.coverage.copy()
     told.coverage.finished(2, 2, [(2, 2)])
     told.tell()
-    found = [request.first for request in told.writer.open_gaps("coinbase", states)]
+    found = [request.first for request in told.writer.open_gaps("coinbase", states)[0]]
     assert found == ([4] if states == ("open",) else [2, 4])

@@ -351,9 +351,7 @@ async def test_all_connections_and_all_calls_go_through_the_breakers_that_it_is_
 
 async def test_without_breakers_its_connections_share_one_of_the_preset() -> None:
     coinbase = live(["BTC-USD", "ETH-USD"], size=1)
-    feeds = [
-        coinbase._feed(lot.asked, Ear(), lambda _: "venue") for lot in coinbase._feeds.lots.lots
-    ]
+    feeds = [coinbase._feed(lot.asked, Ear()) for lot in coinbase._feeds.lots.lots]
     assert len({id(feed._breaker) for feed in feeds}) == 1
     assert coinbase.connections == 2
     assert feeds[0]._breaker.config == presets.WEBSOCKET

@@ -145,7 +145,7 @@ def test_a_conflict_raises_an_alarm_of_native_and_of_session_ids(tmp_path: Path)
 def test_an_item_that_does_not_fit_an_observation_is_a_dead_letter() -> None:
     page = batch([frame(*[Deal()] * 65_537)], context("rest", venue="made-observation"))
     made = Projection(MADE, {}).project([page])
-    letters, rows = made.letter_rows(), made.tables()["trades"].rows
+    letters, rows = made.letters, made.events["trades"].rows
     assert letters is not None
     assert letters["item"].to_pylist() == [65_536]
     assert letters["reason"].to_pylist() == ["bad_id"]

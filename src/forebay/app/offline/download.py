@@ -12,7 +12,7 @@ from forebay.app.offline.replay import offline
 from forebay.app.wiring import venues
 from forebay.clock import SystemClock
 from forebay.errors import Transient
-from forebay.services.deliver import PACE_S, RETRY_S
+from forebay.services.deliver import PACE_S
 from forebay.services.downloader import Downloader, first_error
 from forebay.services.group_commit import GroupCommit
 from forebay.sources.live import Wiring
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 BACKLOG_BYTES = 8 << 20
 """So much may be captured and not stored before no further page is asked for."""
+_RETRY_S = 0.5
+"""How long to wait after the store could not take a commit."""
 
 
 async def download(
@@ -122,5 +124,5 @@ class _Storing:
                 await asyncio.wait({moving})  # the store must not be closed under it
                 raise
             except Transient:  # it is offered again
-                wait_s = RETRY_S
+                wait_s = _RETRY_S
             await self._clock.sleep(wait_s)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import random
 import resource
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from forebay.app.processes.http_endpoint import token_of
 from forebay.app.processes.maintenance import GIGABYTE, needed, rules
 from forebay.app.wiring import venues
+from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.domain.frames import EpochAccepted, StreamsRefused
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from forebay.app.wiring.config import Config, VenueConfig
-    from forebay.domain.frames import Context, Control, FrameKind
-    from forebay.ports import EpochSink
+    from forebay.domain.frames import Context, Control
     from forebay.sources.venue import Stream
     from forebay.telemetry import Observer, TelemetryEvent
 
@@ -189,13 +190,23 @@ class _Probe:
         """Why the venue does not give some streams."""
         self.settled = asyncio.Event()
 
-    def settle(self, streams: Iterable[Stream]) -> None:
+    def open(self, context: Context) -> object:
+        """Return an epoch of which only the control records count."""
+        control = functools.partial(self._control, context)
+        return SimpleNamespace(frame=_ignore, batch=_ignore, control=control)
+
+    def _control(self, context: Context, control: Control) -> None:
+        if isinstance(control, EpochAccepted):
+            self.accepted = True
+            self._settle(control.streams or itertools.product(context.channels, context.symbols))
+        elif isinstance(control, StreamsRefused):
+            self.refused |= dict.fromkeys(control.streams, control.reason)
+            self._settle(control.streams)
+
+    def _settle(self, streams: Iterable[Stream]) -> None:
         self._waited.difference_update(streams)
         if not self._waited:
             self.settled.set()
-
-    def open(self, context: Context) -> EpochSink:
-        return _ProbedEpoch(self, context)
 
     def on_pressure(self, callback: object) -> object:
         del callback
@@ -205,26 +216,8 @@ class _Probe:
         return 0
 
 
-class _ProbedEpoch:
-    def __init__(self, probe: _Probe, context: Context) -> None:
-        self._probe = probe
-        self._context = context
-
-    def frame(self, kind: FrameKind, payload: bytes) -> None:
-        del kind, payload
-
-    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
-        del kind, payloads
-
-    def control(self, control: Control) -> None:
-        if isinstance(control, EpochAccepted):
-            context = self._context
-            all_asked = itertools.product(context.channels, context.symbols)
-            self._probe.accepted = True
-            self._probe.settle(control.streams or all_asked)
-        elif isinstance(control, StreamsRefused):
-            self._probe.refused |= dict.fromkeys(control.streams, control.reason)
-            self._probe.settle(control.streams)
+def _ignore(*_: object) -> None:
+    """Keep no frame."""
 
 
 async def _websocket(config: VenueConfig) -> PartFinding:

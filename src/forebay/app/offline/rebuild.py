@@ -12,38 +12,53 @@ import itertools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from forebay.app.offline.layout_1 import read_layout_1
 from forebay.app.querying import MAX_QUERY_S
 from forebay.app.wiring import stores
 from forebay.app.wiring.data_folder import LAYOUT
 from forebay.app.wiring.journaling import open_journal
 from forebay.app.wiring.venues import parsers
+from forebay.domain.coverage import StreamKey
+from forebay.domain.digest import HOUR_NS
+from forebay.domain.intervals import IntervalSet
+from forebay.domain.kinds import kind_of_table
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK, JournalReader
 from forebay.journal.disk import translated
 from forebay.ports import Span
 from forebay.services.deliver import CONSUMER
-from forebay.services.rebuild import Absence, absences, arrived, rebuild
+from forebay.services.rebuild import Absence, Counted, absences, arrived, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
+
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.domain.digest import StreamHour
-    from forebay.domain.intervals import IntervalSet
     from forebay.ports import ReadableStore
-    from forebay.services.rebuild import Counted
-    from forebay.services.store_writer import Delivered
+    from forebay.services.deliver import Delivered
     from forebay.stores.kind import StoreKind
     from forebay.telemetry import Observer
 
 OLDEST = 1
 """The oldest layout whose journal can be read."""
+_COUNTED = ("frames", "stored", "duplicates", "conflicts", "dead_letters")
 NO_HOUR = Span(0, 0)
 """Nothing is hashed: hours are counted alone."""
+_OF_THIS_LAYOUT = """
+SELECT 1 FROM information_schema.columns WHERE table_name = 'coverage' AND column_name = 'market'"""
+_ARRIVED = """
+SELECT venue, channel, symbol, first, last FROM coverage WHERE origin IN ('live', 'fill')"""
+_TABLES = """
+SELECT table_name FROM information_schema.columns WHERE column_name = 'event_ts'"""
+_HOURS = """
+SELECT venue, symbol, epoch_ns(event_ts) // {hour} AS hour, count(*) FROM "{table}" GROUP BY ALL"""
+_RARITIES = """
+SELECT letter_id::VARCHAR, '' FROM dead_letters
+UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"""
 
 
 def rebuild_database(
@@ -63,35 +78,34 @@ def rebuild_database(
 
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
     """
-    with folder.existing(oldest=OLDEST).owned():
+    with folder.existing(oldest=OLDEST).owned(), contextlib.ExitStack() as held:
         moves = folder.layout() != LAYOUT
-        writer = open_journal(folder, config, clock, observer)
-        try:
-            end = writer.position.seq
-            kind = stores.kind_of(config.store)
-            old, limit = folder.database(kind.name), config.store.memory_limit_mb
-            new = _sibling(old, "rebuilding")
-            _remove(new, kind)
-            told = functools.partial(rebuild, folder.journal, parsers=parsers(), observer=observer)
-            with contextlib.closing(kind.open(new, limit)) as store:
-                delivered = told(store, progress=lambda seq: progress(seq - 1, end - 1))
-                after = _said(store, kind)
-            there = old.exists()
-            before = _state(old, kind, limit, moves=moves) if there else None
-            missing = absences(before.arrived, after.arrived) if before else []
-            lacks = there and (before is None or bool(missing) or before.exceeds(after))
-            if lacks or moves:
-                _set_aside(folder.parquet)
-            if moves:
-                _set_aside(folder.ledger)
-            earlier = before is not None and before.layout != LAYOUT
-            kept = _swap(old, new, kind, keep=lacks or earlier)
-            if moves:
-                with translated(f"write the mark of {folder.root}"):
-                    folder.mark(OS_DISK)
-            return _account(folder, delivered, missing, kept, complete=not lacks)
-        finally:
-            writer.close()
+        writer = held.enter_context(
+            contextlib.closing(open_journal(folder, config, clock, observer))
+        )
+        end = writer.position.seq
+        kind = stores.kind_of(config.store)
+        old, limit = folder.database(kind.name), config.store.memory_limit_mb
+        new = _sibling(old, "rebuilding")
+        _remove(new, kind)
+        told = functools.partial(rebuild, folder.journal, parsers=parsers(), observer=observer)
+        with contextlib.closing(kind.open(new, limit)) as store:
+            delivered = told(store, progress=lambda seq: progress(seq - 1, end - 1))
+            after = _said(store, kind)
+        there = old.exists()
+        before = _state(old, kind, limit, moves=moves) if there else None
+        missing = absences(before.arrived, after.arrived) if before else []
+        lacks = there and (before is None or bool(missing) or before.exceeds(after))
+        if lacks or moves:
+            _set_aside(folder.parquet)
+        if moves:
+            _set_aside(folder.ledger)
+        earlier = before is not None and before.layout != LAYOUT
+        kept = _swap(old, new, kind, keep=lacks or earlier)
+        if moves:
+            with translated(f"write the mark of {folder.root}"):
+                folder.mark(OS_DISK)
+        return _account(folder, delivered, missing, kept, complete=not lacks)
 
 
 class DatabaseState(NamedTuple):
@@ -120,9 +134,9 @@ def _state(path: Path, kind: StoreKind, limit: int, *, moves: bool) -> DatabaseS
     try:
         if moves:
             with contextlib.closing(kind.read(path, limit)) as reader:
-                earlier = read_layout_1(functools.partial(reader.query, timeout_s=MAX_QUERY_S))
+                earlier = _layout_1(functools.partial(reader.query, timeout_s=MAX_QUERY_S))
             if earlier is not None:
-                return DatabaseState(1, *earlier)
+                return earlier
         with contextlib.closing(kind.open(path, limit)) as store:
             return _said(store, kind)
     except ForebayError:
@@ -193,13 +207,30 @@ def _account(
     with JournalReader(folder.journal) as reader:
         first = reader.position.seq
     return {
-        "frames": delivered.frames,
-        "stored": delivered.stored,
-        "duplicates": delivered.duplicates,
-        "conflicts": delivered.conflicts,
-        "dead_letters": delivered.dead_letters,
+        **{name: getattr(delivered, name) for name in _COUNTED},
         "oldest_frame": first,
         "not_in_journal": [asdict(absence) for absence in missing],
         "complete": complete,
         "kept": None if kept is None else str(kept),
     }
+
+
+def _layout_1(query: Callable[[str], pa.Table]) -> DatabaseState | None:
+    """Return what a database has whose streams were all spot and counted ids; None of another."""
+    if _rows(query(_OF_THIS_LAYOUT)):
+        return None
+    told: dict[Counted, IntervalSet] = {}
+    for venue, channel, symbol, first, last in _rows(query(_ARRIVED)):
+        stream = StreamKey(str(venue), "spot", str(channel), str(symbol))
+        numbers = told.setdefault(Counted(stream, "id", ""), IntervalSet())
+        numbers.add(first, last)
+    events = {
+        (StreamKey(str(venue), "spot", kind_of_table(table).channel, str(symbol)), hour): count
+        for (table,) in _rows(query(_TABLES))
+        for venue, symbol, hour, count in _rows(query(_HOURS.format(table=table, hour=HOUR_NS)))
+    }
+    return DatabaseState(1, told, events, frozenset(_rows(query(_RARITIES))))
+
+
+def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))

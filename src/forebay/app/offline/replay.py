@@ -55,23 +55,17 @@ def offline_store(
 
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
     """
-    with folder.create().owned():
-        writer = open_journal(folder, config, clock, observer)
-        try:
-            store = stores.open_store(folder, config.store)
-            try:
-                cursor = CursorFile(folder.cursor(CONSUMER))
-                deliverer = Deliverer(
-                    folder.journal, store, parsers(), cursor=cursor, observer=observer
-                )
-                deliverer.drain()
-                yield writer, deliverer, store
-                if isinstance(store, Derives):
-                    BookCheckpoints(store, parsers()).all()
-            finally:
-                store.close()
-        finally:
-            writer.close()
+    with (
+        folder.create().owned(),
+        contextlib.closing(open_journal(folder, config, clock, observer)) as writer,
+        contextlib.closing(stores.open_store(folder, config.store)) as store,
+    ):
+        cursor = CursorFile(folder.cursor(CONSUMER))
+        deliverer = Deliverer(folder.journal, store, parsers(), cursor=cursor, observer=observer)
+        deliverer.drain()
+        yield writer, deliverer, store
+        if isinstance(store, Derives):
+            BookCheckpoints(store, parsers()).all()
 
 
 def replay(
@@ -85,7 +79,7 @@ def replay(
     partial: bool = False,
     progress: Callable[[Path, int], object] = lambda _path, _bytes: None,
 ) -> dict[str, Any]:
-    """Capture and deliver the frames of ``files``; answer the account of them.
+    """Capture and deliver the frames of ``files``; return the account of them.
 
     Raises :class:`~forebay.errors.ConfigError`, and nothing is done, if a file has no frame.
     """
@@ -116,16 +110,13 @@ def replay(
 def account(deliverer: Deliverer) -> dict[str, Any]:
     """Return what became of the frames delivered; the outcomes add up to the frames."""
     total = deliverer.delivered
-    gaps = deliverer.gap_counts()
+    gaps, outcomes = deliverer.gap_counts(), total.outcomes
     return {
         "frames": total.frames,
-        "yielding": total.outcomes.get("yielding", 0),
-        "control": total.outcomes.get("control", 0),
-        "dead_letters": total.outcomes.get("dead", 0),
-        "events": total.events,
-        "stored": total.stored,
-        "duplicates": total.duplicates,
-        "conflicts": total.conflicts,
+        "yielding": outcomes.get("yielding", 0),
+        "control": outcomes.get("control", 0),
+        "dead_letters": outcomes.get("dead", 0),
+        **{name: getattr(total, name) for name in ("events", "stored", "duplicates", "conflicts")},
         "gaps": gaps["open"] + gaps["permanent"],
         "flagged": total.flagged,
         "unknown": dict(sorted(total.unbuilt.items())),

@@ -13,8 +13,8 @@ from forebay.app.offline.download_plan import WantedBars, plan, venue_config
 from forebay.app.reader import ONE_BAR
 from forebay.app.wiring import venues
 from forebay.clock import SystemClock
-from forebay.domain.canonical import id_texts
 from forebay.domain.channels import SERIES
+from forebay.domain.digest import id_texts
 from forebay.domain.kinds.bar import BAR
 from forebay.errors import ConfigError
 from forebay.services.verifier import DAY_NS, DayComparison, Rows, told_rows, verify

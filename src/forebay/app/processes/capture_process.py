@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app.offline.accepting import context_of
+from forebay.app.offline.gaps import context_of
 from forebay.app.processes import samples
-from forebay.app.processes.counting_observer import CountingObserver
-from forebay.app.processes.local_socket import LocalServer, Reply, Request, ask, json_handler
+from forebay.app.processes.local_socket import Handler, LocalServer, Request, ask
 from forebay.app.processes.process_breakers import ProcessBreakers
+from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import venues
 from forebay.app.wiring.data_folder import DataFolder
@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from forebay.telemetry import Observer
 
 PROCESS, JOURNAL = "capture", "journal"
+_STANDING = ("asked_ns", "acknowledged_ns", "refused", "refusals", "retry_ns")
 
 
 async def run(config: Config, observer: Observer) -> dict[str, Any]:
-    """Run the capture process until it is told to stop; answer what it did."""
+    """Run the capture process until it is told to stop; return what it did."""
     clock, rng = SystemClock(), random.Random()
     life = StopSignal(asyncio.get_running_loop())
     folder = DataFolder(Path(config.data))
@@ -54,6 +55,8 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         clock, life.stop, lambda: open_journal(folder, config, clock, tally)
     )
     guarding = ProcessBreakers(PROCESS, config, clock=clock, rng=rng, observer=tally)
+    max_pending = config.journal.max_pending_mb << 20
+    limits = GroupLimits(linger_s=config.journal.linger_ms / 1000, max_pending=max_pending)
     roster = Roster(clock)
     wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
@@ -73,7 +76,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
             clock=clock,
             rng=rng,
             next_seq=writer.position.seq,
-            settings=_settings(config),
+            settings=CaptureSettings(limits=limits, fill_poll_s=config.fill.poll_s),
             observer=tally,
             sheds=guarding.sheds,
         )
@@ -81,7 +84,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
             JOURNAL, lambda: _why_not(running), critical=True, depends_on=(PROCESS,)
         )
         handlers = {
-            **_handlers(running, guarding, tally, roster, config.journal.max_pending_mb << 20),
+            **_handlers(running, guarding, tally, roster, max_pending),
             "accept": _acceptor(running, config.collector),
             **await stack.enter_async_context(_downloading(folder, running, wiring, sheds, config)),
         }
@@ -127,45 +130,43 @@ def _handlers(
     tally: CountingObserver,
     roster: Roster,
     max_pending: int,
-) -> dict[str, Any]:
-    def status(request: Request) -> dict[str, Any]:
+) -> dict[str, Handler]:
+    async def status(request: Request) -> dict[str, Any]:
         stats = running.stats(reset_latency=bool(request.get("reset_latency")))
         return {"pid": os.getpid(), **stats, "next_seq": running.sink.next_seq}
 
     async def tell() -> ProcessReport:
         stats, counts = running.stats(), tally.counts()
+        not_ready = "" if running.sink.counters.subscribed else "no source is subscribed"
+        if why := _why_not(running):
+            not_ready = f"the journal takes no frames: {why}"
         return guarding.report(
-            not_ready=_not_ready(running),
+            not_ready=not_ready,
             samples=[
                 *samples.capture(stats, counts, max_pending=max_pending),
                 *samples.roster(roster),
                 *guarding.samples(counts),
             ],
-            buckets=samples.latency(running.sink.latency_totals()),
+            buckets=samples.latency(running.sink.latency.totals()),
             status={**stats, "next_seq": running.sink.next_seq},
             streams=[
                 StreamReport(
                     **place._asdict(),
-                    asked_ns=standing.asked_ns,
-                    acknowledged_ns=standing.acknowledged_ns,
-                    refused=standing.refused,
-                    refusals=standing.refusals,
-                    retry_ns=standing.retry_ns,
+                    **{name: getattr(standing, name) for name in _STANDING},
                 )
                 for place, standing in roster.standings.items()
             ],
         )
 
-    return {"status": json_handler(status), **guarding.handlers(tell)}
+    return {"status": status, **guarding.handlers(tell)}
 
 
-def _acceptor(running: Capture, collector: str) -> Callable[[Request], Awaitable[Reply]]:
-    async def accept(request: Request) -> Reply:
-        for venue, told in msgspec.convert(
-            request["gaps"], list[tuple[str, GapAccepted | RangeChecked]]
-        ):
+def _acceptor(running: Capture, collector: str) -> Handler:
+    async def accept(request: Request) -> dict[str, Any]:
+        accepted = msgspec.convert(request["gaps"], list[tuple[str, GapAccepted | RangeChecked]])
+        for venue, told in accepted:
             running.sink.open(context_of(venue, collector, told)).control(told)
-        return {"seq": await running.sink.flushed()}, b""
+        return {"seq": await running.sink.flushed()}
 
     return accept
 
@@ -177,7 +178,7 @@ async def _downloading(
     wiring: Wiring,
     sheds: Callable[[], str],
     config: Config,
-) -> AsyncIterator[dict[str, Callable[[Request], Awaitable[Reply]]]]:
+) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of whoever has bars downloaded, and end downloads with the block."""
     made: list[RunningDownloads] = []
 
@@ -188,10 +189,10 @@ async def _downloading(
             made.append(RunningDownloads(folder, config, running.sink, wiring, sheds))
         return made[0]
 
-    async def begin(request: Request) -> Reply:
+    async def begin(request: Request) -> dict[str, Any]:
         return await downloads().begin(request)
 
-    async def tell(request: Request) -> Reply:
+    async def tell(request: Request) -> dict[str, Any]:
         return await downloads().tell(request)
 
     keeping: list[asyncio.Task[None]] = []
@@ -217,22 +218,6 @@ def _why_not(running: Capture) -> str:
     if running.sink.error is not None:
         return f"it broke: {running.sink.error}"
     return "its disk has no space or cannot be written to" if running.sink.full else ""
-
-
-def _not_ready(running: Capture) -> str:
-    if why := _why_not(running):
-        return f"the journal takes no frames: {why}"
-    return "" if running.sink.counters.subscribed else "no source is subscribed"
-
-
-def _settings(config: Config) -> CaptureSettings:
-    return CaptureSettings(
-        limits=GroupLimits(
-            linger_s=config.journal.linger_ms / 1000,
-            max_pending=config.journal.max_pending_mb << 20,
-        ),
-        fill_poll_s=config.fill.poll_s,
-    )
 
 
 def _gap_asker(

@@ -7,21 +7,25 @@ import contextlib
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app.arrow_stream import encode_arrow
 from forebay.app.processes import samples
 from forebay.app.processes.bar_checks import BarChecks, Outages
-from forebay.app.processes.counting_observer import CountingObserver
-from forebay.app.processes.hourly import HourlyParquet
-from forebay.app.processes.local_socket import LocalServer, Reply, Request, json_handler
-from forebay.app.processes.maintenance import DeliveryPace, JournalMaintenance, run_maintenance
+from forebay.app.processes.local_socket import Handler, LocalServer, Reply, Request
+from forebay.app.processes.maintenance import (
+    DeliveryPace,
+    HourlyParquet,
+    JournalMaintenance,
+    MaintenanceTask,
+    run_maintenance,
+)
 from forebay.app.processes.process_breakers import ProcessBreakers
+from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.worker import StopSignal, retry_while_locked
+from forebay.app.querying import encode_arrow
 from forebay.app.wiring import stores, venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
@@ -35,11 +39,13 @@ from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.services.ledger_builder import LiveSums
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import pyarrow as pa
 
     from forebay.app.wiring.config import Config
     from forebay.ops.view import ProcessReport
-    from forebay.ports import Readable, Reader, Store
+    from forebay.ports import Readable, Reader
     from forebay.telemetry import Observer
 
 DELIVER_NICENESS = 5
@@ -52,7 +58,7 @@ PROCESS, STORE = "deliver", "store"
 
 
 async def run(config: Config, observer: Observer) -> dict[str, Any]:
-    """Run the deliver process until it is told to stop; answer where it stands then."""
+    """Run the deliver process until it is told to stop; return where it stands then."""
     os.nice(DELIVER_NICENESS)
     clock, rng = SystemClock(), random.Random()
     life = StopSignal(asyncio.get_running_loop())
@@ -64,7 +70,11 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         clock, life.stop, lambda: stores.open_store(folder, config.store)
     )
     sums = LiveSums()
-    deliverer = await asyncio.to_thread(_deliverer, folder, store, outages, sums)
+    cursor = CursorFile(folder.cursor(CONSUMER))
+    parts = folder.journal, store, venues.parsers()
+    deliverer = await asyncio.to_thread(
+        Deliverer, *parts, cursor=cursor, observer=outages, sums=sums
+    )
     delivery = GuardedDelivery(
         deliverer,
         folder.journal,
@@ -77,24 +87,23 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     )
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     journal = JournalMaintenance(*where, live=sums, clock=clock, observer=tally)
-    reporting = await _Reporting.begin(guarding, deliverer, delivery, tally)
+    tell = _teller(guarding, deliverer, delivery, tally, (await delivery.measure()).backlog)
     handlers = {
         **_reading(store, deliverer, guarding),
-        **guarding.handlers(reporting.tell, lambda changed: journal.configure(changed.journal)),
+        **guarding.handlers(tell, lambda changed: journal.configure(changed.journal)),
     }
     pace, sheds = DeliveryPace(), guarding.sheds
     async with contextlib.AsyncExitStack() as beside:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(run_maintenance(journal, pace, clock, tally))
+        tasks: list[MaintenanceTask] = []
         if config.store.parquet and isinstance(store, HourFiles):
-            hourly = HourlyParquet(folder.parquet, store, clock=clock)
-            await beside.enter_async_context(run_maintenance(hourly, pace, clock, tally, sheds))
+            tasks.append(HourlyParquet(folder.parquet, store, clock=clock))
         if isinstance(store, Derives):
-            checkpoints = BookCheckpoints(store, venues.parsers())
-            await beside.enter_async_context(
-                run_maintenance(checkpoints, pace, clock, tally, sheds)
-            )
+            tasks.append(BookCheckpoints(store, venues.parsers()))
+        for task in tasks:
+            await beside.enter_async_context(run_maintenance(task, pace, clock, tally, sheds))
         checks = BarChecks(config, store, deliverer, outages, clock)
         await beside.enter_async_context(checks.beside(pace, sheds))
         await delivery.run(life, pace)
@@ -104,13 +113,9 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     return last
 
 
-def _deliverer(folder: DataFolder, store: Store, observer: Observer, sums: LiveSums) -> Deliverer:
-    cursor = CursorFile(folder.cursor(CONSUMER))
-    parts = folder.journal, store, venues.parsers()
-    return Deliverer(*parts, cursor=cursor, observer=observer, sums=sums)
-
-
-def _reading(store: Readable, deliverer: Deliverer, guarding: ProcessBreakers) -> dict[str, Any]:
+def _reading(
+    store: Readable, deliverer: Deliverer, guarding: ProcessBreakers
+) -> dict[str, Handler]:
     """Return the handlers of whoever reads."""
 
     async def sql(request: Request) -> Reply:
@@ -120,67 +125,47 @@ def _reading(store: Readable, deliverer: Deliverer, guarding: ProcessBreakers) -
         )
         return {"rows": table.num_rows}, await asyncio.to_thread(encode_arrow, table)
 
-    def gaps(request: Request) -> dict[str, Any]:
+    async def gaps(request: Request) -> dict[str, Any]:
         wanted, seq = deliverer.open_gaps(request.get("venue"))
         return {"gaps": msgspec.to_builtins(wanted), "seq": seq}
 
-    def coverage(request: Request) -> dict[str, Any]:
+    async def coverage(request: Request) -> dict[str, Any]:
         held = deliverer.coverage_of(StreamKey(*request["stream"]))
         return {"unit": held.unit if held else "", "rows": list(held.rows()) if held else []}
 
-    def status(_: Request) -> dict[str, Any]:
+    async def status(_: Request) -> dict[str, Any]:
         return {"pid": os.getpid(), **deliverer.status()}
 
-    return {
-        "sql": sql,
-        "gaps": json_handler(gaps),
-        "coverage": json_handler(coverage),
-        "status": json_handler(status),
-    }
+    return {"sql": sql, "gaps": gaps, "coverage": coverage, "status": status}
 
 
-@dataclass(slots=True)
-class _Reporting:
-    """What this process says of itself."""
+def _teller(
+    guarding: ProcessBreakers,
+    deliverer: Deliverer,
+    delivery: GuardedDelivery,
+    tally: CountingObserver,
+    inherited: int,
+) -> Callable[[], Awaitable[ProcessReport]]:
+    """Return what tells of this process, which found ``inherited`` frames to store."""
 
-    guarding: ProcessBreakers
-    deliverer: Deliverer
-    delivery: GuardedDelivery
-    tally: CountingObserver
-    inherited: int
-    """Frames that were captured and not stored when this process began."""
-
-    @classmethod
-    async def begin(
-        cls,
-        guarding: ProcessBreakers,
-        deliverer: Deliverer,
-        delivery: GuardedDelivery,
-        tally: CountingObserver,
-    ) -> _Reporting:
-        found = await delivery.measure()
-        return cls(guarding, deliverer, delivery, tally, found.backlog)
-
-    async def tell(self) -> ProcessReport:
-        seen, status, counts = (
-            await self.delivery.measure(),
-            self.deliverer.status(),
-            self.tally.counts(),
-        )
-        store = stores.kind_of(self.guarding.config.store).name
-        return self.guarding.report(
+    async def tell() -> ProcessReport:
+        seen, status, counts = await delivery.measure(), deliverer.status(), tally.counts()
+        store = stores.kind_of(guarding.config.store).name
+        return guarding.report(
             not_ready="",
             samples=[
-                *samples.deliver(status, seen, counts, store=store, inherited=self.inherited),
-                *self.guarding.samples(counts),
+                *samples.deliver(status, seen, counts, store=store, inherited=inherited),
+                *guarding.samples(counts),
             ],
             streams=[
                 StreamReport(**key._asdict(), heard_ns=ns or None)
-                for key, ns in self.deliverer.heard.items()
+                for key, ns in deliverer.heard.items()
             ],
             hears=True,
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},
         )
+
+    return tell
 
 
 async def _queried(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app.offline.accepting import delivered
 from forebay.app.offline.download_plan import TABLE, Downloaded, WantedBars, plan, venue_config
+from forebay.app.offline.gaps import delivered
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
 from forebay.domain.coverage import COVERAGES
-from forebay.domain.coverage.unit import Row
+from forebay.domain.coverage.gaps import Row
 from forebay.errors import ForebayError, Permanent, Unreachable
 from forebay.services.downloader import Downloader, first_error
 from forebay.telemetry import DownloadEnded
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
-    from forebay.app.processes.local_socket import Reply, Request
+    from forebay.app.processes.local_socket import Request
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
@@ -151,11 +151,11 @@ class RunningDownloads:
 
     # ------------------------------------------------------------------ whoever asks
 
-    async def begin(self, request: Request) -> Reply:
+    async def begin(self, request: Request) -> dict[str, Any]:
         """Handle ``{"op": "backfill", "wanted": …}``."""
-        return {"number": self.start(msgspec.convert(request["wanted"], WantedBars))}, b""
+        return {"number": self.start(msgspec.convert(request["wanted"], WantedBars))}
 
-    async def tell(self, request: Request) -> Reply:
+    async def tell(self, request: Request) -> dict[str, Any]:
         """Handle ``{"op": "backfill_status", "number": …}``; an error is raised again."""
         job = self._jobs.get(request["number"])
         if job is None or job.task is None:
@@ -166,8 +166,8 @@ class RunningDownloads:
             "answered": sum(each.answered for each in job.progress),
         }
         if not job.task.done():
-            return {**pages, "ended": None}, b""
-        return {**pages, "ended": job.task.result().document()}, b""
+            return {**pages, "ended": None}
+        return {**pages, "ended": job.task.result().document()}
 
     async def close(self) -> None:
         """End what runs; what was captured of it stays."""

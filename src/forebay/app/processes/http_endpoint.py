@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 import forebay
-from forebay.app.processes.local_socket import LocalServer, json_handler
-from forebay.errors import ConfigError, Unreachable
+from forebay.app.processes.local_socket import LocalServer
+from forebay.app.wiring.config import token_of
+from forebay.errors import Unreachable
 from forebay.telemetry import HttpServing, HttpUnavailable
 
 if TYPE_CHECKING:
@@ -20,32 +20,12 @@ if TYPE_CHECKING:
 
     from forebay.app.processes.local_socket import Request
     from forebay.app.processes.system import RunningSystem
-    from forebay.app.wiring.config import HttpConfig
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.telemetry import Observer
 
 AGAIN_S = 10.0
 """How long until an address that could not be had is tried again."""
-
-
-def token_of(http: HttpConfig) -> str:
-    """Return the token of administration, empty if it is off.
-
-    Raises :class:`~forebay.errors.ConfigError` if its file cannot be read or is empty.
-    """
-    if http.token or not http.token_file:
-        return http.token
-    try:
-        token = Path(http.token_file).read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        message = f"The file of http.token_file, {http.token_file}, cannot be read: {why}."
-        raise ConfigError(message, hint="Make it, readable by this user alone.") from error
-    if not token:
-        message = f"The file of http.token_file, {http.token_file}, is empty."
-        raise ConfigError(message, hint="Write a long random word into it.")
-    return token
 
 
 @dataclass(slots=True)
@@ -66,7 +46,7 @@ class HttpEndpoint:
     async def open(self) -> AsyncIterator[None]:
         """Serve while the block runs."""
         stop = asyncio.Event()
-        handlers = {"report": json_handler(self._report)}
+        handlers = {"report": self._report}
         async with LocalServer(self.folder.supervisor_socket, handlers).serving():
             serving = asyncio.create_task(self._serve(stop), name="forebay-http")
             try:
@@ -75,7 +55,7 @@ class HttpEndpoint:
                 stop.set()
                 await serving
 
-    def _report(self, _: Request) -> dict[str, Any]:
+    async def _report(self, _: Request) -> dict[str, Any]:
         report = msgspec.to_builtins(self.system.last)
         return {"report": report, "http": self.url, "no_http": self.why_not}
 
@@ -89,7 +69,7 @@ class HttpEndpoint:
             self.system,
             service=self.service,
             version=forebay.__version__,
-            token=self._token,
+            token=lambda: token_of(self.system.config.http) or None,  # its file may be written anew
             metrics=render,
             clock=self.clock,
             observer=self.observer,
@@ -99,12 +79,11 @@ class HttpEndpoint:
             try:
                 await serve(app, http.host, http.port, started=self._started, stop=stop)
             except Exception as error:  # noqa: BLE001 - told; capture must not end with it
-                told = (
-                    error if isinstance(error, Unreachable) else f"{type(error).__name__}: {error}"
-                )
-                if str(told) != self.why_not:  # said once, however often it is tried
-                    self.observer(HttpUnavailable(str(told), AGAIN_S))
-                self.why_not = str(told)
+                ours = isinstance(error, Unreachable)
+                told = str(error) if ours else f"{type(error).__name__}: {error}"
+                if told != self.why_not:  # said once, however often it is tried
+                    self.observer(HttpUnavailable(told, AGAIN_S))
+                self.why_not = told
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), AGAIN_S)
             finally:
@@ -113,10 +92,6 @@ class HttpEndpoint:
     def _started(self, url: str) -> None:
         self.url, self.why_not = url, ""
         self.observer(HttpServing(url))
-
-    def _token(self) -> str | None:
-        """The token now: its file may have been written anew since the start."""
-        return token_of(self.system.config.http) or None
 
 
 def _routes() -> tuple[Any, Any, Any]:

@@ -11,7 +11,8 @@ import contextlib
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -20,11 +21,13 @@ from forebay.app.wiring.data_folder import socket_address
 from forebay.errors import ForebayError, Permanent, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
 Request = dict[str, Any]
 Reply = tuple[dict[str, Any], bytes]
+Handler = Callable[[Request], Awaitable[Reply | dict[str, Any]]]
+"""Answers a request; most replies have no body."""
 
 _HEAD = struct.Struct(">I")
 _BODY = struct.Struct(">Q")
@@ -33,42 +36,23 @@ REQUEST_TIMEOUT_S = 10.0
 """A client that does not finish its request in this time is left."""
 
 
-def json_handler(
-    answer: Callable[[Request], dict[str, Any]],
-) -> Callable[[Request], Awaitable[Reply]]:
-    """Return a handler from a plain function whose reply has no body."""
-
-    async def handle(request: Request) -> Reply:
-        return answer(request), b""
-
-    return handle
-
-
-def _message(head: Mapping[str, Any], body: bytes) -> bytes:
-    encoded = msgspec.json.encode(head)
-    return _HEAD.pack(len(encoded)) + encoded + _BODY.pack(len(body)) + body
-
-
-class LocalServer:
+class LocalServer(NamedTuple):
     """Answers requests on a Unix socket that only this user can open."""
 
-    def __init__(
-        self, path: Path, handlers: Mapping[str, Callable[[Request], Awaitable[Reply]]]
-    ) -> None:
-        self._path = path
-        self._handlers = handlers
+    path: Path
+    handlers: Mapping[str, Handler]
 
     @contextlib.asynccontextmanager
     async def serving(self) -> Any:  # noqa: ANN401 - an async iterator of nothing
         """Serve while the context is open; a stale socket of a killed process is replaced."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._answer, sock=self._bound())
         try:
             yield
         finally:
             server.close()
             with contextlib.suppress(OSError):  # a read-only folder; a stale one is replaced
-                self._path.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
 
     def _bound(self) -> socket.socket:
         """Return a socket that does not listen yet, so nobody was there before its mode was.
@@ -77,7 +61,7 @@ class LocalServer:
         """
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with socket_address(self._path) as address:
+            with socket_address(self.path) as address:
                 bound.bind(address)
                 os.chmod(address, 0o600)  # noqa: PTH101 - an address, which may lead over /proc
         except BaseException:
@@ -92,7 +76,8 @@ class LocalServer:
                 request = msgspec.json.decode(await reader.readexactly(min(size, _MAX_HEAD)))
             answer = await _unless_gone(reader, self._handled(request))
             if answer is not None:
-                writer.write(_message(*answer))
+                head, body = msgspec.json.encode(answer[0]), answer[1]
+                writer.write(_HEAD.pack(len(head)) + head + _BODY.pack(len(body)) + body)
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, msgspec.DecodeError):
             pass  # the client went away or does not speak our language: nobody to tell
@@ -101,15 +86,18 @@ class LocalServer:
 
     async def _handled(self, request: Request) -> Reply:
         try:
-            handler = self._handlers.get(request.get("op", ""))
+            handler = self.handlers.get(request.get("op", ""))
             if handler is None:
                 message = f"There is no request {request.get('op')!r}."
                 return _told(Permanent.__name__, message, "")
-            return await handler(request)
+            reply = await handler(request)
+            return (reply, b"") if isinstance(reply, dict) else reply
         except ForebayError as error:
             return _told(type(error).__name__, error.message, error.hint)
         except Exception as error:  # noqa: BLE001 - whoever asked must hear of it, whatever it is
-            message = f"The request {_asked(request)!r} failed: {type(error).__name__}: {error}."
+            said: object = request
+            asked = said.get("op") if isinstance(said, dict) else said
+            message = f"The request {asked!r} failed: {type(error).__name__}: {error}."
             return _told(Permanent.__name__, message, "Is the request complete? If so, report it.")
 
 
@@ -117,14 +105,10 @@ def _told(kind: str, message: str, hint: str) -> Reply:
     return {"error": {"kind": kind, "message": message, "hint": hint}}, b""
 
 
-def _asked(request: object) -> object:
-    return request.get("op") if isinstance(request, dict) else request
-
-
 async def _unless_gone(
     reader: asyncio.StreamReader, handling: Coroutine[Any, Any, Reply]
 ) -> Reply | None:
-    """Await a reply; when the client hangs up meanwhile, cancel it and answer None."""
+    """Await a reply; when the client hangs up meanwhile, cancel it and return None."""
     working = asyncio.create_task(handling)
     gone = asyncio.create_task(reader.read(1))
     try:
@@ -150,8 +134,8 @@ def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:
             encoded = msgspec.json.encode(request)
             connection.sendall(_HEAD.pack(len(encoded)) + encoded)
             stream = stack.enter_context(connection.makefile("rb"))
-            head = msgspec.json.decode(_exactly(stream, _HEAD))
-            body = _exactly(stream, _BODY)
+            head = msgspec.json.decode(_part(stream, _HEAD))
+            body = _part(stream, _BODY)
         except (OSError, EOFError) as error:
             message = f"Nothing answers on {path}: {error}."
             raise Unreachable(message, hint="Is the capture running?") from error
@@ -161,13 +145,12 @@ def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:
     return head, body
 
 
-def _exactly(stream: Any, length: struct.Struct) -> bytes:  # noqa: ANN401 - any binary stream
-    size = length.unpack(_read(stream, length.size))[0]
-    return _read(stream, size)
-
-
-def _read(stream: Any, size: int) -> bytes:  # noqa: ANN401
+def _part(stream: Any, length: struct.Struct) -> bytes:  # noqa: ANN401 - any binary stream
+    size = length.size
     data: bytes = stream.read(size)
+    if len(data) == size:
+        (size,) = length.unpack(data)
+        data = stream.read(size)
     if len(data) != size:
         message = "the answer ended early"
         raise EOFError(message)

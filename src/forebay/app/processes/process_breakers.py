@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from forebay.app.processes import samples
-from forebay.app.processes.local_socket import json_handler
 from forebay.app.wiring import logs
 from forebay.app.wiring.complaints import Complaints
-from forebay.app.wiring.config import BreakerLimits, Config
+from forebay.app.wiring.config import BreakerLimits, Config, all_leaves
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample, moment
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from forebay.app.processes.counting_observer import Counts
-    from forebay.app.processes.local_socket import Reply, Request
+    from forebay.app.processes.local_socket import Handler, Request
+    from forebay.app.processes.samples import Counts
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Observer, TelemetryEvent
@@ -47,6 +46,19 @@ _THRESHOLDS = {
     "timeout_s": "timeout",
 }
 """By key of the configuration and of a report, the field of a breaker's own configuration."""
+
+
+_AS_SEEN = ("name", "state", "cause", "slow", "not_permitted", "stale", "trips", "latency_count")
+LIVE = (
+    "resilience.",
+    "http.token",
+    "http.token_file",
+    "log_level",
+    "journal.retain",
+    "journal.retain_gb",
+    "query.timeout_s",
+)
+"""Keys, or beginnings of keys that end in a point, that may change while it runs."""
 
 
 class RuntimeSettings(msgspec.Struct, frozen=True):
@@ -152,7 +164,7 @@ class ProcessBreakers:
         logs.configure(orders.config.log_level, process=self.process)
 
     def command(self, command: Command) -> tuple[str, ...]:
-        """Carry out what concerns breakers; answer the names of those that moved."""
+        """Carry out what concerns breakers; return the names of those that moved."""
         manager, target, reason = self.manager, command.target, command.reason
         if command.action is Action.FORCE_RECOVERY:
             return manager.force_recovery(target or None, reason)
@@ -167,30 +179,27 @@ class ProcessBreakers:
         self,
         tell: Callable[[], Awaitable[ProcessReport]],
         changed: Callable[[Config], None] = lambda _: None,
-    ) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
+    ) -> dict[str, Handler]:
         """Return the handlers of this process's socket; ``changed`` hears of configurations."""
 
-        async def report(request: Request) -> Reply:
+        async def report(request: Request) -> dict[str, Any]:
             self.manager.heed(SystemState(request.get("system", SystemState.HEALTHY)))
-            return msgspec.to_builtins(await tell()), b""
+            told: dict[str, Any] = msgspec.to_builtins(await tell())
+            return told
 
-        def order(request: Request) -> dict[str, Any]:
+        async def order(request: Request) -> dict[str, Any]:
             self._require_in_time(request)
             orders = msgspec.convert(request["orders"], RuntimeSettings)
             self.obey(orders)
             changed(orders.config)
             return {}
 
-        def command(request: Request) -> dict[str, Any]:
+        async def command(request: Request) -> dict[str, Any]:
             self._require_in_time(request)
             wanted = msgspec.convert(request["command"], Command)
             return {"changed": list(self.command(wanted))}
 
-        return {
-            "report": report,
-            "orders": json_handler(order),
-            "command": json_handler(command),
-        }
+        return {"report": report, "orders": order, "command": command}
 
     def _require_in_time(self, request: Request) -> None:
         """Both processes are on one machine, whose monotonic clock they share."""
@@ -204,7 +213,10 @@ class ProcessBreakers:
             process=self.process,
             pid=os.getpid(),
             services=self.manager.services(),
-            breakers=self.breaker_reports(),
+            breakers=[
+                breaker_report(self.process, breaker.snapshot(), breaker.config)
+                for breaker in self.manager.breakers.values()
+            ],
             fallbacks=self.manager.fallbacks_serving(),
             **parts,
         )
@@ -212,27 +224,18 @@ class ProcessBreakers:
     def samples(self, counts: Counts) -> list[Sample]:
         """Return what every process measures of itself."""
         return [
-            *samples.tallied(self.process, counts),
-            samples.lost_lines(self.process, logs.LOST.total),
-            *samples.recoveries(self.manager.recovery_attempts),
+            *samples.tallied(self.process, counts, logs.LOST.total),
+            *samples.labelled(
+                "forebay_recovery_attempts", "breaker", self.manager.recovery_attempts
+            ),
             *samples.process(self.process, samples.OsReader()),
-        ]
-
-    def breaker_reports(self) -> list[BreakerReport]:
-        """Return every breaker at this moment."""
-        return [
-            breaker_report(self.process, breaker.snapshot(), breaker.config)
-            for breaker in self.manager.breakers.values()
         ]
 
 
 def configured(
     section: Section, config: Config, limits: BreakerLimits | None = None
 ) -> BreakerConfig:
-    """Return a section's preset with what the configuration, and then ``limits``, change of it.
-
-    Raises :class:`~forebay.errors.ConfigError` if that cannot be.
-    """
+    """Return a preset with what configuration, and ``limits``, change. Raises ConfigError."""
     found = PRESETS[section]
     for said in (getattr(config.resilience, section), limits or BreakerLimits()):
         numbers = {name: getattr(said, key) for key, name in _THRESHOLDS.items()}
@@ -277,25 +280,19 @@ def validate(config: Config) -> None:
 def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:
     """Return a snapshot as people and metrics read it."""
     ended = seen.ok + seen.failed + seen.slow + seen.neutral
+    same = {name: getattr(seen, name) for name in _AS_SEEN}
     return BreakerReport(
-        name=seen.name,
+        **same,
         process=process,
-        state=seen.state,
         failure_count=seen.streak,
-        cause=seen.cause,
         retry_after_s=seen.retry_after,
         last_failure_ns=seen.last_failure_wall_ns,
         opened_ns=seen.opened_wall_ns,
         requests=ended + seen.not_permitted + seen.stale,
         successes=seen.ok,
         failures=seen.failed,
-        slow=seen.slow,
-        not_permitted=seen.not_permitted,
-        stale=seen.stale,
-        trips=seen.trips,
         transitions=dict(seen.transitions),
         latency_sum_s=seen.latency_sum_ns / _NS,
-        latency_count=seen.latency_count,
         config=thresholds(config),
         history=[
             {
@@ -308,3 +305,22 @@ def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> Break
             for moved in seen.history
         ],
     )
+
+
+def reconciled(running: Config, wanted: Config) -> tuple[Config, tuple[str, ...], tuple[str, ...]]:
+    """Return what holds from now on, the keys that changed, and those that need a restart."""
+    old, new = dict(all_leaves(running)), dict(all_leaves(wanted))
+    changed = [key for key in new if old.get(key) != new[key]]
+    live = tuple(
+        key
+        for key in changed
+        if any(key.startswith(some) if some.endswith(".") else key == some for some in LIVE)
+    )
+    tree: dict[str, Any] = msgspec.to_builtins(running)
+    for key in live:
+        *sections, last = key.split(".")
+        table = tree
+        for section in sections:
+            table = table[section]
+        table[last] = new[key]
+    return msgspec.convert(tree, Config), live, tuple(key for key in changed if key not in live)

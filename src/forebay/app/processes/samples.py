@@ -7,28 +7,37 @@ since the process started, and nothing here resets anything.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
+import re
+import threading
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from forebay.domain.flags import FLAGS
 from forebay.domain.parsed import Reason
 from forebay.ops.view import Buckets, Sample, StreamState
+from forebay.telemetry import CallRetried, DeadLettered, RestRetried, RetriesEnded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from forebay.app.processes.counting_observer import Counts
     from forebay.ops.view import StreamReport
     from forebay.services.guarded_delivery import Measured
     from forebay.services.latency import LatencyTotals
     from forebay.sources.roster import Roster
+    from forebay.telemetry import Observer, TelemetryEvent
 
 _KIB = 1024
 _UNTOLD = (OSError, KeyError, ValueError, IndexError, StopIteration)
 """What reading ``/proc`` raises where it is not there, or tells something else."""
+LABELS = 50
+"""Different values of one label that are told apart; what comes later counts as :data:`OTHER`."""
+OTHER = "other"
+_WORD = re.compile(r"[a-z_]+")
 
 
 class OsReader:
@@ -73,10 +82,7 @@ def _booted_s() -> float:
 
 
 def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> list[Sample]:
-    """Return what :meth:`forebay.services.capture.Capture.stats` tells.
-
-    ``max_pending`` is the bound of the bytes that may wait for the journal.
-    """
+    """Return what capture tells; at most ``max_pending`` bytes may wait for the journal."""
     return [
         Sample("forebay_events", stats["received"], {"state": "received"}),
         Sample("forebay_events", stats["captured"], {"state": "captured"}),
@@ -86,12 +92,8 @@ def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> 
         Sample("forebay_websocket_connections", stats["connected"]),
         Sample("forebay_websocket_connections_wanted", stats["wanted"]),
         Sample("forebay_reconnections", stats["reconnects"]),
-        Sample(
-            "forebay_buffer_utilisation",
-            stats["pending_bytes"] / max_pending,
-            {"resource": "memory"},
-        ),
-        *_labelled("forebay_rest_errors", "endpoint", counts.rest_errors),
+        _utilisation("memory", stats["pending_bytes"] / max_pending),
+        *labelled("forebay_rest_errors", "endpoint", counts.rest_errors),
     ]
 
 
@@ -101,8 +103,8 @@ def roster(roster: Roster) -> list[Sample]:
     for place, standing in roster.standings.items():
         refusals[place.venue] += standing.told
     return [
-        *_labelled("forebay_venue_complaints", "venue", roster.complaints),
-        *_labelled("forebay_streams_refused", "venue", refusals),
+        *labelled("forebay_venue_complaints", "venue", roster.complaints),
+        *labelled("forebay_streams_refused", "venue", refusals),
     ]
 
 
@@ -151,53 +153,38 @@ def deliver(
         Sample("forebay_conflicts", status["conflicts"]),
         Sample("forebay_duplicates", status["duplicates"]),
         Sample("forebay_ambiguous", flags["ambiguous"]),
-        *_labelled("forebay_flagged", "flag", flags),
-        *_labelled("forebay_coverage_gaps", "state", status["gaps"]),
-        *_labelled("forebay_dead_letters", "reason", reasons),
+        *labelled("forebay_flagged", "flag", flags),
+        *labelled("forebay_coverage_gaps", "state", status["gaps"]),
+        *labelled("forebay_dead_letters", "reason", reasons),
     ]
 
 
-def tallied(service: str, counts: Counts) -> list[Sample]:
-    """Return what happened in the process of ``service``."""
+def tallied(service: str, counts: Counts, lost_lines: int) -> list[Sample]:
+    """Return what happened in the process of ``service``, log lines that it lost included."""
+    labels = {"service": service}
     return [
-        Sample("forebay_errors", counts.errors, {"service": service}),
-        *(
-            Sample("forebay_happenings", count, {"service": service, "happening": name})
-            for name, count in sorted(counts.happenings.items())
-        ),
+        Sample("forebay_errors", counts.errors, labels),
+        *labelled("forebay_happenings", "happening", counts.happenings, **labels),
+        Sample("forebay_log_lines_lost", lost_lines, labels),
     ]
-
-
-def lost_lines(service: str, lines: int) -> Sample:
-    """Return how many log lines of ``service`` could not be written."""
-    return Sample("forebay_log_lines_lost", lines, {"service": service})
-
-
-def recoveries(attempts: Mapping[str, int]) -> list[Sample]:
-    """Return how often the recovery loop has tried each breaker."""
-    return _labelled("forebay_recovery_attempts", "breaker", attempts)
 
 
 def process(service: str, reader: OsReader) -> list[Sample]:
     """Return what this process uses; what the machine does not tell is left out."""
-    labels = {"service": service}
-    found: list[Sample] = []
+    found: dict[str, float] = {}
     with contextlib.suppress(*_UNTOLD):
         pages = int(reader.text("/proc/self/statm").split()[1])
-        found.append(
-            Sample("forebay_process_resident_memory_bytes", pages * reader.page_size, labels)
-        )
+        found["resident_memory_bytes"] = pages * reader.page_size
         # The name of the program is in brackets, and may have spaces and brackets in it.
         fields = reader.text("/proc/self/stat").rpartition(")")[2].split()
-        busy = (int(fields[11]) + int(fields[12])) / reader.ticks
-        found.append(Sample("forebay_process_cpu_seconds", busy, labels))
-        started = reader.booted_s() + int(fields[19]) / reader.ticks
-        found.append(Sample("forebay_process_start_time_seconds", started, labels))
-        found.append(Sample("forebay_process_open_fds", reader.entries("/proc/self/fd"), labels))
+        found["cpu_seconds"] = (int(fields[11]) + int(fields[12])) / reader.ticks
+        found["start_time_seconds"] = reader.booted_s() + int(fields[19]) / reader.ticks
+        found["open_fds"] = reader.entries("/proc/self/fd")
         limit = reader.text("/proc/self/limits").partition("Max open files")[2].split()[0]
         # One that is "unlimited" is not told: JSON has no infinity.
-        found.append(Sample("forebay_process_max_fds", int(limit), labels))
-    return found
+        found["max_fds"] = int(limit)
+    labels = {"service": service}
+    return [Sample(f"forebay_process_{name}", value, labels) for name, value in found.items()]
 
 
 def machine(reader: OsReader, data: Path, journal: Path) -> list[Sample]:
@@ -217,10 +204,74 @@ def machine(reader: OsReader, data: Path, journal: Path) -> list[Sample]:
         found.append(Sample("forebay_disk_total_bytes", total))
         size = reader.size(journal)
         found.append(Sample("forebay_journal_bytes", size))
-        share = size / (size + free) if size else 0.0
-        found.append(Sample("forebay_buffer_utilisation", share, {"resource": "disk"}))
+        found.append(_utilisation("disk", size / (size + free) if size else 0.0))
     return found
 
 
-def _labelled(name: str, label: str, values: Mapping[str, float]) -> list[Sample]:
-    return [Sample(name, value, {label: key}) for key, value in sorted(values.items())]
+def _utilisation(resource: str, share: float) -> Sample:
+    return Sample("forebay_buffer_utilisation", share, {"resource": resource})
+
+
+def labelled(name: str, label: str, values: Mapping[str, float], **labels: str) -> list[Sample]:
+    """Return a sample for each value, labelled with its key beside ``labels``."""
+    return [Sample(name, value, {**labels, label: key}) for key, value in sorted(values.items())]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a :class:`CountingObserver` has counted up to one moment."""
+
+    happenings: Counter[str] = field(default_factory=Counter)
+    """By name of their type."""
+    errors: int = 0
+    """Events of the level error."""
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+    rest_errors: Counter[str] = field(default_factory=Counter)
+    """Failed tries by endpoint."""
+
+
+class CountingObserver:
+    """An :data:`~forebay.telemetry.Observer` that counts and passes on; of any thread."""
+
+    def __init__(self, observer: Observer, *, labels: int = LABELS) -> None:
+        self._pass_on = observer
+        self._labels = labels
+        self._lock = threading.Lock()
+        self._counts = Counts()
+
+    def __call__(self, event: TelemetryEvent) -> None:
+        counts = self._counts
+        with self._lock:
+            counts.happenings[type(event).__name__] += 1
+            counts.errors += event.level == "error"
+            match event:
+                case DeadLettered(count=count, reason=reason):
+                    self._add(counts.dead_letters, reason, count)
+                case (
+                    RestRetried(path=target) | CallRetried(call=target) | RetriesEnded(call=target)
+                ):
+                    if found := endpoint(target):
+                        self._add(counts.rest_errors, found, 1)
+        self._pass_on(event)
+
+    def counts(self) -> Counts:
+        """Return a copy of what was counted."""
+        with self._lock:
+            return copy.deepcopy(self._counts)
+
+    def _add(self, counter: Counter[str], label: str, count: int) -> None:
+        known = label in counter or len(counter) < self._labels
+        counter[label if known else OTHER] += count
+
+
+def endpoint(target: str) -> str:
+    """Return what REST calls of one kind have in common; nothing if ``target`` is no path.
+
+    A part of the path that is not a plain word, as a symbol or an id, is ``*``:
+    ``GET /products/BTC-USD/trades?after=7`` is ``/products/*/trades``.
+    """
+    path = target.rpartition(" ")[2].partition("?")[0]
+    if not path.startswith("/"):
+        return ""
+    return "/".join(part if _WORD.fullmatch(part) else "*" * bool(part) for part in path.split("/"))

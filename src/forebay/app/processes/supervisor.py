@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.processes import samples
-from forebay.app.processes.counting_observer import CountingObserver
-from forebay.app.processes.http_endpoint import HttpEndpoint, token_of
+from forebay.app.processes.http_endpoint import HttpEndpoint
 from forebay.app.processes.local_socket import ask
+from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.system import SUPERVISOR, RunningSystem
 from forebay.app.processes.worker import ROLES
 from forebay.app.wiring import logs
+from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError
@@ -59,8 +60,6 @@ class Child:
 
     role: str
     process: asyncio.subprocess.Process | None = None
-    starts: int = 0
-    code: int | None = None
     ending: asyncio.subprocess.Process | None = None
     """The process that was asked to end."""
     last: dict[str, Any] | None = None
@@ -88,18 +87,18 @@ class Supervisor:
     interrupted: bool = False
     """Whether it was stopped from the keyboard; it ends in the same order either way."""
     stopped: Stopped | None = None
-    """What came of it, once it has ended as it was asked to."""
+    """What came of it, if deliver could still say."""
 
     async def run(self, watch: Callable[[Supervisor], Any] | None = None) -> int:
-        """Supervise until stopped; answer the exit code of the whole.
-
-        ``watch`` is an async function that runs beside, for a live display.
-        """
+        """Supervise until stopped, ``watch`` beside it; return the exit code of the whole."""
         token_of(self.config.http)  # one that cannot be read is said now, not when it is asked for
         folder = DataFolder(Path(self.config.data)).create()
         with folder.owned():
             self.system = self._system(folder)
-            self._heed_signals()
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, self._end_by, "SIGTERM")
+            loop.add_signal_handler(signal.SIGINT, self._end_by, "SIGINT")
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
             keepers = [
                 asyncio.create_task(self._keep(Child(role)), name=f"forebay-{role}")
                 for role in self.only
@@ -124,47 +123,33 @@ class Supervisor:
                     for task in beside:
                         task.cancel()
                     await asyncio.gather(*beside, return_exceptions=True)
-        self.stopped = self._account()
-        if self.stopped is not None and watch is None:
-            self.observer(self.stopped)
+        deliver = self.children.get("deliver")
+        if deliver is not None and (last := deliver.last) is not None:
+            events = self.system.risen("deliver", last["rows"])
+            self.stopped = Stopped(events, last["backlog"], last["gaps"].get("open", 0))
+            if watch is None:
+                self.observer(self.stopped)
         return max(codes, default=0)
 
-    def _account(self) -> Stopped | None:
-        """Return what came of it, if deliver could still say."""
-        deliver = self.children.get("deliver")
-        if deliver is None or deliver.last is None:
-            return None
-        last = deliver.last
-        events = self.system.risen("deliver", last["rows"])
-        return Stopped(events, last["backlog"], last["gaps"].get("open", 0))
-
     def _system(self, folder: DataFolder) -> RunningSystem:
-        sockets = {"capture": folder.capture_socket, "deliver": folder.deliver_socket}
         tally, reader = CountingObserver(self.observer), samples.OsReader()
         self.observer = tally
 
         def measure() -> list[Sample]:
             return [
-                *samples.tallied(SUPERVISOR, tally.counts()),
-                samples.lost_lines(SUPERVISOR, logs.LOST.total),
+                *samples.tallied(SUPERVISOR, tally.counts(), logs.LOST.total),
                 *samples.process(SUPERVISOR, reader),
                 *samples.machine(reader, folder.root, folder.journal),
             ]
 
         return RunningSystem(
             self.config,
-            {role: sockets[role] for role in self.only},
+            {role: path for role, path in folder.sockets().items() if role in self.only},
             load=self.load or (lambda: self.config),
             measure=measure,
             clock=self.clock,
             observer=self.observer,
         )
-
-    def _heed_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._end_by, "SIGTERM")
-        loop.add_signal_handler(signal.SIGINT, self._end_by, "SIGINT")
-        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
 
     def _hung_up(self) -> None:
         """SIGHUP: the terminal is gone, so stop; or somebody wants the configuration read again."""
@@ -174,7 +159,7 @@ class Supervisor:
             self._reload()
 
     def _reload(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.system.reload(), name="forebay-reload")
+        task = asyncio.create_task(self.system.reload(), name="forebay-reload")
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
 
@@ -191,7 +176,7 @@ class Supervisor:
         return list(await asyncio.gather(*keepers))
 
     async def _keep(self, child: Child) -> int:
-        """Start a process again whenever it dies; answer a code other than 0 if it refuses."""
+        """Start a process again whenever it dies; return a code other than 0 if it refuses."""
         self.children[child.role] = child
         backoff = Backoff(random.Random(), base=0.1, cap=5.0)
         while not self.stop.is_set():
@@ -205,17 +190,17 @@ class Supervisor:
                 continue
             finally:
                 self._starting -= 1
-            child.starts += 1
             if self.stop.is_set():  # whoever ends the others has not seen this one
                 await _finish(child, STOP_S[child.role])
             self.observer(ProcessStarted(child.role, child.process.pid))
-            child.code = await child.process.wait()
+            code = await child.process.wait()
             child.last = await _last_word(child.process)
             if self.stop.is_set():
-                return _end_code(child.code)
-            if child.code == REFUSED:
-                return child.code
-            self.observer(ProcessDied(child.role, child.process.pid, _status(child.code)))
+                return _end_code(code)
+            if code == REFUSED:
+                return code
+            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            self.observer(ProcessDied(child.role, child.process.pid, how))
             if self.clock.monotonic_ns() - began > STEADY_S * 1e9:
                 backoff.reset()
             await self._pause(backoff.next())
@@ -268,10 +253,6 @@ def _end_code(code: int) -> int:
     return 1 if code < 0 else code
 
 
-def _status(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-
-
 async def _last_word(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
     """Return what a process that has ended left on its standard output, if it is that."""
     if process.stdout is None:
@@ -304,7 +285,7 @@ async def _finish(child: Child, seconds: float) -> None:
 def statuses(folder: DataFolder, *, timeout_s: float = 2.0) -> dict[str, dict[str, Any] | None]:
     """Return what capture and deliver say of themselves, None for one that does not answer."""
     found: dict[str, dict[str, Any] | None] = {}
-    for role, path in (("capture", folder.capture_socket), ("deliver", folder.deliver_socket)):
+    for role, path in folder.sockets().items():
         try:
             found[role] = ask(path, {"op": "status"}, timeout_s=timeout_s)[0]
         except ForebayError:

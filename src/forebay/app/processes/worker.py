@@ -83,15 +83,10 @@ async def retry_while_locked(clock: Clock, stop: asyncio.Event, acquire: Callabl
         await clock.sleep(_LOCK_POLL_S)
 
 
-def _first_line() -> bytes:
-    """Read stdin up to the end of its first line and not a byte further."""
-    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:
-        return stdin.readline()
-
-
 def main(role: str) -> int:
-    """Run one role; answer the exit code."""
-    config = Config.decode(_first_line())
+    """Run one role; return the exit code."""
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as stdin:  # not a byte further
+        config = Config.decode(stdin.readline())
     logs.configure(config.log_level, process=role)
     observer = logs.observer()
     # A role brings only what it needs: capture is back the sooner after it was killed.

@@ -8,11 +8,12 @@ instance ``FOREBAY_JOURNAL__LINGER_MS``; lists and tables are JSON.
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
+from msgspec import inspect as types
 
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
@@ -24,8 +25,7 @@ from forebay.text import nearest
 from forebay.times import SPAN, SPAN_HINT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Mapping
 
 _SECRETS = ("http.token",)
 STARS = "***"
@@ -146,6 +146,22 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A file that holds the token."""
 
 
+def token_of(http: HttpConfig) -> str:
+    """Return the token of administration, empty if it is off. Raises ConfigError."""
+    if http.token or not http.token_file:
+        return http.token
+    try:
+        token = Path(http.token_file).read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        message = f"The file of http.token_file, {http.token_file}, cannot be read: {why}."
+        raise ConfigError(message, hint="Make it, readable by this user alone.") from error
+    if not token:
+        message = f"The file of http.token_file, {http.token_file}, is empty."
+        raise ConfigError(message, hint="Write a long random word into it.")
+    return token
+
+
 class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What may be changed of a circuit breaker; what is left out is its preset's number."""
 
@@ -258,7 +274,8 @@ def gathered(
     for name, layer in layers.items():
         _merge(merged, layer)
         origins |= {key: name for key, _ in _leaves(layer)}
-    config = _converted(merged, origins, complaints)
+    right = _Checker(complaints, origins).table(Config, merged, "")
+    config = msgspec.convert(right, Config, strict=False)
     if not config.store.plugin:
         with complaints.noted():
             check_kind(config.store.kind)
@@ -267,40 +284,6 @@ def gathered(
 
         check(config, complaints)
     return config, {key: origins.get(key, "default") for key, _ in leaves(config)}
-
-
-def _converted(
-    merged: dict[str, Any], origins: Mapping[str, str], complaints: Complaints
-) -> Config:
-    """Return the configuration; what is complained of is left out, and the rest looked at."""
-    while True:
-        try:
-            return msgspec.convert(merged, Config, strict=False)
-        except msgspec.ValidationError as error:
-            told, key = _explained(error, origins)
-            complaints.errors.append(told)
-            if not _left_out(merged, key):
-                return Config()
-
-
-def _left_out(tree: Any, key: str) -> bool:  # noqa: ANN401 - what a TOML file can hold
-    """Take ``key``, such as ``venues[0].depth``, out of ``tree``; say whether that was possible.
-
-    A key that must be there, misspelt perhaps, gets a value that passes instead.
-    """
-    parts = [part or int(index) for part, index in _PART.findall(_LAST_INDEX.sub("", key))]
-    must_be = nearest(str(parts[-1]), STAND_INS)
-    if must_be not in LISTS.get(str(parts[0]), Config).__struct_fields__:
-        must_be = ""
-    try:
-        for part in parts[:-1]:
-            tree = tree[part]
-        missing = tree.pop(parts[-1], None) is None and not must_be
-    except (LookupError, TypeError, AttributeError):
-        return False
-    if must_be:
-        tree.setdefault(must_be, STAND_INS[must_be])
-    return not missing
 
 
 def leaves(config: Config) -> Iterator[tuple[str, Any]]:
@@ -332,65 +315,76 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
         into[key] = value
 
 
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?")
-_MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
-_INDEX = re.compile(r"\[(?:\d+|\.\.\.)\]")
-_WRONG = re.compile(r"(.*) - at `\$(.*)`")
-_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-_LAST_INDEX = re.compile(r"(\[\d+\])+$")
 _HINTS = {"journal.retain": SPAN_HINT, "downloader.every": SPAN_HINT}
-STAND_INS: dict[str, object] = {"name": "", "symbols": ["?"]}
-"""What passes for a key of a venue that is wrong or missing, while others are looked at."""
+STAND_INS: dict[str, object] = {"name": "", "symbols": ["?"], "weekly": ["Mon 00:00-01:00"]}
+"""What passes for a key that must be there and is wrong or missing, while others are looked at."""
 
 
-def _explained(
-    error: msgspec.ValidationError, origins: Mapping[str, str]
-) -> tuple[ConfigError, str]:
-    """Turn the decoder's complaint into one sentence, and say of which key it is."""
-    text = str(error)
-    if found := _UNKNOWN.fullmatch(text):
-        name, path = found[1], found[2] or ""
-        key = f"{path}.{name}".lstrip(".")
-        message = f"There is no key {key!r} ({_origin(key, origins)})."
-        return ConfigError(message, hint=_meant(name, path)), key
-    if found := _MISSING.fullmatch(text):
-        key = f"{found[2] or ''}.{found[1]}".lstrip(".")
-        message = f"The key {key!r} is missing ({_origin(key, origins)})."
-        return ConfigError(message, hint="Add it."), key
-    found = _WRONG.fullmatch(text)
-    what, key = (found[1], found[2].lstrip(".")) if found else (text, "")
-    message = f"The value of {key!r} ({_origin(key, origins)}) is wrong: {what}."
-    hint = _HINTS.get(key, "Correct it; `forebay init` writes an example.")
-    return ConfigError(message, hint=hint), key
+class _Checker(NamedTuple):
+    """Looks at each key by itself, so that all that is wrong is said at once."""
+
+    complaints: Complaints
+    origins: Mapping[str, str]
+
+    def table(
+        self, struct: type[Struct], tree: Mapping[str, Any], path: str
+    ) -> dict[str, Any] | None:
+        """Return what is right, with what passes for a key that must be there; else None."""
+        fields = {field.name: field for field in structs.fields(struct)}
+        found: dict[str, Any] = {}
+        for name, value in tree.items():
+            key = f"{path}.{name}".lstrip(".")
+            if name not in fields:
+                self._complain(f"There is no key {key!r}", key, _meant(name, fields, path))
+            elif (right := self.value(fields[name].type, value, key)) is not None:
+                found[name] = right
+        misspelt = {nearest(name, fields) for name in tree.keys() - fields}
+        for name, field in fields.items():
+            if field.required and name not in found:
+                if name not in tree and name not in misspelt:
+                    key = f"{path}.{name}".lstrip(".")
+                    self._complain(f"The key {key!r} is missing", key, "Add it.")
+                if name not in STAND_INS:
+                    return None
+                found[name] = STAND_INS[name]
+        return found
+
+    def value(self, kind: Any, value: object, key: str) -> Any:  # noqa: ANN401 - of any type
+        """Return what is right of a value; None for nothing."""
+        told = types.type_info(kind)
+        for either in told.types if isinstance(told, types.UnionType) else (told,):
+            if isinstance(either, types.StructType) and isinstance(value, dict):
+                return self.table(either.cls, value, key)
+        inner = told.item_type if isinstance(told, types.VarTupleType) else None
+        if isinstance(inner, types.StructType) and isinstance(value, list):
+            below = (self.value(inner.cls, each, f"{key}[{n}]") for n, each in enumerate(value))
+            return [each for each in below if each is not None]
+        try:
+            msgspec.convert(value, kind, strict=False)
+        except msgspec.ValidationError as error:
+            what, _, inside = str(error).partition(" - at `$")
+            hint = _HINTS.get(key, "Correct it; `forebay init` writes an example.")
+            key += inside.rstrip("`")
+            self._complain(f"The value of {key!r}", key, hint, f" is wrong: {what}")
+            return None
+        return value
+
+    def _complain(self, subject: str, key: str, hint: str, wrong: str = "") -> None:
+        """Note what is wrong, and in which layer."""
+        plain = key.partition("[")[0]
+        layers = (
+            layer for known, layer in self.origins.items() if f"{known}.".startswith(f"{plain}.")
+        )
+        message = f"{subject} ({next(layers, 'configuration')}){wrong}."
+        self.complaints.errors.append(ConfigError(message, hint=hint))
 
 
-def _meant(name: str, path: str) -> str:
+def _meant(name: str, known: Collection[str], path: str) -> str:
     """Say what a key that does not exist may have been meant to be."""
-    if near := nearest(name, _known_keys(path)):
+    if near := nearest(name, known):
         return f"Did you mean {near!r}?"
     elsewhere = [key for key, _ in leaves(Config()) if key.rpartition(".")[2] == name]
     if elsewhere and not path:
         table = elsewhere[0].rpartition(".")[0]
         return f"Did you mean {elsewhere[0]!r}? It belongs in the table [{table}]."
     return "`forebay init` writes every known key."
-
-
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """Return the layer that ``key``, or the table it is in, came from."""
-    key = _INDEX.sub("", key)
-    while key:
-        for known, layer in origins.items():
-            if known == key or known.startswith(f"{key}."):
-                return layer
-        key = key[:-3] if key.endswith("[...]") else key.rpartition(".")[0]
-    return "configuration"
-
-
-def _known_keys(path: str) -> tuple[str, ...]:
-    found: Struct = Config()
-    for part in filter(None, path.strip(".").split(".")):
-        if (listed := LISTS.get(part.partition("[")[0])) is not None:
-            return listed.__struct_fields__
-        below = getattr(found, part, None)
-        found = below if isinstance(below, Struct) else found
-    return found.__struct_fields__

@@ -56,7 +56,11 @@ def from_environment(environment: Mapping[str, str], complaints: Complaints) -> 
             table, text = found, environment[name]
             for section in sections:
                 table = _table(table, section, name)
-            table[key] = _from_json(name, text) if text[:1] in ("[", "{") else text
+            try:
+                table[key] = msgspec.json.decode(text) if text[:1] in ("[", "{") else text
+            except msgspec.DecodeError as error:
+                message = f"The variable {name} is not valid JSON: {error}."
+                raise ConfigError(message, hint="Lists and tables are written as JSON.") from error
     if "log_level" in found:
         found["log_level"] = str(found["log_level"]).lower()
     return found
@@ -67,13 +71,4 @@ def _table(table: dict[str, Any], section: str, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         message = f"The variable {name} sets a key of {section!r}, which has a plain value."
         raise ConfigError(message, hint="Unset one of the two.")
-    return found
-
-
-def _from_json(name: str, text: str) -> object:
-    try:
-        found: object = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        message = f"The variable {name} is not valid JSON: {error}."
-        raise ConfigError(message, hint="Lists and tables are written as JSON.") from error
     return found

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec import NODEFAULT, Struct, structs
 from msgspec import inspect as types
 
-from forebay.app.processes.process_breakers import in_force
-from forebay.app.processes.reload import LIVE
+from forebay.app.processes.process_breakers import LIVE, in_force
 from forebay.app.wiring.config import LISTS, Config
 from forebay.field_texts import field_texts
 
@@ -82,12 +81,12 @@ class Table(NamedTuple):
     keys: list[Key]
 
 
-def tables() -> list[Table]:
+def tables(
+    name: str = "",
+    struct: type[Struct] = Config,
+    meaning: str = "Everything that can be configured.",
+) -> Iterator[Table]:
     """Return every table and key in their order; the first table is the top, without a name."""
-    return list(_tables("", Config, "Everything that can be configured."))
-
-
-def _tables(name: str, struct: type[Struct], meaning: str) -> Iterator[Table]:
     meanings, defaults = field_texts(struct), _defaults(name)
     keys, below = [], []
     for field in structs.fields(struct):
@@ -103,7 +102,7 @@ def _tables(name: str, struct: type[Struct], meaning: str) -> Iterator[Table]:
             keys.append(Key(path, kind, default, said))
     yield Table(name, meaning, keys)
     for deeper in below:
-        yield from _tables(*deeper)
+        yield from tables(*deeper)
 
 
 def _defaults(name: str) -> dict[str, object]:

@@ -99,6 +99,10 @@ class DataFolder:
         """Where capture answers about itself."""
         return self.root / "capture.sock"
 
+    def sockets(self) -> dict[str, Path]:
+        """Return where each process answers, by its role."""
+        return {"capture": self.capture_socket, "deliver": self.deliver_socket}
+
     @property
     def supervisor_socket(self) -> Path:
         """Where the supervisor answers about the whole."""
@@ -125,7 +129,8 @@ class DataFolder:
         Raises what :meth:`create` would, as far as that can be told without trying.
         """
         with self._explained():
-            there = next(path for path in (self.root, *self.root.absolute().parents) if _is(path))
+            folders = (self.root, *self.root.absolute().parents)
+            there = next(path for path in folders if os.path.lexists(path))
             if not there.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, f"{there} is no folder")
             if there == self.root:
@@ -147,12 +152,14 @@ class DataFolder:
 
     def _require_ours(self) -> None:
         """Raise if what lies there is a stranger's, or of another layout."""
-        names = {entry.name for entry in self.root.iterdir() if not _may_lie_there(entry)}
+        names = {entry.name for entry in self.root.iterdir()} - {_MAKING}
+        if (self.root / FILE_NAME).is_file():
+            names.discard(FILE_NAME)
         if names and _MARK not in names:
             message = f"{self.root} is not empty and not a Forebay data folder: {min(names)!r}."
             raise ConfigError(message, hint="Choose an empty or a new folder with --data.")
         if names:
-            self._require(0 if names == {_MARK} else LAYOUT)
+            self.existing(oldest=0 if names == {_MARK} else LAYOUT)
 
     def _require_writable(self, folder: Path) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -181,7 +188,7 @@ class DataFolder:
     @property
     def marked(self) -> bool:
         """Whether it is a data folder, of whatever layout."""
-        return _is(self._mark)
+        return os.path.lexists(self._mark)
 
     @property
     def _mark(self) -> Path:
@@ -204,10 +211,7 @@ class DataFolder:
         disk.fsync_dir(self.root)
 
     def plugins(self) -> dict[str, str]:
-        """Return where the venues come from that are not in the tree, by name.
-
-        Raises :class:`~forebay.errors.ConfigError` if that cannot be read.
-        """
+        """Return where venues come from that are not in the tree. Raises ConfigError."""
         found = self._remembered(_PLUGINS, "Name the venues' plugins again with -c.")
         return {str(name): str(plugin) for name, plugin in found.items()}
 
@@ -216,10 +220,7 @@ class DataFolder:
         self._say(self.root / _PLUGINS, json.dumps(plugins).encode(), disk)
 
     def consumers(self) -> list[Consumer]:
-        """Return who reads the journal, the store first; it is always one of them.
-
-        Raises :class:`~forebay.errors.ConfigError` if that cannot be read.
-        """
+        """Return who reads the journal, always the store first. Raises ConfigError."""
         found = self._remembered(_CONSUMERS, "Start the capture again: it writes the file anew.")
         others = {str(name): bool(required) for name, required in found.items()}
         return [STORE, *(Consumer(*each) for each in others.items() if each[0] != STORE.name)]
@@ -239,10 +240,7 @@ class DataFolder:
             raise ConfigError(f"{path} cannot be read: {error}.", hint=hint) from error
 
     def layout(self) -> int:
-        """Return the layout that the mark says, one that is not known included.
-
-        Raises :class:`~forebay.errors.ConfigError` if there is no mark, or none that says one.
-        """
+        """Return the layout that the mark says, known or not; ConfigError if none."""
         try:
             text = self._mark.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError as error:
@@ -264,10 +262,6 @@ class DataFolder:
 
         Raises :class:`~forebay.errors.ConfigError` otherwise.
         """
-        self._require(oldest)
-        return self
-
-    def _require(self, oldest: int) -> None:
         layout = self.layout()
         message = f"{self.root} is a data folder of layout {layout}; this Forebay needs {LAYOUT}."
         if layout > LAYOUT:
@@ -276,6 +270,7 @@ class DataFolder:
             rebuild = f"`forebay rebuild --data {self.root}`"
             hint = f"{rebuild} makes the new one from its journal, and keeps the old database."
             raise ConfigError(message, hint=hint)
+        return self
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
@@ -311,22 +306,11 @@ class DataFolder:
                 # it is asked for only if the last holder may still be alive.
                 os.kill(int(lock.read() or 0), 0)
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except PermissionError:  # it lives, and is another user's
+        except (BlockingIOError, PermissionError):  # if it lives, it may be another user's
             return True
         except (OSError, ValueError):
             return False
         return False
-
-
-def _is(path: Path) -> bool:
-    return os.path.lexists(path)
-
-
-def _may_lie_there(entry: Path) -> bool:
-    """Whether a folder that is none of ours yet may hold it."""
-    return entry.name == _MAKING or (entry.name == FILE_NAME and entry.is_file())
 
 
 @contextlib.contextmanager

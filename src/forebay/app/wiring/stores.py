@@ -6,21 +6,19 @@ A kind of store is brought in when one is needed: its driver is heavy, and most 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, TypeVar
 
-from forebay.app.wiring import plugins
 from forebay.errors import ConfigError, Unreachable
 from forebay.stores.kind import StoreKind
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pyarrow as pa
 
     from forebay.app.wiring.config import StoreConfig
     from forebay.app.wiring.data_folder import DataFolder
-    from forebay.ports import Audited, ReadableStore
+    from forebay.ports import ReadableStore
 
 DEFAULT = "duckdb"
 KINDS = {DEFAULT: "forebay.stores.duckdb:STORE"}
@@ -28,11 +26,8 @@ KINDS = {DEFAULT: "forebay.stores.duckdb:STORE"}
 
 
 def kind_of(config: StoreConfig) -> StoreKind:
-    """Return the kind of store that is configured.
-
-    Raises :class:`~forebay.errors.ConfigError` if there is none such.
-    """
-    return load(config.plugin or KINDS[check_kind(config.kind)])
+    """Return the kind of store that is configured. Raises :class:`~forebay.errors.ConfigError`."""
+    return _load(config.plugin or KINDS[check_kind(config.kind)])
 
 
 def check_kind(name: str) -> str:
@@ -43,12 +38,8 @@ def check_kind(name: str) -> str:
     return name
 
 
-def load(plugin: str) -> StoreKind:
-    """Return the kind of store that ``package.module:ATTRIBUTE`` is.
-
-    Raises :class:`~forebay.errors.ConfigError` in one sentence that says what to do.
-    """
-    return plugins.load(plugin, "store", StoreKind, "STORE")
+def _load(plugin: str) -> StoreKind:
+    return load_plugin(plugin, "store", StoreKind, "STORE")
 
 
 def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:
@@ -75,21 +66,41 @@ def query_file(
     Raises :class:`~forebay.errors.Unreachable` if there is none or it is held, otherwise as
     :meth:`forebay.ports.Reader.query`.
     """
-    kind = _kind_in(folder)
+    kind = kind_in(folder)
     with contextlib.closing(kind.read(folder.database(kind.name), memory_limit_mb)) as reader:
         return reader.query(sql, timeout_s=timeout_s, limit=limit)
 
 
-def audited(folder: DataFolder, query: Callable[[str], pa.Table], consumer: str) -> Audited:
-    """Return a folder's store as the audit of a consumer asks it, wherever it is."""
-    return _kind_in(folder).audited(query, consumer)
-
-
-def _kind_in(folder: DataFolder) -> StoreKind:
+def kind_in(folder: DataFolder) -> StoreKind:
     """Return the kind of the database that is in a folder, the default one if there is none."""
     there = folder.databases()
     known = [name for name in there if name in KINDS]
     if there and not known:
         message = f"The database of the kind {there[0]!r} in {folder.root} is not known here."
         raise Unreachable(message, hint="Ask it while the capture that it belongs to runs.")
-    return load(KINDS[known[0] if known else DEFAULT])
+    return _load(KINDS[known[0] if known else DEFAULT])
+
+
+Part = TypeVar("Part")
+
+
+def load_plugin(plugin: str, of: str, kind: type[Part], example: str) -> Part:
+    """Return what ``package.module:ATTRIBUTE`` names: a ``kind``, for the part ``of``.
+
+    Raises :class:`~forebay.errors.ConfigError` in one sentence that says what to do; ``example``
+    is the usual name of the attribute.
+    """
+    told = f"The plugin {plugin!r} of the {of}"
+    module, _, attribute = plugin.partition(":")
+    written = f"Write package.module:{example}."
+    if not (module and attribute):
+        raise ConfigError(f"{told} names no object.", hint=written)
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except Exception as error:
+        message = f"{told} cannot be imported: {type(error).__name__}: {error}."
+        hint = "Install its package beside forebay, or name its folder in PYTHONPATH."
+        raise ConfigError(message, hint=hint) from error
+    if not isinstance(found, kind):
+        raise ConfigError(f"{told} is no {kind.__module__}.{kind.__name__}.", hint=written)
+    return found

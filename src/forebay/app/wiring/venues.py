@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from forebay.app.wiring import plugins
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import STAND_INS
+from forebay.app.wiring.stores import load_plugin
 from forebay.errors import ConfigError
 from forebay.sources import coinbase, massive
 from forebay.sources.history import ById
@@ -110,7 +110,7 @@ def load(name: str, plugin: str) -> Venue:
     if name in _OWN:
         message = f"{told} has the name of one that is built in."
         raise ConfigError(message, hint="Give it another name, or leave plugin out.")
-    found = plugins.load(plugin, of, Venue, "VENUE")
+    found = load_plugin(plugin, of, Venue, "VENUE")
     if found.name != name:
         raise ConfigError(f"{told} calls itself {found.name!r}.", hint="Use that as name.")
     return found

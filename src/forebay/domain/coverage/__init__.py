@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forebay.domain.coverage.base import Coverage
-from forebay.domain.coverage.gaps import GAP_STATES, Gap, GapState, StreamKey
+from forebay.domain.coverage.base import Acceptance, Coverage, Look
+from forebay.domain.coverage.gaps import (
+    GAP_STATES,
+    Arrival,
+    Gap,
+    GapState,
+    PriorKnowledge,
+    Row,
+    StreamKey,
+)
 from forebay.domain.coverage.ids import IdCoverage
-from forebay.domain.coverage.sequence import SequenceCoverage
-from forebay.domain.coverage.time import TimeCoverage
-from forebay.domain.coverage.unit import Arrival, PriorKnowledge, Row
-from forebay.domain.coverage.verdict import Acceptance, Look
+from forebay.domain.coverage.time import SequenceCoverage, TimeCoverage
 
 if TYPE_CHECKING:
     from forebay.domain.channels import Unit

@@ -1,24 +1,145 @@
-"""What coverage of every unit can do, and what those have in common that are sets of intervals."""
+"""What coverage of every unit can do, and what those have in common that are sets of intervals.
+
+That history lacks something is believed when it said so several times, with growing waits between:
+it may lag behind, or leave something out for a while. Looks count in the order of the journal.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from forebay.domain.coverage.unit import PriorKnowledge, Row, remembered
-from forebay.domain.coverage.verdict import Count, Verdict
-from forebay.domain.intervals import IntervalSet
+from forebay.domain.coverage.gaps import Arrival, Gap, PriorKnowledge, Row, StreamKey, remembered
+from forebay.domain.intervals import Interval, IntervalSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
-    from forebay.domain.coverage.gaps import Gap, StreamKey
-    from forebay.domain.coverage.unit import Arrival
-    from forebay.domain.coverage.verdict import Acceptance, Look
-    from forebay.domain.intervals import Interval
+
+LOOKED, ACCEPTED = "looked", "accepted"
+"""Origins of rows; their ``epoch`` is the text of a :class:`Count` or an :class:`Acceptance`."""
+_BETWEEN = "\x1f"
+
+
+class Look(NamedTuple):
+    """One time that history was asked."""
+
+    at_ns: int
+    """UTC nanoseconds."""
+    waits_s: tuple[int, ...]
+    """How long after one look that counted the next one counts; one more than these is enough."""
+    renews: bool = False
+    """Whether it is also kept when history was last asked for what is believed already."""
+
+
+class Count(NamedTuple):
+    """How many looks counted, and when the last one was."""
+
+    looks: int
+    at_ns: int
+
+    @classmethod
+    def of(cls, text: str) -> Count:
+        looks, at_ns = text.split(_BETWEEN)
+        return cls(int(looks), int(at_ns))
+
+
+class Acceptance(NamedTuple):
+    """That somebody accepted a hole."""
+
+    at_ns: int
+    epoch: str
+    """The connection that numbers of the unit ``seq`` are of, otherwise empty."""
+    by: str
+    reason: str
+
+    @classmethod
+    def of(cls, text: str) -> Acceptance:
+        at_ns, epoch, by, reason = text.split(_BETWEEN, 3)
+        return cls(int(at_ns), epoch, by, reason)
+
+
+def _row(origin: str, head: tuple[object, ...], interval: tuple[int, int]) -> Row:
+    return Row(origin, _BETWEEN.join(map(str, head)), *interval)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Looks at holes and acceptances of one stream, in its unit."""
+
+    looked: dict[Count, IntervalSet] = field(default_factory=dict)
+    accepted: dict[Acceptance, IntervalSet] = field(default_factory=dict)
+
+    def copy(self) -> Verdict:
+        looked = {count: members.copy() for count, members in self.looked.items()}
+        return Verdict(looked, {told: members.copy() for told, members in self.accepted.items()})
+
+    def look(self, lacking: IntervalSet, look: Look) -> IntervalSet:
+        """Count a look that history lacked something; return what is now to be believed.
+
+        One that is too early does not count; after a clock went back it is waited for anew.
+        """
+        believed, fresh = IntervalSet(), lacking
+        for count, members in sorted(self.looked.items()):
+            again = members & lacking
+            fresh -= again
+            if not again:
+                continue
+            if count.looks > len(look.waits_s):
+                if look.renews and look.at_ns > count.at_ns:
+                    self.looked[count] = members - again
+                    self._count(Count(count.looks, look.at_ns), again)
+                continue
+            since_ns = look.at_ns - count.at_ns
+            counts = since_ns >= look.waits_s[count.looks - 1] * 10**9
+            if counts or since_ns < 0:
+                self.looked[count] = members - again
+                self._count(Count(count.looks + counts, look.at_ns), again)
+            if counts and count.looks == len(look.waits_s):
+                believed |= again
+        self._count(Count(1, look.at_ns), fresh)
+        return believed if look.waits_s else lacking
+
+    def _count(self, count: Count, members: IntervalSet) -> None:
+        self.looked[count] = self.looked.get(count, IntervalSet()) | members
+        self.looked = {told: held for told, held in self.looked.items() if held}
+
+    def arrived(self, members: IntervalSet) -> None:
+        """Forget looks at what is no hole any more."""
+        if self.looked:
+            held = {count: looked - members for count, looked in self.looked.items()}
+            self.looked = {count: looked for count, looked in held.items() if looked}
+
+    def count(self, first: int, last: int) -> Count:
+        """Return the fewest looks that counted at some part of a hole."""
+        seen = [count for count, held in self.looked.items() if held.within(first, last)]
+        return min(seen, default=Count(0, 0))
+
+    def accept(self, told: Acceptance, members: IntervalSet) -> None:
+        """Note an acceptance; whoever was first stands."""
+        for earlier, held in self.accepted.items():
+            if earlier.epoch == told.epoch:
+                members -= held
+        if members:
+            self.accepted[told] = self.accepted.get(told, IntervalSet()) | members
+
+    def rows(self) -> Iterator[Row]:
+        for count, members in self.looked.items():
+            yield from (_row(LOOKED, count, each) for each in members)
+        for told, members in self.accepted.items():
+            yield from (_row(ACCEPTED, told, each) for each in members)
+
+    def take(self, row: Row) -> bool:
+        """Read one row; return whether it was one of these."""
+        if row.origin == LOOKED:
+            self.looked.setdefault(Count.of(row.epoch), IntervalSet()).add(row.first, row.last)
+        elif row.origin == ACCEPTED:
+            held = self.accepted.setdefault(Acceptance.of(row.epoch), IntervalSet())
+            held.add(row.first, row.last)
+        return row.origin in (LOOKED, ACCEPTED)
 
 
 @dataclass(slots=True)
@@ -35,7 +156,7 @@ class Coverage:
     def epochs(self) -> dict[str, int]:
         """How far each of the connections got that spoke last, in the order in which they did.
 
-        A copy has at most :data:`~.unit.EPOCHS` of them.
+        A copy has at most :data:`~.gaps.EPOCHS` of them.
         """
         return {}
 
@@ -84,6 +205,10 @@ class Coverage:
     def give_up(self) -> None:
         """Note that no history can be asked for what lies between connections up to now."""
 
+    def arrived(self) -> dict[tuple[Unit, str], IntervalSet]:
+        """Return what arrived, however it came, by unit and, of the unit ``seq``, by epoch."""
+        return {}
+
     def gaps(self, key: StreamKey) -> list[Gap]:
         """Return the holes of live coverage, in order, each with its reason and state."""
         del key
@@ -114,22 +239,18 @@ class SetCoverage(Coverage):
     epochs: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> Self:
-        """See :class:`Coverage`."""
         made = type(self)(verdict=self.verdict.copy(), epochs=remembered(self.epochs))
         for name in self.sets:
             setattr(made, name, getattr(self, name).copy())
         return made
 
     def accept(self, first: int, last: int, told: Acceptance) -> None:
-        """See :class:`Coverage`."""
         self.verdict.accept(told, IntervalSet([(first, last)]))
 
     def looks(self, first: int, last: int) -> Count:
-        """See :class:`Coverage`."""
         return self.verdict.count(first, last)
 
     def rows(self) -> Iterator[Row]:
-        """See :class:`Coverage`."""
         for origin in self.sets:
             yield from (Row(origin, "", *interval) for interval in getattr(self, origin))
         yield from self.verdict.rows()

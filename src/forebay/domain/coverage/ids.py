@@ -20,19 +20,15 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from forebay.domain.coverage.base import SetCoverage
-from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND, Gap
-from forebay.domain.coverage.unit import PriorKnowledge, Row, reach
-from forebay.domain.intervals import FAR, IntervalSet
+from forebay.domain.coverage.base import Look, SetCoverage
+from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND, Gap, PriorKnowledge, Row, reach
+from forebay.domain.intervals import FAR, Interval, IntervalSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
-    from forebay.domain.coverage.gaps import GapState, StreamKey
-    from forebay.domain.coverage.unit import Arrival, Numbers
-    from forebay.domain.coverage.verdict import Look
-    from forebay.domain.intervals import Interval
+    from forebay.domain.coverage.gaps import Arrival, GapState, Numbers, StreamKey
 
 
 @dataclass(slots=True)
@@ -46,7 +42,6 @@ class IdCoverage(SetCoverage):
     known: IntervalSet = field(default_factory=IntervalSet)
 
     def see(self, arrival: Arrival) -> PriorKnowledge:
-        """See :class:`~.base.Coverage`."""
         ids = arrival.numbers
         rising = bool((ids[1:] >= ids[:-1]).all())
         pieces = runs(ids if rising else np.sort(ids))
@@ -81,7 +76,6 @@ class IdCoverage(SetCoverage):
         return int(ids[0])
 
     def know(self, epoch: str, least: int, greatest: int) -> None:
-        """See :class:`~.base.Coverage`."""
         self.known.add(least, greatest, reach=FAR - 1)
         self.span(epoch, least, greatest)
 
@@ -95,7 +89,7 @@ class IdCoverage(SetCoverage):
     ) -> None:
         """See :class:`~.base.Coverage`; what arrived all the same is not absent."""
         del first, last  # what history gave has arrived
-        lacking = IntervalSet(absent) - self.covered()
+        lacking = IntervalSet(absent) - self.live - self.fill
         self.absent |= lacking if look is None else self.verdict.look(lacking, look)
 
     def hull(self) -> Interval | None:
@@ -117,12 +111,10 @@ class IdCoverage(SetCoverage):
     def _listed(self, near: Interval) -> bool:
         return bool(self.fill.within(near[0] - FAR + 1, near[1] + FAR - 1))
 
-    def covered(self) -> IntervalSet:
-        """Return every id that arrived, however it came."""
-        return self.live | self.fill
+    def arrived(self) -> dict[tuple[Unit, str], IntervalSet]:
+        return {("id", ""): self.live | self.fill}
 
     def gaps(self, key: StreamKey) -> list[Gap]:
-        """See :class:`~.base.Coverage`."""
         hull = self.hull()
         if hull is None:
             return []

@@ -16,26 +16,41 @@ Times are receipts, UTC nanoseconds; of a series, such as bars of a minute, they
 A gap is a hole of ``live``, or an outage that no live connection bridged, or what is owed. A
 connection that ended without a word, since its collector was killed, counts
 up to the last event of the stream.
+
+Where a venue numbers what it tells over a connection, one by one and anew with the next, a hole
+between two numbers of one connection is a gap of the unit ``seq`` besides, named with its epoch.
+Between two connections nobody can count: what is lost there is a gap in time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from forebay.domain.coverage.base import SetCoverage
-from forebay.domain.coverage.gaps import NOT_STORED, Gap
-from forebay.domain.coverage.unit import PriorKnowledge, reach
-from forebay.domain.intervals import IntervalSet
+import numpy as np
+
+from forebay.domain.coverage.base import Acceptance, Look, SetCoverage, Verdict
+from forebay.domain.coverage.gaps import (
+    NOT_STORED,
+    Arrival,
+    Gap,
+    GapState,
+    PriorKnowledge,
+    Row,
+    StreamKey,
+    reach,
+)
+from forebay.domain.coverage.ids import runs
+from forebay.domain.intervals import Interval, IntervalSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
-    from forebay.domain.coverage.gaps import GapState, StreamKey
-    from forebay.domain.coverage.unit import Arrival
-    from forebay.domain.coverage.verdict import Look
-    from forebay.domain.intervals import Interval
+
+_NUMBERS = "live"
+_TIME = "time_"
+"""Origins of rows: numbers, and what precedes the name of a set of times."""
 
 
 @dataclass(slots=True)
@@ -64,11 +79,9 @@ class TimeCoverage(SetCoverage):
         self.live.add(min(first_ns, reached), max(last_ns, reached))
 
     def opened(self, epoch: str, now_ns: int) -> None:
-        """See :class:`~.base.Coverage`."""
         self.heard(epoch, now_ns, now_ns)
 
     def closed(self, epoch: str, last_ns: int | None) -> None:
-        """See :class:`~.base.Coverage`."""
         if epoch in self.epochs and last_ns is not None:
             self.heard(epoch, last_ns, last_ns)
         self.epochs.pop(epoch, None)
@@ -76,7 +89,6 @@ class TimeCoverage(SetCoverage):
     def finished(
         self, first: int, last: int, absent: Iterable[Interval], look: Look | None = None
     ) -> None:
-        """See :class:`~.base.Coverage`."""
         lacking = IntervalSet(absent)
         self.fill |= IntervalSet([(first, last)]) - lacking
         self.verdict.arrived(self.fill)
@@ -97,8 +109,10 @@ class TimeCoverage(SetCoverage):
         self.verdict.arrived(arrived)
 
     def give_up(self) -> None:
-        """See :class:`~.base.Coverage`."""
         self.lost = self._holes() - self.fill - self.absent
+
+    def arrived(self) -> dict[tuple[Unit, str], IntervalSet]:
+        return {("time", ""): self.live | self.fill}
 
     def _holes(self) -> IntervalSet:
         live = self.live
@@ -106,13 +120,12 @@ class TimeCoverage(SetCoverage):
         return holes | (self.outage - live) | self.owed
 
     def gaps(self, key: StreamKey) -> list[Gap]:
-        """See :class:`~.base.Coverage`."""
         holes = self._holes()
         lacking = holes - self.fill
         found: list[Gap] = []
 
         def declare(part: IntervalSet, reason: str, state: GapState, *who: str) -> None:
-            found.extend(Gap(*key, self.unit, "", *hole, reason, state, *who) for hole in part)
+            found.extend(Gap(*key, "time", "", *hole, reason, state, *who) for hole in part)
 
         def because(part: IntervalSet, state: GapState, *who: str) -> None:
             declare(part - self.owed, "between_connections", state, *who)
@@ -129,3 +142,85 @@ class TimeCoverage(SetCoverage):
         because(unasked & self.lost, "permanent")
         declare(lacking & self.absent, "absent_from_history", "permanent")
         return sorted(found)
+
+
+@dataclass(slots=True)
+class SequenceCoverage(TimeCoverage):
+    """The numbers of each connection of one stream, and when it was heard.
+
+    History knows times, never a connection's numbers; one that is missing stays a loss.
+    """
+
+    unit: ClassVar[Unit] = "seq"
+
+    numbers: dict[str, IntervalSet] = field(default_factory=dict)
+    """By epoch."""
+    of_numbers: Verdict = field(default_factory=Verdict)
+    """Beside that of times."""
+
+    def copy(self) -> Self:
+        made = super(SequenceCoverage, self).copy()
+        made.numbers = {epoch: numbers.copy() for epoch, numbers in self.numbers.items()}
+        made.of_numbers = self.of_numbers.copy()
+        return made
+
+    def see(self, arrival: Arrival) -> PriorKnowledge:
+        seen = super(SequenceCoverage, self).see(arrival)
+        if not arrival.live:
+            return seen
+        numbers = arrival.numbers
+        known = self.numbers.setdefault(arrival.epoch, IntervalSet())
+        before = known.within(int(numbers.min()), int(numbers.max())).contains(numbers)
+        earlier = known.last if known else int(numbers[0])
+        greatest = np.maximum.accumulate(np.concatenate(([earlier], numbers)))[:-1]
+        for run in runs(np.sort(numbers)):
+            known.add(*run)
+        return PriorKnowledge(before, numbers < greatest)
+
+    def accept(self, first: int, last: int, told: Acceptance) -> None:
+        """See :class:`~.base.Coverage`; without an epoch it is of a gap in time."""
+        if told.epoch:
+            self.of_numbers.accept(told, IntervalSet([(first, last)]))
+        else:
+            super(SequenceCoverage, self).accept(first, last, told)
+
+    def arrived(self) -> dict[tuple[Unit, str], IntervalSet]:
+        times = super(SequenceCoverage, self).arrived()
+        return {**{("seq", epoch): held for epoch, held in self.numbers.items()}, **times}
+
+    def gaps(self, key: StreamKey) -> list[Gap]:
+        found = super(SequenceCoverage, self).gaps(key)
+        for epoch, numbers in self.numbers.items():
+            holes = numbers.holes(numbers.first, numbers.last)
+
+            def declare(part: IntervalSet, epoch: str, state: GapState, *who: str) -> None:
+                found.extend(
+                    Gap(*key, "seq", epoch, *hole, "in_connection", state, *who) for hole in part
+                )
+
+            for told, members in self.of_numbers.accepted.items():
+                if told.epoch == epoch:
+                    declare(holes & members, epoch, "accepted", told.by, told.reason)
+                    holes -= members
+            declare(holes, epoch, "open")
+        return sorted(found)
+
+    def rows(self) -> Iterator[Row]:
+        for epoch, numbers in self.numbers.items():
+            yield from (Row(_NUMBERS, epoch, *interval) for interval in numbers)
+        yield from self.of_numbers.rows()
+        for row in super(SequenceCoverage, self).rows():
+            yield row._replace(origin=f"{_TIME}{row.origin}")
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
+        numbers: dict[str, IntervalSet] = {}
+        verdict, times = Verdict(), []
+        for row in rows:
+            if row.origin == _NUMBERS:
+                numbers.setdefault(row.epoch, IntervalSet()).add(row.first, row.last)
+            elif not verdict.take(row):
+                times.append(row._replace(origin=row.origin.removeprefix(_TIME)))
+        found = super(SequenceCoverage, cls).from_rows(times, epochs)
+        found.numbers, found.of_numbers = numbers, verdict
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.domain.kinds.bar import BAR
 from forebay.domain.kinds.book import BOOK_DELTA, BOOK_SNAPSHOT
-from forebay.domain.kinds.kind import EventKind
+from forebay.domain.kinds.checks import EventKind
 from forebay.domain.kinds.quote import QUOTE
 from forebay.domain.kinds.ticker import TICKER
 from forebay.domain.kinds.trade import TRADE

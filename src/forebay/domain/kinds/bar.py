@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.calendars.grid import open_at
-from forebay.domain.kinds.checks import true_where
-from forebay.domain.kinds.kind import EventKind
+from forebay.domain.kinds.checks import Checks, EventKind, true_where
 from forebay.domain.schema import DECIMAL, TIME
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.domain.calendars import Calendar
-    from forebay.domain.kinds.checks import Checks
 
 TIMEFRAMES = ("1s", "1m", "5m", "15m", "1h", "4h", "1d", "1w")
 SESSIONS = ("UTC", "NY17")

@@ -14,13 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.flags import CROSSED
-from forebay.domain.kinds.kind import EventKind
+from forebay.domain.kinds.checks import Checks, EventKind
 from forebay.domain.schema import DECIMALS
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from forebay.domain.kinds.checks import Checks
 
 _LEVELS = pa.schema(
     [(name, DECIMALS) for name in ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")]

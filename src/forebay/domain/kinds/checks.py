@@ -1,4 +1,4 @@
-"""Columns of raw events to exact values, and the first reason against each row.
+"""What a kind of event is, and how columns of raw events become exact values, or dead letters.
 
 The fast way casts whole columns. A column that does not cast is halved until the culprits are
 found, so one bad text costs its own row and never its ten thousand neighbours, and a row's
@@ -7,6 +7,7 @@ verdict does not depend on which rows stand beside it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain import schema
-from forebay.domain.columns import cells
+from forebay.domain.columns import Column, cells
 from forebay.domain.identity import NATIVE_ID_LIMIT
-from forebay.domain.parsed import DeadLetter, Moments
+from forebay.domain.parsed import DeadLetter, Moments, RawEvents, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from forebay.domain.columns import Column
-    from forebay.domain.parsed import RawEvents, Reason
+    from forebay.domain.calendars import Calendar
 
     Mask = npt.NDArray[np.bool_]
     Integers = npt.NDArray[np.int64]
@@ -34,6 +34,39 @@ _PLAIN_DECIMAL = r"^[0-9]{1,20}(\.[0-9]{1,18})?$"
 _WITH_EXPONENT = r"^[0-9]{1,38}(\.[0-9]{1,38})?[eE][+-]?[0-9]{1,2}$"
 _LEAP_SECOND = r"^(.{10}[T ][0-9]{2}:[0-9]{2}):60"
 _TEXT = pa.string()
+COMMON = ("venue", "market", "symbol", "event_ts")
+"""The columns that the content of every kind begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """One kind of event. Tables, digests, canonical rows and comparison follow from it."""
+
+    channel: str
+    """Forebay's word for it, as in streams and event ids."""
+    table: str
+    columns: pa.Schema
+    """Its own, behind those of :data:`~forebay.domain.schema.ENVELOPE`."""
+    check: Callable[[Checks], None]
+    """Checks its own columns, and says which rows cannot be."""
+    telling: tuple[str, ...] = ()
+    """Which of its own columns are content; all of them if none is named."""
+    fills_closed_hours: Callable[[pa.Table, Calendar], npt.NDArray[np.bool_]] | None = None
+    """Returns which rows, shape (n,), say that nothing happened while their market was closed."""
+    idempotent: bool = False
+    """Whether an event that is received again changes nothing, as what something is now does and
+    what was exchanged does not: then of equal ones that came at an edge, none can be missed."""
+    schema: pa.Schema = field(init=False)
+    """All columns of the table."""
+    content: tuple[str, ...] = field(init=False)
+    """What two events with one id must agree on, and what its canonical row is made of: not how
+    precisely or by which way it was received."""
+
+    def __post_init__(self) -> None:
+        columns = [*schema.ENVELOPE, *self.columns, schema.FLAGS]
+        object.__setattr__(self, "schema", pa.schema(columns))
+        own = self.telling or tuple(self.columns.names)
+        object.__setattr__(self, "content", (*COMMON, *own))
 
 
 class Checks:
@@ -51,8 +84,6 @@ class Checks:
         """By row, the first reason against it."""
         self.flags: npt.NDArray[np.uint8] = np.zeros(len(raw), dtype=np.uint8)
         """Bits of :data:`~forebay.domain.flags.FLAGS`, shape (n,)."""
-
-    # ---------------------------------------------------------------- verdicts
 
     def reject(self, rows: Sequence[int], reason: Reason, column: Column) -> None:
         """Give ``reason`` against some rows, with what their cell of ``column`` says."""
@@ -76,8 +107,6 @@ class Checks:
     def flag_crossed(self, bid: pa.Array, ask: pa.Array, bit: int) -> None:
         """Mark the rows whose bid is not below their ask; one that is null crosses nothing."""
         self.flag(true_where(pc.greater_equal(bid, ask)), bit)
-
-    # ----------------------------------------------------------------- numbers
 
     def positive(self, name: str, reason: Reason, *, optional: bool = False) -> pa.Array:
         """Read exact decimals above 0; ``optional`` ones may be null, others not."""
@@ -130,8 +159,6 @@ class Checks:
         self.columns[name] = pa.array(values, mask=missing | wrong)
         return self.columns[name]
 
-    # ------------------------------------------------------------------- texts
-
     def choice(self, name: str, values: Sequence[str], reason: Reason = "bad_value") -> pa.Array:
         """Read texts that are one of ``values``."""
         texts = self._raw(name, _TEXT)
@@ -155,8 +182,6 @@ class Checks:
             texts = ids if isinstance(ids, pa.Array) else pa.array(whole_numbers(ids)[0])
             self.columns[name] = texts.cast(_TEXT)
         return self.columns[name]
-
-    # ------------------------------------------------------------------- times
 
     def time(self, name: str) -> pa.Array:
         """Read times of the kind's own, UTC; none of them may be missing."""

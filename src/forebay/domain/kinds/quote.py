@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pyarrow as pa
 
 from forebay.domain.flags import CROSSED
-from forebay.domain.kinds.kind import EventKind
+from forebay.domain.kinds.checks import Checks, EventKind
 from forebay.domain.schema import DECIMAL
-
-if TYPE_CHECKING:
-    from forebay.domain.kinds.checks import Checks
 
 
 def check_quote(checks: Checks) -> None:

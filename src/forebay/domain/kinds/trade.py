@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pyarrow as pa
 
-from forebay.domain.kinds.kind import EventKind
+from forebay.domain.kinds.checks import Checks, EventKind
 from forebay.domain.schema import DECIMAL
-
-if TYPE_CHECKING:
-    from forebay.domain.kinds.checks import Checks
 
 SIDES = ("buy", "sell", "unknown")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.domain.channels import declared_of
-from forebay.domain.coverage import GAP_STATES, Gap
-from forebay.domain.digest import HOUR_NS, Digest
+from forebay.domain.channels import Channel, Unit, declared_of
+from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
+from forebay.domain.digest import HOUR_NS, Digest, StreamHour
 from forebay.domain.identity import native_id, stream_prefix
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.roll import Roll
@@ -19,22 +19,16 @@ from forebay.services.ledger_builder import OUTCOMES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from forebay.domain.channels import Channel, Unit
-    from forebay.domain.coverage import Coverage, StreamKey
-    from forebay.domain.digest import StreamHour
     from forebay.ports import Parser, Span, StoreAccount
     from forebay.services.audit.journal_stage import JournalStage
     from forebay.services.audit.truth import TruthStage
 
-    Hours = dict[StreamKey, dict[int, Digest]]
-    Holes = dict[tuple[Unit, str], IntervalSet]
-    """Members by unit and, where a connection counts for itself, epoch."""
-
+Hours = dict[StreamKey, dict[int, Digest]]
+Holes = dict[tuple[Unit, str], IntervalSet]
+"""Members by unit and, where a connection counts for itself, epoch."""
 _EVERY_NUMBER = (0, (1 << 62) - 1)
 _REASONS_ONLY = "spanned"
 """Origin of intervals that only tell reasons of gaps, which may depend on how frames were cut."""
-
-
 Ids = dict[str, int | None]
 """Event ids, and the number that each event has in its stream, if it has one."""
 
@@ -149,18 +143,14 @@ class Case:
         return sorted(place for place in places if len({*self.digests(place)}) > 1)
 
     def channel(self, key: StreamKey) -> Channel | None:
-        """Return what the venue declares of a stream."""
         parser = self.parsers.get(key.venue)
         return declared_of(parser.channels, key.channel) if parser else None
 
     def unit(self, key: StreamKey) -> Unit:
-        """Return what coverage of a stream counts."""
         if (channel := self.channel(key)) is not None:
             return channel.unit
         coverage = self.coverage.get(key) or self.account.coverage.get(key)
         return coverage.unit if coverage else "none"
-
-    # --------------------------------------------------------- audited hours
 
     def window(self, key: StreamKey, span: Span) -> tuple[int, int]:
         """Return the least and greatest number of a stream that some hours can contain.
@@ -240,11 +230,58 @@ def sets_of(coverage: Coverage | None) -> dict[tuple[str, str], IntervalSet]:
 
 def arrived(coverage: Coverage | None) -> IntervalSet:
     """Return the ids that arrived, however they came."""
-    sets = sets_of(coverage)
-    return sets["live", ""] | sets["fill", ""]
+    return coverage.arrived().get(("id", ""), IntervalSet()) if coverage else IntervalSet()
 
 
 def ids_of(key: StreamKey, numbers: Iterable[int]) -> Ids:
     """Return the events that a venue's own integers identify."""
     prefix = stream_prefix(*key)
     return {str(native_id(prefix, number)): number for number in numbers}
+
+
+def examples(ids: Ids) -> list[str]:
+    """Return what the first few are called: by number, otherwise by id."""
+    ordered = sorted((number or 0, event_id) for event_id, number in ids.items())
+    return [_called(event_id, ids[event_id]) for _, event_id in ordered[:MAX_EXAMPLES]]
+
+
+def _called(event_id: str, number: int | None) -> str:
+    return event_id if number is None else str(number)
+
+
+def problems_of(key: StreamKey, found: Found) -> list[Problem]:
+    """Say what is wrong with one stream, a sentence a kind."""
+    name, problems = key.name, []
+
+    def say(kind: str, ids: Ids, text: str, count: int | None = None) -> None:
+        if ids:
+            count = len(ids) if count is None else count
+            text = f"{name}: {kind} {count}, {text}"
+            problems.append(Problem(kind, name, count, examples(ids), text))
+
+    say("missing", found.missing, "to be stored and not there.")
+    say("doubled", found.doubled, "rows with an event id that is stored already.", found.again)
+    say("mutated", found.mutated, "stored with another content.")
+    if found.mutated:
+        told = sorted((found.mutated[each] or 0, each, how) for each, how in found.how.items())
+        problems[-1].examples[:] = [
+            f"{_called(each, found.mutated[each])}: {how}" for _, each, how in told
+        ]
+    say("spurious", found.spurious, "stored and never received.")
+    return problems + [_unlike(name, each) for each in found.unlike]
+
+
+def _unlike(name: str, each: Unlike) -> Problem:
+    """Say what can be said of an hour without its frames."""
+    stored, ledger = each.stored, each.ledger
+    what = "other ids" if stored.ids != ledger.ids else "the same ids with other content"
+    which = "so which ones cannot be said any more"
+    if each.lacking:
+        which = f"but coverage tells of {len(each.lacking)} that are not stored"
+    text = (
+        f"{name}: the hour from {iso(each.hour * HOUR_NS)} has {stored.count} events stored and "
+        f"{ledger.count} in the ledger, {what} (ids {stored.ids:032x} and {ledger.ids:032x}, rows "
+        f"{stored.rows:032x} and {ledger.rows:032x}); its frames are gone, {which}."
+    )
+    count = max(1, abs(stored.count - ledger.count))
+    return Problem("unlike_ledger", name, count, examples(each.lacking), text)

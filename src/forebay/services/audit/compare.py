@@ -13,20 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest, digests_by
+from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest, StreamHour, digests_by
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.errors import Transient
-from forebay.ports import Span
-from forebay.services.audit.case import Unlike, arrived, ids_of
+from forebay.ports import Audited, Span
+from forebay.services.audit.case import Case, Ids, Unlike, arrived, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from forebay.domain.digest import StreamHour
     from forebay.journal import Position
-    from forebay.ports import Audited
-    from forebay.services.audit.case import Case, Ids
 
 ROWS_AT_ONCE = 20_000
 """Rows of a store that are compared at once, unless a single minute has more."""
@@ -115,8 +112,6 @@ class Comparison:
         self._strangers: dict[str, Rows] = defaultdict(dict)
         """By channel, stored rows whose event the journal has nowhere near."""
 
-    # -------------------------------------------------------------- asking
-
     def _advance(self, position: Position | None) -> None:
         """Bring the journal to where an answer was given.
 
@@ -130,7 +125,6 @@ class Comparison:
         self._journal.advance(seq)
 
     def minutes(self, key: StreamKey, hour: int) -> Mapping[int, Digest]:
-        """Return the digests of a stored hour by minute."""
         answer = self._store.minutes(key, hour)
         self._advance(answer.position)
         return answer.digests
@@ -146,8 +140,6 @@ class Comparison:
         answer = self._store.find(channel, ids)
         self._advance(answer.position)
         return by_id(answer.rows, channel)
-
-    # --------------------------------------------------------------- hours
 
     def run(self) -> None:
         """Find what the store has not as the journal has it."""
@@ -220,7 +212,6 @@ class Comparison:
         self._journal.forget()
 
     def _up_to_account(self, place: StreamHour) -> pa.Table:
-        """Return the journal's rows of an hour as of the store's account."""
         rows = self._journal.rows(place)
         return rows.filter(pc.less(rows["seq"], self._case.seq))
 
@@ -236,8 +227,6 @@ class Comparison:
             weight += count
         if batch:
             yield batch
-
-    # ---------------------------------------------------------------- rows
 
     def _suspects(self, place: StreamHour) -> set[str]:
         """Return the ids of the events that either side has in the minutes that differ."""
@@ -277,7 +266,6 @@ class Comparison:
                 self._strangers[channel][event_id] = rows
 
     def _told(self, channel: str, ids: Sequence[str]) -> Rows:
-        """Return the versions of events that the hours in memory have."""
         wanted = pa.array(ids, pa.string())
         tables = [self._journal.rows(p) for p in self._journal.wanted if p[0].channel == channel]
         some = [table.filter(pc.is_in(table["event_id"], wanted)) for table in tables]
@@ -362,5 +350,4 @@ class Comparison:
 
 
 def _is_told(row: AuditedRow, told: list[AuditedRow]) -> bool:
-    """Return whether a row is an event as the journal told it."""
     return any(row.canonical == version.canonical for version in told)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain.digest import HOUR_NS, Digest, audited_rows, hours_of
+from forebay.domain.digest import HOUR_NS, Digest, StreamHour, audited_rows, hours_of
 from forebay.domain.kinds import kind_of_table
-from forebay.domain.ledger import LedgerState, record_of
+from forebay.domain.ledger import JournalRange, LedgerState, SegmentEntry, record_of
 from forebay.errors import CursorBeyondEnd, Transient
-from forebay.journal import LOSS_KIND, OS_DISK, JournalReader, Position
+from forebay.journal import LOSS_KIND, OS_DISK, Block, JournalReader, Position
 from forebay.journal.segments import list_segments
-from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS
+from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS, Parser
 from forebay.services.ledger import durable_end
 from forebay.services.ledger_builder import PIECE_FRAMES, LedgerBuilder, Remembered
-from forebay.services.projection import Projection, batches_of
+from forebay.services.projection import Projected, Projection, batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
-    from forebay.domain.digest import StreamHour
-    from forebay.domain.ledger import JournalRange, SegmentEntry
-    from forebay.journal import Block
-    from forebay.ports import Parser
-    from forebay.services.projection import Projected
 
 _FRAME_OVERHEAD = 12
 _NO_ROWS = pa.schema(
@@ -75,7 +70,6 @@ class JournalStage:
         """Where the journal ended when the audit began."""
 
     def close(self) -> None:
-        """Let go of the journal."""
         if self._reader is not None:
             self._reader.close()
 
@@ -117,8 +111,6 @@ class JournalStage:
         self._progress(self._total, self._total)
         return True
 
-    # ------------------------------------------------------------- reading
-
     def _before(self, seq: int) -> Iterator[Block]:
         """Return the next blocks, cut at ``seq``; what is beyond is kept for the next time."""
         blocks = self._left or self._read()
@@ -150,8 +142,6 @@ class JournalStage:
             self._done += len(block.payloads.data) + _FRAME_OVERHEAD * len(block.payloads)
         self._progress(min(self._done, self._total), self._total)
 
-    # ------------------------------------------------- rows of single hours
-
     def lacks(self, hour: StreamHour) -> bool:
         """Return whether frames with events of an hour are gone that the ledger speaks of."""
         parts = self.record.parts.get(hour, [])
@@ -163,10 +153,7 @@ class JournalStage:
         return len({part.first < self.begun for part in parts}) > 1
 
     def want(self, hours: Iterable[StreamHour], *, since: int = 0) -> None:
-        """Keep the rows of ``hours``, all versions of them, those that are yet to come as well.
-
-        ``since``: only of parts that begin there or later.
-        """
+        """Keep all versions of the rows of ``hours``, also to come, of parts from ``since`` on."""
         new = set(hours) - self._kept.keys()
         self._kept.update((hour, []) for hour in new)
         found = {part for hour in new for part in self.record.parts.get(hour, ())}
@@ -183,11 +170,9 @@ class JournalStage:
 
     @property
     def wanted(self) -> list[StreamHour]:
-        """Hours whose rows are kept."""
         return list(self._kept)
 
     def forget(self) -> None:
-        """Keep no rows any more."""
         self._kept.clear()
 
     def _read_again(self, part: JournalRange, hours: set[StreamHour]) -> None:
@@ -205,7 +190,7 @@ class JournalStage:
     def _keep(self, projected: Projected, wanted: Iterable[StreamHour]) -> None:
         if not wanted:
             return
-        for table, events in projected.tables().items():
+        for table, events in projected.events.items():
             kind = kind_of_table(table)
             for hour in set(hours_of(events.rows, kind)).intersection(wanted):
                 rows = events.rows.filter(_of(events.rows, *hour))
@@ -213,7 +198,6 @@ class JournalStage:
 
 
 def _of(rows: pa.Table, key: StreamKey, hour: int) -> pa.Array:
-    """Return which of ``rows`` are of one stream and hour."""
     ns = rows["event_ts"].cast(pa.int64())
     mask = pc.and_(pc.greater_equal(ns, hour * HOUR_NS), pc.less(ns, (hour + 1) * HOUR_NS))
     for name in ("venue", "market", "symbol"):

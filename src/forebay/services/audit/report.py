@@ -1,21 +1,29 @@
-"""What an audit says: its JSON, which scripts hold on to, then the words and tables for people."""
+"""What an audit says: its JSON, which scripts hold on to, then words, tables and a page of HTML."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
+import shlex
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
 from forebay.domain.coverage import Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR
+from forebay.times import to_text
+from forebay.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 Basis = Literal["id", "seq", "checksum", "time", "none"]
 Source = Literal["ledger", "frames"]
 MAX_EXAMPLES = 20
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 
 
@@ -52,7 +60,6 @@ class StreamAudit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The stream as one word."""
         return StreamKey(self.venue, self.market, self.channel, self.symbol).name
 
 
@@ -97,18 +104,10 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     verified_by: list[Source] = []
 
     def encode(self) -> bytes:
-        """Return the report as one JSON document."""
         return msgspec.json.encode(self)
 
 
-def iso(ns: int) -> str:
-    """Return UTC nanoseconds as ISO 8601 with nine decimals."""
-    seconds, rest = divmod(ns, _SECOND_NS)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-# -------------------------------------------------------------------------- for people
-
+iso = partial(to_text, exact=True)
 STREAM_COLUMNS = (
     "stream",
     "journal",
@@ -245,3 +244,125 @@ def other_facts(report: AuditReport) -> str:
         f"{report.dead_letters:,} dead letters, {report.conflicts:,} conflicts, "
         f"{report.ambiguous:,} ambiguous; frames: {frames}."
     )
+
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { margin-bottom: .3rem } h2 { margin: 2rem 0 .3rem; font-size: 1.15rem }
+table { border-collapse: collapse; margin: .5rem 0; display: block; overflow-x: auto }
+th, td { border-bottom: 1px solid #ccc; padding: .3rem .8rem; text-align: left }
+thead th { border-bottom: 2px solid #888 }
+.number { text-align: right; font-variant-numeric: tabular-nums }
+.about, .legend { color: #555 }
+.ok, .red { padding: .8rem 1rem; border-left: .4rem solid; font-size: 1.2rem }
+.ok { border-color: #1a7f37; background: #e6f4ea }
+.red { border-color: #b42318; background: #fdecea }
+pre { background: #f4f4f4; padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere }
+@media print { body { margin: 0; max-width: none } tr { break-inside: avoid } }
+"""
+_LEGEND = (
+    "Journal, store and truth are events counted at each: as they came, as they are stored, and as "
+    "a simulated exchange says that it sent them. Missing: not stored. Doubled: stored more than "
+    "once. Mutated: stored with other content. Spurious: stored, and nobody sent it. A question "
+    "mark: the stream cannot tell."
+)
+_NUMBER = re.compile(r"[\d,]+|[?–]")
+_STATES = {"open": 0, "permanent": 1, "accepted": 2, "filled": 3}
+_LISTED = 1000
+"""Gaps that are listed one by one."""
+
+
+class Made(NamedTuple):
+    """What a document says of itself."""
+
+    at: str
+    """ISO 8601, UTC."""
+    folder: str
+    version: str
+
+
+def render_html(report: AuditReport, made: Made) -> str:
+    """Return the report as a self-contained document; every text in it is escaped."""
+    title = "Forebay audit"
+    about = f"Made at {made.at} by Forebay {made.version} of the data in {made.folder}."
+    parts = [
+        f'<h1>{title}</h1>\n<p class="about">{_shown(about)}</p>',
+        f'<p class="{"ok" if report.ok else "red"}">{_shown(verdict(report))}</p>',
+    ]
+    if report.problems:
+        rows = [(each.kind, each.text, ", ".join(each.examples)) for each in report.problems]
+        parts += ["<h2>Problems</h2>", _table(("kind", "what", "examples"), rows)]
+    parts += ["<h2>Scope</h2>", *(f"<p>{_shown(line)}</p>" for line in _scope(report))]
+    parts += ["<h2>Streams</h2>", _table(STREAM_COLUMNS, map(stream_cells, report.streams))]
+    parts.append(f'<p class="legend">{_LEGEND}</p>')
+    if report.gaps:
+        summed = _table(GAP_COLUMNS, gap_cells(report))
+        parts += ["<h2>Gaps</h2>", summed, *_every_gap(report.gaps)]
+    if limits := (*report.notes, *unseeable(report)):
+        parts += ["<h2>What it does not say</h2>", *(f"<p>{_shown(note)}</p>" for note in limits)]
+    parts += _reproduced(report, made)
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _scope(report: AuditReport) -> Iterator[str]:
+    times = f"from {report.since or 'the beginning'} to {report.until or 'the end'}"
+    yield f"Audited {times}, up to journal position {report.position or 'none'}."
+    first = [each.verified_from for each in report.streams if each.verified_from]
+    last = [each.verified_to for each in report.streams if each.verified_to]
+    if first and last:
+        yield f"What was verified happened from {min(first)} to {max(last)}."
+    yield other_facts(report)
+
+
+def _reproduced(report: AuditReport, made: Made) -> Iterator[str]:
+    """Return how a reader makes the same report anew."""
+    words = ["forebay", "audit", "--data", shlex.quote(made.folder)]
+    for option, time in (("--since", report.since), ("--until", report.until)):
+        words += [option, time] if time else []
+    if any("truth" in stream.stages for stream in report.streams):
+        words += ["--truth", "TRUTH_URL"]
+    yield "<h2>How to reproduce</h2>"
+    yield f"<p>With Forebay {_shown(made.version)}, on the machine that has the data:</p>"
+    yield f"<pre>{_shown(' '.join(words))}</pre>"
+    yield (
+        "<p>Add --json for the digests of each stream, and --from frames to read every frame that "
+        "is kept once more. The exit code is 0 if nothing is wrong, and 1 if something is.</p>"
+    )
+
+
+def _every_gap(gaps: Sequence[Gap]) -> Iterator[str]:
+    """Return the gaps one by one, open ones first."""
+    ranked = sorted(gaps, key=lambda gap: (_STATES.get(gap.state, 0), gap))
+    rows = [
+        (gap.key.name, gap.unit, *_ends(gap), gap.state, gap.reason.replace("_", " "))
+        for gap in ranked[:_LISTED]
+    ]
+    yield _table(("stream", "unit", "from", "to", "state", "reason"), rows)
+    if more := len(gaps) - len(rows):
+        yield f"<p>… and {more:,} more gaps, see forebay gaps list.</p>"
+
+
+def _ends(gap: Gap) -> tuple[str, str]:
+    ends = gap.first, gap.last
+    first, last = map(iso, ends) if gap.unit == "time" else map(str, ends)
+    return first, last
+
+
+def _shown(text: str) -> str:
+    return escape(visible(text))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def row(cells: Iterable[str], tag: str) -> str:
+        return "<tr>" + "".join(map(cell, cells, itertools.repeat(tag))) + "</tr>"
+
+    def cell(text: str, tag: str) -> str:
+        number = ' class="number"' if _NUMBER.fullmatch(text) else ""
+        return f"<{tag}{number}>{_shown(text)}</{tag}>"
+
+    lines = "\n".join(row(cells, "td") for cells in rows)
+    return f"<table><thead>{row(head, 'th')}</thead><tbody>\n{lines}\n</tbody></table>"

@@ -1,33 +1,54 @@
-"""The whole audit: the store's account, the journal up to its position, then the verdict."""
+"""The whole audit: the store's account, the journal up to its position, the verdict, the report."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
-from forebay.clock import SystemClock
-from forebay.domain.digest import HOUR_NS
+from forebay.clock import Clock, SystemClock
+from forebay.domain.channels import kind_of
+from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
+from forebay.domain.coverage.gaps import FAR
+from forebay.domain.digest import HOUR_NS, Digest
+from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
-from forebay.ports import Span
-from forebay.services.audit.case import Case
+from forebay.ports import Audited, Parser, Span
+from forebay.services.audit.case import (
+    Case,
+    Holes,
+    arrived,
+    holes_of,
+    ids_of,
+    problems_of,
+    sets_of,
+)
 from forebay.services.audit.compare import Comparison
 from forebay.services.audit.journal_stage import JournalStage
-from forebay.services.audit.judge import judge_asked, judge_stream, report_of
-from forebay.services.audit.report import AuditReport, Problem
-from forebay.services.audit.truth import TruthStage
+from forebay.services.audit.report import (
+    MAX_EXAMPLES,
+    AuditReport,
+    Basis,
+    Problem,
+    Source,
+    StageDigest,
+    StreamAudit,
+    iso,
+)
+from forebay.services.audit.truth import Truth, TruthStage
 from forebay.services.ledger import read_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
-
-    from forebay.clock import Clock
-    from forebay.ports import Audited, Parser
-    from forebay.services.audit.truth import Truth
 
 Use = Literal["auto", "frames", "ledger"]
 _CLOCK = SystemClock()
 _MILLISECOND_NS = 1_000_000
+NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
+GRACE_NS = 10_000_000_000
+"""So long after it was asked for, a stream need not have been heard."""
+POLLED_NS = 300_000_000_000
+"""So long one that counts no unit: those are polled, such as the bar of a minute that is over."""
 
 
 def run_audit(
@@ -95,7 +116,6 @@ def _use_ledger(
 
 
 def _judge(case: Case, comparison: Comparison) -> None:
-    """Find what is wrong with dead letters, events, coverage and gaps."""
     stored, ours = case.account.letters, case.letters
     if stored < ours or (stored > ours and case.whole_journal):
         text = f"{stored} dead letters are stored and the journal has {ours}."
@@ -110,3 +130,238 @@ def _judge(case: Case, comparison: Comparison) -> None:
     judge_asked(case)
     for found in case.found.values():
         found.settle()
+
+
+def judge_stream(case: Case, key: StreamKey) -> None:
+    """Hold what the store claims of a stream against what the journal shows."""
+    ours, theirs = case.coverage.get(key), case.account.coverage.get(key)
+    gaps = [gap for gap in case.account.gaps if gap.key == key]
+    _still_open(case, key, gaps)
+    if case.whole_journal and not case.found[key].unseen:
+        _coverage_alike(case, key, ours, theirs)
+    else:
+        _owed_by_itself(case, key, ours, theirs)
+        ours = theirs  # at least its gaps must be those of its own coverage
+    right = ours.gaps(key) if ours else []
+    for state in GAP_STATES:
+        declared, due = holes_of(gaps, [state]), holes_of(right, [state])
+        text = f"declared as a gap, {state}, where the journal shows none of that."
+        case.say("gap_unfounded", key, _minus(declared, due), text)
+        text = f"a gap in the journal, {state}, and not declared as that."
+        case.say("gap_undeclared", key, _minus(due, declared), text)
+
+
+def judge_asked(case: Case) -> None:
+    """What was asked for and nobody hears is not complete, though no gap can say so."""
+    asked, since, until = case.roll.streams(), case.span.since, case.span.until
+    for key, at_ns in sorted(asked.items()):
+        if until is not None and at_ns >= until * HOUR_NS:
+            continue
+        if reason := case.roll.refusal(key):
+            told_ns = case.roll.answers[key].at_ns
+            said = f"refused, last at {iso(told_ns)}: {reason.rstrip('.')}"
+            text = f"{key.name}: asked for, and {said}. If it is a mistake, start again without it."
+            case.problems.append(Problem(NOT_GIVEN, key.name, 1, [], text))
+        elif (
+            since is None
+            and case.latest_ns - at_ns > _grace_ns(case, key)
+            and not _heard(case, key)
+        ):
+            text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
+            case.problems.append(Problem(NEVER_HEARD, key.name, 1, [], text))
+
+
+def _grace_ns(case: Case, key: StreamKey) -> int:
+    channel = case.channel(key)
+    return POLLED_NS if channel is not None and channel.unit == "none" else GRACE_NS
+
+
+def _heard(case: Case, key: StreamKey) -> bool:
+    """Return whether an event ever came, or a number that says that one exists."""
+    stored = any(stream == key for stream, _ in case.account.hours)
+    coverage = case.coverage.get(key)
+    told = coverage is not None and coverage.unit == "id" and any(coverage.rows())
+    return stored or told or bool(case.hours.get(key))
+
+
+def _still_open(case: Case, key: StreamKey, gaps: Iterable[Gap]) -> None:
+    """A gap that is still open is a loss that may yet be mended.
+
+    One up to an id that nothing vouches for is none: it is in a note.
+    """
+    channel = case.channel(key)
+    gaps = [gap for gap in gaps if gap.reason not in FAR]
+    for place, members in holes_of(gaps, ["open"]).items():
+        fillable = channel is not None and channel.history and channel.unit == place[0]
+        what = "run `forebay gaps fill`" if fillable else "the venue has no history to fill them"
+        case.say("gap_open", key, {place: members}, f"in open gaps; {what}.")
+
+
+def _minus(some: Holes, others: Holes) -> Holes:
+    return {place: held - others.get(place, IntervalSet()) for place, held in some.items()}
+
+
+def _coverage_alike(
+    case: Case, key: StreamKey, ours: Coverage | None, theirs: Coverage | None
+) -> None:
+    """The store's coverage is that of the journal, interval by interval."""
+    right, stored = sets_of(ours), sets_of(theirs)
+    count, clauses = 0, []
+    for place in sorted(right.keys() | stored.keys()):
+        mine, other = (side.get(place, IntervalSet()) for side in (right, stored))
+        for what, rest in (("lacks", mine - other), ("has", other - mine)):
+            if part := case.clip(key, case.unit(key), rest):
+                count += part.count() if case.unit(key) == "id" else len(part)
+                named = " ".join(filter(None, place))
+                clauses.append(f"{what} {named} {', '.join(_intervals(part))}")
+    if clauses:
+        text = f"{key.name}: coverage is not that of the journal: it {'; it '.join(clauses)}."
+        case.problems.append(Problem("coverage_unlike", key.name, count, [], text))
+
+
+def _intervals(members: IntervalSet) -> Iterator[str]:
+    for count, (first, last) in enumerate(members):
+        if count == MAX_EXAMPLES:
+            yield "and so on"
+            return
+        yield str(first) if first == last else f"{first} to {last}"
+
+
+def _owed_by_itself(
+    case: Case, key: StreamKey, ours: Coverage | None, theirs: Coverage | None
+) -> None:
+    """Of ids that the store covers and the journal lost, it must have the rows."""
+    found = case.found[key]
+    if case.unit(key) == "id" and not found.unproved:
+        unseen = IntervalSet((n, n) for n in found.unseen.values() if n is not None)
+        for first, last in case.clip(key, "id", arrived(theirs) - arrived(ours) - unseen):
+            found.missing |= ids_of(key, range(first, last + 1))
+
+
+def report_of(case: Case, took_ms: int) -> AuditReport:
+    """Return the report; it is ok exactly if there is no problem."""
+    streams = case.streams()
+    problems = [problem for key in streams for problem in problems_of(key, case.found[key])]
+    problems += case.problems
+    if not sum(case.frames.values()):
+        text = "The journal has no frames for what is stored, so nothing could be verified."
+        problems.append(Problem("nothing_verified", "", 0, [], text))
+    streams = [key for key in streams if kind_of(key.channel) == key.channel]  # that have events
+    # What came before a venue refused more is verified all the same.
+    red = {each.stream for each in problems if each.kind not in (NOT_GIVEN, NEVER_HEARD)}
+    found = [case.found[key] for key in streams]
+    account, span, position = case.account, case.span, case.account.position
+    return AuditReport(
+        ok=not problems,
+        missing=sum(len(each.missing) for each in found),
+        doubled=sum(each.again for each in found),
+        mutated=sum(len(each.mutated) for each in found),
+        spurious=sum(len(each.spurious) for each in found),
+        ambiguous=account.ambiguous,
+        dead_letters=account.letters,
+        conflicts=account.conflicts,
+        gaps=[_with_who(case, gap) for gap in account.gaps if _concerns(case, gap)],
+        streams=[_stream(case, key, red) for key in streams],
+        problems=problems,
+        notes=_notes(case),
+        position=f"{position.log_id}:{position.seq}" if position else None,
+        since=None if span.since is None else iso(span.since * HOUR_NS),
+        until=None if span.until is None else iso(span.until * HOUR_NS),
+        frames=case.frames,
+        undelivered=_undelivered(case),
+        verified_by=_sources(bool(case.journal.recorded), bool(case.journal.by_frames)),
+        took_ms=took_ms,
+    )
+
+
+def _concerns(case: Case, gap: Gap) -> bool:
+    return bool(case.clip(gap.key, gap.unit, IntervalSet([(gap.first, gap.last)])))
+
+
+def _with_who(case: Case, gap: Gap) -> Gap:
+    """Return a gap with who accepted it and why, which its table does not say."""
+    if gap.state != "accepted" or (coverage := case.account.coverage.get(gap.key)) is None:
+        return gap
+    return next((told for told in coverage.gaps(gap.key) if told == gap), gap)
+
+
+def _undelivered(case: Case) -> int:
+    consumed = case.seq if case.account.position else case.journal.oldest
+    return max(0, case.journal.end - consumed)
+
+
+def _sources(ledger: bool, frames: bool) -> list[Source]:
+    found: list[Source] = ["ledger"] if ledger else []
+    return [*found, "frames"] if frames else found
+
+
+def _stage(digests: Iterable[Digest]) -> StageDigest:
+    return StageDigest(*sum(digests, Digest()).hex())
+
+
+def _stream(case: Case, key: StreamKey, red: set[str]) -> StreamAudit:
+    hours, stored, found = case.hours.get(key, {}), case.stored.get(key, {}), case.found[key]
+    channel = case.channel(key)
+    basis: Basis = case.unit(key) if hours else "none"
+    stages = {"journal": _stage(hours.values()), "store": _stage(stored.values())}
+    if case.truth and key in case.truth.digests:
+        stages["truth"] = _stage([case.truth.digests[key]])
+    proved = basis != "none" and red.isdisjoint({"", key.name})
+    first, last = _verified(case, key) if proved else (None, None)
+    countable = basis in ("id", "seq")
+    return StreamAudit(
+        venue=key.venue,
+        market=key.market,
+        channel=key.channel,
+        symbol=key.symbol,
+        events=stages["store"].count,
+        verified_from=first,
+        verified_to=last,
+        verified_by=_sources(key in case.journal.recorded, key in case.journal.by_frames),
+        basis=basis,
+        unseeable=channel.unseeable if channel else "",
+        stages=stages,
+        missing=len(found.missing) if countable or found.missing else None,
+        doubled=found.again,
+        mutated=len(found.mutated),
+        spurious=len(found.spurious),
+    )
+
+
+def _verified(case: Case, key: StreamKey) -> tuple[str | None, str | None]:
+    """Return from when to when a stream without a problem was found to be complete."""
+    # Where some of what is stored was not seen, only hours that are the journal's count.
+    exactly = bool(case.found[key].unseen) or case.found[key].unproved > 0
+    ends = [
+        (each.first_ns, each.last_ns)
+        for (stream, hour), each in case.account.hours.items()
+        if stream == key
+        and hour in case.hours[key]
+        and not (exactly and len({*case.digests((key, hour))}) > 1)
+    ]
+    if not ends:
+        return None, None
+    return iso(min(first for first, _ in ends)), iso(max(last for _, last in ends))
+
+
+def _notes(case: Case) -> list[str]:
+    notes = [*case.journal.notes]
+    for gap in case.account.gaps:
+        if gap.state == "open" and gap.reason in FAR:
+            what = f"One id of {gap.key.name} is far from all others, and nothing vouches for it"
+            notes.append(f"{what}: {gap.first} to {gap.last} is not counted as missing.")
+    if undelivered := _undelivered(case):
+        notes.append(f"{undelivered} captured frames are not delivered yet.")
+    if not case.whole_journal:
+        notes.append("Some frames are not in the journal any more: gaps were not projected anew.")
+    if unseen := sum(len(found.unseen) + found.unproved for found in case.found.values()):
+        notes.append(
+            f"{unseen} stored events were not compared: the journal does not hold their frames, "
+            "which are older, or damaged (`forebay journal fsck` tells)."
+        )
+    if case.truth and not case.truth.before.finished:
+        notes.append(
+            "The simulator goes on: what it sends from now on is not owed yet; "
+            "what it sent while nothing captured is."
+        )
+    return notes

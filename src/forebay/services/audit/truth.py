@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from forebay.domain.digest import MINUTE_NS, MINUTES, Digest
 from forebay.domain.intervals import IntervalSet
-from forebay.services.audit.compare import by_id, difference, stretches
+from forebay.services.audit.compare import Comparison, by_id, difference, stretches
 from forebay.services.audit.report import Problem
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from forebay.domain.coverage import StreamKey
     from forebay.services.audit.case import Case
-    from forebay.services.audit.compare import Comparison
 
 LOST = ("open", "permanent", "accepted")
 """States of gaps whose ids the store does not have."""
@@ -47,7 +46,7 @@ class TrueEvent:
     event_id: str
     index: int
     row: str
-    """The canonical row, see :mod:`forebay.domain.canonical`."""
+    """The canonical row, see :mod:`forebay.domain.digest`."""
     number: int | None = None
     """What the venue numbers it by."""
 
@@ -99,7 +98,6 @@ class TruthStage:
         self.digests: dict[StreamKey, Digest] = {}
 
     def look_again(self) -> None:
-        """The store has answered."""
         self.after = self._truth.look()
 
     def streams(self) -> list[StreamKey]:
@@ -221,7 +219,6 @@ class _Stream:
         return None
 
     def owes(self, event: TrueEvent) -> bool:
-        """Return whether an event must be stored."""
         first = self.bounds.first
         inside = first is not None and first <= event.index <= self.bounds.last
         return inside and event.index not in self.excused
@@ -273,7 +270,6 @@ class _Numbered(_Stream):
         return self.truth.events(self.key, self.starts[min(within)], end)
 
     def elsewhere(self, event_id: str, number: int | None) -> TrueEvent | None:
-        """See :meth:`_Stream.elsewhere`."""
         index = -1 if number is None else number - self.base
         if not 0 <= index <= self.last:
             return None
@@ -286,5 +282,4 @@ def _ids(base: int, indices: IntervalSet) -> IntervalSet:
 
 
 def _widened(ids: IntervalSet) -> IntervalSet:
-    """Return a set with a neighbour either side of each interval."""
     return IntervalSet((max(0, first - 1), last + 1) for first, last in ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from forebay.sources.coinbase.channels import PERIODS_S
 from forebay.sources.coinbase.connector import (
     CANDLE_ROWS,
     MINUTE_S,
@@ -16,7 +15,7 @@ from forebay.sources.coinbase.connector import (
     trades_path,
 )
 from forebay.sources.coinbase.instruments import parse_products
-from forebay.sources.coinbase.protocol import UNBUILT, CoinbaseParser
+from forebay.sources.coinbase.protocol import PERIODS_S, UNBUILT, CoinbaseParser
 from forebay.sources.history import Series, by_bars, by_id
 from forebay.sources.venue import Limits, Listing, Poll, Venue, per_second
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.sources.coinbase.channels import PERIODS_S
-from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, UNDECODABLE
+from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, PERIODS_S, UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 from forebay.times import to_text
 
@@ -58,6 +57,9 @@ class CoinbaseSession(PlainSession):
     """One subscription to everything, answered by a list of what is given."""
 
     marks = (b'"error"', b'"message"')
+    quiet = tuple(
+        f'{{"type":"{name}",'.encode() for name in ("match", "l2update", "ticker", "heartbeat")
+    )
 
     def __init__(self, asked: ConnectionPurpose) -> None:
         super().__init__(asked)
@@ -68,12 +70,9 @@ class CoinbaseSession(PlainSession):
     def opened(self, now_ns: int) -> Sequence[bytes]:
         """Subscribe; the venue closes a connection that has not done so within 5 s."""
         del now_ns
-        wanted = {wire for kind, wire in _WIRE.items() if kind in self.asked.channels}
-        channels = [
-            wire
-            for wire in ("matches", "heartbeat", "ticker", "level2_batch")
-            if wire in wanted or wire == "heartbeat"
-        ]
+        wanted = {"heartbeat", *(_WIRE[kind] for kind in self.asked.channels if kind in _WIRE)}
+        named = ("matches", "heartbeat", "ticker", "level2_batch")
+        channels = [wire for wire in named if wire in wanted]
         message = {
             "type": "subscribe",
             "product_ids": list(self.asked.symbols),
@@ -127,10 +126,7 @@ class CoinbaseSession(PlainSession):
         )
 
     def _error(self, said: str) -> MessageVerdict:
-        """Tell a refusal, which ends the connection, from another complaint.
-
-        Where no product is named, a channel may be.
-        """
+        """Tell a refusal, which ends the connection, from another complaint."""
         said = said or "no reason given"
         words = {_LISTED_AS.get(word, word) for word in _WORD.findall(said)}
         products = words.intersection(self.asked.symbols)
@@ -153,10 +149,7 @@ def trades_path(symbol: str, after: int, limit: int = TRADE_ROWS) -> str:
 
 
 def trade_ids(body: bytes) -> list[int]:
-    """Return the ids of a page of history, newest first as they are listed.
-
-    Raises ``ValueError`` when it is none.
-    """
+    """Return the ids of a page of history as they are listed; ``ValueError`` if it is none."""
     try:
         page = _decode_ids(body)
     except RecursionError as error:

@@ -1,44 +1,67 @@
-"""What the feed says: its messages, and which events are in them."""
+"""What the feed says: its messages, and which events are in them.
+
+Frames that are as the venue writes them are read many at once: what
+:class:`~forebay.domain.templates.Template` returns is what a JSON parser would find. A message that
+is written otherwise (other keys or order, white space, an escape, a number too long) or means
+something to refuse (another side, a product not asked for) is left to the careful way, frame by
+frame, which alone gives verdicts.
+"""
 
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from forebay.domain.columns import joined
 from forebay.domain.identity import NATIVE_ID_LIMIT
-from forebay.domain.parsed import DeadLetter, Parsed, RawEvents, Reason
-from forebay.sources.coinbase import books, matches, tickers
-from forebay.sources.coinbase.channels import BOOK_DELTAS, BOOK_SNAPSHOTS, MARKET, TRADES, taken
-from forebay.sources.coinbase.protocol import UNBUILT, UNDECODABLE
+from forebay.domain.parsed import DeadLetter, Parsed, RawEvents
+from forebay.domain.templates import Template
+from forebay.sources.coinbase import messages
+from forebay.sources.coinbase.protocol import (
+    BOOK_DELTAS,
+    BOOK_SNAPSHOTS,
+    MARKET,
+    QUOTES,
+    TICKERS,
+    TRADES,
+    UNBUILT,
+    UNDECODABLE,
+    taken,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy.typing as npt
+
+    from forebay.domain.channels import Channel
     from forebay.domain.frames import FrameBatch
+    from forebay.domain.parsed import Cells, Reason
+    from forebay.domain.templates import MatchedRows
 
     Told = list[tuple[int, Any]]
+    Mask = npt.NDArray[np.bool_]
+    Wanted = Callable[[set[str]], set[str]]
+    Own = Callable[[MatchedRows, Mask], dict[str, Cells]]
 
-TAKER = {"buy": "sell", "sell": "buy"}
-"""By the maker's side."""
+_MATCH = Template(
+    '{"type":"match","trade_id":<trade_id>'
+    ',"maker_order_id":"<maker_order_id>","taker_order_id":"<taker_order_id>"'
+    ',"side":"<side>","size":"<size>","price":"<price>"'
+    ',"product_id":"<product_id>","sequence":<sequence>,"time":"<time>"}'
+)
+_ONE_CHANGE = Template(
+    '{"type":"l2update","product_id":"<product_id>"'
+    ',"changes":[["<side>","<price>","<size>"]],"time":"<time>"}'
+)
+"""What nearly all updates of the channel ``level2`` look like; batches have more changes."""
 _PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
-
-
-class _Match(msgspec.Struct, tag="match"):
-    trade_id: int
-    product_id: str
-    price: str
-    size: str
-    side: str
-    time: str
-
-
-class _LastMatch(_Match, tag="last_match"):
-    """The same facts, received again when a subscription begins."""
 
 
 class _Heartbeat(msgspec.Struct, tag="heartbeat"):
@@ -55,22 +78,19 @@ class _Error(msgspec.Struct, tag="error"):
     pass
 
 
-def _unbuilt(name: str) -> type[msgspec.Struct]:
-    """A message type of a channel that is not captured: counted, and kept in the journal."""
-    return msgspec.defstruct(f"Unbuilt_{name}", [], tag=name)
-
-
-_unbuilt_types = {_unbuilt(name): name for name in UNBUILT}
-
-_message_types: Any = _Match | _LastMatch | _Heartbeat | _Subscriptions | _Error
-for _type in (tickers.CoinbaseTicker, books.BookSnapshot, books.Update, *_unbuilt_types):
-    _message_types |= _type
-_KNOWN = {
-    *("match", "last_match", "heartbeat", "subscriptions", "error", *UNBUILT),
-    *("ticker", "snapshot", "l2update"),
+_unbuilt_types = {msgspec.defstruct(f"Unbuilt_{name}", [], tag=name): name for name in UNBUILT}
+"""Message types of channels that are not captured: counted, and kept in the journal."""
+_KINDS_OF: dict[type[msgspec.Struct], set[str]] = {
+    messages.Match: {TRADES.kind},
+    messages.CoinbaseTicker: {TICKERS.kind, QUOTES.kind},
+    messages.BookSnapshot: {BOOK_SNAPSHOTS.kind},
+    messages.Update: {BOOK_DELTAS.kind},
 }
-
-_decode = cast("Callable[[bytes], Any]", msgspec.json.Decoder(_message_types).decode)
+"""By type of message, the kinds of events that it tells."""
+_types: tuple[type[msgspec.Struct], ...]
+_types = (*_KINDS_OF, messages.LastMatch, _Heartbeat, _Subscriptions, _Error, *_unbuilt_types)
+_KNOWN = {each.__struct_config__.tag for each in _types}
+_decode = cast("Callable[[bytes], Any]", msgspec.json.Decoder(reduce(or_, _types)).decode)
 
 
 def read_feed(batch: FrameBatch, fewest: int) -> Parsed:
@@ -95,9 +115,9 @@ def _quick_ways(batch: FrameBatch) -> Iterator[Callable[[Sequence[bytes]], list[
     """Return what reads many messages of one type at once, of the types that are wanted."""
     kinds, wanted = taken(batch), partial(_wanted, batch)
     if TRADES.kind in kinds:
-        yield partial(matches.read_matches, wanted=wanted, channel=TRADES)
+        yield partial(read_matches, wanted=wanted)
     if BOOK_DELTAS.kind in kinds:
-        yield partial(books.read_updates, wanted=wanted, received_ns=batch.received_ns)
+        yield partial(read_updates, wanted=wanted, received_ns=batch.received_ns)
 
 
 def _remaining(
@@ -124,6 +144,71 @@ def _joined(parts: Sequence[RawEvents]) -> Iterator[RawEvents]:
     return (joined(alike[shape]) for shape in sorted(alike))
 
 
+# ------------------------------------------------------------------------ many at once
+
+
+def read_matches(payloads: Sequence[bytes], wanted: Wanted) -> list[RawEvents]:
+    """Return trades of the ``payloads`` that could be read, some thousands a part, in order.
+
+    ``wanted`` returns those of some products whose trades are taken.
+    """
+    return list(_read_quick(_MATCH, TRADES, payloads, wanted, _trade))
+
+
+def read_updates(
+    payloads: Sequence[bytes], wanted: Wanted, received_ns: npt.NDArray[np.int64]
+) -> list[RawEvents]:
+    """Return likewise the updates of one change each whose times are plausible."""
+    return list(
+        _read_quick(_ONE_CHANGE, BOOK_DELTAS, payloads, wanted, _change, received_ns=received_ns)
+    )
+
+
+def _read_quick(
+    template: Template,
+    channel: Channel,
+    payloads: Sequence[bytes],
+    wanted: Wanted,
+    own: Own,
+    *,
+    received_ns: npt.NDArray[np.int64] | None = None,
+) -> Iterator[RawEvents]:
+    for rows in template.read(payloads):
+        products, times = rows.texts("product_id").dictionary_encode(), rows.texts("time")
+        names: list[str] = products.dictionary.to_pylist()
+        taken, buy = wanted(set(names)), rows.says("side", b"buy")
+        mask = buy | rows.says("side", b"sell")
+        if received_ns is not None:
+            mask &= messages.plausible(times, received_ns)
+        if len(taken) < len(names):
+            mask &= np.array([name in taken for name in names])[products.indices.to_numpy()]
+        if not mask.all():
+            rows, buy, kept = rows.only(mask), buy[mask], pa.array(mask)  # noqa: PLW2901
+            products, times = products.filter(kept), times.filter(kept)
+        if len(rows):
+            yield RawEvents(
+                channel=channel,
+                frame=rows.index,
+                item=np.zeros(len(rows), dtype=np.int64),
+                venue_symbol=products,
+                symbol=products,
+                native=rows.numbers("trade_id") if channel is TRADES else None,
+                time=times,
+                columns=own(rows, buy),
+            )
+
+
+def _trade(rows: MatchedRows, buy: Mask) -> dict[str, Cells]:
+    takers = pa.array(["buy", "sell"], pa.string())  # the side of a match is the maker's
+    side = takers.take(pa.array(buy.view(np.int8)))
+    return {"price": rows.texts("price"), "size": rows.texts("size"), "side": side}
+
+
+def _change(rows: MatchedRows, buy: Mask) -> dict[str, Cells]:
+    places = np.arange(len(rows))
+    return messages.by_side(buy, rows.texts("price"), rows.texts("size"), places, len(rows))
+
+
 # ------------------------------------------------------------------------ frame by frame
 
 
@@ -131,18 +216,18 @@ def _read(
     batch: FrameBatch, indices: Sequence[int], payloads: Sequence[bytes], parsed: Parsed
 ) -> list[RawEvents]:
     """Account for frames, given with their indices in ``batch``; return their events."""
-    kinds = taken(batch)
-    told: dict[type, Told] = {_Match: [], _Heartbeat: []}
-    told |= {_LastMatch: told[_Match]}
+    kinds, received_ns = taken(batch), batch.received_ns
+    told: dict[type, Told] = {messages.Match: [], _Heartbeat: []}
+    told |= {messages.LastMatch: told[messages.Match]}
     for entry in _decoded(indices, payloads, parsed.dead):
         told.setdefault(type(entry[1]), []).append(entry)
-    del told[_LastMatch]
+    del told[messages.LastMatch]
     _know(batch, told.pop(_Heartbeat), parsed)
     ways: dict[type, Callable[[Told], list[RawEvents]]] = {
-        _Match: _trades,
-        tickers.CoinbaseTicker: partial(tickers.events, kinds=kinds, received_ns=batch.received_ns),
-        books.BookSnapshot: partial(books.snapshots, received_ns=batch.received_ns),
-        books.Update: partial(books.updates, received_ns=batch.received_ns, dead=parsed.dead),
+        messages.Match: messages.trades,
+        messages.CoinbaseTicker: partial(messages.tickers, kinds=kinds, received_ns=received_ns),
+        messages.BookSnapshot: partial(messages.snapshots, received_ns=received_ns),
+        messages.Update: partial(messages.updates, received_ns=received_ns, dead=parsed.dead),
     }
     events = []
     for kind, entries in told.items():
@@ -159,15 +244,6 @@ def _read(
     return events
 
 
-_KINDS_OF: dict[type, set[str]] = {
-    _Match: {TRADES.kind},
-    tickers.CoinbaseTicker: set(tickers.KINDS),
-    books.BookSnapshot: {BOOK_SNAPSHOTS.kind},
-    books.Update: {BOOK_DELTAS.kind},
-}
-"""By type of message, the kinds of events that it tells."""
-
-
 def _know(batch: FrameBatch, beats: Told, parsed: Parsed) -> None:
     """Note which trades heartbeats say that there are."""
     parsed.control += len(beats)
@@ -182,23 +258,20 @@ def _know(batch: FrameBatch, beats: Told, parsed: Parsed) -> None:
 def _decoded(
     indices: Sequence[int], payloads: Sequence[bytes], dead: list[DeadLetter]
 ) -> list[tuple[int, Any]]:
-    """Messages with the index of their frame; what does not decode goes to ``dead``."""
+    """Return messages with the index of their frame; what does not decode goes to ``dead``."""
     try:
         return list(zip(indices, map(_decode, payloads), strict=True))
     except UNDECODABLE:
-        messages = []
+        decoded = []
     for index, payload in zip(indices, payloads, strict=True):
         try:
-            messages.append((index, _decode(payload)))
-        except msgspec.DecodeError as error:
-            reason = why_undecodable(payload, error)
-            dead.append(DeadLetter(index, 0, reason, str(error)))
-        except (UnicodeDecodeError, RecursionError) as error:
-            dead.append(DeadLetter(index, 0, "not_json", str(error)))
-    return messages
+            decoded.append((index, _decode(payload)))
+        except UNDECODABLE as error:
+            dead.append(DeadLetter(index, 0, _why_undecodable(payload, error), str(error)))
+    return decoded
 
 
-def why_undecodable(payload: bytes, error: msgspec.DecodeError) -> Reason:
+def _why_undecodable(payload: bytes, error: Exception) -> Reason:
     """Sort a decoder's complaint into a reason."""
     try:
         message = msgspec.json.decode(payload)
@@ -229,25 +302,3 @@ def _asked_for(batch: FrameBatch, entries: Told, dead: list[DeadLetter]) -> Told
             error = f"product {message.product_id!r} was not asked for"
             dead.append(DeadLetter(index, 0, "unknown_symbol", error))
     return [entry for entry in entries if entry[1].product_id in wanted]
-
-
-def _trades(told: Told) -> list[RawEvents]:
-    """Turn matches into columns; a comprehension a column is the fastest way in Python."""
-    products = [match.product_id for _, match in told]
-    return [
-        RawEvents(
-            channel=TRADES,
-            market=MARKET,
-            frame=[index for index, _ in told],
-            item=[0] * len(told),
-            venue_symbol=products,
-            symbol=products,
-            native=[match.trade_id for _, match in told],
-            time=[match.time for _, match in told],
-            columns={
-                "price": [match.price for _, match in told],
-                "size": [match.size for _, match in told],
-                "side": [TAKER.get(match.side, match.side + "?") for _, match in told],
-            },
-        )
-    ]

@@ -19,10 +19,9 @@ _decode = msgspec.json.Decoder(list[_Product]).decode
 
 
 def parse_products(body: bytes) -> list[Instrument]:
-    """Instruments in the order of the answer; Coinbase's spelling is Forebay's own.
+    """Return instruments in the order of the answer; Coinbase's spelling is Forebay's own.
 
-    Raises :class:`~forebay.errors.Transient` if the answer is not a list of products: the
-    venue answers with something else while it is being maintained.
+    Raises :class:`~forebay.errors.Transient`: a venue under maintenance answers something else.
     """
     try:
         products = _decode(body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -16,7 +16,6 @@ from forebay.sources.websocket.messages import (
     Violation,
 )
 from forebay.sources.websocket.splitter import PLAIN_BYTES, Splitter
-from forebay.sources.websocket.subscription import SubscriptionState
 from forebay.sources.websocket.timeouts import ConnectionTimes, Timeouts, unanswered, verdict
 from forebay.telemetry import (
     ConnectionClosed,
@@ -38,8 +37,11 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.ports import EpochSink, FrameSink
     from forebay.sources.venue import Stream
-    from forebay.sources.websocket.plan import ConnectionPlan
+    from forebay.sources.websocket.upgrade import ConnectionPlan
 
+Fate: TypeAlias = Literal["venue", "asked", "last"]
+"""Of what a connection's end speaks: the venue, or what was asked for while others are served;
+``last``: that is asked for otherwise from here on."""
 _TEXT = WSMsgType.TEXT
 _REASON_BYTES = 120
 """A close frame holds 125 bytes, two of them the code (RFC 6455, section 5.5)."""
@@ -50,7 +52,7 @@ _VIOLATIONS = {MESSAGE_TOO_BIG: "oversized", 1011: "crashed"}
 
 
 class Ear:
-    """Hears at once what a connection is told of its streams; this one does not listen."""
+    """Hears at once what becomes of a connection and its streams; this one does not listen."""
 
     def accepted(self, streams: Collection[Stream]) -> None:
         """The venue gives ``streams`` from here on."""
@@ -61,12 +63,16 @@ class Ear:
     def complained(self) -> None:
         """The venue complained."""
 
+    def over(self, connection: Connection) -> Fate:
+        """A connection is over; return what that speaks of."""
+        del connection
+        return "venue"
+
 
 class Connection(WSListener):
     """Gives one connection's messages to an epoch of the sink, whole and in order.
 
-    The epoch ends once, at the first of: the peer closes, the socket breaks, the peer breaks
-    the protocol, :meth:`end`. Frames after that are not taken.
+    The epoch ends once: the peer closes or breaks the protocol, the socket breaks, or :meth:`end`.
     """
 
     transport: WSTransport
@@ -80,10 +86,10 @@ class Connection(WSListener):
         epoch: str,
         timeouts: Timeouts,
         observer: Observer,
-        ear: Ear | None = None,
+        ear: Ear,
     ) -> None:
         super().__init__()
-        self._ear = ear or Ear()
+        self._ear = ear
         self._plan = plan
         self._sink = sink
         self._clock = clock
@@ -95,14 +101,17 @@ class Connection(WSListener):
         self._quick = plan.max_message_bytes < PLAIN_BYTES
         """Whether plain messages are cut out before the driver, or never will be."""
         self._take: EpochSink
-        self._unsubscribe: Callable[[], None] = _nothing
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._ahead_ns = clock.wall_ns() - clock.monotonic_ns()
         self.session = plan.session(plan.asked)
-        self._subscription = SubscriptionState(plan.asked.streams)
+        self._asked = self._pending = plan.asked.streams
+        """What was asked for, and what is neither accepted nor refused yet."""
+        self._accepted: frozenset[Stream] = frozenset()
         self._hears = True
         """Whether the session is told each message: until all is settled, or for ever."""
         self._overdue = False
         self._marks = self.session.marks
+        self._quiet = self.session.quiet
         self._refused: dict[Stream, str] = {}
         self._complaints: dict[str, int] = {}
         """When words were passed on last."""
@@ -117,8 +126,6 @@ class Connection(WSListener):
         """Whether the venue ended it whatever was asked for."""
         self.data = False
         """True once a message came after the acceptance."""
-
-    # ------------------------------------------------------ called by picows
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin the epoch and let the session speak."""
@@ -168,14 +175,8 @@ class Connection(WSListener):
         else:  # picows itself closes when it cannot parse a frame
             self._violated(sent.code.value, sent.reason)
 
-    # ------------------------------------------------------- called by us
-
     def end(self, reason: str, code: WSCloseCode = WSCloseCode.OK) -> None:
-        """Close the epoch now and the socket at once; harmless if it is over.
-
-        Before the upgrade is answered, it makes sure that no epoch begins: the answer may be
-        in the socket's buffer already.
-        """
+        """Close the epoch now and the socket at once; before the upgrade, none begins any more."""
         if self.over:
             return
         if not self.opened:
@@ -211,9 +212,7 @@ class Connection(WSListener):
         elif self._hears and not self._overdue and unanswered(self.times, self._timeouts, now):
             self._overdue = True  # the others flow, and an answer may come yet
             late = f"no answer in {self._timeouts.accept_s:g} s"
-            self._leave_out(dict.fromkeys(self._subscription.pending, late))
-
-    # -------------------------------------------------------------- inside
+            self._leave_out(dict.fromkeys(self._pending, late))
 
     def _quicken(self, transport: WSTransport) -> None:
         """Go on without the driver where that is possible: its buffer is empty now."""
@@ -227,9 +226,8 @@ class Connection(WSListener):
         if not self._hears and self._assembler.idle and not self.over:
             self.data = True
             self._take.batch(FrameKind.TEXT, messages)
-            marked = {id(each): each for mark in self._marks for each in messages if mark in each}
-            for message in marked.values():
-                if not self.over:
+            for message in [each for each in messages if not each.startswith(self._quiet)]:
+                if self._marked(message) and not self.over:
                     self._consider(message)
             return
         for message in messages:
@@ -239,6 +237,9 @@ class Connection(WSListener):
                 self._take_data(TEXT, message)
             except Violation as violation:
                 self._violated(violation.code, violation.reason)
+
+    def _marked(self, message: bytes) -> bool:
+        return any(mark in message for mark in self._marks)
 
     def _take_any(self, transport: WSTransport, frame: WSFrame) -> None:
         """Whatever is not the hot path; raises :class:`Violation`."""
@@ -260,7 +261,7 @@ class Connection(WSListener):
             return
         self._take.frame(*message)
         self.data = self.data or self.times.accepted_ns is not None
-        if self._hears or any(mark in message[1] for mark in self._marks):
+        if self._hears or self._marked(message[1]):
             self._consider(message[1])
 
     def _control(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -286,21 +287,24 @@ class Connection(WSListener):
         if said.refusal:
             self._reject(said)
             return
-        known = self._subscription
-        if revoked := {each: why for each, why in said.refused.items() if each in known.accepted}:
+        if revoked := {each: why for each, why in said.refused.items() if each in self._accepted}:
             # What is covered by time can be taken back only by an end.
             self._reject(MessageVerdict(refused=revoked, refusal=next(iter(revoked.values()))))
             return
-        moved = known.move(said)
-        self._refused |= moved.refused
-        if moved.refused and not (known.pending or known.accepted):
-            reason = next(iter(moved.refused.values()))
+        fresh = (said.accepted & self._asked) - self._accepted
+        self._accepted |= fresh
+        waited = self._pending - fresh
+        refused = {each: why for each, why in said.refused.items() if each in waited}
+        self._pending = waited - refused.keys()
+        self._refused |= refused
+        if refused and not (self._pending or self._accepted):
+            reason = next(iter(refused.values()))
             self._reject(MessageVerdict(refused=self._refused, refusal=reason))
             return
-        self._leave_out(moved.refused)
-        if moved.accepted:
-            self._accept(moved.accepted, whole=moved.whole)
-        self._hears = bool(known.pending) or self.session.attentive
+        self._leave_out(refused)
+        if fresh:
+            self._accept(fresh)
+        self._hears = bool(self._pending) or self.session.attentive
 
     def _reject(self, said: MessageVerdict) -> None:
         """The whole subscription is refused, perhaps because of some of its streams."""
@@ -319,9 +323,9 @@ class Connection(WSListener):
             self._complaints[complaint] = now
             self._observe(VenueComplained(self._plan.venue, self._epoch, complaint))
 
-    def _accept(self, streams: frozenset[Stream], *, whole: bool) -> None:
-        """Record that ``streams`` flow from here on; ``whole``: all that were asked for."""
-        self._take.control(EpochAccepted(() if whole else tuple(sorted(streams))))
+    def _accept(self, streams: frozenset[Stream]) -> None:
+        """Record that ``streams`` flow from here on; none are named if all of them do."""
+        self._take.control(EpochAccepted(() if streams == self._asked else tuple(sorted(streams))))
         self._ear.accepted(streams)
         if self.times.accepted_ns is None:
             self.times.accepted_ns = self._clock.monotonic_ns()
@@ -370,7 +374,3 @@ class Connection(WSListener):
         self._take.control(EpochClosed(reason))
         closed = ConnectionStopped if reason == "stopped" else ConnectionClosed
         self._observe(closed(self._plan.venue, self._epoch, reason))
-
-
-def _nothing() -> None:
-    """Stand in for a subscription that is not there yet."""

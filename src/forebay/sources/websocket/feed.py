@@ -1,27 +1,25 @@
 """One connection kept up for ever.
 
 Connect, let the session talk, give every message to the sink, end the epoch when the connection is
-over, wait with full jitter, connect again. What a message is decides :mod:`.messages`, when a
-connection is over :mod:`.liveness`, what it says about the venue :mod:`.trial`; this module only
-awaits.
+over, wait with full jitter, connect again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from picows import WSProtocolError
 
-from forebay.errors import Transient
-from forebay.resilience import CircuitBreaker, CircuitOpen, Retry, presets
+from forebay.errors import Transient, Unreachable
+from forebay.resilience import CircuitBreaker, CircuitOpen, Retry, State, presets
 from forebay.resilience.retry import asked_wait
 from forebay.sources.websocket.connection import Connection, Ear
-from forebay.sources.websocket.probation import Probation, Unsettled
-from forebay.sources.websocket.timeouts import Timeouts
-from forebay.sources.websocket.upgrade import UpgradeRefused, connect
+from forebay.sources.websocket.timeouts import Timeouts, settled
+from forebay.sources.websocket.upgrade import ConnectionPlan, UpgradeRefused, connect
 from forebay.telemetry import CallRetried, ConnectionFailed, Observer, ReconnectScheduled, ignore
 
 if TYPE_CHECKING:
@@ -29,18 +27,16 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import FrameSink
-    from forebay.sources.websocket.plan import ConnectionPlan
+    from forebay.resilience import Permit
     from forebay.telemetry import TelemetryEvent
 
-Dial = Callable[[Connection, "ConnectionPlan", "Clock", float], Awaitable[None]]
+Dial = Callable[[Connection, ConnectionPlan, "Clock", float], Awaitable[None]]
 """Brings a connection up; raises :class:`~forebay.sources.websocket.upgrade.UpgradeRefused`."""
-Judge = Callable[[Connection], Literal["venue", "asked", "last"]]
-"""Of what a connection's end speaks: the venue, or what was asked for while others are served;
-``last``: that is asked for otherwise from here on."""
 _EARLY_S = 0.01
 """A timer of the event loop may be a millisecond early, and who is early at a breaker that is
 about to let somebody through waits a whole back-off more."""
-
+_PROVES = {State.CLOSED, State.HALF_OPEN}
+"""In the other states a connection that lives proves nothing: others could not be made."""
 
 QUICK = 3
 """So many connections in a row may live shortly and be followed by the next one at once."""
@@ -48,12 +44,70 @@ SHORT_LIVED_CAP_S = 5.0
 """The longest pause between those after them; a connection that gives data is worth having."""
 
 
-class WebSocketFeed:
-    """One connection at a time, for as long as :meth:`run` runs.
+class Unsettled(Unreachable):
+    """A connection ended before it had settled."""
 
-    ``breaker`` is shared by the connections of one venue; without one, the feed has one of its
-    own by :data:`~forebay.resilience.presets.WEBSOCKET`.
+
+class Probation:
+    """A connection until it has settled, which is the call that the breaker counts; see ADR 19.
+
+    Then the permit goes back, so that a probe which lives on does not keep the others from theirs,
+    and every further ``settle_s`` of life is one more success: a single connection closes a breaker
+    that wants two of them, and what failed beside it does not add up for hours.
     """
+
+    def __init__(self, breaker: CircuitBreaker, timeouts: Timeouts, clock: Clock) -> None:
+        """Ask for the call. Raises :class:`~forebay.resilience.CircuitOpen`."""
+        self._breaker = breaker
+        self._timeouts = timeouts
+        self._clock = clock
+        self._permit: Permit | None = breaker.acquire()
+        self._next_ns = 0
+        self.settled = False
+
+    def look(self, connection: Connection) -> None:
+        """Say so if the connection has settled, or has lived on for as long again."""
+        now = self._clock.monotonic_ns()
+        if self.settled:
+            if now >= self._next_ns:
+                self._next_ns = self._after(now)
+                if self._breaker.state in _PROVES:
+                    with contextlib.suppress(CircuitOpen):  # its probe is somebody else's
+                        self._breaker.acquire().success()
+        elif settled(connection.times, self._timeouts, now, data=connection.data):
+            self.settled = True
+            self._next_ns = self._after(now)
+            if permit := self._taken():
+                permit.success()
+
+    def end(self, connection: Connection, url: str) -> None:
+        """The connection is over. Raises :class:`Unsettled` if it had not settled."""
+        self.look(connection)
+        if connection.times.paused_ns is not None:
+            self.drop()  # the journal took no frames, which says nothing about the venue
+        if not self.settled:
+            raise Unsettled(f"The connection to {url} ended before it had settled.")
+
+    def fail(self, error: Exception) -> None:
+        """The connection was not made, or ended too early. Nothing happens after a verdict."""
+        if permit := self._taken():
+            permit.failure(error)
+
+    def drop(self) -> None:
+        """Nothing follows: we stopped, or it was our own doing. Nothing happens after a verdict."""
+        if permit := self._taken():
+            permit.release()
+
+    def _taken(self) -> Permit | None:
+        permit, self._permit = self._permit, None
+        return permit
+
+    def _after(self, now: int) -> int:
+        return now + round(self._timeouts.settle_s * 1e9)
+
+
+class WebSocketFeed:
+    """One connection at a time; ``breaker`` is shared by all of one venue."""
 
     def __init__(
         self,
@@ -61,24 +115,19 @@ class WebSocketFeed:
         *,
         clock: Clock,
         rng: random.Random,
-        timeouts: Timeouts | None = None,
-        breaker: CircuitBreaker | None = None,
+        timeouts: Timeouts,
+        breaker: CircuitBreaker,
         observer: Observer = ignore,
         dial: Dial = connect,
         ear: Ear | None = None,
-        judge: Judge = lambda _: "venue",
     ) -> None:
-        """``judge`` is given each connection that is over, and says what its end speaks of."""
         self._dial = dial
-        self._ear = ear
-        self._judge = judge
+        self._ear = ear or Ear()
         self._plan = plan
         self._clock = clock
         self._rng = rng
-        self._timeouts = timeouts = timeouts or Timeouts()
-        self._breaker = breaker or CircuitBreaker(
-            f"{plan.venue}-websocket", presets.WEBSOCKET, clock=clock, rng=rng, listener=observer
-        )
+        self._timeouts = timeouts
+        self._breaker = breaker
         self._observe = observer
         config = replace(
             presets.ENDLESS,
@@ -91,7 +140,7 @@ class WebSocketFeed:
         self._retry = Retry(config, name=plan.venue, rng=rng, clock=clock, listener=self._told)
 
     async def run(self, sink: FrameSink) -> None:
-        """Capture until cancelled, or until ``judge`` says ``last``; no other failure ends it."""
+        """Capture until cancelled, or until the ear says ``last``; no other failure ends it."""
         flowing = asyncio.Event()
         flowing.set()
 
@@ -128,7 +177,7 @@ class WebSocketFeed:
         Raises Transient unless it had settled.
         """
         await flowing.wait()
-        trial = Probation(self._breaker, self._timeouts, self._clock)
+        probation = Probation(self._breaker, self._timeouts, self._clock)
         connection = Connection(
             self._plan,
             sink,
@@ -139,27 +188,25 @@ class WebSocketFeed:
             ear=self._ear,
         )
         try:
-            await self._dial(connection, self._plan, self._clock, self._within_s())
-            await self._live(connection, trial)
-            fate = self._judge(connection)
+            connect_s = self._timeouts.connect_s
+            within_s = min(connect_s, self._breaker.config.timeout or connect_s)
+            await self._dial(connection, self._plan, self._clock, within_s)
+            await self._live(connection, probation)
+            fate = self._ear.over(connection)
             if fate != "venue":
-                trial.drop()
+                probation.drop()
             if fate == "last":
                 return None
-            trial.end(connection, self._plan.url)
+            probation.end(connection, self._plan.url)
         except (UpgradeRefused, Unsettled) as failed:
             if isinstance(failed, UpgradeRefused):
                 self._observe(ConnectionFailed(self._plan.venue, self._plan.url, str(failed)))
-            trial.fail(failed)
+            probation.fail(failed)
             raise
         finally:
             connection.end("stopped")
-            trial.drop()
+            probation.drop()
         return (self._clock.monotonic_ns() - connection.times.opened_ns) / 1e9
-
-    def _within_s(self) -> float:
-        limit = self._breaker.config.timeout
-        return min(self._timeouts.connect_s, limit or self._timeouts.connect_s)
 
     def _told(self, event: TelemetryEvent) -> None:
         if isinstance(event, CallRetried):
@@ -167,9 +214,9 @@ class WebSocketFeed:
             event = ReconnectScheduled(self._plan.venue, delay_s, attempt)
         self._observe(event)
 
-    async def _live(self, connection: Connection, trial: Probation) -> None:
+    async def _live(self, connection: Connection, probation: Probation) -> None:
         """Wait until the connection is over, and look at it each tick meanwhile."""
-        watch = asyncio.create_task(self._watch(connection, trial), name="forebay-watch")
+        watch = asyncio.create_task(self._watch(connection, probation), name="forebay-watch")
         over = asyncio.create_task(_disconnected(connection), name="forebay-connection")
         try:
             await asyncio.wait({watch, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -181,13 +228,13 @@ class WebSocketFeed:
             if not task.cancelled():
                 task.result()
 
-    async def _watch(self, connection: Connection, trial: Probation) -> None:
+    async def _watch(self, connection: Connection, probation: Probation) -> None:
         tick_s = min(self._timeouts.tick_s, connection.session.tick_s or self._timeouts.tick_s)
         while True:
             await self._clock.sleep(tick_s)
             connection.tick()
             connection.examine()
-            trial.look(connection)
+            probation.look(connection)
 
 
 async def _disconnected(connection: Connection) -> None:

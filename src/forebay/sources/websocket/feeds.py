@@ -1,14 +1,11 @@
-"""All connections of one source: what one of them is refused costs the others nothing.
-
-What follows from a refusal decides :mod:`.lots`; this module makes the connections and passes on
-what becomes of each stream.
-"""
+"""All connections of one source: what one of them is refused costs the others nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
+from forebay.clock import sleep_unless
 from forebay.sources.websocket.connection import Ear
 from forebay.sources.websocket.lots import Lots, Refusal, named_in
 
@@ -18,36 +15,17 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.ports import FrameSink
+    from forebay.sources.roster import Attendance
     from forebay.sources.venue import ConnectionPurpose, Stream
-    from forebay.sources.websocket.connection import Connection
-    from forebay.sources.websocket.feed import Judge, WebSocketFeed
+    from forebay.sources.websocket.connection import Connection, Fate
+    from forebay.sources.websocket.feed import WebSocketFeed
     from forebay.sources.websocket.lots import Lot
     from forebay.sources.websocket.timeouts import Timeouts
 
-    MakeFeed = Callable[[ConnectionPurpose, Ear, Judge], WebSocketFeed]
+    MakeFeed = Callable[[ConnectionPurpose, Ear], WebSocketFeed]
 
 _OURS = ("stopped", "paused", "crashed")
 """How reasons begin that say nothing about what was asked for."""
-
-
-class StreamListener(Protocol):
-    """Who is told what becomes of streams."""
-
-    def acknowledge(self, streams: Iterable[Stream]) -> None:
-        """The venue gives ``streams`` from here on."""
-        ...
-
-    def lose(self, streams: Iterable[Stream]) -> None:
-        """What gave ``streams`` is over."""
-        ...
-
-    def refuse(self, streams: Mapping[Stream, str], retry_s: float, *, told: bool = ...) -> None:
-        """The venue does not give ``streams``; ``told``: the log says so already."""
-        ...
-
-    def complained(self) -> None:
-        """The venue complained."""
-        ...
 
 
 class Feeds:
@@ -57,7 +35,7 @@ class Feeds:
         self,
         asked: Iterable[ConnectionPurpose],
         make: MakeFeed,
-        told: StreamListener,
+        told: Attendance,
         *,
         clock: Clock,
         rng: random.Random,
@@ -67,9 +45,9 @@ class Feeds:
         """``make`` gives a feed of what is asked for; ``size`` symbols are of one at most."""
         self.lots = Lots(asked, timeouts, rng, size=size)
         self._make = make
-        self._told = told
-        self._clock = clock
-        self._changed = asyncio.Event()
+        self.told = told
+        self.clock = clock
+        self.changed = asyncio.Event()
 
     async def run(self, sink: FrameSink) -> None:
         """Capture until cancelled."""
@@ -79,48 +57,29 @@ class Feeds:
             for lot in list(self.lots.lots):
                 self._begin(lot, group, sink)
             while True:
-                await self._until_due()
-                while lot_due := self.lots.due(self._clock.monotonic_ns()):
+                self.changed.clear()
+                due_ns = self.lots.next_due_ns()
+                if due_ns is None:
+                    await self.changed.wait()
+                else:
+                    wait_s = max(0.0, (due_ns - self.clock.monotonic_ns()) / 1e9)
+                    await sleep_unless(self.changed, wait_s, self.clock)
+                while lot_due := self.lots.due(self.clock.monotonic_ns()):
                     self._begin(lot_due, group, sink)
 
     def _begin(self, lot: Lot, group: asyncio.TaskGroup, sink: FrameSink) -> None:
-        def judge(connection: Connection) -> Literal["venue", "asked", "last"]:
-            following = self._over(lot, connection)
-            if following == [lot]:
-                return "asked" if self.lots.serving(lot) else "venue"
-            for each in following:
-                self._begin(each, group, sink)
-            return "last"
+        ear = _LotEar(self, lot, lambda following: self._begin(following, group, sink))
+        group.create_task(self._make(lot.asked, ear).run(sink), name="forebay-feed")
 
-        feed = self._make(lot.asked, _LotEar(self, lot), judge)
-        group.create_task(feed.run(sink), name="forebay-feed")
-
-    async def _until_due(self) -> None:
-        """Wait until something may be due: for a time, or for a refusal."""
-        self._changed.clear()
-        due_ns = self.lots.next_due_ns()
-        if due_ns is None:
-            await self._changed.wait()
-            return
-        wait_s = max(0.0, (due_ns - self._clock.monotonic_ns()) / 1e9)
-        timer = asyncio.create_task(self._clock.sleep(wait_s), name="forebay-refused-due")
-        sooner = asyncio.create_task(self._changed.wait(), name="forebay-refused-more")
-        try:
-            await asyncio.wait({timer, sooner}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            sooner.cancel()
-            await asyncio.gather(timer, sooner, return_exceptions=True)
-
-    def _over(self, lot: Lot, connection: Connection) -> list[Lot]:
+    def over(self, lot: Lot, connection: Connection) -> list[Lot]:
         """Return the lots that follow on ``lot``, one of whose connections is over."""
         if not connection.opened:
             return [lot]
-        self._told.lose(lot.asked.streams)
+        self.told.lose(lot.asked.streams)
         if connection.blameless or connection.reason.startswith(_OURS):
             lot.accepted_ns = None
             return [lot]
-        now = self._clock.monotonic_ns()
+        now = self.clock.monotonic_ns()
         said = connection.rejection
         named: Mapping[Stream, str] = {}
         if said is not None:
@@ -130,38 +89,37 @@ class Feeds:
         refusal = Refusal(said.refusal if said else connection.reason, named, whole)
         following = self.lots.ended(lot, now - (since_ns or now), refusal, now)
         if following.refused:
-            self._told.refuse(following.refused, following.pause_s, told=False)
-            self._changed.set()
+            self.told.refuse(following.refused, following.pause_s, told=False)
+            self.changed.set()
         return following.lots
-
-    def accepted(self, lot: Lot, streams: Collection[Stream]) -> None:
-        """A connection of ``lot`` gives ``streams``."""
-        self.lots.accepted(lot, streams, self._clock.monotonic_ns())
-        self._told.acknowledge(streams)
-
-    def left_out(self, lot: Lot, streams: Mapping[Stream, str]) -> None:
-        """A connection of ``lot`` does not give ``streams``, and gives others."""
-        pause_s = self.lots.left_out(lot, streams, self._clock.monotonic_ns())
-        self._told.refuse(streams, pause_s, told=True)
-        self._changed.set()
-
-    def complained(self) -> None:
-        """The venue complained on some connection."""
-        self._told.complained()
 
 
 class _LotEar(Ear):
     """Hears for a lot."""
 
-    def __init__(self, feeds: Feeds, lot: Lot) -> None:
+    def __init__(self, feeds: Feeds, lot: Lot, begin: Callable[[Lot], None]) -> None:
         self._feeds = feeds
         self._lot = lot
+        self._begin = begin
 
     def accepted(self, streams: Collection[Stream]) -> None:
-        self._feeds.accepted(self._lot, streams)
+        feeds = self._feeds
+        feeds.lots.accepted(self._lot, streams, feeds.clock.monotonic_ns())
+        feeds.told.acknowledge(streams)
 
     def left_out(self, streams: Mapping[Stream, str]) -> None:
-        self._feeds.left_out(self._lot, streams)
+        feeds = self._feeds
+        pause_s = feeds.lots.left_out(self._lot, streams, feeds.clock.monotonic_ns())
+        feeds.told.refuse(streams, pause_s, told=True)
+        feeds.changed.set()
 
     def complained(self) -> None:
-        self._feeds.complained()
+        self._feeds.told.complained()
+
+    def over(self, connection: Connection) -> Fate:
+        following = self._feeds.over(self._lot, connection)
+        if following == [self._lot]:
+            return "asked" if self._feeds.lots.serving(self._lot) else "venue"
+        for each in following:
+            self._begin(each)
+        return "last"

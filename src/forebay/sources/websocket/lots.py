@@ -119,10 +119,7 @@ class Lots:
                     other.elsewhere.add(stream)
 
     def left_out(self, lot: Lot, streams: Mapping[Stream, str], now_ns: int) -> float:
-        """Have what a connection does not give asked for alone; return the pause in seconds.
-
-        The connection goes on, and the next one of the lot asks for everything again.
-        """
+        """Have what a connection that goes on does not give asked for alone; return in how long."""
         lot.left_out |= streams.keys()
         fresh = streams.keys() - self._aside.keys()
         self._aside |= {stream: _Aside(refusals=LEFT_OUT) for stream in fresh}
@@ -139,7 +136,8 @@ class Lots:
         lot.strikes = 0 if settled else lot.strikes + 1
         if settled:
             lot.again = False
-            self._forgive(lot)
+            for stream in lot.asked.streams - lot.left_out:
+                self._aside.pop(stream, None)
         lot.left_out.clear()
         blamed = {**dict.fromkeys(lot.elsewhere, ""), **refusal.named}
         if blamed:
@@ -179,8 +177,6 @@ class Lots:
         due = [aside.due_ns for aside in self._aside.values() if aside.due_ns is not None]
         return min(due, default=None)
 
-    # ---------------------------------------------------------------- inside
-
     def _proved(self, lot: Lot, now_ns: int, *, whole: bool) -> bool:
         """Return whether another connection shows that the venue serves, as long as it takes."""
         least_ns = self._timeouts.settle_s * 1e9
@@ -215,10 +211,7 @@ class Lots:
         return Next(lots, fresh, pause_s)
 
     def _halved(self, lot: Lot, strikes: int) -> Next:
-        """Return two lots, which have ``strikes`` already: what was ignored so often is soon found.
-
-        The breaker would else open before two symbols in different halves were told apart.
-        """
+        """Return two lots with ``strikes`` already, or the breaker opens before it is known."""
         symbols = lot.asked.symbols
         middle = (len(symbols) + 1) // 2
         halves = [
@@ -247,10 +240,6 @@ class Lots:
         for aside in asides:
             aside.due_ns = now_ns + round(pause_s * 1e9)
         return pause_s
-
-    def _forgive(self, lot: Lot) -> None:
-        for stream in lot.asked.streams - lot.left_out:
-            self._aside.pop(stream, None)
 
 
 def named_in(words: str, asked: ConnectionPurpose) -> dict[Stream, str]:

@@ -46,9 +46,15 @@ class Assembler:
         (RFC 7692, section 6): its bytes are kept as they are. Raises :class:`Violation`.
         """
         if opcode == CONTINUATION:
-            kind = self._continued(rsv1=rsv1)
+            if self._kind is None:
+                raise Violation(PROTOCOL_ERROR, "continuation of no message")
+            if rsv1:
+                raise Violation(PROTOCOL_ERROR, "RSV1 set on a continuation")
+            kind = self._kind
+        elif self._kind is None:
+            kind = FrameKind.COMPRESSED if rsv1 else _KINDS[opcode]
         else:
-            kind = self._begun(opcode, rsv1=rsv1)
+            raise Violation(PROTOCOL_ERROR, "new message inside a fragmented one")
         self._size += len(payload)
         if self._size > self._max:
             raise Violation(MESSAGE_TOO_BIG, f"message of more than {self._max} bytes")
@@ -62,15 +68,3 @@ class Assembler:
         whole = b"".join(self._parts)
         self._kind, self._parts, self._size = None, [], 0
         return kind, whole
-
-    def _continued(self, *, rsv1: bool) -> FrameKind:
-        if self._kind is None:
-            raise Violation(PROTOCOL_ERROR, "continuation of no message")
-        if rsv1:
-            raise Violation(PROTOCOL_ERROR, "RSV1 set on a continuation")
-        return self._kind
-
-    def _begun(self, opcode: int, *, rsv1: bool) -> FrameKind:
-        if self._kind is not None:
-            raise Violation(PROTOCOL_ERROR, "new message inside a fragmented one")
-        return FrameKind.COMPRESSED if rsv1 else _KINDS[opcode]

@@ -1,11 +1,10 @@
 """The quick way to read: plain messages cut straight from the socket's bytes.
 
-Nearly every frame of a venue looks alike: a whole, unmasked, uncompressed text message of
-less than 64 KiB. To be called by the driver for each of them, and to ask it for each bit of the
-header, costs more than all the rest of capture. A :class:`Splitter` therefore stands between the
-socket and the driver, cuts these messages out itself and gives them on as one list for each
-read. Every other frame goes to the driver, its bytes unchanged: control frames, fragments,
-binary, compressed, huge and broken ones are judged there, in their place among the messages.
+Nearly every frame of a venue is a whole, unmasked, uncompressed text message of less than 64 KiB.
+To be called by the driver for each of them costs more than all the rest of capture. A
+:class:`Splitter` therefore stands between the socket and the driver, cuts these messages out and
+gives them on as one list for each read. Every other frame goes to the driver, its bytes unchanged:
+control frames, fragments, binary, compressed, huge and broken ones are judged in their place.
 
 The header is that of RFC 6455, section 5.2.
 """
@@ -39,7 +38,7 @@ _MARGIN = b"\0\0\0"
 
 
 def split(data: bytes, at: int, end: int) -> tuple[list[bytes], int]:
-    """Cut out the plain messages from ``at`` on; answer them and where the next frame begins.
+    """Cut out the plain messages from ``at`` on; return them and where the next frame begins.
 
     That frame is not plain, or not whole before ``end``. ``data`` is three bytes longer.
     """
@@ -144,7 +143,7 @@ class Splitter(asyncio.BufferedProtocol):
         self._driver.resume_writing()
 
     def _hand_over(self, data: bytes, at: int, stop: int) -> int:
-        """Let the driver read these bytes; answer where to go on."""
+        """Let the driver read these bytes; return where to go on."""
         while at < stop:
             room = memoryview(self._driver.get_buffer(-1))
             size = min(len(room), stop - at)
@@ -153,9 +152,5 @@ class Splitter(asyncio.BufferedProtocol):
             self._owed -= size
             at += size
         if self._transport.is_close_frame_sent:  # nothing counts after it: let all of it pass
-            self._take = _ignore
+            self._take = lambda _: None
         return at
-
-
-def _ignore(messages: list[bytes]) -> None:
-    """Take nothing any more."""

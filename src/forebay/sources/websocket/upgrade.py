@@ -1,44 +1,56 @@
-"""From an address to an upgraded websocket: within a time, and without a trace if not."""
+"""What to connect to, and from there to an upgraded websocket: in time, or without a trace."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from picows import WSError, WSHandshakeError, ws_connect
 
-from forebay.errors import Unreachable
+from forebay.errors import ConfigError, Unreachable
 from forebay.resilience.backoff import parse_retry_after
 from forebay.sources.proxies import Proxy, authority, proxy_for
 
 if TYPE_CHECKING:
-    from logging import Logger
+    from collections.abc import Callable
 
-    from picows import WSListener
     from picows.url import WSParsedURL
 
     from forebay.clock import Clock
+    from forebay.sources.venue import ConnectionPurpose, Session
     from forebay.sources.websocket.connection import Connection
-    from forebay.sources.websocket.plan import ConnectionPlan
 
 _READ_BUFFER_BYTES = 256 << 10
 _ANSWER_BYTES = 64 << 10
 """A proxy's answer is not longer."""
 _SWITCHING = 101
 """The status that a successful upgrade has, so no reason of a failed one."""
+_SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 - nobody configures it
+"""All that the driver knows is an event of ours."""
 
 
-class _Silent:
-    """A logger that says nothing: all that the driver knows is an event of ours."""
+@dataclass(frozen=True, slots=True)
+class ConnectionPlan:
+    """What to connect to, what for, and who talks there."""
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name that logging gave it
-        return level < 0
+    venue: str
+    collector: str
+    url: str
+    asked: ConnectionPurpose
+    session: Callable[[ConnectionPurpose], Session]
+    """Makes the conversation of one connection; each has its own."""
+    max_message_bytes: int = 64 << 20
+    """First snapshots of whole books have tens of megabytes."""
 
-    def log(self, *_: object) -> None:
-        """Say nothing."""
-
-    debug = info = warning = error = exception = log
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            message = f"{self.url!r} is not a websocket address."
+            raise ConfigError(message, hint="Write ws://HOST:PORT/PATH or wss://HOST/PATH.")
 
 
 class UpgradeRefused(Unreachable):
@@ -94,14 +106,11 @@ async def _upgrade(
         await _tunnel(opened, proxy, authority(url.host.strip("[]"), url.port))
         return opened
 
-    def listener() -> WSListener:
-        return connection
-
     await ws_connect(
-        listener,
+        lambda: connection,
         plan.url,
         websocket_handshake_timeout=None,
-        logger_name=cast("Logger", _Silent()),
+        logger_name=_SILENT,
         enable_auto_ping=False,
         enable_auto_pong=False,
         extra_headers=dict(connection.headers()),

@@ -48,7 +48,7 @@ _SUMS = _statement("sums", low=_LOW)
 
 
 def canonical(kind: EventKind) -> str:
-    """Return the SQL of a kind's canonical row, see :mod:`forebay.domain.canonical`.
+    """Return the SQL of a kind's canonical row, see :mod:`forebay.domain.digest`.
 
     ``concat`` writes what is absent as nothing and copies once, not once a column as ``||`` does.
     """

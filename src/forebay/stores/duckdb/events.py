@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.domain.canonical import first_of_each_id
-from forebay.domain.digest import HOUR_NS
+from forebay.domain.digest import HOUR_NS, first_of_each_id
 from forebay.domain.kinds import kind_of_table
 from forebay.stores.rows import AMBIGUOUS
 from forebay.text import identifier

@@ -27,7 +27,7 @@ def project(*payloads: bytes, fewest: int = 10**9, **asked: Any) -> Projected:  
 
 def rows(projected: Projected, table: str) -> list[dict[str, Any]]:
     """Return the rows of a table, decimals as texts without trailing zeros."""
-    tables = projected.tables()
+    tables = projected.events
     if table not in tables:
         return []
     told = tables[table].rows
@@ -48,7 +48,7 @@ def plain(cell: Any) -> Any:  # noqa: ANN401 - any cell
 def account(projected: Projected) -> tuple[dict[str, int], dict[str, int]]:
     """Return how many rows each table got, and the reasons of dead letters."""
     return (
-        {table: len(told.rows) for table, told in projected.tables().items()},
+        {table: len(told.rows) for table, told in projected.events.items()},
         dict(projected.reasons),
     )
 
@@ -129,7 +129,7 @@ def test_poison_in_one_kind_costs_not_the_other(
 
 
 def test_the_two_events_of_a_frame_are_two_items() -> None:
-    letters = project(ticker(best_bid="-1")).letter_rows()
+    letters = project(ticker(best_bid="-1")).letters
     assert letters is not None
     assert sorted(letters["item"].to_pylist()) == [0, 1]
     assert len(set(letters["letter_id"].to_pylist())) == 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.resilience import State, presets
+from forebay.resilience import CircuitBreaker, State, presets
 from forebay.sources.websocket import ConnectionPlan, Timeouts, WebSocketFeed
 from forebay.sources.websocket.feed import QUICK, SHORT_LIVED_CAP_S
 from forebay.telemetry import BreakerMoved, ConnectionFailed, ReconnectScheduled, TelemetryEvent
@@ -145,7 +145,14 @@ async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
     def told(said: TelemetryEvent) -> None:
         waits.append(getattr(said, "delay_s"))  # noqa: B009 - of whatever is told here
 
-    feed = WebSocketFeed(NOWHERE, clock=clock, rng=Longest(), timeouts=PATIENCE, observer=told)
+    feed = WebSocketFeed(
+        NOWHERE,
+        clock=clock,
+        rng=Longest(),
+        timeouts=PATIENCE,
+        breaker=CircuitBreaker("testex", clock=clock),
+        observer=told,
+    )
 
     async def attempt(*_: object) -> float:
         if not lives:
@@ -160,7 +167,13 @@ async def test_a_connection_that_lived_ends_the_row_of_those_that_did_not(
 
 
 def test_the_pause_after_short_lives_grows_to_a_cap() -> None:
-    feed = WebSocketFeed(NOWHERE, clock=ManualClock(), rng=random.Random(1), timeouts=PATIENCE)
+    feed = WebSocketFeed(
+        NOWHERE,
+        clock=ManualClock(),
+        rng=random.Random(1),
+        timeouts=PATIENCE,
+        breaker=CircuitBreaker("testex"),
+    )
     longest = [feed._longest_pause_s(short) for short in range(QUICK + 8)]
     assert longest[: QUICK + 1] == [PATIENCE.backoff_base_s] * (QUICK + 1)
     assert longest == sorted(longest)

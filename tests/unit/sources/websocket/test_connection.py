@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from forebay.clock import ManualClock
 from forebay.sources.websocket import ConnectionPlan, Timeouts
-from forebay.sources.websocket.connection import Connection
+from forebay.sources.websocket.connection import Connection, Ear
 from forebay.telemetry import ConnectionOpened
 from tests.support.feed_rig import ASKED, YesOrNo
 from tests.support.sinks import RecordingSink
@@ -54,6 +54,7 @@ class Rig:
             epoch="e",
             timeouts=Timeouts(),
             observer=self.said.append,
+            ear=Ear(),
         )
 
     def connect(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.resilience import BreakerConfig, CircuitBreaker, CircuitOpen, presets
 from forebay.sources.websocket import Timeouts
-from forebay.sources.websocket.probation import Probation, Unsettled
+from forebay.sources.websocket.feed import Probation, Unsettled
 from forebay.sources.websocket.timeouts import ConnectionTimes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from forebay.clock import ManualClock
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
 from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict, PlainSession
 from forebay.sources.websocket import ConnectionPlan, Timeouts
-from forebay.sources.websocket.connection import Connection
+from forebay.sources.websocket.connection import Connection, Ear
 from forebay.telemetry import StreamRefused, SubscriptionAccepted, VenueComplained
 from tests.support.feed_rig import pass_time, running
 from tests.support.sinks import RecordingSink
@@ -93,6 +93,7 @@ class Rig:
             epoch="e",
             timeouts=Timeouts(),
             observer=self.said.append,
+            ear=Ear(),
         )
         self.connection.on_ws_connected(cast("WSTransport", self.transport))
 
@@ -235,3 +236,17 @@ async def test_a_subscription_may_take_long_to_say_and_is_not_late_meanwhile() -
                 break
         assert rig.sink.epochs[0].reason is None
     assert heard[:4] == [b"A", b"B", b"C", b"ping"]
+
+
+class Marked(Talk):
+    marks = (b"hm", b"out")
+    quiet = (b"data",)
+
+
+def test_of_later_messages_those_with_a_mark_are_heard_unless_they_begin_as_data_does() -> None:
+    rig = Rig(Marked, asked=replace(ASKED, symbols=("A",)))
+    rig.tell(b"ok A")
+    rig.tell(b"data hm", b"other", b"hm", b"data", b"out", b"hm")
+    assert rig.session.heard == [b"ok A", b"hm", b"out"]
+    assert rig.connection.over
+    assert len(rig.heard(VenueComplained)) == 1

@@ -1,4 +1,4 @@
-"""Filling gaps without a running capture."""
+"""Filling gaps without a running capture, and accepting them, by one that runs or without."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import contextlib
 import functools
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 import msgspec
 
 from forebay.app.checked_bars import FOUND, Query, stored_bars, watched
-from forebay.app.offline.accepting import write
-from forebay.app.offline.replay import offline_store
+from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import VenueConfig
 from forebay.clock import SystemClock
-from forebay.errors import Permanent
-from forebay.services.backfill_plan import coalesce
+from forebay.domain.channels import kind_of
+from forebay.domain.frames import Context, FrameKind, GapAccepted, RangeChecked, encode_control
+from forebay.errors import Permanent, Transient, Unreachable
+from forebay.journal import PendingBlock
+from forebay.services.backfiller import coalesce
 from forebay.services.gap_detector import CheckedBars, GapDetector
 from forebay.services.group_commit import GroupCommit
 from forebay.sources.live import Wiring
@@ -31,15 +34,99 @@ if TYPE_CHECKING:
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
-    from forebay.domain.frames import RangeChecked
     from forebay.journal import JournalWriter
     from forebay.ports import FrameSink, HistoryRequest, ReadableStore, Source
     from forebay.services.deliver import Deliverer
     from forebay.telemetry import Observer
 
-
+DELIVERED_S = 20.0
+"""How long deliver has until an acceptance counts."""
+_POLL_S = 0.05
 Refused: TypeAlias = "dict[tuple[str, str, str], Permanent]"
 """By market, channel and symbol of one venue, why its history was not had."""
+
+
+def acceptance(gap: dict[str, Any], by: str, reason: str) -> GapAccepted:
+    """Return the record that accepts a gap; of one up to a far id, it is that this end stays."""
+    from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND  # noqa: PLC0415 - brings numpy
+
+    first = gap["last"] if gap["reason"] == FAR_AHEAD else gap["first"]
+    last = gap["first"] if gap["reason"] == FAR_BEHIND else gap["last"]
+    named = gap["channel"], gap["symbol"], first, last
+    about = {name: gap[name] for name in ("unit", "epoch", "market")}
+    return GapAccepted(*named, " ".join(by.split()), " ".join(reason.split()), **about)
+
+
+def context_of(venue: str, collector: str, told: GapAccepted | RangeChecked) -> Context:
+    """Return in what context such a record stands in the journal."""
+    return Context(
+        venue=venue,
+        source="rest",
+        purpose="history",
+        collector=collector,
+        epoch=uuid4().hex,
+        symbols=(told.symbol,),
+        market=told.market,
+        channels=(kind_of(told.channel),),
+    )
+
+
+async def accept(
+    folder: DataFolder,
+    config: Config,
+    told: list[tuple[str, GapAccepted]],
+    observer: Observer,
+) -> None:
+    """Have acceptances, each with its venue, captured and delivered.
+
+    Raises :class:`~forebay.errors.Transient` if they were captured and do not count yet.
+    """
+    request = {"op": "accept", "gaps": msgspec.to_builtins(told)}
+    try:
+        answer, _ = await asyncio.to_thread(ask, folder.capture_socket, request)
+    except Unreachable:
+        await asyncio.to_thread(_offline, folder, config, told, observer)
+    else:
+        await delivered(folder, answer["seq"])
+
+
+def _offline(
+    folder: DataFolder, config: Config, told: list[tuple[str, GapAccepted]], observer: Observer
+) -> None:
+    from forebay.app.offline.replay import offline  # noqa: PLC0415 - capture needs no store
+
+    clock = SystemClock()
+    with offline(folder, config, clock, observer) as (writer, deliverer):
+        for venue, control in told:
+            write(writer, venue, config.collector, control, clock)
+        deliverer.drain()
+
+
+def write(
+    writer: JournalWriter,
+    venue: str,
+    collector: str,
+    control: GapAccepted | RangeChecked,
+    clock: Clock,
+) -> None:
+    """Have a record captured by this process, which holds the journal."""
+    context = context_of(venue, collector, control).encode()
+    frame, now = encode_control(control), clock.monotonic_ns()
+    writer.commit([PendingBlock(int(FrameKind.CONTROL), context, [frame], [now])])
+
+
+async def delivered(folder: DataFolder, seq: int) -> None:
+    """Wait until a running deliver has stored all before ``seq``; raises ``Transient``."""
+    try:
+        async with asyncio.timeout(DELIVERED_S):
+            while True:
+                status, _ = await asyncio.to_thread(ask, folder.deliver_socket, {"op": "status"})
+                if status["seq"] >= seq:
+                    return
+                await asyncio.sleep(_POLL_S)
+    except (TimeoutError, Unreachable) as error:
+        message = "It is captured, and counts once deliver has read it."
+        raise Transient(message, hint="See `forebay status`.") from error
 
 
 async def fill_gaps(
@@ -52,6 +139,8 @@ async def fill_gaps(
     Raises :class:`~forebay.errors.Transient` if a venue does not answer, and at the end
     :class:`~forebay.errors.Permanent` if one refused a symbol; the others are filled then.
     """
+    from forebay.app.offline.replay import offline_store  # noqa: PLC0415 - capture needs no store
+
     clock, rng = SystemClock(), random.Random()
     refused: Refused = {}
     configured = {venue.name: venue for venue in config.venues}
@@ -75,7 +164,9 @@ async def fill_gaps(
             await asyncio.to_thread(deliverer.drain)
         await check.all()
         if refused:
-            raise _refusal(refused)
+            told = "; ".join(f"{symbol}: {said.message}" for (*_, symbol), said in refused.items())
+            hint = "All other gaps were asked for; `forebay gaps list` shows what is open."
+            raise Permanent(f"The venue refused to fill gaps of {told}", hint=hint)
         return deliverer.gap_counts()
 
 
@@ -84,6 +175,8 @@ async def check_bars(folder: DataFolder, config: Config, observer: Observer) -> 
 
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder: it does the same.
     """
+    from forebay.app.offline.replay import offline_store  # noqa: PLC0415 - capture needs no store
+
     clock = SystemClock()
     with offline_store(folder, config, clock, observer) as (writer, deliverer, store):
         return await _Checks(config, writer, deliverer, store, clock).all()
@@ -125,9 +218,3 @@ async def _fill_each(source: Source, wanted: Sequence[HistoryRequest], sink: Fra
             except Permanent as error:
                 refused[stream] = error
     return refused
-
-
-def _refusal(refused: Refused) -> Permanent:
-    told = "; ".join(f"{symbol}: {error.message}" for (*_, symbol), error in refused.items())
-    hint = "All other gaps were asked for; `forebay gaps list` shows what is open."
-    return Permanent(f"The venue refused to fill gaps of {told}", hint=hint)
