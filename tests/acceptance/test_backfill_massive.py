@@ -66,12 +66,12 @@ async def recorded(tmp_path: Path) -> AsyncIterator[tuple[Running, dict[str, Rea
 
 
 async def begun(
-    tmp_path: Path, symbol: str, command: str = "backfill"
+    tmp_path: Path, symbol: str, command: str = "backfill", *, also: str = ""
 ) -> asyncio.subprocess.Process:
     timeframe, since, until = WANTED[symbol]
     return await asyncio.create_subprocess_exec(
         *(*FOREBAY, command, "-c", str(tmp_path / "forebay.toml"), "--venue", "massive"),
-        *("--market", "forex", "--symbol", symbol, "--timeframe", timeframe),
+        *("--market", "forex", "--symbol", symbol, "--timeframe", timeframe + also),
         *("--from", since, "--to", until, "--json"),
         env=environment(),
         stdout=asyncio.subprocess.PIPE,
@@ -91,8 +91,10 @@ async def killed(tmp_path: Path, symbol: str, served: Running, after: int) -> No
     await process.communicate()
 
 
-async def ended(tmp_path: Path, symbol: str, command: str = "backfill") -> dict[str, object]:
-    process = await begun(tmp_path, symbol, command)
+async def ended(
+    tmp_path: Path, symbol: str, command: str = "backfill", *, also: str = ""
+) -> dict[str, object]:
+    process = await begun(tmp_path, symbol, command, also=also)
     out, said = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, said.decode() + out.decode()
     found: dict[str, object] = json.loads(out)
@@ -113,7 +115,11 @@ async def test_every_bar_of_the_recordings_is_stored_once_though_it_is_killed(
             assert asked <= pages + 5 * len(kills), "a kill costs the pages under way"
         assert (await ended(tmp_path, "GBP-USD", "verify"))["same"]
         assert (await ended(tmp_path, "EUR-USD"))["stored"] == 0
-    rows = Data(tmp_path / "data").sql(EVERY, floats=False).to_pylist()
+        adjusted = await ended(tmp_path, "EUR-USD", also=",adjusted")
+        assert adjusted["stored"] == len(truth["EUR-USD"].lines), "a series of its own"
+    every = Data(tmp_path / "data").sql(EVERY).to_pylist()
+    rows = [row for row in every if not row["adjusted"]]
+    assert len(every) == len(rows) + len(truth["EUR-USD"].lines)
     stored = Counter(
         (row["symbol"], row["opened"], *(row[name] for name in ("open", "high", "low", "close")))
         for row in rows
