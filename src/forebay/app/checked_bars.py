@@ -11,6 +11,7 @@ import pyarrow as pa
 from forebay.app.wiring import venues
 from forebay.app.wiring.calendars import calendar_of
 from forebay.domain.calendars import ALWAYS
+from forebay.domain.calendars.grid import Grid
 from forebay.domain.coverage import StreamKey, TimeCoverage
 from forebay.services.gap_detector import BarSeries, StoredBars, WatchedBars
 from forebay.sources.history import ByBars
@@ -64,6 +65,8 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
     joined: dict[StreamKey, WatchedBars] = {}
     for row in rows.to_pylist():
         found = StoredSeries(**row)
+        if not _on_a_grid(found):
+            continue
         name, series = _named(found)
         key = StreamKey(found.venue, found.market, f"bar:{name}", found.symbol)
         held, begin_ns, end_ns = coverage(key), found.first_ns, found.end_ns
@@ -100,6 +103,17 @@ def _named(found: StoredSeries) -> tuple[str, Series | None]:
             return name, series
     own = [found.timeframe, found.session if found.session != "UTC" else "", found.of]
     return ",".join(filter(None, [*own, "adjusted" if found.adjusted else ""])), None
+
+
+def _on_a_grid(found: StoredSeries) -> bool:
+    """Return whether a calendar can say which bars there should be.
+
+    No market has something to tell in each second, and the weeks of some venues begin on a Sunday.
+    """
+    if found.timeframe != "1w":
+        return found.timeframe != "1s"
+    week = Grid(found.timeframe, found.session).bars(found.first_ns, found.first_ns + 1)
+    return len(week.opens) > 0
 
 
 def _captured(found: StoredSeries, config: Config) -> bool:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from forebay.cli.gaps_check import check
 from forebay.cli.output import (
     DEFAULT_DATA,
     ConfigOption,
@@ -263,7 +262,32 @@ def fill(
         raise typer.Exit(1)
 
 
-app.command()(check)
+@app.command()
+def check(
+    *, data: DataFlag = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Compare stored bars with those that calendars expect, without a running capture.
+
+    What is missing is an open gap from then on. A running capture does this every hour, and after
+    each outage. Exit code 1 says that something is missing.
+
+    Example: forebay gaps check --data DIR
+    """
+    from forebay.app.offline.gaps import check_bars
+
+    settings, folder, observer = offline_job("check", config, data)
+    checked = asyncio.run(check_bars(folder.existing(), settings, observer))
+    documents = [series.document() for series in checked]
+    if as_json:
+        print_json(documents)
+    else:
+        for each in documents:
+            named = f"{each['venue']} {each['market']} {each['symbol']} {each['channel']}"
+            _say(f"{named}: {each['missing']:,} of {each['expected']:,} missing")
+        if not documents:
+            _say(f"No series in {folder.root} that a calendar could speak of.")
+    if any(each["missing"] for each in documents):
+        raise typer.Exit(1)
 
 
 @app.command()

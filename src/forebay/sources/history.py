@@ -206,14 +206,17 @@ class Series:
     """Empty: what the venue's bars are of, which may differ by market."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ByBars:
-    """Bars of several series by their time; see :func:`by_bars`."""
+    """Bars of several series by their time; requests say which series they are of."""
 
     series: Mapping[str, Series]
     path: Callable[[HistoryRequest, int, int], str]
+    """From request, begin (included) and end (not included) in UTC nanoseconds."""
     bars: Callable[[HistoryRequest, bytes], Sequence[tuple[int, int]]]
-    following: Callable[[bytes], str]
+    """Returns when each bar of a page opened and closed, the end not included."""
+    following: Callable[[bytes], str] = lambda _: ""
+    """Returns path and query of the next page, empty after the last."""
     most_pages: int = MOST_PAGES
     cost: int = 1
     unit: Literal["id", "time"] = "time"
@@ -269,22 +272,7 @@ class ByBars:
         return known
 
 
-def by_bars(
-    *,
-    series: Mapping[str, Series],
-    path: Callable[[HistoryRequest, int, int], str],
-    bars: Callable[[HistoryRequest, bytes], Sequence[tuple[int, int]]],
-    following: Callable[[bytes], str] = lambda _: "",
-    cost: int = 1,
-    most_pages: int = MOST_PAGES,
-) -> ByBars:
-    """Return a pager over bars, whose requests say which series they are of.
-
-    ``path`` is given request, begin (included) and end (not included) in UTC nanoseconds; ``bars``
-    returns when each bar of a page opened and closed, the end not included; ``following`` returns
-    path and query of the next page, empty after the last.
-    """
-    return ByBars(series, path, bars, following, most_pages, cost)
+by_bars = ByBars
 
 
 def _endless(request: HistoryRequest, pages: int) -> Stuck:
@@ -301,7 +289,7 @@ def _stuck(request: HistoryRequest, what: str) -> Stuck:
 def _read(reader: Callable[[bytes], T], body: bytes, request: HistoryRequest) -> T:
     try:
         return reader(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"The page of {_named(request)} cannot be read: {error}."
         raise Unusable(message, hint="It is kept as a dead letter.") from error
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace as replaced
 
 from forebay.domain.frames import Context, FrameKind, HistoryFinished
-from forebay.errors import ConfigError, Permanent
+from forebay.errors import ConfigError, Permanent, Transient
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.history import drive
 from forebay.sources.polls import Poller
@@ -197,8 +197,12 @@ class LiveSource:
         while path and path not in asked:
             asked.add(path)
             answer = await self._need_rest().get(path)
-            found += listing.parse(answer.body)
-            path = listing.following(answer.body)
+            try:
+                found += listing.parse(answer.body)
+                path = listing.following(answer.body)
+            except (ValueError, RecursionError) as error:
+                message = f"The list of symbols of {self._venue.title} cannot be read: {error}."
+                raise Transient(message, hint="Check the venue's status page.") from error
         return found
 
     async def probe(self) -> None:

@@ -37,6 +37,7 @@ from forebay.domain.events import EARLIEST_NS
 from forebay.domain.frames import LOSS_KIND, Context, FrameKind
 from forebay.domain.parsed import Reason, UnreadLine
 from forebay.errors import ConfigError, Corrupt
+from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.recording_lines import Lines, UnreadableLines
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ LATEST_NS = 4_102_444_800_000_000_000
 """2100-01-01: a later receipt is a wrong unit."""
 _UNITS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "nanoseconds": 1}
 _LONGEST_NUMBER = 40
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Everything msgspec raises over bytes: the last two are no DecodeError."""
 _NUMBER = rb"(-?[0-9][0-9.eE+-]{0,39})"
 _RECEIVED = re.compile(_NUMBER + rb": (.*)", re.DOTALL)
 _STAMPED = re.compile(_NUMBER + rb"[ \t]+([\[{].*)", re.DOTALL)
@@ -306,7 +305,7 @@ class _Reader:
         try:
             line.decode()
             _raw(line)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise _UnreadableError("not_json", str(error), line) from error
         if b'"log_id"' in line:
             try:

@@ -194,7 +194,7 @@ class Listing:
     path: str | Callable[[str], str]
     """Path and query, or what makes them of a market type."""
     parse: Callable[[bytes], list[Instrument]]
-    """Raises :class:`~forebay.errors.Transient` if the answer is no list."""
+    """Raises ``ValueError`` if the answer is no list."""
     following: Callable[[bytes], str] = lambda _: ""
     """From an answer that was parsed to path and query of the next page; empty after the last."""
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 import pytest
 
+from forebay.app.checked_bars import watched
 from forebay.app.offline.download import download
 from forebay.app.offline.download_plan import WantedBars
 from forebay.app.offline.gaps import check_bars, fill_gaps
@@ -138,3 +140,15 @@ async def test_by_another_calendar_the_week_end_is_missing_too(tmp_path: Path) -
     assert len(gaps(tmp_path)) == 1
     assert (await checked(tmp_path))["bar:1h"].absent == 0
     assert gaps(tmp_path) == [], "what is expected no more is no gap"
+
+
+def test_only_bars_that_have_a_grid_are_checked() -> None:
+    monday, day = 1_704_067_200 * NS, DAY_S * NS
+    row = {"venue": "massive", "market": "forex", "session": "UTC", "of": "quote",
+           "adjusted": False, "end_ns": monday + 70 * day, "live": False}  # fmt: skip
+    series = [("1s", monday, "A"), ("1m", monday, "A"), ("1w", monday, "A"),
+              ("1w", monday - day, "B")]  # fmt: skip
+    rows = [{**row, "timeframe": t, "first_ns": at, "symbol": name} for t, at, name in series]
+    found = watched(pa.Table.from_pylist(rows), Config(data="x"), lambda _: None)
+    names = [(each.stream.channel, each.stream.symbol) for each in found]
+    assert names == [("bar:1m", "A"), ("bar:1w", "A")]

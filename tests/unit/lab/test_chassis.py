@@ -16,7 +16,7 @@ from forebay.errors import ConfigError
 from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.market import MarketConfig
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, PlainVenue, Request, Topic
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Speaker, Topic, VenueModel
 from forebay.lab.exchanges.queries import BadQuery
 from forebay.lab.exchanges.server import ServerConfig, running
 from forebay.lab.truth import BookTruth, Trades
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from forebay.lab.truth import Trade
 
 
-class Words(PlainVenue):
+class Words(VenueModel):
     """A venue that is asked for ``deals``, ``tops`` and ``chimes``, and answers in plain text."""
 
     name = "words"
@@ -72,7 +72,7 @@ class Words(PlainVenue):
         return ["no", status, message]
 
 
-class Voice:
+class Voice(Speaker):
     """How it tells."""
 
     def __init__(self, trades: Trades) -> None:

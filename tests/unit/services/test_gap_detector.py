@@ -16,12 +16,11 @@ from forebay.domain.coverage import Acceptance, Look, StreamKey
 from forebay.domain.coverage.time import TimeCoverage
 from forebay.domain.frames import decode_control, encode_control
 from forebay.domain.intervals import IntervalSet
-from forebay.errors import Transient
 from forebay.services import gap_detector
-from forebay.services.gap_detector import AGAIN_NS, BarSeries, GapDetector, WatchedBars, records
+from forebay.services.gap_detector import BarSeries, CheckedBars, GapDetector, WatchedBars, records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from forebay.domain.calendars import Calendar
     from forebay.domain.calendars.grid import GridBars, Times
@@ -76,10 +75,9 @@ class World:
         self.records.append(told)
         self.coverage.checked(told.first, told.last, told.missing, told.stored)
 
-    async def ask(self, stream: StreamKey, ranges: Sequence[Interval]) -> None:
-        if self.down:
-            raise Transient("it does not answer")
-        for first, last in ranges:
+    async def fill(self) -> None:
+        """Ask for all open gaps, as whoever fills gaps does; a source that is down says nothing."""
+        for first, last in [] if self.down else self.gaps("open"):
             self.asked.append((first, last))
             grid = Grid(self.series.timeframe, self.series.session).bars(first, last + 1)
             there = np.array([at in self.truth for at in grid.opens.tolist()], dtype=np.bool_)
@@ -88,12 +86,12 @@ class World:
             lacking = listed.times().holes(first, last)
             self.coverage.finished(first, last, lacking, Look(self.now_ns, WAITS_S))
 
-    def detector(self, *, ask: bool = True) -> GapDetector:
-        asker = self.ask if ask else None
-        return GapDetector(self.read, lambda _: self.coverage, self.record, asker, clock=self)
+    async def check(self, bars: WatchedBars | None = None) -> CheckedBars:
+        detector = GapDetector(self.read, lambda _: self.coverage, self.record, clock=self)
+        return await detector.check(bars or self.watched())
 
-    def watched(self) -> WatchedBars:
-        return WatchedBars(STREAM, self.series, self.calendar, self.begin_ns, waits_s=WAITS_S)
+    def watched(self, end_ns: int | None = None) -> WatchedBars:
+        return WatchedBars(STREAM, self.series, self.calendar, self.begin_ns, end_ns)
 
     def gaps(self, *states: str) -> IntervalSet:
         found = self.coverage.gaps(STREAM)
@@ -132,12 +130,13 @@ async def holes_are_found_and_filled(year: World) -> None:
     # Strangers that make up for the number of what is missing, and are not it.
     saturday = ns(2024, 6, 8)
     year.stored |= {saturday + at * MINUTE for at in range(len(year.truth) - len(year.stored))}
-    found = await year.detector(ask=False).check(year.watched())
+    found = await year.check()
     assert found.missing == holes
     assert year.gaps("open") == holes
     assert {gap.reason for gap in year.coverage.gaps(STREAM)} == {"not_stored"}
     assert found.states["filled"] == 0
-    found = await year.detector().check(year.watched())
+    await year.fill()
+    found = await year.check()
     assert not found.missing
     assert year.truth <= year.stored
     assert year.gaps("filled") == holes
@@ -172,9 +171,8 @@ async def test_negative_control_a_check_that_trusts_counts_fails_the_same_test(
 @pytest.mark.parametrize("session", ["UTC", "NY17"])
 async def test_a_whole_year_has_no_gap(timeframe: str, session: str) -> None:
     year = a_year(timeframe, session=session)
-    found = await year.detector().check(year.watched())
+    found = await year.check()
     assert not found.missing
-    assert not year.asked
     assert not year.records
     assert found.expected > 50
 
@@ -189,20 +187,21 @@ async def test_days_at_the_clock_changes_are_found_and_filled(session: str) -> N
     ]
     assert len(days) == 2
     year.stored -= set(days)
-    found = await year.detector(ask=False).check(year.watched())
+    found = await year.check()
     assert len(found.missing) == 2
     if session == "NY17":  # Sunday evening to Monday evening: clocks changed that morning
         assert found.missing.count() == 2 * DAY
-    assert not (await year.detector().check(year.watched())).missing
+    await year.fill()
+    assert not (await year.check()).missing
 
 
 async def test_a_bar_that_is_not_over_is_not_missing() -> None:
     start = ns(2024, 6, 3)
     now = world("1h", ALWAYS, start, start + 3 * HOUR + 59 * MINUTE)
     now.stored = {start, start + HOUR, start + 2 * HOUR}
-    assert not (await now.detector().check(now.watched())).missing
+    assert not (await now.check()).missing
     now.now_ns += MINUTE
-    assert (await now.detector(ask=False).check(now.watched())).missing.first == start + 3 * HOUR
+    assert (await now.check()).missing.first == start + 3 * HOUR
 
 
 async def test_a_quiet_minute_is_on_record_as_said_empty_and_taken_back_when_rows_appear() -> None:
@@ -210,50 +209,58 @@ async def test_a_quiet_minute_is_on_record_as_said_empty_and_taken_back_when_row
     minute = ns(2024, 6, 3, 0, 30)
     quiet.truth.discard(minute)
     quiet.stored.discard(minute)
-    detector = quiet.detector()
     hole = IntervalSet([(minute, minute + MINUTE - 1)])
-    end = quiet.now_ns
+    watched = quiet.watched(quiet.now_ns)
     for wait_s in (0, *WAITS_S):
         assert quiet.gaps("permanent") == IntervalSet()
         quiet.now_ns += wait_s * 10**9
-        await detector.check(
-            WatchedBars(STREAM, quiet.series, _until(quiet, end), quiet.begin_ns, waits_s=WAITS_S)
-        )
+        await quiet.check(watched)
+        await quiet.fill()
+    await quiet.check(watched)
     assert quiet.gaps("permanent") == hole
     (gap,) = quiet.coverage.gaps(STREAM)
     assert gap.reason == "absent_from_history"
-    assert len(quiet.asked) == 3
-    watched = WatchedBars(STREAM, quiet.series, _until(quiet, end), quiet.begin_ns, waits_s=WAITS_S)
-    quiet.now_ns += DAY
-    await detector.check(watched)
-    assert len(quiet.asked) == 3  # not yet again
-    quiet.truth.add(minute)
-    quiet.now_ns += AGAIN_NS
-    await detector.check(watched)
-    assert len(quiet.asked) == 4
+    quiet.stored.add(minute)
+    await quiet.check(watched)
     assert quiet.gaps("filled") == hole
     assert not quiet.gaps("permanent", "open")
-
-
-def _until(made: World, end: int) -> Calendar:
-    from forebay.domain.calendars import GivenHours
-
-    return GivenHours(IntervalSet([(made.begin_ns, end - 1)]))
 
 
 async def test_a_source_that_does_not_answer_says_nothing() -> None:
     dead = world("1m", ALWAYS, ns(2024, 6, 3), ns(2024, 6, 3, 1))
     dead.stored = {at for at in dead.truth if at < ns(2024, 6, 3, 0, 20)}
     dead.down = True
-    detector = dead.detector()
+    watched = dead.watched(dead.now_ns)
     for _ in range(5):
-        found = await detector.check(
-            WatchedBars(STREAM, dead.series, _until(dead, ns(2024, 6, 3, 1)), dead.begin_ns)
-        )
-        assert "does not answer" in found.error
+        await dead.check(watched)
+        await dead.fill()
         dead.now_ns += DAY
     assert dead.gaps("open").count() == 40 * MINUTE
     assert not dead.gaps("permanent", "filled")
+
+
+async def test_a_long_series_is_looked_at_in_parts_that_say_together_what_one_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gap_detector, "MOST_BARS", 1000)
+    year, read = a_year("1h"), World.read
+    spans = []
+
+    async def reading(bars: WatchedBars, begin_ns: int, end_ns: int) -> Times:
+        spans.append((begin_ns, end_ns))
+        return await read(year, bars, begin_ns, end_ns)
+
+    year.read = reading  # type: ignore[method-assign]
+    count, holes = len(year.truth), planted(year)
+    found = await year.check()
+    assert (found.missing, found.expected) == (holes, count)
+    assert found.absent == count - len(year.stored)
+    assert year.gaps("open") == holes
+    assert len(spans) == 9
+    assert max(end - begin for begin, end in spans) == 1000 * HOUR
+    year.records.clear()
+    await year.check()
+    assert not year.records
 
 
 async def test_what_a_source_lists_and_the_store_refuses_stays_open() -> None:
@@ -262,8 +269,10 @@ async def test_what_a_source_lists_and_the_store_refuses_stays_open() -> None:
     made.stored.discard(minute)
     made.refused = {minute}
     for _ in range(3):
-        await made.detector().check(made.watched())
+        await made.check()
         assert made.gaps("open") == IntervalSet([(minute, minute + MINUTE - 1)])
+        await made.fill()
+    await made.check()
     assert not made.gaps("filled", "permanent")
 
 
@@ -271,10 +280,12 @@ async def test_a_bar_that_is_lost_after_it_filled_a_gap_opens_it_again() -> None
     made = world("1m", ALWAYS, ns(2024, 6, 3), ns(2024, 6, 3, 1))
     minute = ns(2024, 6, 3, 0, 30)
     made.stored.discard(minute)
-    await made.detector().check(made.watched())
+    await made.check()
+    await made.fill()
+    await made.check()
     assert made.gaps("filled")
     made.stored.discard(minute)
-    await made.detector(ask=False).check(made.watched())
+    await made.check()
     assert made.gaps("open") == IntervalSet([(minute, minute + MINUTE - 1)])
 
 
@@ -282,11 +293,10 @@ async def test_bars_that_come_by_themselves_close_a_gap_without_a_question() -> 
     made = world("1m", ALWAYS, ns(2024, 6, 3), ns(2024, 6, 3, 1))
     minute = ns(2024, 6, 3, 0, 30)
     made.stored.discard(minute)
-    await made.detector(ask=False).check(made.watched())
+    await made.check()
     made.stored.add(minute)
-    found = await made.detector().check(made.watched())
+    found = await made.check()
     assert found.states == {"open": 0, "filled": 1, "permanent": 0, "accepted": 0}
-    assert not made.asked
 
 
 async def test_what_is_expected_no_more_is_no_gap_and_was_not_filled() -> None:
@@ -294,8 +304,8 @@ async def test_what_is_expected_no_more_is_no_gap_and_was_not_filled() -> None:
     made.calendar = WeeklyHours(ZoneInfo("UTC"), tuple(hours_of("Mon-Fri 00:00-24:00")))
     made.stored = set(expected(made.calendar, "1h", made.begin_ns, made.now_ns).opens.tolist())
     everyday = WatchedBars(STREAM, made.series, ALWAYS, made.begin_ns)
-    assert (await made.detector(ask=False).check(everyday)).states["open"] == 1
-    found = await made.detector(ask=False).check(made.watched())
+    assert (await made.check(everyday)).states["open"] == 1
+    found = await made.check()
     assert found.states == {"open": 0, "filled": 0, "permanent": 0, "accepted": 0}
     assert not made.coverage.fill
 
@@ -304,9 +314,10 @@ async def test_what_is_accepted_is_asked_for_no_more() -> None:
     made = world("1m", ALWAYS, ns(2024, 6, 3), ns(2024, 6, 3, 1))
     minute = ns(2024, 6, 3, 0, 30)
     made.stored.discard(minute)
-    await made.detector(ask=False).check(made.watched())
+    await made.check()
     made.coverage.accept(minute, minute + MINUTE - 1, Acceptance(made.now_ns, "", "ann", "holiday"))
-    found = await made.detector().check(made.watched())
+    found = await made.check()
+    await made.fill()
     assert found.states["accepted"] == 1
     assert not made.asked
 
@@ -315,14 +326,14 @@ async def test_a_check_that_finds_nothing_new_writes_nothing() -> None:
     made = world("1m", ALWAYS, ns(2024, 6, 3), ns(2024, 6, 3, 1))
     made.stored.discard(ns(2024, 6, 3, 0, 30))
     for _ in range(3):
-        await made.detector(ask=False).check(made.watched())
+        await made.check()
     assert len(made.records) == 1
 
 
 async def test_what_was_found_survives_a_restart() -> None:
     made = world("1m", ALWAYS, ns(2024, 6, 3), ns(2024, 6, 3, 1))
     made.stored -= {ns(2024, 6, 3, 0, 30), ns(2024, 6, 3, 0, 40)}
-    await made.detector(ask=False).check(made.watched())
+    await made.check()
     again = TimeCoverage.from_rows(list(made.coverage.rows()), [])
     assert again.gaps(STREAM) == made.coverage.gaps(STREAM)
     assert made.coverage.copy().gaps(STREAM) == made.coverage.gaps(STREAM)

@@ -264,9 +264,10 @@ async def test_products_become_instruments() -> None:
     assert (second.symbol, second.status) == ("OLD-USD", "")
 
 
-async def test_a_list_of_products_that_is_none_is_transient() -> None:
+@pytest.mark.parametrize("body", [b"<html>maintenance</html>", b"{}", b"[" * 100_000])
+async def test_a_list_of_products_that_is_none_is_transient(body: bytes) -> None:
     async def html(_: web.Request) -> web.Response:
-        return web.Response(body=b"<html>maintenance</html>")
+        return web.Response(body=body)
 
     async with serving(html) as url, source(url) as coinbase:
         with pytest.raises(Transient, match="cannot be read"):

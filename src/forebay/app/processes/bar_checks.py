@@ -73,7 +73,7 @@ class BarChecks:
         self._outages = outages
         self._clock = clock
         held, stored = deliverer.coverage_of, stored_bars(self._query)
-        self._detector = GapDetector(stored, held, self._record, clock=clock, observer=outages)
+        self._detector = GapDetector(stored, held, self._record, clock=clock)
 
     @contextlib.asynccontextmanager
     async def beside(self, pace: DeliveryPace, sheds: Callable[[], str]) -> AsyncIterator[None]:

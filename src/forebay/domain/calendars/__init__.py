@@ -6,15 +6,20 @@ rules. Dates and hours of a zone come from the zone database of the system, or o
 
 from __future__ import annotations
 
-from forebay.domain.calendars.base import ALWAYS, Always, Calendar, GivenHours
 from forebay.domain.calendars.grid import Grid, expected, missing
-from forebay.domain.calendars.weekly import FOREX, FOREX_CLOSURES, Closure, WeeklyHours, hours_of
+from forebay.domain.calendars.weekly import (
+    ALWAYS,
+    FOREX,
+    Calendar,
+    Closure,
+    GivenHours,
+    WeeklyHours,
+    hours_of,
+)
 
 __all__ = [
     "ALWAYS",
     "FOREX",
-    "FOREX_CLOSURES",
-    "Always",
     "Calendar",
     "Closure",
     "GivenHours",

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from forebay.domain.calendars.weekly import NEW_YORK
-from forebay.domain.calendars.zones import DAY_NS, border_ns, day_of
+from forebay.domain.calendars.weekly import DAY_NS, NEW_YORK, day_of, moment_ns
 from forebay.domain.intervals import IntervalSet
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from forebay.domain.calendars.base import Calendar
+    from forebay.domain.calendars.weekly import Calendar
 
     Times = npt.NDArray[np.int64]
 else:
     from forebay.lazy import numpy as np
 
-_MINUTE = 60 * 10**9
-STEPS = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 1440, "1w": 10_080}
-"""Minutes of a bar, where clocks do not change."""
+STEPS = {
+    "1s": 1,
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "1h": 3600,
+    "4h": 14_400,
+    "1d": 86_400,
+    "1w": 604_800,
+}
+"""Seconds of a bar, where clocks do not change."""
 _MONDAY_NS = 4 * DAY_NS
 """1970-01-05."""
 _CLOSE = 17 * 60
@@ -66,6 +73,11 @@ class Grid:
             raise ValueError(message)
 
     @property
+    def step_ns(self) -> int:
+        """How long a bar is where clocks do not change."""
+        return STEPS[self.timeframe] * 10**9
+
+    @property
     def bends(self) -> bool:
         """Whether the length of a bar depends on where it is."""
         return self.session == "NY17" and self.timeframe in ("1d", "1w")
@@ -76,25 +88,23 @@ class Grid:
             borders = self._borders(begin_ns, end_ns)
             found = GridBars(borders[:-1], borders[1:])
             return found.only((found.opens >= begin_ns) & (found.opens < end_ns))
-        step = STEPS[self.timeframe] * _MINUTE
+        step = self.step_ns
         origin = _MONDAY_NS if self.timeframe == "1w" else 0
         first = -(-(begin_ns - origin) // step) * step + origin
         opens = np.arange(first, max(first, end_ns), step, dtype=np.int64)
         return GridBars(opens, opens + step)
 
     def _borders(self, begin_ns: int, end_ns: int) -> Times:
+        """Return 17:00 in New York of days or weeks, from before a range to behind it."""
         step = 7 if self.timeframe == "1w" else 1
         day = day_of(begin_ns) - timedelta(days=step + 1)
         if step > 1:
             day -= timedelta(days=(day.weekday() - _SUNDAY) % 7)
-        last = day_of(max(begin_ns, end_ns)) + timedelta(days=step + 1)
-        return np.array(_closes(day, last, step), dtype=np.int64)
-
-
-def _closes(day: date, last: date, step: int) -> list[int]:
-    """Return 17:00 in New York of every ``step``th day, from ``day`` to the first past ``last``."""
-    days = range(0, (last - day).days + step + 1, step)
-    return [border_ns(day + timedelta(days=each), _CLOSE, NEW_YORK) for each in days]
+        days = (day_of(max(begin_ns, end_ns)) - day).days + 2 * (step + 1)
+        closes = [
+            moment_ns(day + timedelta(days=each), _CLOSE, NEW_YORK) for each in range(0, days, step)
+        ]
+        return np.array(closes, dtype=np.int64)
 
 
 def expected(

@@ -1,25 +1,98 @@
-"""Calendars told as hours of a week in a zone, and the dates on which those are closed."""
+"""Calendars: always, given hours, or hours of a week in a zone without some closures."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import NamedTuple
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-from forebay.domain.calendars.zones import border_ns, day_of
 from forebay.domain.intervals import IntervalSet
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MINUTES = 1440
+DAY_NS = 86_400 * 10**9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
 _WEEK = timedelta(days=7)
 _HOURS = re.compile(
     r"(?P<day>\w{3}) (?P<begin>\d\d:\d\d)-(?P<until>\w{3}) (?P<end>\d\d:\d\d)"
     r"|(?P<first>\w{3})(?:-(?P<last>\w{3}))? (?P<from>\d\d:\d\d)-(?P<to>\d\d:\d\d)"
 )
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?: (\d\d:\d\d))?")
+
+
+class Calendar(Protocol):
+    """When a market is open."""
+
+    def open(self, begin_ns: int, end_ns: int) -> IntervalSet:
+        """Return the open moments from ``begin_ns`` up to ``end_ns``, which is not included.
+
+        UTC nanoseconds; the end of an interval is the last open nanosecond.
+        """
+        ...
+
+
+class Always:
+    """A market that never closes."""
+
+    def open(self, begin_ns: int, end_ns: int) -> IntervalSet:
+        """See :class:`Calendar`."""
+        return IntervalSet([(begin_ns, end_ns - 1)])
+
+
+ALWAYS = Always()
+
+
+@dataclass(frozen=True, slots=True)
+class GivenHours:
+    """Hours that somebody handed in, such as a venue; at all other times nothing is expected."""
+
+    hours: IntervalSet
+
+    def open(self, begin_ns: int, end_ns: int) -> IntervalSet:
+        """See :class:`Calendar`."""
+        return self.hours.within(begin_ns, end_ns - 1)
+
+
+# --------------------------------------------------------------- wall clocks of a zone
+
+
+@lru_cache(maxsize=65_536)
+def moment_ns(day: date, minute: int, zone: ZoneInfo) -> int:
+    """Return when the clock of ``zone`` shows ``minute`` of a day, in UTC nanoseconds.
+
+    The first time if it shows that twice. If the clock leaves it out, the moment at which it is
+    put forward. So what is later on the wall is never earlier in UTC. ``minute`` may be 1440.
+    """
+    wall = datetime(day.year, day.month, day.day) + timedelta(minutes=minute)  # noqa: DTZ001
+    found = wall.replace(tzinfo=zone).astimezone(UTC)
+    if found.astimezone(zone).replace(tzinfo=None) != wall:
+        found = _put_forward(wall.replace(tzinfo=zone, fold=1).astimezone(UTC), found, zone)
+    return (found - _EPOCH) // _SECOND * 10**9
+
+
+def _put_forward(before: datetime, behind: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first second between two moments at which the offset is that of the later."""
+    offset = behind.astimezone(zone).utcoffset()
+    while behind - before > _SECOND:
+        middle = before + (behind - before) // _SECOND // 2 * _SECOND
+        if middle.astimezone(zone).utcoffset() == offset:
+            behind = middle
+        else:
+            before = middle
+    return behind
+
+
+def day_of(moment: int) -> date:
+    """Return the date in UTC of a moment in nanoseconds."""
+    return date(1970, 1, 1) + timedelta(days=moment // DAY_NS)
+
+
+# ----------------------------------------------------------------------- weekly hours
 
 
 class Hours(NamedTuple):
@@ -76,9 +149,9 @@ class Closure:
                 if begin and end and end < begin:  # over the turn of the year
                     end = _date(self.end, year + 1)
                 if begin and end:
-                    first = border_ns(begin, self.begin.minute or 0, zone)
+                    first = moment_ns(begin, self.begin.minute or 0, zone)
                     minute = _MINUTES if self.end.minute is None else self.end.minute
-                    closed.add(first, border_ns(end, minute, zone) - 1)
+                    closed.add(first, moment_ns(end, minute, zone) - 1)
         return closed
 
 
@@ -148,7 +221,7 @@ class WeeklyHours:
     closures: tuple[Closure, ...] = ()
 
     def open(self, begin_ns: int, end_ns: int) -> IntervalSet:
-        """See :class:`~.base.Calendar`."""
+        """See :class:`Calendar`."""
         found = IntervalSet()
         if begin_ns >= end_ns:
             return found
@@ -158,8 +231,8 @@ class WeeklyHours:
             for hours in self.hours:
                 begin = monday + timedelta(days=hours.day)
                 end = monday + timedelta(days=hours.end_day) + hours.weeks * _WEEK
-                opens = border_ns(begin, hours.minute, self.zone)
-                found.add(opens, border_ns(end, hours.end_minute, self.zone) - 1)
+                opens = moment_ns(begin, hours.minute, self.zone)
+                found.add(opens, moment_ns(end, hours.end_minute, self.zone) - 1)
             monday += _WEEK
         for closure in self.closures:
             found -= closure.within(first.year - 1, last.year + 1, self.zone)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal
 
 from forebay.lab.truth import MARKET, SOURCES
 
@@ -70,25 +71,32 @@ class Greeting:
     """The event of the feed that it tells, None if it is none of them."""
 
 
-class Speaker(Protocol):
+class Speaker(abc.ABC):
     """How a venue tells what happens to one symbol."""
 
-    def greeting(self, channel: str, last: int) -> Greeting | None:
-        """What a new subscriber is told, ``last`` being the latest index."""
-        ...
-
+    @abc.abstractmethod
     def frame(self, feed: Feed, trade: Trade) -> bytes | None:
         """What the event of this trade brings about, None if nothing of this feed."""
-        ...
+
+    def greeting(self, channel: str, last: int) -> Greeting | None:
+        """What a new subscriber is told, ``last`` being the latest index; None if nothing."""
+        del channel, last
+        return None
 
     def heartbeat(self, channel: str, last: Trade) -> bytes | None:
         """What subscribers of a channel are told each second, None if nothing."""
-        ...
+        del channel, last
+        return None
 
 
-class PlainVenue:
-    """What most venues have alike; derive from it and say what differs."""
+class VenueModel(abc.ABC):
+    """One venue, of which a model says what differs: all is pure but what its REST awaits."""
 
+    name: str
+    """As in event ids."""
+    subscribe_within_ns: int | None
+    """A connection that has not subscribed by then is closed; None for never."""
+    rest_limit: RestLimit
     sources: Mapping[str, Callable[[Trades], Source]] = SOURCES
     """By channel, what makes the truth of all its events from the market's trades."""
     numbered: bool = True
@@ -107,58 +115,35 @@ class PlainVenue:
     """Switched faults of the venue's own, with their settings."""
 
     def market_of(self, symbol: str) -> str:
-        """Return the market type of a symbol."""
+        """Return the market type of a symbol, as event ids know it."""
         del symbol
         return MARKET
 
-
-class VenueModel(Protocol):
-    """One venue. Everything is pure, but for what its REST handlers await."""
-
-    name: str
-    """As in event ids."""
-    subscribe_within_ns: int | None
-    """A connection that has not subscribed by then is closed; None for never."""
-    rest_limit: RestLimit
-    sources: Mapping[str, Callable[[Trades], Source]]
-    """As all that follows here, see :class:`PlainVenue`."""
-    numbered: bool
-    secrets: Mapping[str, str]
-    welcome: bytes
-    without_key: bytes
-    too_late: bytes
-    partings: Mapping[str, bytes]
-    troubles: Mapping[str, Mapping[str, int]]
-
-    def market_of(self, symbol: str) -> str:
-        """Return the market type of a symbol, as event ids know it."""
-        ...
-
+    @abc.abstractmethod
     def understand(self, raw: bytes, symbols: Collection[str]) -> Request | Login | bytes:
         """What a client asks for, or how it is told that it cannot be."""
-        ...
 
+    @abc.abstractmethod
     def acknowledgement(self, topics: Sequence[Topic], new: Sequence[Topic]) -> bytes:
         """What is told after a request.
 
         ``topics`` are all that the connection is now sent, ``new`` those that it was not before.
         """
-        ...
 
+    @abc.abstractmethod
     def feed(self, channel: str) -> Feed | None:
         """What a channel carries, None if no events."""
-        ...
 
+    @abc.abstractmethod
     def speaker(self, trades: Trades) -> Speaker:
         """Whoever tells of one symbol."""
-        ...
 
+    @abc.abstractmethod
     def routes(
         self, market: Market, clock: Clock, switched: SwitchedFaults
     ) -> Iterable[web.RouteDef]:
         """REST, whose handlers may raise :class:`~forebay.lab.exchanges.queries.BadQuery`."""
-        ...
 
+    @abc.abstractmethod
     def complaint(self, status: int, message: str = "") -> object:
         """The JSON body of a refusal; without a message it is the status' usual one."""
-        ...

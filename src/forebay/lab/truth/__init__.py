@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.truth.bars import Bars
+from forebay.lab.truth.bars import Bar, Bars
 from forebay.lab.truth.book import BookTruth
 from forebay.lab.truth.event import Source, TruthDigest, TruthEvent, events
 from forebay.lab.truth.texts import MARKET, parse_start, parse_symbols
@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_STEP_US",
     "MARKET",
     "SOURCES",
+    "Bar",
     "Bars",
     "BookTruth",
     "Source",

@@ -24,6 +24,8 @@ class Bar(TruthEvent, frozen=True):
     """One minute that is over; it belongs to the index of its last trade."""
 
     channel: ClassVar[str] = "bar"
+    of: ClassVar[str] = "trade"
+    """What it is made of."""
 
     close_ts: int
     open: str
@@ -34,8 +36,12 @@ class Bar(TruthEvent, frozen=True):
 
     def content(self) -> str:
         prices = "|".join(map(fixed, (self.open, self.high, self.low, self.close, self.volume)))
-        # Neither a count of trades nor a weighted mean is told.
-        return f"1m|UTC|trade|false|{self.event_ts}|{self.close_ts}|{prices}|||final|1"
+        head = f"1m|UTC|{self.of}|false|{self.event_ts}|{self.close_ts}"
+        return f"{head}|{prices}||{self.mean()}|final|1"  # no count of trades is told
+
+    def mean(self) -> str:
+        """The weighted mean as it is told; nothing if it is not."""
+        return ""
 
 
 @dataclass(slots=True)

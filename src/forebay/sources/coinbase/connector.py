@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, PERIODS_S, UNDECODABLE
+from forebay.sources.coinbase.protocol import KINDS_OF_TYPE, PERIODS_S
+from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 from forebay.times import to_text
 
@@ -150,11 +151,7 @@ def trades_path(symbol: str, after: int, limit: int = TRADE_ROWS) -> str:
 
 def trade_ids(body: bytes) -> list[int]:
     """Return the ids of a page of history as they are listed; ``ValueError`` if it is none."""
-    try:
-        page = _decode_ids(body)
-    except RecursionError as error:
-        raise ValueError(str(error)) from error
-    return [row.trade_id for row in page]
+    return [row.trade_id for row in _decode_ids(body)]
 
 
 def candles_path(symbol: str, begin_s: int, end_s: int, period_s: int = MINUTE_S) -> str:
@@ -175,10 +172,7 @@ def bars_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
 
 def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
     """Return when the candles of a page opened and closed; raises ``ValueError`` if it is none."""
-    try:
-        rows = _decode_candles(body)
-    except RecursionError as error:
-        raise ValueError(str(error)) from error
+    rows = _decode_candles(body)
     period_s = PERIODS_S[request.series]
     opened = [row[0] for row in rows if row and isinstance(row[0], int)]
     return [(begin * 10**9, (begin + period_s) * 10**9) for begin in opened]

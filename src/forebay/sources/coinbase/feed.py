@@ -31,9 +31,9 @@ from forebay.sources.coinbase.protocol import (
     TICKERS,
     TRADES,
     UNBUILT,
-    UNDECODABLE,
     taken,
 )
+from forebay.sources.parsing import UNDECODABLE, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -282,7 +282,7 @@ def _why_undecodable(payload: bytes, error: Exception) -> Reason:
     kind = message.get("type")
     if "type" in message and not (isinstance(kind, str) and kind in _KNOWN):
         return "unknown_type"
-    return "missing_field" if "missing required field" in str(error) else "wrong_type"
+    return reason_of(error)
 
 
 def _wanted(batch: FrameBatch, products: set[str]) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from forebay.errors import Transient
 from forebay.ports import Instrument
 
 
@@ -19,15 +18,7 @@ _decode = msgspec.json.Decoder(list[_Product]).decode
 
 
 def parse_products(body: bytes) -> list[Instrument]:
-    """Return instruments in the order of the answer; Coinbase's spelling is Forebay's own.
-
-    Raises :class:`~forebay.errors.Transient`: a venue under maintenance answers something else.
-    """
-    try:
-        products = _decode(body)
-    except msgspec.DecodeError as error:
-        message = f"Coinbase's list of products cannot be read: {error}."
-        raise Transient(message, hint="Check the venue's status page.") from error
+    """Return instruments in the order of the answer; Coinbase's spelling is Forebay's own."""
     return [
         Instrument(
             symbol=product.id,
@@ -36,5 +27,5 @@ def parse_products(body: bytes) -> list[Instrument]:
             quote=product.quote_currency,
             status=product.status,
         )
-        for product in products
+        for product in _decode(body)
     ]

@@ -22,8 +22,6 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from forebay.domain.channels import Channel
 from forebay.domain.frames import FrameKind
 
@@ -41,8 +39,6 @@ FEWEST = 512
 
 UNBUILT = ("status", "received", "open", "done", "change", "activate", "auction", "rfq_matches")
 """Types of messages of channels that are not captured."""
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Everything msgspec raises over bytes: the last two are no DecodeError."""
 
 _MICROSECOND, _SECOND = 1000, 1_000_000_000
 

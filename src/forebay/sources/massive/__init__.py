@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
+from forebay.domain.calendars.grid import STEPS
 from forebay.sources.history import Series, by_bars, by_token
-from forebay.sources.massive.channels import SECONDS, TRADED
-from forebay.sources.massive.connector import MassiveSession, sign, wait
-from forebay.sources.massive.instruments import parse_tickers
-from forebay.sources.massive.pages import bar_times
-from forebay.sources.massive.paths import (
+from forebay.sources.massive.connector import (
     ADJUSTED,
-    BASE_BARS,
+    MOST_ROWS,
+    MassiveSession,
     bars_path,
     next_page,
-    next_tickers,
-    quotes_path,
-    tickers_path,
-    trades_path,
+    sign,
+    ticks_path,
+    wait,
 )
-from forebay.sources.massive.protocol import MassiveParser
+from forebay.sources.massive.instruments import next_tickers, parse_tickers, tickers_path
+from forebay.sources.massive.pages import bar_times
+from forebay.sources.massive.protocol import TRADED, MassiveParser
 from forebay.sources.venue import Limits, Listing, Venue, per_second
 
 _LAG_S = 900.0
 """A bar is told anew for about a quarter of an hour, and may be minutes late."""
-
-
-def _page_s(step_s: int) -> int:
-    """Return the span of a page: its limit counts bars of a second, a minute or a day."""
-    base_s = max(base for base in (1, 60, 86_400) if base <= step_s)
-    return BASE_BARS * base_s
-
-
 _SERIES = {
     f"{timeframe},{ADJUSTED}" if adjusted else timeframe: Series(
-        step_s, _page_s(step_s), lag_s=_LAG_S, adjusted=adjusted
+        step_s,
+        # A page's limit counts bars of a second, a minute or a day.
+        MOST_ROWS * max(base_s for base_s in (1, 60, 86_400) if base_s <= step_s),
+        lag_s=_LAG_S,
+        adjusted=adjusted,
     )
     for adjusted in (False, True)
-    for timeframe, step_s in SECONDS.items()
+    for timeframe, step_s in STEPS.items()
 }
 
 VENUE = Venue(
@@ -51,8 +46,8 @@ VENUE = Venue(
     default_channels=("trade", "quote", "bar"),
     history={
         "bar": by_bars(series=_SERIES, path=bars_path, bars=bar_times, following=next_page),
-        "quote": by_token(path=quotes_path, token=next_page),
-        "trade": by_token(path=trades_path, token=next_page),
+        "quote": by_token(path=ticks_path, token=next_page),
+        "trade": by_token(path=ticks_path, token=next_page),
     },
     listing=Listing(tickers_path, parse_tickers, next_tickers),
     sign=sign,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.domain.calendars import ALWAYS, Closure, GivenHours, WeeklyHours, hours_of
-from forebay.domain.calendars.zones import moment_ns
+from forebay.domain.calendars.weekly import moment_ns
 from forebay.domain.intervals import IntervalSet
 
 NEW_YORK = ZoneInfo("America/New_York")

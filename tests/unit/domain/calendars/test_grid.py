@@ -70,13 +70,12 @@ def test_bars_of_four_hours_stay_on_one_grid_over_both_changes(session: str) -> 
 def test_a_grid_has_no_hole_and_no_overlap(
     timeframe: str, session: str, begin: int, length: int
 ) -> None:
-    if timeframe in ("1m", "5m"):
-        length //= 30
+    length //= {"1s": 3000, "1m": 30, "5m": 30}.get(timeframe, 1)
     grid, end = Grid(timeframe, session), begin + length
     bars = grid.bars(begin, end)
     assert (bars.opens[1:] == bars.ends[:-1]).all()
     assert ((bars.opens >= begin) & (bars.opens < end)).all()
-    longest = STEPS[timeframe] * 60 * 10**9 + HOUR
+    longest = grid.step_ns + HOUR
     if len(bars.opens):  # none is left out at either end
         assert bars.opens[0] - begin < longest
         assert bars.ends[-1] >= end

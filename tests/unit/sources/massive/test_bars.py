@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from forebay.domain.calendars.grid import STEPS
 from forebay.domain.kinds.bar import TIMEFRAMES
 from forebay.errors import Unusable
 from forebay.ports import HistoryRequest
 from forebay.services.projection import Projection
 from forebay.sources.massive import VENUE
-from forebay.sources.massive.channels import SECONDS, SPANS
-from forebay.sources.massive.paths import bars_path, next_page
-from forebay.sources.massive.protocol import MassiveParser
+from forebay.sources.massive.connector import bars_path, next_page
+from forebay.sources.massive.protocol import SPANS, MassiveParser
 from forebay.sources.venue import AnsweredPart
 from tests.support.frames import SECOND, as_json, batch, context
 from tests.unit.sources.coinbase.test_feed_kinds import rows
@@ -95,7 +95,7 @@ def test_every_time_frame_can_be_asked_for_adjusted_or_not() -> None:
     assert set(series) == {f"{each}{how}" for each in TIMEFRAMES for how in ("", ",adjusted")}
     for name, each in series.items():
         timeframe = name.partition(",")[0]
-        assert each.step_s == SECONDS[timeframe]
+        assert each.step_s == STEPS[timeframe]
         assert each.adjusted is name.endswith(",adjusted")
         asked = first_page(replace(REQUEST, channel=f"bar:{name}"))
         multiplier, span = SPANS[timeframe]
@@ -131,6 +131,14 @@ def test_a_key_in_the_next_page_is_left_out() -> None:
         assert target.startswith(following(1)[len("https://api.massive.com") :])
 
 
+def test_a_key_in_a_next_page_that_is_none_of_ours_is_not_told() -> None:
+    for name in ("apiKey", "apikey"):
+        told = page(next_url=f"https://api.massive.com/v1/account?{name}=secret&x=1")
+        with pytest.raises(ValueError, match="it goes on at") as wrong:
+            next_page(told)
+        assert "secret" not in str(wrong.value)
+
+
 @pytest.mark.parametrize("told", [..., None, ""])
 def test_a_page_that_names_no_next_is_the_last(told: object) -> None:
     assert next_page(page(row(), next_url=told)) == ""
@@ -153,7 +161,7 @@ def test_a_page_that_names_no_next_is_the_last(told: object) -> None:
     ],
 )
 def test_what_is_no_page_of_ours_is_said_to_be_none(body: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - whatever msgspec says
+    with pytest.raises((ValueError, RecursionError)):
         next_page(body)
 
 
@@ -202,6 +210,22 @@ def test_a_row_that_can_be_no_bar_is_lacking() -> None:
             row(6, o=0), row(7, l=0), row(8, v="NaN"), row(9)]  # fmt: skip
     _, lacking = paged(page(*told))
     assert lacking == minutes((1, 8))
+
+
+@pytest.mark.parametrize("said", [True, None, ...])
+def test_bars_that_are_not_adjusted_as_the_series_is_are_lacking(said: object) -> None:
+    _, lacking = paged(page(*(row(minute) for minute in range(10)), adjusted=said))
+    assert lacking == ((REQUEST.first, REQUEST.last),)
+
+
+def test_a_page_about_another_ticker_answers_nothing() -> None:
+    with pytest.raises(Unusable, match="C:GBPUSD"):
+        paged(page(row(0), ticker="C:GBPUSD"))
+
+
+def test_a_page_that_is_nested_too_deep_is_said_to_be_none() -> None:
+    with pytest.raises(Unusable, match="cannot be read"):
+        paged(b"[" * 100_000)
 
 
 def test_a_source_that_does_not_advance_is_an_error() -> None:
@@ -393,7 +417,7 @@ def test_a_bar_begins_on_the_grid_of_its_length(
     at_ns = (begin_ms + 10 * 86_400_000) * 1_000_000
     projected = project(page(row(t=begin_ms)), path=path, at_ns=at_ns)
     told = [(bar["timeframe"], bar["close_ts"] - bar["open_ts"]) for bar in rows(projected, "bars")]
-    assert told == ([(timeframe, SECONDS[timeframe] * SECOND)] if right else [])
+    assert told == ([(timeframe, STEPS[timeframe] * SECOND)] if right else [])
     assert projected.reasons == Counter({} if right else {"bad_time": 1})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.rest import Rest
 from forebay.lab.exchanges.limits import RestLimit
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, PlainVenue, Request, Topic
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Speaker, Topic, VenueModel
 from forebay.lab.truth import BookTruth, Tickers
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
-    from forebay.lab.exchanges.model import VenueModel
     from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth import Trade, Trades
 
@@ -33,8 +32,8 @@ _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
 _COMPLAINTS: Final = MappingProxyType({404: "NotFound", 429: "Public rate limit exceeded"})
 
 
-class Coinbase(PlainVenue):
-    """A :class:`~forebay.lab.exchanges.model.VenueModel`."""
+class Coinbase(VenueModel):
+    """See :class:`~forebay.lab.exchanges.model.VenueModel`."""
 
     name = "coinbase"
     subscribe_within_ns: int | None = 5_000_000_000
@@ -66,8 +65,8 @@ class Coinbase(PlainVenue):
         return {"message": message or _COMPLAINTS[status]}
 
 
-class CoinbaseSpeaker:
-    """A :class:`~forebay.lab.exchanges.model.Speaker` for one product."""
+class CoinbaseSpeaker(Speaker):
+    """What is told of one product."""
 
     def __init__(self, trades: Trades) -> None:
         self._trades = trades

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from forebay.lab.truth import Bars
 from forebay.lab.truth.histories import MINUTE_MS, BarLine
@@ -47,13 +48,6 @@ class LiveBars:
                 yield BarLine(open_ns // _MS, *bars.texts(made))
 
 
-class Page(NamedTuple):
-    """Bars, and where the next page begins; None if this is the last."""
-
-    bars: list[BarLine]
-    next_ms: int | None
-
-
 def groups(
     history: BarHistory, size_ms: int, first_ms: int, last_ms: int
 ) -> Iterator[tuple[BarLine, int]]:
@@ -74,22 +68,6 @@ def groups(
         made, *lines = grouped
         high, low, close, volume = made.high, made.low, made.close, made.volume
         for line in lines:
-            high, low = max(high, line.high, key=_units), min(low, line.low, key=_units)
-            close, volume = line.close, _sum(volume, line.volume)
+            high, low = max(high, line.high, key=Decimal), min(low, line.low, key=Decimal)
+            close, volume = line.close, f"{Decimal(volume) + Decimal(line.volume):f}"
         yield BarLine(open_ms, made.open, high, low, close, volume), 1 + len(lines)
-
-
-def _units(text: str) -> tuple[int, str]:
-    """Return what numbers sort by that are written with as many decimals as they need."""
-    whole, _, decimals = text.partition(".")
-    return int(whole), decimals.ljust(18, "0")
-
-
-def _sum(one: str, other: str) -> str:
-    decimals = max(len(text.partition(".")[2]) for text in (one, other))
-    units = sum(
-        int(whole + fraction.ljust(decimals, "0"))
-        for whole, _, fraction in (text.partition(".") for text in (one, other))
-    )
-    digits = str(units).rjust(decimals + 1, "0")
-    return f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from forebay.lab.truth import Bars, Source, Tickers, TruthEvent
+from msgspec.structs import astuple
+
+from forebay.lab.truth import Bar, Bars, Source, Tickers, TruthEvent
 from forebay.lab.truth.texts import digest_bits, fixed
+from forebay.lab.truth.tickers import Quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from forebay.lab.truth import Trade, Trades
+    from forebay.lab.truth import Trades
 
 FOREX: Final = "forex"
 CRYPTO: Final = "crypto"
@@ -61,49 +64,25 @@ class ForexQuote(TruthEvent, frozen=True):
         return f"{fixed(self.bid_price)}||{fixed(self.ask_price)}|"
 
 
-class CryptoQuote(TruthEvent, frozen=True):
+class CryptoQuote(Quote, frozen=True):
     """Best bid and ask, with sizes."""
 
-    channel: ClassVar[str] = "quote"
     market: ClassVar[str] = CRYPTO
 
-    bid_price: str
-    bid_size: str
-    ask_price: str
-    ask_size: str
 
-
-class ForexBar(TruthEvent, frozen=True):
+class ForexBar(Bar, frozen=True):
     """One minute that is over."""
 
-    channel: ClassVar[str] = "bar"
     market: ClassVar[str] = FOREX
     of: ClassVar[str] = "quote"
 
-    close_ts: int
-    open: str
-    high: str
-    low: str
-    close: str
-    volume: str
 
-    def content(self) -> str:
-        prices = "|".join(map(fixed, (self.open, self.high, self.low, self.close, self.volume)))
-        head = f"1m|UTC|{self.of}|false|{self.event_ts}|{self.close_ts}"
-        return f"{head}|{prices}||{self.vwap()}|final|1"
-
-    def vwap(self) -> str:
-        """The weighted mean as it is told."""
-        return ""
-
-
-class CryptoBar(ForexBar, frozen=True):
+class CryptoBar(Bar, frozen=True):
     """The same, with a weighted mean: here, the close."""
 
     market: ClassVar[str] = CRYPTO
-    of: ClassVar[str] = "trade"
 
-    def vwap(self) -> str:
+    def mean(self) -> str:
         return fixed(self.close)
 
 
@@ -112,18 +91,13 @@ def _head(trades: Trades, index: int) -> tuple[int, str, str, int]:
     return at, venue, symbol, time_ns // _MS * _MS
 
 
-def trade_id(trade: Trade) -> str:
-    """What identifies a trade on every path."""
-    return f"{EXCHANGE}:{trade.trade_id}"
-
-
 def _trades(trades: Trades) -> Source:
     def event(index: int) -> TruthEvent | None:
         if market_of(trades.symbol) == FOREX:
             return None
         told = trades.event(index)
-        own = (trade_id(told), told.price, told.size, told.side)
-        return MassiveTrade(*_head(trades, index), *own)
+        own = (told.price, told.size, told.side)
+        return MassiveTrade(*_head(trades, index), f"{EXCHANGE}:{told.trade_id}", *own)
 
     return event
 
@@ -138,8 +112,7 @@ def _quotes(trades: Trades) -> Source:
         head = _head(trades, index)
         if market_of(trades.symbol) == FOREX:
             return ForexQuote(*head, quote.bid_price, quote.ask_price)
-        sizes: tuple[Any, ...] = (quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size)
-        return CryptoQuote(*head, *sizes)
+        return CryptoQuote(*head, *astuple(quote)[len(head) :])
 
     return event
 
@@ -152,8 +125,7 @@ def _bars(trades: Trades) -> Source:
         if bar is None:
             return None
         kind = ForexBar if market_of(trades.symbol) == FOREX else CryptoBar
-        own = (bar.close_ts, bar.open, bar.high, bar.low, bar.close, bar.volume)
-        return kind(bar.index, bar.venue, bar.symbol, bar.event_ts, *own)
+        return kind(*astuple(bar))
 
     return event
 
