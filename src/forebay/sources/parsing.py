@@ -47,7 +47,7 @@ class PageReader:
     def __init__(
         self,
         row: Any,  # noqa: ANN401 - a type as msgspec takes it
-        page: Callable[[Any], Any] = lambda row: list[row],
+        page: Callable[[Any], Any] = lambda row: list[row],  # type: ignore[valid-type]
         rows: Callable[[Any], Sequence[Any]] = lambda page: page,
         why: Callable[[Exception], Reason] = reason_of,
     ) -> None:

@@ -225,14 +225,15 @@ async def test_an_unknown_product_is_permanent_and_not_finished() -> None:
     assert sink.epochs == []
 
 
-async def test_an_answer_that_cannot_be_read_is_captured_and_tried_later() -> None:
+@pytest.mark.parametrize("body", [b"<html>", b"[" * 100_000])
+async def test_an_answer_that_cannot_be_read_is_captured_and_tried_later(body: bytes) -> None:
     history = History(range(1, 10))
-    history.refusals = [web.Response(body=b"<html>")]
+    history.refusals = [web.Response(body=body)]
     sink = RecordingSink()
     async with serving(history.answer) as url, source(url) as coinbase:
         with pytest.raises(Transient, match="cannot be read"):
             await coinbase.fill(HistoryRequest("trade", "BTC-USD", 1, 5), sink)
-    assert sink.epochs[0].frames == [(FrameKind.REST, b"<html>")]
+    assert sink.epochs[0].frames == [(FrameKind.REST, body)]
 
 
 async def test_a_venue_that_does_not_page_does_not_hold_us_for_ever() -> None:

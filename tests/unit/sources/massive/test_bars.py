@@ -223,11 +223,6 @@ def test_a_page_about_another_ticker_answers_nothing() -> None:
         paged(page(row(0), ticker="C:GBPUSD"))
 
 
-def test_a_page_that_is_nested_too_deep_is_said_to_be_none() -> None:
-    with pytest.raises(Unusable, match="cannot be read"):
-        paged(b"[" * 100_000)
-
-
 def test_a_source_that_does_not_advance_is_an_error() -> None:
     bodies = [page(row(minute), next_url=following(minute + 1)) for minute in (0, 1)]
     with pytest.raises(Unusable, match="names a page twice"):

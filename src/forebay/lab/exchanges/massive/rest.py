@@ -157,7 +157,7 @@ class MassiveRest:
             every = max(1, self._switched.setting(CORRUPT, "every"))
             if turn % every == 0 and self._strikes(CORRUPT):
                 _spoil(cells, turn // every)
-        return _object(cells)
+        return "{" + ",".join(f'"{name}":{cell}' for name, cell in cells.items()) + "}"
 
     # ----------------------------------------------------------------- quotes, trades
 
@@ -172,8 +172,10 @@ class MassiveRest:
             if told is None:
                 return None
             ask, bid = messages.number(told.ask_price), messages.number(told.bid_price)
-            cells = {"ask_exchange": "48", "ask_price": ask, "bid_exchange": "48", "bid_price": bid}
-            return _object(cells | {"participant_timestamp": str(told.event_ts)})
+            return (
+                f'{{"ask_exchange":48,"ask_price":{ask},"bid_exchange":48,"bid_price":{bid}'
+                f',"participant_timestamp":{told.event_ts}}}'
+            )
 
         return await self._ticks(request, symbol, row)
 
@@ -293,19 +295,18 @@ def _ticker(symbol: str) -> dict[str, object]:
     }
 
 
-def _object(cells: Mapping[str, str]) -> str:
-    """Return a JSON object of what is JSON already; what is empty is left out."""
-    return "{" + ",".join(f'"{name}":{cell}' for name, cell in cells.items() if cell) + "}"
-
-
 def _spoil(cells: dict[str, str], turn: int) -> None:
     """Make a row one that cannot be, each time in another way."""
-    spoiled = (
-        {"h": cells["l"], "l": f"{cells['h']}1"},
-        {"o": ""},
-        {"c": "null"},
-        {"t": cells["t"][:-3]},
-        {"t": "5815518660000"},
-        {"o": "0"},
-    )
-    cells |= spoiled[turn % len(spoiled)]
+    way = turn % 6
+    if way == 0:
+        cells["h"], cells["l"] = cells["l"], f"{cells['h']}1"
+    elif way == 1:
+        del cells["o"]
+    elif way == 2:  # noqa: PLR2004 - the third way
+        cells["c"] = "null"
+    elif way == 3:  # noqa: PLR2004
+        cells["t"] = cells["t"][:-3]
+    elif way == 4:  # noqa: PLR2004
+        cells["t"] = "5815518660000"
+    else:
+        cells["o"] = "0"
