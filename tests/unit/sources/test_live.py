@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tests.support.sinks import RecordedEpoch
 
 QUICK = RestPolicy(RetryConfig(attempts=5, base=0.001, cap=0.002, longest_asked=10))
+DEEP = b'[{"x":' + b"[" * 100_000
+"""No decoder follows it to its end."""
 
 
 def row(trade_id: int) -> dict[str, object]:
@@ -225,7 +227,7 @@ async def test_an_unknown_product_is_permanent_and_not_finished() -> None:
     assert sink.epochs == []
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"<html>", DEEP])
 async def test_an_answer_that_cannot_be_read_is_captured_and_tried_later(body: bytes) -> None:
     history = History(range(1, 10))
     history.refusals = [web.Response(body=body)]
@@ -265,7 +267,7 @@ async def test_products_become_instruments() -> None:
     assert (second.symbol, second.status) == ("OLD-USD", "")
 
 
-@pytest.mark.parametrize("body", [b"<html>maintenance</html>", b"{}", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"<html>maintenance</html>", b"{}", DEEP])
 async def test_a_list_of_products_that_is_none_is_transient(body: bytes) -> None:
     async def html(_: web.Request) -> web.Response:
         return web.Response(body=body)
