@@ -147,7 +147,7 @@ def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
     step_ms = STEPS[timeframe] * 1000
     return [
         (row.begin * MILLISECOND, (row.begin + step_ms) * MILLISECOND)
-        for *_, row in _sifted(read, asked, {adjusted}, dead)
+        for _, _, row in _sifted(read, asked, {adjusted}, dead)
         if row.possible
     ]
 
@@ -163,7 +163,8 @@ def _sifted(
     """
     first: dict[int, BarRow] = {}
     differing, kept = set(), []
-    for *_, row in read.rows:
+    several = len({row.begin for _, _, row in read.rows}) < len(read.rows)
+    for _, _, row in read.rows if several else ():
         if (other := first.setdefault(row.begin, row)) is not row and other != row:
             differing.add(row.begin)
     said = read.page.adjusted
@@ -179,7 +180,7 @@ def _sifted(
             error = f"{row.begin} is outside of {asked.first_ms} to {asked.last_ms}"
         elif row.begin in differing:
             error = f"different bars of one page begin at {row.begin}"
-        elif first[row.begin] is not row:
+        elif several and first[row.begin] is not row:
             error = f"bar {row.begin} is told twice"
         else:
             kept.append((frame, item, row))
