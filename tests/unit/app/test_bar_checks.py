@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from forebay.services.gap_detector import WatchedBars
 
 HOUR_S, MINUTE = 3600, 60 * 10**9
 BEGIN = 1_700_000_000 // 60 * MINUTE
@@ -161,6 +164,25 @@ async def test_without_a_capture_it_is_told_and_tried_again(
         rig.away = False
         clock.advance(HOUR_S)
         await until(lambda: rig.asked)
+
+
+async def test_a_series_that_cannot_be_checked_is_told_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, found = Rig(), bar_checks.watched
+
+    def with_a_broken_one(*how: Any) -> list[WatchedBars]:  # noqa: ANN401 - as it takes them
+        (whole,) = found(*how)
+        return [replace(whole, calendar=None), whole]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bar_checks, "watched", with_a_broken_one)
+    async with running(rig, tmp_path, monkeypatch, DeliveryPace(frames=0)) as (clock, _):
+        clock.advance(SETTLED_S)
+        await until(lambda: rig.asked)
+        assert isinstance(rig.events[0], ChecksFailed)
+        await until(lambda: clock.slept[-1] == HOUR_S)
+        clock.advance(HOUR_S)
+        await until(lambda: rig.looks == 2)
 
 
 async def test_it_waits_while_delivery_is_behind(

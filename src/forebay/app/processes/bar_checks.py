@@ -12,12 +12,11 @@ import msgspec
 from forebay.app.checked_bars import FOUND, stored_bars, watched
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring.data_folder import DataFolder
-from forebay.errors import ForebayError
 from forebay.services.gap_detector import GapDetector
 from forebay.telemetry import ChecksFailed, GapOpened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import pyarrow as pa
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from forebay.domain.frames import RangeChecked
     from forebay.ports import Readable
     from forebay.services.deliver import Deliverer
+    from forebay.services.gap_detector import WatchedBars
     from forebay.telemetry import Observer, TelemetryEvent
 
 SETTLED_S = 60.0
@@ -94,14 +94,23 @@ class BarChecks:
         while True:
             await self._due()
             self._outages.heard.clear()
-            try:
+            series: list[WatchedBars] = []
+            with self._told():
                 rows = await asyncio.to_thread(self._query, FOUND)
-                for bars in watched(rows, self._config, self._deliverer.coverage_of):
-                    while pace.behind or sheds():
-                        await self._clock.sleep(SETTLED_S)
+                series = watched(rows, self._config, self._deliverer.coverage_of)
+            for bars in series:
+                while pace.behind or sheds():
+                    await self._clock.sleep(SETTLED_S)
+                with self._told():
                     await self._detector.check(bars)
-            except ForebayError as error:
-                self._outages(ChecksFailed(str(error)))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell of what fails: neither the checks of other series nor later ones end with it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - told, whatever it is
+            self._outages(ChecksFailed(str(error) or repr(error)))
 
     async def _due(self) -> None:
         """Wait for the next time, or until an outage is over for a while."""
