@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
+from forebay.app.checked_bars import watched
 from forebay.app.processes import bar_checks
 from forebay.app.processes.bar_checks import SETTLED_S, BarChecks, Outages
 from forebay.app.processes.maintenance import DeliveryPace
@@ -169,7 +170,7 @@ async def test_without_a_capture_it_is_told_and_tried_again(
 async def test_a_series_that_cannot_be_checked_is_told_and_hides_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, found = Rig(), bar_checks.watched
+    rig, found = Rig(), watched
 
     def with_a_broken_one(*how: Any) -> list[WatchedBars]:  # noqa: ANN401 - as it takes them
         (whole,) = found(*how)
