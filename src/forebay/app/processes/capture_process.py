@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from forebay.app.wiring.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
     from forebay.ports import Source
+    from forebay.services.alternatives import Fills
     from forebay.telemetry import Observer
 
 PROCESS, JOURNAL = "capture", "journal"
@@ -60,12 +61,16 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     roster = Roster(clock)
     wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
+        sources = [
+            await stack.enter_async_context(_source(venue, wiring, guarding))
+            for venue in config.venues
+        ]
         feeds = []
-        for venue in config.venues:
-            source = await stack.enter_async_context(_source(venue, wiring, guarding))
+        for venue, source in zip(config.venues, sources, strict=True):
             asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
             rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
-            feeds.append(SourceFeed(venue.name, source, asker, rows, wanted))
+            history = await stack.enter_async_context(_history(source, venue, wiring, guarding))
+            feeds.append(SourceFeed(venue.name, source, asker, rows, wanted, history))
 
         def sheds() -> str:
             return "it stops" if life.stop.is_set() else guarding.sheds()
@@ -86,7 +91,9 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         handlers = {
             **_handlers(running, guarding, tally, roster, max_pending),
             "accept": _acceptor(running, config.collector),
-            **await stack.enter_async_context(_downloading(folder, running, wiring, sheds, config)),
+            **await stack.enter_async_context(
+                _downloading(folder, running, wiring, sheds, guarding)
+            ),
         }
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
         await stack.enter_async_context(guarding.recovering())
@@ -107,6 +114,23 @@ def _source(venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers) -> So
     )
     source = venues.source(venue, guarded)
     return source
+
+
+@contextlib.asynccontextmanager
+async def _history(
+    source: Source, venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers
+) -> AsyncIterator[Fills]:
+    """Give who is asked to fill a venue's gaps: it, and others while it is away."""
+    config, breakers = guarding.config, guarding.manager.breakers
+    if not config.alternatives:
+        yield source
+        return
+    from forebay.app.alternatives import by_deliver, with_alternatives  # noqa: PLC0415 - numpy
+
+    held = by_deliver(DataFolder(Path(config.data)))
+    others = with_alternatives(source, venue.name, config, wiring, held, breakers=breakers)
+    async with others as history:
+        yield history
 
 
 def _wanted(venue: VenueConfig, collector: str) -> WantedStreams:
@@ -177,16 +201,19 @@ async def _downloading(
     running: Capture,
     wiring: Wiring,
     sheds: Callable[[], str],
-    config: Config,
+    guarding: ProcessBreakers,
 ) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of whoever has bars downloaded, and end downloads with the block."""
+    config, breakers = guarding.config, guarding.manager.breakers
     made: list[RunningDownloads] = []
 
     def downloads() -> RunningDownloads:
         from forebay.app.processes.downloads import RunningDownloads  # noqa: PLC0415 - numpy
 
         if not made:
-            made.append(RunningDownloads(folder, config, running.sink, wiring, sheds))
+            made.append(
+                RunningDownloads(folder, config, running.sink, wiring, sheds, breakers=breakers)
+            )
         return made[0]
 
     async def begin(request: Request) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 from msgspec import inspect as types
 
+from forebay.app.wiring.alternative_config import AlternativeConfig
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file
@@ -205,6 +206,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Name of this collector, kept with every frame."""
     venues: tuple[VenueConfig, ...] = ()
     calendars: tuple[CalendarConfig, ...] = ()
+    alternatives: tuple[AlternativeConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
@@ -227,7 +229,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return msgspec.json.decode(line, type=cls)
 
 
-LISTS: dict[str, type[Struct]] = {"venues": VenueConfig, "calendars": CalendarConfig}
+LISTS: dict[str, type[Struct]] = {
+    "venues": VenueConfig,
+    "calendars": CalendarConfig,
+    "alternatives": AlternativeConfig,
+}
 """Tables that may be repeated."""
 
 
@@ -316,7 +322,12 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 _HINTS = {"journal.retain": SPAN_HINT, "downloader.every": SPAN_HINT}
-STAND_INS: dict[str, object] = {"name": "", "symbols": ["?"], "weekly": ["Mon 00:00-01:00"]}
+STAND_INS: dict[str, object] = {
+    "name": "",
+    "symbols": ["?"],
+    "weekly": ["Mon 00:00-01:00"],
+    "sources": ["?", "?"],
+}
 """What passes for a key that must be there and is wrong or missing, while others are looked at."""
 
 
