@@ -116,7 +116,8 @@ async def with_alternatives(
 ) -> AsyncIterator[Fills]:
     """Give ``first`` with the other sources of the bars of ``venue``, while the block runs.
 
-    Without any it is ``first`` itself. ``breakers`` are those of the venues that are captured.
+    Without any it is ``first`` itself. ``wiring`` is that of ``first``, with its breaker
+    if it has one; ``breakers`` are those of all venues that are captured.
     """
     mine = [order for order in orders(config) if order[0].venue == venue]
     if not mine:
@@ -146,7 +147,12 @@ async def with_alternatives(
             for head, *others in mine
         }
         yield WithAlternatives(
-            first, found, clock=wiring.clock, observer=wiring.observer, silent_s=silent_s
+            first,
+            found,
+            clock=wiring.clock,
+            observer=wiring.observer,
+            breaker=wiring.rest_breaker,
+            silent_s=silent_s,
         )
 
 

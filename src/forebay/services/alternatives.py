@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from forebay.errors import ForebayError, JournalFull, Permanent, Transient, Unreachable, Unusable
 from forebay.ports import HistoryRequest
-from forebay.resilience import CircuitOpen
+from forebay.resilience import CircuitOpen, State
 from forebay.telemetry import AlternativeAsked, Observer, ignore
 
 if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.ports import FrameSink
+    from forebay.resilience import CircuitBreaker
 
 SILENT_S = 60.0
 """A venue that has answered nothing for so long is away, though its breaker is not open."""
@@ -62,13 +63,19 @@ class WithAlternatives:
         *,
         clock: Clock,
         observer: Observer = ignore,
+        breaker: CircuitBreaker | None = None,
         silent_s: float = SILENT_S,
     ) -> None:
-        """``others`` are by market and symbol, in the order in which they are asked."""
+        """``others`` are by market and symbol, in the order in which they are asked.
+
+        ``breaker`` is the one that the first venue is behind; without it, a call that it refuses
+        tells that it is open.
+        """
         self._first = first
         self._others = others
         self._clock = clock
         self._observe = observer
+        self._breaker = breaker
         self._silent_ns = round(silent_s * 1e9)
         self._failing_ns: int | None = None
         """Since when the first venue has answered nothing."""
@@ -100,7 +107,10 @@ class WithAlternatives:
         now_ns = self._clock.monotonic_ns()
         if self._failing_ns is None:
             self._failing_ns = now_ns
-        return isinstance(error, CircuitOpen) or now_ns - self._failing_ns >= self._silent_ns
+        is_open = isinstance(error, CircuitOpen) or (
+            self._breaker is not None and self._breaker.state not in (State.CLOSED, State.DISABLED)
+        )
+        return is_open or now_ns - self._failing_ns >= self._silent_ns
 
     async def _ask(self, other: Alternative, request: HistoryRequest, sink: FrameSink) -> bool:
         """Have another venue asked; return whether it has answered all of it, now or before."""

@@ -10,7 +10,7 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.errors import JournalFull, Permanent, Unreachable, Unusable
 from forebay.ports import HistoryRequest
-from forebay.resilience import CircuitOpen
+from forebay.resilience import CircuitBreaker, CircuitOpen, presets
 from forebay.services.alternatives import (
     SILENT_S,
     Alternative,
@@ -67,10 +67,10 @@ class Place:
 
             return Alternative(name, source, translated)
 
-        others = [other("second", self.second), other("third", self.third)]
+        self.others = [other("second", self.second), other("third", self.third)]
         told: Any = self.events.append
         self.source = WithAlternatives(
-            self.first, {("spot", "A-B"): others}, clock=self.clock, observer=told
+            self.first, {("spot", "A-B"): self.others}, clock=self.clock, observer=told
         )
 
     async def fill(self, request: HistoryRequest = BARS) -> Exception | None:
@@ -100,6 +100,19 @@ async def test_while_its_breaker_is_open_the_next_is_asked_in_its_own_words() ->
     assert place.asked == [1, 1, 0]
     assert place.second.asked == [replace(BARS, symbol="X-Y")]
     assert [(each.source, each.problem) for each in place.events] == [("second", "")]
+
+
+async def test_a_call_that_failed_while_the_breaker_opened_is_asked_for_elsewhere_too() -> None:
+    place = Place(Told(NO_ANSWER))
+    breaker = CircuitBreaker("v-rest", presets.EXCHANGE_API, clock=place.clock)
+    place.source = WithAlternatives(
+        place.first, {("spot", "A-B"): place.others}, clock=place.clock, breaker=breaker
+    )
+    assert await place.fill() is NO_ANSWER
+    breaker.force_open("it fell")
+    assert isinstance(await place.fill(), AnsweredElsewhere)
+    breaker.reset("it is back")
+    assert await place.fill() is NO_ANSWER
 
 
 async def test_once_it_is_back_it_is_used_again() -> None:

@@ -128,7 +128,8 @@ async def _history(
     from forebay.app.alternatives import by_deliver, with_alternatives  # noqa: PLC0415 - numpy
 
     held = by_deliver(DataFolder(Path(config.data)))
-    others = with_alternatives(source, venue.name, config, wiring, held, breakers=breakers)
+    guarded = dataclasses.replace(wiring, rest_breaker=breakers[f"{venue.name}-rest"])
+    others = with_alternatives(source, venue.name, config, guarded, held, breakers=breakers)
     async with others as history:
         yield history
 

@@ -17,6 +17,7 @@ from forebay.app.offline.gaps import delivered
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
 from forebay.errors import ForebayError, Permanent, Unreachable
+from forebay.services.alternatives import SILENT_S
 from forebay.services.downloader import Downloader, first_error
 from forebay.telemetry import DownloadEnded
 
@@ -137,11 +138,13 @@ class RunningDownloads:
 
     async def keep_up(self, wanted: WantedBars, every_s: float) -> None:
         """Download what is wanted again and again, until cancelled; no failure ends it."""
-        others = bool(self._config.alternatives)  # they are to be asked for what is new, too
+        patience_s = FOR_EVER_S
+        if self._config.alternatives:  # they are to be asked for what is new, too
+            patience_s = max(every_s, 2 * SILENT_S)
         while True:
             job, wait_s = _Job(wanted), every_s
             try:
-                found = await self.run(wanted, job, every_s if others else FOR_EVER_S)
+                found = await self.run(wanted, job, patience_s)
                 if any(each.elsewhere for each in found.progress):
                     wait_s = min(every_s, RETRY_S)
                 wrong = [each.refused or each.problem for each in found.progress]
