@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.coverage import Coverage, StreamKey
     from forebay.ports import HistoryRequest
-    from forebay.resilience import CircuitBreaker
     from forebay.services.alternatives import Fills, Translated
     from forebay.sources.history import Series
     from forebay.sources.live import Wiring
@@ -111,13 +109,12 @@ async def with_alternatives(
     wiring: Wiring,
     held: Held,
     *,
-    breakers: Mapping[str, CircuitBreaker] = MappingProxyType({}),
     silent_s: float = SILENT_S,
 ) -> AsyncIterator[Fills]:
     """Give ``first`` with the other sources of the bars of ``venue``, while the block runs.
 
     Without any it is ``first`` itself. ``wiring`` is that of ``first``, with its breaker
-    if it has one; ``breakers`` are those of all venues that are captured.
+    if it has one.
     """
     mine = [order for order in orders(config) if order[0].venue == venue]
     if not mine:
@@ -131,7 +128,7 @@ async def with_alternatives(
         sources: dict[tuple[str, str], Fills] = {}
         for (name, market), several in symbols.items():
             wanted = WantedBars(name, tuple(dict.fromkeys(several)), (), "", "", market)
-            breaker = breakers.get(f"{name}-rest")
+            breaker = wiring.rest_breakers.get(name)
             guarded = replace(wiring, roster=None, rest_breaker=breaker, websocket_breaker=None)
             source = venues.source(venue_config(config, wanted), guarded)
             sources[name, market] = await stack.enter_async_context(source)

@@ -143,7 +143,7 @@ def stored_bars(query: Query) -> StoredBars:
     return stored
 
 
-def bars_elsewhere(query: Query, config: Config, hole: Gap) -> dict[str, int]:
+def held_elsewhere(query: Query, config: Config, hole: Gap) -> dict[str, int]:
     """Return how many bars each alternative source has within a hole, by its name."""
     stream = StreamKey(hole.venue, hole.market, hole.channel, hole.symbol)
     found: dict[str, int] = {}

@@ -190,8 +190,8 @@ def explain(
     size = f"{count:,} {COUNTED.get(gap['unit'], gap['unit'])}"
     _say(f"{' '.join(filter(None, parts))}: {size}, {shown['first']} to {shown['last']}")
     _say(f"{gap['state']}, {gap['reason']}: {meaning} {filling}")
-    for source, bars in elsewhere.items():
-        _say(f"{source} has {counted(bars, 'bar')} of that time, stored as its own")
+    for source, events in elsewhere.items():
+        _say(f"{source} has {counted(events, 'event')} of that time, stored as its own")
     if gap["state"] == "accepted":
         _say(f"accepted by {gap['accepted_by']}: {gap['accepted_reason']}")
     for event in beside:
@@ -222,8 +222,8 @@ def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _elsewhere(data: Path, config: Path | None, gap: dict[str, Any]) -> dict[str, int]:
-    """Return how many bars of a gap's time each alternative source has."""
-    from forebay.app.checked_bars import bars_elsewhere
+    """Return how many events of a gap's time each alternative source has."""
+    from forebay.app.checked_bars import held_elsewhere
     from forebay.app.wiring.config import load
     from forebay.domain.channels import SERIES
     from forebay.domain.coverage import Gap
@@ -232,7 +232,7 @@ def _elsewhere(data: Path, config: Path | None, gap: dict[str, Any]) -> dict[str
         return {}
     settings, _ = load(config, {"data": str(data)})
     hole = Gap(**{each.name: gap[each.name] for each in fields(Gap)})
-    return bars_elsewhere(reading(data).sql, settings, hole)
+    return held_elsewhere(reading(data).sql, settings, hole)
 
 
 def _filling(data: Path, gap: dict[str, Any]) -> str:

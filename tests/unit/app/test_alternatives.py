@@ -19,9 +19,9 @@ from forebay.app.offline.download_plan import WantedBars
 from forebay.app.offline.gaps import check_bars, fill_gaps
 from forebay.app.reader import Data
 from forebay.app.wiring import venues
-from forebay.app.wiring.alternative_config import AlternativeConfig
 from forebay.app.wiring.config import Config, VenueConfig
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.history_config import AlternativeConfig
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
@@ -151,7 +151,7 @@ async def down_for_hours(place: Place) -> None:
         assert place.stored() == there + mine
         told = json.loads(explained(place, "--json").stdout)
         assert told["elsewhere"] == {f"mirror/spot:{place.theirs}": 60}
-        assert f"mirror/spot:{place.theirs} has 60 bars" in explained(place).stdout
+        assert f"mirror/spot:{place.theirs} has 60 events" in explained(place).stdout
         asked = len(place.other.asked)
         await place.download(AWAY[1])
         await place.fill()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from forebay.app.wiring.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
     from forebay.ports import Source
-    from forebay.services.alternatives import Fills
+    from forebay.resilience import CircuitBreaker
     from forebay.telemetry import Observer
 
 PROCESS, JOURNAL = "capture", "journal"
@@ -65,12 +65,11 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
             await stack.enter_async_context(_source(venue, wiring, guarding))
             for venue in config.venues
         ]
-        feeds = []
-        for venue, source in zip(config.venues, sources, strict=True):
-            asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
-            rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
-            history = await stack.enter_async_context(_history(source, venue, wiring, guarding))
-            feeds.append(SourceFeed(venue.name, source, asker, rows, wanted, history))
+        wiring = dataclasses.replace(wiring, rest_breakers=_rest_breakers(config, guarding))
+        feeds = [
+            await stack.enter_async_context(_feed(*each, wiring, config))
+            for each in zip(config.venues, sources, strict=True)
+        ]
 
         def sheds() -> str:
             return "it stops" if life.stop.is_set() else guarding.sheds()
@@ -91,9 +90,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         handlers = {
             **_handlers(running, guarding, tally, roster, max_pending),
             "accept": _acceptor(running, config.collector),
-            **await stack.enter_async_context(
-                _downloading(folder, running, wiring, sheds, guarding)
-            ),
+            **await stack.enter_async_context(_downloading(folder, running, wiring, sheds, config)),
         }
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
         await stack.enter_async_context(guarding.recovering())
@@ -116,22 +113,30 @@ def _source(venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers) -> So
     return source
 
 
+def _rest_breakers(config: Config, guarding: ProcessBreakers) -> dict[str, CircuitBreaker]:
+    """Return the breaker of each venue's REST."""
+    made = guarding.manager.breakers
+    return {venue.name: made[f"{venue.name}-rest"] for venue in config.venues}
+
+
 @contextlib.asynccontextmanager
-async def _history(
-    source: Source, venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers
-) -> AsyncIterator[Fills]:
-    """Give who is asked to fill a venue's gaps: it, and others while it is away."""
-    config, breakers = guarding.config, guarding.manager.breakers
+async def _feed(
+    venue: VenueConfig, source: Source, wiring: Wiring, config: Config
+) -> AsyncIterator[SourceFeed]:
+    """Give a source, and who fills its gaps: it, and its alternatives while it is away."""
+    folder = DataFolder(Path(config.data))
+    asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
+    rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
+    feed = SourceFeed(venue.name, source, asker, rows, wanted)
     if not config.alternatives:
-        yield source
+        yield feed
         return
     from forebay.app.alternatives import by_deliver, with_alternatives  # noqa: PLC0415 - numpy
 
-    held = by_deliver(DataFolder(Path(config.data)))
-    guarded = dataclasses.replace(wiring, rest_breaker=breakers[f"{venue.name}-rest"])
-    others = with_alternatives(source, venue.name, config, guarded, held, breakers=breakers)
-    async with others as history:
-        yield history
+    guarded = dataclasses.replace(wiring, rest_breaker=wiring.rest_breakers[venue.name])
+    held = by_deliver(folder)
+    async with with_alternatives(source, venue.name, config, guarded, held) as history:
+        yield dataclasses.replace(feed, history=history)
 
 
 def _wanted(venue: VenueConfig, collector: str) -> WantedStreams:
@@ -202,19 +207,16 @@ async def _downloading(
     running: Capture,
     wiring: Wiring,
     sheds: Callable[[], str],
-    guarding: ProcessBreakers,
+    config: Config,
 ) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of whoever has bars downloaded, and end downloads with the block."""
-    config, breakers = guarding.config, guarding.manager.breakers
     made: list[RunningDownloads] = []
 
     def downloads() -> RunningDownloads:
         from forebay.app.processes.downloads import RunningDownloads  # noqa: PLC0415 - numpy
 
         if not made:
-            made.append(
-                RunningDownloads(folder, config, running.sink, wiring, sheds, breakers=breakers)
-            )
+            made.append(RunningDownloads(folder, config, running.sink, wiring, sheds))
         return made[0]
 
     async def begin(request: Request) -> dict[str, Any]:

@@ -23,13 +23,12 @@ from forebay.telemetry import DownloadEnded
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from forebay.app.processes.local_socket import Request
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
-    from forebay.resilience import CircuitBreaker
     from forebay.services.downloader import Progress
     from forebay.services.group_commit import GroupCommit
     from forebay.sources.live import Wiring
@@ -61,19 +60,13 @@ class RunningDownloads:
         sink: GroupCommit,
         wiring: Wiring,
         sheds: Callable[[], str],
-        *,
-        breakers: Mapping[str, CircuitBreaker],
     ) -> None:
-        """``sheds`` returns why work that can wait has to; nothing if it need not.
-
-        A venue that is captured, too, is behind that one of the ``breakers`` which is its own.
-        """
+        """``sheds`` returns why work that can wait has to; nothing if it need not."""
         self._folder = folder
         self._config = config
         self._sink = sink
         self._wiring = replace(wiring, roster=None)  # nobody asks for these streams live
         self._held = by_deliver(folder)
-        self._breakers = breakers
         self._clock: Clock = wiring.clock
         self._rng: random.Random = wiring.rng
         self._sheds = sheds
@@ -111,13 +104,11 @@ class RunningDownloads:
                 job.progress = progress
             pacing.captured.append(self._sink.next_seq)
 
-        breaker = None if wanted.rest_url else self._breakers.get(f"{venue.name}-rest")
+        breaker = None if wanted.rest_url else self._wiring.rest_breakers.get(venue.name)
         wiring = replace(self._wiring, rest_breaker=breaker)
         async with (
             venues.source(venue, wiring) as first,
-            with_alternatives(
-                first, venue.name, self._config, wiring, self._held, breakers=self._breakers
-            ) as source,
+            with_alternatives(first, venue.name, self._config, wiring, self._held) as source,
         ):
             try:
                 ended = await Downloader(

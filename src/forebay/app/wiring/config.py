@@ -15,11 +15,11 @@ import msgspec
 from msgspec import Meta, Struct, structs
 from msgspec import inspect as types
 
-from forebay.app.wiring.alternative_config import AlternativeConfig
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
+from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
 from forebay.app.wiring.stores import DEFAULT, check_kind
 from forebay.errors import ConfigError
 from forebay.text import nearest
@@ -32,7 +32,6 @@ _SECRETS = ("http.token",)
 STARS = "***"
 """What is shown of a secret."""
 
-Positive = Annotated[float, Meta(gt=0, le=1e9)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
@@ -100,17 +99,6 @@ class QueryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     timeout_s: Positive = 60.0
     """How long a query may take."""
-
-
-class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Filling gaps from the venues' history."""
-
-    enabled: bool = True
-    """Whether gaps are filled without being asked."""
-    poll_s: Positive = 1.0
-    """Seconds between two looks for open gaps."""
-    check_s: Positive = 3600.0
-    """Seconds between two comparisons of stored bars with those that calendars expect."""
 
 
 class DownloaderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
