@@ -181,9 +181,9 @@ def explain(
     filling, elsewhere = _filling(data, gap), _elsewhere(data, config, gap)
     if as_json:
         more = {"meaning": meaning, "filling": filling, "neighbours": beside}
-        more |= {"elsewhere": elsewhere} if elsewhere else {}
         ids = {"ids": count} if gap["unit"] == "id" else {}
-        print_json({**gap, "count": count, **ids, **more})
+        others = {"elsewhere": elsewhere} if elsewhere else {}
+        print_json({**gap, "count": count, **ids, **more, **others})
         return
     shown = _readable(gap)
     parts = [gap["venue"], gap["market"], gap["channel"], gap["symbol"], gap["epoch"]]

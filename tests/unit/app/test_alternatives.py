@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.app.offline.download_plan import Downloaded
+    from tests.support.commands import Answer
 
 BTC, XBT, NS, HOUR = "BTC-USD", "XBT-USD", 10**9, 3600
 LOST = BEGIN_S + 5 * HOUR, BEGIN_S + 6 * HOUR
@@ -170,7 +171,8 @@ async def down_for_hours(place: Place) -> None:
     assert report.ok, report.problems
 
 
-def explained(place: Place, *more: str):  # noqa: ANN201 - an answer
+def explained(place: Place, *more: str) -> Answer:
+    """Return what is said of the gap."""
     file = place.folder / "forebay.toml"
     order = json.dumps(place.config.alternatives[0].sources)
     file.write_text(f"[[alternatives]]\nsources = {order}\n")

@@ -134,7 +134,7 @@ class Asked:
 async def run(source: Asked, *wishes: Download, at_once: int = 2) -> list[Progress]:
     clock = Instant()
     downloader = Downloader(
-        source,  # type: ignore[arg-type]
+        source,
         RecordingSink(),
         clock=clock,
         rng=random.Random(4),

@@ -8,18 +8,17 @@ import functools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
-from uuid import uuid4
 
 import msgspec
 
 from forebay.app.alternatives import by_deliverer, with_alternatives
 from forebay.app.checked_bars import FOUND, Query, stored_bars, watched
+from forebay.app.control_records import context_of
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import VenueConfig
 from forebay.clock import SystemClock
-from forebay.domain.channels import kind_of
-from forebay.domain.frames import Context, FrameKind, GapAccepted, RangeChecked, encode_control
+from forebay.domain.frames import FrameKind, GapAccepted, RangeChecked, encode_control
 from forebay.errors import Permanent, Transient, Unreachable
 from forebay.journal import PendingBlock
 from forebay.services.alternatives import AnsweredElsewhere
@@ -58,20 +57,6 @@ def acceptance(gap: dict[str, Any], by: str, reason: str) -> GapAccepted:
     named = gap["channel"], gap["symbol"], first, last
     about = {name: gap[name] for name in ("unit", "epoch", "market")}
     return GapAccepted(*named, " ".join(by.split()), " ".join(reason.split()), **about)
-
-
-def context_of(venue: str, collector: str, told: GapAccepted | RangeChecked) -> Context:
-    """Return in what context such a record stands in the journal."""
-    return Context(
-        venue=venue,
-        source="rest",
-        purpose="history",
-        collector=collector,
-        epoch=uuid4().hex,
-        symbols=(told.symbol,),
-        market=told.market,
-        channels=(kind_of(told.channel),),
-    )
 
 
 async def accept(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app.offline.gaps import context_of
+from forebay.app.control_records import context_of
 from forebay.app.processes import samples
 from forebay.app.processes.local_socket import Handler, LocalServer, Request, ask
 from forebay.app.processes.process_breakers import ProcessBreakers
