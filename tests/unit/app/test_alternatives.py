@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
@@ -24,7 +25,12 @@ from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.history_config import AlternativeConfig
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
+from forebay.ports import HistoryRequest
+from forebay.resilience import CircuitOpen
+from forebay.services.alternatives import AnsweredElsewhere
 from forebay.sources import coinbase
+from forebay.sources.history import ByBars
+from forebay.sources.live import Wiring
 from forebay.sources.venue import Limits
 from forebay.telemetry import ignore
 from forebay.times import to_text
@@ -32,11 +38,13 @@ from tests.support import mirror_venue
 from tests.support.commands import invoked
 from tests.support.http_server import serving
 from tests.support.made_history import BEGIN_S, DAY_S, MadeHistory, prices
+from tests.support.sinks import RecordingSink
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.app.offline.download_plan import Downloaded
+    from forebay.ports import FrameSink
     from tests.support.commands import Answer
 
 BTC, XBT, NS, HOUR = "BTC-USD", "XBT-USD", 10**9, 3600
@@ -206,6 +214,36 @@ async def test_an_alternative_that_is_written_under_the_first_name_is_caught(
     whole = BEGIN_S, AWAY[0]
     is_true = place.stored() == place.truth(whole) + place.truth(whole, venue="mirror")
     assert is_true is (name == "mirror")
+
+
+class Away:
+    """A source behind an open breaker."""
+
+    async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
+        raise CircuitOpen("coinbase-rest", 30.0, "it fell")
+
+
+@pytest.mark.parametrize("unlike", [{}, {"adjusted": True}, {"session": "NY17"}, {"step_s": 61}])
+async def test_only_bars_of_the_same_periods_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unlike: dict[str, Any]
+) -> None:
+    history = mirror_venue.VENUE.history["bar"]
+    assert isinstance(history, ByBars)
+    series = {"1m": replace(history.series["1m"], **unlike)}
+    there = replace(mirror_venue.VENUE, history={"bar": replace(history, series=series)})
+    monkeypatch.setitem(venues.VENUES, "mirror", there)
+    place = Place(tmp_path)
+    held = alternatives.by_deliverer(lambda _: None)
+    wiring = Wiring("c", Quick(), random.Random(1))
+    first, last = BEGIN_S * NS, (BEGIN_S + HOUR) * NS - 1
+    request = HistoryRequest("bar:1m", BTC, first, last, "time")
+    async with serving(place.other.answer) as second:
+        place.urls = "http://127.0.0.1:1", second
+        given = Away(), "coinbase", place.config, wiring, held
+        async with alternatives.with_alternatives(*given) as source:
+            with pytest.raises(CircuitOpen if unlike else AnsweredElsewhere):
+                await source.fill(request, RecordingSink())
+    assert len(place.other.asked) == (0 if unlike else 1)
 
 
 @pytest.mark.parametrize(
