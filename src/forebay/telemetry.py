@@ -257,6 +257,15 @@ class FillFailed(FillEvent, level="warning"):
     delay_s: float
 
 
+class AlternativeAsked(FillEvent):
+    """Another venue was asked for bars, since the one whose they are did not answer."""
+
+    source: str
+    """Who was asked, as the configuration spells it."""
+    problem: str
+    """Why it has not answered all of it; nothing if it has."""
+
+
 class DownloadEnded(TelemetryEvent):
     """Bars that the configuration wants were asked for, as far as they were not there."""
 

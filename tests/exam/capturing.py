@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from forebay.app.processes.local_socket import ask
-from forebay.app.wiring.config import Config, FillConfig, JournalConfig, StoreConfig, VenueConfig
+from forebay.app.wiring.config import Config, JournalConfig, StoreConfig, VenueConfig
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.history_config import FillConfig
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK
 from forebay.journal.watermark import WatermarkReader

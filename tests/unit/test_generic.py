@@ -31,6 +31,7 @@ READS_KINDS = {
     "app/offline/download_plan.py": "what is downloaded are bars",
     "app/offline/verifying.py": "what is verified are bars",
     "cli/backfill.py": "what is downloaded are bars",
+    "app/alternatives.py": "what another source may have are bars",
     "app/checked_bars.py": "what calendars let expect are bars",
     "cli/verify.py": "what is verified are bars",
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",

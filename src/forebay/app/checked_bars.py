@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from forebay.app.alternatives import alternatives_of, series_of, stands_in
 from forebay.app.wiring import venues
 from forebay.app.wiring.calendars import calendar_of
 from forebay.domain.calendars import ALWAYS
 from forebay.domain.calendars.grid import Grid
+from forebay.domain.channels import SERIES
 from forebay.domain.coverage import StreamKey, TimeCoverage
 from forebay.services.gap_detector import BarSeries, StoredBars, WatchedBars
 from forebay.sources.history import ByBars
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.config import Config
     from forebay.domain.calendars import Calendar
+    from forebay.domain.coverage import Gap
     from forebay.services.gap_detector import HeldCoverage
     from forebay.sources.history import Series
 
@@ -59,7 +62,8 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
     """Return what is to be checked; ``rows`` are those of :data:`FOUND`.
 
     A series is expected from its first bar on, stored or listed by history, until its last one,
-    or until now if it is captured or kept up now. Raises :class:`~forebay.errors.ConfigError` for
+    or until now if it is captured or kept up now. One that only stands in for another is not
+    expected to be whole. Raises :class:`~forebay.errors.ConfigError` for
     a calendar that cannot be had.
     """
     joined: dict[StreamKey, WatchedBars] = {}
@@ -80,6 +84,8 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
         if kept_up:
             lag_ns += span_ns(config.downloader.every)
         is_live = kept_up or (found.live and _captured(found, config))
+        if not is_live and stands_in(config, *found[:3]):
+            continue  # it has what another one lacked, and need not be whole
         joined[key] = WatchedBars(
             key,
             BarSeries(
@@ -143,15 +149,28 @@ def stored_bars(query: Query) -> StoredBars:
     """Return what asks the store for the bars of a series."""
 
     async def stored(bars: WatchedBars, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
-        table = await asyncio.to_thread(query, _opens(bars, begin_ns, end_ns))
+        wanted = _opens(bars.stream, bars.series, begin_ns, end_ns)
+        table = await asyncio.to_thread(query, wanted)
         opens: npt.NDArray[np.int64] = table["open_ns"].to_numpy()
         return opens
 
     return stored
 
 
-def _opens(bars: WatchedBars, begin_ns: int, end_ns: int) -> str:
-    stream, series = bars.stream, bars.series
+def held_elsewhere(query: Query, config: Config, hole: Gap) -> dict[str, int]:
+    """Return how many bars each alternative source has within a hole, by its name."""
+    stream = StreamKey(hole.venue, hole.market, hole.channel, hole.symbol)
+    found: dict[str, int] = {}
+    name = hole.channel.partition(SERIES)[2]
+    for other in alternatives_of(config, stream) if name else ():
+        if (series := series_of(other).get(name)) is not None:
+            their = stream._replace(venue=other.venue, market=other.market, symbol=other.symbol)
+            told = BarSeries(name.partition(",")[0], series.session, series.of, series.adjusted)
+            found[other.name] = query(_opens(their, told, hole.first, hole.last + 1)).num_rows
+    return found
+
+
+def _opens(stream: StreamKey, series: BarSeries, begin_ns: int, end_ns: int) -> str:
     texts = {
         "venue": stream.venue,
         "market": stream.market,

@@ -24,6 +24,7 @@ from forebay.cli.output import (
 )
 from forebay.cli.settings import DataFlag, offline_job, reading
 from forebay.errors import ConfigError
+from forebay.text import counted
 from forebay.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help="Gaps: what is missing between what was captured.")
@@ -163,9 +164,12 @@ def explain(
     *,
     among: GapFlags,
     data: DataOption = DEFAULT_DATA,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is known about a gap: why, between which events, and what became of it.
+
+    Of bars it says, too, which alternative sources of the configuration have some of that time.
 
     Example: forebay gaps explain BTC-USD 70001234 --data DIR
     """
@@ -173,17 +177,20 @@ def explain(
     beside = _beside(data, gap)
     count = _count(gap)
     meaning = REASONS.get(gap["reason"], "")
-    filling = _filling(data, gap)
+    filling, elsewhere = _filling(data, gap), _elsewhere(data, config, gap)
     if as_json:
         more = {"meaning": meaning, "filling": filling, "neighbours": beside}
-        counted = {"ids": count} if gap["unit"] == "id" else {}
-        print_json({**gap, "count": count, **counted, **more})
+        ids = {"ids": count} if gap["unit"] == "id" else {}
+        others = {"elsewhere": elsewhere} if elsewhere else {}
+        print_json({**gap, "count": count, **ids, **more, **others})
         return
     shown = _readable(gap)
     parts = [gap["venue"], gap["market"], gap["channel"], gap["symbol"], gap["epoch"]]
     size = f"{count:,} {COUNTED.get(gap['unit'], gap['unit'])}"
     _say(f"{' '.join(filter(None, parts))}: {size}, {shown['first']} to {shown['last']}")
     _say(f"{gap['state']}, {gap['reason']}: {meaning} {filling}")
+    for source, events in elsewhere.items():
+        _say(f"{source} has {counted(events, 'event')} of that time, stored as its own")
     if gap["state"] == "accepted":
         _say(f"accepted by {gap['accepted_by']}: {gap['accepted_reason']}")
     for event in beside:
@@ -211,6 +218,20 @@ def _beside(data: Path, gap: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     wanted = Gap(**{each.name: gap[each.name] for each in fields(Gap)})
     return records(reading(data).beside(wanted))
+
+
+def _elsewhere(data: Path, config: Path | None, gap: dict[str, Any]) -> dict[str, int]:
+    """Return how many events of a gap's time each alternative source has."""
+    from forebay.app.checked_bars import held_elsewhere
+    from forebay.app.wiring.config import load
+    from forebay.domain.channels import SERIES
+    from forebay.domain.coverage import Gap
+
+    if SERIES not in gap["channel"]:
+        return {}
+    settings, _ = load(config, {"data": str(data)})
+    hole = Gap(**{each.name: gap[each.name] for each in fields(Gap)})
+    return held_elsewhere(reading(data).sql, settings, hole)
 
 
 def _filling(data: Path, gap: dict[str, Any]) -> str:

@@ -199,6 +199,11 @@ def capture_config(
     if config.downloader.venue:
         with noted.noted():
             check_downloader(config)
+    if config.alternatives:
+        from forebay.app.alternatives import check
+
+        with noted.noted():
+            check(config)
     if complaints is None:
         noted.tell()
     return config, origins

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from forebay.errors import ForebayError, Permanent, Unusable
-from forebay.ports import FrameSink, HistoryRequest, Source
+from forebay.ports import FrameSink, HistoryRequest
 from forebay.resilience.backoff import Backoff
 from forebay.resilience.retry import asked_wait
 from forebay.telemetry import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import random
 
     from forebay.clock import Clock
+    from forebay.services.alternatives import Fills
 
 CONSIDERED = 500
 """Planning runs beside the sockets and must not hold them up, however many gaps there are."""
@@ -249,7 +250,7 @@ class Backfiller:
 
     def __init__(
         self,
-        source: Source,
+        source: Fills,
         sink: FrameSink,
         open_gaps: OpenGaps,
         *,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.journal import JournalWriter
     from forebay.ports import Source
+    from forebay.services.alternatives import Fills
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class SourceFeed:
     """Ids that one page of its history answers: so many are asked for together."""
     asked: WantedStreams | None = None
     """What it is to capture; on record from the beginning, whether anything comes or not."""
+    history: Fills | None = None
+    """Who is asked to fill gaps, if not the source itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Capture:
 
     async def _fill(self, feed: SourceFeed, open_gaps: OpenGaps) -> None:
         await Backfiller(
-            feed.source,
+            feed.history or feed.source,
             self.sink,
             open_gaps,
             planner=BackfillPlanner(

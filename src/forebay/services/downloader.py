@@ -17,6 +17,7 @@ from forebay.errors import ForebayError, Permanent, Stuck, Transient, Unusable
 from forebay.ports import HistoryRequest
 from forebay.resilience.backoff import Backoff
 from forebay.resilience.retry import asked_wait
+from forebay.services.alternatives import AnsweredElsewhere
 from forebay.telemetry import FillFailed, Observer, ignore
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.coverage import Coverage
-    from forebay.ports import FrameSink, Source
+    from forebay.ports import FrameSink
+    from forebay.services.alternatives import Fills
 
 _NS = 1_000_000_000
 EMPTY_S = 3600
@@ -115,6 +117,8 @@ class Progress:
     answered: int = 0
     failed: int = 0
     """Pages that are no pages, whenever they are asked for."""
+    elsewhere: int = 0
+    """Pages that another venue was asked for, since this one does not answer: still wanted."""
     refused: str = ""
     """Why the venue does not give it; the rest was not asked for then."""
     problem: str = ""
@@ -132,7 +136,7 @@ class Downloader:
 
     def __init__(
         self,
-        source: Source,
+        source: Fills,
         sink: FrameSink,
         *,
         clock: Clock,
@@ -196,6 +200,10 @@ class Downloader:
             except Permanent as error:
                 mine.refused = str(error)
                 mine.todo.clear()
+                return
+            except AnsweredElsewhere as error:
+                mine.problem = str(error)
+                mine.elsewhere += 1
                 return
             except Transient as error:
                 tries += isinstance(error, Unusable)

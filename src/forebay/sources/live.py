@@ -24,6 +24,7 @@ from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Mapping
 
     from forebay.clock import Clock
     from forebay.domain.frames import StreamsRefused
@@ -62,6 +63,8 @@ class Wiring:
     rest_breaker: CircuitBreaker | None = None
     """Without one a source has its own, by the preset; likewise of the other."""
     websocket_breaker: CircuitBreaker | None = None
+    rest_breakers: Mapping[str, CircuitBreaker] = field(default_factory=dict)
+    """Of the process: those that the REST of its venues is behind, for who asks them beside."""
     budgets: Budgets | None = None
     """Of the process: what its sources may ask of each address together."""
     dial: Dial | None = None

@@ -14,7 +14,8 @@ from forebay.app.checked_bars import watched
 from forebay.app.processes import bar_checks
 from forebay.app.processes.bar_checks import SETTLED_S, BarChecks, Outages
 from forebay.app.processes.maintenance import DeliveryPace
-from forebay.app.wiring.config import Config, FillConfig
+from forebay.app.wiring.config import Config
+from forebay.app.wiring.history_config import FillConfig
 from forebay.clock import ManualClock
 from forebay.domain.coverage import StreamKey
 from forebay.domain.coverage.time import TimeCoverage

@@ -45,6 +45,9 @@ class Asked:
         assert states == ("open", "permanent"), "a verdict may be looked at again"
         return (WANTED if venue == "coinbase" else []), 1
 
+    def coverage_of(self, key: object) -> None:
+        """Nothing is known of any stream."""
+
     def drain(self) -> None:
         self.drained += 1
 

@@ -214,6 +214,23 @@ async def test_gaps_are_filled_into_the_same_journal() -> None:
     assert source.fills == [gap]
 
 
+async def test_gaps_are_filled_by_whoever_has_the_history() -> None:
+    journal, source, history = FakeJournal(), FakeSource(steady), FakeSource(steady)
+    gap = HistoryRequest("trade", "BTC-USD", 1, 5)
+
+    async def open_gaps() -> tuple[list[HistoryRequest], int]:
+        return [gap], 0
+
+    whole = capture(journal, SourceFeed("steady", source, open_gaps, history=history))
+    stop = asyncio.Event()
+    task = asyncio.create_task(whole.run(stop))
+    await until(lambda: b"page" in journal.payloads)
+    stop.set()
+    await task
+    assert (source.fills, history.fills) == ([], [gap])
+    assert (source.runs, history.runs) == (1, 0)
+
+
 @pytest.mark.parametrize("error", [Corrupt("The journal is broken."), OSError(5, "I/O error")])
 async def test_a_broken_journal_ends_capture_with_its_error(error: Exception) -> None:
     journal = FakeJournal()

@@ -15,6 +15,7 @@ from forebay.clock import ManualClock
 from forebay.domain.coverage import Look, TimeCoverage
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import Permanent, Stuck, Unreachable, Unusable
+from forebay.services.alternatives import AnsweredElsewhere
 from forebay.services.downloader import Download, Downloader, first_error
 from tests.support.sinks import RecordingSink
 
@@ -134,7 +135,7 @@ class Asked:
 async def run(source: Asked, *wishes: Download, at_once: int = 2) -> list[Progress]:
     clock = Instant()
     downloader = Downloader(
-        source,  # type: ignore[arg-type]
+        source,
         RecordingSink(),
         clock=clock,
         rng=random.Random(4),
@@ -185,3 +186,15 @@ async def test_a_source_that_does_not_answer_is_waited_for_and_then_it_is_an_err
     assert found.complete
     with pytest.raises(Unreachable):
         await run(Asked(lambda *_: Unreachable("Nobody.")), download())
+
+
+async def test_a_page_that_another_venue_was_asked_for_stays_wanted_and_holds_nothing_up() -> None:
+    def answer(request: HistoryRequest, _: int) -> Exception | None:
+        return AnsweredElsewhere("Away.") if request.symbol == "A-B" else None
+
+    source = Asked(answer)
+    away, there = await run(source, download("A-B"), download("C-D"))
+    assert (away.elsewhere, away.answered, away.complete) == (away.pages, 0, False)
+    assert away.problem == "Away."
+    assert (there.elsewhere, there.complete) == (0, True)
+    assert len(source.asked) == away.pages + there.pages

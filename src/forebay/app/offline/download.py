@@ -7,6 +7,7 @@ import contextlib
 import random
 from typing import TYPE_CHECKING
 
+from forebay.app.alternatives import by_deliverer, with_alternatives
 from forebay.app.offline.download_plan import TABLE, Downloaded, plan, venue_config
 from forebay.app.offline.replay import offline
 from forebay.app.wiring import venues
@@ -62,7 +63,13 @@ async def download(
         storing = _Storing(deliverer, sink, clock)
         wiring = Wiring(config.collector, clock, rng, observer, budgets=Budgets(clock))
         try:
-            async with sink, venues.source(venue, wiring) as source, storing.beside():
+            held = by_deliverer(deliverer.coverage_of)
+            async with (
+                sink,
+                venues.source(venue, wiring) as first,
+                with_alternatives(first, venue.name, config, wiring, held) as source,
+                storing.beside(),
+            ):
                 downloader = Downloader(
                     source,
                     sink,

@@ -196,6 +196,7 @@ class Downloaded:
             "pages": each.pages,
             "answered": each.answered,
             "failed": each.failed,
+            "elsewhere": each.elsewhere,
             "refused": each.refused,
             "problem": "" if each.complete else each.problem,
             "empty": [

@@ -8,19 +8,20 @@ import functools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
-from uuid import uuid4
 
 import msgspec
 
+from forebay.app.alternatives import by_deliverer, with_alternatives
 from forebay.app.checked_bars import FOUND, Query, stored_bars, watched
+from forebay.app.control_records import context_of
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import VenueConfig
 from forebay.clock import SystemClock
-from forebay.domain.channels import kind_of
-from forebay.domain.frames import Context, FrameKind, GapAccepted, RangeChecked, encode_control
+from forebay.domain.frames import FrameKind, GapAccepted, RangeChecked, encode_control
 from forebay.errors import Permanent, Transient, Unreachable
 from forebay.journal import PendingBlock
+from forebay.services.alternatives import AnsweredElsewhere
 from forebay.services.backfiller import coalesce
 from forebay.services.gap_detector import CheckedBars, GapDetector
 from forebay.services.group_commit import GroupCommit
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
     from forebay.journal import JournalWriter
-    from forebay.ports import FrameSink, HistoryRequest, ReadableStore, Source
+    from forebay.ports import FrameSink, HistoryRequest, ReadableStore
+    from forebay.services.alternatives import Fills
     from forebay.services.deliver import Deliverer
     from forebay.telemetry import Observer
 
@@ -55,20 +57,6 @@ def acceptance(gap: dict[str, Any], by: str, reason: str) -> GapAccepted:
     named = gap["channel"], gap["symbol"], first, last
     about = {name: gap[name] for name in ("unit", "epoch", "market")}
     return GapAccepted(*named, " ".join(by.split()), " ".join(reason.split()), **about)
-
-
-def context_of(venue: str, collector: str, told: GapAccepted | RangeChecked) -> Context:
-    """Return in what context such a record stands in the journal."""
-    return Context(
-        venue=venue,
-        source="rest",
-        purpose="history",
-        collector=collector,
-        epoch=uuid4().hex,
-        symbols=(told.symbol,),
-        market=told.market,
-        channels=(kind_of(told.channel),),
-    )
 
 
 async def accept(
@@ -148,6 +136,7 @@ async def fill_gaps(
         check = _Checks(config, writer, deliverer, store, clock)
         await check.all()
         wiring = Wiring(config.collector, clock, rng, observer, budgets=Budgets(clock))
+        held = by_deliverer(deliverer.coverage_of)
         for name in list(venues.VENUES):
             wanted, _ = deliverer.open_gaps(name, ("open", "permanent"))
             if not wanted:
@@ -158,7 +147,11 @@ async def fill_gaps(
                 venue = msgspec.structs.replace(venue, rest_url=rest_url)
             venues.check_addresses(venue)
             sink = GroupCommit(writer, clock=clock, rng=rng, next_seq=writer.position.seq)
-            async with sink, venues.source(venue, wiring) as source:
+            async with (
+                sink,
+                venues.source(venue, wiring) as first,
+                with_alternatives(first, name, config, wiring, held, silent_s=0.0) as source,
+            ):
                 refused |= await _fill_each(source, wanted, sink)
                 await sink.flushed()
             await asyncio.to_thread(deliverer.drain)
@@ -206,7 +199,7 @@ class _Checks:
         await asyncio.to_thread(self.deliverer.drain)
 
 
-async def _fill_each(source: Source, wanted: Sequence[HistoryRequest], sink: FrameSink) -> Refused:
+async def _fill_each(source: Fills, wanted: Sequence[HistoryRequest], sink: FrameSink) -> Refused:
     """Ask for each range; return which streams were refused: they are not asked for again."""
     refused: Refused = {}
     series = [request for request in wanted if request.series]
@@ -215,6 +208,8 @@ async def _fill_each(source: Source, wanted: Sequence[HistoryRequest], sink: Fra
         if stream not in refused:
             try:
                 await source.fill(request, sink)
+            except AnsweredElsewhere:
+                continue  # it stays open, and the others are asked for, too
             except Permanent as error:
                 refused[stream] = error
     return refused

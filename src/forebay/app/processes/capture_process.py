@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app.offline.gaps import context_of
+from forebay.app.control_records import context_of
 from forebay.app.processes import samples
 from forebay.app.processes.local_socket import Handler, LocalServer, Request, ask
 from forebay.app.processes.process_breakers import ProcessBreakers
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from forebay.app.wiring.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
     from forebay.ports import Source
+    from forebay.resilience import CircuitBreaker
     from forebay.telemetry import Observer
 
 PROCESS, JOURNAL = "capture", "journal"
@@ -60,12 +61,15 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     roster = Roster(clock)
     wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
-        feeds = []
-        for venue in config.venues:
-            source = await stack.enter_async_context(_source(venue, wiring, guarding))
-            asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
-            rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
-            feeds.append(SourceFeed(venue.name, source, asker, rows, wanted))
+        sources = [
+            await stack.enter_async_context(_source(venue, wiring, guarding))
+            for venue in config.venues
+        ]
+        wiring = dataclasses.replace(wiring, rest_breakers=_rest_breakers(config, guarding))
+        feeds = [
+            await stack.enter_async_context(_feed(*each, wiring, config))
+            for each in zip(config.venues, sources, strict=True)
+        ]
 
         def sheds() -> str:
             return "it stops" if life.stop.is_set() else guarding.sheds()
@@ -107,6 +111,32 @@ def _source(venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers) -> So
     )
     source = venues.source(venue, guarded)
     return source
+
+
+def _rest_breakers(config: Config, guarding: ProcessBreakers) -> dict[str, CircuitBreaker]:
+    """Return the breaker of each venue's REST."""
+    made = guarding.manager.breakers
+    return {venue.name: made[f"{venue.name}-rest"] for venue in config.venues}
+
+
+@contextlib.asynccontextmanager
+async def _feed(
+    venue: VenueConfig, source: Source, wiring: Wiring, config: Config
+) -> AsyncIterator[SourceFeed]:
+    """Give a source, and who fills its gaps: it, and its alternatives while it is away."""
+    folder = DataFolder(Path(config.data))
+    asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
+    rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
+    feed = SourceFeed(venue.name, source, asker, rows, wanted)
+    if not config.alternatives:
+        yield feed
+        return
+    from forebay.app.alternatives import by_deliver, with_alternatives  # noqa: PLC0415 - numpy
+
+    guarded = dataclasses.replace(wiring, rest_breaker=wiring.rest_breakers[venue.name])
+    held = by_deliver(folder)
+    async with with_alternatives(source, venue.name, config, guarded, held) as history:
+        yield dataclasses.replace(feed, history=history)
 
 
 def _wanted(venue: VenueConfig, collector: str) -> WantedStreams:

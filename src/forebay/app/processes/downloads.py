@@ -11,26 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from forebay.app.alternatives import by_deliver, with_alternatives
 from forebay.app.offline.download_plan import TABLE, Downloaded, WantedBars, plan, venue_config
 from forebay.app.offline.gaps import delivered
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
-from forebay.domain.coverage import COVERAGES
-from forebay.domain.coverage.gaps import Row
 from forebay.errors import ForebayError, Permanent, Unreachable
+from forebay.services.alternatives import SILENT_S
 from forebay.services.downloader import Downloader, first_error
 from forebay.telemetry import DownloadEnded
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from forebay.app.processes.local_socket import Request
     from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
-    from forebay.domain.coverage import Coverage, StreamKey
-    from forebay.ports import HistoryRequest
     from forebay.services.downloader import Progress
     from forebay.services.group_commit import GroupCommit
     from forebay.sources.live import Wiring
@@ -68,6 +66,7 @@ class RunningDownloads:
         self._config = config
         self._sink = sink
         self._wiring = replace(wiring, roster=None)  # nobody asks for these streams live
+        self._held = by_deliver(folder)
         self._clock: Clock = wiring.clock
         self._rng: random.Random = wiring.rng
         self._sheds = sheds
@@ -97,10 +96,7 @@ class RunningDownloads:
         downloads = plan(wanted, venue.market, self._clock.wall_ns())
         await delivered(self._folder, await self._sink.flushed())
         now_ns = self._clock.wall_ns()
-        todo: list[tuple[Any, Sequence[HistoryRequest]]] = []
-        for each in downloads:
-            held = await self._coverage(each.key)
-            todo.append((each, each.requests(held, now_ns)))
+        todo = [(each, each.requests(await self._held(each.key), now_ns)) for each in downloads]
         pacing = _Pacing(self._folder, self._sink, self._clock, self._sheds)
 
         def note(progress: list[Progress]) -> None:
@@ -108,7 +104,12 @@ class RunningDownloads:
                 job.progress = progress
             pacing.captured.append(self._sink.next_seq)
 
-        async with venues.source(venue, self._wiring) as source:
+        breaker = None if wanted.rest_url else self._wiring.rest_breakers.get(venue.name)
+        wiring = replace(self._wiring, rest_breaker=breaker)
+        async with (
+            venues.source(venue, wiring) as first,
+            with_alternatives(first, venue.name, self._config, wiring, self._held) as source,
+        ):
             try:
                 ended = await Downloader(
                     source,
@@ -123,22 +124,20 @@ class RunningDownloads:
             except BaseExceptionGroup as group:
                 raise first_error(group) from group
         await delivered(self._folder, await self._sink.flushed())
-        held_by = {each.key: await self._coverage(each.key) for each in downloads}
+        held_by = {each.key: await self._held(each.key) for each in downloads}
         return Downloaded.of(ended, held_by.get)
-
-    async def _coverage(self, key: StreamKey) -> Coverage | None:
-        request = {"op": "coverage", "stream": list(key)}
-        answer, _ = await asyncio.to_thread(ask, self._folder.deliver_socket, request)
-        if not answer["unit"]:
-            return None
-        return COVERAGES[answer["unit"]].from_rows(msgspec.convert(answer["rows"], list[Row]), ())
 
     async def keep_up(self, wanted: WantedBars, every_s: float) -> None:
         """Download what is wanted again and again, until cancelled; no failure ends it."""
+        patience_s = FOR_EVER_S
+        if self._config.alternatives:  # they are to be asked for what is new, too
+            patience_s = max(every_s, 2 * SILENT_S)
         while True:
             job, wait_s = _Job(wanted), every_s
             try:
-                found = await self.run(wanted, job)
+                found = await self.run(wanted, job, patience_s)
+                if any(each.elsewhere for each in found.progress):
+                    wait_s = min(every_s, RETRY_S)
                 wrong = [each.refused or each.problem for each in found.progress]
                 problem = next(filter(None, wrong), "") if not found.complete else ""
             except ForebayError as error:

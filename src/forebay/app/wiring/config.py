@@ -19,6 +19,7 @@ from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
+from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
 from forebay.app.wiring.stores import DEFAULT, check_kind
 from forebay.errors import ConfigError
 from forebay.text import nearest
@@ -31,7 +32,6 @@ _SECRETS = ("http.token",)
 STARS = "***"
 """What is shown of a secret."""
 
-Positive = Annotated[float, Meta(gt=0, le=1e9)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 
 
@@ -99,17 +99,6 @@ class QueryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     timeout_s: Positive = 60.0
     """How long a query may take."""
-
-
-class FillConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Filling gaps from the venues' history."""
-
-    enabled: bool = True
-    """Whether gaps are filled without being asked."""
-    poll_s: Positive = 1.0
-    """Seconds between two looks for open gaps."""
-    check_s: Positive = 3600.0
-    """Seconds between two comparisons of stored bars with those that calendars expect."""
 
 
 class DownloaderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -205,6 +194,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Name of this collector, kept with every frame."""
     venues: tuple[VenueConfig, ...] = ()
     calendars: tuple[CalendarConfig, ...] = ()
+    alternatives: tuple[AlternativeConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
@@ -227,7 +217,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return msgspec.json.decode(line, type=cls)
 
 
-LISTS: dict[str, type[Struct]] = {"venues": VenueConfig, "calendars": CalendarConfig}
+LISTS: dict[str, type[Struct]] = {
+    "venues": VenueConfig,
+    "calendars": CalendarConfig,
+    "alternatives": AlternativeConfig,
+}
 """Tables that may be repeated."""
 
 
@@ -316,7 +310,12 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 _HINTS = {"journal.retain": SPAN_HINT, "downloader.every": SPAN_HINT}
-STAND_INS: dict[str, object] = {"name": "", "symbols": ["?"], "weekly": ["Mon 00:00-01:00"]}
+STAND_INS: dict[str, object] = {
+    "name": "",
+    "symbols": ["?"],
+    "weekly": ["Mon 00:00-01:00"],
+    "sources": ["?", "?"],
+}
 """What passes for a key that must be there and is wrong or missing, while others are looked at."""
 
 

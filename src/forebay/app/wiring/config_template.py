@@ -39,6 +39,7 @@ EXAMPLES: Final[dict[str, object]] = {
     "calendars.name": "floor",
     "calendars.weekly": ["Mon-Fri 09:30-16:00"],
     "calendars.closed": ["12-25", "2026-11-27 13:00/2026-11-27 16:00"],
+    "alternatives.sources": ["coinbase:BTC-USD", "massive/crypto:BTC-USD"],
     "downloader.venue": "coinbase",
     "downloader.symbols": ["BTC-USD"],
     "downloader.since": "2026-01-01",
