@@ -332,13 +332,14 @@ def test_a_restart_knows_the_gaps_that_are_open(tmp_path: Path, writer: JournalW
     assert seen == [], "what was told before is not told again"
 
 
-def test_dead_letters_are_told_by_reason(tmp_path: Path, writer: JournalWriter) -> None:
+def test_dead_letters_are_told_by_reason_and_venue(tmp_path: Path, writer: JournalWriter) -> None:
     seen: list[TelemetryEvent] = []
     put(writer, [b"garbage", b"{", match(1, price="NaN")])
 
     deliverer(tmp_path, MemoryStore(), seen).drain()
 
-    assert seen == [DeadLettered(2, "not_json"), DeadLettered(1, "bad_price")]
+    told = [(2, "not_json"), (1, "bad_price")]
+    assert seen == [DeadLettered(*each, "coinbase") for each in told]
 
 
 def test_a_journal_that_began_anew_is_read_from_its_oldest_frame(

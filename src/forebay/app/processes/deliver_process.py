@@ -34,6 +34,7 @@ from forebay.journal import CursorFile
 from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
 from forebay.services.checkpoints import BookCheckpoints, Derives
+from forebay.services.clock_skew import SkewWatch
 from forebay.services.deliver import CONSUMER, REST_S, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.services.ledger_builder import LiveSums
@@ -69,11 +70,11 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     store = await retry_while_locked(
         clock, life.stop, lambda: stores.open_store(folder, config.store)
     )
-    sums = LiveSums()
+    sums, skew = LiveSums(), SkewWatch(clock)
     cursor = CursorFile(folder.cursor(CONSUMER))
     parts = folder.journal, store, venues.parsers()
     deliverer = await asyncio.to_thread(
-        Deliverer, *parts, cursor=cursor, observer=outages, sums=sums
+        Deliverer, *parts, cursor=cursor, observer=outages, sums=sums, skew=skew
     )
     delivery = GuardedDelivery(
         deliverer,
@@ -87,7 +88,8 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     )
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     journal = JournalMaintenance(*where, live=sums, clock=clock, observer=tally)
-    tell = _teller(guarding, deliverer, delivery, tally, (await delivery.measure()).backlog)
+    inherited = (await delivery.measure()).backlog
+    tell = _teller(guarding, deliverer, delivery, tally, skew, inherited=inherited)
     handlers = {
         **_reading(store, deliverer, guarding),
         **guarding.handlers(tell, lambda changed: journal.configure(changed.journal)),
@@ -144,17 +146,24 @@ def _teller(
     deliverer: Deliverer,
     delivery: GuardedDelivery,
     tally: CountingObserver,
+    skew: SkewWatch,
+    *,
     inherited: int,
 ) -> Callable[[], Awaitable[ProcessReport]]:
     """Return what tells of this process, which found ``inherited`` frames to store."""
 
     async def tell() -> ProcessReport:
         seen, status, counts = await delivery.measure(), deliverer.status(), tally.counts()
-        store = stores.kind_of(guarding.config.store).name
+        about = {
+            "store": stores.kind_of(guarding.config.store).name,
+            "inherited": inherited,
+            "venues": [venue.name for venue in guarding.config.venues],
+        }
         return guarding.report(
             not_ready="",
             samples=[
-                *samples.deliver(status, seen, counts, store=store, inherited=inherited),
+                *samples.deliver(status, seen, counts, **about),
+                *samples.skews(skew.skews()),
                 *guarding.samples(counts),
             ],
             streams=[
