@@ -111,7 +111,7 @@ def test_one_venue_off_and_the_host_off_are_told_apart(tmp_path: Path, off: floa
 
 
 def test_backfill_and_polls_make_no_venue_late_or_doubled(tmp_path: Path) -> None:
-    rising = [10_000.0 + 200 * step for step in range(70)]
+    rising: list[Value] = [10_000.0 + 200 * step for step in range(70)]
     told = {"ForebayDuplicates": "forebay_duplicates_total{", "ForebayFlagged": LATE}
     cast = [
         Film(alert, {f'{part}venue="v",source="rest"}}': rising, **whole(rising)}, {69: False})

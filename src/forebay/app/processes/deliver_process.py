@@ -40,11 +40,12 @@ from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.services.ledger_builder import LiveSums
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     import pyarrow as pa
 
     from forebay.app.wiring.config import Config
+    from forebay.clock import Clock
     from forebay.ops.view import ProcessReport
     from forebay.ports import Readable, Reader
     from forebay.telemetry import Observer
@@ -99,12 +100,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(run_maintenance(journal, pace, clock, tally))
-        tasks: list[MaintenanceTask] = []
-        if config.store.parquet and isinstance(store, HourFiles):
-            tasks.append(HourlyParquet(folder.parquet, store, clock=clock))
-        if isinstance(store, Derives):
-            tasks.append(BookCheckpoints(store, venues.parsers()))
-        for task in tasks:
+        for task in _tasks(config, folder, store, clock):
             await beside.enter_async_context(run_maintenance(task, pace, clock, tally, sheds))
         checks = BarChecks(config, store, deliverer, outages, clock)
         await beside.enter_async_context(checks.beside(pace, sheds))
@@ -113,6 +109,16 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)
     return last
+
+
+def _tasks(
+    config: Config, folder: DataFolder, store: Readable, clock: Clock
+) -> Iterator[MaintenanceTask]:
+    """Return what is to be made of what is stored."""
+    if config.store.parquet and isinstance(store, HourFiles):
+        yield HourlyParquet(folder.parquet, store, clock=clock)
+    if isinstance(store, Derives):
+        yield BookCheckpoints(store, venues.parsers())
 
 
 def _reading(
@@ -154,15 +160,14 @@ def _teller(
 
     async def tell() -> ProcessReport:
         seen, status, counts = await delivery.measure(), deliverer.status(), tally.counts()
-        about = {
-            "store": stores.kind_of(guarding.config.store).name,
-            "inherited": inherited,
-            "venues": [venue.name for venue in guarding.config.venues],
-        }
+        store = stores.kind_of(guarding.config.store).name
+        captured = [venue.name for venue in guarding.config.venues]
         return guarding.report(
             not_ready="",
             samples=[
-                *samples.deliver(status, seen, counts, **about),
+                *samples.deliver(
+                    status, seen, counts, store=store, inherited=inherited, venues=captured
+                ),
                 *samples.skews(skew.skews()),
                 *guarding.samples(counts),
             ],
