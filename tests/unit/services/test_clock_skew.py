@@ -93,8 +93,8 @@ def test_minutes_that_are_over_are_forgotten_and_the_clock_may_be_set_meanwhile(
 def test_what_comes_in_one_minute_is_one_look() -> None:
     clock = ManualClock()
     watch = SkewWatch(clock)
-    for _ in range(20):
-        watch.add({"v": events(1.0, 2.0)})
+    for late in range(20):
+        watch.add({"v": events(1.0 + late, 2.0 + late)})
         clock.advance(1)
     assert watch.skews() == {}
     clock.advance(40)
