@@ -281,6 +281,8 @@ class DeadLettered(TelemetryEvent, level="warning"):
 
     count: int
     reason: str
+    venue: str = ""
+    """Empty where nobody knows whence they came."""
 
 
 class ConflictFound(TelemetryEvent, level="error"):

@@ -171,8 +171,8 @@ def test_a_commit_says_which_dead_letters_it_told_first_however_often_it_is_repe
         positions = {"store": Position(LOG, seq)}
         commits.append(Commit(positions, expected={"store": begun}, dead_letters=rows))
     assert [store.commit(each).letters for each in (commits[0], *commits)] == [
-        {"bad_size": 1},
-        {"bad_size": 1},
+        {("coinbase", "bad_size"): 1},
+        {("coinbase", "bad_size"): 1},
         {},
     ]
     assert len(store.table("dead_letters")) == 1

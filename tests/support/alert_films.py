@@ -47,11 +47,25 @@ class Rise:
     """Whether it rises by 1 as often, every third step."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """Two counters: one that rises in a step by ``fires`` is too large a share of the other."""
+
+    part: str
+    whole: str
+    fires: int
+    below: int
+    window_s: int = 900
+    rises: int = 200
+    """By how much the whole rises in a step."""
+
+
 TARGET = ("instance", "job")
 OF_A_JOB = ("ForebayGatherersFew", "ForebayGatherersAlarm")
 """Alerts about all instances of a job together."""
 BREAKER = "forebay_circuit_breaker_state"
-CASES: dict[str, Case | Rise] = {
+LIVE = 'forebay_told_total{venue="v",source="ws"}'
+CASES: dict[str, Case | Rise | Share] = {
     "ForebayDown": Case({"up": (0, 1)}, 60, ({'up{job="other"}': 0},)),
     "ForebayEmergency": Case(
         {'forebay_system_state{state="emergency"}': (1, 0)},
@@ -88,7 +102,14 @@ CASES: dict[str, Case | Rise] = {
     "ForebayDatabaseErrors": Rise(
         'forebay_database_connection_errors_total{store="duckdb"}', 180, 1, 0, 300, 90
     ),
-    "ForebayDeadLetters": Rise('forebay_dead_letters_total{reason="malformed"}', 900),
+    "ForebayDeadLetters": Rise('forebay_dead_letters_total{venue="v",reason="malformed"}', 900),
+    "ForebayRejected": Share(
+        'forebay_dead_letters_total{venue="v",reason="malformed"}', LIVE, 4, 2
+    ),
+    "ForebayDuplicates": Share('forebay_duplicates_total{venue="v",source="ws"}', LIVE, 102, 100),
+    "ForebayFlagged": Share(
+        'forebay_flagged_total{venue="v",source="ws",flag="late"}', LIVE, 12, 10
+    ),
     "ForebayConflicts": Rise("forebay_conflicts_total", 900),
     "ForebayGapsOpen": Case(
         {'forebay_coverage_gaps{state="open"}': (1, 0)},
@@ -125,6 +146,20 @@ CASES: dict[str, Case | Rise] = {
         ({"forebay_collectors_ready": 0, "forebay_collectors_wanted": 0},),
     ),
     "ForebayJournalFull": Case({"forebay_journal_full": (1, 0)}, 10),
+    "ForebayHostClock": Case({"forebay_host_clock_skew_seconds": (-1.5, -1)}, 60),
+    "ForebayVenueClock": Case(
+        {'forebay_venue_clock_skew_seconds{venue="v"}': (1.5, 1)},
+        60,
+        (
+            {
+                'forebay_venue_clock_skew_seconds{venue="v"}': 9,
+                "forebay_host_clock_skew_seconds": 9,
+            },
+        ),
+    ),
+    "ForebayProcessClock": Case(
+        {'forebay_process_clock_skew_seconds{service="deliver"}': (-1.5, -1)}
+    ),
     "ForebayDiskFilling": Case(
         {"forebay_disk_free_bytes": (14, 15), "forebay_disk_total_bytes": (100, 100)}, 60
     ),
@@ -203,8 +238,10 @@ def steps(seconds: int) -> int:
     return -(-seconds // STEP_S)
 
 
-def films(alert: str, case: Case | Rise) -> list[Film]:
+def films(alert: str, case: Case | Rise | Share) -> list[Film]:
     """The trouble and its end, and what is nearest to it and must not fire."""
+    if isinstance(case, Share):
+        return _sharing(alert, case)
     return _lasting(alert, case) if isinstance(case, Case) else _rising(alert, case)
 
 
@@ -249,6 +286,34 @@ def _rising(alert: str, case: Rise) -> list[Film]:
         brief = rise(case.fires, steps(case.brief_s))
         found.append(Film(alert, {case.series: brief}, dict.fromkeys(range(len(brief)), False)))
     return found
+
+
+def _sharing(alert: str, case: Share) -> list[Film]:
+    window = steps(case.window_s) + 1
+
+    def risen(*by: int) -> list[Value]:
+        """A counter that was there before, and rises by each for a window."""
+        values = [10_000.0]
+        for each in by:
+            values += [values[-1] + each * n for n in range(1, window + 1)]
+        return [*values]
+
+    def film(looks: dict[int, bool], whole: int, *part: int) -> Film:
+        series = {case.whole: risen(*[whole] * len(part)), case.part: risen(*part)}
+        return Film(alert, series, looks)
+
+    quiet = dict.fromkeys(range(2, window), False)
+    return [
+        film(
+            {window: False, 2 * window: True, 3 * window: False},
+            case.rises,
+            case.below,
+            case.fires,
+            0,
+        ),
+        film(quiet, case.rises, case.below),
+        film(quiet, 1, 1),
+    ]
 
 
 def promtool(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

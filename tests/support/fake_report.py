@@ -52,6 +52,12 @@ STATUS: dict[str, Any] = {
     "outcomes": {"yielding": 880, "control": 18, "dead": 2},
     "unbuilt": {},
     "flags": {"late": 4, "ambiguous": 5},
+    "venues": {
+        "coinbase": {
+            "ws": {"told": 800, "again": 6, "flags": {"late": 4, "ambiguous": 5}},
+            "rest": {"told": 60, "again": 2, "flags": {}},
+        }
+    },
     "log_id": "00",
     "seq": 901,
     "gaps": {"open": 1, "filled": 2, "permanent": 3},
@@ -64,7 +70,7 @@ INHERITED = 70
 COUNTS = Counts(
     happenings=Counter(BreakerMoved=2),
     errors=4,
-    dead_letters=Counter(oversized=2),
+    dead_letters={"coinbase": Counter(oversized=2)},
     rest_errors=Counter({"/products/*/trades": 3}),
 )
 
@@ -190,6 +196,7 @@ def processes() -> list[ProcessReport]:
     ]
     deliver = [
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
+        *samples.skews({"coinbase": 0.25, "massive": 0.5}),
         *samples.tallied("deliver", COUNTS, 7),
         *samples.labelled("forebay_recovery_attempts", "breaker", {"store": 9}),
     ]
@@ -200,7 +207,11 @@ def processes() -> list[ProcessReport]:
             "supervisor",
             3,
             "",
-            samples=[*samples.machine(reader, folder, folder), *samples.streams(STREAMS)],
+            samples=[
+                *samples.machine(reader, folder, folder),
+                *samples.streams(STREAMS),
+                *samples.process_skews({"deliver": 2}),
+            ],
         ),
     ]
 

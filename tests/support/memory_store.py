@@ -79,16 +79,19 @@ class MemoryStore(Store):
         self._positions |= commit.positions
         return Committed(first, conflicts, letters)
 
-    def _bury(self, commit: Commit, *, happened: bool) -> dict[str, int]:
-        """Keep dead letters that are not there yet; return by reason those of these frames."""
-        found: dict[str, int] = {}
+    def _bury(self, commit: Commit, *, happened: bool) -> dict[tuple[str, str], int]:
+        """Keep dead letters that are not there yet; return those of these frames.
+
+        By venue and reason.
+        """
+        found: dict[tuple[str, str], int] = {}
         seen: set[object] = set()
         for row in [] if commit.dead_letters is None else _plain(commit.dead_letters):
-            letter, reason = row["letter_id"], str(row["reason"])
+            letter, sort = row["letter_id"], (str(row["venue"]), str(row["reason"]))
             if not happened:
                 self._letters.setdefault(letter, row)
             if letter not in seen and _same_frame(self._letters[letter], row):
-                found[reason] = found.get(reason, 0) + 1
+                found[sort] = found.get(sort, 0) + 1
                 seen.add(letter)
         return found
 

@@ -39,6 +39,11 @@ that. Words are those of the [explanations](../explanation/journal.md).
   `captured` frames are counted, and rows in `stored`. `verified` is what an audit answers, not a
   scrape.
 * A trip is a transition to open; a refused call is none.
+* `forebay_told_total`, `forebay_duplicates_total` and `forebay_flagged_total` have the `source`,
+  the way by which it came: only what comes by `ws` is to be new, in time and in order. A poll or a
+  page of history tells again what is known.
+* `forebay_venue_clock_skew_seconds` is absent while a venue told fewer than ten events live in
+  three minutes, or none in two of them.
 * With an embedded store each failed commit is one of `forebay_database_connection_errors_total` and
   one of `forebay_total_insert_errors_total`.
 * A process that does not answer has no metrics until it does. `forebay_service_up`,

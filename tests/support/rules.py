@@ -21,7 +21,7 @@ def parsed(text: str) -> list[dict[str, Any]]:
 
 def selectors(expression: str) -> list[tuple[str, Matchers]]:
     """The metrics in a PromQL expression, each with what its labels must be."""
-    bare = re.sub(r"\b(by|on) \([^)]*\)|\[[^\]]*\]", "", expression)
+    bare = re.sub(r"\b(by|on|group_left) \([^)]*\)|\[[^\]]*\]", "", expression)
     asked = re.findall(r"([a-z_]{2,})(?![a-z_(])(?:\{([^}]*)\})?", bare)
     return [
         (name, {label: (op, text) for label, op, text in re.findall(r'(\w+)([=!]~?)"(.*?)"', said)})

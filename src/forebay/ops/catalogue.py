@@ -94,10 +94,21 @@ _DELIVERY = (
         "state",
     ),
     _counter("forebay_conflicts", "Events that came with an id that is stored with other content."),
-    _counter("forebay_duplicates", "Events that came again and were not stored again."),
+    _counter(
+        "forebay_told",
+        "Events and dead letters by the way they came (ws, rest, file), duplicates included.",
+        "venue",
+        "source",
+    ),
+    _counter(
+        "forebay_duplicates",
+        "Events that came again, by the way they did, and were not stored again; conflicts, too.",
+        "venue",
+        "source",
+    ),
     _counter("forebay_ambiguous", "New events of which equal ones may be missing."),
-    _counter("forebay_flagged", "New events by flag.", "flag"),
-    _counter("forebay_dead_letters", "Frames or events kept as dead letters.", "reason"),
+    _counter("forebay_flagged", "New events by flag.", "venue", "source", "flag"),
+    _counter("forebay_dead_letters", "Frames or events kept as dead letters.", "venue", "reason"),
     _gauge("forebay_coverage_gaps", "Gaps by state: open, filled, permanent, accepted.", "state"),
 )
 _CAPTURE = (
@@ -177,6 +188,20 @@ _SYSTEM = (
     _counter("forebay_recovery_attempts", "Probes by the recovery loop.", "breaker"),
     _gauge("forebay_health_check_duration_seconds", "How long the last look took.", "check"),
     _gauge("forebay_health_check_failures", "Looks in a row that found it down.", "check"),
+    _gauge(
+        "forebay_venue_clock_skew_seconds",
+        "How far our clock is ahead of the venue's, the shortest way of an event included.",
+        "venue",
+    ),
+    _gauge(
+        "forebay_host_clock_skew_seconds",
+        "The same as all venues agree, 0 if they do not; absent with fewer than two.",
+    ),
+    _gauge(
+        "forebay_process_clock_skew_seconds",
+        "How far the clock of a process is ahead of the supervisor's, as far as is certain.",
+        "service",
+    ),
     _gauge("forebay_system_state", "1 for the state that the system is in, else 0.", "state"),
     _gauge("forebay_service_up", "1 if the service is up, else 0.", "service"),
     _counter(

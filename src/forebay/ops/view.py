@@ -176,6 +176,8 @@ class ProcessReport:
     """What it knows of streams: one process of asking, another of hearing."""
     hears: bool = False
     """Whether :attr:`streams` are all that was ever heard."""
+    wall_ns: int | None = None
+    """What its clock said then, UTC nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)

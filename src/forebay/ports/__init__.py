@@ -250,8 +250,8 @@ class Committed:
     same frame. Shape (n,), as the rows of the commit."""
     conflicts: int = 0
     """Rows whose event is stored with another content."""
-    letters: Mapping[str, int] = field(default_factory=dict)
-    """By reason, how many dead letters the commit was the first to tell."""
+    letters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By venue and reason, how many dead letters the commit was the first to tell."""
 
     @property
     def inserted(self) -> int:

@@ -27,6 +27,7 @@ from forebay.services.projection import (
     declared,
 )
 from forebay.services.pump import Given, JournalFeed, JournalPiece, PositionedFeed, Pump
+from forebay.services.venue_totals import VenueTotals, count_again, plus, way
 from forebay.telemetry import (
     ConflictFound,
     DeadLettered,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
+    from forebay.services.clock_skew import SkewWatch
     from forebay.services.ledger_builder import LiveSums
 
 Book = TypeVar("Book", bound=CoverageBook)
@@ -89,6 +91,7 @@ class Delivered:
     outcomes: dict[str, int] = field(default_factory=dict)
     unbuilt: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
+    venues: VenueTotals = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +166,8 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         self._book.adopt(plan.projected)
         self._stored(plan, done)
         self._count(plan.commit, plan.projected, done)
-        for reason, count in done.letters.items():
-            self._observe(DeadLettered(count=count, reason=reason))
+        for (venue, reason), count in done.letters.items():
+            self._observe(DeadLettered(count, reason, venue))
         for key, stream in plan.projected.coverage.items():
             if stream.unit == "id":  # a number that is known to exist is a word of the venue's
                 self._heard.setdefault(key, 0)
@@ -195,8 +198,12 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
             (total.unbuilt, projected.unbuilt),
             (total.flags, projected.flags),
         ):
-            for name, count in new.items():
-                sums[name] = sums.get(name, 0) + count
+            plus(sums, new)
+        for venue, ways in projected.venues.items():
+            for source, counts in ways.items():
+                way(total.venues, venue, source).add(counts)
+        for table, first in done.first.items():
+            count_again(commit.events[table].rows, first, projected.sources, total.venues)
 
     def _tell(self, projected: Projected, log_id: str) -> None:
         for loss in projected.losses:
@@ -284,10 +291,12 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
         consumer: str = CONSUMER,
         disk: Disk = OS_DISK,
         sums: LiveSums | None = None,
+        skew: SkewWatch | None = None,
     ) -> None:
-        """``sums`` are told of all that is stored, for the ledger."""
+        """``sums`` are told of all that is stored, for the ledger, ``skew`` how long it took."""
         self._parsers = parsers
         self._sums = sums
+        self._skew = skew
         self._loaded = False
         feed = JournalFeed(journal, cursor, observer, disk)
         super().__init__(feed, store, declared(parsers), consumer, observer)
@@ -313,6 +322,8 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
         return self._planned(piece, projected, {self._consumer: piece.end}, piece.end)
 
     def _stored(self, plan: Planned[JournalPiece], done: Committed) -> None:
+        if self._skew is not None:
+            self._skew.add(plan.projected.delays)
         if self._sums is not None:
             self._sums.add(plan.piece.blocks, plan.projected, done.first)
 

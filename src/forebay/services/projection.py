@@ -35,7 +35,9 @@ from forebay.domain.frames import (
 )
 from forebay.domain.roll import Answered, AskedFor, Roll
 from forebay.ports import Events, Parser
+from forebay.services.clock_skew import NO_DELAYS, Delays
 from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals, batches_of
+from forebay.services.venue_totals import Sources, VenueTotals, count_letters, plus, way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -85,6 +87,11 @@ class Projected:
     """What was asked for with these frames, and what was answered."""
     heard: dict[StreamKey, int] = field(default_factory=dict)
     """When the last event of each stream that has some was received live."""
+    venues: VenueTotals = field(default_factory=dict)
+    """What each venue told; what of it came again the store will say."""
+    sources: Sources = field(default_factory=dict)
+    delays: dict[str, Delays] = field(default_factory=dict)
+    """By venue, of events that a connection told as they happened."""
 
 
 class CoverageBook:
@@ -116,7 +123,9 @@ class CoverageBook:
             if channel is None or not channel.history:
                 changed.give_up()
         out.events = {table: _in_journal_order(parts) for table, parts in tables.items()}
-        out.letters = pa.concat_tables(letters) if letters else None
+        if letters:
+            out.letters = pa.concat_tables(letters)
+            count_letters(out.letters, out.venues)
         return out
 
     def adopt(self, projected: Projected) -> None:
@@ -215,7 +224,8 @@ class CoverageBook:
         knows = channel.unit == "id" or _counts_ids(columns, context)
         if not knows:  # that a number was seen does not say that the event was
             seen_before[:] = False
-        _count_flags(columns.flags[~seen_before], out)
+        _count_flags(columns.flags[~seen_before], context, out)
+        _note_way(context, columns, out)
         return Events(columns.finish(), seen_before, ~seen_before & knows)
 
     def _know(self, item: Normalised, out: Projected) -> None:
@@ -293,10 +303,26 @@ def _in_journal_order(parts: list[Events]) -> Events:
     return Events(rows.take(pa.array(order)), seen_before, vouched_new)
 
 
-def _count_flags(flags: npt.NDArray[np.uint8], out: Projected) -> None:
+def _note_way(context: Context, columns: EventColumns, out: Projected) -> None:
+    """Count events by the way they came, and note how long they took if they were pushed."""
+    way(out.venues, context.venue, context.source).told += len(columns.numbers)
+    out.sources[context.venue, context.epoch] = context.source
+    pushed = context.source == "ws" and context.purpose == "live" and not context.partial
+    if pushed and columns.kind.momentary:
+        times = columns.table["exchange_ts"]
+        known = times.is_valid().to_numpy()
+        delays_ns = (columns.received_ns - times.cast(pa.int64()).fill_null(0).to_numpy())[known]
+        if len(delays_ns):
+            new = Delays(len(delays_ns), int(delays_ns.min()))
+            out.delays[context.venue] = out.delays.get(context.venue, NO_DELAYS) | new
+
+
+def _count_flags(flags: npt.NDArray[np.uint8], context: Context, out: Projected) -> None:
     """Count the bits of new events; shape (n,)."""
     flagged = flags[flags != 0]
     out.flagged += len(flagged)
     if len(flagged):
         bits = np.unpackbits(flagged[:, None], axis=1, bitorder="little").sum(axis=0)
-        out.flags.update({name: int(n) for name, n in zip(FLAGS, bits, strict=False) if n})
+        counts = {name: int(n) for name, n in zip(FLAGS, bits, strict=False) if n}
+        out.flags.update(counts)
+        plus(way(out.venues, context.venue, context.source).flags, counts)

@@ -36,10 +36,14 @@ def test_everything_is_passed_on_and_counted_by_kind() -> None:
 
 def test_dead_letters_are_counted_as_many_as_there_are() -> None:
     tally = CountingObserver(ignore)
-    tally(DeadLettered(3, "malformed"))
-    tally(DeadLettered(4, "malformed"))
-    tally(DeadLettered(1, "oversized"))
-    assert tally.counts().dead_letters == {"malformed": 7, "oversized": 1}
+    tally(DeadLettered(3, "malformed", "v"))
+    tally(DeadLettered(4, "malformed", "v"))
+    tally(DeadLettered(1, "oversized", "v"))
+    tally(DeadLettered(5, "malformed", "w"))
+    assert tally.counts().dead_letters == {
+        "v": {"malformed": 7, "oversized": 1},
+        "w": {"malformed": 5},
+    }
 
 
 def test_failed_tries_of_rest_calls_are_counted_by_endpoint() -> None:
@@ -56,7 +60,7 @@ def test_labels_that_others_choose_are_bounded() -> None:
     for number in range(10):
         tally(DeadLettered(1, f"reason {number}"))
     tally(DeadLettered(1, "reason 0"))
-    reasons = tally.counts().dead_letters
+    reasons = tally.counts().dead_letters[""]
     assert reasons == {"reason 0": 2, "reason 1": 1, "reason 2": 1, OTHER: 7}
 
 
@@ -115,7 +119,7 @@ def test_no_count_is_lost_between_threads() -> None:
         sys.setswitchinterval(before)
     counts = tally.counts()
     assert counts.happenings == {"DeadLettered": threads * each}
-    assert list(counts.dead_letters.values()) == [2 * threads * each]
+    assert list(counts.dead_letters[""].values()) == [2 * threads * each]
 
 
 @pytest.mark.parametrize(

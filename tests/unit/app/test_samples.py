@@ -48,6 +48,7 @@ def test_all_samples_are_in_the_catalogue_with_their_labels(tmp_path: Path) -> N
     everything = [
         *samples.capture(STATS, COUNTS, max_pending=10),
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
+        *samples.skews({"v": 0.0, "w": 0.0}),
         *samples.tallied("capture", COUNTS, 0),
         *samples.labelled("forebay_recovery_attempts", "breaker", {"store": 1}),
         *samples.process("capture", reader),
@@ -97,8 +98,9 @@ def test_deliver_tells_what_is_asked_of_it(tmp_path: Path) -> None:
     assert sum(n for name, n in found.items() if name.startswith("forebay_dead_letters")) == 1
     assert found["forebay_recovered_messages"] == 4
     assert found["forebay_database_connection_errors{store=memory}"] == DELIVERY.database_errors
-    flagged = {name: n for name, n in found.items() if name.startswith("forebay_flagged")}
-    assert set(flagged) == {f"forebay_flagged{{flag={name}}}" for name in FLAGS}
+    flagged = {name for name in found if name.startswith("forebay_flagged")}
+    assert len(flagged) == len(FLAGS) * len(samples.SOURCES)
+    assert found["forebay_told{source=ws,venue=coinbase}"] == 4, "three events and a dead letter"
 
 
 def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
@@ -113,22 +115,37 @@ def test_the_flags_of_new_events_are_counted_by_name(tmp_path: Path) -> None:
     assert status["flags"] == {"late": 1}
     assert (status["flagged"], status["duplicates"]) == (1, 1)
     found = by_name(samples.deliver(status, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED))
-    assert found["forebay_flagged{flag=late}"] == 1
+    assert found["forebay_flagged{flag=late,source=ws,venue=coinbase}"] == 1
+    assert found["forebay_told{source=ws,venue=coinbase}"] == 2
+    assert found["forebay_duplicates{source=ws,venue=coinbase}"] == 1
+    assert found["forebay_duplicates{source=rest,venue=coinbase}"] == 0
     assert found["forebay_ambiguous"] == 0
 
 
 # ------------------------------------------------------------------ what follows
 
 
-def test_a_reason_is_told_before_it_has_happened() -> None:
-    found = by_name(
-        samples.deliver(
-            STATUS, DELIVERY, CountingObserver(ignore).counts(), store="duckdb", inherited=INHERITED
-        )
-    )
-    reasons = {name: n for name, n in found.items() if name.startswith("forebay_dead_letters")}
-    assert len(reasons) > 3
-    assert set(reasons.values()) == {0}
+def test_what_a_venue_may_tell_is_there_before_it_has_happened() -> None:
+    """``increase`` does not see a counter rise that was not there before."""
+    found = by_name(samples.by_venue({}, {}, ["v"]))
+    for name in ("forebay_told", "forebay_duplicates", "forebay_flagged", "forebay_dead_letters"):
+        theirs = {key: n for key, n in found.items() if key.startswith(name) and "venue=v" in key}
+        assert len(theirs) >= 3
+        assert set(theirs.values()) == {0}
+
+
+def test_a_venue_that_is_not_captured_any_more_is_told_of_and_so_is_one_that_nobody_knows() -> None:
+    told = {"old": {"rest": {"told": 2, "again": 1, "flags": {"backfill": 1}}}}
+    found = by_name(samples.by_venue(told, {"": {"unknown_venue": 3}}, []))
+    assert found["forebay_flagged{flag=backfill,source=rest,venue=old}"] == 1
+    assert found["forebay_dead_letters{reason=unknown_venue,venue=}"] == 3
+    assert found["forebay_dead_letters{reason=unknown_venue,venue=old}"] == 0
+
+
+def test_of_one_venue_nothing_is_said_of_the_host() -> None:
+    assert by_name(samples.skews({"v": 9.0})) == {"forebay_venue_clock_skew_seconds{venue=v}": 9.0}
+    both = by_name(samples.skews({"v": 9.0, "w": 9.5}))
+    assert both["forebay_host_clock_skew_seconds"] == 9.0
 
 
 @pytest.mark.parametrize(("frames", "recovered"), [(0, 0), (69, 69), (70, 70), (900, 70)])

@@ -60,6 +60,9 @@ class Rig:
         self.systems: list[str] = []
         self.ordered: list[Request] = []
         self.made = {role: self.child(role) for role in self.pids}
+        self.ahead_s = dict.fromkeys(self.pids, 0)
+        self.answers_s = 0.0
+        """How long a process takes to say how it is."""
         sockets = {role: folder / f"{role}.sock" for role in self.pids}
         self.system = RunningSystem(
             config(),
@@ -96,7 +99,11 @@ class Rig:
         made = self.made[role]
 
         async def tell() -> ProcessReport:
-            return dataclasses.replace(made.report(not_ready=""), pid=self.pids[role])
+            self.clock.advance(self.answers_s)
+            said = made.report(not_ready="")
+            assert said.wall_ns is not None
+            wall_ns = said.wall_ns + self.ahead_s[role] * 10**9
+            return dataclasses.replace(said, pid=self.pids[role], wall_ns=wall_ns)
 
         handlers = made.handlers(tell)
         report, orders = handlers["report"], handlers["orders"]
@@ -143,7 +150,7 @@ async def test_before_and_after_the_first_answer(rig: Rig) -> None:
         await rig.polls()
         seen = await rig.system.report()
     assert [each.process for each in seen.processes] == ["supervisor", "capture", "deliver"]
-    assert seen.processes[0].samples == [Sample("x", 1.0)]
+    assert seen.processes[0].samples[0] == Sample("x", 1.0)
     assert [each.name for each in seen.breakers()] == [
         "coinbase-rest", "coinbase-websocket", "store",
     ]  # fmt: skip
@@ -395,3 +402,26 @@ async def test_another_hold_holds_from_the_reload_on(rig: Rig) -> None:
         rig.made["deliver"].manager.reset("store", "mended")
         await rig.polls(5)
     assert rig.moved() == ["critical", "healthy"]
+
+
+def clock_skews(rig: Rig) -> dict[str, float]:
+    (own, *_) = rig.system.last.processes
+    return {
+        each.labels["service"]: each.value
+        for each in own.samples
+        if each.name == "forebay_process_clock_skew_seconds"
+    }
+
+
+async def test_a_process_with_another_clock_is_told_and_one_that_answers_late_is_not(
+    rig: Rig,
+) -> None:
+    async with rig.answering("capture", "deliver"):
+        rig.ahead_s["deliver"] = -5
+        await rig.polls()
+        assert clock_skews(rig) == {"capture": 0, "deliver": -5}
+        rig.ahead_s["deliver"], rig.answers_s = 0, 1.5
+        await rig.polls()
+        assert clock_skews(rig) == {"capture": 0, "deliver": 0}
+    await rig.polls()
+    assert clock_skews(rig) == {}, "one that does not answer has no clock"

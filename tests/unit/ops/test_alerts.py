@@ -10,11 +10,14 @@ from typer.testing import CliRunner
 
 from forebay.ops import alerts
 from forebay.ops.catalogue import CATALOGUE
-from tests.support.alert_films import CASES, all_films, failed, played, promtool
+from forebay.services.clock_skew import host_skew_s
+from tests.support.alert_films import CASES, Film, all_films, failed, played, promtool
 from tests.support.rules import parsed, selectors
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.alert_films import Value
 
 SEVERITIES = {"info", "warning", "alarm", "critical"}
 
@@ -75,6 +78,54 @@ def test_another_patience_is_seen(tmp_path: Path, factor: float, seen: str) -> N
     # Within one step of evaluation nobody can tell.
     short = {"ForebayEmergency", "ForebayJournalFull"} if factor < 1 else set()
     assert patient - short - failed(played(tmp_path, rules, all_films())) == set()
+
+
+# -------------------------------------------------------------------- of one venue
+
+
+def clocks(alert: str, fires: bool, **seconds: float) -> Film:
+    """Venues whose skew lasts, and what follows of this host; see ``services.clock_skew``."""
+    series = {
+        f'forebay_venue_clock_skew_seconds{{venue="{venue}"}}': [skew] * 12
+        for venue, skew in seconds.items()
+    }
+    if (host := host_skew_s(seconds)) is not None:
+        series["forebay_host_clock_skew_seconds"] = [host] * 12
+    return Film(alert, series, {11: fires})
+
+
+@pytest.mark.parametrize("off", [3.0, -3.0])
+def test_one_venue_off_and_the_host_off_are_told_apart(tmp_path: Path, off: float) -> None:
+    one = {"a": off, "b": 0.02, "c": 0.3}
+    host = {"a": off, "b": off + 0.02, "c": off + 0.3}
+    alone = {"a": off}
+    cast = [
+        *(clocks("ForebayHostClock", fires=said is host, **said) for said in (one, host, alone)),
+        *(
+            clocks("ForebayVenueClock", fires=said is not host, **said)
+            for said in (one, host, alone)
+        ),
+    ]
+    result = played(tmp_path, alerts.text(), cast)
+    assert result.returncode == 0, result.stdout
+
+
+def test_backfill_and_polls_make_no_venue_late_or_doubled(tmp_path: Path) -> None:
+    rising: list[Value] = [10_000.0 + 200 * step for step in range(70)]
+    told = {"ForebayDuplicates": "forebay_duplicates_total{", "ForebayFlagged": LATE}
+    cast = [
+        Film(alert, {f'{part}venue="v",source="rest"}}': rising, **whole(rising)}, {69: False})
+        for alert, part in told.items()
+    ]
+    result = played(tmp_path, alerts.text(), cast)
+    assert result.returncode == 0, result.stdout
+
+
+LATE = 'forebay_flagged_total{flag="late",'
+
+
+def whole(rising: list[Value]) -> dict[str, list[Value]]:
+    return {f'forebay_told_total{{venue="v",source="{way}"}}': rising for way in ("ws", "rest")}
 
 
 # ------------------------------------------------------------------ the rules

@@ -213,10 +213,16 @@ def test_each_number_of_the_processes_arrives() -> None:
         "forebay_store_lag_seconds": 1.25,
         "forebay_journal_oldest_unacknowledged_seconds": 1.25,
         "forebay_ambiguous_total": 5,
-        'forebay_flagged_total{flag="late"}': 4,
-        'forebay_flagged_total{flag="skewed"}': 0,
+        'forebay_told_total{venue="coinbase",source="ws"}': 800,
+        'forebay_told_total{venue="coinbase",source="file"}': 0,
+        'forebay_duplicates_total{venue="coinbase",source="rest"}': 2,
+        'forebay_flagged_total{venue="coinbase",source="ws",flag="late"}': 4,
+        'forebay_flagged_total{venue="coinbase",source="ws",flag="skewed"}': 0,
+        'forebay_venue_clock_skew_seconds{venue="massive"}': 0.5,
+        "forebay_host_clock_skew_seconds": 0.25,
+        'forebay_process_clock_skew_seconds{service="deliver"}': 2,
         'forebay_coverage_gaps{state="permanent"}': 3,
-        'forebay_dead_letters_total{reason="oversized"}': 2,
+        'forebay_dead_letters_total{venue="coinbase",reason="oversized"}': 2,
         'forebay_rest_errors_total{endpoint="/products/*/trades"}': 3,
         'forebay_errors_total{service="deliver"}': 4,
         'forebay_happenings_total{happening="BreakerMoved",service="deliver"}': 2,
@@ -363,8 +369,9 @@ def test_a_sample_that_is_told_twice_counts_once() -> None:
 
 def test_text_of_others_cannot_break_a_scrape() -> None:
     evil = 'a"b\\c\nconflicts_total 7'
-    found = scraped(with_samples(Sample("forebay_dead_letters", 1, {"reason": evil})))
-    assert value(found, "forebay_dead_letters_total", reason=evil) == 1
+    labels = {"venue": "v", "reason": evil}
+    found = scraped(with_samples(Sample("forebay_dead_letters", 1, labels)))
+    assert value(found, "forebay_dead_letters_total", **labels) == 1
     assert "forebay_conflicts_total" not in names(found)
 
 

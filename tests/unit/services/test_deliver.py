@@ -13,6 +13,7 @@ from forebay.domain.frames import FrameKind, GapAccepted, HistoryFinished, encod
 from forebay.errors import ConfigError, CursorMoved, Transient
 from forebay.journal import CursorFile, JournalWriter, PendingBlock
 from forebay.ports import Commit, HistoryRequest
+from forebay.services.clock_skew import SkewWatch
 from forebay.services.deliver import Deliverer
 from forebay.sources.coinbase.protocol import CoinbaseParser
 from forebay.telemetry import (
@@ -332,13 +333,35 @@ def test_a_restart_knows_the_gaps_that_are_open(tmp_path: Path, writer: JournalW
     assert seen == [], "what was told before is not told again"
 
 
-def test_dead_letters_are_told_by_reason(tmp_path: Path, writer: JournalWriter) -> None:
+def test_dead_letters_are_told_by_reason_and_venue(tmp_path: Path, writer: JournalWriter) -> None:
     seen: list[TelemetryEvent] = []
     put(writer, [b"garbage", b"{", match(1, price="NaN")])
 
     deliverer(tmp_path, MemoryStore(), seen).drain()
 
-    assert seen == [DeadLettered(2, "not_json"), DeadLettered(1, "bad_price")]
+    told = [(2, "not_json"), (1, "bad_price")]
+    assert seen == [DeadLettered(*each, "coinbase") for each in told]
+
+
+def test_what_is_stored_says_how_long_it_took_and_by_which_way_it_came_again(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    clock = ManualClock()
+    watch = SkewWatch(clock)
+    moving = Deliverer(tmp_path / "journal", MemoryStore(), PARSERS, skew=watch)
+    for first in (1, 11):
+        put(writer, [match(number) for number in range(first, first + 10)])
+        moving.drain()
+        clock.advance(60)
+    put(writer, [match(20)])
+    page = as_json([rest_row(19), rest_row(20)])
+    put(writer, [page], context("rest", "e2"), FrameKind.REST)
+    moving.drain()
+    # The last of each ten happened so many milliseconds after its frame is said to have come.
+    assert watch.skews() == {"coinbase": pytest.approx(-0.02)}
+    ways = moving.status()["venues"]["coinbase"]  # type: ignore[index]
+    assert ways["ws"] == {"told": 21, "again": 1, "flags": {}}
+    assert ways["rest"] == {"told": 2, "again": 2, "flags": {}}
 
 
 def test_a_journal_that_began_anew_is_read_from_its_oldest_frame(

@@ -461,3 +461,32 @@ def test_a_gap_is_of_its_stream() -> None:
     assert projected.coverage[other].gaps(other) == [
         Gap(*other, "id", "", 2, 2, "in_connection", "open")
     ]
+
+
+# ------------------------------------------------------------- what each venue told
+
+
+def test_events_and_dead_letters_are_counted_by_the_way_they_came() -> None:
+    page = as_json([rest_row(7), rest_row(8) | {"size": "NaN"}])
+    out = project(
+        batch([match(1), b"garbage", match(2)]), batch([page], context("rest"), first_seq=90)
+    )
+    found = {source: counts.told for source, counts in out.venues["coinbase"].items()}
+    assert found == {"ws": 3, "rest": 2}
+    assert out.venues["coinbase"]["rest"].flags == {"backfill": 1}
+    assert out.venues["coinbase"]["ws"].flags == {}
+
+
+def test_only_what_a_connection_tells_as_it_happens_says_how_long_it_takes() -> None:
+    page = as_json([rest_row(7)])
+    live = batch([match(1), match(2)], received_ns=[T0 + 9 * SECOND, T0 + 4 * SECOND])
+    out = project(live, batch([page], context("rest"), first_seq=90))
+    assert out.delays == {"coinbase": (2, 4 * SECOND - 2_000_000)}
+    poll = context("rest", purpose="live")
+    elsewhere = batch([match(1)], context("file")), batch([page], poll, first_seq=90)
+    assert project(*elsewhere).delays == {}
+
+
+def test_bars_say_nothing_of_a_clock() -> None:
+    assert not KINDS["bar"].momentary
+    assert all(kind.momentary for name, kind in KINDS.items() if name != "bar")

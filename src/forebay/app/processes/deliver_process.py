@@ -34,16 +34,18 @@ from forebay.journal import CursorFile
 from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
 from forebay.services.checkpoints import BookCheckpoints, Derives
+from forebay.services.clock_skew import SkewWatch
 from forebay.services.deliver import CONSUMER, REST_S, Deliverer
 from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.services.ledger_builder import LiveSums
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     import pyarrow as pa
 
     from forebay.app.wiring.config import Config
+    from forebay.clock import Clock
     from forebay.ops.view import ProcessReport
     from forebay.ports import Readable, Reader
     from forebay.telemetry import Observer
@@ -69,11 +71,11 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     store = await retry_while_locked(
         clock, life.stop, lambda: stores.open_store(folder, config.store)
     )
-    sums = LiveSums()
+    sums, skew = LiveSums(), SkewWatch(clock)
     cursor = CursorFile(folder.cursor(CONSUMER))
     parts = folder.journal, store, venues.parsers()
     deliverer = await asyncio.to_thread(
-        Deliverer, *parts, cursor=cursor, observer=outages, sums=sums
+        Deliverer, *parts, cursor=cursor, observer=outages, sums=sums, skew=skew
     )
     delivery = GuardedDelivery(
         deliverer,
@@ -87,7 +89,8 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     )
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     journal = JournalMaintenance(*where, live=sums, clock=clock, observer=tally)
-    tell = _teller(guarding, deliverer, delivery, tally, (await delivery.measure()).backlog)
+    inherited = (await delivery.measure()).backlog
+    tell = _teller(guarding, deliverer, delivery, tally, skew, inherited=inherited)
     handlers = {
         **_reading(store, deliverer, guarding),
         **guarding.handlers(tell, lambda changed: journal.configure(changed.journal)),
@@ -97,12 +100,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(run_maintenance(journal, pace, clock, tally))
-        tasks: list[MaintenanceTask] = []
-        if config.store.parquet and isinstance(store, HourFiles):
-            tasks.append(HourlyParquet(folder.parquet, store, clock=clock))
-        if isinstance(store, Derives):
-            tasks.append(BookCheckpoints(store, venues.parsers()))
-        for task in tasks:
+        for task in _tasks(config, folder, store, clock):
             await beside.enter_async_context(run_maintenance(task, pace, clock, tally, sheds))
         checks = BarChecks(config, store, deliverer, outages, clock)
         await beside.enter_async_context(checks.beside(pace, sheds))
@@ -111,6 +109,16 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)
     return last
+
+
+def _tasks(
+    config: Config, folder: DataFolder, store: Readable, clock: Clock
+) -> Iterator[MaintenanceTask]:
+    """Return what is to be made of what is stored."""
+    if config.store.parquet and isinstance(store, HourFiles):
+        yield HourlyParquet(folder.parquet, store, clock=clock)
+    if isinstance(store, Derives):
+        yield BookCheckpoints(store, venues.parsers())
 
 
 def _reading(
@@ -144,6 +152,8 @@ def _teller(
     deliverer: Deliverer,
     delivery: GuardedDelivery,
     tally: CountingObserver,
+    skew: SkewWatch,
+    *,
     inherited: int,
 ) -> Callable[[], Awaitable[ProcessReport]]:
     """Return what tells of this process, which found ``inherited`` frames to store."""
@@ -151,10 +161,14 @@ def _teller(
     async def tell() -> ProcessReport:
         seen, status, counts = await delivery.measure(), deliverer.status(), tally.counts()
         store = stores.kind_of(guarding.config.store).name
+        captured = [venue.name for venue in guarding.config.venues]
         return guarding.report(
             not_ready="",
             samples=[
-                *samples.deliver(status, seen, counts, store=store, inherited=inherited),
+                *samples.deliver(
+                    status, seen, counts, store=store, inherited=inherited, venues=captured
+                ),
+                *samples.skews(skew.skews()),
                 *guarding.samples(counts),
             ],
             streams=[

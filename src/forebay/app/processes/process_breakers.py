@@ -218,6 +218,7 @@ class ProcessBreakers:
                 for breaker in self.manager.breakers.values()
             ],
             fallbacks=self.manager.fallbacks_serving(),
+            wall_ns=self._clock.wall_ns(),
             **parts,
         )
 

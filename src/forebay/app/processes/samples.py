@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from forebay.domain.flags import FLAGS
 from forebay.domain.parsed import Reason
 from forebay.ops.view import Buckets, Sample, StreamState
+from forebay.services.clock_skew import host_skew_s
 from forebay.telemetry import CallRetried, DeadLettered, RestRetried, RetriesEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from forebay.ops.view import StreamReport
     from forebay.services.guarded_delivery import Measured
@@ -37,6 +38,8 @@ _UNTOLD = (OSError, KeyError, ValueError, IndexError, StopIteration)
 LABELS = 50
 """Different values of one label that are told apart; what comes later counts as :data:`OTHER`."""
 OTHER = "other"
+SOURCES = ("ws", "rest", "file")
+"""By which way frames come; see :class:`~forebay.domain.frames.Context`."""
 _WORD = re.compile(r"[a-z_]+")
 
 
@@ -124,17 +127,19 @@ def latency(totals: LatencyTotals) -> list[Buckets]:
 
 
 def deliver(
-    status: Mapping[str, Any], seen: Measured, counts: Counts, *, store: str, inherited: int
+    status: Mapping[str, Any],
+    seen: Measured,
+    counts: Counts,
+    *,
+    store: str,
+    inherited: int,
+    venues: Iterable[str] = (),
 ) -> list[Sample]:
     """Return what :meth:`forebay.services.deliver.Deliverer.status` and delivery tell.
 
     ``store`` is the kind of store, ``inherited`` the backlog, in frames, that this process found
-    when it started. What can be labelled beforehand is told from 0 on: Prometheus
-    takes a counter that appears for one that has not risen.
+    when it started, ``venues`` are those that are captured.
     """
-    flags = dict.fromkeys(FLAGS, 0) | status["flags"]
-    reasons = Counter(dict.fromkeys(get_args(Reason), 0))
-    reasons.update(counts.dead_letters)
     return [
         Sample("forebay_published_nats", 0),
         Sample("forebay_published_kafka", 0),
@@ -151,12 +156,49 @@ def deliver(
         Sample("forebay_store_lag_seconds", seen.lag_s),
         Sample("forebay_journal_oldest_unacknowledged_seconds", seen.lag_s),
         Sample("forebay_conflicts", status["conflicts"]),
-        Sample("forebay_duplicates", status["duplicates"]),
-        Sample("forebay_ambiguous", flags["ambiguous"]),
-        *labelled("forebay_flagged", "flag", flags),
+        Sample("forebay_ambiguous", status["flags"].get("ambiguous", 0)),
         *labelled("forebay_coverage_gaps", "state", status["gaps"]),
-        *labelled("forebay_dead_letters", "reason", reasons),
+        *by_venue(status["venues"], counts.dead_letters, venues),
     ]
+
+
+def by_venue(
+    told: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    letters: Mapping[str, Mapping[str, int]],
+    venues: Iterable[str],
+) -> list[Sample]:
+    """Return what each venue told, and how much of it is duplicate, flagged or rejected.
+
+    ``told`` are :data:`~forebay.services.venue_totals.VenueTotals` as JSON has them. What can be
+    labelled beforehand, for ``venues``, is told from 0 on: Prometheus takes a counter that appears
+    for one that has not risen.
+    """
+    found: list[Sample] = []
+    reasons, flags = dict.fromkeys(get_args(Reason), 0), dict.fromkeys(FLAGS, 0)
+    for venue in sorted({*told, *letters, *venues}):
+        ways = told.get(venue, {})
+        for source in sorted({*SOURCES, *ways}):
+            counts, labels = ways.get(source, {}), {"venue": venue, "source": source}
+            found.append(Sample("forebay_told", counts.get("told", 0), labels))
+            found.append(Sample("forebay_duplicates", counts.get("again", 0), labels))
+            flagged = {**flags, **counts.get("flags", {})}
+            found += labelled("forebay_flagged", "flag", flagged, **labels)
+        rejected = {**reasons, **letters.get(venue, {})}
+        found += labelled("forebay_dead_letters", "reason", rejected, venue=venue)
+    return found
+
+
+def skews(seen: Mapping[str, float]) -> list[Sample]:
+    """Return how far our clock seems to be ahead of each venue's, and of all, in seconds."""
+    found = labelled("forebay_venue_clock_skew_seconds", "venue", seen)
+    if (host := host_skew_s(seen)) is not None:
+        found.append(Sample("forebay_host_clock_skew_seconds", host))
+    return found
+
+
+def process_skews(seen: Mapping[str, float]) -> list[Sample]:
+    """Return how far the clock of each process is ahead of the supervisor's, in seconds."""
+    return labelled("forebay_process_clock_skew_seconds", "service", seen)
 
 
 def tallied(service: str, counts: Counts, lost_lines: int) -> list[Sample]:
@@ -225,8 +267,8 @@ class Counts:
     """By name of their type."""
     errors: int = 0
     """Events of the level error."""
-    dead_letters: Counter[str] = field(default_factory=Counter)
-    """By reason."""
+    dead_letters: dict[str, Counter[str]] = field(default_factory=dict)
+    """By venue and reason."""
     rest_errors: Counter[str] = field(default_factory=Counter)
     """Failed tries by endpoint."""
 
@@ -246,8 +288,9 @@ class CountingObserver:
             counts.happenings[type(event).__name__] += 1
             counts.errors += event.level == "error"
             match event:
-                case DeadLettered(count=count, reason=reason):
-                    self._add(counts.dead_letters, reason, count)
+                case DeadLettered(count=count, reason=reason, venue=venue):
+                    theirs = counts.dead_letters.setdefault(venue, Counter())
+                    self._add(theirs, reason, count)
                 case (
                     RestRetried(path=target) | CallRetried(call=target) | RetriesEnded(call=target)
                 ):

@@ -30,6 +30,7 @@ from forebay.ops.view import (
 from forebay.resilience import ServiceHealth, SystemState
 from forebay.resilience.dependencies import near
 from forebay.resilience.health import HealthMonitor
+from forebay.services.clock_skew import skew_within
 from forebay.telemetry import ConfigRefused, ConfigReloaded
 from forebay.times import to_text
 
@@ -127,7 +128,9 @@ class RunningSystem:
         began, wall = self.clock.monotonic_ns(), self.clock.wall_ns()
         try:
             told = await self._request(seen, {"op": "report", "system": self.state})
-            report = msgspec.convert(told, ProcessReport)
+            report, answered_ns = msgspec.convert(told, ProcessReport), self.clock.wall_ns()
+            if report.wall_ns is not None:
+                seen.skew_s = skew_within(report.wall_ns, wall, answered_ns)
             # One that was starting, or hung, while orders changed has not heard of it.
             if seen.obeys != (report.pid, self._orders()):
                 await self._order(seen, report.pid)
@@ -160,7 +163,8 @@ class RunningSystem:
             self._since = health.state, at_ns
         since = {"since": to_text(self._since[1])}
         told = [each.report for each in seen if each.report is not None and each.fresh]
-        measured = [*self._samples, *samples.streams(merged(told))]
+        skews = {e.role: e.skew_s for e in seen if e.fresh and e.skew_s is not None}
+        measured = [*self._samples, *samples.streams(merged(told)), *samples.process_skews(skews)]
         own = ProcessReport(SUPERVISOR, os.getpid(), "", samples=measured, status=since)
         return SystemReport(
             at_ns=at_ns,
@@ -301,6 +305,8 @@ class PolledProcess:
     """How many answers in a row said of a service that it is down."""
     rising: Rising = field(default_factory=Rising)
     """What it has done since the beginning, also before it was started again."""
+    skew_s: float | None = None
+    """How far its clock was ahead of ours when it answered last."""
 
     @property
     def fresh(self) -> bool:

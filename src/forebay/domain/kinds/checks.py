@@ -68,6 +68,11 @@ class EventKind:
         own = self.telling or tuple(self.columns.names)
         object.__setattr__(self, "content", (*COMMON, *own))
 
+    @property
+    def momentary(self) -> bool:
+        """Whether its time is when it happened; one with times of its own is of a period."""
+        return schema.TIME not in self.columns.types
+
 
 class Checks:
     """Checks the ``n`` rows of one batch of raw events; rows without a reason are accepted.

@@ -233,10 +233,12 @@ def _flag_ambiguous(session: SqlSession, name: str, repeats: pa.Table) -> pa.Tab
     return told
 
 
-def insert_letters(session: SqlSession, letters: pa.Table, *, insert: bool) -> dict[str, int]:
-    """Insert dead letters that are not there yet; return by reason those that are of these frames.
+def insert_letters(
+    session: SqlSession, letters: pa.Table, *, insert: bool
+) -> dict[tuple[str, str], int]:
+    """Insert dead letters that are not there yet; return how many are of these frames.
 
-    Without ``insert`` they have been inserted.
+    By venue and reason. Without ``insert`` they have been inserted.
     """
     if insert:
         session.run(
@@ -245,8 +247,9 @@ def insert_letters(session: SqlSession, letters: pa.Table, *, insert: bool) -> d
             incoming=letters,
         )
     told = session.run(
-        "SELECT reason, count(DISTINCT letter_id) FROM incoming "
-        "SEMI JOIN dead_letters USING (letter_id, log_id, seq) GROUP BY reason ORDER BY min(seq)",
+        "SELECT venue, reason, count(DISTINCT letter_id) FROM incoming "
+        "SEMI JOIN dead_letters USING (letter_id, log_id, seq) "
+        "GROUP BY venue, reason ORDER BY min(seq)",
         incoming=letters,
     )
-    return dict(told)
+    return {(venue, reason): count for venue, reason, count in told}

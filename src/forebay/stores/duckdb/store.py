@@ -189,7 +189,7 @@ class DuckDBStore(ReadableStore, HourFiles):
                 first[name] = inserted.first
                 conflicts += inserted.conflicts
                 self._notes.write(session, name, inserted.hours)
-            letters: dict[str, int] = {}
+            letters: dict[tuple[str, str], int] = {}
             if commit.dead_letters is not None and len(commit.dead_letters):
                 letters = insert_letters(session, commit.dead_letters, insert=not happened)
             if not happened:

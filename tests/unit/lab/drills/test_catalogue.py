@@ -26,6 +26,12 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "ForebayStreamsNotHeard": "the simulated exchange refuses no symbol that it lists",
         "ForebayReconnecting": "it takes minutes of flapping, more than a drill has",
         "ForebayMemoryShort": "it is about the whole machine's memory",
+        "ForebayRejected": "a fault that spoils one event in a hundred leaves too little to audit",
+        "ForebayDuplicates": "no fault has a venue repeat half of what it tells",
+        "ForebayFlagged": "no fault makes one event in twenty late by a minute",
+        "ForebayHostClock": "it is about the host's clock, and a drill has one venue",
+        "ForebayVenueClock": "the simulated market keeps a time of its own",
+        "ForebayProcessClock": "all processes of a drill have the host's clock",
         "ForebayCaptureBusy": "no simulated market is fast enough to keep capture busy",
     }
 )

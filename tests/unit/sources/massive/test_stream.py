@@ -267,3 +267,9 @@ def test_a_page_without_rows_is_control(results: str) -> None:
     told = batch([f'{{"status":"OK"{results}}}'.encode()], context("rest", **asked))
     projected = Projection({"massive": MassiveParser()}, {}).project([told])
     assert projected.frames == Counter(control=1, yielding=0, dead=0)
+
+
+def test_quotes_say_how_long_they_took_and_bars_do_not() -> None:
+    quote, bar = as_json([event("C")]), as_json([event("CA")])
+    assert project(quote, bar).delays == {"massive": (1, 62 * SECOND - 123_000_000)}
+    assert project(bar).delays == {}
