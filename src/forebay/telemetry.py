@@ -267,6 +267,33 @@ class DownloadEnded(TelemetryEvent):
     """Why not all of it was had; nothing if it was."""
 
 
+class BarsVerified(TelemetryEvent):
+    """Some days of a series were compared with its source, which has ``bars`` bars of them.
+
+    ``missing`` ones are not stored, ``differing`` ones otherwise; ``extra`` ones are stored, and
+    the source does not have them: they stay.
+    """
+
+    venue: str
+    channel: str
+    symbol: str
+    bars: int
+    missing: int
+    differing: int
+    extra: int
+    first_day: str
+    """The first day that differs; nothing if none does."""
+
+
+class VerificationFailed(TelemetryEvent, level="warning"):
+    """A series could not be compared with its source; it is tried again."""
+
+    venue: str
+    channel: str
+    symbol: str
+    reason: str
+
+
 class DeadLettered(TelemetryEvent, level="warning"):
     """Frames or events that can never succeed were kept as dead letters."""
 
