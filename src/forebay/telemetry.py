@@ -263,34 +263,24 @@ class DownloadEnded(TelemetryEvent):
     venue: str
     pages: int
     answered: int
-    problem: str
-    """Why not all of it was had; nothing if it was."""
+    problem: str  # why not all of it was had
 
 
 class BarsVerified(TelemetryEvent):
-    """Some days of a series were compared with its source, which has ``bars`` bars of them.
+    """Days of a series were compared with its source; ``first_day`` is one that differs, if any."""
 
-    ``missing`` ones are not stored, ``differing`` ones otherwise; ``extra`` ones are stored, and
-    the source does not have them: they stay.
-    """
-
-    venue: str
-    channel: str
-    symbol: str
+    stream: str
     bars: int
     missing: int
     differing: int
     extra: int
     first_day: str
-    """The first day that differs; nothing if none does."""
 
 
 class VerificationFailed(TelemetryEvent, level="warning"):
     """A series could not be compared with its source; it is tried again."""
 
-    venue: str
-    channel: str
-    symbol: str
+    stream: str
     reason: str
 
 

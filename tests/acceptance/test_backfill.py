@@ -207,7 +207,7 @@ async def test_the_configuration_has_bars_kept_up_with_beside_a_capture(tmp_path
 
                 def both() -> list[dict[str, Any]] | None:
                     lines = said(running.log, "bars_verified")
-                    return lines if len({each["symbol"] for each in lines}) == 2 else None
+                    return lines if len({each["stream"] for each in lines}) == 2 else None
 
                 verdicts = wait_for(both, "both series")
                 assert not any(each[name] for each in verdicts for name in DIFFERENCES), verdicts

@@ -54,7 +54,13 @@ def massive(bars: int) -> Iterator[Lab]:
     """Run the simulator while the context is open."""
     command = (*(sys.executable, "-m", "forebay", "lab", "serve", "massive", "--seed", "5"),
                *("--symbols", SYMBOL, "--bars", f"{SYMBOL}={bars}"))  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         assert process.stdout is not None
         yield Lab(json.loads(process.stdout.readline()))

@@ -191,6 +191,7 @@ def processes() -> list[ProcessReport]:
     deliver = [
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
         *samples.tallied("deliver", COUNTS, 7),
+        *samples.verification({"coinbase": 40}, {("coinbase", "extra"): 13}, {"coinbase": AT_NS}),
         *samples.labelled("forebay_recovery_attempts", "breaker", {"store": 9}),
     ]
     return [

@@ -127,7 +127,7 @@ def _events(page: PageInHand, parsers: Mapping[str, Parser], clock: Clock) -> tu
 
 
 @dataclass(slots=True)
-class Comparison:
+class StreamComparison:
     """What two sides have of one stream."""
 
     days: dict[int, DayComparison] = field(default_factory=lambda: defaultdict(DayComparison))
@@ -145,14 +145,14 @@ async def verify(
     told: Callable[[HistoryRequest, pa.Table], Rows],
     stored: Callable[[HistoryRequest], Rows],
     progress: Callable[[int], object] = lambda _: None,
-) -> Comparison:
+) -> StreamComparison:
     """Ask the source for some pages of one stream, and compare them with the store.
 
     ``told`` returns what a table of events says of a request, ``stored`` what the store has of it;
     both are called in a thread. One page is held at a time. Raises as
     :meth:`~forebay.ports.Source.fill`.
     """
-    found = Comparison()
+    found = StreamComparison()
 
     def look(request: HistoryRequest, pages: Sequence[PageInHand]) -> None:
         rows: Rows = {}

@@ -214,7 +214,7 @@ async def test_what_could_not_be_compared_stays_due(site: Site) -> None:
     await site.took(hour(1))
     event = await site.told()
     assert isinstance(event, VerificationFailed)
-    assert event.symbol == BTC
+    assert event.stream == "coinbase/bar:1h/BTC-USD"
     site.history.gone = frozenset()
     assert (await site.found(hour(2))).bars == 48
 

@@ -40,13 +40,14 @@ from forebay.services.guarded_delivery import GuardedDelivery
 from forebay.services.ledger_builder import LiveSums
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     import pyarrow as pa
 
     from forebay.app.wiring.config import Config
+    from forebay.clock import Clock
     from forebay.ops.view import ProcessReport, Sample
-    from forebay.ports import Readable, Reader
+    from forebay.ports import Readable, Reader, Store
     from forebay.telemetry import Observer
 
 DELIVER_NICENESS = 5
@@ -76,16 +77,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     deliverer = await asyncio.to_thread(
         Deliverer, *parts, cursor=cursor, observer=outages, sums=sums
     )
-    delivery = GuardedDelivery(
-        deliverer,
-        folder.journal,
-        clock=clock,
-        rng=rng,
-        breaker=guarding.breaker(STORE, "store", critical=True),
-        system=lambda: guarding.manager.state,
-        observer=tally,
-        rest_s=REST_S,
-    )
+    delivery = _guarded(deliverer, folder.journal, guarding, clock, tally)
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     journal = JournalMaintenance(*where, live=sums, clock=clock, observer=tally)
     verification = BarVerification(config, folder, _answering(store), clock, outages)
@@ -104,12 +96,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         await beside.enter_async_context(LocalServer(folder.deliver_socket, handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(run_maintenance(journal, pace, clock, tally))
-        tasks: list[MaintenanceTask] = []
-        if config.store.parquet and isinstance(store, HourFiles):
-            tasks.append(HourlyParquet(folder.parquet, store, clock=clock))
-        if isinstance(store, Derives):
-            tasks.append(BookCheckpoints(store, venues.parsers()))
-        for task in tasks:
+        for task in _derived(config, folder, store, clock):
             await beside.enter_async_context(run_maintenance(task, pace, clock, tally, sheds))
         checks = BarChecks(config, store, deliverer, outages, clock)
         for checking in (checks, verification):
@@ -119,6 +106,35 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)
     return last
+
+
+def _guarded(
+    deliverer: Deliverer,
+    journal: Path,
+    guarding: ProcessBreakers,
+    clock: Clock,
+    tally: CountingObserver,
+) -> GuardedDelivery:
+    return GuardedDelivery(
+        deliverer,
+        journal,
+        clock=clock,
+        rng=random.Random(),
+        breaker=guarding.breaker(STORE, "store", critical=True),
+        system=lambda: guarding.manager.state,
+        observer=tally,
+        rest_s=REST_S,
+    )
+
+
+def _derived(
+    config: Config, folder: DataFolder, store: Store, clock: Clock
+) -> Iterator[MaintenanceTask]:
+    """Return the tasks that make more of what is stored, as far as the store can."""
+    if config.store.parquet and isinstance(store, HourFiles):
+        yield HourlyParquet(folder.parquet, store, clock=clock)
+    if isinstance(store, Derives):
+        yield BookCheckpoints(store, venues.parsers())
 
 
 def _reading(

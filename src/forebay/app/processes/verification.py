@@ -15,11 +15,11 @@ import msgspec
 
 from forebay.app.offline.download_plan import AskedDays, configured, days_of
 from forebay.app.offline.verifying import verified
+from forebay.app.processes import samples
 from forebay.app.processes.history_pages import PagesByCapture
 from forebay.app.processes.maintenance import BREATH_S
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ForebayError
-from forebay.ops.view import Sample
 from forebay.services.verifier import DAY_NS
 from forebay.telemetry import BarsVerified, VerificationFailed
 from forebay.times import span_ns, to_text
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.clock import Clock
     from forebay.domain.coverage import StreamKey
+    from forebay.ops.view import Sample
     from forebay.ports import HistoryRequest
     from forebay.services.downloader import Download
     from forebay.services.pages_in_hand import PagesInHand
@@ -117,8 +118,7 @@ class BarVerification:
                 try:
                     await self._compare(series, fill)
                 except ForebayError as error:
-                    named = key.venue, key.channel, key.symbol
-                    self._observe(VerificationFailed(*named, str(error)))
+                    self._observe(VerificationFailed(key.name, str(error)))
 
     async def _compare(self, series: _Series, fill: Fill) -> None:
         """Compare what is due of a series; what was not compared stays due."""
@@ -156,9 +156,7 @@ class BarVerification:
         self._ended_ns[key.venue] = self._clock.wall_ns()
         first = to_text(min(series.unlike) * DAY_NS)[:10] if series.unlike else ""
         counts = {name: totals[name] for name in DIFFERENCES}
-        self._observe(
-            BarsVerified(key.venue, key.channel, key.symbol, bars, **counts, first_day=first)
-        )
+        self._observe(BarsVerified(key.name, bars, **counts, first_day=first))
 
     def samples(self) -> list[Sample]:
         """Return what was compared, and what differs now."""
@@ -167,17 +165,7 @@ class BarVerification:
             for counts in ((0, 0, 0), *series.unlike.values()):
                 for name, count in zip(DIFFERENCES, counts, strict=True):
                     differing[key.venue, name] += count
-        return [
-            *(Sample("forebay_bars_verified", n, {"venue": at}) for at, n in self._bars.items()),
-            *(
-                Sample("forebay_bars_unlike_source", n, {"venue": at, "difference": name})
-                for (at, name), n in differing.items()
-            ),
-            *(
-                Sample("forebay_bars_verified_time_seconds", ns / 1e9, {"venue": at})
-                for at, ns in self._ended_ns.items()
-            ),
-        ]
+        return samples.verification(self._bars, differing, self._ended_ns)
 
 
 def _counts(day: DayComparison) -> tuple[int, int, int]:
