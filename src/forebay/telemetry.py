@@ -272,8 +272,25 @@ class DownloadEnded(TelemetryEvent):
     venue: str
     pages: int
     answered: int
-    problem: str
-    """Why not all of it was had; nothing if it was."""
+    problem: str  # why not all of it was had
+
+
+class BarsVerified(TelemetryEvent):
+    """Days of a series were compared with its source; ``first_day`` is one that differs, if any."""
+
+    stream: str
+    bars: int
+    missing: int
+    differing: int
+    extra: int
+    first_day: str
+
+
+class VerificationFailed(TelemetryEvent, level="warning"):
+    """A series could not be compared with its source; it is tried again."""
+
+    stream: str
+    reason: str
 
 
 class DeadLettered(TelemetryEvent, level="warning"):

@@ -7,17 +7,26 @@ import contextlib
 import json
 import shutil
 import signal
+import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from forebay.app.processes.verification import DIFFERENCES
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.lab.commands import FOREBAY
 from forebay.times import to_text
-from tests.support.commands import capture, connected, environment, simulator
+from tests.support.commands import (
+    capture,
+    connected,
+    environment,
+    said,
+    simulator,
+    wait_for,
+)
 from tests.support.http_server import serving
 from tests.support.made_history import BEGIN_S, DAY_S, MadeHistory, bars, on_weekdays
 
@@ -195,6 +204,24 @@ async def test_the_configuration_has_bars_kept_up_with_beside_a_capture(tmp_path
                 running.until(
                     lambda each: each["deliver"]["stored"].get("bars", 0) >= 2 * 48, "the bars"
                 )
+
+                def both() -> list[dict[str, Any]] | None:
+                    lines = said(running.log, "bars_verified")
+                    return lines if len({each["stream"] for each in lines}) == 2 else None
+
+                verdicts = wait_for(both, "both series")
+                assert not any(each[name] for each in verdicts for name in DIFFERENCES), verdicts
+                assert sum(each["bars"] for each in verdicts) >= 2 * 48, verdicts
+                beside = ("--venue", "coinbase", "--timeframe", "1h", "-c", str(file), "--json")
+                since_text = to_text(since * 10**9)
+                found = subprocess.run(
+                    [*FOREBAY, "verify", *beside, "--from", since_text],
+                    env=environment(),
+                    stdout=subprocess.PIPE,
+                    check=True,
+                )
+                streams = json.loads(found.stdout)["streams"]
+                assert [each["symbol"] for each in streams] == [BTC, ETH]
 
     async with serving(history.answer) as url:
         await asyncio.to_thread(capturing, url)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks import (
     book_fold,
+    history,
     journal_append,
     journal_drain,
     journal_recovery,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "normalise": ("normalise", normalising.run),
     "book": ("book fold", book_fold.run),
     "pipeline": ("websocket -> stored", pipeline.run),
+    "history": ("history -> stored", history.run),
     "recorded": ("stored and recorded", recorded.run),
     "symbols": ("cost of idle symbols", scaling.symbols),
     "breaker": ("overhead of a breaker", resilience.run),
@@ -47,7 +49,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
 _LIBRARIES = (
     "picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets",
     "circuitbreaker", "interlock-cb", "nopanic", "pybreaker", "stamina", "tenacity",
-    "sortedcontainers",
+    "sortedcontainers", "requests",
 )  # fmt: skip
 
 

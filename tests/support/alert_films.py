@@ -116,6 +116,11 @@ CASES: dict[str, Case | Rise | Share] = {
         900,
         ({'forebay_coverage_gaps{state="permanent"}': 9},),
     ),
+    "ForebayBarsUnlikeSource": Case(
+        {'forebay_bars_unlike_source{difference="missing"}': (1, 0)},
+        7200,
+        ({'forebay_bars_unlike_source{difference="extra"}': 9},),
+    ),
     "ForebayNoWebsocket": Case({"forebay_ws_client_connected": (0, 1)}, 30),
     "ForebayWebsocketsMissing": Case(
         {"forebay_websocket_connections": (2, 3), "forebay_websocket_connections_wanted": (3, 3)},

@@ -198,6 +198,7 @@ def processes() -> list[ProcessReport]:
         *samples.deliver(STATUS, DELIVERY, COUNTS, store="duckdb", inherited=INHERITED),
         *samples.skews({"coinbase": 0.25, "massive": 0.5}),
         *samples.tallied("deliver", COUNTS, 7),
+        *samples.verification({"coinbase": 40}, {("coinbase", "extra"): 13}, {"coinbase": AT_NS}),
         *samples.labelled("forebay_recovery_attempts", "breaker", {"store": 9}),
     ]
     return [

@@ -109,6 +109,15 @@ _DELIVERY = (
     _counter("forebay_ambiguous", "New events of which equal ones may be missing."),
     _counter("forebay_flagged", "New events by flag.", "venue", "source", "flag"),
     _counter("forebay_dead_letters", "Frames or events kept as dead letters.", "venue", "reason"),
+    _counter("forebay_bars_verified", "Bars compared with those of their source.", "venue"),
+    _gauge(
+        "forebay_bars_unlike_source",
+        "Bars by difference: missing in the store, differing from the source's, extra: the source "
+        "does not have them.",
+        "venue",
+        "difference",
+    ),
+    _gauge("forebay_bars_verified_time_seconds", "Unix time of the last such comparison.", "venue"),
     _gauge("forebay_coverage_gaps", "Gaps by state: open, filled, permanent, accepted.", "state"),
 )
 _CAPTURE = (

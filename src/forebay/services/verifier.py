@@ -5,27 +5,32 @@ The source's pages are read by the same parser as those that are captured, and g
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from forebay.domain.digest import Digest, cell_texts
-from forebay.domain.frames import FrameBatch, FrameKind
+from forebay.domain.frames import FrameBatch
 from forebay.services.normalise import normalise
+from forebay.services.pages_in_hand import PagesInHand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from forebay.clock import Clock
-    from forebay.domain.frames import Context, Control
     from forebay.domain.kinds import EventKind
-    from forebay.ports import HistoryRequest, Parser, Source
+    from forebay.ports import HistoryRequest, Parser
+    from forebay.services.pages_in_hand import PageInHand
 
 DAY_NS = 86_400_000_000_000
+SHOWN = 5
+"""Events of a day that are named of each difference."""
 
 
 class ToldRow(NamedTuple):
@@ -35,8 +40,25 @@ class ToldRow(NamedTuple):
     canonical: str
 
 
+Tables = list["pa.Table"]
+Fill = Callable[["HistoryRequest", PagesInHand], Awaitable[object]]
+"""Asks for a page; see :meth:`~forebay.ports.Source.fill`."""
 Rows = dict[int, ToldRow]
 """By ``event_ts``, UTC nanoseconds: of one stream there is one event at a time."""
+
+
+@dataclass(slots=True)
+class EventTimes:
+    """When events were, as ``event_ts``: how many, and the first few."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, at_ns: int) -> None:
+        """Count one; they come in order."""
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(at_ns)
 
 
 @dataclass(slots=True)
@@ -45,17 +67,22 @@ class DayComparison:
 
     source: Digest = field(default_factory=Digest)
     stored: Digest = field(default_factory=Digest)
-    missing: list[int] = field(default_factory=list)
-    """When events were that are not stored, as ``event_ts``."""
-    differing: list[int] = field(default_factory=list)
-    """Likewise of those that are stored with another content."""
-    extra: list[int] = field(default_factory=list)
-    """Likewise of those that are stored and that the source does not have."""
+    missing: EventTimes = field(default_factory=EventTimes)
+    """Events that are not stored."""
+    differing: EventTimes = field(default_factory=EventTimes)
+    """Those that are stored with another content."""
+    extra: EventTimes = field(default_factory=EventTimes)
+    """Those that are stored and that the source does not have."""
 
     @property
     def same(self) -> bool:
         """Whether there is no difference."""
         return self.source == self.stored
+
+    @property
+    def wants_repair(self) -> bool:
+        """Whether the source has what the store has not."""
+        return bool(self.missing.count or self.differing.count)
 
 
 def compare(source: Rows, stored: Rows, days: dict[int, DayComparison]) -> None:
@@ -68,11 +95,11 @@ def compare(source: Rows, stored: Rows, days: dict[int, DayComparison]) -> None:
         if ours is not None:
             day.stored += Digest.of_event(*ours)
         if ours is None:
-            day.missing.append(at_ns)
+            day.missing.add(at_ns)
         elif theirs is None:
-            day.extra.append(at_ns)
+            day.extra.add(at_ns)
         elif ours.canonical != theirs.canonical:
-            day.differing.append(at_ns)
+            day.differing.add(at_ns)
 
 
 def told_rows(
@@ -89,60 +116,28 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks() if hasattr(column, "combine_chunks") else column
 
 
+def _events(page: PageInHand, parsers: Mapping[str, Parser], clock: Clock) -> tuple[Tables, int]:
+    """Return the events of a page, and how many rows would be dead letters if it were captured."""
+    count = len(page.payloads)
+    received_ns = np.full(count, clock.wall_ns(), dtype=np.int64)
+    seqs = np.arange(count, dtype=np.int64)
+    batch = FrameBatch(page.context, page.kind, page.payloads, received_ns, "", seqs)
+    told = normalise(batch, parsers)
+    return [each.finish() for each in told.events], sum(told.reasons.values())
+
+
 @dataclass(slots=True)
-class _Page:
-    """What one page says; our own records are not kept."""
+class StreamComparison:
+    """What two sides have of one stream."""
 
-    pages: PagesInHand
-    context: Context
-
-    def frame(self, kind: FrameKind, payload: bytes) -> None:
-        self.batch(kind, (payload,))
-
-    def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
-        self.pages.take(self.context, kind, payloads)
-
-    def control(self, control: Control) -> None:
-        del control
-
-
-class PagesInHand:
-    """A :class:`~forebay.ports.FrameSink` that reads what it is given, and keeps nothing."""
-
-    def __init__(self, parsers: Mapping[str, Parser], clock: Clock) -> None:
-        self._parsers = parsers
-        self._clock = clock
-        self.tables: list[tuple[str, pa.Table]] = []
-        """By table, events that the pages hold."""
-        self.refused = 0
-        """Rows and pages that are dead letters, where they are captured."""
-
-    def open(self, context: Context) -> _Page:
-        """See :class:`~forebay.ports.FrameSink`."""
-        return _Page(self, context)
-
-    def on_pressure(self, callback: Callable[[bool], None]) -> Callable[[], None]:
-        """Nobody is ever told to pause."""
-        del callback
-        return lambda: None
-
-    async def flushed(self) -> int:
-        """There is nothing to wait for."""
-        return 0
-
-    def take(self, context: Context, kind: FrameKind, payloads: Sequence[bytes]) -> None:
-        """Read the events of some payloads."""
-        count = len(payloads)
-        received_ns = np.full(count, self._clock.wall_ns(), dtype=np.int64)
-        seqs = np.arange(count, dtype=np.int64)
-        batch = FrameBatch(context, kind, payloads, received_ns, "", seqs)
-        told = normalise(batch, self._parsers)
-        self.refused += sum(told.reasons.values())
-        self.tables += [(each.kind.table, each.finish()) for each in told.events]
+    days: dict[int, DayComparison] = field(default_factory=lambda: defaultdict(DayComparison))
+    """By their number since the Unix epoch."""
+    refused: int = 0
+    """Rows of the source that are no events: captured, they would be dead letters."""
 
 
 async def verify(
-    source: Source,
+    fill: Fill,
     requests: Iterable[HistoryRequest],
     parsers: Mapping[str, Parser],
     *,
@@ -150,21 +145,28 @@ async def verify(
     told: Callable[[HistoryRequest, pa.Table], Rows],
     stored: Callable[[HistoryRequest], Rows],
     progress: Callable[[int], object] = lambda _: None,
-) -> tuple[dict[int, DayComparison], int]:
-    """Ask the source for some pages of one stream, and compare; return days and rows refused.
+) -> StreamComparison:
+    """Ask the source for some pages of one stream, and compare them with the store.
 
-    ``told`` returns what a table of events says of a request, ``stored`` what the store has of it.
-    Raises as :meth:`~forebay.ports.Source.fill`.
+    ``told`` returns what a table of events says of a request, ``stored`` what the store has of it;
+    both are called in a thread. One page is held at a time. Raises as
+    :meth:`~forebay.ports.Source.fill`.
     """
-    days: dict[int, DayComparison] = defaultdict(DayComparison)
-    refused = 0
-    for number, request in enumerate(requests, 1):
-        pages = PagesInHand(parsers, clock)
-        await source.fill(request, pages)
+    found = StreamComparison()
+
+    def look(request: HistoryRequest, pages: Sequence[PageInHand]) -> None:
         rows: Rows = {}
-        for _, table in pages.tables:
-            rows |= told(request, table)
-        compare(rows, stored(request), days)
-        refused += pages.refused
+        for page in pages:
+            tables, refused = _events(page, parsers, clock)
+            found.refused += refused
+            for table in tables:
+                rows |= told(request, table)
+        compare(rows, stored(request), found.days)
+
+    for number, request in enumerate(requests, 1):
+        hand = PagesInHand()
+        await fill(request, hand)
+        await asyncio.to_thread(look, request, hand.pages)
         progress(number)
-    return dict(sorted(days.items())), refused
+    found.days = dict(sorted(found.days.items()))
+    return found

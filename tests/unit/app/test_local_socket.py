@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from forebay.app.processes.local_socket import Handler, LocalServer, Reply, Request, ask
+from forebay.app.processes.local_socket import (
+    Handler,
+    LocalServer,
+    Reply,
+    Request,
+    ask,
+    asked,
+)
 from forebay.app.querying import decode_arrow, encode_arrow
 from forebay.errors import ConfigError, Permanent, Unreachable
 
@@ -89,8 +96,8 @@ async def test_only_this_user_may_ask_and_a_stale_socket_is_replaced(tmp_path: P
 async def test_many_ask_at_once(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     async with LocalServer(path, HANDLERS).serving():
-        asked = [asyncio.to_thread(ask, path, {"op": "echo", "n": n}) for n in range(30)]
-        answers = await asyncio.gather(*asked)
+        asking = [asyncio.to_thread(ask, path, {"op": "echo", "n": n}) for n in range(30)]
+        answers = await asyncio.gather(*asking)
 
     assert [head["n"] for head, _ in answers] == list(range(30))
 
@@ -132,3 +139,38 @@ async def test_a_handler_that_fails_is_told_to_the_one_who_asked(
             await asyncio.to_thread(ask, path, request_)
     assert all(part in raised.value.message for part in parts)
     assert raised.value.hint
+
+
+# ------------------------------------------------------------------------ what may take long
+
+
+async def test_what_is_awaited_is_answered_as_what_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    async with LocalServer(path, HANDLERS).serving():
+        head, body = await asked(path, {"op": "table", "query": "q"}, timeout_s=10)
+        with pytest.raises(ConfigError, match="That cannot be") as raised:
+            await asked(path, {"op": "refuse"}, timeout_s=10)
+    assert (head, decode_arrow(body)) == ({"asked": "q"}, TABLE)
+    assert raised.value.hint == "Ask for less."
+    with pytest.raises(Unreachable):
+        await asked(path, {"op": "echo"}, timeout_s=10)
+
+
+async def test_who_does_not_wait_any_more_hangs_up(tmp_path: Path) -> None:
+    path, begun, over = tmp_path / "s.sock", asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Request) -> Request:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.set()
+        return {}
+
+    async with LocalServer(path, {"slow": slow}).serving():
+        asking = asyncio.create_task(asked(path, {"op": "slow"}, timeout_s=10))
+        await asyncio.wait_for(begun.wait(), 10)
+        asking.cancel()
+        await asyncio.wait_for(over.wait(), 10)
+        with pytest.raises(Unreachable, match="TimeoutError"):
+            await asked(path, {"op": "slow"}, timeout_s=0.01)

@@ -43,7 +43,7 @@ async def waits(
 ) -> bool:
     """Return whether a page waits until something is mended."""
     clock = ManualClock()
-    pacing = downloads._Pacing(
+    pacing = downloads.Pacing(
         DataFolder(tmp_path),
         cast("GroupCommit", site),
         clock,

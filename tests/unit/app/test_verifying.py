@@ -70,7 +70,11 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 def counts(found: Verified) -> list[tuple[int, ...]]:
     return [
-        (day.source.count, day.stored.count, *map(len, (day.missing, day.differing, day.extra)))
+        (
+            day.source.count,
+            day.stored.count,
+            *(each.count for each in (day.missing, day.differing, day.extra)),
+        )
         for day in found.days.values()
     ]
 

@@ -10,6 +10,7 @@ import msgspec
 from forebay.app.wiring import venues
 from forebay.app.wiring.config import VenueConfig
 from forebay.domain.channels import SERIES
+from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.services.downloader import Download, Progress
 from forebay.sources.history import ByBars
@@ -17,10 +18,11 @@ from forebay.text import did_you_mean
 from forebay.times import to_ns, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from forebay.app.wiring.config import Config
     from forebay.domain.coverage import Coverage, StreamKey
+    from forebay.ports import HistoryRequest
     from forebay.sources.history import Series
     from forebay.sources.venue import Venue
 
@@ -142,6 +144,31 @@ def _range(
         message = f"No bar of {name} from {to_text(since)} to {to_text(until)} is over yet."
         raise ConfigError(message, hint="Ask for an earlier range, or later.")
     return first, end
+
+
+@dataclass(frozen=True, slots=True)
+class AskedDays:
+    """A download, and what of it was asked for: whole days, as far as it reaches."""
+
+    download: Download
+    ranges: tuple[tuple[int, int], ...]
+    """Both ends included."""
+
+    @classmethod
+    def of(cls, download: Download, requests: Iterable[HistoryRequest]) -> AskedDays:
+        """Return the days that requests are of."""
+        asked = IntervalSet()
+        for each in requests:
+            asked.add(each.first, each.last)
+        return cls(download, days_of(download, asked))
+
+
+def days_of(download: Download, times: IntervalSet) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of a download that have the whole days, or longer bars, of some times."""
+    days, length = IntervalSet(), max(download.step_ns, _DAY_S * _NS)
+    for first, last in times:
+        days.add(first // length * length, (last // length + 1) * length - 1)
+    return tuple(days.within(download.first, download.last))
 
 
 @dataclass(slots=True)

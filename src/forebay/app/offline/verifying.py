@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
 from forebay.app.offline.download_plan import WantedBars, plan, venue_config
+from forebay.app.processes.history_pages import PagesByCapture
+from forebay.app.processes.local_socket import ask
 from forebay.app.reader import ONE_BAR
 from forebay.app.wiring import venues
 from forebay.clock import SystemClock
 from forebay.domain.channels import SERIES
 from forebay.domain.digest import id_texts
 from forebay.domain.kinds.bar import BAR
-from forebay.errors import ConfigError
-from forebay.services.verifier import DAY_NS, DayComparison, Rows, told_rows, verify
+from forebay.errors import ConfigError, Unreachable
+from forebay.services.verifier import DAY_NS, DayComparison, Fill, Rows, told_rows, verify
 from forebay.sources.history import ByBars
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
@@ -25,18 +29,20 @@ from forebay.text import literal
 from forebay.times import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
     from forebay.app.reader import Data
     from forebay.app.wiring.config import Config
+    from forebay.clock import Clock
     from forebay.ports import HistoryRequest
     from forebay.services.downloader import Download
     from forebay.telemetry import Observer
 
-_SHOWN = 5
-"""Bars of a day that are listed of each difference."""
+Query = Callable[[str], "pa.Table"]
+"""Returns the rows of a reading statement; blocking."""
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class Verified:
         """Return from when to when bars lack or differ, of consecutive days together."""
         begin = last = None
         for number, day in sorted(self.days.items()):
-            if not (day.missing or day.differing):
+            if not day.wants_repair:
                 continue
             if last is not None and begin is not None and number > last + 1:
                 yield self._within(begin, last)
@@ -93,7 +99,7 @@ def _day(number: int, day: DayComparison) -> dict[str, Any]:
         found[side] = {"count": count, "ids": ids, "rows": rows}
     for what in ("missing", "differing", "extra"):
         times = getattr(day, what)
-        found[what] = {"count": len(times), "first": [to_text(each) for each in times[:_SHOWN]]}
+        found[what] = {"count": times.count, "first": [to_text(each) for each in times.first]}
     return found
 
 
@@ -102,35 +108,56 @@ async def verify_bars(
     config: Config,
     wanted: WantedBars,
     observer: Observer,
-    progress: Callable[[int, int], object] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> list[Verified]:
     """Compare each stream that is wanted; without symbols, those that are stored.
 
-    ``progress`` is told pages compared, and pages in all. Raises as :func:`.download.download`.
+    A capture that runs in the folder asks for the pages. ``progress`` is told pages compared, and
+    pages in all. Raises as :func:`.download.download`.
     """
     clock = SystemClock()
     if not wanted.symbols:
         wanted = replace(wanted, symbols=_symbols(data, wanted))
     venue = venue_config(config, wanted)
     downloads = plan(replace(wanted, again=True), venue.market, clock.wall_ns())
+    if await asyncio.to_thread(_captures, data):
+        capture = PagesByCapture(data.folder.capture_socket, wanted)
+        return await verified(capture.fill, data.sql, downloads, clock, progress)
+    wiring = Wiring(config.collector, clock, random.Random(), observer, budgets=Budgets(clock))
+    async with venues.source(venue, wiring) as source:
+        return await verified(source.fill, data.sql, downloads, clock, progress)
+
+
+def _captures(data: Data) -> bool:
+    with contextlib.suppress(Unreachable):
+        return bool(ask(data.folder.capture_socket, {"op": "status"}))
+    return False
+
+
+async def verified(
+    fill: Fill,
+    query: Query,
+    downloads: Sequence[Download],
+    clock: Clock,
+    progress: Progress = lambda *_: None,
+) -> list[Verified]:
+    """Compare streams one after the other; ``fill`` asks for a page, ``query`` the store."""
     todo = [(each, each.requests(None, 0)) for each in downloads]
     pages, before = sum(len(requests) for _, requests in todo), 0
-    wiring = Wiring(config.collector, clock, random.Random(), observer, budgets=Budgets(clock))
     found = []
-    async with venues.source(venue, wiring) as source:
-        for download, requests in todo:
-            stream = _Stream(data, download)
-            days, refused = await verify(
-                source,
-                requests,
-                venues.parsers(),
-                clock=clock,
-                told=stream.told,
-                stored=stream.stored,
-                progress=lambda done, before=before: progress(before + done, pages),  # type: ignore[misc]
-            )
-            before += len(requests)
-            found.append(Verified(download, days, refused))
+    for download, requests in todo:
+        stream = _Stream(query, download)
+        comparison = await verify(
+            fill,
+            requests,
+            venues.parsers(),
+            clock=clock,
+            told=stream.told,
+            stored=stream.stored,
+            progress=lambda done, before=before: progress(before + done, pages),  # type: ignore[misc]
+        )
+        before += len(requests)
+        found.append(Verified(download, comparison.days, comparison.refused))
     return found
 
 
@@ -147,8 +174,8 @@ def _symbols(data: Data, wanted: WantedBars) -> tuple[str, ...]:
 class _Stream:
     """The bars of one series of one symbol, on both sides."""
 
-    def __init__(self, data: Data, download: Download) -> None:
-        self._data = data
+    def __init__(self, query: Query, download: Download) -> None:
+        self._query = query
         self._download = download
         history = venues.VENUES[download.venue].history[BAR.channel]
         name = download.channel.partition(SERIES)[2]
@@ -175,7 +202,7 @@ class _Stream:
         first, last = (f"make_timestamp_ns({end})" for end in (request.first, request.last))
         times = f"event_ts BETWEEN {first} AND {last}"
         query = f"SELECT * FROM {BAR.table} WHERE {some} AND {times}{ONE_BAR}"  # noqa: S608 - quoted
-        events = self._data.sql(query)
+        events = self._query(query)
         ids = [str(each) for each in events["event_id"].to_pylist()]
         return dict(told_rows(events, BAR, ids))
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from forebay.app.processes.downloads import RunningDownloads
+    from forebay.app.processes.history_pages import HistoryPages
+    from forebay.app.processes.local_socket import Reply
     from forebay.app.wiring.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
     from forebay.ports import Source
@@ -87,10 +89,12 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         guarding.manager.watch(
             JOURNAL, lambda: _why_not(running), critical=True, depends_on=(PROCESS,)
         )
+        history = folder, running, wiring, sheds, config
         handlers = {
             **_handlers(running, guarding, tally, roster, max_pending),
             "accept": _acceptor(running, config.collector),
-            **await stack.enter_async_context(_downloading(folder, running, wiring, sheds, config)),
+            **await stack.enter_async_context(_downloading(*history)),
+            **await stack.enter_async_context(_handing_over(*history)),
         }
         await stack.enter_async_context(LocalServer(folder.capture_socket, handlers).serving())
         await stack.enter_async_context(guarding.recovering())
@@ -239,6 +243,34 @@ async def _downloading(
         for task in keeping:
             task.cancel()
         await asyncio.gather(*keeping, return_exceptions=True)
+        for each in made:
+            await each.close()
+
+
+@contextlib.asynccontextmanager
+async def _handing_over(
+    folder: DataFolder,
+    running: Capture,
+    wiring: Wiring,
+    sheds: Callable[[], str],
+    config: Config,
+) -> AsyncIterator[dict[str, Handler]]:
+    """Give the handler of whoever looks at pages of history, and let go of them with the block."""
+    made: list[HistoryPages] = []
+
+    async def page(request: Request) -> Reply:
+        from forebay.app.processes.downloads import Pacing  # noqa: PLC0415 - numpy
+        from forebay.app.processes.history_pages import HistoryPages  # noqa: PLC0415
+
+        if not made:
+            pacing = Pacing(folder, running.sink, wiring.clock, sheds)
+            unlisted = dataclasses.replace(wiring, roster=None)
+            made.append(HistoryPages(config, unlisted, pacing))
+        return await made[0].page(request)
+
+    try:
+        yield {"history": page}
+    finally:
         for each in made:
             await each.close()
 

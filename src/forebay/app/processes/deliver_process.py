@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.processes import samples
-from forebay.app.processes.bar_checks import BarChecks, Outages
+from forebay.app.processes.bar_checks import QUERY_S, BarChecks, Outages
 from forebay.app.processes.local_socket import Handler, LocalServer, Reply, Request
 from forebay.app.processes.maintenance import (
     DeliveryPace,
@@ -24,6 +24,7 @@ from forebay.app.processes.maintenance import (
 )
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.samples import CountingObserver
+from forebay.app.processes.verification import BarVerification
 from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.querying import encode_arrow
 from forebay.app.wiring import stores, venues
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.config import Config
     from forebay.clock import Clock
-    from forebay.ops.view import ProcessReport
+    from forebay.ops.view import ProcessReport, Sample
     from forebay.ports import Readable, Reader
     from forebay.telemetry import Observer
 
@@ -77,22 +78,18 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     deliverer = await asyncio.to_thread(
         Deliverer, *parts, cursor=cursor, observer=outages, sums=sums, skew=skew
     )
-    delivery = GuardedDelivery(
-        deliverer,
-        folder.journal,
-        clock=clock,
-        rng=rng,
-        breaker=guarding.breaker(STORE, "store", critical=True),
-        system=lambda: guarding.manager.state,
-        observer=tally,
-        rest_s=REST_S,
-    )
+    delivery = _guarded(deliverer, folder.journal, guarding, clock, tally)
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     journal = JournalMaintenance(*where, live=sums, clock=clock, observer=tally)
-    inherited = (await delivery.measure()).backlog
-    tell = _teller(guarding, deliverer, delivery, tally, skew, inherited=inherited)
+    verification = BarVerification(config, folder, _answering(store), clock, outages)
+    tell = _teller(
+        *(guarding, deliverer, delivery, tally, skew),
+        inherited=(await delivery.measure()).backlog,
+        compared=verification.samples,
+    )
     handlers = {
         **_reading(store, deliverer, guarding),
+        "verify": verification.take,
         **guarding.handlers(tell, lambda changed: journal.configure(changed.journal)),
     }
     pace, sheds = DeliveryPace(), guarding.sheds
@@ -103,12 +100,32 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         for task in _tasks(config, folder, store, clock):
             await beside.enter_async_context(run_maintenance(task, pace, clock, tally, sheds))
         checks = BarChecks(config, store, deliverer, outages, clock)
-        await beside.enter_async_context(checks.beside(pace, sheds))
+        for checking in (checks, verification):
+            await beside.enter_async_context(checking.beside(pace, sheds))
         await delivery.run(life, pace)
     found = await delivery.measure()
     last = {**deliverer.status(), "backlog": found.backlog}
     await asyncio.to_thread(store.close)
     return last
+
+
+def _guarded(
+    deliverer: Deliverer,
+    journal: Path,
+    guarding: ProcessBreakers,
+    clock: Clock,
+    tally: CountingObserver,
+) -> GuardedDelivery:
+    return GuardedDelivery(
+        deliverer,
+        journal,
+        clock=clock,
+        rng=random.Random(),
+        breaker=guarding.breaker(STORE, "store", critical=True),
+        system=lambda: guarding.manager.state,
+        observer=tally,
+        rest_s=REST_S,
+    )
 
 
 def _tasks(
@@ -147,6 +164,14 @@ def _reading(
     return {"sql": sql, "gaps": gaps, "coverage": coverage, "status": status}
 
 
+def _answering(store: Readable) -> Callable[[str], pa.Table]:
+    def answer(query: str) -> pa.Table:
+        with contextlib.closing(store.reader()) as reader:
+            return reader.query(query, timeout_s=QUERY_S)
+
+    return answer
+
+
 def _teller(
     guarding: ProcessBreakers,
     deliverer: Deliverer,
@@ -155,6 +180,7 @@ def _teller(
     skew: SkewWatch,
     *,
     inherited: int,
+    compared: Callable[[], list[Sample]],
 ) -> Callable[[], Awaitable[ProcessReport]]:
     """Return what tells of this process, which found ``inherited`` frames to store."""
 
@@ -169,6 +195,7 @@ def _teller(
                     status, seen, counts, store=store, inherited=inherited, venues=captured
                 ),
                 *samples.skews(skew.skews()),
+                *compared(),
                 *guarding.samples(counts),
             ],
             streams=[

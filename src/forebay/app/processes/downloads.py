@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.alternatives import by_deliver, with_alternatives
-from forebay.app.offline.download_plan import TABLE, Downloaded, WantedBars, plan, venue_config
+from forebay.app.offline.download_plan import (
+    TABLE,
+    AskedDays,
+    Downloaded,
+    WantedBars,
+    plan,
+    venue_config,
+)
 from forebay.app.offline.gaps import delivered
 from forebay.app.processes.local_socket import ask
 from forebay.app.wiring import venues
@@ -20,6 +27,7 @@ from forebay.errors import ForebayError, Permanent, Unreachable
 from forebay.services.alternatives import SILENT_S
 from forebay.services.downloader import Downloader, first_error
 from forebay.telemetry import DownloadEnded
+from forebay.times import span_ns
 
 if TYPE_CHECKING:
     import random
@@ -47,6 +55,7 @@ KEPT = 64
 class _Job:
     wanted: WantedBars
     progress: list[Progress] = field(default_factory=list)
+    asked: list[AskedDays] = field(default_factory=list)
     task: asyncio.Task[Downloaded] | None = None
 
 
@@ -97,7 +106,9 @@ class RunningDownloads:
         await delivered(self._folder, await self._sink.flushed())
         now_ns = self._clock.wall_ns()
         todo = [(each, each.requests(await self._held(each.key), now_ns)) for each in downloads]
-        pacing = _Pacing(self._folder, self._sink, self._clock, self._sheds)
+        if job is not None:
+            job.asked = [AskedDays.of(*each) for each in todo]
+        pacing = Pacing(self._folder, self._sink, self._clock, self._sheds)
 
         def note(progress: list[Progress]) -> None:
             if job is not None:
@@ -138,6 +149,7 @@ class RunningDownloads:
                 found = await self.run(wanted, job, patience_s)
                 if any(each.elsewhere for each in found.progress):
                     wait_s = min(every_s, RETRY_S)
+                await self._have_verified(job.asked)
                 wrong = [each.refused or each.problem for each in found.progress]
                 problem = next(filter(None, wrong), "") if not found.complete else ""
             except ForebayError as error:
@@ -147,6 +159,12 @@ class RunningDownloads:
             )
             self._wiring.observer(DownloadEnded(wanted.venue, pages, answered, problem))
             await self._clock.sleep(wait_s)
+
+    async def _have_verified(self, asked: list[AskedDays]) -> None:
+        """Tell deliver, which compares what was downloaded, and all of it now and then."""
+        if span_ns(self._config.downloader.verify_every):
+            request: Request = {"op": "verify", "downloads": msgspec.to_builtins(asked)}
+            await asyncio.to_thread(ask, self._folder.deliver_socket, request)
 
     # ------------------------------------------------------------------ whoever asks
 
@@ -177,7 +195,7 @@ class RunningDownloads:
 
 
 @dataclass(slots=True)
-class _Pacing:
+class Pacing:
     """When a download may go on: live capture, the journal's disk and the store come first."""
 
     folder: DataFolder

@@ -139,10 +139,36 @@ def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:
         except (OSError, EOFError) as error:
             message = f"Nothing answers on {path}: {error}."
             raise Unreachable(message, hint="Is the capture running?") from error
+    return _unless_error(head), body
+
+
+async def asked(path: Path, request: Request, *, timeout_s: float) -> Reply:
+    """Do as :func:`ask`, for answers that may take long: to cancel it is to hang up."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            with socket_address(path) as address:
+                reader, writer = await asyncio.open_unix_connection(address)
+            try:
+                encoded = msgspec.json.encode(request)
+                writer.write(_HEAD.pack(len(encoded)) + encoded)
+                parts = []
+                for length in (_HEAD, _BODY):
+                    (size,) = length.unpack(await reader.readexactly(length.size))
+                    parts.append(await reader.readexactly(size))
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        why = str(error) or type(error).__name__
+        message = f"Nothing answers on {path}: {why}."
+        raise Unreachable(message, hint="Is the capture running?") from error
+    return _unless_error(msgspec.json.decode(parts[0])), parts[1]
+
+
+def _unless_error(head: dict[str, Any]) -> dict[str, Any]:
     if (told := head.get("error")) is not None:
         kind = getattr(errors, told["kind"], ForebayError)
         raise kind(told["message"], hint=told["hint"])
-    return head, body
+    return head
 
 
 def _part(stream: Any, length: struct.Struct) -> bytes:  # noqa: ANN401 - any binary stream

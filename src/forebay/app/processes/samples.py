@@ -201,6 +201,23 @@ def process_skews(seen: Mapping[str, float]) -> list[Sample]:
     return labelled("forebay_process_clock_skew_seconds", "service", seen)
 
 
+def verification(
+    bars: Mapping[str, int],
+    unlike: Mapping[tuple[str, str], int],
+    ended_ns: Mapping[str, int],
+) -> list[Sample]:
+    """Return by venue what was compared, when last, and by venue and difference what differs."""
+    seconds = {venue: ns / 1e9 for venue, ns in ended_ns.items()}
+    return [
+        *labelled("forebay_bars_verified", "venue", bars),
+        *labelled("forebay_bars_verified_time_seconds", "venue", seconds),
+        *(
+            Sample("forebay_bars_unlike_source", count, {"venue": venue, "difference": difference})
+            for (venue, difference), count in sorted(unlike.items())
+        ),
+    ]
+
+
 def tallied(service: str, counts: Counts, lost_lines: int) -> list[Sample]:
     """Return what happened in the process of ``service``, log lines that it lost included."""
     labels = {"service": service}

@@ -114,6 +114,8 @@ class DownloaderConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """When the first bar opens, ISO 8601."""
     every: Annotated[str, Meta(pattern=SPAN)] = "1h"
     """How often to look for bars that are new."""
+    verify_every: Annotated[str, Meta(pattern=SPAN)] = "24h"
+    """How often all is compared with the source, besides days just downloaded; 0: nothing is."""
     market: str = ""
     """The part of the venue; left out: its first."""
     at_once: Annotated[int, Meta(ge=1, le=32)] = 2
