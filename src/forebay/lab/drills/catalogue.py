@@ -34,7 +34,7 @@ def _drill(act: Act, *alerts: str, name: str = "", about: str = "", **more: Any)
     return Drill(name, about, act, alerts=alerts, **more)
 
 
-def _history(act: HistoryAct, requirements: str, bars: int = 40_000, **rest: float) -> Drill:
+def _history(act: HistoryAct, requirements: str, bars: int = 15_000, **rest: float) -> Drill:
     """Return a drill whose act is a download; ``rest`` are limits of the breaker around REST."""
     return Drill(
         f"history-{act.__name__.replace('_', '-')}",
@@ -161,13 +161,13 @@ _ALL = (
     _history(history.hanging, "E2", timeout_s=0.5),
     _history(history.page_for_people, "E3"),
     _history(history.corrupt_bars, "V3 V4 V5 E3", _WEEK),
-    _history(history.download_killed, "O2"),
+    _history(history.download_killed, "O2", 40_000),
     _drill(
         saturation.line_saturated,
         name="history-line-saturated",
         requirements="X5",
-        bars=100_000,
-        line_kbit=12_000,
+        bars=20_000,
+        line_kbit=5_800,
     ),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})

@@ -8,6 +8,7 @@ import json
 import signal
 from collections import Counter
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from forebay.app.reader import Data
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 ROWS: Final = 500
 """Bars of a page: so few that a fault strikes in the middle of a pair."""
+SILENT_S: Final = 60.0
+"""So long nobody asks after a 429 that names no time: calls are counted by the minute."""
 _MS = 1_000_000
 _STORED = "SELECT event_id::VARCHAR AS id, symbol, epoch_ms(open_ts) AS opened FROM bars"
 
@@ -42,19 +45,28 @@ class HistoryStage(Stage):
     """One run of a drill whose act is a download."""
 
     venue: ClassVar[str] = MASSIVE.name
-    download: asyncio.subprocess.Process = field(init=False, repr=False)
-    """The one that was begun last."""
+    download: asyncio.subprocess.Process | None = field(default=None, repr=False)
+    """The command that was begun last."""
 
     async def play(self, act: HistoryAct) -> None:
         """Set up, act, and compare what is stored with what history has."""
         async with self.exchange() as urls:
             self._configured(urls)
             await self.trouble(SHORT, {"rows": ROWS})
-            with self.noting_errors():
-                await act(self)
-                self.watch.disk = await asyncio.to_thread(disk_bytes, self.data.root)
+            try:
+                with self.noting_errors():
+                    await act(self)
+            finally:
+                await self._killed()
+            self.watch.disk = await asyncio.to_thread(disk_bytes, self.data.root)
             with self.noting_errors():
                 await asyncio.to_thread(self._compare)
+
+    async def _killed(self) -> None:
+        """End what still runs."""
+        if self.download is not None and self.download.returncode is None:
+            self.download.kill()
+            await self.download.wait()
 
     def _market(self) -> tuple[str, ...]:
         symbols, count = self.drill.symbols, self.drill.bars
@@ -111,17 +123,17 @@ class HistoryStage(Stage):
 
     async def ended(self) -> Any:  # noqa: ANN401 - a document can be anything
         """Wait for what was begun last; return its document, None if it has none."""
-        reading = asyncio.ensure_future(self.download.communicate())
+        assert self.download is not None  # noqa: S101 - it was begun
+        reading, pid = asyncio.ensure_future(self.download.communicate()), self.download.pid
 
         async def look() -> bool | None:
-            self.watch.measure([self.download.pid])
+            self.watch.measure([pid])
             return reading.done() or None
 
         try:
-            await until(self.clock, look, "a command to end", self.timing.patience_s)
+            await until(self.clock, look, "a command to end", self.timing.patience_s + SILENT_S)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                self.download.kill()
+            await self._killed()
         out, _ = await reading
         return json.loads(out) if out.strip() else None
 
@@ -141,7 +153,7 @@ class HistoryStage(Stage):
         enough = (await self.truth())["rest_requests"] + pages
 
         async def look() -> bool | None:
-            over = self.download.returncode is not None
+            over = self.download is None or self.download.returncode is not None
             return over or (await self.truth())["rest_requests"] >= enough or None
 
         await until(self.clock, look, "pages to be asked for", self.timing.patience_s)
@@ -152,7 +164,7 @@ class HistoryStage(Stage):
         async def look() -> bool | None:
             return len(await self.hits(name)) >= times or None
 
-        await until(self.clock, look, f"{name} to strike", self.timing.patience_s)
+        await until(self.clock, look, f"{name} to strike", self.timing.patience_s + SILENT_S)
 
     # ------------------------------------------------------------ what is so, and what should
 
@@ -255,17 +267,19 @@ async def page_for_people(stage: HistoryStage) -> None:
 
 EVERY = 97
 """One bar of so many is corrupt."""
-REASONS: Final[Mapping[Spoilt, str]] = {
-    Spoilt.IMPOSSIBLE: "bad_price",
-    Spoilt.NO_OPEN: "missing_field",
-    Spoilt.NO_VOLUME: "missing_field",
-    Spoilt.NULL: "wrong_type",
-    Spoilt.SECONDS: "bad_time",
-    Spoilt.FAR: "bad_time",
-    Spoilt.NEGATIVE: "bad_price",
-    Spoilt.NEGATIVE_VOLUME: "bad_size",
-    Spoilt.NOUGHT: "bad_price",
-}
+REASONS: Final[Mapping[Spoilt, str]] = MappingProxyType(
+    {
+        Spoilt.IMPOSSIBLE: "bad_price",
+        Spoilt.NO_OPEN: "missing_field",
+        Spoilt.NO_VOLUME: "missing_field",
+        Spoilt.NULL: "wrong_type",
+        Spoilt.SECONDS: "bad_time",
+        Spoilt.FAR: "bad_time",
+        Spoilt.NEGATIVE: "bad_price",
+        Spoilt.NEGATIVE_VOLUME: "bad_size",
+        Spoilt.NOUGHT: "bad_price",
+    }
+)
 _OPEN_H = ((22, 118), (166, 168))
 """Hours from :data:`BEGIN_MS` in which the week of forex is open: New Year's Day ends on Monday at
 17:00 in New York, as the week does on Friday; it goes on on Sunday."""
@@ -335,13 +349,13 @@ async def download_killed(stage: HistoryStage) -> None:
     """The download is killed with SIGKILL ten times in the middle of a pair."""
     killed = 0
     for number in range(KILLS):
-        await stage.begin()
+        download = await stage.begin()
         await stage.asked(pages=1 + number % 4)
         with contextlib.suppress(ProcessLookupError):
-            stage.download.kill()
+            download.kill()
         stage.say(f"killed download {number + 1}")
-        await stage.download.communicate()
-        killed += int(stage.download.returncode == -signal.SIGKILL)
+        await download.communicate()
+        killed += int(download.returncode == -signal.SIGKILL)
     stage.fault_over(killed)
     stage.check(f"{killed} of {KILLS} downloads were killed before they ended", killed == KILLS)
     await stage.begin()

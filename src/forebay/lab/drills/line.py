@@ -41,9 +41,9 @@ def _within(kbit: int, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def carried() -> dict[str, int]:
-    """Return what the line of this thread has carried: ``bytes``, ``overlimits``, ``drops``."""
+    """Return how many ``bytes`` this thread's line has carried, and its ``backlog`` of them."""
     (told,) = json.loads(_tool("tc", "-s", "-j", "qdisc", "show", "dev", "lo"))
-    return {name: int(told[name]) for name in ("bytes", "overlimits", "drops")}
+    return {name: int(told[name]) for name in ("bytes", "backlog")}
 
 
 def _tool(*command: str) -> str:

@@ -55,12 +55,6 @@ class Drill:
     about: str = ""
     """One sentence."""
     act: Act = no_act
-    history: HistoryAct | None = None
-    """Instead of :attr:`act`: no market is captured then, history is downloaded."""
-    bars: int = 0
-    """Of a minute, that a simulated Massive has of each symbol."""
-    line_kbit: int = 0
-    """Kilobits a second of a line of the drill's own, shared by all; 0 for none."""
     breakers: tuple[str, ...] = ()
     """Those that must trip, and be CLOSED again at the end."""
     alerts: tuple[str, ...] = ()
@@ -84,6 +78,12 @@ class Drill:
     """The fault goes on for so long at least, whatever :attr:`Timing.fault_s` says."""
     gaps: bool = False
     """Whether the fault makes holes that must be declared, and filled from history."""
+    history: HistoryAct | None = None
+    """Instead of :attr:`act`: no market is captured then, history is downloaded."""
+    bars: int = 0
+    """Of a minute, that a simulated Massive has of each symbol."""
+    line_kbit: int = 0
+    """Kilobits a second of a line of the drill's own, shared by all; 0 for none."""
 
 
 # ------------------------------------------------------- the JSON that scripts hold on to
