@@ -234,7 +234,7 @@ async def rate_limited(stage: HistoryStage) -> None:
         for form in range(FORMS):
             before = len(await stage.hits(faults.TOO_MANY))
             await stage.trouble(faults.TOO_MANY, {"form": form})
-            await stage.struck(faults.TOO_MANY, before + 2)
+            await stage.struck(faults.TOO_MANY, before + 1)
     await stage.complete()
     stage.recovers()
 
