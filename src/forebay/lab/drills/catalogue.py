@@ -167,7 +167,7 @@ _ALL = (
         name="history-line-saturated",
         requirements="X5",
         bars=20_000,
-        line_kbit=5_800,
+        line_kbit=7_000,
     ),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
