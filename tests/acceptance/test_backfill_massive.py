@@ -84,7 +84,7 @@ async def killed(tmp_path: Path, symbol: str, served: Running, after: int) -> No
     enough = served.exchange.rest_requests + after
     process = await begun(tmp_path, symbol)
     async with asyncio.timeout(60):
-        while served.exchange.rest_requests < enough:  # noqa: ASYNC110 - the simulator's state
+        while served.exchange.rest_requests < enough and process.returncode is None:  # noqa: ASYNC110 - the simulator's state
             await asyncio.sleep(0.001)
     with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
         process.send_signal(signal.SIGKILL)

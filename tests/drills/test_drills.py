@@ -6,6 +6,8 @@ The short ones run beside each other, so that all take as long as the longest.
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,14 +21,14 @@ from forebay.lab.servers import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from forebay.lab.drills.plan import DrillReport
 
+MUTANTS = Path(__file__).parents[1] / "support" / "mutant_commands.py"
 SHORT = Timing(healthy_s=0.5, fault_s=1.0)
 LONG = Timing(healthy_s=10.0, fault_s=20.0, patience_s=120.0)
 SHORT_ONES = ("store-read-only", "rest-500", "websocket-flap")
-"""One of each family."""
+"""One of each family of captures."""
 
 
 def green(report: DrillReport) -> None:
@@ -37,7 +39,7 @@ def green(report: DrillReport) -> None:
     assert report.stored >= report.produced > 0
     assert (report.missing, report.doubled, report.mutated) == (0, 0, 0)
     assert report.recovery_s is not None
-    assert report.states[-1] == "healthy"
+    assert report.states[-1] == "healthy" or DRILLS[report.name].history
 
 
 @pytest.mark.timeout(300)  # seconds on quiet cores; a drill has a patience of its own
@@ -56,6 +58,46 @@ async def test_store_rest_and_websocket_fail_and_come_back_with_nothing_lost(
         green(report)
         said = f"{report.name}: {report.stored:,} events, recovery {report.recovery_s:g} s"
         record_property("summary", said)
+
+
+@pytest.mark.timeout(300)
+async def test_history_that_is_corrupt_and_mends_is_stored_whole(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    drill = DRILLS["history-corrupt-bars"]
+    report = await run_drill(drill, tmp_path, seed=7, timing=SHORT, clock=SystemClock())
+
+    green(report)
+    said = f"{report.stored:,} bars, {report.withheld} of them corrupt at first"
+    record_property("summary", said)
+
+
+CONTROLS = {
+    "a missing field is 0": (
+        "missing-is-0",
+        ("dead letters by reason", "count and digest"),
+    ),
+    "a gap check that trusts counts": ("counts", ("the gap check misses [0, 0]",)),
+}
+"""By what one of the documents did: how our commands are broken likewise, and what must be red."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", CONTROLS)
+async def test_what_the_documents_did_is_red(name: str, tmp_path: Path) -> None:
+    mutant, red = CONTROLS[name]
+    report = await run_drill(
+        DRILLS["history-corrupt-bars"],
+        tmp_path,
+        seed=7,
+        timing=SHORT,
+        clock=SystemClock(),
+        forebay=(sys.executable, str(MUTANTS), mutant),
+    )
+
+    wrong = [check.what for check in report.checks if not check.ok]
+    assert not report.ok
+    assert [[what for what in wrong if part in what] for part in red].count([]) == 0, wrong
 
 
 async def played(name: str, folder: Path, seed: int, timing: Timing, *, with_alerts: bool) -> None:

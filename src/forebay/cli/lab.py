@@ -97,7 +97,7 @@ def serve(
     from forebay.lab.truth.histories import parse_histories
 
     market = _market(seed, symbols, rate, start, step_us, events=events)
-    market = dataclasses.replace(market, bars=parse_histories(bars))
+    market = dataclasses.replace(market, bars=parse_histories(bars, seed))
     exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
     raise typer.Exit(_serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit)))
 

@@ -229,6 +229,7 @@ def parse_faults(text: str) -> dict[str, float]:
 
 TOO_MANY: Final = "rest-429"
 BROKEN: Final = "rest-500"
+BAN: Final = "rest-418"
 HANG: Final = "rest-hang"
 REFUSE: Final = "rest-refuse"
 PAGE: Final = "rest-page"
@@ -243,6 +244,8 @@ ABOUT: Final[Mapping[str, str]] = MappingProxyType(
         TOO_MANY: "REST answers 429; `retry_after_s` whole seconds in Retry-After, 0 for none; "
         "`form` 1: no body, 2: a page, 3: seconds with a fraction, 4: a date, 5: a word, 6: a 0",
         BROKEN: "REST answers with HTTP status `status`",
+        BAN: "REST answers 418, and in Retry-After and by a moment in milliseconds says until "
+        "when, `ban_s` seconds from then",
         PAGE: "REST answers with a page for people and HTTP status `status`",
         HANG: "REST takes requests and never answers",
         REFUSE: "REST resets each connection that asks",
@@ -258,6 +261,7 @@ SETTINGS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         TOO_MANY: {"retry_after_s": 1, "form": 0},
         PAGE: {"status": 200},
         BROKEN: {"status": 500},
+        BAN: {"ban_s": 3},
         TEAR: {"every": 100},
         RESTATE: {"every": 100},
     }

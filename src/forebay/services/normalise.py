@@ -7,6 +7,7 @@ made of it by whoever keeps coverage is in :mod:`forebay.services.projection`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -45,9 +46,11 @@ _UNREADABLE: dict[FrameKind, tuple[Reason, str]] = {
 }
 _NO_PARSER = "none"
 _rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NOWHERE = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
 _KINDS = frozenset(FrameKind)
 Ordinals = dict[StreamKey, StreamOrdinals]
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OUR_OWN = (FrameKind.CONTROL, FrameKind.LOSS)
 
 
@@ -286,17 +289,28 @@ def letter_id(venue: str, received_ns: int, item: int, payload: bytes) -> UUID:
     return digest_id(hashlib.sha256(head + payload).digest())
 
 
-def row_id(context: Context, item: int, page: bytes) -> UUID:
+def page_rows(page: bytes) -> list[msgspec.Raw]:
+    """Return the rows of an answer: of the array that it is, or that it has as a field."""
+    with contextlib.suppress(*_NO_JSON):
+        return _rows(page)
+    with contextlib.suppress(*_NO_JSON):
+        for field in _fields(page).values():
+            if bytes(field)[:1] == b"[":
+                return _rows(field)
+    return []
+
+
+def row_id(
+    context: Context, item: int, page: bytes, rows: Sequence[msgspec.Raw] | None = None
+) -> UUID:
     """Return the same id whenever the same row of an answer is told, on whatever page and when.
 
     History is asked for again and again, and so are polls that overlap. Where a page has no such
-    rows it is the page that cannot be read.
+    row it is the page that cannot be read.
     """
     about = context.venue, context.market, *context.channels, *context.symbols
-    try:
-        row = bytes(_rows(page)[item])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
-        row = page
+    rows = page_rows(page) if rows is None else rows
+    row = bytes(rows[item]) if item < len(rows) else page
     head = "|".join(about).encode() + b"|row|"
     return digest_id(hashlib.sha256(head + row).digest())
 
@@ -305,10 +319,13 @@ def letter_rows(batch: FrameBatch, letters: Iterable[DeadLetter], parser: str) -
     """Return rows of :data:`~forebay.domain.schema.DEAD_LETTERS` with the frames' bytes."""
     context = batch.context
     rows = []
+    told: dict[int, list[msgspec.Raw]] = {}
     for letter in letters:
         payload, received = batch.payloads[letter.frame], int(batch.received_ns[letter.frame])
         if batch.kind is FrameKind.REST:
-            identity = row_id(context, letter.item, payload)
+            if letter.frame not in told:
+                told[letter.frame] = page_rows(payload)
+            identity = row_id(context, letter.item, payload, told[letter.frame])
         else:
             identity = letter_id(context.venue, received, letter.item, payload)
         rows.append(

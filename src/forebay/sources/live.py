@@ -69,6 +69,8 @@ class Wiring:
     """Of the process: what its sources may ask of each address together."""
     dial: Dial | None = None
     """How connections are made, if not by the network."""
+    receive_bytes: int = 0
+    """See :attr:`~forebay.sources.rest.RestPolicy.receive_bytes`."""
     roster: Roster | None = None
     """Of the process: what becomes of each stream that its sources ask for."""
 
@@ -248,7 +250,7 @@ class LiveSource:
             self._rest_url,
             clock=wiring.clock,
             rng=wiring.rng,
-            policy=self._timings.rest,
+            policy=replace(self._timings.rest, receive_bytes=wiring.receive_bytes),
             limits=limits,
             budget=self._budgets.at(parse_base(self._rest_url).authority, limits.rest),
             sign=sign,

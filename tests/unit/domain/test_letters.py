@@ -38,6 +38,14 @@ def test_another_row_is_another_letter() -> None:
     assert len(set(ids_of([page(BAD, other)], [(0, 0), (0, 1)], ASKED))) == 2
 
 
+def test_each_row_of_a_page_that_is_an_object_is_a_letter_and_the_same_one_again() -> None:
+    other = BAD | {"size": "inf"}
+    pages = [as_json({"status": "OK", "results": rows}) for rows in ([BAD, other], [other, BAD])]
+    one, two, two_again, one_again = ids_of(pages, [(0, 0), (0, 1), (1, 0), (1, 1)], ASKED)
+    assert (one, two) == (one_again, two_again)
+    assert one != two
+
+
 @pytest.mark.parametrize("field", ["venue", "market", "channels", "symbols"])
 def test_the_same_row_of_something_else_is_another_letter(field: str) -> None:
     changed = ("other",) if field.endswith("s") else "other"

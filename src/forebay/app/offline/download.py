@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from forebay.app.alternatives import by_deliverer, with_alternatives
 from forebay.app.offline.download_plan import TABLE, Downloaded, plan, venue_config
 from forebay.app.offline.replay import offline
+from forebay.app.processes.process_breakers import configured
 from forebay.app.wiring import venues
 from forebay.clock import SystemClock
 from forebay.errors import Transient
+from forebay.resilience import CircuitBreaker
 from forebay.services.deliver import PACE_S
 from forebay.services.downloader import Downloader, first_error
 from forebay.services.group_commit import GroupCommit
@@ -61,7 +63,11 @@ async def download(
         ]
         sink = GroupCommit(writer, clock=clock, rng=rng, next_seq=writer.position.seq)
         storing = _Storing(deliverer, sink, clock)
-        wiring = Wiring(config.collector, clock, rng, observer, budgets=Budgets(clock))
+        limits = configured("rest", config)
+        breaker = CircuitBreaker(
+            f"{venue.name}-rest", limits, clock=clock, rng=rng, listener=observer
+        )
+        wiring = Wiring(config.collector, clock, rng, observer, breaker, budgets=Budgets(clock))
         try:
             held = by_deliverer(deliverer.coverage_of)
             async with (

@@ -63,10 +63,8 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     roster = Roster(clock)
     wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
-        sources = [
-            await stack.enter_async_context(_source(venue, wiring, guarding))
-            for venue in config.venues
-        ]
+        opened = [_source(venue, wiring, guarding) for venue in config.venues]
+        sources = [await stack.enter_async_context(each) for each in opened]
         wiring = dataclasses.replace(wiring, rest_breakers=_rest_breakers(config, guarding))
         feeds = [
             await stack.enter_async_context(_feed(*each, wiring, config))

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 PAGES_AHEAD = 32
 """So many pages may be captured and not stored before no further one is asked for."""
+RECEIVE_BYTES = 4 << 10
+"""So little of a page is under way at a time that a line that is full is left to live capture."""
 PAUSE_S = 0.2
 FOR_EVER_S = 1e9
 RETRY_S = 30.0
@@ -74,7 +76,8 @@ class RunningDownloads:
         self._folder = folder
         self._config = config
         self._sink = sink
-        self._wiring = replace(wiring, roster=None)  # nobody asks for these streams live
+        # Nobody asks for these streams live.
+        self._wiring = replace(wiring, roster=None, receive_bytes=RECEIVE_BYTES)
         self._held = by_deliver(folder)
         self._clock: Clock = wiring.clock
         self._rng: random.Random = wiring.rng

@@ -30,7 +30,7 @@ _EARLY = 0.9
 
 
 @contextlib.asynccontextmanager
-async def _trouble(
+async def trouble(
     stage: Stage, name: str, settings: Mapping[str, int] | None = None
 ) -> AsyncIterator[None]:
     """Switch a trouble of the exchange on while the context is open; its hits are the fault's."""
@@ -71,7 +71,7 @@ async def rest_timeouts(stage: Stage) -> None:
 async def _rest_troubled(
     stage: Stage, name: str, settings: Mapping[str, int] | None = None
 ) -> None:
-    async with _trouble(stage, name, settings):
+    async with trouble(stage, name, settings):
         await stage.breaker(REST, "open")
         await stage.comes(lambda seen: seen.down.get(REST) == REST, "REST is a root")
         await stage.comes(lambda seen: seen.state != "critical", "and no critical one")
@@ -95,7 +95,7 @@ async def websocket_refused(stage: Stage) -> None:
 
 
 async def _websocket_troubled(stage: Stage, name: str) -> None:
-    async with _trouble(stage, name):
+    async with trouble(stage, name):
         await stage.breaker(WEBSOCKET, "open")
         await stage.comes(lambda seen: seen.state == "critical", "the system is critical")
         await stage.last()
@@ -118,7 +118,7 @@ async def payload_restated(stage: Stage) -> None:
 
 
 async def _payload_troubled(stage: Stage, name: str, counted: str, what: str) -> None:
-    async with _trouble(stage, name):
+    async with trouble(stage, name):
         await stage.goes_on()
     hits = len(await stage.hits(name))
     await stage.comes(
@@ -167,7 +167,7 @@ async def store_read_only(stage: Stage) -> None:
 
 async def emergency(stage: Stage) -> None:
     """The store and another critical service are down at once."""
-    async with _trouble(stage, faults.REFUSE):
+    async with trouble(stage, faults.REFUSE):
         await stage.breaker(REST, "open")
         with _folder_read_only(stage):
             await stage.breaker("store", "open")

@@ -6,14 +6,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.drills import acts
+from forebay.lab.drills import acts, history, saturation
 from forebay.lab.drills.plan import REST, WEBSOCKET, Drill
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from forebay.lab.drills.plan import Act
+    from forebay.lab.drills.plan import Act, HistoryAct
 
 _QUICK = {"failure_threshold": 3, "recovery_timeout_s": 1.0, "success_threshold": 1}
 """Thresholds as small as the outages that a drill has the time for."""
@@ -34,6 +34,20 @@ def _drill(act: Act, *alerts: str, name: str = "", about: str = "", **more: Any)
     return Drill(name, about, act, alerts=alerts, **more)
 
 
+def _history(act: HistoryAct, requirements: str, bars: int = 15_000, **rest: float) -> Drill:
+    """Return a drill whose act is a download; ``rest`` are limits of the breaker around REST."""
+    return Drill(
+        f"history-{act.__name__.replace('_', '-')}",
+        (act.__doc__ or "").partition("\n")[0],
+        history=act,
+        bars=bars,
+        requirements=requirements,
+        symbols=("EUR-USD", "GBP-USD"),
+        config={"resilience.rest": {**_QUICK, **rest}},
+    )
+
+
+_WEEK = 7 * 1440
 _ALL = (
     _drill(
         acts.store_read_only,
@@ -142,6 +156,19 @@ _ALL = (
     _drill(acts.payload_restated, "ForebayConflicts", requirements="V1"),
     _drill(acts.run_killed, "ForebayDown", requirements="G1", gaps=True),
     _drill(acts.descriptors_exhausted, "ForebayDescriptorsShort", requirements="X4"),
+    _history(history.rate_limited, "E1"),
+    _history(history.banned, "E1"),
+    _history(history.hanging, "E2", timeout_s=0.5),
+    _history(history.page_for_people, "E3"),
+    _history(history.corrupt_bars, "V3 V4 V5 E3", _WEEK),
+    _history(history.download_killed, "O2", 40_000),
+    _drill(
+        saturation.line_saturated,
+        name="history-line-saturated",
+        requirements="X5",
+        bars=20_000,
+        line_kbit=7_000,
+    ),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
 

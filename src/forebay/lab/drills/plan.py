@@ -11,6 +11,7 @@ import msgspec
 from forebay.lab.exchanges import NAMES
 
 if TYPE_CHECKING:
+    from forebay.lab.drills.history import HistoryStage
     from forebay.lab.drills.stage import Stage
 
 VENUE: Final = NAMES[0]
@@ -23,6 +24,10 @@ WEBSOCKET: Final = f"{VENUE}-websocket"
 Value = str | int | float | bool | list[str]
 Act = Callable[["Stage"], Awaitable[None]]
 """Brings the fault about, watches what must happen meanwhile, and takes the fault away."""
+
+
+HistoryAct = Callable[["HistoryStage"], Awaitable[None]]
+"""The same around a download of history."""
 
 
 async def no_act(stage: Stage) -> None:
@@ -73,6 +78,12 @@ class Drill:
     """The fault goes on for so long at least, whatever :attr:`Timing.fault_s` says."""
     gaps: bool = False
     """Whether the fault makes holes that must be declared, and filled from history."""
+    history: HistoryAct | None = None
+    """Instead of :attr:`act`: no market is captured then, history is downloaded."""
+    bars: int = 0
+    """Of a minute, that a simulated Massive has of each symbol."""
+    line_kbit: int = 0
+    """Kilobits a second of a line of the drill's own, shared by all; 0 for none."""
 
 
 # ------------------------------------------------------- the JSON that scripts hold on to
@@ -111,7 +122,8 @@ class DrillReport(msgspec.Struct, kw_only=True):
     fault_hits: int = 0
     """How often the fault struck."""
     produced: int = 0
-    """Events that happened while somebody was subscribed for the first time, and after."""
+    """Events that happened while somebody was subscribed for the first time, and after; of a
+    download, bars that history has."""
     withheld: int = 0
     """Events that the simulated exchange sent to nobody, or cannot prove to have been read."""
     stored: int = 0

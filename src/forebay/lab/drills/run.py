@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import subprocess
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -12,12 +13,15 @@ from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
-from forebay.lab.drills.plan import VENUE, AlertSeen, ServerUsed
+from forebay.lab.drills.history import HistoryStage
+from forebay.lab.drills.line import on_a_line
+from forebay.lab.drills.plan import AlertSeen, ServerUsed
+from forebay.lab.drills.saturation import history_beside
 from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -38,8 +42,11 @@ async def run_drill(
     clock: Clock,
     with_alerts: bool = False,
     say: Callable[[str], None] = lambda _what: None,
+    forebay: Sequence[str] = FOREBAY,
 ) -> DrillReport:
     """Run a drill in the empty folder ``root``; ``with_alerts`` beside Prometheus.
+
+    ``forebay`` runs our commands.
 
     Whatever goes wrong in it makes the report red. Raises
     :class:`~forebay.errors.Transient` if ``forebay run`` does not begin to capture, and
@@ -47,18 +54,35 @@ async def run_drill(
     the drill's own cannot be mounted.
     """
     began = clock.monotonic_ns()
+    if drill.history is not None:
+        downloading = HistoryStage(drill, root, seed, timing, clock, say, command=forebay)
+        await downloading.play(drill.history)
+        return _ended(downloading, began)
+    stage = Stage(drill, root, seed, timing, clock, say, command=bound_by_modes(forebay))
+    playing = functools.partial(_captured, stage, with_alerts=with_alerts)
+    await (on_a_line(drill.line_kbit, playing) if drill.line_kbit else playing())
+    return _ended(stage, began)
+
+
+async def _captured(stage: Stage, *, with_alerts: bool) -> None:
+    """Play a drill around a capture from its exchange's start to the audit."""
+    drill = stage.drill
     async with contextlib.AsyncExitStack() as beside:
-        stage = Stage(drill, root, seed, timing, clock, say, command=bound_by_modes(FOREBAY))
         if drill.disk_mb:
             await beside.enter_async_context(small_disk(stage.data.root, drill.disk_mb))
         async with stage.exchange() as urls:
+            if drill.bars:
+                await beside.enter_async_context(history_beside(stage))
             async with stage.capture(urls):
                 with stage.noting_errors():
                     async with watching(stage) if with_alerts else contextlib.nullcontext():
                         await _play(stage)
             with stage.noting_errors():
                 await _count(stage)
-    stage.report.took_s = round((clock.monotonic_ns() - began) / 1e9, 1)
+
+
+def _ended(stage: Stage, began_ns: int) -> DrillReport:
+    stage.report.took_s = round((stage.clock.monotonic_ns() - began_ns) / 1e9, 1)
     _judge(stage)
     return stage.report
 
@@ -116,7 +140,7 @@ def _judge(stage: Stage) -> None:
     report.ok = all(check.ok for check in report.checks)
     report.peak_rss_mb = stage.watch.peak_rss_mb()
     report.peak_disk_mb = round(stage.watch.disk / 1e6, 1)
-    substitute = ServerUsed(VENUE, "", substitute="a simulated exchange")
+    substitute = ServerUsed(stage.venue, "", substitute="a simulated exchange")
     report.servers = [ServerUsed(STORE, version(STORE)), substitute, *report.servers]
 
 

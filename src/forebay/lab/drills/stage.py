@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
@@ -42,6 +42,7 @@ _LAG = 1000
 class Stage:
     """One run of a drill; :meth:`exchange` and :meth:`capture` set it up and take it down."""
 
+    venue: ClassVar[str] = VENUE
     drill: Drill
     root: Path
     """An empty folder: configuration, logs and the data folder."""
@@ -58,6 +59,8 @@ class Stage:
     watch: Watch = field(init=False, repr=False)
     run: asyncio.subprocess.Process = field(init=False, repr=False)
     """``forebay run``, once it was started."""
+    beside: list[Mapping[str, Value]] = field(default_factory=list)
+    """Tables of further venues that are captured."""
     _over_ns: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,13 +81,13 @@ class Stage:
 
         Raises :class:`~forebay.errors.Unreachable` if it does not start.
         """
-        async with running("lab", "serve", VENUE, *self._market()) as lab:
+        async with running("lab", "serve", self.venue, *self._market()) as lab:
             assert lab.stdout is not None  # noqa: S101 - it was asked for
             try:
                 urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), START_S))
             except (ValueError, TimeoutError) as error:
                 message = "The simulated exchange did not start."
-                hint = f"`forebay lab serve {VENUE}` says why."
+                hint = f"`forebay lab serve {self.venue}` says why."
                 raise Unreachable(message, hint=hint) from error
             self.truth_url = urls["truth_url"]
             yield urls
@@ -137,13 +140,13 @@ class Stage:
         for name, table in self.drill.config.items():
             tables[name] = {**tables.get(name, {}), **table}
         parts = [f"data = {json.dumps(str(self.data.root))}\n"]
-        parts += [_toml(f"[{name}]", table) for name, table in tables.items()]
-        text = "\n".join([*parts, _toml("[[venues]]", venue)])
+        parts += [toml(f"[{name}]", table) for name, table in tables.items()]
+        venues = [toml("[[venues]]", each) for each in (venue, *self.beside)]
+        text = "\n".join([*parts, *venues])
         self.config.write_text(text, encoding="utf-8")
 
     async def start_run(self) -> None:
         """Start ``forebay run``; what was watched before stays known."""
-        inherited = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
         with (self.root / "run.log").open("ab") as log:
             self.run = await asyncio.create_subprocess_exec(
                 *self.command,
@@ -151,7 +154,7 @@ class Stage:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=log,
-                env=inherited,
+                env=environment(),
             )
         self.watch.supervisor = self.run.pid
 
@@ -326,7 +329,12 @@ def bound_by_modes(command: Sequence[str]) -> Sequence[str]:
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *command)
 
 
-def _toml(head: str, table: Mapping[str, Value]) -> str:
+def environment() -> dict[str, str]:
+    """Return this process's environment without what would configure ours."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
+
+
+def toml(head: str, table: Mapping[str, Value]) -> str:
     """Write one table; JSON's scalars and lists are TOML's."""
     return (
         "\n".join([head, *(f"{key} = {json.dumps(value)}" for key, value in table.items())]) + "\n"

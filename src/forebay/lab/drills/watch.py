@@ -98,7 +98,7 @@ class Watch:
 
     async def look(self) -> Observation:
         told = await asyncio.to_thread(statuses, self.folder, timeout_s=1.0)
-        self._measure([self.supervisor, *(said["pid"] for said in told.values() if said)])
+        self.measure([self.supervisor, *(said["pid"] for said in told.values() if said)])
         url = await asyncio.to_thread(self._url)
         health: dict[str, Any] = {}
         if url:
@@ -150,7 +150,8 @@ class Watch:
         """Return the sum of the peaks of all processes, a killed one's successor not added."""
         return round(sum(self.rss.values()) / 1e6, 1)
 
-    def _measure(self, pids: list[int]) -> None:
+    def measure(self, pids: list[int]) -> None:
+        """Remember how much memory some processes had together, if that is the most so far."""
         alive = {pid: peak_rss_bytes(pid) for pid in pids}
         if sum(alive.values()) > sum(self.rss.values()):
             self.rss = alive

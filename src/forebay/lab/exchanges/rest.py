@@ -9,7 +9,7 @@ from aiohttp import web
 
 from forebay.lab.exchanges.limits import Limiter
 from forebay.lab.exchanges.queries import BadQuery
-from forebay.lab.faults import BROKEN, HANG, PAGE, REFUSE, TOO_MANY, retry_after
+from forebay.lab.faults import BAN, BROKEN, HANG, PAGE, REFUSE, TOO_MANY, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forebay.lab.exchanges.exchange import Exchange
 
 _TOO_MANY: Final = 429
+_BANNED: Final = 418
 _HANG_POLL_S = 0.05
 _NO_BODY, _A_PAGE, _FRACTION, _DATE, _WORD, _NOUGHT = range(1, 7)
 
@@ -68,6 +69,11 @@ class RestApi:
             return _page(switched.setting(PAGE, "status"))
         if switched.strikes(BROKEN, now_ns):
             return self._refusal(switched.setting(BROKEN, "status"), "Internal server error")
+        if switched.strikes(BAN, now_ns):
+            ban_s = switched.setting(BAN, "ban_s")
+            until_ms = self._clock.wall_ns() // 1_000_000 + ban_s * 1000
+            said = f"Way too many requests; IP banned until {until_ms}."
+            return self._refusal(_BANNED, said, wait=ban_s)
         hanging = switched.strikes(HANG, now_ns)
         while switched.on(HANG):
             await self._clock.sleep(_HANG_POLL_S)

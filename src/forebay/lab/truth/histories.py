@@ -120,7 +120,7 @@ def _line(row: list[str]) -> BarLine:
     return BarLine(parse_start(text) // 1_000_000, opened, high, low, close, volume)
 
 
-def parse_histories(text: str) -> Mapping[str, BarHistory]:
+def parse_histories(text: str, seed: int = 1) -> Mapping[str, BarHistory]:
     """Histories by symbol from ``EUR-USD=FILE.csv,GBP-USD=1025720``: a file, or a count of bars.
 
     Raises :class:`~forebay.errors.ConfigError` if one is neither.
@@ -131,5 +131,6 @@ def parse_histories(text: str) -> Mapping[str, BarHistory]:
         if not symbol or not what:
             message = f"{part!r} names no history of bars."
             raise ConfigError(message, hint="Write EUR-USD=FILE.csv or EUR-USD=1025720.")
-        found[symbol] = MadeBars(symbol, int(what)) if what.isdecimal() else ReadBars(Path(what))
+        is_count = what.isdecimal()
+        found[symbol] = MadeBars(symbol, int(what), seed=seed) if is_count else ReadBars(Path(what))
     return found

@@ -8,6 +8,7 @@ again cannot help. The first two count against the venue; the third says nothing
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
@@ -72,6 +73,9 @@ class RestPolicy:
     """Of one try; the breaker's ``timeout`` may shorten it."""
     max_body_bytes: int = 16 << 20
     connections: int = 4
+    receive_bytes: int = 0
+    """What a connection may have under way; 0: as the system has it. A small one leaves a line that
+    is full to others, since nothing more is sent than that in each round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +283,20 @@ class RestClient:
             parts.append(part)
         return b"".join(parts)
 
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        if size := self._policy.receive_bytes:  # before it connects: the window follows from it
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        return made
+
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:
             policy = self._policy
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=policy.connections),
+                connector=aiohttp.TCPConnector(
+                    limit=policy.connections, socket_factory=self._socket
+                ),
                 timeout=aiohttp.ClientTimeout(total=policy.total_s, sock_connect=policy.connect_s),
                 headers={"User-Agent": "forebay", "Accept": "application/json"},
                 cookie_jar=aiohttp.DummyCookieJar(),

@@ -329,7 +329,7 @@ async def test_bars_that_cannot_be_are_dead_letters_and_are_asked_for_again() ->
             if any(first <= ms * MS <= last for ms in true_bars(MADE, *day))
         ]
         assert set(rig.projected().reasons) == {
-            "bad_price", "missing_field", "wrong_type", "bad_time",
+            "bad_price", "bad_size", "bad_value", "missing_field", "wrong_type", "bad_time",
         }  # fmt: skip
         assert len(lacking) > 150
         before = told_bars(rig)

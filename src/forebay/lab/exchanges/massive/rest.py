@@ -11,6 +11,7 @@ from aiohttp import web
 
 from forebay.lab.exchanges.massive import messages
 from forebay.lab.exchanges.massive.aggregates import DAY_MS, SPANS, LiveBars, groups
+from forebay.lab.exchanges.massive.spoilt import spoil
 from forebay.lab.exchanges.massive.truth import CRYPTO, EXCHANGE, FOREX, market_of
 from forebay.lab.exchanges.queries import BadQuery, number
 from forebay.lab.truth import Tickers, parse_start
@@ -156,7 +157,7 @@ class MassiveRest:
             turn = line.open_ms // size_ms
             every = max(1, self._switched.setting(CORRUPT, "every"))
             if turn % every == 0 and self._strikes(CORRUPT):
-                _spoil(cells, turn // every)
+                spoil(cells, turn // every)
         return "{" + ",".join(f'"{name}":{cell}' for name, cell in cells.items()) + "}"
 
     # ----------------------------------------------------------------- quotes, trades
@@ -293,20 +294,3 @@ def _ticker(symbol: str) -> dict[str, object]:
         "base_currency_symbol": base,
         "currency_symbol": quote,
     }
-
-
-def _spoil(cells: dict[str, str], turn: int) -> None:
-    """Make a row one that cannot be, each time in another way."""
-    way = turn % 6
-    if way == 0:
-        cells["h"], cells["l"] = cells["l"], f"{cells['h']}1"
-    elif way == 1:
-        del cells["o"]
-    elif way == 2:  # noqa: PLR2004 - the third way
-        cells["c"] = "null"
-    elif way == 3:  # noqa: PLR2004
-        cells["t"] = cells["t"][:-3]
-    elif way == 4:  # noqa: PLR2004
-        cells["t"] = "5815518660000"
-    else:
-        cells["o"] = "0"
