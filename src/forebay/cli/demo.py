@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay.cli.output import JsonOption, command, err, out, print_encoded, progress
+from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,9 @@ def demo(
         from forebay.clock import SystemClock
         from forebay.lab.drills.kill import KillDrill, demo_plan
 
+        if keep and keep.is_dir() and any(keep.iterdir()):
+            message = f"{keep} is not empty, and a demo kills what captures there."
+            raise ConfigError(message, hint="Name a folder that is new or empty.")
         root = contextlib.nullcontext(keep) if keep else _latest()
         folder = DataFolder(stack.enter_context(root)).create()
         columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -76,8 +80,6 @@ def _latest() -> Iterator[Path]:
 
     Raises :class:`~forebay.errors.ConfigError` while another demo runs.
     """
-    from forebay.errors import ConfigError
-
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(cache, "forebay", "demo").absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,9 @@ def sql(
     if as_json and style not in (None, Format.json):
         raise ConfigError(f"--json and --format {style} say two things.", hint="Leave one out.")
     suffix = output.suffix.removeprefix(".") if output else ""
+    if style is None and suffix and suffix not in {*Format, "txt"}:
+        message = f"{output} does not say in which form to write."
+        raise ConfigError(message, hint="Let it end in .csv, .json or .parquet, or add --format.")
     named = Format(suffix) if suffix in set(Format) else Format.table
     style = Format.json if as_json else style or named
     if style is Format.parquet and output is None and sys.stdout.isatty():

@@ -53,3 +53,14 @@ def test_what_is_no_data_folder_is_never_removed(cache: Path) -> None:
 def test_the_next_command_is_one_line(cache: Path) -> None:
     shown = invoked("demo").stdout.rstrip().splitlines()[-1]
     assert shown.endswith(f'sql "FROM trades LIMIT 2" --data {cache}')
+
+
+def test_a_folder_that_holds_something_is_not_captured_into(cache: Path, tmp_path: Path) -> None:
+    kept = DataFolder(tmp_path / "mine").create().root
+    before = sorted(kept.iterdir())
+
+    done = invoked("demo", "--keep", kept)
+    assert (done.code, "is not empty" in done.stderr) == (2, True)
+    assert sorted(kept.iterdir()) == before
+    assert invoked("demo", "--keep", tmp_path / "new").code == 0
+    assert not cache.exists()

@@ -245,3 +245,11 @@ def test_a_plan_is_drawn_as_lines(data: Path) -> None:
     shown = invoked("sql", "EXPLAIN SELECT range FROM range(9)", "--data", data).stdout
     assert all(line[0] in "╭│╰" for line in shown.splitlines() if line)
     assert "Function: RANGE" in shown
+
+
+def test_a_file_that_does_not_say_its_form_is_not_written(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path / "data").create().root
+    file = tmp_path / "trades.feather"
+    done = invoked("sql", "SELECT 1", "--data", data, "--output", file)
+    assert (done.code, "--format" in done.stderr) == (2, True)
+    assert not file.exists()
