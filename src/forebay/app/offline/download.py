@@ -7,6 +7,8 @@ import contextlib
 import random
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from forebay.app.alternatives import by_deliverer, with_alternatives
 from forebay.app.offline.download_plan import TABLE, Downloaded, plan, venue_config
 from forebay.app.offline.replay import offline
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 BACKLOG_BYTES = 8 << 20
 """So much may be captured and not stored before no further page is asked for."""
+STORE_MB = 256
+"""So much memory the store has for one download: it gives none of it back before the end."""
 _RETRY_S = 0.5
 """How long to wait after the store could not take a commit."""
 
@@ -55,7 +59,7 @@ async def download(
     clock, rng = clock or SystemClock(), random.Random()
     venue = venue_config(config, wanted)
     downloads = plan(wanted, venue.market, clock.wall_ns())
-    with offline(folder, config, clock, observer) as (writer, deliverer):
+    with offline(folder, _sparing(config), clock, observer) as (writer, deliverer):
         deliverer.forget_totals()
         now_ns = clock.wall_ns()
         todo = [
@@ -139,3 +143,9 @@ class _Storing:
             except Transient:  # it is offered again
                 wait_s = _RETRY_S
             await self._clock.sleep(wait_s)
+
+
+def _sparing(config: Config) -> Config:
+    memory_mb = min(STORE_MB, config.store.memory_limit_mb)
+    store = structs.replace(config.store, memory_limit_mb=memory_mb)
+    return structs.replace(config, store=store)
