@@ -15,14 +15,14 @@ help: ## list the targets
 
 setup: $(VENV)/.dev.stamp ## .venv with everything to run, test and lint
 
-demo: $(VENV)/.run.stamp ## capture a simulated market, kill it, prove that nothing was lost
+demo: $(VENV)/.run.stamp ## capture a simulated market, kill it, prove the rest
 	@$(BIN)/forebay demo
 
 quick: export TIER := quick
-quick: $(VENV)/.dev.stamp ## the inner loop: lint, types, import contracts, most tests, small counts
+quick: $(VENV)/.dev.stamp ## the inner loop: lint, types, most tests, small counts
 	@$(MAKE) --no-print-directory --jobs 2 lint suite
 
-test: $(VENV)/.dev.stamp ## lint, types, import contracts, all tests but the long drills
+test: $(VENV)/.dev.stamp ## lint, types, contracts, all tests but the long drills
 	@$(MAKE) --no-print-directory --jobs 2 lint suite
 
 suite: $(VENV)/.dev.stamp ## the tests of make test alone
@@ -45,10 +45,10 @@ soak: export TIER := soak
 soak: $(VENV)/.dev.stamp ## all tests with the large counts, for a night
 	$(BIN)/pytest -m "not drill"
 
-bench: $(VENV)/.bench.stamp ## compare with peers, write build/bench.json (ONLY=append for one)
+bench: $(VENV)/.bench.stamp ## peers beside us: build/bench.json (ONLY=append: one)
 	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(ONLY))
 
-bench-compare: $(VENV)/.bench.stamp ## compare our rows with those of an earlier commit (BASE=commit)
+bench-compare: $(VENV)/.bench.stamp ## our rows beside those of an earlier BASE=commit
 	@exec $(BIN)/python -m tests.benchmarks.compare $(strip $(COMPARED))
 
 COMPARED = $(addprefix --base ,$(BASE)) $(addprefix --only ,$(ONLY)) \
@@ -57,7 +57,7 @@ COMPARED = $(addprefix --base ,$(BASE)) $(addprefix --only ,$(ONLY)) \
 probes: $(VENV)/.bench.stamp ## how our breaker and others behave where breakers go wrong
 	$(BIN)/python -m tests.resilience_peers
 
-peer: build/peer/.stamp ## build/peer: cryptofeed for make bench, AGPL, apart from all else
+peer: build/peer/.stamp ## build/peer: cryptofeed (AGPL) for make bench, apart
 
 docs: $(VENV)/.dev.stamp ## the pages of docs/reference that are made from the code
 	$(BIN)/python -m tests.support.reference_pages
@@ -65,7 +65,7 @@ docs: $(VENV)/.dev.stamp ## the pages of docs/reference that are made from the c
 picture: $(VENV)/.dev.stamp ## docs/images/demo.svg from a real run
 	$(BIN)/python docs/picture.py
 
-lock: ## make requirements/*.lock again (UPGRADE=--upgrade for newer versions)
+lock: ## make requirements/*.lock again (UPGRADE=--upgrade)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv, or make lock UV=/path/to/uv." >&2; exit 2; }
 	$(COMPILE) --no-deps --group pyproject.toml:pip --output-file requirements/pip.lock
 	$(COMPILE) pyproject.toml --group build --output-file requirements/run.lock
@@ -86,21 +86,25 @@ $(VENV)/.python.stamp: requirements/pip.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Forebay needs Python 3.11 or newer, and $(PYTHON) is not that. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. Install its venv package (Debian and Ubuntu: apt install python3-venv) and run make again." >&2; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(INSTALL) -r requirements/pip.lock
+	@echo "installing requirements/pip.lock; a minute or two the first time"
+	@$(INSTALL) -r requirements/pip.lock
 	@touch $@
 
 $(VENV)/.run.stamp: $(VENV)/.python.stamp requirements/run.lock pyproject.toml
-	$(INSTALL) -r requirements/run.lock
-	$(INSTALL_FOREBAY)
+	@echo "installing requirements/run.lock; a minute or two the first time"
+	@$(INSTALL) -r requirements/run.lock
+	@$(INSTALL_FOREBAY)
 	@touch $@
 
 $(VENV)/.dev.stamp: $(VENV)/.python.stamp requirements/dev.lock pyproject.toml
-	$(INSTALL) -r requirements/dev.lock
-	$(INSTALL_FOREBAY)
+	@echo "installing requirements/dev.lock; a minute or two the first time"
+	@$(INSTALL) -r requirements/dev.lock
+	@$(INSTALL_FOREBAY)
 	@touch $(VENV)/.run.stamp $@
 
 $(VENV)/.bench.stamp: $(VENV)/.dev.stamp requirements/bench.lock
-	$(INSTALL) -r requirements/bench.lock
+	@echo "installing requirements/bench.lock; a minute or two the first time"
+	@$(INSTALL) -r requirements/bench.lock
 	@touch $@
 
 # Measured, never imported: it has its own Python and no place in our locks.
