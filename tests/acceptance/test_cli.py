@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERBS = [
-    *("init", "check", "demo", "run", "replay", "rebuild"),
+    *("init", "check", "demo", "run", "replay", "rebuild", "backfill", "verify"),
     *("sql", "book", "audit", "status", "top", "symbols", "alerts"),
-    *("gaps list", "gaps explain", "gaps fill", "dlq list", "dlq show"),
+    *("gaps list", "gaps check", "gaps explain", "gaps fill", "dlq list", "dlq show"),
     *("journal fsck", "journal inspect", "journal export", "journal tail"),
     *("drill list", "drill run"),
     *("lab serve", "lab truth"),

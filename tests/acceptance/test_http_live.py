@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
     from tests.support.commands import Lab, Running
 
-LATER = ("forebay_venue_clock_skew_seconds", "forebay_host_clock_skew_seconds")
-"""What is told once two minutes had events, and the second of two venues."""
+LATER = (
+    *("forebay_venue_clock_skew_seconds", "forebay_host_clock_skew_seconds"),
+    "forebay_bars_unlike_source",
+)
+"""What is told once two minutes had events, the second of two venues, and the last of downloads."""
 OPENMETRICS = "application/openmetrics-text"
 TOKEN = "a long random word"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}

@@ -242,6 +242,7 @@ class _Response:
         self._target = target
         self.status = 200
         self.headers: dict[str, str] = {}
+        self.content_type = "application/json"
         self.content = _Body(b"")
 
     async def __aenter__(self) -> Self:
