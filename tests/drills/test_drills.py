@@ -82,6 +82,7 @@ CONTROLS = {
 """By what one of the documents did: how our commands are broken likewise, and what must be red."""
 
 
+@pytest.mark.drill
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", CONTROLS)
 async def test_what_the_documents_did_is_red(name: str, tmp_path: Path) -> None:
