@@ -8,6 +8,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import pytest
 from aiohttp import web
 
 from forebay.app.reader import Data
@@ -82,6 +83,7 @@ def bars(data: Path, since_s: int, end_s: int) -> dict[str, Counter[tuple[int, D
     return found
 
 
+@pytest.mark.drill
 async def test_a_capture_has_another_venue_asked_while_the_first_is_down(tmp_path: Path) -> None:
     end_s = SystemClock.wall_ns() // 10**9 // 3600 * 3600 - 3600  # Massive's lag is over
     since_s, data, file = end_s - HOURS * 3600, tmp_path / "data", tmp_path / "forebay.toml"
