@@ -44,7 +44,7 @@ class Alternative:
     """Bars of one symbol at another venue."""
 
     name: str
-    """As the configuration spells it: ``massive/crypto:BTC-USD``."""
+    """As the configuration spells it: ``venue/market:SYMBOL``."""
     source: Fills
     translated: Translated
 
