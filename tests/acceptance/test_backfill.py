@@ -190,6 +190,7 @@ every = "1s"
 """
 
 
+@pytest.mark.drill
 async def test_the_configuration_has_bars_kept_up_with_beside_a_capture(tmp_path: Path) -> None:
     history = MadeHistory()
     now_s = SystemClock.wall_ns() // 10**9

@@ -101,6 +101,7 @@ async def ended(
     return found
 
 
+@pytest.mark.drill
 async def test_every_bar_of_the_recordings_is_stored_once_though_it_is_killed(
     tmp_path: Path,
 ) -> None:

@@ -103,7 +103,10 @@ class Stage:
         watching = asyncio.create_task(self.watch.run(), name="drill-watch")
         began = "forebay run to begin"
         try:
-            await self.until(lambda seen: seen.connected and bool(seen.url), began, START_S)
+            # Not before rows are stored: a fault that comes while deliver begins is another one.
+            await self.until(
+                lambda seen: seen.connected and bool(seen.url and seen.stored), began, START_S
+            )
             yield
         except Transient as error:
             error.hint = error.hint or f"The run's log is {self.root / 'run.log'}."

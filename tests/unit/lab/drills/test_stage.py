@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,26 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Process:
     return process
 
 
+UP = Observation(0, "http://there", "healthy", {}, {}, {"connected": 1}, {"rows": 1})
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        None,
+        replace(UP, url=""),
+        replace(UP, capture={"connected": 0}),
+        replace(UP, deliver=None),
+        replace(UP, deliver={"rows": 0}),
+    ],
+    ids=["nothing", "no HTTP", "not connected", "no deliver", "nothing stored"],
+)
 async def test_a_run_that_does_not_come_up_is_an_error_and_is_stopped(
-    tmp_path: Path, started: Process
+    tmp_path: Path, started: Process, seen: Observation | None
 ) -> None:
     made = stage(tmp_path)
     made.clock = Impatient()
+    made.watch.last = seen
 
     with pytest.raises(Transient, match=r"forebay run to begin.*log is .*run\.log"):
         async with made.capture(URLS):
@@ -100,7 +116,7 @@ async def test_what_goes_wrong_in_a_run_that_is_up_makes_the_report_red(
     tmp_path: Path, started: Process
 ) -> None:
     made = stage(tmp_path)
-    made.watch.last = Observation(0, "http://there", "healthy", {}, {}, {"connected": 1}, None)
+    made.watch.last = UP
 
     async with made.capture(URLS):
         with made.noting_errors():
