@@ -12,18 +12,24 @@ if TYPE_CHECKING:
 
 
 class Received(NamedTuple):
-    """One message of a topic."""
+    """One message of a lane."""
 
     offset: int
+    """Of its first record: a transport may spell a message as several."""
     message: Message | None
     """None if its bytes are none that we know."""
+    resume: int
+    """From here on nothing is lost once this message and all that were given before it are stored.
+
+    What other publishers have begun to tell by then is behind it.
+    """
 
 
 class Subscription(Protocol):
-    """What one group reads of one topic, in order. Blocking; for one thread.
+    """What one group reads of one lane, in order. Blocking; for one thread.
 
-    A position in a topic is the topic's identity, which is another one when it is made anew under
-    its name, and the offset of the next message.
+    A position in a lane is the lane's identity, which is another one when it is made anew under
+    its name, and the offset of the next record.
     """
 
     def read(self, *, max_messages: int = 1024, max_bytes: int = 8 << 20) -> Sequence[Received]:
@@ -32,12 +38,12 @@ class Subscription(Protocol):
         At least one message is given if there is one, even if it is larger than ``max_bytes``.
         Keep calling it while paused, or the group may go to another reader. Raises
         :class:`~forebay.errors.Transient` if the transport cannot be asked now, and
-        :class:`~forebay.errors.CursorBeyondEnd` if the topic has been made anew.
+        :class:`~forebay.errors.CursorBeyondEnd` if the lane has been made anew.
         """
         ...
 
-    def position_after(self, offset: int) -> Position:
-        """Return the position behind a message that was read."""
+    def position_at(self, offset: int) -> Position:
+        """Return the position of an offset, as it is in :attr:`Received.resume`."""
         ...
 
     def pause(self) -> None:
@@ -51,7 +57,7 @@ class Subscription(Protocol):
     def seek(self, position: Position | None) -> None:
         """Go on at ``position``, or at the oldest message that is kept if that is newer or None.
 
-        Raises :class:`~forebay.errors.CursorBeyondEnd` if it is of another topic, or beyond the
+        Raises :class:`~forebay.errors.CursorBeyondEnd` if it is of another lane, or beyond the
         end of this one.
         """
         ...
@@ -72,20 +78,38 @@ class Subscription(Protocol):
 class Transport(Protocol):
     """What carries messages between processes. Blocking: call it from a thread.
 
-    Every adapter passes ``tests/conformance/test_transport.py``.
+    A *lane* is what has one order: a topic, or a partition of one. Every adapter passes
+    ``tests/conformance/test_transport.py``.
     """
 
-    def publish(self, topic: str, messages: Sequence[Message]) -> None:
-        """Return once all of ``messages`` are acknowledged, in order behind all before.
+    def lanes(self, topic: str) -> Sequence[str]:
+        """Return the lanes of a topic, which is made if it is not there; always in one order.
 
-        A topic that is full makes this wait; nothing is ever dropped for it. Raises
-        :class:`~forebay.errors.Transient` if not all are acknowledged: some may be in the topic,
-        and the same call may be made again.
+        Raises :class:`~forebay.errors.Transient` if the transport cannot be asked now, and
+        :class:`~forebay.errors.Permanent` if the topic may not be made.
         """
         ...
 
-    def subscribe(self, topic: str, group: str) -> Subscription:
-        """Read a topic from where ``group`` has committed, or from its oldest message.
+    def identity(self, lane: str) -> str:
+        """Return which lane of this name it is: another one when it was made anew.
+
+        Raises :class:`~forebay.errors.Transient` if that cannot be said now, also while it is
+        not there.
+        """
+        ...
+
+    def publish(self, lane: str, messages: Sequence[Message]) -> None:
+        """Return once all of ``messages`` are acknowledged, in order behind all before.
+
+        A lane that is full makes this wait; nothing is ever dropped for it. Raises
+        :class:`~forebay.errors.Transient` if not all are acknowledged: some may be in the lane,
+        and the same call may be made again. Raises :class:`~forebay.errors.Permanent` if they
+        never will be as they are.
+        """
+        ...
+
+    def subscribe(self, lane: str, group: str) -> Subscription:
+        """Read a lane from where ``group`` has committed, or from its oldest record.
 
         Raises :class:`~forebay.errors.Transient` if that is not possible now.
         """

@@ -67,6 +67,7 @@ def fills_closed_hours(rows: pa.Table, calendar: Calendar) -> npt.NDArray[np.boo
 BAR = EventKind(
     channel="bar",
     table="bars",
+    topic="aggregate_archive",
     columns=pa.schema(
         [
             ("timeframe", pa.string()),

@@ -49,6 +49,8 @@ class EventKind:
     """Its own, behind those of :data:`~forebay.domain.schema.ENVELOPE`."""
     check: Callable[[Checks], None]
     """Checks its own columns, and says which rows cannot be."""
+    topic: str = "market_archive"
+    """Where events of this kind are published."""
     telling: tuple[str, ...] = ()
     """Which of its own columns are content; all of them if none is named."""
     fills_closed_hours: Callable[[pa.Table, Calendar], npt.NDArray[np.bool_]] | None = None

@@ -24,6 +24,7 @@ def check_quote(checks: Checks) -> None:
 QUOTE = EventKind(
     channel="quote",
     table="quotes",
+    topic="quote_archive",
     columns=pa.schema(
         [
             ("bid_price", DECIMAL),

@@ -27,6 +27,7 @@ def check_ticker(checks: Checks) -> None:
 TICKER = EventKind(
     channel="ticker",
     table="tickers",
+    topic="ticker_archive",
     columns=pa.schema([(name, DECIMAL) for name in ("price", *_SIZES, *_PRICES)]),
     check=check_ticker,
     idempotent=True,

@@ -21,6 +21,7 @@ def check_trade(checks: Checks) -> None:
 TRADE = EventKind(
     channel="trade",
     table="trades",
+    topic="trade_archive",
     columns=pa.schema(
         [
             ("trade_id", pa.string()),
