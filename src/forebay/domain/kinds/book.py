@@ -7,6 +7,7 @@ there now: in a delta, 0 takes the level away. Why a message is not a row a leve
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +59,6 @@ def _best(checks: Checks, name: str, function: str) -> dict[int, Decimal]:
     }
 
 
-BOOK_SNAPSHOT = EventKind(
-    "book_snapshot", "book_snapshots", _LEVELS, check_snapshot, idempotent=True
-)
-BOOK_DELTA = EventKind("book_delta", "book_deltas", _LEVELS, check_book, idempotent=True)
+_book = partial(EventKind, columns=_LEVELS, topic="book_archive", idempotent=True)
+BOOK_SNAPSHOT = _book("book_snapshot", "book_snapshots", check=check_snapshot)
+BOOK_DELTA = _book("book_delta", "book_deltas", check=check_book)
