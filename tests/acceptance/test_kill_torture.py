@@ -41,7 +41,7 @@ EVERY_CHANNEL = ("trade", "ticker", "quote", "book", "bar")
 SO_MANY = pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.drill)])
 VICTIMS = ("capture", "deliver", "supervisor")
 BOOK = ("book_snapshot", "book_delta")
-MOMENTS = 20
+MOMENTS = 5
 """So many times of each symbol is its book looked at."""
 
 
