@@ -19,20 +19,21 @@ if TIER not in TIERS:
 
 COUNTS = {
     # what                                    quick       test        soak
-    "simulated worlds":                    (     80,        100,    100_000),
+    "simulated worlds":                     (     60,         60,    100_000),
     "worlds until a planted bug is found":  (     60,         60,      1_000),
-    "worlds of a control":                 (     20,         20,        100),
-    "worlds in another process":           (      4,          8,        200),
-    "runs of 5000 flipped bits":            (      1,          4,        110),
-    "runs of 500 crash histories":          (      1,          4,         46),
+    "worlds of a control":                  (     20,         20,        100),
+    "worlds in another process":            (      4,          4,        200),
+    "runs of 5000 flipped bits":            (      1,          2,        110),
+    "runs of 500 crash histories":          (      1,          2,         46),
     "crash histories of a naive log":       (    100,        400,        400),
     "kills of a writer":                    (      5,         15,        200),
-    "kills of a crossing":                 (     10,         12,         40),
-    "rows of a big store":                 (200_000,    300_000,  1_000_000),
-    "events of an audit":                  (100_000,    300_000, 20_000_000),
-    "events of an edition":                 (  1_000,      5_000,    100_000),
-    "calls of a route":                    (      3,          3,        400),
-    "any calls":                           (     50,         80,     20_000),
+    "kills of a crossing":                  (     10,         12,         40),
+    "rows of a big store":                  (200_000,    300_000,  1_000_000),
+    "events of an audit":                   (100_000,    300_000, 20_000_000),
+    "rows of each kind":                    (      6,          6,         12),
+    "events of an edition":                 (  1_000,      2_000,    100_000),
+    "calls of a route":                     (      3,          3,        400),
+    "any calls":                            (     50,         80,     20_000),
 }  # fmt: skip
 """So many in each tier."""
 

@@ -106,7 +106,7 @@ async def test_every_bar_of_the_recordings_is_stored_once_though_it_is_killed(
     tmp_path: Path,
 ) -> None:
     async with recorded(tmp_path) as (served, truth):
-        for symbol, kills in (("EUR-USD", (1, 4, 2)), ("GBP-USD", (2, 9, 1))):
+        for symbol, kills in (("EUR-USD", (1, 4, 2, 3, 1)), ("GBP-USD", (2, 9, 1, 2, 3))):
             before = served.exchange.rest_requests
             for after in kills:
                 await killed(tmp_path, symbol, served, after)

@@ -11,6 +11,8 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import forebay as package
 from forebay.times import to_text
 from tests.support.commands import capture, connected, forebay, simulator
@@ -65,6 +67,7 @@ def killed(running: Running, victim: str) -> None:
     running.until(lambda now: bool(now[victim]["pid"] != pid), f"another {victim}")
 
 
+@pytest.mark.drill  # kills with every kind of event look at books, too
 def test_a_known_book_is_the_markets_whatever_was_killed(tmp_path: Path) -> None:
     market = ("--rate", RATE, "--start", "now", "--symbols", ",".join(SYMBOLS), "--faults", FAULTS)
     folder, dice = tmp_path / "data", random.Random(3)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from forebay.clock import SystemClock
 from forebay.services.ledger import read_ledger
 from tests.support.commands import capture, forebay, simulator, wait_for
@@ -58,6 +60,7 @@ def test_what_is_stored_is_sealed_while_a_capture_runs(tmp_path: Path) -> None:
     assert len(exported.stdout.splitlines()) == 49
 
 
+@pytest.mark.drill
 def test_what_is_kept_for_no_time_goes_while_a_capture_runs(tmp_path: Path) -> None:
     (last,) = kept_until(tmp_path / "data", {"FOREBAY_JOURNAL__RETAIN": "0"}, sealed=False)
     assert last["first_seq"] > 10_000

@@ -38,9 +38,10 @@ EVERY_FAULT = (
 )
 """No change of a book is dropped, late or cut short: nobody can see that, and the book is wrong."""
 EVERY_CHANNEL = ("trade", "ticker", "quote", "book", "bar")
+SO_MANY = pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.drill)])
 VICTIMS = ("capture", "deliver", "supervisor")
 BOOK = ("book_snapshot", "book_delta")
-MOMENTS = 20
+MOMENTS = 5
 """So many times of each symbol is its book looked at."""
 
 
@@ -129,8 +130,9 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_ten_kills_of_any_process_at_5000_events_a_second(tmp_path: Path) -> None:
-    await endure(torture(seed=1, kills=10, seconds=15), tmp_path / "data")
+@SO_MANY
+async def test_kills_of_any_process_at_5000_events_a_second(tmp_path: Path, kills: int) -> None:
+    await endure(torture(seed=1, kills=kills, seconds=2 + kills), tmp_path / "data")
 
 
 @pytest.mark.drill
@@ -141,8 +143,9 @@ async def test_ten_kills_with_many_seeds(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_ten_kills_with_every_kind_of_event(tmp_path: Path) -> None:
-    plan = torture(1, kills=10, seconds=15, faults=EVERY_FAULT, channels=EVERY_CHANNEL)
+@SO_MANY
+async def test_kills_with_every_kind_of_event(tmp_path: Path, kills: int) -> None:
+    plan = torture(1, kills=kills, seconds=2 + kills, faults=EVERY_FAULT, channels=EVERY_CHANNEL)
     books = Books(tmp_path / "data")
     drill = KillDrill(plan, DataFolder(books.folder).create(), SystemClock())
     drill.look = lambda url: books.look(url, plan.seed)

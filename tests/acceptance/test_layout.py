@@ -297,7 +297,10 @@ def died(monkeypatch: pytest.MonkeyPatch, folder: DataFolder, left: int) -> bool
     return False
 
 
-@pytest.mark.parametrize("left", range(STEPS))
+@pytest.mark.parametrize(
+    "left",
+    [pytest.param(n, marks=pytest.mark.drill) if n % 2 else n for n in range(STEPS)],
+)
 def test_a_move_that_is_killed_anywhere_is_finished_by_the_next_one(
     old: DataFolder, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:

@@ -16,7 +16,11 @@ SECRET = "forebay-lab"
 
 
 @pytest.mark.parametrize(
-    ("market", "symbols"), [("forex", "EUR-USD,GBP-USD"), ("crypto", "BTC-USD,ETH-USD")]
+    ("market", "symbols"),
+    [
+        ("forex", "EUR-USD,GBP-USD"),
+        pytest.param("crypto", "BTC-USD,ETH-USD", marks=pytest.mark.drill),
+    ],
 )
 def test_a_capture_is_the_truth_and_the_key_is_in_nothing_of_it(
     tmp_path: Path, market: str, symbols: str

@@ -317,7 +317,7 @@ def test_a_real_book_at_the_end_is_a_plain_fold(tmp_path: Path) -> None:
     "headed",
     [
         pytest.param(True, id="with the head", marks=pytest.mark.soak),
-        pytest.param(False, id="bare"),
+        pytest.param(False, id="bare", marks=pytest.mark.drill),
     ],
 )
 def test_overlapping_halves_of_a_real_recording_in_either_order(

@@ -246,6 +246,7 @@ def test_starting_on_a_full_disk(tmp_path: Path) -> None:
         refused(forebay("run", *flags), 3, "no space", "Free some")
 
 
+@pytest.mark.drill
 def test_a_disk_that_fills_up_while_capturing(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     with (

@@ -33,6 +33,7 @@ from tests.exam.ping import PING
 from tests.support.delivery import as_events, plain_rows
 from tests.support.frames import LOG, T0
 from tests.support.memory_store import MemoryAudited, MemoryStore, stored_gaps
+from tests.tiers import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +115,9 @@ def stores() -> Iterator[tuple[TableStore, Audited]]:
 
 
 STREAM = ("venue", "market", "symbol")
-SETTINGS = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(
+    max_examples=count("rows of each kind"), suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @pytest.mark.parametrize("channel", KINDS_NOW)

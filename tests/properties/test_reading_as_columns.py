@@ -189,7 +189,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
     return frame[:at] + draw(st.binary(max_size=4)) + frame[at + until :]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(MATCHES | BOOKS | OTHERS | spoilt(), max_size=16))
 @example([])
 @example([match(1), heartbeat(1), match(2, trade_id=10**30), match(3), match(4, size=1)])

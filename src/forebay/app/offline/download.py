@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 BACKLOG_BYTES = 8 << 20
 """So much may be captured and not stored before no further page is asked for."""
-STORE_MB = 256
+STORE_MB = 128
 """So much memory the store has for one download: it gives none of it back before the end."""
 _RETRY_S = 0.5
 """How long to wait after the store could not take a commit."""
