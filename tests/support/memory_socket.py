@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.memory_transport import Broker
 
 _COUNT = struct.Struct(">I")
-_CALLS = ("append", "join", "place", "fetch", "commit")
+_CALLS = ("ping", "lanes", "identity", "append", "join", "place", "fetch", "commit")
 
 
 def _write(stream: BufferedIOBase, head: object, messages: Sequence[bytes]) -> None:
@@ -66,6 +66,7 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        self.server.connections.add(self.connection)
         with contextlib.suppress(EOFError, OSError):
             while True:
                 (call, *arguments), messages = _read(self.rfile)
@@ -89,12 +90,22 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     broker: Broker
 
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _Handler)
+        self.connections: set[socket.socket] = set()
+
+    def hang_up(self) -> None:
+        """End every connection, as the end of a process does."""
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
 
 @contextlib.contextmanager
 def serving(broker: Broker, path: Path) -> Iterator[None]:
     """Serve ``broker`` at ``path`` while the context is open."""
     path.unlink(missing_ok=True)
-    with _Server(str(path), _Handler) as server:
+    with _Server(str(path)) as server:
         server.broker = broker
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
@@ -103,6 +114,7 @@ def serving(broker: Broker, path: Path) -> Iterator[None]:
         finally:
             server.shutdown()
             thread.join()
+            server.hang_up()
             path.unlink(missing_ok=True)
 
 
@@ -119,28 +131,40 @@ class RemoteBroker:
         self._lock = threading.Lock()
         self._stream: BufferedIOBase | None = None
 
-    def append(self, topic: str, messages: Sequence[bytes]) -> None:
-        """See :class:`~.memory_transport.Brokered`."""
-        self._call("append", topic, messages=messages)
+    def ping(self) -> None:
+        """Return if somebody answers."""
+        self._call("ping")
 
-    def join(self, topic: str, group: str) -> tuple[str, int]:
+    def lanes(self, topic: str) -> list[str]:
         """See :class:`~.memory_transport.Brokered`."""
-        (topic_id, offset), _ = self._call("join", topic, group)
-        return topic_id, offset
+        return [*self._call("lanes", topic)[0]]
 
-    def place(self, topic: str, topic_id: str, offset: int) -> int:
+    def identity(self, lane: str) -> str:
         """See :class:`~.memory_transport.Brokered`."""
-        return int(self._call("place", topic, topic_id, offset)[0])
+        return str(self._call("identity", lane)[0])
+
+    def append(self, lane: str, messages: Sequence[bytes]) -> None:
+        """See :class:`~.memory_transport.Brokered`."""
+        self._call("append", lane, messages=messages)
+
+    def join(self, lane: str, group: str) -> tuple[str, int]:
+        """See :class:`~.memory_transport.Brokered`."""
+        (identity, offset), _ = self._call("join", lane, group)
+        return identity, offset
+
+    def place(self, lane: str, identity: str, offset: int) -> int:
+        """See :class:`~.memory_transport.Brokered`."""
+        return int(self._call("place", lane, identity, offset)[0])
 
     def fetch(
-        self, topic: str, topic_id: str, offset: int, max_messages: int, max_bytes: int
+        self, lane: str, identity: str, offset: int, max_messages: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
         """See :class:`~.memory_transport.Brokered`."""
-        return self._call("fetch", topic, topic_id, offset, max_messages, max_bytes)
+        return self._call("fetch", lane, identity, offset, max_messages, max_bytes)
 
-    def commit(self, topic: str, topic_id: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
         """See :class:`~.memory_transport.Brokered`."""
-        self._call("commit", topic, topic_id, group, offset)
+        self._call("commit", lane, identity, group, offset)
 
     def close(self) -> None:
         """Close the connection."""

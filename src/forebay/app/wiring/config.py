@@ -17,13 +17,15 @@ from msgspec import inspect as types
 
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
-from forebay.app.wiring.config_layers import from_environment, from_file
+from forebay.app.wiring.config_layers import from_environment, from_file, with_servers
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
 from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
 from forebay.app.wiring.stores import DEFAULT, check_kind
+from forebay.app.wiring.transports import check_transports
 from forebay.errors import ConfigError
 from forebay.text import nearest
 from forebay.times import SPAN, SPAN_HINT
+from forebay.transports.kind import TransportConfig
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -163,7 +165,7 @@ class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     success_threshold: AtLeastOne | None = None
     """Probes that close it."""
     timeout_s: Positive | None = None
-    """How long a call may take; the store has none."""
+    """How long a call may take; the store and transports have none."""
 
 
 class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -183,6 +185,8 @@ class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The breakers of the venues' REST."""
     websocket: BreakerLimits = BreakerLimits()
     """The breakers of the venues' websockets."""
+    transport: BreakerLimits = BreakerLimits()
+    """The breakers of the transports."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -197,6 +201,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     venues: tuple[VenueConfig, ...] = ()
     calendars: tuple[CalendarConfig, ...] = ()
     alternatives: tuple[AlternativeConfig, ...] = ()
+    transports: tuple[TransportConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
@@ -223,6 +228,7 @@ LISTS: dict[str, type[Struct]] = {
     "venues": VenueConfig,
     "calendars": CalendarConfig,
     "alternatives": AlternativeConfig,
+    "transports": TransportConfig,
 }
 """Tables that may be repeated."""
 
@@ -264,6 +270,7 @@ def gathered(
     if file is not None and DataFolder(file.parent).marked:
         layers["the folder of the file"] = {"data": str(file.parent)}
     layers["the environment"] = from_environment(environ, complaints)
+    with_servers(environ, layers)
     layers["the command line"] = {key: value for key, value in flags.items() if value is not None}
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -275,6 +282,7 @@ def gathered(
     if not config.store.plugin:
         with complaints.noted():
             check_kind(config.store.kind)
+    check_transports(config.transports, complaints)
     if config.calendars or any(venue.calendar for venue in config.venues):
         from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
 
