@@ -79,9 +79,7 @@ def _joined(parts: Iterable[Part], count: int) -> pa.Array:
             merged.append(part)
     if all(isinstance(part, str) for part in merged):
         return pa.repeat(pa.scalar("".join(map(str, merged)), pa.string()), count)
-    return pc.binary_join_element_wise(
-        *merged, "", null_handling="replace", null_replacement=""
-    )
+    return pc.binary_join_element_wise(*merged, "", null_handling="replace", null_replacement="")
 
 
 def _parts(name: str, column: pa.Array) -> list[Part]:
@@ -181,7 +179,9 @@ def _small(column: pa.Array, places: int) -> pa.Array:
 
 def _time_texts(column: pa.Array) -> pa.Array:
     texts = column.cast(pa.timestamp("ns")).cast(pa.string())
-    return pc.binary_join_element_wise(pc.replace_substring(texts, " ", "T", max_replacements=1), "Z", "")
+    return pc.binary_join_element_wise(
+        pc.replace_substring(texts, " ", "T", max_replacements=1), "Z", ""
+    )
 
 
 def _list_texts(column: pa.Array) -> pa.Array:
