@@ -1,7 +1,7 @@
 """Rows of a table as JSON objects, one each, and back: what transports carry events as.
 
-A decimal is a text without needless zeros, a time ISO 8601 with nanoseconds and ``Z``, an id a text,
-bytes are base64; what is null is left out. Nothing here is done row by row but what is rare.
+A decimal is a text without needless zeros, a time ISO 8601 with nanoseconds and ``Z``, an id a
+text, bytes are base64; what is null is left out. Nothing is done row by row but what is rare.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import binascii
 import itertools
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Part = str | pa.Array
-    """Of every row the same text, or of each its own."""
+Part: TypeAlias = "str | pa.Array"
+"""Of every row the same text, or of each its own."""
 
 _PLAIN_DECIMAL = r"^-?[0-9]{1,20}(\.[0-9]{1,18})?$"
 _UTC = pa.timestamp("ns", "UTC")
@@ -95,32 +95,34 @@ def _parts(name: str, column: pa.Array) -> list[Part]:
 
 def _label_parts(columns: list[tuple[str, pa.DictionaryArray]]) -> list[Part]:
     """Return what adjacent columns of labels add: spelled once for each combination of them."""
-    count = len(columns[0][1])
-    codes = np.zeros(count, dtype=np.int64)
-    for _, column in columns:
-        if len(column.dictionary) > 1 or column.null_count:
-            size = len(column.dictionary)
-            own = pc.fill_null(column.indices, size).to_numpy().astype(np.int64)
-            codes = _compact(codes * (size + 1) + own)
-    some_row = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int64)
-    some_row[codes] = np.arange(count)
-    rows = pa.array(some_row)
+    codes, some_row = combinations([column for _, column in columns])
     parts = [
         part
         for name, column in columns
-        for part in _parts(name, column.take(rows).dictionary_decode())
+        for part in _parts(name, column.take(some_row).dictionary_decode())
     ]
-    if len(rows) > 1:
-        return [_joined(parts, len(rows)).take(pa.array(codes))]
-    return [_joined(parts, 1)[0].as_py()] if count else []
+    texts = _joined(parts, len(some_row))
+    return [texts[0].as_py()] if len(texts) == 1 else [texts.take(pa.array(codes))]
 
 
-def _compact(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return codes from 0 on, the same for equal ones."""
-    compacted: npt.NDArray[np.int64] = (
-        pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
-    )
-    return compacted
+def combinations(columns: list[pa.DictionaryArray]) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Return of each row which combination of labels it has, and a row of each combination."""
+    count = len(columns[0])
+    codes = np.zeros(count, dtype=np.int64)
+    for column in columns:
+        size = len(column.dictionary)
+        if size > 1 or column.null_count:
+            own = pc.fill_null(column.indices, size).to_numpy()
+            found = pa.array(codes * (size + 1) + own).dictionary_encode()
+            codes = found.indices.to_numpy().astype(np.int64)
+    some_row = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
+    some_row[codes] = np.arange(count)
+    return codes, pa.array(some_row)
+
+
+def label(column: pa.Array) -> pa.DictionaryArray:
+    """Return a column of texts as one of labels."""
+    return column if _is_label(column) else column.dictionary_encode()
 
 
 def _value(column: pa.Array) -> tuple[pa.Array, str]:

@@ -1,10 +1,10 @@
 """How a message is spelled as records of a lane, for transports that carry single events.
 
 A message is one *control record*, ``{"head": …, "rows": n}``, and behind it ``n`` records of
-events: JSON objects with the columns of their table, see :mod:`~forebay.transports.json_rows`. What tells no
-rows is the control record alone. Records of several publishers may be mixed in a lane, so a
-reader puts rows together by their ``log_id``. The control record also has a digest of its
-rows' ids: rows of a publisher that was killed, which came in between, are never taken for others.
+events: JSON objects with the columns of their table, as in :mod:`~forebay.transports.json_rows`.
+What tells no rows is the control record alone. Records of several publishers may be mixed in a
+lane, so a reader puts rows together by their ``log_id``. The control record also has a digest of
+its rows' ids, so that late rows of a publisher that was killed are never taken for others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import pyarrow as pa
+import numpy as np
 import xxhash
 
 from forebay.domain import schema
@@ -21,10 +21,10 @@ from forebay.domain.digest import bytes_of, id_texts
 from forebay.domain.kinds import KINDS
 from forebay.domain.messages import EventsTold, Head, LettersTold, Message, Told
 from forebay.ports import Received
-from forebay.transports.json_rows import listed, read_rows, spell_rows, whole
+from forebay.transports.json_rows import combinations, label, listed, read_rows, spell_rows, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import pyarrow as pa
 
 EVENT_ID = "event-id"
 """The header of an event's record, with its id."""
@@ -81,8 +81,11 @@ def _digest(rows: pa.Table) -> str:
 
 def _keys(rows: pa.Table) -> list[bytes]:
     names = [name for name in ("venue", "symbol") if name in rows.column_names]
-    columns = (rows[name].cast(pa.string()).to_pylist() for name in names)
-    return ["|".join(cell or "" for cell in cells).encode() for cells in zip(*columns, strict=True)]
+    codes, some_row = combinations([label(whole(rows[name])) for name in names])
+    columns = (rows[name].take(some_row).to_pylist() for name in names)
+    keys = ["|".join(cell or "" for cell in cells).encode() for cells in zip(*columns, strict=True)]
+    found: list[bytes] = np.array(keys, dtype=np.object_)[codes].tolist()
+    return found
 
 
 @dataclass(slots=True)

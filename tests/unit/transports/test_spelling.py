@@ -159,7 +159,7 @@ def trades(*numbers: int, log_id: str = LOG, begin: int = 1) -> Message:
 
 
 def assembled(told: Iterable[Record], assembler: Assembler | None = None) -> list[Received]:
-    """Return all that comes of records whose offsets are 0, 1, 2, …"""
+    """Return all that comes of records whose offsets count from 0."""
     assembler = assembler or Assembler()
     each = (
         assembler.add(offset, record.value, is_event=bool(record.event_id))
