@@ -1,0 +1,172 @@
+"""How a message is spelled as records of a lane, for transports that carry single events.
+
+A message is one *control record*, ``{"head": …, "rows": n}``, and behind it ``n`` records of
+events: JSON objects with the columns of their table, as in :mod:`~forebay.transports.json_rows`.
+What tells no rows is the control record alone. Records of several publishers may be mixed in a
+lane, so a reader puts rows together by their ``log_id``. The control record also has a digest of
+its rows' ids, so that late rows of a publisher that was killed are never taken for others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+import xxhash
+
+from forebay.domain import schema
+from forebay.domain.digest import bytes_of, id_texts
+from forebay.domain.kinds import KINDS
+from forebay.domain.messages import EventsTold, Head, LettersTold, Message, Told
+from forebay.ports import Received
+from forebay.transports.json_rows import combinations, label, listed, read_rows, spell_rows, whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EVENT_ID = "event-id"
+"""The header of an event's record, with its id."""
+CONTROL = "forebay"
+"""The header of a control record, which is ``control``."""
+
+
+class Record(NamedTuple):
+    """One record of a lane."""
+
+    key: bytes
+    """``venue|symbol``; of a control record empty, of a dead letter its venue."""
+    value: bytes
+    event_id: bytes
+    """Empty for a control record."""
+
+
+class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
+    head: Head
+    rows: int
+    ids: str = ""
+    """Digest of the ids of its rows, in their order."""
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    log_id: str
+
+
+_controls = msgspec.json.Decoder(_Control)
+_origins = msgspec.json.Decoder(_Origin)
+_LOG = b',"log_id":"'
+
+
+def records(message: Message) -> list[Record]:
+    """Return the records of a message: the control record, then its rows in their order.
+
+    Raises ``ValueError`` if a row is not of the journal that the message is of.
+    """
+    head, rows = message
+    if rows is None:
+        return [Record(b"", msgspec.json.encode(_Control(head, 0)), b"")]
+    if rows["log_id"].unique().to_pylist() != [head.step.log_id]:
+        text = f"A message of the journal {head.step.log_id} has rows of another one."
+        raise ValueError(text)
+    control = msgspec.json.encode(_Control(head, len(rows), _digest(rows)))
+    ids = listed(id_texts(rows.rename_columns(["event_id", *rows.column_names[1:]])))
+    spelled = zip(_keys(rows), spell_rows(rows), ids, strict=True)
+    return [Record(b"", control, b""), *map(Record._make, spelled)]
+
+
+def _digest(rows: pa.Table) -> str:
+    return xxhash.xxh3_128_hexdigest(bytes_of(whole(rows.column(0))))
+
+
+def _keys(rows: pa.Table) -> list[bytes]:
+    names = [name for name in ("venue", "symbol") if name in rows.column_names]
+    codes, some_row = combinations([label(whole(rows[name])) for name in names])
+    columns = (rows[name].take(some_row).to_pylist() for name in names)
+    keys = ["|".join(cell or "" for cell in cells).encode() for cells in zip(*columns, strict=True)]
+    found: list[bytes] = np.array(keys, dtype=np.object_)[codes].tolist()
+    return found
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    """A message whose rows are still coming."""
+
+    offset: int
+    control: _Control
+    rows: list[bytes] = field(default_factory=list)
+
+
+class Assembler:
+    """Puts the messages of one lane together from its records. Pure."""
+
+    def __init__(self) -> None:
+        self._unfinished: dict[str, _Unfinished] = {}
+        """By journal."""
+
+    def add(self, offset: int, value: bytes, *, is_event: bool) -> Received | None:
+        """Take the next record of the lane; return the message that it completes.
+
+        A journal that begins another message drops the one that is unfinished: its publisher
+        was killed, and tells all of it again. Rows whose control record was not seen are passed
+        over. What is no record of ours is given without a message.
+        """
+        if not is_event:
+            return self._begin(offset, value)
+        log_id = self._log_of(value)
+        if log_id is None:
+            return self._received(offset, None, offset + 1)
+        unfinished = self._unfinished.get(log_id)
+        if unfinished is None:
+            return None
+        unfinished.rows.append(value)
+        if len(unfinished.rows) < unfinished.control.rows:
+            return None
+        del self._unfinished[log_id]
+        return self._received(unfinished.offset, _finished(unfinished), offset + 1)
+
+    def _begin(self, offset: int, value: bytes) -> Received | None:
+        try:
+            control = _controls.decode(value)
+        except msgspec.DecodeError:
+            return self._received(offset, None, offset + 1)
+        log_id = control.head.step.log_id
+        self._unfinished.pop(log_id, None)
+        if control.rows > 0:
+            self._unfinished[log_id] = _Unfinished(offset, control)
+            return None
+        message = None if _schema_of(control.head.told) else Message(control.head)
+        return self._received(offset, message, offset + 1)
+
+    def _log_of(self, value: bytes) -> str | None:
+        """Return the journal that an event is of; None if it is none of ours."""
+        for log_id in self._unfinished:
+            if b'%b%b"' % (_LOG, log_id.encode()) in value:
+                return log_id
+        try:
+            return _origins.decode(value).log_id
+        except msgspec.DecodeError:
+            return None
+
+    def _received(self, offset: int, message: Message | None, end: int) -> Received:
+        begun = (each.offset for each in self._unfinished.values())
+        return Received(offset, message, min([end, *begun]))
+
+
+def _schema_of(told: Told) -> pa.Schema | None:
+    """Return of what its rows are, None if it has none; raises ``KeyError``."""
+    if isinstance(told, EventsTold):
+        return KINDS[told.kind].schema
+    return schema.DEAD_LETTERS if isinstance(told, LettersTold) else None
+
+
+def _finished(unfinished: _Unfinished) -> Message | None:
+    control = unfinished.control
+    try:
+        expected = _schema_of(control.head.told)
+        if expected is None:
+            return None
+        rows = read_rows(unfinished.rows, expected)
+    except (KeyError, ValueError):
+        return None
+    return Message(control.head, rows) if _digest(rows) == control.ids else None
