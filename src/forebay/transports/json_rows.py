@@ -257,7 +257,7 @@ def read_rows(values: Sequence[bytes], schema: pa.Schema) -> pa.Table:
     if len(read) != len(values):
         message = f"{len(values)} rows are spelled as {len(read)}"
         raise ValueError(message)
-    columns = [_read(whole(read[field.name]), field.type) for field in schema]
+    columns = [_cells(whole(read[field.name]), field.type) for field in schema]
     rows = pa.Table.from_arrays(columns, schema=schema)
     rows.validate(full=True)
     return rows
@@ -270,35 +270,32 @@ def _wire(kind: pa.DataType) -> pa.DataType:
     return pa.list_(_wire(kind.value_type)) if pa.types.is_list(kind) else pa.string()
 
 
-def _read(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if column.type == kind:
-        return column
-    if pa.types.is_dictionary(kind):
-        return column.dictionary_encode().cast(kind)
+def _cells(read: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_decimal(kind):
-        return _decimals(column, kind)
-    if pa.types.is_timestamp(kind):
-        return column.cast(_UTC).cast(kind)
-    if pa.types.is_list(kind):
-        return _listed_as(column, _read(column.flatten(), kind.value_type)).cast(kind)
-    if pa.types.is_binary(kind):
-        return pa.array([_bytes(each) for each in column.to_pylist()], kind)
-    if kind == pa.uuid():
-        return _uuids(column)
-    message = f"A column of type {kind} has no spelling in JSON."
-    raise TypeError(message)
+        read = _checked_decimals(read)
+    elif pa.types.is_timestamp(kind):
+        read = read.cast(_UTC)
+    elif pa.types.is_list(kind):
+        read = _listed_as(read, _cells(read.flatten(), kind.value_type))
+    elif pa.types.is_binary(kind):
+        read = pa.array([_bytes(each) for each in read.to_pylist()], kind)
+    elif pa.types.is_dictionary(kind):
+        read = read.dictionary_encode()
+    elif kind == pa.uuid():
+        return _uuids(read)
+    return read if read.type == kind else read.cast(kind)
 
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else binascii.a2b_base64(text, strict_mode=True)
 
 
-def _decimals(texts: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return exact decimals: of longer numbers Arrow makes wrong ones without an error."""
+def _checked_decimals(texts: pa.Array) -> pa.Array:
+    """Return texts that are decimals: of longer ones Arrow makes others without an error."""
     if not pc.all(pc.match_substring_regex(texts, _PLAIN_DECIMAL), min_count=0).as_py():
         message = "a decimal is none"
         raise ValueError(message)
-    return texts.cast(kind)
+    return texts
 
 
 def _uuids(texts: pa.Array) -> pa.Array:

@@ -99,23 +99,17 @@ def _keys(rows: pa.Table) -> list[bytes]:
 class _Unfinished:
     """A message whose rows are still coming."""
 
-    __slots__ = ("control", "mark", "offset", "place", "rows")
+    __slots__ = ("control", "log_id", "mark", "offset", "place", "rows")
 
     def __init__(self, offset: int, control: _Control) -> None:
         self.offset = offset
         self.control = control
+        self.log_id = control.head.step.log_id
         self.rows: list[bytes] = []
-        self.mark = b'"log_id":%b' % msgspec.json.encode(control.head.step.log_id)
+        self.mark = b'"log_id":%b' % msgspec.json.encode(self.log_id)
         """What its rows have and no others: in a JSON text, no quote is unescaped."""
         self.place = 0
-        """Where in a row it was found last."""
-
-    def has(self, value: bytes) -> bool:
-        """Return whether an event is one of its rows."""
-        if not value.startswith(self.mark, self.place):
-            self.place = max(value.find(self.mark), 0)
-            return self.place > 0
-        return True
+        """Where it was in the last row: most likely it is there in the next one."""
 
 
 class Assembler:
@@ -124,6 +118,8 @@ class Assembler:
     def __init__(self) -> None:
         self._unfinished: dict[str, _Unfinished] = {}
         """By journal."""
+        self._last: _Unfinished | None = None
+        """Of which the last event was: most likely the next one is, too."""
 
     def add(self, offset: int, value: bytes, *, is_event: bool) -> Received | None:
         """Take the next record of the lane; return the message that it completes.
@@ -134,33 +130,41 @@ class Assembler:
         """
         if not is_event:
             return self._begin(offset, value)
-        unfinished = self._of(value)
-        if unfinished is None:
-            ours = _log_of(value) is not None
-            return None if ours else self._received(offset, None, offset + 1)
-        unfinished.rows.append(value)
-        if len(unfinished.rows) < unfinished.control.rows:
+        last = self._last
+        if last is None or not value.startswith(last.mark, last.place):
+            last = self._last = self._of(value)
+            if last is None:
+                ours = _log_of(value) is not None
+                return None if ours else self._received(offset, None, offset + 1)
+        rows = last.rows
+        rows.append(value)
+        if len(rows) < last.control.rows:
             return None
-        del self._unfinished[unfinished.control.head.step.log_id]
-        return self._received(unfinished.offset, _finished(unfinished), offset + 1)
+        self._drop(last.log_id)
+        return self._received(last.offset, _finished(last), offset + 1)
 
     def _begin(self, offset: int, value: bytes) -> Received | None:
         try:
             control = _controls.decode(value)
         except msgspec.DecodeError:
             return self._received(offset, None, offset + 1)
-        log_id = control.head.step.log_id
-        self._unfinished.pop(log_id, None)
+        self._drop(control.head.step.log_id)
         if control.rows > 0:
-            self._unfinished[log_id] = _Unfinished(offset, control)
+            unfinished = _Unfinished(offset, control)
+            self._unfinished[unfinished.log_id] = unfinished
             return None
         message = None if _schema_of(control.head.told) else Message(control.head)
         return self._received(offset, message, offset + 1)
 
+    def _drop(self, log_id: str) -> None:
+        self._unfinished.pop(log_id, None)
+        self._last = None
+
     def _of(self, value: bytes) -> _Unfinished | None:
         """Return the message that an event belongs to."""
         for unfinished in self._unfinished.values():
-            if unfinished.has(value):
+            unfinished.place = max(value.find(unfinished.mark), 0)
+            if unfinished.place:
                 return unfinished
         return self._unfinished.get(_log_of(value) or "")
 
