@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.memory_transport import Broker
 
 _COUNT = struct.Struct(">I")
-_CALLS = ("append", "join", "place", "fetch", "commit")
+_CALLS = ("lanes", "identity", "append", "join", "place", "fetch", "commit")
 
 
 def _write(stream: BufferedIOBase, head: object, messages: Sequence[bytes]) -> None:
@@ -119,28 +119,36 @@ class RemoteBroker:
         self._lock = threading.Lock()
         self._stream: BufferedIOBase | None = None
 
-    def append(self, topic: str, messages: Sequence[bytes]) -> None:
+    def lanes(self, topic: str) -> list[str]:
         """See :class:`~.memory_transport.Brokered`."""
-        self._call("append", topic, messages=messages)
+        return [*self._call("lanes", topic)[0]]
 
-    def join(self, topic: str, group: str) -> tuple[str, int]:
+    def identity(self, lane: str) -> str:
         """See :class:`~.memory_transport.Brokered`."""
-        (topic_id, offset), _ = self._call("join", topic, group)
-        return topic_id, offset
+        return str(self._call("identity", lane)[0])
 
-    def place(self, topic: str, topic_id: str, offset: int) -> int:
+    def append(self, lane: str, messages: Sequence[bytes]) -> None:
         """See :class:`~.memory_transport.Brokered`."""
-        return int(self._call("place", topic, topic_id, offset)[0])
+        self._call("append", lane, messages=messages)
+
+    def join(self, lane: str, group: str) -> tuple[str, int]:
+        """See :class:`~.memory_transport.Brokered`."""
+        (identity, offset), _ = self._call("join", lane, group)
+        return identity, offset
+
+    def place(self, lane: str, identity: str, offset: int) -> int:
+        """See :class:`~.memory_transport.Brokered`."""
+        return int(self._call("place", lane, identity, offset)[0])
 
     def fetch(
-        self, topic: str, topic_id: str, offset: int, max_messages: int, max_bytes: int
+        self, lane: str, identity: str, offset: int, max_messages: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
         """See :class:`~.memory_transport.Brokered`."""
-        return self._call("fetch", topic, topic_id, offset, max_messages, max_bytes)
+        return self._call("fetch", lane, identity, offset, max_messages, max_bytes)
 
-    def commit(self, topic: str, topic_id: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
         """See :class:`~.memory_transport.Brokered`."""
-        self._call("commit", topic, topic_id, group, offset)
+        self._call("commit", lane, identity, group, offset)
 
     def close(self) -> None:
         """Close the connection."""

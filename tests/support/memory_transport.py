@@ -1,8 +1,8 @@
 """A transport in memory: for tests, and as the plainest statement of what a transport does.
 
-A :class:`Broker` has topics as ordered lists of bytes. A process may serve its own over a Unix
-socket, and others then reach it as :class:`RemoteBroker`. What is acknowledged lives as long as
-the broker's process.
+A :class:`Broker` has lanes as ordered lists of bytes, one of each topic or several. A process may
+serve its own over a Unix socket, and others then reach it as :class:`RemoteBroker`. What is
+acknowledged lives as long as the broker's process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 CAPACITY = 256 << 20
-"""Bytes of messages that a topic holds until every group is past them."""
+"""Bytes of messages that a lane holds until every group is past them."""
 WAIT_S = 5.0
 """How long a publisher waits for room before it is told to come again."""
 
 
 @dataclass(slots=True)
-class _Topic:
-    topic_id: str
+class _Lane:
+    identity: str
     first: int = 0
     """Offset of the oldest message that is kept."""
     size: int = 0
@@ -42,27 +42,38 @@ class _Topic:
 
 
 class Brokered(Protocol):
-    """A broker, wherever it is; offsets are counted from 0 in each topic."""
+    """A broker, wherever it is; offsets are counted from 0 in each lane.
 
-    def append(self, topic: str, messages: Sequence[bytes]) -> None:
+    Every call raises :class:`~forebay.errors.Transient` for a lane that is not there.
+    """
+
+    def lanes(self, topic: str) -> list[str]:
+        """Return the lanes of a topic, which is made if it is not there."""
+        ...
+
+    def identity(self, lane: str) -> str:
+        """Return which lane of this name it is."""
+        ...
+
+    def append(self, lane: str, messages: Sequence[bytes]) -> None:
         """Take all of ``messages``; raises :class:`~forebay.errors.Transient` if none."""
         ...
 
-    def join(self, topic: str, group: str) -> tuple[str, int]:
-        """Return a topic's identity, and the offset that ``group`` has committed."""
+    def join(self, lane: str, group: str) -> tuple[str, int]:
+        """Return a lane's identity, and the offset that ``group`` has committed."""
         ...
 
-    def place(self, topic: str, topic_id: str, offset: int) -> int:
+    def place(self, lane: str, identity: str, offset: int) -> int:
         """Return the oldest offset that is kept from ``offset`` on."""
         ...
 
     def fetch(
-        self, topic: str, topic_id: str, offset: int, max_messages: int, max_bytes: int
+        self, lane: str, identity: str, offset: int, max_messages: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
         """Return messages from ``offset`` on, and the offset of the first of them."""
         ...
 
-    def commit(self, topic: str, topic_id: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
         """Note that ``group`` needs nothing before ``offset``."""
         ...
 
@@ -79,49 +90,75 @@ class Broker:
         *,
         capacity: int = CAPACITY,
         wait_s: float = WAIT_S,
+        partitions: int = 1,
         random_id: Callable[[], str] = new_id,
     ) -> None:
+        """``partitions`` is how many lanes a topic has."""
         self._capacity = capacity
         self._wait_s = wait_s
+        self._partitions = partitions
         self._random_id = random_id
-        self._topics: dict[str, _Topic] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._changed = threading.Condition()
 
-    def append(self, topic: str, messages: Sequence[bytes]) -> None:
+    def lanes(self, topic: str) -> list[str]:
+        """See :class:`Brokered`."""
+        several = self._partitions > 1
+        lanes = [f"{topic}/{number}" if several else topic for number in range(self._partitions)]
+        with self._changed:
+            for lane in lanes:
+                if lane not in self._lanes:
+                    self._lanes[lane] = _Lane(self._random_id())
+        return lanes
+
+    def delete(self, topic: str) -> None:
+        """Forget a topic and all that is in it."""
+        with self._changed:
+            for lane in [name for name in self._lanes if name.partition("/")[0] == topic]:
+                del self._lanes[lane]
+            self._changed.notify_all()
+
+    def identity(self, lane: str) -> str:
+        """See :class:`Brokered`."""
+        with self._changed:
+            return self._named(lane).identity
+
+    def append(self, lane: str, messages: Sequence[bytes]) -> None:
         """See :class:`Brokered`."""
         size = sum(map(len, messages))
         with self._changed:
-            held = self._named(topic)
 
             def has_room() -> bool:
+                held = self._named(lane)
                 return not held.size or held.size + size <= self._capacity
 
             if not self._changed.wait_for(has_room, self._wait_s):
                 hint = "It is tried again; is somebody reading it?"
-                raise Transient(f"The topic {topic} is full.", hint=hint)
+                raise Transient(f"The lane {lane} is full.", hint=hint)
+            held = self._named(lane)
             held.messages.extend(messages)
             held.size += size
 
-    def join(self, topic: str, group: str) -> tuple[str, int]:
-        """See :class:`Brokered`; from here on the topic keeps what ``group`` has not read."""
+    def join(self, lane: str, group: str) -> tuple[str, int]:
+        """See :class:`Brokered`; from here on the lane keeps what ``group`` has not read."""
         with self._changed:
-            held = self._named(topic)
-            return held.topic_id, held.committed.setdefault(group, held.first)
+            held = self._named(lane)
+            return held.identity, held.committed.setdefault(group, held.first)
 
-    def place(self, topic: str, topic_id: str, offset: int) -> int:
+    def place(self, lane: str, identity: str, offset: int) -> int:
         """See :class:`Brokered`; raises :class:`~forebay.errors.CursorBeyondEnd`."""
         with self._changed:
-            held = self._known(topic, topic_id)
+            held = self._known(lane, identity)
             if offset > held.end:
-                raise CursorBeyondEnd(f"{offset} is beyond the end of the topic {topic}.")
+                raise CursorBeyondEnd(f"{offset} is beyond the end of the lane {lane}.")
             return max(offset, held.first)
 
     def fetch(
-        self, topic: str, topic_id: str, offset: int, max_messages: int, max_bytes: int
+        self, lane: str, identity: str, offset: int, max_messages: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
         """See :class:`Brokered`; raises as :meth:`place`."""
         with self._changed:
-            held = self._known(topic, topic_id)
+            held = self._known(lane, identity)
             offset = max(offset, held.first)
             taken: list[bytes] = []
             for index in range(offset - held.first, len(held.messages)):
@@ -131,10 +168,10 @@ class Broker:
                 taken.append(held.messages[index])
             return offset, taken
 
-    def commit(self, topic: str, topic_id: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
         """See :class:`Brokered`; what every group is past is let go."""
         with self._changed:
-            held = self._known(topic, topic_id)
+            held = self._known(lane, identity)
             held.committed[group] = offset
             while held.messages and held.first < min(held.committed.values()):
                 held.size -= len(held.messages.popleft())
@@ -144,15 +181,15 @@ class Broker:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _named(self, topic: str) -> _Topic:
-        if topic not in self._topics:
-            self._topics[topic] = _Topic(self._random_id())
-        return self._topics[topic]
+    def _named(self, lane: str) -> _Lane:
+        if lane not in self._lanes:
+            raise Transient(f"There is no lane {lane}.")
+        return self._lanes[lane]
 
-    def _known(self, topic: str, topic_id: str) -> _Topic:
-        held = self._named(topic)
-        if held.topic_id != topic_id:
-            raise CursorBeyondEnd(f"The topic {topic} was made anew.")
+    def _known(self, lane: str, identity: str) -> _Lane:
+        held = self._named(lane)
+        if held.identity != identity:
+            raise CursorBeyondEnd(f"The lane {lane} was made anew.")
         return held
 
 
@@ -162,13 +199,21 @@ class MemoryTransport:
     def __init__(self, broker: Brokered) -> None:
         self._broker = broker
 
-    def publish(self, topic: str, messages: Sequence[Message]) -> None:
+    def lanes(self, topic: str) -> list[str]:
         """See :class:`~forebay.ports.Transport`."""
-        self._broker.append(topic, [encode_message(message) for message in messages])
+        return self._broker.lanes(topic)
 
-    def subscribe(self, topic: str, group: str) -> MemorySubscription:
+    def identity(self, lane: str) -> str:
         """See :class:`~forebay.ports.Transport`."""
-        return MemorySubscription(self._broker, topic, group)
+        return self._broker.identity(lane)
+
+    def publish(self, lane: str, messages: Sequence[Message]) -> None:
+        """See :class:`~forebay.ports.Transport`."""
+        self._broker.append(lane, [encode_message(message) for message in messages])
+
+    def subscribe(self, lane: str, group: str) -> MemorySubscription:
+        """See :class:`~forebay.ports.Transport`."""
+        return MemorySubscription(self._broker, lane, group)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Transport`."""
@@ -178,25 +223,25 @@ class MemoryTransport:
 class MemorySubscription:
     """The :class:`~forebay.ports.Subscription` of a broker in memory."""
 
-    def __init__(self, broker: Brokered, topic: str, group: str) -> None:
+    def __init__(self, broker: Brokered, lane: str, group: str) -> None:
         self._broker = broker
-        self._topic = topic
+        self._lane = lane
         self._group = group
-        self._topic_id, self._offset = broker.join(topic, group)
+        self._identity, self._offset = broker.join(lane, group)
         self._paused = False
 
     def read(self, *, max_messages: int = 1024, max_bytes: int = 8 << 20) -> list[Received]:
         """See :class:`~forebay.ports.Subscription`."""
         if self._paused:
             return []
-        where = self._topic, self._topic_id, self._offset
+        where = self._lane, self._identity, self._offset
         first, raw = self._broker.fetch(*where, max_messages, max_bytes)
         self._offset = first + len(raw)
-        return [Received(first + place, _readable(each)) for place, each in enumerate(raw)]
+        return [Received(at, _readable(each), at + 1) for at, each in enumerate(raw, first)]
 
-    def position_after(self, offset: int) -> Position:
+    def position_at(self, offset: int) -> Position:
         """See :class:`~forebay.ports.Subscription`."""
-        return Position(self._topic_id, offset + 1)
+        return Position(self._identity, offset)
 
     def pause(self) -> None:
         """See :class:`~forebay.ports.Subscription`."""
@@ -209,16 +254,16 @@ class MemorySubscription:
     def seek(self, position: Position | None) -> None:
         """See :class:`~forebay.ports.Subscription`."""
         if position is None:
-            self._topic_id, _ = self._broker.join(self._topic, self._group)
+            self._identity, _ = self._broker.join(self._lane, self._group)
             self._offset = 0
         else:
             where = position.log_id, position.seq
-            self._offset = self._broker.place(self._topic, *where)
-            self._topic_id = position.log_id
+            self._offset = self._broker.place(self._lane, *where)
+            self._identity = position.log_id
 
     def commit(self, position: Position) -> None:
         """See :class:`~forebay.ports.Subscription`."""
-        self._broker.commit(self._topic, position.log_id, self._group, position.seq)
+        self._broker.commit(self._lane, position.log_id, self._group, position.seq)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Subscription`."""

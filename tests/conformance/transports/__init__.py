@@ -1,0 +1,47 @@
+"""Who sits the transports' exam: a file each, so that another one is one file.
+
+Such a module has ``TITLE``, the name of its tests, and ``sit(folder)``, a context manager that
+gives a :class:`Sitting` with nothing in it. It may skip the test, by name and reason, when its
+server cannot be had.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from forebay.domain.messages import Message
+    from forebay.ports import Transport
+
+    Sit: TypeAlias = Callable[[Path], AbstractContextManager["Sitting"]]
+
+
+@dataclass
+class Sitting:
+    """A transport under test, as a process sees it that comes and goes."""
+
+    connect: Callable[[], Transport]
+    delete: Callable[[str], None]
+    """Delete a topic behind everybody's back, and return once it is gone."""
+    topic: str = "trade_archive"
+    elsewhere: str = "quote_archive"
+    """Another topic."""
+    size: Callable[[Message], int] | None = None
+    """Returns what a message counts of ``max_bytes``, if that can be said beforehand."""
+    wait: Callable[[], None] | None = None
+    """Makes a full lane wait for room as long as a test may take, instead of not at all; None if
+    a lane is never full because nobody reads it."""
+
+
+def candidates() -> dict[str, Sit]:
+    """Return who sits the exam, by title."""
+    names = (module.name for module in pkgutil.iter_modules(__path__, f"{__name__}."))
+    modules = [importlib.import_module(name) for name in sorted(names)]
+    return {module.TITLE: module.sit for module in modules}
