@@ -1,4 +1,4 @@
-"""Rows of a table as JSON objects, one each, and back: what transports carry events as.
+"""Rows of a table as JSON objects, one each: what transports carry events as.
 
 A decimal is a text without needless zeros, a time ISO 8601 with nanoseconds and ``Z``, an id a
 text, bytes are base64; what is null is left out. Nothing is done row by row but what is rare.
@@ -7,7 +7,6 @@ text, bytes are base64; what is null is left out. Nothing is done row by row but
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 import json
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,14 +14,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pa_json
 
 from forebay.domain.digest import id_texts
-from forebay.domain.identity import uuids
 from forebay.domain.schema import DECIMAL_PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     import numpy.typing as npt
 
@@ -31,17 +28,11 @@ Part: TypeAlias = "str | pa.Array"
 Named: TypeAlias = "tuple[str, pa.Array]"
 """A column and its name."""
 
-_PLAIN_DECIMAL = r"^-?[0-9]{1,20}(\.[0-9]{1,18})?$"
-_UTC = pa.timestamp("ns", "UTC")
 _EMPTY, _NULL, _COMMA = (pa.scalar(text, pa.string()) for text in ("", "null", ","))
-_ID_DASHES = (8, 13, 18, 23)
 _BEFORE_HOURS = 10
 _SMALL = 10**12
 """Of the units of a decimal: what has fewer is below 1e-6."""
 _FEW = 1 << 12
-
-
-# ------------------------------------------------------------------------------- to JSON
 
 
 def spell_rows(rows: pa.Table, ids: pa.Array) -> list[bytes]:
@@ -226,84 +217,12 @@ def _list_texts(column: pa.Array) -> pa.Array:
     """Return the members of each list with commas between them."""
     members, begin, end = _value(column.flatten())
     texts = pc.fill_null(_joined(begin, members, end), _NULL)
-    return pc.binary_join(_listed_as(column, texts), _COMMA)
+    return pc.binary_join(listed_as(column, texts), _COMMA)
 
 
-def _listed_as(column: pa.Array, members: pa.Array) -> pa.Array:
+def listed_as(column: pa.Array, members: pa.Array) -> pa.Array:
     """Return lists as they are in a column, of other members."""
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
     mask = column.is_null() if column.null_count else None
     return pa.ListArray.from_arrays(pa.array(offsets), members, mask=mask)
-
-
-# ----------------------------------------------------------------------------- from JSON
-
-
-def read_rows(values: Sequence[bytes], schema: pa.Schema) -> pa.Table:
-    """Read what :func:`spell_rows` wrote of rows of ``schema``, in one chunk.
-
-    Raises ``ValueError`` (Arrow's errors are some) if a value is none of them.
-    """
-    lines = b"\n".join(values)
-    read = pa_json.read_json(
-        pa.BufferReader(lines),
-        pa_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-        pa_json.ParseOptions(
-            explicit_schema=pa.schema([(field.name, _wire(field.type)) for field in schema]),
-            unexpected_field_behavior="ignore",
-        ),
-    )
-    if len(read) != len(values):
-        message = f"{len(values)} rows are spelled as {len(read)}"
-        raise ValueError(message)
-    columns = [_cells(whole(read[field.name]), field.type) for field in schema]
-    rows = pa.Table.from_arrays(columns, schema=schema)
-    rows.validate(full=True)
-    return rows
-
-
-def _wire(kind: pa.DataType) -> pa.DataType:
-    """Return as what a cell is read before it is made what it is."""
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return kind
-    return pa.list_(_wire(kind.value_type)) if pa.types.is_list(kind) else pa.string()
-
-
-def _cells(read: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_decimal(kind):
-        read = _checked_decimals(read)
-    elif pa.types.is_timestamp(kind):
-        read = read.cast(_UTC)
-    elif pa.types.is_list(kind):
-        read = _listed_as(read, _cells(read.flatten(), kind.value_type))
-    elif pa.types.is_binary(kind):
-        read = pa.array([_bytes(each) for each in read.to_pylist()], kind)
-    elif pa.types.is_dictionary(kind):
-        read = read.dictionary_encode()
-    elif kind == pa.uuid():
-        return _uuids(read)
-    return read if read.type == kind else read.cast(kind)
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else binascii.a2b_base64(text, strict_mode=True)
-
-
-def _checked_decimals(texts: pa.Array) -> pa.Array:
-    """Return texts that are decimals: of longer ones Arrow makes others without an error."""
-    if not pc.all(pc.match_substring_regex(texts, _PLAIN_DECIMAL), min_count=0).as_py():
-        message = "a decimal is none"
-        raise ValueError(message)
-    return texts
-
-
-def _uuids(texts: pa.Array) -> pa.Array:
-    raw = b"".join(listed(texts)) if not texts.null_count else b""
-    digits = np.frombuffer(raw, np.uint8)
-    if len(digits) != 36 * len(texts) or pc.any(pc.not_equal(pc.binary_length(texts), 36)).as_py():
-        message = "an id is none"
-        raise ValueError(message)
-    plain = np.delete(digits.reshape(-1, 36), _ID_DASHES, axis=1).tobytes()
-    halves = np.frombuffer(bytes.fromhex(plain.decode("ascii")), ">u8").reshape(-1, 2)
-    return uuids(halves)

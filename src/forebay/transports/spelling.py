@@ -21,15 +21,8 @@ from forebay.domain.digest import bytes_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.messages import EventsTold, Head, LettersTold, Message, Told
 from forebay.ports import Received
-from forebay.transports.json_rows import (
-    combinations,
-    label,
-    listed,
-    read_rows,
-    row_ids,
-    spell_rows,
-    whole,
-)
+from forebay.transports.json_read import read_rows
+from forebay.transports.json_rows import combinations, label, listed, row_ids, spell_rows, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
