@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from nats.aio.client import Client
-from nats.errors import ConnectionClosedError, NoRespondersError
+from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError
 
 from forebay.errors import Transient
 from forebay.transports.nats.errors import DRIVER_ERRORS, Forbidden, Refused, translated
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 CONNECT_S = 2
 ANSWER_S = 5.0
 """A server that has not answered by then is taken for one that stands still."""
-FLUSH_S = 5
 CLOSE_S = 1.0
+_ONCE: Any = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+"""It would try for two minutes otherwise, without a word."""
 
 T = TypeVar("T")
 
@@ -38,15 +40,19 @@ T = TypeVar("T")
 class NatsConnection:
     """Runs coroutines that use one connection, each to its end; may be used by many threads."""
 
-    def __init__(self, servers: Sequence[str], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, servers: Sequence[str], options: Mapping[str, Any], *, answer_s: float = ANSWER_S
+    ) -> None:
         """``options`` are those of ``nats.connect``. Nobody is asked before the first call."""
         self._servers = deque(servers)
         self._where = ", ".join(each.rpartition("@")[2].rpartition("/")[2] for each in servers)
         self._options = options
+        self.answer_s = answer_s
         self._client: Client | None = None
         self._ended = asyncio.Event()
         self._connecting = asyncio.Lock()
         self._complaint: Forbidden | None = None
+        self._problem: Exception | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
         self._closed = False
@@ -93,19 +99,34 @@ class NatsConnection:
     async def request(
         self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None
     ) -> Msg:
-        """Return the answer to a request; without one the connection is left."""
+        """Return the answer to a request."""
+        return await self.use(
+            lambda client: client.request(subject, payload, self.answer_s, headers=headers)
+        )
+
+    async def use(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Do something with the connection, which is left if it fails.
+
+        The end of the connection is the end of it, too: the client itself would wait on.
+        """
         client = await self.client()
         self._complaint = None
+        task = asyncio.ensure_future(work(client))
+        ended = asyncio.ensure_future(self._ended.wait())
         try:
-            return await self._while_connected(
-                client.request(subject, payload, ANSWER_S, headers=headers)
-            )
-        except NoRespondersError:
-            raise
+            await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ConnectionClosedError
+            return task.result()
+        except (NoRespondersError, Refused, MaxPayloadError):
+            raise  # it is well
         except DRIVER_ERRORS as error:
             complaint = self._heard()
             await self._leave()
             raise complaint or error from error
+        finally:
+            task.cancel()
+            ended.cancel()
 
     async def ask(self, what: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return JetStream's answer to an API call; raises :class:`~.errors.Refused`."""
@@ -114,68 +135,51 @@ class NatsConnection:
 
     async def collect(self, subject: str, payload: bytes, last: str) -> list[Msg]:
         """Return the answers to a request up to one with a status, which is ``last`` or 404."""
-        client = await self.client()
-        inbox = client.new_inbox()
-        answers = await client.subscribe(inbox)
-        found: list[Msg] = []
-        try:
+
+        async def gather(client: Client) -> list[Msg]:
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox)
+            found: list[Msg] = []
             await client.publish(subject, payload, reply=inbox)
             while True:
-                message = await self._while_connected(answers.next_msg(ANSWER_S))
-                status = (message.headers or {}).get("Status")
-                if status is None:
+                message = await answers.next_msg(self.answer_s)
+                headers = message.headers or {}
+                if (status := headers.get("Status")) is None:
                     found.append(message)
-                elif status in (last, "404"):
-                    return found
-                else:
-                    said = (message.headers or {}).get("Description", status)
-                    raise Refused({"code": status, "description": said}, subject)
-        except DRIVER_ERRORS:
-            await self._leave()
-            raise
-        finally:
-            with contextlib.suppress(*DRIVER_ERRORS):
+                    continue
                 await answers.unsubscribe()
+                if status in (last, "404"):
+                    return found
+                raise Refused({"description": headers.get("Description", status)}, subject)
+
+        return await self.use(gather)
 
     async def send(self, entries: Iterable[Entry]) -> None:
         """Send what nobody acknowledges; return once the server has read it."""
-        client = await self.client()
-        try:
+
+        async def sent(client: Client) -> None:
             for entry in entries:
                 await client.publish(entry.subject, entry.value, headers=entry.headers)
-            await self._while_connected(client.flush(FLUSH_S))
-        except DRIVER_ERRORS:
-            await self._leave()
-            raise
+            await client.flush(ceil(self.answer_s))
 
-    async def _while_connected(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do ``work`` unless the connection ends first: the client would wait on."""
-        task = asyncio.ensure_future(work)
-        ended = asyncio.ensure_future(self._ended.wait())
-        try:
-            await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise ConnectionClosedError
-            return task.result()
-        finally:
-            task.cancel()
-            ended.cancel()
+        await self.use(sent)
 
     async def _connect(self) -> Client:
         problem: Exception = ConnectionClosedError()
         for _ in range(len(self._servers)):
-            client, self._ended = Client(), asyncio.Event()
+            client, self._ended, self._problem = Client(), asyncio.Event(), None
             try:
                 await client.connect(
                     self._servers[0],
-                    allow_reconnect=False,
+                    **_ONCE,
                     connect_timeout=CONNECT_S,
                     error_cb=self._complain,
                     closed_cb=_setting(self._ended),
                     **self._options,
                 )
             except DRIVER_ERRORS as error:
-                problem = error
+                # Why no server could be had it says beside.
+                problem = self._reported() or error
                 self._servers.rotate(-1)
                 await _close(client)
             else:
@@ -183,9 +187,13 @@ class NatsConnection:
         raise problem
 
     async def _complain(self, error: Exception) -> None:
-        """Keep what the server said of a subject that we may not use: no answer follows."""
+        """Keep what is said beside answers, as of a subject that we may not use."""
+        self._problem = error
         if "permissions violation" in str(error).lower():
             self._complaint = Forbidden(str(error))
+
+    def _reported(self) -> Exception | None:
+        return self._problem
 
     def _heard(self) -> Forbidden | None:
         return self._complaint

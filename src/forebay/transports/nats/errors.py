@@ -86,7 +86,7 @@ DRIVER: Mapping[type[Exception], Verdict] = {
     nats.errors.BadHeaderError: Verdict(Permanent, ""),
     nats.errors.SecureConnRequiredError: Verdict(ConfigError, "Write tls:// before the server."),
     nats.errors.SecureConnWantedError: Verdict(ConfigError, "Write nats:// before the server."),
-    nats.errors.NoRespondersError: Verdict(Transient, _WAIT),
+    nats.errors.NoRespondersError: Verdict(Transient, _ENABLE + " It is tried again."),
     nats.errors.Error: Verdict(Unreachable, "It is tried again; is the server running?"),
     TimeoutError: Verdict(Unreachable, "It is tried again; is the server well?"),
     OSError: Verdict(Unreachable, "It is tried again; is the server running?"),

@@ -34,7 +34,10 @@ from forebay.transports.nats.streams import StreamLimits, differences, identity_
 from forebay.transports.nats.subscription import NatsSubscription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
 
     from forebay.domain.messages import Message
 
@@ -145,31 +148,32 @@ class NatsTransport:
 
     async def _offered(self, lane: str, batch: Batch, msg_id: str) -> int:
         """Send a batch; return the sequence number of its last entry."""
-        client = await self._connection.client()
+        count, answer_s = len(batch.entries), self._connection.answer_s
         named = {"Nats-Batch-Id": new_id()}
-        count = len(batch.entries)
-        for number, entry in enumerate(batch.entries, 1):
-            headers = {**entry.headers, **named, "Nats-Batch-Sequence": str(number)}
-            if number == 1:
-                headers["Nats-Expected-Stream"] = lane
-                if msg_id:
-                    headers["Nats-Msg-Id"] = msg_id
-            if number < count:
-                await client.publish(entry.subject, entry.value, headers=headers)
-                continue
-            headers["Nats-Batch-Commit"] = "1"
-            ack = await self._request(lane, entry.subject, entry.value, headers)
-            if ack.get("count") != count:
-                raise Refused({"description": f"it answers {ack}"}, f"a batch in {lane}")
-            last: int = ack["seq"]
-            return last
-        return 0
+        first = {"Nats-Expected-Stream": lane} | ({"Nats-Msg-Id": msg_id} if msg_id else {})
 
-    async def _request(
-        self, lane: str, subject: str, value: bytes, headers: dict[str, str]
+        async def sent(client: Client) -> Msg:
+            headers: dict[str, str] = {}
+            for number, entry in enumerate(batch.entries, 1):
+                headers = {**entry.headers, **named, "Nats-Batch-Sequence": str(number)}
+                if number == 1:
+                    headers |= first
+                if number < count:
+                    await client.publish(entry.subject, entry.value, headers=headers)
+            headers["Nats-Batch-Commit"] = "1"
+            return await client.request(entry.subject, entry.value, answer_s, headers=headers)
+
+        ack = await self._acknowledged(lane, sent)
+        if ack.get("count") != count:
+            raise Refused({"description": f"it answers {ack}"}, f"a batch in {lane}")
+        last: int = ack["seq"]
+        return last
+
+    async def _acknowledged(
+        self, lane: str, sent: Callable[[Client], Coroutine[Any, Any, Msg]]
     ) -> dict[str, Any]:
         try:
-            answer = await self._connection.request(subject, value, headers)
+            answer = await self._connection.use(sent)
         except NoRespondersError:
             said = {"err_code": NOT_FOUND, "description": "no stream takes it"}
             raise Refused(said, f"a batch in {lane}") from None
@@ -179,8 +183,9 @@ class NatsTransport:
         """Return whether a stream has a batch that it remembers."""
         # Never stored itself: no message was the last one before it.
         headers = {"Nats-Msg-Id": msg_id, "Nats-Expected-Last-Msg-Id": _NOBODY}
+        subject = batch.entries[0].subject
         try:
-            ack = await self._request(lane, batch.entries[0].subject, b"", headers)
+            ack = answered(await self._connection.request(subject, b"", headers), subject)
             first: int = ack["seq"]
             for seq in (first, first + len(batch.entries) - 1):
                 await self._connection.ask(f"STREAM.MSG.GET.{lane}", {"seq": seq})
