@@ -137,20 +137,24 @@ class NatsConnection:
         """Return the answers to a request up to one with a status, which is ``last`` or 404."""
 
         async def gather(client: Client) -> list[Msg]:
-            inbox = client.new_inbox()
-            answers = await client.subscribe(inbox)
             found: list[Msg] = []
-            await client.publish(subject, payload, reply=inbox)
-            while True:
-                message = await answers.next_msg(self.answer_s)
-                headers = message.headers or {}
-                if (status := headers.get("Status")) is None:
+            ended: asyncio.Future[dict[str, str]] = asyncio.Future()
+
+            async def take(message: Msg) -> None:
+                if "Status" not in (message.headers or {}):
                     found.append(message)
-                    continue
-                await answers.unsubscribe()
-                if status in (last, "404"):
-                    return found
-                raise Refused({"description": headers.get("Description", status)}, subject)
+                elif not ended.done():
+                    ended.set_result(message.headers or {})
+
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox, cb=take)
+            await client.publish(subject, payload, reply=inbox)
+            headers = await asyncio.wait_for(ended, self.answer_s)
+            await answers.unsubscribe()
+            if headers["Status"] not in (last, "404"):
+                said = headers.get("Description", headers["Status"])
+                raise Refused({"description": said}, subject)
+            return found
 
         return await self.use(gather)
 
