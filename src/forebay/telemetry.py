@@ -347,6 +347,12 @@ class StoreUnavailable(TelemetryEvent, level="warning"):
     delay_s: float
 
 
+class TopicMadeAnew(TelemetryEvent, level="warning"):
+    """A topic has lost what was in it: the journal is told to it again, from its oldest frame."""
+
+    topic: str
+
+
 # ----------------------------------------------- A call that fails, and what follows for the system
 
 

@@ -103,13 +103,15 @@ def the_position_is_kept_before_the_acknowledgement(patch: pytest.MonkeyPatch) -
     commit = Publisher.commit
 
     def hasty(self: Publisher, plan: Telling) -> int:
-        publish, self._transport.publish = self._transport.publish, lambda *_: None  # type: ignore[method-assign]
+        publish, late = self._transport.publish, []
+        self._transport.publish = lambda *told: late.append(told)  # type: ignore[method-assign]
         try:
             frames = commit(self, plan)
             self._feed.done(plan.end)
         finally:
             self._transport.publish = publish  # type: ignore[method-assign]
-        publish("events", plan.messages)
+        for told in late:
+            publish(*told)
         return frames
 
     patch.setattr(Publisher, "commit", hasty)

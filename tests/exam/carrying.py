@@ -24,7 +24,8 @@ from forebay.journal import OS_DISK, CursorFile, StateFile
 from forebay.journal.watermark import WatermarkReader
 from forebay.services.bridge import CONSUMER, Bridge
 from forebay.services.guarded_delivery import GuardedDelivery
-from forebay.services.publisher import TOPIC, Publisher
+from forebay.services.lanes import all_topics
+from forebay.services.publisher import Publisher
 from forebay.stores.duckdb import DuckDBStore
 from tests.benchmarks.harness import ROOT, environment
 from tests.exam.made.protocol import EDITIONS
@@ -77,6 +78,7 @@ async def publish(folder: DataFolder) -> None:
         MemoryTransport(broker),
         parsers(EDITIONS),
         StateFile(folder.root / "cursors" / "publisher.state"),
+        clock=SystemClock(),
         cursor=_cursor(folder),
     )
     guarded = GuardedDelivery(publisher, folder.journal, clock=SystemClock(), rng=random.Random(1))
@@ -144,14 +146,19 @@ def _running(role: str, folder: DataFolder) -> Iterator[subprocess.Popen[bytes]]
 
 
 def _stored(folder: DataFolder) -> int:
-    """Return up to which offset the broker was told that all is stored."""
+    """Return how many messages the broker was told to be stored."""
+    broker = _broker(folder)
     with contextlib.suppress(ForebayError):
-        return _broker(folder).join(TOPIC, CONSUMER)[1]
+        return sum(broker.join(lane, CONSUMER)[1] for lane in _lanes(broker))
     return 0
 
 
+def _lanes(broker: RemoteBroker) -> list[str]:
+    return [lane for topic in all_topics() for lane in broker.lanes(topic)]
+
+
 def _carried(folder: DataFolder) -> bool | None:
-    """Whether the publisher is at the journal's end, and the bridge at the topic's."""
+    """Whether the publisher is at the journal's end, and the bridge at that of every lane."""
     reader = WatermarkReader(OS_DISK, folder.journal)
     try:
         mark = reader.read()
@@ -161,8 +168,11 @@ def _carried(folder: DataFolder) -> bool | None:
     if mark is None or reached is None or reached.seq < mark.next_seq:
         return None
     broker = _broker(folder)
-    topic_id, offset = broker.join(TOPIC, CONSUMER)
-    return not broker.fetch(TOPIC, topic_id, offset, 1, 1)[1] or None
+    for lane in _lanes(broker):
+        identity, offset = broker.join(lane, CONSUMER)
+        if broker.fetch(lane, identity, offset, 1, 1)[1]:
+            return None
+    return True
 
 
 def _broker(folder: DataFolder) -> RemoteBroker:

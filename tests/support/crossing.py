@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from forebay.clock import ManualClock
 from forebay.domain.kinds import KINDS
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from forebay.journal import PendingBlock
     from forebay.ports import Commit, Committed, Parser, Store
-    from forebay.services.pump import Pump
     from forebay.telemetry import TelemetryEvent
     from tests.support.delivery import TableStore
 
@@ -47,24 +46,26 @@ class Fuse:
 class FusedBroker(Broker):
     """A process may die before its call arrives, or before the answer does."""
 
-    def __init__(self, fuse: Fuse) -> None:
-        super().__init__()
+    def __init__(self, fuse: Fuse, partitions: int = 1) -> None:
+        super().__init__(partitions=partitions)
         self._fuse = fuse
 
-    def append(self, topic: str, messages: Sequence[bytes]) -> None:
+    def append(self, lane: str, messages: Sequence[bytes]) -> None:
         self._fuse.burn()
-        super().append(topic, messages)
+        super().append(lane, messages)
         self._fuse.burn()
 
     def fetch(
-        self, topic: str, topic_id: str, offset: int, max_messages: int, max_bytes: int
+        self, lane: str, identity: str, offset: int, max_messages: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
-        self._fuse.burn()
-        return super().fetch(topic, topic_id, offset, min(max_messages, 3), max_bytes)
+        first, found = super().fetch(lane, identity, offset, min(max_messages, 3), max_bytes)
+        if found:
+            self._fuse.burn()
+        return first, found
 
-    def commit(self, topic: str, topic_id: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
         self._fuse.burn()
-        super().commit(topic, topic_id, group, offset)
+        super().commit(lane, identity, group, offset)
         self._fuse.burn()
 
 
@@ -110,6 +111,8 @@ class Crossing:
         parsers: Mapping[str, Parser],
         store: TableStore,
         fuse: Fuse | None = None,
+        *,
+        partitions: int = 1,
     ) -> None:
         self.fuse = fuse or Fuse()
         self.folder = folder / "journal"
@@ -119,7 +122,8 @@ class Crossing:
         self.writer = JournalWriter.open(
             self.folder, clock=ManualClock(), ballast_bytes=0, random_id=lambda: LOG
         )
-        self.transport = MemoryTransport(FusedBroker(self.fuse))
+        self.broker = FusedBroker(self.fuse, partitions)
+        self.transport = MemoryTransport(self.broker)
         self.kills = 0
         self._disk = FusedDisk(self.fuse)
         self._cursors = folder / "cursors"
@@ -128,15 +132,18 @@ class Crossing:
 
     def publish(self) -> int:
         """Let the publisher make a step; again from what is durable, if it is killed."""
-        return self._alive(self._publishing)
+        return self._alive(lambda: self._publishing().step())
 
     def store_step(self) -> int:
         """Let the bridge make a step, likewise."""
-        return self._alive(self._bridging)
+        return self._alive(lambda: self._bridging().step())
 
     def drain(self) -> None:
         """Let both go on until nothing is left."""
         while self.publish() or self.store_step():
+            pass
+        self._alive(lambda: self._publishing().tell_ends())
+        while self.store_step():
             pass
 
     def run(self, chunks: Sequence[Chunk]) -> None:
@@ -159,23 +166,13 @@ class Crossing:
         self.restart()
         self.writer.close()
 
-    def _alive(self, pump: Callable[[], Pump[Any, Any]]) -> int:
+    def _alive(self, work: Callable[[], int]) -> int:
         while True:
             try:
-                return pump().step()
+                return work()
             except Killed:
                 self.kills += 1
-                if pump == self._publishing:
-                    self._leave(self.publisher)
-                    self.publisher = None
-                else:
-                    self._leave(self.bridge)
-                    self.bridge = None
-
-    @staticmethod
-    def _leave(pump: Publisher | Bridge | None) -> None:
-        if pump is not None:
-            pump.close()  # a process that ended has no files open
+                self.restart()  # a process that ended has no files open
 
     def _publishing(self) -> Publisher:
         if self.publisher is None:
@@ -184,6 +181,7 @@ class Crossing:
                 self.transport,
                 self.parsers,
                 StateFile(self._cursors / "publisher.state", self._disk),
+                clock=ManualClock(),
                 cursor=CursorFile(self._cursors / "publisher.cursor", self._disk),
             )
         return self.publisher

@@ -13,11 +13,12 @@ from forebay.errors import CursorMoved
 from forebay.services.audit import run_audit
 from forebay.services.bridge import journal_cursor
 from forebay.services.deliver import Deliverer
+from forebay.services.lanes import all_topics
 from tests.support.crossing import Crossing, Fuse, content, fused
 from tests.support.delivery import PARSERS
 from tests.support.memory_store import MemoryAudited, MemoryStore
 from tests.support.rough_traffic import rough_chunks
-from tests.tiers import TIER, seeds
+from tests.tiers import SEED, TIER, seeds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +37,10 @@ def direct(crossing: Crossing) -> MemoryStore:
     return store
 
 
-def crossed(folder: Path, *kills: int) -> Crossing:
+def crossed(folder: Path, *kills: int, partitions: int = 2) -> Crossing:
     fuse = Fuse(*kills)
-    crossing = Crossing(folder, PARSERS, fused(MemoryStore(), fuse), fuse)
+    store = fused(MemoryStore(), fuse)
+    crossing = Crossing(folder, PARSERS, store, fuse, partitions=partitions)
     crossing.run(rough_chunks())
     return crossing
 
@@ -58,8 +60,11 @@ def require_equal(crossing: Crossing) -> None:
     assert second == audited(MemoryAudited(first), crossing)
 
 
-def test_what_crosses_a_transport_is_stored_as_what_does_not(tmp_path: Path) -> None:
-    crossing = crossed(tmp_path)
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_what_crosses_a_transport_is_stored_as_what_does_not(
+    tmp_path: Path, partitions: int
+) -> None:
+    crossing = crossed(tmp_path, partitions=partitions)
     require_equal(crossing)
     stored = content(crossing.store)
     assert all(stored[name] for name in ("trades", "gaps", "dead_letters", "conflicts"))
@@ -72,7 +77,8 @@ def test_a_kill_at_every_step_changes_nothing(tmp_path: Path, part: int) -> None
     expected, steps = content(plain.store), plain.fuse.count
     plain.close()
     assert steps > 100
-    for at in range(1 + part, steps + 1, PARTS if TIER != "quick" else 8 * PARTS):
+    stride = PARTS * {"quick": 24, "test": 4, "soak": 1}[TIER]
+    for at in range(1 + part + PARTS * SEED % stride, steps + 1, stride):
         crossing = crossed(tmp_path / str(at), at)
         assert crossing.kills == 1
         assert content(crossing.store) == expected, f"killed at operation {at}"
@@ -92,7 +98,9 @@ def test_an_older_copy_of_the_store_is_filled_again(tmp_path: Path) -> None:
     """What the transport still has is read once more; the store says from where."""
     crossing = Crossing(tmp_path, PARSERS, MemoryStore())
     chunks = rough_chunks()
-    crossing.transport.subscribe("events", "somebody slow")
+    for topic in all_topics():
+        (lane,) = crossing.transport.lanes(topic)
+        crossing.transport.subscribe(lane, "somebody slow")
     crossing.run(chunks[:4])
     older = copy.deepcopy(vars(crossing.store))
     crossing.run(chunks[4:8])
@@ -102,6 +110,26 @@ def test_an_older_copy_of_the_store_is_filled_again(tmp_path: Path) -> None:
     with pytest.raises(CursorMoved):
         crossing.store_step()
     crossing.run(chunks[9:])
+    require_equal(crossing)
+    assert not crossing.told or all("Loss" not in type(each).__name__ for each in crossing.told)
+    crossing.close()
+
+
+def test_topics_that_are_made_anew_get_what_the_journal_has_again(tmp_path: Path) -> None:
+    """Also those that nobody had read; the others are told nothing twice."""
+    crossing = Crossing(tmp_path, PARSERS, MemoryStore(), partitions=2)
+    chunks = rough_chunks()
+    for chunk in chunks[:6]:
+        crossing.writer.commit(chunk)
+        crossing.publish()
+    crossing.broker.delete("trade_archive")
+    crossing.restart()
+    crossing.writer.commit(chunks[6])
+    with pytest.raises(CursorMoved):
+        crossing.publish()
+    for chunk in chunks[7:]:
+        crossing.writer.commit(chunk)
+    crossing.drain()
     require_equal(crossing)
     assert not crossing.told or all("Loss" not in type(each).__name__ for each in crossing.told)
     crossing.close()

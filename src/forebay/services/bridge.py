@@ -1,16 +1,17 @@
 """From a transport to a store: PUBLISHED becomes STORED, with the coverage and gaps of the journal.
 
-A :class:`~forebay.services.pump.Pump` whose feed is a topic. Steps of a journal are put together
-from their messages, coverage is kept on what they tell, and rows, coverage and two cursors are
-committed together: how far the topic has been read, and up to where the journal is stored. What
-is told twice, by the transport or by a publisher that was killed, has the same ids.
+Of each lane a :class:`~forebay.services.pump.Pump` whose feed it is. Steps of a journal are put
+together from their messages, coverage is kept on what they tell, and rows, coverage and cursors
+are committed together: how far the lane has been read, up to where the journal is stored from it,
+and from all lanes. What is told twice, by the transport or by a publisher that was killed, has
+the same ids.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -27,30 +28,34 @@ from forebay.domain.messages import (
     Message,
     Step,
 )
-from forebay.errors import ForebayError
+from forebay.errors import CursorMoved, ForebayError
 from forebay.journal import Position
 from forebay.services.deliver import Planned, StoreWriter, refuse_other_units
+from forebay.services.lanes import all_topics, lane_of, topic_of
 from forebay.services.normalise import Normalised, Said
 from forebay.services.projection import CoverageBook, Declared
-from forebay.services.publisher import TOPIC
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from forebay.domain.coverage import Coverage, StreamKey
     from forebay.domain.parsed import StreamName
     from forebay.ports import Received, Store, StoreState, Subscription, Transport
 
+    Owns = Callable[[StreamKey], bool]
+    """Returns whether all of a stream is in a lane."""
+
 CONSUMER = "bridge"
-"""Name of the cursor in the topic, and of the group that reads it."""
+"""Name of the group that reads; with the lane behind it, of the cursor in that."""
 _NOWHERE = Context(venue="", source="file", purpose="recording", collector="", epoch="")
 ENOUGH = 16384
 """Rows and messages of the steps that are committed together: one step may have few."""
 
 
-def journal_cursor(log_id: str) -> str:
-    """Return the name of the cursor that says up to where a journal is stored."""
-    return f"journal/{log_id}"
+def journal_cursor(log_id: str, lane: str = "") -> str:
+    """Return the cursor that says up to where a journal is stored: from one lane, or from all."""
+    return f"journal/{log_id}/{lane}".rstrip("/")
 
 
 @dataclass(slots=True)
@@ -81,13 +86,13 @@ class _Open:
 
 
 class Steps:
-    """Puts the steps of every publisher of a topic together. Pure."""
+    """Puts the steps of every publisher of a lane together. Pure."""
 
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
 
     def add(self, received: Received) -> WholeStep | None:
-        """Take the next message of the topic; return the step that it completes.
+        """Take the next message of the lane; return the step that it completes.
 
         A step that begins anew was told in part by a publisher that was killed: all of it comes
         again. A message that cannot be read is lacking when the mark comes.
@@ -104,13 +109,13 @@ class Steps:
             return None
         del self._open[log_id]
         came = [held.parts[part] for part in range(head.told.parts) if part in held.parts]
-        resume = min([received.offset + 1, *(each.offset for each in self._open.values())])
+        resume = min([received.resume, *(each.offset for each in self._open.values())])
         lacking = len(came) < head.told.parts
         return WholeStep(head.step, [*came, received.message], resume, lacking)
 
 
 @dataclass(frozen=True, slots=True)
-class TopicPiece:
+class LanePiece:
     """Consecutive steps of one journal."""
 
     steps: list[WholeStep]
@@ -130,12 +135,12 @@ class TopicPiece:
         return 0
 
 
-class TopicFeed:
-    """What whole steps a topic has; see :class:`~forebay.services.pump.PositionedFeed`."""
+class LaneFeed:
+    """What whole steps a lane has; see :class:`~forebay.services.pump.PositionedFeed`."""
 
-    def __init__(self, transport: Transport, topic: str, group: str) -> None:
+    def __init__(self, transport: Transport, lane: str, group: str) -> None:
         self._transport = transport
-        self._topic = topic, group
+        self._lane = lane, group
         self._subscription: Subscription | None = None
         self._held = False
         self._begin()
@@ -147,14 +152,14 @@ class TopicFeed:
 
     def _subscribed(self) -> Subscription:
         if self._subscription is None:
-            self._subscription = self._transport.subscribe(*self._topic)
+            self._subscription = self._transport.subscribe(*self._lane)
         return self._subscription
 
     def seek(self, position: Position | None) -> None:
         self._begin()
         self._subscribed().seek(position)
 
-    def read(self) -> TopicPiece | None:
+    def read(self) -> LanePiece | None:
         subscription = self._subscribed()
         if self._held:
             subscription.resume()
@@ -165,7 +170,7 @@ class TopicFeed:
         steps = [self._ready.popleft()]
         while self._ready and self._ready[0].step.log_id == steps[0].step.log_id:
             steps.append(self._ready.popleft())
-        return TopicPiece(steps, subscription.position_after(steps[-1].resume - 1))
+        return LanePiece(steps, subscription.position_at(steps[-1].resume))
 
     def _gather(self, subscription: Subscription) -> None:
         """Put steps together until they are enough, or nothing follows yet."""
@@ -198,37 +203,55 @@ class TopicFeed:
             self._subscription = None
 
 
-class Bridge(StoreWriter[TopicPiece, CoverageBook]):
-    """Moves one topic into one store. Blocking: run it in a thread of its own."""
+class LaneBook(CoverageBook):
+    """Coverage of every stream, of which records of connections change those of one lane alone."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        store: Store,
-        *,
-        topic: str = TOPIC,
-        consumer: str = CONSUMER,
-        observer: Observer = ignore,
-    ) -> None:
-        feed = TopicFeed(transport, topic, consumer)
-        super().__init__(feed, store, {}, consumer, observer)
+    def __init__(self, channels: Declared, coverage: dict[StreamKey, Coverage], owns: Owns) -> None:
+        """``coverage`` is shared with the books of other lanes."""
+        super().__init__(channels, coverage)
+        self.coverage = coverage
+        self._owns = owns
+
+    def follows(self, key: StreamKey) -> bool:
+        return self._owns(key)
+
+
+class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
+    """Moves one lane into one store."""
+
+    def __init__(self, whole: Bridge, feed: LaneFeed, store: Store, lane: str, owns: Owns) -> None:
+        self._whole = whole
+        self._lane = lane
+        self._owns = owns
+        self.caught_up = False
+        """Whether it was read to its end once."""
+        super().__init__(feed, store, {}, f"{whole.consumer}/{lane}", whole.observer)
 
     def _book_of(self, state: StoreState) -> CoverageBook:
-        return CoverageBook(self._channels, state.coverage)
+        self._whole.stored(state)
+        return LaneBook(self._channels, self._whole.coverage, self._owns)
 
     def begin_again(self) -> None:
         """Nothing: what is stored is recognised by its ids, and no journal has lost anything."""
 
-    def plan(self, piece: TopicPiece) -> Planned[TopicPiece]:
+    def prepare(self) -> bool:
+        """See :class:`~forebay.services.pump.Pump`."""
+        prepared = super().prepare()
+        self.caught_up |= not prepared
+        return prepared
+
+    def plan(self, piece: LanePiece) -> Planned[LanePiece]:
         self._learn(declared_in(piece.messages))
         projected = self._book.enter(listen(piece.messages))
+        if not self._whole.is_first(self):  # a loss that is recorded is told in every lane
+            projected.losses.clear()
         log_id = piece.steps[0].step.log_id
-        cursor = journal_cursor(log_id)
+        cursor = journal_cursor(log_id, self._lane)
         known = self._positions.get(cursor)
         end = known.seq if known else piece.steps[0].step.begin
         for whole in piece.steps:
             step = whole.step
-            if step.begin > end:  # it was in the topic, and is not any more
+            if step.begin > end:  # it was in the lane, and is not any more
                 projected.losses.append(Loss(end, step.begin - 1))
             if whole.lacking:
                 projected.losses.append(Loss(step.begin, step.end - 1))
@@ -236,11 +259,111 @@ class Bridge(StoreWriter[TopicPiece, CoverageBook]):
         positions = {self._consumer: piece.end, cursor: Position(log_id, end)}
         return self._planned(piece, projected, positions, positions[cursor])
 
+    def commit(self, plan: Planned[LanePiece]) -> int:
+        more = self._whole.positions_with(self._lane, plan.end)
+        positions = {**plan.commit.positions, **more}
+        expected = {name: self._whole.positions.get(name) for name in positions}
+        commit = replace(plan.commit, positions=positions, expected=expected)
+        frames = super().commit(replace(plan, commit=commit))
+        self._whole.positions |= positions
+        return frames
+
     def _learn(self, channels: Declared) -> None:
         """Take over what venues declare; coverage must be in the units that they do."""
         if any(self._channels.get(venue) != theirs for venue, theirs in channels.items()):
             refuse_other_units(self._book.coverage, channels)
             self._channels |= channels
+
+
+class Bridge:
+    """Moves the topics of one transport into one store. Blocking: run it in a thread of its own."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        store: Store,
+        *,
+        topics: Iterable[str] | None = None,
+        consumer: str = CONSUMER,
+        observer: Observer = ignore,
+    ) -> None:
+        """Topics that are not there are made; left out, they are those of every kind of event."""
+        self.consumer = consumer
+        self.observer = observer
+        self.coverage: dict[StreamKey, Coverage] = {}
+        """Of all lanes, as it is stored."""
+        self.positions: dict[str, Position] = {}
+        """Every cursor, as it is stored."""
+        topics = all_topics() if topics is None else list(topics)
+        lanes = {topic: transport.lanes(topic) for topic in topics}
+
+        def owner(topic: str, lane: str) -> Owns:
+            return lambda key: (
+                topic_of(key.channel) == topic
+                and lane_of(lanes[topic], key.venue, key.symbol) == lane
+            )
+
+        self.lanes = {
+            lane: LaneBridge(
+                self, LaneFeed(transport, lane, consumer), store, lane, owner(topic, lane)
+            )
+            for topic, theirs in lanes.items()
+            for lane in theirs
+        }
+
+    def stored(self, state: StoreState) -> None:
+        """Take over what a store has."""
+        self.coverage.clear()
+        self.coverage.update(state.coverage)
+        self.positions = dict(state.positions)
+
+    def is_first(self, lane: LaneBridge) -> bool:
+        return lane is next(iter(self.lanes.values()))
+
+    def positions_with(self, lane: str, reached: Position) -> dict[str, Position]:
+        """Return the cursor up to which a journal is stored from all lanes, if it moves on.
+
+        A lane that was read to its end and has nothing of the journal is taken to be without it,
+        until its first step comes.
+        """
+        ends = [reached.seq]
+        for name, other in self.lanes.items():
+            known = self.positions.get(journal_cursor(reached.log_id, name))
+            if name != lane and known is not None:
+                ends.append(known.seq)
+            elif name != lane and not other.caught_up:
+                return {}
+        cursor, end = journal_cursor(reached.log_id), min(ends)
+        known = self.positions.get(cursor)
+        if known is not None and known.seq >= end:
+            return {}
+        return {cursor: Position(reached.log_id, end)}
+
+    def step(self) -> int:
+        """Store what each lane has; return the number of frames, 0 when there is none.
+
+        Raises as :meth:`~forebay.services.pump.Pump.store`; if the store is elsewhere than it was
+        left, every lane goes on from there.
+        """
+        try:
+            ready = [lane for lane in self.lanes.values() if lane.prepare()]
+            return sum(lane.store() for lane in ready)
+        except CursorMoved:
+            for lane in self.lanes.values():
+                lane.begin_anew()
+            raise
+
+    def drain(self) -> int:
+        """Step until everything there is has been stored; return the number of frames."""
+        total = 0
+        while frames := self.step():
+            total += frames
+        return total
+
+    def close(self) -> None:
+        """Let go of the lanes; what is in hand will be read again."""
+        for lane in self.lanes.values():
+            lane.close()
 
 
 def listen(messages: Iterable[Message]) -> Iterator[Normalised]:

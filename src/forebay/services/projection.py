@@ -131,6 +131,10 @@ class CoverageBook:
     def adopt(self, projected: Projected) -> None:
         self.coverage.update(projected.coverage)
 
+    def follows(self, key: StreamKey) -> bool:  # noqa: ARG002 - a book of one lane asks it
+        """Return whether records of connections are to change a stream here."""
+        return True
+
     def _stream(self, key: StreamKey, unit: Unit, out: Projected) -> Coverage:
         if (changed := out.coverage.get(key)) is not None:
             return changed
@@ -167,6 +171,7 @@ class CoverageBook:
                 if key.venue == context.venue
                 and held.unit in _HEARD
                 and context.epoch in held.epochs
+                and self.follows(key)
             ]
             for key, unit in spoke:
                 self._stream(key, unit, out).closed(context.epoch, last_ns)
@@ -198,7 +203,9 @@ class CoverageBook:
         for name, channel in channels.items():
             if channel.unit in _HEARD and name in context.channels:
                 for symbol in context.symbols:
-                    yield StreamKey(context.venue, context.market, name, symbol), channel.unit
+                    key = StreamKey(context.venue, context.market, name, symbol)
+                    if self.follows(key):
+                        yield key, channel.unit
 
     def _declared(self, venue: str, channel: str) -> Unit:
         found = declared_of(self._channels.get(venue, {}), channel)

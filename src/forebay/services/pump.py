@@ -175,7 +175,7 @@ class Pump(ABC, Generic[Given, Plan]):
         try:
             frames = self.commit(held.plan)
         except CursorMoved:
-            self._in_hand, self._begun = None, False
+            self.begin_anew()
             with contextlib.suppress(ForebayError):  # the next call asks again
                 self._begin()
             raise
@@ -187,6 +187,10 @@ class Pump(ABC, Generic[Given, Plan]):
         self.position = held.piece.end
         self._feed.done(self.position)
         return max(frames, 1)
+
+    def begin_anew(self) -> None:
+        """Let go of what is in hand; the sink is asked again where to go on."""
+        self._in_hand, self._begun = None, False
 
     def drain(self, progress: Callable[[int], None] = lambda _: None) -> int:
         """Step until everything there is has been moved; return the number of frames."""

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.domain.channels import Channel
+from forebay.domain.frames import EpochAccepted, FrameKind, Loss, encode_control
 from forebay.domain.messages import EventsTold, FrameOrigin, Head, Mark, Message, Step
 from forebay.errors import ConfigError, Transient
 from forebay.journal import Position
 from forebay.ports import Received
-from forebay.services.bridge import Bridge, Steps, TopicFeed, WholeStep, journal_cursor, listen
-from forebay.services.normalise import normalise
+from forebay.services.bridge import (
+    Bridge,
+    LaneBridge,
+    LaneFeed,
+    Steps,
+    WholeStep,
+    journal_cursor,
+    listen,
+)
+from forebay.services.lanes import all_topics, lane_of, parts_of
+from forebay.services.normalise import Normalised, normalise
 from forebay.services.projection import declared
 from forebay.services.publisher import tell
 from forebay.telemetry import GapOpened, LossFound, TelemetryEvent
@@ -28,18 +38,25 @@ if TYPE_CHECKING:
     from forebay.ports import Commit, Committed, Parser
 
 OTHER = "b" * 32
+LANE = "trade_archive"
 CHANNELS = {venue: parser.channels for venue, parser in PARSERS.items()}
 
 
 def step(begin: int, *ids: int, log_id: str = LOG) -> list[Message]:
     """Return the messages of frames ``begin`` and on, one match each."""
     told = normalise(batch(list(map(match, ids)), first_seq=begin), PARSERS)
-    return tell(Step(log_id, begin, begin + len(ids)), [told], CHANNELS)
+    return step_of(Step(log_id, begin, begin + len(ids)), told)
+
+
+def step_of(where: Step, told: Normalised) -> list[Message]:
+    """Return the messages of a step, all of them in one lane."""
+    parts = parts_of(told, CHANNELS, lambda _: [LANE])
+    return tell(where, parts, told.frames, told.unbuilt)
 
 
 def put_together(*messages: Message | None) -> list[WholeStep]:
     steps = Steps()
-    received = [Received(offset, message) for offset, message in enumerate(messages)]
+    received = [Received(offset, each, offset + 1) for offset, each in enumerate(messages)]
     return [whole for each in received if (whole := steps.add(each)) is not None]
 
 
@@ -101,7 +118,8 @@ def test_what_counts_other_numbers_than_its_ids_is_said_to_on_the_far_side() -> 
     for texts in (True, False):
         parsers: dict[str, Parser] = {"made": MadeParser("native", "seq", texts=texts)}
         told = normalise(batch([frame(Deal(number=3))], context(venue="made")), parsers)
-        messages = tell(Step(LOG, 1, 2), [told], declared(parsers))
+        parts = parts_of(told, declared(parsers), lambda _: [LANE])
+        messages = tell(Step(LOG, 1, 2), parts, told.frames, told.unbuilt)
         heard = next(listen(messages))
         assert heard.events[0].own_sequence is told.events[0].own_sequence is texts
 
@@ -115,15 +133,20 @@ class Rig:
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = store or MemoryStore()
         self.broker = Broker()
+        self.broker.lanes(LANE)
         self.transport = MemoryTransport(self.broker)
         self.told: list[TelemetryEvent] = []
         self.bridge = self.restarted()
 
     def restarted(self) -> Bridge:
-        return Bridge(self.transport, self.store, observer=self.told.append)
+        return Bridge(self.transport, self.store, topics=[LANE], observer=self.told.append)
+
+    @property
+    def lane(self) -> LaneBridge:
+        return self.bridge.lanes[LANE]
 
     def publish(self, *messages: Message) -> None:
-        self.transport.publish("events", messages)
+        self.transport.publish(LANE, messages)
 
 
 def test_rows_coverage_and_both_cursors_are_stored_together() -> None:
@@ -134,8 +157,8 @@ def test_rows_coverage_and_both_cursors_are_stored_together() -> None:
     assert [(gap.first, gap.last) for gap in stored_gaps(rig.store)] == [(3, 4)]
     positions = rig.store.load().positions
     assert positions[journal_cursor(LOG)] == Position(LOG, 4)
-    assert positions["bridge"] == rig.bridge.position
-    assert rig.bridge.delivered.outcomes == {"yielding": 3, "control": 0, "dead": 0}
+    assert positions[f"bridge/{LANE}"] == rig.lane.position
+    assert rig.lane.delivered.outcomes == {"yielding": 3, "control": 0, "dead": 0}
     assert [type(each) for each in rig.told] == [GapOpened]
 
 
@@ -178,7 +201,7 @@ def test_what_the_transport_lost_of_a_step_is_told_and_the_rest_stored() -> None
 
 def test_bytes_that_are_no_message_stop_nothing() -> None:
     rig = Rig()
-    rig.broker.append("events", [b"poison"])
+    rig.broker.append(LANE, [b"poison"])
     rig.publish(*step(1, 1))
     assert rig.bridge.drain() == 1
 
@@ -187,12 +210,12 @@ def test_what_is_stored_is_let_go_by_the_broker() -> None:
     rig = Rig()
     rig.publish(*step(1, 1))
     rig.bridge.drain()
-    assert not rig.broker._topics["events"].messages
+    assert not rig.broker._lanes[LANE].messages
 
 
 def test_the_stores_cursor_counts_and_not_the_transports() -> None:
     rig = Rig()
-    rig.broker.join("events", "somebody slow")
+    rig.broker.join(LANE, "somebody slow")
     rig.publish(*step(1, 1), *step(2, 2))
     rig.bridge.drain()
     fresh = Rig(MemoryStore())
@@ -205,7 +228,8 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning() -> None:
     rig = Rig()
     rig.publish(*step(1, 1, 2))
     rig.bridge.drain()
-    rig.broker._topics.clear()
+    rig.broker.delete(LANE)
+    rig.broker.lanes(LANE)
     rig.publish(*step(2, 2), *step(3, 3))
     assert rig.bridge.drain() == 2
     assert stored_ids(rig.store) == [1, 2, 3]
@@ -228,8 +252,8 @@ def test_a_store_that_is_away_pauses_the_topic_and_nothing_is_dropped() -> None:
         with pytest.raises(Transient):
             rig.bridge.step()
         rig.publish(*step(2, 2))
-        feed = rig.bridge._feed
-        assert isinstance(feed, TopicFeed)
+        feed = rig.lane._feed
+        assert isinstance(feed, LaneFeed)
         assert feed._subscribed().read() == [], "paused"
     rig.bridge.drain()
     assert stored_ids(rig.store) == [1, 2]
@@ -238,7 +262,7 @@ def test_a_store_that_is_away_pauses_the_topic_and_nothing_is_dropped() -> None:
 def test_a_seek_forgets_what_was_read_ahead() -> None:
     rig = Rig()
     rig.publish(*step(1, 1), *step(1, 3, log_id=OTHER))
-    feed = TopicFeed(rig.transport, "events", "g")
+    feed = LaneFeed(rig.transport, LANE, "g")
     for _ in range(2):
         feed.seek(None)
         piece = feed.read()
@@ -279,3 +303,65 @@ def test_a_venue_that_nobody_here_knows_brings_its_declaration_along() -> None:
     rig.publish(Message(Head(where, 0, told), rows), Message(Head(where, 1, Mark(1, {}, {}))))
     rig.bridge.drain()
     assert [(gap.first, gap.last) for gap in stored_gaps(rig.store)] == [(2, 3)]
+
+
+# -------------------------------------------------------------------------------- lanes
+
+
+def test_a_journal_is_stored_up_to_where_all_lanes_are() -> None:
+    rig = Rig()
+    topics = [LANE, "quote_archive"]
+    quotes = rig.broker.lanes("quote_archive")[0]
+    rig.bridge = Bridge(rig.transport, rig.store, topics=topics)
+
+    def reached() -> Position | None:
+        return rig.store.load().positions.get(journal_cursor(LOG))
+
+    rig.publish(*step(1, 1, 2))
+    rig.bridge.drain()
+    assert reached() == Position(LOG, 3), "there is nothing of the journal in the other lane"
+    rig.transport.publish(quotes, [Message(Head(Step(LOG, 1, 2), 0, Mark(0, {}, {})))])
+    rig.bridge.drain()
+    rig.publish(*step(3, 3, 4))
+    rig.bridge.drain()
+    assert reached() == Position(LOG, 3), "it waits for the other lane, and does not go back"
+    rig.transport.publish(quotes, [Message(Head(Step(LOG, 2, 5), 0, Mark(0, {}, {})))])
+    rig.bridge.drain()
+    assert reached() == Position(LOG, 5)
+
+
+def test_records_of_a_connection_change_the_streams_of_their_lane_alone() -> None:
+    """In another lane, what comes of a stream before the record may not have been read yet."""
+    symbols = [f"{name}-USD" for name in "ABCDEFGH"]
+    parsers: dict[str, Parser] = {"made": MadeParser("content", "time")}
+    origin = context(venue="made", symbols=tuple(symbols), channels=("trade",))
+    accepted = batch([encode_control(EpochAccepted())], origin, kind=FrameKind.CONTROL)
+    store, broker = MemoryStore(), Broker(partitions=2)
+    transport = MemoryTransport(broker)
+    bridge = Bridge(transport, store)
+    lanes = broker.lanes(LANE)
+    for part in parts_of(normalise(accepted, parsers), declared(parsers), broker.lanes):
+        if part.lane == lanes[0]:
+            transport.publish(part.lane, tell(Step(LOG, 1, 2), [part], {}, {}))
+    bridge.drain()
+    opened = {key.symbol for key in store.load().coverage}
+    assert opened == {name for name in symbols if lane_of(lanes, "made", name) == lanes[0]}
+    assert 0 < len(opened) < len(symbols)
+
+
+def test_a_loss_that_every_lane_tells_is_told_once() -> None:
+    told: list[TelemetryEvent] = []
+    broker = Broker(partitions=2)
+    transport = MemoryTransport(broker)
+    bridge = Bridge(transport, MemoryStore(), observer=told.append)
+    lost = batch([encode_control(Loss(1, 3))], context(), kind=FrameKind.LOSS)
+    for part in parts_of(normalise(lost, PARSERS), CHANNELS, broker.lanes):
+        transport.publish(part.lane, tell(Step(LOG, 1, 4), [part], {}, {}))
+    bridge.drain()
+    assert told == [LossFound(LOG, 1, 3)]
+
+
+def test_topics_of_every_kind_are_read_and_those_of_dead_letters() -> None:
+    topics = all_topics()
+    assert {"trade_archive", "market_archive", "aggregate_archive_dlq"} < set(topics)
+    assert len(topics) == len(set(topics)) == 12

@@ -38,6 +38,10 @@ COMMON = ("venue", "market", "symbol", "event_ts")
 """The columns that the content of every kind begins with."""
 
 
+OTHER_TOPIC = "market_archive"
+"""Where events of kinds without a topic of their own are published."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventKind:
     """One kind of event. Tables, digests, canonical rows and comparison follow from it."""
@@ -49,7 +53,7 @@ class EventKind:
     """Its own, behind those of :data:`~forebay.domain.schema.ENVELOPE`."""
     check: Callable[[Checks], None]
     """Checks its own columns, and says which rows cannot be."""
-    topic: str = "market_archive"
+    topic: str = OTHER_TOPIC
     """Where events of this kind are published."""
     telling: tuple[str, ...] = ()
     """Which of its own columns are content; all of them if none is named."""
