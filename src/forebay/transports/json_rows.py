@@ -1,4 +1,4 @@
-"""Rows of a table as JSON objects, one each, and back: what transports carry events as.
+"""Rows of a table as JSON objects, one each: what transports carry events as.
 
 A decimal is a text without needless zeros, a time ISO 8601 with nanoseconds and ``Z``, an id a
 text, bytes are base64; what is null is left out. Nothing is done row by row but what is rare.
@@ -7,7 +7,6 @@ text, bytes are base64; what is null is left out. Nothing is done row by row but
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 import json
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,38 +14,34 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pa_json
 
 from forebay.domain.digest import id_texts
-from forebay.domain.identity import uuids
+from forebay.domain.schema import DECIMAL_PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     import numpy.typing as npt
 
 Part: TypeAlias = "str | pa.Array"
 """Of every row the same text, or of each its own."""
+Named: TypeAlias = "tuple[str, pa.Array]"
+"""A column and its name."""
 
-_PLAIN_DECIMAL = r"^-?[0-9]{1,20}(\.[0-9]{1,18})?$"
-_UTC = pa.timestamp("ns", "UTC")
-_ID_DASHES = (8, 13, 18, 23)
+_EMPTY, _NULL, _COMMA = (pa.scalar(text, pa.string()) for text in ("", "null", ","))
+_BEFORE_HOURS = 10
+_SMALL = 10**12
+"""Of the units of a decimal: what has fewer is below 1e-6."""
+_FEW = 1 << 12
 
 
-# ------------------------------------------------------------------------------- to JSON
-
-
-def spell_rows(rows: pa.Table) -> list[bytes]:
-    """Return a JSON object of each of ``rows``, whose first column has the events' ids."""
-    parts: list[Part] = [f'{{"{rows.column_names[0]}":"', _ids(rows), '"']
+def spell_rows(rows: pa.Table, ids: pa.Array) -> list[bytes]:
+    """Return a JSON object of each of ``rows``; ``ids`` is their first column as texts."""
+    parts: list[Part] = [f'{{"{rows.column_names[0]}":"', ids, '"']
     columns = [(name, whole(rows[name])) for name in rows.column_names[1:]]
-    for labels, run in itertools.groupby(columns, lambda column: _is_label(column[1])):
-        if labels:
-            parts += _label_parts(list(run))
-        else:
-            for name, column in run:
-                parts += _parts(name, column)
-    return listed(_joined([*parts, "}"], len(rows)))
+    for spell, run in itertools.groupby(columns, lambda column: _speller(column[1])):
+        parts += spell([*run])
+    return listed(_joined(*_merged([*parts, "}"])))
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
@@ -61,87 +56,113 @@ def listed(texts: pa.Array) -> list[bytes]:
     return found
 
 
-def _ids(rows: pa.Table) -> pa.Array:
+def row_ids(rows: pa.Table) -> pa.Array:
+    """Return the first column of ``rows``, which has their ids, as texts."""
     return id_texts(rows.rename_columns(["event_id", *rows.column_names[1:]]))
 
 
-def _is_label(column: pa.Array) -> bool:
-    return isinstance(column, pa.DictionaryArray)
-
-
-def _joined(parts: Iterable[Part], count: int) -> pa.Array:
-    """Return the parts of each row one behind the other; what is null is nothing."""
+def _merged(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts with those that are the same text in every row put together."""
     merged: list[Part] = []
     for part in parts:
-        if isinstance(part, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += part
+        last = merged[-1] if merged else None
+        if isinstance(part, str) and isinstance(last, str):
+            merged[-1] = last + part
         else:
             merged.append(part)
-    if all(isinstance(part, str) for part in merged):
-        return pa.repeat(pa.scalar("".join(map(str, merged)), pa.string()), count)
-    return pc.binary_join_element_wise(*merged, "", null_handling="replace", null_replacement="")
+    return merged
+
+
+def _joined(*parts: Part) -> pa.Array:
+    """Return the parts of each row one behind the other; null if one of its own is."""
+    return pc.binary_join_element_wise(*map(_as_arrow, parts), _EMPTY)
+
+
+def _as_arrow(part: Part) -> pa.Array | pa.Scalar:
+    # Of a text whose type it is not told, Arrow looks for a library that knows dates; each time.
+    return pa.scalar(part, pa.string()) if isinstance(part, str) else part
+
+
+def _speller(column: pa.Array) -> Callable[[list[Named]], list[Part]]:
+    """Return what spells adjacent columns that are like this one."""
+    if not isinstance(column, pa.DictionaryArray):
+        return _cell_parts
+    return _label_parts if len(column.dictionary) > 1 or column.null_count else _constant_parts
+
+
+def _cell_parts(columns: list[Named]) -> list[Part]:
+    """Return what columns add to each row, each with the comma before it."""
+    return [part for name, column in columns for part in _parts(name, column)]
 
 
 def _parts(name: str, column: pa.Array) -> list[Part]:
-    """Return what a column adds to each row, with the comma before it."""
     if column.null_count == len(column):
         return []
-    value, quote = _value(column)
-    before = f",{json.dumps(name)}:{quote}"
+    value, begin, end = _value(column)
+    before = f",{json.dumps(name)}:{begin}"
     if not column.null_count:
-        return [before, value, quote] if quote else [before, value]
-    return [pc.binary_join_element_wise(before, value, quote, "")]
+        return [before, value, end]
+    return [pc.fill_null(_joined(before, value, end), _EMPTY)]
 
 
-def _label_parts(columns: list[tuple[str, pa.DictionaryArray]]) -> list[Part]:
-    """Return what adjacent columns of labels add: spelled once for each combination of them."""
+def _constant_parts(columns: list[Named]) -> list[Part]:
+    """Return what columns of one label each add to every row."""
+    parts = _cell_parts([(name, column.dictionary) for name, column in columns])
+    return [part if isinstance(part, str) else part[0].as_py() for part in parts]
+
+
+def _label_parts(columns: list[Named]) -> list[Part]:
+    """Return what columns of labels add, spelled once for each combination of them."""
     codes, some_row = combinations([column for _, column in columns])
-    parts = [
-        part
-        for name, column in columns
-        for part in _parts(name, column.take(some_row).dictionary_decode())
-    ]
-    texts = _joined(parts, len(some_row))
-    return [texts[0].as_py()] if len(texts) == 1 else [texts.take(pa.array(codes))]
+    cells = [(name, column.take(some_row).dictionary_decode()) for name, column in columns]
+    parts = _cell_parts(cells)
+    return [_joined(*parts).take(pa.array(codes))] if parts else []
 
 
 def combinations(columns: list[pa.DictionaryArray]) -> tuple[npt.NDArray[np.int64], pa.Array]:
     """Return of each row which combination of labels it has, and a row of each combination."""
     count = len(columns[0])
-    codes = np.zeros(count, dtype=np.int64)
+    codes, most = np.zeros(count, dtype=np.int64), 1
     for column in columns:
         size = len(column.dictionary)
         if size > 1 or column.null_count:
             own = pc.fill_null(column.indices, size).to_numpy()
-            found = pa.array(codes * (size + 1) + own).dictionary_encode()
-            codes = found.indices.to_numpy().astype(np.int64)
-    some_row = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
+            codes, most = _compacted(codes * (size + 1) + own, most * (size + 1))
+    some_row = np.zeros(most, dtype=np.int64)
     some_row[codes] = np.arange(count)
     return codes, pa.array(some_row)
 
 
+def _compacted(codes: npt.NDArray[np.int64], most: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Return codes without any that no row has, and how many are left; they are below ``most``."""
+    if most > 4 * len(codes) + _FEW:
+        found = pa.array(codes).dictionary_encode()
+        return found.indices.to_numpy().astype(np.int64), len(found.dictionary)
+    there = np.zeros(most, dtype=np.int64)
+    there[codes] = 1
+    return (np.cumsum(there) - 1)[codes], int(there.sum())
+
+
 def label(column: pa.Array) -> pa.DictionaryArray:
     """Return a column of texts as one of labels."""
-    return column if _is_label(column) else column.dictionary_encode()
+    return column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
 
 
-def _value(column: pa.Array) -> tuple[pa.Array, str]:
-    """Return the cells of a column as texts, and what quotes them; null stays null."""
+def _value(column: pa.Array) -> tuple[pa.Array, str, str]:
+    """Return the cells of a column as texts, and what stands around each; null stays null."""
     kind = column.type
-    if pa.types.is_string(kind):
-        return _escaped(column), '"'
-    if pa.types.is_decimal128(kind):
-        return decimal_texts(column), '"'
     if pa.types.is_timestamp(kind):
-        return _time_texts(column), '"'
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return column.cast(pa.string()), ""
-    if pa.types.is_list(kind):
-        return _list_texts(column), ""
+        return _time_texts(column), '"', 'Z"'
+    if pa.types.is_decimal128(kind):
+        return decimal_texts(column), '"', '"'
+    if pa.types.is_string(kind):
+        return _escaped(column), '"', '"'
     if pa.types.is_binary(kind):
-        cells = column.to_pylist()
-        coded = [None if each is None else base64.b64encode(each) for each in cells]
-        return pa.array(coded, pa.binary()).cast(pa.string()), '"'
+        return _base64(column), '"', '"'
+    if pa.types.is_list(kind):
+        return _list_texts(column), "[", "]"
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return column.cast(pa.string()), "", ""
     message = f"A column of type {kind} has no spelling in JSON."
     raise TypeError(message)
 
@@ -158,123 +179,50 @@ def _escaped(texts: pa.Array) -> pa.Array:
     )
 
 
+def _base64(column: pa.Array) -> pa.Array:
+    coded = [None if each is None else base64.b64encode(each) for each in column.to_pylist()]
+    return pa.array(coded, pa.binary()).cast(pa.string())
+
+
 def decimal_texts(column: pa.Array) -> pa.Array:
     """Return decimals in plain digits without needless zeros."""
-    places = column.type.scale
     texts = column.cast(pa.string())
-    if not places:
-        return texts
-    short = pc.match_substring(texts, "E")  # below 1e-6 Arrow writes an exponent
-    if pc.any(short).as_py():
-        texts = pc.replace_with_mask(texts, short, _small(column.filter(short), places))
+    units = np.frombuffer(column.buffers()[1], "<i8").reshape(-1, 2)
+    low, high = units[column.offset : column.offset + len(column)].T
+    small = (high == low >> 63) & (low > -_SMALL) & (low < _SMALL)  # Arrow writes an exponent
+    if column.null_count:
+        small &= column.is_valid().to_numpy(zero_copy_only=False)
+    if small.any():
+        digits = pc.ascii_lpad(pa.array(np.abs(low[small])).cast(pa.string()), DECIMAL_PLACES, "0")
+        sign = pa.array(np.where(low[small] < 0, "-0.", "0."), pa.string())
+        texts = pc.replace_with_mask(texts, pa.array(small), _joined(sign, digits))
     return pc.ascii_rtrim(pc.ascii_rtrim(texts, "0"), ".")
 
 
-def _small(column: pa.Array, places: int) -> pa.Array:
-    """Return decimals that are below 1e-6 in digits: they fit into their lower half."""
-    raw = np.frombuffer(column.buffers()[1], "<i8")
-    units = raw[2 * column.offset : 2 * (column.offset + len(column)) : 2]
-    digits = pc.ascii_lpad(pa.array(np.abs(units)).cast(pa.string()), places, "0")
-    sign = pa.array(np.where(units < 0, "-0.", "0."), pa.string())
-    return pc.binary_join_element_wise(sign, digits, "")
-
-
 def _time_texts(column: pa.Array) -> pa.Array:
-    texts = column.cast(pa.timestamp("ns")).cast(pa.string())
-    return pc.binary_join_element_wise(
-        pc.replace_substring(texts, " ", "T", max_replacements=1), "Z", ""
+    """Return times without their zone, in ISO 8601; Arrow puts a space before the hours."""
+    texts = column.cast(pa.string())
+    valid, offsets, data = texts.buffers()
+    begins = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts)]
+    if texts.null_count:
+        begins = begins[texts.is_valid().to_numpy(zero_copy_only=False)]
+    written = np.array(np.frombuffer(data, np.uint8))
+    written[begins + _BEFORE_HOURS] = ord("T")
+    return pa.StringArray.from_buffers(
+        len(texts), offsets, pa.py_buffer(written), valid, texts.null_count, texts.offset
     )
 
 
 def _list_texts(column: pa.Array) -> pa.Array:
-    members, quote = _value(column.flatten())
-    if quote:
-        members = pc.binary_join_element_wise(quote, members, quote, "")
-    members = pc.fill_null(members, "null")
+    """Return the members of each list with commas between them."""
+    members, begin, end = _value(column.flatten())
+    texts = pc.fill_null(_joined(begin, members, end), _NULL)
+    return pc.binary_join(listed_as(column, texts), _COMMA)
+
+
+def listed_as(column: pa.Array, members: pa.Array) -> pa.Array:
+    """Return lists as they are in a column, of other members."""
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    inner = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), members), ",")
-    texts = pc.binary_join_element_wise("[", inner, "]", "")
-    return pc.if_else(pc.is_valid(column), texts, pa.scalar(None, pa.string()))
-
-
-# ----------------------------------------------------------------------------- from JSON
-
-
-def read_rows(values: Sequence[bytes], schema: pa.Schema) -> pa.Table:
-    """Read what :func:`spell_rows` wrote of rows of ``schema``, in one chunk.
-
-    Raises ``ValueError`` (Arrow's errors are some) if a value is none of them.
-    """
-    lines = b"\n".join(values)
-    if lines.count(b"\n") != len(values) - 1:
-        message = "a row is more than one line"
-        raise ValueError(message)
-    read = pa_json.read_json(
-        pa.BufferReader(lines),
-        pa_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-        pa_json.ParseOptions(
-            explicit_schema=pa.schema([(field.name, _wire(field.type)) for field in schema]),
-            unexpected_field_behavior="ignore",
-        ),
-    )
-    if len(read) != len(values):
-        message = f"{len(values)} rows are spelled as {len(read)}"
-        raise ValueError(message)
-    columns = [_read(whole(read[field.name]), field.type) for field in schema]
-    rows = pa.Table.from_arrays(columns, schema=schema)
-    rows.validate(full=True)
-    return rows
-
-
-def _wire(kind: pa.DataType) -> pa.DataType:
-    """Return as what a cell is read before it is made what it is."""
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return kind
-    return pa.list_(_wire(kind.value_type)) if pa.types.is_list(kind) else pa.string()
-
-
-def _read(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if column.type == kind:
-        return column
-    if pa.types.is_dictionary(kind):
-        return column.dictionary_encode().cast(kind)
-    if pa.types.is_decimal(kind):
-        return _decimals(column, kind)
-    if pa.types.is_timestamp(kind):
-        return column.cast(_UTC).cast(kind)
-    if pa.types.is_list(kind):
-        members = _read(column.flatten(), kind.value_type)
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-        mask = pc.is_null(column) if column.null_count else None
-        return pa.ListArray.from_arrays(pa.array(offsets), members, type=kind, mask=mask)
-    if pa.types.is_binary(kind):
-        return pa.array([_bytes(each) for each in column.to_pylist()], kind)
-    if kind == pa.uuid():
-        return _uuids(column)
-    message = f"A column of type {kind} has no spelling in JSON."
-    raise TypeError(message)
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else binascii.a2b_base64(text, strict_mode=True)
-
-
-def _decimals(texts: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return exact decimals: of longer numbers Arrow makes wrong ones without an error."""
-    if not pc.all(pc.match_substring_regex(texts, _PLAIN_DECIMAL), min_count=0).as_py():
-        message = "a decimal is none"
-        raise ValueError(message)
-    return texts.cast(kind)
-
-
-def _uuids(texts: pa.Array) -> pa.Array:
-    raw = b"".join(listed(texts)) if not texts.null_count else b""
-    digits = np.frombuffer(raw, np.uint8)
-    if len(digits) != 36 * len(texts) or pc.any(pc.not_equal(pc.binary_length(texts), 36)).as_py():
-        message = "an id is none"
-        raise ValueError(message)
-    plain = np.delete(digits.reshape(-1, 36), _ID_DASHES, axis=1).tobytes()
-    halves = np.frombuffer(bytes.fromhex(plain.decode("ascii")), ">u8").reshape(-1, 2)
-    return uuids(halves)
+    mask = column.is_null() if column.null_count else None
+    return pa.ListArray.from_arrays(pa.array(offsets), members, mask=mask)

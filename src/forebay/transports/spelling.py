@@ -9,7 +9,7 @@ its rows' ids, so that late rows of a publisher that was killed are never taken 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,11 +17,12 @@ import numpy as np
 import xxhash
 
 from forebay.domain import schema
-from forebay.domain.digest import bytes_of, id_texts
+from forebay.domain.digest import bytes_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.messages import EventsTold, Head, LettersTold, Message, Told
 from forebay.ports import Received
-from forebay.transports.json_rows import combinations, label, listed, read_rows, spell_rows, whole
+from forebay.transports.json_read import read_rows
+from forebay.transports.json_rows import combinations, label, listed, row_ids, spell_rows, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,9 +54,9 @@ class _Origin(msgspec.Struct, frozen=True):
     log_id: str
 
 
+_record = partial(tuple.__new__, Record)
 _controls = msgspec.json.Decoder(_Control)
 _origins = msgspec.json.Decoder(_Origin)
-_LOG = b',"log_id":"'
 
 
 def records(message: Message) -> list[Record]:
@@ -70,9 +71,9 @@ def records(message: Message) -> list[Record]:
         text = f"A message of the journal {head.step.log_id} has rows of another one."
         raise ValueError(text)
     control = msgspec.json.encode(_Control(head, len(rows), _digest(rows)))
-    ids = listed(id_texts(rows.rename_columns(["event_id", *rows.column_names[1:]])))
-    spelled = zip(_keys(rows), spell_rows(rows), ids, strict=True)
-    return [Record(b"", control, b""), *map(Record._make, spelled)]
+    ids = row_ids(rows)
+    spelled = zip(_keys(rows), spell_rows(rows, ids), listed(ids), strict=True)
+    return [Record(b"", control, b""), *map(_record, spelled)]
 
 
 def _digest(rows: pa.Table) -> str:
@@ -88,13 +89,20 @@ def _keys(rows: pa.Table) -> list[bytes]:
     return found
 
 
-@dataclass(slots=True)
 class _Unfinished:
     """A message whose rows are still coming."""
 
-    offset: int
-    control: _Control
-    rows: list[bytes] = field(default_factory=list)
+    __slots__ = ("control", "log_id", "mark", "offset", "place", "rows")
+
+    def __init__(self, offset: int, control: _Control) -> None:
+        self.offset = offset
+        self.control = control
+        self.log_id = control.head.step.log_id
+        self.rows: list[bytes] = []
+        self.mark = b'"log_id":%b' % msgspec.json.encode(self.log_id)
+        """What its rows have and no others: in a JSON text, no quote is unescaped."""
+        self.place = 0
+        """Where it was in the last row: most likely it is there in the next one."""
 
 
 class Assembler:
@@ -103,6 +111,8 @@ class Assembler:
     def __init__(self) -> None:
         self._unfinished: dict[str, _Unfinished] = {}
         """By journal."""
+        self._last: _Unfinished | None = None
+        """Of which the last event was: most likely the next one is, too."""
 
     def add(self, offset: int, value: bytes, *, is_event: bool) -> Received | None:
         """Take the next record of the lane; return the message that it completes.
@@ -113,44 +123,55 @@ class Assembler:
         """
         if not is_event:
             return self._begin(offset, value)
-        log_id = self._log_of(value)
-        if log_id is None:
-            return self._received(offset, None, offset + 1)
-        unfinished = self._unfinished.get(log_id)
-        if unfinished is None:
+        last = self._last
+        if last is None or not value.startswith(last.mark, last.place):
+            last = self._last = self._of(value)
+            if last is None:
+                ours = _log_of(value) is not None
+                return None if ours else self._received(offset, None, offset + 1)
+        rows = last.rows
+        rows.append(value)
+        if len(rows) < last.control.rows:
             return None
-        unfinished.rows.append(value)
-        if len(unfinished.rows) < unfinished.control.rows:
-            return None
-        del self._unfinished[log_id]
-        return self._received(unfinished.offset, _finished(unfinished), offset + 1)
+        self._drop(last.log_id)
+        return self._received(last.offset, _finished(last), offset + 1)
 
     def _begin(self, offset: int, value: bytes) -> Received | None:
         try:
             control = _controls.decode(value)
         except msgspec.DecodeError:
             return self._received(offset, None, offset + 1)
-        log_id = control.head.step.log_id
-        self._unfinished.pop(log_id, None)
+        self._drop(control.head.step.log_id)
         if control.rows > 0:
-            self._unfinished[log_id] = _Unfinished(offset, control)
+            unfinished = _Unfinished(offset, control)
+            self._unfinished[unfinished.log_id] = unfinished
             return None
         message = None if _schema_of(control.head.told) else Message(control.head)
         return self._received(offset, message, offset + 1)
 
-    def _log_of(self, value: bytes) -> str | None:
-        """Return the journal that an event is of; None if it is none of ours."""
-        for log_id in self._unfinished:
-            if b'%b%b"' % (_LOG, log_id.encode()) in value:
-                return log_id
-        try:
-            return _origins.decode(value).log_id
-        except msgspec.DecodeError:
-            return None
+    def _drop(self, log_id: str) -> None:
+        self._unfinished.pop(log_id, None)
+        self._last = None
+
+    def _of(self, value: bytes) -> _Unfinished | None:
+        """Return the message that an event belongs to."""
+        for unfinished in self._unfinished.values():
+            unfinished.place = max(value.find(unfinished.mark), 0)
+            if unfinished.place:
+                return unfinished
+        return self._unfinished.get(_log_of(value) or "")
 
     def _received(self, offset: int, message: Message | None, end: int) -> Received:
         begun = (each.offset for each in self._unfinished.values())
         return Received(offset, message, min([end, *begun]))
+
+
+def _log_of(value: bytes) -> str | None:
+    """Return the journal that an event is of, however it is spelled; None if it is not ours."""
+    try:
+        return _origins.decode(value).log_id
+    except msgspec.DecodeError:
+        return None
 
 
 def _schema_of(told: Told) -> pa.Schema | None:
