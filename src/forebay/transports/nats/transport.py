@@ -71,6 +71,8 @@ class NatsTransport:
         self._room_s = room_s
         self._session = new_id()
         self._ends: dict[str, _End] = {}
+        self._differences: set[TopicDiffers] = set()
+        """What was told already: topics are asked for again and again."""
 
     def lanes(self, topic: str) -> list[str]:
         """See :class:`~forebay.ports.Transport`; a topic has one lane of its own name."""
@@ -79,8 +81,11 @@ class NatsTransport:
         end = self._ends.get(topic)
         if end is not None and end.created != info["created"]:
             del self._ends[topic]
-        for setting, ours, theirs in differences(wanted, info["config"]):
-            self._observe(TopicDiffers("nats", topic, setting, ours, theirs))
+        for difference in differences(wanted, info["config"]):
+            event = TopicDiffers("nats", topic, *difference)
+            if event not in self._differences:
+                self._observe(event)
+                self._differences.add(event)
         return [topic]
 
     def identity(self, lane: str) -> str:
