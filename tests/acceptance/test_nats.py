@@ -295,6 +295,29 @@ def test_streams_keep_seven_days_and_no_more_than_is_configured(
     assert told == [], "a stream that we made differs in nothing"
 
 
+def test_a_publisher_that_waits_is_let_go_when_the_transport_is_closed(lab: Lab) -> None:
+    limits = StreamLimits(max_bytes=100)
+    transport = NatsTransport(NatsConnection(lab.urls, {}), limits, room_s=60)
+    transport.lanes(LANE)
+    ended: list[Transient] = []
+
+    def publish() -> None:
+        try:
+            transport.publish(LANE, messages(0))
+        except Transient as error:
+            ended.append(error)
+
+    waiting = threading.Thread(target=publish)
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    transport.close()
+    waiting.join(20)
+    assert [each.message for each in ended] == ["The transport is closed."]
+    with pytest.raises(Transient, match="is closed"):
+        transport.lanes(LANE)
+
+
 # --------------------------------------------------------------- what users see
 
 

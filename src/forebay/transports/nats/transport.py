@@ -136,7 +136,7 @@ class NatsTransport:
 
     async def _stored(self, lane: str, batch: Batch) -> None:
         """Return once the stream has a batch, whether it took it now or before."""
-        msg_id = f"{self._session}:{batch.place}"
+        msg_id = f"{self._session}:{batch.name}"
         try:
             last = await self._offered(lane, batch, msg_id)
         except Refused as refusal:
