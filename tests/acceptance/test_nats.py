@@ -15,6 +15,7 @@ from forebay.errors import ConfigError, CursorBeyondEnd, Permanent, Transient, U
 from forebay.telemetry import TelemetryEvent, TopicDiffers, TopicWentBack, ignore
 from forebay.transports.kind import TransportConfig
 from forebay.transports.nats import TRANSPORT, connection
+from forebay.transports.nats.batches import Batch, Entry
 from forebay.transports.nats.connection import NatsConnection
 from forebay.transports.nats.streams import StreamLimits
 from forebay.transports.nats.transport import NatsTransport
@@ -264,6 +265,11 @@ def test_a_publisher_waits_for_room(lab: Lab, beside: NatsConnection) -> None:
 def test_what_no_server_takes_is_refused_for_good(
     transport: NatsTransport, beside: NatsConnection
 ) -> None:
+    limit = transport._connection.run(transport._connection.client()).max_payload
+    just_too_large = Batch("b", [Entry(f"_forebay.{LANE}", b"x" * limit, "")])
+    with pytest.raises(Permanent, match="maximum payload") as caught:
+        transport._connection.run(transport._publish(LANE, just_too_large))
+    assert "max_payload" in caught.value.hint
     changed(beside, max_msg_size=10)
     with pytest.raises(Permanent, match="10054") as caught:
         transport.publish(LANE, messages(0))

@@ -120,6 +120,7 @@ class NatsConnection:
         client = await self.client()
         self._complaint = None
         task = asyncio.ensure_future(work(client))
+        task.add_done_callback(_retrieved)
         ended = asyncio.ensure_future(self._ended.wait())
         try:
             # A server that stands still does not read, either.
@@ -225,6 +226,12 @@ class NatsConnection:
         if client is not None:
             self._servers.rotate(-1)
             await _close(client)
+
+
+def _retrieved(task: asyncio.Future[Any]) -> None:
+    """Whoever left a task does not want to know how it ended."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _setting(event: asyncio.Event) -> Callable[[], Awaitable[None]]:

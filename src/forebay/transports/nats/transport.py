@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nats.errors import NoRespondersError
+from nats.errors import MaxPayloadError, NoRespondersError
 
 from forebay.errors import Transient
 from forebay.journal import new_id
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 ROOM_S = 5.0
 """How long a publisher waits for room before it is told to come again."""
 LOOK_S = 0.25
+_HEADERS = 512
+"""Bytes of headers, at most: a server counts them, its client does not."""
 _NOBODY = "nobody"
 
 
@@ -158,6 +160,8 @@ class NatsTransport:
         first = {"Nats-Expected-Stream": lane} | ({"Nats-Msg-Id": msg_id} if msg_id else {})
 
         async def sent(client: Client) -> Msg:
+            if max(len(entry.value) for entry in batch.entries) + _HEADERS > client.max_payload:
+                raise MaxPayloadError  # the server would close the connection without a word
             headers: dict[str, str] = {}
             for number, entry in enumerate(batch.entries, 1):
                 headers = {**entry.headers, **named, "Nats-Batch-Sequence": str(number)}
