@@ -163,7 +163,7 @@ class NatsConnection:
             headers = await asyncio.wait_for(ended, self.answer_s)
             await answers.unsubscribe()
             if headers["Status"] not in (last, "404"):
-                said = headers.get("Description", headers["Status"])
+                said = headers.get("Description") or "nobody answers; is allow_direct on?"
                 raise Refused({"description": said}, subject)
             return found
 
