@@ -97,8 +97,8 @@ def bare_kafka(servers: str, sent: list[Sent]) -> None:
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
     topic = f"bare-{uuid.uuid4()}"
-    made = AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(topic, 1, 1)])
-    made[topic].result()
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
     acknowledged = 0
 
     def told(error: object, _: object) -> None:
