@@ -308,6 +308,13 @@ class ConflictFound(TelemetryEvent, level="error"):
     count: int
 
 
+class ProducerReplaced(TelemetryEvent, level="warning"):
+    """A publishing client was given up for a new one; what is not acknowledged is sent again."""
+
+    transport: str
+    reason: str
+
+
 class CursorNotSaved(TelemetryEvent, level="warning"):
     """A cursor file could not be written; its consumer has another copy."""
 

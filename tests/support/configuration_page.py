@@ -8,7 +8,7 @@ from msgspec import NODEFAULT, inspect
 
 from forebay.app.processes.process_breakers import LIVE
 from forebay.app.wiring.config import LISTS
-from forebay.app.wiring.config_layers import ALIASES
+from forebay.app.wiring.config_layers import ALIASES, SERVERS
 from forebay.app.wiring.config_template import Key, Table, shown, tables
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def page() -> str:
     """The page of all keys."""
     parts = [HEAD, *map(_table, tables()), LIVE_HEAD]
     parts += [f"* `{key}{'*' if key.endswith('.') else ''}`" for key in LIVE]
-    aliases = [f"| `{name}` | `{key}` |\n" for name, key in ALIASES.items()]
+    keys = ALIASES | {name: f"transports.servers of {kind}" for name, kind in SERVERS.items()}
+    aliases = [f"| `{name}` | `{key}` |\n" for name, key in keys.items()]
     return "\n".join(parts) + "\n" + ALIAS_HEAD + "".join(aliases)
 
 

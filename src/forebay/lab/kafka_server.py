@@ -245,7 +245,7 @@ async def kafka(
     try:
         yield started
     finally:
-        await asyncio.to_thread(started.kill)
+        started.kill()
 
 
 async def _started(

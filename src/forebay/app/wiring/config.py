@@ -17,13 +17,15 @@ from msgspec import inspect as types
 
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
-from forebay.app.wiring.config_layers import from_environment, from_file
+from forebay.app.wiring.config_layers import from_environment, from_file, with_servers
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
 from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
 from forebay.app.wiring.stores import DEFAULT, check_kind
+from forebay.app.wiring.transports import check_transports
 from forebay.errors import ConfigError
 from forebay.text import nearest
 from forebay.times import SPAN, SPAN_HINT
+from forebay.transports.kind import TransportConfig
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -197,6 +199,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     venues: tuple[VenueConfig, ...] = ()
     calendars: tuple[CalendarConfig, ...] = ()
     alternatives: tuple[AlternativeConfig, ...] = ()
+    transports: tuple[TransportConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
     query: QueryConfig = QueryConfig()
@@ -223,6 +226,7 @@ LISTS: dict[str, type[Struct]] = {
     "venues": VenueConfig,
     "calendars": CalendarConfig,
     "alternatives": AlternativeConfig,
+    "transports": TransportConfig,
 }
 """Tables that may be repeated."""
 
@@ -264,6 +268,7 @@ def gathered(
     if file is not None and DataFolder(file.parent).marked:
         layers["the folder of the file"] = {"data": str(file.parent)}
     layers["the environment"] = from_environment(environ, complaints)
+    with_servers(environ, layers)
     layers["the command line"] = {key: value for key, value in flags.items() if value is not None}
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -275,6 +280,7 @@ def gathered(
     if not config.store.plugin:
         with complaints.noted():
             check_kind(config.store.kind)
+    check_transports(config.transports, complaints)
     if config.calendars or any(venue.calendar for venue in config.venues):
         from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
 

@@ -23,6 +23,8 @@ ALIASES = {
     "ENABLE_AUTO_RECOVERY": "resilience.auto_recovery",
 }
 """Environment names that other deployments use, and our keys."""
+SERVERS = {"KAFKA_BROKER": "kafka", "KAFKA_BROKERS": "kafka", "NATS_URL": "nats"}
+"""Environment names of the servers of a kind of transport; of two for one kind, the last counts."""
 _PREFIX = "FOREBAY_"
 FILE_VARIABLE = "FOREBAY_CONFIG"
 """Names the file, and is no key."""
@@ -64,6 +66,27 @@ def from_environment(environment: Mapping[str, str], complaints: Complaints) -> 
     if "log_level" in found:
         found["log_level"] = str(found["log_level"]).lower()
     return found
+
+
+def with_servers(environment: Mapping[str, str], layers: dict[str, dict[str, Any]]) -> None:
+    """Put the servers that :data:`SERVERS` name into the last of ``layers``.
+
+    They are those of the first table of their kind, which is added if there is none.
+    """
+    told = {SERVERS[name]: environment[name] for name in SERVERS if environment.get(name)}
+    if not told:
+        return
+    lists = [layer["transports"] for layer in layers.values() if "transports" in layer]
+    found = lists[-1] if lists and isinstance(lists[-1], list) else []
+    tables = [dict(each) if isinstance(each, dict) else each for each in found]
+    for kind, servers in told.items():
+        theirs = (each for each in tables if isinstance(each, dict) and each.get("kind") == kind)
+        table = next(theirs, None)
+        if table is None:
+            tables.append({"kind": kind, "servers": servers})
+        else:
+            table["servers"] = servers
+    layers[[*layers][-1]]["transports"] = tables
 
 
 def _table(table: dict[str, Any], section: str, name: str) -> dict[str, Any]:

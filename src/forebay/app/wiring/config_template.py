@@ -40,6 +40,13 @@ EXAMPLES: Final[dict[str, object]] = {
     "calendars.weekly": ["Mon-Fri 09:30-16:00"],
     "calendars.closed": ["12-25", "2026-11-27 13:00/2026-11-27 16:00"],
     "alternatives.sources": ["coinbase:BTC-USD", "massive/crypto:BTC-USD"],
+    "transports.kind": "kafka",
+    "transports.name": "kafka-2",
+    "transports.servers": "127.0.0.1:9092",
+    "transports.mode": "core",
+    "transports.options": {"security.protocol": "SSL"},
+    "transports.credentials_file": "kafka.toml",
+    "transports.plugin": "package.module:TRANSPORT",
     "downloader.venue": "coinbase",
     "downloader.symbols": ["BTC-USD"],
     "downloader.since": "2026-01-01",
@@ -153,4 +160,6 @@ def _comment(text: str) -> str:
 
 def shown(value: object) -> str:
     """Return a value as TOML has it."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{shown(key)} = {shown(each)}' for key, each in value.items())}}}"
     return json.dumps(value, ensure_ascii=False)

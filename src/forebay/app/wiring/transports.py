@@ -1,0 +1,67 @@
+"""The one place that opens transports; a kind of them is brought in when one is configured."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from forebay.app.wiring.stores import load_plugin
+from forebay.errors import ConfigError
+from forebay.text import did_you_mean
+from forebay.transports.kind import TransportKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forebay.app.wiring.complaints import Complaints
+    from forebay.transports.kind import TransportConfig
+
+KINDS = {
+    "kafka": "forebay.transports.kafka:TRANSPORT",
+    "nats": "forebay.transports.nats:TRANSPORT",
+}
+"""Where the kinds of this tree are; each needs the extra of its name."""
+ROLE = "publish-"
+"""How the role of a publish process begins; the name of its transport follows."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+def name_of(config: TransportConfig) -> str:
+    """Return what a transport is called."""
+    return config.name or config.kind
+
+
+def kind_of(config: TransportConfig) -> TransportKind:
+    """Return the kind of a transport. Raises :class:`~forebay.errors.ConfigError`."""
+    if config.plugin:
+        return load_plugin(config.plugin, "transport", TransportKind, "TRANSPORT")
+    try:
+        return load_plugin(KINDS[config.kind], "transport", TransportKind, "TRANSPORT")
+    except ConfigError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            message = f"The transport {name_of(config)} needs a driver: {error.__cause__}."
+            hint = f"Install it: pip install 'forebay[{config.kind}]'."
+            raise ConfigError(message, hint=hint) from error
+        raise
+
+
+def check_transports(transports: Sequence[TransportConfig], complaints: Complaints) -> None:
+    """Note what is wrong with the tables; no kind is brought in for it."""
+    seen: set[str] = set()
+    for number, config in enumerate(transports):
+        with complaints.noted():
+            _check(config, f"transports[{number}]", seen)
+        seen.add(name_of(config))
+
+
+def _check(config: TransportConfig, key: str, seen: set[str]) -> None:
+    name = name_of(config)
+    if not config.plugin and config.kind not in KINDS:
+        hint = did_you_mean(config.kind, KINDS, f"There is: {', '.join(KINDS)}.")
+        raise ConfigError(f"There is no transport of the kind {config.kind!r} ({key}).", hint=hint)
+    if not _NAME.fullmatch(name):
+        hint = "Write letters, digits, - and _."
+        raise ConfigError(f"The name {name!r} of {key} cannot be.", hint=hint)
+    if name in seen:
+        hint = "Give each its own: name = …"
+        raise ConfigError(f"Two transports are called {name!r}.", hint=hint)
