@@ -94,7 +94,7 @@ def publish(journal: Path, transport: Transport) -> None:
 def bare_kafka(servers: str, sent: list[Sent]) -> None:
     """Produce with confluent-kafka, with the guarantees of ours."""
     from confluent_kafka import Producer
-    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+    from confluent_kafka.admin import AdminClient, NewTopic
 
     topic = f"bare-{uuid.uuid4()}"
     admin = AdminClient({"bootstrap.servers": servers})
