@@ -167,7 +167,7 @@ def _rows(kind: TransportKind, servers: str, folder: Path, events: int, bench: B
     sent = collecting.sent
     assert sum(bool(each.record.event_id) for each in sent) == events, "events are missing"
     transport = kind.open(TransportConfig(kind=kind.name, servers=servers), ignore)
-    contenders = {
+    contenders: dict[str, Callable[[], float]] = {
         OURS: lambda: events / seconds(lambda: publish(journal, transport)),
         bench.peer: lambda: events / seconds(lambda: bench.send(servers, sent)),
     }
