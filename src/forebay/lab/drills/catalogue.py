@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.drills import acts, history, saturation
-from forebay.lab.drills.plan import REST, WEBSOCKET, Drill
+from forebay.lab.drills import acts, brokers, history, saturation
+from forebay.lab.drills.broker_servers import KAFKA, NATS
+from forebay.lab.drills.plan import REST, WEBSOCKET, Brokers, Drill
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ def _history(act: HistoryAct, requirements: str, bars: int = 15_000, **rest: flo
     )
 
 
+def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more: Any) -> Drill:  # noqa: ANN401
+    """Return a drill of what is published to; ``more`` are Kafka's settings and the like."""
+    wanted = Brokers(**{"kafka": 1, **more.pop("brokers", {})})
+    limits = {"resilience.transport": {**_QUICK, "failure_threshold": 2}}
+    told: dict[str, Any] = {"requirements": requirements, "breakers": breakers, "brokers": wanted}
+    return _drill(act, name=name, config=limits, **told, **more)
+
+
+_THREE = {"kafka": 3}
+_BOTH = {"nats": 1}
 _WEEK = 7 * 1440
 _ALL = (
     _drill(
@@ -169,6 +180,23 @@ _ALL = (
         bars=20_000,
         line_kbit=7_000,
     ),
+    _broker(brokers.nats_down, "Q1", NATS, brokers=_BOTH),
+    _broker(brokers.kafka_down, "Q2", KAFKA, brokers=_BOTH),
+    _broker(brokers.brokers_down, "Q3", NATS, KAFKA, brokers=_BOTH),
+    _broker(brokers.kafka_disk_full, "Q4", KAFKA, brokers={"disk_mb": 64}),
+    _broker(brokers.kafka_partitioned, "Q5", KAFKA),
+    _broker(brokers.topic_deleted, "Q6"),
+    _broker(
+        brokers.topic_deleted,
+        "Q6",
+        name="topic-deleted-auto",
+        about="Somebody deletes a topic of Kafka, which makes it again by itself.",
+        brokers={"settings": {"auto.create.topics.enable": "true"}},
+    ),
+    _broker(brokers.kafka_leader_killed, "D11", brokers=_THREE),
+    _broker(brokers.kafka_leader_frozen, "D11", brokers=_THREE, least_s=20.0),
+    _broker(brokers.memory_limited, "X1", gaps=True),
+    _broker(brokers.cpu_limited, "X3"),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
 
