@@ -354,6 +354,20 @@ class StoreUnavailable(TelemetryEvent, level="warning"):
     delay_s: float
 
 
+class TransportUnavailable(TelemetryEvent, level="warning"):
+    """A transport did not acknowledge a batch; nothing is dropped, the journal keeps it."""
+
+    transport: str
+    reason: str
+    delay_s: float
+
+
+class PublishRefused(TelemetryEvent, level="error"):
+    """A transport will not take a batch as it is; it is tried again, and what follows waits."""
+
+    reason: str
+
+
 class TopicMadeAnew(TelemetryEvent, level="warning"):
     """A topic has lost what was in it: the journal is told to it again, from its oldest frame."""
 
