@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from forebay.clock import SystemClock
 from forebay.lab.kafka_server import admin_of, kafka
 from forebay.transports.kind import TransportConfig
+from tests.support.commands import wait_for
 from tests.support.servers import needs_kafka
 
 if TYPE_CHECKING:
@@ -50,10 +51,25 @@ def running_kafka(nodes: int = 1, **options: Any) -> Iterator[KafkaCluster]:  # 
     with asyncio.Runner() as runner:
         served = kafka(folder, clock=SystemClock(), nodes=nodes, **options)
         try:
-            yield runner.run(served.__aenter__())
+            cluster = runner.run(served.__aenter__())
+            wait_for(lambda: _has_coordinator(cluster), "a coordinator of groups", 30)
+            yield cluster
         finally:
             runner.run(served.__aexit__(None, None, None))
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_coordinator(cluster: KafkaCluster) -> bool | None:
+    """Whether a new broker has made the topic in which it keeps what groups have committed."""
+    settings = {"bootstrap.servers": cluster.bootstrap, "group.id": "first", "log_level": 0}
+    consumer = Consumer(settings)
+    try:
+        consumer.committed([TopicPartition("no_such_topic", 0)], timeout=1)
+    except KafkaException:
+        return None
+    finally:
+        consumer.close()
+    return True
 
 
 def a_topic(kind: str = "trade") -> str:

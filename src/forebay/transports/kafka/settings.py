@@ -47,6 +47,7 @@ _CONSUMER: Settings = {
     "auto.offset.reset": "error",  # we decide
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
+    "fetch.message.max.bytes": 4 << 20,
     "fetch.error.backoff.ms": 100,
     "queued.max.messages.kbytes": 32 << 10,
 }

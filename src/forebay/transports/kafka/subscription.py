@@ -142,9 +142,8 @@ class KafkaSubscription:
         value, offset = record.value() or b"", record.offset() or 0
         self._weight += len(value) + len(record.key() or b"")
         headers: list[tuple[str, bytes]] = record.headers() or []  # type: ignore[assignment]
-        is_event = any(name == EVENT_ID for name, _ in headers)
         self._next = offset + 1
-        if received := self._assembler.add(offset, value, is_event=is_event):
+        if received := self._assembler.add(offset, value, is_event=EVENT_ID in dict(headers)):
             self._ready.append((received, self._weight))
             self._weight = 0
 
