@@ -15,6 +15,7 @@ from forebay.errors import ConfigError, CursorBeyondEnd, Permanent, Transient, U
 from forebay.telemetry import TelemetryEvent, TopicDiffers, TopicWentBack, ignore
 from forebay.transports.kind import TransportConfig
 from forebay.transports.nats import TRANSPORT, connection
+from forebay.transports.nats.batches import Batch, Entry
 from forebay.transports.nats.connection import NatsConnection
 from forebay.transports.nats.streams import StreamLimits
 from forebay.transports.nats.transport import NatsTransport
@@ -264,6 +265,11 @@ def test_a_publisher_waits_for_room(lab: Lab, beside: NatsConnection) -> None:
 def test_what_no_server_takes_is_refused_for_good(
     transport: NatsTransport, beside: NatsConnection
 ) -> None:
+    limit = transport._connection.run(transport._connection.client()).max_payload
+    just_too_large = Batch("b", [Entry(f"_forebay.{LANE}", b"x" * limit, "")])
+    with pytest.raises(Permanent, match="maximum payload") as caught:
+        transport._connection.run(transport._publish(LANE, just_too_large))
+    assert "max_payload" in caught.value.hint
     changed(beside, max_msg_size=10)
     with pytest.raises(Permanent, match="10054") as caught:
         transport.publish(LANE, messages(0))
@@ -279,8 +285,9 @@ def test_a_stream_of_somebody_else_is_told_and_left_as_it_is(
         with pytest.raises(ConfigError, match="atomic publish is disabled") as caught:
             transport.publish(LANE, messages(0))
         assert "--allow-batch" in caught.value.hint
-    differing = {each.setting for each in told if isinstance(each, TopicDiffers)}
-    assert differing == {"max_age", "discard", "allow_atomic", "allow_direct"}
+        transport.lanes(LANE)
+    differing = [each.setting for each in told if isinstance(each, TopicDiffers)]
+    assert differing == ["discard", "max_age", "allow_direct", "allow_atomic"], "each is told once"
     config = beside.run(beside.ask(f"STREAM.INFO.{LANE}"))["config"]
     assert config["max_age"] == 10**12
 
@@ -292,6 +299,29 @@ def test_streams_keep_seven_days_and_no_more_than_is_configured(
     assert config["max_age"] == 604_800 * 10**9
     assert config["discard"] == "new"
     assert told == [], "a stream that we made differs in nothing"
+
+
+def test_a_publisher_that_waits_is_let_go_when_the_transport_is_closed(lab: Lab) -> None:
+    limits = StreamLimits(max_bytes=100)
+    transport = NatsTransport(NatsConnection(lab.urls, {}), limits, room_s=60)
+    transport.lanes(LANE)
+    ended: list[Transient] = []
+
+    def publish() -> None:
+        try:
+            transport.publish(LANE, messages(0))
+        except Transient as error:
+            ended.append(error)
+
+    waiting = threading.Thread(target=publish)
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    transport.close()
+    waiting.join(20)
+    assert [each.message for each in ended] == ["The transport is closed."]
+    with pytest.raises(Transient, match="is closed"):
+        transport.lanes(LANE)
 
 
 # --------------------------------------------------------------- what users see

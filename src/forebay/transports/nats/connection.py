@@ -7,8 +7,10 @@ A connection that has ended, or that does not answer, is left, and the next call
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
+from asyncio import FIRST_COMPLETED
 from collections import deque
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from forebay.errors import Transient
 from forebay.transports.nats.errors import DRIVER_ERRORS, Forbidden, Refused, translated
@@ -31,6 +34,7 @@ CONNECT_S = 2
 ANSWER_S = 5.0
 """A server that has not answered by then is taken for one that stands still."""
 CLOSE_S = 1.0
+_CLOSED = "The transport is closed."
 _ONCE: Any = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
 """It would try for two minutes otherwise, without a word."""
 
@@ -61,21 +65,25 @@ class NatsConnection:
         """Return what ``work`` does; raises as :func:`~.errors.translated` says."""
         if self._closed:
             work.close()
-            raise Transient("The transport is closed.")
+            raise Transient(_CLOSED)
         future = asyncio.run_coroutine_threadsafe(work, self._running())
         try:
             return future.result()
+        except concurrent.futures.CancelledError as error:
+            raise Transient(_CLOSED) from error
         except DRIVER_ERRORS as error:
             raise translated(error, self._where) from error
 
     def close(self) -> None:
-        """Close it; later calls are refused."""
-        if self._loop is not None and not self._closed:
-            self.run(self._leave())
+        """Close it; calls are refused from here on, those that wait in other threads included."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
-        self._closed = True
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
@@ -112,12 +120,15 @@ class NatsConnection:
         client = await self.client()
         self._complaint = None
         task = asyncio.ensure_future(work(client))
+        task.add_done_callback(_retrieved)
         ended = asyncio.ensure_future(self._ended.wait())
         try:
-            await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise ConnectionClosedError
-            return task.result()
+            # A server that stands still does not read, either.
+            limit_s = 2 * self.answer_s
+            await asyncio.wait((task, ended), timeout=limit_s, return_when=FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ConnectionClosedError if ended.done() else NatsTimeoutError
         except (NoRespondersError, Refused, MaxPayloadError):
             raise  # it is well
         except DRIVER_ERRORS as error:
@@ -137,20 +148,24 @@ class NatsConnection:
         """Return the answers to a request up to one with a status, which is ``last`` or 404."""
 
         async def gather(client: Client) -> list[Msg]:
-            inbox = client.new_inbox()
-            answers = await client.subscribe(inbox)
             found: list[Msg] = []
-            await client.publish(subject, payload, reply=inbox)
-            while True:
-                message = await answers.next_msg(self.answer_s)
-                headers = message.headers or {}
-                if (status := headers.get("Status")) is None:
+            ended: asyncio.Future[dict[str, str]] = asyncio.Future()
+
+            async def take(message: Msg) -> None:
+                if "Status" not in (message.headers or {}):
                     found.append(message)
-                    continue
-                await answers.unsubscribe()
-                if status in (last, "404"):
-                    return found
-                raise Refused({"description": headers.get("Description", status)}, subject)
+                elif not ended.done():
+                    ended.set_result(message.headers or {})
+
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox, cb=take)
+            await client.publish(subject, payload, reply=inbox)
+            headers = await asyncio.wait_for(ended, self.answer_s)
+            await answers.unsubscribe()
+            if headers["Status"] not in (last, "404"):
+                said = headers.get("Description", headers["Status"])
+                raise Refused({"description": said}, subject)
+            return found
 
         return await self.use(gather)
 
@@ -186,6 +201,13 @@ class NatsConnection:
                 return client
         raise problem
 
+    async def _end(self) -> None:
+        await self._leave()
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
     async def _complain(self, error: Exception) -> None:
         """Keep what is said beside answers, as of a subject that we may not use."""
         self._problem = error
@@ -204,6 +226,12 @@ class NatsConnection:
         if client is not None:
             self._servers.rotate(-1)
             await _close(client)
+
+
+def _retrieved(task: asyncio.Future[Any]) -> None:
+    """Whoever left a task does not want to know how it ended."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _setting(event: asyncio.Event) -> Callable[[], Awaitable[None]]:

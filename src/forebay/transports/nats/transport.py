@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nats.errors import NoRespondersError
+from nats.errors import MaxPayloadError, NoRespondersError
 
 from forebay.errors import Transient
 from forebay.journal import new_id
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 ROOM_S = 5.0
 """How long a publisher waits for room before it is told to come again."""
 LOOK_S = 0.25
+_HEADERS = 512
+"""Bytes of headers, at most: a server counts them, its client does not."""
 _NOBODY = "nobody"
 
 
@@ -71,6 +73,8 @@ class NatsTransport:
         self._room_s = room_s
         self._session = new_id()
         self._ends: dict[str, _End] = {}
+        self._differences: set[TopicDiffers] = set()
+        """What was told already: topics are asked for again and again."""
 
     def lanes(self, topic: str) -> list[str]:
         """See :class:`~forebay.ports.Transport`; a topic has one lane of its own name."""
@@ -79,8 +83,11 @@ class NatsTransport:
         end = self._ends.get(topic)
         if end is not None and end.created != info["created"]:
             del self._ends[topic]
-        for setting, ours, theirs in differences(wanted, info["config"]):
-            self._observe(TopicDiffers("nats", topic, setting, ours, theirs))
+        for difference in differences(wanted, info["config"]):
+            event = TopicDiffers("nats", topic, *difference)
+            if event not in self._differences:
+                self._observe(event)
+                self._differences.add(event)
         return [topic]
 
     def identity(self, lane: str) -> str:
@@ -131,7 +138,7 @@ class NatsTransport:
 
     async def _stored(self, lane: str, batch: Batch) -> None:
         """Return once the stream has a batch, whether it took it now or before."""
-        msg_id = f"{self._session}:{batch.place}"
+        msg_id = f"{self._session}:{batch.name}"
         try:
             last = await self._offered(lane, batch, msg_id)
         except Refused as refusal:
@@ -153,6 +160,8 @@ class NatsTransport:
         first = {"Nats-Expected-Stream": lane} | ({"Nats-Msg-Id": msg_id} if msg_id else {})
 
         async def sent(client: Client) -> Msg:
+            if max(len(entry.value) for entry in batch.entries) + _HEADERS > client.max_payload:
+                raise MaxPayloadError  # the server would close the connection without a word
             headers: dict[str, str] = {}
             for number, entry in enumerate(batch.entries, 1):
                 headers = {**entry.headers, **named, "Nats-Batch-Sequence": str(number)}
