@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.lab.drills.plan import Value
-    from forebay.ports import Received, Transport
+    from forebay.ports import Received, Subscription, Transport
 
 GROUP = "forebay-drill"
 _ID_BYTES = 16
 QUIET_S = 2.0
-"""A lane from which nothing came for so long is read to its end."""
+"""Lanes from which nothing came for so long are read to their ends."""
 
 
 @dataclass(slots=True)
@@ -100,23 +100,45 @@ def read_back(table: Mapping[str, Value]) -> TopicTally:
 
 def _read(transport: Transport) -> TopicTally:
     tally = TopicTally()
-    for lane in _lanes(transport):
-        subscription = transport.subscribe(lane, GROUP)
-        subscription.seek(None)
-        first, resume, records, quiet_s = -1, 0, 0, 0.0
-        while quiet_s < QUIET_S:
-            came = subscription.read()
-            for received in came:
-                first = received.offset if first < 0 else first
-                resume = max(resume, received.resume)
-                records += tally.take(received)
-            if not came:
-                threading.Event().wait(POLL_S)
-            quiet_s = 0.0 if came else quiet_s + POLL_S
-        # Of a message that was left unfinished, and told again as a whole.
-        tally.again += max(0, resume - max(first, 0) - records) if first >= 0 else 0
-        subscription.close()
+    lanes = [_Lane(transport.subscribe(lane, GROUP), tally) for lane in _lanes(transport)]
+    for lane in lanes:
+        lane.subscription.seek(None)
+    quiet_s = 0.0
+    while quiet_s < QUIET_S:
+        if any([lane.read() for lane in lanes]):  # noqa: C419 - all of them
+            quiet_s = 0.0
+            continue
+        threading.Event().wait(POLL_S)
+        quiet_s += POLL_S
+    for lane in lanes:
+        tally.again += lane.left_over
+        lane.subscription.close()
     return tally
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One that is read."""
+
+    subscription: Subscription
+    tally: TopicTally
+    first: int = -1
+    end: int = 0
+    records: int = 0
+
+    def read(self) -> bool:
+        """Count what comes; return whether anything did."""
+        came = self.subscription.read()
+        for received in came:
+            self.first = received.offset if self.first < 0 else self.first
+            self.end = max(self.end, received.resume)
+            self.records += self.tally.take(received)
+        return bool(came)
+
+    @property
+    def left_over(self) -> int:
+        """Records of messages that were left unfinished, and told again as a whole."""
+        return max(0, self.end - self.first - self.records) if self.first >= 0 else 0
 
 
 def _lanes(transport: Transport) -> Iterator[str]:
