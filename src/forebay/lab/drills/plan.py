@@ -141,7 +141,7 @@ class TransportHeld(msgspec.Struct, frozen=True, kw_only=True):
     doubled: int
     """In a topic, and not stored: under a second id, or of nobody."""
     again: int
-    """Records that were told again, because it was not known whether they had arrived: they have
+    """Records that were sent again, because it was not known whether they had arrived: they have
     the ids that they had."""
     displaced: int
     """Events before which a later one of their symbol came."""

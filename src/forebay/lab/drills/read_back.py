@@ -137,7 +137,7 @@ class _Lane:
 
     @property
     def left_over(self) -> int:
-        """Records of messages that were left unfinished, and told again as a whole."""
+        """Records of messages that were left unfinished, and sent again as a whole."""
         return max(0, self.end - self.first - self.records) if self.first >= 0 else 0
 
 

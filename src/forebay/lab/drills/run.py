@@ -134,7 +134,7 @@ async def _read_back(stage: Stage, name: str) -> None:
     held = tally.held(name, stored)
     stage.report.transports.append(held)
     said = f"{held.events} events are in {name}, {held.lost} lost, {held.doubled} doubled"
-    more = f"{held.displaced} displaced, {held.unread} unread; {held.again} records told again"
+    more = f"{held.displaced} displaced, {held.unread} unread; {held.again} records sent again"
     wrong = held.lost or held.doubled or held.displaced or held.unread
     stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.lab.drills import acts, limits
+from forebay.lab.drills import limits
 
 
 async def test_a_disk_that_may_not_be_mounted_is_said_with_what_to_do(
@@ -56,4 +56,4 @@ def test_filling_ends_when_there_is_no_space(monkeypatch: pytest.MonkeyPatch) ->
         device.write(b"x")
     assert error.value.errno == errno.ENOSPC
 
-    acts._fill(full)
+    limits.fill(full)
