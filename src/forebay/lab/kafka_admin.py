@@ -22,15 +22,16 @@ _PAUSE_S = 0.1
 
 def delete_topic(bootstrap: str, topic: str) -> None:
     """Delete a topic with all that is in it. Raises :class:`~forebay.errors.Unreachable`."""
+    admin = admin_of(bootstrap)
     with _answered(f"deleting {topic}"):
-        admin_of(bootstrap).delete_topics([topic])[topic].result(ASK_S)
+        admin.delete_topics([topic])[topic].result(ASK_S)
 
 
 def topic_setting(bootstrap: str, topic: str, name: str) -> str:
     """Return a setting of a topic, its own or its broker's."""
-    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin, resource = admin_of(bootstrap), ConfigResource(ResourceType.TOPIC, topic)
     with _answered(f"asking for {name} of {topic}"):
-        entries = admin_of(bootstrap).describe_configs([resource])[resource].result(ASK_S)
+        entries = admin.describe_configs([resource])[resource].result(ASK_S)
     return str(entries[name].value)
 
 

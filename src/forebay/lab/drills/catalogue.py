@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.drills import acts, brokers, history, saturation
+from forebay.lab.drills import acts, brokers, history, limits, saturation
 from forebay.lab.drills.broker_servers import KAFKA, NATS
 from forebay.lab.drills.plan import REST, WEBSOCKET, Brokers, Drill
 from forebay.text import did_you_mean
@@ -184,7 +185,7 @@ _ALL = (
     _broker(brokers.kafka_down, "Q2", KAFKA, brokers=_BOTH),
     _broker(brokers.brokers_down, "Q3", NATS, KAFKA, brokers=_BOTH),
     _broker(brokers.kafka_disk_full, "Q4", KAFKA, brokers={"disk_mb": 64}),
-    _broker(brokers.kafka_partitioned, "Q5", KAFKA),
+    _broker(brokers.kafka_partitioned, "Q5", KAFKA, needs=limits.needs_firewall),
     _broker(brokers.topic_deleted, "Q6"),
     _broker(
         brokers.topic_deleted,
@@ -195,8 +196,8 @@ _ALL = (
     ),
     _broker(brokers.kafka_leader_killed, "D11", brokers=_THREE),
     _broker(brokers.kafka_leader_frozen, "D11", brokers=_THREE, least_s=20.0),
-    _broker(brokers.memory_limited, "X1", gaps=True),
-    _broker(brokers.cpu_limited, "X3"),
+    _broker(brokers.memory_limited, "X1", gaps=True, needs=partial(limits.needs_groups, "memory")),
+    _broker(brokers.cpu_limited, "X3", needs=partial(limits.needs_groups, "cpu")),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,11 @@ class Firewall:
         return said
 
 
+def needs_firewall() -> None:
+    """Raise :class:`~forebay.errors.Unreachable` if this user may drop no packets."""
+    Firewall(str(find("iptables")), 0).dropped()
+
+
 @contextlib.contextmanager
 def cut_off(port: int) -> Iterator[Firewall]:
     """Let no packet through to a loopback port while the context is open.
@@ -164,6 +170,12 @@ def control_group(controller: str, name: str) -> Iterator[ControlGroup]:
         ControlGroup(above).add(_members(group))
         with contextlib.suppress(OSError):
             group.folder.rmdir()
+
+
+def needs_groups(controller: str) -> None:
+    """Raise :class:`~forebay.errors.Unreachable` if this user may limit no processes."""
+    with control_group(controller, f"forebay-{os.getpid()}"):
+        pass
 
 
 def _members(group: ControlGroup) -> list[int]:

@@ -100,6 +100,8 @@ class Drill:
     """Of a minute, that a simulated Massive has of each symbol."""
     line_kbit: int = 0
     """Kilobits a second of a line of the drill's own, shared by all; 0 for none."""
+    needs: Callable[[], None] = lambda: None
+    """Raises :class:`~forebay.errors.Unreachable` where the fault cannot be brought about."""
     brokers: Brokers | None = None
     """Of whose topics it is held against the store what they have."""
 

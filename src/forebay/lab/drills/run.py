@@ -33,6 +33,10 @@ FACTOR = 1 / 120
 """What the durations in the rules are shortened by: a minute is half a second."""
 WINDOW_S = 5.0
 """No window is shorter: what happens once a second must be in each."""
+STEADY_S = 10.0
+"""After so long processes have the memory that they need when all is well."""
+FLAT = 1.2
+"""So many times that they may have in a fault, while the journal keeps what waits."""
 
 
 async def run_drill(
@@ -52,10 +56,11 @@ async def run_drill(
 
     Whatever goes wrong in it makes the report red. Raises
     :class:`~forebay.errors.Transient` if ``forebay run`` does not begin to capture, and
-    :class:`~forebay.errors.Unreachable` if the simulated exchange does not start or a disk of
-    the drill's own cannot be mounted.
+    :class:`~forebay.errors.Unreachable` if the simulated exchange or a server does not start, or
+    this user may not bring the fault about.
     """
     began = clock.monotonic_ns()
+    drill.needs()
     if drill.history is not None:
         downloading = HistoryStage(drill, root, seed, timing, clock, say, command=forebay)
         await downloading.play(drill.history)
@@ -155,13 +160,16 @@ def _judge(stage: Stage) -> None:
     report.fault_happened = report.fault_hits > 0
     stage.check(f"the fault struck {report.fault_hits} times", report.fault_happened)
     stage.check("all recovered without a person", report.recovery_s is not None)
-    told = {held.transport for held in report.transports}
     if stage.drill.brokers:
+        told = {held.transport for held in report.transports}
         stage.check("every transport was read back", ok=told == {*stage.transports} != set())
     for alert in report.alerts:
         stage.check(f"{alert.name} fired and cleared", alert.fired and alert.cleared)
+    report.peak_rss_mb, healthy_mb = stage.watch.peak_rss_mb(), report.healthy_rss_mb
+    if stage.drill.brokers and stage.timing.healthy_s >= STEADY_S:
+        said = f"memory is flat: {report.peak_rss_mb} MB at most, {healthy_mb} MB before"
+        stage.check(said, report.peak_rss_mb <= FLAT * healthy_mb)
     report.ok = all(check.ok for check in report.checks)
-    report.peak_rss_mb = stage.watch.peak_rss_mb()
     report.peak_disk_mb = round(stage.watch.disk / 1e6, 1)
     substitute = ServerUsed(stage.venue, "", substitute="a simulated exchange")
     report.servers = [ServerUsed(STORE, version(STORE)), substitute, *report.servers]
