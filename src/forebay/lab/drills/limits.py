@@ -93,8 +93,8 @@ class Firewall:
     def dropped(self) -> int:
         """Return how many packets were dropped."""
         lines = self._iptables("-L", "INPUT", "-n", "-v", "-x").splitlines()
-        ours = (line.split() for line in lines if f"pt:{self.port}" in line)
-        return sum(int(cells[0]) for cells in ours)
+        sides = {f"dpt:{self.port}", f"spt:{self.port}"}
+        return sum(int(line.split()[0]) for line in lines if sides & {*line.split()})
 
     def _iptables(self, *arguments: str) -> str:
         code, said = _run(self.program, "-w", "5", *arguments)
