@@ -58,6 +58,8 @@ class KafkaTopics:
             "max.message.bytes": str(LARGEST),
         }
         self._told: dict[str, frozenset[tuple[str, str]]] = {}
+        self._doubtful = False
+        """Whether the last question failed: the client may wait for a controller that is gone."""
 
     def partitions(self, topic: str) -> int:
         """Return how many there are; makes the topic if it is not there, compares it if it is."""
@@ -84,14 +86,19 @@ class KafkaTopics:
             raise translated(error, "asking for its brokers") from error
 
     def _described(self, topic: str) -> TopicDescription | None:
+        if self._doubtful:
+            self.brokers()  # any of them says who the controller is now
         names = TopicCollection([topic])
+        self._doubtful = True
         asked = self._admin.describe_topics(names, request_timeout=ASK_S)
         try:
             described: TopicDescription = _result(asked[topic], f"asking for the topic {topic}")
         except KafkaException as error:
             if reason(error).code() in _NOT_THERE:
+                self._doubtful = False
                 return None
             raise translated(error, f"asking for the topic {topic}") from error
+        self._doubtful = False
         return described
 
     def _make(self, topic: str) -> None:
