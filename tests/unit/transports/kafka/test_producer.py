@@ -31,7 +31,9 @@ class Client:
         room: int = 1000,
         mute: frozenset[bytes] = frozenset(),
         first: int = 0,
+        raised: Exception | None = None,
     ) -> None:
+        self.raised = raised
         self.verdict = verdict
         self.room = room
         self.mute = mute
@@ -65,6 +67,8 @@ class Client:
 
     def flush(self, timeout: float) -> int:
         assert timeout > 0
+        if self.raised is not None:
+            raise self.raised
         while self._report():
             pass
         return 0
@@ -162,6 +166,23 @@ def test_a_fatal_error_makes_a_new_client_and_the_same_call_may_be_made_again() 
     assert (dying.purged, len(rig.replaced)) == (True, 1)
     rig.send(*VALUES)
     assert fresh.stored == list(VALUES)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_fatal_error_that_is_raised_while_it_waits_is_one_too(wrapped: bool) -> None:
+    """What the client does: its own exception, or Python's if it was calling back just then."""
+    fatal = KafkaException(FATAL)
+    raised: Exception = fatal
+    if wrapped:
+        raised = SystemError()
+        raised.__cause__ = fatal
+    dying, fresh = Client(raised=raised), Client()
+    fresh.list_topics = _healthy  # type: ignore[method-assign]
+    rig = Rig(dying, fresh)
+    with pytest.raises(Transient, match="OUT_OF_ORDER_SEQUENCE_NUMBER"):
+        rig.send(b"0")
+    rig.send(b"0")
+    assert (fresh.stored, len(rig.replaced)) == ([b"0"], 1)
 
 
 def test_a_record_that_nothing_is_heard_of_does_not_count_as_acknowledged(
