@@ -282,10 +282,12 @@ def test_a_stream_of_somebody_else_is_told_and_left_as_it_is(
     theirs = {"name": LANE, "subjects": ["trades.*.*", f"_forebay.{LANE}"], "max_age": 10**12}
     beside.run(beside.ask(f"STREAM.CREATE.{LANE}", theirs))
     for transport in opened(lab, told):
-        with pytest.raises(ConfigError, match="atomic publish is disabled") as caught:
+        with pytest.raises(Transient, match="atomic publish is disabled") as caught:
             transport.publish(LANE, messages(0))
         assert "--allow-batch" in caught.value.hint
         transport.lanes(LANE)
+        changed(beside, allow_atomic=True)
+        transport.publish(LANE, messages(0))
     differing = [each.setting for each in told if isinstance(each, TopicDiffers)]
     assert differing == ["discard", "max_age", "allow_direct", "allow_atomic"], "each is told once"
     config = beside.run(beside.ask(f"STREAM.INFO.{LANE}"))["config"]

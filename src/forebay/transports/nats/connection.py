@@ -52,6 +52,8 @@ class NatsConnection:
         self._where = ", ".join(each.rpartition("@")[2].rpartition("/")[2] for each in servers)
         self._options = options
         self.answer_s = answer_s
+        self.number = 0
+        """How many connections there have been."""
         self._client: Client | None = None
         self._ended = asyncio.Event()
         self._connecting = asyncio.Lock()
@@ -102,6 +104,7 @@ class NatsConnection:
             if self._client is None or not self._client.is_connected:
                 await self._leave()
                 self._client = await self._connect()
+                self.number += 1
             return self._client
 
     async def request(
@@ -163,7 +166,7 @@ class NatsConnection:
             headers = await asyncio.wait_for(ended, self.answer_s)
             await answers.unsubscribe()
             if headers["Status"] not in (last, "404"):
-                said = headers.get("Description", headers["Status"])
+                said = headers.get("Description") or "nobody answers; is allow_direct on?"
                 raise Refused({"description": said}, subject)
             return found
 

@@ -47,6 +47,8 @@ LOOK_S = 0.25
 _HEADERS = 512
 """Bytes of headers, at most: a server counts them, its client does not."""
 _NOBODY = "nobody"
+_LOST = "has lost what it had acknowledged."
+_AGAIN = "It counts as another one, and is told all of it again."
 
 
 class _End(NamedTuple):
@@ -54,6 +56,8 @@ class _End(NamedTuple):
 
     created: str
     last: int
+    connected: int
+    """The number of the connection over which that was seen last."""
 
 
 class NatsTransport:
@@ -117,6 +121,17 @@ class NatsTransport:
         self._ends.pop(lane, None)
         return identity_of(info)
 
+    async def _same(self, lane: str) -> None:
+        """Raise if a lane is not what it was, which can be so behind another connection only."""
+        await self._connection.client()
+        end, connected = self._ends.get(lane), self._connection.number
+        if end is None or end.connected == connected:
+            return
+        await self._identity(lane)
+        if lane not in self._ends:
+            raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)
+        self._ends[lane] = end._replace(connected=connected)
+
     async def _went_back(self, lane: str, info: dict[str, Any]) -> str:
         self._observe(TopicWentBack("nats", lane))
         self._ends.pop(lane, None)
@@ -127,6 +142,7 @@ class NatsTransport:
     async def _publish(self, lane: str, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._room_s
+        await self._same(lane)
         while True:
             try:
                 await self._stored(lane, batch)
@@ -213,7 +229,6 @@ class NatsTransport:
         info = await info_of(self._connection, lane)
         if end is not None and end.created == info["created"]:
             await self._went_back(lane, info)
-        self._ends[lane] = _End(info["created"], last)
+        self._ends[lane] = _End(info["created"], last, self._connection.number)
         if end is not None:
-            message = f"The stream {lane} has lost what it had acknowledged."
-            raise Transient(message, hint="It counts as another one, and is told all of it again.")
+            raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)
