@@ -52,9 +52,10 @@ def _history(act: HistoryAct, requirements: str, bars: int = 15_000, **rest: flo
 def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more: Any) -> Drill:  # noqa: ANN401
     """Return a drill of what is published to; ``more`` are Kafka's settings and the like."""
     wanted = Brokers(**{"kafka": 1, **more.pop("brokers", {})})
-    limits = {"resilience.transport": {**_QUICK, "failure_threshold": 2}}
+    # Where it must open, a single batch that was not acknowledged in its time is enough.
+    limits = {**_QUICK, "failure_threshold": 1 if breakers else 3}
     told: dict[str, Any] = {"requirements": requirements, "breakers": breakers, "brokers": wanted}
-    return _drill(act, name=name, config=limits, **told, **more)
+    return _drill(act, name=name, config={"resilience.transport": limits}, **told, **more)
 
 
 _THREE = {"kafka": 3}
