@@ -59,6 +59,8 @@ def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more:
 
 
 _THREE = {"kafka": 3}
+_HOUR = {"log.retention.ms": "3600000"}
+"""What Kafka gives a topic of which nobody says how long it keeps events."""
 _BOTH = {"nats": 1}
 _WEEK = 7 * 1440
 _ALL = (
@@ -187,13 +189,13 @@ _ALL = (
     _broker(brokers.brokers_down, "Q3", NATS, KAFKA, brokers=_BOTH),
     _broker(brokers.kafka_disk_full, "Q4", KAFKA, brokers={"disk_mb": 64}),
     _broker(brokers.kafka_partitioned, "Q5", KAFKA, needs=limits.needs_firewall),
-    _broker(brokers.topic_deleted, "Q6"),
+    _broker(brokers.topic_deleted, "Q6", brokers={"settings": _HOUR}),
     _broker(
         brokers.topic_deleted,
         "Q6",
         name="topic-deleted-auto",
         about="Somebody deletes a topic of Kafka, which makes it again by itself.",
-        brokers={"settings": {"auto.create.topics.enable": "true"}},
+        brokers={"settings": {**_HOUR, "auto.create.topics.enable": "true"}},
     ),
     _broker(brokers.kafka_leader_killed, "D11", brokers=_THREE),
     _broker(brokers.kafka_leader_frozen, "D11", brokers=_THREE, least_s=20.0),
