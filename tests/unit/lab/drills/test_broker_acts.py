@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -125,6 +124,10 @@ class PlayedStage:
         return [what for what, ok in self.checks.items() if not ok]
 
 
+def files(folder: Path) -> list[Path]:
+    return [*folder.iterdir()]
+
+
 async def acted(act: Callable[[Stage], Any], played: PlayedStage) -> bool:
     """Act; return whether it went to its end."""
     try:
@@ -192,7 +195,7 @@ async def test_room_is_made_on_the_disk_again(
 
     assert await acted(brokers.kafka_disk_full, played) is mortal
 
-    assert os.listdir(tmp_path) == []
+    assert files(tmp_path) == []
     assert played.brokers.did == ["start kafka"]
     assert played.brokers.kafka.did == ([] if mortal else ["killed"])
 
