@@ -96,6 +96,8 @@ class Watch:
     """Peak of the data folder, in bytes."""
     transports: tuple[str, ...] = ()
     """What is published to."""
+    most_lag: int = 0
+    """The most that was seen, in frames."""
     _moves: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
     """By breaker, when it went to which state, in the order in which that was seen."""
 
@@ -107,6 +109,7 @@ class Watch:
                 size = await asyncio.to_thread(disk_bytes, self.folder.root)
                 self.disk = max(self.disk, size)
             self.last = await self.look()
+            self.most_lag = max(self.most_lag, self.last.lag or 0)
             looks += 1
             await self.clock.sleep(LOOK_S)
 
