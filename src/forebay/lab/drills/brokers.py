@@ -263,14 +263,17 @@ async def cpu_limited(stage: Stage) -> None:
 async def _confined(stage: Stage, group: ControlGroup, until_told: str = "") -> None:
     """Keep capture and publisher in a group, those too that are started meanwhile.
 
-    The fault lasts as every one does, and until something was told of either.
+    Something must be told of either before the fault lasts as long as every one does.
     """
-    begin_ns, timing = stage.clock.monotonic_ns(), stage.timing
-    roles = {"capture", ROLE + KAFKA}
-    lasts_s = max(timing.fault_s, stage.drill.least_s)
-    while (passed_s := (stage.clock.monotonic_ns() - begin_ns) / 1e9) < timing.patience_s:
+    roles, timing, clock = {"capture", ROLE + KAFKA}, stage.timing, stage.clock
+    begin_ns = noticed_ns = clock.monotonic_ns()
+    noticed = not until_told
+    while clock.monotonic_ns() - begin_ns < timing.patience_s * 1e9:
         group.add(await asyncio.to_thread(workers, stage.run.pid, roles))
-        told = {line.get("name") for line in stage.happened(until_told)} if until_told else roles
-        if passed_s >= lasts_s and told >= roles:
+        if not noticed:
+            noticed = roles <= {line.get("name") for line in stage.happened(until_told)}
+            noticed_ns = clock.monotonic_ns()
+        lasts_s = max(timing.fault_s, stage.drill.least_s)
+        if noticed and clock.monotonic_ns() - noticed_ns >= lasts_s * 1e9:
             return
-        await stage.clock.sleep(POLL_S)
+        await clock.sleep(POLL_S)
