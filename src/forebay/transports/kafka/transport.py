@@ -58,7 +58,10 @@ class KafkaTransport:
 
     def identity(self, lane: str) -> str:
         """See :class:`~forebay.ports.Transport`."""
-        identity = self._identities[lane] = self._topics.identity(*_parts(lane))
+        identity = self._topics.identity(*_parts(lane))
+        if identity != self._identities.get(lane):  # offsets begin anew with it
+            self._producer.forget(*_parts(lane))
+            self._identities[lane] = identity
         turns = self._turns[lane]
         return f"{identity}+{turns}" if turns else identity
 
