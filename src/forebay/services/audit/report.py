@@ -63,6 +63,36 @@ class StreamAudit(msgspec.Struct, frozen=True, kw_only=True):
         return StreamKey(self.venue, self.market, self.channel, self.symbol).name
 
 
+class LaneAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """One lane of a transport."""
+
+    lane: str
+    oldest: int | None
+    """The first frame of which all that was told is kept; None: it holds nothing."""
+    end: int
+    """Before this frame it was told everything of its own."""
+    rows: int
+    """Events and dead letters, of which some may be there several times."""
+
+
+class TransportAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """What one transport holds, of the journal that was published to it."""
+
+    name: str
+    looked_at: bool
+    """Whether it could be asked; if not, a note says why."""
+    events: int = 0
+    """Each counted once."""
+    missing: int = 0
+    """Acknowledged, kept by its age, and not there."""
+    mutated: int = 0
+    spurious: int = 0
+    again: int = 0
+    """Records of what is there already, which is no loss: at least once is what is promised."""
+    lanes: list[LaneAudit] = []
+    took_ms: int = 0
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something that makes an audit red."""
 
@@ -99,6 +129,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: dict[str, int]
     """Frames of the journal up to ``position`` by outcome."""
     took_ms: int
+    transports: list[TransportAudit] = []
     undelivered: int = 0
     """Captured frames, the collector's own records included, beyond ``position``."""
     verified_by: list[Source] = []
@@ -119,8 +150,19 @@ STREAM_COLUMNS = (
     "spurious",
     "verified",
 )
+TRANSPORT_COLUMNS = (
+    *("transport", "lanes", "events"),
+    *("missing", "mutated", "spurious", "told twice"),
+)
 GAP_COLUMNS = ("state", "reason", "unit", "gaps", "size")
-_TOLD = {"not_given": "asked for and refused"}
+_TOLD = {
+    "not_given": "asked for and refused",
+    "unpublished": "missing on a transport",
+    "published_otherwise": "mutated on a transport",
+    "published_only": "spurious on a transport",
+    "step_lacking": "steps not whole on a transport",
+    "lane_anew": "a topic made anew",
+}
 """Kinds of problem whose names say too little."""
 
 
@@ -190,6 +232,14 @@ def gap_cells(report: AuditReport) -> list[list[str]]:
         [each.state, each.reason.replace("_", " "), each.unit, f"{each.gaps:,}", each.size]
         for each in gap_sums(report)
     ]
+
+
+def transport_cells(each: TransportAudit) -> list[str]:
+    """Return one row of the table of transports, in the order of :data:`TRANSPORT_COLUMNS`."""
+    if not each.looked_at:
+        return [each.name, *("–" for _ in TRANSPORT_COLUMNS[1:])]
+    counts = len(each.lanes), each.events, each.missing, each.mutated, each.spurious, each.again
+    return [each.name, *(f"{count:,}" for count in counts)]
 
 
 def _size(unit: str, members: int) -> str:
@@ -295,6 +345,9 @@ def render_html(report: AuditReport, made: Made) -> str:
     parts += ["<h2>Scope</h2>", *(f"<p>{_shown(line)}</p>" for line in _scope(report))]
     parts += ["<h2>Streams</h2>", _table(STREAM_COLUMNS, map(stream_cells, report.streams))]
     parts.append(f'<p class="legend">{_LEGEND}</p>')
+    if report.transports:
+        published = _table(TRANSPORT_COLUMNS, map(transport_cells, report.transports))
+        parts += ["<h2>Transports</h2>", published]
     if report.gaps:
         summed = _table(GAP_COLUMNS, gap_cells(report))
         parts += ["<h2>Gaps</h2>", summed, *_every_gap(report.gaps)]
