@@ -55,6 +55,7 @@ NOT_QUICK = (
     "tests/acceptance/test_housekeeping_live.py",
     "tests/acceptance/test_http_live.py",
     "tests/acceptance/test_kill_torture.py",
+    "tests/acceptance/test_kafka_server.py",
     "tests/acceptance/test_large_books.py",
     "tests/acceptance/test_layout.py",
     "tests/acceptance/test_private_venue.py",

@@ -308,6 +308,13 @@ class ConflictFound(TelemetryEvent, level="error"):
     count: int
 
 
+class ProducerReplaced(TelemetryEvent, level="warning"):
+    """A publishing client was given up for a new one; what is not acknowledged is sent again."""
+
+    transport: str
+    reason: str
+
+
 class CursorNotSaved(TelemetryEvent, level="warning"):
     """A cursor file could not be written; its consumer has another copy."""
 
@@ -320,11 +327,45 @@ class CursorUnreadable(TelemetryEvent, level="warning"):
     reason: str
 
 
+class TopicDiffers(TelemetryEvent, level="warning"):
+    """A topic is not as it would be made: ``setting`` is ``found``; nothing changes it."""
+
+    transport: str
+    topic: str
+    setting: str
+    wanted: str
+    found: str
+
+
+class TopicWentBack(TelemetryEvent, level="error"):
+    """A lane has lost what it had acknowledged, as after an older copy of its disk was restored.
+
+    It counts as made anew: all that the journal has is told to it again.
+    """
+
+    transport: str
+    lane: str
+
+
 class StoreUnavailable(TelemetryEvent, level="warning"):
     """The store could not take a commit; nothing is dropped, the journal keeps it."""
 
     reason: str
     delay_s: float
+
+
+class TransportUnavailable(TelemetryEvent, level="warning"):
+    """A transport did not acknowledge a batch; nothing is dropped, the journal keeps it."""
+
+    transport: str
+    reason: str
+    delay_s: float
+
+
+class PublishRefused(TelemetryEvent, level="error"):
+    """A transport will not take a batch as it is; it is tried again, and what follows waits."""
+
+    reason: str
 
 
 class TopicMadeAnew(TelemetryEvent, level="warning"):

@@ -19,6 +19,7 @@ from tests.benchmarks import (
     journal_recovery,
     normalising,
     pipeline,
+    publishing,
     recorded,
     resilience,
     resilience_peers,
@@ -39,6 +40,8 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "normalise": ("normalise", normalising.run),
     "book": ("book fold", book_fold.run),
     "pipeline": ("websocket -> stored", pipeline.run),
+    "kafka": ("journal -> Kafka", publishing.kafka),
+    "nats": ("journal -> NATS", publishing.nats),
     "history": ("history -> stored", history.run),
     "recorded": ("stored and recorded", recorded.run),
     "symbols": ("cost of idle symbols", scaling.symbols),
@@ -49,7 +52,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
 _LIBRARIES = (
     "picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets",
     "circuitbreaker", "interlock-cb", "nopanic", "pybreaker", "stamina", "tenacity",
-    "sortedcontainers", "requests",
+    "sortedcontainers", "requests", "confluent-kafka", "nats-py",
 )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ _RECEIVED_NS = 1_767_225_700 * 10**9
 """Beside the simulator's own time."""
 
 
-def _journal(folder: Path, frames: int) -> None:
+def write_journal(folder: Path, frames: int) -> None:
+    """Write a journal of matches as the simulator sends them."""
     payloads = list(matches(frames))
     with JournalWriter.open(folder, clock=ManualClock(), ballast_bytes=0) as writer:
         for at in range(0, frames, _GROUP):
@@ -62,7 +63,7 @@ def run(*, frames: int = 100_000) -> Iterator[Row]:
     """Measure both ways in turn."""
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as made:
         journal = Path(made, "journal")
-        _journal(journal, frames)
+        write_journal(journal, frames)
         rounds = alternate(
             {
                 OURS: lambda: _frames_per_cpu_second(journal, frames, live=LiveSums()),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.lab import servers
+from forebay.lab import kafka_server, servers
 from forebay.lab.commands import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from forebay.clock import Clock
@@ -22,8 +24,22 @@ def needed(*names: str) -> Path:
 
     Where a folder of servers is named, as in continuous integration, it fails instead.
     """
-    try:
+    with _skipped_without():
         return servers.find(*names)
+
+
+def needs_kafka() -> None:
+    """Skip a test by name and reason if there is no Kafka, as :func:`needed` does."""
+    with _skipped_without():
+        pytest.importorskip("confluent_kafka", exc_type=ImportError)
+        kafka_server.java()
+        kafka_server.jars()
+
+
+@contextlib.contextmanager
+def _skipped_without() -> Iterator[None]:
+    try:
+        yield
     except Unreachable as error:
         if os.environ.get(servers.FOLDER):
             raise

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -58,12 +59,14 @@ def servers_folder() -> Path:
 
 
 def find(*names: str) -> Path:
-    """Return the program that has one of ``names``: on PATH, else in :func:`servers_folder`.
+    """Return the program that has one of ``names``.
 
-    Raises :class:`~forebay.errors.Unreachable` if there is none.
+    It is looked for on PATH, beside our Python, where packages install theirs, and in
+    :func:`servers_folder`. Raises :class:`~forebay.errors.Unreachable` if there is none.
     """
     below = servers_folder()
-    places = [os.environ.get("PATH", ""), *(str(below / place) for place in _PLACES)]
+    beside = str(Path(sys.executable).parent)
+    places = [os.environ.get("PATH", ""), beside, *(str(below / place) for place in _PLACES)]
     for name in names:
         if found := shutil.which(name, path=os.pathsep.join(places)):
             return Path(found)

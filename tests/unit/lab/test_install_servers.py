@@ -10,21 +10,39 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[3] / ".ci" / "install-servers"
-TOOLS = ("bash", "env", "mkdir", "mktemp", "rm", "sed", "cp", "tail", "cat", "touch", "chmod")
+TOOLS = (
+    *("bash", "env", "mkdir", "mktemp", "rm", "sed", "cp", "tail", "cat", "touch", "chmod"),
+    *("dirname", "find", "readlink", "ln", "mv"),
+)
 TEMPLATES = "/usr/share/prometheus/alertmanager"
 
-# A registry that has both packages; a package is the name of its program.
+# A registry that has every package; a package is the name of its program. Java needs one more.
 APT = """#!/usr/bin/env bash
-[ "$1" = download ] || exit 0
-touch "$2_1_all.deb"
+case "$1" in
+    install) for last; do :; done; printf 'Inst %s (1)\\nInst its-need (1)\\n' "$last" ;;
+    download) shift; for each; do touch "${each}_1_all.deb"; done ;;
+esac
 """
 DPKG = f"""#!/usr/bin/env bash
 [ "$1" = -x ] || exit 1
-mkdir -p "$3/usr/bin"
 name="${{2%%_*}}"
+jvm="$3/usr/lib/jvm/17"
+case "$name" in
+    its-need) mkdir -p "$3/etc"; touch "$3/etc/java.conf"; exit ;;
+    openjdk-*)
+        mkdir -p "$jvm/bin"; printf '#!/bin/sh\\n' > "$jvm/bin/java"; chmod +x "$jvm/bin/java"
+        ln -s /etc/java.conf "$jvm/conf"; exit ;;
+    maven) mkdir -p "$3/usr/share/maven/bin"; cp "$MAVEN" "$3/usr/share/maven/bin/mvn"; exit ;;
+esac
+mkdir -p "$3/usr/bin"
 printf 'before {TEMPLATES} after' > "$3/usr/bin/$name"
 chmod +x "$3/usr/bin/$name"
 if [ "$name" = prometheus ]; then cp "$3/usr/bin/prometheus" "$3/usr/bin/promtool"; fi
+"""
+MVN = """#!/usr/bin/env bash
+for last; do :; done
+mkdir -p "${last#-DoutputDirectory=}"
+touch "${last#-DoutputDirectory=}/kafka_2.13-4.4.0.jar"
 """
 NO_NETWORK = "#!/usr/bin/env bash\necho 'E: no network' >&2; exit 100\n"
 
@@ -47,10 +65,12 @@ def path(tmp_path: Path) -> Path:
     return folder
 
 
-def install(tmp_path: Path, path: Path) -> subprocess.CompletedProcess[str]:
+def install(tmp_path: Path, path: Path, mvn: str = MVN) -> subprocess.CompletedProcess[str]:
+    program(tmp_path / "mvn", mvn)
+    named = {"LAB_SERVERS": str(tmp_path / "cache"), "MAVEN": str(tmp_path / "mvn")}
     return subprocess.run(
         [str(path / "bash"), str(SCRIPT)],
-        env={"PATH": str(path), "HOME": str(tmp_path), "LAB_SERVERS": str(tmp_path / "cache")},
+        env={"PATH": str(path), "HOME": str(tmp_path), **named},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -66,8 +86,9 @@ def test_it_can_be_run() -> None:
 
 def test_what_is_there_is_not_fetched(tmp_path: Path, path: Path) -> None:
     program(path / "apt-get", NO_NETWORK)
-    for name in ("prometheus", "promtool", "alertmanager"):
+    for name in ("prometheus", "promtool", "alertmanager", "java"):
         program(tmp_path / "cache" / "bin" / name)
+    program(tmp_path / "cache" / "kafka" / "libs" / "kafka_2.13-4.4.0.jar")
     result = install(tmp_path, path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{tmp_path / 'cache'}\n"
@@ -85,6 +106,26 @@ def test_what_is_missing_is_unpacked_into_the_cache(tmp_path: Path, path: Path) 
         "prometheus-alertmanager",
     }
     assert TEMPLATES in (programs / "prometheus").read_text()
+
+
+def test_kafka_is_fetched_with_what_it_needs_and_finds_itself(tmp_path: Path, path: Path) -> None:
+    program(path / "apt-get", APT)
+    program(path / "dpkg", DPKG)
+    install(tmp_path, path)
+    cache = tmp_path / "cache"
+    assert (cache / "kafka" / "libs" / "kafka_2.13-4.4.0.jar").exists()
+    assert (cache / "usr" / "lib" / "jvm" / "17" / "conf").resolve() == cache / "etc" / "java.conf"
+
+
+def test_kafka_that_cannot_be_fetched_is_told_and_the_rest_is_there(
+    tmp_path: Path, path: Path
+) -> None:
+    program(path / "apt-get", APT)
+    program(path / "dpkg", DPKG)
+    result = install(tmp_path, path, "#!/bin/sh\necho 'no such jar'; exit 1\n")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "Kafka cannot be fetched: tests with it are skipped. no such jar" in result.stderr
+    assert (tmp_path / "cache" / "usr" / "bin" / "prometheus").exists()
 
 
 def test_the_alertmanager_looks_for_its_templates_beside_itself(tmp_path: Path, path: Path) -> None:
@@ -111,7 +152,8 @@ def test_what_cannot_be_had_is_told_and_no_failure(tmp_path: Path, path: Path, k
 
 
 def test_half_of_it_is_kept_and_not_promised(tmp_path: Path, path: Path) -> None:
-    program(path / "apt-get", APT.replace("exit 0", "exit 0\n[ $2 = prometheus ] || exit 1"))
+    lacking = APT.replace("shift;", "shift; [ $1 != prometheus-alertmanager ] || exit 1;")
+    program(path / "apt-get", lacking)
     program(path / "dpkg", DPKG)
     result = install(tmp_path, path)
     assert (result.returncode, result.stdout) == (0, "")

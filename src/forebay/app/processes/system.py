@@ -53,7 +53,11 @@ AWAY_AFTER = 5
 """One that misses more polls in a row is down; after a kill, a new one misses fewer."""
 STARTING = 30
 """Polls that one may miss before its first answer: it may wait for locks of a predecessor."""
-COUNTED = {"capture": ("captured", "frames_per_s"), "deliver": ("rows", "events_per_s")}
+COUNTED = {
+    "capture": ("captured", "frames_per_s"),
+    "deliver": ("rows", "events_per_s"),
+    "publish": ("published", "events_per_s"),
+}
 """By role, a counter of its status, and under which name its status says how fast it rises."""
 LOOKS = 11
 """Looks at a counter that its rate is of."""
@@ -332,7 +336,7 @@ class PolledProcess:
         )
 
     def _with_rate(self, report: ProcessReport, wall_ns: int) -> ProcessReport:
-        counter, name = COUNTED.get(self.role, ("", ""))
+        counter, name = COUNTED.get(self.role.partition("-")[0], ("", ""))
         if not isinstance(count := report.status.get(counter), int):
             return report
         rate = self.rising.look(wall_ns, count)

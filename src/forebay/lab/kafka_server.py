@@ -1,0 +1,324 @@
+"""Apache Kafka for drills and tests: one node, or three that are killed and frozen one by one.
+
+Needs Java, and the jars in ``kafka/libs`` of the servers' folder; ``.ci/install-servers`` fetches
+both. Nodes are broker and controller at once. Their heap is small, so they are for correctness
+first; what one does a second says little of a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forebay.errors import Unreachable
+from forebay.lab.commands import until
+from forebay.lab.servers import FOLDER, STOP_S, TRIES, find, free_port, servers_folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from confluent_kafka.admin import AdminClient
+
+    from forebay.clock import Clock
+
+CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
+READY_S = 60.0
+ASK_S = 1.0
+HEAP_MB = 64
+_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
+_LOG_LEVEL = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+_HINT = f"Run .ci/install-servers, or name the folder that has it in {FOLDER}."
+_SETTINGS = {
+    "process.roles": "broker,controller",
+    "controller.listener.names": "CONTROLLER",
+    "log.dirs": "data",
+    "offsets.topic.num.partitions": "4",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    # A node that was killed may come back soon: its former self has to expire first.
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "2000",
+    "controller.quorum.election.timeout.ms": "500",
+    "controller.quorum.fetch.timeout.ms": "1000",
+    "replica.lag.time.max.ms": "3000",
+    "num.network.threads": "1",
+    "num.io.threads": "2",
+    "background.threads": "1",
+    # Without it a node needs four times the heap.
+    "log.cleaner.dedupe.buffer.size": "4194304",
+    "log.retention.check.interval.ms": "5000",
+}
+_REPLICATED = (
+    "default.replication.factor",
+    "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
+    "share.coordinator.state.topic.replication.factor",
+)
+_IN_SYNC = (
+    "min.insync.replicas",
+    "transaction.state.log.min.isr",
+    "share.coordinator.state.topic.min.isr",
+)
+
+
+def java() -> Path:
+    """Return the program. Raises :class:`~forebay.errors.Unreachable` if there is none."""
+    unpacked = sorted(servers_folder().glob("usr/lib/jvm/*/bin/java"))
+    return unpacked[-1] if unpacked and not shutil.which("java") else find("java")
+
+
+def jars() -> Path:
+    """Return the folder of Kafka's jars. Raises :class:`~forebay.errors.Unreachable`."""
+    folder = servers_folder() / "kafka" / "libs"
+    if not any(folder.glob("kafka_*.jar")):
+        raise Unreachable(f"There is no Kafka in {folder}.", hint=_HINT)
+    return folder
+
+
+class _EndedAtStart(Unreachable):
+    """A node ended before it answered."""
+
+
+@dataclass(slots=True)
+class KafkaNode:
+    """One node; ``pid`` is 0 while it does not run."""
+
+    number: int
+    port: int
+    folder: Path
+    argv: Sequence[str]
+    advertised: int
+    """The port that clients are told: its own, or that of a proxy before it."""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid if self.alive and self.process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs, or is frozen."""
+        return self.process is not None and self.process.poll() is None
+
+    def launch(self) -> None:
+        """Start its process; :meth:`KafkaCluster.start` also waits until it answers."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*_bound_to_us(), *self.argv, "kafka.Kafka", "server.properties"],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                process_group=0,
+            )
+
+    @property
+    def log(self) -> Path:
+        """What it said."""
+        return self.folder / "server.log"
+
+    def kill(self) -> None:
+        """End its process at once, as if it had crashed."""
+        self._signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait(STOP_S)
+
+    def freeze(self) -> None:
+        """Stop it where it is: its connections stay, and nothing answers."""
+        if pid := self.pid:
+            os.kill(pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        """Go on after :meth:`freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it if it does not."""
+        self._signal(signal.SIGTERM)
+        self.thaw()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self.process is not None:
+                self.process.wait(STOP_S)
+        self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if pid := self.pid:
+            os.kill(pid, number)
+
+
+@dataclass(slots=True)
+class KafkaCluster:
+    """Nodes that know one another."""
+
+    nodes: list[KafkaNode]
+    clock: Clock
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients are configured with."""
+        return ",".join(f"127.0.0.1:{node.advertised}" for node in self.nodes)
+
+    async def start(self, *nodes: KafkaNode) -> None:
+        """Start these nodes, or all, and wait until each of them takes part.
+
+        Raises :class:`~forebay.errors.Unreachable` if one ends instead.
+        """
+        started = nodes or tuple(self.nodes)
+        for node in started:
+            node.launch()
+        await asyncio.gather(*(self._takes_part(node, started) for node in started))
+
+    async def _takes_part(self, node: KafkaNode, started: Sequence[KafkaNode]) -> None:
+        wanted = {each.number for each in started}
+        admin = admin_of(node.address)
+
+        async def look() -> bool | None:
+            if not node.alive:
+                text = node.log.read_text(errors="replace")[-2000:].strip()
+                raise _EndedAtStart(f"Kafka ended at its start: {text}", hint=f"See {node.log}.")
+            return await asyncio.to_thread(_brokers, admin) >= wanted or None
+
+        await until(self.clock, look, f"Kafka node {node.number} to take part", READY_S)
+
+    def kill(self) -> None:
+        """End every node at once."""
+        for node in self.nodes:
+            node.kill()
+
+
+def admin_of(bootstrap: str) -> AdminClient:
+    """Return a client that says nothing of its own accord."""
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - an extra
+
+    return AdminClient(
+        {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
+    )
+
+
+def _brokers(admin: AdminClient) -> set[int]:
+    """Return the numbers of the nodes that the one asked knows; none if it does not answer."""
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - an extra
+
+    try:
+        return set(admin.list_topics(timeout=ASK_S).brokers)
+    except KafkaException:
+        return set()
+
+
+@contextlib.asynccontextmanager
+async def kafka(
+    folder: Path,
+    *,
+    clock: Clock,
+    nodes: int = 1,
+    settings: Mapping[str, str] | None = None,
+    advertised: Sequence[int] = (),
+    heap_mb: int = HEAP_MB,
+) -> AsyncIterator[KafkaCluster]:
+    """Run Kafka in ``folder`` until the context is left; it answers when it is given.
+
+    ``settings`` are those of ``server.properties`` that are to differ; ``advertised`` are ports
+    of proxies before the nodes, in their order. Topics have a replica on each node, and need two
+    in sync if there are three. Raises :class:`~forebay.errors.Unreachable` if it is not
+    installed or does not start.
+    """
+    argv = [str(java()), f"-Xmx{heap_mb}m", *_OPTIONS, _LOG_LEVEL, "-cp", f"{jars()}/*"]
+
+    def cluster() -> KafkaCluster:
+        return KafkaCluster(_nodes(folder, nodes, argv, advertised), clock)
+
+    started = await _started(cluster, settings or {})
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+async def _started(
+    cluster: Callable[[], KafkaCluster], settings: Mapping[str, str]
+) -> KafkaCluster:
+    """Start one on ports of its own; on others if somebody takes a free one before it does."""
+    for last in (False,) * (TRIES - 1) + (True,):
+        tried = cluster()
+        try:
+            await _format(tried.nodes, settings)
+            await tried.start()
+        except BaseException as error:
+            tried.kill()
+            if last or not isinstance(error, _EndedAtStart):
+                raise
+        else:
+            return tried
+    raise AssertionError
+
+
+def _nodes(
+    folder: Path, count: int, argv: Sequence[str], advertised: Sequence[int]
+) -> list[KafkaNode]:
+    ports = [free_port() for _ in range(count)]
+    return [
+        KafkaNode(number, port, folder.resolve() / str(number), argv, told)
+        for number, port, told in zip(range(1, count + 1), ports, advertised or ports, strict=True)
+    ]
+
+
+async def _format(nodes: Sequence[KafkaNode], settings: Mapping[str, str]) -> None:
+    """Write each node's settings and make its empty log, once again if it is there."""
+    voters = {node.number: free_port() for node in nodes}
+    quorum = ",".join(f"{number}@127.0.0.1:{port}" for number, port in voters.items())
+    in_sync = str(len(nodes) // 2 + 1)
+    shared = {
+        **_SETTINGS,
+        **dict.fromkeys(_REPLICATED, str(len(nodes))),
+        **dict.fromkeys(_IN_SYNC, in_sync),
+        "controller.quorum.voters": quorum,
+        **settings,
+    }
+    for node in nodes:
+        listeners = f"PLAINTEXT://{node.address},CONTROLLER://127.0.0.1:{voters[node.number]}"
+        own = {
+            "node.id": str(node.number),
+            "listeners": listeners,
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.advertised}",
+        }
+        shutil.rmtree(node.folder, ignore_errors=True)
+        node.folder.mkdir(parents=True)
+        lines = "".join(f"{name}={value}\n" for name, value in (shared | own).items())
+        (node.folder / "server.properties").write_text(lines, encoding="utf-8")
+    await asyncio.gather(*map(_format_one, nodes))
+
+
+async def _format_one(node: KafkaNode) -> None:
+    command = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", "server.properties")
+    process = await asyncio.create_subprocess_exec(
+        *node.argv,
+        *command,
+        cwd=node.folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    if process.returncode:
+        message = f"Kafka cannot format {node.folder}: {said.decode(errors='replace').strip()}"
+        raise Unreachable(message, hint="Are its settings those of Kafka?")
+
+
+def _bound_to_us() -> list[str]:
+    """Return what makes a program end with us, even if we are killed; nothing if not to be had."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []

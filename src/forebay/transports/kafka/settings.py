@@ -1,0 +1,108 @@
+"""From a ``[[transports]]`` table to the settings of Kafka's client."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forebay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forebay.transports.kind import TransportConfig
+
+Settings = dict[str, Any]
+SERVERS = "127.0.0.1:9092"
+DELIVERY_S = 15
+"""So long a record is tried before it counts as not acknowledged; a node may take over by then."""
+LARGEST = 16 << 20
+"""Bytes of a record: a dead letter holds a whole frame."""
+_SHARED: Settings = {
+    "client.id": "forebay",
+    "log_level": 2,  # what matters comes as an error
+    "socket.timeout.ms": 10_000,
+    "socket.keepalive.enable": True,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 1_000,
+}
+_PRODUCER: Settings = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "max.in.flight.requests.per.connection": 5,
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "message.timeout.ms": DELIVERY_S * 1_000,
+    "request.timeout.ms": 5_000,
+    "topic.metadata.propagation.max.ms": 5_000,
+    "message.max.bytes": LARGEST,
+    # What is being sent, at most: a call waits for room, and keeps nothing once it has ended.
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 64 << 10,
+}
+_CONSUMER: Settings = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # we decide
+    "allow.auto.create.topics": False,
+    "fetch.wait.max.ms": 100,
+    "fetch.message.max.bytes": 4 << 20,
+    "fetch.error.backoff.ms": 100,
+    "queued.max.messages.kbytes": 32 << 10,
+}
+_OURS = frozenset(
+    {
+        *("acks", "request.required.acks", "enable.idempotence", "enable.gapless.guarantee"),
+        *("transactional.id", "enable.auto.commit", "enable.auto.offset.store", "group.id"),
+        *("auto.offset.reset", "allow.auto.create.topics", "bootstrap.servers"),
+        *("metadata.broker.list", "delivery.report.only.error", "message.max.bytes"),
+    }
+)
+"""What no option changes: what we promise rests on it."""
+
+
+def shared(config: TransportConfig) -> Settings:
+    """Return what every client needs: whom to ask, and who we are.
+
+    Raises :class:`~forebay.errors.ConfigError` for an option that is not free to choose.
+    """
+    options = {**config.options, **_credentials(config.credentials_file)}
+    if fixed := sorted(options.keys() & _OURS):
+        raise ConfigError(f"Kafka's option {fixed[0]!r} is not free to choose.", hint="Drop it.")
+    if config.mode:
+        raise ConfigError(f"Kafka has no mode {config.mode!r}.", hint="Leave mode out.")
+    if config.min_insync > config.replicas:
+        message = f"min_insync is {config.min_insync}, and replicas {config.replicas}."
+        raise ConfigError(message, hint="No topic could ever acknowledge anything.")
+    return {**_SHARED, "bootstrap.servers": config.servers or SERVERS, **options}
+
+
+def producing(settings: Settings) -> Settings:
+    """Return the settings of a producer; ``settings`` are those of every client."""
+    return {**_PRODUCER, **settings}
+
+
+def consuming(settings: Settings, group: str) -> Settings:
+    """Return the settings of a consumer of ``group``."""
+    return {**_CONSUMER, **settings, "group.id": group}
+
+
+def _credentials(file: str) -> Settings:
+    if not file:
+        return {}
+    try:
+        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # its content must not be told
+        message = f"The credentials in {file} cannot be read: {type(error).__name__}."
+        raise ConfigError(message, hint='Write one KEY = "…" a line.') from None
+    return dict(_flat(found))
+
+
+def _flat(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Return ``sasl.password = "x"`` as it was written: TOML makes tables of dots."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, str(value)

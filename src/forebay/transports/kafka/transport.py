@@ -1,0 +1,102 @@
+"""Kafka as a :class:`~forebay.ports.Transport`: a lane is a partition, ``TOPIC/PARTITION``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from forebay.clock import SystemClock
+from forebay.errors import ForebayError
+from forebay.telemetry import ProducerReplaced, TopicWentBack, ignore
+from forebay.text import counted
+from forebay.transports.kafka.errors import translated
+from forebay.transports.kafka.producer import AcknowledgedProducer
+from forebay.transports.kafka.settings import consuming, producing, shared
+from forebay.transports.kafka.subscription import KafkaSubscription
+from forebay.transports.kafka.topics import KafkaTopics
+from forebay.transports.spelling import records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forebay.clock import Clock
+    from forebay.domain.messages import Message
+    from forebay.telemetry import Observer
+    from forebay.transports.kind import TransportConfig
+
+
+class KafkaTransport:
+    """See :class:`~forebay.ports.Transport`."""
+
+    def __init__(
+        self, config: TransportConfig, observer: Observer = ignore, clock: Clock | None = None
+    ) -> None:
+        """Raises :class:`~forebay.errors.ConfigError`; no broker is asked yet."""
+        self._settings = shared(config)
+        self._clock = clock or SystemClock()
+        self._topics = KafkaTopics(self._settings, config, observer)
+        self._observer = observer
+        self._name = config.name or "kafka"
+        self._identities: dict[str, str] = {}
+        """Of lanes that were asked for."""
+        self._turns: Counter[str] = Counter()
+        """How often each lane went back."""
+        self._producer = AcknowledgedProducer(
+            lambda: Producer(producing(self._settings)),
+            lambda why: observer(ProducerReplaced(self._name, why)),
+            self._went_back,
+        )
+
+    def lanes(self, topic: str) -> list[str]:
+        """See :class:`~forebay.ports.Transport`."""
+        return [f"{topic}/{number}" for number in range(self._topics.partitions(topic))]
+
+    def identity(self, lane: str) -> str:
+        """See :class:`~forebay.ports.Transport`."""
+        identity = self._identities[lane] = self._topics.identity(*_parts(lane))
+        turns = self._turns[lane]
+        return f"{identity}+{turns}" if turns else identity
+
+    def publish(self, lane: str, messages: Sequence[Message]) -> None:
+        """See :class:`~forebay.ports.Transport`."""
+        self._producer.send(*_parts(lane), chain.from_iterable(map(records, messages)))
+
+    def subscribe(self, lane: str, group: str) -> KafkaSubscription:
+        """See :class:`~forebay.ports.Transport`."""
+
+        def consume() -> Consumer:
+            try:
+                return Consumer(consuming(self._settings, group))
+            except KafkaException as error:
+                raise translated(error, "its configuration") from error
+
+        identity = functools.partial(self._topics.identity, *_parts(lane))
+        return KafkaSubscription(consume, *_parts(lane), identity, self._clock)
+
+    def close(self) -> None:
+        """See :class:`~forebay.ports.Transport`."""
+        self._producer.close()
+
+    def _went_back(self, topic: str, partition: int) -> None:
+        """Tell of it, unless the topic was made anew, which its identity says."""
+        lane = f"{topic}/{partition}"
+        with contextlib.suppress(ForebayError):  # whoever asks next sees it
+            if self._topics.identity(topic, partition) == self._identities.get(lane):
+                self._turns[lane] += 1
+                self._observer(TopicWentBack(self._name, lane))
+
+
+def probe_kafka(config: TransportConfig) -> str:
+    """Return what answers; see :class:`~forebay.transports.kind.TransportKind`."""
+    brokers = KafkaTopics(shared(config), config, ignore).brokers()
+    return f"Apache Kafka, {counted(brokers, 'broker')}"
+
+
+def _parts(lane: str) -> tuple[str, int]:
+    topic, _, partition = lane.rpartition("/")
+    return topic, int(partition)

@@ -1,0 +1,82 @@
+"""Messages as batches of NATS messages, each of which a stream takes whole or not at all. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import xxhash
+
+from forebay.transports.nats.streams import control_subject
+from forebay.transports.spelling import CONTROL, EVENT_ID, records
+from forebay.transports.subjects import prefixes_of, subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from forebay.domain.messages import Head, Message
+
+MOST = 1000
+"""NATS messages in a batch; a server takes no more, and much fewer are slower."""
+MOST_BYTES = 4 << 20
+
+
+class Entry(NamedTuple):
+    """One message of NATS."""
+
+    subject: str
+    value: bytes
+    event_id: str
+    """Empty if it is no event."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its own headers."""
+        return {EVENT_ID: self.event_id} if self.event_id else {CONTROL: "control"}
+
+
+class Batch(NamedTuple):
+    """Consecutive entries of a lane."""
+
+    name: str
+    """Where it begins in what is told, and a digest of its content: nothing else has it."""
+    entries: list[Entry]
+
+
+def entries_of(lane: str, message: Message) -> Iterator[Entry]:
+    """Return what is told of a message in a lane, the control record first."""
+    control = control_subject(lane)
+    first, *rows = records(message)
+    yield Entry(control, first.value, "")
+    spelled = subjects(message)
+    if not spelled or spelled[0].partition(".")[0] not in prefixes_of(lane):
+        spelled = [control] * len(rows)
+    for subject, row in zip(spelled, rows, strict=True):
+        yield Entry(subject, row.value, row.event_id.decode("ascii"))
+
+
+def batches_of(lane: str, messages: Iterable[Message]) -> Iterator[Batch]:
+    """Return the entries of messages in batches; the same messages give the same ones."""
+    place, entries, size = "", list[Entry](), 0
+    for message in messages:
+        for index, entry in enumerate(entries_of(lane, message)):
+            if not entries:
+                place = _place(message.head, index)
+            entries.append(entry)
+            size += len(entry.value)
+            if len(entries) == MOST or size >= MOST_BYTES:
+                yield _batch(place, entries)
+                entries, size = [], 0
+    if entries:
+        yield _batch(place, entries)
+
+
+def _place(head: Head, index: int) -> str:
+    step = head.step
+    return f"{step.log_id}:{step.begin}-{step.end}:{head.part}:{index}"
+
+
+def _batch(place: str, entries: list[Entry]) -> Batch:
+    digest = xxhash.xxh3_64()
+    for entry in entries:
+        digest.update(entry.value)
+    return Batch(f"{place}:{digest.hexdigest()}", entries)
