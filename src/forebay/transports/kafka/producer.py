@@ -99,10 +99,11 @@ class AcknowledgedProducer:
     def send(self, topic: str, partition: int, records: Iterable[Record]) -> None:
         """Return once all are acknowledged. Raises as :meth:`forebay.ports.Transport.publish`."""
         with self._lock:
-            if self._client is None:
-                self._client = self._make()
+            self._refuse_if_closed()
             reports = _Reports()
             try:
+                if self._client is None:
+                    self._client = self._make()
                 if self._doubtful:
                     _ask(self._client, topic, partition)
                 self._doubtful = True
