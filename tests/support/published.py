@@ -11,7 +11,7 @@ from forebay.domain.messages import EventsTold, Message, decode_message, encode_
 from forebay.journal import StateFile
 from forebay.ports import Span
 from forebay.services.publisher import Publisher, lanes_told
-from forebay.services.readback import Findings, Mending, Published, read_back
+from forebay.services.readback import Findings, Mending, Published, TransportStage, read_back
 from tests.support.audit_bench import Bench, bench, record
 from tests.support.memory_transport import Broker, MemoryTransport
 
@@ -102,7 +102,8 @@ class Recorded:
         )
 
     def audit(self) -> AuditReport:
-        return self.bench.audit(transports=[self.published()])
+        published = contextlib.nullcontext(self.published())
+        return self.bench.audit(transports=[TransportStage(NAME, lambda: published)])
 
 
 def the(findings: Findings) -> tuple[StreamKey, StreamFindings]:

@@ -71,11 +71,6 @@ class WholeStep:
     """Whether a part did not come."""
 
     @property
-    def repair(self) -> bool:
-        """Whether it has what the lane had lost, behind newer ones."""
-        return self.messages[-1].head.repair
-
-    @property
     def weight(self) -> int:
         """How many rows and messages it has."""
         rows = (message.rows for message in self.messages)
@@ -253,9 +248,10 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         log_id = piece.steps[0].step.log_id
         cursor = journal_cursor(log_id, self._lane)
         known = self._positions.get(cursor)
-        ordinary = [whole for whole in piece.steps if not whole.repair]
+        # What repairs a lane is of what was told before, and behind it.
+        ordinary = [whole for whole in piece.steps if not whole.messages[-1].head.repair]
         end = known.seq if known else (ordinary or piece.steps)[0].step.begin
-        for whole in ordinary:  # a repair is of what was told before, and behind it
+        for whole in ordinary:
             step = whole.step
             if step.begin > end:  # it was in the lane, and is not any more
                 projected.losses.append(Loss(end, step.begin - 1))

@@ -19,6 +19,7 @@ from forebay.services.ledger_builder import OUTCOMES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from forebay.errors import ForebayError
     from forebay.ports import Parser, Span, StoreAccount
     from forebay.services.audit.journal_stage import JournalStage
     from forebay.services.audit.truth import TruthStage
@@ -93,6 +94,8 @@ class Case:
     problems: list[Problem] = field(default_factory=list)
     published: list[Findings] = field(default_factory=list)
     """What transports hold."""
+    unread: dict[str, ForebayError] = field(default_factory=dict)
+    """Why others could not be asked, by name."""
     seq: int = field(init=False)
     """Up to where the store has consumed the journal."""
     hours: Hours = field(init=False)

@@ -15,6 +15,11 @@ import msgspec
 
 from forebay.domain.coverage import Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR
+from forebay.services.audit.transport_report import (
+    TRANSPORT_COLUMNS,
+    TransportAudit,
+    transport_cells,
+)
 from forebay.times import to_text
 from forebay.visible import visible
 
@@ -61,36 +66,6 @@ class StreamAudit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return StreamKey(self.venue, self.market, self.channel, self.symbol).name
-
-
-class LaneAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """One lane of a transport."""
-
-    lane: str
-    oldest: int | None
-    """The first frame of which all that was told is kept; None: it holds nothing."""
-    end: int
-    """Before this frame it was told everything of its own."""
-    rows: int
-    """Events and dead letters, of which some may be there several times."""
-
-
-class TransportAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """What one transport holds, of the journal that was published to it."""
-
-    name: str
-    looked_at: bool
-    """Whether it could be asked; if not, a note says why."""
-    events: int = 0
-    """Each counted once."""
-    missing: int = 0
-    """Acknowledged, kept by its age, and not there."""
-    mutated: int = 0
-    spurious: int = 0
-    again: int = 0
-    """Records of what is there already, which is no loss: at least once is what is promised."""
-    lanes: list[LaneAudit] = []
-    took_ms: int = 0
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -149,10 +124,6 @@ STREAM_COLUMNS = (
     "mutated",
     "spurious",
     "verified",
-)
-TRANSPORT_COLUMNS = (
-    *("transport", "lanes", "events"),
-    *("missing", "mutated", "spurious", "told twice"),
 )
 GAP_COLUMNS = ("state", "reason", "unit", "gaps", "size")
 _TOLD = {
@@ -232,14 +203,6 @@ def gap_cells(report: AuditReport) -> list[list[str]]:
         [each.state, each.reason.replace("_", " "), each.unit, f"{each.gaps:,}", each.size]
         for each in gap_sums(report)
     ]
-
-
-def transport_cells(each: TransportAudit) -> list[str]:
-    """Return one row of the table of transports, in the order of :data:`TRANSPORT_COLUMNS`."""
-    if not each.looked_at:
-        return [each.name, *("–" for _ in TRANSPORT_COLUMNS[1:])]
-    counts = len(each.lanes), each.events, each.missing, each.mutated, each.spurious, each.again
-    return [each.name, *(f"{count:,}" for count in counts)]
 
 
 def _size(unit: str, members: int) -> str:

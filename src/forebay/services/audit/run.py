@@ -13,7 +13,7 @@ from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, ForebayError
 from forebay.ports import Audited, Parser, Span
 from forebay.services.audit.case import (
     Case,
@@ -36,10 +36,14 @@ from forebay.services.audit.report import (
     StreamAudit,
     iso,
 )
-from forebay.services.audit.transports import audited, notes_of, problems_of_transport
+from forebay.services.audit.transports import (
+    notes_of_transports,
+    problems_of_transport,
+    transports_of,
+)
 from forebay.services.audit.truth import Truth, TruthStage
 from forebay.services.ledger import read_ledger
-from forebay.services.readback import Published, read_back
+from forebay.services.readback import TransportStage, read_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,7 +73,7 @@ def run_audit(
     truth: Truth | None = None,
     arrive: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], object] = lambda *_: None,
-    transports: Sequence[Published] = (),
+    transports: Sequence[TransportStage] = (),
     reading: Reading = lambda *_: None,
     clock: Clock = _CLOCK,
 ) -> AuditReport:
@@ -106,18 +110,34 @@ def run_audit(
             text = f"The journal ends at {end}, the store has consumed it up to {seq}."
             case.problems.append(Problem("journal_short", "", seq - end, [], text))
         _judge(case, Comparison(store, case))
-        for published in transports:
-            where = published, journal_folder, parsers
-            case.published.append(
-                read_back(
-                    *where,
-                    ledger_folder=ledger_folder,
-                    span=span,
-                    progress=partial(reading, published.name),
-                    clock=clock,
-                )
-            )
+        for asked in transports:
+            _read_back(case, asked, (journal_folder, ledger_folder), reading, clock)
         return report_of(case, (clock.monotonic_ns() - began) // _MILLISECOND_NS)
+
+
+def _read_back(
+    case: Case,
+    asked: TransportStage,
+    folders: tuple[Path, Path | None],
+    reading: Reading,
+    clock: Clock,
+) -> None:
+    """Note what a transport holds, or why that cannot be said."""
+    try:
+        with asked.opened() as published:
+            found = read_back(
+                *(published, folders[0], case.parsers),
+                ledger_folder=folders[1],
+                span=case.span,
+                progress=partial(reading, asked.name),
+                clock=clock,
+            )
+    except ForebayError as error:
+        if asked.insisted:
+            raise
+        case.unread[asked.name] = error
+    else:
+        case.published.append(found)
 
 
 def _use_ledger(
@@ -289,7 +309,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
         since=None if span.since is None else iso(span.since * HOUR_NS),
         until=None if span.until is None else iso(span.until * HOUR_NS),
         frames=case.frames,
-        transports=[audited(each) for each in case.published],
+        transports=transports_of(case.published, case.unread),
         undelivered=_undelivered(case),
         verified_by=_sources(bool(case.journal.recorded), bool(case.journal.by_frames)),
         took_ms=took_ms,
@@ -383,8 +403,7 @@ def _notes(case: Case) -> list[str]:
             f"{unseen} stored events were not compared: the journal does not hold their frames, "
             "which are older, or damaged (`forebay journal fsck` tells)."
         )
-    for each in case.published:
-        notes += notes_of(each)
+    notes += notes_of_transports(case.published, case.unread)
     if case.truth and not case.truth.before.finished:
         notes.append(
             "The simulator goes on: what it sends from now on is not owed yet; "

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forebay.services.audit.report import MAX_EXAMPLES, LaneAudit, Problem, TransportAudit
+from forebay.services.audit.report import MAX_EXAMPLES, Problem
+from forebay.services.audit.transport_report import LaneAudit, TransportAudit
 from forebay.services.readback.tellings import LETTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from forebay.errors import ForebayError
     from forebay.services.readback import Findings, LaneFindings
     from forebay.services.readback.findings import EventSet
 
 REPAIR = "`forebay verify --transport {} --repair` publishes it"
 
 
-def audited(findings: Findings) -> TransportAudit:
+def transports_of(found: Iterable[Findings], unread: Iterable[str]) -> list[TransportAudit]:
+    """Return the accounts of transports, of which some could not be asked."""
+    accounts = [*map(_audited, found), *(TransportAudit(name=n, looked_at=False) for n in unread)]
+    return sorted(accounts, key=lambda account: account.name)
+
+
+def _audited(findings: Findings) -> TransportAudit:
     """Return the account of one transport."""
     streams = findings.streams.values()
     return TransportAudit(
@@ -73,8 +81,20 @@ def _of_lane(name: str, lane: LaneFindings, repair: str) -> Iterator[Problem]:
         yield Problem("step_lacking", "", lane.steps.count(), frames, text)
 
 
-def notes_of(findings: Findings) -> Iterator[str]:
-    """Say what could not be said of a transport."""
+def notes_of_transports(
+    found: Iterable[Findings], unread: Mapping[str, ForebayError]
+) -> Iterator[str]:
+    """Say what could not be said of transports."""
+    for name, error in unread.items():
+        yield (
+            f"{name} was not looked at: {error} When it is back, "
+            f"`forebay audit --transport {name}` insists on it."
+        )
+    for findings in found:
+        yield from _notes_of(findings)
+
+
+def _notes_of(findings: Findings) -> Iterator[str]:
     name = findings.name
     if not findings.lanes:
         yield f"Nothing was published to {name} yet."

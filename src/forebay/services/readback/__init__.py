@@ -6,14 +6,16 @@ at. Memory is bounded by the number of stretches, and by the rows of some of the
 """
 
 from forebay.services.readback.findings import LaneFindings, StreamFindings
-from forebay.services.readback.mending import Mending
-from forebay.services.readback.run import Findings, Published, read_back
+from forebay.services.readback.mending import Mending, SharedTransport
+from forebay.services.readback.run import Findings, Published, TransportStage, read_back
 
 __all__ = [
     "Findings",
     "LaneFindings",
     "Mending",
     "Published",
+    "SharedTransport",
     "StreamFindings",
+    "TransportStage",
     "read_back",
 ]

@@ -1,4 +1,4 @@
-"""Telling a lane what it lacks, as steps like any other."""
+"""RowTelling a lane what it lacks, as steps like any other."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from forebay.services.publisher import tell
 from forebay.services.readback.tellings import Tellings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.intervals import IntervalSet
-    from forebay.ports import Transport
+    from forebay.ports import Subscription, Transport
     from forebay.services.lanes import Part
     from forebay.services.readback.tellings import TellingKey
 
@@ -40,6 +40,35 @@ class Mending(NamedTuple):
         if messages:
             with self.alone():
                 self.transport.publish(lane, messages)
+
+
+class SharedTransport:
+    """A :class:`~forebay.ports.Transport` whose publisher takes turns with whoever mends it."""
+
+    def __init__(self, transport: Transport, alone: Alone) -> None:
+        self._transport = transport
+        self._alone = alone
+
+    def lanes(self, topic: str) -> Sequence[str]:
+        """See :class:`~forebay.ports.Transport`."""
+        return self._transport.lanes(topic)
+
+    def identity(self, lane: str) -> str:
+        """See :class:`~forebay.ports.Transport`."""
+        return self._transport.identity(lane)
+
+    def publish(self, lane: str, messages: Sequence[Message]) -> None:
+        """See :class:`~forebay.ports.Transport`; what is told at once are whole steps."""
+        with self._alone():
+            self._transport.publish(lane, messages)
+
+    def subscribe(self, lane: str, group: str) -> Subscription:
+        """See :class:`~forebay.ports.Transport`."""
+        return self._transport.subscribe(lane, group)
+
+    def close(self) -> None:
+        """See :class:`~forebay.ports.Transport`."""
+        self._transport.close()
 
 
 def repaired(

@@ -19,6 +19,7 @@ from forebay.services.readback.tellings import STRETCH, TellingKey, Tellings, by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from forebay.domain.coverage import StreamKey
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.services.lanes import Part
     from forebay.services.publisher import LaneTold
     from forebay.services.readback.lane import LaneAccount
-    from forebay.services.readback.tellings import Telling
+    from forebay.services.readback.tellings import RowTelling
 
 ROWS_IN_MEMORY = 200_000
 """Rows of either side that are compared at once, unless a single stretch has more."""
@@ -45,6 +46,17 @@ class Published:
     log_id: str
     """Of the journal; empty if it has told nothing."""
     lanes: Mapping[str, LaneTold]
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStage:
+    """A transport that is to be read back."""
+
+    name: str
+    opened: Callable[[], AbstractContextManager[Published]]
+    """Opens it for as long as the context is; raises :class:`~forebay.errors.ForebayError`."""
+    insisted: bool = False
+    """Whether it must be there; otherwise it is said that it was not looked at."""
 
 
 @dataclass(slots=True)
@@ -340,7 +352,7 @@ class _ReadBack:
             return []
         return repaired(Step(self._log_id, begin, end), place.parts, lacking, steps)
 
-    def _judge_event(self, mine: Telling, rows: Sequence[Telling]) -> None:
+    def _judge_event(self, mine: RowTelling, rows: Sequence[RowTelling]) -> None:
         stream = mine.stream
         if not self._span.touches(mine.event_ns // HOUR_NS):
             return
@@ -357,7 +369,7 @@ class _ReadBack:
             if len(found.how) < MAX_EXAMPLES:
                 found.how.append(_difference(rows[0], mine))
 
-    def _stranger(self, key: TellingKey, row: Telling) -> None:
+    def _stranger(self, key: TellingKey, row: RowTelling) -> None:
         """Judge a row that the journal does not have."""
         if key[0] not in self._journal.read:
             self.findings.unseen += 1
@@ -366,7 +378,7 @@ class _ReadBack:
             found.spurious.add(row.event_id, row.number)
 
 
-def _difference(theirs: Telling, mine: Telling) -> str:
+def _difference(theirs: RowTelling, mine: RowTelling) -> str:
     called = mine.event_id if mine.number is None else str(mine.number)
     if mine.tellings.kind is None:
         return called

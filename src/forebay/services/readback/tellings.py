@@ -71,7 +71,7 @@ class Tellings(NamedTuple):
         return list(zip(self.seqs.tolist(), ids, strict=True))
 
 
-class Telling(NamedTuple):
+class RowTelling(NamedTuple):
     """One row."""
 
     tellings: Tellings
@@ -116,12 +116,12 @@ class Telling(NamedTuple):
         return found
 
 
-def by_key(some: Iterable[Tellings]) -> dict[TellingKey, list[Telling]]:
+def by_key(some: Iterable[Tellings]) -> dict[TellingKey, list[RowTelling]]:
     """Return every row by its frame and its event's id."""
-    found: dict[TellingKey, list[Telling]] = {}
+    found: dict[TellingKey, list[RowTelling]] = {}
     for tellings in some:
         raw = np.ascontiguousarray(tellings.hashed().rows).tobytes()
         for index, key in enumerate(tellings.telling_keys()):
-            telling = Telling(tellings, index, raw[16 * index : 16 * index + 16])
+            telling = RowTelling(tellings, index, raw[16 * index : 16 * index + 16])
             found.setdefault(key, []).append(telling)
     return found
