@@ -13,7 +13,7 @@ from tests.support.memory_transport import Broker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.commands import Ran, Running
+    from tests.support.commands import Answer, Running
 
 __all__ = ["socket"]
 TRADES = "trade_archive"
@@ -37,11 +37,11 @@ def lose(broker: Broker, every: int) -> int:
     return lost // every
 
 
-def command(*words: object, folder: Path) -> Ran:
+def command(*words: object, folder: Path) -> Answer:
     return forebay(*words, "-c", folder / "forebay.toml", "--json")
 
 
-def account(ran: Ran) -> dict[str, object]:
+def account(ran: Answer) -> dict[str, object]:
     (found,) = ran.json["transports"]
     return dict(found)
 
@@ -63,7 +63,7 @@ def test_a_capture_that_runs_mends_its_transport_between_its_own_steps(
         assert account(mended)["published"] == lost
         assert running.stop() == 0
         after = command("audit", folder=tmp_path)
-        assert after.code == 0, after.out
+        assert after.code == 0, after.stdout
         for stream in after.json["streams"]:
             assert stream["stages"]["memory"] == stream["stages"]["store"]
 

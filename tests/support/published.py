@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.coverage import StreamKey
+    from forebay.ports import Transport
     from forebay.services.audit import AuditReport
     from forebay.services.readback import StreamFindings
 
@@ -38,7 +39,8 @@ class Recorded:
     state: StateFile
     partitions: int = 1
     broker: Broker = field(init=False)
-    transport: MemoryTransport = field(init=False)
+    transport: Transport = field(init=False)
+    """Any may be put in its place."""
 
     def __post_init__(self) -> None:
         self.broker = Broker(partitions=self.partitions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from forebay.domain.digest import Digest, HashedRows, StreamHour, digests_by_hou
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import kind_of_table
 from forebay.domain.messages import EventsTold, Message
+from forebay.errors import Transient
 from forebay.services.bridge import Steps, listen
 from forebay.services.ledger_builder import Remembered, first_rows
 from forebay.services.projection import CoverageBook
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from forebay.ports import Parser, Received, Transport
+    from forebay.ports import Parser, Received, Subscription, Transport
     from forebay.services.publisher import LaneTold
 
 GROUP = "audit"
 """The group that reads; it commits nothing, so it begins at the oldest record each time."""
 ROWS_AT_ONCE = 1 << 15
+LOOK_S, LOOKS = 0.02, 1_500
+"""How long it takes to look again for what is there and does not come, and how often that is."""
 
 
 @dataclass(slots=True)
@@ -122,6 +126,9 @@ class LaneReading:
     def read(self, events: DistinctEvents, progress: Callable[[int], object]) -> LaneAccount:
         """Account for all that the lane holds now; ``progress`` is told the frame it is at."""
         account, steps = self.account, Steps()
+        with contextlib.closing(self._transport.subscribe(account.lane, GROUP)) as reading:
+            if not reading.extent().trimmed:
+                account.oldest = 1
         waiting, weight = list[Message](), 0
         for received in self._messages():
             account.note(received)
@@ -162,13 +169,12 @@ class LaneReading:
         """Return the messages of the journal, and those that cannot be read."""
         with contextlib.closing(self._transport.subscribe(self.account.lane, GROUP)) as reading:
             reading.seek(None if first is None else reading.position_at(first))
-            while batch := reading.read():
-                for received in batch:
-                    message = received.message
-                    if message is None or message.head.step.log_id == self._log_id:
-                        yield received
-                    if last is not None and received.offset >= last:
-                        return
+            for received in _to_end(reading, self.account.lane):
+                message = received.message
+                if message is None or message.head.step.log_id == self._log_id:
+                    yield received
+                if last is not None and received.offset >= last:
+                    return
 
     def _add(self, messages: list[Message], events: DistinctEvents) -> None:
         told = [each for each in messages if isinstance(each.head.told, EventsTold)]
@@ -181,6 +187,23 @@ class LaneReading:
 
     def _wanted(self, seqs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         return (seqs >= (self.account.oldest or 0)) & (seqs < self.account.end)
+
+
+def _to_end(reading: Subscription, lane: str) -> Iterator[Received]:
+    """Return all that a lane has, though it may take a while to come."""
+    nothing = 0
+    while nothing < LOOKS:
+        batch = reading.read()
+        yield from batch
+        if batch:
+            nothing = 0
+            continue
+        if not reading.extent().left:
+            return
+        nothing += 1
+        threading.Event().wait(LOOK_S)
+    message = f"The lane {lane} does not give what it has."
+    raise Transient(message, hint="Are all of its servers up?")
 
 
 def _hashed(messages: list[Message]) -> Iterator[tuple[Tellings, HashedRows]]:
