@@ -13,16 +13,18 @@ from forebay.domain.digest import Digest
 from forebay.domain.messages import EventsTold, Mark
 from forebay.journal import StateFile
 from forebay.ports import Span
+from forebay.services.bridge import Bridge
 from forebay.services.readback import run, tellings
-from tests.support.audit_bench import BTC, ETH, native
-from tests.support.published import TRADES, recorded, the
+from tests.support.audit_bench import BTC, ETH, bench, native
+from tests.support.crossing import content
+from tests.support.memory_store import MemoryStore
+from tests.support.published import TRADES, Recorded, recorded, the
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from forebay.services.readback import Findings
-    from tests.support.published import Recorded
 
 BITCOIN = StreamKey("coinbase", "spot", "trade", BTC)
 ETHER = StreamKey("coinbase", "spot", "trade", ETH)
@@ -196,6 +198,16 @@ def test_a_lost_dead_letter_is_missing(live: Recorded) -> None:
     assert (key, found.missing.count) == (tellings.LETTERS, 1)
 
 
+def test_a_topic_that_came_later_lacks_no_steps(tmp_path: Path) -> None:
+    with bench(tmp_path / "journal") as captured:
+        live = Recorded(captured, StateFile(tmp_path / "publish.state"))
+        captured.live(range(100, 150))
+        live.publish()
+        captured.live(range(150, 200), poison=(160,))
+        live.publish()
+        assert live.look().ok
+
+
 def test_only_events_of_the_audited_hours_are_judged(live: Recorded) -> None:
     live.spoil(without(native(120), native(390)))
     hours = sorted({hour for _, hour in live.look().hours})
@@ -269,6 +281,40 @@ def test_records_of_collectors_are_told_once_more_only_with_their_lost_step(
     live.look(mend=True)
     kinds = {type(head.told) for head, _ in live.messages()[before:]}
     assert kinds == {EventsTold, Mark}
+
+
+def bridged(live: Recorded) -> dict[str, list[tuple[object, ...]]]:
+    """Return what a bridge stores of the lanes, without how it came there."""
+    store = MemoryStore()
+    bridge = Bridge(live.transport, store)
+    bridge.drain()
+    bridge.close()
+    found = content(store)
+    ids = [row[:1] for row in found["trades"]]
+    return {"trades": sorted(ids, key=str), "gaps": found["gaps"]}
+
+
+def test_a_bridge_reads_a_repair_as_any_step(live: Recorded, tmp_path: Path) -> None:
+    live.bench.live(range(400, 430))
+    live.publish()
+    unspoiled = Recorded(live.bench, StateFile(tmp_path / "another.state"))
+    unspoiled.publish()
+    SPOILS["deleted"](live)
+    live.look(mend=True)
+    assert bridged(live) == bridged(unspoiled)
+
+
+def test_what_a_bridge_reads_after_a_repair_of_a_whole_step_is_complete(
+    live: Recorded, tmp_path: Path
+) -> None:
+    unspoiled = Recorded(live.bench, StateFile(tmp_path / "another.state"))
+    unspoiled.publish()
+    SPOILS["unmarked"](live)
+    live.look(mend=True)
+    live.bench.live(range(400, 430))
+    for each in (live, unspoiled):
+        each.publish()
+    assert bridged(live)["trades"] == bridged(unspoiled)["trades"]
 
 
 def test_a_repair_that_is_the_oldest_record_does_not_say_what_is_kept(tmp_path: Path) -> None:

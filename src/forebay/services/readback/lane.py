@@ -56,6 +56,8 @@ class LaneAccount:
     """That it has now."""
     oldest: int | None = None
     """All that was told of frames from this one on is kept; None: nothing is."""
+    first_step: int | None = None
+    """Where the oldest step begins that is there, at least in part."""
     stretches: dict[int, StretchSum] = field(default_factory=dict)
     whole: IntervalSet = field(default_factory=IntervalSet)
     """Frames of steps of which every message is there."""
@@ -76,7 +78,11 @@ class LaneAccount:
     def note(self, received: Received) -> None:
         """Take note where a message of the journal is."""
         head = received.message.head if received.message else None
-        if head is not None and self.oldest is None and not head.repair:
+        if head is None or head.repair:
+            return
+        if self.first_step is None:
+            self.first_step = head.step.begin
+        if self.oldest is None:
             # Of a step that lacks its begin, what is lacking has been deleted by its age.
             self.oldest = head.step.begin if head.part == 0 else head.step.end
 
@@ -88,6 +94,7 @@ class LaneAccount:
     def lacking_steps(self, begin: int) -> IntervalSet:
         """Return the frames from ``begin`` on whose steps are not there whole."""
         end = self.told.end
+        begin = max(begin, end if self.first_step is None else self.first_step)
         return self.whole.holes(begin, end - 1) if begin < end else IntervalSet()
 
 

@@ -334,20 +334,21 @@ class _ReadBack:
 
     def _judge(self, lane: str, place: _Place) -> list[Message]:
         """Find what is wrong with a stretch; return the step that mends it, if one does."""
+        begin = max(place.begin, self._begins[lane])
+        end = min(place.end, self._accounts[lane].end)
+        steps = self._steps[lane].within(begin, end - 1)
         owed = (self._owed(part) for part in place.parts)
         ours = by_key(each for each in owed if each is not None)
         theirs = by_key(place.theirs)
         lacking = set[TellingKey]()
         for key, (mine, *_) in ours.items():
             rows = theirs.get(key, [])
-            if not any(row.hashed == mine.hashed for row in rows):
+            # Rows of a step that is not whole are taken by nobody.
+            if key[0] in steps or all(row.hashed != mine.hashed for row in rows):
                 lacking.add(key)
             self._judge_event(mine, rows)
         for key in theirs.keys() - ours.keys():
             self._stranger(key, theirs[key][0])
-        begin = max(place.begin, self._begins[lane])
-        end = min(place.end, self._accounts[lane].end)
-        steps = self._steps[lane].within(begin, end - 1)
         if not lacking and not steps:
             return []
         return repaired(Step(self._log_id, begin, end), place.parts, lacking, steps)
