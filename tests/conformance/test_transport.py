@@ -14,6 +14,7 @@ from forebay.domain.frames import Context, EpochOpened
 from forebay.domain.messages import ControlTold, EventsTold, FrameOrigin, Head, Message, Step
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import Position
+from forebay.ports import Extent
 from tests.conformance.transports import Sitting, candidates
 from tests.support.commands import wait_for
 from tests.support.frames import LOG, TRADES, Told, rows_of
@@ -105,6 +106,17 @@ def test_a_message_comes_as_it_was_told(transport: Transport, lane: str) -> None
         message_of_rows(4),
         message(5),
     ]
+
+
+def test_what_is_left_of_a_lane_is_said_also_before_it_comes(
+    transport: Transport, lane: str
+) -> None:
+    subscription = transport.subscribe(lane, "g")
+    assert subscription.extent() == Extent(trimmed=False, left=False)
+    transport.publish(lane, [message(3), message_of_rows(4)])
+    assert subscription.extent() == Extent(trimmed=False, left=True)
+    taken(subscription, 2)
+    assert subscription.extent() == Extent(trimmed=False, left=False)
 
 
 def test_messages_come_in_the_order_in_which_they_were_acknowledged(

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from forebay.lab.truth import Trade
     from forebay.ports import Audited, Minutes, Parser, Rows, Span, StoreAccount
     from forebay.services.audit import Use
+    from forebay.services.readback import TransportStage
 
 T = TypeVar("T")
 BTC, ETH = "BTC-USD", "ETH-USD"
@@ -241,6 +242,7 @@ class Bench:
         before: Callable[[], object] = lambda: None,
         after: Callable[[], object] = lambda: None,
         progress: Callable[[int, int], object] = lambda *_: None,
+        transports: Sequence[TransportStage] = (),
     ) -> AuditReport:
         """Audit; ``before`` and ``after`` happen around each answer of the store."""
         return run_audit(
@@ -253,6 +255,7 @@ class Bench:
             since_ns=since_ns,
             until_ns=until_ns,
             progress=progress,
+            transports=transports,
             clock=ManualClock(),
         )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.memory_transport import Broker
 
 _COUNT = struct.Struct(">I")
-_CALLS = ("ping", "lanes", "identity", "append", "join", "place", "fetch", "commit")
+_CALLS = ("ping", "lanes", "identity", "append", "join", "place", "fetch", "edges", "commit")
 
 
 def _write(stream: BufferedIOBase, head: object, messages: Sequence[bytes]) -> None:
@@ -161,6 +161,11 @@ class RemoteBroker:
     ) -> tuple[int, list[bytes]]:
         """See :class:`~.memory_transport.Brokered`."""
         return self._call("fetch", lane, identity, offset, max_messages, max_bytes)
+
+    def edges(self, lane: str) -> tuple[int, int]:
+        """See :class:`~.memory_transport.Brokered`."""
+        (first, end), _ = self._call("edges", lane)
+        return first, end
 
     def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
         """See :class:`~.memory_transport.Brokered`."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from forebay.domain.messages import Message, decode_message, encode_message
 from forebay.errors import Corrupt, CursorBeyondEnd, Transient
 from forebay.journal import Position, new_id
-from forebay.ports import Received
+from forebay.ports import Extent, Received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,6 +71,10 @@ class Brokered(Protocol):
         self, lane: str, identity: str, offset: int, max_messages: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
         """Return messages from ``offset`` on, and the offset of the first of them."""
+        ...
+
+    def edges(self, lane: str) -> tuple[int, int]:
+        """Return the oldest offset that is kept, and the one behind the newest."""
         ...
 
     def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
@@ -171,6 +175,12 @@ class Broker:
                 taken.append(held.messages[index])
             return offset, taken
 
+    def edges(self, lane: str) -> tuple[int, int]:
+        """See :class:`Brokered`."""
+        with self._changed:
+            held = self._named(lane)
+            return held.first, held.end
+
     def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
         """See :class:`Brokered`; what every group is past is let go."""
         with self._changed:
@@ -241,6 +251,11 @@ class MemorySubscription:
         first, raw = self._broker.fetch(*where, max_messages, max_bytes)
         self._offset = first + len(raw)
         return [Received(at, _readable(each), at + 1) for at, each in enumerate(raw, first)]
+
+    def extent(self) -> Extent:
+        """See :class:`~forebay.ports.Subscription`."""
+        first, end = self._broker.edges(self._lane)
+        return Extent(trimmed=first > 0, left=self._offset < end)
 
     def position_at(self, offset: int) -> Position:
         """See :class:`~forebay.ports.Subscription`."""

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import EventKind
     from forebay.services.audit import AuditReport, Truth, Use
+    from forebay.services.audit.run import Reading
+    from forebay.services.readback import TransportStage
 
 _AUDIT_MEMORY_MB = (256, 1024, 4096)
 """For an audit's statements on a database file: they add up, and need no more than the first for
@@ -332,8 +334,10 @@ class Data(Queries):
         truth: Truth | None = None,
         source: Use = "auto",
         progress: Callable[[int, int], object] = lambda *_: None,
+        transports: Sequence[TransportStage] = (),
+        reading: Reading = lambda *_: None,
     ) -> AuditReport:
-        """Compare journal and store; see :func:`forebay.services.audit.run_audit`."""
+        """Compare journal, store and transports: :func:`forebay.services.audit.run_audit`."""
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
         from forebay.services.deliver import CONSUMER  # noqa: PLC0415
 
@@ -349,6 +353,8 @@ class Data(Queries):
             truth=truth,
             arrive=self._await_arrival,
             progress=progress,
+            transports=transports,
+            reading=reading,
         )
 
     def _audit_query(self, query: str) -> pa.Table:

@@ -19,6 +19,7 @@ from forebay.services.audit.report import (
     unseeable,
     verdict,
 )
+from forebay.services.audit.transport_report import TRANSPORT_COLUMNS, transport_cells
 from forebay.visible import visible
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def render_table(report: AuditReport) -> Group:
     """Return what is to be seen at one glance: streams, gaps, problems, and the verdict last."""
     limit = width()
     parts = [*_streams(report, limit), *_verified(report, limit)]
+    if report.transports:
+        rows = [transport_cells(each) for each in report.transports]
+        wrong = [bool(each.missing or each.mutated or each.spurious) for each in report.transports]
+        parts += _table("Transports", TRANSPORT_COLUMNS, rows, wrong, limit)
     if report.gaps:
         rows = gap_cells(report)
         parts += _table("Gaps", GAP_COLUMNS, rows, [row[0] == "open" for row in rows], limit)

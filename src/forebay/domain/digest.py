@@ -32,6 +32,8 @@ from forebay.domain import schema
 from forebay.domain.coverage import StreamKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from forebay.domain.kinds import EventKind
@@ -94,6 +96,47 @@ class Digest:
         )
 
 
+class HashedRows(NamedTuple):
+    """What digests are sums of, as pairs of high and low 64 bits; shape (n, 2) each."""
+
+    ids: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.uint64]
+    """MD5 of the canonical rows."""
+
+    @classmethod
+    def of_texts(cls, ids: npt.NDArray[np.uint64], texts: pa.Array) -> HashedRows:
+        """Hash one text for each of ``ids``, which are halves."""
+        raw = texts.cast(pa.binary()).to_pylist()
+        hashed = b"".join([hashlib.md5(text, usedforsecurity=False).digest() for text in raw])
+        return cls(ids, np.frombuffer(hashed, "<u8").reshape(-1, 2)[:, ::-1])
+
+    @classmethod
+    def of_events(cls, events: pa.Table, kind: EventKind) -> HashedRows:
+        """Hash ``events`` of a kind."""
+        return cls.of_texts(id_halves(events), canonical_rows(events, kind))
+
+    def where(self, wanted: npt.NDArray[np.bool_]) -> HashedRows:
+        return HashedRows(self.ids[wanted], self.rows[wanted])
+
+    def sums(self, order: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Iterator[Digest]:
+        """Return the digests of runs of rows in an order."""
+        counts = np.diff(np.append(starts, len(order))).tolist()
+        halves = (self.ids[:, 0], self.ids[:, 1], self.rows[:, 0], self.rows[:, 1])
+        for count, *of in zip(
+            counts, *(_sums(half[order], starts) for half in halves), strict=True
+        ):
+            yield Digest.from_halves(count, (of[0], of[1]), (of[2], of[3]))
+
+    def by_group(self, groups: npt.NDArray[np.int64]) -> dict[int, Digest]:
+        """Return digests of the rows of each group; a row that is there twice counts twice."""
+        if not len(groups):
+            return {}
+        order = np.argsort(groups, kind="stable")
+        ordered = groups[order]
+        starts = np.concatenate(([0], np.flatnonzero(np.diff(ordered)) + 1))
+        return dict(zip(ordered[starts].tolist(), self.sums(order, starts), strict=True))
+
+
 class _Buckets(NamedTuple):
     """Rows in the order of stream and hour, and where each of those begins."""
 
@@ -123,24 +166,15 @@ def hours_of(events: pa.Table, kind: EventKind) -> list[StreamHour]:
     return _buckets(events, kind).keys if len(events) else []
 
 
-def digests_by_hour(events: pa.Table, kind: EventKind) -> dict[StreamHour, Digest]:
+def digests_by_hour(
+    events: pa.Table, kind: EventKind, hashed: HashedRows | None = None
+) -> dict[StreamHour, Digest]:
     """Return digests of ``events``, which must be distinct, by stream and hour."""
     if not len(events):
         return {}
-    texts = canonical_rows(events, kind).cast(pa.binary()).to_pylist()
-    hashed = b"".join([hashlib.md5(text, usedforsecurity=False).digest() for text in texts])
-    rows = np.frombuffer(hashed, "<u8").reshape(-1, 2)
-    ids = id_halves(events)
+    hashed = hashed or HashedRows.of_events(events, kind)
     order, starts, keys = _buckets(events, kind)
-    counts = np.diff(np.append(starts, len(order))).tolist()
-    halves = (ids[:, 0], ids[:, 1], rows[:, 1], rows[:, 0])
-    sums = zip(*(_sums(half[order], starts) for half in halves), strict=True)
-    return {
-        key: Digest.from_halves(count, (ids_high, ids_low), (rows_high, rows_low))
-        for key, count, (ids_high, ids_low, rows_high, rows_low) in zip(
-            keys, counts, sums, strict=True
-        )
-    }
+    return dict(zip(keys, hashed.sums(order, starts), strict=True))
 
 
 def audited_rows(events: pa.Table, kind: EventKind) -> pa.Table:
@@ -191,6 +225,19 @@ def canonical_rows(events: pa.Table, kind: EventKind) -> pa.Array:
     texts = [id_texts(events), *(cell_texts(_whole(events[name])) for name in kind.content)]
     joined = pc.binary_join_element_wise(*texts, "|")
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def difference(kind: EventKind, stored: str, right: str) -> str:
+    """Say in which columns two canonical rows of a kind of event differ."""
+    names = ("event_id", *kind.content)
+    ours, theirs = stored.split("|"), right.split("|")
+    if not len(ours) == len(theirs) == len(names):
+        return f"{stored} should be {right}"
+    return ", ".join(
+        f"{name} is {mine} and should be {other}"
+        for name, mine, other in zip(names, ours, theirs, strict=True)
+        if mine != other
+    )
 
 
 def cell_texts(column: pa.Array) -> pa.Array:

@@ -97,13 +97,15 @@ class Mark(msgspec.Struct, frozen=True, tag="mark"):
 Told = EventsTold | ControlTold | KnownTold | LettersTold | Mark
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a message is."""
 
     step: Step
     part: int
     """Its place in the step, from 0 on."""
     told: Told
+    repair: bool = False
+    """Whether the step has what a lane had lost, behind newer ones."""
 
 
 class Message(NamedTuple):

@@ -17,7 +17,7 @@ from forebay.ports.audits import (
     Span,
     StoreAccount,
 )
-from forebay.ports.transports import Received, Subscription, Transport
+from forebay.ports.transports import Extent, Received, Subscription, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +43,7 @@ __all__ = [
     "Committed",
     "EpochSink",
     "Events",
+    "Extent",
     "FrameSink",
     "HistoryRequest",
     "HourAccount",

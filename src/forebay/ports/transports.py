@@ -25,6 +25,15 @@ class Received(NamedTuple):
     """
 
 
+class Extent(NamedTuple):
+    """What of a lane there is."""
+
+    trimmed: bool
+    """Whether older records than those that it keeps were let go of."""
+    left: bool
+    """Whether it has something that was not read yet."""
+
+
 class Subscription(Protocol):
     """What one group reads of one lane, in order. Blocking; for one thread.
 
@@ -40,6 +49,10 @@ class Subscription(Protocol):
         :class:`~forebay.errors.Transient` if the transport cannot be asked now, and
         :class:`~forebay.errors.CursorBeyondEnd` if the lane has been made anew.
         """
+        ...
+
+    def extent(self) -> Extent:
+        """Ask what there is now; raises as :meth:`read`, which may give nothing though much is."""
         ...
 
     def position_at(self, offset: int) -> Position:

@@ -248,8 +248,10 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         log_id = piece.steps[0].step.log_id
         cursor = journal_cursor(log_id, self._lane)
         known = self._positions.get(cursor)
-        end = known.seq if known else piece.steps[0].step.begin
-        for whole in piece.steps:
+        # What repairs a lane is of what was told before, and behind it.
+        ordinary = [whole for whole in piece.steps if not whole.messages[-1].head.repair]
+        end = known.seq if known else (ordinary or piece.steps)[0].step.begin
+        for whole in ordinary:
             step = whole.step
             if step.begin > end:  # it was in the lane, and is not any more
                 projected.losses.append(Loss(end, step.begin - 1))

@@ -267,7 +267,10 @@ class LedgerBuilder:
         for piece in _pieces(blocks):
             projected = self._projection.project(batches_of(piece))
             tables = projected.events
-            firsts = {table: self._firsts(table, events) for table, events in tables.items()}
+            firsts = {
+                table: first_rows(table, events, self._first_told)
+                for table, events in tables.items()
+            }
             sums.add(piece, projected, firsts)
             self._projection.adopt(projected)
             if keep is not None:
@@ -278,20 +281,21 @@ class LedgerBuilder:
             sums.log_id, sums.end = end.log_id, end.seq
         return sums.entry()
 
-    def _firsts(self, table: str, events: Events) -> Mask:
-        """Return which rows are the first of their event: coverage's word, else who remembers.
 
-        Of two connections that told a new event, coverage may have met the later one first.
-        """
-        new = events.vouched_new
-        asked = ~new & ~events.seen_before
-        if asked.any():
-            new = new.copy()
-            rows = events.rows.filter(pa.array(asked))
-            new[asked] = self._first_told(table, rows)
-        first: Mask = np.zeros(len(new), dtype=np.bool_)
-        first[first_of_each_id(events.rows)[new]] = True
-        return first
+def first_rows(table: str, events: Events, first_told: FirstTold) -> Mask:
+    """Return which rows are the first of their event: coverage's word, else who remembers.
+
+    Of two connections that told a new event, coverage may have met the later one first.
+    """
+    new = events.vouched_new
+    asked = ~new & ~events.seen_before
+    if asked.any():
+        new = new.copy()
+        rows = events.rows.filter(pa.array(asked))
+        new[asked] = first_told(table, rows)
+    first: Mask = np.zeros(len(new), dtype=np.bool_)
+    first[first_of_each_id(events.rows)[new]] = True
+    return first
 
 
 def _loss(block: Block) -> tuple[int, int]:

@@ -122,13 +122,7 @@ class Publisher(Pump[JournalPiece, Telling]):
         super().__init__(JournalFeed(journal, cursor, observer, disk), observer)
 
     def load(self) -> Position | None:
-        raw = self._file.load()
-        try:
-            state = msgspec.msgpack.decode(raw, type=_State) if raw else _State("", 0, [])
-        except msgspec.DecodeError as error:
-            hint = "Move it away: what is in the journal is published again."
-            raise Corrupt(f"A publisher's state cannot be read: {error}.", hint=hint) from error
-        self._state = state
+        self._state = state = _remembered(self._file)
         self._stored = dict(state.ordinals)
         self._ordinals = OrdinalAssigner(self._stored)
         return Position(state.log_id, state.seq) if state.seq else None
@@ -306,6 +300,24 @@ class Publisher(Pump[JournalPiece, Telling]):
     def _remember(self, state: _State) -> None:
         self._file.store(msgspec.msgpack.encode(state))
         self._state = state
+
+
+def _remembered(file: StateFile) -> _State:
+    raw = file.load()
+    try:
+        return msgspec.msgpack.decode(raw, type=_State) if raw else _State("", 0, [])
+    except msgspec.DecodeError as error:
+        hint = "Move it away: what is in the journal is published again."
+        raise Corrupt(f"A publisher's state cannot be read: {error}.", hint=hint) from error
+
+
+def lanes_told(file: StateFile) -> tuple[str, dict[str, LaneTold]]:
+    """Return which log a publisher tells, and how far each lane has been told it.
+
+    Raises as :meth:`Publisher.load`; an empty log if it has told nothing.
+    """
+    state = _remembered(file)
+    return state.log_id, dict(state.lanes)
 
 
 def tell(

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forebay.app.offline.reading_back import REPUBLISH
 from forebay.app.processes import samples
 from forebay.app.processes.local_socket import LocalServer
 from forebay.app.processes.maintenance import DeliveryPace, rules
 from forebay.app.processes.process_breakers import ProcessBreakers
+from forebay.app.processes.republishing import Republishing
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.worker import StopSignal
 from forebay.app.wiring import transports, venues
@@ -30,6 +32,7 @@ from forebay.services.guarded_publishing import (
     waiting_share,
 )
 from forebay.services.publisher import Publisher
+from forebay.services.readback import SharedTransport
 from forebay.times import span_ns
 
 if TYPE_CHECKING:
@@ -56,7 +59,9 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
     kind, role = transports.kind_of(said), transports.ROLE + name
     folder, tally = DataFolder(Path(config.data)), CountingObserver(observer)
     guarding = ProcessBreakers(role, config, clock=clock, rng=rng, observer=tally, critical=False)
-    transport = await asyncio.to_thread(kind.open, said, tally)
+    republishing = Republishing(folder, said, tally)
+    opened = await asyncio.to_thread(kind.open, said, tally)
+    transport = SharedTransport(opened, republishing.alone)
     cursor = folder.cursor(role)
     publisher = await asyncio.to_thread(
         Publisher,
@@ -82,7 +87,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
     running = PublisherRun(said, kind, publisher, publishing, guarding, folder, clock, tally)
     guarding.manager.watch(f"{name}-buffer", running.nearly_full, depends_on=(role,))
     async with contextlib.AsyncExitStack() as beside:
-        handlers = guarding.handlers(running.tell)
+        handlers = {**guarding.handlers(running.tell), REPUBLISH: republishing.take}
         await beside.enter_async_context(LocalServer(folder.socket(role), handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(running.draining())

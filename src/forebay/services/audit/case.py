@@ -19,9 +19,11 @@ from forebay.services.ledger_builder import OUTCOMES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from forebay.errors import ForebayError
     from forebay.ports import Parser, Span, StoreAccount
     from forebay.services.audit.journal_stage import JournalStage
     from forebay.services.audit.truth import TruthStage
+    from forebay.services.readback import Findings
 
 Hours = dict[StreamKey, dict[int, Digest]]
 Holes = dict[tuple[Unit, str], IntervalSet]
@@ -90,6 +92,10 @@ class Case:
     truth: TruthStage | None = None
     found: dict[StreamKey, Found] = field(default_factory=lambda: defaultdict(Found))
     problems: list[Problem] = field(default_factory=list)
+    published: list[Findings] = field(default_factory=list)
+    """What transports hold."""
+    unread: dict[str, ForebayError] = field(default_factory=dict)
+    """Why others could not be asked, by name."""
     seq: int = field(init=False)
     """Up to where the store has consumed the journal."""
     hours: Hours = field(init=False)
@@ -128,6 +134,7 @@ class Case:
         """Return every stream that anybody has heard of, or asked for."""
         known = {key for key, _ in self.account.hours} | {gap.key for gap in self.account.gaps}
         known.update(self.hours, self.account.coverage, self.coverage, self.roll.streams())
+        known.update(key for each in self.published for key, _ in each.hours)
         return sorted(known.union(self.truth.streams() if self.truth else ()))
 
     def digests(self, place: StreamHour) -> tuple[Digest, Digest]:

@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.digest import HOUR_NS, MINUTE_NS, MINUTES, Digest, StreamHour, digests_by
+from forebay.domain.digest import (
+    HOUR_NS,
+    MINUTE_NS,
+    MINUTES,
+    Digest,
+    StreamHour,
+    difference,
+    digests_by,
+)
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.errors import Transient
@@ -56,19 +64,6 @@ def by_id(rows: pa.Table, channel: str) -> Rows:
         place = StreamKey(venue, market, channel, symbol), event_ns // HOUR_NS
         found.setdefault(event_id, []).append(AuditedRow(place, canonical, *rest))
     return found
-
-
-def difference(channel: str, stored: str, right: str) -> str:
-    """Say in which columns two canonical rows of a kind of event differ."""
-    names = ("event_id", *KINDS[channel].content)
-    ours, theirs = stored.split("|"), right.split("|")
-    if not len(ours) == len(theirs) == len(names):
-        return f"{stored} should be {right}"
-    return ", ".join(
-        f"{name} is {mine} and should be {other}"
-        for name, mine, other in zip(names, ours, theirs, strict=True)
-        if mine != other
-    )
 
 
 def stretches(
@@ -303,7 +298,7 @@ class Comparison:
 
     def _mutate(self, event_id: str, row: AuditedRow, right: AuditedRow) -> None:
         key = right.place[0]
-        how = difference(key.channel, row.canonical, right.canonical)
+        how = difference(KINDS[key.channel], row.canonical, right.canonical)
         self._case.found[key].mutate(event_id, right.number, how)
 
     def _judge_strangers(self, channel: str, strangers: Rows) -> None:

@@ -15,6 +15,11 @@ import msgspec
 
 from forebay.domain.coverage import Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR
+from forebay.services.audit.transport_report import (
+    TRANSPORT_COLUMNS,
+    TransportAudit,
+    transport_cells,
+)
 from forebay.times import to_text
 from forebay.visible import visible
 
@@ -99,6 +104,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: dict[str, int]
     """Frames of the journal up to ``position`` by outcome."""
     took_ms: int
+    transports: list[TransportAudit] = []
     undelivered: int = 0
     """Captured frames, the collector's own records included, beyond ``position``."""
     verified_by: list[Source] = []
@@ -120,7 +126,14 @@ STREAM_COLUMNS = (
     "verified",
 )
 GAP_COLUMNS = ("state", "reason", "unit", "gaps", "size")
-_TOLD = {"not_given": "asked for and refused"}
+_TOLD = {
+    "not_given": "asked for and refused",
+    "unpublished": "missing on a transport",
+    "published_otherwise": "mutated on a transport",
+    "published_only": "spurious on a transport",
+    "step_lacking": "steps not whole on a transport",
+    "lane_anew": "a topic made anew",
+}
 """Kinds of problem whose names say too little."""
 
 
@@ -295,6 +308,9 @@ def render_html(report: AuditReport, made: Made) -> str:
     parts += ["<h2>Scope</h2>", *(f"<p>{_shown(line)}</p>" for line in _scope(report))]
     parts += ["<h2>Streams</h2>", _table(STREAM_COLUMNS, map(stream_cells, report.streams))]
     parts.append(f'<p class="legend">{_LEGEND}</p>')
+    if report.transports:
+        published = _table(TRANSPORT_COLUMNS, map(transport_cells, report.transports))
+        parts += ["<h2>Transports</h2>", published]
     if report.gaps:
         summed = _table(GAP_COLUMNS, gap_cells(report))
         parts += ["<h2>Gaps</h2>", summed, *_every_gap(report.gaps)]

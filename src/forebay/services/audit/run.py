@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from forebay.clock import Clock, SystemClock
@@ -11,7 +13,7 @@ from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, ForebayError
 from forebay.ports import Audited, Parser, Span
 from forebay.services.audit.case import (
     Case,
@@ -34,14 +36,22 @@ from forebay.services.audit.report import (
     StreamAudit,
     iso,
 )
+from forebay.services.audit.transports import (
+    notes_of_transports,
+    problems_of_transport,
+    transports_of,
+)
 from forebay.services.audit.truth import Truth, TruthStage
 from forebay.services.ledger import read_ledger
+from forebay.services.readback import TransportStage, read_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 Use = Literal["auto", "frames", "ledger"]
+Reading = Callable[[str, int, int], object]
+"""Is told the name of a transport, and how much of what there is of it has been read."""
 _CLOCK = SystemClock()
 _MILLISECOND_NS = 1_000_000
 NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
@@ -63,6 +73,8 @@ def run_audit(
     truth: Truth | None = None,
     arrive: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], object] = lambda *_: None,
+    transports: Sequence[TransportStage] = (),
+    reading: Reading = lambda *_: None,
     clock: Clock = _CLOCK,
 ) -> AuditReport:
     """Compare a store with the journal that it was made from, and with the truth if there is one.
@@ -76,7 +88,8 @@ def run_audit(
 
     Raises :class:`~forebay.errors.ConfigError` if there is no ledger and it was insisted on,
     :class:`~forebay.errors.Unreachable` if the store or the truth does not answer, and
-    :class:`~forebay.errors.Transient` if the store was rebuilt or frames retired meanwhile.
+    :class:`~forebay.errors.Transient` if the store was rebuilt or frames retired meanwhile, or if
+    a transport cannot be read.
     """
     began = clock.monotonic_ns()
     since = None if since_ns is None else since_ns // HOUR_NS
@@ -97,7 +110,34 @@ def run_audit(
             text = f"The journal ends at {end}, the store has consumed it up to {seq}."
             case.problems.append(Problem("journal_short", "", seq - end, [], text))
         _judge(case, Comparison(store, case))
+        for asked in transports:
+            _read_back(case, asked, (journal_folder, ledger_folder), reading, clock)
         return report_of(case, (clock.monotonic_ns() - began) // _MILLISECOND_NS)
+
+
+def _read_back(
+    case: Case,
+    asked: TransportStage,
+    folders: tuple[Path, Path | None],
+    reading: Reading,
+    clock: Clock,
+) -> None:
+    """Note what a transport holds, or why that cannot be said."""
+    try:
+        with asked.opened() as published:
+            found = read_back(
+                *(published, folders[0], case.parsers),
+                ledger_folder=folders[1],
+                span=case.span,
+                progress=partial(reading, asked.name),
+                clock=clock,
+            )
+    except ForebayError as error:
+        if asked.insisted:
+            raise
+        case.unread[asked.name] = error
+    else:
+        case.published.append(found)
 
 
 def _use_ledger(
@@ -249,6 +289,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
     streams = [key for key in streams if kind_of(key.channel) == key.channel]  # that have events
     # What came before a venue refused more is verified all the same.
     red = {each.stream for each in problems if each.kind not in (NOT_GIVEN, NEVER_HEARD)}
+    problems += [problem for each in case.published for problem in problems_of_transport(each)]
     found = [case.found[key] for key in streams]
     account, span, position = case.account, case.span, case.account.position
     return AuditReport(
@@ -268,6 +309,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
         since=None if span.since is None else iso(span.since * HOUR_NS),
         until=None if span.until is None else iso(span.until * HOUR_NS),
         frames=case.frames,
+        transports=transports_of(case.published, case.unread),
         undelivered=_undelivered(case),
         verified_by=_sources(bool(case.journal.recorded), bool(case.journal.by_frames)),
         took_ms=took_ms,
@@ -304,6 +346,8 @@ def _stream(case: Case, key: StreamKey, red: set[str]) -> StreamAudit:
     channel = case.channel(key)
     basis: Basis = case.unit(key) if hours else "none"
     stages = {"journal": _stage(hours.values()), "store": _stage(stored.values())}
+    for each in case.published:
+        stages[each.name] = _stage(digest for (of, _), digest in each.hours.items() if of == key)
     if case.truth and key in case.truth.digests:
         stages["truth"] = _stage([case.truth.digests[key]])
     proved = basis != "none" and red.isdisjoint({"", key.name})
@@ -359,6 +403,7 @@ def _notes(case: Case) -> list[str]:
             f"{unseen} stored events were not compared: the journal does not hold their frames, "
             "which are older, or damaged (`forebay journal fsck` tells)."
         )
+    notes += notes_of_transports(case.published, case.unread)
     if case.truth and not case.truth.before.finished:
         notes.append(
             "The simulator goes on: what it sends from now on is not owed yet; "

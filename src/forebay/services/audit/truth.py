@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import pyarrow.compute as pc
 
-from forebay.domain.digest import MINUTE_NS, MINUTES, Digest
+from forebay.domain.digest import MINUTE_NS, MINUTES, Digest, difference
 from forebay.domain.intervals import IntervalSet
-from forebay.services.audit.compare import Comparison, by_id, difference, stretches
+from forebay.domain.kinds import KINDS
+from forebay.services.audit.compare import Comparison, by_id, stretches
 from forebay.services.audit.report import Problem
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class _Stream:
                 if event is None:
                     found.spurious[event_id] = row.number if self.numbered else None
                 elif event.row != row.canonical:
-                    how = difference(self.key.channel, row.canonical, event.row)
+                    how = difference(KINDS[self.key.channel], row.canonical, event.row)
                     found.mutate(event_id, event.number, how)
         for event_id, event in right.items():
             if event_id not in rows and self.owes(event):

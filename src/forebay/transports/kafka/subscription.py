@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import Position
+from forebay.ports import Extent
 from forebay.transports.kafka.errors import translated
 from forebay.transports.spelling import EVENT_ID, Assembler
 
@@ -78,6 +79,11 @@ class KafkaSubscription:
         if given:
             self._check(given)  # whatever it is of is there now, or was before
         return [received for received, _ in given]
+
+    def extent(self) -> Extent:
+        """See :class:`~forebay.ports.Subscription`."""
+        oldest, end = self._edges()
+        return Extent(trimmed=oldest > 0, left=bool(self._ready) or self._next < end)
 
     def position_at(self, offset: int) -> Position:
         """See :class:`~forebay.ports.Subscription`."""

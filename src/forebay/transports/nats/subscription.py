@@ -15,6 +15,7 @@ from nats.errors import NoRespondersError
 
 from forebay.errors import CursorBeyondEnd
 from forebay.journal import Position
+from forebay.ports import Extent
 from forebay.transports.nats.connection import answered
 from forebay.transports.nats.errors import NO_MESSAGE, Refused
 from forebay.transports.nats.stream_calls import info_of, made, reaches
@@ -56,6 +57,13 @@ class NatsSubscription:
         if self._paused:
             return []
         return self._connection.run(self._read(max_messages, max_bytes))
+
+    def extent(self) -> Extent:
+        """See :class:`~forebay.ports.Subscription`."""
+        state = self._connection.run(info_of(self._connection, self._lane))["state"]
+        # Behind the last message that there is, some may have been deleted.
+        left = self._offset <= state["last_seq"] and not state.get("num_deleted")
+        return Extent(trimmed=state["first_seq"] > 1, left=bool(self._ready) or left)
 
     def position_at(self, offset: int) -> Position:
         """See :class:`~forebay.ports.Subscription`."""

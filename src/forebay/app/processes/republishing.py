@@ -1,0 +1,41 @@
+"""A publish process mends its transport when asked, between its own steps."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from forebay.app.offline.reading_back import look
+
+if TYPE_CHECKING:
+    from forebay.app.processes.local_socket import Request
+    from forebay.app.wiring.data_folder import DataFolder
+    from forebay.telemetry import Observer
+    from forebay.transports.kind import TransportConfig
+
+
+class Republishing:
+    """Publishes what a transport lacks; one at a time."""
+
+    def __init__(self, folder: DataFolder, said: TransportConfig, observer: Observer) -> None:
+        self._folder = folder
+        self._said = said
+        self._observe = observer
+        self._turn = threading.Lock()
+        self._one = asyncio.Lock()
+
+    def alone(self) -> threading.Lock:
+        """Return what whoever tells a lane a step holds meanwhile."""
+        return self._turn
+
+    async def take(self, _: Request) -> dict[str, Any]:
+        """Handle ``{"op": "republish"}``; the reply says how much was ``published``.
+
+        It has a connection of its own: a broker that recognises what the publisher sent before
+        must not take a repair for that.
+        """
+        where = self._folder, self._said, self._observe
+        async with self._one:
+            found = await asyncio.to_thread(look, *where, alone=self.alone)
+        return {"published": found.mended}

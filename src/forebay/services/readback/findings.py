@@ -1,0 +1,62 @@
+"""What is wrong with what a transport holds; bounded, however much that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from forebay.domain.intervals import IntervalSet
+
+MAX_EXAMPLES = 20
+
+
+@dataclass(slots=True)
+class EventSet:
+    """Some events: how many, and what they are called."""
+
+    count: int = 0
+    numbers: IntervalSet = field(default_factory=IntervalSet)
+    ids: list[str] = field(default_factory=list)
+    """Of the first few."""
+
+    def add(self, event_id: str, number: int | None) -> None:
+        self.count += 1
+        if number is not None:
+            self.numbers.add(number)
+        elif len(self.ids) < MAX_EXAMPLES:
+            self.ids.append(event_id)
+
+    def examples(self) -> list[str]:
+        """Return ranges of numbers where they have some, and ids of others."""
+        ranges = (str(a) if a == b else f"{a} to {b}" for a, b in self.numbers)
+        named = [text for text, _ in zip(ranges, range(MAX_EXAMPLES), strict=False)]
+        return [*named, *self.ids][:MAX_EXAMPLES]
+
+
+@dataclass(slots=True)
+class StreamFindings:
+    """What is wrong with the events of one stream."""
+
+    missing: EventSet = field(default_factory=EventSet)
+    mutated: EventSet = field(default_factory=EventSet)
+    spurious: EventSet = field(default_factory=EventSet)
+    how: list[str] = field(default_factory=list)
+    """Of the first few mutated events, what differs."""
+    again: int = 0
+    """Records of a telling that is there already: at least once allows them."""
+
+
+@dataclass(slots=True)
+class LaneFindings:
+    """What is there of one lane, and what is wrong with it as a whole."""
+
+    lane: str
+    oldest: int | None
+    """The first frame of which all is kept; None: it holds nothing."""
+    end: int
+    """Before this frame it was told everything."""
+    rows: int
+    anew: bool
+    """Whether it was made anew since it was told."""
+    unreadable: int = 0
+    steps: IntervalSet = field(default_factory=IntervalSet)
+    """Frames whose steps are not there whole."""
