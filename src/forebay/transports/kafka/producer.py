@@ -117,6 +117,10 @@ class AcknowledgedProducer:
             self._doubtful = False
             self._remember((topic, partition), reports)
 
+    def forget(self, topic: str, partition: int) -> None:
+        """Forget up to where a partition has acknowledged: it is another one."""
+        self._ends.pop((topic, partition), None)
+
     def close(self) -> None:
         """End a call that waits, and let go of the client."""
         self._closed.set()
