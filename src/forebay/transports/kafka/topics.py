@@ -57,6 +57,8 @@ class KafkaTopics:
             "max.message.bytes": str(LARGEST),
         }
         self._told: dict[str, frozenset[tuple[str, str]]] = {}
+        self._doubtful = False
+        """Whether the last question was not answered."""
 
     def partitions(self, topic: str) -> int:
         """Return how many there are; makes the topic if it is not there, compares it if it is."""
@@ -95,17 +97,23 @@ class KafkaTopics:
         return described
 
     def _asked(self, ask: Callable[[], Future[T]]) -> T:
-        """Return what is answered; ask once more if the node that was asked is gone.
+        """Return what is answered; ask once more if nobody does.
 
-        Such calls go to one node, and the client goes on to wait for it while others would answer.
+        Such a question goes to the controller, and the client waits for one that is gone. Any
+        node says who it is now, or none is there.
         """
+        if self._doubtful:
+            self._admin.list_topics(timeout=ASK_S)
         try:
-            return ask().result()
+            answer = ask().result()
         except KafkaException as error:
             if reason(error).code() not in _NO_ANSWER:
                 raise
-            self._admin.list_topics(timeout=ASK_S)  # now it knows who is there
-            return ask().result()
+            self._doubtful = True
+            self._admin.list_topics(timeout=ASK_S)
+            answer = ask().result()
+        self._doubtful = False
+        return answer
 
     def _make(self, topic: str) -> None:
         config = self._config
