@@ -36,7 +36,12 @@ _numbers = itertools.count()
 def a_broker() -> KafkaCluster:
     """Return a node that lives as long as this process; the test is skipped if none can be had."""
     needs_kafka()
-    return _broker()
+    cluster = _broker()
+    for node in cluster.nodes:  # a test that failed may have left it so
+        node.thaw()
+        if not node.alive:
+            restart(cluster)
+    return cluster
 
 
 @functools.cache
