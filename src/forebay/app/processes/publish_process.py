@@ -58,7 +58,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
     (said,) = (each for each in config.transports if transports.name_of(each) == name)
     kind, role = transports.kind_of(said), transports.ROLE + name
     folder, tally = DataFolder(Path(config.data)), CountingObserver(observer)
-    guarding = ProcessBreakers(role, config, clock=clock, rng=rng, observer=tally)
+    guarding = ProcessBreakers(role, config, clock=clock, rng=rng, observer=tally, critical=False)
     republishing = Republishing(folder, said, tally)
     opened = await asyncio.to_thread(kind.open, said, tally)
     transport = SharedTransport(opened, republishing.alone)
