@@ -337,16 +337,6 @@ class TopicDiffers(TelemetryEvent, level="warning"):
     found: str
 
 
-class TopicWentBack(TelemetryEvent, level="error"):
-    """A lane has lost what it had acknowledged, as after an older copy of its disk was restored.
-
-    It counts as made anew: all that the journal has is told to it again.
-    """
-
-    transport: str
-    lane: str
-
-
 class StoreUnavailable(TelemetryEvent, level="warning"):
     """The store could not take a commit; nothing is dropped, the journal keeps it."""
 

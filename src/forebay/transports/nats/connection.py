@@ -7,11 +7,11 @@ A connection that has ended, or that does not answer, is left, and the next call
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import threading
 from asyncio import FIRST_COMPLETED
 from collections import deque
+from concurrent.futures import CancelledError
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,26 +61,26 @@ class NatsConnection:
         self._problem: Exception | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` does; raises as :func:`~.errors.translated` says."""
-        if self._closed:
+        if self._closed.is_set():
             work.close()
             raise Transient(_CLOSED)
         future = asyncio.run_coroutine_threadsafe(work, self._running())
         try:
             return future.result()
-        except concurrent.futures.CancelledError as error:
-            raise Transient(_CLOSED) from error
-        except DRIVER_ERRORS as error:
+        except (CancelledError, *DRIVER_ERRORS) as error:
+            if self._closed.is_set():
+                raise Transient(_CLOSED) from error
             raise translated(error, self._where) from error
 
     def close(self) -> None:
         """Close it; calls are refused from here on, those that wait in other threads included."""
-        if self._closed:
+        if self._closed.is_set():
             return
-        self._closed = True
+        self._closed.set()
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -101,6 +101,8 @@ class NatsConnection:
     async def client(self) -> Client:
         """Return the connection, which is made if there is none."""
         async with self._connecting:
+            if self._closed.is_set():
+                raise Transient(_CLOSED)
             if self._client is None or not self._client.is_connected:
                 await self._leave()
                 self._client = await self._connect()

@@ -87,7 +87,6 @@ DRIVER: Mapping[type[Exception], Meaning] = {
     Forbidden: (Transient, "Give the user that permission; it is tried again."),
     nats.errors.MaxPayloadError: (Permanent, "Raise max_payload of the server."),
     nats.errors.BadSubjectError: (Permanent, ""),
-    nats.errors.BadHeaderError: (Permanent, ""),
     nats.errors.SecureConnRequiredError: (ConfigError, "Write tls:// before the server."),
     nats.errors.SecureConnWantedError: (ConfigError, "Write nats:// before the server."),
     nats.errors.NoRespondersError: (Transient, _ENABLE),

@@ -16,7 +16,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 
 from forebay.errors import Transient
 from forebay.journal import new_id
-from forebay.telemetry import Observer, TopicDiffers, TopicWentBack, ignore
+from forebay.telemetry import Observer, TopicDiffers, ignore
 from forebay.transports.nats.batches import Batch, batches_of
 from forebay.transports.nats.connection import NatsConnection, answered
 from forebay.transports.nats.errors import (
@@ -133,7 +133,6 @@ class NatsTransport:
         self._ends[lane] = end._replace(connected=connected)
 
     async def _went_back(self, lane: str, info: dict[str, Any]) -> str:
-        self._observe(TopicWentBack("nats", lane))
         self._ends.pop(lane, None)
         return await turn_back(self._connection, info)
 
