@@ -30,8 +30,10 @@ class Client:
         *,
         room: int = 1000,
         mute: frozenset[bytes] = frozenset(),
-        first: int = 0,
+        first: int | None = 0,
+        raised: Exception | None = None,
     ) -> None:
+        self.raised = raised
         self.verdict = verdict
         self.room = room
         self.mute = mute
@@ -47,11 +49,10 @@ class Client:
         value: bytes,
         key: bytes,
         partition: int,
-        *,
         on_delivery: Callable[[KafkaError | None, Client], None],
-        headers: object,
+        *rest: object,
     ) -> None:
-        assert (topic, partition) == ("t", 3)
+        assert (topic, partition, len(rest)) == ("t", 3, 3)
         if value == b"oversized":
             raise KafkaException(TOO_LARGE)
         if len(self.queued) >= self.room:
@@ -65,6 +66,8 @@ class Client:
 
     def flush(self, timeout: float) -> int:
         assert timeout > 0
+        if self.raised is not None:
+            raise self.raised
         while self._report():
             pass
         return 0
@@ -81,8 +84,8 @@ class Client:
         report(error, self)
         return 1
 
-    def offset(self) -> int:
-        return self.first + len(self.stored) - 1
+    def offset(self) -> int | None:
+        return None if self.first is None else self.first + len(self.stored) - 1
 
     def list_topics(self, topic: str, timeout: float) -> _Answer:
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
@@ -164,6 +167,23 @@ def test_a_fatal_error_makes_a_new_client_and_the_same_call_may_be_made_again() 
     assert fresh.stored == list(VALUES)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_fatal_error_that_is_raised_while_it_waits_is_one_too(wrapped: bool) -> None:
+    """What the client does: its own exception, or Python's if it was calling back just then."""
+    fatal = KafkaException(FATAL)
+    raised: Exception = fatal
+    if wrapped:
+        raised = SystemError()
+        raised.__cause__ = fatal
+    dying, fresh = Client(raised=raised), Client()
+    fresh.list_topics = _healthy  # type: ignore[method-assign]
+    rig = Rig(dying, fresh)
+    with pytest.raises(Transient, match="OUT_OF_ORDER_SEQUENCE_NUMBER"):
+        rig.send(b"0")
+    rig.send(b"0")
+    assert (fresh.stored, len(rig.replaced)) == ([b"0"], 1)
+
+
 def test_a_record_that_nothing_is_heard_of_does_not_count_as_acknowledged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -198,6 +218,9 @@ def test_a_partition_that_counts_from_the_beginning_again_is_told() -> None:
     rig = Rig(client)
     rig.send(b"0", b"1")
     rig.send(b"2")
+    assert rig.went_back == []
+    client.first = None
+    rig.send(b"sent twice")
     assert rig.went_back == []
     client.first = 50
     rig.send(b"3")
