@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import EventKind
     from forebay.services.audit import AuditReport, Truth, Use
-    from forebay.services.audit.run import Reading
+    from forebay.services.audit.transports import Reading
     from forebay.services.readback import TransportStage
 
 _AUDIT_MEMORY_MB = (256, 1024, 4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,8 @@ from forebay.cli.output import (
 from forebay.cli.settings import reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import TaskID
 
     from forebay.services.audit import AuditReport
@@ -76,24 +79,15 @@ def audit(
     from forebay.lab.truth_client import TruthClient
 
     stages, unsaid = ([], []) if no_transports else _stages(config, data, transport or [])
-    with progress() as bars:
-        task = bars.add_task("reading the journal", total=None)
-        tasks: dict[str, TaskID] = {}
-
-        def read(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(f"reading {name} back", total=None)
-            bars.update(tasks[name], completed=done, total=total)
-
-        report = reading(data).audit_report(
-            since=since,
-            until=until,
-            truth=TruthClient(truth) if truth else None,
-            source=source.value,
-            progress=lambda done, total: bars.update(task, completed=done, total=total),
-            transports=stages,
-            reading=read,
-        )
+    asked = partial(
+        reading(data).audit_report,
+        since=since,
+        until=until,
+        truth=TruthClient(truth) if truth else None,
+        source=source.value,
+        transports=stages,
+    )
+    report = _shown(asked)
     report = msgspec.structs.replace(report, notes=[*report.notes, *unsaid])
     if html is not None:
         _write_html(html, report, data)
@@ -103,6 +97,23 @@ def audit(
         out.print(render_table(report))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _shown(asked: Callable[..., AuditReport]) -> AuditReport:
+    """Return the report, and show meanwhile how far it is."""
+    with progress() as bars:
+        task = bars.add_task("reading the journal", total=None)
+        tasks: dict[str, TaskID] = {}
+
+        def read(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(f"reading {name} back", total=None)
+            bars.update(tasks[name], completed=done, total=total)
+
+        def journal(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        return asked(progress=journal, reading=read)
 
 
 def _stages(

@@ -246,12 +246,10 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         if not self._whole.is_first(self):  # a loss that is recorded is told in every lane
             projected.losses.clear()
         log_id = piece.steps[0].step.log_id
-        cursor = journal_cursor(log_id, self._lane)
-        known = self._positions.get(cursor)
-        # What repairs a lane is of what was told before, and behind it.
+        known = self._positions.get(cursor := journal_cursor(log_id, self._lane))
         ordinary = [whole for whole in piece.steps if not whole.messages[-1].head.repair]
         end = known.seq if known else (ordinary or piece.steps)[0].step.begin
-        for whole in ordinary:
+        for whole in ordinary:  # repairs are of what was told before, and behind it
             step = whole.step
             if step.begin > end:  # it was in the lane, and is not any more
                 projected.losses.append(Loss(end, step.begin - 1))

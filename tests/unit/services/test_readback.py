@@ -11,7 +11,8 @@ import pytest
 from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import Digest
 from forebay.domain.messages import EventsTold, Mark
-from forebay.journal import StateFile
+from forebay.journal import OS_DISK, StateFile
+from forebay.journal.segments import list_segments, segment_path
 from forebay.ports import Span
 from forebay.services.bridge import Bridge
 from forebay.services.readback import run, tellings
@@ -126,17 +127,34 @@ def test_what_is_told_twice_is_counted_and_no_loss(live: Recorded) -> None:
     assert count(found) == {BTC: 301, ETH: 101}
 
 
-def test_a_record_that_nobody_received_is_named(live: Recorded) -> None:
-    def renumbered(rows: pa.Table) -> pa.Table:
-        at = rows.column_names.index("event_id")
-        numbered = zip(rows["event_id"].to_pylist(), rows["venue_seq"].to_pylist(), strict=True)
-        ids = [b"\7" * 16 if number == native(140) else each.bytes for each, number in numbered]
-        return rows.set_column(at, rows.schema.field(at), pa.array(ids, pa.uuid()))
+def invented(rows: pa.Table) -> pa.Table:
+    """Have an event be another one."""
+    at = rows.column_names.index("event_id")
+    numbered = zip(rows["event_id"].to_pylist(), rows["venue_seq"].to_pylist(), strict=True)
+    ids = [b"\7" * 16 if number == native(140) else each.bytes for each, number in numbered]
+    return rows.set_column(at, rows.schema.field(at), pa.array(ids, pa.uuid()))
 
-    live.spoil(renumbered)
+
+def test_a_record_that_nobody_received_is_named(live: Recorded) -> None:
+    live.spoil(invented)
     _, found = the(live.look())
     assert found.spurious.examples() == [str(native(140))]
     assert found.missing.examples() == [str(native(140))]
+    hours = sorted({hour for _, hour in live.look().hours})
+    assert live.look(span=Span(hours[-1])).streams == {}, "it is of another hour"
+
+
+def test_the_first_record_of_a_lane_that_was_never_trimmed_is_owed(live: Recorded) -> None:
+    first, *others = live.messages()
+    live.replace(others)
+    found = live.look().streams
+    assert first.rows is not None
+    assert sum(each.missing.count for each in found.values()) == len(first.rows)
+
+
+def test_of_a_lane_that_keeps_nothing_any_more_nothing_is_missing(live: Recorded) -> None:
+    live.expire(len(live.messages()))
+    assert live.look().ok
 
 
 def test_a_lane_that_was_made_anew_lacks_all_of_it(live: Recorded) -> None:
@@ -227,6 +245,16 @@ def test_frames_that_the_journal_has_no_more_are_not_compared(tmp_path: Path) ->
         assert count(found) == {BTC: 301, ETH: 101}
 
 
+def test_frames_that_the_journal_has_lost_are_not_compared(tmp_path: Path) -> None:
+    with recorded(tmp_path, segment_bytes=16 << 10) as opened:
+        opened.publish()
+        _, second, *_ = list_segments(OS_DISK, opened.bench.folder)
+        segment_path(opened.bench.folder, second).unlink()
+        found = opened.look()
+        assert found.ok
+        assert found.unseen > 0
+
+
 def test_nothing_is_asked_of_a_transport_that_was_told_nothing(tmp_path: Path) -> None:
     with recorded(tmp_path) as opened:
         opened.state = StateFile(tmp_path / "other.state")
@@ -277,7 +305,7 @@ def test_records_of_collectors_are_told_once_more_only_with_their_lost_step(
     live: Recorded,
 ) -> None:
     before = len(live.messages())
-    live.spoil(without(native(120)))
+    live.spoil(without(native(99)))  # in one stretch with the records of its connection
     live.look(mend=True)
     kinds = {type(head.told) for head, _ in live.messages()[before:]}
     assert kinds == {EventsTold, Mark}

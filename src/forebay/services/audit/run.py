@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from forebay.clock import Clock, SystemClock
@@ -13,7 +11,7 @@ from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
-from forebay.errors import ConfigError, ForebayError
+from forebay.errors import ConfigError
 from forebay.ports import Audited, Parser, Span
 from forebay.services.audit.case import (
     Case,
@@ -37,21 +35,22 @@ from forebay.services.audit.report import (
     iso,
 )
 from forebay.services.audit.transports import (
+    Reading,
     notes_of_transports,
     problems_of_transport,
+    read_transport,
     transports_of,
 )
 from forebay.services.audit.truth import Truth, TruthStage
 from forebay.services.ledger import read_ledger
-from forebay.services.readback import TransportStage, read_back
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from forebay.services.readback import TransportStage
+
 Use = Literal["auto", "frames", "ledger"]
-Reading = Callable[[str, int, int], object]
-"""Is told the name of a transport, and how much of what there is of it has been read."""
 _CLOCK = SystemClock()
 _MILLISECOND_NS = 1_000_000
 NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
@@ -111,33 +110,8 @@ def run_audit(
             case.problems.append(Problem("journal_short", "", seq - end, [], text))
         _judge(case, Comparison(store, case))
         for asked in transports:
-            _read_back(case, asked, (journal_folder, ledger_folder), reading, clock)
+            read_transport(case, asked, (journal_folder, ledger_folder), reading, clock)
         return report_of(case, (clock.monotonic_ns() - began) // _MILLISECOND_NS)
-
-
-def _read_back(
-    case: Case,
-    asked: TransportStage,
-    folders: tuple[Path, Path | None],
-    reading: Reading,
-    clock: Clock,
-) -> None:
-    """Note what a transport holds, or why that cannot be said."""
-    try:
-        with asked.opened() as published:
-            found = read_back(
-                *(published, folders[0], case.parsers),
-                ledger_folder=folders[1],
-                span=case.span,
-                progress=partial(reading, asked.name),
-                clock=clock,
-            )
-    except ForebayError as error:
-        if asked.insisted:
-            raise
-        case.unread[asked.name] = error
-    else:
-        case.published.append(found)
 
 
 def _use_ledger(

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from forebay.errors import ForebayError
 from forebay.services.audit.report import MAX_EXAMPLES, Problem
 from forebay.services.audit.transport_report import LaneAudit, TransportAudit
+from forebay.services.readback import read_back
 from forebay.services.readback.tellings import LETTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
-    from forebay.errors import ForebayError
-    from forebay.services.readback import Findings, LaneFindings
+    from forebay.clock import Clock
+    from forebay.services.audit.case import Case
+    from forebay.services.readback import Findings, LaneFindings, TransportStage
     from forebay.services.readback.findings import EventSet
 
+Reading = Callable[[str, int, int], object]
+"""Is told the name of a transport, and how much of what there is of it has been read."""
 REPAIR = "`forebay verify --transport {} --repair` publishes it"
+
+
+def read_transport(
+    case: Case,
+    asked: TransportStage,
+    folders: tuple[Path, Path | None],
+    reading: Reading,
+    clock: Clock,
+) -> None:
+    """Note what a transport holds, or why that cannot be said."""
+    try:
+        with asked.opened() as published:
+            found = read_back(
+                *(published, folders[0], case.parsers),
+                ledger_folder=folders[1],
+                span=case.span,
+                progress=partial(reading, asked.name),
+                clock=clock,
+            )
+    except ForebayError as error:
+        if asked.insisted:
+            raise
+        case.unread[asked.name] = error
+    else:
+        case.published.append(found)
 
 
 def transports_of(found: Iterable[Findings], unread: Iterable[str]) -> list[TransportAudit]:

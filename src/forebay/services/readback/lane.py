@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.ports import Parser, Received, Subscription, Transport
+    from forebay.services.bridge import WholeStep
     from forebay.services.publisher import LaneTold
 
 GROUP = "audit"
@@ -61,6 +62,8 @@ class LaneAccount:
     stretches: dict[int, StretchSum] = field(default_factory=dict)
     whole: IntervalSet = field(default_factory=IntervalSet)
     """Frames of steps of which every message is there."""
+    marked: IntervalSet = field(default_factory=IntervalSet)
+    """Likewise of steps that have their mark: of those a reader takes what there is."""
     rows: int = 0
     unreadable: int = 0
     """Messages that are none that we know."""
@@ -91,11 +94,21 @@ class LaneAccount:
             held = self.stretches.setdefault(stretch, StretchSum(offset, offset))
             held.last = offset
 
-    def lacking_steps(self, begin: int) -> IntervalSet:
-        """Return the frames from ``begin`` on whose steps are not there whole."""
+    def take(self, step: WholeStep) -> None:
+        """Note a step that has its mark."""
+        begin, end = step.step.begin, step.step.end
+        if begin < end:
+            self.marked.add(begin, end - 1)
+            if not step.lacking:
+                self.whole.add(begin, end - 1)
+
+    def lacking_steps(self, begin: int) -> tuple[IntervalSet, IntervalSet]:
+        """Return the frames from ``begin`` on whose steps are not there whole, or have no mark."""
         end = self.told.end
         begin = max(begin, end if self.first_step is None else self.first_step)
-        return self.whole.holes(begin, end - 1) if begin < end else IntervalSet()
+        if begin >= end:
+            return IntervalSet(), IntervalSet()
+        return self.whole.holes(begin, end - 1), self.marked.holes(begin, end - 1)
 
 
 class DistinctEvents:
@@ -145,8 +158,8 @@ class LaneReading:
                 continue
             bare = received._replace(message=Message(message.head))
             whole = steps.add(bare)
-            if whole is not None and not whole.lacking and whole.step.begin < whole.step.end:
-                account.whole.add(whole.step.begin, whole.step.end - 1)
+            if whole is not None:
+                account.take(whole)
             tellings = Tellings.of(message.head.told, message.rows)
             if tellings is not None:
                 account.add(received.offset, tellings.seqs)

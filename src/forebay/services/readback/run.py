@@ -158,6 +158,7 @@ class _ReadBack:
         self._begins: dict[str, int] = {}
         """Of each lane the first frame that is compared."""
         self._steps: dict[str, IntervalSet] = {}
+        self._unmarked: dict[str, IntervalSet] = {}
         self.findings = Findings(published.name)
 
     @property
@@ -193,7 +194,8 @@ class _ReadBack:
 
     def _note(self, name: str, account: LaneAccount) -> None:
         begin = self._begins[name]
-        self._steps[name] = steps = account.lacking_steps(begin)
+        steps, self._unmarked[name] = account.lacking_steps(begin)
+        self._steps[name] = steps
         self.findings.rows += account.rows
         self.findings.lanes.append(
             LaneFindings(
@@ -343,8 +345,8 @@ class _ReadBack:
         lacking = set[TellingKey]()
         for key, (mine, *_) in ours.items():
             rows = theirs.get(key, [])
-            # Rows of a step that is not whole are taken by nobody.
-            if key[0] in steps or all(row.hashed != mine.hashed for row in rows):
+            # Rows of a step without its mark are taken by nobody.
+            if key[0] in self._unmarked[lane] or all(row.hashed != mine.hashed for row in rows):
                 lacking.add(key)
             self._judge_event(mine, rows)
         for key in theirs.keys() - ours.keys():
