@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.reader import Data
-from forebay.app.wiring.transports import kind_of
+from forebay.app.wiring.transports import kind_of, name_of
 from forebay.domain.digest import bytes_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.messages import EventsTold
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 GROUP = "forebay-drill"
 _ID_BYTES = 16
-QUIET_S = 2.0
-"""Lanes from which nothing came for so long are read to their ends."""
+QUIET_S, PATIENCE_S = 0.5, 10.0
+"""Lanes from which nothing came for so long are read to their ends: the latter, while some event
+was not found yet."""
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class TopicTally:
         )
 
 
-def read_back(table: Mapping[str, Value]) -> TopicTally:
+def read_back(table: Mapping[str, Value], stored: set[bytes]) -> TransportHeld:
     """Read every topic of events of the transport that a ``[[transports]]`` table describes.
 
     Raises as :meth:`forebay.ports.Transport.subscribe`.
@@ -93,18 +94,18 @@ def read_back(table: Mapping[str, Value]) -> TopicTally:
     config = msgspec.convert(dict(table), TransportConfig)
     transport = kind_of(config).open(config, ignore)
     try:
-        return _read(transport)
+        return _read(transport, stored).held(name_of(config), stored)
     finally:
         transport.close()
 
 
-def _read(transport: Transport) -> TopicTally:
+def _read(transport: Transport, stored: set[bytes]) -> TopicTally:
     tally = TopicTally()
     lanes = [_Lane(transport.subscribe(lane, GROUP), tally) for lane in _lanes(transport)]
     for lane in lanes:
         lane.subscription.seek(None)
     quiet_s = 0.0
-    while quiet_s < QUIET_S:
+    while quiet_s < (QUIET_S if tally.ids >= stored else PATIENCE_S):
         if any([lane.read() for lane in lanes]):  # noqa: C419 - all of them
             quiet_s = 0.0
             continue
