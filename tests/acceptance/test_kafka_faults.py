@@ -18,7 +18,7 @@ from forebay.domain.frames import Context, EpochOpened
 from forebay.domain.messages import ControlTold, FrameOrigin, Head, Message, Step
 from forebay.errors import CursorBeyondEnd, Permanent, Transient
 from forebay.lab.tcp_proxy import TcpProxy
-from forebay.telemetry import ProducerReplaced, TelemetryEvent, TopicDiffers, TopicWentBack
+from forebay.telemetry import ProducerReplaced, TelemetryEvent, TopicDiffers
 from forebay.transports.kafka import TRANSPORT, topics
 from forebay.transports.kafka.transport import KafkaTransport
 from forebay.transports.kind import TransportConfig
@@ -272,8 +272,7 @@ def test_a_partition_that_lost_what_it_had_acknowledged_counts_as_made_anew() ->
         older.rename(node.folder / "data")
         kafka.restart(cluster)
         publish_until_it_works(transport, lane, messages(4))
-        assert events[-1] == TopicWentBack("kafka", lane)
-        assert [type(each) for each in events] == [ProducerReplaced, TopicWentBack]
+        assert [type(each) for each in events] == [ProducerReplaced]
         assert transport.identity(lane) != before
 
         def refused() -> bool | None:

@@ -205,7 +205,12 @@ def admin_of(bootstrap: str) -> AdminClient:
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - an extra
 
     return AdminClient(
-        {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
+        {
+            "bootstrap.servers": bootstrap,
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 200,
+            "socket.timeout.ms": 2_000,  # a frozen node is left for another one
+        }
     )
 
 

@@ -47,9 +47,11 @@ class _Reports:
         """Count a report; called by the client, while it is waited for."""
         if error is None:
             self.acknowledged += 1
-            self.last = delivered.offset() or 0
-            if self.first < 0:
-                self.first = self.last
+            offset = delivered.offset()
+            if offset is not None:  # of what was sent twice, a broker need not know it any more
+                self.last = offset
+                if self.first < 0:
+                    self.first = offset
             return
         self.failed += 1
         self.note(error)
@@ -183,7 +185,7 @@ class AcknowledgedProducer:
         return translated(error, f"publishing to {topic}")
 
     def _remember(self, where: tuple[str, int], reports: _Reports) -> None:
-        if not reports.sent:
+        if reports.first < 0:
             return
         if reports.first <= self._ends.get(where, -1):
             self._went_back(*where)

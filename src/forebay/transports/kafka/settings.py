@@ -26,6 +26,7 @@ _SHARED: Settings = {
     "socket.keepalive.enable": True,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1_000,
+    "topic.metadata.refresh.interval.ms": 10_000,
 }
 _PRODUCER: Settings = {
     "acks": "all",

@@ -30,7 +30,7 @@ class Client:
         *,
         room: int = 1000,
         mute: frozenset[bytes] = frozenset(),
-        first: int = 0,
+        first: int | None = 0,
         raised: Exception | None = None,
     ) -> None:
         self.raised = raised
@@ -49,11 +49,10 @@ class Client:
         value: bytes,
         key: bytes,
         partition: int,
-        *,
         on_delivery: Callable[[KafkaError | None, Client], None],
-        headers: object,
+        *rest: object,
     ) -> None:
-        assert (topic, partition) == ("t", 3)
+        assert (topic, partition, len(rest)) == ("t", 3, 3)
         if value == b"oversized":
             raise KafkaException(TOO_LARGE)
         if len(self.queued) >= self.room:
@@ -85,8 +84,8 @@ class Client:
         report(error, self)
         return 1
 
-    def offset(self) -> int:
-        return self.first + len(self.stored) - 1
+    def offset(self) -> int | None:
+        return None if self.first is None else self.first + len(self.stored) - 1
 
     def list_topics(self, topic: str, timeout: float) -> _Answer:
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
@@ -219,6 +218,9 @@ def test_a_partition_that_counts_from_the_beginning_again_is_told() -> None:
     rig = Rig(client)
     rig.send(b"0", b"1")
     rig.send(b"2")
+    assert rig.went_back == []
+    client.first = None
+    rig.send(b"sent twice")
     assert rig.went_back == []
     client.first = 50
     rig.send(b"3")
