@@ -30,14 +30,16 @@ def test_one_node_has_little_time_to_acknowledge_and_a_drill_may_say_otherwise()
     assert changed == {**table, "options": {}}
 
 
-@pytest.mark.parametrize("name", ["kafka", "nats"])
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("kafka", Brokers(kafka=1)), ("nats", Brokers(nats=1))]
+)
 async def test_a_client_that_is_not_installed_is_said_before_a_server_starts(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, wanted: Brokers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     stage = Stage(DRILLS["kafka-down"], tmp_path, 1, Timing(), ManualClock())
     with pytest.raises(Unreachable, match=rf"client of {name} is not installed.*forebay\[{name}\]"):
-        async with brokers_beside(stage, Brokers(**{name: 1})):
+        async with brokers_beside(stage, wanted):
             pytest.fail("it began")
 
 
