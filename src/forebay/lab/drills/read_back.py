@@ -16,6 +16,7 @@ from forebay.app.wiring.transports import kind_of, name_of
 from forebay.domain.digest import bytes_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.messages import EventsTold
+from forebay.errors import Transient
 from forebay.lab.commands import POLL_S
 from forebay.lab.drills.plan import TransportHeld
 from forebay.services.lanes import DEAD, all_topics
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from forebay.ports import Received, Subscription, Transport
 
 GROUP = "forebay-drill"
+TRIES = 10
 _ID_BYTES = 16
 QUIET_S, PATIENCE_S = 0.5, 10.0
 """Lanes from which nothing came for so long are read to their ends: the latter, while some event
@@ -89,14 +91,21 @@ class TopicTally:
 def read_back(table: Mapping[str, Value], stored: set[bytes]) -> TransportHeld:
     """Read every topic of events of the transport that a ``[[transports]]`` table describes.
 
-    Raises as :meth:`forebay.ports.Transport.subscribe`.
+    A broker that was started again says for a while that it knows no groups yet, so it is tried
+    some times. Raises as :meth:`forebay.ports.Transport.subscribe`.
     """
     config = msgspec.convert(dict(table), TransportConfig)
-    transport = kind_of(config).open(config, ignore)
-    try:
-        return _read(transport, stored).held(name_of(config), stored)
-    finally:
-        transport.close()
+    for again in range(TRIES - 1, -1, -1):
+        transport = kind_of(config).open(config, ignore)
+        try:
+            return _read(transport, stored).held(name_of(config), stored)
+        except Transient:
+            if not again:
+                raise
+        finally:
+            transport.close()
+        threading.Event().wait(QUIET_S)
+    raise AssertionError
 
 
 def _read(transport: Transport, stored: set[bytes]) -> TopicTally:
