@@ -6,9 +6,6 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import ConfigResource, ResourceType
-
 from forebay.errors import Unreachable
 from forebay.lab.kafka_server import admin_of
 
@@ -29,6 +26,8 @@ def delete_topic(bootstrap: str, topic: str) -> None:
 
 def topic_setting(bootstrap: str, topic: str, name: str) -> str:
     """Return a setting of a topic, its own or its broker's."""
+    from confluent_kafka.admin import ConfigResource, ResourceType  # noqa: PLC0415 - an extra
+
     admin, resource = admin_of(bootstrap), ConfigResource(ResourceType.TOPIC, topic)
     with _answered(f"asking for {name} of {topic}"):
         entries = admin.describe_configs([resource])[resource].result(ASK_S)
@@ -39,7 +38,7 @@ def leader_of(bootstrap: str, topic: str, partition: int, other_than: int = 0) -
     """Return the number of the node that leads a partition, once it is another one."""
     admin = admin_of(bootstrap)
     for _ in range(_TRIES):
-        with contextlib.suppress(KafkaException, KeyError):
+        with contextlib.suppress(Unreachable, KeyError), _answered(f"asking for {topic}"):
             about = admin.list_topics(topic, timeout=1.0).topics[topic]
             leader = int(about.partitions[partition].leader)
             if about.error is None and leader not in (-1, other_than):
@@ -50,6 +49,8 @@ def leader_of(bootstrap: str, topic: str, partition: int, other_than: int = 0) -
 
 @contextlib.contextmanager
 def _answered(what: str) -> Iterator[None]:
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - an extra
+
     try:
         yield
     except (KafkaException, TimeoutError) as error:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from forebay.ports import Parser, Transport
     from forebay.services.lanes import Part
 
+BITE = 2 << 20
+"""Bytes of the journal that are told at once: as records they are ten times as much memory."""
 LOOK_S = 15.0
 """How often the lanes are looked at: whether they are still those that were told."""
 ENDS_S = 60.0
@@ -119,7 +121,7 @@ class Publisher(Pump[JournalPiece, Telling]):
         """Of each topic its lanes with their identities, as they were last seen."""
         self.published: Counter[str] = Counter()
         """Events that were acknowledged since the process started, by kind."""
-        super().__init__(JournalFeed(journal, cursor, observer, disk), observer)
+        super().__init__(JournalFeed(journal, cursor, observer, disk, BITE), observer)
 
     def load(self) -> Position | None:
         self._state = state = _remembered(self._file)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+BITE = 8 << 20
+"""Bytes of a journal that are read at once."""
+
+
 class Piece(Protocol):
     """What a feed gave at once."""
 
@@ -240,12 +244,17 @@ class JournalFeed:
         cursor: CursorFile | None = None,
         observer: Observer = ignore,
         disk: Disk = OS_DISK,
+        bite: int = BITE,
     ) -> None:
-        """``cursor`` tells the journal's maintenance how far the sink is; the sink's own counts."""
+        """``cursor`` tells the journal's maintenance how far the sink is; the sink's own counts.
+
+        ``bite`` is how many bytes are read at once.
+        """
         self._folder = folder
         self._cursor = cursor
         self._observe = observer
         self._disk = disk
+        self._bite = bite
         self._reader: JournalReader | None = None
 
     def seek(self, position: Position | None) -> None:
@@ -256,7 +265,7 @@ class JournalFeed:
         if self._reader is None:
             return None
         before = self._reader.position
-        blocks = self._reader.read()
+        blocks = self._reader.read(max_bytes=self._bite)
         if not blocks:
             return None
         same_log = before.log_id == blocks[0].log_id

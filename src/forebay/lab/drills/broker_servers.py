@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from forebay.errors import Unreachable
 from forebay.lab.drills.limits import small_disk
 from forebay.lab.drills.plan import ServerUsed
 from forebay.lab.kafka_server import jars, kafka
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from forebay.lab.nats_server import NatsServers
 
 KAFKA, NATS = "kafka", "nats"
+_CLIENTS = {KAFKA: "confluent_kafka", NATS: "nats"}
+"""By broker, the package that its extra brings."""
 DELIVERY_MS = 3_000
 """So long a record is tried before it counts as not acknowledged, where nobody may take over."""
 
@@ -76,6 +80,10 @@ async def brokers_beside(stage: Stage, wanted: Brokers) -> AsyncIterator[None]:
 
     Raises :class:`~forebay.errors.Unreachable` if one of them cannot be had.
     """
+    for name, client in _CLIENTS.items():
+        if getattr(wanted, name) and importlib.util.find_spec(client) is None:
+            hint = f'Run: pip install "forebay[{name}]"'
+            raise Unreachable(f"The client of {name} is not installed.", hint=hint)
     servers = stage.brokers = BrokerServers()
     async with contextlib.AsyncExitStack() as stack:
         if wanted.kafka:

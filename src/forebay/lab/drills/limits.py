@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from forebay.errors import Unreachable
-from forebay.lab.servers import find
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -106,7 +106,14 @@ class Firewall:
 
 def needs_firewall() -> None:
     """Raise :class:`~forebay.errors.Unreachable` if this user may drop no packets."""
-    Firewall(str(find("iptables")), 0).dropped()
+    Firewall(_iptables(), 0).dropped()
+
+
+def _iptables() -> str:
+    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    if (found := shutil.which("iptables", path=places)) is None:
+        raise Unreachable("There is no iptables.", hint="Install it; a drill needs root, too.")
+    return found
 
 
 @contextlib.contextmanager
@@ -115,7 +122,7 @@ def cut_off(port: int) -> Iterator[Firewall]:
 
     Raises :class:`~forebay.errors.Unreachable` if this user may not.
     """
-    wall = Firewall(str(find("iptables")), port)
+    wall = Firewall(_iptables(), port)
     try:
         wall.raise_()
         yield wall

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.reader import Data
-from forebay.app.wiring.transports import kind_of
+from forebay.app.wiring.transports import kind_of, name_of
 from forebay.domain.digest import bytes_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.messages import EventsTold
+from forebay.errors import Transient
 from forebay.lab.commands import POLL_S
 from forebay.lab.drills.plan import TransportHeld
 from forebay.services.lanes import DEAD, all_topics
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from forebay.ports import Received, Subscription, Transport
 
 GROUP = "forebay-drill"
+TRIES = 10
 _ID_BYTES = 16
-QUIET_S = 2.0
-"""Lanes from which nothing came for so long are read to their ends."""
+QUIET_S, PATIENCE_S = 0.5, 10.0
+"""Lanes from which nothing came for so long are read to their ends: the latter, while some event
+was not found yet."""
 
 
 @dataclass(slots=True)
@@ -85,26 +88,33 @@ class TopicTally:
         )
 
 
-def read_back(table: Mapping[str, Value]) -> TopicTally:
+def read_back(table: Mapping[str, Value], stored: set[bytes]) -> TransportHeld:
     """Read every topic of events of the transport that a ``[[transports]]`` table describes.
 
-    Raises as :meth:`forebay.ports.Transport.subscribe`.
+    A broker that was started again says for a while that it knows no groups yet, so it is tried
+    some times. Raises as :meth:`forebay.ports.Transport.subscribe`.
     """
     config = msgspec.convert(dict(table), TransportConfig)
-    transport = kind_of(config).open(config, ignore)
-    try:
-        return _read(transport)
-    finally:
-        transport.close()
+    for again in range(TRIES - 1, -1, -1):
+        transport = kind_of(config).open(config, ignore)
+        try:
+            return _read(transport, stored).held(name_of(config), stored)
+        except Transient:
+            if not again:
+                raise
+        finally:
+            transport.close()
+        threading.Event().wait(QUIET_S)
+    raise AssertionError
 
 
-def _read(transport: Transport) -> TopicTally:
+def _read(transport: Transport, stored: set[bytes]) -> TopicTally:
     tally = TopicTally()
     lanes = [_Lane(transport.subscribe(lane, GROUP), tally) for lane in _lanes(transport)]
     for lane in lanes:
         lane.subscription.seek(None)
     quiet_s = 0.0
-    while quiet_s < QUIET_S:
+    while quiet_s < (QUIET_S if tally.ids >= stored else PATIENCE_S):
         if any([lane.read() for lane in lanes]):  # noqa: C419 - all of them
             quiet_s = 0.0
             continue

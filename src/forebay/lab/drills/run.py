@@ -16,7 +16,7 @@ from forebay.lab.drills.broker_servers import brokers_beside
 from forebay.lab.drills.history import HistoryStage
 from forebay.lab.drills.limits import small_disk
 from forebay.lab.drills.line import on_a_line
-from forebay.lab.drills.plan import AlertSeen, ServerUsed
+from forebay.lab.drills.plan import AlertSeen, ServerUsed, TransportHeld
 from forebay.lab.drills.read_back import read_back, stored_ids
 from forebay.lab.drills.saturation import history_beside
 from forebay.lab.drills.stage import Stage, bound_by_modes
@@ -88,9 +88,8 @@ async def _captured(stage: Stage, *, with_alerts: bool) -> None:
                         await _play(stage)
             with stage.noting_errors():
                 await _count(stage)
-            for name in stage.transports:
-                with stage.noting_errors():
-                    await _read_back(stage, name)
+            if stage.transports:
+                await _read_back(stage)
 
 
 def _ended(stage: Stage, began_ns: int) -> DrillReport:
@@ -131,14 +130,21 @@ async def _count(stage: Stage) -> None:
     stage.check("no gap is left", states <= {"filled"})
 
 
-async def _read_back(stage: Stage, name: str) -> None:
-    """Report what the topics of a transport have of what is stored."""
-    stage.say(f"reading back what {name} has")
+async def _read_back(stage: Stage) -> None:
+    """Report what the topics of each transport have of what is stored."""
+    stage.say("reading topics back")
     stored = await asyncio.to_thread(stored_ids, stage.data)
-    tally = await asyncio.to_thread(read_back, stage.transports[name])
-    held = tally.held(name, stored)
+    await asyncio.gather(*(_compare(stage, name, stored) for name in stage.transports))
+
+
+async def _compare(stage: Stage, name: str, stored: set[bytes]) -> None:
+    with stage.noting_errors():
+        _note(stage, await asyncio.to_thread(read_back, stage.transports[name], stored))
+
+
+def _note(stage: Stage, held: TransportHeld) -> None:
     stage.report.transports.append(held)
-    said = f"{held.events} events are in {name}, {held.lost} lost, {held.doubled} doubled"
+    said = f"{held.events} events are in {held.transport}, {held.lost} lost, {held.doubled} doubled"
     more = f"{held.displaced} displaced, {held.unread} unread; {held.again} records sent again"
     wrong = held.lost or held.doubled or held.displaced or held.unread
     stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)

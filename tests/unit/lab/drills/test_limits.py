@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +35,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return 0, LISTED if "-L" in arguments else ""
 
     monkeypatch.setattr(limits, "_run", noted)
-    monkeypatch.setattr(limits, "find", lambda _: "iptables")
+    monkeypatch.setattr(limits, "_iptables", lambda: "iptables")
     return told
 
 
@@ -55,6 +56,12 @@ def test_who_may_drop_no_packets_is_told(
     monkeypatch.setattr(limits, "_run", lambda *_: (4, "Permission denied (you must be root)"))
     with pytest.raises(Unreachable, match=r"No packets can be dropped: Permission .* as root"):
         use()
+
+
+def test_where_there_is_no_iptables_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(Unreachable, match=r"no iptables.*Install it"):
+        limits.needs_firewall()
 
 
 def test_rules_that_are_not_there_cannot_be_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:

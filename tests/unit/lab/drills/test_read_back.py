@@ -114,4 +114,4 @@ def test_an_empty_lane_has_nothing_left_over() -> None:
 def test_a_table_that_is_none_is_refused() -> None:
     table: dict[str, Any] = {"kind": "kafka", "mode": "core"}
     with pytest.raises(ConfigError, match="no mode"):
-        read_back(table)
+        read_back(table, set())
