@@ -58,7 +58,7 @@ def no_gaps_within_a_connection(patch: pytest.MonkeyPatch) -> None:
 
 def every_telling_is_new_to_the_ledger(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        ledger_builder.LedgerBuilder, "_firsts", lambda _self, _table, events: _all_of(events.rows)
+        ledger_builder, "first_rows", lambda _table, events, _first_told: _all_of(events.rows)
     )
 
 

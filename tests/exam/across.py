@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 COUNT, AGAIN = 240, 80
 EXPECTED = {DROPPED: {"missing"}, DOUBLED: {"doubled"}, ALTERED: {"mutated"}, INTACT: set()}
 NAMES = {DROPPED: "dropped", DOUBLED: "doubled", ALTERED: "altered", INTACT: "intact"}
-KILLS = range(5, 100_000, 13)
-"""Every so many operations somebody dies."""
+KILLS = range(5, 100_000, 61)
+"""Every so many operations somebody dies: more than a step of all lanes has."""
 
 
 class _Taken:

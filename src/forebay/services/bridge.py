@@ -227,6 +227,9 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         """Whether it was read to its end once."""
         super().__init__(feed, store, {}, f"{whole.consumer}/{lane}", whole.observer)
 
+    def _look(self) -> StoreState:
+        return self._whole.begun_with or super()._look()
+
     def _book_of(self, state: StoreState) -> CoverageBook:
         self._whole.stored(state)
         return LaneBook(self._channels, self._whole.coverage, self._owns)
@@ -294,6 +297,8 @@ class Bridge:
         """Of all lanes, as it is stored."""
         self.positions: dict[str, Position] = {}
         """Every cursor, as it is stored."""
+        self.begun_with: StoreState | None = store.load()
+        """What is stored, while lanes are made: there are many, and it is the same for all."""
         topics = all_topics() if topics is None else list(topics)
         lanes = {topic: transport.lanes(topic) for topic in topics}
 
@@ -310,6 +315,7 @@ class Bridge:
             for topic, theirs in lanes.items()
             for lane in theirs
         }
+        self.begun_with = None
 
     def stored(self, state: StoreState) -> None:
         """Take over what a store has."""

@@ -132,7 +132,7 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
 
     def load(self) -> Position | None:
         """Return where the store is; its gaps are taken as told. See :func:`refuse_other_units`."""
-        state = self._store.load()
+        state = self._look()
         refuse_other_units(state.coverage, self._channels)
         for key, stream in state.coverage.items():
             if any(stream.rows()):
@@ -142,6 +142,10 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         self._positions = dict(state.positions)
         self._book = self._book_of(state)
         return self._positions.get(self._consumer)
+
+    def _look(self) -> StoreState:
+        """Return what is stored."""
+        return self._store.load()
 
     @abstractmethod
     def _book_of(self, state: StoreState) -> Book:
