@@ -59,6 +59,7 @@ NOT_QUICK = (
     "tests/acceptance/test_large_books.py",
     "tests/acceptance/test_layout.py",
     "tests/acceptance/test_private_venue.py",
+    "tests/acceptance/test_publishing.py",
     "tests/acceptance/test_prometheus.py",
     "tests/acceptance/test_reading_live.py",
     "tests/acceptance/test_replay.py",

@@ -110,6 +110,13 @@ def told(broker: Broker) -> dict[str, list[tuple[int, str]]]:
     return found
 
 
+def checked(folder: Path) -> tuple[bool, str]:
+    """Return what ``forebay check`` finds of the transport."""
+    parts = forebay("check", "-c", folder / "forebay.toml", "--json").json["parts"]
+    (found,) = [each for each in parts if each["part"] == "transport memory"]
+    return found["ok"], found["text"]
+
+
 def require_all(broker: Broker, running: Running, *, once: bool) -> None:
     """Every trade that is stored is on the transport, in the order of the journal."""
     query = "SELECT symbol, event_id::VARCHAR AS id FROM trades"
@@ -134,15 +141,19 @@ def test_it_runs_without_its_broker_and_tells_all_when_that_comes(
         seen = until(running, lambda told: told["status"]["waited"] > 400, "frames that wait")
         (breaker,) = seen["breakers"]
         assert breaker["name"] == "memory"
-        assert seen["not_ready"] == ""
         assert seen["status"]["published"] == 0
+        whole = forebay("status", "--data", running.folder.root, "--json").json
+        assert whole["not_ready"] == ""
+        assert whole["health"]["state"] == "degraded"
+        assert whole["deliver"]["rows"] > 0, "the store has nothing to do with it"
+        shown = forebay("status", "--data", running.folder.root).stdout
+        assert "memory: " in shown
         with serving(broker, socket):
             until(running, lambda told: told["status"]["backlog"] < 100, "nothing that waits")
             assert running.stop() == 0
             require_all(broker, running, once=True)
-    checked = forebay("check", "-c", tmp_path / "forebay.toml", "--json")
-    (finding,) = [each for each in checked.json["parts"] if each["part"] == "transport memory"]
-    assert not finding["ok"]
+            assert checked(tmp_path) == (True, "answers, a broker in memory; required")
+    assert not checked(tmp_path)[0]
 
 
 def test_it_is_killed_over_and_over_and_nothing_is_lost(tmp_path: Path, socket: Path) -> None:

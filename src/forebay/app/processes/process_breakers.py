@@ -85,7 +85,9 @@ class ProcessBreakers:
         clock: Clock,
         rng: random.Random,
         observer: Observer,
+        critical: bool = True,
     ) -> None:
+        """``critical`` is whether the process itself is."""
         self.process = process
         self.config = config
         self._clock = clock
@@ -104,7 +106,7 @@ class ProcessBreakers:
             check_interval=said.check_interval_s,
             auto_recovery=said.auto_recovery,
         )
-        self.manager.watch(process, lambda: "", critical=True)
+        self.manager.watch(process, lambda: "", critical=critical)
         self._sections: dict[str, Section] = {}
         self._limits: dict[str, BreakerLimits] = {}
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
     (said,) = (each for each in config.transports if transports.name_of(each) == name)
     kind, role = transports.kind_of(said), transports.ROLE + name
     folder, tally = DataFolder(Path(config.data)), CountingObserver(observer)
-    guarding = ProcessBreakers(role, config, clock=clock, rng=rng, observer=tally)
+    guarding = ProcessBreakers(role, config, clock=clock, rng=rng, observer=tally, critical=False)
     transport = await asyncio.to_thread(kind.open, said, tally)
     cursor = folder.cursor(role)
     publisher = await asyncio.to_thread(
@@ -79,7 +79,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
         observer=tally,
         rest_s=REST_S,
     )
-    running = _Running(said, kind, publisher, publishing, guarding, folder, clock, tally)
+    running = PublisherRun(said, kind, publisher, publishing, guarding, folder, clock, tally)
     guarding.manager.watch(f"{name}-buffer", running.nearly_full, depends_on=(role,))
     async with contextlib.AsyncExitStack() as beside:
         handlers = guarding.handlers(running.tell)
@@ -93,7 +93,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class _Running:
+class PublisherRun:
     """One publisher that runs, and what is told of it."""
 
     said: TransportConfig
@@ -169,9 +169,12 @@ class _Running:
         }
 
     async def tell(self) -> ProcessReport:
-        """Report on this process. It is ready also while its transport is away."""
+        """Report on this process, which is ready also while its transport is away.
+
+        Then the journal stands in for one that is required, and the system is degraded.
+        """
         status = await self.status()
-        return self.guarding.report(
+        report = self.guarding.report(
             not_ready="",
             samples=[
                 *samples.publish(status),
@@ -179,3 +182,8 @@ class _Running:
             ],
             status=status,
         )
+        if not status["required"]:
+            return report
+        services = [replace(each, serving_fallback=not each.up) for each in report.services]
+        fallbacks = [each.name for each in services if each.serving_fallback]
+        return replace(report, services=services, fallbacks=fallbacks)

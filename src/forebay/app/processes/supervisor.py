@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from forebay.ops.view import Sample
     from forebay.telemetry import Observer
 
-STOP_S = {"capture": 20.0}
-LATER_STOP_S = 40.0
-"""How long capture, and then the others together, may take to finish before they are killed."""
+STOP_S = {"capture": 20.0, "deliver": 40.0}
+"""How long a process may take to finish its work before it is killed: publishers end beside
+deliver, and have as long."""
 LAST_WORD_S = 1.0
 """How long what a process that has ended said is read: a child of its own may hold the pipe."""
 STEADY_S = 10.0
@@ -175,8 +175,7 @@ class Supervisor:
 
     async def _end(self, keepers: list[asyncio.Task[int]]) -> list[int]:
         """Stop the processes in order: what is captured last must still be stored and published."""
-        first = [role for role in self.only if role in STOP_S]
-        for some in (first, [role for role in self.only if role not in STOP_S]):
+        for some in ({"capture"}, {*self.only} - {"capture"}):
             children = (self.children.get(role) for role in some)
             await asyncio.gather(
                 *(_finish(child, stop_s(child.role)) for child in children if child)
@@ -246,7 +245,7 @@ class Supervisor:
 
 def stop_s(role: str) -> float:
     """Return how long a process may take to finish its work before it is killed."""
-    return STOP_S.get(role, LATER_STOP_S)
+    return STOP_S.get(role, STOP_S["deliver"])
 
 
 def reap(own: Collection[int]) -> None:
