@@ -19,7 +19,7 @@ from forebay.domain.digest import id_texts
 from forebay.domain.schema import DECIMAL_PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -33,19 +33,29 @@ _BEFORE_HOURS = 10
 _SMALL = 10**12
 """Of the units of a decimal: what has fewer is below 1e-6."""
 _FEW = 1 << 12
+_SLICE = 1 << 12
+"""Rows that are put together at once: more do not stay in a processor's cache."""
 
 
-def spell_rows(rows: pa.Table, ids: pa.Array) -> list[bytes]:
+def spell_rows(rows: pa.Table, ids: pa.Array) -> Iterator[bytes]:
     """Return a JSON object of each of ``rows``; ``ids`` is their first column as texts."""
     parts: list[Part] = [f'{{"{rows.column_names[0]}":"', ids, '"']
     columns = [(name, whole(rows[name])) for name in rows.column_names[1:]]
     for spell, run in itertools.groupby(columns, lambda column: _speller(column[1])):
         parts += spell([*run])
-    return listed(_joined(*_merged([*parts, "}"])))
+    merged = _merged([*parts, "}"])
+    for at in range(0, len(rows), _SLICE):
+        yield from listed(_joined(*(_slice(part, at) for part in merged)))
+
+
+def _slice(part: Part, at: int) -> Part:
+    return part if isinstance(part, str) else part.slice(at, _SLICE)
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
     """Return a column in one piece."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
     found = column.unify_dictionaries().combine_chunks()
     return found.chunk(0) if isinstance(found, pa.ChunkedArray) else found
 
@@ -169,8 +179,9 @@ def _value(column: pa.Array) -> tuple[pa.Array, str, str]:
 
 def _escaped(texts: pa.Array) -> pa.Array:
     """Return texts as they are between the quotes of JSON."""
-    data = texts.buffers()[2]
-    raw = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    raw = np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
     if not ((raw < ord(" ")) | (raw == ord('"')) | (raw == ord("\\"))).any():
         return texts
     return pa.array(

@@ -9,6 +9,7 @@ its rows' ids, so that late rows of a publisher that was killed are never taken 
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,8 @@ from forebay.transports.json_read import read_rows
 from forebay.transports.json_rows import combinations, label, listed, row_ids, spell_rows, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
 
 EVENT_ID = "event-id"
@@ -60,20 +63,25 @@ _origins = msgspec.json.Decoder(_Origin)
 
 
 def records(message: Message) -> list[Record]:
-    """Return the records of a message: the control record, then its rows in their order.
+    """Return the records of a message; see :func:`iter_records`."""
+    return [*iter_records(message)]
+
+
+def iter_records(message: Message) -> Iterator[Record]:
+    """Return the control record of a message, then its rows in their order, made as they go.
 
     Raises ``ValueError`` if a row is not of the journal that the message is of.
     """
     head, rows = message
     if rows is None:
-        return [Record(b"", msgspec.json.encode(_Control(head, 0)), b"")]
+        return iter([Record(b"", msgspec.json.encode(_Control(head, 0)), b"")])
     if rows["log_id"].unique().to_pylist() != [head.step.log_id]:
         text = f"A message of the journal {head.step.log_id} has rows of another one."
         raise ValueError(text)
     control = msgspec.json.encode(_Control(head, len(rows), _digest(rows)))
     ids = row_ids(rows)
     spelled = zip(_keys(rows), spell_rows(rows, ids), listed(ids), strict=True)
-    return [Record(b"", control, b""), *map(_record, spelled)]
+    return itertools.chain([Record(b"", control, b"")], map(_record, spelled))
 
 
 def _digest(rows: pa.Table) -> str:

@@ -19,7 +19,7 @@ from forebay.transports.kafka.producer import AcknowledgedProducer
 from forebay.transports.kafka.settings import consuming, producing, shared
 from forebay.transports.kafka.subscription import KafkaSubscription
 from forebay.transports.kafka.topics import KafkaTopics
-from forebay.transports.spelling import records
+from forebay.transports.spelling import iter_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ class KafkaTransport:
 
     def publish(self, lane: str, messages: Sequence[Message]) -> None:
         """See :class:`~forebay.ports.Transport`."""
-        self._producer.send(*_parts(lane), chain.from_iterable(map(records, messages)))
+        self._producer.send(*_parts(lane), chain.from_iterable(map(iter_records, messages)))
 
     def subscribe(self, lane: str, group: str) -> KafkaSubscription:
         """See :class:`~forebay.ports.Transport`."""
