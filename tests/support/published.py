@@ -97,13 +97,23 @@ class Recorded:
     # ------------------------------------------------------------------- reading
 
     def look(
-        self, *, mend: bool = False, span: Span = WHOLE, alone: Alone = contextlib.nullcontext
+        self,
+        *,
+        mend: bool = False,
+        span: Span = WHOLE,
+        alone: Alone = contextlib.nullcontext,
+        progress: Callable[[int, int], object] = lambda *_: None,
     ) -> Findings:
         mending = Mending(self.transport, alone) if mend else None
         where = self.published(), self.bench.folder, self.bench.parsers
         ledger = self.bench.ledger
         return read_back(
-            *where, ledger_folder=ledger, mending=mending, span=span, clock=ManualClock()
+            *where,
+            ledger_folder=ledger,
+            mending=mending,
+            span=span,
+            progress=progress,
+            clock=ManualClock(),
         )
 
     def audit(self) -> AuditReport:

@@ -12,6 +12,7 @@ import pytest
 from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import Digest
 from forebay.domain.messages import EventsTold, Mark
+from forebay.errors import Transient
 from forebay.journal import OS_DISK, StateFile
 from forebay.journal.segments import list_segments, segment_path
 from forebay.ports import Span
@@ -359,6 +360,22 @@ def test_a_repair_that_is_the_oldest_record_does_not_say_what_is_kept(tmp_path: 
         opened.bench.live(range(400, 430))
         opened.publish()
         assert opened.look().ok
+
+
+def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(live: Recorded) -> None:
+    seen: list[tuple[int, int]] = []
+    live.look(progress=lambda *told: seen.append(told))
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+
+    def stop(*_: int) -> None:
+        raise Transient("enough")
+
+    live.spoil(without(native(120)))
+    before = len(live.messages())
+    with pytest.raises(Transient, match="enough"):
+        live.look(mend=True, progress=stop)
+    assert len(live.messages()) == before
 
 
 class Watched(MemoryTransport):
