@@ -86,15 +86,15 @@ def changed(beside: NatsConnection, **settings: object) -> None:
 
 
 def lose_next_answer(transport: NatsTransport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the server take what is sent next, and its answer never arrive."""
-    link, use = transport._connection, transport._connection.use
+    """Let the server take the next batch, and its answer never arrive."""
+    acknowledged = transport._acknowledged
 
-    async def lost(work: Callable[[Client], Coroutine[Any, Any, object]]) -> None:
-        monkeypatch.setattr(link, "use", use)
-        await use(work)
+    async def lost(lane: str, sent: Callable[[Client], Coroutine[Any, Any, Msg]]) -> None:
+        monkeypatch.setattr(transport, "_acknowledged", acknowledged)
+        await acknowledged(lane, sent)
         raise TimeoutError
 
-    monkeypatch.setattr(link, "use", lost)
+    monkeypatch.setattr(transport, "_acknowledged", lost)
 
 
 # ------------------------------------------------------------------- a lost answer
@@ -120,6 +120,7 @@ def test_what_is_remembered_and_not_there_any_more_is_stored(
     lose_next_answer(transport, monkeypatch)
     with pytest.raises(Unreachable):
         transport.publish(LANE, messages(7))
+    assert entries(beside) == 1
     beside.run(beside.ask(f"STREAM.PURGE.{LANE}"))
     transport.publish(LANE, messages(7))
     assert entries(beside) == 1
@@ -280,7 +281,7 @@ def test_a_stream_of_somebody_else_is_told_and_left_as_it_is(
     theirs = {"name": LANE, "subjects": ["trades.*.*", f"_forebay.{LANE}"], "max_age": 10**12}
     beside.run(beside.ask(f"STREAM.CREATE.{LANE}", theirs))
     for transport in opened(lab, told):
-        with pytest.raises(Transient, match="atomic publish is disabled") as caught:
+        with pytest.raises(Transient, match="takes no batches") as caught:
             transport.publish(LANE, messages(0))
         assert "--allow-batch" in caught.value.hint
         transport.lanes(LANE)

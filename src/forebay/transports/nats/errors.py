@@ -36,11 +36,12 @@ WRONG_LAST = 10070
 """Another message than expected was the last one."""
 DUPLICATE = 10201
 """A batch has an id that the stream remembers: none of it was stored."""
+NO_BATCHES = 10174
 NO_ROOM = frozenset({10002, 10023, 10028, 10047, 10077})
 """Limits of a stream, of an account and of a server: there may be room later."""
 
 _ENABLE = "Enable JetStream on the server, and for the account; it is tried again."
-_ATOMIC = "Allow batches: nats stream edit NAME --allow-batch, of nats-server 2.12 or newer."
+_ATOMIC = "Allow batches: nats stream edit NAME --allow-batch, of nats-server 2.12.1 or newer."
 _ROOM = "Let what is old expire, or raise the limit; it is tried again."
 _WAIT = "It is tried again; nats stream report says how the cluster is."
 _PEERS = "Start more servers, or lower replicas of [[transports]]; it is tried again."
@@ -67,7 +68,8 @@ NUMBERS: Mapping[int, Meaning] = {
     10065: (Transient, _SUBJECTS),
     10076: (Transient, _ENABLE),
     10109: (Transient, "Somebody has sealed the stream: delete it; it is tried again."),
-    10174: (Transient, _ATOMIC),
+    NO_BATCHES: (Transient, _ATOMIC),
+    10177: (Transient, _ATOMIC),
     10199: (Transient, "Raise max_batch_size of the server to 1000 or more; it is tried again."),
     # Only another configuration can.
     10052: (ConfigError, _TABLE),

@@ -22,6 +22,7 @@ from forebay.transports.nats.connection import NatsConnection, answered
 from forebay.transports.nats.errors import (
     DRIVER_ERRORS,
     DUPLICATE,
+    NO_BATCHES,
     NO_MESSAGE,
     NO_ROOM,
     NOT_FOUND,
@@ -125,11 +126,17 @@ class NatsTransport:
         """Raise if a lane is not what it was, which can be so behind another connection only."""
         await self._connection.client()
         end, connected = self._ends.get(lane), self._connection.number
-        if end is None or end.connected == connected:
-            return
-        await self._identity(lane)
-        if lane not in self._ends:
-            raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)
+        if end is None:
+            info = await info_of(self._connection, lane)
+            if not info["config"].get("allow_atomic"):
+                # An old server would store each entry by itself, and again with every try.
+                said = {"err_code": NO_BATCHES, "description": "it takes no batches"}
+                raise Refused(said, f"the stream {lane}")
+            end = _End(info["created"], 0, connected)
+        elif end.connected != connected:
+            await self._identity(lane)
+            if lane not in self._ends:
+                raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)
         self._ends[lane] = end._replace(connected=connected)
 
     async def _went_back(self, lane: str, info: dict[str, Any]) -> str:
@@ -221,13 +228,12 @@ class NatsTransport:
 
     async def _note(self, lane: str, first: int, last: int) -> None:
         """Remember how far a lane is; raise if that is not behind what we had told it."""
-        end = self._ends.get(lane)
-        if end is not None and first > end.last:
+        end = self._ends[lane]
+        if first > end.last:
             self._ends[lane] = end._replace(last=last)
             return
         info = await info_of(self._connection, lane)
-        if end is not None and end.created == info["created"]:
+        if end.created == info["created"]:
             await self._went_back(lane, info)
-        self._ends[lane] = _End(info["created"], last, self._connection.number)
-        if end is not None:
-            raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)
+        self._ends.pop(lane, None)
+        raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)
