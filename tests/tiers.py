@@ -64,6 +64,8 @@ NOT_QUICK = (
     "tests/acceptance/test_private_venue.py",
     "tests/acceptance/test_publishing.py",
     "tests/acceptance/test_prometheus.py",
+    "tests/acceptance/test_read_back.py",
+    "tests/acceptance/test_read_back_servers.py",
     "tests/acceptance/test_reading_live.py",
     "tests/acceptance/test_replay.py",
     "tests/acceptance/test_replay_damaged.py",

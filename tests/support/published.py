@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from forebay.ports import Transport
     from forebay.services.audit import AuditReport
     from forebay.services.readback import StreamFindings
+    from forebay.services.readback.mending import Alone
 
 NAME = "kafka"
 TRADES = "trade_archive"
@@ -95,12 +96,24 @@ class Recorded:
 
     # ------------------------------------------------------------------- reading
 
-    def look(self, *, mend: bool = False, span: Span = WHOLE) -> Findings:
-        mending = Mending(self.transport) if mend else None
+    def look(
+        self,
+        *,
+        mend: bool = False,
+        span: Span = WHOLE,
+        alone: Alone = contextlib.nullcontext,
+        progress: Callable[[int, int], object] = lambda *_: None,
+    ) -> Findings:
+        mending = Mending(self.transport, alone) if mend else None
         where = self.published(), self.bench.folder, self.bench.parsers
         ledger = self.bench.ledger
         return read_back(
-            *where, ledger_folder=ledger, mending=mending, span=span, clock=ManualClock()
+            *where,
+            ledger_folder=ledger,
+            mending=mending,
+            span=span,
+            progress=progress,
+            clock=ManualClock(),
         )
 
     def audit(self) -> AuditReport:

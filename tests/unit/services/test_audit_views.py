@@ -25,6 +25,7 @@ from forebay.services.audit import (
     render_html,
 )
 from forebay.services.audit.report import gap_sums, iso, verdict
+from forebay.services.audit.transport_report import TransportAudit
 
 if TYPE_CHECKING:
     import pytest
@@ -267,6 +268,19 @@ def test_what_can_never_be_seen_is_said_once_for_all_streams_of_a_sort() -> None
     said = "Not to be seen in coinbase/trade/BTC-USD and 1 more: the weather."
     assert text.count("the weather") == text.count(said) == 1
     assert said in parsed(report(streams=blind)).texts
+
+
+def test_a_transport_that_lacks_events_is_seen_and_so_is_one_that_was_not_looked_at() -> None:
+    lacking = TransportAudit(name="kafka", looked_at=True, events=1234, missing=3, again=12)
+    it = report(transports=[lacking, TransportAudit(name="nats", looked_at=False)])
+    for text in (shown(it), " ".join(parsed(it).texts)):
+        assert re.search(r"kafka\s+0\s+1,234\s+3\s+0\s+0\s+12", text)
+        assert re.search(r"nats(\s+–){6}", text)
+
+
+def test_the_verdict_says_that_it_is_a_transport_that_lacks_something() -> None:
+    problem = Problem("unpublished", "coinbase/trade/BTC-USD", 3, ["1 to 3"], "")
+    assert "missing on a transport" in verdict(report(ok=False, problems=[problem]))
 
 
 def test_a_report_reads_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,21 +12,25 @@ import pytest
 from forebay.domain.coverage import StreamKey
 from forebay.domain.digest import Digest
 from forebay.domain.messages import EventsTold, Mark
+from forebay.errors import Transient
 from forebay.journal import OS_DISK, StateFile
 from forebay.journal.segments import list_segments, segment_path
 from forebay.ports import Span
 from forebay.services.bridge import Bridge
-from forebay.services.readback import run, tellings
+from forebay.services.readback import SharedTransport, run, tellings
 from tests.support.audit_bench import BTC, ETH, bench, native
 from tests.support.crossing import content
 from tests.support.memory_store import MemoryStore
+from tests.support.memory_transport import MemoryTransport
 from tests.support.published import TRADES, Recorded, recorded, the
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from forebay.domain.messages import Message
     from forebay.services.readback import Findings
+    from tests.support.memory_transport import Broker
 
 BITCOIN = StreamKey("coinbase", "spot", "trade", BTC)
 ETHER = StreamKey("coinbase", "spot", "trade", ETH)
@@ -355,6 +360,52 @@ def test_a_repair_that_is_the_oldest_record_does_not_say_what_is_kept(tmp_path: 
         opened.bench.live(range(400, 430))
         opened.publish()
         assert opened.look().ok
+
+
+def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(live: Recorded) -> None:
+    seen: list[tuple[int, int]] = []
+    live.look(progress=lambda *told: seen.append(told))
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+
+    def stop(*_: int) -> None:
+        raise Transient("enough")
+
+    live.spoil(without(native(120)))
+    before = len(live.messages())
+    with pytest.raises(Transient, match="enough"):
+        live.look(mend=True, progress=stop)
+    assert len(live.messages()) == before
+
+
+class Watched(MemoryTransport):
+    """Notes whether anybody else could tell something meanwhile, and what is told at once."""
+
+    def __init__(self, broker: Broker, turn: threading.Lock) -> None:
+        super().__init__(broker)
+        self._turn = turn
+        self.alone: list[bool] = []
+        self.ends: list[Message] = []
+
+    def publish(self, lane: str, messages: Sequence[Message]) -> None:
+        self.alone.append(self._turn.locked())
+        self.ends.append(messages[-1])
+        super().publish(lane, messages)
+
+
+def test_neither_a_publisher_nor_a_repair_tells_a_step_into_the_other_one(live: Recorded) -> None:
+    turn = threading.Lock()
+    watched = Watched(live.broker, turn)
+    live.transport = SharedTransport(watched, lambda: turn)
+    live.bench.live(range(400, 430))
+    live.publish()
+    published = len(watched.alone)
+    live.spoil(without(native(120), native(410)))
+    live.transport = watched
+    live.look(mend=True, alone=lambda: turn)
+    assert len(watched.alone) > published > 0
+    assert all(watched.alone)
+    assert all(isinstance(message.head.told, Mark) for message in watched.ends)
 
 
 def test_a_lane_that_was_made_anew_is_mended_by_its_publisher(live: Recorded) -> None:

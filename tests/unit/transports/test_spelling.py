@@ -253,11 +253,38 @@ def test_rows_of_another_journal_than_the_messages_are_refused() -> None:
         records(wrong)
 
 
-def test_a_slice_of_a_table_is_spelled_as_what_it_is() -> None:
-    head, rows = trades(*range(9))
+def with_sides(*sides: str) -> Message:
+    """Return a message of trades with rising prices below 1e-6, each with a text of its own."""
+    empty: Row = dict.fromkeys(KINDS["trade"].schema.names)
+    rows = [
+        empty | {"event_id": number.to_bytes(16, "big"), "price": number, "side": side}
+        for number, side in enumerate(sides)
+    ]
+    return with_rows("trade", rows)
+
+
+@pytest.mark.parametrize("first", [0, 2, 4])
+def test_a_slice_of_a_table_is_spelled_as_what_it_is(first: int) -> None:
+    head, rows = with_sides(*"abcd", *'"\\\n"')
     assert rows is not None
-    (received,) = assembled(records(Message(head, rows.slice(3, 4))))
-    assert said(received) == (0, [3, 4, 5, 6], 5)
+    part = rows.slice(first, 4)
+    (received,) = assembled(records(Message(head, part)))
+    assert received.message is not None
+    assert received.message.rows is not None
+    assert cells_of(received.message.rows) == cells_of(part)
+
+
+def test_a_table_in_several_chunks_is_spelled_as_a_whole() -> None:
+    head, rows = with_sides(*"abcd")
+    assert rows is not None
+    chunked = pa.concat_tables([rows.slice(0, 1), rows.slice(1, 2), rows.slice(3)])
+    assert records(Message(head, chunked)) == records(Message(head, rows))
+
+
+def test_more_rows_than_are_put_together_at_once_come_in_their_order() -> None:
+    numbers = [*range(10_000)]
+    (received,) = assembled(records(trades(*numbers)))
+    assert said(received) == (0, numbers, 10_001)
 
 
 # ------------------------------------------------------------------- records of a lane

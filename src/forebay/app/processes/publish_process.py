@@ -91,6 +91,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
         await beside.enter_async_context(LocalServer(folder.socket(role), handlers).serving())
         await beside.enter_async_context(guarding.recovering())
         await beside.enter_async_context(running.draining())
+        beside.callback(republishing.stop)
         await publishing.run(life, DeliveryPace())
     last = await running.status()
     await asyncio.to_thread(transport.close)

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.offline.reading_back import look
+from forebay.errors import Transient
 
 if TYPE_CHECKING:
     from forebay.app.processes.local_socket import Request
@@ -23,7 +24,8 @@ class Republishing:
         self._said = said
         self._observe = observer
         self._turn = threading.Lock()
-        self._one = asyncio.Lock()
+        self._one = threading.Lock()
+        self._stopped = False
 
     def alone(self) -> threading.Lock:
         """Return what whoever tells a lane a step holds meanwhile."""
@@ -35,7 +37,18 @@ class Republishing:
         It has a connection of its own: a broker that recognises what the publisher sent before
         must not take a repair for that.
         """
+        return {"published": await asyncio.to_thread(self._mend)}
+
+    def stop(self) -> None:
+        """End what is being done, at once: the process waits for it."""
+        self._stopped = True
+
+    def _mend(self) -> int:
         where = self._folder, self._said, self._observe
-        async with self._one:
-            found = await asyncio.to_thread(look, *where, alone=self.alone)
-        return {"published": found.mended}
+        with self._one:
+            return look(*where, alone=self.alone, progress=self._go_on).mended
+
+    def _go_on(self, *_: int) -> None:
+        if self._stopped:
+            message = "The capture stops."
+            raise Transient(message, hint="Ask once more: without one it is done all the same.")

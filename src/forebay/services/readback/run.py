@@ -110,7 +110,7 @@ def read_back(
 
     What the transport has deleted because of its age is not missing. With ``mending``, what is
     lacking is published once more, but to lanes that were made anew: those the publisher tells
-    everything. ``progress`` is told ``(done, total)`` frames.
+    everything. ``progress`` is told ``(done, total)`` frames; if it raises, that is the end.
 
     Raises :class:`~forebay.errors.Transient` if the transport cannot be asked, or if a lane was
     made anew meanwhile.
@@ -167,13 +167,13 @@ class _ReadBack:
 
     def run(self, events: DistinctEvents) -> Findings:
         ends = [account.end for account in self._accounts.values()]
-        span = max(ends, default=1) - max(self._journal.oldest, 1)
-        self._total = max(1, span) * (len(ends) + 1)
-        for done, (name, reading) in enumerate(self._readings.items()):
-            account = reading.read(events, lambda _: None)
+        first = max(self._journal.oldest, 1)
+        span = max(1, max(ends, default=1) - first)
+        self._total = span * (len(ends) + 1)
+        for name, reading in self._readings.items():
+            account = reading.read(events, lambda seq: self._tell(min(max(seq - first, 0), span)))
             self._begins[name] = self._begin(account)
-            self._progress(max(1, span) * (done + 1), self._total)
-        self._done = max(1, span) * len(ends)
+            self._done += span
         self.findings.hours = {
             place: digest for place, digest in events.hours.items() if self._span.touches(place[1])
         }
@@ -182,6 +182,9 @@ class _ReadBack:
         self._compare(self._differing())
         self._progress(self._total, self._total)
         return self.findings
+
+    def _tell(self, frames: int) -> None:
+        self._progress(min(self._total, self._done + frames), self._total)
 
     def _begin(self, account: LaneAccount) -> int:
         """Return the first frame that a lane owes."""
@@ -242,7 +245,7 @@ class _ReadBack:
                     digests = hashed.by_group(tellings.seqs // STRETCH)
                     for stretch, digest in digests.items():
                         sums[part.lane][stretch] += digest
-            self._progress(min(self._total, self._done + piece.end - begin), self._total)
+            self._tell(piece.end - begin)
         return sums
 
     def _bounds(self, lanes: Mapping[str, object]) -> tuple[int, int]:
@@ -321,6 +324,7 @@ class _ReadBack:
 
     def _resolve(self, places: dict[tuple[str, int], _Place]) -> None:
         """Read what the lanes have of some stretches, and compare event by event."""
+        self._tell(self._total)
         stretches: dict[str, set[int]] = defaultdict(set)
         for lane, stretch in places:
             stretches[lane].add(stretch)
