@@ -337,21 +337,25 @@ class TopicDiffers(TelemetryEvent, level="warning"):
     found: str
 
 
-class TopicWentBack(TelemetryEvent, level="error"):
-    """A lane has lost what it had acknowledged, as after an older copy of its disk was restored.
-
-    It counts as made anew: all that the journal has is told to it again.
-    """
-
-    transport: str
-    lane: str
-
-
 class StoreUnavailable(TelemetryEvent, level="warning"):
     """The store could not take a commit; nothing is dropped, the journal keeps it."""
 
     reason: str
     delay_s: float
+
+
+class TransportUnavailable(TelemetryEvent, level="warning"):
+    """A transport did not acknowledge a batch; nothing is dropped, the journal keeps it."""
+
+    transport: str
+    reason: str
+    delay_s: float
+
+
+class PublishRefused(TelemetryEvent, level="error"):
+    """A transport will not take a batch as it is; it is tried again, and what follows waits."""
+
+    reason: str
 
 
 class TopicMadeAnew(TelemetryEvent, level="warning"):

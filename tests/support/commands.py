@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-OURS = ("FOREBAY_", "DATA_DIR", "LOG_LEVEL", "HEALTH_", "ENABLE_AUTO_RECOVERY")
+OURS = (
+    "FOREBAY_",
+    "DATA_DIR",
+    "LOG_LEVEL",
+    "HEALTH_",
+    "ENABLE_AUTO_RECOVERY",
+    "KAFKA_",
+    "NATS_URL",
+)
 """Names that configure Forebay; a test's commands see only those that the test gives."""
 SLOW_S = 60.0
 T = TypeVar("T")

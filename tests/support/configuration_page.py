@@ -85,8 +85,8 @@ def _type(kind: inspect.Type) -> str:
             return ", ".join(f"`{value}`" for value in values)
         case inspect.VarTupleType(item_type=item):
             return f"list of {_type(item)}s"
-        case inspect.BoolType():
-            return "true or false"
+        case inspect.DictType() | inspect.BoolType():
+            return "true or false" if isinstance(kind, inspect.BoolType) else "table of texts"
         case inspect.StrType(pattern=pattern):
             return "text" if pattern is None else "span, such as `12h`"
         case inspect.IntType() | inspect.FloatType():

@@ -186,8 +186,26 @@ def latency() -> list[Buckets]:
     return samples.latency(histogram.totals())
 
 
+def publisher(kind: str, **changes: Any) -> ProcessReport:  # noqa: ANN401
+    """What the publish process of a transport of ``kind`` tells."""
+    known: dict[str, Any] = {
+        "transport": kind,
+        "kind": kind,
+        "durable": True,
+        "published": 700,
+        "backlog": 25,
+        "lag_s": 2.5,
+        "waited": 20,
+        "flushed": 15,
+        "failed": 3,
+        "waiting_share": 0.5,
+    }
+    status = known | changes
+    return ProcessReport(f"publish-{kind}", 4, "", samples=samples.publish(status), status=status)
+
+
 def processes() -> list[ProcessReport]:
-    """What capture, deliver and the supervisor tell."""
+    """What capture, deliver, two publishers and the supervisor tell."""
     reader, folder = FakeReader(), Path("data")
     capture = [
         *samples.capture(STATS, COUNTS, max_pending=4 << 20),
@@ -204,6 +222,8 @@ def processes() -> list[ProcessReport]:
     return [
         ProcessReport("capture", 1, "", samples=capture, buckets=latency()),
         ProcessReport("deliver", 2, "", samples=deliver, breakers=[breaker()]),
+        publisher("kafka"),
+        publisher("nats", published=720, waited=30, flushed=29),
         ProcessReport(
             "supervisor",
             3,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 from forebay.clock import SystemClock
 from forebay.lab.kafka_server import admin_of, kafka
@@ -22,11 +23,12 @@ from tests.support.commands import wait_for
 from tests.support.servers import needs_kafka
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from confluent_kafka.admin import AdminClient
 
     from forebay.lab.kafka_server import KafkaCluster
+    from forebay.lab.tcp_proxy import TcpProxy
 
 _numbers = itertools.count()
 
@@ -34,7 +36,12 @@ _numbers = itertools.count()
 def a_broker() -> KafkaCluster:
     """Return a node that lives as long as this process; the test is skipped if none can be had."""
     needs_kafka()
-    return _broker()
+    cluster = _broker()
+    for node in cluster.nodes:  # a test that failed may have left it so
+        node.thaw()
+        if not node.alive:
+            restart(cluster)
+    return cluster
 
 
 @functools.cache
@@ -45,13 +52,25 @@ def _broker() -> KafkaCluster:
 
 
 @contextlib.contextmanager
-def running_kafka(nodes: int = 1, **options: Any) -> Iterator[KafkaCluster]:  # noqa: ANN401
-    """Run Kafka while the context is open, for tests that are not asynchronous themselves."""
+def running_kafka(
+    nodes: int = 1,
+    *,
+    proxy: TcpProxy | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[KafkaCluster]:
+    """Run Kafka while the context is open, for tests that are not asynchronous themselves.
+
+    Clients of a single node go through ``proxy``, if there is one.
+    """
     folder = Path(tempfile.mkdtemp(prefix="forebay-kafka-"))
     with asyncio.Runner() as runner:
-        served = kafka(folder, clock=SystemClock(), nodes=nodes, **options)
+        advertised = [proxy.port] if proxy else []
+        clock = SystemClock()
+        served = kafka(folder, clock=clock, nodes=nodes, settings=settings, advertised=advertised)
         try:
             cluster = runner.run(served.__aenter__())
+            if proxy is not None:
+                proxy.upstream = cluster.nodes[0].port
             wait_for(lambda: _has_coordinator(cluster), "a coordinator of groups", 30)
             yield cluster
         finally:
@@ -92,5 +111,19 @@ def delete_topic(admin: AdminClient, topic: str) -> None:
     raise AssertionError(topic)
 
 
+def bare(topic: str) -> NewTopic:
+    """A topic of which nothing was decided."""
+    return NewTopic(topic, 1, 1)
+
+
+def restart(cluster: KafkaCluster, *numbers: int) -> None:
+    """Start nodes that were killed, all or those with these numbers, and wait for them."""
+    nodes = [node for node in cluster.nodes if node.number in numbers or not numbers]
+    asyncio.run(cluster.start(*nodes))
+
+
 def admin(cluster: KafkaCluster) -> AdminClient:
-    return admin_of(cluster.bootstrap)
+    return _admin(cluster.bootstrap)
+
+
+_admin = functools.cache(admin_of)  # one that is let go of answers nothing more

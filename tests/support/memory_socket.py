@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.memory_transport import Broker
 
 _COUNT = struct.Struct(">I")
-_CALLS = ("lanes", "identity", "append", "join", "place", "fetch", "commit")
+_CALLS = ("ping", "lanes", "identity", "append", "join", "place", "fetch", "commit")
 
 
 def _write(stream: BufferedIOBase, head: object, messages: Sequence[bytes]) -> None:
@@ -66,6 +66,7 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        self.server.connections.add(self.connection)
         with contextlib.suppress(EOFError, OSError):
             while True:
                 (call, *arguments), messages = _read(self.rfile)
@@ -89,12 +90,22 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     broker: Broker
 
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _Handler)
+        self.connections: set[socket.socket] = set()
+
+    def hang_up(self) -> None:
+        """End every connection, as the end of a process does."""
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
 
 @contextlib.contextmanager
 def serving(broker: Broker, path: Path) -> Iterator[None]:
     """Serve ``broker`` at ``path`` while the context is open."""
     path.unlink(missing_ok=True)
-    with _Server(str(path), _Handler) as server:
+    with _Server(str(path)) as server:
         server.broker = broker
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
@@ -103,6 +114,7 @@ def serving(broker: Broker, path: Path) -> Iterator[None]:
         finally:
             server.shutdown()
             thread.join()
+            server.hang_up()
             path.unlink(missing_ok=True)
 
 
@@ -118,6 +130,10 @@ class RemoteBroker:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._stream: BufferedIOBase | None = None
+
+    def ping(self) -> None:
+        """Return if somebody answers."""
+        self._call("ping")
 
     def lanes(self, topic: str) -> list[str]:
         """See :class:`~.memory_transport.Brokered`."""

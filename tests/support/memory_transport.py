@@ -101,6 +101,9 @@ class Broker:
         self._lanes: dict[str, _Lane] = {}
         self._changed = threading.Condition()
 
+    def ping(self) -> None:
+        """Answer."""
+
     def lanes(self, topic: str) -> list[str]:
         """See :class:`Brokered`."""
         several = self._partitions > 1

@@ -24,7 +24,8 @@ def run(
     *,
     config: ConfigOption = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Run only this service: capture or deliver.")
+        list[str] | None,
+        typer.Option(help="Run only this service: capture, deliver, publish or publish-NAME."),
     ] = None,
     given: CaptureFlags,
 ) -> None:
@@ -44,14 +45,17 @@ def run(
 
     settings = load()
     from forebay.app.processes.supervisor import Supervisor
-    from forebay.app.processes.worker import ROLES
+    from forebay.app.processes.worker import roles
     from forebay.app.wiring import logs
 
-    if unknown := set(only or ()) - set(ROLES):
+    known = roles(settings)
+    wanted = {role: role.partition("-")[0] for role in known}
+    if unknown := set(only or ()) - {*wanted, *wanted.values()}:
         message = f"There is no service {min(unknown)!r}."
-        raise ConfigError(message, hint=f"There is: {', '.join(ROLES)}.")
+        raise ConfigError(message, hint=f"There is: {', '.join(known)}.")
+    chosen = [role for role, kind in wanted.items() if not only or {role, kind} & {*only}]
     logs.configure(settings.log_level, process="supervisor")
-    supervisor = Supervisor(settings, logs.observer(), only=tuple(only or ROLES), load=load)
+    supervisor = Supervisor(settings, logs.observer(), only=tuple(chosen), load=load)
     terminal = err.is_terminal
     with logs.unblocked():
         code = asyncio.run(supervisor.run(_live if terminal else None))

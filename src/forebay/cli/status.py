@@ -190,6 +190,7 @@ def _rows(
         if capture := found["capture"]:
             yield "connected", _connected(capture, told.report.streams())
         yield "events", _flow(found["capture"], found["deliver"])
+        yield from (("published", text) for text in _published(found))
         if deliver := found["deliver"]:
             yield "gaps", _gaps(deliver["gaps"])
             yield "dead letters", f"{deliver['dead_letters']:,} since the start"
@@ -251,6 +252,13 @@ def _flow(capture: Status | None, deliver: Status | None) -> str:
     return f"{rates}, {lag_s:,.1f} s behind ({frames:,} frames)"
 
 
+def _published(found: Mapping[str, Status | None]) -> Iterator[str]:
+    for each in found.values():
+        if each and "transport" in each:
+            behind = f"{each['lag_s']:,.1f} s behind ({each['backlog']:,} frames)"
+            yield f"{each['transport']}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
+
+
 def lag(capture: Status, deliver: Status) -> int:
     """Return how many frames are captured and not stored."""
     return max(int(capture["next_seq"]) - int(deliver["seq"]), 0)
@@ -291,6 +299,7 @@ def line(told: SystemStatus, width: int) -> str:
         *([] if stored is None else [f"{stored:,.0f} events/s stored"]),
         f"lag {lag(capture, deliver):,}",
         f"{gaps.get('open', 0):,} gaps open",
+        *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "transport" in s),
         *([] if captured is None else [f"{captured:,.0f} frames/s"]),
         f"p99 {capture['p99_ms']:.1f} ms",
     ]

@@ -146,15 +146,6 @@ class KafkaNode:
         """Go on after :meth:`freeze`."""
         self._signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        """Ask it to end, and kill it if it does not."""
-        self._signal(signal.SIGTERM)
-        self.thaw()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self.process is not None:
-                self.process.wait(STOP_S)
-        self.kill()
-
     def _signal(self, number: signal.Signals) -> None:
         if pid := self.pid:
             os.kill(pid, number)
@@ -205,7 +196,12 @@ def admin_of(bootstrap: str) -> AdminClient:
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - an extra
 
     return AdminClient(
-        {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
+        {
+            "bootstrap.servers": bootstrap,
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 200,
+            "socket.timeout.ms": 2_000,  # a frozen node is left for another one
+        }
     )
 
 

@@ -68,8 +68,11 @@ _DELIVERY = (
     _counter(
         "forebay_published_kafka", "Events that Kafka acknowledged; 0 without that transport."
     ),
-    _counter("forebay_buffered_to_disk", "Frames that had to wait: the store would not take them."),
-    _counter("forebay_flushed_from_buffer", "Frames stored after they had to wait."),
+    _counter(
+        "forebay_buffered_to_disk",
+        "Frames that had to wait: the store, or every durable transport, would not take them.",
+    ),
+    _counter("forebay_flushed_from_buffer", "Frames stored or published after they had to wait."),
     _counter("forebay_errors", "Happenings of the level error.", "service"),
     _counter("forebay_total_batch_inserts", "Commits that the store took."),
     _counter("forebay_total_insert_errors", "Commits that the store did not take."),
@@ -158,6 +161,24 @@ _CAPTURE = (
         (),
     ),
 )
+_PUBLISHING = (
+    _counter("forebay_published", "Events that a transport acknowledged.", "transport"),
+    _gauge("forebay_publish_backlog", "Frames captured and not yet published.", "transport"),
+    _gauge(
+        "forebay_publish_lag_seconds",
+        "How far a transport is behind capture: age, by receipt, of the oldest frame that is read "
+        "and not acknowledged.",
+        "transport",
+    ),
+    _counter("forebay_publish_waited", "Frames that had to wait for a transport.", "transport"),
+    _counter("forebay_publish_flushed", "Frames published after they had to wait.", "transport"),
+    _counter("forebay_publish_errors", "Batches that were not acknowledged.", "transport"),
+    _gauge(
+        "forebay_publish_waiting_share",
+        "Share of the journal's bound that waits for a transport, 0 to 1.",
+        "transport",
+    ),
+)
 _BREAKERS = (
     _gauge(
         "forebay_circuit_breaker_state", "1 for the state it is in, else 0.", "breaker", "state"
@@ -234,6 +255,7 @@ _SYSTEM = (
 SECTIONS = {
     "Capture": _CAPTURE,
     "Delivery": _DELIVERY,
+    "Publishing": _PUBLISHING,
     "Circuit breakers": _BREAKERS,
     "System": _SYSTEM,
 }

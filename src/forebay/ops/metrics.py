@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -28,6 +28,9 @@ from forebay.resilience import State, SystemState
 
 COLLECTOR = "capture"
 """The service, and the process, that is a collector."""
+BUFFERED = ("forebay_buffered_to_disk", "forebay_flushed_from_buffer")
+SUMMED = (*BUFFERED, "forebay_published_nats", "forebay_published_kafka")
+"""Counters of the whole, that several processes may tell their part of."""
 _NS = 1e9
 _OPENMETRICS = "application/openmetrics-text"
 _openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
@@ -115,12 +118,34 @@ def _add(family: MetricFamily, labels: tuple[str, ...], item: Sample | Buckets) 
 
 def samples(report: SystemReport) -> Iterator[Sample]:
     """Return what the processes tell, and what follows from the report as a whole."""
+    summed: dict[str, float] = {}
+    published = [each.status["published"] for each in report.processes if "durable" in each.status]
     for process in report.processes:
-        yield from process.samples
+        for sample in process.samples:
+            if sample.name in SUMMED and not sample.labels:
+                summed[sample.name] = summed.get(sample.name, 0) + sample.value
+            elif sample.labels.get("state") == "published":
+                yield replace(sample, value=max([sample.value, *published]))
+            else:
+                yield sample
+    for name, waited in zip(BUFFERED, _waited(report), strict=True):
+        if waited:
+            summed[name] = summed.get(name, 0) + waited
+    yield from (Sample(name, value) for name, value in summed.items())
     yield from _system(report)
     yield from _collectors(report)
     for breaker in report.breakers():
         yield from _breaker(breaker)
+
+
+def _waited(report: SystemReport) -> tuple[int, int]:
+    """Return the frames that no durable transport would take, and those published since.
+
+    Of several, that of the one which made the fewest wait.
+    """
+    told = [each.status for each in report.processes if each.status.get("durable")]
+    counts = ((int(each["waited"]), int(each["flushed"])) for each in told)
+    return min(counts, default=(0, 0))
 
 
 def _system(report: SystemReport) -> Iterator[Sample]:

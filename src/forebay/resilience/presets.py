@@ -28,6 +28,8 @@ REDIS: Final = BreakerConfig(
 FIRESTORE: Final = BreakerConfig(
     failure_threshold=8, recovery_timeout=60.0, timeout=10.0, success_threshold=3, window=_RATE
 )
+MESSAGING: Final = BreakerConfig(failure_threshold=5, recovery_timeout=30.0, success_threshold=1)
+"""Batches that a publisher hands over, and hands over again until they are acknowledged."""
 EXCHANGE_API: Final = BreakerConfig(failure_threshold=5, recovery_timeout=60.0, success_threshold=3)
 WEBSOCKET: Final = BreakerConfig(failure_threshold=3, recovery_timeout=30.0, success_threshold=2)
 

@@ -20,7 +20,13 @@ from forebay.resilience import CallRefused, CircuitBreaker, CircuitOpen, State, 
 from forebay.resilience.backoff import Backoff
 from forebay.resilience.health import SystemState
 from forebay.services.deliver import PACE_S, gathering_s
-from forebay.telemetry import Observer, StoreUnavailable, StoreWriteRefused, ignore
+from forebay.telemetry import (
+    Observer,
+    StoreUnavailable,
+    StoreWriteRefused,
+    TelemetryEvent,
+    ignore,
+)
 
 if TYPE_CHECKING:
     import random
@@ -186,7 +192,7 @@ class GuardedDelivery:
             wait_s, look_s = self._backoff.next(), math.inf
             if self._breaker.state is State.OPEN:  # it says when to come again
                 wait_s, look_s = self._breaker.retry_after() or math.inf, LOOK_S
-            self._observe(StoreUnavailable(str(error), wait_s))
+            self._observe(self._unavailable(error, wait_s))
             return Stepped(taken=False, wait_s=wait_s, look_s=look_s)
         passed_s, self._stepped_ns = (began - self._stepped_ns) / 1e9, began
         return Stepped(frames, wait_s=gathering_s(frames, passed_s, self._rest_s))
@@ -210,6 +216,7 @@ class GuardedDelivery:
 
     def _step(self) -> int:
         if not self._deliverer.prepare():
+            self._idle()
             return 0
         self._refuse_in_emergency()
         try:
@@ -219,6 +226,13 @@ class GuardedDelivery:
             raise
         self._backoff.reset()
         return frames
+
+    def _idle(self) -> None:
+        """There is nothing to store."""
+
+    def _unavailable(self, error: Transient, wait_s: float) -> TelemetryEvent:
+        """Return what is told of a failure that is waited out."""
+        return StoreUnavailable(str(error), wait_s)
 
     def _store(self) -> int:
         """One call of the breaker: it always has something to commit."""

@@ -12,6 +12,7 @@ the others are not told twice.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,13 +21,13 @@ import msgspec
 
 from forebay.domain.coverage import StreamKey
 from forebay.domain.messages import EventsTold, Head, Mark, Message, Step
-from forebay.errors import Corrupt, CursorMoved, ForebayError
+from forebay.errors import Corrupt, CursorMoved, ForebayError, Permanent, Transient
 from forebay.journal import OS_DISK, CursorFile, Disk, Position, StateFile
 from forebay.services.lanes import parts_of
 from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals, batches_of
 from forebay.services.projection import declared
 from forebay.services.pump import JournalFeed, JournalPiece, Pump
-from forebay.telemetry import Observer, TopicMadeAnew, ignore
+from forebay.telemetry import Observer, PublishRefused, TopicMadeAnew, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 15.0
 """How often the lanes are looked at: whether they are still those that were told."""
+ENDS_S = 60.0
+"""How often lanes of which nothing came are told that they have all there is."""
 
 
 class LaneTold(msgspec.Struct, array_like=True, frozen=True):
@@ -111,6 +114,7 @@ class Publisher(Pump[JournalPiece, Telling]):
         self._file = state
         self._clock = clock
         self._looked_ns: int | None = None
+        self._ended_ns = clock.monotonic_ns()
         self._seen: dict[str, dict[str, str]] = {}
         """Of each topic its lanes with their identities, as they were last seen."""
         self.published: Counter[str] = Counter()
@@ -133,16 +137,38 @@ class Publisher(Pump[JournalPiece, Telling]):
         super().begin_again()
         self._ordinals.begin_again()
 
-    def prepare(self) -> bool:
-        """See :class:`~forebay.services.pump.Pump`; lanes are looked at also when nothing comes."""
-        if super().prepare():
-            return True
+    def step(self) -> int:
+        """See :meth:`forebay.services.pump.Pump.step`; lanes are tended when nothing comes."""
+        frames = super().step()
+        if not frames:
+            with contextlib.suppress(CursorMoved):
+                self.tend()
+            frames = super().step()
+        return frames
+
+    @property
+    def tending_due(self) -> bool:
+        """Whether :meth:`tend` would do something."""
+        looked_ns = self._looked_ns
+        return looked_ns is None or self._clock.monotonic_ns() - looked_ns >= LOOK_S * 1e9
+
+    def tend(self) -> None:
+        """Look at the lanes and tell their ends, although nothing comes; not oftener than needed.
+
+        Raises as :meth:`~forebay.services.pump.Pump.store`. After
+        :class:`~forebay.errors.CursorMoved`, for a lane that was made anew, there is.
+        """
         try:
-            self._look()
+            with _waited_out(self._observe):
+                self._look()
+                self._end_lanes()
         except CursorMoved:
             self.begin_anew()
-            return super().prepare()
-        return False
+            raise
+
+    def _end_lanes(self) -> None:
+        if self._clock.monotonic_ns() - self._ended_ns >= ENDS_S * 1e9:
+            self.tell_ends()
 
     def plan(self, piece: JournalPiece) -> Telling:
         """Normalise the blocks, apart where a lane that was told them already is to join again."""
@@ -160,7 +186,8 @@ class Publisher(Pump[JournalPiece, Telling]):
 
     def commit(self, plan: Telling) -> int:
         try:
-            self._publish(plan)
+            with _waited_out(self._observe):
+                self._publish(plan)
         except ForebayError:
             self._looked_ns = None
             raise
@@ -189,6 +216,7 @@ class Publisher(Pump[JournalPiece, Telling]):
                 head = Head(Step(log_id, lane.end, end), 0, Mark(0, {}, {}))
                 self._transport.publish(name, [Message(head)])
                 told[name] = msgspec.structs.replace(lane, end=end)
+        self._ended_ns = self._clock.monotonic_ns()
         if told:
             self._remember(msgspec.structs.replace(self._state, lanes=self._state.lanes | told))
         return len(told)
@@ -199,6 +227,7 @@ class Publisher(Pump[JournalPiece, Telling]):
         """Tell every lane what it was not told before; raises CursorMoved if one was made anew."""
         self._look()
         if plan.messages is None:
+            self._end_lanes()
             plan.messages = self._messages(plan)
             plan.stretches.clear()
         for lane in [*plan.messages]:
@@ -252,13 +281,12 @@ class Publisher(Pump[JournalPiece, Telling]):
 
         Raises :class:`~forebay.errors.CursorMoved` once it is remembered that those have nothing.
         """
-        now = self._clock.monotonic_ns()
-        if self._looked_ns is not None and now - self._looked_ns < LOOK_S * 1e9:
+        if not self.tending_due:
             return
         told = self._state.lanes
         topics = {lane.topic for lane in told.values()} | self._seen.keys()
         self._seen = {topic: self._see(topic) for topic in sorted(topics)}
-        self._looked_ns = now
+        self._looked_ns = self._clock.monotonic_ns()
         anew = {
             topic
             for topic, lanes in self._seen.items()
@@ -287,6 +315,16 @@ def tell(
     told = [(part.told, part.rows) for part in parts]
     told.append((Mark(len(told), dict(frames), dict(unbuilt)), None))
     return [Message(Head(step, place, each), rows) for place, (each, rows) in enumerate(told)]
+
+
+@contextlib.contextmanager
+def _waited_out(observer: Observer) -> Iterator[None]:
+    """Make what a transport refuses something to wait out: somebody may come to allow it."""
+    try:
+        yield
+    except Permanent as error:
+        observer(PublishRefused(str(error)))
+        raise Transient(error.message, hint=error.hint) from error
 
 
 def _frames_of(items: Iterable[Normalised]) -> tuple[Counter[str], Counter[str]]:

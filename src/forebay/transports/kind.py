@@ -50,7 +50,11 @@ class TransportConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 @dataclass(frozen=True, slots=True)
 class TransportKind:
-    """Transports of one kind."""
+    """Transports of one kind.
+
+    The package that has it brings its driver in when one is opened or probed, and not before: the
+    supervisor reads this, and opens none.
+    """
 
     name: str
     """As ``kind`` says it; also of its breaker and its part of the metrics."""

@@ -186,6 +186,7 @@ def test_whatever_the_template_shows_behind_a_mark_can_be_said(tmp_path: Path) -
         "resilience.store.timeout_s",
         "resilience.rest.timeout_s",
         "resilience.websocket.timeout_s",
+        "resilience.transport.timeout_s",
     }
     assert all(getattr(config.venues[0], name) for name in VenueConfig.__struct_fields__)
 

@@ -56,7 +56,12 @@ def test_the_presets_are_the_numbers_of_the_systems_that_are_replaced() -> None:
         section: (p.failure_threshold, p.recovery_timeout, p.success_threshold)
         for section, p in PRESETS.items()
     }
-    assert numbers == {"store": (5, 60.0, 1), "rest": (5, 60.0, 3), "websocket": (3, 30.0, 2)}
+    assert numbers == {
+        "store": (5, 60.0, 1),
+        "rest": (5, 60.0, 3),
+        "websocket": (3, 30.0, 2),
+        "transport": (5, 30.0, 1),
+    }
 
 
 def test_the_configuration_changes_some_numbers_and_an_operator_others() -> None:

@@ -16,7 +16,7 @@ from forebay.ops.metrics import render
 from forebay.ops.view import Buckets, ProcessReport, Sample, SystemReport
 from forebay.resilience import ServiceHealth, State, SystemState
 from tests.support import fake_report, reference_pages
-from tests.support.fake_report import breaker, report, with_samples
+from tests.support.fake_report import breaker, processes, publisher, report, with_samples
 from tests.support.reference_pages import exposed_beside
 from tests.support.servers import needed
 
@@ -151,6 +151,21 @@ def test_who_asks_for_openmetrics_gets_it(accept: str, kind: str) -> None:
     assert body.endswith(b"\n# EOF\n") == told.startswith(OPENMETRICS)
 
 
+def test_what_waits_because_of_transports_is_what_every_durable_one_refused() -> None:
+    """One that may miss events refuses nothing that counts."""
+    told = [publisher("nats", durable=False, waited=500, flushed=1), publisher("kafka")]
+    for some, expected in ((told, 20), (told[:1], 0), ([*told, publisher("own", waited=7)], 7)):
+        found = scraped(report(*processes()[:2], *some))
+        assert value(found, "forebay_buffered_to_disk_total") == 50 + expected
+
+
+def test_two_transports_of_a_kind_are_one_number() -> None:
+    told = [publisher("kafka"), publisher("kafka", transport="second", published=5)]
+    found = scraped(report(*processes()[:2], *told))
+    assert value(found, "forebay_published_kafka_total") == 705
+    assert value(found, "forebay_metrics_left_out") == 0
+
+
 def test_promtool_finds_no_fault_in_our_names() -> None:
     """Those beside are as others named them."""
     text = render(report())[0].decode()
@@ -192,7 +207,16 @@ def test_each_number_of_the_processes_arrives() -> None:
     expected = {
         'forebay_events_total{state="received"}': 1000,
         'forebay_events_total{state="captured"}': 990,
-        'forebay_events_total{state="published"}': 0,
+        'forebay_events_total{state="published"}': 720,
+        "forebay_published_kafka_total": 700,
+        "forebay_published_nats_total": 720,
+        'forebay_published_total{transport="nats"}': 720,
+        'forebay_publish_backlog{transport="kafka"}': 25,
+        'forebay_publish_lag_seconds{transport="kafka"}': 2.5,
+        'forebay_publish_waited_total{transport="nats"}': 30,
+        'forebay_publish_flushed_total{transport="nats"}': 29,
+        'forebay_publish_errors_total{transport="nats"}': 3,
+        'forebay_publish_waiting_share{transport="nats"}': 0.5,
         'forebay_events_total{state="stored"}': 850,
         "forebay_received_bytes_total": 123_456,
         "forebay_journal_commits_total": 40,
@@ -202,8 +226,8 @@ def test_each_number_of_the_processes_arrives() -> None:
         "forebay_reconnections_total": 3,
         'forebay_buffer_utilisation{resource="memory"}': 0.25,
         'forebay_buffer_utilisation{resource="disk"}': 0.25,
-        "forebay_buffered_to_disk_total": 50,
-        "forebay_flushed_from_buffer_total": 45,
+        "forebay_buffered_to_disk_total": 70,
+        "forebay_flushed_from_buffer_total": 60,
         "forebay_recovered_messages_total": 70,
         "forebay_total_batch_inserts_total": 30,
         "forebay_total_insert_errors_total": 6,

@@ -12,10 +12,11 @@ import pytest
 from forebay.clock import ManualClock
 from forebay.domain.frames import EpochAccepted, EpochOpened, FrameKind, encode_control
 from forebay.domain.messages import ControlTold, EventsTold, KnownTold, LettersTold, Mark, Step
-from forebay.errors import Corrupt, CursorMoved, Transient
+from forebay.errors import Corrupt, CursorMoved, Permanent, Transient
 from forebay.journal import CursorFile, JournalWriter, OsDisk, PendingBlock, StateFile
-from forebay.services.publisher import LOOK_S, Publisher
+from forebay.services.publisher import ENDS_S, LOOK_S, Publisher
 from forebay.services.pump import JournalFeed
+from forebay.telemetry import PublishRefused, TelemetryEvent
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, T0, context, heartbeat, match
 from tests.support.made_venue import Deal, MadeParser, frame
@@ -287,6 +288,46 @@ def test_each_lane_can_be_told_that_it_has_all_there_is(
     assert len(transport.of_lane[TRADES]) == 3
 
 
+def test_a_lane_of_which_nothing_comes_is_told_so_now_and_then(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    transport, clock = Kept(), ManualClock()
+    moving = publisher(tmp_path, transport, clock=clock)
+    for payload in (match(1), b"junk", b"junk"):
+        put(writer, payload)
+        moving.step()
+    clock.advance(ENDS_S)
+    put(writer, b"junk")
+    moving.step()
+    assert steps_of(transport, TRADES) == [Step(LOG, 1, 2), Step(LOG, 2, 4)]
+    clock.advance(ENDS_S)
+    assert moving.step() == 0
+    assert steps_of(transport, TRADES)[2:] == [Step(LOG, 4, 5)]
+    assert moving.step() == 0
+    assert len(steps_of(transport, TRADES)) == 3
+
+
+def test_what_a_transport_will_not_take_is_waited_out_and_told(
+    tmp_path: Path, writer: JournalWriter
+) -> None:
+    transport, told = Kept(), list[TelemetryEvent]()
+    put(writer, match(1))
+    state = StateFile(tmp_path / "p.state")
+    moving = Publisher(
+        tmp_path / "journal",
+        transport,
+        PARSERS,
+        state,
+        clock=ManualClock(),
+        observer=told.append,
+    )
+    transport.errors = [Permanent("may not")]
+    with pytest.raises(Transient, match="may not"):
+        moving.step()
+    assert [type(each) for each in told] == [PublishRefused]
+    assert moving.drain() == 1
+
+
 def test_symbols_are_spread_over_lanes_and_each_stays_in_one(
     tmp_path: Path, writer: JournalWriter
 ) -> None:
@@ -345,7 +386,8 @@ def test_who_dies_while_it_tells_a_topic_again_goes_on_there(
     letters = len(transport.of_lane[DEAD])
     transport.remake("trade_archive")
     moving = publisher(tmp_path, transport)
-    assert moving.prepare(), "it is noticed also when nothing comes"
+    with pytest.raises(CursorMoved):
+        moving.tend()
     moving.close()
     for _ in range(20):
         moving = publisher(tmp_path, transport)

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.processes.maintenance import GIGABYTE, needed, rules
-from forebay.app.wiring import venues
+from forebay.app.wiring import transports, venues
 from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from forebay.domain.frames import Context, Control
     from forebay.sources.venue import Stream
     from forebay.telemetry import Observer, TelemetryEvent
+    from forebay.transports.kind import TransportConfig
 
 MIN_FREE_BYTES = 1 << 30
 MIN_DESCRIPTORS = 256
@@ -54,10 +55,14 @@ class PartFinding:
 
 
 async def check_all(config: Config) -> list[PartFinding]:
-    """Return a finding for the data folder, the limits and each venue; nothing is made."""
+    """Return a finding for the data folder, the limits, each venue and each transport.
+
+    Nothing is made.
+    """
     found = check_here(config)
     for venue in config.venues:
         found += await asyncio.gather(_rest(venue), _websocket(venue))
+    found += await asyncio.gather(*map(_transport, config.transports))
     return found
 
 
@@ -162,6 +167,20 @@ async def _rest(config: VenueConfig) -> PartFinding:
         text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
         return PartFinding(part, text, 2)
     return PartFinding(part, f"answers, {counted(len(known), 'symbol')}")
+
+
+async def _transport(config: TransportConfig) -> PartFinding:
+    part = f"transport {transports.name_of(config)}"
+    try:
+        kind = transports.kind_of(config)
+        told = await asyncio.wait_for(asyncio.to_thread(kind.probe, config), SUBSCRIBE_S)
+        kept = "required" if transports.required(config) else "best effort"
+    except TimeoutError:
+        text = f"no answer within {SUBSCRIBE_S:g} s. Check transports.servers and the network."
+        return PartFinding(part, text, 3)
+    except ForebayError as error:
+        return PartFinding(part, str(error), error.exit_code)
+    return PartFinding(part, f"answers, {told}; {kept}")
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

@@ -14,6 +14,7 @@ from forebay.app.processes import samples
 from forebay.app.wiring import logs
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import BreakerLimits, Config, all_leaves
+from forebay.app.wiring.transports import ROLE, name_of
 from forebay.errors import ConfigError, Permanent, Transient
 from forebay.ops.view import Action, BreakerReport, Command, ProcessReport, Sample, moment
 from forebay.resilience import BreakerConfig, ResilienceManager, SystemState, presets
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Observer, TelemetryEvent
 
-Section = Literal["store", "rest", "websocket"]
+Section = Literal["store", "rest", "websocket", "transport"]
 _NS = 1_000_000_000
 _OF_THE_WHOLE = (ServiceDown, ServiceUp, SystemMoved)
 """What the supervisor tells, who sees all processes."""
@@ -38,7 +39,9 @@ PRESETS: dict[Section, BreakerConfig] = {
     "store": presets.CLICKHOUSE_BRIDGE,
     "rest": presets.EXCHANGE_API,
     "websocket": presets.WEBSOCKET,
+    "transport": presets.MESSAGING,
 }
+_THREADS = ("store", "transport")
 _THRESHOLDS = {
     "failure_threshold": "failure_threshold",
     "recovery_timeout_s": "recovery_timeout",
@@ -82,7 +85,9 @@ class ProcessBreakers:
         clock: Clock,
         rng: random.Random,
         observer: Observer,
+        critical: bool = True,
     ) -> None:
+        """``critical`` is whether the process itself is."""
         self.process = process
         self.config = config
         self._clock = clock
@@ -101,7 +106,7 @@ class ProcessBreakers:
             check_interval=said.check_interval_s,
             auto_recovery=said.auto_recovery,
         )
-        self.manager.watch(process, lambda: "", critical=True)
+        self.manager.watch(process, lambda: "", critical=critical)
         self._sections: dict[str, Section] = {}
         self._limits: dict[str, BreakerLimits] = {}
 
@@ -241,8 +246,8 @@ def configured(
     for said in (getattr(config.resilience, section), limits or BreakerLimits()):
         numbers = {name: getattr(said, key) for key, name in _THRESHOLDS.items()}
         changes: dict[str, Any] = {name: value for name, value in numbers.items() if value}
-        if section == "store" and "timeout" in changes:
-            message = "A commit of the store runs in a thread, which no time-out can end."
+        if section in _THREADS and "timeout" in changes:
+            message = f"A call of the {section} runs in a thread, which no time-out can end."
             raise ConfigError(message, hint="Leave timeout_s out.")
         found = dataclasses.replace(found, **changes)
     return found
@@ -271,6 +276,9 @@ def validate(config: Config) -> None:
             complaints.errors.append(ConfigError(message, hint=error.hint))
     known = ["capture", "deliver", "journal", "store"]
     known += [f"{venue.name}-{part}" for venue in config.venues for part in ("rest", "websocket")]
+    for transport in config.transports:
+        name = name_of(transport)
+        known += [name, ROLE + name, f"{name}-buffer"]
     for name in config.resilience.critical:
         if config.venues and name not in known:
             message = f"resilience.critical names {name!r}, and there is no such service."

@@ -38,6 +38,8 @@ _UNTOLD = (OSError, KeyError, ValueError, IndexError, StopIteration)
 LABELS = 50
 """Different values of one label that are told apart; what comes later counts as :data:`OTHER`."""
 OTHER = "other"
+BY_KIND = ("forebay_published_nats", "forebay_published_kafka")
+"""Counters of all transports of one kind."""
 SOURCES = ("ws", "rest", "file")
 """By which way frames come; see :class:`~forebay.domain.frames.Context`."""
 _WORD = re.compile(r"[a-z_]+")
@@ -159,6 +161,21 @@ def deliver(
         Sample("forebay_ambiguous", status["flags"].get("ambiguous", 0)),
         *labelled("forebay_coverage_gaps", "state", status["gaps"]),
         *by_venue(status["venues"], counts.dead_letters, venues),
+    ]
+
+
+def publish(status: Mapping[str, Any]) -> list[Sample]:
+    """Return what a publish process tells of its transport."""
+    labels, counted = {"transport": status["transport"]}, f"forebay_published_{status['kind']}"
+    return [
+        *([Sample(counted, status["published"])] if counted in BY_KIND else []),
+        Sample("forebay_published", status["published"], labels),
+        Sample("forebay_publish_backlog", status["backlog"], labels),
+        Sample("forebay_publish_lag_seconds", status["lag_s"], labels),
+        Sample("forebay_publish_waited", status["waited"], labels),
+        Sample("forebay_publish_flushed", status["flushed"], labels),
+        Sample("forebay_publish_errors", status["failed"], labels),
+        Sample("forebay_publish_waiting_share", status["waiting_share"], labels),
     ]
 
 

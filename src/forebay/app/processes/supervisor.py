@@ -1,8 +1,9 @@
-"""Keeps capture and deliver running, each in a process of its own.
+"""Keeps capture, deliver and publishers running, each in a process of its own.
 
 A heavy query must not stall a socket, and one process may hold a DuckDB file; so there are
-two. The supervisor only starts them, starts them again when they die, and at the end asks
-capture to stop first, so that deliver can store everything that was captured.
+two, and one more for each transport. The supervisor only starts them, starts them again when they
+die, and at the end asks capture to stop first, so that everything that was captured can be stored
+and published.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from forebay.app.processes.http_endpoint import HttpEndpoint
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.system import SUPERVISOR, RunningSystem
-from forebay.app.processes.worker import ROLES
+from forebay.app.processes.worker import roles
 from forebay.app.wiring import logs
 from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.transports import consumers
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError, ForebayError
 from forebay.resilience.backoff import Backoff
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
     from forebay.telemetry import Observer
 
 STOP_S = {"capture": 20.0, "deliver": 40.0}
-"""How long a process may take to finish its work before it is killed."""
+"""How long a process may take to finish its work before it is killed: publishers end beside
+deliver, and have as long."""
 LAST_WORD_S = 1.0
 """How long what a process that has ended said is read: a child of its own may hold the pipe."""
 STEADY_S = 10.0
@@ -77,7 +80,8 @@ class Supervisor:
     clock: SystemClock = field(default_factory=SystemClock)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     children: dict[str, Child] = field(default_factory=dict)
-    only: tuple[str, ...] = ROLES
+    only: tuple[str, ...] = ()
+    """The processes to run; none: all that there are."""
     system: RunningSystem = field(init=False)
     """What is known of the processes, once :meth:`run` has begun."""
     _reloads: set[asyncio.Task[None]] = field(default_factory=set)
@@ -92,8 +96,10 @@ class Supervisor:
     async def run(self, watch: Callable[[Supervisor], Any] | None = None) -> int:
         """Supervise until stopped, ``watch`` beside it; return the exit code of the whole."""
         token_of(self.config.http)  # one that cannot be read is said now, not when it is asked for
+        self.only = self.only or roles(self.config)
         folder = DataFolder(Path(self.config.data)).create()
         with folder.owned():
+            folder.remember_consumers(consumers(self.config))
             self.system = self._system(folder)
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, self._end_by, "SIGTERM")
@@ -144,7 +150,7 @@ class Supervisor:
 
         return RunningSystem(
             self.config,
-            {role: path for role, path in folder.sockets().items() if role in self.only},
+            {role: folder.socket(role) for role in self.only},
             load=self.load or (lambda: self.config),
             measure=measure,
             clock=self.clock,
@@ -168,11 +174,12 @@ class Supervisor:
         self.stop.set()
 
     async def _end(self, keepers: list[asyncio.Task[int]]) -> list[int]:
-        """Stop the processes in order: what is captured last must still be delivered."""
-        for role in self.only:
-            child = self.children.get(role)
-            if child is not None and child.process is not None:
-                await _finish(child, STOP_S[role])
+        """Stop the processes in order: what is captured last must still be stored and published."""
+        for some in ({"capture"}, {*self.only} - {"capture"}):
+            children = (self.children.get(role) for role in some)
+            await asyncio.gather(
+                *(_finish(child, stop_s(child.role)) for child in children if child)
+            )
         return list(await asyncio.gather(*keepers))
 
     async def _keep(self, child: Child) -> int:
@@ -191,7 +198,7 @@ class Supervisor:
             finally:
                 self._starting -= 1
             if self.stop.is_set():  # whoever ends the others has not seen this one
-                await _finish(child, STOP_S[child.role])
+                await _finish(child, stop_s(child.role))
             self.observer(ProcessStarted(child.role, child.process.pid))
             code = await child.process.wait()
             child.last = await _last_word(child.process)
@@ -234,6 +241,11 @@ class Supervisor:
         with contextlib.suppress(ConnectionError):  # it died already: wait() will tell
             await process.stdin.drain()
         return process
+
+
+def stop_s(role: str) -> float:
+    """Return how long a process may take to finish its work before it is killed."""
+    return STOP_S.get(role, STOP_S["deliver"])
 
 
 def reap(own: Collection[int]) -> None:

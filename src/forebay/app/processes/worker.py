@@ -28,6 +28,7 @@ import uvloop
 from forebay.app.wiring import logs, venues
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.transports import ROLE, name_of
 from forebay.errors import ForebayError, Unreachable
 from forebay.journal import WriterBusy
 from forebay.telemetry import ProcessFailed
@@ -38,11 +39,17 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
 
 ROLES = ("capture", "deliver")
+"""What every system runs; beside them, a publish process for each transport."""
 LOCK_PATIENCE_S = 15.0
 """How long to wait for what an orphan of a killed supervisor still holds."""
 _LOCK_POLL_S = 0.1
 _ORPHAN_GRACE_S = 3.0
 T = TypeVar("T")
+
+
+def roles(config: Config) -> tuple[str, ...]:
+    """Return the processes of a configuration, in the order in which they are stopped."""
+    return (*ROLES, *(ROLE + name_of(each) for each in config.transports))
 
 
 class StopSignal:
@@ -90,10 +97,11 @@ def main(role: str) -> int:
     logs.configure(config.log_level, process=role)
     observer = logs.observer()
     # A role brings only what it needs: capture is back the sooner after it was killed.
-    process = importlib.import_module(f"forebay.app.processes.{role}_process")
+    kind, _, name = role.partition("-")
+    process = importlib.import_module(f"forebay.app.processes.{kind}_process")
     try:
         venues.install(DataFolder(Path(config.data)), config.venues)
-        last = uvloop.run(process.run(config, observer))
+        last = uvloop.run(process.run(config, observer, *filter(None, [name])))
     except ForebayError as error:
         observer(ProcessFailed(role, str(error)))
         return error.exit_code

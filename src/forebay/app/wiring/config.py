@@ -165,7 +165,7 @@ class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     success_threshold: AtLeastOne | None = None
     """Probes that close it."""
     timeout_s: Positive | None = None
-    """How long a call may take; the store has none."""
+    """How long a call may take; the store and transports have none."""
 
 
 class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -185,6 +185,8 @@ class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The breakers of the venues' REST."""
     websocket: BreakerLimits = BreakerLimits()
     """The breakers of the venues' websockets."""
+    transport: BreakerLimits = BreakerLimits()
+    """The breakers of the transports."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

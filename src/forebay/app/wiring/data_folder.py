@@ -99,6 +99,10 @@ class DataFolder:
         """Where capture answers about itself."""
         return self.root / "capture.sock"
 
+    def socket(self, role: str) -> Path:
+        """Return where a process answers."""
+        return self.root / f"{role}.sock"
+
     def sockets(self) -> dict[str, Path]:
         """Return where each process answers, by its role."""
         return {"capture": self.capture_socket, "deliver": self.deliver_socket}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from forebay.app.wiring.data_folder import Consumer
 from forebay.app.wiring.stores import load_plugin
 from forebay.errors import ConfigError
 from forebay.text import did_you_mean
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forebay.app.wiring.complaints import Complaints
+    from forebay.app.wiring.config import Config
     from forebay.transports.kind import TransportConfig
 
 KINDS = {
@@ -43,6 +45,19 @@ def kind_of(config: TransportConfig) -> TransportKind:
             hint = f"Install it: pip install 'forebay[{config.kind}]'."
             raise ConfigError(message, hint=hint) from error
         raise
+
+
+def required(config: TransportConfig) -> bool:
+    """Return whether the journal keeps what a transport has not acknowledged.
+
+    One that keeps nothing itself would hold the journal for nothing.
+    """
+    return config.required and kind_of(config).durable(config)
+
+
+def consumers(config: Config) -> list[Consumer]:
+    """Return who reads the journal beside the store: the publishers."""
+    return [Consumer(ROLE + name_of(each), required(each)) for each in config.transports]
 
 
 def check_transports(transports: Sequence[TransportConfig], complaints: Complaints) -> None:

@@ -11,12 +11,12 @@ import stat
 from typing import TYPE_CHECKING
 
 from forebay.lab import faults
+from forebay.lab.drills.limits import fill
 from forebay.lab.drills.plan import REST, WEBSOCKET
 from forebay.lab.drills.watch import open_descriptors, process_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
-    from pathlib import Path
 
     from forebay.lab.drills.stage import Stage
 
@@ -130,7 +130,6 @@ async def _payload_troubled(stage: Stage, name: str, counted: str, what: str) ->
 
 WRITES_REFUSED = "forebay_store_writes_refused_total"
 _READ_ONLY = stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP
-_BLOCK = bytes(1 << 16)
 
 
 @contextlib.contextmanager
@@ -189,7 +188,7 @@ async def disk_full(stage: Stage) -> None:
     stranger = stage.data.root / "stranger"
     stage.say("the disk is full")
     try:
-        await asyncio.to_thread(_fill, stranger)
+        await asyncio.to_thread(fill, stranger)
         await stage.comes(
             lambda seen: bool(seen.capture and seen.capture["full"]), "the journal takes no frames"
         )
@@ -198,13 +197,6 @@ async def disk_full(stage: Stage) -> None:
     finally:
         stranger.unlink(missing_ok=True)
         stage.fault_over(len(stage.happened("journal_full_began")))
-
-
-def _fill(file: Path) -> None:
-    """Write until there is no space."""
-    with contextlib.suppress(OSError), file.open("wb", buffering=0) as taken:
-        while True:
-            taken.write(_BLOCK)
 
 
 # ------------------------------------------------------------------------- processes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.drills import acts, history, saturation
-from forebay.lab.drills.plan import REST, WEBSOCKET, Drill
+from forebay.lab.drills import acts, brokers, history, limits, saturation
+from forebay.lab.drills.broker_servers import KAFKA, NATS
+from forebay.lab.drills.plan import REST, WEBSOCKET, Brokers, Drill
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -47,6 +49,19 @@ def _history(act: HistoryAct, requirements: str, bars: int = 15_000, **rest: flo
     )
 
 
+def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more: Any) -> Drill:  # noqa: ANN401
+    """Return a drill of what is published to; ``more`` are Kafka's settings and the like."""
+    wanted = Brokers(**{"kafka": 1, **more.pop("brokers", {})})
+    # Where it must open, a single batch that was not acknowledged in its time is enough.
+    limits = {**_QUICK, "failure_threshold": 1 if breakers else 3}
+    told: dict[str, Any] = {"requirements": requirements, "breakers": breakers, "brokers": wanted}
+    return _drill(act, name=name, config={"resilience.transport": limits}, **told, **more)
+
+
+_THREE = {"kafka": 3}
+_HOUR = {"log.retention.ms": "3600000"}
+"""What Kafka gives a topic of which nobody says how long it keeps events."""
+_BOTH = {"nats": 1}
 _WEEK = 7 * 1440
 _ALL = (
     _drill(
@@ -169,6 +184,23 @@ _ALL = (
         bars=20_000,
         line_kbit=7_000,
     ),
+    _broker(brokers.nats_down, "Q1", NATS, brokers=_BOTH),
+    _broker(brokers.kafka_down, "Q2", KAFKA, brokers=_BOTH),
+    _broker(brokers.brokers_down, "Q3", NATS, KAFKA, brokers=_BOTH),
+    _broker(brokers.kafka_disk_full, "Q4", KAFKA, brokers={"disk_mb": 64}),
+    _broker(brokers.kafka_partitioned, "Q5", KAFKA, needs=limits.needs_firewall),
+    _broker(brokers.topic_deleted, "Q6", brokers={"settings": _HOUR}),
+    _broker(
+        brokers.topic_deleted,
+        "Q6",
+        name="topic-deleted-auto",
+        about="Somebody deletes a topic of Kafka, which makes it again by itself.",
+        brokers={"settings": {**_HOUR, "auto.create.topics.enable": "true"}},
+    ),
+    _broker(brokers.kafka_leader_killed, "D11", brokers=_THREE),
+    _broker(brokers.kafka_leader_frozen, "D11", brokers=_THREE, least_s=20.0),
+    _broker(brokers.memory_limited, "X1", gaps=True, needs=partial(limits.needs_groups, "memory")),
+    _broker(brokers.cpu_limited, "X3", rate=_STORE_RATE, needs=partial(limits.needs_groups, "cpu")),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
 

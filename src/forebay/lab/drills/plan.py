@@ -21,7 +21,7 @@ REST: Final = f"{VENUE}-rest"
 WEBSOCKET: Final = f"{VENUE}-websocket"
 """The breaker around its websocket."""
 
-Value = str | int | float | bool | list[str]
+Value = str | int | float | bool | list[str] | dict[str, str]
 Act = Callable[["Stage"], Awaitable[None]]
 """Brings the fault about, watches what must happen meanwhile, and takes the fault away."""
 
@@ -45,6 +45,22 @@ class Timing:
     """How long the fault goes on after the breaker has tripped."""
     patience_s: float = 60.0
     """How long anything that must happen is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brokers:
+    """Real brokers that a capture publishes to, each a transport of the name of its kind."""
+
+    kafka: int = 0
+    """Nodes."""
+    nats: int = 0
+    """Nodes."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of Kafka, where they are to differ."""
+    disk_mb: int = 0
+    """Size of a disk of Kafka's own, in MiB; 0 for none."""
+    tables: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """By transport, keys of its table beside those that every drill has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +100,10 @@ class Drill:
     """Of a minute, that a simulated Massive has of each symbol."""
     line_kbit: int = 0
     """Kilobits a second of a line of the drill's own, shared by all; 0 for none."""
+    needs: Callable[[], None] = lambda: None
+    """Raises :class:`~forebay.errors.Unreachable` where the fault cannot be brought about."""
+    brokers: Brokers | None = None
+    """Of whose topics it is held against the store what they have."""
 
 
 # ------------------------------------------------------- the JSON that scripts hold on to
@@ -110,6 +130,25 @@ class AlertSeen(msgspec.Struct, frozen=True):
     name: str
     fired: bool
     cleared: bool
+
+
+class TransportHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """What the topics of a transport have, read back, beside what is stored."""
+
+    transport: str
+    events: int
+    """By id, each once."""
+    lost: int
+    """Stored, and in no topic."""
+    doubled: int
+    """In a topic, and not stored: under a second id, or of nobody."""
+    again: int
+    """Records that were sent again, because it was not known whether they had arrived: they have
+    the ids that they had."""
+    displaced: int
+    """Events before which a later one of their symbol came."""
+    unread: int
+    """Messages that cannot be read."""
 
 
 class DrillReport(msgspec.Struct, kw_only=True):
@@ -139,6 +178,8 @@ class DrillReport(msgspec.Struct, kw_only=True):
     peak_disk_mb: float = 0.0
     """Of the data folder."""
     servers: list[ServerUsed] = []
+    transports: list[TransportHeld] = []
+    """Of a capture that publishes."""
     breakers: dict[str, list[str]] = {}
     """By breaker, the states it went to, in order."""
     states: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import subprocess
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,12 @@ from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
+from forebay.lab.drills.broker_servers import brokers_beside
 from forebay.lab.drills.history import HistoryStage
+from forebay.lab.drills.limits import small_disk
 from forebay.lab.drills.line import on_a_line
 from forebay.lab.drills.plan import AlertSeen, ServerUsed
+from forebay.lab.drills.read_back import read_back, stored_ids
 from forebay.lab.drills.saturation import history_beside
 from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
@@ -31,6 +33,10 @@ FACTOR = 1 / 120
 """What the durations in the rules are shortened by: a minute is half a second."""
 WINDOW_S = 5.0
 """No window is shorter: what happens once a second must be in each."""
+STEADY_S = 10.0
+"""After so long processes have the memory that they need when all is well."""
+FLAT = 1.2
+"""So many times that they may have in a fault, while the journal keeps what waits."""
 
 
 async def run_drill(
@@ -50,10 +56,11 @@ async def run_drill(
 
     Whatever goes wrong in it makes the report red. Raises
     :class:`~forebay.errors.Transient` if ``forebay run`` does not begin to capture, and
-    :class:`~forebay.errors.Unreachable` if the simulated exchange does not start or a disk of
-    the drill's own cannot be mounted.
+    :class:`~forebay.errors.Unreachable` if the simulated exchange or a server does not start, or
+    this user may not bring the fault about.
     """
     began = clock.monotonic_ns()
+    drill.needs()
     if drill.history is not None:
         downloading = HistoryStage(drill, root, seed, timing, clock, say, command=forebay)
         await downloading.play(drill.history)
@@ -73,12 +80,17 @@ async def _captured(stage: Stage, *, with_alerts: bool) -> None:
         async with stage.exchange() as urls:
             if drill.bars:
                 await beside.enter_async_context(history_beside(stage))
+            if drill.brokers:
+                await beside.enter_async_context(brokers_beside(stage, drill.brokers))
             async with stage.capture(urls):
                 with stage.noting_errors():
                     async with watching(stage) if with_alerts else contextlib.nullcontext():
                         await _play(stage)
             with stage.noting_errors():
                 await _count(stage)
+            for name in stage.transports:
+                with stage.noting_errors():
+                    await _read_back(stage, name)
 
 
 def _ended(stage: Stage, began_ns: int) -> DrillReport:
@@ -119,6 +131,19 @@ async def _count(stage: Stage) -> None:
     stage.check("no gap is left", states <= {"filled"})
 
 
+async def _read_back(stage: Stage, name: str) -> None:
+    """Report what the topics of a transport have of what is stored."""
+    stage.say(f"reading back what {name} has")
+    stored = await asyncio.to_thread(stored_ids, stage.data)
+    tally = await asyncio.to_thread(read_back, stage.transports[name])
+    held = tally.held(name, stored)
+    stage.report.transports.append(held)
+    said = f"{held.events} events are in {name}, {held.lost} lost, {held.doubled} doubled"
+    more = f"{held.displaced} displaced, {held.unread} unread; {held.again} records sent again"
+    wrong = held.lost or held.doubled or held.displaced or held.unread
+    stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
+
+
 def _judge(stage: Stage) -> None:
     """Complete the report."""
     report = stage.report
@@ -135,10 +160,16 @@ def _judge(stage: Stage) -> None:
     report.fault_happened = report.fault_hits > 0
     stage.check(f"the fault struck {report.fault_hits} times", report.fault_happened)
     stage.check("all recovered without a person", report.recovery_s is not None)
+    if stage.drill.brokers:
+        told = {held.transport for held in report.transports}
+        stage.check("every transport was read back", ok=told == {*stage.transports} != set())
     for alert in report.alerts:
         stage.check(f"{alert.name} fired and cleared", alert.fired and alert.cleared)
+    report.peak_rss_mb, healthy_mb = stage.watch.peak_rss_mb(), report.healthy_rss_mb
+    if stage.drill.brokers and stage.timing.healthy_s >= STEADY_S:
+        said = f"memory is flat: {report.peak_rss_mb} MB at most, {healthy_mb} MB before"
+        stage.check(said, report.peak_rss_mb <= FLAT * healthy_mb)
     report.ok = all(check.ok for check in report.checks)
-    report.peak_rss_mb = stage.watch.peak_rss_mb()
     report.peak_disk_mb = round(stage.watch.disk / 1e6, 1)
     substitute = ServerUsed(stage.venue, "", substitute="a simulated exchange")
     report.servers = [ServerUsed(STORE, version(STORE)), substitute, *report.servers]
@@ -198,34 +229,3 @@ def seen(stage: Stage, hook: servers.Webhook) -> list[AlertSeen]:
     """Return what was delivered of each alert that the drill expects."""
     fired, resolved = hook.seen("firing"), hook.seen("resolved")
     return [AlertSeen(name, name in fired, name in resolved) for name in stage.drill.alerts]
-
-
-# --------------------------------------------------------------------------- a disk
-
-
-@contextlib.asynccontextmanager
-async def small_disk(folder: Path, megabytes: int) -> AsyncIterator[None]:
-    """Mount a file system in memory at ``folder`` while the context is open.
-
-    Raises :class:`~forebay.errors.Unreachable` if this user may not mount.
-    """
-    await asyncio.to_thread(folder.mkdir)
-    options = f"size={megabytes}m,mode=0755"
-    code, said = await _command("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
-    if code:
-        message = f"A small disk cannot be mounted: {said}."
-        raise Unreachable(message, hint="Run this drill as root, on Linux.")
-    try:
-        yield
-    finally:
-        await _command("umount", "--lazy", str(folder))
-
-
-async def _command(*arguments: str) -> tuple[int, str]:
-    try:
-        done = await asyncio.to_thread(
-            subprocess.run, arguments, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        return 1, error.strerror or str(error)
-    return done.returncode, f"{done.stdout}{done.stderr}".strip()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
+    from forebay.lab.drills.broker_servers import BrokerServers
     from forebay.lab.drills.plan import Drill, Timing, Value
     from forebay.lab.drills.watch import Observation
     from forebay.services.audit import AuditReport
@@ -61,6 +62,10 @@ class Stage:
     """``forebay run``, once it was started."""
     beside: list[Mapping[str, Value]] = field(default_factory=list)
     """Tables of further venues that are captured."""
+    transports: dict[str, Mapping[str, Value]] = field(default_factory=dict)
+    """By name, tables of what is published to."""
+    brokers: BrokerServers | None = None
+    """Which the drill has started."""
     _over_ns: int | None = None
 
     def __post_init__(self) -> None:
@@ -144,8 +149,10 @@ class Stage:
             tables[name] = {**tables.get(name, {}), **table}
         parts = [f"data = {json.dumps(str(self.data.root))}\n"]
         parts += [toml(f"[{name}]", table) for name, table in tables.items()]
-        venues = [toml("[[venues]]", each) for each in (venue, *self.beside)]
-        text = "\n".join([*parts, *venues])
+        parts += [toml("[[venues]]", each) for each in (venue, *self.beside)]
+        parts += [toml("[[transports]]", each) for each in self.transports.values()]
+        text = "\n".join(parts)
+        self.watch.transports = tuple(self.transports)
         self.config.write_text(text, encoding="utf-8")
 
     async def start_run(self) -> None:
@@ -339,6 +346,12 @@ def environment() -> dict[str, str]:
 
 def toml(head: str, table: Mapping[str, Value]) -> str:
     """Write one table; JSON's scalars and lists are TOML's."""
-    return (
-        "\n".join([head, *(f"{key} = {json.dumps(value)}" for key, value in table.items())]) + "\n"
-    )
+    lines = [f"{key} = {_toml_value(value)}" for key, value in table.items()]
+    return "\n".join([head, *lines]) + "\n"
+
+
+def _toml_value(value: Value) -> str:
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    pairs = (f"{json.dumps(key)} = {json.dumps(text)}" for key, text in value.items())
+    return f"{{ {', '.join(pairs)} }}"

@@ -39,13 +39,25 @@ class Observation:
     """Services that are down, each with the one whose failure that is."""
     capture: dict[str, Any] | None
     deliver: dict[str, Any] | None
+    publishers: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """By transport."""
 
     @property
     def lag(self) -> int | None:
-        """Frames that are captured and not stored, None if that cannot be said."""
+        """Frames that are captured and not stored, or not published; None if nobody can say."""
         if self.capture is None or self.deliver is None:
             return None
-        return max(0, int(self.capture["next_seq"]) - int(self.deliver["seq"]))
+        behind = [int(self.capture["next_seq"]) - int(self.deliver["seq"])]
+        for publisher in self.publishers.values():
+            if publisher is None:
+                return None
+            behind.append(int(publisher["backlog"]))
+        return max(0, *behind)
+
+    def published(self, transport: str) -> int | None:
+        """Events that a publisher told since it started, None if it does not answer."""
+        told = self.publishers.get(transport)
+        return None if told is None else int(told["published"])
 
     @property
     def connected(self) -> bool:
@@ -63,8 +75,8 @@ class Observation:
         return None if self.deliver is None else int(self.deliver["gaps"]["open"])
 
     def pid(self, role: str) -> int | None:
-        """Process id of capture or deliver, None if it does not answer."""
-        told = {"capture": self.capture, "deliver": self.deliver}[role]
+        """Process id of capture, deliver or a transport's publisher, None if it does not answer."""
+        told = {**self.publishers, "capture": self.capture, "deliver": self.deliver}[role]
         return None if told is None else int(told["pid"])
 
 
@@ -82,6 +94,10 @@ class Watch:
     """Peak by process id, in bytes."""
     disk: int = 0
     """Peak of the data folder, in bytes."""
+    transports: tuple[str, ...] = ()
+    """What is published to."""
+    most_lag: int = 0
+    """The most that was seen, in frames."""
     _moves: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
     """By breaker, when it went to which state, in the order in which that was seen."""
 
@@ -93,13 +109,15 @@ class Watch:
                 size = await asyncio.to_thread(disk_bytes, self.folder.root)
                 self.disk = max(self.disk, size)
             self.last = await self.look()
+            self.most_lag = max(self.most_lag, self.last.lag or 0)
             looks += 1
             await self.clock.sleep(LOOK_S)
 
     async def look(self) -> Observation:
         told = await asyncio.to_thread(statuses, self.folder, timeout_s=1.0)
-        self.measure([self.supervisor, *(said["pid"] for said in told.values() if said)])
-        url = await asyncio.to_thread(self._url)
+        url, publishers = await asyncio.to_thread(self._of_supervisor)
+        processes = [*told.values(), *publishers.values()]
+        self.measure([self.supervisor, *(said["pid"] for said in processes if said)])
         health: dict[str, Any] = {}
         if url:
             with contextlib.suppress(ForebayError):
@@ -116,15 +134,20 @@ class Watch:
             },
             capture=told["capture"],
             deliver=told["deliver"],
+            publishers=publishers,
         )
 
-    def _url(self) -> str:
-        """Return where the run serves HTTP, empty while it does not."""
+    def _of_supervisor(self) -> tuple[str, dict[str, dict[str, Any] | None]]:
+        """Return where the run serves HTTP, empty while it does not, and what publishers say."""
+        found: dict[str, dict[str, Any] | None] = dict.fromkeys(self.transports)
         try:
-            report, _ = ask(self.folder.supervisor_socket, {"op": "report"}, timeout_s=1.0)
+            told, _ = ask(self.folder.supervisor_socket, {"op": "report"}, timeout_s=1.0)
         except ForebayError:
-            return ""
-        return str(report.get("http", ""))
+            return "", found
+        for process in told.get("report", {}).get("processes", ()):
+            if (name := process["status"].get("transport")) in found:
+                found[name] = {**process["status"], "pid": process["pid"]}
+        return str(told.get("http", "")), found
 
     def _remember(self, health: dict[str, Any]) -> None:
         state = health.get("status")
@@ -174,6 +197,19 @@ def process_state(pid: int, proc: Path = Path("/proc")) -> str:
     with contextlib.suppress(OSError):
         return (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
     return ""
+
+
+def workers(supervisor: int, roles: set[str], proc: Path = Path("/proc")) -> list[int]:
+    """Return the processes of some roles that a supervisor has started and that are not gone."""
+    found = []
+    with contextlib.suppress(OSError):
+        tasks = (proc / str(supervisor) / "task").iterdir()
+        pids = [pid for task in tasks for pid in (task / "children").read_text().split()]
+        for pid in pids:
+            words = (proc / pid / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "forebay.app.processes.worker" in words and roles & {*words}:
+                found.append(int(pid))
+    return found
 
 
 def open_descriptors(pid: int, proc: Path = Path("/proc")) -> int:

@@ -47,9 +47,11 @@ class _Reports:
         """Count a report; called by the client, while it is waited for."""
         if error is None:
             self.acknowledged += 1
-            self.last = delivered.offset() or 0
-            if self.first < 0:
-                self.first = self.last
+            offset = delivered.offset()
+            if offset is not None:  # of what was sent twice, a broker need not know it any more
+                self.last = offset
+                if self.first < 0:
+                    self.first = offset
             return
         self.failed += 1
         self.note(error)
@@ -99,20 +101,25 @@ class AcknowledgedProducer:
     def send(self, topic: str, partition: int, records: Iterable[Record]) -> None:
         """Return once all are acknowledged. Raises as :meth:`forebay.ports.Transport.publish`."""
         with self._lock:
-            if self._client is None:
-                self._client = self._make()
+            self._refuse_if_closed()
             reports = _Reports()
             try:
+                if self._client is None:
+                    self._client = self._make()
                 if self._doubtful:
                     _ask(self._client, topic, partition)
                 self._doubtful = True
                 self._enqueue(self._client, topic, partition, records, reports)
                 self._wait(self._client, reports)
                 self._judge(reports, topic)
-            except KafkaException as error:
-                raise self._failed(reason(error), topic) from error
+            except (KafkaException, SystemError) as error:
+                raise self._failed(_told(error), topic) from error
             self._doubtful = False
             self._remember((topic, partition), reports)
+
+    def forget(self, topic: str, partition: int) -> None:
+        """Forget up to where a partition has acknowledged: it is another one."""
+        self._ends.pop((topic, partition), None)
 
     def close(self) -> None:
         """End a call that waits, and let go of the client."""
@@ -178,7 +185,7 @@ class AcknowledgedProducer:
         return translated(error, f"publishing to {topic}")
 
     def _remember(self, where: tuple[str, int], reports: _Reports) -> None:
-        if not reports.sent:
+        if reports.first < 0:
             return
         if reports.first <= self._ends.get(where, -1):
             self._went_back(*where)
@@ -195,9 +202,20 @@ class AcknowledgedProducer:
     def _give_up(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            with contextlib.suppress(KafkaException):
+            with contextlib.suppress(KafkaException, SystemError):
                 client.purge()
                 client.flush(_SLICE_S)
+
+
+def _told(error: BaseException) -> KafkaError:
+    """Return what a client's exception says.
+
+    A fatal error is raised where the client is waited for, and if it calls back at that moment
+    Python wraps it in a ``SystemError``.
+    """
+    if isinstance(error, SystemError) and isinstance(error.__cause__, KafkaException):
+        error = error.__cause__
+    return reason(error) if isinstance(error, KafkaException) else KafkaError(KafkaError._FAIL)
 
 
 def _ask(client: Producer, topic: str, partition: int) -> None:

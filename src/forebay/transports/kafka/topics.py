@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -17,14 +16,14 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from forebay.errors import Transient, Unreachable
+from forebay.errors import Transient
 from forebay.telemetry import TopicDiffers
 from forebay.times import span_ns
 from forebay.transports.kafka.errors import reason, translated
 from forebay.transports.kafka.settings import LARGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from confluent_kafka.admin import TopicDescription
@@ -34,11 +33,11 @@ if TYPE_CHECKING:
     from forebay.transports.kind import TransportConfig
 
 T = TypeVar("T")
-ASK_S = 5.0
-_GRACE_S = 5.0
+ASK_S = 3.0
 _PAUSE_S = 0.05
 _TRIES = 100
 _NOT_THERE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+_NO_ANSWER = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT})
 
 
 class KafkaTopics:
@@ -58,6 +57,8 @@ class KafkaTopics:
             "max.message.bytes": str(LARGEST),
         }
         self._told: dict[str, frozenset[tuple[str, str]]] = {}
+        self._doubtful = False
+        """Whether the last question was not answered."""
 
     def partitions(self, topic: str) -> int:
         """Return how many there are; makes the topic if it is not there, compares it if it is."""
@@ -85,22 +86,41 @@ class KafkaTopics:
 
     def _described(self, topic: str) -> TopicDescription | None:
         names = TopicCollection([topic])
-        asked = self._admin.describe_topics(names, request_timeout=ASK_S)
         try:
-            described: TopicDescription = _result(asked[topic], f"asking for the topic {topic}")
+            described: TopicDescription = self._asked(
+                lambda: self._admin.describe_topics(names, request_timeout=ASK_S)[topic]
+            )
         except KafkaException as error:
             if reason(error).code() in _NOT_THERE:
                 return None
             raise translated(error, f"asking for the topic {topic}") from error
         return described
 
+    def _asked(self, ask: Callable[[], Future[T]]) -> T:
+        """Return what is answered; ask once more if nobody does.
+
+        Such a question goes to the controller, and the client waits for one that is gone. Any
+        node says who it is now, or none is there.
+        """
+        if self._doubtful:
+            self._admin.list_topics(timeout=ASK_S)
+        try:
+            answer = ask().result()
+        except KafkaException as error:
+            if reason(error).code() not in _NO_ANSWER:
+                raise
+            self._doubtful = True
+            self._admin.list_topics(timeout=ASK_S)
+            answer = ask().result()
+        self._doubtful = False
+        return answer
+
     def _make(self, topic: str) -> None:
         config = self._config
         new = NewTopic(topic, config.partitions, config.replicas, config=dict(self._settings))
         what = f"making the topic {topic}"
-        made = self._admin.create_topics([new], request_timeout=ASK_S)
         try:
-            _result(made[topic], what)
+            self._asked(lambda: self._admin.create_topics([new], request_timeout=ASK_S)[topic])
         except KafkaException as error:
             if reason(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another one was quicker
                 raise translated(error, what) from error
@@ -133,12 +153,12 @@ class KafkaTopics:
 
     def _found(self, topic: str) -> dict[str, ConfigEntry]:
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        asked = self._admin.describe_configs([resource], request_timeout=ASK_S)
-        what = f"asking for the settings of {topic}"
         try:
-            entries: dict[str, ConfigEntry] = _result(asked[resource], what)
+            entries: dict[str, ConfigEntry] = self._asked(
+                lambda: self._admin.describe_configs([resource], request_timeout=ASK_S)[resource]
+            )
         except KafkaException as error:
-            raise translated(error, what) from error
+            raise translated(error, f"asking for the settings of {topic}") from error
         return {name: entries[name] for name in self._settings if name in entries}
 
     def _set(self, topic: str, names: Iterable[str]) -> bool:
@@ -148,9 +168,9 @@ class KafkaTopics:
             for name in names
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=changes)
-        asked = self._admin.incremental_alter_configs([resource], request_timeout=ASK_S)
+        change = self._admin.incremental_alter_configs
         try:
-            _result(asked[resource], f"setting up the topic {topic}")
+            self._asked(lambda: change([resource], request_timeout=ASK_S)[resource])
         except KafkaException:  # it may not, so it tells what differs
             return False
         return True
@@ -159,10 +179,3 @@ class KafkaTopics:
 def _is_decided(entry: ConfigEntry) -> bool:
     source: Any = entry.source
     return int(getattr(source, "value", source)) == ConfigSource.DYNAMIC_TOPIC_CONFIG.value
-
-
-def _result(future: Future[T], what: str) -> T:
-    try:
-        return future.result(ASK_S + _GRACE_S)
-    except FutureTimeoutError as error:
-        raise Unreachable(f"Kafka: {what} was not answered.", hint="It is tried again.") from error

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from forebay.clock import SystemClock
 from forebay.errors import ForebayError
-from forebay.telemetry import ProducerReplaced, TopicWentBack, ignore
+from forebay.telemetry import ProducerReplaced, ignore
 from forebay.text import counted
 from forebay.transports.kafka.errors import translated
 from forebay.transports.kafka.producer import AcknowledgedProducer
@@ -40,15 +40,14 @@ class KafkaTransport:
         self._settings = shared(config)
         self._clock = clock or SystemClock()
         self._topics = KafkaTopics(self._settings, config, observer)
-        self._observer = observer
-        self._name = config.name or "kafka"
+        name = config.name or "kafka"
         self._identities: dict[str, str] = {}
         """Of lanes that were asked for."""
         self._turns: Counter[str] = Counter()
         """How often each lane went back."""
         self._producer = AcknowledgedProducer(
             lambda: Producer(producing(self._settings)),
-            lambda why: observer(ProducerReplaced(self._name, why)),
+            lambda why: observer(ProducerReplaced(name, why)),
             self._went_back,
         )
 
@@ -58,7 +57,10 @@ class KafkaTransport:
 
     def identity(self, lane: str) -> str:
         """See :class:`~forebay.ports.Transport`."""
-        identity = self._identities[lane] = self._topics.identity(*_parts(lane))
+        identity = self._topics.identity(*_parts(lane))
+        if identity != self._identities.get(lane):  # offsets begin anew with it
+            self._producer.forget(*_parts(lane))
+            self._identities[lane] = identity
         turns = self._turns[lane]
         return f"{identity}+{turns}" if turns else identity
 
@@ -83,12 +85,11 @@ class KafkaTransport:
         self._producer.close()
 
     def _went_back(self, topic: str, partition: int) -> None:
-        """Tell of it, unless the topic was made anew, which its identity says."""
+        """Have it another identity, unless it has one: the topic may have been made anew."""
         lane = f"{topic}/{partition}"
         with contextlib.suppress(ForebayError):  # whoever asks next sees it
             if self._topics.identity(topic, partition) == self._identities.get(lane):
                 self._turns[lane] += 1
-                self._observer(TopicWentBack(self._name, lane))
 
 
 def probe_kafka(config: TransportConfig) -> str:

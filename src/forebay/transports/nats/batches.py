@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import xxhash
+
 from forebay.transports.nats.streams import control_subject
 from forebay.transports.spelling import CONTROL, EVENT_ID, records
 from forebay.transports.subjects import prefixes_of, subjects
@@ -35,8 +37,8 @@ class Entry(NamedTuple):
 class Batch(NamedTuple):
     """Consecutive entries of a lane."""
 
-    place: str
-    """Where its first entry is in what is told: of the same call it is the same."""
+    name: str
+    """Where it begins in what is told, and a digest of its content: nothing else has it."""
     entries: list[Entry]
 
 
@@ -62,12 +64,19 @@ def batches_of(lane: str, messages: Iterable[Message]) -> Iterator[Batch]:
             entries.append(entry)
             size += len(entry.value)
             if len(entries) == MOST or size >= MOST_BYTES:
-                yield Batch(place, entries)
+                yield _batch(place, entries)
                 entries, size = [], 0
     if entries:
-        yield Batch(place, entries)
+        yield _batch(place, entries)
 
 
 def _place(head: Head, index: int) -> str:
     step = head.step
     return f"{step.log_id}:{step.begin}-{step.end}:{head.part}:{index}"
+
+
+def _batch(place: str, entries: list[Entry]) -> Batch:
+    digest = xxhash.xxh3_64()
+    for entry in entries:
+        digest.update(entry.value)
+    return Batch(f"{place}:{digest.hexdigest()}", entries)

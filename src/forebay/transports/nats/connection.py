@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from asyncio import FIRST_COMPLETED
 from collections import deque
+from concurrent.futures import CancelledError
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from nats.aio.client import Client
-from nats.errors import ConnectionClosedError, NoRespondersError
+from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from forebay.errors import Transient
 from forebay.transports.nats.errors import DRIVER_ERRORS, Forbidden, Refused, translated
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
 CONNECT_S = 2
 ANSWER_S = 5.0
 """A server that has not answered by then is taken for one that stands still."""
-FLUSH_S = 5
 CLOSE_S = 1.0
+_CLOSED = "The transport is closed."
+_ONCE: Any = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+"""It would try for two minutes otherwise, without a word."""
 
 T = TypeVar("T")
 
@@ -38,38 +44,48 @@ T = TypeVar("T")
 class NatsConnection:
     """Runs coroutines that use one connection, each to its end; may be used by many threads."""
 
-    def __init__(self, servers: Sequence[str], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, servers: Sequence[str], options: Mapping[str, Any], *, answer_s: float = ANSWER_S
+    ) -> None:
         """``options`` are those of ``nats.connect``. Nobody is asked before the first call."""
         self._servers = deque(servers)
         self._where = ", ".join(each.rpartition("@")[2].rpartition("/")[2] for each in servers)
         self._options = options
+        self.answer_s = answer_s
+        self.number = 0
+        """How many connections there have been."""
         self._client: Client | None = None
         self._ended = asyncio.Event()
         self._connecting = asyncio.Lock()
         self._complaint: Forbidden | None = None
+        self._problem: Exception | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` does; raises as :func:`~.errors.translated` says."""
-        if self._closed:
+        if self._closed.is_set():
             work.close()
-            raise Transient("The transport is closed.")
+            raise Transient(_CLOSED)
         future = asyncio.run_coroutine_threadsafe(work, self._running())
         try:
             return future.result()
-        except DRIVER_ERRORS as error:
+        except (CancelledError, *DRIVER_ERRORS) as error:
+            if self._closed.is_set():
+                raise Transient(_CLOSED) from error
             raise translated(error, self._where) from error
 
     def close(self) -> None:
-        """Close it; later calls are refused."""
-        if self._loop is not None and not self._closed:
-            self.run(self._leave())
+        """Close it; calls are refused from here on, those that wait in other threads included."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
-        self._closed = True
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._starting:
@@ -85,27 +101,48 @@ class NatsConnection:
     async def client(self) -> Client:
         """Return the connection, which is made if there is none."""
         async with self._connecting:
+            if self._closed.is_set():
+                raise Transient(_CLOSED)
             if self._client is None or not self._client.is_connected:
                 await self._leave()
                 self._client = await self._connect()
+                self.number += 1
             return self._client
 
     async def request(
         self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None
     ) -> Msg:
-        """Return the answer to a request; without one the connection is left."""
+        """Return the answer to a request."""
+        return await self.use(
+            lambda client: client.request(subject, payload, self.answer_s, headers=headers)
+        )
+
+    async def use(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Do something with the connection, which is left if it fails.
+
+        The end of the connection is the end of it, too: the client itself would wait on.
+        """
         client = await self.client()
         self._complaint = None
+        task = asyncio.ensure_future(work(client))
+        task.add_done_callback(_retrieved)
+        ended = asyncio.ensure_future(self._ended.wait())
         try:
-            return await self._while_connected(
-                client.request(subject, payload, ANSWER_S, headers=headers)
-            )
-        except NoRespondersError:
-            raise
+            # A server that stands still does not read, either.
+            limit_s = 2 * self.answer_s
+            await asyncio.wait((task, ended), timeout=limit_s, return_when=FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ConnectionClosedError if ended.done() else NatsTimeoutError
+        except (NoRespondersError, Refused, MaxPayloadError):
+            raise  # it is well
         except DRIVER_ERRORS as error:
             complaint = self._heard()
             await self._leave()
             raise complaint or error from error
+        finally:
+            task.cancel()
+            ended.cancel()
 
     async def ask(self, what: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return JetStream's answer to an API call; raises :class:`~.errors.Refused`."""
@@ -114,78 +151,76 @@ class NatsConnection:
 
     async def collect(self, subject: str, payload: bytes, last: str) -> list[Msg]:
         """Return the answers to a request up to one with a status, which is ``last`` or 404."""
-        client = await self.client()
-        inbox = client.new_inbox()
-        answers = await client.subscribe(inbox)
-        found: list[Msg] = []
-        try:
-            await client.publish(subject, payload, reply=inbox)
-            while True:
-                message = await self._while_connected(answers.next_msg(ANSWER_S))
-                status = (message.headers or {}).get("Status")
-                if status is None:
+
+        async def gather(client: Client) -> list[Msg]:
+            found: list[Msg] = []
+            ended: asyncio.Future[dict[str, str]] = asyncio.Future()
+
+            async def take(message: Msg) -> None:
+                if "Status" not in (message.headers or {}):
                     found.append(message)
-                elif status in (last, "404"):
-                    return found
-                else:
-                    said = (message.headers or {}).get("Description", status)
-                    raise Refused({"code": status, "description": said}, subject)
-        except DRIVER_ERRORS:
-            await self._leave()
-            raise
-        finally:
-            with contextlib.suppress(*DRIVER_ERRORS):
-                await answers.unsubscribe()
+                elif not ended.done():
+                    ended.set_result(message.headers or {})
+
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox, cb=take)
+            await client.publish(subject, payload, reply=inbox)
+            headers = await asyncio.wait_for(ended, self.answer_s)
+            await answers.unsubscribe()
+            if headers["Status"] not in (last, "404"):
+                said = headers.get("Description") or "nobody answers; is allow_direct on?"
+                raise Refused({"description": said}, subject)
+            return found
+
+        return await self.use(gather)
 
     async def send(self, entries: Iterable[Entry]) -> None:
         """Send what nobody acknowledges; return once the server has read it."""
-        client = await self.client()
-        try:
+
+        async def sent(client: Client) -> None:
             for entry in entries:
                 await client.publish(entry.subject, entry.value, headers=entry.headers)
-            await self._while_connected(client.flush(FLUSH_S))
-        except DRIVER_ERRORS:
-            await self._leave()
-            raise
+            await client.flush(ceil(self.answer_s))
 
-    async def _while_connected(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do ``work`` unless the connection ends first: the client would wait on."""
-        task = asyncio.ensure_future(work)
-        ended = asyncio.ensure_future(self._ended.wait())
-        try:
-            await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise ConnectionClosedError
-            return task.result()
-        finally:
-            task.cancel()
-            ended.cancel()
+        await self.use(sent)
 
     async def _connect(self) -> Client:
         problem: Exception = ConnectionClosedError()
         for _ in range(len(self._servers)):
-            client, self._ended = Client(), asyncio.Event()
+            client, self._ended, self._problem = Client(), asyncio.Event(), None
             try:
                 await client.connect(
                     self._servers[0],
-                    allow_reconnect=False,
+                    **_ONCE,
                     connect_timeout=CONNECT_S,
                     error_cb=self._complain,
                     closed_cb=_setting(self._ended),
                     **self._options,
                 )
             except DRIVER_ERRORS as error:
-                problem = error
+                # Why no server could be had it says beside.
+                problem = self._reported() or error
                 self._servers.rotate(-1)
                 await _close(client)
             else:
                 return client
         raise problem
 
+    async def _end(self) -> None:
+        await self._leave()
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
     async def _complain(self, error: Exception) -> None:
-        """Keep what the server said of a subject that we may not use: no answer follows."""
+        """Keep what is said beside answers, as of a subject that we may not use."""
+        self._problem = error
         if "permissions violation" in str(error).lower():
             self._complaint = Forbidden(str(error))
+
+    def _reported(self) -> Exception | None:
+        return self._problem
 
     def _heard(self) -> Forbidden | None:
         return self._complaint
@@ -196,6 +231,12 @@ class NatsConnection:
         if client is not None:
             self._servers.rotate(-1)
             await _close(client)
+
+
+def _retrieved(task: asyncio.Future[Any]) -> None:
+    """Whoever left a task does not want to know how it ended."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _setting(event: asyncio.Event) -> Callable[[], Awaitable[None]]:

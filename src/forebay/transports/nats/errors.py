@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import nats.errors
 
@@ -10,6 +10,8 @@ from forebay.errors import ConfigError, ForebayError, Permanent, Transient, Unre
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    Meaning = tuple[type[ForebayError], str]
 
 
 class Refused(Exception):
@@ -34,62 +36,65 @@ WRONG_LAST = 10070
 """Another message than expected was the last one."""
 DUPLICATE = 10201
 """A batch has an id that the stream remembers: none of it was stored."""
-NO_ROOM = frozenset({10077, 10047, 10023, 10028})
+NO_BATCHES = 10174
+NO_ROOM = frozenset({10002, 10023, 10028, 10047, 10077})
 """Limits of a stream, of an account and of a server: there may be room later."""
 
-_ENABLE = "Enable JetStream in the server's configuration, and for the account."
-_ATOMIC = "Allow it: nats stream edit NAME --allow-batch. It needs nats-server 2.12 or newer."
-_LIMITS = "Let what is old expire, or raise the limit; it is tried again."
+_ENABLE = "Enable JetStream on the server, and for the account; it is tried again."
+_ATOMIC = "Allow batches: nats stream edit NAME --allow-batch, of nats-server 2.12.1 or newer."
+_ROOM = "Let what is old expire, or raise the limit; it is tried again."
 _WAIT = "It is tried again; nats stream report says how the cluster is."
-_SUBJECTS = "Another stream has these subjects: delete it, or take them from it."
+_PEERS = "Start more servers, or lower replicas of [[transports]]; it is tried again."
+_SUBJECTS = "Another stream has these subjects: delete it, or take them from it; it is tried again."
+_TABLE = "Compare the [[transports]] table with the limits of the server and the account."
 
-
-class Verdict(NamedTuple):
-    """What an error of NATS is to us."""
-
-    error: type[ForebayError]
-    hint: str
-
-
-NUMBERS: Mapping[int, Verdict] = {
-    10003: Verdict(ConfigError, "The server's and the account's names of JetStream differ."),
-    10005: Verdict(Transient, "Are enough servers up for the replicas? " + _WAIT),
-    10008: Verdict(Transient, _WAIT),
-    10009: Verdict(Transient, _WAIT),
-    10023: Verdict(Transient, _LIMITS),
-    10028: Verdict(Transient, _LIMITS),
-    10039: Verdict(ConfigError, _ENABLE),
-    10047: Verdict(Transient, _LIMITS),
-    10052: Verdict(ConfigError, "Compare the [[transports]] table with the server's limits."),
-    10054: Verdict(Permanent, "Raise max_msg_size of the stream."),
-    10058: Verdict(ConfigError, "Delete the stream, or give its limits in [[transports]]."),
-    NOT_FOUND: Verdict(Transient, "It is made again when its topic is asked for."),
-    10060: Verdict(ConfigError, _SUBJECTS),
-    10065: Verdict(ConfigError, _SUBJECTS),
-    10074: Verdict(ConfigError, "Set replicas = 1, or name a cluster in servers."),
-    10076: Verdict(ConfigError, _ENABLE),
-    10077: Verdict(Transient, _LIMITS),
-    10109: Verdict(Permanent, "Unseal the stream: it was sealed by somebody."),
-    10118: Verdict(Transient, _WAIT),
-    10174: Verdict(ConfigError, _ATOMIC),
-    10199: Verdict(ConfigError, "Raise max_batch_size of the server to 1000 or more."),
+NUMBERS: Mapping[int, Meaning] = {
+    # Nobody leads, or nobody may.
+    10005: (Transient, _PEERS),
+    10008: (Transient, _WAIT),
+    10009: (Transient, _WAIT),
+    10118: (Transient, _WAIT),
+    NOT_FOUND: (Transient, "It is made again when its topic is asked for."),
+    # There is no room: nothing is dropped until there is.
+    10002: (Transient, _ROOM),
+    10023: (Transient, _ROOM),
+    10027: (Transient, _ROOM),
+    10028: (Transient, _ROOM),
+    10047: (Transient, _ROOM),
+    10077: (Transient, _ROOM),
+    # An operator can mend it where it is.
+    10039: (Transient, _ENABLE),
+    10060: (Transient, _SUBJECTS),
+    10065: (Transient, _SUBJECTS),
+    10076: (Transient, _ENABLE),
+    10109: (Transient, "Somebody has sealed the stream: delete it; it is tried again."),
+    NO_BATCHES: (Transient, _ATOMIC),
+    10177: (Transient, _ATOMIC),
+    10199: (Transient, "Raise max_batch_size of the server to 1000 or more; it is tried again."),
+    # Only another configuration can.
+    10052: (ConfigError, _TABLE),
+    10058: (ConfigError, _TABLE),
+    10074: (ConfigError, "Set replicas = 1, or name a cluster in servers."),
+    10113: (ConfigError, "Set max_bytes in the options of [[transports]]."),
+    10122: (ConfigError, "Lower max_bytes in the options of [[transports]]."),
+    # It will never be taken as it is.
+    10054: (Permanent, "Raise max_msg_size of the stream."),
 }
 """By ``err_code``. What is not here is Transient: nothing is dropped for what nobody knows."""
 
 _SECRETS = "Check the user, the password or the credentials; it is tried again."
-DRIVER: Mapping[type[Exception], Verdict] = {
-    nats.errors.AuthorizationError: Verdict(Transient, _SECRETS),
-    nats.errors.InvalidUserCredentialsError: Verdict(Transient, _SECRETS),
-    Forbidden: Verdict(Transient, "Give the user that permission; it is tried again."),
-    nats.errors.MaxPayloadError: Verdict(Permanent, "Raise max_payload of the server."),
-    nats.errors.BadSubjectError: Verdict(Permanent, ""),
-    nats.errors.BadHeaderError: Verdict(Permanent, ""),
-    nats.errors.SecureConnRequiredError: Verdict(ConfigError, "Write tls:// before the server."),
-    nats.errors.SecureConnWantedError: Verdict(ConfigError, "Write nats:// before the server."),
-    nats.errors.NoRespondersError: Verdict(Transient, _WAIT),
-    nats.errors.Error: Verdict(Unreachable, "It is tried again; is the server running?"),
-    TimeoutError: Verdict(Unreachable, "It is tried again; is the server well?"),
-    OSError: Verdict(Unreachable, "It is tried again; is the server running?"),
+DRIVER: Mapping[type[Exception], Meaning] = {
+    nats.errors.AuthorizationError: (Transient, _SECRETS),
+    nats.errors.InvalidUserCredentialsError: (Transient, _SECRETS),
+    Forbidden: (Transient, "Give the user that permission; it is tried again."),
+    nats.errors.MaxPayloadError: (Permanent, "Raise max_payload of the server."),
+    nats.errors.BadSubjectError: (Permanent, ""),
+    nats.errors.SecureConnRequiredError: (ConfigError, "Write tls:// before the server."),
+    nats.errors.SecureConnWantedError: (ConfigError, "Write nats:// before the server."),
+    nats.errors.NoRespondersError: (Transient, _ENABLE),
+    nats.errors.Error: (Unreachable, "It is tried again; is the server running?"),
+    TimeoutError: (Unreachable, "It is tried again; is the server well?"),
+    OSError: (Unreachable, "It is tried again; is the server running?"),
 }
 """By class: the first one that an error is of."""
 DRIVER_ERRORS = (Refused, nats.errors.Error, TimeoutError, OSError)
@@ -98,7 +103,7 @@ DRIVER_ERRORS = (Refused, nats.errors.Error, TimeoutError, OSError)
 def translated(error: Exception, where: str) -> ForebayError:
     """Return what an error of NATS is to us; ``where`` names the servers."""
     if isinstance(error, Refused):
-        kind, hint = NUMBERS.get(error.number, Verdict(Transient, _WAIT))
+        kind, hint = NUMBERS.get(error.number, (Transient, _WAIT))
         said = f"{error.description} ({error.number})"
         return kind(f"NATS refuses {error.what}: {said}.", hint=hint)
     kind, hint = next(each for known, each in DRIVER.items() if isinstance(error, known))

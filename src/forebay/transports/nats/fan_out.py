@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from forebay.errors import ConfigError
 from forebay.transports.nats.batches import entries_of
+from forebay.transports.nats.streams import control_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,9 +39,9 @@ class NatsFanOut:
         return f"{lane}@core"
 
     def publish(self, lane: str, messages: Sequence[Message]) -> None:
-        """Send the events; what is no event means nothing without those before it."""
+        """Send the events alone: what is beside them is for who has all that was told before."""
         told = (entry for message in messages for entry in entries_of(lane, message))
-        events = [entry for entry in told if entry.event_id]
+        events = [entry for entry in told if entry.subject != control_subject(lane)]
         self._connection.run(self._connection.send([*events, *without_venue(events)]))
 
     def subscribe(self, lane: str, group: str) -> Subscription:

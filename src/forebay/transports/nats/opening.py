@@ -55,7 +55,8 @@ def probe_nats(config: TransportConfig) -> str:
     mode = _mode(config)
     connection = NatsConnection(_servers(config), _driver_options(_options(config)))
     try:
-        version = connection.run(connection.client()).connected_server_version
+        server = connection.run(connection.client()).connected_server_version
+        version = f"{server.major}.{server.minor}.{server.patch}"
         if mode == CORE:
             return f"NATS {version}"
         streams = connection.run(connection.ask("INFO"))["streams"]

@@ -12,16 +12,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nats.errors import NoRespondersError
+from nats.errors import MaxPayloadError, NoRespondersError
 
 from forebay.errors import Transient
 from forebay.journal import new_id
-from forebay.telemetry import Observer, TopicDiffers, TopicWentBack, ignore
+from forebay.telemetry import Observer, TopicDiffers, ignore
 from forebay.transports.nats.batches import Batch, batches_of
 from forebay.transports.nats.connection import NatsConnection, answered
 from forebay.transports.nats.errors import (
     DRIVER_ERRORS,
     DUPLICATE,
+    NO_BATCHES,
     NO_MESSAGE,
     NO_ROOM,
     NOT_FOUND,
@@ -34,14 +35,21 @@ from forebay.transports.nats.streams import StreamLimits, differences, identity_
 from forebay.transports.nats.subscription import NatsSubscription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
 
     from forebay.domain.messages import Message
 
 ROOM_S = 5.0
 """How long a publisher waits for room before it is told to come again."""
 LOOK_S = 0.25
+_HEADERS = 512
+"""Bytes of headers, at most: a server counts them, its client does not."""
 _NOBODY = "nobody"
+_LOST = "has lost what it had acknowledged."
+_AGAIN = "It counts as another one, and is told all of it again."
 
 
 class _End(NamedTuple):
@@ -49,6 +57,8 @@ class _End(NamedTuple):
 
     created: str
     last: int
+    connected: int
+    """The number of the connection over which that was seen last."""
 
 
 class NatsTransport:
@@ -68,6 +78,8 @@ class NatsTransport:
         self._room_s = room_s
         self._session = new_id()
         self._ends: dict[str, _End] = {}
+        self._differences: set[TopicDiffers] = set()
+        """What was told already: topics are asked for again and again."""
 
     def lanes(self, topic: str) -> list[str]:
         """See :class:`~forebay.ports.Transport`; a topic has one lane of its own name."""
@@ -76,8 +88,11 @@ class NatsTransport:
         end = self._ends.get(topic)
         if end is not None and end.created != info["created"]:
             del self._ends[topic]
-        for setting, ours, theirs in differences(wanted, info["config"]):
-            self._observe(TopicDiffers("nats", topic, setting, ours, theirs))
+        for difference in differences(wanted, info["config"]):
+            event = TopicDiffers("nats", topic, *difference)
+            if event not in self._differences:
+                self._observe(event)
+                self._differences.add(event)
         return [topic]
 
     def identity(self, lane: str) -> str:
@@ -107,8 +122,24 @@ class NatsTransport:
         self._ends.pop(lane, None)
         return identity_of(info)
 
+    async def _same(self, lane: str) -> None:
+        """Raise if a lane is not what it was, which can be so behind another connection only."""
+        await self._connection.client()
+        end, connected = self._ends.get(lane), self._connection.number
+        if end is None:
+            info = await info_of(self._connection, lane)
+            if not info["config"].get("allow_atomic"):
+                # An old server would store each entry by itself, and again with every try.
+                said = {"err_code": NO_BATCHES, "description": "it takes no batches"}
+                raise Refused(said, f"the stream {lane}")
+            end = _End(info["created"], 0, connected)
+        elif end.connected != connected:
+            await self._identity(lane)
+            if lane not in self._ends:
+                raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)
+        self._ends[lane] = end._replace(connected=connected)
+
     async def _went_back(self, lane: str, info: dict[str, Any]) -> str:
-        self._observe(TopicWentBack("nats", lane))
         self._ends.pop(lane, None)
         return await turn_back(self._connection, info)
 
@@ -117,6 +148,7 @@ class NatsTransport:
     async def _publish(self, lane: str, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._room_s
+        await self._same(lane)
         while True:
             try:
                 await self._stored(lane, batch)
@@ -128,7 +160,7 @@ class NatsTransport:
 
     async def _stored(self, lane: str, batch: Batch) -> None:
         """Return once the stream has a batch, whether it took it now or before."""
-        msg_id = f"{self._session}:{batch.place}"
+        msg_id = f"{self._session}:{batch.name}"
         try:
             last = await self._offered(lane, batch, msg_id)
         except Refused as refusal:
@@ -145,31 +177,34 @@ class NatsTransport:
 
     async def _offered(self, lane: str, batch: Batch, msg_id: str) -> int:
         """Send a batch; return the sequence number of its last entry."""
-        client = await self._connection.client()
+        count, answer_s = len(batch.entries), self._connection.answer_s
         named = {"Nats-Batch-Id": new_id()}
-        count = len(batch.entries)
-        for number, entry in enumerate(batch.entries, 1):
-            headers = {**entry.headers, **named, "Nats-Batch-Sequence": str(number)}
-            if number == 1:
-                headers["Nats-Expected-Stream"] = lane
-                if msg_id:
-                    headers["Nats-Msg-Id"] = msg_id
-            if number < count:
-                await client.publish(entry.subject, entry.value, headers=headers)
-                continue
-            headers["Nats-Batch-Commit"] = "1"
-            ack = await self._request(lane, entry.subject, entry.value, headers)
-            if ack.get("count") != count:
-                raise Refused({"description": f"it answers {ack}"}, f"a batch in {lane}")
-            last: int = ack["seq"]
-            return last
-        return 0
+        first = {"Nats-Expected-Stream": lane} | ({"Nats-Msg-Id": msg_id} if msg_id else {})
 
-    async def _request(
-        self, lane: str, subject: str, value: bytes, headers: dict[str, str]
+        async def sent(client: Client) -> Msg:
+            if max(len(entry.value) for entry in batch.entries) + _HEADERS > client.max_payload:
+                raise MaxPayloadError  # the server would close the connection without a word
+            headers: dict[str, str] = {}
+            for number, entry in enumerate(batch.entries, 1):
+                headers = {**entry.headers, **named, "Nats-Batch-Sequence": str(number)}
+                if number == 1:
+                    headers |= first
+                if number < count:
+                    await client.publish(entry.subject, entry.value, headers=headers)
+            headers["Nats-Batch-Commit"] = "1"
+            return await client.request(entry.subject, entry.value, answer_s, headers=headers)
+
+        ack = await self._acknowledged(lane, sent)
+        if ack.get("count") != count:
+            raise Refused({"description": f"it answers {ack}"}, f"a batch in {lane}")
+        last: int = ack["seq"]
+        return last
+
+    async def _acknowledged(
+        self, lane: str, sent: Callable[[Client], Coroutine[Any, Any, Msg]]
     ) -> dict[str, Any]:
         try:
-            answer = await self._connection.request(subject, value, headers)
+            answer = await self._connection.use(sent)
         except NoRespondersError:
             said = {"err_code": NOT_FOUND, "description": "no stream takes it"}
             raise Refused(said, f"a batch in {lane}") from None
@@ -179,8 +214,9 @@ class NatsTransport:
         """Return whether a stream has a batch that it remembers."""
         # Never stored itself: no message was the last one before it.
         headers = {"Nats-Msg-Id": msg_id, "Nats-Expected-Last-Msg-Id": _NOBODY}
+        subject = batch.entries[0].subject
         try:
-            ack = await self._request(lane, batch.entries[0].subject, b"", headers)
+            ack = answered(await self._connection.request(subject, b"", headers), subject)
             first: int = ack["seq"]
             for seq in (first, first + len(batch.entries) - 1):
                 await self._connection.ask(f"STREAM.MSG.GET.{lane}", {"seq": seq})
@@ -192,14 +228,12 @@ class NatsTransport:
 
     async def _note(self, lane: str, first: int, last: int) -> None:
         """Remember how far a lane is; raise if that is not behind what we had told it."""
-        end = self._ends.get(lane)
-        if end is not None and first > end.last:
+        end = self._ends[lane]
+        if first > end.last:
             self._ends[lane] = end._replace(last=last)
             return
         info = await info_of(self._connection, lane)
-        if end is not None and end.created == info["created"]:
+        if end.created == info["created"]:
             await self._went_back(lane, info)
-        self._ends[lane] = _End(info["created"], last)
-        if end is not None:
-            message = f"The stream {lane} has lost what it had acknowledged."
-            raise Transient(message, hint="It counts as another one, and is told all of it again.")
+        self._ends.pop(lane, None)
+        raise Transient(f"The stream {lane} {_LOST}", hint=_AGAIN)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.lab.drills import acts
-from forebay.lab.drills import run as running
+from forebay.lab.drills import limits
 
 
 async def test_a_disk_that_may_not_be_mounted_is_said_with_what_to_do(
@@ -18,10 +17,10 @@ async def test_a_disk_that_may_not_be_mounted_is_said_with_what_to_do(
     async def refused(*arguments: str) -> tuple[int, str]:
         return 32, "permission denied"
 
-    monkeypatch.setattr(running, "_command", refused)
+    monkeypatch.setattr(limits, "_command", refused)
 
     with pytest.raises(Unreachable, match="permission denied") as said:
-        async with running.small_disk(tmp_path / "data", 64):
+        async with limits.small_disk(tmp_path / "data", 64):
             pytest.fail("went on without it")
     assert "root" in said.value.hint
 
@@ -35,10 +34,10 @@ async def test_a_disk_is_unmounted_also_when_the_drill_breaks(
         asked.append(arguments)
         return 0, ""
 
-    monkeypatch.setattr(running, "_command", noted)
+    monkeypatch.setattr(limits, "_command", noted)
 
     with pytest.raises(RuntimeError):
-        async with running.small_disk(tmp_path / "data", 64):
+        async with limits.small_disk(tmp_path / "data", 64):
             raise RuntimeError
     assert [each[0] for each in asked] == ["mount", "umount"]
     assert "size=64m,mode=0755" in asked[0]
@@ -46,7 +45,7 @@ async def test_a_disk_is_unmounted_also_when_the_drill_breaks(
 
 
 async def test_a_command_that_is_not_there_is_no_crash() -> None:
-    code, said = await running._command("forebay-no-such-command")
+    code, said = await limits._command("forebay-no-such-command")
 
     assert (code, said) == (1, "No such file or directory")
 
@@ -57,4 +56,4 @@ def test_filling_ends_when_there_is_no_space(monkeypatch: pytest.MonkeyPatch) ->
         device.write(b"x")
     assert error.value.errno == errno.ENOSPC
 
-    acts._fill(full)
+    limits.fill(full)

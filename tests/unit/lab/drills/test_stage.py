@@ -56,6 +56,21 @@ def test_the_configuration_of_every_drill_is_one(tmp_path: Path, name: str) -> N
     assert config.resilience.store.recovery_timeout_s == wanted
 
 
+def test_the_configuration_names_what_is_published_to(tmp_path: Path) -> None:
+    made = stage(tmp_path, "kafka-down")
+    options = {"message.timeout.ms": "3000", "client.id": 'a "b"'}
+    made.transports["kafka"] = {"kind": "kafka", "servers": "there:1", "options": options}
+    made.transports["nats"] = {"kind": "nats", "servers": "there:2", "replicas": 3}
+    made._configure(URLS)
+
+    config, _ = load(made.config, {}, {})
+
+    kafka, nats = config.transports
+    assert (kafka.kind, kafka.servers, kafka.options) == ("kafka", "there:1", options)
+    assert (nats.kind, nats.servers, nats.replicas) == ("nats", "there:2", 3)
+    assert made.watch.transports == ("kafka", "nats")
+
+
 class Process:
     """A process that ends when asked to."""
 

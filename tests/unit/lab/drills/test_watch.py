@@ -120,3 +120,41 @@ async def test_the_peak_of_memory_is_of_all_processes_together(
 def test_lag_is_never_negative() -> None:
     ahead = {"next_seq": 3}, {"seq": 9}
     assert Observation(0, "", "", {}, {}, *ahead).lag == 0
+
+
+@pytest.mark.parametrize(
+    ("backlog", "deliver", "lag"), [(4, 30, 10), (70, 30, 70), (0, 40, 0), (None, 30, None)]
+)
+async def test_the_lag_is_of_whoever_is_last(
+    told: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    backlog: int | None,
+    deliver: int,
+    lag: int | None,
+) -> None:
+    told["deliver"] = {**TOLD["deliver"], "seq": deliver}
+    status = {"transport": "kafka", "backlog": backlog, "published": 9}
+    others = [{"pid": 11, "status": {}}, {"pid": 13, "status": {**status, "transport": "other"}}]
+    processes = others if backlog is None else [*others, {"pid": 14, "status": status}]
+    answer = {"http": "", "report": {"processes": processes}}
+    monkeypatch.setattr(watching, "ask", lambda *_, **__: (answer, b""))
+    made = watch(health("healthy"))
+    made.transports = ("kafka",)
+
+    seen = await made.look()
+
+    assert seen.lag == lag
+    assert (seen.published("kafka"), seen.pid("kafka")) == ((None,) * 2 if lag is None else (9, 14))
+    assert [*seen.publishers] == ["kafka"]
+
+
+def test_workers_are_found_by_their_roles(tmp_path: Path) -> None:
+    (tmp_path / "7" / "task" / "7").mkdir(parents=True)
+    (tmp_path / "7" / "task" / "7" / "children").write_text("8 9 10 ")
+    for pid, words in ((8, "capture"), (9, "publish-kafka"), (10, "deliver")):
+        (tmp_path / str(pid)).mkdir()
+        command = ("python", "-m", "forebay.app.processes.worker", words, "")
+        (tmp_path / str(pid) / "cmdline").write_bytes("\0".join(command).encode())
+
+    assert watching.workers(7, {"capture", "publish-kafka"}, tmp_path) == [8, 9]
+    assert watching.workers(6, {"capture"}, tmp_path) == []
