@@ -47,7 +47,10 @@ async def test_a_node_answers_is_killed_and_comes_back(tmp_path: Path) -> None:
             {"num.io.threads": "0"}, r"cannot format [\s\S]*num\.io\.threads", id="format"
         ),
         pytest.param(
-            {"metric.reporters": "No"}, r"ended at its start: [\s\S]*Class No cannot", id="start"
+            {"metric.reporters": "No"},
+            r"ended at its start: [\s\S]*Class No cannot",
+            id="start",
+            marks=pytest.mark.drill,
         ),
     ],
 )

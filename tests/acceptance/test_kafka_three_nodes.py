@@ -102,7 +102,7 @@ def outlives(
 ) -> Publishing:
     """Everything that was acknowledged is there, in its order."""
     (lane,) = transport.lanes(kafka.a_topic())
-    transport.publish(lane, messages(0))
+    publish_until_it_works(transport, lane, messages(0))
     publishing = Publishing(transport, lane)
     node = leader(cluster, lane)
     try:
@@ -145,7 +145,7 @@ def test_too_few_in_sync_acknowledge_nothing_and_lose_nothing(
 ) -> None:
     careful = KafkaTransport(kafka.config_of(cluster, replicas=3, min_insync=3, options=QUICK))
     (lane,) = careful.lanes(kafka.a_topic())
-    careful.publish(lane, messages(0))
+    publish_until_it_works(careful, lane, messages(0))
     subscription = transport.subscribe(lane, "g")
     assert read(subscription, 1) == [0]
     follower = next(node for node in cluster.nodes if node is not leader(cluster, lane))
@@ -168,7 +168,7 @@ def test_too_few_in_sync_acknowledge_nothing_and_lose_nothing(
 @pytest.mark.drill
 def test_two_of_three_down_and_back(cluster: KafkaCluster, transport: KafkaTransport) -> None:
     (lane,) = transport.lanes(kafka.a_topic())
-    transport.publish(lane, messages(0))
+    publish_until_it_works(transport, lane, messages(0))
     for node in cluster.nodes[:2]:
         node.kill()
     with pytest.raises(Transient):

@@ -23,7 +23,7 @@ from tests.support.commands import wait_for
 from tests.support.servers import needs_kafka
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from confluent_kafka.admin import AdminClient
 
@@ -36,7 +36,12 @@ _numbers = itertools.count()
 def a_broker() -> KafkaCluster:
     """Return a node that lives as long as this process; the test is skipped if none can be had."""
     needs_kafka()
-    return _broker()
+    cluster = _broker()
+    for node in cluster.nodes:  # a test that failed may have left it so
+        node.thaw()
+        if not node.alive:
+            restart(cluster)
+    return cluster
 
 
 @functools.cache
@@ -47,7 +52,12 @@ def _broker() -> KafkaCluster:
 
 
 @contextlib.contextmanager
-def running_kafka(nodes: int = 1, *, proxy: TcpProxy | None = None) -> Iterator[KafkaCluster]:
+def running_kafka(
+    nodes: int = 1,
+    *,
+    proxy: TcpProxy | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[KafkaCluster]:
     """Run Kafka while the context is open, for tests that are not asynchronous themselves.
 
     Clients of a single node go through ``proxy``, if there is one.
@@ -55,7 +65,8 @@ def running_kafka(nodes: int = 1, *, proxy: TcpProxy | None = None) -> Iterator[
     folder = Path(tempfile.mkdtemp(prefix="forebay-kafka-"))
     with asyncio.Runner() as runner:
         advertised = [proxy.port] if proxy else []
-        served = kafka(folder, clock=SystemClock(), nodes=nodes, advertised=advertised)
+        clock = SystemClock()
+        served = kafka(folder, clock=clock, nodes=nodes, settings=settings, advertised=advertised)
         try:
             cluster = runner.run(served.__aenter__())
             if proxy is not None:

@@ -146,15 +146,6 @@ class KafkaNode:
         """Go on after :meth:`freeze`."""
         self._signal(signal.SIGCONT)
 
-    def stop(self) -> None:
-        """Ask it to end, and kill it if it does not."""
-        self._signal(signal.SIGTERM)
-        self.thaw()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self.process is not None:
-                self.process.wait(STOP_S)
-        self.kill()
-
     def _signal(self, number: signal.Signals) -> None:
         if pid := self.pid:
             os.kill(pid, number)

@@ -39,8 +39,8 @@ _PRODUCER: Settings = {
     "topic.metadata.propagation.max.ms": 5_000,
     "message.max.bytes": LARGEST,
     # What is being sent, at most: a call waits for room, and keeps nothing once it has ended.
-    "queue.buffering.max.messages": 100_000,
-    "queue.buffering.max.kbytes": 64 << 10,
+    "queue.buffering.max.messages": 50_000,
+    "queue.buffering.max.kbytes": 24 << 10,  # more than the largest record
 }
 _CONSUMER: Settings = {
     "enable.auto.commit": False,

@@ -14,7 +14,7 @@ from forebay.transports.kafka.errors import translated
 from forebay.transports.spelling import EVENT_ID, Assembler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from confluent_kafka import Message as Consumed
 
@@ -55,6 +55,7 @@ class KafkaSubscription:
         self._assembler = Assembler()
         self._ready: deque[tuple[Received, int]] = deque()
         """Messages with their bytes."""
+        self._taken: deque[Consumed] = deque()
         self._weight = 0
         """Bytes of the records since the last whole message."""
         self._looked_ns = clock.monotonic_ns()
@@ -70,13 +71,17 @@ class KafkaSubscription:
         """See :class:`~forebay.ports.Subscription`."""
         given: list[tuple[Received, int]] = []
         size = 0
-        while not self._paused and len(given) < max_messages and self._gather():
-            size += self._ready[0][1]
-            if given and size > max_bytes:
-                break
-            given.append(self._ready.popleft())
-        if given:
-            self._check(given)  # whatever it is of is there now, or was before
+        try:
+            while not self._paused and len(given) < max_messages and self._gather():
+                size += self._ready[0][1]
+                if given and size > max_bytes:
+                    break
+                given.append(self._ready.popleft())
+            if given:
+                self._check()  # whatever it is of is there now, or was before
+        except Transient:
+            self._ready.extendleft(reversed(given))  # it is given later
+            raise
         return [received for received, _ in given]
 
     def position_at(self, offset: int) -> Position:
@@ -125,13 +130,14 @@ class KafkaSubscription:
     def _gather(self) -> bool:
         """Take what the client has until a message is whole; return whether one is ready."""
         while not self._ready:
-            consumed = self._consumer.consume(CHUNK, 0)
-            if not consumed:
+            if not self._taken:
+                self._taken.extend(self._consumer.consume(CHUNK, 0))
+            if not self._taken:
                 if self._clock.monotonic_ns() - self._looked_ns > IDLE_NS:
                     self._check()
                 return False
-            for record in consumed:
-                self._add(record)
+            while self._taken:  # one by one: what is behind an error is read after it
+                self._add(self._taken.popleft())
         return True
 
     def _add(self, record: Consumed) -> None:
@@ -149,18 +155,15 @@ class KafkaSubscription:
 
     def _met(self, error: KafkaError) -> None:
         if error.code() in _OUT_OF_RANGE:
+            whole = [*self._ready]
             self._begin(self._next)  # what is past the retention is gone, and the rest follows
+            self._ready.extend(whole)
         elif error.code() != KafkaError._PARTITION_EOF:
             raise translated(error, f"reading {self._topic}")
 
-    def _check(self, given: Sequence[tuple[Received, int]] = ()) -> None:
-        """Refuse if the topic was made anew; ``given`` is given later if nobody can say."""
-        try:
-            now = self._ask_identity()
-        except Transient:
-            self._ready.extendleft(reversed(given))
-            raise
-        if now != self._identity:
+    def _check(self) -> None:
+        """Refuse if the topic was made anew."""
+        if self._ask_identity() != self._identity:
             self._refuse()
         self._looked_ns = self._clock.monotonic_ns()
 
@@ -183,6 +186,7 @@ class KafkaSubscription:
             raise translated(error, f"reading {self._topic}") from error
         self._assembler = Assembler()
         self._ready.clear()
+        self._taken.clear()
         self._weight = 0
         self._looked_ns = self._clock.monotonic_ns()
 

@@ -29,6 +29,11 @@ def test_what_we_promise_is_set() -> None:
     assert read["bootstrap.servers"] == "a:1,b:2"
 
 
+def test_the_largest_record_has_room_in_the_queue() -> None:
+    made = producing(settings())
+    assert made["queue.buffering.max.kbytes"] * 1024 > made["message.max.bytes"]
+
+
 @pytest.mark.parametrize("name", ["acks", "enable.idempotence", "group.id", "transactional.id"])
 def test_what_a_promise_rests_on_is_not_free_to_choose(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
