@@ -55,7 +55,9 @@ def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more:
     # Where it must open, a single batch that was not acknowledged in its time is enough.
     limits = {**_QUICK, "failure_threshold": 1 if breakers else 3}
     told: dict[str, Any] = {"requirements": requirements, "breakers": breakers, "brokers": wanted}
-    return _drill(act, name=name, config={"resilience.transport": limits}, **told, **more)
+    # What DuckDB keeps in memory grows with what is stored, fault or no fault.
+    config = {"resilience.transport": limits, "store": _SMALL_STORE}
+    return _drill(act, name=name, config=config, **told, **more)
 
 
 _THREE = {"kafka": 3}
