@@ -202,7 +202,7 @@ _ALL = (
     _broker(brokers.kafka_leader_killed, "D11", brokers=_THREE),
     _broker(brokers.kafka_leader_frozen, "D11", brokers=_THREE, least_s=20.0),
     _broker(brokers.memory_limited, "X1", gaps=True, needs=partial(limits.needs_groups, "memory")),
-    _broker(brokers.cpu_limited, "X3", rate=_STORE_RATE, needs=partial(limits.needs_groups, "cpu")),
+    _broker(brokers.cpu_limited, "X3", rate=3000, needs=partial(limits.needs_groups, "cpu")),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
 
