@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 LATER = (
     *("forebay_venue_clock_skew_seconds", "forebay_host_clock_skew_seconds"),
-    "forebay_bars_unlike_source",
+    *("forebay_bars_unlike_source", "forebay_publish_lag_seconds"),
+    "forebay_publish_waiting_share",
 )
-"""What is told once two minutes had events, the second of two venues, and the last of downloads."""
+"""What is told once two minutes had events, the second of two venues, and others of downloads and
+of transports."""
 OPENMETRICS = "application/openmetrics-text"
 TOKEN = "a long random word"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}

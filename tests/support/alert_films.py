@@ -99,6 +99,10 @@ CASES: dict[str, Case | Rise | Share] = {
     "ForebayBufferFilling": Case({'forebay_buffer_utilisation{resource="disk"}': (0.81, 0.8)}, 60),
     "ForebayLag": Case({"forebay_store_lag_seconds": (30.5, 30)}, 60),
     "ForebayLagLarge": Case({"forebay_store_lag_seconds": (300.5, 300)}, 60),
+    "ForebayPublishLag": Case({'forebay_publish_lag_seconds{transport="kafka"}': (300.5, 300)}, 60),
+    "ForebayPublishBufferFilling": Case(
+        {'forebay_publish_waiting_share{transport="kafka"}': (0.81, 0.8)}, 60
+    ),
     "ForebayDatabaseErrors": Rise(
         'forebay_database_connection_errors_total{store="duckdb"}', 180, 1, 0, 300, 90
     ),

@@ -31,6 +31,8 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "ForebayFlagged": "no fault makes one event in twenty late by a minute",
         "ForebayHostClock": "it is about the host's clock, and a drill has one venue",
         "ForebayVenueClock": "the simulated market keeps a time of its own",
+        "ForebayPublishLag": "it takes minutes without a broker, more than a drill has",
+        "ForebayPublishBufferFilling": "no drill has a bound that a broker's outage fills",
         "ForebayBarsUnlikeSource": "it takes two hours, more than a drill has",
         "ForebayProcessClock": "all processes of a drill have the host's clock",
         "ForebayCaptureBusy": "no simulated market is fast enough to keep capture busy",
