@@ -189,9 +189,11 @@ class GuardedDelivery:
             asked = refused.retry_after
             return Stepped(taken=False, wait_s=math.inf if asked is None else asked, look_s=LOOK_S)
         except Transient as error:
-            wait_s, look_s = self._backoff.next(), math.inf
             if self._breaker.state is State.OPEN:  # it says when to come again
                 wait_s, look_s = self._breaker.retry_after() or math.inf, LOOK_S
+                self._backoff.reset()  # once it lets calls through, the next failure is a first one
+            else:
+                wait_s, look_s = self._backoff.next(), math.inf
             self._observe(self._unavailable(error, wait_s))
             return Stepped(taken=False, wait_s=wait_s, look_s=look_s)
         passed_s, self._stepped_ns = (began - self._stepped_ns) / 1e9, began

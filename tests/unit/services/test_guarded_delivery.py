@@ -259,6 +259,14 @@ async def test_it_closes_by_itself_and_everything_is_stored(rig: Rig) -> None:
     assert (await rig.delivery.measure()).flushed == 7
 
 
+async def test_backing_off_begins_anew_after_somebody_has_closed_the_breaker(rig: Rig) -> None:
+    rig.capture(2)
+    await fail_until_open(rig)
+    rig.breaker.reset("a probe succeeded")
+    assert await rig.steps(1) <= [0.5]
+    assert rig.breaker.state is State.CLOSED
+
+
 async def test_backing_off_begins_anew_after_a_success(rig: Rig) -> None:
     for _ in range(6):
         rig.capture(1)

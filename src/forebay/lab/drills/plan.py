@@ -146,7 +146,7 @@ class TransportHeld(msgspec.Struct, frozen=True, kw_only=True):
     """Records that were sent again, because it was not known whether they had arrived: they have
     the ids that they had."""
     displaced: int
-    """Events before which a later one of their symbol came."""
+    """Events before which a later one of their symbol and their connection came."""
     unread: int
     """Messages that cannot be read."""
 

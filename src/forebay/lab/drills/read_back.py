@@ -49,7 +49,7 @@ class TopicTally:
     displaced: int = 0
     unread: int = 0
     _last: dict[tuple[str, ...], int] = field(default_factory=dict)
-    """Of each symbol of each journal, the frame of the last event that came first."""
+    """Of each symbol in each epoch, the frame of the last event that came first."""
 
     def take(self, received: Received) -> int:
         """Count a message; return of how many records it was."""
@@ -64,7 +64,8 @@ class TopicTally:
 
     def _count(self, rows: pa.Table) -> None:
         ids = bytes_of(rows["event_id"].combine_chunks())
-        names = ("log_id", "venue", "market", "symbol")
+        # What is filled from history has an epoch of its own, and comes beside what is live.
+        names = ("log_id", "epoch", "venue", "market", "symbol")
         keys = zip(*(rows[name].to_pylist() for name in names), strict=True)
         for place, (key, seq) in enumerate(zip(keys, rows["seq"].to_pylist(), strict=True)):
             event_id = ids[place * _ID_BYTES : (place + 1) * _ID_BYTES]

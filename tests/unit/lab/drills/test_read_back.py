@@ -26,14 +26,14 @@ def event_id(number: int) -> bytes:
     return uuid.UUID(int=number).bytes
 
 
-def message(*events: tuple[int, str, int]) -> Message:
+def message(*events: tuple[int, str, int], epoch: str = "live") -> Message:
     """Rows that tell events, each by its id, its symbol and its frame."""
     numbers, symbols, seqs = zip(*events, strict=True)
     ids = pa.array([event_id(number) for number in numbers], pa.uuid())
     one = ["x"] * len(events)
     rows = pa.table(
-        {"event_id": ids, "log_id": one, "venue": one, "market": one, "symbol": symbols,
-         "seq": pa.array(seqs, pa.int64())}
+        {"event_id": ids, "log_id": one, "epoch": [epoch] * len(events), "venue": one,
+         "market": one, "symbol": symbols, "seq": pa.array(seqs, pa.int64())}
     )  # fmt: skip
     return Message(Head(Step("x", 1, 9), 0, EVENTS), rows)
 
@@ -69,9 +69,10 @@ ALL = message((1, "a", 5), (2, "b", 4), (3, "a", 5))
         (held(3, ALL, ALL), good(again=3)),
         (held(3, message((1, "a", 5), (2, "a", 4), (3, "a", 6))), good(displaced=1)),
         (held(3, message((1, "a", 5), (2, "a", 6)), ALL), good(again=2, displaced=1)),
+        (held(3, message((1, "a", 5), (2, "a", 9)), message((3, "a", 7), epoch="past")), good()),
         (held(3, ALL, None), good(unread=1)),
     ],
-    ids=["all", "lost", "doubled", "again", "displaced", "behind another", "unread"],
+    ids=["all", "lost", "doubled", "again", "displaced", "behind another", "filled", "unread"],
 )
 def test_events_are_counted_by_id_and_in_order(
     found: TransportHeld, expected: TransportHeld
