@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -24,9 +24,7 @@ from forebay.domain.messages import (
     EventsTold,
     KnownTold,
     LettersTold,
-    Mark,
     Message,
-    Step,
 )
 from forebay.errors import CursorMoved, ForebayError
 from forebay.journal import Position
@@ -34,6 +32,7 @@ from forebay.services.deliver import Planned, StoreWriter, refuse_other_units
 from forebay.services.lanes import all_topics, lane_of, topic_of
 from forebay.services.normalise import Normalised, Said
 from forebay.services.projection import CoverageBook, Declared
+from forebay.services.steps import Steps, WholeStep
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
@@ -56,62 +55,6 @@ ENOUGH = 16384
 def journal_cursor(log_id: str, lane: str = "") -> str:
     """Return the cursor that says up to where a journal is stored: from one lane, or from all."""
     return f"journal/{log_id}/{lane}".rstrip("/")
-
-
-@dataclass(slots=True)
-class WholeStep:
-    """A step whose mark has come."""
-
-    step: Step
-    messages: list[Message]
-    """All that came of its parts in order, then the mark."""
-    resume: int
-    """Offset from which on nothing is lost once this step is stored."""
-    lacking: bool
-    """Whether a part did not come."""
-
-    @property
-    def weight(self) -> int:
-        """How many rows and messages it has."""
-        rows = (message.rows for message in self.messages)
-        return sum(1 if each is None else len(each) for each in rows)
-
-
-@dataclass(slots=True)
-class _Open:
-    begin: int
-    offset: int
-    """Of its first message."""
-    parts: dict[int, Message] = field(default_factory=dict)
-
-
-class Steps:
-    """Puts the steps of every publisher of a lane together. Pure."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, _Open] = {}
-
-    def add(self, received: Received) -> WholeStep | None:
-        """Take the next message of the lane; return the step that it completes.
-
-        A step that begins anew was told in part by a publisher that was killed: all of it comes
-        again. A message that cannot be read is lacking when the mark comes.
-        """
-        if received.message is None:
-            return None
-        head = received.message.head
-        log_id, begin = head.step.log_id, head.step.begin
-        held = self._open.get(log_id)
-        if held is None or held.begin != begin or head.part == 0:
-            held = self._open[log_id] = _Open(begin, received.offset)
-        held.parts[head.part] = received.message
-        if not isinstance(head.told, Mark):
-            return None
-        del self._open[log_id]
-        came = [held.parts[part] for part in range(head.told.parts) if part in held.parts]
-        resume = min([received.resume, *(each.offset for each in self._open.values())])
-        lacking = len(came) < head.told.parts
-        return WholeStep(head.step, [*came, received.message], resume, lacking)
 
 
 @dataclass(frozen=True, slots=True)

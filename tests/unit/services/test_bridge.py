@@ -17,8 +17,6 @@ from forebay.services.bridge import (
     Bridge,
     LaneBridge,
     LaneFeed,
-    Steps,
-    WholeStep,
     journal_cursor,
     listen,
 )
@@ -26,6 +24,7 @@ from forebay.services.lanes import all_topics, lane_of, parts_of
 from forebay.services.normalise import Normalised, normalise
 from forebay.services.projection import declared
 from forebay.services.publisher import tell
+from forebay.services.steps import Steps, WholeStep
 from forebay.telemetry import GapOpened, LossFound, TelemetryEvent
 from tests.support.delivery import PARSERS
 from tests.support.frames import LOG, batch, context, match, rows_of

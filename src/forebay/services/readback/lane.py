@@ -15,10 +15,11 @@ from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import kind_of_table
 from forebay.domain.messages import EventsTold, Message
 from forebay.errors import Transient
-from forebay.services.bridge import Steps, listen
+from forebay.services.bridge import listen
 from forebay.services.ledger_builder import Remembered, first_rows
 from forebay.services.projection import CoverageBook
 from forebay.services.readback.tellings import STRETCH, Tellings
+from forebay.services.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.ports import Parser, Received, Subscription, Transport
-    from forebay.services.bridge import WholeStep
     from forebay.services.publisher import LaneTold
+    from forebay.services.steps import WholeStep
 
 GROUP = "audit"
 """The group that reads; it commits nothing, so it begins at the oldest record each time."""
