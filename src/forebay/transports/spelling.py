@@ -113,7 +113,7 @@ class _Unfinished:
         """Where it was in the last row: most likely it is there in the next one."""
 
 
-class Assembler:
+class MessageAssembler:
     """Puts the messages of one lane together from its records. Pure."""
 
     def __init__(self) -> None:

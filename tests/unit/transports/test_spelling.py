@@ -30,7 +30,7 @@ from forebay.domain.messages import (
 )
 from forebay.ports import Received
 from forebay.times import to_text
-from forebay.transports.spelling import Assembler, Record, records
+from forebay.transports.spelling import MessageAssembler, Record, records
 from tests.exam.ping import PING
 from tests.support.frames import LOG
 
@@ -158,9 +158,9 @@ def trades(*numbers: int, log_id: str = LOG, begin: int = 1) -> Message:
     return with_rows("trade", rows, log_id=log_id, begin=begin)
 
 
-def assembled(told: Iterable[Record], assembler: Assembler | None = None) -> list[Received]:
+def assembled(told: Iterable[Record], assembler: MessageAssembler | None = None) -> list[Received]:
     """Return all that comes of records whose offsets count from 0."""
-    assembler = assembler or Assembler()
+    assembler = assembler or MessageAssembler()
     each = (
         assembler.add(offset, record.value, is_event=bool(record.event_id))
         for offset, record in enumerate(told)

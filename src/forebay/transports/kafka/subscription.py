@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.journal import Position
 from forebay.transports.kafka.errors import translated
-from forebay.transports.spelling import EVENT_ID, Assembler
+from forebay.transports.spelling import EVENT_ID, MessageAssembler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class KafkaSubscription:
         self._paused = False
         self._next = 0
         """Offset of the next record."""
-        self._assembler = Assembler()
+        self._assembler = MessageAssembler()
         self._ready: deque[tuple[Received, int]] = deque()
         """Messages with their bytes."""
         self._taken: deque[Consumed] = deque()
@@ -184,7 +184,7 @@ class KafkaSubscription:
             self._consumer.assign([TopicPartition(self._topic, self._partition, self._next)])
         except KafkaException as error:
             raise translated(error, f"reading {self._topic}") from error
-        self._assembler = Assembler()
+        self._assembler = MessageAssembler()
         self._ready.clear()
         self._taken.clear()
         self._weight = 0

@@ -19,7 +19,7 @@ from forebay.transports.nats.connection import answered
 from forebay.transports.nats.errors import NO_MESSAGE, Refused
 from forebay.transports.nats.stream_calls import info_of, made, reaches
 from forebay.transports.nats.streams import GROUPS, StreamLimits, identity_of, stream_of_groups
-from forebay.transports.spelling import EVENT_ID, Assembler
+from forebay.transports.spelling import EVENT_ID, MessageAssembler
 from forebay.transports.subjects import token
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class NatsSubscription:
     def _go_to(self, info: dict[str, Any], offset: int) -> None:
         self._identity = identity_of(info)
         self._offset: int = max(offset, info["state"]["first_seq"], 1)
-        self._assembler = Assembler()
+        self._assembler = MessageAssembler()
         self._ready: deque[tuple[Received, int]] = deque()
         """What was read and not given yet, and its bytes."""
         self._size = 0
