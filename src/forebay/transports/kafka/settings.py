@@ -24,6 +24,8 @@ _SHARED: Settings = {
     "log_level": 2,  # what matters comes as an error
     "socket.timeout.ms": 10_000,
     "socket.keepalive.enable": True,
+    # Behind a partition a connection that was being made waits for its packets, ever longer.
+    "socket.connection.setup.timeout.ms": 5_000,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1_000,
     "topic.metadata.refresh.interval.ms": 10_000,
