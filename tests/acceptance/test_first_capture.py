@@ -136,6 +136,8 @@ def stored(terminals: Terminals) -> int:
 def captured(terminals: Terminals, child: subprocess.Popen[str]) -> None:
     """Wait until it is under way."""
     assert wait_for(lambda: stored(terminals) > 100 or None, "trades to be stored")
+    status = ("forebay", "status", "--data", "lab-data")  # rows may be those of a former run
+    wait_for(lambda: terminals.run(*status).returncode == 0 or None, "the run to answer")
     assert child.poll() is None
 
 

@@ -14,11 +14,12 @@ from forebay.journal import recovery
 from forebay.journal.scan import SoundBlock
 from forebay.journal.writer import JournalWriter
 from forebay.ports import Commit, Events
+from forebay.services import ledger_builder
 from forebay.services.backfiller import BackfillPlanner
 from forebay.services.deliver import Deliverer
 from forebay.services.group_commit import GroupCommit
 from forebay.services.ledger import Ledger
-from forebay.services.ledger_builder import LedgerBuilder, LiveSums
+from forebay.services.ledger_builder import LiveSums
 from tests.simulation.machine import LifeDisk
 from tests.simulation.store import SimStore
 from tests.support.memory_store import MemoryStore
@@ -172,11 +173,11 @@ def sums_of_a_killed_process_forgotten(patch: pytest.MonkeyPatch) -> None:
 def ledger_by_the_order_of_connections(patch: pytest.MonkeyPatch) -> None:
     """An event is new where coverage met it first, wherever it is in the journal."""
 
-    def firsts(self: LedgerBuilder, table: str, events: Events) -> Any:  # noqa: ANN401
+    def first_rows(_table: str, events: Events, _told: object) -> Any:  # noqa: ANN401
         first = first_of_each_id(events.rows) == np.arange(len(events.rows))
         return first & events.vouched_new
 
-    patch.setattr(LedgerBuilder, "_firsts", firsts)
+    patch.setattr(ledger_builder, "first_rows", first_rows)
 
 
 MUTANTS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (

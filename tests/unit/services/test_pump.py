@@ -182,7 +182,7 @@ def test_a_piece_of_a_journal_begins_where_the_last_one_ended(tmp_path: Path) ->
     class Reader:
         position = Position(LOG, 5)
 
-        def read(self) -> list[Block]:
+        def read(self, **_: int) -> list[Block]:
             self.position = Position(LOG, 8)
             return [Block(LOG, 6, 1, b"", np.array([9, 10]), Payloads.of([b"a", b"b"]))]
 
