@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.commands import capture, connected, forebay, simulator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.drill
 def test_what_is_under_way_is_not_missing(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with (

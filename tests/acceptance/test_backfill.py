@@ -131,15 +131,9 @@ def _half_a_cursor(folder: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm",
-    [
-        _without_cursor,
-        *(
-            pytest.param(harm, marks=pytest.mark.drill)
-            for harm in (_store_of_the_beginning, _without_database, _half_a_cursor)
-        ),
-    ],
+    "harm", [_store_of_the_beginning, _without_database, _without_cursor, _half_a_cursor]
 )
+@pytest.mark.drill
 async def test_whatever_is_lost_of_how_far_it_got_the_rows_are_the_same(
     tmp_path: Path, harm: Callable[[Path, Path], None]
 ) -> None:

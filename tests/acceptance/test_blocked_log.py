@@ -44,7 +44,8 @@ def run(data: Path, flags: tuple[str, ...], *, blocked: bool) -> Iterator[Runnin
             os.close(writing)
 
 
-@pytest.mark.parametrize("blocked", [True, pytest.param(False, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("blocked", [True, False])
+@pytest.mark.drill
 def test_capture_and_health_go_on_while_no_line_can_be_written(
     tmp_path: Path, blocked: bool
 ) -> None:

@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 import forebay as package
 from tests.support.commands import capture, connected, simulator, wait_for
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 RATE = 500
 
 
+@pytest.mark.drill
 def test_a_follower_outlives_captures_and_tells_each_trade_once(tmp_path: Path) -> None:
     data = tmp_path / "data"
     told: list[str] = []

@@ -45,6 +45,7 @@ def kept_until(data: Path, env: dict[str, str], sealed: bool) -> list[dict[str, 
     return found
 
 
+@pytest.mark.drill
 def test_what_is_stored_is_sealed_while_a_capture_runs(tmp_path: Path) -> None:
     found = kept_until(tmp_path / "data", {}, sealed=True)
     assert len(found) > 3

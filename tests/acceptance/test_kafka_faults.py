@@ -87,6 +87,7 @@ def publish_until_it_works(transport: KafkaTransport, lane: str, what: list[Mess
 # -------------------------------------------------------------------------- away and back
 
 
+@pytest.mark.drill
 def test_a_node_that_is_killed_and_frozen_has_what_it_acknowledged(
     transport: KafkaTransport,
 ) -> None:

@@ -118,6 +118,7 @@ def outlives(
     return publishing
 
 
+@pytest.mark.drill
 def test_what_was_acknowledged_outlives_the_leader(
     cluster: KafkaCluster,
     transport: KafkaTransport,

@@ -132,6 +132,7 @@ def require_all(broker: Broker, running: Running, *, once: bool) -> None:
         assert not once or len(first) == len(found[symbol])
 
 
+@pytest.mark.drill
 def test_it_runs_without_its_broker_and_tells_all_when_that_comes(
     tmp_path: Path, socket: Path
 ) -> None:

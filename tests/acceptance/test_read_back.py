@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from forebay.domain.messages import EventsTold, Message, decode_message, encode_message
 from tests.acceptance.test_publishing import publishing, socket, until
 from tests.support.commands import forebay
@@ -68,6 +70,7 @@ def test_a_capture_that_runs_mends_its_transport_between_its_own_steps(
             assert stream["stages"]["memory"] == stream["stages"]["store"]
 
 
+@pytest.mark.drill
 def test_without_a_capture_it_is_mended_all_the_same(tmp_path: Path, socket: Path) -> None:
     broker = Broker()
     with serving(broker, socket):

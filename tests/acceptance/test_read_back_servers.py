@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
 from confluent_kafka import TopicPartition
 
 from forebay.domain.messages import EventsTold, Message
@@ -54,6 +55,7 @@ def mended(held: Recorded, rows: int) -> None:
     assert held.look(mend=True).mended == 0
 
 
+@pytest.mark.drill
 def test_kafka_is_read_back_and_mended(tmp_path: Path) -> None:
     cluster = kafka.a_broker()
     for topic in [TRADES, f"{TRADES}_dlq", "market_archive_dlq"]:
