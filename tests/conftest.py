@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import settings
 
-from tests.tiers import NOT_QUICK, SEED, TIER
+from tests.tiers import EXAMPLES, NOT_QUICK, SEED, TIER
 
 if TYPE_CHECKING:
     import pytest
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 if "FOREBAY_RECORDINGS" in os.environ:
     os.environ["RECORDINGS"] = os.environ.pop("FOREBAY_RECORDINGS")
 
-settings.register_profile("forebay", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile(
+    "forebay", derandomize=True, deadline=None, print_blob=True, max_examples=EXAMPLES
+)
 settings.load_profile("forebay")
 
 # A build that was started in the background has it ignored, and so would the commands under test.

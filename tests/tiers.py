@@ -19,7 +19,7 @@ if TIER not in TIERS:
 
 COUNTS = {
     # what                                    quick       test        soak
-    "simulated worlds":                     (     60,         60,    100_000),
+    "simulated worlds":                     (     40,         40,    100_000),
     "worlds until a planted bug is found":  (     60,         60,      1_000),
     "worlds of a control":                  (     20,         20,        100),
     "worlds in another process":            (      4,          4,        200),
@@ -36,6 +36,9 @@ COUNTS = {
     "any calls":                            (     50,         80,     20_000),
 }  # fmt: skip
 """So many in each tier."""
+
+EXAMPLES = 100 if TIER == "soak" else 40
+"""Of a property that does not say how many it needs."""
 
 NOT_QUICK = (
     "tests/acceptance/test_audit_at_scale.py",

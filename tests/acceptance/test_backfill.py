@@ -149,6 +149,7 @@ async def test_whatever_is_lost_of_how_far_it_got_the_rows_are_the_same(
     assert Data(folder).audit_report().ok
 
 
+@pytest.mark.drill
 async def test_a_running_capture_downloads_beside_what_it_captures(tmp_path: Path) -> None:
     history = MadeHistory(on_weekdays)
 

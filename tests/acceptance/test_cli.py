@@ -303,6 +303,7 @@ def busy(tmp_path: Path) -> Iterator[tuple[Lab, Running]]:
         yield lab, running
 
 
+@pytest.mark.drill
 def test_no_process_outlives_a_killed_supervisor(busy: tuple[Lab, Running]) -> None:
     lab, running = busy
     told = connected(running)

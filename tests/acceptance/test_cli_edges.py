@@ -73,6 +73,7 @@ def test_what_people_write_is_utf_8_in_any_locale(tmp_path: Path, mark: str) -> 
     assert "Zürich ✓" in answer.stdout
 
 
+@pytest.mark.drill
 def test_commands_print_what_they_have_in_any_locale(data: Path) -> None:
     for command in (
         ["sql", "SELECT chr(10003) AS a"],
@@ -94,7 +95,13 @@ def test_a_folder_that_this_locale_cannot_spell_is_refused(tmp_path: Path) -> No
     refused(forebay("replay", recording, *there, env=LOCALE), 2, "LC_ALL=C.UTF-8")
 
 
-@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        *(pytest.param(one, marks=pytest.mark.drill) for one in ("0<&-", "1>&-", "2>&-")),
+        "0<&- 1>&- 2>&-",
+    ],
+)
 def test_commands_do_without_the_streams_that_are_closed(data: Path, closed: str) -> None:
     for command in (["--version"], ["--help"], ["sql", "SELECT 1"], ["journal", "fsck"]):
         place = ["--data", str(data)] if "-" not in command[0] else []

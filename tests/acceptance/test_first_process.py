@@ -59,6 +59,7 @@ def contained(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
                 os.kill(first, signal.SIGKILL)
 
 
+@pytest.mark.drill
 def test_orphans_are_reaped_and_a_stop_stores_what_was_captured(tmp_path: Path) -> None:
     data = tmp_path / "data"
     script = 'sleep 0.1 & sleep 0.2 & exec "$@"'  # two that the capture did not start

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.drill
+
 SYMBOL = "BTC-USD"
 FIRST, LATER, POISON, ODD_AT, REAL, NEVER, LAST = 1000, 1010, 1020, 1030, 1040, 1050, 1060
 """Ids that are withheld on the feed, each for its reason; at one of them a far id is told."""

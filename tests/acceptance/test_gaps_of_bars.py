@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import duckdb
+import pytest
 
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.lab.commands import FOREBAY
@@ -47,6 +48,7 @@ def lose(tmp_path: Path, *hours: str) -> None:
             )
 
 
+@pytest.mark.drill
 async def test_only_what_is_lost_is_missing_and_it_comes_back(tmp_path: Path) -> None:
     async with recorded(tmp_path) as (served, _):
         await ended(tmp_path, "EUR-USD")

@@ -154,6 +154,7 @@ def test_memory_is_flat_while_nobody_acknowledges(transport: KafkaTransport) -> 
     publish_until_it_works(transport, lane, much)
 
 
+@pytest.mark.drill
 def test_a_call_that_waits_ends_when_the_transport_is_closed() -> None:
     cluster = kafka.a_broker()
     transport = KafkaTransport(kafka.config_of(cluster))

@@ -24,6 +24,7 @@ def state(pid: int) -> str:
         return ""
 
 
+@pytest.mark.drill
 async def test_a_node_answers_is_killed_and_comes_back(tmp_path: Path) -> None:
     needs_kafka()
     async with kafka(tmp_path, clock=CLOCK, settings={"num.partitions": "3"}) as cluster:

@@ -142,6 +142,7 @@ async def test_ten_kills_with_many_seeds(tmp_path: Path, seed: int) -> None:
     await endure(torture(seed, kills=10, seconds=40), tmp_path / "data")
 
 
+@pytest.mark.drill
 @pytest.mark.timeout(300)
 @SO_MANY
 async def test_kills_with_every_kind_of_event(tmp_path: Path, kills: int) -> None:

@@ -101,6 +101,7 @@ def written(folder: Path, host: str) -> dict[str, str]:
     return {"PYTHONPATH": f"{folder}:{inherited}"}
 
 
+@pytest.mark.drill
 def test_the_venue_of_the_page_is_captured_filled_and_audited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

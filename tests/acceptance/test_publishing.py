@@ -169,6 +169,7 @@ def test_it_is_killed_over_and_over_and_nothing_is_lost(tmp_path: Path, socket: 
         require_all(broker, running, once=False)
 
 
+@pytest.mark.drill
 def test_its_broker_goes_and_comes_back(tmp_path: Path, socket: Path) -> None:
     broker = Broker(partitions=2)
     with publishing(tmp_path, socket) as running:
@@ -184,6 +185,7 @@ def test_its_broker_goes_and_comes_back(tmp_path: Path, socket: Path) -> None:
             require_all(broker, running, once=False)
 
 
+@pytest.mark.drill
 def test_a_topic_that_is_deleted_gets_all_again(tmp_path: Path, socket: Path) -> None:
     broker = Broker(partitions=2)
     with serving(broker, socket), publishing(tmp_path, socket) as running:

@@ -89,6 +89,7 @@ def test_without_a_capture_it_is_mended_all_the_same(tmp_path: Path, socket: Pat
         assert command("audit", folder=tmp_path).code == 0
 
 
+@pytest.mark.drill
 def test_a_transport_that_is_away_is_said_and_makes_nothing_red(
     tmp_path: Path, socket: Path
 ) -> None:

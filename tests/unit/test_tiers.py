@@ -59,7 +59,7 @@ def test_seeds_follow_the_tree_or_the_number_that_is_given() -> None:
     assert told('seeds("worlds in another process")', TEST_SEED="7") == "range(7000, 7004)"
 
 
-@pytest.mark.parametrize(("tier", "worlds"), [("quick", 60), ("test", 60), ("soak", 100_000)])
+@pytest.mark.parametrize(("tier", "worlds"), [("quick", 40), ("test", 40), ("soak", 100_000)])
 def test_a_tier_is_named_by_the_environment(tier: str, worlds: int) -> None:
     assert told('count("simulated worlds")', TIER=tier) == str(worlds)
 

@@ -112,7 +112,7 @@ def with_every_ninth_scrape_lost(phase: int) -> list[Film]:
     return [well, *gauges_with_lost_scrapes(phase), *counters_with_lost_scrapes(phase)]
 
 
-@pytest.mark.parametrize("phase", [0, 4, 8])
+@pytest.mark.parametrize("phase", [4, *(pytest.param(n, marks=pytest.mark.drill) for n in (0, 8))])
 def test_every_ninth_scrape_lost_changes_nothing(phase: int, tmp_path: Path) -> None:
     result = played(tmp_path, alerts.text(), with_every_ninth_scrape_lost(phase))
     assert result.returncode == 0, result.stdout

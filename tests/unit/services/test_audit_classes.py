@@ -55,7 +55,14 @@ DROPPED, DOUBLED, ALTERED = STREAMS[0], STREAMS[2], STREAMS[1]
 UNTIL_LOST, SINCE_LOST = 200, 240
 """Which lines nobody was connected for, where it is so."""
 
-every_edition = pytest.mark.parametrize("edition", EDITIONS, ids=lambda edition: edition.venue)
+every_edition = pytest.mark.parametrize(
+    "edition",
+    [
+        pytest.param(edition, id=edition.venue, marks=[pytest.mark.drill] * (number % 2))
+        for number, edition in enumerate(EDITIONS)
+    ],
+)
+"""Of the audit's exam; every other one is with the drills."""
 each_unit = pytest.mark.parametrize(
     "edition",
     [

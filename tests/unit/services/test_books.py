@@ -281,6 +281,7 @@ def test_a_book_that_is_crossed_is_shown_as_it_was_told() -> None:
     assert not books.at(4).book.crossed
 
 
+@pytest.mark.drill
 def test_two_collectors_tell_one_book_whoever_was_first() -> None:
     changes = [
         (second / 10, ("buy", str(90 + second % 7), str(second % 3))) for second in range(20, 80)
