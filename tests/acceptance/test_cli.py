@@ -236,13 +236,23 @@ def test_symbols_of_a_simulator() -> None:
         ]
 
 
+def answering(data: Path) -> Answer:
+    """Return what ``status`` says once the supervisor, too, has heard of both processes."""
+
+    def look() -> Answer | None:
+        told = forebay("status", "--data", data, "--json")
+        return told if told.code == 0 else None
+
+    return wait_for(look, "the capture to answer")
+
+
 def test_sigterm_drains_and_gaps_are_filled_afterwards(tmp_path: Path) -> None:
     data = tmp_path / "data"
     market = ("--rate", 1000, "--events", 3000, "--faults", "drop=0.005", "--start", "now")
     with simulator(*market, seed=4) as lab:
         with capture(data, *lab.flags, env={"FOREBAY_FILL__ENABLED": "false"}) as running:
             running.captured(1500)  # in the midst of it
-            told = forebay("status", "--data", data, "--json")
+            told = answering(data)
             assert (told.code, told.json["running"]) == (0, True)
             assert told.json["capture"]["connected"] == 1
             assert running.stop() == 0
