@@ -136,29 +136,6 @@ def test_a_market_or_a_depth_that_the_venue_has_not_is_refused() -> None:
         venues.check(configured(depth=5))
 
 
-# ------------------------------------------------------------------- credentials
-
-
-def test_credentials_are_texts_of_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "secret.toml"
-    file.write_text('key = "k"\nsecret = "s"\n')
-    config = configured(credentials_file=str(file))
-    assert venues.credentials(config) == {"key": "k", "secret": "s"}
-    assert venues.credentials(configured()) == {}
-
-
-@pytest.mark.parametrize("text", ["", "key = 7\n", "top secret", '[a]\nb = "top secret"\n'])
-def test_a_file_without_credentials_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "secret.toml"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match="no secrets as TOML texts") as caught:
-        venues.credentials(configured(credentials_file=str(file)))
-    assert "top secret" not in str(caught.value)
-    file.unlink()
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        venues.credentials(configured(credentials_file=str(file)))
-
-
 # ----------------------------------------------------------------------- plugins
 
 

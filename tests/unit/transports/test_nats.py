@@ -227,7 +227,7 @@ def test_the_mode_says_what_is_opened() -> None:
         ({"options": {"max_bytes": "1 GB"}}, "'1 GB' is no max_bytes"),
         ({"options": {"duplicate_window": "soon"}}, "no span of time"),
         ({"options": {"ca_file": "/nowhere.pem"}}, "certificate"),
-        ({"credentials_file": "/nowhere.toml"}, "/nowhere.toml cannot be read"),
+        ({"credentials_file": "/nowhere.toml"}, "/nowhere.toml, cannot be read"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_write(given: dict[str, object], said: str) -> None:

@@ -7,8 +7,6 @@ venues, so that whoever reads it later finds their parsers without the configura
 from __future__ import annotations
 
 import re
-import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import STAND_INS
 from forebay.app.wiring.stores import load_plugin
 from forebay.errors import ConfigError
+from forebay.secret_files import read_secrets
 from forebay.sources import coinbase, massive
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
@@ -223,24 +222,8 @@ def _meant(word: str, venue: Venue, there: Collection[str]) -> list[str]:
 
 
 def credentials(config: VenueConfig) -> Mapping[str, str]:
-    """Return the secrets of ``credentials_file`` by name; none if no file is named.
-
-    Raises :class:`~forebay.errors.ConfigError`, which never shows one, if it cannot be read.
-    """
-    if not config.credentials_file:
-        return {}
-    told = f"The credentials_file of {config.name}, {config.credentials_file},"
-    try:
-        found = tomllib.loads(Path(config.credentials_file).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        message = f"{told} cannot be read: {error.strerror}."
-        raise ConfigError(message, hint="Make it, readable by this user alone.") from error
-    except ValueError:
-        found = {}
-    if not found or not all(isinstance(value, str) for value in found.values()):
-        hint = 'Write one line for each, such as key = "…".'
-        raise ConfigError(f"{told} holds no secrets as TOML texts.", hint=hint) from None
-    return found
+    """Return a venue's secrets by name. Raises :class:`~forebay.errors.ConfigError`."""
+    return read_secrets(config.credentials_file, config.name)
 
 
 def _is_address(url: str, schemes: tuple[str, ...]) -> bool:

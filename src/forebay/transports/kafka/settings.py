@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import ConfigError
+from forebay.secret_files import read_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from forebay.transports.kind import TransportConfig
 
 Settings = dict[str, Any]
@@ -70,7 +67,7 @@ def shared(config: TransportConfig) -> Settings:
 
     Raises :class:`~forebay.errors.ConfigError` for an option that is not free to choose.
     """
-    options = {**config.options, **_credentials(config.credentials_file)}
+    options = {**config.options, **read_secrets(config.credentials_file, config.name or "kafka")}
     if fixed := sorted(options.keys() & _OURS):
         raise ConfigError(f"Kafka's option {fixed[0]!r} is not free to choose.", hint="Drop it.")
     if config.mode:
@@ -89,23 +86,3 @@ def producing(settings: Settings) -> Settings:
 def consuming(settings: Settings, group: str) -> Settings:
     """Return the settings of a consumer of ``group``."""
     return {**_CONSUMER, **settings, "group.id": group}
-
-
-def _credentials(file: str) -> Settings:
-    if not file:
-        return {}
-    try:
-        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # its content must not be told
-        message = f"The credentials in {file} cannot be read: {type(error).__name__}."
-        raise ConfigError(message, hint='Write one KEY = "…" a line.') from None
-    return dict(_flat(found))
-
-
-def _flat(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Return ``sasl.password = "x"`` as it was written: TOML makes tables of dots."""
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield before + name, str(value)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ssl
-import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import ConfigError
+from forebay.secret_files import read_secrets
 from forebay.times import span_ns
 from forebay.transports.nats.connection import NatsConnection
 from forebay.transports.nats.fan_out import NatsFanOut
@@ -78,23 +77,12 @@ def _servers(config: TransportConfig) -> list[str]:
 
 
 def _options(config: TransportConfig) -> dict[str, str]:
-    options = {**config.options, **_credentials(config.credentials_file)}
+    options = {**config.options, **read_secrets(config.credentials_file, config.name or "nats")}
     known = DRIVER_OPTIONS | TLS_OPTIONS | STREAM_OPTIONS
     if unknown := sorted(options.keys() - known):
         hint = f"There are {', '.join(sorted(known))}."
         raise ConfigError(f"NATS has no option {unknown[0]!r}.", hint=hint)
     return options
-
-
-def _credentials(file: str) -> dict[str, str]:
-    if not file:
-        return {}
-    try:
-        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # its content must not be told
-        message = f"The credentials in {file} cannot be read: {type(error).__name__}."
-        raise ConfigError(message, hint='Write one KEY = "…" a line.') from None
-    return {name: str(value) for name, value in found.items()}
 
 
 def _driver_options(options: Mapping[str, str]) -> dict[str, Any]:

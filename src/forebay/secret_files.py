@@ -1,0 +1,43 @@
+"""Files of secrets: TOML texts by name, which no error ever shows."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forebay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+def read_secrets(file: str, whose: str) -> dict[str, str]:
+    """Return the secrets of a ``credentials_file`` by name; none if no file is named.
+
+    Raises :class:`~forebay.errors.ConfigError`, which never shows one, if it cannot be read.
+    """
+    if not file:
+        return {}
+    told = f"The credentials_file of {whose}, {file},"
+    try:
+        found = dict(_flat(tomllib.loads(Path(file).read_text(encoding="utf-8-sig"))))
+    except OSError as error:
+        message = f"{told} cannot be read: {error.strerror}."
+        raise ConfigError(message, hint="Make it, readable by this user alone.") from None
+    except ValueError:
+        found = {}
+    if not found or not all(isinstance(value, str) for value in found.values()):
+        hint = 'Write one line for each, such as key = "…".'
+        raise ConfigError(f"{told} holds no secrets as TOML texts.", hint=hint) from None
+    return found
+
+
+def _flat(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Return ``sasl.password = "x"`` as it was written: TOML makes tables of dots."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value

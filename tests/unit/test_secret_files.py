@@ -1,0 +1,36 @@
+"""Secrets are texts of a file, and no error shows one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forebay.errors import ConfigError
+from forebay.secret_files import read_secrets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_secrets_are_texts_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret.toml"
+    file.write_text(
+        '\ufeffkey = "k"\nsasl.username = "u"\n"sasl.password" = "p"\n', encoding="utf-8"
+    )
+    found = {"key": "k", "sasl.username": "u", "sasl.password": "p"}
+    assert read_secrets(str(file), "v") == found
+    assert read_secrets("", "v") == {}
+
+
+@pytest.mark.parametrize("text", ["", "key = 7\n", "top secret", '[a]\nb = ["top secret"]\n'])
+def test_a_file_without_secrets_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "secret.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="no secrets as TOML texts") as caught:
+        read_secrets(str(file), "v")
+    assert "top secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_secrets(str(file), "v")
