@@ -8,8 +8,11 @@
     │   ├── Unusable          it did, and nothing follows from what it said
     │   │   └── Stuck         its pages lead nowhere, however often they are asked for
     │   ├── CursorMoved       a store is elsewhere than its caller thought: load it again
+    │   ├── LaneLost          another member of the group reads it now
+    │   ├── TableUnavailable  a store lacks a table, or may not write it; its others go on
     │   └── JournalFull       no space to capture into
     ├── Permanent             repeating it cannot help: dead letter or refusal
+    │   ├── RowsRefused       a store will not take some rows of a commit
     │   └── ConfigError       the user asked for something that cannot be
     └── Corrupt               bytes at rest are not what was written: quarantine, never delete
         └── CursorBeyondEnd   a cursor points past the end of its log
@@ -61,12 +64,28 @@ class CursorMoved(Transient):
     """
 
 
+class LaneLost(Transient):
+    """Another member of the group reads the lane now: what was read of it is that one's."""
+
+
+class TableUnavailable(Transient):
+    """A store lacks a table or may not write it: what others get is not touched by that."""
+
+
 class JournalFull(Transient):
     """The journal's disk has no space; capture stops until there is some again."""
 
 
 class Permanent(ForebayError):
     """Repeating the call cannot help."""
+
+
+class RowsRefused(Permanent):
+    """A store will not take some rows of a commit, and nothing of it is stored as yet.
+
+    The caller counts how often; with :attr:`forebay.ports.Commit.without_refused` the rest is
+    stored, and those rows become dead letters.
+    """
 
 
 class ConfigError(Permanent):

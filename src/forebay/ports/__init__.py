@@ -17,7 +17,7 @@ from forebay.ports.audits import (
     Span,
     StoreAccount,
 )
-from forebay.ports.transports import Extent, Received, Subscription, Transport
+from forebay.ports.transports import Extent, Membership, Received, Subscription, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,12 +51,14 @@ __all__ = [
     "HourNote",
     "Instrument",
     "KnowsHours",
+    "Membership",
     "Minutes",
     "Parser",
     "Readable",
     "ReadableStore",
     "Reader",
     "Received",
+    "Refused",
     "Rows",
     "Source",
     "Span",
@@ -228,7 +230,8 @@ class Commit:
     """Everything that becomes STORED together, or not at all."""
 
     positions: Mapping[str, Position]
-    """By consumer, where it goes on reading once this is stored; one or several of them."""
+    """By consumer, where it goes on reading once this is stored; one or several of them. The first
+    is whose commit it is: others of the same consumer come one after the other."""
     _: KW_ONLY
     expected: Mapping[str, Position | None] = field(default_factory=dict)
     """By consumer, where its cursor must be now; None if it must have none. The store reads and
@@ -240,6 +243,18 @@ class Commit:
     """Whole new coverage of each stream that changed; its gaps follow from it."""
     ordinals: Mapping[StreamKey, bytes] = field(default_factory=dict)
     """Whole new ordinals of each stream that changed, of the class ``content``; opaque here."""
+    without_refused: bool = False
+    """Whether rows that the store will not take are left out, and become dead letters, rather
+    than refuse the commit; it is otherwise the same commit."""
+
+
+class Refused(NamedTuple):
+    """A row that a store will not take."""
+
+    row: int
+    """Which of the commit's."""
+    error: str
+    """What the store said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +268,8 @@ class Committed:
     """Rows whose event is stored with another content."""
     letters: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By venue and reason, how many dead letters the commit was the first to tell."""
+    refused: Mapping[str, Sequence[Refused]] = field(default_factory=dict)
+    """By table, the rows that were left out, see :attr:`Commit.without_refused`."""
 
     @property
     def inserted(self) -> int:
@@ -290,7 +307,8 @@ class Store(Protocol):
         Idempotent by ``event_id``. Same id with other content goes to ``conflicts`` and
         the row stored first stays, but for one flag: it is ``ambiguous`` if any of them is.
         Raises :class:`~forebay.errors.Transient` when nothing was stored and the same commit
-        may succeed later.
+        may succeed later, :class:`~forebay.errors.TableUnavailable` if that is so for want of one
+        table, and :class:`~forebay.errors.RowsRefused` for rows that will never be taken.
         """
         ...
 

@@ -88,6 +88,33 @@ class Subscription(Protocol):
         ...
 
 
+class Membership(Protocol):
+    """One of those that share the lanes of some topics among them. Blocking; for one thread.
+
+    It stays a member by itself, however long its caller is busy with something else, and until
+    its process is killed or frozen: then its lanes go to others.
+    """
+
+    def lanes(self) -> frozenset[str]:
+        """Return the lanes that are this member's now; every lane is one member's at most.
+
+        Raises :class:`~forebay.errors.Transient` if that cannot be known now.
+        """
+        ...
+
+    def subscribe(self, lane: str) -> Subscription:
+        """Read one of :meth:`lanes` from where the group has committed, or its oldest record.
+
+        Once the lane is another member's, its methods raise :class:`~forebay.errors.LaneLost`:
+        what a former reader commits changes nothing. Raises as :meth:`Transport.subscribe`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave: the lanes are others' at once."""
+        ...
+
+
 class Transport(Protocol):
     """What carries messages between processes. Blocking: call it from a thread.
 
@@ -125,6 +152,13 @@ class Transport(Protocol):
         """Read a lane from where ``group`` has committed, or from its oldest record.
 
         Raises :class:`~forebay.errors.Transient` if that is not possible now.
+        """
+        ...
+
+    def join(self, topics: Sequence[str], group: str) -> Membership:
+        """Become one of ``group``, who share the lanes of ``topics``; those are made if missing.
+
+        Raises as :meth:`lanes`.
         """
         ...
 
