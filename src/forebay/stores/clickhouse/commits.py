@@ -106,14 +106,14 @@ class CommitLog:
     def read(self, chain: str, step: int) -> Intent:
         """Return the intent of a step: of several, the one that was the first."""
         rows = self._session.rows(
-            "SELECT version, writer, kinds, tables, parts, bodies "
+            "SELECT version, writer, kinds, tables, parts, sizes, bodies "
             f"FROM {self._commits} WHERE chain = {quoted(chain)} AND step = {step} "
             "ORDER BY at, writer LIMIT 1"
         )
         ((version, writer, *lists),) = _plain(rows)
         parts = [
-            Part(kind.decode(), table.decode(), part.decode(), body)
-            for kind, table, part, body in zip(*lists, strict=True)
+            Part(*(text.decode() for text in texts), pa.decompress(body, size, "zstd", asbytes=True))
+            for *texts, size, body in zip(*lists, strict=True)
         ]
         return Intent(chain, step, version, writer, parts)
 
@@ -122,6 +122,7 @@ class CommitLog:
     def write(self, intent: Intent) -> None:
         """Write down what is about to be stored, unless somebody has written this step."""
         kinds, tables, parts, bodies = zip(*intent.parts, strict=True)
+        packed = [pa.compress(body, "zstd", asbytes=True) for body in bodies]
         row = pa.table(
             {
                 "chain": [intent.chain],
@@ -131,7 +132,8 @@ class CommitLog:
                 "kinds": [kinds],
                 "tables": [tables],
                 "parts": [parts],
-                "bodies": pa.array([bodies], pa.list_(pa.binary())),
+                "sizes": [[len(body) for body in bodies]],
+                "bodies": pa.array([packed], pa.list_(pa.binary())),
             }
         )
         token = f"{intent.chain}:{intent.step}"
