@@ -75,6 +75,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: str = ""
     """Which replay of a recording this is: a replay repeated tells its epochs once more, so
     equal events of two runs are counted apart. Empty for what was captured."""
+    first: tuple[str, int] | None = None
+    """Of a frame that is told again because of its dead letters: where it was told first, log id
+    and sequence number, which ids of observations hold."""
 
     def encode(self) -> bytes:
         """JSON bytes, as the journal keeps them."""

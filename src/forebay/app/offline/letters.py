@@ -75,7 +75,8 @@ async def replay(
         where = _where(letter)
         try:
             if where not in frames:
-                frames[where] = _again(_frame(folder.journal, letter, where), done.run, config)
+                found = _frame(folder.journal, letter, where)
+                frames[where] = _again(found, where, done.run, config)
         except ForebayError as error:
             done.without[letter.letter] = error.message
             continue
@@ -157,12 +158,13 @@ def _in_journal(journal: Path, log_id: str, seq: int) -> RetoldFrame | None:
     return None
 
 
-def _again(frame: RetoldFrame, run: str, config: Config) -> RetoldFrame:
+def _again(frame: RetoldFrame, where: tuple[str, int], run: str, config: Config) -> RetoldFrame:
     """Return a frame under the run that tells it again: nothing of a connection follows from it."""
     context = frame.context
     context = msgspec.structs.replace(
         context,
         run=run,
+        first=context.first or where,
         purpose="history" if context.purpose == "history" else "recording",
         collector=context.collector or config.collector,
         outage=None,
