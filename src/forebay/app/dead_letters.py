@@ -53,7 +53,7 @@ _COLUMNS = pa.schema(
 """What a list says of each."""
 
 
-class Wanted(NamedTuple):
+class LettersWanted(NamedTuple):
     """Which letters are asked for; None: any."""
 
     reason: str | None
@@ -92,7 +92,7 @@ class Wanted(NamedTuple):
         )
 
 
-def listed(data: Data, wanted: Wanted, limit: int | None) -> pa.Table:
+def listed(data: Data, wanted: LettersWanted, limit: int | None) -> pa.Table:
     """Return a row for each letter: first those that wait for their topic, then latest first."""
     kept = [row for row, received_ns in _kept_rows(data.folder) if wanted.takes(row, received_ns)][
         :limit

@@ -15,7 +15,6 @@ from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.domain.frames import Context, EpochAccepted, EpochClosed, FrameKind, encode_control
-from forebay.domain.identity import IdentityClass
 from forebay.errors import Unreachable
 from forebay.journal import PendingBlock
 from forebay.services.letters import LetterBox, LetterSpool
@@ -23,14 +22,15 @@ from forebay.stores.duckdb import DuckDBStore
 from forebay.telemetry import ignore
 from tests.support.commands import Answer, invoked
 from tests.support.made_venue import CLASSES, SYMBOL, T0_NS, Deal, frame
-from tests.support.mending_venue import MendingParser
 from tests.support.memory_transport import Broker
+from tests.support.mending_venue import MendingParser
 from tests.unit.services.test_letters import Limited, letter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from forebay.domain.identity import IdentityClass
     from forebay.journal import JournalWriter
 
 GOOD = [Deal(number=n, micros=n) for n in (1, 2, 3)]
@@ -38,7 +38,10 @@ LATER = [Deal(number=n, micros=n) for n in (4, 5)]
 POISON = [Deal(number=n, micros=n, symbol="NEW-B") for n in (1, 2)]
 MIXED = [Deal(number=6, micros=6), Deal(number=3, micros=6, symbol="NEW-B")]
 """Two events of one frame, of which one is poison."""
-COLUMNS = "event_id, symbol, venue_seq, event_ts, received_ts, trade_id, price, size, side, epoch"
+ROWS = (
+    "SELECT event_id, symbol, venue_seq, event_ts, received_ts, trade_id, price, size, side, epoch"
+)
+"""Of each trade."""
 
 
 class Place:
@@ -75,11 +78,17 @@ class Place:
         frames = [frame(deal) for deal in [*GOOD, *POISON, *LATER]] + [frame(*MIXED)]
         times = [T0_NS + 10**9 + n for n in range(len(frames))]
         context = self.context()
+        accepted = encode_control(EpochAccepted())
+        closed = encode_control(EpochClosed("done", silent_ns=0))
         with self.writer() as writer:
             for kind, payloads, at in (
-                (FrameKind.CONTROL, [encode_control(EpochAccepted())], [times[0] - 1]),
+                (FrameKind.CONTROL, [accepted], [times[0] - 1]),
                 (FrameKind.TEXT, frames, times),
-                (FrameKind.CONTROL, [encode_control(EpochClosed("done", silent_ns=0))], [times[-1] + 1]),
+                (
+                    FrameKind.CONTROL,
+                    [closed],
+                    [times[-1] + 1],
+                ),
             ):
                 writer.commit([PendingBlock(int(kind), context, payloads, at, (0, 0))])
 
@@ -88,7 +97,7 @@ class Place:
         return rows
 
     def rows(self) -> list[dict[str, Any]]:
-        return self.sql(f"SELECT {COLUMNS} FROM trades ORDER BY ALL")
+        return self.sql(f"{ROWS} FROM trades ORDER BY ALL")
 
     def dlq(self, command: str, *arguments: object) -> Answer:
         return invoked("dlq", command, *arguments, "--data", self.root)

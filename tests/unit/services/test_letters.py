@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from forebay.clock import ManualClock
-from forebay.domain.letters import Place, refused_letters, unreadable_letter
+from forebay.domain.letters import RecordPlace, refused_letters, unreadable_letter
 from forebay.domain.messages import Head, LettersTold, Mark, Message, Step
 from forebay.errors import Corrupt, ForebayError, Permanent, RowsRefused, Transient, Unreachable
 from forebay.journal import StateFile
@@ -36,7 +36,7 @@ LARGE = 1_000_000
 
 def letter(number: int, payload: bytes = b"{") -> pa.Table:
     """Return the letter of a record that cannot be read."""
-    place = Place(f"{TOPIC}/0", "of a test", number)
+    place = RecordPlace(f"{TOPIC}/0", "of a test", number)
     return unreadable_letter(place, payload, "it is no JSON", attempts=3, now_ns=number)
 
 
