@@ -314,7 +314,8 @@ def test_an_intent_that_comes_after_the_window_changes_nothing(store: ClickHouse
         former.commit(commits[1])
     for each in commits[1:3]:
         store.commit(each)
-    run(store, "ALTER TABLE {} MODIFY SETTING non_replicated_deduplication_window = 0", "commits")
+    setting = "ALTER TABLE {{}} MODIFY SETTING non_replicated_deduplication_window = {}"
+    run(store, setting.format(0), "commits")
     try:
         write(late[0])
         assert number(store, "SELECT count() FROM {}", "commits") == 4
@@ -413,11 +414,12 @@ def test_a_profile_of_an_administrator_changes_nothing() -> None:
         for each in history(5, 8):
             store.commit(each)
             model.commit(each)
-        done = store.commit(commit(5000, *TRADES, chain="last"))
+        mine = [Told(10_000 + index) for index in range(100)]
+        done = store.commit(commit(5000, *mine, chain="last"))
         server.kill()
         asyncio.run(server.start())
-        assert done.inserted == len(TRADES)
-        assert len(store.table("trades")) == len(model.table("trades")) + len(TRADES)
+        assert done.inserted == len(mine)
+        assert len(store.table("trades")) == len(model.table("trades")) + len(mine)
         assert doubled(store) == {}
         store.close()
 
