@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def test_a_former_owner_that_wakes_anywhere_stores_nothing_twice(
         intercepted(former, index // 2 + 1, stand_still, when)
         with ThreadPoolExecutor(1) as thread:
             late = thread.submit(former.commit, mine)
-            late.add_done_callback(lambda _, frozen=frozen: frozen.set())
+            late.add_done_callback(partial(_set, frozen))
             frozen.wait()
             store.load()
             assert told(store.commit(mine)) == expected
@@ -153,6 +154,10 @@ def test_a_former_owner_that_wakes_anywhere_stores_nothing_twice(
         assert content(store) == content(model)
         former.close()
     assert ends == {CursorMoved, type(None)}
+
+
+def _set(event: threading.Event, _: object) -> None:
+    event.set()
 
 
 def test_of_two_owners_at_once_one_goes_on(store: ClickHouseStore) -> None:
