@@ -250,7 +250,7 @@ class MemorySubscription:
         where = self._lane, self._identity, self._offset
         first, raw = self._broker.fetch(*where, max_messages, max_bytes)
         self._offset = first + len(raw)
-        return [Received(at, _readable(each), at + 1) for at, each in enumerate(raw, first)]
+        return [_received(at, each) for at, each in enumerate(raw, first)]
 
     def extent(self) -> Extent:
         """See :class:`~forebay.ports.Subscription`."""
@@ -287,8 +287,8 @@ class MemorySubscription:
         """See :class:`~forebay.ports.Subscription`."""
 
 
-def _readable(raw: bytes) -> Message | None:
+def _received(at: int, raw: bytes) -> Received:
     try:
-        return decode_message(raw)
+        return Received(at, decode_message(raw), at + 1)
     except Corrupt:
-        return None
+        return Received(at, None, at + 1, raw)

@@ -94,7 +94,7 @@ class Unawaited(Naive):
     def publish(self, lane: str, messages: Sequence[Message]) -> None:
         topic, _, partition = lane.rpartition("/")
         for message in messages:
-            for key, value, event_id in records(message):
+            for key, value, event_id, _ in records(message):
                 said = (EVENT_ID, event_id) if event_id else (CONTROL, b"control")
                 with contextlib.suppress(BufferError, KafkaException):
                     self._client.produce(topic, value, key, int(partition), headers=[said])

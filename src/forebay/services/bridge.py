@@ -14,6 +14,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 
 from forebay.domain.events import EventColumns
@@ -334,7 +335,8 @@ def listen(messages: Iterable[Message]) -> Iterator[Normalised]:
             yield Normalised(told.origin.context, log_id, (told.seq, told.seq), controls=said)
         elif isinstance(told, LettersTold):
             reasons: Counter[str] = Counter(rows["reason"].to_pylist() if rows else ())
-            yield Normalised(_NOWHERE, log_id, letters=rows, reasons=reasons)
+            where = msgspec.structs.replace(_NOWHERE, run=told.run)
+            yield Normalised(where, log_id, letters=rows, reasons=reasons)
         else:
             frames, unbuilt = Counter(told.frames), Counter(told.unbuilt)
             yield Normalised(_NOWHERE, log_id, frames=frames, unbuilt=unbuilt)
