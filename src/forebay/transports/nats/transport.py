@@ -30,6 +30,7 @@ from forebay.transports.nats.errors import (
     ServerRefused,
 )
 from forebay.transports.nats.fan_out import without_venue
+from forebay.transports.nats.membership import NatsMembership
 from forebay.transports.nats.stream_calls import info_of, made, reaches, turn_back
 from forebay.transports.nats.streams import StreamLimits, differences, identity_of, stream_of
 from forebay.transports.nats.subscription import NatsSubscription
@@ -107,6 +108,11 @@ class NatsTransport:
     def subscribe(self, lane: str, group: str) -> NatsSubscription:
         """See :class:`~forebay.ports.Transport`."""
         return NatsSubscription(self._connection, lane, group, self._limits)
+
+    def join(self, topics: Sequence[str], group: str) -> NatsMembership:
+        """See :class:`~forebay.ports.Transport`."""
+        lanes = [lane for topic in topics for lane in self.lanes(topic)]
+        return NatsMembership(self._connection, lanes, group, self._limits)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Transport`."""
