@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from forebay.domain.events import EventColumns
 from forebay.domain.frames import Context, Loss
 from forebay.domain.intervals import FAR, IntervalSet
@@ -274,7 +276,8 @@ def listen(messages: Iterable[Message]) -> Iterator[Normalised]:
             yield Normalised(told.origin.context, log_id, (told.seq, told.seq), controls=said)
         elif isinstance(told, LettersTold):
             reasons: Counter[str] = Counter(rows["reason"].to_pylist() if rows else ())
-            yield Normalised(_NOWHERE, log_id, letters=rows, reasons=reasons)
+            where = msgspec.structs.replace(_NOWHERE, run=told.run)
+            yield Normalised(where, log_id, letters=rows, reasons=reasons)
         else:
             frames, unbuilt = Counter(told.frames), Counter(told.unbuilt)
             yield Normalised(_NOWHERE, log_id, frames=frames, unbuilt=unbuilt)
