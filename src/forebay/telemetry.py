@@ -352,7 +352,7 @@ class TopicDiffers(TelemetryEvent, level="warning"):
 
 
 class StoreUnavailable(TelemetryEvent, level="warning"):
-    """The store could not take a commit; nothing is dropped, the journal keeps it."""
+    """The store could not take a commit; nothing is dropped: journal or topic keep it."""
 
     reason: str
     delay_s: float
