@@ -41,8 +41,6 @@ class Metric:
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
-    needs: str = ""
-    """The service that has it, if that does not exist yet: then it is in no scrape."""
 
     @property
     def exposed(self) -> str:
@@ -55,8 +53,8 @@ class Metric:
         return OLDER_NAMES.get(self.name, "")
 
 
-def _counter(name: str, text: str, *labels: str, needs: str = "") -> Metric:
-    return Metric(name, "counter", text, labels, needs)
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, "counter", text, labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:

@@ -186,7 +186,7 @@ def bridge(status: Mapping[str, Any], lanes: Sequence[LaneSeen], *, alone: bool)
         Sample("forebay_bridge_rows", status["rows"], {"store": status["store"]}),
         Sample("forebay_bridge_lanes", status["lanes"], {"transport": status["reads"]}),
         Sample("forebay_bridge_letters_kept", status["letters_kept"]),
-        Sample("forebay_total_aggregates_inserted", status["bars"]),
+        Sample("forebay_total_aggregates_inserted", status["stored"].get("bars", 0)),
         Sample("forebay_total_batch_inserts", status["steps"]),
         Sample("forebay_total_insert_errors", status["failed"]),
         Sample("forebay_database_connection_errors", status["failed"], {"store": status["store"]}),

@@ -277,7 +277,7 @@ def gathered(
         with complaints.noted():
             check_kind(config.store.kind)
     check_transports(config.transports, complaints)
-    check_bridge(config, complaints, told=bool(merged.get("bridge")))
+    check_bridge(config, complaints)
     if config.calendars or any(venue.calendar for venue in config.venues):
         from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
 
