@@ -112,7 +112,9 @@ class CommitLog:
         )
         ((version, writer, *lists),) = _plain(rows)
         parts = [
-            Part(*(text.decode() for text in texts), pa.decompress(body, size, "zstd", asbytes=True))
+            Part(
+                *(text.decode() for text in texts), pa.decompress(body, size, "zstd", asbytes=True)
+            )
             for *texts, size, body in zip(*lists, strict=True)
         ]
         return Intent(chain, step, version, writer, parts)
