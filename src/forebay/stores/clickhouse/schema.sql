@@ -52,9 +52,14 @@ PRIMARY KEY (venue, market, symbol, event_ts)
 ORDER BY (venue, market, symbol, event_ts, event_id)
 SETTINGS non_replicated_deduplication_window = {window}
 
--- name: letters
+-- name: dead_letters
 CREATE TABLE IF NOT EXISTS {table} ({columns}, rank Int64)
 ENGINE = ReplacingMergeTree(rank) ORDER BY letter_id
+SETTINGS non_replicated_deduplication_window = {window}
+
+-- name: letter_states
+CREATE TABLE IF NOT EXISTS {table} ({columns}, rank Int64)
+ENGINE = ReplacingMergeTree(rank) ORDER BY (letter_id, state, run)
 SETTINGS non_replicated_deduplication_window = {window}
 
 -- name: conflicts
