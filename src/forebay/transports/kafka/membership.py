@@ -13,7 +13,7 @@ import functools
 import itertools
 import threading
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     Call: TypeAlias = tuple[Callable[[], None], Future[None]]
 
+CALLS = 64
+"""Commits that wait for their turn; whoever has another one waits, too."""
 LOOK_S = 0.05
 """So often the client is asked whether something has changed hands."""
 
@@ -55,7 +57,7 @@ class KafkaMembership:
         self._member = ""
         """How the group called us when it gave us lanes."""
         self._problem: ForebayError | None = None
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._calls: Queue[Call | None] = Queue(CALLS)
         self._consumer = consume(self._met)
         self._consumer.subscribe(
             [*topics], on_assign=self._given, on_revoke=self._revoked, on_lost=self._lost
@@ -107,8 +109,9 @@ class KafkaMembership:
             commit_place(self._consumer, place)
 
         done: Future[None] = Future()
-        self._calls.put((work, done))
-        if self._closed:
+        if not self._closed:
+            self._calls.put((work, done))
+        if self._closed:  # by now: perhaps nobody is there who would do it
             self._check(lane, 0)
         done.result()
 

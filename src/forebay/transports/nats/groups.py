@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forebay.transports.nats.connection import NatsConnection
 
 
-class Committed(msgspec.Struct, omit_defaults=True):
+class GroupPlace(msgspec.Struct, omit_defaults=True):
     """How far a group has got."""
 
     identity: str = ""
@@ -34,11 +34,11 @@ class Committed(msgspec.Struct, omit_defaults=True):
 class Kept(NamedTuple):
     """What is kept, and the number of the message that it is in."""
 
-    committed: Committed
+    committed: GroupPlace
     number: int = 0
 
 
-_NOTHING = Kept(Committed())
+_NOTHING = Kept(GroupPlace())
 
 
 def subject_of(lane: str, group: str) -> str:
@@ -49,7 +49,7 @@ def subject_of(lane: str, group: str) -> str:
 async def kept_at(connection: NatsConnection, subject: str) -> Kept:
     """Return what is kept there; raises :class:`~.errors.ServerRefused` without the stream."""
     found = await last_at(connection, subject)
-    return Kept(msgspec.json.decode(found[0], type=Committed), found[1]) if found else _NOTHING
+    return Kept(msgspec.json.decode(found[0], type=GroupPlace), found[1]) if found else _NOTHING
 
 
 async def last_at(connection: NatsConnection, subject: str) -> tuple[bytes, int] | None:

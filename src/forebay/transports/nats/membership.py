@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -24,7 +23,7 @@ from forebay.transports.nats.errors import (
     WRONG_SEQUENCE,
     ServerRefused,
 )
-from forebay.transports.nats.groups import Committed, Kept, keep, kept_at, last_at, subject_of
+from forebay.transports.nats.groups import GroupPlace, Kept, keep, kept_at, last_at, subject_of
 from forebay.transports.nats.stream_calls import made
 from forebay.transports.nats.streams import MEMBERS, stream_of_groups, stream_of_members
 from forebay.transports.nats.subscription import NatsSubscription
@@ -34,6 +33,7 @@ from forebay.transports.subjects import token
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
+    from forebay.clock import Clock
     from forebay.journal import Position
     from forebay.transports.nats.connection import NatsConnection
     from forebay.transports.nats.streams import StreamLimits
@@ -57,18 +57,23 @@ class NatsMembership:
     """See :class:`~forebay.ports.Membership`."""
 
     def __init__(
-        self, connection: NatsConnection, lanes: Sequence[str], group: str, limits: StreamLimits
+        self,
+        connection: NatsConnection,
+        lanes: Sequence[str],
+        group: str,
+        limits: StreamLimits,
+        clock: Clock,
     ) -> None:
         self._connection = connection
         self._lanes = lanes
         self._group = group
         self._limits = limits
-        self._session_s = limits.session_ns / 1e9
+        self._clock = clock
         self._made = False
         """Whether the streams are there in which it is kept, as far as we know."""
         self._name = new_id()
         """How others know us."""
-        self._until = 0.0
+        self._until_ns = 0
         """Until then we are, if we are not heard of again."""
         self._held: dict[str, _Held] = {}
         self._problem: Exception | None = None
@@ -78,7 +83,7 @@ class NatsMembership:
 
     def lanes(self) -> frozenset[str]:
         """See :class:`~forebay.ports.Membership`."""
-        if time.monotonic() < self._until:
+        if self._clock.monotonic_ns() < self._until_ns:
             return frozenset(self._held)
         said = f": {self._problem}" if self._problem else ""
         raise Transient(f"NATS does not know of us as a member of {self._group}{said}.")
@@ -102,7 +107,7 @@ class NatsMembership:
 
     def _check(self, lane: str, claim: str) -> None:
         held = self._held.get(lane)
-        if held is None or held.claim != claim or time.monotonic() >= self._until:
+        if held is None or held.claim != claim or self._clock.monotonic_ns() >= self._until_ns:
             message = f"{lane} is read by another member of {self._group}."
             raise LaneLost(message, hint="It goes on there.")
 
@@ -110,13 +115,13 @@ class NatsMembership:
 
     async def _take_part(self) -> None:
         while not self._closing.is_set():
-            wait_s = self._session_s / _ROUNDS
+            wait_s = self._limits.session_ns / 1e9 / _ROUNDS
             try:
                 async with self._turn:
                     whole = await self._round()
                 self._problem = None
                 wait_s /= 1 if whole else _SOON
-            except (ServerRefused, Transient, *DRIVER_ERRORS) as error:
+            except (ServerRefused, Transient, msgspec.DecodeError, *DRIVER_ERRORS) as error:
                 self._problem = error
                 self._made = False
             with contextlib.suppress(TimeoutError):
@@ -128,7 +133,7 @@ class NatsMembership:
             await made(self._connection, stream_of_groups(self._limits))
             await made(self._connection, stream_of_members(self._limits))
             self._made = True
-        begun = time.monotonic()
+        begun_ns = self._clock.monotonic_ns()
         payload = msgspec.json.encode(self._lanes)
         await keep(self._connection, self._announced(self._name), payload)
         readers = await self._readers()
@@ -139,7 +144,7 @@ class NatsMembership:
             await self._settle(lane, is_ours=shared[lane] == self._name, others=readers, kept=each)
             for lane, each in kept.items()
         ]
-        self._until = begun + self._session_s
+        self._until_ns = begun_ns + self._limits.session_ns
         return all(settled)
 
     async def _readers(self) -> dict[str, list[str]]:
@@ -185,7 +190,7 @@ class NatsMembership:
     async def _commit(self, lane: str, claim: str, position: Position) -> None:
         async with self._turn:
             self._check(lane, claim)
-            kept = Kept(Committed(position.log_id, position.seq), self._held[lane].number)
+            kept = Kept(GroupPlace(position.log_id, position.seq), self._held[lane].number)
             try:
                 number = await self._write(lane, kept, self._name)
             except ServerRefused as refused:
@@ -199,7 +204,7 @@ class NatsMembership:
     async def _leave(self) -> None:
         self._closing.set()
         async with self._turn:
-            self._held, self._until = {}, 0.0
+            self._held, self._until_ns = {}, 0
             for lane in self._lanes:
                 kept = await self._kept(lane)
                 if kept.committed.owner == self._name:

@@ -15,7 +15,7 @@ from forebay.errors import CursorBeyondEnd
 from forebay.journal import Position
 from forebay.ports import Extent
 from forebay.transports.nats.errors import NOT_FOUND, ServerRefused
-from forebay.transports.nats.groups import Committed, keep, kept_at, subject_of
+from forebay.transports.nats.groups import GroupPlace, keep, kept_at, subject_of
 from forebay.transports.nats.stream_calls import info_of, made, reaches
 from forebay.transports.nats.streams import StreamLimits, identity_of, stream_of_groups
 from forebay.transports.spelling import EVENT_ID, MessageAssembler
@@ -73,7 +73,7 @@ class NatsSubscription:
 
     def commit(self, position: Position) -> None:
         """See :class:`~forebay.ports.Subscription`."""
-        self._connection.run(self._commit(Committed(position.log_id, position.seq)))
+        self._connection.run(self._commit(GroupPlace(position.log_id, position.seq)))
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Subscription`; there is nothing to let go of."""
@@ -153,7 +153,7 @@ class NatsSubscription:
             offset = committed.offset if known else 0
         self._go_to(info, offset)
 
-    async def _commit(self, committed: Committed) -> None:
+    async def _commit(self, committed: GroupPlace) -> None:
         payload = msgspec.json.encode(committed)
         try:
             await keep(self._connection, self._kept, payload)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.errors import MaxPayloadError, NoRespondersError
 
+from forebay.clock import SystemClock
 from forebay.errors import Transient
 from forebay.journal import new_id
 from forebay.telemetry import Observer, TopicDiffers, ignore
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
+    from forebay.clock import Clock
     from forebay.domain.messages import Message
 
 ROOM_S = 5.0
@@ -72,11 +74,13 @@ class NatsTransport:
         *,
         observer: Observer = ignore,
         room_s: float = ROOM_S,
+        clock: Clock | None = None,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._observe = observer
         self._room_s = room_s
+        self._clock = clock or SystemClock()
         self._session = new_id()
         self._ends: dict[str, _End] = {}
         self._differences: set[TopicDiffers] = set()
@@ -112,7 +116,7 @@ class NatsTransport:
     def join(self, topics: Sequence[str], group: str) -> NatsMembership:
         """See :class:`~forebay.ports.Transport`."""
         lanes = [lane for topic in topics for lane in self.lanes(topic)]
-        return NatsMembership(self._connection, lanes, group, self._limits)
+        return NatsMembership(self._connection, lanes, group, self._limits, self._clock)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Transport`."""
