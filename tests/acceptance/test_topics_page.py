@@ -14,6 +14,7 @@ from forebay.app.wiring import venues
 from forebay.clock import ManualClock
 from forebay.domain.letters import RecordPlace, unreadable_letter
 from forebay.journal import StateFile
+from forebay.lab.kafka_server import admin_of
 from forebay.services.letters import LetterBox, LetterSpool
 from forebay.services.publisher import Publisher
 from forebay.telemetry import ignore
@@ -102,7 +103,7 @@ def require_all(place: Place, read: Read) -> None:
 
 def test_plain_kafka_reads_a_topic_by_the_page_alone(place: Place) -> None:
     cluster = kafka.a_broker()
-    admin = kafka.admin_of(cluster.bootstrap)
+    admin = admin_of(cluster.bootstrap)
     for topic in {TOPIC, DLQ} & admin.list_topics(timeout=5).topics.keys():
         kafka.delete_topic(admin, topic)
     transport = KAFKA.open(kafka.config_of(cluster, partitions=2), ignore)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from forebay.app.offline import letters
 from forebay.app.wiring import venues
 from forebay.errors import Unreachable
+from forebay.journal import StateFile
+from forebay.services.bridge import Bridge
 from forebay.services.letters import LetterBox, LetterSpool
+from forebay.services.publisher import Publisher
 from forebay.stores.duckdb import DuckDBStore
 from tests.support.commands import invoked
 from tests.support.made_venue import CLASSES
-from tests.support.memory_transport import Broker
+from tests.support.memory_store import MemoryStore
+from tests.support.memory_transport import Broker, MemoryTransport
 from tests.support.mending_venue import MendingParser
 from tests.support.poisoned import GOOD, LATER, captured
 from tests.unit.services.test_letters import Limited, letter
@@ -120,6 +125,31 @@ def test_only_what_is_asked_for_is_replayed(
     answer = place.dlq("replay", one[0]["letter"][:13], "--json")
     assert answer.json["replayed"] == [one[0]["letter"]]
     assert len(place.listed()) == 2
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_bridge_hears_what_became_of_letters(
+    mended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = captured(tmp_path)
+    before, (first, second, third) = place.rows(), ids(place.listed())
+    assert place.dlq("replay").code == 1
+    monkeypatch.setattr(MendingParser, "mended", True)
+    assert place.dlq("replay", first, second).code == 0
+    assert place.dlq("discard", third, "--reason", "known").code == 0
+    monkeypatch.setattr(MendingParser, "mended", mended)
+    transport, store = MemoryTransport(Broker(partitions=2)), MemoryStore()
+    parts = place.folder.journal, transport, venues.parsers(), StateFile(tmp_path / "state")
+    with contextlib.closing(Publisher(*parts, clock=place.clock)) as publisher:
+        publisher.drain()
+    with contextlib.closing(Bridge(transport, store)) as bridge:
+        bridge.drain()
+    told = store.table("letter_states").to_pylist()
+    ours = place.sql("SELECT letter_id, state, run FROM letter_states WHERE state <> 'failed'")
+    known = {(str(row["letter_id"]), row["state"], row["run"]) for row in told}
+    assert {tuple(row.values()) for row in ours} <= known
+    assert len(known) == len(told) == len(ours) + (0 if mended else 5)
+    assert len(store.table("trades")) == len(before) + (3 if mended else 0)
 
 
 # ------------------------------------------------------------------------------- discard
