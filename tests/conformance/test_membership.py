@@ -19,7 +19,7 @@ from tests.support.member_process import MemberProcess
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forebay.ports import Membership, Subscription, Transport
+    from forebay.ports import Membership, SharedLanes, Subscription
 
 T = TypeVar("T")
 CANDIDATES = candidates()
@@ -39,7 +39,7 @@ class Group:
         for lane in self.all:
             self.transport.publish(lane, messages(0, 1, 2, 3))
 
-    def connect(self) -> Transport:
+    def connect(self) -> SharedLanes:
         transport = self.exam.connect()
         self._ending.callback(transport.close)
         return transport

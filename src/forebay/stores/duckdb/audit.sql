@@ -17,22 +17,32 @@ SELECT venue, market, {channel} AS channel, symbol, epoch_ns(event_ts) AS ns, ve
     CASE WHEN {hashed} THEN md5_number({canonical})::UHUGEINT END AS hash
 FROM {table}
 
+-- name: bucket
+-- The whole number of times that {length} goes into ns, rounded down, also before 1970.
+ns // {length} - (ns < 0 AND ns % {length} != 0)::BIGINT
+
 -- name: account
 -- All of a store, in one row: one statement sees one moment. Rows are added up as they come, by
 -- stream and hour; nothing is sorted or kept by event.
 WITH keyed AS ({keyed}),
 hours AS (
-    SELECT venue, market, channel, symbol, ns // {hour} AS hour, {sums},
+    SELECT venue, market, channel, symbol, {hour} AS hour, {sums},
         min(ns) AS first_ns, max(ns) AS last_ns,
         min(venue_seq) AS first_number, max(venue_seq) AS last_number,
         count(*) FILTER (flags LIKE '%ambiguous%') AS ambiguous
-    FROM keyed GROUP BY ALL)
+    FROM keyed GROUP BY ALL),
+replayed AS ({replayed})
 SELECT {cursor} AS cursor,
     (SELECT list(h) FROM hours h) AS hours,
     (SELECT list(g) FROM (SELECT {gap} FROM gaps) g) AS gaps,
     (SELECT list(c) FROM coverage c) AS coverage,
     (SELECT list(e) FROM stream_epochs e) AS epochs,
     (SELECT count(DISTINCT letter_id) FROM dead_letters) AS letters,
+    (SELECT count(DISTINCT letter_id) FROM dead_letters SEMI JOIN replayed USING (letter_id))
+        AS replayed,
+    (SELECT count(DISTINCT letter_id) FROM dead_letters ANTI JOIN replayed USING (letter_id)
+        WHERE letter_id IN (SELECT letter_id FROM letter_states WHERE state = 'discarded'))
+        AS discarded,
     (SELECT count(*) FROM conflicts) AS conflicts
 
 -- name: cursor
@@ -41,7 +51,7 @@ SELECT {cursor} AS cursor,
 
 -- name: minutes
 SELECT {cursor} AS cursor, (SELECT list(m) FROM (
-    SELECT ns // {minute} AS minute, {sums} FROM ({keyed} WHERE {where}) GROUP BY ALL) m) AS minutes
+    SELECT {minute} AS minute, {sums} FROM ({keyed} WHERE {where}) GROUP BY ALL) m) AS minutes
 
 -- name: rows
 -- Rows as the audit compares them, beside the cursor of the same moment; one row at least.
