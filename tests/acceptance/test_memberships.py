@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.lab.kafka_server import KafkaCluster
-    from forebay.ports import Membership, Subscription, Transport
+    from forebay.ports import Membership, SharedLanes, Subscription, Transport
     from tests.support.nats import Lab
 
 GROUP = "bridge"
@@ -48,7 +48,7 @@ def transport(cluster: KafkaCluster) -> Iterator[KafkaTransport]:
 
 
 @contextlib.contextmanager
-def joined(transport: Transport, topic: str) -> Iterator[Membership]:
+def joined(transport: SharedLanes, topic: str) -> Iterator[Membership]:
     member = transport.join([topic], GROUP)
     with contextlib.closing(member):
         yield member
