@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from forebay.domain.messages import Message
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
     from forebay.telemetry import Observer
 
 FOLDER = "folder"
@@ -155,7 +155,7 @@ def _with(config: TransportConfig, options: dict[str, str]) -> TransportConfig:
     )
 
 
-def _kind(open_: Callable[[TransportConfig, Observer], Transport]) -> TransportKind:
+def _kind(open_: Callable[[TransportConfig, Observer], SharedLanes]) -> TransportKind:
     return TransportKind(name="kafka", open=open_, probe=lambda _: "naive", durable=lambda _: True)
 
 

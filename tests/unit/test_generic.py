@@ -30,7 +30,7 @@ READS_KINDS = {
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
     "app/offline/download_plan.py": "what is downloaded are bars",
     "app/offline/verifying.py": "what is verified are bars",
-    "app/processes/samples.py": "metrics of what is verified name bars",
+    "app/processes/samples.py": "metrics of what is verified, and an older one, name bars",
     "cli/backfill.py": "what is downloaded are bars",
     "app/alternatives.py": "what another source may have are bars",
     "app/checked_bars.py": "what calendars let expect are bars",
@@ -38,8 +38,11 @@ READS_KINDS = {
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
 """Files that may name a kind, and why."""
-NAME_STORES = {"app/wiring/stores.py": "where the kinds of store are, and which is the default"}
-"""Files outside its own folder that may name a store: only wiring."""
+NAME_STORES = {
+    "app/wiring/stores.py": "where the kinds of store are",
+    "stores/kind.py": "what the configuration says of one, and which is the default",
+}
+"""Files outside its own folder that may name a store, and why."""
 NAME_VENUES = {
     "app/wiring/venues.py": "wiring: the venues that there are",
     "lab/exchanges/__init__.py": "wiring: the simulators that there are",

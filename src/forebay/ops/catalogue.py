@@ -41,8 +41,6 @@ class Metric:
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
-    needs: str = ""
-    """The service that has it, if that does not exist yet: then it is in no scrape."""
 
     @property
     def exposed(self) -> str:
@@ -55,8 +53,8 @@ class Metric:
         return OLDER_NAMES.get(self.name, "")
 
 
-def _counter(name: str, text: str, *labels: str, needs: str = "") -> Metric:
-    return Metric(name, "counter", text, labels, needs)
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, "counter", text, labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
@@ -76,8 +74,11 @@ _DELIVERY = (
     _counter("forebay_errors", "Happenings of the level error.", "service"),
     _counter("forebay_total_batch_inserts", "Commits that the store took."),
     _counter("forebay_total_insert_errors", "Commits that the store did not take."),
-    _gauge("forebay_buffer_size", "Frames captured and not yet stored."),
-    _counter("forebay_total_aggregates_inserted", "Bars stored.", needs="aggregator"),
+    _gauge(
+        "forebay_buffer_size",
+        "Frames captured, and rows read by a bridge, that are not stored yet.",
+    ),
+    _counter("forebay_total_aggregates_inserted", "Bars that a bridge stored."),
     _gauge(
         "forebay_buffer_utilisation",
         "Share, 0 to 1: memory, of the bytes that may wait for the journal; disk, of the space "
@@ -161,6 +162,16 @@ _CAPTURE = (
         (),
     ),
 )
+_MIRRORING = (
+    _counter("forebay_mirror_stored", "Events that a mirror of the store has stored.", "store"),
+    _gauge("forebay_mirror_backlog", "Frames captured that a mirror has not stored yet.", "store"),
+    _gauge(
+        "forebay_mirror_lag_seconds",
+        "How far a mirror is behind capture: age, by receipt, of the oldest frame that is read and "
+        "not stored.",
+        "store",
+    ),
+)
 _PUBLISHING = (
     _counter("forebay_published", "Events that a transport acknowledged.", "transport"),
     _gauge("forebay_publish_backlog", "Frames captured and not yet published.", "transport"),
@@ -178,6 +189,22 @@ _PUBLISHING = (
         "Share of the journal's bound that waits for a transport, 0 to 1.",
         "transport",
     ),
+)
+_BRIDGE = (
+    _counter("forebay_bridge_rows", "Events that a bridge stored, each once.", "store"),
+    _gauge("forebay_bridge_lanes", "Lanes that this bridge reads now.", "transport"),
+    _gauge(
+        "forebay_bridge_lag_seconds",
+        "How far a lane is behind: age, by receipt, of the oldest row that is read and not stored, "
+        "or since when it was not seen to have nothing left.",
+        "lane",
+    ),
+    _gauge(
+        "forebay_bridge_lane_waits_seconds",
+        "How long a lane cannot be stored, while others are; 0 if it can.",
+        "lane",
+    ),
+    _gauge("forebay_bridge_letters_kept", "Letters that wait here for their topic to take them."),
 )
 _BREAKERS = (
     _gauge(
@@ -255,7 +282,9 @@ _SYSTEM = (
 SECTIONS = {
     "Capture": _CAPTURE,
     "Delivery": _DELIVERY,
+    "Mirrors": _MIRRORING,
     "Publishing": _PUBLISHING,
+    "Bridge": _BRIDGE,
     "Circuit breakers": _BREAKERS,
     "System": _SYSTEM,
 }

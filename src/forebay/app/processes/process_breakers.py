@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from forebay.app.processes import samples
-from forebay.app.wiring import logs
+from forebay.app.wiring import bridges, logs, stores
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import BreakerLimits, Config, all_leaves
 from forebay.app.wiring.transports import ROLE, name_of
@@ -31,17 +31,19 @@ if TYPE_CHECKING:
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Observer, TelemetryEvent
 
-Section = Literal["store", "rest", "websocket", "transport"]
+Section = Literal["store", "clickhouse", "clickhouse_bridge", "rest", "websocket", "transport"]
 _NS = 1_000_000_000
 _OF_THE_WHOLE = (ServiceDown, ServiceUp, SystemMoved)
 """What the supervisor tells, who sees all processes."""
 PRESETS: dict[Section, BreakerConfig] = {
     "store": presets.CLICKHOUSE_BRIDGE,
+    "clickhouse": presets.CLICKHOUSE,
+    "clickhouse_bridge": presets.CLICKHOUSE_BRIDGE,
     "rest": presets.EXCHANGE_API,
     "websocket": presets.WEBSOCKET,
     "transport": presets.MESSAGING,
 }
-_THREADS = ("store", "transport")
+_THREADS = ("store", "clickhouse_bridge", "transport")
 _THRESHOLDS = {
     "failure_threshold": "failure_threshold",
     "recovery_timeout_s": "recovery_timeout",
@@ -275,15 +277,27 @@ def validate(config: Config) -> None:
             message = f"The table [resilience.{section}] cannot be: {error.message}"
             complaints.errors.append(ConfigError(message, hint=error.hint))
     known = ["capture", "deliver", "journal", "store"]
+    for place in stores.stores_of(config):
+        known += [place.role, place.name, f"{place.name}-bridge"]
     known += [f"{venue.name}-{part}" for venue in config.venues for part in ("rest", "websocket")]
     for transport in config.transports:
         name = name_of(transport)
         known += [name, ROLE + name, f"{name}-buffer"]
+    if bridges.runs_bridge(config):
+        reading = f"{config.bridge.transport}-bridge-reading"
+        known += [bridges.ROLE, bridges.breaker_of(config), reading]
     for name in config.resilience.critical:
         if config.venues and name not in known:
             message = f"resilience.critical names {name!r}, and there is no such service."
             complaints.errors.append(ConfigError(message, hint=near(name, known)))
     complaints.tell()
+
+
+def served_by_journal(report: ProcessReport) -> ProcessReport:
+    """Return the report of a process whose work waits in the journal for whatever is down."""
+    services = [dataclasses.replace(each, serving_fallback=not each.up) for each in report.services]
+    fallbacks = [each.name for each in services if each.serving_fallback]
+    return dataclasses.replace(report, services=services, fallbacks=fallbacks)
 
 
 def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:

@@ -15,14 +15,16 @@ import msgspec
 from msgspec import Meta, Struct, structs
 from msgspec import inspect as types
 
+from forebay.app.wiring.bridges import BridgeConfig, check_bridge
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file, with_servers
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
 from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
-from forebay.app.wiring.stores import DEFAULT, check_kind
+from forebay.app.wiring.stores import check_stores
 from forebay.app.wiring.transports import check_transports
 from forebay.errors import ConfigError
+from forebay.stores.kind import MirrorConfig, StoreConfig
 from forebay.text import nearest
 from forebay.times import SPAN, SPAN_HINT
 from forebay.transports.kind import TransportConfig
@@ -81,19 +83,6 @@ class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """How long frames are kept after receipt, once stored and recorded; "0": not at all."""
     retain_gb: Positive | None = None
     """Gigabytes (10⁹ bytes) above which the oldest frames go earlier; left out: no cap."""
-
-
-class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where events rest."""
-
-    kind: str = DEFAULT
-    """The database."""
-    plugin: str = ""
-    """A kind of your own instead: package.module:STORE."""
-    memory_limit_mb: Annotated[int, Meta(ge=64)] = 1024
-    """Memory that the database may use."""
-    parquet: bool = True
-    """Whether closed hours are also kept as Parquet files."""
 
 
 class QueryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -165,7 +154,7 @@ class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     success_threshold: AtLeastOne | None = None
     """Probes that close it."""
     timeout_s: Positive | None = None
-    """How long a call may take; the store and transports have none."""
+    """How long a call may take; what is written has none."""
 
 
 class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -180,7 +169,11 @@ class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     critical: tuple[str, ...] = ()
     """Services that are critical beside those that always are."""
     store: BreakerLimits = BreakerLimits()
-    """The breaker of the store."""
+    """The breaker of an embedded store."""
+    clickhouse: BreakerLimits = BreakerLimits()
+    """The breakers of queries that a store on a server is asked."""
+    clickhouse_bridge: BreakerLimits = BreakerLimits()
+    """The breakers of what is written to a store on a server."""
     rest: BreakerLimits = BreakerLimits()
     """The breakers of the venues' REST."""
     websocket: BreakerLimits = BreakerLimits()
@@ -204,6 +197,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     transports: tuple[TransportConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
+    mirrors: tuple[MirrorConfig, ...] = ()
+    bridge: BridgeConfig = BridgeConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
     downloader: DownloaderConfig = DownloaderConfig()
@@ -229,6 +224,7 @@ LISTS: dict[str, type[Struct]] = {
     "calendars": CalendarConfig,
     "alternatives": AlternativeConfig,
     "transports": TransportConfig,
+    "mirrors": MirrorConfig,
 }
 """Tables that may be repeated."""
 
@@ -279,10 +275,9 @@ def gathered(
         origins |= {key: name for key, _ in _leaves(layer)}
     right = _Checker(complaints, origins).table(Config, merged, "")
     config = msgspec.convert(right, Config, strict=False)
-    if not config.store.plugin:
-        with complaints.noted():
-            check_kind(config.store.kind)
+    check_stores(config, complaints)
     check_transports(config.transports, complaints)
+    check_bridge(config, complaints)
     if config.calendars or any(venue.calendar for venue in config.venues):
         from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
 
