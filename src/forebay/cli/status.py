@@ -190,7 +190,8 @@ def _rows(
         if capture := found["capture"]:
             yield "connected", _connected(capture, told.report.streams())
         yield "events", _flow(found["capture"], found["deliver"])
-        yield from (("published", text) for text in _published(found))
+        yield from (("mirrored", text) for text in _behind(found, "mirror"))
+        yield from (("published", text) for text in _behind(found, "transport"))
         if deliver := found["deliver"]:
             yield "gaps", _gaps(deliver["gaps"])
             yield "dead letters", f"{deliver['dead_letters']:,} since the start"
@@ -252,11 +253,12 @@ def _flow(capture: Status | None, deliver: Status | None) -> str:
     return f"{rates}, {lag_s:,.1f} s behind ({frames:,} frames)"
 
 
-def _published(found: Mapping[str, Status | None]) -> Iterator[str]:
+def _behind(found: Mapping[str, Status | None], what: str) -> Iterator[str]:
+    """Return a line for each mirror, or each transport."""
     for each in found.values():
-        if each and "transport" in each:
+        if each and what in each:
             behind = f"{each['lag_s']:,.1f} s behind ({each['backlog']:,} frames)"
-            yield f"{each['transport']}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
+            yield f"{each[what]}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
 
 
 def lag(capture: Status, deliver: Status) -> int:
@@ -299,7 +301,7 @@ def line(told: SystemStatus, width: int) -> str:
         *([] if stored is None else [f"{stored:,.0f} events/s stored"]),
         f"lag {lag(capture, deliver):,}",
         f"{gaps.get('open', 0):,} gaps open",
-        *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "transport" in s),
+        *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "required" in s),
         *([] if captured is None else [f"{captured:,.0f} frames/s"]),
         f"p99 {capture['p99_ms']:.1f} ms",
     ]

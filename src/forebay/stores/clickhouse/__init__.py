@@ -75,4 +75,12 @@ def _probe(config: StoreConfig) -> str:
     return told
 
 
-STORE = StoreKind(name="clickhouse", open=_open, read=_read, audited=_audited, probe=_probe)
+STORE = StoreKind(
+    name="clickhouse",
+    open=_open,
+    read=_read,
+    audited=_audited,
+    probe=_probe,
+    checkpoints=False,
+    arrival="received_ts",
+)
