@@ -8,11 +8,15 @@ import functools
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
+from forebay.lab.drills.bridge_side import DATABASE, bridges_beside
 from forebay.lab.drills.broker_servers import brokers_beside
+from forebay.lab.drills.held_against import hold_against
 from forebay.lab.drills.history import HistoryStage
 from forebay.lab.drills.limits import small_disk
 from forebay.lab.drills.line import on_a_line
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
+    from forebay.lab.drills.bridge_side import BridgeSide
     from forebay.lab.drills.plan import Drill, DrillReport, Timing
 
 FACTOR = 1 / 120
@@ -82,6 +87,8 @@ async def _captured(stage: Stage, *, with_alerts: bool) -> None:
                 await beside.enter_async_context(history_beside(stage))
             if drill.brokers:
                 await beside.enter_async_context(brokers_beside(stage, drill.brokers))
+            if drill.bridging:
+                await beside.enter_async_context(bridges_beside(stage, drill.bridging))
             async with stage.capture(urls):
                 with stage.noting_errors():
                     async with watching(stage) if with_alerts else contextlib.nullcontext():
@@ -90,6 +97,9 @@ async def _captured(stage: Stage, *, with_alerts: bool) -> None:
                 await _count(stage)
             if stage.transports:
                 await _read_back(stage)
+            if stage.bridged:
+                with stage.noting_errors():
+                    await _hold_bridged(stage, stage.bridged)
 
 
 def _ended(stage: Stage, began_ns: int) -> DrillReport:
@@ -100,7 +110,11 @@ def _ended(stage: Stage, began_ns: int) -> DrillReport:
 
 async def _play(stage: Stage) -> None:
     """Healthy, the fault, healthy again, and the market's end, also when the fault was none."""
+    if stage.bridged:
+        await stage.bridged.begin(stage)
     await stage.healthy()
+    if stage.bridged:
+        stage.bridged.well()
     with stage.noting_errors():
         await stage.drill.act(stage)
         await stage.recovered()
@@ -150,10 +164,35 @@ def _note(stage: Stage, held: TransportHeld) -> None:
     stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
 
 
+async def _hold_bridged(stage: Stage, side: BridgeSide) -> None:
+    """Report what ClickHouse has of what is stored, once the bridges are through."""
+    stage.say("holding ClickHouse against the store")
+    with stage.noting_errors():
+        await side.has_all(stage, stage.report.stored)
+    for bridge in side.bridges:
+        code = await bridge.end()
+        stage.check(f"{bridge.name} ends with exit code {code}", code == 0)
+    held = await asyncio.to_thread(hold_against, stage.data, side.server.url, DATABASE)
+    most = max(side.bridges, key=lambda bridge: bridge.watch.peak_rss_mb())
+    healthy_mb, peak_mb = most.healthy_mb, most.watch.peak_rss_mb()
+    memory = {"healthy_rss_mb": healthy_mb, "peak_rss_mb": peak_mb}
+    held = msgspec.structs.replace(held, **memory, drained_per_s=side.drained_per_s)
+    stage.report.bridged = held
+    said = f"ClickHouse has {held.events} events, {held.lost} lost, {held.doubled} doubled"
+    more = f"{held.doubled_raw} doubled as they lie, {held.mutated} mutated"
+    wrong = held.lost or held.doubled or held.doubled_raw or held.mutated
+    stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
+    if stage.timing.healthy_s >= STEADY_S:
+        told = f"a bridge's memory is flat: {peak_mb} MB at most, {healthy_mb} MB before"
+        stage.check(told, peak_mb <= FLAT * healthy_mb)
+
+
 def _judge(stage: Stage) -> None:
     """Complete the report."""
     report = stage.report
     report.breakers, report.states = stage.watch.transitions(), stage.watch.states
+    if stage.bridged:
+        report.breakers |= stage.bridged.transitions()
     for name in stage.drill.breakers:
         went = report.breakers.get(name, [])
         # It opened, let probes through, and is CLOSED at the end.

@@ -1,0 +1,107 @@
+"""What a ClickHouse has that bridges write to, held against what the capture has stored.
+
+The capture's store was proved by the audit. Events are told apart by their ids, counted where
+they lie and where they are read, and compared by what they say of the market. ClickHouse is asked
+over HTTP, by nothing that a bridge or our store is made of.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forebay.app.reader import Data
+from forebay.domain.kinds import KINDS
+from forebay.lab.drills.plan import BridgedHeld
+
+if TYPE_CHECKING:
+    from forebay.app.wiring.data_folder import DataFolder
+
+_FRAMES = {
+    *("venue_symbol", "collector", "epoch", "log_id", "seq", "venue_seq"),
+    *("exchange_ts", "received_ts", "flags"),
+}
+"""Columns of a frame that told an event rather than of the event."""
+_ASK_S = 60.0
+
+
+def compared(table: str, there: set[str]) -> list[str]:
+    """Return the columns that say what an event of a table is, of those that there are."""
+    (kind,) = (each for each in KINDS.values() if each.table == table)
+    names = [name for name in kind.schema.names if name not in _FRAMES and name in there]
+    return [name for name in names if not pa.types.is_list(kind.schema.field(name).type)]
+
+
+def hold_against(folder: DataFolder, url: str, database: str) -> BridgedHeld:
+    """Count what is in ClickHouse beside what is stored in a data folder."""
+    counts = dict.fromkeys(("raw", "events", "final", "lost", "doubled", "mutated"), 0)
+    with Data(folder.root) as data:
+        for table in sorted({kind.table for kind in KINDS.values()}):
+            stored = data.sql(f"SELECT * REPLACE (event_id::VARCHAR AS event_id) FROM {table}")  # noqa: S608
+            for name, count in _of_table(table, pa.table(stored), url, database).items():
+                counts[name] += count
+    return BridgedHeld(store="clickhouse", **counts)
+
+
+def _of_table(table: str, stored: pa.Table, url: str, database: str) -> dict[str, int]:
+    there = {*_columns(url, database, table)}
+    if not there:
+        return {"lost": len(stored)}
+    names = compared(table, there & {*stored.column_names})
+    rows = f"{database}.{table}_rows"
+    counted = ask(url, f"SELECT count() AS raw, uniqExact(event_id) AS events FROM {rows}")  # noqa: S608
+    listed = ", ".join(["toString(event_id) AS event_id", *names[1:]])
+    final = ask(url, f"SELECT {listed} FROM {database}.{table}")  # noqa: S608
+    found = {name: int(counted[name][0].as_py()) for name in counted.column_names}
+    ids = pc.value_counts(final["event_id"].combine_chunks())
+    twice = sum(count - 1 for count in ids.field("counts").to_pylist())
+    known = pc.is_in(final["event_id"], value_set=stored["event_id"].combine_chunks())
+    read = pc.is_in(stored["event_id"], value_set=final["event_id"].combine_chunks())
+    return found | {
+        "final": len(final),
+        "lost": len(stored) - (pc.sum(read).as_py() or 0),
+        "doubled": twice + len(final) - (pc.sum(known).as_py() or 0),
+        "mutated": _mutated(plain(stored.select(names)), plain(final.select(names))),
+    }
+
+
+def _mutated(stored: pa.Table, final: pa.Table) -> int:
+    """Return how many ids that both have stand for something else."""
+    both = stored.join(final, "event_id", right_suffix=" there", join_type="inner")
+    same = pa.array([True] * len(both))
+    for name in stored.column_names[1:]:
+        mine, theirs = both[name], both[f"{name} there"]
+        nulls = pc.and_(pc.is_null(mine), pc.is_null(theirs))
+        same = pc.and_(same, pc.or_(nulls, pc.fill_null(pc.equal(mine, theirs), False)))
+    return len(both) - (pc.sum(same).as_py() or 0)
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Return a table whose columns are spelled alike, whichever store they are of."""
+    return pa.table({name: _plain(table[name]) for name in table.column_names})
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("ns", kind.tz)).cast(pa.int64())
+    if pa.types.is_dictionary(kind) or pa.types.is_binary(kind):
+        column = column.cast(pa.string())
+        kind = column.type
+    return column.cast(pa.string()) if pa.types.is_decimal(kind) else column
+
+
+def _columns(url: str, database: str, table: str) -> list[str]:
+    where = f"database = '{database}' AND table = '{table}'"
+    found = ask(url, f"SELECT name FROM system.columns WHERE {where}")  # noqa: S608
+    return [str(name) for name in plain(found)["name"].to_pylist()]
+
+
+def ask(url: str, sql: str) -> pa.Table:
+    """Return ClickHouse's answer; raises OSError."""
+    asked = f"{sql} FORMAT ArrowStream".encode()
+    with urllib.request.urlopen(url, asked, timeout=_ASK_S) as answer:  # noqa: S310 - our own
+        return pa.ipc.open_stream(answer.read()).read_all()
