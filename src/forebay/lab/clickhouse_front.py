@@ -232,7 +232,7 @@ def _plain(body: bytes, encoding: str) -> bytes:
         unpack: dict[str, Any] = {
             "lz4": compression._lz4_decompressor,
             "zstd": compression._zstd_decompressor,
-        }  # noqa: SLF001
+        }
         plain: bytes = unpack[encoding]().decompress(body)
         return plain
     return body

@@ -132,6 +132,9 @@ class BridgeSide:
     server: ClickHouseServer
     bridges: list[BridgeProcess] = field(default_factory=list)
     drained_per_s: float = 0.0
+    """Rows, of a backlog that was measured."""
+    poison: int = 0
+    """Records that nobody can read, put among the events by the drill."""
 
     async def answer(self, sql: str) -> str:
         """Return what ClickHouse answers as text, nothing if it does not."""
@@ -173,8 +176,11 @@ class BridgeSide:
         for bridge in self.bridges:
             bridge.healthy_mb = bridge.watch.peak_rss_mb()
 
-    async def caught_up(self, stage: Stage) -> None:
-        """Wait until ClickHouse has nearly what the capture has stored."""
+    async def caught_up(self, stage: Stage) -> float:
+        """Wait until ClickHouse has nearly what the capture has stored.
+
+        Return how many rows a second came meanwhile.
+        """
         began_ns, first = stage.clock.monotonic_ns(), await self.rows() or 0
         last = first
 
@@ -190,7 +196,7 @@ class BridgeSide:
 
         await until(stage.clock, look, "bridges to catch up", stage.timing.patience_s)
         took_s = (stage.clock.monotonic_ns() - began_ns) / 1e9
-        self.drained_per_s = round((last - first) / took_s, 1) if took_s else 0.0
+        return round((last - first) / took_s, 1) if took_s else 0.0
 
     async def has_all(self, stage: Stage, events: int) -> None:
         """Wait until as many events are there, and nothing more comes."""

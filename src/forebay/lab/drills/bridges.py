@@ -9,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 from forebay.errors import Transient
 from forebay.lab.commands import until
+from forebay.lab.drills.bridge_side import DATABASE, GROUP
+from forebay.lab.drills.broker_servers import KAFKA
+from forebay.lab.drills.brokers import TOPIC, kafka_leader_killed, publishing_goes_on
 from forebay.lab.drills.limits import cut_off, fill
+from forebay.lab.drills.stage import environment
+from forebay.lab.kafka_admin import expire, forget_group, move_group, publish_bare
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,6 +107,112 @@ async def _noticed(stage: Stage) -> None:
     await stage.goes_on()
 
 
+TIMES_LIVE = 5
+"""So many times as fast as the market a backlog must drain."""
+
+
+async def clickhouse_down_for_days(stage: Stage) -> None:
+    """ClickHouse is away for long: what waits for it drains fast, in flat memory."""
+    side = _side(stage)
+    before = await side.rows() or 0
+    await clickhouse_down(stage)
+    side.drained_per_s = await side.caught_up(stage)
+    rows = (await side.rows() or 0) - before
+    times = side.drained_per_s / stage.drill.rate
+    said = f"{rows} rows waited, and came {side.drained_per_s:.0f} a second: {times:.1f} times live"
+    stage.check(said, ok=times >= TIMES_LIVE)
+
+
+async def clickhouse_past_retention(stage: Stage) -> None:
+    """ClickHouse is away for longer than Kafka keeps events: they come from the journal."""
+    side, brokers = _side(stage), stage.brokers
+    assert brokers is not None  # noqa: S101 - the drill wants some
+    async with _away(stage):
+        await asyncio.to_thread(side.server.kill)
+        try:
+            await _noticed(stage)
+            expired = await asyncio.to_thread(expire, brokers.bootstrap, TOPIC)
+            stage.say(f"{expired} records have expired")
+            await publishing_goes_on(stage, KAFKA)
+        finally:
+            await side.server.start()
+    gaps = f"SELECT count() FROM {DATABASE}.gaps"  # noqa: S608
+    await _says(stage, gaps, "what expired is a gap there")
+    stage.say("publishing again what Kafka lacks")
+    code = await _repaired(stage)
+    stage.check(f"`forebay verify --transport kafka --repair` ends with {code}", ok=code == 0)
+
+
+async def _says(stage: Stage, sql: str, what: str) -> None:
+    """Check that ClickHouse comes to answer with a number beyond 0."""
+    side = _side(stage)
+
+    async def look() -> bool | None:
+        return int(await side.answer(sql) or 0) > 0 or None
+
+    came = False
+    with contextlib.suppress(Transient):
+        came = await until(stage.clock, look, what, stage.timing.patience_s)
+    stage.check(what, ok=came)
+
+
+async def _repaired(stage: Stage) -> int:
+    command = ("verify", "--transport", KAFKA, "--repair", "-c", str(stage.config))
+    with (stage.root / "verify.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *stage.command, *command, stdout=log, stderr=log, env=environment()
+        )
+        return await process.wait()
+
+
+# ----------------------------------------------------------------- what a group has committed
+
+
+async def offsets_wrong(stage: Stage) -> None:
+    """What the group has committed is deleted, set to the end, and set to the beginning."""
+    side, brokers = _side(stage), stage.brokers
+    assert brokers is not None  # noqa: S101 - the drill wants some
+    (bridge,) = side.bridges
+    there = brokers.bootstrap
+    tamperings = {
+        "deleted": partial(forget_group, there, GROUP),
+        "set to the end": partial(move_group, there, GROUP, TOPIC, to_end=True),
+        "set to 0": partial(move_group, there, GROUP, TOPIC, to_end=False),
+    }
+    for what, tamper in tamperings.items():
+        await bridge.kill()
+        await publishing_goes_on(stage, KAFKA)
+        await asyncio.to_thread(tamper)
+        stage.say(f"offsets are {what}")
+        await bridge.start()
+        await side.caught_up(stage)
+        stage.check(f"offsets were {what}, and the bridge went on", ok=True)
+    stage.fault_over(len(tamperings))
+
+
+# ------------------------------------------------------------------------------ poison
+
+POISON = (b"not JSON", b'{"event_id": 1}', b"\xff\xfe\x00", b'{"head": {}, "rows": -1}', b"[]", b"")
+"""Records that nobody can read, and that nobody will ever be able to."""
+DOSES = 4
+
+
+async def poison_in_outage(stage: Stage) -> None:
+    """Poison comes among good events while ClickHouse is away: it alone becomes dead letters."""
+    side, brokers = _side(stage), stage.brokers
+    assert brokers is not None  # noqa: S101 - the drill wants some
+    async with _away(stage):
+        await asyncio.to_thread(side.server.kill)
+        try:
+            for _ in range(DOSES):
+                await asyncio.to_thread(publish_bare, brokers.bootstrap, TOPIC, POISON)
+                await publishing_goes_on(stage, KAFKA)
+            side.poison = DOSES * len(POISON)
+            await _noticed(stage)
+        finally:
+            await side.server.start()
+
+
 # ------------------------------------------------------------------------ bridges that die
 
 KILLS = 6
@@ -132,6 +244,16 @@ async def _grows(stage: Stage, rows: int) -> None:
         return (await side.rows() or 0) > rows or None
 
     await until(stage.clock, look, "rows to come", stage.timing.patience_s)
+
+
+async def leader_killed_under_bridges(stage: Stage) -> None:
+    """Of three nodes of Kafka the one that leads is killed while three bridges read."""
+    side = _side(stage)
+    rows = await side.rows() or 0
+    await kafka_leader_killed(stage)
+    await _grows(stage, rows)
+    await side.caught_up(stage)
+    stage.check("three bridges lived", ok=all(each.pids for each in side.bridges))
 
 
 async def three_bridges(stage: Stage) -> None:

@@ -7,7 +7,11 @@ over HTTP, by nothing that a bridge or our store is made of.
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
 import urllib.request
+import uuid
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,8 +20,12 @@ import pyarrow.compute as pc
 from forebay.app.reader import Data
 from forebay.domain.kinds import KINDS
 from forebay.lab.drills.plan import BridgedHeld
+from forebay.lab.kafka_admin import partitions_of
+from forebay.transports.spelling import CONTROL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from forebay.app.wiring.data_folder import DataFolder
 
 _FRAMES = {
@@ -44,6 +52,57 @@ def hold_against(folder: DataFolder, url: str, database: str) -> BridgedHeld:
             for name, count in _of_table(table, pa.table(stored), url, database).items():
                 counts[name] += count
     return BridgedHeld(store="clickhouse", **counts)
+
+
+def letters_of(servers: str, topic: str, good: set[bytes]) -> tuple[int, int]:
+    """Return how many dead letters a topic has, and how many of them are events of ``good``."""
+    letters = dict(_read(servers, topic))
+    wrong = sum(_event_of(value) in good for value in letters.values())
+    return len(letters), wrong
+
+
+def _read(servers: str, topic: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the records of a topic, but for ours that control; each with what tells it apart."""
+    from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition  # noqa: PLC0415
+
+    asked = {"bootstrap.servers": servers, "group.id": "drill", "enable.partition.eof": True}
+    consumer = Consumer({**asked, "log_level": 0})
+    places = range(partitions_of(servers, topic))
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in places])
+    ends = 0
+    try:
+        while ends < len(places):
+            for record in consumer.consume(1000, _ASK_S):
+                if record.error() is not None:
+                    ends += 1
+                    continue
+                value = record.value() or b""
+                place = f"{record.partition()}/{record.offset()}"
+                if CONTROL not in dict(record.headers() or ()):
+                    yield _named(value, "letter_id") or place, _payload(value)
+    finally:
+        consumer.close()
+
+
+def _named(value: bytes, name: str) -> str:
+    """Return a text that a JSON object has, nothing if it is none."""
+    try:
+        told = json.loads(value)
+    except ValueError:
+        return ""
+    return str(told.get(name, "")) if isinstance(told, dict) else ""
+
+
+def _payload(value: bytes) -> bytes:
+    """Return what a letter is about: what it says, if it is one of ours."""
+    told = _named(value, "payload")
+    return base64.b64decode(told) if told else value
+
+
+def _event_of(payload: bytes) -> bytes:
+    with contextlib.suppress(ValueError):
+        return uuid.UUID(_named(payload, "event_id")).bytes
+    return b""
 
 
 def _of_table(table: str, stored: pa.Table, url: str, database: str) -> dict[str, int]:

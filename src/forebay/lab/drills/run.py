@@ -16,7 +16,8 @@ from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
 from forebay.lab.drills.bridge_side import DATABASE, bridges_beside
 from forebay.lab.drills.broker_servers import brokers_beside
-from forebay.lab.drills.held_against import hold_against
+from forebay.lab.drills.brokers import TOPIC
+from forebay.lab.drills.held_against import hold_against, letters_of
 from forebay.lab.drills.history import HistoryStage
 from forebay.lab.drills.limits import small_disk
 from forebay.lab.drills.line import on_a_line
@@ -25,6 +26,7 @@ from forebay.lab.drills.read_back import read_back, stored_ids
 from forebay.lab.drills.saturation import history_beside
 from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
+from forebay.services.lanes import DEAD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -160,7 +162,8 @@ def _note(stage: Stage, held: TransportHeld) -> None:
     stage.report.transports.append(held)
     said = f"{held.events} events are in {held.transport}, {held.lost} lost, {held.doubled} doubled"
     more = f"{held.displaced} displaced, {held.unread} unread; {held.again} records sent again"
-    wrong = held.lost or held.doubled or held.displaced or held.unread
+    unread = held.unread - (stage.bridged.poison if stage.bridged else 0)
+    wrong = held.lost or held.doubled or held.displaced or unread
     stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
 
 
@@ -175,16 +178,30 @@ async def _hold_bridged(stage: Stage, side: BridgeSide) -> None:
     held = await asyncio.to_thread(hold_against, stage.data, side.server.url, DATABASE)
     most = max(side.bridges, key=lambda bridge: bridge.watch.peak_rss_mb())
     healthy_mb, peak_mb = most.healthy_mb, most.watch.peak_rss_mb()
-    memory = {"healthy_rss_mb": healthy_mb, "peak_rss_mb": peak_mb}
-    held = msgspec.structs.replace(held, **memory, drained_per_s=side.drained_per_s)
+    letters, good = await asyncio.to_thread(_letters, stage)
+    held = msgspec.structs.replace(
+        held,
+        healthy_rss_mb=healthy_mb,
+        peak_rss_mb=peak_mb,
+        drained_per_s=side.drained_per_s,
+        letters=letters,
+        good_letters=good,
+    )
     stage.report.bridged = held
     said = f"ClickHouse has {held.events} events, {held.lost} lost, {held.doubled} doubled"
     more = f"{held.doubled_raw} doubled as they lie, {held.mutated} mutated"
     wrong = held.lost or held.doubled or held.doubled_raw or held.mutated
     stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
+    said = f"{held.letters} dead letters, of which {held.good_letters} of good events"
+    stage.check(said, ok=held.letters == side.poison and not held.good_letters)
     if stage.timing.healthy_s >= STEADY_S:
         told = f"a bridge's memory is flat: {peak_mb} MB at most, {healthy_mb} MB before"
         stage.check(told, peak_mb <= FLAT * healthy_mb)
+
+
+def _letters(stage: Stage) -> tuple[int, int]:
+    assert stage.brokers is not None  # noqa: S101 - bridges need some
+    return letters_of(stage.brokers.bootstrap, TOPIC + DEAD, stored_ids(stage.data))
 
 
 def _judge(stage: Stage) -> None:
