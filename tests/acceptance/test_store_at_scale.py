@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.events import AROUND_NS
+from forebay.stores.lookups import AROUND_NS
 from forebay.stores.duckdb.session import SqlSession
 from tests.support.big_store import STEP_NS, Batches, fill
 from tests.tiers import count

@@ -1,0 +1,1 @@
+"""ClickHouse: columns on a server."""
