@@ -364,6 +364,61 @@ class TopicMadeAnew(TelemetryEvent, level="warning"):
     topic: str
 
 
+class LanesMoved(TelemetryEvent):
+    """Lanes have come to this bridge, or gone to others of its group; it reads ``held`` now."""
+
+    came: tuple[str, ...]
+    went: tuple[str, ...]
+    held: int
+
+
+class LaneReadAgain(TelemetryEvent, level="warning"):
+    """A lane is another one than it was, or ends before what was read of it.
+
+    It is read from its oldest record; what is stored of that is recognised.
+    """
+
+    lane: str
+
+
+class LaneElsewhere(TelemetryEvent, level="warning"):
+    """The store is at another place in a lane than this bridge thought: it goes on from there."""
+
+    lane: str
+    reason: str
+
+
+class LaneWaits(TelemetryEvent, level="warning"):
+    """What a lane has cannot be read or stored now, while others go on; nothing is dropped."""
+
+    lane: str
+    reason: str
+    delay_s: float
+
+
+class LaneGoesOn(TelemetryEvent):
+    """A lane that had to wait goes on."""
+
+    lane: str
+    waited_s: float
+
+
+class RowsLeftOut(TelemetryEvent, level="error"):
+    """The store would not take rows of a lane, however often: they are dead letters now."""
+
+    lane: str
+    table: str
+    rows: int
+    reason: str
+
+
+class RecordsUnreadable(TelemetryEvent, level="error"):
+    """A lane has records that are no message; what follows them is read."""
+
+    lane: str
+    records: int
+
+
 # ----------------------------------------------- A call that fails, and what follows for the system
 
 

@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from forebay.app.processes.local_socket import ask
-from forebay.app.wiring.config import Config, JournalConfig, StoreConfig, VenueConfig
+from forebay.app.wiring.config import Config, JournalConfig, VenueConfig
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.history_config import FillConfig
 from forebay.errors import ForebayError
 from forebay.journal import OS_DISK
 from forebay.journal.watermark import WatermarkReader
+from forebay.stores.kind import StoreConfig
 from tests.benchmarks.harness import ROOT, environment
 from tests.exam.made import plugin
 from tests.exam.made.connector import DEPTH

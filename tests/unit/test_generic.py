@@ -38,8 +38,11 @@ READS_KINDS = {
     "ops/catalogue.py": "a metric of the contract counts bars by their older name",
 }
 """Files that may name a kind, and why."""
-NAME_STORES = {"app/wiring/stores.py": "where the kinds of store are, and which is the default"}
-"""Files outside its own folder that may name a store: only wiring."""
+NAME_STORES = {
+    "app/wiring/stores.py": "where the kinds of store are",
+    "stores/kind.py": "what the configuration says of one, and which is the default",
+}
+"""Files outside its own folder that may name a store, and why."""
 NAME_VENUES = {
     "app/wiring/venues.py": "wiring: the venues that there are",
     "lab/exchanges/__init__.py": "wiring: the simulators that there are",

@@ -20,9 +20,10 @@ from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file, with_servers
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
 from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
-from forebay.app.wiring.stores import DEFAULT, check_kind
+from forebay.app.wiring.stores import check_kind
 from forebay.app.wiring.transports import check_transports
 from forebay.errors import ConfigError
+from forebay.stores.kind import StoreConfig
 from forebay.text import nearest
 from forebay.times import SPAN, SPAN_HINT
 from forebay.transports.kind import TransportConfig
@@ -81,19 +82,6 @@ class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """How long frames are kept after receipt, once stored and recorded; "0": not at all."""
     retain_gb: Positive | None = None
     """Gigabytes (10⁹ bytes) above which the oldest frames go earlier; left out: no cap."""
-
-
-class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where events rest."""
-
-    kind: str = DEFAULT
-    """The database."""
-    plugin: str = ""
-    """A kind of your own instead: package.module:STORE."""
-    memory_limit_mb: Annotated[int, Meta(ge=64)] = 1024
-    """Memory that the database may use."""
-    parquet: bool = True
-    """Whether closed hours are also kept as Parquet files."""
 
 
 class QueryConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -52,6 +52,10 @@ EXAMPLES: Final[dict[str, object]] = {
     "downloader.since": "2026-01-01",
     "downloader.market": "spot",
     "journal.retain_gb": 100.0,
+    "store.name": "clickhouse-2",
+    "store.url": "http://127.0.0.1:8123",
+    "store.credentials_file": "clickhouse.toml",
+    "store.options": {"connect_timeout": "10"},
     "store.plugin": "package.module:STORE",
     "http.token": "secret",
     "http.token_file": "token",
@@ -151,7 +155,7 @@ def _is_set(key: Key) -> bool:
     if key.table in LISTS:
         return key.table == "venues" and key.default is NODEFAULT
     breaker = key.table.startswith("resilience.")
-    return not breaker and key.path != "data" and key.default not in (None, "", ())
+    return not breaker and key.path != "data" and key.default not in (None, "", (), {})
 
 
 def _comment(text: str) -> str:

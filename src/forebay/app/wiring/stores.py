@@ -10,24 +10,36 @@ import importlib
 from typing import TYPE_CHECKING, TypeVar
 
 from forebay.errors import ConfigError, Unreachable
-from forebay.stores.kind import StoreKind
+from forebay.stores.kind import DEFAULT, StoreConfig, StoreKind
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from forebay.app.wiring.config import StoreConfig
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.ports import ReadableStore
 
-DEFAULT = "duckdb"
-KINDS = {DEFAULT: "forebay.stores.duckdb:STORE"}
-"""Where the kinds of this tree are."""
+KINDS = {DEFAULT: "forebay.stores.duckdb:STORE", "clickhouse": "forebay.stores.clickhouse:STORE"}
+"""Where the kinds of this tree are; all but the default one need the extra of their name."""
+
+
+def name_of(config: StoreConfig) -> str:
+    """Return what a store is called."""
+    return config.name or config.kind
 
 
 def kind_of(config: StoreConfig) -> StoreKind:
     """Return the kind of store that is configured. Raises :class:`~forebay.errors.ConfigError`."""
-    return _load(config.plugin or KINDS[check_kind(config.kind)])
+    if config.plugin:
+        return _load(config.plugin)
+    try:
+        return _load(KINDS[check_kind(config.kind)])
+    except ConfigError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            message = f"The store {name_of(config)} needs a driver: {error.__cause__}."
+            hint = f"Install it: pip install 'forebay[{config.kind}]'."
+            raise ConfigError(message, hint=hint) from error
+        raise
 
 
 def check_kind(name: str) -> str:
@@ -50,7 +62,7 @@ def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:
     it was written by a Forebay of other tables.
     """
     kind = kind_of(config)
-    return kind.open(folder.database(kind.name), config.memory_limit_mb)
+    return kind.open(config, folder.database(kind.name))
 
 
 def query_file(
@@ -67,7 +79,8 @@ def query_file(
     :meth:`forebay.ports.Reader.query`.
     """
     kind = kind_in(folder)
-    with contextlib.closing(kind.read(folder.database(kind.name), memory_limit_mb)) as reader:
+    path = folder.database(kind.name)
+    with contextlib.closing(kind.read(StoreConfig(), path, memory_limit_mb)) as reader:
         return reader.query(sql, timeout_s=timeout_s, limit=limit)
 
 

@@ -15,7 +15,7 @@ from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import kind_of_table
 from forebay.domain.messages import EventsTold, Message
 from forebay.errors import Transient
-from forebay.services.bridge import listen
+from forebay.services.lane_bridge import listen
 from forebay.services.ledger_builder import Remembered, first_rows
 from forebay.services.projection import CoverageBook
 from forebay.services.readback.tellings import STRETCH, Tellings

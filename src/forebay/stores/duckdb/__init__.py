@@ -7,8 +7,8 @@ from forebay.stores.kind import StoreKind
 
 STORE = StoreKind(
     name="duckdb",
-    open=lambda path, memory_limit_mb: DuckDBStore(path, memory_limit_mb=memory_limit_mb),
-    read=lambda path, memory_limit_mb: DuckDBReader.of_file(path, memory_limit_mb=memory_limit_mb),
+    open=lambda config, path: DuckDBStore(path, memory_limit_mb=config.memory_limit_mb),
+    read=lambda _, path, most_mb: DuckDBReader.of_file(path, memory_limit_mb=most_mb),
     audited=DuckDBAudited,
     beside=("wal",),
 )
