@@ -50,7 +50,8 @@ def page() -> str:
     """The page of all keys."""
     parts = [HEAD, *map(_table, tables()), LIVE_HEAD]
     parts += [f"* `{key}{'*' if key.endswith('.') else ''}`" for key in LIVE]
-    keys = ALIASES | {name: f"transports.servers of {kind}" for name, kind in SERVERS.items()}
+    keys = {name: "` and `".join(paths) for name, paths in ALIASES.items()}
+    keys |= {name: f"transports.servers of {kind}" for name, kind in SERVERS.items()}
     aliases = [f"| `{name}` | `{key}` |\n" for name, key in keys.items()]
     return "\n".join(parts) + "\n" + ALIAS_HEAD + "".join(aliases)
 

@@ -127,13 +127,15 @@ def test_the_thresholds_are_those_of_the_presets() -> None:
         ]
         for section, config in PRESETS.items()
     }
-    assert all(config.window is None for config in PRESETS.values())
+    rated = [section for section, config in PRESETS.items() if config.window is not None]
+    assert rated == ["clickhouse"]
 
 
 class Always:
     """A deliverer that always has something to store, and a store that takes it."""
 
     position = None
+    begun = True
     waiting_since_ns = 0
 
     def prepare(self) -> bool:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
+    from forebay.journal import Position
     from forebay.services.pump import Pump
 
 LOOK_S = 1.0
@@ -140,8 +141,12 @@ class GuardedDelivery:
         observer: Observer = ignore,
         disk: Disk = OS_DISK,
         rest_s: float = PACE_S,
+        known: Position | None = None,
     ) -> None:
-        """``rest_s`` is how long frames that come slowly may gather before they are written."""
+        """``rest_s`` is how long frames that come slowly may gather before they are written.
+
+        ``known`` is how far a store was that cannot be asked yet.
+        """
         self._deliverer = deliverer
         self._clock = clock
         self._observe = observer
@@ -157,6 +162,7 @@ class GuardedDelivery:
         self._refused = 0
         self._errors = 0
         self._rest_s = rest_s
+        self._known = known
         self._stepped_ns = clock.monotonic_ns()
 
     async def run(self, life: StopRequest, pace: Pace) -> None:
@@ -217,7 +223,7 @@ class GuardedDelivery:
     # ------------------------------------------------------- in a thread of its own
 
     def _step(self) -> int:
-        if not self._deliverer.prepare():
+        if not self._prepare():
             self._idle()
             return 0
         self._refuse_in_emergency()
@@ -228,6 +234,19 @@ class GuardedDelivery:
             raise
         self._backoff.reset()
         return frames
+
+    def _prepare(self) -> bool:
+        """Have something in hand; to ask the store where it is is a call of the breaker, too."""
+        if not self._deliverer.begun:
+            self._breaker.call(self._begin)
+        return self._deliverer.prepare()
+
+    def _begin(self) -> None:
+        try:
+            self._deliverer.begin()
+        except Transient:
+            self._errors += 1
+            raise
 
     def _idle(self) -> None:
         """There is nothing to store."""
@@ -272,8 +291,13 @@ class GuardedDelivery:
         self._waiting.held_back(self._stored(), self._captured())
 
     def _stored(self) -> int:
-        position = self._deliverer.position
+        position = self._reached()
         return position.seq if position else 1
+
+    def _reached(self) -> Position | None:
+        """Return how far the store is, as far as anybody knows."""
+        known = None if self._deliverer.begun else self._known
+        return self._deliverer.position or known
 
     def _captured(self) -> int:
         """The sequence number after the newest captured frame; that of the store if unknown."""
@@ -284,7 +308,7 @@ class GuardedDelivery:
             mark = None
         if mark is None:
             return self._stored()
-        position = self._deliverer.position
+        position = self._reached()
         other = position is not None and position.log_id != mark.log_id.hex()
         return self._stored() + mark.next_seq - 1 if other else mark.next_seq
 

@@ -35,6 +35,9 @@ class GuardedPublishing(GuardedDelivery):
 
     _deliverer: Publisher
 
+    def _prepare(self) -> bool:
+        return self._deliverer.prepare()  # how far it is, its own file says
+
     def _idle(self) -> None:
         if self._deliverer.tending_due and self._breaker.state is not State.OPEN:
             self._breaker.call(self._deliverer.tend)

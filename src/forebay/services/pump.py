@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from forebay.errors import CursorBeyondEnd, CursorMoved, ForebayError
+from forebay.errors import CursorBeyondEnd, CursorMoved, ForebayError, Transient
 from forebay.journal import OS_DISK, Block, CursorFile, Disk, JournalReader, Position
 from forebay.telemetry import CursorNotSaved, LossFound, Observer, ignore
 
@@ -95,14 +95,15 @@ class Pump(ABC, Generic[Given, Plan]):
     """
 
     def __init__(self, feed: PositionedFeed[Given], observer: Observer = ignore) -> None:
-        """Go on where the sink has got to: it is asked at once."""
+        """Go on where the sink has got to: it is asked at once, and if it is away by and by."""
         self._feed = feed
         self._observe = observer
         self._in_hand: InHand[Given, Plan] | None = None
         self._begun = False
         self.position: Position | None = None
-        """Up to where the sink has all; None: it has nothing."""
-        self._begin()
+        """Up to where the sink has all; None: it has nothing, or could not be asked yet."""
+        with contextlib.suppress(Transient):  # to prepare asks again
+            self.begin()
 
     # ------------------------------------------------------------------ the sink
 
@@ -128,7 +129,13 @@ class Pump(ABC, Generic[Given, Plan]):
         :class:`~forebay.errors.CursorMoved` if it was planned on another state than is stored.
         """
 
-    def _begin(self) -> None:
+    @property
+    def begun(self) -> bool:
+        """Whether the sink has said where to go on."""
+        return self._begun
+
+    def begin(self) -> None:
+        """Ask the sink where to go on, and go there. Raises as :meth:`prepare`."""
         self.position = self.load()
         try:
             self._feed.seek(self.position)
@@ -158,7 +165,7 @@ class Pump(ABC, Generic[Given, Plan]):
         be asked where it is.
         """
         if not self._begun:
-            self._begin()
+            self.begin()
         if self._in_hand is None:
             piece = self._read()
             if piece is not None:
@@ -181,7 +188,7 @@ class Pump(ABC, Generic[Given, Plan]):
         except CursorMoved:
             self.begin_anew()
             with contextlib.suppress(ForebayError):  # the next call asks again
-                self._begin()
+                self.begin()
             raise
         except ForebayError:
             held.tried = True

@@ -184,6 +184,7 @@ def test_whatever_the_template_shows_behind_a_mark_can_be_said(tmp_path: Path) -
 
     assert {key for key, layer in origins.items() if layer == "default"} == {
         "resilience.store.timeout_s",
+        "resilience.clickhouse_bridge.timeout_s",
         "resilience.rest.timeout_s",
         "resilience.websocket.timeout_s",
         "resilience.transport.timeout_s",
@@ -260,3 +261,12 @@ def test_a_byte_order_mark_is_no_part_of_what_is_written(tmp_path: Path) -> None
     assert load(file, {}, {})[0].collector == "c"
     assert token_of(HttpConfig(token_file=str(token))) == "word"
     assert venues.credentials(venue) == {"key": "k"}
+
+
+def test_one_variable_sets_every_breaker_of_clickhouse() -> None:
+    said = {"CLICKHOUSE_CIRCUIT_BREAKER_THRESHOLD": "9"}
+    config, origins = load(None, {}, said)
+    assert config.resilience.clickhouse.failure_threshold == 9
+    assert config.resilience.clickhouse_bridge.failure_threshold == 9
+    assert config.resilience.store.failure_threshold is None
+    assert origins["resilience.clickhouse.failure_threshold"] == "the environment"

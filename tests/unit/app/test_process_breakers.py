@@ -58,6 +58,8 @@ def test_the_presets_are_the_numbers_of_the_systems_that_are_replaced() -> None:
     }
     assert numbers == {
         "store": (5, 60.0, 1),
+        "clickhouse": (3, 120.0, 2),
+        "clickhouse_bridge": (5, 60.0, 1),
         "rest": (5, 60.0, 3),
         "websocket": (3, 30.0, 2),
         "transport": (5, 30.0, 1),

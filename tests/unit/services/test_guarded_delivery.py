@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.domain.frames import FrameKind
-from forebay.errors import Corrupt, Permanent, Transient
+from forebay.errors import Corrupt, Permanent, Transient, Unreachable
 from forebay.journal import JournalWriter, PendingBlock, Position
 from forebay.resilience import CircuitBreaker, State, SystemState, presets
 from forebay.services.deliver import (
@@ -51,6 +52,7 @@ class Store(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
+        self.away = False
         self.fails: Exception | None = None
         self.lost_answers = 0
         self.lost_an_answer = False
@@ -58,6 +60,8 @@ class Store(MemoryStore):
 
     def load(self) -> StoreState:
         self.touched += 1
+        if self.away:
+            raise Unreachable("Nobody answers.")
         return super().load()
 
     def commit(self, commit: Commit) -> Committed:
@@ -99,10 +103,11 @@ class Pace:
 class Rig:
     """A journal with a writer, a store, and the delivery between them."""
 
-    def __init__(self, folder: Path, *, rest_s: float = PACE_S) -> None:
+    def __init__(self, folder: Path, *, rest_s: float = PACE_S, away: bool = False) -> None:
         self.clock = Instant()
         self.writer = JournalWriter.open(folder / "journal", clock=self.clock)
         self.store = Store()
+        self.store.away = away
         self.said: list[TelemetryEvent] = []
         self.state = WELL
         rng = random.Random(5)
@@ -125,6 +130,7 @@ class Rig:
             system=lambda: self.state,
             observer=self.tell,
             rest_s=rest_s,
+            known=Position(self.writer.position.log_id, 3),
         )
         self.put = 0
 
@@ -552,3 +558,23 @@ async def test_random_weather_loses_nothing(rig: Rig) -> None:
     assert rig.deliverer.delivered.duplicates == 0
     trips = [said for said in rig.said if isinstance(said, BreakerMoved) and said.now == "open"]
     assert len(trips) > 1, "the weather was fine"
+
+
+async def test_a_store_that_is_away_at_the_start_is_waited_for_behind_the_breaker(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path, away=True)
+    with rig.writer, contextlib.closing(rig.deliverer):
+        rig.capture(5)
+        waited = [(await rig.delivery.step()).wait_s for _ in range(5)]
+        assert max(waited[:4]) < 30 and rig.breaker.state is State.OPEN
+        found = await rig.delivery.measure()
+        assert (found.backlog, found.database_errors) == (3, 5), "as far as it was known to be"
+        asked = rig.store.touched
+        assert not (await rig.delivery.step()).taken
+        assert rig.store.touched == asked, "an open breaker leaves it alone"
+
+        rig.store.away = False
+        rig.clock.advance(70)
+        assert (await rig.delivery.step()).frames == 5
+        assert (rig.stored, rig.breaker.state) == (5, State.CLOSED)

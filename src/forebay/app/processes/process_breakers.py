@@ -31,17 +31,19 @@ if TYPE_CHECKING:
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Observer, TelemetryEvent
 
-Section = Literal["store", "rest", "websocket", "transport"]
+Section = Literal["store", "clickhouse", "clickhouse_bridge", "rest", "websocket", "transport"]
 _NS = 1_000_000_000
 _OF_THE_WHOLE = (ServiceDown, ServiceUp, SystemMoved)
 """What the supervisor tells, who sees all processes."""
 PRESETS: dict[Section, BreakerConfig] = {
     "store": presets.CLICKHOUSE_BRIDGE,
+    "clickhouse": presets.CLICKHOUSE,
+    "clickhouse_bridge": presets.CLICKHOUSE_BRIDGE,
     "rest": presets.EXCHANGE_API,
     "websocket": presets.WEBSOCKET,
     "transport": presets.MESSAGING,
 }
-_THREADS = ("store", "transport")
+_THREADS = ("store", "clickhouse_bridge", "transport")
 _THRESHOLDS = {
     "failure_threshold": "failure_threshold",
     "recovery_timeout_s": "recovery_timeout",

@@ -153,7 +153,7 @@ class BreakerLimits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     success_threshold: AtLeastOne | None = None
     """Probes that close it."""
     timeout_s: Positive | None = None
-    """How long a call may take; the store and transports have none."""
+    """How long a call may take; what is written has none."""
 
 
 class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -168,7 +168,11 @@ class ResilienceConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     critical: tuple[str, ...] = ()
     """Services that are critical beside those that always are."""
     store: BreakerLimits = BreakerLimits()
-    """The breaker of the store."""
+    """The breaker of an embedded store."""
+    clickhouse: BreakerLimits = BreakerLimits()
+    """The breakers of queries that a store on a server is asked."""
+    clickhouse_bridge: BreakerLimits = BreakerLimits()
+    """The breakers of what is written to a store on a server."""
     rest: BreakerLimits = BreakerLimits()
     """The breakers of the venues' REST."""
     websocket: BreakerLimits = BreakerLimits()

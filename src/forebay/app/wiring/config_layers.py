@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from forebay.app.wiring.complaints import Complaints
 
 ALIASES = {
-    "DATA_DIR": "data",
-    "LOG_LEVEL": "log_level",
-    "HEALTH_PORT": "http.port",
-    "HEALTH_CHECK_INTERVAL": "resilience.check_interval_s",
-    "ENABLE_AUTO_RECOVERY": "resilience.auto_recovery",
+    "DATA_DIR": ("data",),
+    "LOG_LEVEL": ("log_level",),
+    "HEALTH_PORT": ("http.port",),
+    "HEALTH_CHECK_INTERVAL": ("resilience.check_interval_s",),
+    "ENABLE_AUTO_RECOVERY": ("resilience.auto_recovery",),
+    "CLICKHOUSE_CIRCUIT_BREAKER_THRESHOLD": (
+        "resilience.clickhouse.failure_threshold",
+        "resilience.clickhouse_bridge.failure_threshold",
+    ),
 }
 """Environment names that other deployments use, and our keys."""
 SERVERS = {"KAFKA_BROKER": "kafka", "KAFKA_BROKERS": "kafka", "NATS_URL": "nats"}
@@ -52,7 +56,12 @@ def from_environment(environment: Mapping[str, str], complaints: Complaints) -> 
         for name in sorted(environment)  # a table before its keys
         if name.startswith(_PREFIX) and name != FILE_VARIABLE
     ]
-    aliases = [(name, path.split(".")) for name, path in ALIASES.items() if name in environment]
+    aliases = [
+        (name, path.split("."))
+        for name, paths in ALIASES.items()
+        for path in paths
+        if name in environment
+    ]
     for name, (*sections, key) in aliases + ours:
         with complaints.noted():
             table, text = found, environment[name]
