@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from forebay.domain.messages import Message
-    from forebay.ports import Subscription, Transport
+    from forebay.ports import Membership, Subscription, Transport
     from forebay.transports.kind import TransportKind
 
 T = TypeVar("T")
@@ -75,6 +75,9 @@ class Collecting:
             self.sent += map(Sent, subjects(message), rows)
 
     def subscribe(self, lane: str, group: str) -> Subscription:
+        raise NotImplementedError
+
+    def join(self, topics: Sequence[str], group: str) -> Membership:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -183,7 +186,10 @@ def kafka(*, events: int = 200_000) -> Iterator[Row]:
     """Measure the way to a topic of Kafka, one node."""
     from forebay.transports.kafka import TRANSPORT
 
-    with _folder() as folder, served(kafka_cluster(folder, clock=SystemClock(), heap_mb=512)) as on:
+    with (
+        temporary_folder() as folder,
+        served(kafka_cluster(folder, clock=SystemClock(), heap_mb=512)) as on,
+    ):
         bench = Bench("Kafka", "confluent-kafka", bare_kafka)
         yield _rows(TRANSPORT, on.bootstrap, folder, events, bench)
 
@@ -192,12 +198,12 @@ def nats(*, events: int = 30_000) -> Iterator[Row]:
     """Measure the way to a stream of NATS, one node."""
     from forebay.transports.nats import TRANSPORT
 
-    with _folder() as folder, served(nats_servers(folder, clock=SystemClock())) as on:
+    with temporary_folder() as folder, served(nats_servers(folder, clock=SystemClock())) as on:
         bench = Bench("NATS", "nats-py", bare_nats)
         yield _rows(TRANSPORT, on.nodes[0].address, folder, events, bench)
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         yield Path(folder)

@@ -34,6 +34,13 @@ STORE = "clickhouse"
 DATABASE = "forebay"
 ROWS = f"{DATABASE}.trades_rows"
 """Where the events of the simulated market lie."""
+UNMERGED = ", ".join(
+    [
+        *("max_bytes_to_merge_at_max_space_in_pool = 1", "parts_to_delay_insert = 100000"),
+        *("max_bytes_to_merge_at_min_space_in_pool = 1", "parts_to_throw_insert = 100000"),
+    ]
+)
+"""Settings with which every row lies as it was written: a merge would hide one that is doubled."""
 GROUP = "bridge"
 UNAVAILABLE = "store_unavailable"
 """What a bridge tells when it meets the fault of its store."""
@@ -169,6 +176,12 @@ class BridgeSide:
         await stage.clock.sleep(stage.timing.healthy_s)
         for bridge in self.bridges:
             await bridge.start()
+
+        async def look() -> bool | None:
+            return await self.rows() is not None or None
+
+        await until(stage.clock, look, "a table in ClickHouse", stage.timing.patience_s)
+        await self.answer(f"ALTER TABLE {ROWS} MODIFY SETTING {UNMERGED}")
         await self.caught_up(stage)
 
     def well(self) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
@@ -27,6 +26,7 @@ from forebay.lab.drills.saturation import history_beside
 from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
 from forebay.services.lanes import DEAD
+from forebay.stores.kind import DEFAULT as STORE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
