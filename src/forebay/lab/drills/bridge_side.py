@@ -189,8 +189,8 @@ class BridgeSide:
         for bridge in self.bridges:
             bridge.healthy_mb = bridge.watch.peak_rss_mb()
 
-    async def caught_up(self, stage: Stage) -> float:
-        """Wait until ClickHouse has nearly what the capture has stored.
+    async def caught_up(self, stage: Stage, more_s: float = 0.0) -> float:
+        """Wait until ClickHouse has nearly what the capture has stored, ``more_s`` if need be.
 
         Return how many rows a second came meanwhile.
         """
@@ -207,7 +207,8 @@ class BridgeSide:
             last = rows
             return rows >= seen.stored - stage.drill.rate or None
 
-        await until(stage.clock, look, "bridges to catch up", stage.timing.patience_s)
+        patience_s = stage.timing.patience_s + more_s
+        await until(stage.clock, look, "bridges to catch up", patience_s)
         took_s = (stage.clock.monotonic_ns() - began_ns) / 1e9
         return round((last - first) / took_s, 1) if took_s else 0.0
 

@@ -116,7 +116,7 @@ async def clickhouse_down_for_days(stage: Stage) -> None:
     side = _side(stage)
     before = await side.rows() or 0
     await clickhouse_down(stage)
-    side.drained_per_s = await side.caught_up(stage)
+    side.drained_per_s = await side.caught_up(stage, stage.drill.least_s)
     rows = (await side.rows() or 0) - before
     times = side.drained_per_s / stage.drill.rate
     said = f"{rows} rows waited, and came {side.drained_per_s:.0f} a second: {times:.1f} times live"
