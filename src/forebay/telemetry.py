@@ -302,6 +302,20 @@ class DeadLettered(TelemetryEvent, level="warning"):
     """Empty where nobody knows whence they came."""
 
 
+class LettersKept(TelemetryEvent, level="error"):
+    """Dead letters could not be told to their topic: they are kept here, and told when they can."""
+
+    count: int
+    topic: str
+    reason: str
+
+
+class LettersSent(TelemetryEvent, level="info"):
+    """Dead letters that were kept here are in their topics now."""
+
+    count: int
+
+
 class ConflictFound(TelemetryEvent, level="error"):
     """Events came with an id that is stored with other content; see the table ``conflicts``."""
 
@@ -338,7 +352,7 @@ class TopicDiffers(TelemetryEvent, level="warning"):
 
 
 class StoreUnavailable(TelemetryEvent, level="warning"):
-    """The store could not take a commit; nothing is dropped, the journal keeps it."""
+    """The store could not take a commit; nothing is dropped: journal or topic keep it."""
 
     reason: str
     delay_s: float

@@ -373,7 +373,7 @@ class MemorySubscription:
         where = self._lane, self._identity, self._offset
         first, raw = self._broker.fetch(*where, max_messages, max_bytes)
         self._offset = first + len(raw)
-        return [Received(at, _readable(each), at + 1) for at, each in enumerate(raw, first)]
+        return [_received(at, each) for at, each in enumerate(raw, first)]
 
     def extent(self) -> Extent:
         """See :class:`~forebay.ports.Subscription`."""
@@ -417,8 +417,8 @@ class MemorySubscription:
             self._broker.hold(self._lane, self._group, self._claim)
 
 
-def _readable(raw: bytes) -> Message | None:
+def _received(at: int, raw: bytes) -> Received:
     try:
-        return decode_message(raw)
+        return Received(at, decode_message(raw), at + 1)
     except Corrupt:
-        return None
+        return Received(at, None, at + 1, raw)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import getpass
 import inspect
 import os
 from pathlib import Path
@@ -140,6 +141,14 @@ def reading(data: Path) -> Data:
     from forebay.app.reader import Data
 
     return Data(data)
+
+
+def whoever() -> str:
+    """Return the name of whoever runs this."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def offline_job(

@@ -239,6 +239,8 @@ class Commit:
     events: Mapping[str, Events] = field(default_factory=dict)
     """By table; at least once, so a store removes duplicates by ``event_id``."""
     dead_letters: pa.Table | None = None
+    letter_states: pa.Table | None = None
+    """What became of dead letters; a row is stored once."""
     coverage: Mapping[StreamKey, Coverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed; its gaps follow from it."""
     ordinals: Mapping[StreamKey, bytes] = field(default_factory=dict)

@@ -23,6 +23,8 @@ class Received(NamedTuple):
 
     What other publishers have begun to tell by then is behind it.
     """
+    raw: bytes = b""
+    """Without a message: what cannot be read."""
 
 
 class Extent(NamedTuple):

@@ -124,9 +124,11 @@ class Bridge:
         """Lanes that may begin with it: what is known of their streams is of the same moment."""
         self.losses: deque[tuple[str, int, int]] = deque(maxlen=KNOWN_LOSSES)
         """Those that were told, by log."""
+        self.trouble = ""
+        """Why it cannot be known now which lanes are this bridge's."""
         self._transport = transport
         self._store = store
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._batching = batching or Batching()
         self._tries = tries
         self._rng = rng or random.Random()
@@ -136,7 +138,7 @@ class Bridge:
         """Every lane there is, by topic."""
         self._moved: set[str] = set()
         """Logs of which a lane has moved on since it was said how far all of them are."""
-        self._said_ns = self._looked_ns = self._clock.monotonic_ns()
+        self._said_ns = self._looked_ns = self.clock.monotonic_ns()
         self._turn = 0
         self._began_anew = False
 
@@ -155,6 +157,7 @@ class Bridge:
             frames = self._round(hurry=hurry)
         if not frames or hurry:
             self._say_how_far(now=hurry)
+            self.letters.tend()
         return frames
 
     def _round(self, *, hurry: bool) -> int:
@@ -190,7 +193,7 @@ class Bridge:
 
     def _step_of(self, lane: LaneBridge) -> int:
         wait = self.waiting.get(lane.lane)
-        if wait is not None and self._clock.monotonic_ns() < wait.until_ns:
+        if wait is not None and self.clock.monotonic_ns() < wait.until_ns:
             return 0
         if not lane.begun and lane.lane not in self.beginning:
             return 0
@@ -229,10 +232,17 @@ class Bridge:
         """See which lanes are this bridge's, and learn what is stored of those that are new."""
         if self._membership is None:
             self._membership = self._transport.join(self._topics, self.consumer)
-        held = self._membership.lanes()
+        try:
+            held = self._membership.lanes()
+            self.trouble = ""
+        except Transient as error:  # those that are lost say so themselves
+            self.trouble = str(error)
+            if not self.lanes:
+                raise
+            held = frozenset(self.lanes)
         self._let_go([name for name in self.lanes if name not in held])
         self._take([name for name in sorted(held) if name not in self.lanes], self._membership)
-        now_ns = self._clock.monotonic_ns()
+        now_ns = self.clock.monotonic_ns()
         if any(not each.begun and self._is_due(name, now_ns) for name, each in self.lanes.items()):
             self._begin_with(self.guard(self._store.load))
 
@@ -243,10 +253,12 @@ class Bridge:
         if not names:
             return
         self._learn_lanes()
+        topics = {lane: topic for topic, lanes in self._lanes_of.items() for lane in lanes}
         for name in names:
-            feed = LaneFeed(_subscriber(membership, name), self._clock, self._batching)
-            owns = self._owner(name)
-            self.lanes[name] = LaneBridge(self, feed, self._store, name, owns)
+            feed = LaneFeed(_subscriber(membership, name), self.clock, self._batching)
+            self.lanes[name] = LaneBridge(
+                self, feed, self._store, topic=topics[name], lane=name, owns=self._owner(name)
+            )
         self.observer(LanesMoved(tuple(names), (), len(self.lanes)))
 
     def _let_go(self, names: list[str]) -> None:
@@ -259,7 +271,7 @@ class Bridge:
 
     def _learn_lanes(self) -> None:
         self._lanes_of = {topic: [*self._transport.lanes(topic)] for topic in self._topics}
-        self._looked_ns = self._clock.monotonic_ns()
+        self._looked_ns = self.clock.monotonic_ns()
 
     def _owner(self, lane: str) -> Callable[[StreamKey], bool]:
         return lambda key: self._lane_of(key) == lane
@@ -297,7 +309,7 @@ class Bridge:
     # ---------------------------------------------------------------- lanes that wait
 
     def _wait(self, lane: LaneBridge, error: ForebayError) -> None:
-        now_ns = self._clock.monotonic_ns()
+        now_ns = self.clock.monotonic_ns()
         wait = self.waiting.setdefault(
             lane.lane, LaneWait(now_ns, now_ns, "", Backoff(self._rng, base=1.0))
         )
@@ -308,7 +320,7 @@ class Bridge:
     def _goes_on(self, lane: LaneBridge) -> None:
         wait = self.waiting.pop(lane.lane, None)
         if wait is not None:
-            waited_s = (self._clock.monotonic_ns() - wait.since_ns) / 1e9
+            waited_s = (self.clock.monotonic_ns() - wait.since_ns) / 1e9
             self.observer(LaneGoesOn(lane.lane, waited_s))
 
     # ------------------------------------------------------- how far all lanes together are
@@ -323,7 +335,7 @@ class Bridge:
 
         Not oftener than lanes are; and no failure of it is one of theirs.
         """
-        now_ns = self._clock.monotonic_ns()
+        now_ns = self.clock.monotonic_ns()
         alone = self._all_lanes() <= self.lanes.keys()
         look = not alone and now_ns - self._looked_ns >= LOOK_S * 1e9
         waits = now_ns - self._said_ns < self._batching.seconds * 1e9

@@ -9,9 +9,12 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from forebay.domain.events import EventColumns
 from forebay.domain.frames import Context, Loss
 from forebay.domain.intervals import FAR, IntervalSet
+from forebay.domain.letters import Place
 from forebay.domain.messages import ControlTold, EventsTold, KnownTold, LettersTold
 from forebay.journal import Position
 from forebay.ports import Commit, StoreState
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from forebay.domain.messages import Message
     from forebay.domain.parsed import StreamName
     from forebay.errors import RowsRefused
-    from forebay.ports import Committed, Events, Received, Refused, Store
+    from forebay.ports import Committed, Events, Refused, Store
     from forebay.services.bridge import Bridge
 
     Owns = Callable[[StreamKey], bool]
@@ -60,13 +63,17 @@ class LaneLetters(Protocol):
         ...
 
     def refused(
-        self, lane: str, at: Position, table: str, events: Events, refused: Sequence[Refused]
+        self, topic: str, place: Place, table: str, events: Events, refused: Sequence[Refused]
     ) -> None:
-        """Take rows of a batch that was read up to ``at``, which the store has left out."""
+        """Take rows of a batch that was read up to ``place``, which the store has left out."""
         ...
 
-    def unreadable(self, lane: str, identity: str, records: Sequence[Received]) -> None:
-        """Take records of a lane that are no message, before the lane goes on behind them."""
+    def unreadable(self, topic: str, records: Sequence[tuple[Place, bytes]]) -> None:
+        """Take records that are no message, before their lane goes on behind them."""
+        ...
+
+    def tend(self) -> None:
+        """Try again what could not be told; called now and then, and raises nothing."""
         ...
 
 
@@ -84,12 +91,15 @@ class NoLetters(LaneLetters):
         self._counts.pop((lane, begin), None)
 
     def refused(
-        self, lane: str, at: Position, table: str, events: Events, refused: Sequence[Refused]
+        self, topic: str, place: Place, table: str, events: Events, refused: Sequence[Refused]
     ) -> None:
         """The store has them among its dead letters."""
 
-    def unreadable(self, lane: str, identity: str, records: Sequence[Received]) -> None:
+    def unreadable(self, topic: str, records: Sequence[tuple[Place, bytes]]) -> None:
         """The transport has them until they are too old."""
+
+    def tend(self) -> None:
+        """There is nothing to tell."""
 
 
 class LaneBook(CoverageBook):
@@ -108,28 +118,29 @@ class LaneBook(CoverageBook):
 class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
     """Moves one lane into one store. It begins with what :class:`~.bridge.Bridge` has asked for."""
 
-    def __init__(self, whole: Bridge, feed: LaneFeed, store: Store, lane: str, owns: Owns) -> None:
+    def __init__(
+        self, whole: Bridge, feed: LaneFeed, store: Store, *, topic: str, lane: str, owns: Owns
+    ) -> None:
         self._whole = whole
         self.feed = feed
+        self._topic = topic
         self.lane = lane
         self.cursor = f"{whole.consumer}/{lane}"
         self._owns = owns
         self._owed: list[Callable[[], None]] = []
         """What is still to be told of what is stored."""
         self._failed = False
+        self.taken_ns = whole.clock.monotonic_ns()
+        """When it became this bridge's."""
         self.caught_up = False
         """Whether it was read to its end once."""
         super().__init__(feed, store, {}, self.cursor, whole.observer)
         self.delivered = whole.delivered
 
-    @property
-    def begun(self) -> bool:
-        """Whether it knows what is stored of it."""
-        return self._begun
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """See :class:`~forebay.services.pump.Pump`; not before the whole has asked the store."""
         if self.lane in self._whole.beginning:
-            super()._begin()
+            super().begin()
             self._whole.beginning.discard(self.lane)
 
     def _look(self) -> StoreState:
@@ -161,7 +172,11 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
 
     def plan(self, piece: LanePiece) -> Planned[LanePiece]:
         if piece.unreadable:
-            self._whole.letters.unreadable(self.lane, piece.end.log_id, piece.unreadable)
+            found = [
+                (Place(self.lane, piece.end.log_id, each.offset), each.raw)
+                for each in piece.unreadable
+            ]
+            self._whole.letters.unreadable(self._topic, found)
             self._observe(RecordsUnreadable(self.lane, len(piece.unreadable)))
         self._learn(declared_in(piece.messages))
         projected = self._book.enter(listen(piece.messages))
@@ -204,13 +219,15 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         return True
 
     def _stored(self, plan: Planned[LanePiece], done: Committed) -> None:
-        letters, lane, at = self._whole.letters, self.lane, plan.piece.end
+        letters, lane, topic = self._whole.letters, self.lane, self._topic
+        end = plan.piece.end
+        place = Place(lane, end.log_id, end.seq)
         for table, refused in done.refused.items():
             self._observe(RowsLeftOut(lane, table, len(refused), refused[0].error))
             events = plan.commit.events[table]
             self._owed.append(
                 lambda table=table, events=events, refused=refused: letters.refused(  # type: ignore[misc]
-                    lane, at, table, events, refused
+                    topic, place, table, events, refused
                 )
             )
 
@@ -223,6 +240,13 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
             self._observe(LossFound(log_id, loss.first, loss.last))
         for key, stream in projected.coverage.items():
             self._tell_gaps(key, stream)
+
+    @property
+    def weight(self) -> int:
+        """Rows and messages that are read and not stored."""
+        held = self._in_hand
+        steps = held.piece.steps if held else ()
+        return self.feed.weight + sum(whole.weight for whole in steps)
 
     # --------------------------------------------------------------- what it has nothing of
 
@@ -274,7 +298,8 @@ def listen(messages: Iterable[Message]) -> Iterator[Normalised]:
             yield Normalised(told.origin.context, log_id, (told.seq, told.seq), controls=said)
         elif isinstance(told, LettersTold):
             reasons: Counter[str] = Counter(rows["reason"].to_pylist() if rows else ())
-            yield Normalised(_NOWHERE, log_id, letters=rows, reasons=reasons)
+            where = msgspec.structs.replace(_NOWHERE, run=told.run)
+            yield Normalised(where, log_id, letters=rows, reasons=reasons)
         else:
             frames, unbuilt = Counter(told.frames), Counter(told.unbuilt)
             yield Normalised(_NOWHERE, log_id, frames=frames, unbuilt=unbuilt)

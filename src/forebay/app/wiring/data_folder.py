@@ -90,6 +90,11 @@ class DataFolder:
         return self.root / "ledger"
 
     @property
+    def letters(self) -> Path:
+        """Dead letters that their topic would not take, and how often the bridge has tried."""
+        return self.root / "letters"
+
+    @property
     def deliver_socket(self) -> Path:
         """Where deliver answers queries."""
         return self.root / "deliver.sock"

@@ -168,6 +168,15 @@ def _flag_ambiguous(session: SqlSession, name: str, repeats: pa.Table) -> pa.Tab
     return told
 
 
+def insert_letter_states(session: SqlSession, states: pa.Table) -> None:
+    """Insert what became of dead letters, each row once."""
+    session.run(
+        "INSERT INTO letter_states SELECT DISTINCT ON (letter_id, state, run) * FROM incoming "
+        "ANTI JOIN letter_states USING (letter_id, state, run)",
+        incoming=states,
+    )
+
+
 def insert_letters(
     session: SqlSession, letters: pa.Table, *, insert: bool
 ) -> dict[tuple[str, str], int]:

@@ -136,8 +136,8 @@ class AcknowledgedProducer:
         reports: _Reports,
     ) -> None:
         produce, report = client.produce, reports.take
-        for key, value, event_id in records:
-            headers: Headers = [(EVENT_ID, event_id)] if event_id else _CONTROL_HEADERS
+        for key, value, event_id, about in records:
+            headers: Headers = [(EVENT_ID, event_id), *about] if event_id else _CONTROL_HEADERS
             while True:
                 try:
                     # By name they would cost a third of the call. The fifth and the sixth are

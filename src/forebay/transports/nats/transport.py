@@ -182,7 +182,7 @@ class NatsTransport:
         first = {"Nats-Expected-Stream": lane} | ({"Nats-Msg-Id": msg_id} if msg_id else {})
 
         async def sent(client: Client) -> Msg:
-            if max(len(entry.value) for entry in batch.entries) + _HEADERS > client.max_payload:
+            if max(entry.size for entry in batch.entries) + _HEADERS > client.max_payload:
                 raise MaxPayloadError  # the server would close the connection without a word
             headers: dict[str, str] = {}
             for number, entry in enumerate(batch.entries, 1):
