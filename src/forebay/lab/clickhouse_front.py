@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PATIENCE_S = 10.0
+LOCKED_S = 10.0
 """How long a folder is waited for that another process, perhaps a dying one, still has."""
 _RETRY_S = 0.05
 _STATUS = dict.fromkeys((6, 26, 27, 36, 62), HTTPStatus.BAD_REQUEST)
@@ -58,7 +58,7 @@ class Tampering:
     at: Literal["before", "after"] = "after"
     """The engine has not seen the statement yet, or is done with it."""
     hold_s: float = 0.0
-    """How long the request is held there; :meth:`Front.release` lets it go on sooner."""
+    """How long the request is held there; :meth:`EngineFrontEnd.release` lets it go on sooner."""
     end: Literal["go on", "close"] = "go on"
     """Whether it is answered then, or its connection closed without a word."""
     code: int = 0
@@ -67,7 +67,7 @@ class Tampering:
     """Of how many requests."""
 
 
-class Refusal(Exception):
+class EngineError(Exception):
     """What the engine said, with the code of its exception."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -75,7 +75,7 @@ class Refusal(Exception):
         self.code = code
 
 
-class Front:
+class EngineFrontEnd:
     """The engine, and what becomes of requests to it."""
 
     def __init__(self, folder: str, settings: Mapping[str, str], login: str) -> None:
@@ -93,7 +93,7 @@ class Front:
     def _opened(self) -> Any:  # noqa: ANN401 - the library has no types
         from chdb.state.sqlitelike import connect  # noqa: PLC0415 - half a second and half a GB
 
-        for _ in range(int(PATIENCE_S / _RETRY_S)):
+        for _ in range(int(LOCKED_S / _RETRY_S)):
             try:
                 return connect(self.folder)
             except RuntimeError:  # another process has the folder
@@ -120,7 +120,7 @@ class Front:
     def run(self, sql: bytes, data: bytes, asked: Mapping[str, str]) -> tuple[bytes, str, int]:
         """Run a statement; return the answer, its format, and how many rows were written.
 
-        Raises :class:`Refusal`.
+        Raises :class:`EngineError`.
         """
         try:
             with self.connection(asked) as connection:
@@ -139,7 +139,7 @@ class Front:
                 return (answer.bytes() if answer.size() else b""), told, 0
         except (RuntimeError, ValueError) as error:  # the library raises nothing finer
             found = _CODE.search(str(error))
-            raise Refusal(int(found[1]) if found else _UNKNOWN_CODE, str(error)) from error
+            raise EngineError(int(found[1]) if found else _UNKNOWN_CODE, str(error)) from error
 
     # ---------------------------------------------------------------------- tampering
 
@@ -161,7 +161,7 @@ class Front:
         return self._held
 
     def met(self, sql: bytes, at: Literal["before", "after"]) -> None:
-        """Do to a request what it was given. Raises :class:`Refusal` or ConnectionError."""
+        """Do to a request what it was given. Raises :class:`EngineError` or ConnectionError."""
         with self._changed:
             text = sql[: 1 << 14].decode(errors="replace")
             mine = (t for t in self._tamperings if t.at == at and re.search(t.pattern, text))
@@ -179,7 +179,7 @@ class Front:
             raise ConnectionAbortedError
         if found.code:
             text = f"Code: {found.code}. DB::Exception: It was to be so. (LAB)"
-            raise Refusal(found.code, text)
+            raise EngineError(found.code, text)
 
 
 def _settings_of(asked: Mapping[str, str]) -> dict[str, str]:
@@ -229,11 +229,8 @@ def _plain(body: bytes, encoding: str) -> bytes:
         # Wherever the client has them from, which differs by the version of Python.
         from clickhouse_connect.driver import compression  # noqa: PLC0415
 
-        unpack: dict[str, Any] = {
-            "lz4": compression._lz4_decompressor,
-            "zstd": compression._zstd_decompressor,
-        }
-        plain: bytes = unpack[encoding]().decompress(body)
+        unpacker: Any = getattr(compression, f"_{encoding}_decompressor")()
+        plain: bytes = unpacker.decompress(body)
         return plain
     return body
 
@@ -243,7 +240,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    front: Front
+    front: EngineFrontEnd
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing of every request."""
@@ -264,10 +261,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._statement(asked, body)
             else:
                 self._answer(b"There is no handle " + url.path.encode(), HTTPStatus.NOT_FOUND)
-        except Refusal as refusal:
-            status = _STATUS.get(refusal.code, HTTPStatus.INTERNAL_SERVER_ERROR)
-            told = {"X-ClickHouse-Exception-Code": str(refusal.code)}
-            self._answer(str(refusal).encode() + b"\n", status, told)
+        except EngineError as error:
+            status = _STATUS.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+            told = {"X-ClickHouse-Exception-Code": str(error.code)}
+            self._answer(str(error).encode() + b"\n", status, told)
         except ConnectionError:  # the client is gone, or is to think that we are
             self.close_connection = True
 
@@ -317,7 +314,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.front.login and said != self.front.login:
             name = said.partition(":")[0]
             text = f"{name}: Authentication failed: password is incorrect, or there is no such user"
-            raise Refusal(516, f"Code: 516. DB::Exception: {text}. (AUTHENTICATION_FAILED)")
+            raise EngineError(516, f"Code: 516. DB::Exception: {text}. (AUTHENTICATION_FAILED)")
 
     def _lab(self, body: bytes) -> None:
         """Take what becomes of requests, ``release`` or ``forget``; tell how many are held."""
@@ -354,7 +351,7 @@ def main() -> None:
     parser.add_argument("--login", default="", help="name:password of the one who may ask")
     given = parser.parse_args()
     settings = dict(pair.split("=", 1) for pair in given.set)
-    _Handler.front = Front(given.folder, settings, given.login)
+    _Handler.front = EngineFrontEnd(given.folder, settings, given.login)
     _Server(("127.0.0.1", given.port), _Handler).serve_forever()
 
 
