@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 COLUMNS = (
     "event_id", "venue", "market", "symbol", "event_ts", "price", "size", "side", "trade_id"
 )  # fmt: skip
-_TABLE = """
+TABLE = """
     CREATE TABLE IF NOT EXISTS trades_rows (event_id UUID, venue String, market String,
     symbol String, event_ts DateTime64(9, 'UTC'), price Decimal(38, 18), size Decimal(38, 18),
     side String, trade_id String) ENGINE = ReplacingMergeTree
     PARTITION BY toYYYYMM(event_ts) ORDER BY (venue, market, symbol, event_ts, event_id)
 """
-_VIEW = "CREATE VIEW IF NOT EXISTS trades AS SELECT * FROM trades_rows FINAL"
+VIEW = "CREATE VIEW IF NOT EXISTS trades AS SELECT * FROM trades_rows FINAL"
 TRIES = 3
 
 
@@ -151,8 +151,8 @@ class PlainBridge:
         )
         first.command(f"CREATE DATABASE IF NOT EXISTS {self.settings.database}")
         first.database = self.settings.database
-        first.command(_TABLE)
-        first.command(_VIEW)
+        first.command(TABLE)
+        first.command(VIEW)
         return first
 
     def _again(self, messages: Sequence[Message]) -> None:

@@ -24,7 +24,7 @@ from forebay.lab.kafka_admin import partitions_of
 from forebay.transports.spelling import CONTROL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from forebay.app.wiring.data_folder import DataFolder
 
@@ -43,14 +43,20 @@ def compared(table: str, there: set[str]) -> list[str]:
     return [name for name in names if not pa.types.is_list(kind.schema.field(name).type)]
 
 
-def hold_against(folder: DataFolder, url: str, database: str) -> BridgedHeld:
-    """Count what is in ClickHouse beside what is stored in a data folder."""
-    counts = dict.fromkeys(("raw", "events", "final", "lost", "doubled", "mutated"), 0)
+def stored_rows(folder: DataFolder) -> dict[str, pa.Table]:
+    """Return by table the events that are stored in a data folder."""
+    tables = sorted({kind.table for kind in KINDS.values()})
+    query = "SELECT * REPLACE (event_id::VARCHAR AS event_id) FROM"
     with Data(folder.root) as data:
-        for table in sorted({kind.table for kind in KINDS.values()}):
-            stored = data.sql(f"SELECT * REPLACE (event_id::VARCHAR AS event_id) FROM {table}")  # noqa: S608
-            for name, count in _of_table(table, pa.table(stored), url, database).items():
-                counts[name] += count
+        return {table: pa.table(data.sql(f"{query} {table}")) for table in tables}
+
+
+def hold_against(stored: Mapping[str, pa.Table], url: str, database: str) -> BridgedHeld:
+    """Count what is in ClickHouse beside what is stored."""
+    counts = dict.fromkeys(("raw", "events", "final", "lost", "doubled", "mutated"), 0)
+    for table, rows in stored.items():
+        for name, count in _of_table(table, rows, url, database).items():
+            counts[name] += count
     return BridgedHeld(store="clickhouse", **counts)
 
 

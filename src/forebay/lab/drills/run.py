@@ -16,7 +16,7 @@ from forebay.lab.commands import FOREBAY, until
 from forebay.lab.drills.bridge_side import DATABASE, bridges_beside
 from forebay.lab.drills.broker_servers import brokers_beside
 from forebay.lab.drills.brokers import TOPIC
-from forebay.lab.drills.held_against import hold_against, letters_of
+from forebay.lab.drills.held_against import hold_against, letters_of, stored_rows
 from forebay.lab.drills.history import HistoryStage
 from forebay.lab.drills.limits import small_disk
 from forebay.lab.drills.line import on_a_line
@@ -175,7 +175,8 @@ async def _hold_bridged(stage: Stage, side: BridgeSide) -> None:
     for bridge in side.bridges:
         code = await bridge.end()
         stage.check(f"{bridge.name} ends with exit code {code}", code == 0)
-    held = await asyncio.to_thread(hold_against, stage.data, side.server.url, DATABASE)
+    rows = await asyncio.to_thread(stored_rows, stage.data)
+    held = await asyncio.to_thread(hold_against, rows, side.server.url, DATABASE)
     most = max(side.bridges, key=lambda bridge: bridge.watch.peak_rss_mb())
     healthy_mb, peak_mb = most.healthy_mb, most.watch.peak_rss_mb()
     letters, good = await asyncio.to_thread(_letters, stage)
