@@ -233,7 +233,7 @@ def _words(text: str) -> list[str]:
 
 
 def need_venues(config: Config) -> None:
-    """Raise :class:`~forebay.errors.ConfigError` if there is nothing to capture."""
-    if not config.venues:
+    """Raise :class:`~forebay.errors.ConfigError` if there is nothing to capture or to bridge."""
+    if not config.venues and not config.bridge.transport:
         hint = f"Say --venue {EXAMPLE_VENUE} --symbols BTC-USD, or write a file: forebay init."
         raise ConfigError("There is nothing to capture.", hint=hint)

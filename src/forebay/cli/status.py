@@ -187,11 +187,13 @@ def _rows(
     else:
         yield "state", _state(told)
         found = statuses(told)
-        if capture := found["capture"]:
+        if capture := found.get("capture"):
             yield "connected", _connected(capture, told.report.streams())
-        yield "events", _flow(found["capture"], found["deliver"])
+        if "capture" in found:
+            yield "events", _flow(found["capture"], found["deliver"])
         yield from (("published", text) for text in _published(found))
-        if deliver := found["deliver"]:
+        yield from (("bridge", text) for text in _bridged(found))
+        if deliver := found.get("deliver"):
             yield "gaps", _gaps(deliver["gaps"])
             yield "dead letters", f"{deliver['dead_letters']:,} since the start"
     if journal is not None:
@@ -259,6 +261,16 @@ def _published(found: Mapping[str, Status | None]) -> Iterator[str]:
             yield f"{each['transport']}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
 
 
+def _bridged(found: Mapping[str, Status | None]) -> Iterator[str]:
+    for each in found.values():
+        if each and "reads" in each:
+            way = f"{each['reads']} to {each['store']}"
+            rate = f"{each.get('events_per_s') or 0:,.0f}/s stored"
+            yield f"{way}: {rate}, {each['lag_s']:,.1f} s behind, {counted(each['lanes'], 'lane')}"
+            for lane, reason in sorted(each["waiting"].items())[:NAMED]:
+                yield f"{lane} waits: {reason}"
+
+
 def lag(capture: Status, deliver: Status) -> int:
     """Return how many frames are captured and not stored."""
     return max(int(capture["next_seq"]) - int(deliver["seq"]), 0)
@@ -288,6 +300,9 @@ def span(seconds: float) -> str:
 def line(told: SystemStatus, width: int) -> str:
     """Return as many whole parts of a summary as fit, the most wanted first."""
     found = statuses(told)
+    bridged = [*_bridged(found)]
+    if "capture" not in found:
+        return fitting([str(told.report.health.state), *bridged], width) if bridged else "starting"
     capture, deliver = found["capture"], found["deliver"]
     if capture is None or deliver is None:
         return "starting"
@@ -300,6 +315,7 @@ def line(told: SystemStatus, width: int) -> str:
         f"lag {lag(capture, deliver):,}",
         f"{gaps.get('open', 0):,} gaps open",
         *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "transport" in s),
+        *bridged,
         *([] if captured is None else [f"{captured:,.0f} frames/s"]),
         f"p99 {capture['p99_ms']:.1f} ms",
     ]
@@ -392,7 +408,9 @@ def _get(url: str) -> bytes:
 
 def statuses(told: SystemStatus) -> dict[str, dict[str, Any] | None]:
     """Return by process what it says of itself, None for one that does not answer."""
-    found: dict[str, dict[str, Any] | None] = {"capture": None, "deliver": None}
+    roles = [check.name for check in told.report.checks]
+    usual = ("bridge",) if "bridge" in roles and "capture" not in roles else ("capture", "deliver")
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(usual)
     for each in told.report.processes:
         found[each.process] = {"pid": each.pid, **each.status}
     return found

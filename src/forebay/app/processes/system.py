@@ -16,6 +16,7 @@ from forebay.app.processes import samples
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.process_breakers import RuntimeSettings, reconciled
 from forebay.app.wiring import logs
+from forebay.app.wiring.bridges import ROLE as BRIDGE
 from forebay.app.wiring.config import BreakerLimits, token_of
 from forebay.app.wiring.transports import ROLE
 from forebay.errors import ConfigError, ForebayError, Unreachable
@@ -54,7 +55,11 @@ AWAY_AFTER = 5
 """One that misses more polls in a row is down; after a kill, a new one misses fewer."""
 STARTING = 30
 """Polls that one may miss before its first answer: it may wait for locks of a predecessor."""
-COUNTED = {"capture": ("captured", "frames_per_s"), "deliver": ("rows", "events_per_s")}
+COUNTED = {
+    "capture": ("captured", "frames_per_s"),
+    "deliver": ("rows", "events_per_s"),
+    BRIDGE: ("rows", "events_per_s"),
+}
 """By role, a counter of its status, and under which name that says how fast it rises."""
 LOOKS = 11
 """Looks at a counter that its rate is of."""
@@ -351,12 +356,14 @@ def services(seen: Sequence[PolledProcess], critical: Collection[str]) -> list[S
     A process that has not answered yet is starting, and in nobody's count.
     """
     found: list[ServiceHealth] = []
+    beside = len(seen) > 1  # a bridge beside a capture is not needed for it
     for each in seen:
         told = () if each.report is None else each.report.services
         if not each.away:
             found += told
             continue
-        needed, reason = not each.role.startswith(ROLE), f"{each.role} does not answer"
+        needed = not each.role.startswith(ROLE) and not (beside and each.role == BRIDGE)
+        reason = f"{each.role} does not answer"
         found.append(ServiceHealth(each.role, up=False, critical=needed, reason="does not answer"))
         found += [
             dataclasses.replace(service, up=False, reason=service.reason or reason)

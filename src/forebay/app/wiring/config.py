@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 from msgspec import inspect as types
 
+from forebay.app.wiring.bridges import BridgeConfig, check_bridge
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file, with_servers
@@ -196,6 +197,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     transports: tuple[TransportConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
+    bridge: BridgeConfig = BridgeConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
     downloader: DownloaderConfig = DownloaderConfig()
@@ -275,6 +277,7 @@ def gathered(
         with complaints.noted():
             check_kind(config.store.kind)
     check_transports(config.transports, complaints)
+    check_bridge(config, complaints, told=bool(merged.get("bridge")))
     if config.calendars or any(venue.calendar for venue in config.venues):
         from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
 

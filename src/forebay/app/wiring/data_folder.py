@@ -67,6 +67,10 @@ class DataFolder:
         """Return where a store of a kind is, if it is in a file."""
         return self.root / f"forebay.{kind}"
 
+    def bridge_database(self, kind: str) -> Path:
+        """Return where a bridge's store of a kind is, if it is in a file."""
+        return self.root / f"bridge.{kind}"
+
     def databases(self) -> list[str]:
         """Return of which kinds of store a database is there, by name."""
         return sorted(

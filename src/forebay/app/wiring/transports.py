@@ -57,6 +57,8 @@ def required(config: TransportConfig) -> bool:
 
 def consumers(config: Config) -> list[Consumer]:
     """Return who reads the journal beside the store: the publishers."""
+    if config.bridge.transport and not config.venues:  # there is no journal
+        return []
     return [Consumer(ROLE + name_of(each), required(each)) for each in config.transports]
 
 
