@@ -12,6 +12,7 @@ from forebay.errors import CursorMoved
 from forebay.journal import Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore
+from tests.support.clickhouse_stores import a_clickhouse_store, set_clickhouse_cursor
 from tests.support.delivery import TableStore, events_of
 from tests.support.frames import LOG, Told
 from tests.support.memory_store import MemoryStore
@@ -34,8 +35,12 @@ def at(seq: int) -> Position:
     return Position(LOG, seq)
 
 
-@pytest.fixture(params=["memory", "duckdb"])
+@pytest.fixture(params=["memory", "duckdb", "clickhouse"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TableStore]:
+    if request.param == "clickhouse":
+        with a_clickhouse_store() as on_server:
+            yield on_server
+        return
     duckdb = request.param == "duckdb"
     made: TableStore = DuckDBStore(tmp_path / "forebay.duckdb") if duckdb else MemoryStore()
     yield made
@@ -55,7 +60,9 @@ def set_cursor(store: TableStore, consumer: str, position: Position) -> None:
     if isinstance(store, MemoryStore):
         store._positions[consumer] = position
         return
-    assert isinstance(store, DuckDBStore)
+    if not isinstance(store, DuckDBStore):
+        set_clickhouse_cursor(store, consumer, position)
+        return
     with store.connection() as other:
         statement = "UPDATE cursors SET log_id = ?, seq = ? WHERE consumer = ?"
         other.execute(statement, [position.log_id, position.seq, consumer]).fetchall()
