@@ -33,7 +33,8 @@ _OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_
 class KafkaSubscription:
     """The :class:`~forebay.ports.Subscription` of a partition.
 
-    No member of a group: the partition is assigned, and the group only keeps its offset.
+    No member of a group: the partition is assigned, and the group only keeps its offset. Who may
+    read which partition is asked elsewhere, in :mod:`~.membership`.
     """
 
     def __init__(
@@ -115,16 +116,13 @@ class KafkaSubscription:
 
     def commit(self, position: Position) -> None:
         """See :class:`~forebay.ports.Subscription`."""
+        commit_place(self._consumer, self.place_of(position))
+
+    def place_of(self, position: Position) -> TopicPartition:
+        """Return what is committed of a position; raises as :meth:`read`."""
         if position.log_id != self._identity:
             self._refuse()
-        place = TopicPartition(self._topic, self._partition, position.seq, position.log_id)
-        try:
-            committed = self._consumer.commit(offsets=[place], asynchronous=False)
-        except KafkaException as error:
-            raise translated(error, f"committing in {self._topic}") from error
-        for each in committed or ():
-            if each.error is not None:
-                raise translated(each.error, f"committing in {self._topic}")
+        return TopicPartition(self._topic, self._partition, position.seq, position.log_id)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Subscription`."""
@@ -220,3 +218,15 @@ class KafkaSubscription:
             raise translated(found.error, f"asking for the offset of {self._topic}")
         is_ours = found.metadata == self._identity
         return found.offset if is_ours and found.offset != OFFSET_INVALID else None
+
+
+def commit_place(consumer: Consumer, place: TopicPartition) -> None:
+    """Return once the broker has it."""
+    what = f"committing in {place.topic}"
+    try:
+        committed = consumer.commit(offsets=[place], asynchronous=False)
+    except KafkaException as error:
+        raise translated(error, what) from error
+    for each in committed or ():
+        if each.error is not None:
+            raise translated(each.error, what)

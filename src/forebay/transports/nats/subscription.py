@@ -17,7 +17,7 @@ from forebay.errors import CursorBeyondEnd
 from forebay.journal import Position
 from forebay.ports import Extent
 from forebay.transports.nats.connection import answered
-from forebay.transports.nats.errors import NO_MESSAGE, Refused
+from forebay.transports.nats.errors import NO_MESSAGE, ServerRefused
 from forebay.transports.nats.stream_calls import info_of, made, reaches
 from forebay.transports.nats.streams import GROUPS, StreamLimits, identity_of, stream_of_groups
 from forebay.transports.spelling import EVENT_ID, MessageAssembler
@@ -168,7 +168,7 @@ class NatsSubscription:
             kept = await self._connection.ask(
                 f"STREAM.MSG.GET.{GROUPS}", {"last_by_subj": self._kept}
             )
-        except Refused as refusal:
+        except ServerRefused as refusal:
             if refusal.number == NO_MESSAGE:
                 return None
             raise

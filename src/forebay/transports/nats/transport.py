@@ -27,7 +27,7 @@ from forebay.transports.nats.errors import (
     NO_ROOM,
     NOT_FOUND,
     WRONG_LAST,
-    Refused,
+    ServerRefused,
 )
 from forebay.transports.nats.fan_out import without_venue
 from forebay.transports.nats.stream_calls import info_of, made, reaches, turn_back
@@ -131,7 +131,7 @@ class NatsTransport:
             if not info["config"].get("allow_atomic"):
                 # An old server would store each entry by itself, and again with every try.
                 said = {"err_code": NO_BATCHES, "description": "it takes no batches"}
-                raise Refused(said, f"the stream {lane}")
+                raise ServerRefused(said, f"the stream {lane}")
             end = _End(info["created"], 0, connected)
         elif end.connected != connected:
             await self._identity(lane)
@@ -153,7 +153,7 @@ class NatsTransport:
             try:
                 await self._stored(lane, batch)
                 return
-            except Refused as refusal:
+            except ServerRefused as refusal:
                 if refusal.number not in NO_ROOM or loop.time() + LOOK_S > deadline:
                     raise
             await asyncio.sleep(LOOK_S)
@@ -163,7 +163,7 @@ class NatsTransport:
         msg_id = f"{self._session}:{batch.name}"
         try:
             last = await self._offered(lane, batch, msg_id)
-        except Refused as refusal:
+        except ServerRefused as refusal:
             if refusal.number != DUPLICATE:
                 raise
             # It took it once. Whether it still has it is another question.
@@ -196,7 +196,7 @@ class NatsTransport:
 
         ack = await self._acknowledged(lane, sent)
         if ack.get("count") != count:
-            raise Refused({"description": f"it answers {ack}"}, f"a batch in {lane}")
+            raise ServerRefused({"description": f"it answers {ack}"}, f"a batch in {lane}")
         last: int = ack["seq"]
         return last
 
@@ -207,7 +207,7 @@ class NatsTransport:
             answer = await self._connection.use(sent)
         except NoRespondersError:
             said = {"err_code": NOT_FOUND, "description": "no stream takes it"}
-            raise Refused(said, f"a batch in {lane}") from None
+            raise ServerRefused(said, f"a batch in {lane}") from None
         return answered(answer, f"a batch in {lane}")
 
     async def _has(self, lane: str, batch: Batch, msg_id: str) -> bool:
@@ -220,7 +220,7 @@ class NatsTransport:
             first: int = ack["seq"]
             for seq in (first, first + len(batch.entries) - 1):
                 await self._connection.ask(f"STREAM.MSG.GET.{lane}", {"seq": seq})
-        except Refused as refusal:
+        except ServerRefused as refusal:
             if refusal.number in (NO_MESSAGE, WRONG_LAST):
                 return False
             raise
