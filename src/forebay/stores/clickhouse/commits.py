@@ -11,7 +11,7 @@ two with one step the server keeps the first.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from forebay.errors import RowsRefused
 from forebay.journal import Position
 from forebay.stores.clickhouse import ddl
 from forebay.stores.clickhouse.lookups import among, between, ids_of, quoted
-from forebay.stores.clickhouse.plan import EVENTS, FLAGS, Part, ranked, refused_letter
+from forebay.stores.clickhouse.plan import EVENTS, FLAGS, OTHERS, Part, ranked, refused_letter
 from forebay.stores.clickhouse.session import decoded, encoded
 from forebay.stores.lookups import times_of
 from forebay.stores.rows import AMBIGUOUS
@@ -75,7 +75,7 @@ class CommitLog:
         """Return where the database is; what is pending only of ``chain``, if one is named."""
         where = f"WHERE chain = {quoted(chain)} AND step > ({self._mark(chain)})" if chain else ""
         rows = self._session.rows(
-            "SELECT kind, consumer, log_id, seq, version, step "  # noqa: S608
+            "SELECT kind, consumer, log_id, seq, version, step "
             f"FROM {self._state} FINAL WHERE kind IN ('chain', 'cursor') UNION ALL "
             "SELECT 'pending', chain, '', toInt64(0), max(version), max(step) "
             f"FROM {self._commits} {where} GROUP BY chain UNION ALL "
@@ -99,14 +99,14 @@ class CommitLog:
 
     def _mark(self, chain: str) -> str:
         return (
-            f"SELECT max(step) FROM {self._state} "  # noqa: S608
+            f"SELECT max(step) FROM {self._state} "
             f"WHERE kind = 'chain' AND consumer = {quoted(chain)}"
         )
 
     def read(self, chain: str, step: int) -> Intent:
         """Return the intent of a step: of several, the one that was the first."""
         rows = self._session.rows(
-            "SELECT version, writer, kinds, tables, parts, bodies "  # noqa: S608
+            "SELECT version, writer, kinds, tables, parts, bodies "
             f"FROM {self._commits} WHERE chain = {quoted(chain)} AND step = {step} "
             "ORDER BY at, writer LIMIT 1"
         )
@@ -140,7 +140,7 @@ class CommitLog:
     def winner(self, intent: Intent) -> str | None:
         """Return who wrote the last step from that of ``intent`` on; None if nobody has."""
         rows = self._session.rows(
-            f"SELECT writer FROM {self._commits} WHERE chain = {quoted(intent.chain)} "  # noqa: S608
+            f"SELECT writer FROM {self._commits} WHERE chain = {quoted(intent.chain)} "
             f"AND step >= {intent.step} ORDER BY step DESC, at, writer LIMIT 1"
         )
         return next((writer for (writer,) in _plain(rows)), None)
@@ -175,12 +175,11 @@ class _Application:
             self._bury()
         for part in self._of(FLAGS):
             self._flag(part)
-        for kind, table, part, body in self._intent.parts:
-            if kind not in {EVENTS, FLAGS}:
-                names = decoded(body).column_names
-                # Of these a second copy is never seen, and they must be there after this.
-                token = None if self._again else self._token(table, part)
-                self._session.insert(table, names, body, token)
+        for part in self._of(OTHERS):
+            names = decoded(part.body).column_names
+            # Of these a second copy is never seen, and they must be there after this.
+            token = None if self._again else self._token(part.table, part.part)
+            self._session.insert(part.table, names, part.body, token)
         return self._refused
 
     def _of(self, kind: str) -> Iterator[Part]:
@@ -227,7 +226,7 @@ class _Application:
         rows = decoded(body)
         times = times_of(rows)
         stored = self._session.rows(
-            f"SELECT DISTINCT event_id FROM {self._session.name(table)} WHERE "  # noqa: S608
+            f"SELECT DISTINCT event_id FROM {self._session.name(table)} WHERE "
             f"{between(int(times.min()), int(times.max()))} "
             f"AND event_id IN {among(ids_of(rows))}"
         )
@@ -271,7 +270,7 @@ class _Application:
             )
 
 
-def _plain(rows: pa.Table) -> list[tuple]:
+def _plain(rows: pa.Table) -> list[tuple[Any, ...]]:
     """Return rows with their texts as texts; what is in lists stays as it is."""
     columns = [
         column.cast(pa.string()) if column.type == pa.binary() else column for column in rows

@@ -136,14 +136,18 @@ class Planner:
         """Plan dead letters that are not there yet, and count those that are of these frames."""
         ids = _letter_ids(letters)
         stored = self._session.rows(
-            f"SELECT letter_id, log_id, seq FROM {self._session.name(rows_of(LETTERS))} FINAL "  # noqa: S608
+            f"SELECT letter_id, log_id, seq FROM {self._session.name(rows_of(LETTERS))} FINAL "
             f"WHERE letter_id IN {among(dict.fromkeys(ids))}"
         )
         frames: dict[bytes, tuple[str, int]] = {}
         if len(stored):
             logs = stored["log_id"].cast(pa.string()).to_pylist()
             frames = dict(
-                zip(_letter_ids(stored), zip(logs, stored["seq"].to_pylist(), strict=True), strict=True)
+                zip(
+                    _letter_ids(stored),
+                    zip(logs, stored["seq"].to_pylist(), strict=True),
+                    strict=True,
+                )
             )
         logs, seqs = letters["log_id"].to_pylist(), letters["seq"].to_pylist()
         told, fresh = set[bytes](), list[int]()
@@ -229,9 +233,7 @@ def state_part(
     chain, step, writer = mark
     rows = [_row("chain", version, consumer=chain, step=step, writer=writer)]
     for consumer, where in positions.items():
-        rows.append(
-            _row("cursor", version, consumer=consumer, log_id=where.log_id, seq=where.seq)
-        )
+        rows.append(_row("cursor", version, consumer=consumer, log_id=where.log_id, seq=where.seq))
     rows += [_coverage_row(key, held, version) for key, held in coverage.items()]
     rows += [
         _row("ordinals", version, **key._asdict(), ordinals=told) for key, told in ordinals.items()

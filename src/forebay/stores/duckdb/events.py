@@ -117,9 +117,7 @@ class _Lookup(Lookup):
         """See :meth:`forebay.stores.lookups.Lookup.look`."""
         statement = self._select
         if between:
-            statement += (
-                " WHERE t.event_ts BETWEEN make_timestamp_ns(?) AND make_timestamp_ns(?)"
-            )
+            statement += " WHERE t.event_ts BETWEEN make_timestamp_ns(?) AND make_timestamp_ns(?)"
         rows = self.rows if len(which) == len(self.rows) else self.rows.take(pa.array(which))
         answer = self._session.columns(statement, between or (), rows)
         self.found[answer["row"]] = True
