@@ -136,7 +136,7 @@ def _of_table(table: str, stored: pa.Table, url: str, database: str) -> dict[str
 def _mutated(stored: pa.Table, final: pa.Table) -> int:
     """Return how many ids that both have stand for something else."""
     both = stored.join(final, "event_id", right_suffix=" there", join_type="inner")
-    same = pa.array([True] * len(both))
+    same = pa.array([True] * len(both), pa.bool_())
     for name in stored.column_names[1:]:
         mine, theirs = both[name], both[f"{name} there"]
         nulls = pc.and_(pc.is_null(mine), pc.is_null(theirs))
