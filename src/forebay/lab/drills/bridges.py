@@ -127,15 +127,19 @@ async def clickhouse_past_retention(stage: Stage) -> None:
     """ClickHouse is away for longer than Kafka keeps events: they come from the journal."""
     side, brokers = _side(stage), stage.brokers
     assert brokers is not None  # noqa: S101 - the drill wants some
-    async with _away(stage):
-        await asyncio.to_thread(side.server.kill)
-        try:
-            await _noticed(stage)
-            expired = await asyncio.to_thread(expire, brokers.bootstrap, TOPIC)
-            stage.say(f"{expired} records have expired")
-            await publishing_goes_on(stage, KAFKA)
-        finally:
-            await side.server.start()
+    (bridge,) = side.bridges
+    before = side.met()
+    await asyncio.to_thread(side.server.kill)
+    try:
+        await _noticed(stage)
+        await bridge.kill()  # or it would have in memory what expires
+        expired = await asyncio.to_thread(expire, brokers.bootstrap, TOPIC)
+        stage.say(f"{expired} records have expired")
+        await bridge.start()
+        await publishing_goes_on(stage, KAFKA)
+    finally:
+        await side.server.start()
+        stage.fault_over(side.met() - before)
     gaps = f"SELECT count() FROM {DATABASE}.gaps"  # noqa: S608
     await _says(stage, gaps, "what expired is a gap there")
     stage.say("publishing again what Kafka lacks")
