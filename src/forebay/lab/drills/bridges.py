@@ -144,7 +144,7 @@ async def clickhouse_past_retention(stage: Stage) -> None:
     await _says(stage, gaps, "what expired is a gap there")
     stage.say("publishing again what Kafka lacks")
     code = await _repaired(stage)
-    stage.check(f"`forebay verify --transport kafka --repair` ends with {code}", ok=code == 0)
+    stage.check(f"`forebay verify --repair --expired` ends with {code}", ok=code == 0)
 
 
 async def _says(stage: Stage, sql: str, what: str) -> None:
@@ -161,7 +161,7 @@ async def _says(stage: Stage, sql: str, what: str) -> None:
 
 
 async def _repaired(stage: Stage) -> int:
-    command = ("verify", "--transport", KAFKA, "--repair", "-c", str(stage.config))
+    command = ("verify", "--transport", KAFKA, "--repair", "--expired", "-c", str(stage.config))
     with (stage.root / "verify.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *stage.command, *command, stdout=log, stderr=log, env=environment()
