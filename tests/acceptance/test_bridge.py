@@ -29,14 +29,15 @@ from tests.support.commands import (
     wait_for,
 )
 from tests.support.crossing import content
+from tests.support.kafka import running_kafka
 from tests.support.memory_socket import serving
 from tests.support.memory_transport import Broker
+from tests.support.servers import needs_kafka
 from tests.support.socket_transport import PLUGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.commands import Lab
 
 CAPTURE = """
 data = "{data}"
@@ -65,13 +66,35 @@ servers = "{servers}"
 """
 
 
+KAFKA = """
+[[transports]]
+name = "broker"
+kind = "kafka"
+servers = "{servers}"
+partitions = 2
+"""
+
+
 @pytest.fixture
-def table() -> Iterator[str]:
+def memory() -> Iterator[str]:
     """The configuration of a broker in memory that is served meanwhile."""
     with tempfile.TemporaryDirectory() as folder:  # its path must be short
         socket = Path(folder) / "broker.sock"
         with serving(Broker(partitions=2), socket):
             yield TABLE.format(plugin=PLUGIN, servers=socket)
+
+
+@pytest.fixture
+def kafka() -> Iterator[str]:
+    """The configuration of a Kafka that runs meanwhile."""
+    needs_kafka()
+    with running_kafka() as cluster:
+        yield KAFKA.format(servers=cluster.bootstrap)
+
+
+@pytest.fixture(params=["memory", "kafka"])
+def table(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 @contextlib.contextmanager
@@ -126,7 +149,7 @@ def require_equal(capturing: Running, second: Path) -> int:
         with contextlib.closing(DuckDBStore(database)) as store:
             tables.append(content(store))
         with contextlib.closing(DuckDBReader.of_file(database)) as reader:
-            audited = DuckDBAudited(lambda sql: reader.query(sql, timeout_s=60.0), consumer)  # noqa: B023
+            audited = DuckDBAudited(lambda sql: reader.query(sql, timeout_s=60.0), consumer)
             report = run_audit(audited, capturing.folder.journal, parsers())
             reports.append(msgspec.structs.replace(report, took_ms=0))
     assert reports[0].ok

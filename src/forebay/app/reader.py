@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from forebay.app.wiring.stores import FolderStore
     from forebay.domain.book import Level
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import EventKind
     from forebay.services.audit import AuditReport, Truth, Use
     from forebay.services.audit.transports import Reading
+    from forebay.services.books import BookAt
     from forebay.services.readback import TransportStage
 
 _AUDIT_MEMORY_MB = (256, 1024, 4096)
@@ -201,7 +204,12 @@ class Data(Queries):
         from forebay.services.books import Stream, book_at  # noqa: PLC0415 - seldom needed
 
         at_ns = None if at is None else to_ns(at)
-        found = book_at(self.sql, Stream(venue, market, symbol), at_ns, parsers())
+
+        def look(place: FolderStore) -> BookAt:
+            query = functools.partial(self._asked_of, place)
+            return book_at(query, Stream(venue, market, symbol), at_ns, parsers())
+
+        found, _ = self._from_one(look)
         return {
             "venue": venue,
             "market": market,
@@ -286,7 +294,8 @@ class Data(Queries):
         require_known(wanted.symbols, known)
         ends = stop or threading.Event()
         return Follow(
-            query=lambda query: self._query(query, None, patience_s=0.0),
+            # Of one store: where another one is says nothing of what this one has.
+            query=lambda query: self._asked_of(self._first, query, patience_s=0.0),
             table=table,
             where=wanted.where(),
             place=position_of(after) if after is not None else BEGINNING if start else None,
@@ -343,7 +352,7 @@ class Data(Queries):
 
         install(self.folder)
         return run_audit(
-            stores.kind_in(self.folder).audited(self._audit_query, CONSUMER),
+            stores.kind_of(self._first.config).audited(self._audit_query, CONSUMER),
             self.folder.journal,
             parsers(),
             ledger_folder=self.folder.ledger,
@@ -362,12 +371,12 @@ class Data(Queries):
         *less, most = _AUDIT_MEMORY_MB
         for limit in less:
             try:
-                return self._query(query, MAX_QUERY_S, limit)
+                return self._asked_of(self._first, query, MAX_QUERY_S, limit)
             except Unreachable:
                 raise
             except Transient:
                 continue
-        return self._query(query, MAX_QUERY_S, most)
+        return self._asked_of(self._first, query, MAX_QUERY_S, most)
 
     def audit(self) -> pa.Table:
         """Return the audit's account, one row a stream."""
@@ -385,6 +394,10 @@ def _levels(levels: Sequence[Level]) -> list[list[str]]:
     return [[text_of(price), text_of(size)] for price, size in levels]
 
 
-def open(folder: str | Path) -> Data:  # noqa: A001 - reads as forebay.open(...)
-    """Open a data folder for reading, whether a capture is running or not."""
-    return Data(folder)
+def open(folder: str | Path, *, store: str = "") -> Data:  # noqa: A001 - reads as forebay.open(...)
+    """Open a data folder for reading, whether a capture is running or not.
+
+    ``store`` names one of several that it is stored in; left out, it is the first, and while that
+    one cannot be reached the next one that can, of which a warning tells.
+    """
+    return Data(folder, store=store)

@@ -21,6 +21,7 @@ from forebay.cli.output import (
     print_json,
     print_table,
 )
+from forebay.cli.status_flows import bridged, published
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import SystemReport
 from forebay.sources.proxies import proxy_for
@@ -191,8 +192,8 @@ def _rows(
             yield "connected", _connected(capture, told.report.streams())
         if "capture" in found:
             yield "events", _flow(found["capture"], found["deliver"])
-        yield from (("published", text) for text in _published(found))
-        yield from (("bridge", text) for text in _bridged(found))
+        yield from (("published", text) for text in published(found))
+        yield from (("bridge", text) for text in bridged(found))
         if deliver := found.get("deliver"):
             yield "gaps", _gaps(deliver["gaps"])
             yield "dead letters", f"{deliver['dead_letters']:,} since the start"
@@ -254,23 +255,6 @@ def _flow(capture: Status | None, deliver: Status | None) -> str:
     return f"{rates}, {lag_s:,.1f} s behind ({frames:,} frames)"
 
 
-def _published(found: Mapping[str, Status | None]) -> Iterator[str]:
-    for each in found.values():
-        if each and "transport" in each:
-            behind = f"{each['lag_s']:,.1f} s behind ({each['backlog']:,} frames)"
-            yield f"{each['transport']}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
-
-
-def _bridged(found: Mapping[str, Status | None]) -> Iterator[str]:
-    for each in found.values():
-        if each and "reads" in each:
-            way = f"{each['reads']} to {each['store']}"
-            rate = f"{each.get('events_per_s') or 0:,.0f}/s stored"
-            yield f"{way}: {rate}, {each['lag_s']:,.1f} s behind, {counted(each['lanes'], 'lane')}"
-            for lane, reason in sorted(each["waiting"].items())[:NAMED]:
-                yield f"{lane} waits: {reason}"
-
-
 def lag(capture: Status, deliver: Status) -> int:
     """Return how many frames are captured and not stored."""
     return max(int(capture["next_seq"]) - int(deliver["seq"]), 0)
@@ -300,9 +284,9 @@ def span(seconds: float) -> str:
 def line(told: SystemStatus, width: int) -> str:
     """Return as many whole parts of a summary as fit, the most wanted first."""
     found = statuses(told)
-    bridged = [*_bridged(found)]
+    bridges = [*bridged(found)]
     if "capture" not in found:
-        return fitting([str(told.report.health.state), *bridged], width) if bridged else "starting"
+        return fitting([str(told.report.health.state), *bridges], width) if bridges else "starting"
     capture, deliver = found["capture"], found["deliver"]
     if capture is None or deliver is None:
         return "starting"
@@ -315,7 +299,7 @@ def line(told: SystemStatus, width: int) -> str:
         f"lag {lag(capture, deliver):,}",
         f"{gaps.get('open', 0):,} gaps open",
         *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "transport" in s),
-        *bridged,
+        *bridges,
         *([] if captured is None else [f"{captured:,.0f} frames/s"]),
         f"p99 {capture['p99_ms']:.1f} ms",
     ]

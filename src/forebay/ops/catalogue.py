@@ -41,8 +41,6 @@ class Metric:
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
-    needs: str = ""
-    """The service that has it, if that does not exist yet: then it is in no scrape."""
 
     @property
     def exposed(self) -> str:
@@ -55,8 +53,8 @@ class Metric:
         return OLDER_NAMES.get(self.name, "")
 
 
-def _counter(name: str, text: str, *labels: str, needs: str = "") -> Metric:
-    return Metric(name, "counter", text, labels, needs)
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, "counter", text, labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
@@ -162,6 +160,16 @@ _CAPTURE = (
         "histogram",
         "From receipt of a frame to its capture.",
         (),
+    ),
+)
+_MIRRORING = (
+    _counter("forebay_mirror_stored", "Events that a mirror of the store has stored.", "store"),
+    _gauge("forebay_mirror_backlog", "Frames captured that a mirror has not stored yet.", "store"),
+    _gauge(
+        "forebay_mirror_lag_seconds",
+        "How far a mirror is behind capture: age, by receipt, of the oldest frame that is read and "
+        "not stored.",
+        "store",
     ),
 )
 _PUBLISHING = (
@@ -274,6 +282,7 @@ _SYSTEM = (
 SECTIONS = {
     "Capture": _CAPTURE,
     "Delivery": _DELIVERY,
+    "Mirrors": _MIRRORING,
     "Publishing": _PUBLISHING,
     "Bridge": _BRIDGE,
     "Circuit breakers": _BREAKERS,

@@ -83,7 +83,7 @@ class _Scrape(Collector):
         for item in _items(self.report):
             metric = CATALOGUE.get(item.name)
             # Two of one name and labels would make Prometheus refuse the whole scrape.
-            if metric is None or metric.needs or {*metric.labels} != {*item.labels}:
+            if metric is None or {*metric.labels} != {*item.labels}:
                 left_out += 1
                 continue
             key = item.name, tuple(item.labels[label] for label in metric.labels)

@@ -24,10 +24,9 @@ from forebay.errors import (
     TableUnavailable,
     Transient,
 )
-from forebay.journal import Position
-from forebay.ports import Commit
 from forebay.resilience.backoff import Backoff
 from forebay.services.deliver import Delivered
+from forebay.services.journal_reach import JournalReach, logs_in
 from forebay.services.lane_bridge import (
     LaneBridge,
     LaneLetters,
@@ -45,7 +44,8 @@ if TYPE_CHECKING:
 
     from forebay.clock import Clock
     from forebay.domain.coverage import Coverage, StreamKey
-    from forebay.ports import Membership, Store, StoreState, Transport
+    from forebay.journal import Position
+    from forebay.ports import Membership, SharedLanes, Store, StoreState
 
     Guard = Callable[[Callable[[], Any]], Any]
     """Makes a call of the store, or refuses to."""
@@ -67,8 +67,6 @@ TRIES = 3
 """How often rows may be refused before they are left out."""
 OF_A_LANE = (LaneLost, CursorMoved, TableUnavailable, RowsRefused)
 """What a store, or a lane, says of one lane: it is no failure of the store."""
-LOOK_S = 30.0
-"""How often it is looked how far the lanes of others are stored, and which lanes there are."""
 KNOWN_LOSSES = 1_000
 
 
@@ -87,7 +85,7 @@ class Bridge:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: SharedLanes,
         store: Store,
         *,
         topics: Iterable[str] | None = None,
@@ -136,9 +134,7 @@ class Bridge:
         self._topics = all_topics() if topics is None else list(topics)
         self._lanes_of: dict[str, list[str]] = {}
         """Every lane there is, by topic."""
-        self._moved: set[str] = set()
-        """Logs of which a lane has moved on since it was said how far all of them are."""
-        self._said_ns = self._looked_ns = self.clock.monotonic_ns()
+        self._reach = JournalReach(self, store, self._batching.seconds)
         self._turn = 0
         self._began_anew = False
 
@@ -156,7 +152,7 @@ class Bridge:
         if not frames and self._began_anew:  # there may be much behind
             frames = self._round(hurry=hurry)
         if not frames or hurry:
-            self._say_how_far(now=hurry)
+            self._reach.tell(now=hurry)
             self.letters.tend()
         return frames
 
@@ -252,7 +248,7 @@ class Bridge:
     def _take(self, names: list[str], membership: Membership) -> None:
         if not names:
             return
-        self._learn_lanes()
+        self.learn_lanes()
         topics = {lane: topic for topic, lanes in self._lanes_of.items() for lane in lanes}
         for name in names:
             feed = LaneFeed(_subscriber(membership, name), self.clock, self._batching)
@@ -269,9 +265,9 @@ class Bridge:
         if names:
             self.observer(LanesMoved((), tuple(names), len(self.lanes)))
 
-    def _learn_lanes(self) -> None:
+    def learn_lanes(self) -> None:
+        """See which lanes there are. Raises as the transport."""
         self._lanes_of = {topic: [*self._transport.lanes(topic)] for topic in self._topics}
-        self._looked_ns = self.clock.monotonic_ns()
 
     def _owner(self, lane: str) -> Callable[[StreamKey], bool]:
         return lambda key: self._lane_of(key) == lane
@@ -303,7 +299,7 @@ class Bridge:
         kept = {name: where for name, where in self.positions.items() if is_ours(name)}
         new = {name: where for name, where in state.positions.items() if not is_ours(name)}
         self.positions = new | kept
-        self._moved |= logs_in(self.positions)
+        self._reach.moved |= logs_in(self.positions)
         self.begun_with, self.beginning = state, self.lanes.keys() - begun
 
     # ---------------------------------------------------------------- lanes that wait
@@ -323,88 +319,14 @@ class Bridge:
             waited_s = (self.clock.monotonic_ns() - wait.since_ns) / 1e9
             self.observer(LaneGoesOn(lane.lane, waited_s))
 
-    # ------------------------------------------------------- how far all lanes together are
-
     def moved_to(self, positions: Mapping[str, Position]) -> None:
         """A lane has these cursors now."""
         self.positions |= positions
-        self._moved |= logs_in(positions)
+        self._reach.moved |= logs_in(positions)
 
-    def _say_how_far(self, *, now: bool) -> None:
-        """Store up to where each journal is stored from all lanes, if it moves on.
-
-        Not oftener than lanes are; and no failure of it is one of theirs.
-        """
-        now_ns = self.clock.monotonic_ns()
-        alone = self._all_lanes() <= self.lanes.keys()
-        look = not alone and now_ns - self._looked_ns >= LOOK_S * 1e9
-        waits = now_ns - self._said_ns < self._batching.seconds * 1e9
-        if not (self._moved or look) or (waits and not now and not look):
-            return
-        self._said_ns = now_ns
-        try:
-            if look:
-                self._learn_lanes()
-            self.guard(lambda: self._say(alone=alone))
-        except Transient:
-            return  # it is said the next time
-
-    def _say(self, *, alone: bool) -> None:
-        positions = self.positions if alone else {**self._store.load().positions}
-        logs = self._moved if alone else self._moved | logs_in(positions)
-        if not alone:
-            self._say_without(positions, logs)
-        for log_id in sorted(logs):
-            end = self._least(log_id, positions, alone=alone)
-            if end is None:
-                continue
-            cursor = journal_cursor(log_id)
-            known = positions.get(cursor)
-            if known is None or known.seq < end.seq:
-                self._store.commit(Commit({cursor: end}, expected={cursor: known}))
-                self.positions[cursor] = end
-            self._moved.discard(log_id)
-
-    def _least(
-        self, log_id: str, positions: Mapping[str, Position], *, alone: bool
-    ) -> Position | None:
-        """Return up to where a journal is stored from all lanes; None if nobody knows.
-
-        A lane that was read to its end and has nothing of the journal is taken to be without it,
-        until its first step comes.
-        """
-        ends = []
-        for name in self._all_lanes():
-            known = positions.get(journal_cursor(log_id, name))
-            if known is not None:
-                ends.append(known.seq)
-            elif not alone or not self.lanes[name].without(log_id):
-                return None
-        told = [end for end in ends if end]
-        return Position(log_id, min(told)) if told else None
-
-    def _say_without(self, positions: dict[str, Position], logs: Iterable[str]) -> None:
-        """Say to other bridges which lanes of this one have nothing of some journals."""
-        for name, lane in self.lanes.items():
-            lacking = [
-                log_id
-                for log_id in sorted(logs)
-                if journal_cursor(log_id, name) not in positions and lane.without(log_id)
-            ]
-            if lane.begun and lacking:
-                lane.say_without(lacking)
-                positions |= {
-                    journal_cursor(log_id, name): Position(log_id, 0) for log_id in lacking
-                }
-
-    def _all_lanes(self) -> set[str]:
+    def all_lanes(self) -> set[str]:
+        """Return every lane there is, whoever reads it."""
         return {lane for lanes in self._lanes_of.values() for lane in lanes}
-
-
-def logs_in(cursors: Iterable[str]) -> set[str]:
-    """Return the journals that some cursors of lanes are of."""
-    parts = (cursor.split("/", 2) for cursor in cursors)
-    return {each[1] for each in parts if each[0] == "journal" and len(each) > 2}  # noqa: PLR2004
 
 
 def _subscriber(membership: Membership, lane: str) -> Callable[[], Any]:

@@ -43,6 +43,13 @@ class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """A kind of your own instead: package.module:STORE."""
 
 
+class MirrorConfig(StoreConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A further store that is fed from the same journal; repeat the table for more."""
+
+    required: bool = True
+    """Whether the journal keeps what it has not stored; without it, it may miss some."""
+
+
 def nothing_amiss(config: StoreConfig) -> Sequence[str]:
     """Return no complaint: there is no server that could be set up wrongly."""
     del config

@@ -108,7 +108,7 @@ class BridgeRun:
             "group": config.bridge.group,
             "store": stores.name_of(config.bridge.store),
             "rows": total.rows,
-            "bars": total.stored.get("bars", 0),
+            "stored": dict(total.stored),
             "duplicates": total.duplicates,
             "conflicts": total.conflicts,
             "dead_letters": total.dead_letters,

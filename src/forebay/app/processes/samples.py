@@ -165,6 +165,17 @@ def deliver(
     ]
 
 
+def mirror(status: Mapping[str, Any]) -> list[Sample]:
+    """Return what the process of a mirror tells of its store."""
+    labels = {"store": status["mirror"]}
+    return [
+        Sample("forebay_mirror_stored", status["rows"], labels),
+        Sample("forebay_mirror_backlog", status["backlog"], labels),
+        Sample("forebay_mirror_lag_seconds", status["lag_s"], labels),
+        Sample("forebay_database_connection_errors", status["failed"], labels),
+    ]
+
+
 def publish(status: Mapping[str, Any]) -> list[Sample]:
     """Return what a publish process tells of its transport."""
     labels, counted = {"transport": status["transport"]}, f"forebay_published_{status['kind']}"
@@ -186,7 +197,7 @@ def bridge(status: Mapping[str, Any], lanes: Sequence[LaneSeen], *, alone: bool)
         Sample("forebay_bridge_rows", status["rows"], {"store": status["store"]}),
         Sample("forebay_bridge_lanes", status["lanes"], {"transport": status["reads"]}),
         Sample("forebay_bridge_letters_kept", status["letters_kept"]),
-        Sample("forebay_total_aggregates_inserted", status["bars"]),
+        Sample("forebay_total_aggregates_inserted", status["stored"].get("bars", 0)),
         Sample("forebay_total_batch_inserts", status["steps"]),
         Sample("forebay_total_insert_errors", status["failed"]),
         Sample("forebay_database_connection_errors", status["failed"], {"store": status["store"]}),

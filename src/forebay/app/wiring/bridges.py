@@ -47,6 +47,17 @@ def captures(config: Config) -> bool:
     return bool(config.venues) or not runs_bridge(config)
 
 
+def needed(role: str, processes: int) -> bool:
+    """Return whether a process is needed for what the others do, of which there are so many.
+
+    Publishers and mirrors are not, since the journal stands in for them, and a bridge beside a
+    capture is not.
+    """
+    return not role.startswith((stores.MIRROR, transports.ROLE)) and (
+        role != ROLE or processes == 1
+    )
+
+
 def transport_of(config: Config) -> TransportConfig:
     """Return the transport that is read."""
     wanted = config.bridge.transport
@@ -58,11 +69,11 @@ def breaker_of(config: Config) -> str:
     return f"{stores.name_of(config.bridge.store)}-bridge"
 
 
-def check_bridge(config: Config, complaints: Complaints, *, told: bool) -> None:
-    """Note what is wrong with the table; ``told`` is whether there is one."""
+def check_bridge(config: Config, complaints: Complaints) -> None:
+    """Note what is wrong with the table."""
     names = [transports.name_of(each) for each in config.transports]
     bridge = config.bridge
-    if told and not bridge.transport:
+    if not bridge.transport and bridge != BridgeConfig():
         hint = f"Add transport = {names[0]!r}." if names else "Add [[transports]] and its name."
         message = "The table [bridge] does not say which transport is read."
         complaints.errors.append(ConfigError(message, hint=hint))

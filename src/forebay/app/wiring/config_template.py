@@ -47,16 +47,23 @@ EXAMPLES: Final[dict[str, object]] = {
     "transports.options": {"security.protocol": "SSL"},
     "transports.credentials_file": "kafka.toml",
     "transports.plugin": "package.module:TRANSPORT",
+    "bridge.transport": "kafka-2",
     "downloader.venue": "coinbase",
     "downloader.symbols": ["BTC-USD"],
     "downloader.since": "2026-01-01",
     "downloader.market": "spot",
     "journal.retain_gb": 100.0,
-    "store.name": "clickhouse-2",
+    "store.name": "main",
     "store.url": "http://127.0.0.1:8123",
     "store.credentials_file": "clickhouse.toml",
     "store.options": {"connect_timeout": "10"},
     "store.plugin": "package.module:STORE",
+    "mirrors.kind": "clickhouse",
+    "mirrors.name": "second",
+    "mirrors.url": "http://127.0.0.1:8124",
+    "mirrors.credentials_file": "clickhouse.toml",
+    "mirrors.options": {"connect_timeout": "10"},
+    "mirrors.plugin": "package.module:STORE",
     "http.token": "secret",
     "http.token_file": "token",
     "resilience.critical": ["coinbase-rest"],
@@ -147,7 +154,8 @@ def _lines(key: Key) -> str:
 
 
 def _value(key: Key) -> object:
-    return EXAMPLES.get(key.path, key.default)
+    alike = key.path.replace("bridge.store.", "store.")  # a bridge has a store of its own
+    return EXAMPLES.get(alike, key.default)
 
 
 def _is_set(key: Key) -> bool:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain import schema
+from forebay.domain.letters import refused_letters
 from forebay.errors import RowsRefused
 from forebay.journal import Position
 from forebay.stores.clickhouse import ddl
-from forebay.stores.clickhouse.lookups import among, between, ids_of, quoted
-from forebay.stores.clickhouse.plan import EVENTS, FLAGS, OTHERS, Part, ranked, refused_letter
+from forebay.stores.clickhouse.lookups import among, between, column_as, ids_of, quoted
+from forebay.stores.clickhouse.plan import EVENTS, FLAGS, OTHERS, Part, ranked
 from forebay.stores.clickhouse.session import decoded, encoded
 from forebay.stores.lookups import times_of
 from forebay.stores.rows import AMBIGUOUS
@@ -106,14 +106,19 @@ class CommitLog:
     def read(self, chain: str, step: int) -> Intent:
         """Return the intent of a step: of several, the one that was the first."""
         rows = self._session.rows(
-            "SELECT version, writer, kinds, tables, parts, bodies "
+            "SELECT version, writer, kinds, tables, parts, sizes, bodies "
             f"FROM {self._commits} WHERE chain = {quoted(chain)} AND step = {step} "
             "ORDER BY at, writer LIMIT 1"
         )
         ((version, writer, *lists),) = _plain(rows)
         parts = [
-            Part(kind.decode(), table.decode(), part.decode(), body)
-            for kind, table, part, body in zip(*lists, strict=True)
+            Part(
+                kind.decode(),
+                table.decode(),
+                part.decode(),
+                pa.decompress(body, size, "zstd", asbytes=True),
+            )
+            for kind, table, part, size, body in zip(*lists, strict=True)
         ]
         return Intent(chain, step, version, writer, parts)
 
@@ -122,6 +127,7 @@ class CommitLog:
     def write(self, intent: Intent) -> None:
         """Write down what is about to be stored, unless somebody has written this step."""
         kinds, tables, parts, bodies = zip(*intent.parts, strict=True)
+        packed = [pa.compress(body, "zstd", asbytes=True) for body in bodies]
         row = pa.table(
             {
                 "chain": [intent.chain],
@@ -131,7 +137,8 @@ class CommitLog:
                 "kinds": [kinds],
                 "tables": [tables],
                 "parts": [parts],
-                "bodies": pa.array([bodies], pa.list_(pa.binary())),
+                "sizes": [[len(body) for body in bodies]],
+                "bodies": pa.array([packed], pa.list_(pa.binary())),
             }
         )
         token = f"{intent.chain}:{intent.step}"
@@ -166,7 +173,7 @@ class _Application:
         self._without_refused = without_refused
         self._again = again
         self._refused: Refusals = {}
-        self._letters: list[dict[str, object]] = []
+        self._letters: list[pa.Table] = []
 
     def run(self) -> Refusals:
         for part in self._of(EVENTS):
@@ -239,17 +246,17 @@ class _Application:
     def _refuse(self, table: str, row: pa.Table, error: str) -> None:
         (event_id,) = ids_of(row)
         self._refused.setdefault(table, {})[event_id] = error
-        times = [name for name in row.column_names if row.schema.field(name).type == schema.TIME]
-        told = row.drop_columns(["rank"])
-        for name in times:
-            told = told.set_column(told.column_names.index(name), name, told[name].cast(pa.int64()))
-        self._letters.append(refused_letter(told.to_pylist()[0], error))
+        rows = pa.table(
+            [column_as(row[field.name], field.type) for field in ddl.VIEWS[table]],
+            schema=ddl.VIEWS[table],
+        )
+        place = self._intent.chain
+        self._letters.append(refused_letters(table, rows, [(0, error)], place=place, attempts=1))
 
     def _bury(self) -> None:
-        rows = pa.Table.from_pylist(self._letters, schema=schema.DEAD_LETTERS)
-        table = ddl.rows_of(ddl.LETTERS)
-        letters = ranked(rows, self._intent.version)
+        letters = ranked(pa.concat_tables(self._letters), self._intent.version)
         token = None if self._again else self._token("refused")
+        table = ddl.rows_of(ddl.LETTERS)
         self._session.insert(table, letters.column_names, encoded(letters), token)
 
     def _flag(self, part: Part) -> None:

@@ -22,6 +22,7 @@ COMMITS: Final = "commits"
 STATE: Final = "state"
 META: Final = "meta"
 LETTERS: Final = "dead_letters"
+LETTER_STATES: Final = "letter_states"
 CONFLICTS: Final = "conflicts"
 CONFLICT_ROWS: Final = pa.schema(
     [
@@ -38,6 +39,7 @@ CURSOR_ROWS: Final = pa.schema(
 VIEWS: Final[dict[str, pa.Schema]] = {
     **{kind.table: kind.schema for kind in KINDS.values()},
     LETTERS: schema.DEAD_LETTERS,
+    LETTER_STATES: schema.LETTER_STATES,
     CONFLICTS: CONFLICT_ROWS,
     "cursors": CURSOR_ROWS,
     "coverage": schema.COVERAGE,
@@ -69,6 +71,7 @@ _TYPES = {
 _ALWAYS_TOLD = {
     *(name for name in schema.ENVELOPE.names if name not in {"venue_seq", "exchange_ts"}),
     *schema.DEAD_LETTERS.names,
+    *schema.LETTER_STATES.names,
     schema.FLAGS.name,
 }
 """Columns that are never null; so are lists, as ClickHouse has no list that is null."""
@@ -93,8 +96,8 @@ def statements(name: Callable[[str], str]) -> dict[str, str]:
         table: STATEMENTS[key].format(**{key: name(table)}, window=WINDOW)
         for table, key in own.items()
     }
-    rows = {**{kind.table: "events" for kind in KINDS.values()}, LETTERS: "letters"}
-    for view, key in {**rows, CONFLICTS: "conflicts"}.items():
+    rows = {**{kind.table: "events" for kind in KINDS.values()}, LETTERS: LETTERS}
+    for view, key in {**rows, CONFLICTS: CONFLICTS, LETTER_STATES: LETTER_STATES}.items():
         columns = ", ".join(map(_column, VIEWS[view]))
         table = rows_of(view)
         made[table] = STATEMENTS[key].format(table=name(table), columns=columns, window=WINDOW)

@@ -84,7 +84,8 @@ class ClickHouseLookup(Lookup):
         stored = self._session.rows(
             f"SELECT event_id, {', '.join(map(identifier, columns))} FROM {self._table} "
             f"WHERE (venue, market, symbol) IN ({self._streams}){times} AND event_id IN {wanted} "
-            "ORDER BY rank"
+            "ORDER BY rank",
+            events=self._kind.table,
         )
         if not len(stored):
             return

@@ -14,12 +14,13 @@ CREATE TABLE IF NOT EXISTS {meta} (
 
 -- name: commits
 -- The log of commits: what each is about to store, written before anything of it is.
+-- Bodies are Arrow streams under zstd; their sizes are those without it.
 -- No partitions: a token is remembered by partition, and one step must be one step.
 CREATE TABLE IF NOT EXISTS {commits} (
     chain String, step Int64, version Int64, writer String,
     at DateTime64(9, 'UTC') DEFAULT now64(9),
     kinds Array(String), tables Array(String), parts Array(String),
-    bodies Array(String) CODEC(NONE)
+    sizes Array(Int64), bodies Array(String) CODEC(NONE)
 ) ENGINE = MergeTree ORDER BY (chain, step)
 TTL toDateTime(at) + INTERVAL 1 DAY
 SETTINGS non_replicated_deduplication_window = {window}, ttl_only_drop_parts = 1,
@@ -51,9 +52,14 @@ PRIMARY KEY (venue, market, symbol, event_ts)
 ORDER BY (venue, market, symbol, event_ts, event_id)
 SETTINGS non_replicated_deduplication_window = {window}
 
--- name: letters
+-- name: dead_letters
 CREATE TABLE IF NOT EXISTS {table} ({columns}, rank Int64)
 ENGINE = ReplacingMergeTree(rank) ORDER BY letter_id
+SETTINGS non_replicated_deduplication_window = {window}
+
+-- name: letter_states
+CREATE TABLE IF NOT EXISTS {table} ({columns}, rank Int64)
+ENGINE = ReplacingMergeTree(rank) ORDER BY (letter_id, state, run)
 SETTINGS non_replicated_deduplication_window = {window}
 
 -- name: conflicts

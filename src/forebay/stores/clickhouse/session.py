@@ -69,8 +69,8 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raise :class:`~forebay.errors.ConfigError` for an address that is none."""
-        parts = self._parts()
         with contextlib.suppress(ValueError):  # of a port that is no number
+            parts = self._parts()
             if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
                 return
         message = f"{self.url!r} is no address of ClickHouse's HTTP interface."
@@ -158,9 +158,9 @@ class ClickHouseSession:
         """Execute what has no answer."""
         self.request(statement, settings=settings)
 
-    def rows(self, statement: str) -> pa.Table:
+    def rows(self, statement: str, *, events: str = "") -> pa.Table:
         """Return what a statement reads; its texts are binary."""
-        answer = self.request(f"{statement}\nFORMAT ArrowStream")
+        answer = self.request(f"{statement}\nFORMAT ArrowStream", events=events)
         if not answer:
             return pa.table({})
         with pa.ipc.open_stream(answer) as stream:

@@ -30,7 +30,7 @@ DRIVER_OPTIONS = frozenset(
 )
 """Those of ``nats.connect`` that are texts."""
 TLS_OPTIONS = frozenset({"ca_file", "cert_file", "key_file"})
-STREAM_OPTIONS = frozenset({"max_bytes", "duplicate_window"})
+STREAM_OPTIONS = frozenset({"max_bytes", "duplicate_window", "session"})
 
 
 def open_nats(config: TransportConfig, observer: Observer) -> Transport:
@@ -42,6 +42,7 @@ def open_nats(config: TransportConfig, observer: Observer) -> Transport:
         span_ns(config.retain),
         span_ns(options.get("duplicate_window", "120s")),
         _whole(options.get("max_bytes", "-1")),
+        span_ns(options.get("session", "10s")),
     )
     connection = NatsConnection(_servers(config), _driver_options(options))
     if mode == CORE:
