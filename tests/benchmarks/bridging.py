@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,7 +20,8 @@ from forebay.domain.kinds import KINDS
 from forebay.lab.clickhouse_server import clickhouse
 from forebay.lab.kafka_server import kafka as kafka_cluster
 from forebay.services.bridge import Bridge
-from forebay.stores.clickhouse.store import ClickHouseStore
+from forebay.stores.clickhouse import STORE
+from forebay.stores.kind import StoreConfig
 from forebay.telemetry import ignore
 from forebay.transports.json_read import read_rows
 from forebay.transports.kafka import TRANSPORT
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from forebay.lab.clickhouse_server import ClickHouseServer
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
 
 TOPIC = "trade_archive"
 PLAIN = "aiokafka + clickhouse-connect"
@@ -89,10 +91,11 @@ def run(*, events: int = 100_000) -> Iterator[Row]:
         yield rounds.row(f"{name}, bare parts", "rows/CPU s", Goal(ratio=0.6), BARE)
 
 
-def bridge_over(transport: Transport, server: ClickHouseServer, events: int) -> None:
+def bridge_over(transport: SharedLanes, server: ClickHouseServer, events: int) -> None:
     """Move all of the topic into a database of its own."""
     database = f"bench_{uuid.uuid4().hex}"
-    with contextlib.closing(ClickHouseStore(server.url, database=database)) as store:
+    config = StoreConfig(kind="clickhouse", url=server.url, database=database)
+    with contextlib.closing(STORE.open(config, Path())) as store:
         bridge = Bridge(transport, store, topics=[TOPIC], consumer=database)
         while bridge.delivered.rows < events:
             bridge.step(hurry=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from forebay.domain.messages import Message
-    from forebay.ports import Membership, Subscription, Transport
+    from forebay.ports import Subscription, Transport
     from forebay.transports.kind import TransportKind
 
 T = TypeVar("T")
@@ -75,9 +75,6 @@ class Collecting:
             self.sent += map(Sent, subjects(message), rows)
 
     def subscribe(self, lane: str, group: str) -> Subscription:
-        raise NotImplementedError
-
-    def join(self, topics: Sequence[str], group: str) -> Membership:
         raise NotImplementedError
 
     def close(self) -> None:
