@@ -72,7 +72,7 @@ def doubled(store: ClickHouseStore) -> dict[str, tuple[int, int]]:
     from forebay.stores.clickhouse.ddl import rows_of
 
     counts = [
-        f"SELECT '{kind.table}' AS name, count() AS n, uniqExact(event_id) AS ids "
+        f"SELECT '{kind.table}' AS name, count() AS n, uniqExact(event_id) AS ids "  # noqa: S608
         f"FROM {store._session.name(rows_of(kind.table))}"
         for kind in KINDS.values()
     ]
