@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from forebay.stores.clickhouse.ddl import WINDOW
+from forebay.stores.clickhouse.ddl import WINDOW, statements
 from forebay.stores.clickhouse.errors import translate
 from forebay.stores.clickhouse.lookups import quoted
 
@@ -22,10 +22,12 @@ OLDEST: Final = (24, 8)
 LEAST_FREE: Final = 0.05
 """Of a disk."""
 _GB: Final = 1_000_000_000
-_NEEDED: Final = {"async_insert": "0", "insert_deduplicate": "1", "final": "0"}
+_NEEDED: Final = {"async_insert": "0", "deduplicate_insert": "enable", "final": "0"}
 """Settings that are sent with inserts and questions, and what they must be."""
-_REPLACING: Final = re.compile(r"(Replicated|Shared)?ReplacingMergeTree$")
 _WINDOW: Final = re.compile(r"\b((?:non_)?replicated_deduplication_window) = (\d+)")
+_KEEPING: Final = {name for name, made in statements(str).items() if _WINDOW.search(made)}
+"""Tables of ours that must know an insert again."""
+_REPLACING: Final = re.compile(r"(Replicated|Shared)?ReplacingMergeTree$")
 _INTO: Final = re.compile(r"^CREATE MATERIALIZED VIEW \S+(?: UUID '[^']*')? TO (\S+)")
 
 
@@ -110,9 +112,7 @@ def _of_version(session: ClickHouseSession) -> Iterator[str]:
 
 def _of_windows(ours: list[_Table], usual: dict[str, int]) -> Iterator[str]:
     for table in ours:
-        if table.engine == "MaterializedView" or table.name.startswith(".inner"):
-            continue
-        if (window := table.window(usual)) < WINDOW:
+        if table.name in _KEEPING and (window := table.window(usual)) < WINDOW:
             kind = "" if table.is_replicated else "non_"
             yield (
                 f"The table {table.whole} remembers {window} inserts by their token, so that one "

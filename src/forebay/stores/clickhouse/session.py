@@ -176,6 +176,8 @@ class ClickHouseSession:
         names = ", ".join(map(identifier, columns))
         statement = f"INSERT INTO {self.name(table)} ({names}) FORMAT ArrowStream"
         once: dict[str, object] = {"insert_deduplicate": int(token is not None)}
+        if "deduplicate_insert" in self.client().server_settings:  # counts instead, since 26
+            once["deduplicate_insert"] = "disable" if token is None else "enable"
         if token is not None:
             once["insert_deduplication_token"] = token
         self.request(statement, body, events=events, settings={**INSERTING, **once})
