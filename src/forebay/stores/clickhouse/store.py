@@ -211,13 +211,14 @@ def prepare(session: ClickHouseSession) -> None:
         )
     )
     if not max(found["made"].to_pylist()):
-        session.run(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
+        made = f"CREATE DATABASE IF NOT EXISTS {identifier(database)}"
+        session.run(session.target.made(made))
     if ddl.META in engines:
         _check_version(session)
     for table, statement in ddl.statements(session.name).items():
         engine = engines.get(table)
         if engine is None:
-            session.run(statement)
+            session.run(session.target.made(statement))
         elif (engine == "View") != (table in ddl.VIEWS):
             message = f"{database}.{table} is not one of our tables, but a {engine}."
             raise ConfigError(message, hint="Give Forebay a database of its own: store.database.")
