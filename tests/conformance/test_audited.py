@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.domain import schema
 from forebay.domain.coverage import IdCoverage, StreamKey, TimeCoverage
 from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest, digests_by_hour, id_texts
 from forebay.domain.kinds import KINDS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.ports import Audited, Store
+    from tests.support.delivery import TableStore
 
 HOUR = T0 // HOUR_NS
 BEGIN = HOUR * HOUR_NS
@@ -119,6 +121,34 @@ def test_coverage_gaps_letters_and_conflicts_are_told(
     assert [(gap.first, gap.last) for gap in account.gaps] == [(2, 3)]
     assert list(account.gaps) == stored_gaps(store)
     assert (account.letters, account.conflicts) == (2, 1)
+
+
+def test_letters_that_are_settled_are_told_apart(
+    sat: tuple[MemoryStore | DuckDBStore, Audited],
+) -> None:
+    store, audited = sat
+    deliver(store, [[batch([b"junk 1", b"junk 2", b"junk 3", b"junk 4"])]])
+    first, second, third, fourth = letter_ids(store)
+    told = [
+        *((each, "replayed", "run 1") for each in (first, second, third)),
+        (second, "failed", "run 1"),
+        *((each, "discarded", "") for each in (first, fourth)),
+    ]
+    for seq, states in enumerate((told, told), 2):
+        store.commit(Commit({"store": Position(LOG, seq)}, letter_states=letter_states(*states)))
+    account = audited.account(Span())
+    assert (account.letters, account.replayed, account.discarded) == (4, 2, 1)
+
+
+def letter_ids(store: TableStore) -> list[bytes]:
+    found = store.table("dead_letters").sort_by("seq")["letter_id"].to_pylist()
+    return [UUID(str(each)).bytes for each in found]
+
+
+def letter_states(*told: tuple[bytes, str, str]) -> pa.Table:
+    about = {"told_ts": T0, "by": "me", "reason": ""}
+    rows = [{"letter_id": each, "state": state, "run": run, **about} for each, state, run in told]
+    return pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
 
 
 def test_connections_are_told_in_the_order_in_which_they_spoke_last(

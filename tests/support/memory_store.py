@@ -180,6 +180,8 @@ class MemoryAudited(Audited):
                 digest = Digest.of_event(event_id, text) if span.touches(key[1]) else None
                 one = HourAccount(digest, 1, ns, ns, number, number)
                 hours[key] = _both(hours[key], one) if key in hours else one
+        letters = set(self._store.table("dead_letters")["letter_id"].to_pylist())
+        replayed = self._became("replayed")
         return StoreAccount(
             position=state.positions.get(self._consumer),
             hours=hours,
@@ -188,7 +190,19 @@ class MemoryAudited(Audited):
             letters=len(self._store.table("dead_letters")),
             conflicts=len(self._store.table("conflicts")),
             ambiguous=ambiguous,
+            replayed=len(letters & replayed),
+            discarded=len((letters & self._became("discarded")) - replayed),
         )
+
+    def _became(self, state: str) -> set[object]:
+        """Return which letters somebody has settled so, and did not fail in the same run."""
+        states = self._store.table("letter_states").to_pylist()
+        failed = {(row["letter_id"], row["run"]) for row in states if row["state"] == "failed"}
+        return {
+            row["letter_id"]
+            for row in states
+            if row["state"] == state and (row["letter_id"], row["run"]) not in failed
+        }
 
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:
         """See :meth:`forebay.ports.Audited.minutes`."""

@@ -44,6 +44,11 @@ intDiv(ns, {length}) - (ns < 0 AND ns % {length} != 0)
 
 -- name: others
 SELECT (SELECT uniqExact(letter_id) FROM dead_letters_rows WHERE NOT ({ahead})) AS letters,
+    (SELECT uniqExact(letter_id) FROM dead_letters_rows
+        WHERE NOT ({ahead}) AND letter_id IN ({replayed})) AS replayed,
+    (SELECT uniqExact(letter_id) FROM dead_letters_rows
+        WHERE NOT ({ahead}) AND letter_id NOT IN ({replayed}) AND letter_id IN
+            (SELECT letter_id FROM letter_states WHERE state = 'discarded')) AS discarded,
     (SELECT count() FROM conflicts) AS conflicts
 
 -- name: minutes
