@@ -11,11 +11,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from forebay.app.wiring.data_folder import STORE
 from forebay.errors import ConfigError, Unreachable
 from forebay.stores.kind import DEFAULT, StoreConfig, StoreKind
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
     from forebay.app.wiring.complaints import Complaints
@@ -100,6 +103,11 @@ class FolderStore(NamedTuple):
         """What it is called."""
         return name_of(self.config)
 
+    @property
+    def consumer(self) -> str:
+        """Who has the cursor in the folder; in a store of its own each is called alike."""
+        return STORE.name if self.role == DELIVER else self.role
+
 
 def stores_of(config: Config) -> list[FolderStore]:
     """Return the stores that are configured; the first is the one whose answers count."""
@@ -131,13 +139,17 @@ def in_folder(folder: DataFolder, name: str = "") -> list[FolderStore]:
     """
     found = [FolderStore(*each) for each in folder.stores().items()]
     found = found or [FolderStore(DELIVER, StoreConfig(kind=_kind_there(folder)))]
-    if not name:
-        return found
-    if chosen := [each for each in found if each.name == name]:
-        return chosen
+    return [chosen(found, name, str(folder.root))] if name else found
+
+
+def chosen(found: Sequence[FolderStore], name: str, whose: str) -> FolderStore:
+    """Return the store that is called so, the first if none is named. Raises ConfigError."""
+    for each in found:
+        if name in ("", each.name):
+            return each
     names = [each.name for each in found]
     hint = did_you_mean(name, names, f"There is: {', '.join(names)}.")
-    raise ConfigError(f"{folder.root} has no store {name!r}.", hint=hint)
+    raise ConfigError(f"{whose} has no store {name!r}.", hint=hint)
 
 
 def _kind_there(folder: DataFolder) -> str:
