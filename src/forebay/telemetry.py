@@ -302,6 +302,20 @@ class DeadLettered(TelemetryEvent, level="warning"):
     """Empty where nobody knows whence they came."""
 
 
+class LettersKept(TelemetryEvent, level="error"):
+    """Dead letters could not be told to their topic: they are kept here, and told when they can."""
+
+    count: int
+    topic: str
+    reason: str
+
+
+class LettersSent(TelemetryEvent, level="info"):
+    """Dead letters that were kept here are in their topics now."""
+
+    count: int
+
+
 class ConflictFound(TelemetryEvent, level="error"):
     """Events came with an id that is stored with other content; see the table ``conflicts``."""
 
@@ -338,7 +352,7 @@ class TopicDiffers(TelemetryEvent, level="warning"):
 
 
 class StoreUnavailable(TelemetryEvent, level="warning"):
-    """The store could not take a commit; nothing is dropped, the journal keeps it."""
+    """The store could not take a commit; nothing is dropped: journal or topic keep it."""
 
     reason: str
     delay_s: float
@@ -362,6 +376,61 @@ class TopicMadeAnew(TelemetryEvent, level="warning"):
     """A topic has lost what was in it: the journal is told to it again, from its oldest frame."""
 
     topic: str
+
+
+class LanesMoved(TelemetryEvent):
+    """Lanes have come to this bridge, or gone to others of its group; it reads ``held`` now."""
+
+    came: tuple[str, ...]
+    went: tuple[str, ...]
+    held: int
+
+
+class LaneReadAgain(TelemetryEvent, level="warning"):
+    """A lane is another one than it was, or ends before what was read of it.
+
+    It is read from its oldest record; what is stored of that is recognised.
+    """
+
+    lane: str
+
+
+class LaneElsewhere(TelemetryEvent, level="warning"):
+    """The store is at another place in a lane than this bridge thought: it goes on from there."""
+
+    lane: str
+    reason: str
+
+
+class LaneWaits(TelemetryEvent, level="warning"):
+    """What a lane has cannot be read or stored now, while others go on; nothing is dropped."""
+
+    lane: str
+    reason: str
+    delay_s: float
+
+
+class LaneGoesOn(TelemetryEvent):
+    """A lane that had to wait goes on."""
+
+    lane: str
+    waited_s: float
+
+
+class RowsLeftOut(TelemetryEvent, level="error"):
+    """The store would not take rows of a lane, however often: they are dead letters now."""
+
+    lane: str
+    table: str
+    rows: int
+    reason: str
+
+
+class RecordsUnreadable(TelemetryEvent, level="error"):
+    """A lane has records that are no message; what follows them is read."""
+
+    lane: str
+    records: int
 
 
 # ----------------------------------------------- A call that fails, and what follows for the system

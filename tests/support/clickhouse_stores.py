@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forebay.journal import Position
+    from forebay.ports import Audited
     from forebay.stores.clickhouse.store import ClickHouseStore
     from tests.support.delivery import TableStore
 
@@ -26,12 +27,22 @@ def a_clickhouse_store() -> Iterator[ClickHouseStore]:
         yield store
 
 
+@contextlib.contextmanager
+def an_audited_clickhouse() -> Iterator[tuple[ClickHouseStore, Audited]]:
+    """Give an empty store and its part of the audit."""
+    with a_clickhouse_store() as store, contextlib.closing(store.reader()) as reader:
+        from forebay.stores.clickhouse.audit import ClickHouseAudited
+
+        yield store, ClickHouseAudited(lambda sql: reader.query(sql, timeout_s=60))
+
+
 def another_store() -> ClickHouseStore:
     """Give a store of the same database, as another process has it."""
     server = a_clickhouse()
-    from forebay.stores.clickhouse.store import ClickHouseStore  # noqa: PLC0415 - an extra
+    from forebay.stores.clickhouse.session import Target
+    from forebay.stores.clickhouse.store import ClickHouseStore
 
-    return ClickHouseStore(server.url, database=DATABASE)
+    return ClickHouseStore(Target(server.url, DATABASE))
 
 
 def empty(store: ClickHouseStore) -> None:
@@ -51,8 +62,8 @@ def _tables(store: ClickHouseStore) -> list[str]:
 
 def doubled(store: ClickHouseStore) -> dict[str, tuple[int, int]]:
     """Return which tables have a row twice, merged or not: rows and different ids."""
-    from forebay.domain.kinds import KINDS  # noqa: PLC0415
-    from forebay.stores.clickhouse.ddl import rows_of  # noqa: PLC0415 - an extra
+    from forebay.domain.kinds import KINDS
+    from forebay.stores.clickhouse.ddl import rows_of
 
     found = {}
     for kind in KINDS.values():
@@ -64,8 +75,6 @@ def doubled(store: ClickHouseStore) -> dict[str, tuple[int, int]]:
         if pair[0] != pair[1]:
             found[kind.table] = pair
     return found
-
-
 
 
 def set_clickhouse_cursor(store: TableStore, consumer: str, position: Position) -> None:

@@ -63,9 +63,9 @@ class FusedBroker(Broker):
             self._fuse.burn()
         return first, found
 
-    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int, claim: int = 0) -> None:
         self._fuse.burn()
-        super().commit(lane, identity, group, offset)
+        super().commit(lane, identity, group, offset, claim)
         self._fuse.burn()
 
 

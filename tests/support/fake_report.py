@@ -20,6 +20,7 @@ from forebay.ops.view import (
     merged,
 )
 from forebay.resilience import ServiceHealth, SystemHealth, SystemState
+from forebay.services.guarded_bridge import LaneSeen
 from forebay.services.guarded_delivery import Measured
 from forebay.services.latency import LatencyHistogram
 from forebay.sources.roster import Roster
@@ -204,8 +205,29 @@ def publisher(kind: str, **changes: Any) -> ProcessReport:  # noqa: ANN401
     return ProcessReport(f"publish-{kind}", 4, "", samples=samples.publish(status), status=status)
 
 
+def bridge(*, alone: bool = False) -> ProcessReport:
+    """What the process of a bridge tells."""
+    status: dict[str, Any] = {
+        "reads": "kafka",
+        "store": "second",
+        "rows": 600,
+        "stored": {"bars": 11},
+        "conflicts": 3,
+        "steps": 4,
+        "failed": 2,
+        "in_hand": 12,
+        "letters_kept": 1,
+        "lag_s": 61.5,
+        "lanes": 2,
+        "waiting": {"quotes/0": "The table quotes is missing."},
+    }
+    lanes = [LaneSeen("quotes/0", 61.5, 60.0, "missing"), LaneSeen("trades/0", 0.25, 0.0)]
+    told = samples.bridge(status, lanes, alone=alone)
+    return ProcessReport("bridge", 5, "", samples=told, status=status)
+
+
 def processes() -> list[ProcessReport]:
-    """What capture, deliver, two publishers and the supervisor tell."""
+    """What capture, deliver, two publishers, a bridge and the supervisor tell."""
     reader, folder = FakeReader(), Path("data")
     capture = [
         *samples.capture(STATS, COUNTS, max_pending=4 << 20),
@@ -224,6 +246,7 @@ def processes() -> list[ProcessReport]:
         ProcessReport("deliver", 2, "", samples=deliver, breakers=[breaker()]),
         publisher("kafka"),
         publisher("nats", published=720, waited=30, flushed=29),
+        bridge(),
         ProcessReport(
             "supervisor",
             3,

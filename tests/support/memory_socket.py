@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from tests.support.memory_transport import Broker
 
 _COUNT = struct.Struct(">I")
-_CALLS = ("ping", "lanes", "identity", "append", "join", "place", "fetch", "edges", "commit")
+_CALLS = frozenset(
+    {
+        *("ping", "lanes", "identity", "append", "join", "place", "fetch", "edges", "commit"),
+        *("enrol", "claimed", "hold", "expel"),
+    }
+)
 
 
 def _write(stream: BufferedIOBase, head: object, messages: Sequence[bytes]) -> None:
@@ -67,6 +72,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self.server.connections.add(self.connection)
+        enrolled: list[tuple[str, str]] = []
         with contextlib.suppress(EOFError, OSError):
             while True:
                 (call, *arguments), messages = _read(self.rfile)
@@ -74,7 +80,11 @@ class _Handler(socketserver.StreamRequestHandler):
                     answer, told = self._answer(call, arguments, messages)
                 except ForebayError as error:
                     answer, told = {"error": type(error).__name__, "text": error.message}, []
+                if call == "enrol":
+                    enrolled.append((arguments[1], answer))
                 _write(self.wfile, answer, told)
+        for member in enrolled:  # its process is gone
+            self.server.broker.expel(*member)
 
     def _answer(self, call: str, arguments: list[Any], messages: list[bytes]) -> Any:  # noqa: ANN401
         broker = self.server.broker
@@ -167,9 +177,25 @@ class RemoteBroker:
         (first, end), _ = self._call("edges", lane)
         return first, end
 
-    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int, claim: int = 0) -> None:
         """See :class:`~.memory_transport.Brokered`."""
-        self._call("commit", lane, identity, group, offset)
+        self._call("commit", lane, identity, group, offset, claim)
+
+    def enrol(self, topics: Sequence[str], group: str) -> str:
+        """See :class:`~.memory_transport.Brokered`."""
+        return str(self._call("enrol", [*topics], group)[0])
+
+    def claimed(self, group: str, member: str) -> dict[str, int]:
+        """See :class:`~.memory_transport.Brokered`."""
+        return {**self._call("claimed", group, member)[0]}
+
+    def hold(self, lane: str, group: str, claim: int) -> None:
+        """See :class:`~.memory_transport.Brokered`."""
+        self._call("hold", lane, group, claim)
+
+    def expel(self, group: str, member: str) -> None:
+        """See :class:`~.memory_transport.Brokered`."""
+        self._call("expel", group, member)
 
     def close(self) -> None:
         """Close the connection."""
@@ -190,7 +216,7 @@ class RemoteBroker:
         return self._stream
 
     def _call(
-        self, call: str, *arguments: str | int, messages: Sequence[bytes] = ()
+        self, call: str, *arguments: str | int | list[str], messages: Sequence[bytes] = ()
     ) -> tuple[Any, list[bytes]]:
         with self._lock:
             try:
@@ -202,6 +228,6 @@ class RemoteBroker:
                     self._leave()
                 message = f"The broker at {self._path} does not answer: {error}."
                 raise Unreachable(message, hint="Is its process running?") from error
-        if isinstance(answer, dict):
+        if isinstance(answer, dict) and "error" in answer:
             raise getattr(errors, answer["error"], ForebayError)(answer["text"])
         return answer, told

@@ -48,6 +48,7 @@ class MemoryStore(Store):
         self._events: dict[str, dict[object, Row]] = defaultdict(dict)
         """By table and event id."""
         self._letters: dict[object, Row] = {}
+        self._letter_states: dict[tuple[object, ...], Row] = {}
         self._conflicts: dict[tuple[object, str], Row] = {}
         self._positions: dict[str, Position] = {}
         self._coverage: dict[StreamKey, Coverage] = {}
@@ -74,6 +75,9 @@ class MemoryStore(Store):
         letters = self._bury(commit, happened=happened)
         if happened:
             return Committed(first, conflicts, letters)
+        for row in _plain(commit.letter_states) if commit.letter_states is not None else ():
+            key = tuple(row[name] for name in ("letter_id", "state", "run"))
+            self._letter_states.setdefault(key, row)
         self._coverage |= {key: stream.copy() for key, stream in commit.coverage.items()}
         self._ordinals |= commit.ordinals
         self._positions |= commit.positions
@@ -132,6 +136,9 @@ class MemoryStore(Store):
         if name == "dead_letters":
             rows = [_storable(row) for row in self._letters.values()]
             return pa.Table.from_pylist(rows, schema=schema.DEAD_LETTERS)
+        if name == "letter_states":
+            rows = [_storable(row) for row in self._letter_states.values()]
+            return pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
         plain: dict[str, list[Row]] = {
             "conflicts": copy.deepcopy(list(self._conflicts.values())),
             "cursors": [
@@ -173,15 +180,27 @@ class MemoryAudited(Audited):
                 digest = Digest.of_event(event_id, text) if span.touches(key[1]) else None
                 one = HourAccount(digest, 1, ns, ns, number, number)
                 hours[key] = _both(hours[key], one) if key in hours else one
+        letters = set(self._store.table("dead_letters")["letter_id"].to_pylist())
+        replayed, discarded = self._settled()
         return StoreAccount(
             position=state.positions.get(self._consumer),
             hours=hours,
             coverage=state.coverage,
             gaps=stored_gaps(self._store),
-            letters=len(self._store.table("dead_letters")),
+            letters=len(letters),
+            replayed=len(letters & replayed),
+            discarded=len(letters & discarded - replayed),
             conflicts=len(self._store.table("conflicts")),
             ambiguous=ambiguous,
         )
+
+    def _settled(self) -> tuple[set[object], set[object]]:
+        """Return the letters that were replayed well, and those that somebody gave up."""
+        told: dict[str, set[tuple[object, object]]] = {}
+        for row in self._store.table("letter_states").to_pylist():
+            told.setdefault(row["state"], set()).add((row["letter_id"], row["run"]))
+        well = told.get("replayed", set()) - told.get("failed", set())
+        return {letter for letter, _ in well}, {each for each, _ in told.get("discarded", set())}
 
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:
         """See :meth:`forebay.ports.Audited.minutes`."""

@@ -7,15 +7,17 @@ acknowledged lives as long as the broker's process.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.domain.messages import Message, decode_message, encode_message
-from forebay.errors import Corrupt, CursorBeyondEnd, Transient
+from forebay.errors import Corrupt, CursorBeyondEnd, LaneLost, Transient
 from forebay.journal import Position, new_id
 from forebay.ports import Extent, Received
+from forebay.transports.sharing import share_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +41,14 @@ class _Lane:
     @property
     def end(self) -> int:
         return self.first + len(self.messages)
+
+
+@dataclass(slots=True)
+class _Group:
+    topics: dict[str, list[str]] = field(default_factory=dict)
+    """By member."""
+    claims: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By lane, whose it is, and a number that is another one each time that this changes."""
 
 
 class Brokered(Protocol):
@@ -77,8 +87,27 @@ class Brokered(Protocol):
         """Return the oldest offset that is kept, and the one behind the newest."""
         ...
 
-    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
-        """Note that ``group`` needs nothing before ``offset``."""
+    def commit(self, lane: str, identity: str, group: str, offset: int, claim: int = 0) -> None:
+        """Note that ``group`` needs nothing before ``offset``; raises as :meth:`hold`."""
+        ...
+
+    def enrol(self, topics: Sequence[str], group: str) -> str:
+        """Have one more member; return its name."""
+        ...
+
+    def claimed(self, group: str, member: str) -> dict[str, int]:
+        """Return the claims of a member by its lanes.
+
+        Raises :class:`~forebay.errors.LaneLost` if it is none any more.
+        """
+        ...
+
+    def hold(self, lane: str, group: str, claim: int) -> None:
+        """Raise :class:`~forebay.errors.LaneLost` if a claim is not the lane's any more."""
+        ...
+
+    def expel(self, group: str, member: str) -> None:
+        """Have one member less, as one that left, was killed or froze."""
         ...
 
     def close(self) -> None:
@@ -103,7 +132,9 @@ class Broker:
         self._partitions = partitions
         self._random_id = random_id
         self._lanes: dict[str, _Lane] = {}
-        self._changed = threading.Condition()
+        self._groups: dict[str, _Group] = {}
+        self._claims = itertools.count(1)
+        self._changed = threading.Condition()  # of a lock that may be taken again
 
     def ping(self) -> None:
         """Answer."""
@@ -181,10 +212,12 @@ class Broker:
             held = self._named(lane)
             return held.first, held.end
 
-    def commit(self, lane: str, identity: str, group: str, offset: int) -> None:
+    def commit(self, lane: str, identity: str, group: str, offset: int, claim: int = 0) -> None:
         """See :class:`Brokered`; what every group is past is let go."""
         with self._changed:
             held = self._known(lane, identity)
+            if claim:
+                self.hold(lane, group, claim)
             held.committed[group] = offset
             while held.messages and held.first < min(held.committed.values()):
                 held.size -= len(held.messages.popleft())
@@ -193,6 +226,56 @@ class Broker:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    # --------------------------------------------------------------------------- members
+
+    def enrol(self, topics: Sequence[str], group: str) -> str:
+        """See :class:`Brokered`."""
+        for topic in topics:
+            self.lanes(topic)
+        with self._changed:
+            member = self._random_id()
+            self._groups.setdefault(group, _Group()).topics[member] = [*topics]
+            return member
+
+    def members(self, group: str) -> list[str]:
+        """Return who they are, the first one first."""
+        with self._changed:
+            return [*self._groups.get(group, _Group()).topics]
+
+    def claimed(self, group: str, member: str) -> dict[str, int]:
+        """See :class:`Brokered`."""
+        with self._changed:
+            self._share(group)
+            kept = self._groups.get(group, _Group())
+            if member not in kept.topics:
+                raise LaneLost(f"{group} goes on without {member}.")
+            return {lane: claim for lane, (whose, claim) in kept.claims.items() if whose == member}
+
+    def hold(self, lane: str, group: str, claim: int) -> None:
+        """See :class:`Brokered`."""
+        with self._changed:
+            self._share(group)
+            if self._groups.get(group, _Group()).claims.get(lane, ("", 0))[1] != claim:
+                raise LaneLost(f"{lane} is read by another member of {group}.")
+
+    def expel(self, group: str, member: str) -> None:
+        """See :class:`Brokered`; a test says so of one that is frozen."""
+        with self._changed:
+            self._groups.get(group, _Group()).topics.pop(member, None)
+
+    def _share(self, group: str) -> None:
+        kept = self._groups.get(group, _Group())
+        readers = {
+            member: [lane for lane in self._lanes if lane.partition("/")[0] in topics]
+            for member, topics in kept.topics.items()
+        }
+        owners = {lane: member for lane, (member, _) in kept.claims.items()}
+        for lane, member in share_out(readers, owners).items():
+            if owners.get(lane) != member:
+                kept.claims[lane] = member, next(self._claims)
+        for lane in kept.claims.keys() - {*itertools.chain.from_iterable(readers.values())}:
+            del kept.claims[lane]
 
     def _named(self, lane: str) -> _Lane:
         if lane not in self._lanes:
@@ -228,32 +311,73 @@ class MemoryTransport:
         """See :class:`~forebay.ports.Transport`."""
         return MemorySubscription(self._broker, lane, group)
 
+    def join(self, topics: Sequence[str], group: str) -> MemoryMembership:
+        """See :class:`~forebay.ports.SharedLanes`."""
+        return MemoryMembership(self._broker, topics, group)
+
     def close(self) -> None:
         """See :class:`~forebay.ports.Transport`."""
         self._broker.close()
 
 
+class MemoryMembership:
+    """The :class:`~forebay.ports.Membership` of a broker in memory."""
+
+    def __init__(self, broker: Brokered, topics: Sequence[str], group: str) -> None:
+        self._broker = broker
+        self._topics = topics
+        self._group = group
+        self.member = broker.enrol(topics, group)
+        """Its name, which is another one once the group has gone on without it."""
+
+    def lanes(self) -> frozenset[str]:
+        """See :class:`~forebay.ports.Membership`."""
+        return frozenset(self._claimed())
+
+    def subscribe(self, lane: str) -> MemorySubscription:
+        """See :class:`~forebay.ports.Membership`."""
+        claim = self._claimed().get(lane)
+        if claim is None:
+            raise LaneLost(f"{lane} is read by another member of {self._group}.")
+        return MemorySubscription(self._broker, lane, self._group, claim)
+
+    def close(self) -> None:
+        """See :class:`~forebay.ports.Membership`."""
+        self._broker.expel(self._group, self.member)
+
+    def _claimed(self) -> dict[str, int]:
+        try:
+            return self._broker.claimed(self._group, self.member)
+        except LaneLost:
+            self.member = self._broker.enrol(self._topics, self._group)
+            return self._broker.claimed(self._group, self.member)
+
+
 class MemorySubscription:
     """The :class:`~forebay.ports.Subscription` of a broker in memory."""
 
-    def __init__(self, broker: Brokered, lane: str, group: str) -> None:
+    def __init__(self, broker: Brokered, lane: str, group: str, claim: int = 0) -> None:
+        """``claim`` is that of a member of the group; 0 for whoever reads beside them."""
         self._broker = broker
         self._lane = lane
         self._group = group
+        self._claim = claim
         self._identity, self._offset = broker.join(lane, group)
         self._paused = False
 
     def read(self, *, max_messages: int = 1024, max_bytes: int = 8 << 20) -> list[Received]:
         """See :class:`~forebay.ports.Subscription`."""
+        self._hold()
         if self._paused:
             return []
         where = self._lane, self._identity, self._offset
         first, raw = self._broker.fetch(*where, max_messages, max_bytes)
         self._offset = first + len(raw)
-        return [Received(at, _readable(each), at + 1) for at, each in enumerate(raw, first)]
+        return [_received(at, each) for at, each in enumerate(raw, first)]
 
     def extent(self) -> Extent:
         """See :class:`~forebay.ports.Subscription`."""
+        self._hold()
         first, end = self._broker.edges(self._lane)
         return Extent(trimmed=first > 0, left=self._offset < end)
 
@@ -271,6 +395,7 @@ class MemorySubscription:
 
     def seek(self, position: Position | None) -> None:
         """See :class:`~forebay.ports.Subscription`."""
+        self._hold()
         if position is None:
             self._identity, _ = self._broker.join(self._lane, self._group)
             self._offset = 0
@@ -281,14 +406,19 @@ class MemorySubscription:
 
     def commit(self, position: Position) -> None:
         """See :class:`~forebay.ports.Subscription`."""
-        self._broker.commit(self._lane, position.log_id, self._group, position.seq)
+        where = self._lane, position.log_id
+        self._broker.commit(*where, self._group, position.seq, self._claim)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Subscription`."""
 
+    def _hold(self) -> None:
+        if self._claim:
+            self._broker.hold(self._lane, self._group, self._claim)
 
-def _readable(raw: bytes) -> Message | None:
+
+def _received(at: int, raw: bytes) -> Received:
     try:
-        return decode_message(raw)
+        return Received(at, decode_message(raw), at + 1)
     except Corrupt:
-        return None
+        return Received(at, None, at + 1, raw)

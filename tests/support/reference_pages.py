@@ -117,9 +117,8 @@ def exposed_beside(metric: Metric) -> str:
 
 def _metric(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
-    later = f" Not yet: it needs the {metric.needs}." if metric.needs else ""
     beside = f"`{exposed_beside(metric)}`" if metric.beside else ""
-    cells = [f"`{metric.exposed}`", metric.kind, labels, f"{metric.help}{later}", beside]
+    cells = [f"`{metric.exposed}`", metric.kind, labels, metric.help, beside]
     return f"| {' | '.join(cells)} |"
 
 

@@ -30,7 +30,7 @@ READS_KINDS = {
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",
     "app/offline/download_plan.py": "what is downloaded are bars",
     "app/offline/verifying.py": "what is verified are bars",
-    "app/processes/samples.py": "metrics of what is verified name bars",
+    "app/processes/samples.py": "metrics of what is verified, and an older one, name bars",
     "cli/backfill.py": "what is downloaded are bars",
     "app/alternatives.py": "what another source may have are bars",
     "app/checked_bars.py": "what calendars let expect are bars",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -22,7 +20,7 @@ from forebay.cli.output import (
     out,
     print_json,
 )
-from forebay.cli.settings import DataFlag, offline_job, reading
+from forebay.cli.settings import DataFlag, offline_job, reading, whoever
 from forebay.errors import ConfigError
 from forebay.text import counted
 from forebay.visible import visible
@@ -337,11 +335,7 @@ def accept(
 
     if not reason.split():
         raise ConfigError("A gap is accepted for a reason.", hint='Say it with --reason "…".')
-    if not by:
-        try:
-            by = getpass.getuser()
-        except (KeyError, OSError):
-            by = str(os.getuid())
+    by = by or whoever()
     settings, folder, observer = offline_job("accept", config, data)
     folder.existing()
     gaps = _meant(_gaps(folder.root), symbol, among, inside, last)

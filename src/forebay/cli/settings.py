@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import getpass
 import inspect
 import os
 from pathlib import Path
@@ -149,6 +150,14 @@ def reading(data: Path, store: str | None = None) -> Data:
     return Data(data, store=store or "", tell=tell)
 
 
+def whoever() -> str:
+    """Return the name of whoever runs this."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 def offline_job(
     process: str, config: Path | None, data: Path | None
 ) -> tuple[Config, DataFolder, Observer]:
@@ -231,7 +240,7 @@ def _words(text: str) -> list[str]:
 
 
 def need_venues(config: Config) -> None:
-    """Raise :class:`~forebay.errors.ConfigError` if there is nothing to capture."""
-    if not config.venues:
+    """Raise :class:`~forebay.errors.ConfigError` if there is nothing to capture or to bridge."""
+    if not config.venues and not config.bridge.transport:
         hint = f"Say --venue {EXAMPLE_VENUE} --symbols BTC-USD, or write a file: forebay init."
         raise ConfigError("There is nothing to capture.", hint=hint)

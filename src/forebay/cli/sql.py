@@ -68,8 +68,8 @@ def sql(
     """Query what was captured, while a capture is running or not, in the store's own SQL.
 
     Tables: trades, quotes, tickers, bars, book_snapshots, book_deltas, book_checkpoints,
-    gaps, coverage, dead_letters, conflicts, cursors. "DESCRIBE trades" lists the columns of one;
-    side is the taker's, and event_ts is when it happened.
+    gaps, coverage, dead_letters, letter_states, conflicts, cursors. "DESCRIBE trades" lists the
+    columns of one; side is the taker's, and event_ts is when it happened.
 
     Decimals, times and bytes are exact texts in JSON and CSV; NULL is nothing in CSV, and an
     empty text is "". The product of two stored decimals is a DOUBLE, so that

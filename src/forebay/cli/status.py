@@ -21,6 +21,7 @@ from forebay.cli.output import (
     print_json,
     print_table,
 )
+from forebay.cli.status_flows import bridged, fed
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import SystemReport
 from forebay.sources.proxies import proxy_for
@@ -187,12 +188,14 @@ def _rows(
     else:
         yield "state", _state(told)
         found = statuses(told)
-        if capture := found["capture"]:
+        if capture := found.get("capture"):
             yield "connected", _connected(capture, told.report.streams())
-        yield "events", _flow(found["capture"], found["deliver"])
-        yield from (("mirrored", text) for text in _behind(found, "mirror"))
-        yield from (("published", text) for text in _behind(found, "transport"))
-        if deliver := found["deliver"]:
+        if "capture" in found:
+            yield "events", _flow(found["capture"], found["deliver"])
+        yield from (("mirrored", text) for text in fed(found, "mirror"))
+        yield from (("published", text) for text in fed(found, "transport"))
+        yield from (("bridge", text) for text in bridged(found))
+        if deliver := found.get("deliver"):
             yield "gaps", _gaps(deliver["gaps"])
             yield "dead letters", f"{deliver['dead_letters']:,} since the start"
     if journal is not None:
@@ -253,14 +256,6 @@ def _flow(capture: Status | None, deliver: Status | None) -> str:
     return f"{rates}, {lag_s:,.1f} s behind ({frames:,} frames)"
 
 
-def _behind(found: Mapping[str, Status | None], what: str) -> Iterator[str]:
-    """Return a line for each mirror, or each transport."""
-    for each in found.values():
-        if each and what in each:
-            behind = f"{each['lag_s']:,.1f} s behind ({each['backlog']:,} frames)"
-            yield f"{each[what]}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
-
-
 def lag(capture: Status, deliver: Status) -> int:
     """Return how many frames are captured and not stored."""
     return max(int(capture["next_seq"]) - int(deliver["seq"]), 0)
@@ -290,6 +285,9 @@ def span(seconds: float) -> str:
 def line(told: SystemStatus, width: int) -> str:
     """Return as many whole parts of a summary as fit, the most wanted first."""
     found = statuses(told)
+    bridges = [*bridged(found)]
+    if "capture" not in found:
+        return fitting([str(told.report.health.state), *bridges], width) if bridges else "starting"
     capture, deliver = found["capture"], found["deliver"]
     if capture is None or deliver is None:
         return "starting"
@@ -302,6 +300,7 @@ def line(told: SystemStatus, width: int) -> str:
         f"lag {lag(capture, deliver):,}",
         f"{gaps.get('open', 0):,} gaps open",
         *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "required" in s),
+        *bridges,
         *([] if captured is None else [f"{captured:,.0f} frames/s"]),
         f"p99 {capture['p99_ms']:.1f} ms",
     ]
@@ -394,7 +393,9 @@ def _get(url: str) -> bytes:
 
 def statuses(told: SystemStatus) -> dict[str, dict[str, Any] | None]:
     """Return by process what it says of itself, None for one that does not answer."""
-    found: dict[str, dict[str, Any] | None] = {"capture": None, "deliver": None}
+    roles = [check.name for check in told.report.checks]
+    usual = ("bridge",) if "bridge" in roles and "capture" not in roles else ("capture", "deliver")
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(usual)
     for each in told.report.processes:
         found[each.process] = {"pid": each.pid, **each.status}
     return found

@@ -44,6 +44,10 @@ Purpose = Literal["live", "history", "recording"]
 _PURPOSE_OF_LAYOUT_1: dict[str, Purpose] = {"ws": "live", "rest": "history", "file": "recording"}
 
 
+LETTERS = "letters/"
+"""How the :attr:`Context.run` of frames begins that are repeated for their dead letters."""
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where frames come from; one JSON document at the head of every journal block."""
 
@@ -71,6 +75,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: str = ""
     """Which replay of a recording this is: a replay repeated tells its epochs once more, so
     equal events of two runs are counted apart. Empty for what was captured."""
+    first: tuple[str, int] | None = None
+    """Of a frame that is repeated because of its dead letters: where it was told first, log id
+    and sequence number, which ids of observations hold."""
 
     def encode(self) -> bytes:
         """JSON bytes, as the journal keeps them."""
@@ -178,6 +185,19 @@ class RangeChecked(msgspec.Struct, frozen=True, tag="range_checked"):
     market: str = "spot"
 
 
+class LettersSettled(msgspec.Struct, frozen=True, tag="letters_settled", omit_defaults=True):
+    """What became of dead letters: their frames were repeated, or a person gave them up."""
+
+    letters: tuple[str, ...]
+    """Their ids."""
+    state: Literal["replayed", "discarded"]
+    by: str
+    reason: str = ""
+    run: str = ""
+    """Of ``replayed``: the :attr:`Context.run` of the frames that were repeated. A letter that
+    comes of them once more is as open as before."""
+
+
 class Loss(msgspec.Struct, frozen=True, tag="loss"):
     """Journal sequence numbers ``first`` to ``last`` cannot be read any more."""
 
@@ -195,6 +215,7 @@ Control = (
     | Loss
     | StreamsAsked
     | StreamsRefused
+    | LettersSettled
 )
 """What a CONTROL or LOSS frame says."""
 

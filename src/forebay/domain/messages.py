@@ -80,8 +80,13 @@ class KnownTold(msgspec.Struct, frozen=True, tag="known"):
     streams: list[HighWater]
 
 
-class LettersTold(msgspec.Struct, frozen=True, tag="letters"):
+class LettersTold(msgspec.Struct, frozen=True, tag="letters", omit_defaults=True):
     """Dead letters: the rows of the message."""
+
+    topic: str = ""
+    """Where they would be had they become events; empty if they were told by an older Forebay."""
+    run: str = ""
+    """The run of the frames that they are of, see :class:`~forebay.domain.frames.Context`."""
 
 
 class Mark(msgspec.Struct, frozen=True, tag="mark"):

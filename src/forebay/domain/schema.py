@@ -59,6 +59,19 @@ DEAD_LETTERS = pa.schema(
 )
 """``log_id`` and ``seq`` say where in the journal the frame is; ``item`` which event of it."""
 
+LETTER_STATES = pa.schema(
+    [
+        ("letter_id", pa.uuid()),
+        ("state", pa.string()),
+        ("run", pa.string()),
+        ("told_ts", TIME),
+        ("by", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""What became of dead letters: ``replayed`` and ``failed``, both by a ``run`` of a replay, or
+``discarded``. A letter is replayed if it did not fail in the same run; each row is there once."""
+
 BOOK_CHECKPOINTS = pa.schema(
     [
         *((name, pa.string()) for name in ("venue", "market", "symbol")),

@@ -42,6 +42,7 @@ _SETTINGS = {
     "offsets.topic.num.partitions": "4",
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
     # A node that was killed may come back soon: its former self has to expire first.
     "broker.heartbeat.interval.ms": "500",
     "broker.session.timeout.ms": "2000",

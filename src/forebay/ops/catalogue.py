@@ -41,8 +41,6 @@ class Metric:
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
-    needs: str = ""
-    """The service that has it, if that does not exist yet: then it is in no scrape."""
 
     @property
     def exposed(self) -> str:
@@ -55,8 +53,8 @@ class Metric:
         return OLDER_NAMES.get(self.name, "")
 
 
-def _counter(name: str, text: str, *labels: str, needs: str = "") -> Metric:
-    return Metric(name, "counter", text, labels, needs)
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(name, "counter", text, labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
@@ -76,8 +74,11 @@ _DELIVERY = (
     _counter("forebay_errors", "Happenings of the level error.", "service"),
     _counter("forebay_total_batch_inserts", "Commits that the store took."),
     _counter("forebay_total_insert_errors", "Commits that the store did not take."),
-    _gauge("forebay_buffer_size", "Frames captured and not yet stored."),
-    _counter("forebay_total_aggregates_inserted", "Bars stored.", needs="aggregator"),
+    _gauge(
+        "forebay_buffer_size",
+        "Frames captured, and rows read by a bridge, that are not stored yet.",
+    ),
+    _counter("forebay_total_aggregates_inserted", "Bars that a bridge stored."),
     _gauge(
         "forebay_buffer_utilisation",
         "Share, 0 to 1: memory, of the bytes that may wait for the journal; disk, of the space "
@@ -189,6 +190,22 @@ _PUBLISHING = (
         "transport",
     ),
 )
+_BRIDGE = (
+    _counter("forebay_bridge_rows", "Events that a bridge stored, each once.", "store"),
+    _gauge("forebay_bridge_lanes", "Lanes that this bridge reads now.", "transport"),
+    _gauge(
+        "forebay_bridge_lag_seconds",
+        "How far a lane is behind: age, by receipt, of the oldest row that is read and not stored, "
+        "or since when it was not seen to have nothing left.",
+        "lane",
+    ),
+    _gauge(
+        "forebay_bridge_lane_waits_seconds",
+        "How long a lane cannot be stored, while others are; 0 if it can.",
+        "lane",
+    ),
+    _gauge("forebay_bridge_letters_kept", "Letters that wait here for their topic to take them."),
+)
 _BREAKERS = (
     _gauge(
         "forebay_circuit_breaker_state", "1 for the state it is in, else 0.", "breaker", "state"
@@ -267,6 +284,7 @@ SECTIONS = {
     "Delivery": _DELIVERY,
     "Mirrors": _MIRRORING,
     "Publishing": _PUBLISHING,
+    "Bridge": _BRIDGE,
     "Circuit breakers": _BREAKERS,
     "System": _SYSTEM,
 }

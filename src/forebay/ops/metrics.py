@@ -29,7 +29,14 @@ from forebay.resilience import State, SystemState
 COLLECTOR = "capture"
 """The service, and the process, that is a collector."""
 BUFFERED = ("forebay_buffered_to_disk", "forebay_flushed_from_buffer")
-SUMMED = (*BUFFERED, "forebay_published_nats", "forebay_published_kafka")
+SUMMED = (
+    *BUFFERED,
+    "forebay_published_nats",
+    "forebay_published_kafka",
+    "forebay_total_batch_inserts",
+    "forebay_total_insert_errors",
+    "forebay_buffer_size",
+)
 """Counters of the whole, that several processes may tell their part of."""
 _NS = 1e9
 _OPENMETRICS = "application/openmetrics-text"
@@ -76,7 +83,7 @@ class _Scrape(Collector):
         for item in _items(self.report):
             metric = CATALOGUE.get(item.name)
             # Two of one name and labels would make Prometheus refuse the whole scrape.
-            if metric is None or metric.needs or {*metric.labels} != {*item.labels}:
+            if metric is None or {*metric.labels} != {*item.labels}:
                 left_out += 1
                 continue
             key = item.name, tuple(item.labels[label] for label in metric.labels)

@@ -17,7 +17,14 @@ from forebay.ports.audits import (
     Span,
     StoreAccount,
 )
-from forebay.ports.transports import Extent, Membership, Received, Subscription, Transport
+from forebay.ports.transports import (
+    Extent,
+    Membership,
+    Received,
+    SharedLanes,
+    Subscription,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +67,7 @@ __all__ = [
     "Received",
     "Refused",
     "Rows",
+    "SharedLanes",
     "Source",
     "Span",
     "Store",
@@ -239,6 +247,8 @@ class Commit:
     events: Mapping[str, Events] = field(default_factory=dict)
     """By table; at least once, so a store removes duplicates by ``event_id``."""
     dead_letters: pa.Table | None = None
+    letter_states: pa.Table | None = None
+    """What became of dead letters; a row is stored once."""
     coverage: Mapping[StreamKey, Coverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed; its gaps follow from it."""
     ordinals: Mapping[StreamKey, bytes] = field(default_factory=dict)

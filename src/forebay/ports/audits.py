@@ -63,6 +63,10 @@ class StoreAccount:
     conflicts: int
     ambiguous: int
     """Rows flagged so."""
+    replayed: int = 0
+    """Of the letters, those whose frames were repeated and yielded none: none need be left."""
+    discarded: int = 0
+    """Of the others, those that somebody gave up."""
 
 
 class Minutes(NamedTuple):

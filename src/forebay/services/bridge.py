@@ -1,224 +1,83 @@
 """From a transport to a store: PUBLISHED becomes STORED, with the coverage and gaps of the journal.
 
-Of each lane a :class:`~forebay.services.pump.Pump` whose feed it is. Steps of a journal are put
-together from their messages, coverage is kept on what they tell, and rows, coverage and cursors
-are committed together: how far the lane has been read, up to where the journal is stored from it,
-and from all lanes. What is told twice, by the transport or by a publisher that was killed, has
-the same ids.
+Several bridges may share the lanes of a transport: each has those that its membership of the group
+gives it, and a :class:`~forebay.services.lane_bridge.LaneBridge` for each. Lanes come and go while
+it runs; one that cannot be stored waits, and the others go on. Nothing rests on who has a lane:
+the store compares the cursor of each commit, so of two that think they have it one is refused.
+
+What is told twice, by the transport or by a publisher that was killed, has the same ids.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections import Counter, deque
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from forebay.domain.events import EventColumns
-from forebay.domain.frames import Context, Loss
-from forebay.domain.intervals import FAR, IntervalSet
-from forebay.domain.messages import (
-    ControlTold,
-    EventsTold,
-    KnownTold,
-    LettersTold,
-    Message,
+from forebay.clock import SystemClock
+from forebay.errors import (
+    CursorMoved,
+    ForebayError,
+    LaneLost,
+    RowsRefused,
+    TableUnavailable,
+    Transient,
 )
-from forebay.errors import CursorMoved, ForebayError
-from forebay.journal import Position
-from forebay.services.deliver import Planned, StoreWriter, refuse_other_units
+from forebay.resilience.backoff import Backoff
+from forebay.services.deliver import Delivered
+from forebay.services.journal_reach import JournalReach, logs_in
+from forebay.services.lane_bridge import (
+    LaneBridge,
+    LaneLetters,
+    NoLetters,
+    journal_cursor,
+    lane_of_cursor,
+    listen,
+)
+from forebay.services.lane_feed import Batching, LaneFeed
 from forebay.services.lanes import all_topics, lane_of, topic_of
-from forebay.services.normalise import Normalised, Said
-from forebay.services.projection import CoverageBook, Declared
-from forebay.services.steps import Steps, WholeStep
-from forebay.telemetry import Observer, ignore
+from forebay.telemetry import LaneElsewhere, LaneGoesOn, LanesMoved, LaneWaits, Observer, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Mapping
 
+    from forebay.clock import Clock
     from forebay.domain.coverage import Coverage, StreamKey
-    from forebay.domain.parsed import StreamName
-    from forebay.ports import Received, Store, StoreState, Subscription, Transport
+    from forebay.journal import Position
+    from forebay.ports import Membership, SharedLanes, Store, StoreState
 
-    Owns = Callable[[StreamKey], bool]
-    """Returns whether all of a stream is in a lane."""
+    Guard = Callable[[Callable[[], Any]], Any]
+    """Makes a call of the store, or refuses to."""
+
+__all__ = [
+    "CONSUMER",
+    "Batching",
+    "Bridge",
+    "LaneBridge",
+    "LaneFeed",
+    "LaneLetters",
+    "journal_cursor",
+    "listen",
+]
 
 CONSUMER = "bridge"
 """Name of the group that reads; with the lane behind it, of the cursor in that."""
-_NOWHERE = Context(venue="", source="file", purpose="recording", collector="", epoch="")
-ENOUGH = 16384
-"""Rows and messages of the steps that are committed together: one step may have few."""
+TRIES = 3
+"""How often rows may be refused before they are left out."""
+OF_A_LANE = (LaneLost, CursorMoved, TableUnavailable, RowsRefused)
+"""What a store, or a lane, says of one lane: it is no failure of the store."""
+KNOWN_LOSSES = 1_000
 
 
-def journal_cursor(log_id: str, lane: str = "") -> str:
-    """Return the cursor that says up to where a journal is stored: from one lane, or from all."""
-    return f"journal/{log_id}/{lane}".rstrip("/")
+@dataclass(slots=True)
+class LaneWait:
+    """A lane that waits, and for how long."""
 
-
-@dataclass(frozen=True, slots=True)
-class LanePiece:
-    """Consecutive steps of one journal."""
-
-    steps: list[WholeStep]
-    end: Position
-
-    @property
-    def messages(self) -> Iterator[Message]:
-        """All that they tell, in order."""
-        return (message for whole in self.steps for message in whole.messages)
-
-    @property
-    def oldest_ns(self) -> int:
-        for message in self.messages:
-            if message.rows is not None:
-                first = message.rows["received_ts"].slice(0, 1).cast(pa.int64())
-                return int(first.to_numpy()[0])
-        return 0
-
-
-class LaneFeed:
-    """What whole steps a lane has; see :class:`~forebay.services.pump.PositionedFeed`."""
-
-    def __init__(self, transport: Transport, lane: str, group: str) -> None:
-        self._transport = transport
-        self._lane = lane, group
-        self._subscription: Subscription | None = None
-        self._held = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._steps = Steps()
-        self._received: deque[Received] = deque()
-        self._ready: deque[WholeStep] = deque()
-
-    def _subscribed(self) -> Subscription:
-        if self._subscription is None:
-            self._subscription = self._transport.subscribe(*self._lane)
-        return self._subscription
-
-    def seek(self, position: Position | None) -> None:
-        self._begin()
-        self._subscribed().seek(position)
-
-    def read(self) -> LanePiece | None:
-        subscription = self._subscribed()
-        if self._held:
-            subscription.resume()
-            self._held = False
-        self._gather(subscription)
-        if not self._ready:
-            return None
-        steps = [self._ready.popleft()]
-        while self._ready and self._ready[0].step.log_id == steps[0].step.log_id:
-            steps.append(self._ready.popleft())
-        return LanePiece(steps, subscription.position_at(steps[-1].resume))
-
-    def _gather(self, subscription: Subscription) -> None:
-        """Put steps together until they are enough, or nothing follows yet."""
-        weight = sum(whole.weight for whole in self._ready)
-        while weight < ENOUGH:
-            if not self._received:
-                self._received.extend(subscription.read())
-            if not self._received:
-                return
-            whole = self._steps.add(self._received.popleft())
-            if whole is not None:
-                self._ready.append(whole)
-                weight += whole.weight
-
-    def hold(self) -> None:
-        with contextlib.suppress(ForebayError):  # reading will meet it
-            if not self._held:
-                self._subscribed().pause()
-                self._held = True
-            self._subscribed().read()
-
-    def done(self, position: Position) -> None:
-        """Let the transport forget what is stored; the store's cursor is what counts."""
-        with contextlib.suppress(ForebayError):  # the next one says more
-            self._subscribed().commit(position)
-
-    def close(self) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
-
-
-class LaneBook(CoverageBook):
-    """Coverage of every stream, of which records of connections change those of one lane alone."""
-
-    def __init__(self, channels: Declared, coverage: dict[StreamKey, Coverage], owns: Owns) -> None:
-        """``coverage`` is shared with the books of other lanes."""
-        super().__init__(channels, coverage)
-        self.coverage = coverage
-        self._owns = owns
-
-    def follows(self, key: StreamKey) -> bool:
-        return self._owns(key)
-
-
-class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
-    """Moves one lane into one store."""
-
-    def __init__(self, whole: Bridge, feed: LaneFeed, store: Store, lane: str, owns: Owns) -> None:
-        self._whole = whole
-        self._lane = lane
-        self._owns = owns
-        self.caught_up = False
-        """Whether it was read to its end once."""
-        super().__init__(feed, store, {}, f"{whole.consumer}/{lane}", whole.observer)
-
-    def _look(self) -> StoreState:
-        return self._whole.begun_with or super()._look()
-
-    def _book_of(self, state: StoreState) -> CoverageBook:
-        self._whole.stored(state)
-        return LaneBook(self._channels, self._whole.coverage, self._owns)
-
-    def begin_again(self) -> None:
-        """Nothing: what is stored is recognised by its ids, and no journal has lost anything."""
-
-    def prepare(self) -> bool:
-        """See :class:`~forebay.services.pump.Pump`."""
-        prepared = super().prepare()
-        self.caught_up |= not prepared
-        return prepared
-
-    def plan(self, piece: LanePiece) -> Planned[LanePiece]:
-        self._learn(declared_in(piece.messages))
-        projected = self._book.enter(listen(piece.messages))
-        if not self._whole.is_first(self):  # a loss that is recorded is told in every lane
-            projected.losses.clear()
-        log_id = piece.steps[0].step.log_id
-        known = self._positions.get(cursor := journal_cursor(log_id, self._lane))
-        ordinary = [whole for whole in piece.steps if not whole.messages[-1].head.repair]
-        end = known.seq if known else (ordinary or piece.steps)[0].step.begin
-        for whole in ordinary:  # repairs are of what was told before, and behind it
-            step = whole.step
-            if step.begin > end:  # it was in the lane, and is not any more
-                projected.losses.append(Loss(end, step.begin - 1))
-            if whole.lacking:
-                projected.losses.append(Loss(step.begin, step.end - 1))
-            end = max(end, step.end)
-        positions = {self._consumer: piece.end, cursor: Position(log_id, end)}
-        return self._planned(piece, projected, positions, positions[cursor])
-
-    def commit(self, plan: Planned[LanePiece]) -> int:
-        more = self._whole.positions_with(self._lane, plan.end)
-        positions = {**plan.commit.positions, **more}
-        expected = {name: self._whole.positions.get(name) for name in positions}
-        commit = replace(plan.commit, positions=positions, expected=expected)
-        frames = super().commit(replace(plan, commit=commit))
-        self._whole.positions |= positions
-        return frames
-
-    def _learn(self, channels: Declared) -> None:
-        """Take over what venues declare; coverage must be in the units that they do."""
-        if any(self._channels.get(venue) != theirs for venue, theirs in channels.items()):
-            refuse_other_units(self._book.coverage, channels)
-            self._channels |= channels
+    since_ns: int
+    until_ns: int
+    reason: str
+    backoff: Backoff
 
 
 class Bridge:
@@ -226,81 +85,90 @@ class Bridge:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: SharedLanes,
         store: Store,
         *,
         topics: Iterable[str] | None = None,
         consumer: str = CONSUMER,
         observer: Observer = ignore,
+        clock: Clock | None = None,
+        batching: Batching | None = None,
+        letters: LaneLetters | None = None,
+        tries: int = TRIES,
+        rng: random.Random | None = None,
     ) -> None:
-        """Topics that are not there are made; left out, they are those of every kind of event."""
+        """Nobody is asked before the first step.
+
+        Topics that are not there are made then; left out, they are those of every kind of event.
+        """
         self.consumer = consumer
         self.observer = observer
+        self.letters = letters or NoLetters()
+        self.guard: Guard = _called
+        """Makes the calls of the store; what is :data:`OF_A_LANE` is no failure of it."""
+        self.lanes: dict[str, LaneBridge] = {}
+        """Those that are this bridge's now."""
+        self.waiting: dict[str, LaneWait] = {}
+        """Those of them that wait."""
+        self.delivered = Delivered()
+        """Totals of all lanes since the process started."""
         self.coverage: dict[StreamKey, Coverage] = {}
-        """Of all lanes, as it is stored."""
+        """As it is stored; of lanes in hand up to now, of others since it was last asked for."""
         self.positions: dict[str, Position] = {}
-        """Every cursor, as it is stored."""
-        self.begun_with: StoreState | None = store.load()
-        """What is stored, while lanes are made: there are many, and it is the same for all."""
-        topics = all_topics() if topics is None else list(topics)
-        lanes = {topic: transport.lanes(topic) for topic in topics}
+        """Every cursor, likewise."""
+        self.begun_with: StoreState | None = None
+        """What is stored, while lanes begin with it."""
+        self.beginning: set[str] = set()
+        """Lanes that may begin with it: what is known of their streams is of the same moment."""
+        self.losses: deque[tuple[str, int, int]] = deque(maxlen=KNOWN_LOSSES)
+        """Those that were told, by log."""
+        self.trouble = ""
+        """Why it cannot be known now which lanes are this bridge's."""
+        self._transport = transport
+        self._store = store
+        self.clock = clock or SystemClock()
+        self._batching = batching or Batching()
+        self._tries = tries
+        self._rng = rng or random.Random()
+        self._membership: Membership | None = None
+        self._topics = all_topics() if topics is None else list(topics)
+        self._lanes_of: dict[str, list[str]] = {}
+        """Every lane there is, by topic."""
+        self._reach = JournalReach(self, store, self._batching.seconds)
+        self._turn = 0
+        self._began_anew = False
 
-        def owner(topic: str, lane: str) -> Owns:
-            return lambda key: (
-                topic_of(key.channel) == topic
-                and lane_of(lanes[topic], key.venue, key.symbol) == lane
-            )
+    # ------------------------------------------------------------------------ a step
 
-        self.lanes = {
-            lane: LaneBridge(
-                self, LaneFeed(transport, lane, consumer), store, lane, owner(topic, lane)
-            )
-            for topic, theirs in lanes.items()
-            for lane in theirs
-        }
-        self.begun_with = None
-
-    def stored(self, state: StoreState) -> None:
-        """Take over what a store has."""
-        self.coverage.clear()
-        self.coverage.update(state.coverage)
-        self.positions = dict(state.positions)
-
-    def is_first(self, lane: LaneBridge) -> bool:
-        return lane is next(iter(self.lanes.values()))
-
-    def positions_with(self, lane: str, reached: Position) -> dict[str, Position]:
-        """Return the cursor up to which a journal is stored from all lanes, if it moves on.
-
-        A lane that was read to its end and has nothing of the journal is taken to be without it,
-        until its first step comes.
-        """
-        ends = [reached.seq]
-        for name, other in self.lanes.items():
-            known = self.positions.get(journal_cursor(reached.log_id, name))
-            if name != lane and known is not None:
-                ends.append(known.seq)
-            elif name != lane and not other.caught_up:
-                return {}
-        cursor, end = journal_cursor(reached.log_id), min(ends)
-        known = self.positions.get(cursor)
-        if known is not None and known.seq >= end:
-            return {}
-        return {cursor: Position(reached.log_id, end)}
-
-    def step(self) -> int:
+    def step(self, *, hurry: bool = False) -> int:
         """Store what each lane has; return the number of frames, 0 when there is none.
 
-        Raises as :meth:`~forebay.services.pump.Pump.store`; if the store is elsewhere than it was
-        left, every lane goes on from there.
+        With ``hurry``, also what would wait for more. Raises
+        :class:`~forebay.errors.Transient` if the transport cannot be asked or the store not be
+        reached now: call again, nothing is lost. What concerns one lane alone is told and waited
+        out.
         """
+        frames = self._round(hurry=hurry)
+        if not frames and self._began_anew:  # there may be much behind
+            frames = self._round(hurry=hurry)
+        if not frames or hurry:
+            self._reach.tell(now=hurry)
+            self.letters.tend()
+        return frames
+
+    def _round(self, *, hurry: bool) -> int:
+        frames, self._began_anew = 0, False
         try:
-            ready = [lane for lane in self.lanes.values() if lane.prepare()]
-            return sum(lane.store() for lane in ready)
-        except CursorMoved:
-            for lane in self.lanes.values():
-                lane.begin_anew()
-            raise
+            self._tend()
+            lanes = [*self.lanes.values()]
+            for lane in lanes[self._turn :] + lanes[: self._turn]:  # who fails is the last one then
+                self._turn = lanes.index(lane) + 1
+                lane.feed.hurry = hurry
+                frames += self._step_of(lane)
+        finally:
+            self.begun_with = None
+            self.beginning.clear()
+        return frames
 
     def drain(self) -> int:
         """Step until everything there is has been stored; return the number of frames."""
@@ -310,40 +178,160 @@ class Bridge:
         return total
 
     def close(self) -> None:
-        """Let go of the lanes; what is in hand will be read again."""
+        """Leave the group; what is in hand will be read again, by whoever has the lane then."""
         for lane in self.lanes.values():
             lane.close()
+        self.lanes.clear()
+        self.waiting.clear()
+        if self._membership is not None:
+            self._membership.close()
+            self._membership = None
+
+    def _step_of(self, lane: LaneBridge) -> int:
+        wait = self.waiting.get(lane.lane)
+        if wait is not None and self.clock.monotonic_ns() < wait.until_ns:
+            return 0
+        if not lane.begun and lane.lane not in self.beginning:
+            return 0
+        try:
+            if not lane.prepare():
+                self._goes_on(lane)
+                return 0
+        except LaneLost:
+            self._let_go([lane.lane])
+            return 0
+        except Transient as error:
+            self._wait(lane, error)
+            return 0
+        return self._store_of(lane)
+
+    def _store_of(self, lane: LaneBridge) -> int:
+        try:
+            frames: int = self.guard(lane.store)
+        except CursorMoved as error:
+            self.observer(LaneElsewhere(lane.lane, str(error)))
+            self._began_anew = True
+            return 0
+        except RowsRefused as error:
+            if not lane.leave_out(error, self._tries):
+                self._wait(lane, error)
+            return 0
+        except TableUnavailable as error:
+            self._wait(lane, error)
+            return 0
+        self._goes_on(lane)
+        return frames
+
+    # --------------------------------------------------------------- lanes come and go
+
+    def _tend(self) -> None:
+        """See which lanes are this bridge's, and learn what is stored of those that are new."""
+        if self._membership is None:
+            self._membership = self._transport.join(self._topics, self.consumer)
+        try:
+            held = self._membership.lanes()
+            self.trouble = ""
+        except Transient as error:  # those that are lost say so themselves
+            self.trouble = str(error)
+            if not self.lanes:
+                raise
+            held = frozenset(self.lanes)
+        self._let_go([name for name in self.lanes if name not in held])
+        self._take([name for name in sorted(held) if name not in self.lanes], self._membership)
+        now_ns = self.clock.monotonic_ns()
+        if any(not each.begun and self._is_due(name, now_ns) for name, each in self.lanes.items()):
+            self._begin_with(self.guard(self._store.load))
+
+    def _is_due(self, lane: str, now_ns: int) -> bool:
+        return lane not in self.waiting or self.waiting[lane].until_ns <= now_ns
+
+    def _take(self, names: list[str], membership: Membership) -> None:
+        if not names:
+            return
+        self.learn_lanes()
+        topics = {lane: topic for topic, lanes in self._lanes_of.items() for lane in lanes}
+        for name in names:
+            feed = LaneFeed(_subscriber(membership, name), self.clock, self._batching)
+            self.lanes[name] = LaneBridge(
+                self, feed, self._store, topic=topics[name], lane=name, owns=self._owner(name)
+            )
+        self.observer(LanesMoved(tuple(names), (), len(self.lanes)))
+
+    def _let_go(self, names: list[str]) -> None:
+        """Drop lanes with what is in hand of them: it is not stored, and others read it."""
+        for name in names:
+            self.lanes.pop(name).close()
+            self.waiting.pop(name, None)
+        if names:
+            self.observer(LanesMoved((), tuple(names), len(self.lanes)))
+
+    def learn_lanes(self) -> None:
+        """See which lanes there are. Raises as the transport."""
+        self._lanes_of = {topic: [*self._transport.lanes(topic)] for topic in self._topics}
+
+    def _owner(self, lane: str) -> Callable[[StreamKey], bool]:
+        return lambda key: self._lane_of(key) == lane
+
+    def _lane_of(self, key: StreamKey) -> str:
+        """Return the lane that has all of a stream; nothing if it is in none of these."""
+        lanes = self._lanes_of.get(topic_of(key.channel))
+        return lane_of(lanes, key.venue, key.symbol) if lanes else ""
+
+    def _begin_with(self, state: StoreState) -> None:
+        """Take over what is stored, but of lanes in hand: of these it is known.
+
+        One of those that the store has elsewhere begins anew: it may be an older copy.
+        """
+        for lane in self.lanes.values():
+            stored, known = (each.get(lane.cursor) for each in (state.positions, self.positions))
+            if lane.begun and not lane.behind and stored != known:
+                self.observer(LaneElsewhere(lane.lane, "The store has another cursor."))
+                lane.begin_anew()
+        begun = {name for name, lane in self.lanes.items() if lane.begun}
+        ours = {key: each for key, each in self.coverage.items() if self._lane_of(key) in begun}
+        theirs = {k: each for k, each in state.coverage.items() if self._lane_of(k) not in begun}
+        self.coverage.clear()
+        self.coverage.update(theirs | ours)
+
+        def is_ours(cursor: str) -> bool:
+            return lane_of_cursor(cursor, self.consumer) in begun
+
+        kept = {name: where for name, where in self.positions.items() if is_ours(name)}
+        new = {name: where for name, where in state.positions.items() if not is_ours(name)}
+        self.positions = new | kept
+        self._reach.moved |= logs_in(self.positions)
+        self.begun_with, self.beginning = state, self.lanes.keys() - begun
+
+    # ---------------------------------------------------------------- lanes that wait
+
+    def _wait(self, lane: LaneBridge, error: ForebayError) -> None:
+        now_ns = self.clock.monotonic_ns()
+        wait = self.waiting.setdefault(
+            lane.lane, LaneWait(now_ns, now_ns, "", Backoff(self._rng, base=1.0))
+        )
+        delay_s = wait.backoff.next()
+        wait.until_ns, wait.reason = now_ns + round(delay_s * 1e9), str(error)
+        self.observer(LaneWaits(lane.lane, wait.reason, delay_s))
+
+    def _goes_on(self, lane: LaneBridge) -> None:
+        wait = self.waiting.pop(lane.lane, None)
+        if wait is not None:
+            waited_s = (self.clock.monotonic_ns() - wait.since_ns) / 1e9
+            self.observer(LaneGoesOn(lane.lane, waited_s))
+
+    def moved_to(self, positions: Mapping[str, Position]) -> None:
+        """A lane has these cursors now."""
+        self.positions |= positions
+        self._reach.moved |= logs_in(positions)
+
+    def all_lanes(self) -> set[str]:
+        """Return every lane there is, whoever reads it."""
+        return {lane for lanes in self._lanes_of.values() for lane in lanes}
 
 
-def listen(messages: Iterable[Message]) -> Iterator[Normalised]:
-    """Return what the messages of a step amount to, in their order."""
-    for head, rows in messages:
-        told, log_id = head.told, head.step.log_id
-        if isinstance(told, EventsTold):
-            channel, own = told.origin.channels[told.kind], told.own_sequence
-            columns = EventColumns.of_rows(channel, rows, own_sequence=own)
-            yield Normalised(told.origin.context, log_id, events=[columns])
-        elif isinstance(told, KnownTold):
-            known: dict[StreamName, IntervalSet] = {}
-            for water in told.streams:
-                near = known.setdefault((water.market, water.channel, water.symbol), IntervalSet())
-                near.add(water.least, water.greatest, reach=FAR - 1)
-            yield Normalised(told.origin.context, log_id, (told.first, told.last), known=known)
-        elif isinstance(told, ControlTold):
-            said = [Said(told.control, told.received_ns, told.seq)]
-            yield Normalised(told.origin.context, log_id, (told.seq, told.seq), controls=said)
-        elif isinstance(told, LettersTold):
-            reasons: Counter[str] = Counter(rows["reason"].to_pylist() if rows else ())
-            yield Normalised(_NOWHERE, log_id, letters=rows, reasons=reasons)
-        else:
-            frames, unbuilt = Counter(told.frames), Counter(told.unbuilt)
-            yield Normalised(_NOWHERE, log_id, frames=frames, unbuilt=unbuilt)
+def _subscriber(membership: Membership, lane: str) -> Callable[[], Any]:
+    return lambda: membership.subscribe(lane)
 
 
-def declared_in(messages: Iterable[Message]) -> Declared:
-    """Return what the venues of some messages declare."""
-    return {
-        head.told.origin.context.venue: head.told.origin.channels
-        for head, _ in messages
-        if isinstance(head.told, EventsTold | KnownTold | ControlTold)
-    }
+def _called(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    return call()

@@ -159,6 +159,7 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
             expected={name: self._positions.get(name) for name in positions},
             events=projected.events,
             dead_letters=projected.letters,
+            letter_states=projected.letter_states,
             coverage=projected.coverage,
             ordinals={key: stream.encode() for key, stream in projected.ordinals.items()},
         )

@@ -221,15 +221,24 @@ class GroupCommit:
         """Memory of what is RECEIVED and not CAPTURED, in bytes, payload and overhead."""
         return self._open_bytes + self._flight_bytes
 
+    def again(self, block: PendingBlock) -> None:
+        """Take frames that were received before, with the times that they have."""
+        self._join(block)
+        self.grow(sum(len(payload) + FRAME_OVERHEAD for payload in block.payloads))
+
     # --------------------------------------------------------- from EpochWriter
 
     def begin(self, take: EpochWriter, draft: PendingBlock) -> None:
-        """A new draft joins the open group; the first one starts the linger time."""
+        """A new draft joins the open group."""
+        self._join(draft)
+        self._open[take] = None
+
+    def _join(self, draft: PendingBlock) -> None:
+        """The first draft of a group starts the linger time."""
         if not self._drafts:
             self._begun_ns = self._clock.monotonic_ns()
             self._begun.set()
         self._drafts.append(draft)
-        self._open[take] = None
 
     def grow(self, size: int) -> None:
         """The open group holds ``size`` more bytes of memory: look at the limits."""
@@ -345,7 +354,8 @@ class GroupCommit:
         frames = 0
         for draft in self._flight:
             frames += len(draft.payloads)
-            self.latency.add(draft.mono_ns, now)
+            if draft.anchor is None:
+                self.latency.add(draft.mono_ns, now)
         self.counters.captured += frames
         self.counters.bytes += self._flight_bytes - frames * FRAME_OVERHEAD
         self.counters.commits += 1

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain.channels import kind_of
-from forebay.domain.frames import GapAccepted, HistoryFinished, RangeChecked
+from forebay.domain.frames import LETTERS, GapAccepted, HistoryFinished, RangeChecked
 from forebay.domain.kinds import KINDS
 from forebay.domain.kinds.checks import OTHER_TOPIC
 from forebay.domain.messages import (
@@ -88,7 +88,9 @@ def parts_of(item: Normalised, channels: Declared, lanes: Lanes) -> Iterator[Par
         for lane in _lanes_of_record(context, said.control, channels, lanes):
             yield Part(lane, ControlTold(origin, *said))
     if item.letters is not None:
-        yield Part(lanes(_topic_of_letters(context, channels))[0], LettersTold(), item.letters)
+        topic = _topic_of_letters(context, channels)
+        told_of = LettersTold(topic, context.run if context.run.startswith(LETTERS) else "")
+        yield Part(lanes(topic + DEAD)[0], told_of, item.letters)
 
 
 def _by_lane(
@@ -114,7 +116,7 @@ def _lanes_of_record(
 
 
 def _topic_of_letters(context: Context, channels: Declared) -> str:
-    """Return where dead letters go: by the kinds that were asked for, if they have one topic."""
+    """Return whose dead letters they are: by the kinds that were asked for, if of one topic."""
     asked = context.channels or tuple(channels.get(context.venue, ()))
     topics = {topic_of(name) for name in asked}
-    return (topics.pop() if len(topics) == 1 else OTHER_TOPIC) + DEAD
+    return topics.pop() if len(topics) == 1 else OTHER_TOPIC

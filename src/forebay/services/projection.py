@@ -36,6 +36,7 @@ from forebay.domain.frames import (
 from forebay.domain.roll import Answered, AskedFor, Roll
 from forebay.ports import Events, Parser
 from forebay.services.clock_skew import NO_DELAYS, Delays
+from forebay.services.letter_states import states_of
 from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals, batches_of
 from forebay.services.venue_totals import Sources, VenueTotals, count_letters, plus, way
 
@@ -70,6 +71,7 @@ class Projected:
     events: dict[str, Events] = field(default_factory=dict)
     """By table, in the order of the journal."""
     letters: pa.Table | None = None
+    letter_states: pa.Table | None = None
     coverage: dict[StreamKey, Coverage] = field(default_factory=dict)
     """Whole new coverage of each stream that changed."""
     ordinals: Ordinals = field(default_factory=dict)
@@ -106,6 +108,7 @@ class CoverageBook:
         out = Projected() if out is None else out
         tables: dict[str, list[Events]] = defaultdict(list)
         letters: list[pa.Table] = []
+        states: list[pa.Table] = []
         for item in items:
             for columns in item.events:
                 tables[columns.kind.table].append(self._events(item.context, columns, out))
@@ -115,6 +118,7 @@ class CoverageBook:
                 self._control(item.context, said.control, said.received_ns, out)
             if item.letters is not None:
                 letters.append(item.letters)
+            states += states_of(item)
             out.reasons.update(item.reasons)
             out.frames.update(item.frames)
             out.unbuilt.update(item.unbuilt)
@@ -126,6 +130,8 @@ class CoverageBook:
         if letters:
             out.letters = pa.concat_tables(letters)
             count_letters(out.letters, out.venues)
+        if states:
+            out.letter_states = pa.concat_tables(states)
         return out
 
     def adopt(self, projected: Projected) -> None:

@@ -63,6 +63,14 @@ class Steps:
             return None
         del self._open[log_id]
         came = [held.parts[part] for part in range(head.told.parts) if part in held.parts]
-        resume = min([received.resume, *(each.offset for each in self._open.values())])
+        resume = self.resume(received.resume)
         lacking = len(came) < head.told.parts
         return WholeStep(head.step, [*came, received.message], resume, lacking)
+
+    def resume(self, offset: int) -> int:
+        """Return from where on nothing is lost once all that was completed before is stored."""
+        return min([offset, *(each.offset for each in self._open.values())])
+
+    def is_open(self, log_id: str) -> bool:
+        """Whether a step of a journal has begun, and its mark has not come."""
+        return log_id in self._open

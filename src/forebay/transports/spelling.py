@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -20,13 +21,22 @@ import xxhash
 from forebay.domain import schema
 from forebay.domain.digest import bytes_of
 from forebay.domain.kinds import KINDS
+from forebay.domain.letters import BRIDGE
 from forebay.domain.messages import EventsTold, Head, LettersTold, Message, Told
 from forebay.ports import Received
 from forebay.transports.json_read import read_rows
-from forebay.transports.json_rows import combinations, label, listed, row_ids, spell_rows, whole
+from forebay.transports.json_rows import (
+    combinations,
+    label,
+    listed,
+    row_ids,
+    spell_rows,
+    time_texts,
+    whole,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
@@ -34,6 +44,8 @@ EVENT_ID = "event-id"
 """The header of an event's record, with its id."""
 CONTROL = "forebay"
 """The header of a control record, which is ``control``."""
+LONGEST = 500
+"""Characters of an error in a header; all of it is in the record."""
 
 
 class Record(NamedTuple):
@@ -44,6 +56,8 @@ class Record(NamedTuple):
     value: bytes
     event_id: bytes
     """Empty for a control record."""
+    about: Sequence[tuple[str, bytes]] = ()
+    """Further headers: of a dead letter, what it is."""
 
 
 class _Control(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,8 +94,28 @@ def iter_records(message: Message) -> Iterator[Record]:
         raise ValueError(text)
     control = msgspec.json.encode(_Control(head, len(rows), _digest(rows)))
     ids = row_ids(rows)
-    spelled = zip(_keys(rows), spell_rows(rows, ids), listed(ids), strict=True)
+    told = head.told
+    about = letter_headers(told.topic, rows) if isinstance(told, LettersTold) else repeat(())
+    spelled = zip(_keys(rows), spell_rows(rows, ids), listed(ids), about, strict=False)
     return itertools.chain([Record(b"", control, b"")], map(_record, spelled))
+
+
+def letter_headers(topic: str, letters: pa.Table) -> Iterator[list[tuple[str, bytes]]]:
+    """Return the headers of each dead letter; ``topic`` is where its events would have been."""
+    when = time_texts(whole(letters["received_ts"])).to_pylist()
+    names = ("error", "attempts", "venue", "reason", "source", "epoch", "log_id", "seq", "item")
+    for moment, *cells in zip(when, *(letters[name].to_pylist() for name in names), strict=True):
+        error, attempts, venue, reason, source, epoch, log_id, seq, item = cells
+        told = {
+            "original_topic": topic,
+            "error": (error or "")[:LONGEST],
+            "timestamp": f"{moment}Z" if moment else "",
+            "attempts": str(attempts or 0),
+            "venue": venue or "",
+            "reason": reason or "",
+            "position": (epoch or "") if source == BRIDGE else f"{log_id}:{seq}:{item}",
+        }
+        yield [(name, text.encode()) for name, text in told.items()]
 
 
 def _digest(rows: pa.Table) -> str:
@@ -136,26 +170,29 @@ class MessageAssembler:
             last = self._last = self._of(value)
             if last is None:
                 ours = _log_of(value) is not None
-                return None if ours else self._received(offset, None, offset + 1)
+                return None if ours else self._unreadable(offset, value)
         rows = last.rows
         rows.append(value)
         if len(rows) < last.control.rows:
             return None
         self._drop(last.log_id)
-        return self._received(last.offset, _finished(last), offset + 1)
+        message = _finished(last)
+        received = self._received(last.offset, message, offset + 1)
+        return received if message else received._replace(raw=_unreadable_rows(last))
 
     def _begin(self, offset: int, value: bytes) -> Received | None:
         try:
             control = _controls.decode(value)
         except msgspec.DecodeError:
-            return self._received(offset, None, offset + 1)
+            return self._unreadable(offset, value)
         self._drop(control.head.step.log_id)
         if control.rows > 0:
             unfinished = _Unfinished(offset, control)
             self._unfinished[unfinished.log_id] = unfinished
             return None
-        message = None if _schema_of(control.head.told) else Message(control.head)
-        return self._received(offset, message, offset + 1)
+        if _schema_of(control.head.told):
+            return self._unreadable(offset, value)
+        return self._received(offset, Message(control.head), offset + 1)
 
     def _drop(self, log_id: str) -> None:
         self._unfinished.pop(log_id, None)
@@ -168,6 +205,9 @@ class MessageAssembler:
             if unfinished.place:
                 return unfinished
         return self._unfinished.get(_log_of(value) or "")
+
+    def _unreadable(self, offset: int, raw: bytes) -> Received:
+        return self._received(offset, None, offset + 1)._replace(raw=raw)
 
     def _received(self, offset: int, message: Message | None, end: int) -> Received:
         begun = (each.offset for each in self._unfinished.values())
@@ -187,6 +227,22 @@ def _schema_of(told: Told) -> pa.Schema | None:
     if isinstance(told, EventsTold):
         return KINDS[told.kind].schema
     return schema.DEAD_LETTERS if isinstance(told, LettersTold) else None
+
+
+def _unreadable_rows(unfinished: _Unfinished) -> bytes:
+    """Return the lines of the rows that cannot be read, or all if it is not for one of them."""
+    told = unfinished.control.head.told
+    expected = _schema_of(told) if not isinstance(told, EventsTold) or told.kind in KINDS else None
+    bad = [row for row in unfinished.rows if expected is None or not _is_row(row, expected)]
+    return b"\n".join(bad or unfinished.rows)
+
+
+def _is_row(row: bytes, expected: pa.Schema) -> bool:
+    try:
+        read_rows([row], expected)
+    except ValueError:
+        return False
+    return True
 
 
 def _finished(unfinished: _Unfinished) -> Message | None:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from forebay.domain.messages import Message
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
+    from forebay.transports.kind import TransportConfig
 
     Sit: TypeAlias = Callable[[Path], AbstractContextManager["Sitting"]]
 
@@ -27,12 +28,20 @@ if TYPE_CHECKING:
 class Sitting:
     """A transport under test, as a process sees it that comes and goes."""
 
-    connect: Callable[[], Transport]
+    connect: Callable[[], SharedLanes]
     delete: Callable[[str], None]
     """Delete a topic behind everybody's back, and return once it is gone."""
     topic: str = "trade_archive"
     elsewhere: str = "quote_archive"
     """Another topic."""
+    shared: Sequence[str] = tuple(
+        f"{kind}_archive" for kind in ("trade", "quote", "ticker", "book", "aggregate", "market")
+    )
+    """Topics that a group shares, with six lanes."""
+    config: TransportConfig | None = None
+    """How another process opens it; None: not at all."""
+    expel: Callable[[str, str], None] | None = None
+    """Tells of a group and its member that this is frozen, if that is not noticed."""
     size: Callable[[Message], int] | None = None
     """Returns what a message counts of ``max_bytes``, if that can be said beforehand."""
     wait: Callable[[], None] | None = None

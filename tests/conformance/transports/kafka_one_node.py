@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from forebay.domain.messages import Message
 
 TITLE = "kafka"
+QUICK = {
+    "session.timeout.ms": "1500",
+    "heartbeat.interval.ms": "300",
+    "max.poll.interval.ms": "1500",
+    "topic.metadata.refresh.interval.ms": "1000",
+}
+"""Of a group: who is gone is missed soon, and who is busy has little time."""
 
 
 def _size(message: Message) -> int:
@@ -28,11 +35,13 @@ def _size(message: Message) -> int:
 @contextlib.contextmanager
 def sit(_: Path) -> Iterator[Sitting]:
     cluster = kafka.a_broker()
-    config = kafka.config_of(cluster, partitions=2)
+    config = kafka.config_of(cluster, partitions=2, options=QUICK)
     yield Sitting(
         lambda: TRANSPORT.open(config, ignore),
         functools.partial(kafka.delete_topic, kafka.admin(cluster)),
         topic=kafka.a_topic("trade"),
         elsewhere=kafka.a_topic("quote"),
         size=_size,
+        shared=[kafka.a_topic(kind) for kind in ("trade", "quote", "ticker")],
+        config=config,
     )

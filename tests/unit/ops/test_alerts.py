@@ -149,9 +149,7 @@ def test_a_rule_says_how_bad_it_is_what_happened_and_what_to_do(rule: dict[str, 
 
 @pytest.mark.parametrize("rule", parsed(alerts.text()), ids=lambda rule: rule["alert"])
 def test_a_rule_asks_for_metrics_that_are_in_a_scrape(rule: dict[str, Any]) -> None:
-    exposed = {m.exposed: set(m.labels) for m in CATALOGUE.values() if not m.needs} | {
-        "up": {"job"}
-    }
+    exposed = {m.exposed: set(m.labels) for m in CATALOGUE.values()} | {"up": {"job"}}
     asked = selectors(rule["expr"])
     assert asked
     for name, matchers in asked:

@@ -18,7 +18,7 @@ from forebay.telemetry import ignore
 from forebay.transports.kind import TransportConfig
 from forebay.transports.nats import TRANSPORT, batches
 from forebay.transports.nats.batches import Batch, batches_of, entries_of
-from forebay.transports.nats.errors import DRIVER, NUMBERS, Forbidden, Refused, translated
+from forebay.transports.nats.errors import DRIVER, NUMBERS, Forbidden, ServerRefused, translated
 from forebay.transports.nats.fan_out import NatsFanOut, without_venue
 from forebay.transports.nats.streams import (
     StreamLimits,
@@ -51,14 +51,16 @@ def told(part: int, rows: int = 0, step: Step | None = None) -> Message:
 @pytest.mark.parametrize("number", NUMBERS)
 def test_what_jetstream_refuses_says_what_to_do(number: int) -> None:
     said = {"code": 500, "err_code": number, "description": "it cannot be"}
-    error = translated(Refused(said, "a batch"), "host:1")
+    error = translated(ServerRefused(said, "a batch"), "host:1")
     assert type(error) is NUMBERS[number][0]
     assert error.message == f"NATS refuses a batch: it cannot be ({number})."
     assert error.hint
 
 
 def test_what_nobody_knows_is_tried_again() -> None:
-    error = translated(Refused({"err_code": 99999, "description": "new"}, "a batch"), "host:1")
+    error = translated(
+        ServerRefused({"err_code": 99999, "description": "new"}, "a batch"), "host:1"
+    )
     assert type(error) is Transient
 
 
@@ -226,6 +228,7 @@ def test_the_mode_says_what_is_opened() -> None:
         ({"options": {"usr": "x"}}, "no option 'usr'"),
         ({"options": {"max_bytes": "1 GB"}}, "'1 GB' is no max_bytes"),
         ({"options": {"duplicate_window": "soon"}}, "no span of time"),
+        ({"options": {"session": "short"}}, "no span of time"),
         ({"options": {"ca_file": "/nowhere.pem"}}, "certificate"),
         ({"credentials_file": "/nowhere.toml"}, "/nowhere.toml, cannot be read"),
     ],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from forebay.app.control_records import context_of
+from forebay.app.control_records import RetoldFrame, SettledLetters, context_of
 from forebay.app.processes import samples
 from forebay.app.processes.local_socket import Handler, LocalServer, Request, ask
 from forebay.app.processes.process_breakers import ProcessBreakers
@@ -91,6 +91,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         handlers = {
             **_handlers(running, guarding, tally, roster, max_pending),
             "accept": _acceptor(running, config.collector),
+            "letters": _letters(running, config.collector),
             **await stack.enter_async_context(_downloading(*history)),
             **await stack.enter_async_context(_handing_over(*history)),
         }
@@ -201,6 +202,17 @@ def _acceptor(running: Capture, collector: str) -> Handler:
         return {"seq": await running.sink.flushed()}
 
     return accept
+
+
+def _letters(running: Capture, collector: str) -> Handler:
+    async def letters(request: Request) -> dict[str, Any]:
+        for frame in msgspec.convert(request["frames"], list[RetoldFrame]):
+            running.sink.again(frame.block())
+        for told in msgspec.convert(request["settled"], list[SettledLetters]):
+            running.sink.again(told.block(collector))
+        return {"seq": await running.sink.flushed()}
+
+    return letters
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from forebay.app.processes import samples
-from forebay.app.wiring import logs, stores
+from forebay.app.wiring import bridges, logs, stores
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import BreakerLimits, Config, all_leaves
 from forebay.app.wiring.transports import ROLE, name_of
@@ -283,6 +283,9 @@ def validate(config: Config) -> None:
     for transport in config.transports:
         name = name_of(transport)
         known += [name, ROLE + name, f"{name}-buffer"]
+    if bridges.runs_bridge(config):
+        reading = f"{config.bridge.transport}-bridge-reading"
+        known += [bridges.ROLE, bridges.breaker_of(config), reading]
     for name in config.resilience.critical:
         if config.venues and name not in known:
             message = f"resilience.critical names {name!r}, and there is no such service."

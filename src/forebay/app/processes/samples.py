@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from forebay.ops.view import StreamReport
+    from forebay.services.guarded_bridge import LaneSeen
     from forebay.services.guarded_delivery import Measured
     from forebay.services.latency import LatencyTotals
     from forebay.sources.roster import Roster
@@ -188,6 +189,28 @@ def publish(status: Mapping[str, Any]) -> list[Sample]:
         Sample("forebay_publish_errors", status["failed"], labels),
         Sample("forebay_publish_waiting_share", status["waiting_share"], labels),
     ]
+
+
+def bridge(status: Mapping[str, Any], lanes: Sequence[LaneSeen], *, alone: bool) -> list[Sample]:
+    """Return what a bridge process tells; ``alone`` is whether nothing is captured here."""
+    found = [
+        Sample("forebay_bridge_rows", status["rows"], {"store": status["store"]}),
+        Sample("forebay_bridge_lanes", status["lanes"], {"transport": status["reads"]}),
+        Sample("forebay_bridge_letters_kept", status["letters_kept"]),
+        Sample("forebay_total_aggregates_inserted", status["stored"].get("bars", 0)),
+        Sample("forebay_total_batch_inserts", status["steps"]),
+        Sample("forebay_total_insert_errors", status["failed"]),
+        Sample("forebay_database_connection_errors", status["failed"], {"store": status["store"]}),
+        Sample("forebay_buffer_size", status["in_hand"]),
+    ]
+    for each in lanes:
+        found.append(Sample("forebay_bridge_lag_seconds", each.lag_s, {"lane": each.lane}))
+        found.append(Sample("forebay_bridge_lane_waits_seconds", each.waits_s, {"lane": each.lane}))
+    if alone:  # else delivery tells
+        found.append(Sample("forebay_events", status["rows"], {"state": "stored"}))
+        found.append(Sample("forebay_conflicts", status["conflicts"]))
+        found.append(Sample("forebay_store_lag_seconds", status["lag_s"]))
+    return found
 
 
 def by_venue(

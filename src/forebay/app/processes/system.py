@@ -15,10 +15,8 @@ import msgspec
 from forebay.app.processes import samples
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.process_breakers import RuntimeSettings, reconciled
-from forebay.app.wiring import logs
+from forebay.app.wiring import bridges, logs
 from forebay.app.wiring.config import BreakerLimits, token_of
-from forebay.app.wiring.stores import MIRROR
-from forebay.app.wiring.transports import ROLE
 from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.ops.view import (
     Action,
@@ -55,12 +53,8 @@ AWAY_AFTER = 5
 """One that misses more polls in a row is down; after a kill, a new one misses fewer."""
 STARTING = 30
 """Polls that one may miss before its first answer: it may wait for locks of a predecessor."""
-COUNTED = {
-    "capture": ("captured", "frames_per_s"),
-    "deliver": ("rows", "events_per_s"),
-    "mirror": ("rows", "events_per_s"),
-}
-"""By kind of role, a counter of its status, and under which name that says how fast it rises."""
+COUNTED = {"capture": ("captured", "frames_per_s"), "publish": ("published", "events_per_s")}
+"""By kind of role, a counter of its status (of others: rows), and a name for how fast it rises."""
 LOOKS = 11
 """Looks at a counter that its rate is of."""
 
@@ -338,8 +332,7 @@ class PolledProcess:
         )
 
     def _with_rate(self, report: ProcessReport, wall_ns: int) -> ProcessReport:
-        kind = self.role.partition("-")[0]
-        counter, name = COUNTED.get(kind, ("published", "events_per_s"))
+        counter, name = COUNTED.get(self.role.partition("-")[0], ("rows", "events_per_s"))
         if not isinstance(count := report.status.get(counter), int):
             return report
         rate = self.rising.look(wall_ns, count)
@@ -362,7 +355,7 @@ def services(seen: Sequence[PolledProcess], critical: Collection[str]) -> list[S
         if not each.away:
             found += told
             continue
-        needed, reason = not each.role.startswith((MIRROR, ROLE)), f"{each.role} does not answer"
+        needed, reason = bridges.needed(each.role, len(seen)), f"{each.role} does not answer"
         found.append(ServiceHealth(each.role, up=False, critical=needed, reason="does not answer"))
         found += [
             dataclasses.replace(service, up=False, reason=service.reason or reason)

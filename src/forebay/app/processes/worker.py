@@ -25,7 +25,7 @@ if __name__ == "__main__":  # structlog imports rich if it is there: 6 MB for li
 
 import uvloop
 
-from forebay.app.wiring import logs, stores, venues
+from forebay.app.wiring import bridges, logs, stores, venues
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.stores import MIRROR
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
 
 ROLES = ("capture", "deliver")
-"""What every system runs; beside them, a process for each mirror and each transport."""
+"""What every capture runs; beside them, a process for each mirror and transport, and a bridge."""
 LOCK_PATIENCE_S = 15.0
 """How long to wait for what an orphan of a killed supervisor still holds."""
 _LOCK_POLL_S = 0.1
@@ -50,8 +50,12 @@ T = TypeVar("T")
 
 def roles(config: Config) -> tuple[str, ...]:
     """Return the processes of a configuration, in the order in which they are stopped."""
+    bridge = (bridges.ROLE,) if bridges.runs_bridge(config) else ()
+    if not bridges.captures(config):
+        return bridge
     mirrors = (MIRROR + stores.name_of(each) for each in config.mirrors)
-    return (*ROLES, *mirrors, *(ROLE + name_of(each) for each in config.transports))
+    published = (ROLE + name_of(each) for each in config.transports)
+    return (*ROLES, *mirrors, *published, *bridge)
 
 
 class StopSignal:

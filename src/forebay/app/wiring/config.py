@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 from msgspec import inspect as types
 
+from forebay.app.wiring.bridges import BridgeConfig, check_bridge
 from forebay.app.wiring.calendar_config import CalendarConfig
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file, with_servers
@@ -197,6 +198,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
     mirrors: tuple[MirrorConfig, ...] = ()
+    bridge: BridgeConfig = BridgeConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
     downloader: DownloaderConfig = DownloaderConfig()
@@ -275,6 +277,7 @@ def gathered(
     config = msgspec.convert(right, Config, strict=False)
     check_stores(config, complaints)
     check_transports(config.transports, complaints)
+    check_bridge(config, complaints)
     if config.calendars or any(venue.calendar for venue in config.venues):
         from forebay.app.wiring.calendars import check  # noqa: PLC0415 - only who names some
 

@@ -47,6 +47,7 @@ EXAMPLES: Final[dict[str, object]] = {
     "transports.options": {"security.protocol": "SSL"},
     "transports.credentials_file": "kafka.toml",
     "transports.plugin": "package.module:TRANSPORT",
+    "bridge.transport": "kafka-2",
     "downloader.venue": "coinbase",
     "downloader.symbols": ["BTC-USD"],
     "downloader.since": "2026-01-01",
@@ -153,7 +154,8 @@ def _lines(key: Key) -> str:
 
 
 def _value(key: Key) -> object:
-    return EXAMPLES.get(key.path, key.default)
+    alike = key.path.replace("bridge.store.", "store.")  # a bridge has a store of its own
+    return EXAMPLES.get(alike, key.default)
 
 
 def _is_set(key: Key) -> bool:

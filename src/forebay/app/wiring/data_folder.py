@@ -70,6 +70,10 @@ class DataFolder:
         """Return where a store of a kind is, if it is in a file."""
         return self.root / f"forebay.{kind}"
 
+    def bridge_database(self, kind: str) -> Path:
+        """Return where a bridge's store of a kind is, if it is in a file."""
+        return self.root / f"bridge.{kind}"
+
     def databases(self) -> list[str]:
         """Return of which kinds of store a database is there, by name."""
         return sorted(
@@ -91,6 +95,11 @@ class DataFolder:
     def ledger(self) -> Path:
         """The permanent record of what the journal held."""
         return self.root / "ledger"
+
+    @property
+    def letters(self) -> Path:
+        """Dead letters that their topic would not take, and how often the bridge has tried."""
+        return self.root / "letters"
 
     @property
     def deliver_socket(self) -> Path:

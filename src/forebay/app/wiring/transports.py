@@ -58,6 +58,8 @@ def required(config: TransportConfig) -> bool:
 
 def consumers(config: Config) -> list[Consumer]:
     """Return who reads the journal beside the store: its mirrors, and the publishers."""
+    if config.bridge.transport and not config.venues:  # there is no journal
+        return []
     mirrors = [Consumer(MIRROR + stores.name_of(each), each.required) for each in config.mirrors]
     published = [Consumer(ROLE + name_of(each), required(each)) for each in config.transports]
     return mirrors + published

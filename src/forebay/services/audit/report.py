@@ -91,6 +91,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     spurious: int
     ambiguous: int
     dead_letters: int
+    """Those that are open: neither replayed nor discarded."""
     conflicts: int
     gaps: list[Gap]
     streams: list[StreamAudit]

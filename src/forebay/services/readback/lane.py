@@ -15,7 +15,7 @@ from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import kind_of_table
 from forebay.domain.messages import EventsTold, Message
 from forebay.errors import Transient
-from forebay.services.bridge import listen
+from forebay.services.lane_bridge import listen
 from forebay.services.ledger_builder import Remembered, first_rows
 from forebay.services.projection import CoverageBook
 from forebay.services.readback.tellings import STRETCH, Tellings
@@ -144,11 +144,16 @@ class LaneReading:
         lane, state = told
         self.account = LaneAccount(lane, state, transport.identity(lane))
 
-    def read(self, events: DistinctEvents, progress: Callable[[int], object]) -> LaneAccount:
-        """Account for all that the lane holds now; ``progress`` is told the frame it is at."""
+    def read(
+        self, events: DistinctEvents, progress: Callable[[int], object], *, expired: bool
+    ) -> LaneAccount:
+        """Account for all that the lane holds now; ``progress`` is told the frame it is at.
+
+        With ``expired``, what was deleted because of its age is owed like all the rest.
+        """
         account, steps = self.account, Steps()
         with contextlib.closing(self._transport.subscribe(account.lane, GROUP)) as reading:
-            if not reading.extent().trimmed:
+            if expired or not reading.extent().trimmed:
                 account.oldest = 1
         waiting, weight = list[Message](), 0
         for received in self._messages():

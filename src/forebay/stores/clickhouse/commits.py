@@ -11,17 +11,17 @@ two with one step the server keeps the first.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain import schema
+from forebay.domain.letters import refused_letters
 from forebay.errors import RowsRefused
 from forebay.journal import Position
 from forebay.stores.clickhouse import ddl
-from forebay.stores.clickhouse.lookups import among, between, ids_of, quoted
-from forebay.stores.clickhouse.plan import EVENTS, FLAGS, Part, ranked, refused_letter
+from forebay.stores.clickhouse.lookups import among, between, column_as, ids_of, quoted
+from forebay.stores.clickhouse.plan import EVENTS, FLAGS, OTHERS, Part, ranked
 from forebay.stores.clickhouse.session import decoded, encoded
 from forebay.stores.lookups import times_of
 from forebay.stores.rows import AMBIGUOUS
@@ -75,7 +75,7 @@ class CommitLog:
         """Return where the database is; what is pending only of ``chain``, if one is named."""
         where = f"WHERE chain = {quoted(chain)} AND step > ({self._mark(chain)})" if chain else ""
         rows = self._session.rows(
-            "SELECT kind, consumer, log_id, seq, version, step "  # noqa: S608
+            "SELECT kind, consumer, log_id, seq, version, step "
             f"FROM {self._state} FINAL WHERE kind IN ('chain', 'cursor') UNION ALL "
             "SELECT 'pending', chain, '', toInt64(0), max(version), max(step) "
             f"FROM {self._commits} {where} GROUP BY chain UNION ALL "
@@ -99,21 +99,26 @@ class CommitLog:
 
     def _mark(self, chain: str) -> str:
         return (
-            f"SELECT max(step) FROM {self._state} "  # noqa: S608
+            f"SELECT max(step) FROM {self._state} "
             f"WHERE kind = 'chain' AND consumer = {quoted(chain)}"
         )
 
     def read(self, chain: str, step: int) -> Intent:
         """Return the intent of a step: of several, the one that was the first."""
         rows = self._session.rows(
-            "SELECT version, writer, kinds, tables, parts, bodies "  # noqa: S608
+            "SELECT version, writer, kinds, tables, parts, sizes, bodies "
             f"FROM {self._commits} WHERE chain = {quoted(chain)} AND step = {step} "
             "ORDER BY at, writer LIMIT 1"
         )
         ((version, writer, *lists),) = _plain(rows)
         parts = [
-            Part(kind.decode(), table.decode(), part.decode(), body)
-            for kind, table, part, body in zip(*lists, strict=True)
+            Part(
+                kind.decode(),
+                table.decode(),
+                part.decode(),
+                pa.decompress(body, size, "zstd", asbytes=True),
+            )
+            for kind, table, part, size, body in zip(*lists, strict=True)
         ]
         return Intent(chain, step, version, writer, parts)
 
@@ -122,6 +127,7 @@ class CommitLog:
     def write(self, intent: Intent) -> None:
         """Write down what is about to be stored, unless somebody has written this step."""
         kinds, tables, parts, bodies = zip(*intent.parts, strict=True)
+        packed = [pa.compress(body, "zstd", asbytes=True) for body in bodies]
         row = pa.table(
             {
                 "chain": [intent.chain],
@@ -131,7 +137,8 @@ class CommitLog:
                 "kinds": [kinds],
                 "tables": [tables],
                 "parts": [parts],
-                "bodies": pa.array([bodies], pa.list_(pa.binary())),
+                "sizes": [[len(body) for body in bodies]],
+                "bodies": pa.array([packed], pa.list_(pa.binary())),
             }
         )
         token = f"{intent.chain}:{intent.step}"
@@ -140,7 +147,7 @@ class CommitLog:
     def winner(self, intent: Intent) -> str | None:
         """Return who wrote the last step from that of ``intent`` on; None if nobody has."""
         rows = self._session.rows(
-            f"SELECT writer FROM {self._commits} WHERE chain = {quoted(intent.chain)} "  # noqa: S608
+            f"SELECT writer FROM {self._commits} WHERE chain = {quoted(intent.chain)} "
             f"AND step >= {intent.step} ORDER BY step DESC, at, writer LIMIT 1"
         )
         return next((writer for (writer,) in _plain(rows)), None)
@@ -166,7 +173,7 @@ class _Application:
         self._without_refused = without_refused
         self._again = again
         self._refused: Refusals = {}
-        self._letters: list[dict[str, object]] = []
+        self._letters: list[pa.Table] = []
 
     def run(self) -> Refusals:
         for part in self._of(EVENTS):
@@ -175,12 +182,11 @@ class _Application:
             self._bury()
         for part in self._of(FLAGS):
             self._flag(part)
-        for kind, table, part, body in self._intent.parts:
-            if kind not in {EVENTS, FLAGS}:
-                names = decoded(body).column_names
-                # Of these a second copy is never seen, and they must be there after this.
-                token = None if self._again else self._token(table, part)
-                self._session.insert(table, names, body, token)
+        for part in self._of(OTHERS):
+            names = decoded(part.body).column_names
+            # Of these a second copy is never seen, and they must be there after this.
+            token = None if self._again else self._token(part.table, part.part)
+            self._session.insert(part.table, names, part.body, token)
         return self._refused
 
     def _of(self, kind: str) -> Iterator[Part]:
@@ -227,7 +233,7 @@ class _Application:
         rows = decoded(body)
         times = times_of(rows)
         stored = self._session.rows(
-            f"SELECT DISTINCT event_id FROM {self._session.name(table)} WHERE "  # noqa: S608
+            f"SELECT DISTINCT event_id FROM {self._session.name(table)} WHERE "
             f"{between(int(times.min()), int(times.max()))} "
             f"AND event_id IN {among(ids_of(rows))}"
         )
@@ -240,38 +246,52 @@ class _Application:
     def _refuse(self, table: str, row: pa.Table, error: str) -> None:
         (event_id,) = ids_of(row)
         self._refused.setdefault(table, {})[event_id] = error
-        times = [name for name in row.column_names if row.schema.field(name).type == schema.TIME]
-        told = row.drop_columns(["rank"])
-        for name in times:
-            told = told.set_column(told.column_names.index(name), name, told[name].cast(pa.int64()))
-        self._letters.append(refused_letter(told.to_pylist()[0], error))
+        rows = pa.table(
+            [column_as(row[field.name], field.type) for field in ddl.VIEWS[table]],
+            schema=ddl.VIEWS[table],
+        )
+        place = self._intent.chain
+        self._letters.append(refused_letters(table, rows, [(0, error)], place=place, attempts=1))
 
     def _bury(self) -> None:
-        rows = pa.Table.from_pylist(self._letters, schema=schema.DEAD_LETTERS)
-        table = ddl.rows_of(ddl.LETTERS)
-        letters = ranked(rows, self._intent.version)
+        letters = ranked(pa.concat_tables(self._letters), self._intent.version)
         token = None if self._again else self._token("refused")
+        table = ddl.rows_of(ddl.LETTERS)
         self._session.insert(table, letters.column_names, encoded(letters), token)
 
     def _flag(self, part: Part) -> None:
         """Flag stored events as ambiguous, of which this commit tells that they are."""
         rows = decoded(part.body)
+        table, name = ddl.rows_of(part.table), self._session.name(ddl.rows_of(part.table))
         times = rows["event_ns"].to_numpy()
+        plain = (
+            f"{between(int(times.min()), int(times.max()))} AND event_id IN {among(ids_of(rows))} "
+            f"AND NOT has(splitByChar(',', flags), '{AMBIGUOUS}')"
+        )
+        if self._again and not self._owed(table, f"SELECT count() FROM {name} WHERE {plain}"):
+            return
         months = np.unique(times.astype("datetime64[ns]").astype("datetime64[M]"))
-        ids = ids_of(rows)
         for month in months.tolist():
             self._session.run(
-                f"ALTER TABLE {self._session.name(ddl.rows_of(part.table))} "
-                f"UPDATE flags = trimLeft(concat(flags, ',{AMBIGUOUS}'), ',') "
-                f"IN PARTITION {month:%Y%m} "
-                f"WHERE {between(int(times.min()), int(times.max()))} "
-                f"AND event_id IN {among(ids)} "
-                f"AND NOT has(splitByChar(',', flags), '{AMBIGUOUS}')",
+                f"ALTER TABLE {name} UPDATE flags = trimLeft(concat(flags, ',{AMBIGUOUS}'), ',') "
+                f"IN PARTITION {month:%Y%m} WHERE {plain}",
                 mutations_sync=2,
             )
 
+    def _owed(self, table: str, left: str) -> bool:
+        """Return whether rows are ``left`` to be changed that no mutation under way changes.
 
-def _plain(rows: pa.Table) -> list[tuple]:
+        One that outlasts its request goes on; another one would only come after it.
+        """
+        answer = self._session.rows(
+            f"SELECT ({left}) AS owed, (SELECT count() FROM system.mutations WHERE NOT is_done "
+            f"AND database = {quoted(self._session.target.database)} "
+            f"AND table = {quoted(table)}) AS running"
+        )
+        return bool(answer["owed"][0].as_py()) and not answer["running"][0].as_py()
+
+
+def _plain(rows: pa.Table) -> list[tuple[Any, ...]]:
     """Return rows with their texts as texts; what is in lists stays as it is."""
     columns = [
         column.cast(pa.string()) if column.type == pa.binary() else column for column in rows

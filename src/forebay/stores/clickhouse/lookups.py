@@ -82,9 +82,10 @@ class ClickHouseLookup(Lookup):
         times = f" AND {between(*between_ns)}" if between_ns else ""
         wanted = among(dict.fromkeys(self._ids[row] for row in which.tolist()))
         stored = self._session.rows(
-            f"SELECT event_id, {', '.join(map(identifier, columns))} FROM {self._table} "  # noqa: S608
+            f"SELECT event_id, {', '.join(map(identifier, columns))} FROM {self._table} "
             f"WHERE (venue, market, symbol) IN ({self._streams}){times} AND event_id IN {wanted} "
-            "ORDER BY rank"
+            "ORDER BY rank",
+            events=self._kind.table,
         )
         if not len(stored):
             return
@@ -142,7 +143,10 @@ class ClickHouseLookup(Lookup):
         times, stored_texts = zip(*told.values(), strict=True)
         columns = [ids, [name] * len(ids), times, stored_texts, incoming]
         return pa.table(
-            [pa.array(cells, field.type) for cells, field in zip(columns, CONFLICT_ROWS, strict=True)],
+            [
+                pa.array(cells, field.type)
+                for cells, field in zip(columns, CONFLICT_ROWS, strict=True)
+            ],
             schema=CONFLICT_ROWS,
         )
 

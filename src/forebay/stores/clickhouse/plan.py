@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,14 @@ import pyarrow.compute as pc
 from forebay.domain import schema
 from forebay.domain.digest import first_of_each_id
 from forebay.ports import Committed
-from forebay.stores.clickhouse.ddl import CONFLICT_ROWS, CONFLICTS, LETTERS, STATE, rows_of
+from forebay.stores.clickhouse.ddl import (
+    CONFLICT_ROWS,
+    CONFLICTS,
+    LETTER_STATES,
+    LETTERS,
+    STATE,
+    rows_of,
+)
 from forebay.stores.clickhouse.lookups import ClickHouseLookup, among, ids_of
 from forebay.stores.clickhouse.session import encoded
 from forebay.stores.lookups import times_of
@@ -96,6 +102,8 @@ class Planner:
             plan.parts.append(_others(CONFLICTS, pa.concat_tables(conflicts), version))
         if commit.dead_letters is not None and len(commit.dead_letters):
             self._letters(plan, commit.dead_letters, version, insert=not happened)
+        if commit.letter_states is not None and len(commit.letter_states) and not happened:
+            plan.parts.append(_others(LETTER_STATES, commit.letter_states, version))
         return plan
 
     def _events(
@@ -136,14 +144,18 @@ class Planner:
         """Plan dead letters that are not there yet, and count those that are of these frames."""
         ids = _letter_ids(letters)
         stored = self._session.rows(
-            f"SELECT letter_id, log_id, seq FROM {self._session.name(rows_of(LETTERS))} FINAL "  # noqa: S608
+            f"SELECT letter_id, log_id, seq FROM {self._session.name(rows_of(LETTERS))} FINAL "
             f"WHERE letter_id IN {among(dict.fromkeys(ids))}"
         )
         frames: dict[bytes, tuple[str, int]] = {}
         if len(stored):
             logs = stored["log_id"].cast(pa.string()).to_pylist()
             frames = dict(
-                zip(_letter_ids(stored), zip(logs, stored["seq"].to_pylist(), strict=True), strict=True)
+                zip(
+                    _letter_ids(stored),
+                    zip(logs, stored["seq"].to_pylist(), strict=True),
+                    strict=True,
+                )
             )
         logs, seqs = letters["log_id"].to_pylist(), letters["seq"].to_pylist()
         told, fresh = set[bytes](), list[int]()
@@ -229,9 +241,7 @@ def state_part(
     chain, step, writer = mark
     rows = [_row("chain", version, consumer=chain, step=step, writer=writer)]
     for consumer, where in positions.items():
-        rows.append(
-            _row("cursor", version, consumer=consumer, log_id=where.log_id, seq=where.seq)
-        )
+        rows.append(_row("cursor", version, consumer=consumer, log_id=where.log_id, seq=where.seq))
     rows += [_coverage_row(key, held, version) for key, held in coverage.items()]
     rows += [
         _row("ordinals", version, **key._asdict(), ordinals=told) for key, told in ordinals.items()
@@ -283,26 +293,3 @@ def _coverage_row(key: StreamKey, held: Coverage, version: int) -> dict[str, obj
         spoken=spoke["epoch"].to_pylist(),
         spoken_lasts=spoke["last"].to_pylist(),
     )
-
-
-# -------------------------------------------------------------------------------- refusals
-
-
-def refused_letter(row: dict[str, object], error: str) -> dict[str, object]:
-    """Return the dead letter of an event that a server will not take."""
-    payload = json.dumps({name: str(cell) for name, cell in row.items() if cell is not None})
-    return {
-        "letter_id": row["event_id"],
-        "venue": row["venue"],
-        "source": "store",
-        "epoch": row["epoch"],
-        "log_id": row["log_id"],
-        "seq": row["seq"],
-        "item": 0,
-        "received_ts": row["received_ts"],
-        "reason": "refused_by_store",
-        "error": error,
-        "parser": "",
-        "attempts": 1,
-        "payload": payload.encode(),
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,19 +18,19 @@ from forebay.stores.clickhouse import ddl
 from forebay.stores.clickhouse.commits import CommitLog, Intent
 from forebay.stores.clickhouse.lookups import ClickHouseLookup, column_as, ids_of, quoted
 from forebay.stores.clickhouse.plan import Planner, state_part
-from forebay.stores.clickhouse.session import ClickHouseSession, Target
+from forebay.stores.clickhouse.query import ClickHouseReader
+from forebay.stores.clickhouse.session import ClickHouseSession
 from forebay.stores.cursors import has_happened, moves_on
 from forebay.stores.rows import coverage_from
 from forebay.text import identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
 
-    from forebay.ports import Commit, Reader
+    from forebay.ports import Commit
     from forebay.stores.clickhouse.commits import Heads, Refusals
     from forebay.stores.clickhouse.plan import Plan
+    from forebay.stores.clickhouse.session import Target
 
 TRIES: Final = 5
 """Steps that may be lost one after the other; a server that is killed costs one at most."""
@@ -40,17 +40,9 @@ SPREAD: Final = 1 << 16
 class ClickHouseStore(ReadableStore):
     """All of a store in one database of a server, which is made when it is first asked."""
 
-    def __init__(
-        self,
-        url: str = Target.url,
-        *,
-        database: str = Target.database,
-        user: str = "",
-        password: str = "",
-        options: Mapping[str, str] | None = None,
-    ) -> None:
-        """Ask nobody yet; tables are made by the first call, see :meth:`_prepared`."""
-        self._target = Target(url, database, user, password, options or {})
+    def __init__(self, target: Target) -> None:
+        """Ask nobody yet: tables are made by the first call."""
+        self._target = target
         self._session = ClickHouseSession(self._target)
         self._log = CommitLog(self._session)
         self._planner = Planner(self._session)
@@ -66,12 +58,8 @@ class ClickHouseStore(ReadableStore):
                 self._ready = True
         return self._session
 
-    def reader(self) -> Reader:
-        from forebay.stores.clickhouse.query import ClickHouseReader  # noqa: PLC0415
-
-        self._prepared()
-        made: Reader = ClickHouseReader(self._target)
-        return made
+    def reader(self) -> ClickHouseReader:
+        return ClickHouseReader(self._target)
 
     # ------------------------------------------------------------- reading
 
@@ -82,14 +70,13 @@ class ClickHouseStore(ReadableStore):
         if any(finished):
             heads = self._log.heads()
         rows = {name: self._texts(name) for name in ("coverage", "stream_epochs")}
-        ordinals = self.table("stream_ordinals").to_pylist()
         return StoreState(
             heads.positions,
             coverage_from(rows["coverage"], rows["stream_epochs"]),
-            {StreamKey(*[row[name] for name in StreamKey._fields]): row["state"] for row in ordinals},
+            {StreamKey(*key): told for *key, told in self._texts("stream_ordinals")},
         )
 
-    def _texts(self, view: str) -> list[tuple]:
+    def _texts(self, view: str) -> list[tuple[Any, ...]]:
         return list(zip(*(column.to_pylist() for column in self.table(view)), strict=True))
 
     def _finish_if_possible(self, chain: str, step: int) -> bool:
@@ -105,7 +92,7 @@ class ClickHouseStore(ReadableStore):
         session = self._prepared()
         fields = ddl.VIEWS[name]
         columns = ", ".join(map(identifier, fields.names))
-        rows = session.rows(f"SELECT {columns} FROM {session.name(name)}")  # noqa: S608
+        rows = session.rows(f"SELECT {columns} FROM {session.name(name)}")
         if not len(rows):
             return fields.empty_table()
         return pa.table(
@@ -116,7 +103,7 @@ class ClickHouseStore(ReadableStore):
         session = self._prepared()
         letters, conflicts = (session.name(name) for name in (ddl.LETTERS, ddl.CONFLICTS))
         rows = session.rows(
-            f"SELECT toString(letter_id) AS id, '' AS told FROM {letters} "  # noqa: S608
+            f"SELECT toString(letter_id) AS id, '' AS told FROM {letters} "
             f"UNION ALL SELECT toString(event_id), incoming FROM {conflicts}"
         )
         columns = (column.cast(pa.string()).to_pylist() for column in rows)
@@ -140,15 +127,11 @@ class ClickHouseStore(ReadableStore):
             heads = self._log.heads(chain)
             while step := heads.pending.get(chain):
                 intent = self._log.read(chain, step)
-                found = self._log.apply(
-                    intent, without_refused=commit.without_refused, again=True
-                )
+                found = self._log.apply(intent, without_refused=commit.without_refused, again=True)
                 refused |= found
                 heads = self._log.heads(chain)
             plan = self._carry_out(commit, chain, heads, refused)
-        return Committed(
-            plan.first, plan.conflicts, plan.letters, _refused(commit, refused)
-        )
+        return Committed(plan.first, plan.conflicts, plan.letters, _refused(commit, refused))
 
     def _carry_out(self, commit: Commit, chain: str, heads: Heads, refused: Refusals) -> Plan:
         happened = has_happened(commit, heads.positions)
@@ -215,7 +198,7 @@ def prepare(session: ClickHouseSession) -> None:
     database = session.target.database
     name = quoted(database)
     found = session.rows(
-        "SELECT name, engine, "  # noqa: S608
+        "SELECT name, engine, "
         f"(SELECT count() FROM system.databases WHERE name = {name}) AS made "
         f"FROM system.tables WHERE database = {name} UNION ALL SELECT '', '', count() "
         f"FROM system.databases WHERE name = {name}"
@@ -239,12 +222,12 @@ def prepare(session: ClickHouseSession) -> None:
             raise ConfigError(message, hint="Give Forebay a database of its own: store.database.")
     if ddl.META not in engines:
         session.run(
-            f"INSERT INTO {session.name(ddl.META)} (schema_version) VALUES ({ddl.SCHEMA_VERSION})"  # noqa: S608
+            f"INSERT INTO {session.name(ddl.META)} (schema_version) VALUES ({ddl.SCHEMA_VERSION})"
         )
 
 
 def _check_version(session: ClickHouseSession) -> None:
-    rows = session.rows(f"SELECT max(schema_version) AS version FROM {session.name(ddl.META)}")  # noqa: S608
+    rows = session.rows(f"SELECT max(schema_version) AS version FROM {session.name(ddl.META)}")
     (version,) = rows["version"].to_pylist()
     if version not in {0, ddl.SCHEMA_VERSION}:
         newer = version > ddl.SCHEMA_VERSION

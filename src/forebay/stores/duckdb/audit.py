@@ -17,6 +17,7 @@ from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, Audited, HourAccount, Minutes, Rows, StoreAccount
 from forebay.stores.duckdb import ddl
+from forebay.stores.duckdb.letters import REPLAYED
 from forebay.stores.rows import coverage_from
 from forebay.text import identifier, literal
 
@@ -99,6 +100,7 @@ class DuckDBAudited(Audited):
             hour=_statement("bucket", length=HOUR_NS),
             cursor=self._cursor,
             gap=", ".join(map(identifier, schema.GAPS.names)),
+            replayed=REPLAYED,
         )
         (said,) = self._query(statement).to_pylist()
         hours, coverage, epochs = (said[name] or [] for name in ("hours", "coverage", "epochs"))
@@ -115,6 +117,8 @@ class DuckDBAudited(Audited):
             letters=said["letters"],
             conflicts=said["conflicts"],
             ambiguous=sum(row["ambiguous"] for row in hours),
+            replayed=said["replayed"],
+            discarded=said["discarded"],
         )
 
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:

@@ -58,6 +58,7 @@ def statements() -> list[str]:
         **{kind.table: kind.schema for kind in KINDS.values()},
         "book_checkpoints": schema.BOOK_CHECKPOINTS,
         "dead_letters": schema.DEAD_LETTERS,
+        "letter_states": schema.LETTER_STATES,
         "coverage": schema.COVERAGE,
         "gaps": schema.GAPS,
         "stream_epochs": EPOCHS,

@@ -117,9 +117,7 @@ class _Lookup(Lookup):
         """See :meth:`forebay.stores.lookups.Lookup.look`."""
         statement = self._select
         if between:
-            statement += (
-                " WHERE t.event_ts BETWEEN make_timestamp_ns(?) AND make_timestamp_ns(?)"
-            )
+            statement += " WHERE t.event_ts BETWEEN make_timestamp_ns(?) AND make_timestamp_ns(?)"
         rows = self.rows if len(which) == len(self.rows) else self.rows.take(pa.array(which))
         answer = self._session.columns(statement, between or (), rows)
         self.found[answer["row"]] = True
@@ -166,6 +164,15 @@ def _flag_ambiguous(session: SqlSession, name: str, repeats: pa.Table) -> pa.Tab
             incoming=told,
         )
     return told
+
+
+def insert_letter_states(session: SqlSession, states: pa.Table) -> None:
+    """Insert what became of dead letters, each row once."""
+    session.run(
+        "INSERT INTO letter_states SELECT DISTINCT ON (letter_id, state, run) * FROM incoming "
+        "ANTI JOIN letter_states USING (letter_id, state, run)",
+        incoming=states,
+    )
 
 
 def insert_letters(

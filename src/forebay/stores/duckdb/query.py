@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.ports import Reader
+from forebay.stores.duckdb import letters
 from forebay.stores.duckdb.gaps import show_gaps
 from forebay.stores.duckdb.products import allow_products
 from forebay.stores.kind import address
@@ -128,6 +129,8 @@ class DuckDBReader(Reader):
         connection = self._connection
         if "gaps" in sql.lower():
             show_gaps(connection)
+        if letters.TABLE in sql.lower():
+            letters.show_letter_states(connection)
         timer = threading.Timer(timeout_s, connection.interrupt)
         timer.daemon = True
         timer.start()

@@ -13,8 +13,14 @@ from forebay.errors import ConfigError, Corrupt, ForebayError, Permanent, Transi
 from forebay.ports import Commit, Committed, HourFiles, HourNote, ReadableStore, StoreState
 from forebay.stores.cursors import has_happened, moves_on
 from forebay.stores.duckdb import ddl, state
-from forebay.stores.duckdb.events import first_told, insert_events, insert_letters
+from forebay.stores.duckdb.events import (
+    first_told,
+    insert_events,
+    insert_letter_states,
+    insert_letters,
+)
 from forebay.stores.duckdb.hours import HourNotes, export_hour
+from forebay.stores.duckdb.letters import REPLAYED
 from forebay.stores.duckdb.query import READ_ONLY_SETTINGS, DuckDBReader
 from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.duckdb.state import Written
@@ -150,7 +156,8 @@ class DuckDBStore(ReadableStore, HourFiles):
     def rarities(self) -> frozenset[tuple[str, str]]:
         with self._transaction() as session:
             rows = session.run(
-                "SELECT letter_id::VARCHAR, '' FROM dead_letters "
+                f"SELECT letter_id::VARCHAR, '' FROM dead_letters ANTI JOIN ({REPLAYED}) "
+                "USING (letter_id) "
                 "UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"
             )
         return frozenset(rows)
@@ -193,6 +200,8 @@ class DuckDBStore(ReadableStore, HourFiles):
             if commit.dead_letters is not None and len(commit.dead_letters):
                 letters = insert_letters(session, commit.dead_letters, insert=not happened)
             if not happened:
+                if commit.letter_states is not None:
+                    insert_letter_states(session, commit.letter_states)
                 written.write_streams(session, commit.coverage, commit.ordinals)
                 state.write_positions(session, commit.positions, now)
         return Committed(first, conflicts, letters)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
 
-from forebay.errors import ConfigError, Corrupt, ForebayError, Permanent, Transient, Unreachable
+from forebay.errors import (
+    ConfigError,
+    Corrupt,
+    ForebayError,
+    LaneLost,
+    Permanent,
+    Transient,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +26,7 @@ _SLOW = "Some of it may be in the topic, and it is sent again; is the broker wel
 _WAIT = "It is tried again."
 _ELECTION = "Another node takes over; it is tried again."
 _GONE = "It is made again when it is asked for."
+_SHARED = "Another member of the group reads on."
 _IN_SYNC = "Bring nodes back, or lower min.insync.replicas of the topic; it is tried again."
 _DISK = "See the broker's log: is its disk full? A broker whose disk is full ends."
 _RIGHTS = "Give the user that right; it is tried again."
@@ -55,6 +64,14 @@ CODES: Mapping[int, Meaning] = {
     KafkaError._UNKNOWN_PARTITION: (Transient, _GONE),
     KafkaError.UNKNOWN_TOPIC_ID: (Transient, _GONE),
     KafkaError.INCONSISTENT_TOPIC_ID: (Transient, _GONE),
+    # Others share the lanes among them without us.
+    KafkaError.ILLEGAL_GENERATION: (LaneLost, _SHARED),
+    KafkaError.UNKNOWN_MEMBER_ID: (LaneLost, _SHARED),
+    KafkaError.STALE_MEMBER_EPOCH: (LaneLost, _SHARED),
+    KafkaError.FENCED_MEMBER_EPOCH: (LaneLost, _SHARED),
+    KafkaError._ASSIGNMENT_LOST: (LaneLost, _SHARED),
+    KafkaError.REBALANCE_IN_PROGRESS: (Transient, _WAIT),
+    KafkaError._MAX_POLL_EXCEEDED: (Transient, _WAIT),
     # It is not allowed: somebody may allow it, and nothing is dropped until then.
     KafkaError.TOPIC_AUTHORIZATION_FAILED: (Transient, _RIGHTS),
     KafkaError.GROUP_AUTHORIZATION_FAILED: (Transient, _RIGHTS),
@@ -97,9 +114,13 @@ def translated(error: KafkaError | KafkaException, what: str) -> ForebayError:
     return kind(f"Kafka: {what} failed: {told.str().rstrip('.')} ({told.name()}).", hint=hint)
 
 
-def reason(error: KafkaError | KafkaException) -> KafkaError:
-    """Return the error that an exception of the client carries."""
+def reason(error: KafkaError | KafkaException | SystemError) -> KafkaError:
+    """Return the error that an exception of the client carries.
+
+    What is raised where the client is waited for, while it calls back, comes as a ``SystemError``.
+    """
     if isinstance(error, KafkaError):
         return error
-    told: KafkaError = error.args[0]
-    return told
+    if isinstance(error, SystemError) and isinstance(error.__cause__, KafkaException):
+        error = error.__cause__
+    return error.args[0] if isinstance(error, KafkaException) else KafkaError(KafkaError._FAIL)

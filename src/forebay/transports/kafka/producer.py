@@ -113,7 +113,7 @@ class AcknowledgedProducer:
                 self._wait(self._client, reports)
                 self._judge(reports, topic)
             except (KafkaException, SystemError) as error:
-                raise self._failed(_told(error), topic) from error
+                raise self._failed(reason(error), topic) from error
             self._doubtful = False
             self._remember((topic, partition), reports)
 
@@ -136,8 +136,8 @@ class AcknowledgedProducer:
         reports: _Reports,
     ) -> None:
         produce, report = client.produce, reports.take
-        for key, value, event_id in records:
-            headers: Headers = [(EVENT_ID, event_id)] if event_id else _CONTROL_HEADERS
+        for key, value, event_id, about in records:
+            headers: Headers = [(EVENT_ID, event_id), *about] if event_id else _CONTROL_HEADERS
             while True:
                 try:
                     # By name they would cost a third of the call. The fifth and the sixth are
@@ -205,17 +205,6 @@ class AcknowledgedProducer:
             with contextlib.suppress(KafkaException, SystemError):
                 client.purge()
                 client.flush(_SLICE_S)
-
-
-def _told(error: BaseException) -> KafkaError:
-    """Return what a client's exception says.
-
-    A fatal error is raised where the client is waited for, and if it calls back at that moment
-    Python wraps it in a ``SystemError``.
-    """
-    if isinstance(error, SystemError) and isinstance(error.__cause__, KafkaException):
-        error = error.__cause__
-    return reason(error) if isinstance(error, KafkaException) else KafkaError(KafkaError._FAIL)
 
 
 def _ask(client: Producer, topic: str, partition: int) -> None:

@@ -49,13 +49,20 @@ _CONSUMER: Settings = {
     "fetch.wait.max.ms": 100,
     "fetch.message.max.bytes": 4 << 20,
     "fetch.error.backoff.ms": 100,
-    "queued.max.messages.kbytes": 32 << 10,
+    "queued.max.messages.kbytes": 16 << 10,  # of each lane that is read
+}
+_MEMBER: Settings = {
+    # Whoever keeps a lane reads on while others change hands.
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 15_000,
+    "heartbeat.interval.ms": 3_000,
 }
 _OURS = frozenset(
     {
         *("acks", "request.required.acks", "enable.idempotence", "enable.gapless.guarantee"),
         *("transactional.id", "enable.auto.commit", "enable.auto.offset.store", "group.id"),
         *("auto.offset.reset", "allow.auto.create.topics", "bootstrap.servers"),
+        *("partition.assignment.strategy", "group.protocol", "group.instance.id"),
         *("metadata.broker.list", "delivery.report.only.error", "message.max.bytes"),
     }
 )
@@ -86,3 +93,8 @@ def producing(settings: Settings) -> Settings:
 def consuming(settings: Settings, group: str) -> Settings:
     """Return the settings of a consumer of ``group``."""
     return {**_CONSUMER, **settings, "group.id": group}
+
+
+def sharing(settings: Settings, group: str) -> Settings:
+    """Return the settings of a member of ``group``."""
+    return {**_MEMBER, **consuming(settings, group)}

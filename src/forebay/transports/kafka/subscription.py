@@ -33,7 +33,8 @@ _OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_
 class KafkaSubscription:
     """The :class:`~forebay.ports.Subscription` of a partition.
 
-    No member of a group: the partition is assigned, and the group only keeps its offset.
+    No member of a group: the partition is assigned, and the group only keeps its offset. Who may
+    read which partition is asked elsewhere, in :mod:`~.membership`.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class KafkaSubscription:
         self._identity = identity()
         self._consumer = consume()
         try:
-            self._begin(self._committed())
+            self._begin_as_committed()
         except BaseException:
             self._consumer.close()
             raise
@@ -115,16 +116,13 @@ class KafkaSubscription:
 
     def commit(self, position: Position) -> None:
         """See :class:`~forebay.ports.Subscription`."""
+        commit_place(self._consumer, self.place_of(position))
+
+    def place_of(self, position: Position) -> TopicPartition:
+        """Return what is committed of a position; raises as :meth:`read`."""
         if position.log_id != self._identity:
             self._refuse()
-        place = TopicPartition(self._topic, self._partition, position.seq, position.log_id)
-        try:
-            committed = self._consumer.commit(offsets=[place], asynchronous=False)
-        except KafkaException as error:
-            raise translated(error, f"committing in {self._topic}") from error
-        for each in committed or ():
-            if each.error is not None:
-                raise translated(each.error, f"committing in {self._topic}")
+        return TopicPartition(self._topic, self._partition, position.seq, position.log_id)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Subscription`."""
@@ -151,11 +149,16 @@ class KafkaSubscription:
         if error is not None:
             self._met(error)
             return
-        value, offset = record.value() or b"", record.offset() or 0
-        self._weight += len(value) + len(record.key() or b"")
-        headers: list[tuple[str, bytes]] = record.headers() or []  # type: ignore[assignment]
+        key, value, offset = record.key(), record.value() or b"", record.offset() or 0
+        is_event = True
+        if key:
+            self._weight += len(key)
+        else:  # of a control record, or of a dead letter of no venue
+            headers: list[tuple[str, bytes]] = record.headers() or []  # type: ignore[assignment]
+            is_event = EVENT_ID in dict(headers)
+        self._weight += len(value)
         self._next = offset + 1
-        if received := self._assembler.add(offset, value, is_event=EVENT_ID in dict(headers)):
+        if received := self._assembler.add(offset, value, is_event=is_event):
             self._ready.append((received, self._weight))
             self._weight = 0
 
@@ -196,6 +199,12 @@ class KafkaSubscription:
         self._weight = 0
         self._looked_ns = self._clock.monotonic_ns()
 
+    def _begin_as_committed(self) -> None:
+        try:
+            self._begin(self._committed())
+        except CursorBeyondEnd:  # whoever knows better seeks
+            self._begin(None)
+
     def _edges(self) -> tuple[int, int]:
         """Return the offset of the oldest record, and that behind the newest."""
         place = TopicPartition(self._topic, self._partition)
@@ -220,3 +229,15 @@ class KafkaSubscription:
             raise translated(found.error, f"asking for the offset of {self._topic}")
         is_ours = found.metadata == self._identity
         return found.offset if is_ours and found.offset != OFFSET_INVALID else None
+
+
+def commit_place(consumer: Consumer, place: TopicPartition) -> None:
+    """Return once the broker has it."""
+    what = f"committing in {place.topic}"
+    try:
+        committed = consumer.commit(offsets=[place], asynchronous=False)
+    except KafkaException as error:
+        raise translated(error, what) from error
+    for each in committed or ():
+        if each.error is not None:
+            raise translated(each.error, what)

@@ -15,18 +15,22 @@ from forebay.errors import ForebayError
 from forebay.telemetry import ProducerReplaced, ignore
 from forebay.text import counted
 from forebay.transports.kafka.errors import translated
+from forebay.transports.kafka.membership import KafkaMembership
 from forebay.transports.kafka.producer import AcknowledgedProducer
-from forebay.transports.kafka.settings import consuming, producing, shared
+from forebay.transports.kafka.settings import consuming, producing, shared, sharing
 from forebay.transports.kafka.subscription import KafkaSubscription
 from forebay.transports.kafka.topics import KafkaTopics
 from forebay.transports.spelling import iter_records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import KafkaError
 
     from forebay.clock import Clock
     from forebay.domain.messages import Message
     from forebay.telemetry import Observer
+    from forebay.transports.kafka.settings import Settings
     from forebay.transports.kind import TransportConfig
 
 
@@ -70,15 +74,20 @@ class KafkaTransport:
 
     def subscribe(self, lane: str, group: str) -> KafkaSubscription:
         """See :class:`~forebay.ports.Transport`."""
-
-        def consume() -> Consumer:
-            try:
-                return Consumer(consuming(self._settings, group))
-            except KafkaException as error:
-                raise translated(error, "its configuration") from error
-
+        consume = functools.partial(_consumer, consuming(self._settings, group))
         identity = functools.partial(self._topics.identity, *_parts(lane))
         return KafkaSubscription(consume, *_parts(lane), identity, self._clock)
+
+    def join(self, topics: Sequence[str], group: str) -> KafkaMembership:
+        """See :class:`~forebay.ports.SharedLanes`."""
+        for topic in topics:
+            self._topics.partitions(topic)
+
+        def consume(met: Callable[[KafkaError], None]) -> Consumer:
+            return _consumer({**sharing(self._settings, group), "error_cb": met})
+
+        subscribe = functools.partial(self.subscribe, group=group)
+        return KafkaMembership(consume, topics, subscribe, group)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Transport`."""
@@ -96,6 +105,13 @@ def probe_kafka(config: TransportConfig) -> str:
     """Return what answers; see :class:`~forebay.transports.kind.TransportKind`."""
     brokers = KafkaTopics(shared(config), config, ignore).brokers()
     return f"Apache Kafka, {counted(brokers, 'broker')}"
+
+
+def _consumer(settings: Settings) -> Consumer:
+    try:
+        return Consumer(settings)
+    except KafkaException as error:
+        raise translated(error, "its configuration") from error
 
 
 def _parts(lane: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from forebay.transports.spelling import CONTROL, EVENT_ID, records
 from forebay.transports.subjects import prefixes_of, subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.messages import Head, Message
 
@@ -27,11 +27,20 @@ class Entry(NamedTuple):
     value: bytes
     event_id: str
     """Empty if it is no event."""
+    about: Sequence[tuple[str, bytes]] = ()
+    """Of a dead letter, what it is."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of it, but for headers that every one has."""
+        return len(self.value) + sum(len(name) + len(_line(text)) + 4 for name, text in self.about)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Its own headers."""
-        return {EVENT_ID: self.event_id} if self.event_id else {CONTROL: "control"}
+        """Its own headers; a header of NATS is one line of ASCII, so errors are escaped."""
+        if not self.event_id:
+            return {CONTROL: "control"}
+        return {EVENT_ID: self.event_id} | {name: _line(text) for name, text in self.about}
 
 
 class Batch(NamedTuple):
@@ -51,7 +60,12 @@ def entries_of(lane: str, message: Message) -> Iterator[Entry]:
     if not spelled or spelled[0].partition(".")[0] not in prefixes_of(lane):
         spelled = [control] * len(rows)
     for subject, row in zip(spelled, rows, strict=True):
-        yield Entry(subject, row.value, row.event_id.decode("ascii"))
+        yield Entry(subject, row.value, row.event_id.decode("ascii"), row.about)
+
+
+def _line(text: bytes) -> str:
+    shown = text.decode(errors="replace")
+    return " ".join(shown.split()).encode("ascii", "backslashreplace").decode()
 
 
 def batches_of(lane: str, messages: Iterable[Message]) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersErro
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from forebay.errors import Transient
-from forebay.transports.nats.errors import DRIVER_ERRORS, Forbidden, Refused, translated
+from forebay.transports.nats.errors import DRIVER_ERRORS, Forbidden, ServerRefused, translated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -75,6 +75,10 @@ class NatsConnection:
             if self._closed.is_set():
                 raise Transient(_CLOSED) from error
             raise translated(error, self._where) from error
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` beside what is called, until it ends or the connection is closed."""
+        asyncio.run_coroutine_threadsafe(work, self._running())
 
     def close(self) -> None:
         """Close it; calls are refused from here on, those that wait in other threads included."""
@@ -134,7 +138,7 @@ class NatsConnection:
             if task.done():
                 return task.result()
             raise ConnectionClosedError if ended.done() else NatsTimeoutError
-        except (NoRespondersError, Refused, MaxPayloadError):
+        except (NoRespondersError, ServerRefused, MaxPayloadError):
             raise  # it is well
         except DRIVER_ERRORS as error:
             complaint = self._heard()
@@ -145,7 +149,7 @@ class NatsConnection:
             ended.cancel()
 
     async def ask(self, what: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return JetStream's answer to an API call; raises :class:`~.errors.Refused`."""
+        """Return JetStream's answer to an API call; raises :class:`~.errors.ServerRefused`."""
         payload = b"" if document is None else msgspec.json.encode(document)
         return answered(await self.request(f"$JS.API.{what}", payload), what)
 
@@ -169,7 +173,7 @@ class NatsConnection:
             await answers.unsubscribe()
             if headers["Status"] not in (last, "404"):
                 said = headers.get("Description") or "nobody answers; is allow_direct on?"
-                raise Refused({"description": said}, subject)
+                raise ServerRefused({"description": said}, subject)
             return found
 
         return await self.use(gather)
@@ -253,11 +257,11 @@ async def _close(client: Client) -> None:
 
 
 def answered(message: Msg, what: str) -> dict[str, Any]:
-    """Return the JSON of an answer of JetStream; raises :class:`~.errors.Refused`."""
+    """Return the JSON of an answer of JetStream; raises :class:`~.errors.ServerRefused`."""
     try:
         answer: dict[str, Any] = msgspec.json.decode(message.data, type=dict[str, Any])
     except msgspec.DecodeError:
         answer = {"error": {"description": f"it answers {message.data[:80]!r}"}}
     if "error" in answer:
-        raise Refused(answer["error"], what)
+        raise ServerRefused(answer["error"], what)
     return answer

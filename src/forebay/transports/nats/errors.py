@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Meaning = tuple[type[ForebayError], str]
 
 
-class Refused(Exception):
+class ServerRefused(Exception):
     """JetStream refused what it was asked for; ``number`` is its ``err_code``."""
 
     def __init__(self, answer: Mapping[str, object], what: str) -> None:
@@ -34,6 +34,8 @@ NOT_FOUND = 10059
 NO_MESSAGE = 10037
 WRONG_LAST = 10070
 """Another message than expected was the last one."""
+WRONG_SEQUENCE = frozenset({10071, 10164})
+"""Another message than expected was the last one of its subject."""
 DUPLICATE = 10201
 """A batch has an id that the stream remembers: none of it was stored."""
 NO_BATCHES = 10174
@@ -97,12 +99,12 @@ DRIVER: Mapping[type[Exception], Meaning] = {
     OSError: (Unreachable, "It is tried again; is the server running?"),
 }
 """By class: the first one that an error is of."""
-DRIVER_ERRORS = (Refused, nats.errors.Error, TimeoutError, OSError)
+DRIVER_ERRORS = (ServerRefused, nats.errors.Error, TimeoutError, OSError)
 
 
 def translated(error: Exception, where: str) -> ForebayError:
     """Return what an error of NATS is to us; ``where`` names the servers."""
-    if isinstance(error, Refused):
+    if isinstance(error, ServerRefused):
         kind, hint = NUMBERS.get(error.number, (Transient, _WAIT))
         said = f"{error.description} ({error.number})"
         return kind(f"NATS refuses {error.what}: {said}.", hint=hint)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from forebay.journal import new_id
-from forebay.transports.nats.errors import NOT_FOUND, Refused
+from forebay.transports.nats.errors import NOT_FOUND, ServerRefused
 from forebay.transports.nats.streams import TURNED_BACK, identity_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LOOK_S = 0.25
 
 
 async def info_of(connection: NatsConnection, name: str) -> dict[str, Any]:
-    """Return what is known of a stream; raises :class:`~.errors.Refused` if it is not there."""
+    """Return what is known of a stream; raises :class:`~.errors.ServerRefused` without it."""
     return await connection.ask(f"STREAM.INFO.{name}")
 
 
@@ -28,7 +28,7 @@ async def made(connection: NatsConnection, wanted: dict[str, Any]) -> dict[str, 
     """Return what is known of a stream, which is made if it is not there."""
     try:
         return await info_of(connection, wanted["name"])
-    except Refused as refusal:
+    except ServerRefused as refusal:
         if refusal.number != NOT_FOUND:
             raise
     return await connection.ask(f"STREAM.CREATE.{wanted['name']}", wanted)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.errors import MaxPayloadError, NoRespondersError
 
+from forebay.clock import SystemClock
 from forebay.errors import Transient
 from forebay.journal import new_id
 from forebay.telemetry import Observer, TopicDiffers, ignore
@@ -27,9 +28,10 @@ from forebay.transports.nats.errors import (
     NO_ROOM,
     NOT_FOUND,
     WRONG_LAST,
-    Refused,
+    ServerRefused,
 )
 from forebay.transports.nats.fan_out import without_venue
+from forebay.transports.nats.membership import NatsMembership
 from forebay.transports.nats.stream_calls import info_of, made, reaches, turn_back
 from forebay.transports.nats.streams import StreamLimits, differences, identity_of, stream_of
 from forebay.transports.nats.subscription import NatsSubscription
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
+    from forebay.clock import Clock
     from forebay.domain.messages import Message
 
 ROOM_S = 5.0
@@ -71,11 +74,13 @@ class NatsTransport:
         *,
         observer: Observer = ignore,
         room_s: float = ROOM_S,
+        clock: Clock | None = None,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._observe = observer
         self._room_s = room_s
+        self._clock = clock or SystemClock()
         self._session = new_id()
         self._ends: dict[str, _End] = {}
         self._differences: set[TopicDiffers] = set()
@@ -108,6 +113,11 @@ class NatsTransport:
         """See :class:`~forebay.ports.Transport`."""
         return NatsSubscription(self._connection, lane, group, self._limits)
 
+    def join(self, topics: Sequence[str], group: str) -> NatsMembership:
+        """See :class:`~forebay.ports.SharedLanes`."""
+        lanes = [lane for topic in topics for lane in self.lanes(topic)]
+        return NatsMembership(self._connection, lanes, group, self._limits, self._clock)
+
     def close(self) -> None:
         """See :class:`~forebay.ports.Transport`."""
         self._connection.close()
@@ -131,7 +141,7 @@ class NatsTransport:
             if not info["config"].get("allow_atomic"):
                 # An old server would store each entry by itself, and again with every try.
                 said = {"err_code": NO_BATCHES, "description": "it takes no batches"}
-                raise Refused(said, f"the stream {lane}")
+                raise ServerRefused(said, f"the stream {lane}")
             end = _End(info["created"], 0, connected)
         elif end.connected != connected:
             await self._identity(lane)
@@ -153,7 +163,7 @@ class NatsTransport:
             try:
                 await self._stored(lane, batch)
                 return
-            except Refused as refusal:
+            except ServerRefused as refusal:
                 if refusal.number not in NO_ROOM or loop.time() + LOOK_S > deadline:
                     raise
             await asyncio.sleep(LOOK_S)
@@ -163,7 +173,7 @@ class NatsTransport:
         msg_id = f"{self._session}:{batch.name}"
         try:
             last = await self._offered(lane, batch, msg_id)
-        except Refused as refusal:
+        except ServerRefused as refusal:
             if refusal.number != DUPLICATE:
                 raise
             # It took it once. Whether it still has it is another question.
@@ -182,7 +192,7 @@ class NatsTransport:
         first = {"Nats-Expected-Stream": lane} | ({"Nats-Msg-Id": msg_id} if msg_id else {})
 
         async def sent(client: Client) -> Msg:
-            if max(len(entry.value) for entry in batch.entries) + _HEADERS > client.max_payload:
+            if max(entry.size for entry in batch.entries) + _HEADERS > client.max_payload:
                 raise MaxPayloadError  # the server would close the connection without a word
             headers: dict[str, str] = {}
             for number, entry in enumerate(batch.entries, 1):
@@ -196,7 +206,7 @@ class NatsTransport:
 
         ack = await self._acknowledged(lane, sent)
         if ack.get("count") != count:
-            raise Refused({"description": f"it answers {ack}"}, f"a batch in {lane}")
+            raise ServerRefused({"description": f"it answers {ack}"}, f"a batch in {lane}")
         last: int = ack["seq"]
         return last
 
@@ -207,7 +217,7 @@ class NatsTransport:
             answer = await self._connection.use(sent)
         except NoRespondersError:
             said = {"err_code": NOT_FOUND, "description": "no stream takes it"}
-            raise Refused(said, f"a batch in {lane}") from None
+            raise ServerRefused(said, f"a batch in {lane}") from None
         return answered(answer, f"a batch in {lane}")
 
     async def _has(self, lane: str, batch: Batch, msg_id: str) -> bool:
@@ -220,7 +230,7 @@ class NatsTransport:
             first: int = ack["seq"]
             for seq in (first, first + len(batch.entries) - 1):
                 await self._connection.ask(f"STREAM.MSG.GET.{lane}", {"seq": seq})
-        except Refused as refusal:
+        except ServerRefused as refusal:
             if refusal.number in (NO_MESSAGE, WRONG_LAST):
                 return False
             raise
