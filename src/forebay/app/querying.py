@@ -164,7 +164,7 @@ class Queries:
             try:
                 return stores.query_store(
                     self.folder,
-                    place.config,
+                    place,
                     asked.query,
                     timeout_s=asked.timeout_s or MAX_QUERY_S,
                     memory_limit_mb=asked.memory_limit_mb,
@@ -253,6 +253,12 @@ def captured_after(folder: DataFolder, consumer: str) -> int | None:
     if position is None or mark is None or position.log_id != mark.log_id.hex():
         return None
     return max(0, mark.next_seq - position.seq)
+
+
+def log_id_of(folder: DataFolder) -> str:
+    """Return which log the journal of a folder is; empty if it has none."""
+    mark = WatermarkReader(OS_DISK, folder.journal).read()
+    return mark.log_id.hex() if mark else ""
 
 
 def encode_arrow(table: pa.Table) -> bytes:
