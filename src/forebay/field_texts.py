@@ -9,10 +9,18 @@ from itertools import pairwise
 
 
 def field_texts(kind: type) -> dict[str, str]:
-    """Return, by field that ``kind`` itself has, the text below it, as one line.
+    """Return, by field, the text below it, as one line; of an inherited one that of its class.
 
     Raises :class:`OSError` if the source is not there.
     """
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if "__annotations__" in vars(each):
+            found |= _own_texts(each)
+    return found
+
+
+def _own_texts(kind: type) -> dict[str, str]:
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     found: dict[str, str] = {}
     for line, below in pairwise(node.body if isinstance(node, ast.ClassDef) else ()):

@@ -200,3 +200,53 @@ def test_a_dead_letter_can_be_written_out_as_it_was(folder: Folder) -> None:
     largest = max(listed, key=operator.itemgetter("bytes"))
     answer = forebay("dlq", "show", largest["letter"][:18], "--data", data, "--raw")
     assert answer.stdout.encode() == BAD["ten megabytes"].payload
+
+
+@pytest.mark.drill
+def test_letters_are_replayed_and_discarded_beside_a_running_capture(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    def listed(*arguments: object) -> dict[str, dict[str, Any]]:
+        answer = forebay("dlq", "list", "--data", data, "--json", *arguments)
+        assert answer.code == 0, answer
+        return {letter["letter"]: letter for letter in answer.json}
+
+    def settle(ws_url: str, rest_url: str) -> None:
+        flags = ("--ws-url", ws_url, "--rest-url", rest_url)
+        with capture(data, *flags, symbols="BTC-USD") as running:
+            running.until(
+                lambda told: told["deliver"]["dead_letters"] >= len(BAD), "the letters to be stored"
+            )
+            before = listed()
+            answer = forebay("dlq", "replay", "--data", data, "--json")
+            assert answer.code == 1, answer
+            assert answer.json["replayed"] == []
+            assert answer.json["failed"].keys() == before.keys()
+            again = listed()
+            assert again.keys() == before.keys()
+            assert {letter["attempts"] for letter in again.values()} == {2}
+            asked = ("--of-reason", "not_json", "--reason", "a test", "--by", "me")
+            given_up = forebay("dlq", "discard", "--data", data, *asked, "--json")
+            assert given_up.code == 0, given_up
+            assert len(listed()) == len(BAD) - len(given_up.json["discarded"]) == len(BAD) - 4
+            assert running.stop() == 0
+
+    told: list[Peer] = []
+
+    async def once(peer: Peer) -> None:
+        told.append(peer)
+        if len(told) == 1:
+            await script(peer)
+        else:
+            await peer.gone()
+
+    async def take() -> None:
+        async with WsServer(once) as server, serving(no_history) as rest_url:
+            await asyncio.to_thread(settle, server.url, rest_url)
+
+    asyncio.run(take())
+    with package.open(data) as opened:
+        report = opened.audit_report()
+    assert report.problems == []
+    assert report.dead_letters == len(BAD) - 4
+    assert report.frames["dead"] == 2 * len(BAD)

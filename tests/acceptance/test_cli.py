@@ -37,6 +37,7 @@ VERBS = [
     *("init", "check", "demo", "run", "replay", "rebuild", "backfill", "verify"),
     *("sql", "book", "audit", "status", "top", "symbols", "alerts"),
     *("gaps list", "gaps check", "gaps explain", "gaps fill", "dlq list", "dlq show"),
+    *("dlq replay", "dlq discard"),
     *("journal fsck", "journal inspect", "journal export", "journal tail"),
     *("drill list", "drill run"),
     *("lab serve", "lab truth"),

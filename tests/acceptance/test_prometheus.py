@@ -107,7 +107,7 @@ def wanted() -> set[str]:
         for metric in CATALOGUE.values()
         for name in (metric.exposed, exposed_beside(metric))
         for ending in endings.get(metric.kind, ("",))
-        if name and not metric.needs
+        if name
     }
 
 

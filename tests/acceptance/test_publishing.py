@@ -102,7 +102,7 @@ def told(broker: Broker) -> dict[str, list[tuple[int, str]]]:
     for lane in broker.lanes("trade_archive"):
         subscription = transport.subscribe(lane, "test")
         while received := subscription.read():
-            for _, message, _ in received:
+            for _, message, *_ in received:
                 if message and isinstance(message.head.told, EventsTold) and message.rows:
                     columns = message.rows.select(["symbol", "seq", "event_id"]).to_pydict()
                     for symbol, seq, event in zip(*columns.values(), strict=True):

@@ -48,8 +48,11 @@ def trades(data: Path) -> int:
     ("bad", "error"),
     [
         (BAD_UTF8, "line 1 of a.ndjson: 'utf-8' codec can't decode byte 0xff in position 11"),
-        (WIDE, "line 1 of a.ndjson: " + "1" * 32 + " is no receipt time in seconds"),
-        (NANOSECONDS, "are these nanoseconds?"),
+        pytest.param(
+            *(WIDE, "line 1 of a.ndjson: " + "1" * 32 + " is no receipt time in seconds"),
+            marks=pytest.mark.drill,
+        ),
+        pytest.param(NANOSECONDS, "are these nanoseconds?", marks=pytest.mark.drill),
     ],
     ids=["bad UTF-8", "a time of 32 digits", "nanoseconds for milliseconds"],
 )

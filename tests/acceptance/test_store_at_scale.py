@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from forebay.stores.duckdb import DuckDBStore
-from forebay.stores.duckdb.events import AROUND_NS
 from forebay.stores.duckdb.session import SqlSession
+from forebay.stores.lookups import AROUND_NS
 from tests.support.big_store import STEP_NS, Batches, fill
 from tests.tiers import count
 

@@ -115,7 +115,7 @@ def bare_kafka(servers: str, sent: list[Sent]) -> None:
             "queue.buffering.max.messages": len(sent) + 1,
         }
     )
-    for count, (_, (key, value, event_id)) in enumerate(sent):
+    for count, (_, (key, value, event_id, *_)) in enumerate(sent):
         headers: dict[str, str | bytes | None] = {CONTROL: b"control"}
         if event_id:
             headers = {EVENT_ID: event_id}

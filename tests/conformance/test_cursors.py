@@ -12,6 +12,7 @@ from forebay.errors import CursorMoved
 from forebay.journal import Position
 from forebay.ports import Commit
 from forebay.stores.duckdb import DuckDBStore
+from tests.support.clickhouse_stores import a_clickhouse_store, set_clickhouse_cursor
 from tests.support.delivery import TableStore, events_of
 from tests.support.frames import LOG, Told
 from tests.support.memory_store import MemoryStore
@@ -34,8 +35,20 @@ def at(seq: int) -> Position:
     return Position(LOG, seq)
 
 
-@pytest.fixture(params=["memory", "duckdb"])
+LIVES = pytest.mark.parametrize(
+    ("store", "steps"),
+    [("memory", 150), ("duckdb", 150), pytest.param("clickhouse", 40, marks=pytest.mark.drill)],
+    indirect=["store"],
+)
+"""Of stores that move two cursors at random; what is on a server takes longer."""
+
+
+@pytest.fixture(params=["memory", "duckdb", "clickhouse"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TableStore]:
+    if request.param == "clickhouse":
+        with a_clickhouse_store() as on_server:
+            yield on_server
+        return
     duckdb = request.param == "duckdb"
     made: TableStore = DuckDBStore(tmp_path / "forebay.duckdb") if duckdb else MemoryStore()
     yield made
@@ -55,7 +68,9 @@ def set_cursor(store: TableStore, consumer: str, position: Position) -> None:
     if isinstance(store, MemoryStore):
         store._positions[consumer] = position
         return
-    assert isinstance(store, DuckDBStore)
+    if not isinstance(store, DuckDBStore):
+        set_clickhouse_cursor(store, consumer, position)
+        return
     with store.connection() as other:
         statement = "UPDATE cursors SET log_id = ?, seq = ? WHERE consumer = ?"
         other.execute(statement, [position.log_id, position.seq, consumer]).fetchall()
@@ -193,10 +208,11 @@ def verdict(commit: Commit, now: Cursors) -> str:
     return "happened" if reached else "moved"
 
 
+@LIVES
 @pytest.mark.parametrize("seed", range(4))
-def test_any_life_of_two_cursors(store: TableStore, seed: int) -> None:
+def test_any_life_of_two_cursors(store: TableStore, seed: int, steps: int) -> None:
     dice, now, verdicts = random.Random(seed), dict[str, Position](), set[str]()
-    for number in range(150):
+    for number in range(steps):
         names = dice.sample(("one", "two"), dice.randrange(1, 3))
         positions = {name: at(dice.randrange(1, 4)) for name in names}
         expected = {

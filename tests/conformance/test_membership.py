@@ -19,7 +19,7 @@ from tests.support.member_process import MemberProcess
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forebay.ports import Membership, Subscription, Transport
+    from forebay.ports import Membership, SharedLanes, Subscription
 
 T = TypeVar("T")
 CANDIDATES = candidates()
@@ -39,7 +39,7 @@ class Group:
         for lane in self.all:
             self.transport.publish(lane, messages(0, 1, 2, 3))
 
-    def connect(self) -> Transport:
+    def connect(self) -> SharedLanes:
         transport = self.exam.connect()
         self._ending.callback(transport.close)
         return transport
@@ -165,36 +165,25 @@ def test_a_topic_that_is_made_anew_is_read_from_its_oldest_record(group: Group) 
         reading[0].seek(place)
 
 
-def test_who_is_killed_or_frozen_loses_its_lanes_and_commits_nothing(group: Group) -> None:
-    here, frozen, killed = group.join(), group.elsewhere(), group.elsewhere()
-    mine, *_ = shared(group, here, frozen, killed)
-    busy = [here.subscribe(lane) for lane in mine]
+def test_who_is_killed_or_frozen_loses_its_lanes_and_who_is_busy_does_not(group: Group) -> None:
+    frozen, killed = group.elsewhere(), group.elsewhere()
+    busy, other = group.join(), group.join()
+    kept, *_ = shared(group, busy, other, frozen, killed)
+    reading = {lane: busy.subscribe(lane) for lane in kept}
+    places = {lane: read_to(each, 1) for lane, each in reading.items()}
     (lane, *_) = frozen.lanes()
     assert frozen.read(lane, 2) == [0, 1]
     killed.kill()
     group.freeze(frozen)
-    lanes = shared(group, here)[0]
-    assert lanes == group.all
-    taken = here.subscribe(lane)
+    # Nobody calls the busy one until a session has passed for those that are gone.
+    wait_for(lambda: len(known(other.lanes) or ()) == LANES // 2 or None, "its share", SOON_S)
+    for each, subscription in reading.items():
+        subscription.commit(places[each])
+        assert read(subscription, 1) == [1], "it is a member as it was"
+    taken = next(each for each in (busy, other) if lane in each.lanes()).subscribe(lane)
     taken.commit(read_to(taken, 3))
     frozen.thaw()
     with pytest.raises(LaneLost):
         frozen.commit(lane)
-    assert group.committed(lane) == 3
-    shared(group, here, frozen)
-    assert any(known(each.extent) for each in busy)
-
-
-def test_who_is_busy_for_long_stays_a_member(group: Group) -> None:
-    busy, killed = group.join(), group.elsewhere()
-    mine, _ = shared(group, busy, killed)
-    subscriptions = {lane: busy.subscribe(lane) for lane in mine}
-    places = {lane: read_to(each, 1) for lane, each in subscriptions.items()}
-    idle = group.join()
-    kept, *_ = shared(group, busy, killed, idle)
-    killed.kill()
-    # Nobody calls the busy one until a session has passed for the one that was killed.
-    wait_for(lambda: len(known(idle.lanes) or ()) > LANES // 3 or None, "its lanes", SOON_S)
-    for lane in kept:
-        subscriptions[lane].commit(places[lane])
-        assert read(subscriptions[lane], 1) == [1]
+    assert group.committed(lane) == 3, "it never falls"
+    shared(group, busy, other, frozen)

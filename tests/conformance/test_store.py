@@ -16,6 +16,7 @@ from forebay.journal import Position
 from forebay.ports import Commit, Committed
 from forebay.services.normalise import normalise
 from forebay.stores.duckdb import DuckDBStore
+from tests.support.clickhouse_stores import a_clickhouse_store
 from tests.support.delivery import PARSERS, TableStore, as_events, deliver, events_of, plain_rows
 from tests.support.frames import (
     HOUR,
@@ -43,8 +44,12 @@ ONE = Told(1)
 TABLES = ("trades", "dead_letters", "coverage", "gaps", "cursors")
 
 
-@pytest.fixture(params=["memory", "duckdb-file", "duckdb-memory"])
+@pytest.fixture(params=["memory", "duckdb-file", "duckdb-memory", "clickhouse"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TableStore]:
+    if request.param == "clickhouse":
+        with a_clickhouse_store() as on_server:
+            yield on_server
+        return
     made: TableStore = MemoryStore()
     if request.param == "duckdb-file":
         made = DuckDBStore(tmp_path / "forebay.duckdb")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.made_venue import CLASSES, T0_NS, Deal, Rig, rig
 from tests.support.memory_store import MemoryStore
+from tests.tiers import examples
 
 if TYPE_CHECKING:
     from forebay.domain.identity import IdentityClass
@@ -148,7 +149,7 @@ def check(identity: IdentityClass, actions: list[Action], memory: bool) -> None:
 
 
 @pytest.mark.parametrize("identity", CLASSES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(actions=ACTIONS)
 def test_what_is_stored_is_what_the_class_says(
     identity: IdentityClass, actions: list[Action]
@@ -156,7 +157,7 @@ def test_what_is_stored_is_what_the_class_says(
     check(identity, actions, memory=True)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(actions=ACTIONS)
 def test_content_in_duckdb_is_what_the_class_says(actions: list[Action]) -> None:
     check("content", actions, memory=False)

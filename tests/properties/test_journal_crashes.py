@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from forebay.journal import PendingBlock
 from tests.support.torture_crashes import JournalSubject, Ordeal
+from tests.tiers import examples
 from tests.unit.journal.helpers import frames_of, losses_of, open_writer, read_all
 
 
@@ -15,7 +16,7 @@ def ordeal_of(seed: int, segment_bytes: int) -> tuple[Ordeal, JournalSubject]:
     return Ordeal(seed, lambda: subject), subject
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     seed=st.integers(0, 10**9),
     segment_bytes=st.sampled_from([100, 3000, 1 << 20]),
@@ -36,7 +37,7 @@ def test_no_history_of_crashes_and_errors_loses_doubles_or_reorders(
     assert ordeal.consumed == ordeal.acknowledged
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(seed=st.integers(0, 10**9))
 def test_a_disk_that_lies_about_syncs_is_found_out_by_its_consumers(seed: int) -> None:
     """A sync that kept nothing: a consumer is ahead of the log, and that is said."""

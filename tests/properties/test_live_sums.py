@@ -20,6 +20,7 @@ from forebay.services.ledger import open_ledger, read_ledger
 from forebay.services.ledger_builder import Remembered
 from tests.support.made_venue import PAIRS, Deal, MadeParser, Rig, rig
 from tests.support.memory_store import MemoryStore
+from tests.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +164,7 @@ NUMBER_AGAIN: list[Action] = [
 """A number that came before, of another event: numbers identify none of class ``content``."""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(PAIRS), ACTIONS)
 @example(("native", "id"), TWO_COLLECTORS)
 @example(("content", "seq"), NUMBER_AGAIN)
@@ -173,7 +174,7 @@ def test_an_entry_cut_from_delivery_is_the_one_that_frames_tell(
     check(pair, actions, duckdb=False)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.sampled_from(PAIRS), ACTIONS)
 @example(("native", "id"), TWO_COLLECTORS)
 @example(("content", "seq"), NUMBER_AGAIN)

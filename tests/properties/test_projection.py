@@ -26,6 +26,7 @@ from tests.support.delivery import commit_of, deliver, plain_rows
 from tests.support.frames import LOG, T0, as_json, batch, context, heartbeat, match, rest_row
 from tests.support.made_venue import PAIRS, Deal, MadeParser, frame
 from tests.support.memory_store import MemoryStore
+from tests.tiers import examples
 
 if TYPE_CHECKING:
     import random
@@ -73,7 +74,7 @@ def cut(frames: list[Frame], at: list[int]) -> list[list[Frame]]:
     return [frames[low:high] for low, high in pairwise(ends)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(FRAMES, st.lists(st.integers(0, 25), max_size=5))
 def test_where_batches_end_does_not_matter(frames: list[Frame], at: list[int]) -> None:
     whole = tables([[made(frames)]])
@@ -82,7 +83,7 @@ def test_where_batches_end_does_not_matter(frames: list[Frame], at: list[int]) -
     assert tables([parts]) == whole
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(FRAMES, st.lists(st.integers(0, 25), max_size=3), st.booleans())
 def test_replaying_twice_changes_nothing(
     frames: list[Frame], at: list[int], same_epoch: bool
@@ -92,7 +93,7 @@ def test_replaying_twice_changes_nothing(
     assert tables(runs) == tables([[made(frames)]])
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(FRAMES, st.integers(0, 25), st.integers(0, 25))
 def test_overlapping_halves_in_either_order_are_the_same(
     frames: list[Frame], one: int, other: int
@@ -105,7 +106,7 @@ def test_overlapping_halves_in_either_order_are_the_same(
     assert found[1:] == found[:1] * 3
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60), st.sets(st.integers(0, 60)))
 def test_halves_of_a_clean_recording_are_the_whole_flags_included(
     count: int, one: int, other: int, withheld: set[int]
@@ -131,7 +132,7 @@ def missing(found: Tables) -> set[int]:
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(FRAMES, st.lists(st.integers(1, 45), unique=True), st.booleans())
 def test_history_before_or_after_the_feed_is_the_same(
     frames: list[Frame], natives: list[int], together: bool
@@ -194,7 +195,7 @@ def stepped(
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.sampled_from(PAIRS),
     CONNECTIONS,
@@ -225,7 +226,7 @@ ANYTHING = st.one_of(
 KINDS = (FrameKind.TEXT, FrameKind.BINARY, FrameKind.COMPRESSED, FrameKind.REST)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(ANYTHING, max_size=20), st.sampled_from(KINDS), st.sampled_from(["coinbase", "x"]))
 def test_every_frame_yields_is_control_or_is_dead(
     payloads: list[bytes], kind: FrameKind, venue: str

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from forebay.domain.messages import Message
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
     from forebay.telemetry import Observer
 
 FOLDER = "folder"
@@ -94,7 +94,7 @@ class Unawaited(Naive):
     def publish(self, lane: str, messages: Sequence[Message]) -> None:
         topic, _, partition = lane.rpartition("/")
         for message in messages:
-            for key, value, event_id in records(message):
+            for key, value, event_id, _ in records(message):
                 said = (EVENT_ID, event_id) if event_id else (CONTROL, b"control")
                 with contextlib.suppress(BufferError, KafkaException):
                     self._client.produce(topic, value, key, int(partition), headers=[said])
@@ -155,7 +155,7 @@ def _with(config: TransportConfig, options: dict[str, str]) -> TransportConfig:
     )
 
 
-def _kind(open_: Callable[[TransportConfig, Observer], Transport]) -> TransportKind:
+def _kind(open_: Callable[[TransportConfig, Observer], SharedLanes]) -> TransportKind:
     return TransportKind(name="kafka", open=open_, probe=lambda _: "naive", durable=lambda _: True)
 
 

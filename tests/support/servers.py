@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.errors import Unreachable
-from forebay.lab import kafka_server, servers
+from forebay.lab import clickhouse_server, kafka_server, servers
 from forebay.lab.commands import until
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ def needs_kafka() -> None:
         pytest.importorskip("confluent_kafka", exc_type=ImportError)
         kafka_server.java()
         kafka_server.jars()
+
+
+def needs_clickhouse() -> None:
+    """Skip a test by name and reason if there is no ClickHouse, as :func:`needed` does."""
+    with _skipped_without():
+        clickhouse_server.needs_engine()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Where our own records, and frames that are told again, stand; capture reads it, without Arrow."""
+"""Where our own records, and frames that are repeated, stand; capture reads it, without Arrow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from forebay.domain.frames import GapAccepted, RangeChecked
 
 _WALL = (0, 0)
-"""Times of frames that are told again are wall times already."""
+"""Times of frames that are repeated are wall times already."""
 
 
 def context_of(venue: str, collector: str, told: GapAccepted | RangeChecked) -> Context:
@@ -33,7 +33,7 @@ def context_of(venue: str, collector: str, told: GapAccepted | RangeChecked) -> 
 
 
 class RetoldFrame(msgspec.Struct, frozen=True):
-    """A frame that is told again, as it was received."""
+    """A frame that is repeated, as it was received."""
 
     context: Context
     kind: int

@@ -22,18 +22,27 @@ if TYPE_CHECKING:
 
 _SETTLED = """
 WITH failed AS (SELECT letter_id, run FROM letter_states WHERE state = 'failed'),
-again AS (SELECT letter_id, count(*)::INTEGER AS n FROM failed GROUP BY letter_id),
-settled AS (
-    SELECT letter_id, arg_max(state, (state = 'replayed', told_ts)) AS state,
-        arg_max(told_ts, (state = 'replayed', told_ts)) AS settled_ts,
-        arg_max("by", (state = 'replayed', told_ts)) AS settled_by,
-        arg_max(reason, (state = 'replayed', told_ts)) AS settled_reason
-    FROM letter_states ANTI JOIN failed USING (letter_id, run) GROUP BY letter_id),
+again AS (SELECT letter_id, count(*) AS failures FROM failed GROUP BY letter_id),
+latest AS (
+    SELECT letter_id, argMax(state, (state = 'replayed', told_ts)) AS became,
+        argMax(told_ts, (state = 'replayed', told_ts)) AS became_ts,
+        argMax("by", (state = 'replayed', told_ts)) AS became_by,
+        argMax(reason, (state = 'replayed', told_ts)) AS became_reason
+    FROM letter_states
+    WHERE state <> 'failed' AND (letter_id, run) NOT IN (SELECT letter_id, run FROM failed)
+    GROUP BY letter_id),
 letters AS (
-    SELECT l.* REPLACE (l.attempts + coalesce(n, 0) AS attempts),
-        coalesce(s.state, 'open') AS state, settled_ts, settled_by, settled_reason
-    FROM dead_letters l LEFT JOIN again USING (letter_id) LEFT JOIN settled s USING (letter_id))
+    SELECT l.letter_id AS letter_id, l.venue AS venue, l.source AS source, l.epoch AS epoch,
+        l.log_id AS log_id, l.seq AS seq, l.item AS item, l.received_ts AS received_ts,
+        l.reason AS reason, l.error AS error, l.parser AS parser,
+        (l.attempts + coalesce(a.failures, 0))::INTEGER AS attempts, l.payload AS payload,
+        CASE WHEN coalesce(s.became, '') = '' THEN 'open' ELSE s.became END AS state,
+        CASE WHEN coalesce(s.became, '') = '' THEN NULL ELSE s.became_ts END AS settled_ts,
+        nullif(s.became_by, '') AS settled_by, nullif(s.became_reason, '') AS settled_reason
+    FROM dead_letters l LEFT JOIN again a ON l.letter_id = a.letter_id
+        LEFT JOIN latest s ON l.letter_id = s.letter_id)
 """
+"""SQL that every store understands: without a row beside it, some say empty and others null."""
 _LISTED = """letter_id::VARCHAR AS letter, received_ts, venue, source, reason, error,
     octet_length(payload)::BIGINT AS bytes, seq, item, attempts,
     state, settled_ts, settled_by, settled_reason"""
@@ -53,7 +62,7 @@ _COLUMNS = pa.schema(
 """What a list says of each."""
 
 
-class Wanted(NamedTuple):
+class LettersWanted(NamedTuple):
     """Which letters are asked for; None: any."""
 
     reason: str | None
@@ -73,7 +82,8 @@ class Wanted(NamedTuple):
         if self.venue is not None:
             clauses.append(f"venue = {literal(self.venue)}")
         if self.error is not None:
-            clauses.append(f"contains(lower(error), lower({literal(self.error)}))")
+            without = f"replace(lower(error), {literal(self.error.lower())}, '')"
+            clauses.append(f"{without} <> lower(error)")
         if self.since_ns is not None:
             clauses.append(f"received_ts >= {instant(self.since_ns)}")
         if self.until_ns is not None:
@@ -92,7 +102,7 @@ class Wanted(NamedTuple):
         )
 
 
-def listed(data: Data, wanted: Wanted, limit: int | None) -> pa.Table:
+def listed(data: Data, wanted: LettersWanted, limit: int | None) -> pa.Table:
     """Return a row for each letter: first those that wait for their topic, then latest first."""
     kept = [row for row, received_ns in _kept_rows(data.folder) if wanted.takes(row, received_ns)][
         :limit
@@ -100,8 +110,8 @@ def listed(data: Data, wanted: Wanted, limit: int | None) -> pa.Table:
     query = f"{_SETTLED} SELECT {_LISTED} FROM letters WHERE {wanted.where()} "  # noqa: S608 - quoted
     try:
         stored = data.sql(f"{query} ORDER BY received_ts DESC, letter", limit=limit)
-    except Unreachable:
-        if not kept:
+    except Unreachable:  # a bridge has no database of its own
+        if not kept and not data.folder.letters.is_dir():
             raise
         stored = _COLUMNS.empty_table()
     if not kept:
@@ -131,10 +141,12 @@ def whole(data: Data, ids: Iterable[str]) -> list[Letter]:
     named = ", ".join(f"{literal(each)}::UUID" for each in ids)
     table = data.sql(
         "SELECT letter_id::VARCHAR AS letter, venue, source, epoch, log_id, seq, "  # noqa: S608
-        "epoch_ns(received_ts) AS received_ns, reason, payload FROM dead_letters "
+        "received_ts AS received_ns, reason, payload FROM dead_letters "
         f"WHERE letter_id IN ({named}) ORDER BY received_ts, item"
     )
-    return [Letter(**row) for row in table.to_pylist()]
+    place = table.column_names.index("received_ns")
+    times = table["received_ns"].cast(_TIME).cast(pa.int64())
+    return [Letter(**row) for row in table.set_column(place, "received_ns", times).to_pylist()]
 
 
 def failed_in(data: Data, run: str) -> dict[str, str]:

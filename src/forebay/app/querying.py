@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from forebay.app.processes.local_socket import ask
+from forebay.app.processes.local_socket import NobodyServes, ask
 from forebay.app.wiring import stores
-from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.data_folder import Consumer, DataFolder
 from forebay.clock import SystemClock
 from forebay.domain.kinds import KINDS
 from forebay.domain.schema import DECIMAL, DECIMALS, TIME
-from forebay.errors import ConfigError, Unreachable
+from forebay.errors import ConfigError, ForebayError, Unreachable
+from forebay.journal import OS_DISK, CursorFile, StateFile
+from forebay.journal.watermark import WatermarkReader
 from forebay.resilience.numbers import require_count
-from forebay.text import literal, nearest
-from forebay.times import to_ns
+from forebay.services.deliver import CONSUMER
+from forebay.text import counted, literal, nearest
+from forebay.times import in_sql, to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
 
+    from forebay.app.wiring.stores import FolderStore
     from forebay.clock import Clock
 
 MAX_QUERY_S = 3600.0
@@ -43,6 +48,7 @@ _ARRIVAL_S = 30.0
 """How long a store may take to catch up, and its gaps to be filled, before an audit begins."""
 _POLL_S = 0.2
 _UTC = pa.timestamp("ns", "UTC")
+Answer = TypeVar("Answer")
 
 
 class Queries:
@@ -52,14 +58,23 @@ class Queries:
         self,
         folder: str | Path,
         *,
+        store: str = "",
+        tell: Callable[[str], object] = warnings.warn,
         clock: Clock | None = None,
         wait: Callable[[float], object] | None = None,
     ) -> None:
         """Raise :class:`~forebay.errors.ConfigError` if ``folder`` is no data folder.
 
+        ``store`` names the one whose answers are wanted. Without it they are those of the first,
+        and while that one cannot be reached those of the next one that can: ``tell`` hears of it.
+
         ``wait`` blocks for so many seconds of ``clock``; both are the machine's if not given.
         """
         self.folder = DataFolder(Path(folder)).existing()
+        self._store = store
+        self._tell = tell
+        if store:
+            stores.in_folder(self.folder, store)
         self._clock = clock or SystemClock()
         self._given_wait = wait
         self._wait = wait or threading.Event().wait
@@ -82,7 +97,8 @@ class Queries:
         times say that they are UTC: pandas calculates with the one and compares the other.
 
         A running capture answers it, within its ``query.timeout_s`` unless ``timeout_s`` says
-        otherwise; without one the database file is read. Raises
+        otherwise; without one the database is read. If it is not the first store that answers, the
+        metadata ``store`` say which. Raises
         :class:`~forebay.errors.Permanent` if the query is wrong,
         :class:`~forebay.errors.Transient` if it takes too long and
         :class:`~forebay.errors.Unreachable` if neither can be reached.
@@ -97,35 +113,84 @@ class Queries:
         limit: int | None = None,
         patience_s: float = _PATIENCE_S,
     ) -> pa.Table:
+        """Return the answer of the store that is wanted, else of the first that answers."""
+        asked = _Asked(query, timeout_s, memory_limit_mb, limit)
+        found, answered = self._from_one(lambda place: self._of(place, asked, patience_s))
+        if answered == self._first:
+            return found
+        about = {b"store": answered.name.encode(), b"instead_of": self._first.name.encode()}
+        return found.replace_schema_metadata({**(found.schema.metadata or {}), **about})
+
+    def _from_one(self, act: Callable[[FolderStore], Answer]) -> tuple[Answer, FolderStore]:
+        """Do what may take several questions with one store: no two are at the same place.
+
+        Returns what came of it, and with which store.
+        """
+        first, *others = stores.in_folder(self.folder, self._store)
+        try:
+            return act(first), first
+        except Unreachable:
+            for place in others:
+                with contextlib.suppress(Unreachable):
+                    found = act(place)
+                    self._tell(self._instead(first, place))
+                    return found, place
+            raise
+
+    @property
+    def _first(self) -> FolderStore:
+        """The store that is wanted, or whose answers count."""
+        return stores.in_folder(self.folder, self._store)[0]
+
+    def _asked_of(
+        self,
+        place: FolderStore,
+        query: str,
+        timeout_s: float | None = None,
+        memory_limit_mb: int | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> pa.Table:
+        """Return the answer of one store."""
+        return self._of(place, _Asked(query, timeout_s, memory_limit_mb, None), patience_s)
+
+    def _of(self, place: FolderStore, asked: _Asked, patience_s: float) -> pa.Table:
+        """Ask one store: the process that feeds it, else the database itself."""
         deadline = self._clock.monotonic_ns() + round(patience_s * 1e9)
+        embedded = stores.kind_of(place.config).embedded
         tries = 0
         while True:
             tries += 1
-            with contextlib.suppress(Unreachable):
-                return self._ask(query, timeout_s, limit)
+            with contextlib.suppress(NobodyServes):
+                return self._ask(place, asked)
             try:
-                return stores.query_file(
+                return stores.query_store(
                     self.folder,
-                    query,
-                    timeout_s=timeout_s or MAX_QUERY_S,
-                    memory_limit_mb=memory_limit_mb,
-                    limit=limit,
+                    place.config,
+                    asked.query,
+                    timeout_s=asked.timeout_s or MAX_QUERY_S,
+                    memory_limit_mb=asked.memory_limit_mb,
+                    limit=asked.limit,
                 )
             except Unreachable:
-                starting = self.folder.in_use()
+                starting = embedded and self.folder.in_use()
                 late = self._clock.monotonic_ns() >= deadline
-                if late or (tries >= _TRIES and not starting):
+                if late or (tries >= _TRIES and not starting) or not embedded:
                     raise
             if starting:
                 self._wait(_POLL_S)
 
-    def _ask(self, query: str, timeout_s: float | None, limit: int | None) -> pa.Table:
-        request: dict[str, object] = {"op": "sql", "query": query, "limit": limit}
-        if timeout_s is not None:
-            request["timeout_s"] = timeout_s
-        patience_s = (timeout_s or MAX_QUERY_S) + _GRACE_S
-        _, body = ask(self.folder.deliver_socket, request, timeout_s=patience_s)
+    def _ask(self, place: FolderStore, asked: _Asked) -> pa.Table:
+        request: dict[str, object] = {"op": "sql", "query": asked.query, "limit": asked.limit}
+        if asked.timeout_s is not None:
+            request["timeout_s"] = asked.timeout_s
+        patience_s = (asked.timeout_s or MAX_QUERY_S) + _GRACE_S
+        _, body = ask(self.folder.socket(place.role), request, timeout_s=patience_s)
         return decode_arrow(body)
+
+    def _instead(self, first: FolderStore, place: FolderStore) -> str:
+        """Return that it is not the first store that answered, and what the other one lacks."""
+        lacks = "; ".join(_lacks(self.folder, place.role))
+        return f"The store {first.name} cannot be reached: {place.name} answers; {lacks}."
 
     def _await_arrival(self) -> None:
         """Wait until what a venue has sent so far is captured and stored, if a capture runs."""
@@ -135,11 +200,60 @@ class Queries:
             ask(folder.capture_socket, status)
             self._wait(_UNDER_WAY_S)
             captured = ask(folder.capture_socket, status)[0]["next_seq"]
+            feeder = folder.socket(self._first.role)
             while self._clock.monotonic_ns() < deadline:
-                stored = ask(folder.deliver_socket, status)[0]
+                stored = ask(feeder, status)[0]
                 if stored["seq"] >= captured and not stored["gaps"]["open"]:
                     return
                 self._wait(_POLL_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query, and what it may take."""
+
+    query: str
+    timeout_s: float | None
+    memory_limit_mb: int | None
+    limit: int | None
+
+
+def _lacks(folder: DataFolder, role: str) -> Iterator[str]:
+    """Return what a mirror may not have of what was captured."""
+    behind = captured_after(folder, role)
+    if behind is None:
+        yield "it is not known how far it has got"
+    else:
+        yield (
+            f"it lacks {counted(behind, 'frame')} of what is captured"
+            if behind
+            else ("it has all that is captured")
+        )
+    with contextlib.suppress(ForebayError):
+        if since := begun_at(folder, role).load():
+            yield f"nothing from before {since.decode()}"
+    if Consumer(role, required=False) in folder.consumers():
+        yield "it is not required, so it may lack more"
+
+
+def begun_at(folder: DataFolder, role: str) -> StateFile:
+    """Return the file that says of when the oldest frame was that a mirror could be fed."""
+    return StateFile(folder.cursor(role).with_suffix(".since"))
+
+
+def captured_after(folder: DataFolder, role: str) -> int | None:
+    """Return how many frames are captured that a store has not, as far as its cursor tells.
+
+    None if nobody knows.
+    """
+    try:
+        position = CursorFile(folder.cursor(CONSUMER if role == stores.DELIVER else role)).load()
+        mark = WatermarkReader(OS_DISK, folder.journal).read()
+    except (ForebayError, OSError):
+        return None
+    if position is None or mark is None or position.log_id != mark.log_id.hex():
+        return None
+    return max(0, mark.next_seq - position.seq)
 
 
 def encode_arrow(table: pa.Table) -> bytes:
@@ -158,7 +272,7 @@ def decode_arrow(body: bytes) -> pa.Table:
 
 def instant(moment: datetime | str | int) -> str:
     """Return a time, or UTC nanoseconds, as SQL has it."""
-    return f"make_timestamp_ns({moment if isinstance(moment, int) else to_ns(moment)})"
+    return in_sql(moment if isinstance(moment, int) else to_ns(moment))
 
 
 @dataclass(slots=True)
@@ -216,6 +330,8 @@ def shaped(table: pa.Table, *, floats: bool, utc: bool) -> pa.Table:
             column, wanted = column.cast(pa.list_(pa.string())), pa.list_(pa.float64())
         elif utc and wanted == TIME:
             wanted = _UTC
+        elif told.name == "payload" and wanted == pa.string():  # a store that knows no difference
+            wanted = pa.binary()
         if wanted != told.type:
             table = table.set_column(place, told.with_type(wanted), column.cast(wanted))
     return table
@@ -245,13 +361,13 @@ def require_known(wanted: Iterable[str], known: Collection[str]) -> None:
 def overview_query() -> str:
     """Return the query for how many streams and rows there are, and from when to when."""
     parts = (
-        f"SELECT count(*) AS n, min(event_ts) AS low, max(event_ts) AS high, "  # noqa: S608 - our own
+        f"SELECT count(*) AS c, min(event_ts) AS low, max(event_ts) AS high, "  # noqa: S608 - our own
         f"count(DISTINCT (venue, market, symbol)) AS s FROM {kind.table}"
         for kind in KINDS.values()
     )
     return (
-        "SELECT sum(s)::BIGINT AS streams, sum(n)::BIGINT AS n, epoch_ns(min(low)) AS low, "  # noqa: S608 - our own
-        f"epoch_ns(max(high)) AS high FROM ({' UNION ALL '.join(parts)})"
+        "SELECT sum(s)::BIGINT AS streams, sum(c)::BIGINT AS n, min(low) AS low, "  # noqa: S608 - our own
+        f"max(high) AS high FROM ({' UNION ALL '.join(parts)}) AS parts WHERE c > 0"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from forebay.app.wiring.stores import FolderStore
     from forebay.domain.book import Level
     from forebay.domain.coverage import Gap
     from forebay.domain.kinds import EventKind
     from forebay.services.audit import AuditReport, Truth, Use
     from forebay.services.audit.transports import Reading
+    from forebay.services.books import BookAt
     from forebay.services.readback import TransportStage
 
 _AUDIT_MEMORY_MB = (256, 1024, 4096)
@@ -60,8 +63,8 @@ ONE_BAR = (
     "received_ts DESC, seq DESC, event_id) = 1"
 )
 _REVISED = (
-    " REPLACE (greatest(revision, count(DISTINCT (open, high, low, close, volume)) FILTER "
-    f"(WHERE state = 'final') OVER ({_OF_A_BAR})) AS revision)"
+    " REPLACE (greatest(revision, CAST(count(DISTINCT (open, high, low, close, volume)) FILTER "
+    f"(WHERE state = 'final') OVER ({_OF_A_BAR}) AS BIGINT)) AS revision)"
 )
 """A telling does not know of the others: how many different ones of a bar were final is counted."""
 _BESIDE = "event_id, venue_seq, event_ts, received_ts, collector, epoch"
@@ -78,13 +81,16 @@ class Data(Queries):
 
     def __repr__(self) -> str:
         """Return where it is, and how much of when is in it; nobody is waited for."""
+        from forebay.services.books import in_integers  # noqa: PLC0415 - seldom needed
+
         try:
-            (told,) = self._query(overview_query(), _LOOK_S, patience_s=0.0).to_pylist()
+            found = self._query(overview_query(), _LOOK_S, patience_s=0.0)
+            (told,) = in_integers(found).to_pylist()
         except ForebayError as error:
             return f"<forebay.Data {str(self.folder.root)!r}: {error.message}>"
-        low, high = (told[end] and to_text(told[end]) for end in ("low", "high"))
+        low, high = (to_text(told[end] or 0) for end in ("low", "high"))
         when = f", {low} to {high}" if told["n"] else ""
-        size = f"{told['streams']:,} streams, {told['n']:,} rows"
+        size = f"{told['streams'] or 0:,} streams, {told['n'] or 0:,} rows"
         return f"<forebay.Data {str(self.folder.root)!r}: {size}{when}>"
 
     def symbols(self) -> list[str]:
@@ -201,7 +207,14 @@ class Data(Queries):
         from forebay.services.books import Stream, book_at  # noqa: PLC0415 - seldom needed
 
         at_ns = None if at is None else to_ns(at)
-        found = book_at(self.sql, Stream(venue, market, symbol), at_ns, parsers())
+
+        def look(place: FolderStore) -> BookAt:
+            query = functools.partial(self._asked_of, place)
+            keeps = stores.kind_of(place.config).checkpoints
+            stream = Stream(venue, market, symbol)
+            return book_at(query, stream, at_ns, parsers(), checkpoints=keeps)
+
+        found, _ = self._from_one(look)
         return {
             "venue": venue,
             "market": market,
@@ -282,12 +295,15 @@ class Data(Queries):
         wanted = Wanted(symbol, venue, start)
         known: list[str] = []
         with contextlib.suppress(ForebayError):  # of a store that is not there yet
-            known = self._query(symbols_query(), None, patience_s=0.0)["symbol"].to_pylist()
+            found = self._asked_of(self._first, symbols_query(), patience_s=0.0)
+            known = found["symbol"].to_pylist()
         require_known(wanted.symbols, known)
         ends = stop or threading.Event()
         return Follow(
-            query=lambda query: self._query(query, None, patience_s=0.0),
+            # Of one store: where another one is says nothing of what this one has.
+            query=lambda query: self._asked_of(self._first, query, patience_s=0.0),
             table=table,
+            arrival=stores.kind_of(self._first.config).arrival,
             where=wanted.where(),
             place=position_of(after) if after is not None else BEGINNING if start else None,
             rows=rows,
@@ -320,7 +336,7 @@ class Data(Queries):
             f"ORDER BY {place} {order} LIMIT 1)"
             for side, order in ((f"< {before}", "DESC"), (f"> {after}", "ASC"))
         ]
-        return self.sql(f"{' UNION ALL '.join(sides)} ORDER BY {place}")
+        return self.sql(f"SELECT * FROM ({' UNION ALL '.join(sides)}) AS sides ORDER BY {place}")  # noqa: S608
 
     def dead_letters(self) -> pa.Table:
         """Return every dead letter, with its bytes."""
@@ -343,7 +359,7 @@ class Data(Queries):
 
         install(self.folder)
         return run_audit(
-            stores.kind_in(self.folder).audited(self._audit_query, CONSUMER),
+            stores.kind_of(self._first.config).audited(self._audit_query, CONSUMER),
             self.folder.journal,
             parsers(),
             ledger_folder=self.folder.ledger,
@@ -362,12 +378,12 @@ class Data(Queries):
         *less, most = _AUDIT_MEMORY_MB
         for limit in less:
             try:
-                return self._query(query, MAX_QUERY_S, limit)
+                return self._asked_of(self._first, query, MAX_QUERY_S, limit)
             except Unreachable:
                 raise
             except Transient:
                 continue
-        return self._query(query, MAX_QUERY_S, most)
+        return self._asked_of(self._first, query, MAX_QUERY_S, most)
 
     def audit(self) -> pa.Table:
         """Return the audit's account, one row a stream."""
@@ -385,6 +401,10 @@ def _levels(levels: Sequence[Level]) -> list[list[str]]:
     return [[text_of(price), text_of(size)] for price, size in levels]
 
 
-def open(folder: str | Path) -> Data:  # noqa: A001 - reads as forebay.open(...)
-    """Open a data folder for reading, whether a capture is running or not."""
-    return Data(folder)
+def open(folder: str | Path, *, store: str = "") -> Data:  # noqa: A001 - reads as forebay.open(...)
+    """Open a data folder for reading, whether a capture is running or not.
+
+    ``store`` names one of several that it is stored in; left out, it is the first, and while that
+    one cannot be reached the next one that can, of which a warning tells.
+    """
+    return Data(folder, store=store)

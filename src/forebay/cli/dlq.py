@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from forebay.app.dead_letters import Wanted
+    from forebay.app.dead_letters import LettersWanted
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: frames and events that cannot succeed.")
 
@@ -55,16 +55,16 @@ class LetterFilters:
     ] = None
     until: Annotated[str | None, typer.Option(help="Only received before this time.")] = None
 
-    def wanted(self, state: LetterState | None) -> Wanted:
+    def wanted(self, state: LetterState | None) -> LettersWanted:
         """Return them as a question; without a state it is for those that are not settled."""
-        from forebay.app.dead_letters import Wanted
+        from forebay.app.dead_letters import LettersWanted
         from forebay.times import to_ns
 
         open_ones = ("open", "kept")
         every = tuple(each.value for each in LetterState)
         states = open_ones if state is None else every if state == "all" else (state.value,)
         since, until = (None if each is None else to_ns(each) for each in (self.since, self.until))
-        return Wanted(self.reason, self.error, self.venue, since, until, states)
+        return LettersWanted(self.reason, self.error, self.venue, since, until, states)
 
     @property
     def text(self) -> str:

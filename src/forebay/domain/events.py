@@ -262,7 +262,8 @@ def event_ids(
         bases = np.zeros((len(streams), 2), dtype=np.uint64)
         bases[:, 0] = np.array([stream_prefix(*stream) for stream in streams], dtype=np.uint64)
     else:
-        told = (context.collector, context.epoch) if identity == "session" else (batch.log_id,)
+        log_id = context.first[0] if context.first else batch.log_id
+        told = (context.collector, context.epoch) if identity == "session" else (log_id,)
         bases = halves_of([base_id(identity, *stream, *told) for stream in streams])
     numbers = observed(batch, raw) if identity == "observation" else natives
     if numbers is None:
@@ -273,7 +274,9 @@ def event_ids(
 
 def observed(batch: FrameBatch, raw: RawEvents) -> npt.NDArray[np.int64]:
     """Return the numbers of observations: item ``i`` of a frame of ``batch``; shape (n,)."""
-    found: npt.NDArray[np.int64] = batch.seqs[raw.frame] << ITEM_BITS | raw.item
+    first = batch.context.first
+    seqs = np.full(len(batch), first[1]) if first else batch.seqs
+    found: npt.NDArray[np.int64] = seqs[raw.frame] << ITEM_BITS | raw.item
     return found
 
 

@@ -45,7 +45,7 @@ _PURPOSE_OF_LAYOUT_1: dict[str, Purpose] = {"ws": "live", "rest": "history", "fi
 
 
 LETTERS = "letters/"
-"""How the :attr:`Context.run` of frames begins that are told again for their dead letters."""
+"""How the :attr:`Context.run` of frames begins that are repeated for their dead letters."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,6 +75,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: str = ""
     """Which replay of a recording this is: a replay repeated tells its epochs once more, so
     equal events of two runs are counted apart. Empty for what was captured."""
+    first: tuple[str, int] | None = None
+    """Of a frame that is repeated because of its dead letters: where it was told first, log id
+    and sequence number, which ids of observations hold."""
 
     def encode(self) -> bytes:
         """JSON bytes, as the journal keeps them."""
@@ -183,7 +186,7 @@ class RangeChecked(msgspec.Struct, frozen=True, tag="range_checked"):
 
 
 class LettersSettled(msgspec.Struct, frozen=True, tag="letters_settled", omit_defaults=True):
-    """What became of dead letters: their frames were told again, or a person gave them up."""
+    """What became of dead letters: their frames were repeated, or a person gave them up."""
 
     letters: tuple[str, ...]
     """Their ids."""
@@ -191,7 +194,7 @@ class LettersSettled(msgspec.Struct, frozen=True, tag="letters_settled", omit_de
     by: str
     reason: str = ""
     run: str = ""
-    """Of ``replayed``: the :attr:`Context.run` of the frames that were told again. A letter that
+    """Of ``replayed``: the :attr:`Context.run` of the frames that were repeated. A letter that
     comes of them once more is as open as before."""
 
 

@@ -1,6 +1,6 @@
 """Letters of a bridge: rows that a store will not take, and records that cannot be read. Pure.
 
-Their ids are of what they are about, so a letter told again is the same one.
+Their ids are of what they are about, so a letter that is told twice is the same one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BRIDGE = "bridge"
 """The ``source`` of these letters; their ``epoch`` says where in a topic they were."""
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """Where in a topic a record is."""
 
     lane: str
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 
 def unreadable_letter(
-    place: Place, raw: bytes, error: str, *, attempts: int, now_ns: int
+    place: RecordPlace, raw: bytes, error: str, *, attempts: int, now_ns: int
 ) -> pa.Table:
     """Return the letter of a record that cannot be read; one row of ``DEAD_LETTERS``."""
     head = f"{UNREADABLE}|{place.lane}|{place.identity}|{place.offset}|".encode()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from forebay.errors import Unreachable
 from forebay.lab.commands import until
-from forebay.lab.servers import FOLDER, STOP_S, TRIES, find, free_port, servers_folder
+from forebay.lab.servers import FOLDER, STOP_S, TRIES, bound_to_us, find, free_port, servers_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -118,7 +118,7 @@ class KafkaNode:
         """Start its process; :meth:`KafkaCluster.start` also waits until it answers."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*_bound_to_us(), *self.argv, "kafka.Kafka", "server.properties"],
+                [*bound_to_us(), *self.argv, "kafka.Kafka", "server.properties"],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -313,9 +313,3 @@ async def _format_one(node: KafkaNode) -> None:
     if process.returncode:
         message = f"Kafka cannot format {node.folder}: {said.decode(errors='replace').strip()}"
         raise Unreachable(message, hint="Are its settings those of Kafka?")
-
-
-def _bound_to_us() -> list[str]:
-    """Return what makes a program end with us, even if we are killed; nothing if not to be had."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []

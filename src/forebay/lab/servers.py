@@ -84,6 +84,12 @@ def free_port() -> int:
         return port
 
 
+def bound_to_us() -> list[str]:
+    """Return what makes a program end with us, even if we are killed; nothing if not to be had."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A server that answers; ``pid`` is its process."""

@@ -162,6 +162,16 @@ _CAPTURE = (
         (),
     ),
 )
+_MIRRORING = (
+    _counter("forebay_mirror_stored", "Events that a mirror of the store has stored.", "store"),
+    _gauge("forebay_mirror_backlog", "Frames captured that a mirror has not stored yet.", "store"),
+    _gauge(
+        "forebay_mirror_lag_seconds",
+        "How far a mirror is behind capture: age, by receipt, of the oldest frame that is read and "
+        "not stored.",
+        "store",
+    ),
+)
 _PUBLISHING = (
     _counter("forebay_published", "Events that a transport acknowledged.", "transport"),
     _gauge("forebay_publish_backlog", "Frames captured and not yet published.", "transport"),
@@ -272,6 +282,7 @@ _SYSTEM = (
 SECTIONS = {
     "Capture": _CAPTURE,
     "Delivery": _DELIVERY,
+    "Mirrors": _MIRRORING,
     "Publishing": _PUBLISHING,
     "Bridge": _BRIDGE,
     "Circuit breakers": _BREAKERS,

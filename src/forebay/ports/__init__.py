@@ -17,7 +17,14 @@ from forebay.ports.audits import (
     Span,
     StoreAccount,
 )
-from forebay.ports.transports import Extent, Membership, Received, Subscription, Transport
+from forebay.ports.transports import (
+    Extent,
+    Membership,
+    Received,
+    SharedLanes,
+    Subscription,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +67,7 @@ __all__ = [
     "Received",
     "Refused",
     "Rows",
+    "SharedLanes",
     "Source",
     "Span",
     "Store",

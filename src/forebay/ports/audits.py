@@ -64,7 +64,7 @@ class StoreAccount:
     ambiguous: int
     """Rows flagged so."""
     replayed: int = 0
-    """Of the letters, those whose frames were told again and yielded none: none need be left."""
+    """Of the letters, those whose frames were repeated and yielded none: none need be left."""
     discarded: int = 0
     """Of the others, those that somebody gave up."""
 

@@ -157,13 +157,17 @@ class Transport(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of the transport; what was acknowledged stays."""
+        ...
+
+
+class SharedLanes(Transport, Protocol):
+    """A transport whose lanes the members of a group share among them."""
+
     def join(self, topics: Sequence[str], group: str) -> Membership:
         """Become one of ``group``, who share the lanes of ``topics``; those are made if missing.
 
         Raises as :meth:`lanes`.
         """
-        ...
-
-    def close(self) -> None:
-        """Let go of the transport; what was acknowledged stays."""
         ...

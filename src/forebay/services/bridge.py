@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.domain.coverage import Coverage, StreamKey
     from forebay.journal import Position
-    from forebay.ports import Membership, Store, StoreState, Transport
+    from forebay.ports import Membership, SharedLanes, Store, StoreState
 
     Guard = Callable[[Callable[[], Any]], Any]
     """Makes a call of the store, or refuses to."""
@@ -85,7 +85,7 @@ class Bridge:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: SharedLanes,
         store: Store,
         *,
         topics: Iterable[str] | None = None,
@@ -151,9 +151,8 @@ class Bridge:
         frames = self._round(hurry=hurry)
         if not frames and self._began_anew:  # there may be much behind
             frames = self._round(hurry=hurry)
-        if not frames or hurry:
-            self._reach.tell(now=hurry)
-            self.letters.tend()
+        self._reach.tell(now=hurry, idle=not frames)
+        self.letters.tend()
         return frames
 
     def _round(self, *, hurry: bool) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forebay.clock import Clock
-    from forebay.domain.letters import Place
+    from forebay.domain.letters import RecordPlace
     from forebay.errors import RowsRefused
     from forebay.journal import Position
     from forebay.ports import Events, Refused
@@ -46,12 +46,12 @@ class BridgeLetters(LaneLetters):
             self._attempts.forget(_key(lane, begin))
 
     def refused(
-        self, topic: str, place: Place, table: str, events: Events, refused: Sequence[Refused]
+        self, topic: str, place: RecordPlace, table: str, events: Events, refused: Sequence[Refused]
     ) -> None:
         said = {"place": str(place), "attempts": self._tries}
         self._box.put(topic, refused_letters(table, events.rows, refused, **said))  # type: ignore[arg-type]
 
-    def unreadable(self, topic: str, records: Sequence[tuple[Place, bytes]]) -> None:
+    def unreadable(self, topic: str, records: Sequence[tuple[RecordPlace, bytes]]) -> None:
         now_ns = self._clock.wall_ns()
         letters = [
             unreadable_letter(place, raw, NO_MESSAGE, attempts=1, now_ns=now_ns)

@@ -14,7 +14,7 @@ import msgspec
 from forebay.domain.events import EventColumns
 from forebay.domain.frames import Context, Loss
 from forebay.domain.intervals import FAR, IntervalSet
-from forebay.domain.letters import Place
+from forebay.domain.letters import RecordPlace
 from forebay.domain.messages import ControlTold, EventsTold, KnownTold, LettersTold
 from forebay.journal import Position
 from forebay.ports import Commit, StoreState
@@ -63,12 +63,12 @@ class LaneLetters(Protocol):
         ...
 
     def refused(
-        self, topic: str, place: Place, table: str, events: Events, refused: Sequence[Refused]
+        self, topic: str, place: RecordPlace, table: str, events: Events, refused: Sequence[Refused]
     ) -> None:
         """Take rows of a batch that was read up to ``place``, which the store has left out."""
         ...
 
-    def unreadable(self, topic: str, records: Sequence[tuple[Place, bytes]]) -> None:
+    def unreadable(self, topic: str, records: Sequence[tuple[RecordPlace, bytes]]) -> None:
         """Take records that are no message, before their lane goes on behind them."""
         ...
 
@@ -91,11 +91,11 @@ class NoLetters(LaneLetters):
         self._counts.pop((lane, begin), None)
 
     def refused(
-        self, topic: str, place: Place, table: str, events: Events, refused: Sequence[Refused]
+        self, topic: str, place: RecordPlace, table: str, events: Events, refused: Sequence[Refused]
     ) -> None:
         """The store has them among its dead letters."""
 
-    def unreadable(self, topic: str, records: Sequence[tuple[Place, bytes]]) -> None:
+    def unreadable(self, topic: str, records: Sequence[tuple[RecordPlace, bytes]]) -> None:
         """The transport has them until they are too old."""
 
     def tend(self) -> None:
@@ -173,7 +173,7 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
     def plan(self, piece: LanePiece) -> Planned[LanePiece]:
         if piece.unreadable:
             found = [
-                (Place(self.lane, piece.end.log_id, each.offset), each.raw)
+                (RecordPlace(self.lane, piece.end.log_id, each.offset), each.raw)
                 for each in piece.unreadable
             ]
             self._whole.letters.unreadable(self._topic, found)
@@ -221,7 +221,7 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
     def _stored(self, plan: Planned[LanePiece], done: Committed) -> None:
         letters, lane, topic = self._whole.letters, self.lane, self._topic
         end = plan.piece.end
-        place = Place(lane, end.log_id, end.seq)
+        place = RecordPlace(lane, end.log_id, end.seq)
         for table, refused in done.refused.items():
             self._observe(RowsLeftOut(lane, table, len(refused), refused[0].error))
             events = plan.commit.events[table]

@@ -255,7 +255,7 @@ class LetterBox:
     def deliver(self) -> int:
         """Tell what is kept if its turn has come; return how many letters were told.
 
-        One that was told when this process was killed is told again, under the same id.
+        One that was told when this process was killed is told once more, under the same id.
         """
         now_ns = self._clock.monotonic_ns()
         waits = self._tried_ns is not None and now_ns - self._tried_ns < RETRY_S * 1e9

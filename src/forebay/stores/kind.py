@@ -43,6 +43,13 @@ class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """A kind of your own instead: package.module:STORE."""
 
 
+class MirrorConfig(StoreConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A further store that is fed from the same journal; repeat the table for more."""
+
+    required: bool = True
+    """Whether the journal keeps what it has not stored; without it, it may miss some."""
+
+
 def nothing_amiss(config: StoreConfig) -> Sequence[str]:
     """Return no complaint: there is no server that could be set up wrongly."""
     del config
@@ -84,6 +91,11 @@ class StoreKind:
     complaints: Callable[[StoreConfig], Sequence[str]] = nothing_amiss
     """Return what of a server's set-up would lose or double something, each in a sentence that
     says what to do. Changes nothing there, and raises as ``probe``."""
+
+    checkpoints: bool = True
+    """Whether it has the table of checkpoints of books."""
+    arrival: str = "rowid"
+    """What of a row says how early it was stored, as its SQL has it."""
 
     @property
     def embedded(self) -> bool:

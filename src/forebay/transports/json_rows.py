@@ -162,7 +162,7 @@ def _value(column: pa.Array) -> tuple[pa.Array, str, str]:
     """Return the cells of a column as texts, and what stands around each; null stays null."""
     kind = column.type
     if pa.types.is_timestamp(kind):
-        return _time_texts(column), '"', 'Z"'
+        return time_texts(column), '"', 'Z"'
     if pa.types.is_decimal128(kind):
         return decimal_texts(column), '"', '"'
     if pa.types.is_string(kind):
@@ -210,7 +210,7 @@ def decimal_texts(column: pa.Array) -> pa.Array:
     return pc.ascii_rtrim(pc.ascii_rtrim(texts, "0"), ".")
 
 
-def _time_texts(column: pa.Array) -> pa.Array:
+def time_texts(column: pa.Array) -> pa.Array:
     """Return times without their zone, in ISO 8601; Arrow puts a space before the hours."""
     texts = column.cast(pa.string())
     valid, offsets, data = texts.buffers()

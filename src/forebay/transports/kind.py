@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from forebay.times import SPAN
 
 if TYPE_CHECKING:
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
     from forebay.telemetry import Observer
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
@@ -58,7 +58,7 @@ class TransportKind:
 
     name: str
     """As ``kind`` says it; also of its breaker and its part of the metrics."""
-    open: Callable[[TransportConfig, Observer], Transport]
+    open: Callable[[TransportConfig, Observer], SharedLanes]
     """Make one that is configured, without asking any server: that comes with its first call.
 
     Raises :class:`~forebay.errors.ConfigError` for what no server could ever take. The observer

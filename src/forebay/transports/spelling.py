@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import xxhash
 
 from forebay.domain import schema
@@ -25,12 +24,21 @@ from forebay.domain.kinds import KINDS
 from forebay.domain.letters import BRIDGE
 from forebay.domain.messages import EventsTold, Head, LettersTold, Message, Told
 from forebay.ports import Received
-from forebay.times import to_text
 from forebay.transports.json_read import read_rows
-from forebay.transports.json_rows import combinations, label, listed, row_ids, spell_rows, whole
+from forebay.transports.json_rows import (
+    combinations,
+    label,
+    listed,
+    row_ids,
+    spell_rows,
+    time_texts,
+    whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
 
 EVENT_ID = "event-id"
 """The header of an event's record, with its id."""
@@ -94,18 +102,18 @@ def iter_records(message: Message) -> Iterator[Record]:
 
 def letter_headers(topic: str, letters: pa.Table) -> Iterator[list[tuple[str, bytes]]]:
     """Return the headers of each dead letter; ``topic`` is where its events would have been."""
-    when = letters["received_ts"].cast(pa.int64()).to_pylist()
+    when = time_texts(whole(letters["received_ts"])).to_pylist()
     names = ("error", "attempts", "venue", "reason", "source", "epoch", "log_id", "seq", "item")
     for moment, *cells in zip(when, *(letters[name].to_pylist() for name in names), strict=True):
         error, attempts, venue, reason, source, epoch, log_id, seq, item = cells
         told = {
             "original_topic": topic,
             "error": (error or "")[:LONGEST],
-            "timestamp": to_text(moment, exact=True),
-            "attempts": str(attempts),
+            "timestamp": f"{moment}Z" if moment else "",
+            "attempts": str(attempts or 0),
             "venue": venue or "",
-            "reason": reason,
-            "position": epoch if source == BRIDGE else f"{log_id}:{seq}:{item}",
+            "reason": reason or "",
+            "position": (epoch or "") if source == BRIDGE else f"{log_id}:{seq}:{item}",
         }
         yield [(name, text.encode()) for name, text in told.items()]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.domain.messages import Message
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
     from forebay.transports.kind import TransportConfig
 
     Sit: TypeAlias = Callable[[Path], AbstractContextManager["Sitting"]]
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Sitting:
     """A transport under test, as a process sees it that comes and goes."""
 
-    connect: Callable[[], Transport]
+    connect: Callable[[], SharedLanes]
     delete: Callable[[str], None]
     """Delete a topic behind everybody's back, and return once it is gone."""
     topic: str = "trade_archive"

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
 
 TITLE = "memory"
 CAPACITY = 8192
 """Some messages of the exam fill a lane."""
 
 
-def sitting(connect: Callable[[Broker], Transport]) -> tuple[Broker, Sitting]:
+def sitting(connect: Callable[[Broker], SharedLanes]) -> tuple[Broker, Sitting]:
     """Return a broker whose lanes say at once that they are full, and the exam's view of it."""
     broker = Broker(capacity=CAPACITY, wait_s=0)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from forebay.transports.kind import TransportConfig
 from forebay.transports.nats.connection import NatsConnection
+from forebay.transports.nats.streams import StreamLimits
 from forebay.transports.nats.transport import NatsTransport
 from tests.conformance.transports import Sitting
 from tests.support.nats import connected, serving_nats
@@ -24,4 +26,8 @@ def sit(folder: Path) -> Iterator[Sitting]:
         def delete(topic: str) -> None:
             beside.run(beside.ask(f"STREAM.DELETE.{topic}"))
 
-        yield Sitting(lambda: NatsTransport(NatsConnection(lab.urls, {})), delete)
+        def connect() -> NatsTransport:
+            return NatsTransport(NatsConnection(lab.urls, {}), StreamLimits(session_ns=10**9))
+
+        config = TransportConfig(kind="nats", servers=lab.servers.url(), options={"session": "1s"})
+        yield Sitting(connect, delete, config=config)

@@ -326,7 +326,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("fatal", [3, 5, 9, 13, 99])
+@pytest.mark.parametrize(
+    "fatal", [5, 13, *(pytest.param(call, marks=pytest.mark.drill) for call in (3, 9, 99))]
+)
 def test_kill_9_at_any_call_leaves_a_note_or_the_file(tmp_path: Path, fatal: int) -> None:
     store = DuckDBStore(tmp_path / "forebay.duckdb")
     put(store, at(0), at(1))

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.stores.duckdb.events import CLUSTER_GAP_NS, MAX_CLUSTERS, time_clusters
+from forebay.stores.lookups import CLUSTER_GAP_NS, MAX_CLUSTERS, time_clusters
 from tests.support.frames import HOUR, SECOND, T0
 
 

@@ -1,4 +1,4 @@
-"""Dead letters told again or given up, by a capture that runs or without."""
+"""Dead letters repeated or given up, by a capture that runs or without."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forebay.telemetry import Observer
 
 _REQUEST_BYTES = 4 << 20
-"""Frames that are told again in one request; a larger one goes alone."""
+"""Frames that are repeated in one request; a larger one goes alone."""
 _KINDS = {"binary": FrameKind.BINARY, "compressed": FrameKind.COMPRESSED}
 _NO_FRAME = {UNREADABLE, "unknown_control"}
 
@@ -54,7 +54,7 @@ class Replayed:
 
     run: str
     letters: list[str] = field(default_factory=list)
-    """Those whose frames were told again."""
+    """Those whose frames were repeated."""
     without: dict[str, str] = field(default_factory=dict)
     """Those whose frame is not to be had, with the reason."""
 
@@ -75,7 +75,8 @@ async def replay(
         where = _where(letter)
         try:
             if where not in frames:
-                frames[where] = _again(_frame(folder.journal, letter, where), done.run, config)
+                found = _frame(folder.journal, letter, where)
+                frames[where] = _again(found, where, done.run, config)
         except ForebayError as error:
             done.without[letter.letter] = error.message
             continue
@@ -157,12 +158,13 @@ def _in_journal(journal: Path, log_id: str, seq: int) -> RetoldFrame | None:
     return None
 
 
-def _again(frame: RetoldFrame, run: str, config: Config) -> RetoldFrame:
-    """Return a frame under the run that tells it again: nothing of a connection follows from it."""
+def _again(frame: RetoldFrame, where: tuple[str, int], run: str, config: Config) -> RetoldFrame:
+    """Return a frame under the run that repeats it: nothing of a connection follows from it."""
     context = frame.context
     context = msgspec.structs.replace(
         context,
         run=run,
+        first=context.first or where,
         purpose="history" if context.purpose == "history" else "recording",
         collector=context.collector or config.collector,
         outage=None,

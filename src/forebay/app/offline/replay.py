@@ -56,7 +56,7 @@ def offline_store(
     Raises :class:`~forebay.errors.Unreachable` while a capture holds the folder.
     """
     with (
-        folder.create().owned(),
+        _owned(folder, config),
         contextlib.closing(open_journal(folder, config, clock, observer)) as writer,
         contextlib.closing(stores.open_store(folder, config.store)) as store,
     ):
@@ -66,6 +66,13 @@ def offline_store(
         yield writer, deliverer, store
         if isinstance(store, Derives):
             BookCheckpoints(store, parsers()).all()
+
+
+@contextlib.contextmanager
+def _owned(folder: DataFolder, config: Config) -> Iterator[None]:
+    with folder.create().owned():
+        stores.require_same(folder, config)
+        yield
 
 
 def replay(

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import random
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import msgspec
 
 from forebay.app.processes import samples
 from forebay.app.processes.bar_checks import QUERY_S, BarChecks, Outages
-from forebay.app.processes.local_socket import Handler, LocalServer, Reply, Request
+from forebay.app.processes.local_socket import Handler, LocalServer, Request
 from forebay.app.processes.maintenance import (
     DeliveryPace,
     HourlyParquet,
@@ -24,9 +23,9 @@ from forebay.app.processes.maintenance import (
 )
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.samples import CountingObserver
+from forebay.app.processes.store_delivery import EMBEDDED, StoreAnswers, guarded
 from forebay.app.processes.verification import BarVerification
 from forebay.app.processes.worker import StopSignal, retry_while_locked
-from forebay.app.querying import encode_arrow
 from forebay.app.wiring import stores, venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
@@ -36,8 +35,7 @@ from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
 from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.clock_skew import SkewWatch
-from forebay.services.deliver import CONSUMER, REST_S, Deliverer
-from forebay.services.guarded_delivery import GuardedDelivery
+from forebay.services.deliver import CONSUMER, Deliverer
 from forebay.services.ledger_builder import LiveSums
 
 if TYPE_CHECKING:
@@ -48,16 +46,13 @@ if TYPE_CHECKING:
     from forebay.app.wiring.config import Config
     from forebay.clock import Clock
     from forebay.ops.view import ProcessReport, Sample
-    from forebay.ports import Readable, Reader
+    from forebay.ports import Readable
+    from forebay.services.guarded_delivery import GuardedDelivery
     from forebay.telemetry import Observer
 
 DELIVER_NICENESS = 5
 """Capture comes first: a frame not yet synced can be lost, one not yet delivered cannot."""
-_QUERIES = ThreadPoolExecutor(4, thread_name_prefix="query")
-"""Queries have threads of their own: however many are asked, delivery has one."""
-INTERRUPT_S = 0.1
-"""How long a query that nobody waits for has until it is interrupted again."""
-PROCESS, STORE = "deliver", "store"
+STORE = EMBEDDED
 
 
 async def run(config: Config, observer: Observer) -> dict[str, Any]:
@@ -68,9 +63,10 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     folder = DataFolder(Path(config.data))
     tally = CountingObserver(observer)
     outages = Outages(tally)
-    guarding = ProcessBreakers(PROCESS, config, clock=clock, rng=rng, observer=tally)
+    place = stores.stores_of(config)[0]
+    guarding = ProcessBreakers(place.role, config, clock=clock, rng=rng, observer=tally)
     store = await retry_while_locked(
-        clock, life.stop, lambda: stores.open_store(folder, config.store)
+        clock, life.stop, lambda: stores.open_store(folder, place.config)
     )
     sums, skew = LiveSums(), SkewWatch(clock)
     cursor = CursorFile(folder.cursor(CONSUMER))
@@ -78,7 +74,9 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     deliverer = await asyncio.to_thread(
         Deliverer, *parts, cursor=cursor, observer=outages, sums=sums, skew=skew
     )
-    delivery = _guarded(deliverer, folder.journal, guarding, clock, tally)
+    delivery = guarded(
+        *(deliverer, folder.journal, place, guarding), clock=clock, observer=tally, cursor=cursor
+    )
     where = folder, config.journal, lambda: deliverer.position, store.first_told
     journal = JournalMaintenance(*where, live=sums, clock=clock, observer=tally)
     verification = BarVerification(config, folder, _answering(store), clock, outages)
@@ -88,7 +86,8 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         compared=verification.samples,
     )
     handlers = {
-        **_reading(store, deliverer, guarding),
+        "sql": StoreAnswers(store, place, guarding).sql,
+        **_reading(deliverer),
         "verify": verification.take,
         **guarding.handlers(tell, lambda changed: journal.configure(changed.journal)),
     }
@@ -109,25 +108,6 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     return last
 
 
-def _guarded(
-    deliverer: Deliverer,
-    journal: Path,
-    guarding: ProcessBreakers,
-    clock: Clock,
-    tally: CountingObserver,
-) -> GuardedDelivery:
-    return GuardedDelivery(
-        deliverer,
-        journal,
-        clock=clock,
-        rng=random.Random(),
-        breaker=guarding.breaker(STORE, "store", critical=True),
-        system=lambda: guarding.manager.state,
-        observer=tally,
-        rest_s=REST_S,
-    )
-
-
 def _tasks(
     config: Config, folder: DataFolder, store: Readable, clock: Clock
 ) -> Iterator[MaintenanceTask]:
@@ -138,17 +118,8 @@ def _tasks(
         yield BookCheckpoints(store, venues.parsers())
 
 
-def _reading(
-    store: Readable, deliverer: Deliverer, guarding: ProcessBreakers
-) -> dict[str, Handler]:
-    """Return the handlers of whoever reads."""
-
-    async def sql(request: Request) -> Reply:
-        wanted = request.get("timeout_s", guarding.config.query.timeout_s)
-        table = await _queried(
-            store.reader(), str(request["query"]), min(float(wanted), 3600.0), request.get("limit")
-        )
-        return {"rows": table.num_rows}, await asyncio.to_thread(encode_arrow, table)
+def _reading(deliverer: Deliverer) -> dict[str, Handler]:
+    """Return the handlers of whoever asks what is stored."""
 
     async def gaps(request: Request) -> dict[str, Any]:
         wanted, seq = deliverer.open_gaps(request.get("venue"))
@@ -161,7 +132,7 @@ def _reading(
     async def status(_: Request) -> dict[str, Any]:
         return {"pid": os.getpid(), **deliverer.status()}
 
-    return {"sql": sql, "gaps": gaps, "coverage": coverage, "status": status}
+    return {"gaps": gaps, "coverage": coverage, "status": status}
 
 
 def _answering(store: Readable) -> Callable[[str], pa.Table]:
@@ -186,7 +157,7 @@ def _teller(
 
     async def tell() -> ProcessReport:
         seen, status, counts = await delivery.measure(), deliverer.status(), tally.counts()
-        store = stores.kind_of(guarding.config.store).name
+        store = stores.name_of(guarding.config.store)
         captured = [venue.name for venue in guarding.config.venues]
         return guarding.report(
             not_ready="",
@@ -207,23 +178,3 @@ def _teller(
         )
 
     return tell
-
-
-async def _queried(
-    reader: Reader, query: str, timeout_s: float, limit: int | None = None
-) -> pa.Table:
-    """Return a query; when cancelled, because nobody waits for it any more, stop it."""
-
-    def answer() -> pa.Table:
-        with contextlib.closing(reader):
-            return reader.query(query, timeout_s=timeout_s, limit=limit)
-
-    answering = asyncio.get_running_loop().run_in_executor(_QUERIES, answer)
-    try:
-        return await asyncio.shield(answering)
-    except asyncio.CancelledError:
-        while not answering.done():  # what has not begun yet cannot be interrupted yet
-            reader.interrupt()
-            await asyncio.wait({answering}, timeout=INTERRUPT_S)
-        await asyncio.gather(answering, return_exceptions=True)
-        raise

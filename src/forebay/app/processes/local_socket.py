@@ -120,10 +120,14 @@ async def _unless_gone(
         await asyncio.gather(working, gone, return_exceptions=True)
 
 
+class NobodyServes(Unreachable):
+    """There is no process behind the socket, or it went away."""
+
+
 def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:
     """Send one request and wait for the answer; blocking.
 
-    Raises :class:`~forebay.errors.Unreachable` when nobody serves ``path``, and whatever the
+    Raises :class:`NobodyServes` when nobody serves ``path``, and whatever the
     other side raised.
     """
     with contextlib.ExitStack() as stack:
@@ -138,7 +142,7 @@ def ask(path: Path, request: Request, *, timeout_s: float = 10.0) -> Reply:
             body = _part(stream, _BODY)
         except (OSError, EOFError) as error:
             message = f"Nothing answers on {path}: {error}."
-            raise Unreachable(message, hint="Is the capture running?") from error
+            raise NobodyServes(message, hint="Is the capture running?") from error
     return _unless_error(head), body
 
 
@@ -160,7 +164,7 @@ async def asked(path: Path, request: Request, *, timeout_s: float) -> Reply:
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
         why = str(error) or type(error).__name__
         message = f"Nothing answers on {path}: {why}."
-        raise Unreachable(message, hint="Is the capture running?") from error
+        raise NobodyServes(message, hint="Is the capture running?") from error
     return _unless_error(msgspec.json.decode(parts[0])), parts[1]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from forebay.app.processes import samples
-from forebay.app.wiring import bridges, logs
+from forebay.app.wiring import bridges, logs, stores
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import BreakerLimits, Config, all_leaves
 from forebay.app.wiring.transports import ROLE, name_of
@@ -277,6 +277,8 @@ def validate(config: Config) -> None:
             message = f"The table [resilience.{section}] cannot be: {error.message}"
             complaints.errors.append(ConfigError(message, hint=error.hint))
     known = ["capture", "deliver", "journal", "store"]
+    for place in stores.stores_of(config):
+        known += [place.role, place.name, f"{place.name}-bridge"]
     known += [f"{venue.name}-{part}" for venue in config.venues for part in ("rest", "websocket")]
     for transport in config.transports:
         name = name_of(transport)
@@ -289,6 +291,13 @@ def validate(config: Config) -> None:
             message = f"resilience.critical names {name!r}, and there is no such service."
             complaints.errors.append(ConfigError(message, hint=near(name, known)))
     complaints.tell()
+
+
+def served_by_journal(report: ProcessReport) -> ProcessReport:
+    """Return the report of a process whose work waits in the journal for whatever is down."""
+    services = [dataclasses.replace(each, serving_fallback=not each.up) for each in report.services]
+    fallbacks = [each.name for each in services if each.serving_fallback]
+    return dataclasses.replace(report, services=services, fallbacks=fallbacks)
 
 
 def breaker_report(process: str, seen: Snapshot, config: BreakerConfig) -> BreakerReport:

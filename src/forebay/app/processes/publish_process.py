@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from forebay.app.offline.reading_back import REPUBLISH
 from forebay.app.processes import samples
 from forebay.app.processes.local_socket import LocalServer
 from forebay.app.processes.maintenance import DeliveryPace, rules
-from forebay.app.processes.process_breakers import ProcessBreakers
+from forebay.app.processes.process_breakers import ProcessBreakers, served_by_journal
 from forebay.app.processes.republishing import Republishing
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.worker import StopSignal
@@ -188,8 +188,4 @@ class PublisherRun:
             ],
             status=status,
         )
-        if not status["required"]:
-            return report
-        services = [replace(each, serving_fallback=not each.up) for each in report.services]
-        fallbacks = [each.name for each in services if each.serving_fallback]
-        return replace(report, services=services, fallbacks=fallbacks)
+        return served_by_journal(report) if status["required"] else report

@@ -165,6 +165,17 @@ def deliver(
     ]
 
 
+def mirror(status: Mapping[str, Any]) -> list[Sample]:
+    """Return what the process of a mirror tells of its store."""
+    labels = {"store": status["mirror"]}
+    return [
+        Sample("forebay_mirror_stored", status["rows"], labels),
+        Sample("forebay_mirror_backlog", status["backlog"], labels),
+        Sample("forebay_mirror_lag_seconds", status["lag_s"], labels),
+        Sample("forebay_database_connection_errors", status["failed"], labels),
+    ]
+
+
 def publish(status: Mapping[str, Any]) -> list[Sample]:
     """Return what a publish process tells of its transport."""
     labels, counted = {"transport": status["transport"]}, f"forebay_published_{status['kind']}"

@@ -25,7 +25,7 @@ from forebay.app.processes.local_socket import ask
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.system import SUPERVISOR, RunningSystem
 from forebay.app.processes.worker import roles
-from forebay.app.wiring import logs
+from forebay.app.wiring import logs, stores
 from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.transports import consumers
@@ -100,6 +100,7 @@ class Supervisor:
         folder = DataFolder(Path(self.config.data)).create()
         with folder.owned():
             folder.remember_consumers(consumers(self.config))
+            stores.remember(folder, self.config)
             self.system = self._system(folder)
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, self._end_by, "SIGTERM")

@@ -25,9 +25,10 @@ if __name__ == "__main__":  # structlog imports rich if it is there: 6 MB for li
 
 import uvloop
 
-from forebay.app.wiring import bridges, logs, venues
+from forebay.app.wiring import bridges, logs, stores, venues
 from forebay.app.wiring.config import Config
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.stores import MIRROR
 from forebay.app.wiring.transports import ROLE, name_of
 from forebay.errors import ForebayError, Unreachable
 from forebay.journal import WriterBusy
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
 
 ROLES = ("capture", "deliver")
-"""What every capture runs; beside them, a publish process for each transport, and a bridge."""
+"""What every capture runs; beside them, a process for each mirror and transport, and a bridge."""
 LOCK_PATIENCE_S = 15.0
 """How long to wait for what an orphan of a killed supervisor still holds."""
 _LOCK_POLL_S = 0.1
@@ -52,7 +53,9 @@ def roles(config: Config) -> tuple[str, ...]:
     bridge = (bridges.ROLE,) if bridges.runs_bridge(config) else ()
     if not bridges.captures(config):
         return bridge
-    return (*ROLES, *(ROLE + name_of(each) for each in config.transports), *bridge)
+    mirrors = (MIRROR + stores.name_of(each) for each in config.mirrors)
+    published = (ROLE + name_of(each) for each in config.transports)
+    return (*ROLES, *mirrors, *published, *bridge)
 
 
 class StopSignal:

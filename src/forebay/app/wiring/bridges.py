@@ -50,9 +50,12 @@ def captures(config: Config) -> bool:
 def needed(role: str, processes: int) -> bool:
     """Return whether a process is needed for what the others do, of which there are so many.
 
-    Publishers are not, since the journal stands in for them, and a bridge beside a capture is not.
+    Publishers and mirrors are not, since the journal stands in for them, and a bridge beside a
+    capture is not.
     """
-    return not role.startswith(transports.ROLE) and (role != ROLE or processes == 1)
+    return not role.startswith((stores.MIRROR, transports.ROLE)) and (
+        role != ROLE or processes == 1
+    )
 
 
 def transport_of(config: Config) -> TransportConfig:

@@ -21,10 +21,10 @@ from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config_layers import from_environment, from_file, with_servers
 from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
 from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
-from forebay.app.wiring.stores import check_kind
+from forebay.app.wiring.stores import check_stores
 from forebay.app.wiring.transports import check_transports
 from forebay.errors import ConfigError
-from forebay.stores.kind import StoreConfig
+from forebay.stores.kind import MirrorConfig, StoreConfig
 from forebay.text import nearest
 from forebay.times import SPAN, SPAN_HINT
 from forebay.transports.kind import TransportConfig
@@ -197,6 +197,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     transports: tuple[TransportConfig, ...] = ()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
+    mirrors: tuple[MirrorConfig, ...] = ()
     bridge: BridgeConfig = BridgeConfig()
     query: QueryConfig = QueryConfig()
     fill: FillConfig = FillConfig()
@@ -223,6 +224,7 @@ LISTS: dict[str, type[Struct]] = {
     "calendars": CalendarConfig,
     "alternatives": AlternativeConfig,
     "transports": TransportConfig,
+    "mirrors": MirrorConfig,
 }
 """Tables that may be repeated."""
 
@@ -273,9 +275,7 @@ def gathered(
         origins |= {key: name for key, _ in _leaves(layer)}
     right = _Checker(complaints, origins).table(Config, merged, "")
     config = msgspec.convert(right, Config, strict=False)
-    if not config.store.plugin:
-        with complaints.noted():
-            check_kind(config.store.kind)
+    check_stores(config, complaints)
     check_transports(config.transports, complaints)
     check_bridge(config, complaints)
     if config.calendars or any(venue.calendar for venue in config.venues):

@@ -15,10 +15,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from forebay.errors import ConfigError, JournalFull, Unreachable
 from forebay.journal import OS_DISK
 from forebay.journal.disk import write_all
-from forebay.stores.kind import address
+from forebay.stores.kind import StoreConfig, address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +36,7 @@ _MARK = "FOREBAY"
 _MAKING = "FOREBAY.making"
 _PLUGINS = "plugins.json"
 _CONSUMERS = "consumers.json"
+_STORES = "stores.json"
 _MARK_TEXT = re.compile(r"Forebay data folder, layout ([1-9][0-9]*)\n")
 _ELSEWHERE = "Choose another folder with --data, or make it writable."
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -242,6 +245,24 @@ class DataFolder:
         """Keep who reads the journal beside the store, durably; only for who holds the folder."""
         others = {name: required for name, required in consumers if name != STORE.name}
         self._say(self.root / _CONSUMERS, json.dumps(others).encode(), disk)
+
+    def stores(self) -> dict[str, StoreConfig]:
+        """Return where what is captured is stored, by the role of the process that stores it.
+
+        The first is the one whose answers count; nothing if no capture ever ran. Raises
+        ConfigError.
+        """
+        hint = "Start the capture again: it writes the file anew."
+        found = self._remembered(_STORES, hint)
+        try:
+            return {str(role): msgspec.convert(said, StoreConfig) for role, said in found.items()}
+        except msgspec.ValidationError as error:
+            message = f"{self.root / _STORES} cannot be read: {error}."
+            raise ConfigError(message, hint=hint) from error
+
+    def remember_stores(self, stores: Mapping[str, StoreConfig], disk: Disk = OS_DISK) -> None:
+        """Keep where what is captured is stored, durably; only for who holds the folder."""
+        self._say(self.root / _STORES, msgspec.json.encode(stores), disk)
 
     def _remembered(self, name: str, hint: str) -> dict[Any, Any]:
         path = self.root / name

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from typing import TYPE_CHECKING, TypeVar
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from forebay.errors import ConfigError, Unreachable
 from forebay.stores.kind import DEFAULT, StoreConfig, StoreKind
@@ -16,9 +18,15 @@ from forebay.text import did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from forebay.app.wiring.complaints import Complaints
+    from forebay.app.wiring.config import Config
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.ports import ReadableStore
 
+DELIVER, MIRROR = "deliver", "mirror-"
+"""The role of the process of the first store, and how those of further ones begin; their name
+follows."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 KINDS = {DEFAULT: "forebay.stores.duckdb:STORE", "clickhouse": "forebay.stores.clickhouse:STORE"}
 """Where the kinds of this tree are; all but the default one need the extra of their name."""
 
@@ -54,44 +62,143 @@ def _load(plugin: str) -> StoreKind:
     return load_plugin(plugin, "store", StoreKind, "STORE")
 
 
+def check_stores(config: Config, complaints: Complaints) -> None:
+    """Note what is wrong with the tables; no kind is brought in for it."""
+    seen: dict[str, str] = {}
+    tables = [("store", config.store)]
+    tables += [(f"mirrors[{number}]", each) for number, each in enumerate(config.mirrors)]
+    for key, said in tables:
+        with complaints.noted():
+            _check(said, key, seen)
+
+
+def _check(said: StoreConfig, key: str, seen: dict[str, str]) -> None:
+    if not said.plugin:
+        check_kind(said.kind)
+    if not _NAME.fullmatch(name_of(said)):
+        hint = "Write letters, digits, - and _."
+        raise ConfigError(f"The name {name_of(said)!r} of {key} cannot be.", hint=hint)
+    if "@" in said.url.partition("?")[0] or "?" in said.url:
+        hint = "Put user and password into its credentials_file, and the rest into options."
+        raise ConfigError(f"The url of {key} has more than an address.", hint=hint)
+    for one, told in ((name_of(said), "called"), (" ".join(_place(said)), "in")):
+        if f"{told} {one}" in seen:
+            message = f"The tables {seen[f'{told} {one}']} and {key} are both {told} {one}."
+            raise ConfigError(message, hint="Give each its own name, and its own url or database.")
+        seen[f"{told} {one}"] = key
+
+
+class FolderStore(NamedTuple):
+    """A store of what is captured in a data folder."""
+
+    role: str
+    """Of the process that stores it, and answers whoever asks."""
+    config: StoreConfig
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return name_of(self.config)
+
+
+def stores_of(config: Config) -> list[FolderStore]:
+    """Return the stores that are configured; the first is the one whose answers count."""
+    mirrors = (FolderStore(MIRROR + name_of(each), _plain(each)) for each in config.mirrors)
+    return [FolderStore(DELIVER, _plain(config.store)), *mirrors]
+
+
+def _plain(said: StoreConfig) -> StoreConfig:
+    """Return what any process needs to open it, wherever it works."""
+    fields = {name: getattr(said, name) for name in StoreConfig.__struct_fields__}
+    if said.credentials_file:
+        fields["credentials_file"] = str(Path(said.credentials_file).absolute())
+    return StoreConfig(**fields)
+
+
+def remember(folder: DataFolder, config: Config) -> None:
+    """Have the folder remember its stores, for who reads it without a configuration."""
+    wanted = dict(stores_of(config))
+    if folder.stores() != wanted:
+        folder.remember_stores(wanted)
+
+
+def in_folder(folder: DataFolder, name: str = "") -> list[FolderStore]:
+    """Return the stores of a folder, or the one that is called so.
+
+    Of one that no capture ran in it is the database that is there, or would be. Raises
+    :class:`~forebay.errors.ConfigError` if none is called so, and
+    :class:`~forebay.errors.Unreachable` if what is there is not known.
+    """
+    found = [FolderStore(*each) for each in folder.stores().items()]
+    found = found or [FolderStore(DELIVER, StoreConfig(kind=_kind_there(folder)))]
+    if not name:
+        return found
+    if chosen := [each for each in found if each.name == name]:
+        return chosen
+    names = [each.name for each in found]
+    hint = did_you_mean(name, names, f"There is: {', '.join(names)}.")
+    raise ConfigError(f"{folder.root} has no store {name!r}.", hint=hint)
+
+
+def _kind_there(folder: DataFolder) -> str:
+    there = folder.databases()
+    known = [name for name in there if name in KINDS]
+    if there and not known:
+        message = f"The database of the kind {there[0]!r} in {folder.root} is not known here."
+        raise Unreachable(message, hint="Ask it while the capture that it belongs to runs.")
+    return known[0] if known else DEFAULT
+
+
+def require_same(folder: DataFolder, config: Config) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` if ``config`` has another store than the folder.
+
+    Else a job without its capture would store elsewhere what it finds, and say that it is stored.
+    A folder that remembers none remembers this one.
+    """
+    if not folder.stores():
+        remember(folder, config)
+    for known in in_folder(folder)[:1]:
+        wanted = stores_of(config)[0].config
+        if _place(known.config) != _place(wanted):
+            message = f"{folder.root} is stored in {known.name}, and this configuration has "
+            message += f"{name_of(wanted)} for it."
+            hint = "Name the configuration of its capture with -c, or run that once with this one."
+            raise ConfigError(message, hint=hint)
+
+
+def _place(said: StoreConfig) -> tuple[str, ...]:
+    return (said.plugin or said.kind, said.url, said.database)
+
+
 def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:
     """Open or create the store of a folder, which only one process may do at a time.
 
     Raises :class:`~forebay.errors.Unreachable` while another process holds it,
     :class:`~forebay.errors.Corrupt` if it is damaged, and :class:`~forebay.errors.ConfigError` if
-    it was written by a Forebay of other tables.
+    it was written by a Forebay of other tables. One on a server is not asked yet.
     """
     kind = kind_of(config)
     return kind.open(config, folder.database(kind.name))
 
 
-def query_file(
+def query_store(
     folder: DataFolder,
+    config: StoreConfig,
     sql: str,
     *,
     timeout_s: float,
     memory_limit_mb: int | None = None,
     limit: int | None = None,
 ) -> pa.Table:
-    """Return the rows of a statement on the database of a folder that no process holds.
+    """Return the rows of a statement on a store of a folder that no process holds, or a server.
 
     Raises :class:`~forebay.errors.Unreachable` if there is none or it is held, otherwise as
     :meth:`forebay.ports.Reader.query`.
     """
-    kind = kind_in(folder)
+    kind = kind_of(config)
     path = folder.database(kind.name)
-    with contextlib.closing(kind.read(StoreConfig(), path, memory_limit_mb)) as reader:
+    with contextlib.closing(kind.read(config, path, memory_limit_mb)) as reader:
         return reader.query(sql, timeout_s=timeout_s, limit=limit)
-
-
-def kind_in(folder: DataFolder) -> StoreKind:
-    """Return the kind of the database that is in a folder, the default one if there is none."""
-    there = folder.databases()
-    known = [name for name in there if name in KINDS]
-    if there and not known:
-        message = f"The database of the kind {there[0]!r} in {folder.root} is not known here."
-        raise Unreachable(message, hint="Ask it while the capture that it belongs to runs.")
-    return _load(KINDS[known[0] if known else DEFAULT])
 
 
 Part = TypeVar("Part")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from forebay.app.wiring import stores
 from forebay.app.wiring.data_folder import Consumer
-from forebay.app.wiring.stores import load_plugin
+from forebay.app.wiring.stores import MIRROR, load_plugin
 from forebay.errors import ConfigError
 from forebay.text import did_you_mean
 from forebay.transports.kind import TransportKind
@@ -56,10 +57,12 @@ def required(config: TransportConfig) -> bool:
 
 
 def consumers(config: Config) -> list[Consumer]:
-    """Return who reads the journal beside the store: the publishers."""
+    """Return who reads the journal beside the store: its mirrors, and the publishers."""
     if config.bridge.transport and not config.venues:  # there is no journal
         return []
-    return [Consumer(ROLE + name_of(each), required(each)) for each in config.transports]
+    mirrors = [Consumer(MIRROR + stores.name_of(each), each.required) for each in config.mirrors]
+    published = [Consumer(ROLE + name_of(each), required(each)) for each in config.transports]
+    return mirrors + published
 
 
 def check_transports(transports: Sequence[TransportConfig], complaints: Complaints) -> None:

@@ -8,7 +8,6 @@ import functools
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from forebay.app.wiring.stores import DEFAULT as STORE
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
@@ -21,6 +20,7 @@ from forebay.lab.drills.read_back import read_back, stored_ids
 from forebay.lab.drills.saturation import history_beside
 from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
+from forebay.stores.kind import DEFAULT as STORE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -97,7 +97,7 @@ class DuckDBAudited(Audited):
             "account",
             keyed=keyed,
             sums=_SUMS,
-            hour=HOUR_NS,
+            hour=_statement("bucket", length=HOUR_NS),
             cursor=self._cursor,
             gap=", ".join(map(identifier, schema.GAPS.names)),
             replayed=REPLAYED,
@@ -125,7 +125,7 @@ class DuckDBAudited(Audited):
         statement = _statement(
             "minutes",
             cursor=self._cursor,
-            minute=MINUTE_NS,
+            minute=_statement("bucket", length=MINUTE_NS),
             sums=_SUMS,
             keyed=self._keyed(KINDS[stream.channel], "true"),
             where=_of(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS),

@@ -17,12 +17,16 @@ SELECT venue, market, {channel} AS channel, symbol, epoch_ns(event_ts) AS ns, ve
     CASE WHEN {hashed} THEN md5_number({canonical})::UHUGEINT END AS hash
 FROM {table}
 
+-- name: bucket
+-- The whole number of times that {length} goes into ns, rounded down, also before 1970.
+ns // {length} - (ns < 0 AND ns % {length} != 0)::BIGINT
+
 -- name: account
 -- All of a store, in one row: one statement sees one moment. Rows are added up as they come, by
 -- stream and hour; nothing is sorted or kept by event.
 WITH keyed AS ({keyed}),
 hours AS (
-    SELECT venue, market, channel, symbol, ns // {hour} AS hour, {sums},
+    SELECT venue, market, channel, symbol, {hour} AS hour, {sums},
         min(ns) AS first_ns, max(ns) AS last_ns,
         min(venue_seq) AS first_number, max(venue_seq) AS last_number,
         count(*) FILTER (flags LIKE '%ambiguous%') AS ambiguous
@@ -47,7 +51,7 @@ SELECT {cursor} AS cursor,
 
 -- name: minutes
 SELECT {cursor} AS cursor, (SELECT list(m) FROM (
-    SELECT ns // {minute} AS minute, {sums} FROM ({keyed} WHERE {where}) GROUP BY ALL) m) AS minutes
+    SELECT {minute} AS minute, {sums} FROM ({keyed} WHERE {where}) GROUP BY ALL) m) AS minutes
 
 -- name: rows
 -- Rows as the audit compares them, beside the cursor of the same moment; one row at least.

@@ -1,10 +1,4 @@
-"""Events and dead letters into their tables, once.
-
-What coverage vouches for as new is inserted without a look. Anything else is looked up around its
-own time, one range of time per cluster of such rows: one range over a batch with a single late
-row would read the whole table. Only an id that is known, but not at that time, is looked for
-everywhere, so that one received again with another time is found too.
-"""
+"""Events and dead letters into their tables, once."""
 
 from __future__ import annotations
 
@@ -16,6 +10,7 @@ import pyarrow.compute as pc
 
 from forebay.domain.digest import HOUR_NS, first_of_each_id
 from forebay.domain.kinds import kind_of_table
+from forebay.stores.lookups import Lookup, times_of
 from forebay.stores.rows import AMBIGUOUS
 from forebay.text import identifier
 
@@ -27,28 +22,8 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
     Rows = npt.NDArray[np.int64]
 
-CLUSTER_GAP_NS = 600_000_000_000
-"""Rows further apart than this in time are looked up in ranges of their own."""
-AROUND_NS = 60_000_000_000
-"""How far from its own time a row is looked for: a venue that tells an id again with another time
-mostly tells it a little finer or later. Further away, only coverage knows that it was told."""
-MAX_CLUSTERS = 64
-"""Above this, neighbouring clusters share a range: each costs a query of its own."""
 MANY_ROWS = 1000
 """From so many on, a better plan for appending rows is worth the time that it takes to make."""
-
-
-def time_clusters(event_ns: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the ranges of time that the rows lie in, at most :data:`MAX_CLUSTERS` of them."""
-    ordered = np.sort(event_ns)
-    steps = ordered[1:] - ordered[:-1]
-    wide = np.flatnonzero(steps > CLUSTER_GAP_NS)
-    if len(wide) >= MAX_CLUSTERS:
-        widest = np.argpartition(steps, -(MAX_CLUSTERS - 1))[-(MAX_CLUSTERS - 1) :]
-        wide = np.sort(widest)
-    firsts = ordered[np.concatenate(([0], wide + 1))]
-    lasts = ordered[np.concatenate((wide, [len(ordered) - 1]))]
-    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
 class Inserted(NamedTuple):
@@ -111,29 +86,18 @@ def first_told(session: SqlSession, name: str, rows: pa.Table) -> Mask:
     return lookup.same_frame & begins
 
 
-def _times(rows: pa.Table) -> npt.NDArray[np.int64]:
-    event_ns: npt.NDArray[np.int64] = rows.column("event_ts").cast(pa.int64()).to_numpy()
-    return event_ns
-
-
 def _hours(rows: pa.Table) -> list[int]:
-    hours: list[int] = (np.unique(_times(rows) // HOUR_NS) * HOUR_NS).tolist()
+    hours: list[int] = (np.unique(times_of(rows) // HOUR_NS) * HOUR_NS).tolist()
     return hours
 
 
-class _Lookup:
+class _Lookup(Lookup):
     """The rows of one batch that the table has, and what it has of those that differ."""
 
     def __init__(self, session: SqlSession, name: str, rows: pa.Table) -> None:
+        super().__init__(rows.append_column("row", pa.array(np.arange(len(rows)))))
         self._session = session
         self._name = name
-        self._rows = rows.append_column("row", pa.array(np.arange(len(rows))))
-        self._times = _times(rows)
-        self._found = np.zeros(len(rows), dtype=np.bool_)
-        self.same_frame = np.zeros(len(rows), dtype=np.bool_)
-        """Of each row, whether the stored one came with the same frame."""
-        self.conflicts: dict[int, tuple[str, str]] = {}
-        """By row, the content that is stored and the other one that came."""
         content = [identifier(column) for column in kind_of_table(name).content]
         differs = " OR ".join(f"i.{column} IS DISTINCT FROM t.{column}" for column in content)
         stored, came = (
@@ -149,38 +113,14 @@ class _Lookup:
             f"FROM incoming i JOIN {name} t ON i.event_id = t.event_id"
         )
 
-    def known_ids(self, first: Rows, seen_before: Mask, vouched_new: Mask) -> Mask:
-        """Return of each row whether its id was stored before; ``first`` is the row of its id."""
-        vouched = _of_id(first, vouched_new)
-        self.find(np.flatnonzero(~vouched), at=None)
-        owed = (seen_before | _of_id(first, self._found)) & ~vouched & ~self._found
-        self.find_anywhere(np.flatnonzero(owed))
-        return _of_id(first, self._found)
-
-    def find(self, which: Rows, *, at: Rows | None) -> None:
-        """Look for rows around their own time, or around that of the rows ``at`` names."""
-        times = self._times[which if at is None else at[which]]
-        if not len(which):
-            return
-        order = np.argsort(times, kind="stable")
-        for begin, end in time_clusters(times):
-            low, high = np.searchsorted(times[order], [begin, end + 1])
-            self._note(
-                f"{self._select} WHERE t.event_ts BETWEEN make_timestamp_ns(?) "
-                "AND make_timestamp_ns(?)",
-                [begin - AROUND_NS, end + AROUND_NS],
-                which[order[low:high]],
-            )
-
-    def find_anywhere(self, which: Rows) -> None:
-        """Look for rows in the whole table."""
-        if len(which):
-            self._note(self._select, [], which)
-
-    def _note(self, statement: str, parameters: list[int], which: Rows) -> None:
-        rows = self._rows if len(which) == len(self._rows) else self._rows.take(pa.array(which))
-        answer = self._session.columns(statement, parameters, rows)
-        self._found[answer["row"]] = True
+    def look(self, which: Rows, between: tuple[int, int] | None) -> None:
+        """See :meth:`forebay.stores.lookups.Lookup.look`."""
+        statement = self._select
+        if between:
+            statement += " WHERE t.event_ts BETWEEN make_timestamp_ns(?) AND make_timestamp_ns(?)"
+        rows = self.rows if len(which) == len(self.rows) else self.rows.take(pa.array(which))
+        answer = self._session.columns(statement, between or (), rows)
+        self.found[answer["row"]] = True
         self.same_frame[answer["row"]] |= np.asarray(answer["same_frame"], dtype=np.bool_)
         differing = np.flatnonzero(~np.ma.getmaskarray(answer["stored"]))
         for index in differing.tolist():
@@ -191,7 +131,7 @@ class _Lookup:
         """Keep what was told differently under a known id, once each."""
         if not self.conflicts:
             return
-        which = self._rows.take(pa.array(self.conflicts))
+        which = self.rows.take(pa.array(self.conflicts))
         stored, came = zip(*self.conflicts.values(), strict=True)
         told = pa.table(
             {
@@ -207,13 +147,6 @@ class _Lookup:
             "ANTI JOIN conflicts USING (event_id, incoming) ORDER BY received_ts",
             incoming=told,
         )
-
-
-def _of_id(first: Rows, rows: Mask) -> Mask:
-    """Return of each row whether any row of its id is among ``rows``."""
-    ids = np.zeros(len(rows), dtype=np.bool_)
-    ids[first[rows]] = True
-    return ids[first]
 
 
 def _flag_ambiguous(session: SqlSession, name: str, repeats: pa.Table) -> pa.Table:

@@ -16,7 +16,7 @@ REPLAYED = (
     f"SELECT DISTINCT letter_id FROM {TABLE} ANTI JOIN {_FAILED} USING (letter_id, run) "
     "WHERE state = 'replayed'"
 )
-"""The letters whose frames were told again and yielded none."""
+"""The letters whose frames were repeated and yielded none."""
 
 
 def show_letter_states(connection: duckdb.DuckDBPyConnection) -> None:

@@ -10,7 +10,7 @@ from forebay.transports.kind import TransportConfig, TransportKind
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
     from forebay.telemetry import Observer
 
 __all__ = ["TRANSPORT"]
@@ -27,8 +27,8 @@ def _opening() -> ModuleType:
     return transport
 
 
-def _open(config: TransportConfig, observer: Observer) -> Transport:
-    made: Transport = _opening().KafkaTransport(config, observer)
+def _open(config: TransportConfig, observer: Observer) -> SharedLanes:
+    made: SharedLanes = _opening().KafkaTransport(config, observer)
     return made
 
 

@@ -9,26 +9,30 @@ with what was read stays a member, and between a look and a commit no lane is lo
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from forebay.errors import ForebayError, LaneLost, Transient
+from forebay.transports.held import HeldSubscription
 from forebay.transports.kafka.errors import reason, translated
-from forebay.transports.kafka.subscription import KafkaSubscription, commit_place
+from forebay.transports.kafka.subscription import commit_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from forebay.journal import Position
-    from forebay.ports import Extent, Received
+    from forebay.transports.kafka.subscription import KafkaSubscription
 
     Call: TypeAlias = tuple[Callable[[], None], Future[None]]
 
+CALLS = 64
+"""Commits that wait for their turn; whoever has another one waits, too."""
 LOOK_S = 0.05
 """So often the client is asked whether something has changed hands."""
 
@@ -53,7 +57,7 @@ class KafkaMembership:
         self._member = ""
         """How the group called us when it gave us lanes."""
         self._problem: ForebayError | None = None
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._calls: Queue[Call | None] = Queue(CALLS)
         self._consumer = consume(self._met)
         self._consumer.subscribe(
             [*topics], on_assign=self._given, on_revoke=self._revoked, on_lost=self._lost
@@ -71,11 +75,16 @@ class KafkaMembership:
             raise self._problem if isinstance(self._problem, Transient) else sharing
         return frozenset(self._held)
 
-    def subscribe(self, lane: str) -> MemberSubscription:
+    def subscribe(self, lane: str) -> HeldSubscription:
         """See :class:`~forebay.ports.Membership`."""
         claim = self._held.get(lane, 0)
-        self.check(lane, claim)
-        return MemberSubscription(self, lane, claim, self._subscribe(lane))
+        self._check(lane, claim)
+        reader = self._subscribe(lane)
+
+        def commit(position: Position) -> None:
+            self._commit(lane, claim, reader.place_of(position))
+
+        return HeldSubscription(reader, functools.partial(self._check, lane, claim), commit)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Membership`."""
@@ -84,25 +93,26 @@ class KafkaMembership:
             self._calls.put(None)
             self._thread.join()
 
-    def check(self, lane: str, claim: int) -> None:
+    def _check(self, lane: str, claim: int) -> None:
         """Raise :class:`~forebay.errors.LaneLost` unless a claim is still good."""
         if not claim or self._held.get(lane) != claim:
             message = f"{lane} is read by another member of {self._group}."
             raise LaneLost(message, hint="It goes on there.")
 
-    def commit(self, lane: str, claim: int, place: TopicPartition) -> None:
-        """Commit as the member that we are; raises as :meth:`check`."""
+    def _commit(self, lane: str, claim: int, place: TopicPartition) -> None:
+        """Commit as the member that we are; raises as :meth:`_check`."""
 
         def work() -> None:
-            self.check(lane, claim)
+            self._check(lane, claim)
             if self._consumer.memberid() != self._member:  # and it has not been told us yet
-                self.check(lane, 0)
+                self._check(lane, 0)
             commit_place(self._consumer, place)
 
         done: Future[None] = Future()
-        self._calls.put((work, done))
-        if self._closed:
-            self.check(lane, 0)
+        if not self._closed:
+            self._calls.put((work, done))
+        if self._closed:  # by now: perhaps nobody is there who would do it
+            self._check(lane, 0)
         done.result()
 
     # --------------------------------------------------------------------- in its thread
@@ -153,53 +163,6 @@ class KafkaMembership:
         """The group has gone on without us; we join it again."""
         self._joined = False
         self._revoked(consumer, places)
-
-
-class MemberSubscription:
-    """The :class:`~forebay.ports.Subscription` of a lane while it is a member's."""
-
-    def __init__(
-        self, membership: KafkaMembership, lane: str, claim: int, reader: KafkaSubscription
-    ) -> None:
-        self._membership = membership
-        self._claim = lane, claim
-        self._reader = reader
-
-    def read(self, *, max_messages: int = 1024, max_bytes: int = 8 << 20) -> list[Received]:
-        """See :class:`~forebay.ports.Subscription`."""
-        return self._held().read(max_messages=max_messages, max_bytes=max_bytes)
-
-    def extent(self) -> Extent:
-        """See :class:`~forebay.ports.Subscription`."""
-        return self._held().extent()
-
-    def position_at(self, offset: int) -> Position:
-        """See :class:`~forebay.ports.Subscription`."""
-        return self._reader.position_at(offset)
-
-    def pause(self) -> None:
-        """See :class:`~forebay.ports.Subscription`."""
-        self._reader.pause()
-
-    def resume(self) -> None:
-        """See :class:`~forebay.ports.Subscription`."""
-        self._reader.resume()
-
-    def seek(self, position: Position | None) -> None:
-        """See :class:`~forebay.ports.Subscription`."""
-        self._held().seek(position)
-
-    def commit(self, position: Position) -> None:
-        """See :class:`~forebay.ports.Subscription`."""
-        self._membership.commit(*self._claim, self._held().place_of(position))
-
-    def close(self) -> None:
-        """See :class:`~forebay.ports.Subscription`."""
-        self._reader.close()
-
-    def _held(self) -> KafkaSubscription:
-        self._membership.check(*self._claim)
-        return self._reader
 
 
 def _nothing() -> None:

@@ -76,6 +76,10 @@ class NatsConnection:
                 raise Transient(_CLOSED) from error
             raise translated(error, self._where) from error
 
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` beside what is called, until it ends or the connection is closed."""
+        asyncio.run_coroutine_threadsafe(work, self._running())
+
     def close(self) -> None:
         """Close it; calls are refused from here on, those that wait in other threads included."""
         if self._closed.is_set():

@@ -34,6 +34,8 @@ NOT_FOUND = 10059
 NO_MESSAGE = 10037
 WRONG_LAST = 10070
 """Another message than expected was the last one."""
+WRONG_SEQUENCE = frozenset({10071, 10164})
+"""Another message than expected was the last one of its subject."""
 DUPLICATE = 10201
 """A batch has an id that the stream remembers: none of it was stored."""
 NO_BATCHES = 10174

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.messages import Message
-    from forebay.ports import Subscription
+    from forebay.ports import Membership, Subscription
     from forebay.transports.nats.batches import Entry
     from forebay.transports.nats.connection import NatsConnection
 
@@ -46,12 +46,20 @@ class NatsFanOut:
 
     def subscribe(self, lane: str, group: str) -> Subscription:
         """Refuse: there is nothing that could be read from where somebody has committed."""
-        message = f"Core NATS keeps nothing: {group} cannot read {lane} from it."
-        raise ConfigError(message, hint='Set mode = "jetstream" in [[transports]].')
+        raise _unread([lane], group)
+
+    def join(self, topics: Sequence[str], group: str) -> Membership:
+        """Refuse, as :meth:`subscribe` does."""
+        raise _unread(topics, group)
 
     def close(self) -> None:
-        """See :class:`~forebay.ports.Transport`."""
+        """See :class:`~forebay.ports.SharedLanes`."""
         self._connection.close()
+
+
+def _unread(what: Sequence[str], group: str) -> ConfigError:
+    message = f"Core NATS keeps nothing: {group} cannot read {', '.join(what)} from it."
+    return ConfigError(message, hint='Set mode = "jetstream" in [[transports]].')
 
 
 def without_venue(entries: Iterable[Entry]) -> Iterator[Entry]:

@@ -16,7 +16,7 @@ from forebay.transports.nats.transport import NatsTransport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
     from forebay.telemetry import Observer
     from forebay.transports.kind import TransportConfig
 
@@ -30,10 +30,10 @@ DRIVER_OPTIONS = frozenset(
 )
 """Those of ``nats.connect`` that are texts."""
 TLS_OPTIONS = frozenset({"ca_file", "cert_file", "key_file"})
-STREAM_OPTIONS = frozenset({"max_bytes", "duplicate_window"})
+STREAM_OPTIONS = frozenset({"max_bytes", "duplicate_window", "session"})
 
 
-def open_nats(config: TransportConfig, observer: Observer) -> Transport:
+def open_nats(config: TransportConfig, observer: Observer) -> SharedLanes:
     """Make a transport; see :class:`~forebay.transports.kind.TransportKind`."""
     mode = _mode(config)
     options = _options(config)
@@ -42,6 +42,7 @@ def open_nats(config: TransportConfig, observer: Observer) -> Transport:
         span_ns(config.retain),
         span_ns(options.get("duplicate_window", "120s")),
         _whole(options.get("max_bytes", "-1")),
+        span_ns(options.get("session", "10s")),
     )
     connection = NatsConnection(_servers(config), _driver_options(options))
     if mode == CORE:

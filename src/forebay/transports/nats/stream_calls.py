@@ -20,7 +20,7 @@ _LOOK_S = 0.25
 
 
 async def info_of(connection: NatsConnection, name: str) -> dict[str, Any]:
-    """Return what is known of a stream; raises :class:`~.errors.ServerRefused` if it is not there."""
+    """Return what is known of a stream; raises :class:`~.errors.ServerRefused` without it."""
     return await connection.ask(f"STREAM.INFO.{name}")
 
 

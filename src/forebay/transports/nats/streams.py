@@ -15,6 +15,8 @@ CONTROL = "_forebay"
 """First token of the subjects of what is no event: who listens to ``trades.>`` gets events only."""
 GROUPS = "forebay_groups"
 """The stream that keeps how far each group has got in each lane: one message for each."""
+MEMBERS = "forebay_members"
+"""The stream in which members of groups say that they are there: it forgets who does not."""
 TURNED_BACK = "forebay_turned_back"
 """Metadata of a stream that was found to be an older copy of itself: some text, new each time."""
 DAY_NS = 86_400 * 10**9
@@ -29,6 +31,8 @@ class StreamLimits:
     duplicate_window_ns: int = 120 * 10**9
     max_bytes: int = -1
     """-1: as much as the account may have."""
+    session_ns: int = 10 * 10**9
+    """A member of a group that is not heard of for so long has lost its lanes."""
 
 
 def control_subject(lane: str) -> str:
@@ -77,6 +81,21 @@ def stream_of_groups(limits: StreamLimits) -> dict[str, Any]:
         "storage": "file",
         "num_replicas": limits.replicas,
         "max_msgs_per_subject": 1,
+    }
+
+
+def stream_of_members(limits: StreamLimits) -> dict[str, Any]:
+    """Return the configuration of :data:`MEMBERS`."""
+    return {
+        "name": MEMBERS,
+        "subjects": [f"{MEMBERS}.*.*"],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "file",
+        "num_replicas": limits.replicas,
+        "max_msgs_per_subject": 1,
+        "max_age": limits.session_ns,
+        "duplicate_window": min(limits.session_ns, limits.duplicate_window_ns),
     }
 
 

@@ -6,22 +6,19 @@ forget, count tries for or leave behind the stream.
 
 from __future__ import annotations
 
-import base64
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.errors import NoRespondersError
 
 from forebay.errors import CursorBeyondEnd
 from forebay.journal import Position
 from forebay.ports import Extent
-from forebay.transports.nats.connection import answered
-from forebay.transports.nats.errors import NO_MESSAGE, ServerRefused
+from forebay.transports.nats.errors import NOT_FOUND, ServerRefused
+from forebay.transports.nats.groups import GroupPlace, keep, kept_at, subject_of
 from forebay.transports.nats.stream_calls import info_of, made, reaches
-from forebay.transports.nats.streams import GROUPS, StreamLimits, identity_of, stream_of_groups
+from forebay.transports.nats.streams import StreamLimits, identity_of, stream_of_groups
 from forebay.transports.spelling import EVENT_ID, MessageAssembler
-from forebay.transports.subjects import token
 
 if TYPE_CHECKING:
     from forebay.ports import Received
@@ -32,13 +29,6 @@ FETCH_BYTES = 4 << 20
 """What is asked for at once: nothing slows a server down that sends it."""
 
 
-class _Committed(msgspec.Struct):
-    """How far a group has got."""
-
-    identity: str
-    offset: int
-
-
 class NatsSubscription:
     """The :class:`~forebay.ports.Subscription` of a stream."""
 
@@ -47,7 +37,7 @@ class NatsSubscription:
     ) -> None:
         self._connection = connection
         self._lane = lane
-        self._kept = f"{GROUPS}.{token(lane)}.{token(group)}"
+        self._kept = subject_of(lane, group)
         self._limits = limits
         self._paused = False
         connection.run(self._join())
@@ -83,7 +73,7 @@ class NatsSubscription:
 
     def commit(self, position: Position) -> None:
         """See :class:`~forebay.ports.Subscription`."""
-        self._connection.run(self._commit(_Committed(position.log_id, position.seq)))
+        self._connection.run(self._commit(GroupPlace(position.log_id, position.seq)))
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Subscription`; there is nothing to let go of."""
@@ -155,30 +145,20 @@ class NatsSubscription:
 
     async def _join(self) -> None:
         info = await info_of(self._connection, self._lane)
-        committed = await self._committed()
+        await made(self._connection, stream_of_groups(self._limits))
+        committed = (await kept_at(self._connection, self._kept)).committed
         offset = 0
-        if committed is not None and committed.identity == identity_of(info):
+        if committed.identity == identity_of(info):
             known = await reaches(self._connection, info, committed.offset - 1)
             offset = committed.offset if known else 0
         self._go_to(info, offset)
 
-    async def _committed(self) -> _Committed | None:
-        await made(self._connection, stream_of_groups(self._limits))
-        try:
-            kept = await self._connection.ask(
-                f"STREAM.MSG.GET.{GROUPS}", {"last_by_subj": self._kept}
-            )
-        except ServerRefused as refusal:
-            if refusal.number == NO_MESSAGE:
-                return None
-            raise
-        return msgspec.json.decode(base64.b64decode(kept["message"]["data"]), type=_Committed)
-
-    async def _commit(self, committed: _Committed) -> None:
+    async def _commit(self, committed: GroupPlace) -> None:
         payload = msgspec.json.encode(committed)
         try:
-            answer = await self._connection.request(self._kept, payload)
-        except NoRespondersError:  # somebody has deleted it
+            await keep(self._connection, self._kept, payload)
+        except ServerRefused as refused:
+            if refused.number != NOT_FOUND:
+                raise
             await made(self._connection, stream_of_groups(self._limits))
-            answer = await self._connection.request(self._kept, payload)
-        answered(answer, f"the position of {self._kept}")
+            await keep(self._connection, self._kept, payload)

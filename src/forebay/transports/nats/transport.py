@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.errors import MaxPayloadError, NoRespondersError
 
+from forebay.clock import SystemClock
 from forebay.errors import Transient
 from forebay.journal import new_id
 from forebay.telemetry import Observer, TopicDiffers, ignore
@@ -30,6 +31,7 @@ from forebay.transports.nats.errors import (
     ServerRefused,
 )
 from forebay.transports.nats.fan_out import without_venue
+from forebay.transports.nats.membership import NatsMembership
 from forebay.transports.nats.stream_calls import info_of, made, reaches, turn_back
 from forebay.transports.nats.streams import StreamLimits, differences, identity_of, stream_of
 from forebay.transports.nats.subscription import NatsSubscription
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
+    from forebay.clock import Clock
     from forebay.domain.messages import Message
 
 ROOM_S = 5.0
@@ -71,11 +74,13 @@ class NatsTransport:
         *,
         observer: Observer = ignore,
         room_s: float = ROOM_S,
+        clock: Clock | None = None,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._observe = observer
         self._room_s = room_s
+        self._clock = clock or SystemClock()
         self._session = new_id()
         self._ends: dict[str, _End] = {}
         self._differences: set[TopicDiffers] = set()
@@ -107,6 +112,11 @@ class NatsTransport:
     def subscribe(self, lane: str, group: str) -> NatsSubscription:
         """See :class:`~forebay.ports.Transport`."""
         return NatsSubscription(self._connection, lane, group, self._limits)
+
+    def join(self, topics: Sequence[str], group: str) -> NatsMembership:
+        """See :class:`~forebay.ports.SharedLanes`."""
+        lanes = [lane for topic in topics for lane in self.lanes(topic)]
+        return NatsMembership(self._connection, lanes, group, self._limits, self._clock)
 
     def close(self) -> None:
         """See :class:`~forebay.ports.Transport`."""
