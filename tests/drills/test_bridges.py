@@ -56,8 +56,7 @@ async def test_what_the_documents_did_loses_or_doubles(
         replace(drill, bridging=wanted), tmp_path, seed=7, timing=TIMING, clock=SystemClock()
     )
 
-    held = report.bridged
-    assert held is not None
+    (held,) = report.bridged
     record_property("summary", f"{name}, {way}: {figures(report, held)}")
     assert not report.ok
     assert held.lost + held.doubled + held.doubled_raw + held.good_letters > 0

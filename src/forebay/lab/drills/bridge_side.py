@@ -136,22 +136,36 @@ class BridgeSide:
     """Those of one drill."""
 
     wanted: Bridging
-    server: ClickHouseServer
+    servers: Mapping[str, ClickHouseServer]
+    """By name; of several each has everything."""
     bridges: list[BridgeProcess] = field(default_factory=list)
     drained_per_s: float = 0.0
     """Rows, of a backlog that was measured."""
     poison: int = 0
     """Records that nobody can read, put among the events by the drill."""
 
-    async def answer(self, sql: str) -> str:
+    @property
+    def server(self) -> ClickHouseServer:
+        """The first."""
+        return next(iter(self.servers.values()))
+
+    async def answer(self, sql: str, server: ClickHouseServer | None = None) -> str:
         """Return what ClickHouse answers as text, nothing if it does not."""
         with contextlib.suppress(OSError, HTTPException, Unreachable):
-            return await asyncio.to_thread(self.server.ask, sql)
+            return await asyncio.to_thread((server or self.server).ask, sql)
         return ""
 
     async def rows(self) -> int | None:
-        """Return how many rows of trades lie there, None if that cannot be known."""
-        found = await self.answer(f"SELECT count() FROM {ROWS}")  # noqa: S608
+        """Return how many rows of trades lie there, None if that cannot be known.
+
+        Of several servers it is the one that has fewest.
+        """
+        found = [await self.rows_of(server) for server in self.servers.values()]
+        return None if None in found else min(each for each in found if each is not None)
+
+    async def rows_of(self, server: ClickHouseServer) -> int | None:
+        """Return how many rows of trades lie on one server, None if that cannot be known."""
+        found = await self.answer(f"SELECT count() FROM {ROWS}", server)  # noqa: S608
         return int(found) if found else None
 
     def met(self) -> int:
@@ -181,7 +195,8 @@ class BridgeSide:
             return await self.rows() is not None or None
 
         await until(stage.clock, look, "a table in ClickHouse", stage.timing.patience_s)
-        await self.answer(f"ALTER TABLE {ROWS} MODIFY SETTING {UNMERGED}")
+        for server in self.servers.values():
+            await self.answer(f"ALTER TABLE {ROWS} MODIFY SETTING {UNMERGED}", server)
         await self.caught_up(stage)
 
     def well(self) -> None:
@@ -214,14 +229,15 @@ class BridgeSide:
 
     async def has_all(self, stage: Stage, events: int) -> None:
         """Wait until as many events are there, and nothing more comes."""
-        before = ""
+        before: list[str] = []
 
         async def look() -> bool | None:
             nonlocal before
-            found = await self.answer(f"SELECT uniqExact(event_id) FROM {ROWS}")  # noqa: S608
+            sql = f"SELECT uniqExact(event_id) FROM {ROWS}"  # noqa: S608
+            found = [await self.answer(sql, server) for server in self.servers.values()]
             same, before = found == before, found
             await stage.clock.sleep(_SOON_S)
-            return (same and bool(found) and int(found) >= events) or None
+            return (same and all(each and int(each) >= events for each in found)) or None
 
         await until(stage.clock, look, f"{events} events in ClickHouse", stage.timing.patience_s)
 
@@ -230,16 +246,21 @@ class BridgeSide:
 async def bridges_beside(stage: Stage, wanted: Bridging) -> AsyncIterator[BridgeSide]:
     """Run ClickHouse while the context is open; bridges are ended with it, killed if need be."""
     async with contextlib.AsyncExitStack() as stack:
-        folder = stage.root / STORE
-        if wanted.disk_mb:
-            await stack.enter_async_context(small_disk(folder, wanted.disk_mb))
-        server = await stack.enter_async_context(clickhouse(folder, clock=stage.clock))
-        used = ServerUsed("ClickHouse", server.version, substitute=SUBSTITUTE)
-        stage.report.servers.append(used)
-        side = BridgeSide(wanted, server)
-        for number in range(1, wanted.bridges + 1):
-            line = stack.enter_context(TcpProxy(server.port)) if wanted.proxied else None
-            side.bridges.append(_bridge(stage, wanted, f"bridge-{number}", server.port, line))
+        servers: dict[str, ClickHouseServer] = {}
+        for name in wanted.mirrors or (STORE,):
+            folder = stage.root / name
+            if wanted.disk_mb:
+                await stack.enter_async_context(small_disk(folder, wanted.disk_mb))
+            server = await stack.enter_async_context(clickhouse(folder, clock=stage.clock))
+            servers[name] = server
+            used = ServerUsed("ClickHouse", server.version, substitute=SUBSTITUTE)
+            stage.report.servers.append(used)
+        stage.mirrors = [{"name": name, **_table_of(servers[name].port)} for name in wanted.mirrors]
+        side = BridgeSide(wanted, servers)
+        port = side.server.port
+        for number in range(1, 1 + (0 if wanted.mirrors else wanted.bridges)):
+            line = stack.enter_context(TcpProxy(port)) if wanted.proxied else None
+            side.bridges.append(_bridge(stage, wanted, f"bridge-{number}", port, line))
         stage.bridged = side
         try:
             yield side
@@ -270,17 +291,17 @@ def _config(data: Path, wanted: Bridging, table: Mapping[str, Value], port: int)
         "resilience": {"check_interval_s": 1, "recovery_hold_s": 1},
         "resilience.clickhouse_bridge": _QUICK,
         "bridge": {"transport": wanted.via, "group": GROUP, "batch_s": 1.0},
-        "bridge.store": {
-            "kind": STORE,
-            "url": f"http://127.0.0.1:{port}",
-            "database": DATABASE,
-        },
+        "bridge.store": _table_of(port),
     }
     for name, more in wanted.config.items():
         tables[name] = {**tables.get(name, {}), **more}
     parts = [f"data = {json.dumps(str(data))}\n", toml("[[transports]]", table)]
     parts += [toml(f"[{name}]", each) for name, each in tables.items()]
     return "\n".join(parts)
+
+
+def _table_of(port: int) -> Mapping[str, Value]:
+    return {"kind": STORE, "url": f"http://127.0.0.1:{port}", "database": DATABASE}
 
 
 def children(pid: int) -> list[int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from forebay.errors import Transient
 from forebay.lab.commands import until
-from forebay.lab.drills.bridge_side import DATABASE, GROUP
+from forebay.lab.drills.bridge_side import DATABASE, GROUP, UNAVAILABLE
 from forebay.lab.drills.broker_servers import KAFKA
 from forebay.lab.drills.brokers import TOPIC, kafka_leader_killed, publishing_goes_on
 from forebay.lab.drills.limits import cut_off, fill
@@ -105,6 +105,24 @@ async def _noticed(stage: Stage) -> None:
         came = await until(stage.clock, look, "breakers of bridges to open", patience_s)
     stage.check("the breaker of every bridge opened", ok=came)
     await stage.goes_on()
+
+
+async def clickhouse_replica_lost(stage: Stage) -> None:
+    """One of two ClickHouses is killed, and later started again: each has all by itself."""
+    side = _side(stage)
+    (name, first), (_, second) = side.servers.items()
+    before, rows = len(stage.happened(UNAVAILABLE)), await side.rows_of(second) or 0
+    stage.say(f"killing {name}")
+    await asyncio.to_thread(first.kill)
+    try:
+        stage.check("it died", ok=not first.pid)
+        await stage.breaker(f"{name}-bridge", "open")
+        await stage.goes_on()
+        came = (await side.rows_of(second) or 0) - rows
+        stage.check(f"{came} rows came to the other one meanwhile", ok=came >= stage.drill.rate)
+    finally:
+        await first.start()
+    stage.fault_over(len(stage.happened(UNAVAILABLE)) - before)
 
 
 TIMES_LIVE = 5

@@ -235,6 +235,13 @@ _ALL = (
         symbols=_SIX,
         brokers={**_THREE, **_LANES},
     ),
+    _drill(
+        bridges.clickhouse_replica_lost,
+        requirements="D11",
+        breakers=("first-bridge",),
+        config={"resilience.clickhouse_bridge": _QUICK, "store": _SMALL_STORE},
+        bridging=Bridging(mirrors=("first", "second")),
+    ),
     _bridge(bridges.bridge_killed, "O3"),
     _bridge(bridges.offsets_wrong, "Q7"),
     _bridge(bridges.clickhouse_answer_withheld, "D5 O3", bridges=2, proxied=True),
