@@ -97,12 +97,25 @@ class Side:
     drained_per_s: float = 0.0
     rate: float = 20_000.0
     wanted: Bridging = field(default_factory=Bridging)
+    other: Server = field(init=False)
     _rows: int = 0
     _met: int = 0
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        return {"first": self.server, "second": self.other}
+
+    async def rows_of(self, server: Server) -> int:
+        assert server is self.other, "the one that lives"
+        self._rows += 2000 * self.grows
+        return self._rows
 
     async def rows(self) -> int:
         self._rows += self.grows
         return self._rows
+
+    def __post_init__(self) -> None:
+        self.other = Server(self.server.folder / "other")
 
     def met(self) -> int:
         self._met += self.hits
@@ -139,6 +152,15 @@ class PlayedStage:
 
     def fault_over(self, hits: int) -> None:
         self.hits.append(hits)
+
+    def happened(self, event: str) -> list[int]:
+        self.bridged.met()
+        return [0] * self.bridged._met
+
+    async def breaker(self, name: str, state: str) -> None:
+        assert (name, state) == ("first-bridge", "open")
+        if not self.bridged.opens:
+            raise Transient("Waited in vain.")
 
     async def goes_on(self) -> None:
         await self.last()
@@ -252,3 +274,14 @@ async def test_an_owner_without_an_answer_is_killed_and_its_line_opened(
     assert all(each.did == ["killed", "started"] for each in owners)
     assert all(each.line.did == ["deaf", "open"] for each in owners)
     assert played.red == []
+
+
+@pytest.mark.parametrize(("opens", "grows"), [(True, True), (True, False), (False, True)])
+async def test_of_two_stores_the_other_goes_on_and_the_first_is_started_again(
+    played: PlayedStage, opens: bool, grows: bool
+) -> None:
+    played.bridged.opens, played.bridged.grows = opens, grows
+    assert await acted(bridges.clickhouse_replica_lost, played) == opens
+    assert played.bridged.server.did == ["killed", "started"]
+    assert played.bridged.other.did == []
+    assert played.red == ([] if grows else ["0 rows came to the other one meanwhile"])
