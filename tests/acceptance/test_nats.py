@@ -364,6 +364,8 @@ def test_core_keeps_nothing_to_read(lab: Lab) -> None:
     transport.publish(LANE, [message_of_rows(1)])
     with pytest.raises(ConfigError, match="keeps nothing") as caught:
         transport.subscribe(LANE, "g")
+    with pytest.raises(ConfigError, match="keeps nothing"):
+        transport.join([LANE], "g")
     assert "jetstream" in caught.value.hint
     lab.run(lab.servers.nodes[0].kill())
     with pytest.raises(Unreachable):

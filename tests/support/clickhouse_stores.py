@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forebay.journal import Position
+    from forebay.ports import Audited
     from forebay.stores.clickhouse.store import ClickHouseStore
     from tests.support.delivery import TableStore
 
@@ -24,6 +25,15 @@ def a_clickhouse_store() -> Iterator[ClickHouseStore]:
     empty(store)
     with contextlib.closing(store):
         yield store
+
+
+@contextlib.contextmanager
+def an_audited_clickhouse() -> Iterator[tuple[ClickHouseStore, Audited]]:
+    """Give an empty store and its part of the audit."""
+    with a_clickhouse_store() as store, contextlib.closing(store.reader()) as reader:
+        from forebay.stores.clickhouse.audit import ClickHouseAudited
+
+        yield store, ClickHouseAudited(lambda sql: reader.query(sql, timeout_s=60))
 
 
 def another_store() -> ClickHouseStore:

@@ -228,6 +228,7 @@ def test_the_mode_says_what_is_opened() -> None:
         ({"options": {"usr": "x"}}, "no option 'usr'"),
         ({"options": {"max_bytes": "1 GB"}}, "'1 GB' is no max_bytes"),
         ({"options": {"duplicate_window": "soon"}}, "no span of time"),
+        ({"options": {"session": "short"}}, "no span of time"),
         ({"options": {"ca_file": "/nowhere.pem"}}, "certificate"),
         ({"credentials_file": "/nowhere.toml"}, "/nowhere.toml, cannot be read"),
     ],

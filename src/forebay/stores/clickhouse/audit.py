@@ -138,6 +138,8 @@ class ClickHouseAudited(Audited):
             coverage=_coverage(streams),
             gaps=sorted(_gaps(streams)),
             letters=others["letters"],
+            replayed=others["replayed"],
+            discarded=others["discarded"],
             conflicts=others["conflicts"],
             ambiguous=sum(row["ambiguous"] for row in hours),
         )

@@ -262,19 +262,33 @@ class _Application:
     def _flag(self, part: Part) -> None:
         """Flag stored events as ambiguous, of which this commit tells that they are."""
         rows = decoded(part.body)
+        table, name = ddl.rows_of(part.table), self._session.name(ddl.rows_of(part.table))
         times = rows["event_ns"].to_numpy()
+        plain = (
+            f"{between(int(times.min()), int(times.max()))} AND event_id IN {among(ids_of(rows))} "
+            f"AND NOT has(splitByChar(',', flags), '{AMBIGUOUS}')"
+        )
+        if self._again and not self._owed(table, f"SELECT count() FROM {name} WHERE {plain}"):
+            return
         months = np.unique(times.astype("datetime64[ns]").astype("datetime64[M]"))
-        ids = ids_of(rows)
         for month in months.tolist():
             self._session.run(
-                f"ALTER TABLE {self._session.name(ddl.rows_of(part.table))} "
-                f"UPDATE flags = trimLeft(concat(flags, ',{AMBIGUOUS}'), ',') "
-                f"IN PARTITION {month:%Y%m} "
-                f"WHERE {between(int(times.min()), int(times.max()))} "
-                f"AND event_id IN {among(ids)} "
-                f"AND NOT has(splitByChar(',', flags), '{AMBIGUOUS}')",
+                f"ALTER TABLE {name} UPDATE flags = trimLeft(concat(flags, ',{AMBIGUOUS}'), ',') "
+                f"IN PARTITION {month:%Y%m} WHERE {plain}",
                 mutations_sync=2,
             )
+
+    def _owed(self, table: str, left: str) -> bool:
+        """Return whether rows are ``left`` to be changed that no mutation under way changes.
+
+        One that outlasts its request goes on; another one would only come after it.
+        """
+        answer = self._session.rows(
+            f"SELECT ({left}) AS owed, (SELECT count() FROM system.mutations WHERE NOT is_done "
+            f"AND database = {quoted(self._session.target.database)} "
+            f"AND table = {quoted(table)}) AS running"
+        )
+        return bool(answer["owed"][0].as_py()) and not answer["running"][0].as_py()
 
 
 def _plain(rows: pa.Table) -> list[tuple[Any, ...]]:

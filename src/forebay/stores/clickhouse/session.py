@@ -39,10 +39,13 @@ ALWAYS: Final[Mapping[str, object]] = {
     "join_use_nulls": 0,
     "do_not_merge_across_partitions_select_final": 0,
     "final": 0,
+    "select_sequential_consistency": 1,  # of replicas: what a quorum has, read it
 }
 """Sent with every request, so that whatever an administrator set in a profile changes nothing."""
 INSERTING: Final[Mapping[str, object]] = {
     "async_insert": 0,  # acknowledged is stored, and one writer's bad row is no other's
+    "insert_quorum": "auto",  # of replicas: acknowledged is on most of them
+    "insert_quorum_parallel": 0,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "input_format_null_as_default": 0,  # a missing value is never silently 0
     "input_format_arrow_allow_missing_columns": 1,

@@ -69,6 +69,7 @@ class NatsMembership:
         self._group = group
         self._limits = limits
         self._clock = clock
+        self._session_ns = limits.session_ns
         self._made = False
         """Whether the streams are there in which it is kept, as far as we know."""
         self._name = new_id()
@@ -115,7 +116,7 @@ class NatsMembership:
 
     async def _take_part(self) -> None:
         while not self._closing.is_set():
-            wait_s = self._limits.session_ns / 1e9 / _ROUNDS
+            wait_s = self._session_ns / 1e9 / _ROUNDS
             try:
                 async with self._turn:
                     whole = await self._round()
@@ -131,7 +132,8 @@ class NatsMembership:
         """Say that we are there and settle what is whose; return whether all of that is done."""
         if not self._made:
             await made(self._connection, stream_of_groups(self._limits))
-            await made(self._connection, stream_of_members(self._limits))
+            info = await made(self._connection, stream_of_members(self._limits))
+            self._session_ns = info["config"]["max_age"]  # whoever made it has decided
             self._made = True
         begun_ns = self._clock.monotonic_ns()
         payload = msgspec.json.encode(self._lanes)
@@ -144,7 +146,7 @@ class NatsMembership:
             await self._settle(lane, is_ours=shared[lane] == self._name, others=readers, kept=each)
             for lane, each in kept.items()
         ]
-        self._until_ns = begun_ns + self._limits.session_ns
+        self._until_ns = begun_ns + self._session_ns
         return all(settled)
 
     async def _readers(self) -> dict[str, list[str]]:

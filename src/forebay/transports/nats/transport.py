@@ -114,7 +114,7 @@ class NatsTransport:
         return NatsSubscription(self._connection, lane, group, self._limits)
 
     def join(self, topics: Sequence[str], group: str) -> NatsMembership:
-        """See :class:`~forebay.ports.Transport`."""
+        """See :class:`~forebay.ports.SharedLanes`."""
         lanes = [lane for topic in topics for lane in self.lanes(topic)]
         return NatsMembership(self._connection, lanes, group, self._limits, self._clock)
 
