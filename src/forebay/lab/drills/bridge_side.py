@@ -143,6 +143,9 @@ class BridgeSide:
     """Rows, of a backlog that was measured."""
     poison: int = 0
     """Records that nobody can read, put among the events by the drill."""
+    republished: bool = False
+    """Whether the drill had events published again: they come behind later ones, and reading all
+    topics for that takes memory."""
 
     @property
     def server(self) -> ClickHouseServer:

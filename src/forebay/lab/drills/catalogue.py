@@ -227,7 +227,7 @@ _ALL = (
     _bridge(bridges.clickhouse_down_for_days, "D3", bridges.BREAKER, least_s=240.0),
     _bridge(bridges.clickhouse_disk_full, "D4", bridges.BREAKER, disk_mb=128),
     _bridge(bridges.clickhouse_partitioned, "D5", bridges.BREAKER, needs=limits.needs_firewall),
-    _bridge(bridges.clickhouse_past_retention, "D8", bridges.BREAKER),
+    _bridge(bridges.clickhouse_past_retention, "D8"),
     _bridge(
         bridges.leader_killed_under_bridges,
         "D11",
