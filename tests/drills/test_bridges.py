@@ -13,6 +13,7 @@ from forebay.clock import SystemClock
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import BridgedHeld, Bridging, Timing
 from forebay.lab.drills.run import run_drill
+from tests.drills.test_drills import SHORT, green
 from tests.support.servers import needs_clickhouse, needs_kafka
 
 if TYPE_CHECKING:
@@ -35,6 +36,21 @@ CONTROLS = (
     ("poison-in-outage", "three tries, then a dead letter"),
 )
 """Drills, and what the documents did that is red in them."""
+
+
+@pytest.mark.timeout(300)
+async def test_clickhouse_dies_and_comes_back_and_has_every_event_once(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    needs_kafka()
+    needs_clickhouse()
+    drill = DRILLS["clickhouse-down-short"]
+    report = await run_drill(drill, tmp_path, seed=7, timing=SHORT, clock=SystemClock())
+
+    green(report)
+    (held,) = report.bridged
+    record_property("summary", f"{figures(report, held)}, recovery {report.recovery_s:g} s")
+    assert held.raw == held.events == held.final == report.stored
 
 
 @pytest.mark.drill
