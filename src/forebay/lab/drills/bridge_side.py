@@ -21,7 +21,6 @@ from forebay.lab.drills.plan import ServerUsed
 from forebay.lab.drills.stage import environment, toml
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers import free_port
-from forebay.lab.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -56,10 +55,6 @@ class BridgeProcess:
     folder: Path
     argv: Sequence[str]
     watch: Watch
-    port: int
-    """Where it finds ClickHouse."""
-    line: TcpProxy | None = None
-    """Its way there, if it has one of its own."""
     healthy_mb: float = 0.0
     _process: asyncio.subprocess.Process | None = None
     _watching: asyncio.Task[None] | None = None
@@ -262,8 +257,7 @@ async def bridges_beside(stage: Stage, wanted: Bridging) -> AsyncIterator[Bridge
         side = BridgeSide(wanted, servers)
         port = side.server.port
         for number in range(1, 1 + (0 if wanted.mirrors else wanted.bridges)):
-            line = stack.enter_context(TcpProxy(port)) if wanted.proxied else None
-            side.bridges.append(_bridge(stage, wanted, f"bridge-{number}", port, line))
+            side.bridges.append(_bridge(stage, wanted, f"bridge-{number}", port))
         stage.bridged = side
         try:
             yield side
@@ -271,21 +265,18 @@ async def bridges_beside(stage: Stage, wanted: Bridging) -> AsyncIterator[Bridge
             await asyncio.gather(*(each.end() for each in side.bridges))
 
 
-def _bridge(
-    stage: Stage, wanted: Bridging, name: str, port: int, line: TcpProxy | None
-) -> BridgeProcess:
+def _bridge(stage: Stage, wanted: Bridging, name: str, port: int) -> BridgeProcess:
     folder = stage.root / name
     folder.mkdir()
-    port = line.port if line else port
     watch = Watch(DataFolder(folder / "data"), stage.clock)
     table = stage.transports[wanted.via]
     if wanted.instead is not None:
         argv = wanted.instead(str(table["servers"]), port)
-        return BridgeProcess(name, folder, argv, watch, port, line)
+        return BridgeProcess(name, folder, argv, watch)
     config = folder / "forebay.toml"
     config.write_text(_config(folder / "data", wanted, table, port), encoding="utf-8")
     argv = (*stage.command, "run", "-c", str(config))
-    return BridgeProcess(name, folder, argv, watch, port, line)
+    return BridgeProcess(name, folder, argv, watch)
 
 
 def _config(data: Path, wanted: Bridging, table: Mapping[str, Value], port: int) -> str:

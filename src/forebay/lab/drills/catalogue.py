@@ -63,7 +63,7 @@ def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more:
 
 def _bridge(act: Act, requirements: str, *breakers: str, **more: Any) -> Drill:  # noqa: ANN401
     """Return a drill of bridges to ClickHouse; ``more`` are its disk and the like."""
-    names = ("bridges", "disk_mb", "proxied")
+    names = ("bridges", "disk_mb")
     wanted = Bridging(**{name: more.pop(name) for name in names if name in more})
     about = more.pop("about", "")
     drill = _broker(act, requirements, **more)
@@ -244,7 +244,7 @@ _ALL = (
     ),
     _bridge(bridges.bridge_killed, "O3"),
     _bridge(bridges.offsets_wrong, "Q7"),
-    _bridge(bridges.clickhouse_answer_withheld, "D5 O3", bridges=2, proxied=True),
+    _bridge(bridges.clickhouse_answer_withheld, "D5 O3", bridges=2),
     _bridge(bridges.three_bridges, "O3", bridges=3, symbols=_SIX, brokers=_LANES, least_s=20.0),
     _bridge(bridges.poison_in_outage, "D1 E3", bridges.BREAKER),
 )

@@ -74,8 +74,6 @@ class Bridging:
     """Names of as many ClickHouses that the capture itself fills, each alone; no bridge then."""
     disk_mb: int = 0
     """Size of a disk of ClickHouse's own, in MiB; 0 for none."""
-    proxied: bool = False
-    """Whether each bridge reaches ClickHouse over a line of its own, which may be cut or held."""
     config: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     """Tables of each bridge's ``forebay.toml`` beside those that every drill has."""
     instead: Callable[[str, int], Sequence[str]] | None = None
