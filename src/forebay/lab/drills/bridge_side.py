@@ -41,6 +41,8 @@ UNMERGED = ", ".join(
 )
 """Settings with which every row lies as it was written: a merge would hide one that is doubled."""
 GROUP = "bridge"
+BEGIN_S = 120.0
+"""How long a bridge may take to begin, on a machine that is busy besides."""
 UNAVAILABLE = "store_unavailable"
 """What a bridge tells when it meets the fault of its store."""
 _SOON_S = 0.25
@@ -192,10 +194,10 @@ class BridgeSide:
         async def look() -> bool | None:
             return await self.rows() is not None or None
 
-        await until(stage.clock, look, "a table in ClickHouse", stage.timing.patience_s)
+        await until(stage.clock, look, "a table in ClickHouse", BEGIN_S)
         for server in self.servers.values():
             await self.answer(f"ALTER TABLE {ROWS} MODIFY SETTING {UNMERGED}", server)
-        await self.caught_up(stage)
+        await self.caught_up(stage, BEGIN_S)
 
     def well(self) -> None:
         """Take what memory bridges have now for what they need when all is well."""
