@@ -125,10 +125,8 @@ def test_what_became_of_letters_is_told(sat: tuple[TableStore, Audited]) -> None
     deliver(store, [[batch([b"a", b"b", b"c", b"d"])]])
     ids = store.table("dead_letters")["letter_id"].to_pylist()
     told = [(0, "replayed"), (1, "replayed"), (1, "failed"), (2, "discarded"), (0, "discarded")]
-    rows = [
-        {"letter_id": UUID(str(ids[of])).bytes, "state": state, "run": "r", "told_ts": T0}
-        for of, state in told
-    ]
+    same = {"run": "r", "told_ts": T0, "by": "me", "reason": ""}
+    rows = [{"letter_id": UUID(str(ids[of])).bytes, "state": how, **same} for of, how in told]
     states = pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
     store.commit(Commit({"store": Position(LOG, 1000)}, letter_states=states))
     account = audited.account(Span())
