@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tests.support.delivery import TableStore
 
 DATABASE = "forebay_exam"
+UNMERGED = (
+    "MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1, "
+    "max_bytes_to_merge_at_min_space_in_pool = 1"
+)
 
 
 @contextlib.contextmanager
@@ -50,6 +54,8 @@ def empty(store: ClickHouseStore) -> None:
     store.load()
     for table in _tables(store):
         store._session.run(f"TRUNCATE TABLE {store._session.name(table)} SYNC")
+    # A merge would hide that a row is there twice.
+    store._session.run(f"ALTER TABLE {store._session.name('trades_rows')} {UNMERGED}")
 
 
 def _tables(store: ClickHouseStore) -> list[str]:
