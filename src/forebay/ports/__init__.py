@@ -67,6 +67,7 @@ __all__ = [
     "Received",
     "Refused",
     "Rows",
+    "SetsAside",
     "SharedLanes",
     "Source",
     "Span",
@@ -381,6 +382,18 @@ class HourNote(NamedTuple):
     """UTC nanoseconds."""
     number: int
     """Notes count up; a later one speaks of later rows."""
+
+
+@runtime_checkable
+class SetsAside(Protocol):
+    """A store of which a part may be damaged while the rest can be used."""
+
+    def set_aside_damaged(self) -> Sequence[str]:
+        """Take out of use what cannot be read, and tell each in a sentence; nothing is deleted.
+
+        Reads all of the store. Raises as :meth:`Store.load`.
+        """
+        ...
 
 
 @runtime_checkable
