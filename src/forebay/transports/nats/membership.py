@@ -80,6 +80,7 @@ class NatsMembership:
         self._problem: Exception | None = None
         self._closing = asyncio.Event()
         self._turn = asyncio.Lock()
+        connection.run(self._begin())
         connection.start(self._take_part())
 
     def lanes(self) -> frozenset[str]:
@@ -114,6 +115,10 @@ class NatsMembership:
 
     # --------------------------------------------------------------- on the event loop
 
+    async def _begin(self) -> None:
+        async with self._turn:
+            await self._round()
+
     async def _take_part(self) -> None:
         while not self._closing.is_set():
             wait_s = self._session_ns / 1e9 / _ROUNDS
@@ -122,7 +127,7 @@ class NatsMembership:
                     whole = await self._round()
                 self._problem = None
                 wait_s /= 1 if whole else _SOON
-            except (ServerRefused, Transient, msgspec.DecodeError, *DRIVER_ERRORS) as error:
+            except (ServerRefused, Transient, *DRIVER_ERRORS) as error:
                 self._problem = error
                 self._made = False
             with contextlib.suppress(TimeoutError):
@@ -155,8 +160,11 @@ class NatsMembership:
         info = await self._connection.ask(f"STREAM.INFO.{MEMBERS}", wanted)
         readers = {self._name: [*self._lanes]}
         for subject in info["state"].get("subjects") or {}:
-            if data := await last_at(self._connection, subject):
-                readers[subject.rpartition(".")[2]] = msgspec.json.decode(data[0], type=list[str])
+            found = await last_at(self._connection, subject)
+            with contextlib.suppress(msgspec.DecodeError):  # it is not one of ours
+                if found is not None:
+                    lanes = msgspec.json.decode(found[0], type=list[str])
+                    readers[subject.rpartition(".")[2]] = lanes
         return readers
 
     async def _settle(
