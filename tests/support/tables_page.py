@@ -116,6 +116,7 @@ TAIL = """
 | `gaps` | holes in what a stream must contain: `forebay gaps explain` reads one to you |
 | `coverage` | what each stream has been seen to contain |
 | `dead_letters` | what could not be read: its reason, and its bytes in `payload` |
+| `letter_states` | what became of them: `replayed` or `failed` in a run, or `discarded`; who, why |
 | `conflicts` | events that came again with other content; the first is the one stored |
 | `cursors` | how far in the journal the store is |
 | `book_checkpoints` | whole books folded from events; made again when they are missing |

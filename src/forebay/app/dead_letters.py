@@ -110,8 +110,8 @@ def listed(data: Data, wanted: LettersWanted, limit: int | None) -> pa.Table:
     query = f"{_SETTLED} SELECT {_LISTED} FROM letters WHERE {wanted.where()} "  # noqa: S608 - quoted
     try:
         stored = data.sql(f"{query} ORDER BY received_ts DESC, letter", limit=limit)
-    except Unreachable:
-        if not kept:
+    except Unreachable:  # a bridge has no database of its own
+        if not kept and not data.folder.letters.is_dir():
             raise
         stored = _COLUMNS.empty_table()
     if not kept:

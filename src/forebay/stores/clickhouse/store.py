@@ -15,20 +15,20 @@ from forebay.domain.digest import first_of_each_id
 from forebay.errors import ConfigError, CursorMoved, RowsRefused, TableUnavailable, Transient
 from forebay.ports import Committed, ReadableStore, Refused, StoreState
 from forebay.stores.clickhouse import ddl
-from forebay.stores.clickhouse.commits import CommitLog, Intent
+from forebay.stores.clickhouse.commits import CommitLog, Intent, Refusals
 from forebay.stores.clickhouse.lookups import ClickHouseLookup, column_as, ids_of, quoted
 from forebay.stores.clickhouse.plan import Planner, state_part
 from forebay.stores.clickhouse.query import ClickHouseReader
 from forebay.stores.clickhouse.session import ClickHouseSession
 from forebay.stores.cursors import has_happened, moves_on
-from forebay.stores.rows import coverage_from
+from forebay.stores.rows import coverage_from, replayed_letters
 from forebay.text import identifier
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.ports import Commit
-    from forebay.stores.clickhouse.commits import Heads, Refusals
+    from forebay.stores.clickhouse.commits import Heads
     from forebay.stores.clickhouse.plan import Plan
     from forebay.stores.clickhouse.session import Target
 
@@ -101,9 +101,11 @@ class ClickHouseStore(ReadableStore):
 
     def rarities(self) -> frozenset[tuple[str, str]]:
         session = self._prepared()
-        letters, conflicts = (session.name(name) for name in (ddl.LETTERS, ddl.CONFLICTS))
+        names = ddl.LETTERS, ddl.CONFLICTS, ddl.LETTER_STATES
+        letters, conflicts, states = (session.name(name) for name in names)
         rows = session.rows(
             f"SELECT toString(letter_id) AS id, '' AS told FROM {letters} "
+            f"WHERE letter_id NOT IN ({replayed_letters(states)}) "
             f"UNION ALL SELECT toString(event_id), incoming FROM {conflicts}"
         )
         columns = (column.cast(pa.string()).to_pylist() for column in rows)
@@ -123,12 +125,13 @@ class ClickHouseStore(ReadableStore):
     def commit(self, commit: Commit) -> Committed:
         with self._committing:
             self._prepared()
-            chain, refused = next(iter(commit.positions)), dict[str, dict[bytes, str]]()
-            heads = self._log.heads(chain)
-            while step := heads.pending.get(chain):
+            chain = next(iter(commit.positions))
+            heads, refused = self._log.heads(chain), Refusals()
+            if step := heads.pending.get(chain):
                 intent = self._log.read(chain, step)
-                found = self._log.apply(intent, without_refused=commit.without_refused, again=True)
-                refused |= found
+                refused = self._log.apply(
+                    intent, without_refused=commit.without_refused, again=True
+                )
                 heads = self._log.heads(chain)
             plan = self._carry_out(commit, chain, heads, refused)
         return Committed(plan.first, plan.conflicts, plan.letters, _refused(commit, refused))
@@ -210,13 +213,14 @@ def prepare(session: ClickHouseSession) -> None:
         )
     )
     if not max(found["made"].to_pylist()):
-        session.run(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
+        made = f"CREATE DATABASE IF NOT EXISTS {identifier(database)}"
+        session.run(session.target.made(made))
     if ddl.META in engines:
         _check_version(session)
     for table, statement in ddl.statements(session.name).items():
         engine = engines.get(table)
         if engine is None:
-            session.run(statement)
+            session.run(session.target.made(statement))
         elif (engine == "View") != (table in ddl.VIEWS):
             message = f"{database}.{table} is not one of our tables, but a {engine}."
             raise ConfigError(message, hint="Give Forebay a database of its own: store.database.")
