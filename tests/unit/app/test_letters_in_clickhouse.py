@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -22,7 +22,7 @@ pytest.importorskip("clickhouse_connect", exc_type=ImportError)
 from forebay.stores.clickhouse.audit import ClickHouseAudited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -49,9 +49,10 @@ def data(tmp_path: Path) -> Iterator[Data]:
         yield cast("Data", SimpleNamespace(sql=sql, folder=DataFolder(tmp_path)))
 
 
-def wanted(**filters: Any) -> LettersWanted:  # noqa: ANN401 - whatever a filter is
-    names = ("reason", "error", "venue", "since_ns", "until_ns")
-    return LettersWanted(*(filters.get(name) for name in names), filters.get("states", OPEN))
+def wanted(
+    *, reason: str | None = None, error: str | None = None, states: Sequence[str] = OPEN
+) -> LettersWanted:
+    return LettersWanted(reason, error, None, None, None, states)
 
 
 def test_letters_are_listed_found_and_settled(data: Data) -> None:
