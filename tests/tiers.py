@@ -28,6 +28,7 @@ COUNTS = {
     "crash histories of a naive log":       (    100,        400,        400),
     "kills of a writer":                    (      5,         15,        200),
     "kills of a crossing":                  (      8,          8,         40),
+    "fleets of bridges":                    (      1,          2,        100),
     "rows of a big store":                  (200_000,    300_000,  1_000_000),
     "events of an audit":                   (100_000,    300_000, 20_000_000),
     "rows of each kind":                    (      6,          6,         12),

@@ -48,6 +48,11 @@ def to_text(moment_ns: int, *, exact: bool = False) -> str:
     return f"{text}.{nanoseconds:09d}Z" if exact else f"{text}Z"
 
 
+def in_sql(moment_ns: int) -> str:
+    """Return UTC nanoseconds as any SQL has a time that is compared with a column of times."""
+    return f"'{to_text(moment_ns, exact=True).replace('T', ' ').removesuffix('Z')}'"
+
+
 def span_ns(text: str) -> int:
     """Return the nanoseconds of ``0``, ``90s``, ``15m``, ``12h``, ``7d`` or ``2w``.
 

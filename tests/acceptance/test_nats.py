@@ -8,9 +8,11 @@ import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from forebay.domain.messages import EventsTold, FrameOrigin, Head, Message, Step
+from forebay.domain.frames import Context, EpochOpened
+from forebay.domain.messages import ControlTold, EventsTold, FrameOrigin, Head, Message, Step
 from forebay.errors import ConfigError, CursorBeyondEnd, Permanent, Transient, Unreachable
 from forebay.telemetry import TelemetryEvent, TopicDiffers, ignore
 from forebay.transports.kind import TransportConfig
@@ -275,6 +277,25 @@ def test_what_no_server_takes_is_refused_for_good(
     assert "max_msg_size" in caught.value.hint
 
 
+def test_what_is_larger_than_the_server_takes_comes_as_it_was_told(
+    transport: NatsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = transport.subscribe(LANE, "g")
+    context = Context(venue="v", source="ws", purpose="live", collector="c", epoch="e")
+    context = msgspec.structs.replace(context, run="x" * 10_000_000)
+    control = ControlTold(FrameOrigin(context, {}), EpochOpened(), 7, 0)
+    large = Message(Head(Step(LOG, 1, 10), 0, control))
+    told = [large, message_of_rows(1), message(2)]
+    transport.publish(LANE, told[:1])
+    monkeypatch.setattr(connection, "HEADERS", (1 << 20) - 200)
+    transport.publish(LANE, told[1:])
+    received = taken(subscription, 3)
+    assert [each.message for each in received] == told
+    for number, each in enumerate(received[:2], 1):
+        subscription.seek(subscription.position_at(each.resume))
+        assert [other.message for other in taken(subscription, 3 - number)] == told[number:]
+
+
 def test_a_stream_of_somebody_else_is_told_and_left_as_it_is(
     lab: Lab, beside: NatsConnection, told: list[TelemetryEvent]
 ) -> None:
@@ -358,12 +379,18 @@ def test_who_listens_gets_events_and_nothing_else(
     assert TRANSPORT.probe(config).startswith("NATS 2.")
 
 
+def test_core_does_not_tell_what_the_server_would_not_take(beside: NatsConnection) -> None:
+    beside.run(beside.send([Entry("trades.v.s", b"x" * 2_000_000, "id")]))
+
+
 def test_core_keeps_nothing_to_read(lab: Lab) -> None:
     config = TransportConfig(kind="nats", servers=lab.servers.url(), mode="core")
     transport = TRANSPORT.open(config, ignore)
     transport.publish(LANE, [message_of_rows(1)])
     with pytest.raises(ConfigError, match="keeps nothing") as caught:
         transport.subscribe(LANE, "g")
+    with pytest.raises(ConfigError, match="keeps nothing"):
+        transport.join([LANE], "g")
     assert "jetstream" in caught.value.hint
     lab.run(lab.servers.nodes[0].kill())
     with pytest.raises(Unreachable):

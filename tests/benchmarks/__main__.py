@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks import (
     book_fold,
+    bridging,
     history,
     journal_append,
     journal_drain,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "pipeline": ("websocket -> stored", pipeline.run),
     "kafka": ("journal -> Kafka", publishing.kafka),
     "nats": ("journal -> NATS", publishing.nats),
+    "bridge": ("Kafka -> ClickHouse", bridging.run),
     "history": ("history -> stored", history.run),
     "recorded": ("stored and recorded", recorded.run),
     "symbols": ("cost of idle symbols", scaling.symbols),
@@ -52,7 +54,8 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
 _LIBRARIES = (
     "picows", "uvloop", "msgspec", "numpy", "pyarrow", "duckdb", "lmdb", "websockets",
     "circuitbreaker", "interlock-cb", "nopanic", "pybreaker", "stamina", "tenacity",
-    "sortedcontainers", "requests", "confluent-kafka", "nats-py",
+    "sortedcontainers", "requests", "confluent-kafka", "nats-py", "aiokafka",
+    "clickhouse-connect", "chdb",
 )  # fmt: skip
 
 

@@ -183,7 +183,10 @@ def kafka(*, events: int = 200_000) -> Iterator[Row]:
     """Measure the way to a topic of Kafka, one node."""
     from forebay.transports.kafka import TRANSPORT
 
-    with _folder() as folder, served(kafka_cluster(folder, clock=SystemClock(), heap_mb=512)) as on:
+    with (
+        temporary_folder() as folder,
+        served(kafka_cluster(folder, clock=SystemClock(), heap_mb=512)) as on,
+    ):
         bench = Bench("Kafka", "confluent-kafka", bare_kafka)
         yield _rows(TRANSPORT, on.bootstrap, folder, events, bench)
 
@@ -192,12 +195,12 @@ def nats(*, events: int = 30_000) -> Iterator[Row]:
     """Measure the way to a stream of NATS, one node."""
     from forebay.transports.nats import TRANSPORT
 
-    with _folder() as folder, served(nats_servers(folder, clock=SystemClock())) as on:
+    with temporary_folder() as folder, served(nats_servers(folder, clock=SystemClock())) as on:
         bench = Bench("NATS", "nats-py", bare_nats)
         yield _rows(TRANSPORT, on.nodes[0].address, folder, events, bench)
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         yield Path(folder)

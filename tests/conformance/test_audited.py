@@ -19,39 +19,34 @@ from forebay.ports import AUDIT_COLUMNS, AUDIT_TEXTS, Commit, Span
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from tests.conformance.test_kinds_and_audit import SETTINGS, stores
 from tests.support import event_tables
-from tests.support.delivery import as_events, deliver
+from tests.support.audited_stores import AUDITED, an_audited_store
+from tests.support.delivery import TableStore, as_events, deliver
 from tests.support.frames import LOG, T0, Told, batch, match, rows_of
-from tests.support.memory_store import MemoryAudited, MemoryStore, stored_gaps
+from tests.support.memory_store import stored_gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from forebay.ports import Audited, Store
-    from tests.support.delivery import TableStore
 
 HOUR = T0 // HOUR_NS
 BEGIN = HOUR * HOUR_NS
-QUOTED = """A"B'C|D%;--{E}"""
+QUOTED = """A"B'C|D%;--{E}\\n"""
 KEY = StreamKey("coinbase", "spot", "trade", "BTC-USD")
 
 
-@pytest.fixture(params=["memory", "duckdb"])
-def sat(request: pytest.FixtureRequest) -> Iterator[tuple[Store, Audited]]:
+@pytest.fixture(params=AUDITED)
+def sat(request: pytest.FixtureRequest) -> Iterator[tuple[TableStore, Audited]]:
     """Give an empty store and its part of the audit."""
-    if request.param == "memory":
-        memory = MemoryStore()
-        yield memory, MemoryAudited(memory)
-        return
-    duck = DuckDBStore(None)
-    with duck.connection() as connection:
-        yield duck, DuckDBAudited(lambda statement: connection.sql(statement).to_arrow_table())
-    duck.close()
+    with an_audited_store(request.param) as made:
+        yield made
 
 
 def keep(store: Store, rows: pa.Table, kind: str = "trade", seq: int = 1) -> None:
+    """Commit rows with a cursor behind their frames; ``seq`` counts the commits."""
     events = {KINDS[kind].table: as_events(rows)}
-    store.commit(Commit({"store": Position(LOG, seq)}, events=events))
+    store.commit(Commit({"store": Position(LOG, 1000 + seq)}, events=events))
 
 
 def trades_at(*times: int, symbol: str = "BTC-USD", market: str = "spot") -> pa.Table:
@@ -109,11 +104,12 @@ def test_a_span_takes_in_the_first_moment_of_its_hours(sat: tuple[Store, Audited
 
 
 def test_coverage_gaps_letters_and_conflicts_are_told(
-    sat: tuple[MemoryStore | DuckDBStore, Audited],
+    sat: tuple[TableStore, Audited],
 ) -> None:
     store, audited = sat
     deliver(store, [[batch([match(1), match(4), b"junk", b"more junk"])]])
     deliver(store, [[batch([match(1, price="7")], first_seq=60)]])
+    store.commit(Commit({"store": Position(LOG, 61)}))  # behind all these frames
     account = audited.account(Span())
     held = account.coverage[KEY]
     assert isinstance(held, IdCoverage)
@@ -123,32 +119,18 @@ def test_coverage_gaps_letters_and_conflicts_are_told(
     assert (account.letters, account.conflicts) == (2, 1)
 
 
-def test_letters_that_are_settled_are_told_apart(
-    sat: tuple[MemoryStore | DuckDBStore, Audited],
-) -> None:
+def test_what_became_of_letters_is_told(sat: tuple[TableStore, Audited]) -> None:
+    """Of four: one was replayed, one in vain, one discarded, and nothing became of one."""
     store, audited = sat
-    deliver(store, [[batch([b"junk 1", b"junk 2", b"junk 3", b"junk 4"])]])
-    first, second, third, fourth = letter_ids(store)
-    told = [
-        *((each, "replayed", "run 1") for each in (first, second, third)),
-        (second, "failed", "run 1"),
-        *((each, "discarded", "") for each in (first, fourth)),
-    ]
-    for seq, states in enumerate((told, told), 2):
-        store.commit(Commit({"store": Position(LOG, seq)}, letter_states=letter_states(*states)))
+    deliver(store, [[batch([b"a", b"b", b"c", b"d"])]])
+    ids = store.table("dead_letters")["letter_id"].to_pylist()
+    told = [(0, "replayed"), (1, "replayed"), (1, "failed"), (2, "discarded"), (0, "discarded")]
+    same = {"run": "r", "told_ts": T0, "by": "me", "reason": ""}
+    rows = [{"letter_id": UUID(str(ids[of])).bytes, "state": how, **same} for of, how in told]
+    states = pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
+    store.commit(Commit({"store": Position(LOG, 1000)}, letter_states=states))
     account = audited.account(Span())
-    assert (account.letters, account.replayed, account.discarded) == (4, 2, 1)
-
-
-def letter_ids(store: TableStore) -> list[bytes]:
-    found = store.table("dead_letters").sort_by("seq")["letter_id"].to_pylist()
-    return [UUID(str(each)).bytes for each in found]
-
-
-def letter_states(*told: tuple[bytes, str, str]) -> pa.Table:
-    about = {"told_ts": T0, "by": "me", "reason": ""}
-    rows = [{"letter_id": each, "state": state, "run": run, **about} for each, state, run in told]
-    return pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
+    assert (account.letters, account.replayed, account.discarded) == (4, 1, 1)
 
 
 def test_connections_are_told_in_the_order_in_which_they_spoke_last(

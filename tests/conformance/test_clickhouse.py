@@ -34,8 +34,10 @@ pytest.importorskip("clickhouse_connect")
 
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
+from forebay.stores.clickhouse.commits import Intent
 from forebay.stores.clickhouse.ddl import WINDOW
 from forebay.stores.clickhouse.errors import translate
+from forebay.stores.clickhouse.plan import state_part
 from forebay.stores.clickhouse.session import Target
 from forebay.stores.clickhouse.store import ClickHouseStore
 
@@ -267,9 +269,9 @@ def test_a_step_that_a_killed_server_lost_is_passed_over(store: ClickHouseStore)
 def test_rows_that_a_killed_server_lost_are_stored_again(store: ClickHouseStore) -> None:
     owner = another_store()
     owner.load()
-    pending = []
+    pending: list[Intent] = []
 
-    def never(intent: object, **_: object) -> None:
+    def never(intent: Intent, **_: object) -> None:
         pending.append(intent)
         raise Unreachable("It went.")
 
@@ -291,9 +293,6 @@ def test_rows_that_a_killed_server_lost_are_stored_again(store: ClickHouseStore)
 
 def test_a_step_is_written_once(store: ClickHouseStore) -> None:
     """It is the server that decides between two owners, whenever their requests arrive."""
-    from forebay.stores.clickhouse.commits import Intent
-    from forebay.stores.clickhouse.plan import state_part
-
     part = state_part(("store", 1, "x"), 1, {}, {}, {})
     intents = [Intent("store", 1, 1, writer, [part]) for writer in ("b", "a", "c")]
     for intent in intents:
@@ -308,13 +307,15 @@ def test_an_intent_that_comes_after_the_window_changes_nothing(store: ClickHouse
         store.commit(each)
     former = another_store()
     former.load()
-    write, late = former._log.write, []
+    late: list[Intent] = []
+    write = former._log.write
     former._log.write = late.append  # type: ignore[method-assign, assignment]
     with pytest.raises(Transient):
         former.commit(commits[1])
     for each in commits[1:3]:
         store.commit(each)
-    run(store, "ALTER TABLE {} MODIFY SETTING non_replicated_deduplication_window = 0", "commits")
+    setting = "ALTER TABLE {{}} MODIFY SETTING non_replicated_deduplication_window = {}"
+    run(store, setting.format(0), "commits")
     try:
         write(late[0])
         assert number(store, "SELECT count() FROM {}", "commits") == 4
@@ -413,11 +414,12 @@ def test_a_profile_of_an_administrator_changes_nothing() -> None:
         for each in history(5, 8):
             store.commit(each)
             model.commit(each)
-        done = store.commit(commit(5000, *TRADES, chain="last"))
+        mine = [Told(10_000 + index) for index in range(100)]
+        done = store.commit(commit(5000, *mine, chain="last"))
         server.kill()
         asyncio.run(server.start())
-        assert done.inserted == len(TRADES)
-        assert len(store.table("trades")) == len(model.table("trades")) + len(TRADES)
+        assert done.inserted == len(mine)
+        assert len(store.table("trades")) == len(model.table("trades")) + len(mine)
         assert doubled(store) == {}
         store.close()
 

@@ -35,6 +35,14 @@ def at(seq: int) -> Position:
     return Position(LOG, seq)
 
 
+LIVES = pytest.mark.parametrize(
+    ("store", "steps"),
+    [("memory", 150), ("duckdb", 150), pytest.param("clickhouse", 40, marks=pytest.mark.drill)],
+    indirect=["store"],
+)
+"""Of stores that move two cursors at random; what is on a server takes longer."""
+
+
 @pytest.fixture(params=["memory", "duckdb", "clickhouse"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TableStore]:
     if request.param == "clickhouse":
@@ -200,10 +208,11 @@ def verdict(commit: Commit, now: Cursors) -> str:
     return "happened" if reached else "moved"
 
 
+@LIVES
 @pytest.mark.parametrize("seed", range(4))
-def test_any_life_of_two_cursors(store: TableStore, seed: int) -> None:
+def test_any_life_of_two_cursors(store: TableStore, seed: int, steps: int) -> None:
     dice, now, verdicts = random.Random(seed), dict[str, Position](), set[str]()
-    for number in range(150):
+    for number in range(steps):
         names = dice.sample(("one", "two"), dice.randrange(1, 3))
         positions = {name: at(dice.randrange(1, 4)) for name in names}
         expected = {

@@ -30,6 +30,8 @@ from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, Commit, Span
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
 from tests.exam.ping import PING
+from tests.support.audited_stores import AUDITED, an_audited_store
+from tests.support.clickhouse_stores import an_audited_clickhouse
 from tests.support.delivery import as_events, plain_rows
 from tests.support.frames import LOG, T0
 from tests.support.memory_store import MemoryAudited, MemoryStore, stored_gaps
@@ -114,6 +116,12 @@ def stores() -> Iterator[tuple[TableStore, Audited]]:
     duck.close()
 
 
+@pytest.fixture(params=AUDITED)
+def sat(request: pytest.FixtureRequest) -> Iterator[tuple[TableStore, Audited]]:
+    with an_audited_store(request.param) as made:
+        yield made
+
+
 STREAM = ("venue", "market", "symbol")
 SETTINGS = settings(
     max_examples=count("rows of each kind"), suppress_health_check=[HealthCheck.too_slow]
@@ -128,24 +136,36 @@ def test_rows_of_every_kind_come_back_and_are_digested_as_they_are(
 ) -> None:
     kind = KINDS[channel]
     rows = data.draw(rows_of_kind(kind))
+    for store, audited in stores():
+        _comes_back(store, audited, kind, rows)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("channel", KINDS_NOW)
+@SETTINGS
+@given(st.data())
+def test_rows_of_every_kind_come_back_from_a_server(channel: str, data: st.DataObject) -> None:
+    kind = KINDS[channel]
+    rows = data.draw(rows_of_kind(kind))
+    with an_audited_clickhouse() as (store, audited):
+        _comes_back(store, audited, kind, rows)
+
+
+def _comes_back(store: TableStore, audited: Audited, kind: EventKind, rows: pa.Table) -> None:
     digests, ids = digests_by_hour(rows, kind), id_texts(rows).to_pylist()
     canonical = dict(zip(ids, canonical_rows(rows, kind).to_pylist(), strict=True))
-    for store, audited in stores():
-        done = store.commit(
-            Commit({"store": Position(LOG, 9)}, events={kind.table: as_events(rows)})
-        )
-        assert done.first[kind.table].all()
-        assert plain(store.table(kind.table)) == plain(rows)
-        account = audited.account(Span())
-        assert {place: hour.digest for place, hour in account.hours.items()} == digests
-        assert sum(hour.events for hour in account.hours.values()) == len(rows)
-        assert account.position == Position(LOG, 9)
-        assert account.ambiguous == sum("ambiguous" in f for f in rows["flags"].to_pylist())
-        found = audited.find(channel, ids[:3]).rows
-        assert dict(
-            zip(found["event_id"].to_pylist(), found["canonical"].to_pylist(), strict=True)
-        ) == {each: canonical[each] for each in ids[:3]}
-        _answers_of_each_stream(audited, kind, rows)
+    done = store.commit(Commit({"store": Position(LOG, 9)}, events={kind.table: as_events(rows)}))
+    assert done.first[kind.table].all()
+    assert plain(store.table(kind.table)) == plain(rows)
+    account = audited.account(Span())
+    assert {place: hour.digest for place, hour in account.hours.items()} == digests
+    assert sum(hour.events for hour in account.hours.values()) == len(rows)
+    assert account.position == Position(LOG, 9)
+    assert account.ambiguous == sum("ambiguous" in f for f in rows["flags"].to_pylist())
+    found = audited.find(kind.channel, ids[:3]).rows
+    told = dict(zip(found["event_id"].to_pylist(), found["canonical"].to_pylist(), strict=True))
+    assert told == {each: canonical[each] for each in ids[:3]}
+    _answers_of_each_stream(audited, kind, rows)
 
 
 def _answers_of_each_stream(audited: Audited, kind: EventKind, rows: pa.Table) -> None:
@@ -188,17 +208,16 @@ def quotes(count: int) -> pa.Table:
 KEY = StreamKey("x", "x", "quote", "x")
 
 
-def test_hours_outside_the_span_are_counted_and_not_hashed() -> None:
-    hour = T0 // HOUR_NS
-    for store, audited in stores():
-        store.commit(Commit({"store": Position(LOG, 1)}, events={"quotes": as_events(quotes(150))}))
-        hours = audited.account(Span(hour + 1, hour + 2)).hours
-        hashed = {place[1] - hour: held.digest is not None for place, held in hours.items()}
-        assert hashed == {0: False, 1: True, 2: False}
-        assert [held.events for _, held in sorted(hours.items())] == [60, 60, 30]
-        ends = [(held.first_number, held.last_number) for _, held in sorted(hours.items())]
-        assert ends == [(7, 66), (67, 126), (127, 156)]
-        assert hours[KEY, hour].first_ns == hour * HOUR_NS
+def test_hours_outside_the_span_are_counted_and_not_hashed(sat: tuple[TableStore, Audited]) -> None:
+    (store, audited), hour = sat, T0 // HOUR_NS
+    store.commit(Commit({"store": Position(LOG, 1000)}, events={"quotes": as_events(quotes(150))}))
+    hours = audited.account(Span(hour + 1, hour + 2)).hours
+    hashed = {place[1] - hour: held.digest is not None for place, held in hours.items()}
+    assert hashed == {0: False, 1: True, 2: False}
+    assert [held.events for _, held in sorted(hours.items())] == [60, 60, 30]
+    ends = [(held.first_number, held.last_number) for _, held in sorted(hours.items())]
+    assert ends == [(7, 66), (67, 126), (127, 156)]
+    assert hours[KEY, hour].first_ns == hour * HOUR_NS
 
 
 def test_a_row_that_is_stored_twice_is_counted_twice() -> None:
@@ -215,14 +234,14 @@ def test_a_row_that_is_stored_twice_is_counted_twice() -> None:
     store.close()
 
 
-def test_an_audit_is_of_the_cursor_of_its_consumer_alone() -> None:
-    for store, audited in stores():
-        assert audited.account(Span()).position is None
-        store.commit(Commit({"archive": Position(LOG, 900)}))
-        store.commit(Commit({"store": Position(LOG, 3)}))
-        assert audited.account(Span()).position == Position(LOG, 3)
-        assert audited.minutes(KEY, 0).position == Position(LOG, 3)
-        assert audited.find("quote", [str(UUID(int=5))]).position == Position(LOG, 3)
+def test_an_audit_is_of_the_cursor_of_its_consumer_alone(sat: tuple[TableStore, Audited]) -> None:
+    store, audited = sat
+    assert audited.account(Span()).position is None
+    store.commit(Commit({"archive": Position(LOG, 900)}))
+    store.commit(Commit({"store": Position(LOG, 3)}))
+    assert audited.account(Span()).position == Position(LOG, 3)
+    assert audited.minutes(KEY, 0).position == Position(LOG, 3)
+    assert audited.find("quote", [str(UUID(int=5))]).position == Position(LOG, 3)
 
 
 ARRIVALS = st.lists(
@@ -282,12 +301,12 @@ def test_an_audit_bears_a_database_that_lacks_the_table_of_a_kind(
     store.close()
 
 
-def test_nothing_is_found_where_nothing_is_asked_for() -> None:
-    for store, audited in stores():
-        store.commit(Commit({"store": Position(LOG, 3)}, events={"quotes": as_events(quotes(3))}))
-        answer = audited.find("quote", [])
-        assert len(answer.rows) == 0
-        assert answer.position == Position(LOG, 3)
+def test_nothing_is_found_where_nothing_is_asked_for(sat: tuple[TableStore, Audited]) -> None:
+    store, audited = sat
+    store.commit(Commit({"store": Position(LOG, 3)}, events={"quotes": as_events(quotes(3))}))
+    answer = audited.find("quote", [])
+    assert len(answer.rows) == 0
+    assert answer.position == Position(LOG, 3)
 
 
 def test_tables_of_an_earlier_version_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -11,10 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forebay.journal import Position
+    from forebay.ports import Audited
     from forebay.stores.clickhouse.store import ClickHouseStore
     from tests.support.delivery import TableStore
 
 DATABASE = "forebay_exam"
+UNMERGED = (
+    "MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1, "
+    "max_bytes_to_merge_at_min_space_in_pool = 1"
+)
 
 
 @contextlib.contextmanager
@@ -24,6 +29,15 @@ def a_clickhouse_store() -> Iterator[ClickHouseStore]:
     empty(store)
     with contextlib.closing(store):
         yield store
+
+
+@contextlib.contextmanager
+def an_audited_clickhouse() -> Iterator[tuple[ClickHouseStore, Audited]]:
+    """Give an empty store and its part of the audit."""
+    with a_clickhouse_store() as store, contextlib.closing(store.reader()) as reader:
+        from forebay.stores.clickhouse.audit import ClickHouseAudited
+
+        yield store, ClickHouseAudited(lambda sql: reader.query(sql, timeout_s=60))
 
 
 def another_store() -> ClickHouseStore:
@@ -40,6 +54,8 @@ def empty(store: ClickHouseStore) -> None:
     store.load()
     for table in _tables(store):
         store._session.run(f"TRUNCATE TABLE {store._session.name(table)} SYNC")
+    # A merge would hide that a row is there twice.
+    store._session.run(f"ALTER TABLE {store._session.name('trades_rows')} {UNMERGED}")
 
 
 def _tables(store: ClickHouseStore) -> list[str]:

@@ -181,28 +181,26 @@ class MemoryAudited(Audited):
                 one = HourAccount(digest, 1, ns, ns, number, number)
                 hours[key] = _both(hours[key], one) if key in hours else one
         letters = set(self._store.table("dead_letters")["letter_id"].to_pylist())
-        replayed = self._became("replayed")
+        replayed, discarded = self._settled()
         return StoreAccount(
             position=state.positions.get(self._consumer),
             hours=hours,
             coverage=state.coverage,
             gaps=stored_gaps(self._store),
-            letters=len(self._store.table("dead_letters")),
+            letters=len(letters),
+            replayed=len(letters & replayed),
+            discarded=len(letters & discarded - replayed),
             conflicts=len(self._store.table("conflicts")),
             ambiguous=ambiguous,
-            replayed=len(letters & replayed),
-            discarded=len((letters & self._became("discarded")) - replayed),
         )
 
-    def _became(self, state: str) -> set[object]:
-        """Return which letters somebody has settled so, and did not fail in the same run."""
-        states = self._store.table("letter_states").to_pylist()
-        failed = {(row["letter_id"], row["run"]) for row in states if row["state"] == "failed"}
-        return {
-            row["letter_id"]
-            for row in states
-            if row["state"] == state and (row["letter_id"], row["run"]) not in failed
-        }
+    def _settled(self) -> tuple[set[object], set[object]]:
+        """Return the letters that were replayed well, and those that somebody gave up."""
+        told: dict[str, set[tuple[object, object]]] = {}
+        for row in self._store.table("letter_states").to_pylist():
+            told.setdefault(row["state"], set()).add((row["letter_id"], row["run"]))
+        well = told.get("replayed", set()) - told.get("failed", set())
+        return {letter for letter, _ in well}, {each for each, _ in told.get("discarded", set())}
 
     def minutes(self, stream: StreamKey, hour: int) -> Minutes:
         """See :meth:`forebay.ports.Audited.minutes`."""

@@ -312,7 +312,7 @@ class MemoryTransport:
         return MemorySubscription(self._broker, lane, group)
 
     def join(self, topics: Sequence[str], group: str) -> MemoryMembership:
-        """See :class:`~forebay.ports.Transport`."""
+        """See :class:`~forebay.ports.SharedLanes`."""
         return MemoryMembership(self._broker, topics, group)
 
     def close(self) -> None:

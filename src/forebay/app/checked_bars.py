@@ -15,10 +15,11 @@ from forebay.domain.calendars import ALWAYS
 from forebay.domain.calendars.grid import Grid
 from forebay.domain.channels import SERIES
 from forebay.domain.coverage import StreamKey, TimeCoverage
+from forebay.services.books import in_integers
 from forebay.services.gap_detector import BarSeries, StoredBars, WatchedBars
 from forebay.sources.history import ByBars
 from forebay.text import literal
-from forebay.times import span_ns
+from forebay.times import in_sql, span_ns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +38,7 @@ LAG_NS = 300 * 10**9
 """How long after its end a bar may take to be stored: histories lag behind by minutes."""
 FOUND = """
 SELECT venue, market, symbol, timeframe, session, "of", adjusted,
-    min(epoch_ns(open_ts)) AS first_ns, max(epoch_ns(close_ts)) AS end_ns,
-    bool_or(origin = 'venue') AS live
+    min(open_ts) AS first_ns, max(close_ts) AS end_ns, max(origin = 'venue') AS live
 FROM bars GROUP BY ALL ORDER BY ALL"""
 """The series that are stored, and whether some of their bars came live."""
 
@@ -67,7 +67,7 @@ def watched(rows: pa.Table, config: Config, coverage: HeldCoverage) -> list[Watc
     a calendar that cannot be had.
     """
     joined: dict[StreamKey, WatchedBars] = {}
-    for row in rows.to_pylist():
+    for row in in_integers(rows).to_pylist():
         found = StoredSeries(**row)
         if not _on_a_grid(found):
             continue
@@ -151,7 +151,7 @@ def stored_bars(query: Query) -> StoredBars:
     async def stored(bars: WatchedBars, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
         wanted = _opens(bars.stream, bars.series, begin_ns, end_ns)
         table = await asyncio.to_thread(query, wanted)
-        opens: npt.NDArray[np.int64] = table["open_ns"].to_numpy()
+        opens: npt.NDArray[np.int64] = in_integers(table)["open_ns"].to_numpy()
         return opens
 
     return stored
@@ -181,10 +181,10 @@ def _opens(stream: StreamKey, series: BarSeries, begin_ns: int, end_ns: int) -> 
     }
     return " AND ".join(
         (
-            "SELECT DISTINCT epoch_ns(open_ts) AS open_ns FROM bars WHERE state = 'final'",
+            "SELECT DISTINCT open_ts AS open_ns FROM bars WHERE state = 'final'",
             *(f"{name} = {literal(text)}" for name, text in texts.items()),
             f"adjusted = {str(series.adjusted).lower()}",
-            f"open_ts >= make_timestamp_ns({begin_ns})",
-            f"open_ts < make_timestamp_ns({end_ns})",
+            f"open_ts >= {in_sql(begin_ns)}",
+            f"open_ts < {in_sql(end_ns)}",
         )
     )

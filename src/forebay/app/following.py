@@ -51,6 +51,8 @@ class Follow:
 
     query: Callable[[str], pa.Table]
     table: str
+    arrival: str
+    """What of a row says how early it was stored."""
     where: Sequence[str]
     """Conditions on the events."""
     place: Position | None
@@ -149,8 +151,8 @@ class Follow:
 
     def _turn(self, place: Position, end: Position) -> None:
         """Go on with the log that came after one that is over."""
-        first = f"SELECT log_id, min(rowid) AS first FROM {self.table} GROUP BY 1 ORDER BY 2"  # noqa: S608
-        logs = [row["log_id"] for row in self.query(first).to_pylist()]
+        first = f"SELECT log_id, min({self.arrival}) AS first FROM {self.table} GROUP BY log_id"  # noqa: S608
+        logs = [row["log_id"] for row in self.query(f"{first} ORDER BY first").to_pylist()]
         later = logs[logs.index(place.log_id) + 1 :] if place.log_id in logs else []
         if place.log_id == NO_LOG:
             later = logs

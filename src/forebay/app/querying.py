@@ -15,20 +15,20 @@ import pyarrow as pa
 
 from forebay.app.processes.local_socket import NobodyServes, ask
 from forebay.app.wiring import stores
-from forebay.app.wiring.data_folder import DataFolder
+from forebay.app.wiring.data_folder import Consumer, DataFolder
 from forebay.clock import SystemClock
 from forebay.domain.kinds import KINDS
 from forebay.domain.schema import DECIMAL, DECIMALS, TIME
 from forebay.errors import ConfigError, ForebayError, Unreachable
-from forebay.journal import OS_DISK, CursorFile
+from forebay.journal import OS_DISK, CursorFile, StateFile
 from forebay.journal.watermark import WatermarkReader
 from forebay.resilience.numbers import require_count
 from forebay.services.deliver import CONSUMER
 from forebay.text import counted, literal, nearest
-from forebay.times import to_ns
+from forebay.times import in_sql, to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
 
     from forebay.app.wiring.stores import FolderStore
@@ -189,11 +189,7 @@ class Queries:
 
     def _instead(self, first: FolderStore, place: FolderStore) -> str:
         """Return that it is not the first store that answered, and what the other one lacks."""
-        behind = captured_after(self.folder, place.role)
-        lacks = "it is not known how far it has got"
-        if behind is not None:
-            lacks = f"it lacks {counted(behind, 'frame')} of what is captured"
-            lacks = lacks if behind else "it has all that is captured"
+        lacks = "; ".join(_lacks(self.folder, place.role))
         return f"The store {first.name} cannot be reached: {place.name} answers; {lacks}."
 
     def _await_arrival(self) -> None:
@@ -220,6 +216,29 @@ class _Asked:
     timeout_s: float | None
     memory_limit_mb: int | None
     limit: int | None
+
+
+def _lacks(folder: DataFolder, role: str) -> Iterator[str]:
+    """Return what a mirror may not have of what was captured."""
+    behind = captured_after(folder, role)
+    if behind is None:
+        yield "it is not known how far it has got"
+    else:
+        yield (
+            f"it lacks {counted(behind, 'frame')} of what is captured"
+            if behind
+            else ("it has all that is captured")
+        )
+    with contextlib.suppress(ForebayError):
+        if since := begun_at(folder, role).load():
+            yield f"nothing from before {since.decode()}"
+    if Consumer(role, required=False) in folder.consumers():
+        yield "it is not required, so it may lack more"
+
+
+def begun_at(folder: DataFolder, role: str) -> StateFile:
+    """Return the file that says of when the oldest frame was that a mirror could be fed."""
+    return StateFile(folder.cursor(role).with_suffix(".since"))
 
 
 def captured_after(folder: DataFolder, role: str) -> int | None:
@@ -253,7 +272,7 @@ def decode_arrow(body: bytes) -> pa.Table:
 
 def instant(moment: datetime | str | int) -> str:
     """Return a time, or UTC nanoseconds, as SQL has it."""
-    return f"make_timestamp_ns({moment if isinstance(moment, int) else to_ns(moment)})"
+    return in_sql(moment if isinstance(moment, int) else to_ns(moment))
 
 
 @dataclass(slots=True)
@@ -311,6 +330,8 @@ def shaped(table: pa.Table, *, floats: bool, utc: bool) -> pa.Table:
             column, wanted = column.cast(pa.list_(pa.string())), pa.list_(pa.float64())
         elif utc and wanted == TIME:
             wanted = _UTC
+        elif told.name == "payload" and wanted == pa.string():  # a store that knows no difference
+            wanted = pa.binary()
         if wanted != told.type:
             table = table.set_column(place, told.with_type(wanted), column.cast(wanted))
     return table
@@ -340,13 +361,13 @@ def require_known(wanted: Iterable[str], known: Collection[str]) -> None:
 def overview_query() -> str:
     """Return the query for how many streams and rows there are, and from when to when."""
     parts = (
-        f"SELECT count(*) AS n, min(event_ts) AS low, max(event_ts) AS high, "  # noqa: S608 - our own
+        f"SELECT count(*) AS c, min(event_ts) AS low, max(event_ts) AS high, "  # noqa: S608 - our own
         f"count(DISTINCT (venue, market, symbol)) AS s FROM {kind.table}"
         for kind in KINDS.values()
     )
     return (
-        "SELECT sum(s)::BIGINT AS streams, sum(n)::BIGINT AS n, epoch_ns(min(low)) AS low, "  # noqa: S608 - our own
-        f"epoch_ns(max(high)) AS high FROM ({' UNION ALL '.join(parts)})"
+        "SELECT sum(s)::BIGINT AS streams, sum(c)::BIGINT AS n, min(low) AS low, "  # noqa: S608 - our own
+        f"max(high) AS high FROM ({' UNION ALL '.join(parts)}) AS parts WHERE c > 0"
     )
 
 

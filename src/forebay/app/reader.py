@@ -63,8 +63,8 @@ ONE_BAR = (
     "received_ts DESC, seq DESC, event_id) = 1"
 )
 _REVISED = (
-    " REPLACE (greatest(revision, count(DISTINCT (open, high, low, close, volume)) FILTER "
-    f"(WHERE state = 'final') OVER ({_OF_A_BAR})) AS revision)"
+    " REPLACE (greatest(revision, CAST(count(DISTINCT (open, high, low, close, volume)) FILTER "
+    f"(WHERE state = 'final') OVER ({_OF_A_BAR}) AS BIGINT)) AS revision)"
 )
 """A telling does not know of the others: how many different ones of a bar were final is counted."""
 _BESIDE = "event_id, venue_seq, event_ts, received_ts, collector, epoch"
@@ -81,13 +81,16 @@ class Data(Queries):
 
     def __repr__(self) -> str:
         """Return where it is, and how much of when is in it; nobody is waited for."""
+        from forebay.services.books import in_integers  # noqa: PLC0415 - seldom needed
+
         try:
-            (told,) = self._query(overview_query(), _LOOK_S, patience_s=0.0).to_pylist()
+            found = self._query(overview_query(), _LOOK_S, patience_s=0.0)
+            (told,) = in_integers(found).to_pylist()
         except ForebayError as error:
             return f"<forebay.Data {str(self.folder.root)!r}: {error.message}>"
-        low, high = (told[end] and to_text(told[end]) for end in ("low", "high"))
+        low, high = (to_text(told[end] or 0) for end in ("low", "high"))
         when = f", {low} to {high}" if told["n"] else ""
-        size = f"{told['streams']:,} streams, {told['n']:,} rows"
+        size = f"{told['streams'] or 0:,} streams, {told['n'] or 0:,} rows"
         return f"<forebay.Data {str(self.folder.root)!r}: {size}{when}>"
 
     def symbols(self) -> list[str]:
@@ -207,7 +210,9 @@ class Data(Queries):
 
         def look(place: FolderStore) -> BookAt:
             query = functools.partial(self._asked_of, place)
-            return book_at(query, Stream(venue, market, symbol), at_ns, parsers())
+            keeps = stores.kind_of(place.config).checkpoints
+            stream = Stream(venue, market, symbol)
+            return book_at(query, stream, at_ns, parsers(), checkpoints=keeps)
 
         found, _ = self._from_one(look)
         return {
@@ -290,13 +295,15 @@ class Data(Queries):
         wanted = Wanted(symbol, venue, start)
         known: list[str] = []
         with contextlib.suppress(ForebayError):  # of a store that is not there yet
-            known = self._query(symbols_query(), None, patience_s=0.0)["symbol"].to_pylist()
+            found = self._asked_of(self._first, symbols_query(), patience_s=0.0)
+            known = found["symbol"].to_pylist()
         require_known(wanted.symbols, known)
         ends = stop or threading.Event()
         return Follow(
             # Of one store: where another one is says nothing of what this one has.
             query=lambda query: self._asked_of(self._first, query, patience_s=0.0),
             table=table,
+            arrival=stores.kind_of(self._first.config).arrival,
             where=wanted.where(),
             place=position_of(after) if after is not None else BEGINNING if start else None,
             rows=rows,
@@ -329,7 +336,7 @@ class Data(Queries):
             f"ORDER BY {place} {order} LIMIT 1)"
             for side, order in ((f"< {before}", "DESC"), (f"> {after}", "ASC"))
         ]
-        return self.sql(f"{' UNION ALL '.join(sides)} ORDER BY {place}")
+        return self.sql(f"SELECT * FROM ({' UNION ALL '.join(sides)}) AS sides ORDER BY {place}")  # noqa: S608
 
     def dead_letters(self) -> pa.Table:
         """Return every dead letter, with its bytes."""

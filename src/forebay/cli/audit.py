@@ -41,6 +41,9 @@ class ComparedWith(StrEnum):
 def audit(
     *,
     data: DataOption = DEFAULT_DATA,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Audit this store; else the first.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option(help="From this time on, ISO 8601, down to the hour.")
     ] = None,
@@ -80,7 +83,7 @@ def audit(
 
     stages, unsaid = ([], []) if no_transports else _stages(config, data, transport or [])
     asked = partial(
-        reading(data).audit_report,
+        reading(data, store).audit_report,
         since=since,
         until=until,
         truth=TruthClient(truth) if truth else None,

@@ -51,6 +51,10 @@ DataOption = Annotated[
     Path,
     typer.Option("--data", help="Data folder; else the one of -c.", envvar=[*DATA_VARIABLES]),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help="Ask this store; else the first that can be reached."),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of a table.")
 ]

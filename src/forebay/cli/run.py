@@ -25,7 +25,9 @@ def run(
     config: ConfigOption = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Run only this service: capture, deliver, publish or publish-NAME."),
+        typer.Option(
+            help="Run only this service: capture, deliver, mirror or publish, or one publish-NAME."
+        ),
     ] = None,
     given: CaptureFlags,
 ) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from forebay.app.wiring.complaints import Complaints
-from forebay.cli.output import DATA_VARIABLES, DEFAULT_DATA, ConfigOption, explained
+from forebay.cli.output import DATA_VARIABLES, DEFAULT_DATA, ConfigOption, err, explained
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -136,11 +136,18 @@ def _folder(given: Path | None, file: Path | None, data: Path | None) -> Path:
 # ----------------------------------------------------------- folders, configurations
 
 
-def reading(data: Path) -> Data:
-    """Open a data folder for reading."""
+def reading(data: Path, store: str | None = None) -> Data:
+    """Open a data folder for reading, or one of its stores; who answers instead is said once."""
     from forebay.app.reader import Data
 
-    return Data(data)
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            err.print(text)
+
+    return Data(data, store=store or "", tell=tell)
 
 
 def whoever() -> str:

@@ -19,6 +19,7 @@ from forebay.cli.output import (
     DEFAULT_DATA,
     DataOption,
     JsonOption,
+    StoreOption,
     err,
     out,
     print_table,
@@ -47,6 +48,7 @@ def sql(
     query: Annotated[str, typer.Argument(help="One reading SQL statement.")],
     *,
     data: DataOption = DEFAULT_DATA,
+    store: StoreOption = None,
     style: Annotated[
         Format | None, typer.Option("--format", help="Form of the answer; else a table.")
     ] = None,
@@ -63,7 +65,7 @@ def sql(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Query what was captured, while a capture is running or not.
+    """Query what was captured, while a capture is running or not, in the store's own SQL.
 
     Tables: trades, quotes, tickers, bars, book_snapshots, book_deltas, book_checkpoints,
     gaps, coverage, dead_letters, letter_states, conflicts, cursors. "DESCRIBE trades" lists the
@@ -88,7 +90,7 @@ def sql(
         raise ConfigError(message, hint="Add --output FILE, or send it into a file or a pipe.")
     most = limit or (SHOWN if style is Format.table and output is None else None)
     typed = os.fsencode(query).decode(errors="replace")  # UTF-8 in any locale
-    table = reading(data).sql(typed, timeout_s=timeout, limit=most)
+    table = reading(data, store).sql(typed, timeout_s=timeout, limit=most)
     write(table, style, output, others=", --format csv all")
 
 

@@ -21,7 +21,7 @@ from forebay.cli.output import (
     print_json,
     print_table,
 )
-from forebay.cli.status_flows import bridged, published
+from forebay.cli.status_flows import bridged, fed
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import SystemReport
 from forebay.sources.proxies import proxy_for
@@ -192,7 +192,8 @@ def _rows(
             yield "connected", _connected(capture, told.report.streams())
         if "capture" in found:
             yield "events", _flow(found["capture"], found["deliver"])
-        yield from (("published", text) for text in published(found))
+        yield from (("mirrored", text) for text in fed(found, "mirror"))
+        yield from (("published", text) for text in fed(found, "transport"))
         yield from (("bridge", text) for text in bridged(found))
         if deliver := found.get("deliver"):
             yield "gaps", _gaps(deliver["gaps"])
@@ -298,7 +299,7 @@ def line(told: SystemStatus, width: int) -> str:
         *([] if stored is None else [f"{stored:,.0f} events/s stored"]),
         f"lag {lag(capture, deliver):,}",
         f"{gaps.get('open', 0):,} gaps open",
-        *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "transport" in s),
+        *(f"{role} lag {s['backlog']:,}" for role, s in found.items() if s and "required" in s),
         *bridges,
         *([] if captured is None else [f"{captured:,.0f} frames/s"]),
         f"p99 {capture['p99_ms']:.1f} ms",

@@ -13,12 +13,12 @@ _NAMED = 3
 """Lanes that wait, which are listed."""
 
 
-def published(found: Statuses) -> Iterator[str]:
-    """Return a line for each transport that is published to."""
+def fed(found: Statuses, what: str) -> Iterator[str]:
+    """Return a line for each ``mirror`` or ``transport`` that the journal feeds."""
     for each in found.values():
-        if each and "transport" in each:
+        if each and what in each:
             behind = f"{each['lag_s']:,.1f} s behind ({each['backlog']:,} frames)"
-            yield f"{each['transport']}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
+            yield f"{each[what]}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
 
 
 def bridged(found: Statuses) -> Iterator[str]:

@@ -63,6 +63,10 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend what lacks or differs, and look again.")
     ] = False,
+    expired: Annotated[
+        bool,
+        typer.Option("--expired", help="A transport lacks what it deleted by age, too."),
+    ] = False,
     data: DataFlag = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -72,7 +76,8 @@ def verify(
     With --repair, what lacks or differs is downloaded. Without --venue, what transports hold is
     compared with what was published to them, and --repair publishes what they lack; with both,
     --repair mends the transports of the configuration, too. A capture that runs does that itself,
-    between its own steps.
+    between its own steps. With --expired, what a transport has deleted because of its age is
+    lacking, too, as far as the journal has it: for a reader who was away for longer than that.
 
     Exit code 1 says that they differ; with --repair, that they still do. A transport that does not
     answer is exit code 3.
@@ -100,7 +105,8 @@ def verify(
             document["same"] = all(each.same for each in found)
             document["streams"] = [each.document() for each in found]
         if transport or repair or not bars.venue:
-            _transports(folder, settings, transport or [], document, repair=repair, bars=bars)
+            how = {"repair": repair, "expired": expired}
+            _transports(folder, settings, transport or [], document, bars=bars, **how)
         if as_json:
             print_json(document)
         else:
@@ -124,6 +130,7 @@ def _transports(
     document: dict[str, Any],
     *,
     repair: bool,
+    expired: bool,
     bars: BarFlags,
 ) -> None:
     """Add to the document what transports hold, after they were mended if they are to be."""
@@ -137,7 +144,7 @@ def _transports(
         raise ConfigError(message, hint="Say --venue, or add a [[transports]] table.")
     for said in wanted:
         try:
-            account = _read_back(folder, said, logs.observer(), repair=repair)
+            account = _read_back(folder, said, logs.observer(), repair=repair, expired=expired)
         except ForebayError as error:
             if names or not bars.venue:
                 raise
@@ -147,7 +154,7 @@ def _transports(
 
 
 def _read_back(
-    folder: DataFolder, said: TransportConfig, observer: Observer, *, repair: bool
+    folder: DataFolder, said: TransportConfig, observer: Observer, *, repair: bool, expired: bool
 ) -> dict[str, Any]:
     from forebay.app.offline import reading_back
     from forebay.app.wiring.transports import name_of
@@ -157,12 +164,13 @@ def _read_back(
             task = shown.add_task(f"reading {name_of(said)} back", total=None)
             return reading_back.look(
                 *(folder, said, observer),
+                expired=expired,
                 progress=lambda done, total: shown.update(task, completed=done, total=total),
             )
 
     found, published = look(), 0
     if repair and not found.ok:
-        published = reading_back.republish(folder, said, observer)
+        published = reading_back.republish(folder, said, observer, expired=expired)
         found = look()
     return reading_back.document(found) | {"published": published}
 

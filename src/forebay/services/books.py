@@ -28,6 +28,7 @@ from forebay.domain.book import Book, levels_of
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
 from forebay.text import literal
+from forebay.times import in_sql
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -89,31 +90,30 @@ class Base(NamedTuple):
         return self.collector, self.epoch, self.log_id
 
 
-def moment(ns: int) -> str:
-    """Return a time as SQL has it."""
-    return f"make_timestamp_ns({ns})"
-
-
-def base_at(query: Query, stream: Stream, at_ns: int | None) -> Base | None:
+def base_at(
+    query: Query, stream: Stream, at_ns: int | None, *, checkpoints: bool = True
+) -> Base | None:
     """Return the last snapshot at or before a moment, or a later checkpoint; None: there is none.
+
+    Not every store has ``checkpoints``.
 
     A snapshot mostly has no time but that of receipt, which is behind the venue's: it also counts
     if its connection told a change behind it that had happened by then.
     """
-    until = "" if at_ns is None else f" AND event_ts <= {moment(at_ns)}"
+    until = "" if at_ns is None else f" AND event_ts <= {in_sql(at_ns)}"
     found = [
         base
-        for table in (SNAPSHOTS, CHECKPOINTS)
+        for table in (SNAPSHOTS, *([CHECKPOINTS] if checkpoints else []))
         for base in _bases(query, table, f"{stream.where}{until}")
     ]
     if at_ns is not None:
         soon = (
-            f"{stream.where} AND event_ts > {moment(at_ns)} AND exchange_ts IS NULL AND EXISTS ("
-            f"FROM {DELTAS} d WHERE d.venue = s.venue AND d.market = s.market "
+            f"{stream.where} AND event_ts > {in_sql(at_ns)} AND exchange_ts IS NULL AND EXISTS ("  # noqa: S608
+            f"SELECT 1 FROM {DELTAS} d WHERE d.venue = s.venue AND d.market = s.market "
             "AND d.symbol = s.symbol AND d.epoch = s.epoch AND d.log_id = s.log_id "
             "AND d.seq > s.seq AND d.received_ts >= s.received_ts AND d.exchange_ts IS NOT NULL "
-            f"AND d.received_ts > {moment(at_ns)} "
-            f"AND d.event_ts <= {moment(at_ns)})"
+            f"AND d.received_ts > {in_sql(at_ns)} "
+            f"AND d.event_ts <= {in_sql(at_ns)})"
         )
         found += _bases(query, SNAPSHOTS, soon)
     found.sort(key=lambda base: (base.received_ns, base.seq))
@@ -136,8 +136,8 @@ def bases(query: Query, table: str, where: str) -> list[Base]:
 def is_stale(query: Query, stream: Stream, base: Base) -> bool:
     """Return whether changes that belong before a checkpoint came after it was made."""
     meanwhile = (
-        f"{stream.where} AND received_ts > {moment(base.began_ns)} "
-        f"AND received_ts < {moment(base.received_ns)}"
+        f"{stream.where} AND received_ts > {in_sql(base.began_ns)} "
+        f"AND received_ts < {in_sql(base.received_ns)}"
     )
     log = literal(base.log_id)
     return any(
@@ -150,7 +150,7 @@ def _of(alias: str, stream: Stream, base: Base) -> str:
     """Return what the row of a base fulfils, in a table with an alias."""
     named = zip((*stream._fields, *base._fields[1:4]), (*stream, *base[1:4]), strict=True)
     texts = (f"{alias}.{name} = {literal(text)}" for name, text in named)
-    received = f"{alias}.received_ts = {moment(base.received_ns)}"
+    received = f"{alias}.received_ts = {in_sql(base.received_ns)}"
     return " AND ".join((*texts, f"{alias}.seq = {base.seq}", received))
 
 
@@ -166,10 +166,10 @@ def in_integers(rows: pa.Table) -> pa.Table:
 def changes_behind(query: Query, stream: Stream, base: Base, at_ns: int | None) -> pa.Table:
     """Return the changes behind a base that had happened by a moment, in the venue's order."""
     collector, epoch, log_id = map(literal, base.connection)
-    until = "" if at_ns is None else f"AND event_ts <= {moment(at_ns)} "
+    until = "" if at_ns is None else f"AND event_ts <= {in_sql(at_ns)} "
     rows = query(
         f"SELECT {PLACE}, {LEVELS} FROM {DELTAS} WHERE {stream.where} {until}"  # noqa: S608
-        f"AND received_ts > {moment(base.received_ns - AROUND_NS)} AND (seq > {base.seq} OR "
+        f"AND received_ts > {in_sql(base.received_ns - AROUND_NS)} AND (seq > {base.seq} OR "
         f"collector <> {collector} OR epoch <> {epoch} OR log_id <> {log_id})"
     )
     return _in_order(in_integers(rows), base)
@@ -261,10 +261,15 @@ class BookAt:
 
 
 def book_at(
-    query: Query, stream: Stream, at_ns: int | None = None, parsers: Parsers = _NO_PARSERS
+    query: Query,
+    stream: Stream,
+    at_ns: int | None = None,
+    parsers: Parsers = _NO_PARSERS,
+    *,
+    checkpoints: bool = True,
 ) -> BookAt:
     """Return the book as it was at a moment of the venue's time; None: the last one known."""
-    base = base_at(query, stream, at_ns)
+    base = base_at(query, stream, at_ns, checkpoints=checkpoints)
     if base is None:
         when = "" if at_ns is None else " by then"
         return BookAt(Book(), at_ns, None, f"No snapshot of the book was received{when}.", 0)
@@ -299,9 +304,9 @@ def _all_heard(
         return True
     epochs = {base.epoch, *changes["epoch"].unique().to_pylist()}
     later = (
-        f"{stream.where} AND event_ts > {moment(at_ns)} "
-        f"AND exchange_ts IS NOT NULL AND received_ts >= {moment(base.received_ns)} "
-        f"AND received_ts <= {moment(until_ns)} AND epoch IN ({', '.join(map(literal, epochs))})"
+        f"{stream.where} AND event_ts > {in_sql(at_ns)} "
+        f"AND exchange_ts IS NOT NULL AND received_ts >= {in_sql(base.received_ns)} "
+        f"AND received_ts <= {in_sql(until_ns)} AND epoch IN ({', '.join(map(literal, epochs))})"
     )
     parts = (f"(SELECT 1 FROM {table} WHERE {later} LIMIT 1)" for table in (SNAPSHOTS, DELTAS))  # noqa: S608 - quoted
     return len(query(" UNION ALL ".join(parts))) > 0
@@ -352,7 +357,7 @@ def _last_received(query: Query, stream: Stream, connection: Connection, base: B
     collector, epoch, log_id = map(literal, connection)
     parts = " UNION ALL ".join(
         f"SELECT max(received_ts) AS t FROM {kind.table} WHERE venue = {literal(stream.venue)} "  # noqa: S608
-        f"AND received_ts >= {moment(base.received_ns)} AND collector = {collector} "
+        f"AND received_ts >= {in_sql(base.received_ns)} AND collector = {collector} "
         f"AND epoch = {epoch} AND log_id = {log_id}"
         for kind in KINDS.values()
     )
@@ -371,7 +376,7 @@ def unreadable(
     letters = query(
         "SELECT received_ts, payload FROM dead_letters "  # noqa: S608 - quoted
         f"WHERE venue = {literal(stream.venue)} AND epoch = {epoch} AND log_id = {log_id} "
-        f"AND seq > {base.seq} AND received_ts <= {moment(until_ns)} ORDER BY seq"
+        f"AND seq > {base.seq} AND received_ts <= {in_sql(until_ns)} ORDER BY seq"
     )
     for letter in in_integers(letters).to_pylist():
         payload, parser = letter["payload"], parsers.get(stream.venue)

@@ -32,10 +32,10 @@ from forebay.services.books import (
     bases,
     book_of,
     in_integers,
-    moment,
     unreadable,
 )
 from forebay.text import literal
+from forebay.times import in_sql
 
 if TYPE_CHECKING:
     from forebay.ports import Reader
@@ -181,8 +181,8 @@ class BookCheckpoints:
             return False
         others = self.query(
             f"SELECT 1 FROM {DELTAS} WHERE {line.stream.where} AND NOT ({line.own}) "  # noqa: S608 - quoted
-            f"AND received_ts > {moment(base.began_ns - AROUND_NS)} "
-            f"AND received_ts <= {moment(place.received_ns)} LIMIT 1"
+            f"AND received_ts > {in_sql(base.began_ns - AROUND_NS)} "
+            f"AND received_ts <= {in_sql(place.received_ns)} LIMIT 1"
         )
         return not len(others)
 

@@ -92,6 +92,11 @@ class StoreKind:
     """Return what of a server's set-up would lose or double something, each in a sentence that
     says what to do. Changes nothing there, and raises as ``probe``."""
 
+    checkpoints: bool = True
+    """Whether it has the table of checkpoints of books."""
+    arrival: str = "rowid"
+    """What of a row says how early it was stored, as its SQL has it."""
+
     @property
     def embedded(self) -> bool:
         """Whether the database is a file of the data folder, which one process holds."""

@@ -34,7 +34,7 @@ class SlowReader(Reader):
 async def test_slow_queries_leave_a_thread_to_whoever_works() -> None:
     ended = threading.Event()
     asking = [
-        asyncio.create_task(store_delivery.queried(SlowReader(ended), str(number), 9.0))
+        asyncio.create_task(store_delivery.queried(lambda: SlowReader(ended), str(number), 9.0))
         for number in range(MANY)
     ]
     try:

@@ -83,11 +83,3 @@ def test_a_kind_of_your_own_is_named_by_its_place() -> None:
     assert kind_of(config) is NOBODY
     with pytest.raises(ConfigError, match=r"is no forebay\.transports\.kind\.TransportKind"):
         kind_of(TransportConfig(name="mine", plugin=f"{__name__}:tables"))
-
-
-def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "forebay.app.wiring.transports.KINDS", {"kafka": "forebay_no_such_driver:TRANSPORT"}
-    )
-    with pytest.raises(ConfigError, match=r"pip install 'forebay\[kafka\]'"):
-        kind_of(TransportConfig(kind="kafka"))

@@ -85,6 +85,14 @@ def test_an_exception_has_its_code(client: Client) -> None:
         assert refused.value.code == code
 
 
+def test_a_row_that_violates_a_constraint_is_refused(client: Client) -> None:
+    client.command("ALTER TABLE t ADD CONSTRAINT small CHECK n < 5")
+    with pytest.raises(DatabaseError) as refused:
+        client.insert("t", [[1], [9]], ["n"])
+    assert refused.value.code == 469
+    assert counted(client) == 0
+
+
 def test_a_body_that_ends_early_is_not_run(server: ClickHouseServer, client: Client) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     statement = f"INSERT INTO {client.database}.t FORMAT TSV\n1\n".encode()

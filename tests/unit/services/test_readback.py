@@ -350,6 +350,27 @@ def test_what_a_bridge_reads_after_a_repair_of_a_whole_step_is_complete(
     assert bridged(live)["trades"] == bridged(unspoiled)["trades"]
 
 
+def test_what_was_deleted_by_age_is_published_again_if_it_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    with recorded(tmp_path) as opened:
+        opened.publish()
+        opened.bench.live(range(400, 430))
+        opened.publish()
+        whole = Recorded(opened.bench, StateFile(tmp_path / "another.state"))
+        whole.publish()
+        opened.expire(len([each for each in opened.messages() if each.head.step.begin == 1]))
+        assert opened.look(mend=True).mended == 0
+
+        found = opened.look(expired=True)
+        lacking = {key.symbol: each.missing.count for key, each in found.streams.items()}
+        assert (found.ok, lacking) == (False, {BTC: 301, ETH: 101})
+        assert opened.look(mend=True, expired=True).mended == 402
+
+        assert opened.look(expired=True).streams == {}
+        assert bridged(opened)["trades"] == bridged(whole)["trades"]
+
+
 def test_a_repair_that_is_the_oldest_record_does_not_say_what_is_kept(tmp_path: Path) -> None:
     with recorded(tmp_path) as opened:
         opened.publish()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LANE = "trade_archive"
+LARGEST = 1 << 20
 
 
 def told(part: int, rows: int = 0, step: Step | None = None) -> Message:
@@ -166,22 +167,51 @@ def test_an_identity_is_of_one_stream_at_one_time() -> None:
 def test_batches_have_everything_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "MOST", 4)
     messages = [told(0), told(1, rows=9), told(2)]
-    made = [*batches_of(LANE, messages)]
+    made = [*batches_of(LANE, messages, LARGEST)]
     assert [len(batch.entries) for batch in made] == [4, 4, 4]
     flat = [entry for batch in made for entry in batch.entries]
     assert flat == [entry for message in messages for entry in entries_of(LANE, message)]
-    assert [*batches_of(LANE, messages)] == made, "told again they are the same"
+    assert [*batches_of(LANE, messages, LARGEST)] == made, "told again they are the same"
 
 
 def test_a_batch_is_not_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "MOST_BYTES", 1000)
-    for batch in batches_of(LANE, [told(0, rows=20)]):
+    for batch in batches_of(LANE, [told(0, rows=20)], LARGEST):
         assert sum(len(entry.value) for entry in batch.entries[:-1]) < 1000
+
+
+def test_what_is_larger_than_a_server_takes_goes_in_pieces_of_one_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "MOST", 5)
+    whole = [*entries_of(LANE, told(0, rows=3))]
+    made = [*batches_of(LANE, [told(0, rows=3)], 150)]
+    flat = [entry for batch in made for entry in batch.entries]
+    assert max(entry.size for entry in flat) <= 150
+    assert {entry.subject for entry in flat if entry.piece} == {control_subject(LANE)}
+    read, reader = [], batches.PieceReader()
+    for offset, entry in enumerate(flat, 1):
+        found = reader.add(offset, entry.value, entry.headers[batches.PIECE])
+        if found is not None:
+            begins, value = found
+            assert flat[begins - 1].piece.startswith("0/")
+            read.append((value, entry.event_id))
+    assert read == [(entry.value, entry.event_id) for entry in whole]
+    for batch in made:
+        assert batch.entries[0].piece.startswith("0/")
+
+
+def test_who_begins_between_pieces_passes_over_the_rest_of_them() -> None:
+    reader = batches.PieceReader()
+    rest = [reader.add(offset, b"?", piece) for offset, piece in ((2, "1/3"), (3, "2/3"))]
+    assert rest == [None, None]
+    assert reader.add(4, b"a", "0/2") is None
+    assert reader.add(5, b"b", "1/2") == (4, b"ab")
 
 
 def test_another_batch_has_another_name() -> None:
     def name(*messages: Message) -> str:
-        (batch,) = batches_of(LANE, messages)
+        (batch,) = batches_of(LANE, messages, LARGEST)
         return batch.name
 
     names = [
@@ -204,7 +234,7 @@ def test_bars_go_without_their_venue_as_well() -> None:
 
 
 def test_what_tells_nothing_makes_no_batch() -> None:
-    assert [*batches_of(LANE, [])] == list[Batch]()
+    assert [*batches_of(LANE, [], LARGEST)] == list[Batch]()
 
 
 # ----------------------------------------------------------------------- the table
@@ -228,6 +258,7 @@ def test_the_mode_says_what_is_opened() -> None:
         ({"options": {"usr": "x"}}, "no option 'usr'"),
         ({"options": {"max_bytes": "1 GB"}}, "'1 GB' is no max_bytes"),
         ({"options": {"duplicate_window": "soon"}}, "no span of time"),
+        ({"options": {"session": "short"}}, "no span of time"),
         ({"options": {"ca_file": "/nowhere.pem"}}, "certificate"),
         ({"credentials_file": "/nowhere.toml"}, "/nowhere.toml, cannot be read"),
     ],

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.processes.maintenance import GIGABYTE, needed, rules
-from forebay.app.wiring import transports, venues
+from forebay.app.wiring import stores, transports, venues
 from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from forebay.app.wiring.config import Config, VenueConfig
+    from forebay.app.wiring.stores import FolderStore
     from forebay.domain.frames import Context, Control
     from forebay.sources.venue import Stream
     from forebay.telemetry import Observer, TelemetryEvent
@@ -55,13 +56,15 @@ class PartFinding:
 
 
 async def check_all(config: Config) -> list[PartFinding]:
-    """Return a finding for the data folder, the limits, each venue and each transport.
+    """Return a finding for the data folder, the limits, each venue, store and transport.
 
     Nothing is made.
     """
     found = check_here(config)
     for venue in config.venues:
         found += await asyncio.gather(_rest(venue), _websocket(venue))
+    for findings in await asyncio.gather(*map(_store, stores.stores_of(config))):
+        found += findings
     found += await asyncio.gather(*map(_transport, config.transports))
     return found
 
@@ -167,6 +170,23 @@ async def _rest(config: VenueConfig) -> PartFinding:
         text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
         return PartFinding(part, text, 2)
     return PartFinding(part, f"answers, {counted(len(known), 'symbol')}")
+
+
+async def _store(place: FolderStore) -> list[PartFinding]:
+    """Return whether a server answers, and what of its set-up would do harm."""
+    part, said = f"store {place.name}", place.config
+    try:
+        kind = stores.kind_of(said)
+        if kind.probe is None:
+            return []
+        told = await asyncio.wait_for(asyncio.to_thread(kind.probe, said), SUBSCRIBE_S)
+        amiss = await asyncio.wait_for(asyncio.to_thread(kind.complaints, said), SUBSCRIBE_S)
+    except TimeoutError:
+        text = f"no answer within {SUBSCRIBE_S:g} s. Check its url and the network."
+        return [PartFinding(part, text, 3)]
+    except ForebayError as error:
+        return [PartFinding(part, str(error), error.exit_code)]
+    return [PartFinding(part, f"answers, {told}"), *(PartFinding(part, each, 1) for each in amiss)]
 
 
 async def _transport(config: TransportConfig) -> PartFinding:

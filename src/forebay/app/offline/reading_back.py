@@ -95,9 +95,13 @@ def look(
     observer: Observer,
     *,
     alone: Alone | None = None,
+    expired: bool = False,
     progress: Callable[[int, int], object] = lambda *_: None,
 ) -> Findings:
-    """Read a transport back; with ``alone``, publish what it lacks, too."""
+    """Read a transport back; with ``alone``, publish what it lacks, too.
+
+    With ``expired`` it lacks what it has deleted because of its age.
+    """
     with opened(folder, said, observer) as published:
         return read_back(
             published,
@@ -105,6 +109,7 @@ def look(
             venues.parsers(),
             ledger_folder=folder.ledger,
             mending=Mending(published.transport, alone) if alone else None,
+            expired=expired,
             progress=progress,
         )
 
@@ -117,7 +122,9 @@ def document(found: Findings) -> dict[str, Any]:
     return {**msgspec.to_builtins(account), **told}
 
 
-def republish(folder: DataFolder, said: TransportConfig, observer: Observer) -> int:
+def republish(
+    folder: DataFolder, said: TransportConfig, observer: Observer, *, expired: bool = False
+) -> int:
     """Have a transport told what it lacks; return how many events and dead letters that were.
 
     A publisher that runs does it between its own steps. Where none runs, what waits in the
@@ -127,11 +134,12 @@ def republish(folder: DataFolder, said: TransportConfig, observer: Observer) -> 
     name = transports.name_of(said)
     socket = folder.socket(transports.ROLE + name)
     if folder.in_use():
-        reply, _ = ask(socket, {"op": REPUBLISH}, timeout_s=REPAIR_S)
+        reply, _ = ask(socket, {"op": REPUBLISH, "expired": expired}, timeout_s=REPAIR_S)
         return int(reply["published"])
     with folder.owned():
         before = _drain(folder, said, observer)
-        return before + look(folder, said, observer, alone=contextlib.nullcontext).mended
+        alone = contextlib.nullcontext
+        return before + look(folder, said, observer, alone=alone, expired=expired).mended
 
 
 def _drain(folder: DataFolder, said: TransportConfig, observer: Observer) -> int:

@@ -26,7 +26,7 @@ from forebay.sources.history import ByBars
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
 from forebay.text import literal
-from forebay.times import to_text
+from forebay.times import in_sql, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -199,7 +199,7 @@ class _Stream:
         key = self._download.key
         where = {"venue": key.venue, "market": key.market, "symbol": key.symbol, **self._is}
         some = " AND ".join(f'"{name}" = {_value(value)}' for name, value in where.items())
-        first, last = (f"make_timestamp_ns({end})" for end in (request.first, request.last))
+        first, last = map(in_sql, (request.first, request.last))
         times = f"event_ts BETWEEN {first} AND {last}"
         query = f"SELECT * FROM {BAR.table} WHERE {some} AND {times}{ONE_BAR}"  # noqa: S608 - quoted
         events = self._query(query)

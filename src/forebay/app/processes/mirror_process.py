@@ -17,12 +17,15 @@ from forebay.app.processes.process_breakers import ProcessBreakers, served_by_jo
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.store_delivery import StoreAnswers, guarded
 from forebay.app.processes.worker import StopSignal, retry_while_locked
+from forebay.app.querying import begun_at
 from forebay.app.wiring import stores, venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
-from forebay.journal import CursorFile
+from forebay.journal import CursorFile, JournalReader
+from forebay.journal.overview import overview
 from forebay.services.deliver import Deliverer
 from forebay.telemetry import CursorNotSaved
+from forebay.times import to_text
 
 if TYPE_CHECKING:
     from forebay.app.processes.local_socket import Handler, Request
@@ -57,6 +60,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
             tally(event)
 
     cursor = CursorFile(folder.cursor(place.role))
+    await asyncio.to_thread(note_begin, folder, place.role)
     parts = folder.journal, store, venues.parsers()
     deliverer = await asyncio.to_thread(Deliverer, *parts, cursor=cursor, observer=hear)
     delivery = guarded(
@@ -82,6 +86,17 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
     last = await running.status()
     await asyncio.to_thread(store.close)
     return last
+
+
+def note_begin(folder: DataFolder, role: str) -> None:
+    """Keep from when on a mirror has what was captured, if it is new and the journal is not."""
+    if CursorFile(folder.cursor(role)).load() is not None or begun_at(folder, role).load():
+        return
+    with JournalReader(folder.journal) as reader:
+        is_whole = reader.position.seq <= 1
+    oldest_ns = None if is_whole else overview(folder.journal).oldest_ns
+    if oldest_ns is not None:
+        begun_at(folder, role).store(to_text(oldest_ns).encode())
 
 
 @dataclass(slots=True)

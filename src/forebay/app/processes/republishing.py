@@ -31,22 +31,24 @@ class Republishing:
         """Return what whoever tells a lane a step holds meanwhile."""
         return self._turn
 
-    async def take(self, _: Request) -> dict[str, Any]:
-        """Handle ``{"op": "republish"}``; the reply says how much was ``published``.
+    async def take(self, request: Request) -> dict[str, Any]:
+        """Handle ``{"op": "republish", "expired": false}``; return how much was ``published``.
 
         It has a connection of its own: a broker that recognises what the publisher sent before
         must not take a repair for that.
         """
-        return {"published": await asyncio.to_thread(self._mend)}
+        expired = bool(request.get("expired"))
+        return {"published": await asyncio.to_thread(self._mend, expired=expired)}
 
     def stop(self) -> None:
         """End what is being done, at once: the process waits for it."""
         self._stopped = True
 
-    def _mend(self) -> int:
+    def _mend(self, *, expired: bool) -> int:
         where = self._folder, self._said, self._observe
         with self._one:
-            return look(*where, alone=self.alone, progress=self._go_on).mended
+            found = look(*where, alone=self.alone, expired=expired, progress=self._go_on)
+            return found.mended
 
     def _go_on(self, *_: int) -> None:
         if self._stopped:

@@ -16,6 +16,7 @@ from forebay.services.deliver import REST_S
 from forebay.services.guarded_delivery import GuardedDelivery
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pyarrow as pa
@@ -102,7 +103,7 @@ class StoreAnswers:
         query, limit = str(request["query"]), request.get("limit")
         timeout_s = min(float(asked or self._guarding.config.query.timeout_s), MAX_QUERY_S)
         if self._breaker is None:
-            table = await queried(self._store.reader(), query, timeout_s, limit)
+            table = await queried(self._store.reader, query, timeout_s, limit)
         else:
             most_s = self._breaker.config.timeout
             if asked is None and most_s is not None:
@@ -116,7 +117,7 @@ class StoreAnswers:
         try:
             with breaker.guard() as permit:
                 try:
-                    return await queried(self._store.reader(), query, timeout_s, limit)
+                    return await queried(self._store.reader, query, timeout_s, limit)
                 except Transient as error:
                     # What took longer than its caller would wait says little of the server.
                     most_s = breaker.config.timeout
@@ -129,12 +130,14 @@ class StoreAnswers:
 
 
 async def queried(
-    reader: Reader, query: str, timeout_s: float, limit: int | None = None
+    open_reader: Callable[[], Reader], query: str, timeout_s: float, limit: int | None = None
 ) -> pa.Table:
     """Return a query; when cancelled, because nobody waits for it any more, stop it."""
+    begun: list[Reader] = []
 
     def answer() -> pa.Table:
-        with contextlib.closing(reader):
+        with contextlib.closing(open_reader()) as reader:  # one of a server may have to connect
+            begun.append(reader)
             return reader.query(query, timeout_s=timeout_s, limit=limit)
 
     answering = asyncio.get_running_loop().run_in_executor(_QUERIES, answer)
@@ -142,7 +145,8 @@ async def queried(
         return await asyncio.shield(answering)
     except asyncio.CancelledError:
         while not answering.done():  # what has not begun yet cannot be interrupted yet
-            reader.interrupt()
+            for reader in begun:
+                reader.interrupt()
             await asyncio.wait({answering}, timeout=INTERRUPT_S)
         await asyncio.gather(answering, return_exceptions=True)
         raise

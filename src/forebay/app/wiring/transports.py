@@ -36,16 +36,8 @@ def name_of(config: TransportConfig) -> str:
 
 def kind_of(config: TransportConfig) -> TransportKind:
     """Return the kind of a transport. Raises :class:`~forebay.errors.ConfigError`."""
-    if config.plugin:
-        return load_plugin(config.plugin, "transport", TransportKind, "TRANSPORT")
-    try:
-        return load_plugin(KINDS[config.kind], "transport", TransportKind, "TRANSPORT")
-    except ConfigError as error:
-        if isinstance(error.__cause__, ModuleNotFoundError):
-            message = f"The transport {name_of(config)} needs a driver: {error.__cause__}."
-            hint = f"Install it: pip install 'forebay[{config.kind}]'."
-            raise ConfigError(message, hint=hint) from error
-        raise
+    where = config.plugin or KINDS[config.kind]
+    return load_plugin(where, "transport", TransportKind, "TRANSPORT")
 
 
 def required(config: TransportConfig) -> bool:

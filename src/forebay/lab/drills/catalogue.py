@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.drills import acts, brokers, history, limits, saturation
+from forebay.lab.drills import acts, bridges, brokers, history, limits, saturation
 from forebay.lab.drills.broker_servers import KAFKA, NATS
-from forebay.lab.drills.plan import REST, WEBSOCKET, Brokers, Drill
+from forebay.lab.drills.plan import REST, WEBSOCKET, Bridging, Brokers, Drill
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -60,7 +61,19 @@ def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more:
     return _drill(act, name=name, config=config, **told, **more)
 
 
+def _bridge(act: Act, requirements: str, *breakers: str, **more: Any) -> Drill:  # noqa: ANN401
+    """Return a drill of bridges to ClickHouse; ``more`` are its disk and the like."""
+    names = ("bridges", "disk_mb", "proxied")
+    wanted = Bridging(**{name: more.pop(name) for name in names if name in more})
+    about = more.pop("about", "")
+    drill = _broker(act, requirements, **more)
+    return replace(drill, bridging=wanted, breakers=breakers, about=about or drill.about)
+
+
 _THREE = {"kafka": 3}
+_LANES = {"tables": {KAFKA: {"partitions": 4}}}
+"""So that each of three bridges has some."""
+_SIX = ("BTC-USD", "ETH-USD", "SOL-USD", "ADA-USD", "XRP-USD", "DOGE-USD")
 _HOUR = {"log.retention.ms": "3600000"}
 """What Kafka gives a topic of which nobody says how long it keeps events."""
 _BOTH = {"nats": 1}
@@ -203,6 +216,30 @@ _ALL = (
     _broker(brokers.kafka_leader_frozen, "D11", brokers=_THREE, least_s=20.0),
     _broker(brokers.memory_limited, "X1", gaps=True, needs=partial(limits.needs_groups, "memory")),
     _broker(brokers.cpu_limited, "X3", rate=3000, needs=partial(limits.needs_groups, "cpu")),
+    _bridge(
+        bridges.clickhouse_down,
+        "D1",
+        bridges.BREAKER,
+        name="clickhouse-down-short",
+        about="ClickHouse is killed with SIGKILL, and started again within a minute.",
+    ),
+    _bridge(bridges.clickhouse_down, "D2", bridges.BREAKER, least_s=65.0),
+    _bridge(bridges.clickhouse_down_for_days, "D3", bridges.BREAKER, least_s=240.0),
+    _bridge(bridges.clickhouse_disk_full, "D4", bridges.BREAKER, disk_mb=128),
+    _bridge(bridges.clickhouse_partitioned, "D5", bridges.BREAKER, needs=limits.needs_firewall),
+    _bridge(bridges.clickhouse_past_retention, "D8", bridges.BREAKER),
+    _bridge(
+        bridges.leader_killed_under_bridges,
+        "D11",
+        bridges=3,
+        symbols=_SIX,
+        brokers={**_THREE, **_LANES},
+    ),
+    _bridge(bridges.bridge_killed, "O3"),
+    _bridge(bridges.offsets_wrong, "Q7"),
+    _bridge(bridges.clickhouse_answer_withheld, "D5 O3", bridges=2, proxied=True),
+    _bridge(bridges.three_bridges, "O3", bridges=3, symbols=_SIX, brokers=_LANES, least_s=20.0),
+    _bridge(bridges.poison_in_outage, "D1 E3", bridges.BREAKER),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
 

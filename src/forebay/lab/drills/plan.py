@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -64,6 +64,24 @@ class Brokers:
 
 
 @dataclass(frozen=True, slots=True)
+class Bridging:
+    """Bridges from what a capture publishes to a ClickHouse, each a ``forebay run`` of its own."""
+
+    via: str = "kafka"
+    """Name of the transport that they read."""
+    bridges: int = 1
+    disk_mb: int = 0
+    """Size of a disk of ClickHouse's own, in MiB; 0 for none."""
+    proxied: bool = False
+    """Whether each bridge reaches ClickHouse over a line of its own, which may be cut or held."""
+    config: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """Tables of each bridge's ``forebay.toml`` beside those that every drill has."""
+    instead: Callable[[str, int], Sequence[str]] | None = None
+    """Returns the command of a process that bridges instead of ours, from Kafka's servers and the
+    port of ClickHouse."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drill:
     """One drill."""
 
@@ -104,6 +122,8 @@ class Drill:
     """Raises :class:`~forebay.errors.Unreachable` where the fault cannot be brought about."""
     brokers: Brokers | None = None
     """Of whose topics it is held against the store what they have."""
+    bridging: Bridging | None = None
+    """What is then in ClickHouse is held against the store, too."""
 
 
 # ------------------------------------------------------- the JSON that scripts hold on to
@@ -151,6 +171,39 @@ class TransportHeld(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that cannot be read."""
 
 
+class BridgedHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store that bridges write to has, beside what the capture has stored."""
+
+    store: str
+    raw: int
+    """Rows of events, as they lie there."""
+    events: int
+    """Distinct ids of those."""
+    final: int
+    """Rows of what is read: the views."""
+    lost: int
+    """Stored by the capture, and not read there."""
+    doubled: int
+    """Read there twice, or stored by nobody else."""
+    mutated: int
+    """Read there with another content."""
+    letters: int = 0
+    """Dead letters of the bridge, or of whatever stands in for it."""
+    good_letters: int = 0
+    """Of those, events that nothing was wrong with."""
+    healthy_rss_mb: float = 0.0
+    """Of the bridge that has most memory: before the fault."""
+    peak_rss_mb: float = 0.0
+    """The same, at most."""
+    drained_per_s: float = 0.0
+    """Rows a second while it caught up after the fault."""
+
+    @property
+    def doubled_raw(self) -> int:
+        """Rows beyond one an id."""
+        return self.raw - self.events
+
+
 class DrillReport(msgspec.Struct, kw_only=True):
     """One run of one drill, filled in while it goes on; ``ok`` exactly if every check is."""
 
@@ -180,6 +233,8 @@ class DrillReport(msgspec.Struct, kw_only=True):
     servers: list[ServerUsed] = []
     transports: list[TransportHeld] = []
     """Of a capture that publishes."""
+    bridged: BridgedHeld | None = None
+    """Of what is published and bridged."""
     breakers: dict[str, list[str]] = {}
     """By breaker, the states it went to, in order."""
     states: list[str] = []

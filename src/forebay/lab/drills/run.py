@@ -8,10 +8,15 @@ import functools
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
+from forebay.lab.drills.bridge_side import DATABASE, bridges_beside
 from forebay.lab.drills.broker_servers import brokers_beside
+from forebay.lab.drills.brokers import TOPIC
+from forebay.lab.drills.held_against import hold_against, letters_of, stored_rows
 from forebay.lab.drills.history import HistoryStage
 from forebay.lab.drills.limits import small_disk
 from forebay.lab.drills.line import on_a_line
@@ -20,6 +25,7 @@ from forebay.lab.drills.read_back import read_back, stored_ids
 from forebay.lab.drills.saturation import history_beside
 from forebay.lab.drills.stage import Stage, bound_by_modes
 from forebay.ops import alerts
+from forebay.services.lanes import DEAD
 from forebay.stores.kind import DEFAULT as STORE
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
+    from forebay.lab.drills.bridge_side import BridgeSide
     from forebay.lab.drills.plan import Drill, DrillReport, Timing
 
 FACTOR = 1 / 120
@@ -82,6 +89,8 @@ async def _captured(stage: Stage, *, with_alerts: bool) -> None:
                 await beside.enter_async_context(history_beside(stage))
             if drill.brokers:
                 await beside.enter_async_context(brokers_beside(stage, drill.brokers))
+            if drill.bridging:
+                await beside.enter_async_context(bridges_beside(stage, drill.bridging))
             async with stage.capture(urls):
                 with stage.noting_errors():
                     async with watching(stage) if with_alerts else contextlib.nullcontext():
@@ -90,6 +99,9 @@ async def _captured(stage: Stage, *, with_alerts: bool) -> None:
                 await _count(stage)
             if stage.transports:
                 await _read_back(stage)
+            if stage.bridged:
+                with stage.noting_errors():
+                    await _hold_bridged(stage, stage.bridged)
 
 
 def _ended(stage: Stage, began_ns: int) -> DrillReport:
@@ -100,7 +112,11 @@ def _ended(stage: Stage, began_ns: int) -> DrillReport:
 
 async def _play(stage: Stage) -> None:
     """Healthy, the fault, healthy again, and the market's end, also when the fault was none."""
+    if stage.bridged:
+        await stage.bridged.begin(stage)
     await stage.healthy()
+    if stage.bridged:
+        stage.bridged.well()
     with stage.noting_errors():
         await stage.drill.act(stage)
         await stage.recovered()
@@ -146,14 +162,55 @@ def _note(stage: Stage, held: TransportHeld) -> None:
     stage.report.transports.append(held)
     said = f"{held.events} events are in {held.transport}, {held.lost} lost, {held.doubled} doubled"
     more = f"{held.displaced} displaced, {held.unread} unread; {held.again} records sent again"
-    wrong = held.lost or held.doubled or held.displaced or held.unread
+    unread = held.unread - (stage.bridged.poison if stage.bridged else 0)
+    wrong = held.lost or held.doubled or held.displaced or unread
     stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
+
+
+async def _hold_bridged(stage: Stage, side: BridgeSide) -> None:
+    """Report what ClickHouse has of what is stored, once the bridges are through."""
+    stage.say("holding ClickHouse against the store")
+    with stage.noting_errors():
+        await side.has_all(stage, stage.report.stored)
+    for bridge in side.bridges:
+        code = await bridge.end()
+        stage.check(f"{bridge.name} ends with exit code {code}", code == 0)
+    rows = await asyncio.to_thread(stored_rows, stage.data)
+    held = await asyncio.to_thread(hold_against, rows, side.server.url, DATABASE)
+    most = max(side.bridges, key=lambda bridge: bridge.watch.peak_rss_mb())
+    healthy_mb, peak_mb = most.healthy_mb, most.watch.peak_rss_mb()
+    letters, good = await asyncio.to_thread(_letters, stage)
+    held = msgspec.structs.replace(
+        held,
+        healthy_rss_mb=healthy_mb,
+        peak_rss_mb=peak_mb,
+        drained_per_s=side.drained_per_s,
+        letters=letters,
+        good_letters=good,
+    )
+    stage.report.bridged = held
+    said = f"ClickHouse has {held.events} events, {held.lost} lost, {held.doubled} doubled"
+    more = f"{held.doubled_raw} doubled as they lie, {held.mutated} mutated"
+    wrong = held.lost or held.doubled or held.doubled_raw or held.mutated
+    stage.check(f"{said}, {more}", ok=held.events > 0 and not wrong)
+    said = f"{held.letters} dead letters, of which {held.good_letters} of good events"
+    stage.check(said, ok=held.letters == side.poison and not held.good_letters)
+    if stage.timing.healthy_s >= STEADY_S:
+        told = f"a bridge's memory is flat: {peak_mb} MB at most, {healthy_mb} MB before"
+        stage.check(told, peak_mb <= FLAT * healthy_mb)
+
+
+def _letters(stage: Stage) -> tuple[int, int]:
+    assert stage.brokers is not None  # noqa: S101 - bridges need some
+    return letters_of(stage.brokers.bootstrap, TOPIC + DEAD, stored_ids(stage.data))
 
 
 def _judge(stage: Stage) -> None:
     """Complete the report."""
     report = stage.report
     report.breakers, report.states = stage.watch.transitions(), stage.watch.states
+    if stage.bridged:
+        report.breakers |= stage.bridged.transitions()
     for name in stage.drill.breakers:
         went = report.breakers.get(name, [])
         # It opened, let probes through, and is CLOSED at the end.

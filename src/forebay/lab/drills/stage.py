@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.clock import Clock
+    from forebay.lab.drills.bridge_side import BridgeSide
     from forebay.lab.drills.broker_servers import BrokerServers
     from forebay.lab.drills.plan import Drill, Timing, Value
     from forebay.lab.drills.watch import Observation
@@ -66,6 +67,8 @@ class Stage:
     """By name, tables of what is published to."""
     brokers: BrokerServers | None = None
     """Which the drill has started."""
+    bridged: BridgeSide | None = None
+    """Of what is published: ClickHouse, and who writes to it."""
     _over_ns: int | None = None
 
     def __post_init__(self) -> None:
@@ -292,11 +295,14 @@ class Stage:
     async def recovered(self) -> None:
         """Wait until breakers, system and lag are as before, without a person."""
         await self.until(self._is_well, "the recovery")
+        if self.bridged is not None:
+            await self.bridged.caught_up(self)
         if self._over_ns is not None:
             self.report.recovery_s = round((self.clock.monotonic_ns() - self._over_ns) / 1e9, 2)
 
     def _is_well(self, seen: Observation) -> bool:
-        closed = all(seen.breakers.get(name) == "closed" for name in self.drill.breakers)
+        names = () if self.bridged else self.drill.breakers
+        closed = all(seen.breakers.get(name) == "closed" for name in names)
         lag = seen.lag
         return closed and seen.state == "healthy" and lag is not None and lag < _LAG
 

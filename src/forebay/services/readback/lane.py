@@ -144,11 +144,16 @@ class LaneReading:
         lane, state = told
         self.account = LaneAccount(lane, state, transport.identity(lane))
 
-    def read(self, events: DistinctEvents, progress: Callable[[int], object]) -> LaneAccount:
-        """Account for all that the lane holds now; ``progress`` is told the frame it is at."""
+    def read(
+        self, events: DistinctEvents, progress: Callable[[int], object], *, expired: bool
+    ) -> LaneAccount:
+        """Account for all that the lane holds now; ``progress`` is told the frame it is at.
+
+        With ``expired``, what was deleted because of its age is owed like all the rest.
+        """
         account, steps = self.account, Steps()
         with contextlib.closing(self._transport.subscribe(account.lane, GROUP)) as reading:
-            if not reading.extent().trimmed:
+            if expired or not reading.extent().trimmed:
                 account.oldest = 1
         waiting, weight = list[Message](), 0
         for received in self._messages():

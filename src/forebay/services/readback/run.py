@@ -103,14 +103,16 @@ def read_back(
     ledger_folder: Path | None = None,
     span: Span = _WHOLE,
     mending: Mending | None = None,
+    expired: bool = False,
     progress: Callable[[int, int], object] = lambda *_: None,
     clock: Clock = _CLOCK,
 ) -> Findings:
     """Compare what the lanes of a transport hold with the journal, as far as it was told them.
 
-    What the transport has deleted because of its age is not missing. With ``mending``, what is
-    lacking is published once more, but to lanes that were made anew: those the publisher tells
-    everything. ``progress`` is told ``(done, total)`` frames; if it raises, that is the end.
+    What the transport has deleted because of its age is not missing, but with ``expired``. With
+    ``mending``, what is lacking is published once more, but to lanes that were made anew: those
+    the publisher tells everything. ``progress`` is told ``(done, total)`` frames; if it raises,
+    that is the end.
 
     Raises :class:`~forebay.errors.Transient` if the transport cannot be asked, or if a lane was
     made anew meanwhile.
@@ -126,7 +128,7 @@ def read_back(
         ledger=ledger_folder,
         clock=clock,
     )
-    work = _ReadBack(published, journal, span, mending, progress)
+    work = _ReadBack(published, journal, span, mending, progress, expired=expired)
     try:
         findings = work.run(DistinctEvents(parsers))
     except CursorBeyondEnd as error:
@@ -144,12 +146,15 @@ class _ReadBack:
         span: Span,
         mending: Mending | None,
         progress: Callable[[int, int], object],
+        *,
+        expired: bool,
     ) -> None:
         self._log_id = published.log_id
         self._journal = journal
         self._span = span
         self._mending = mending
         self._progress = progress
+        self._expired = expired
         self._done, self._total = 0, 1
         self._readings = {
             name: LaneReading(published.transport, published.log_id, (name, told))
@@ -171,7 +176,11 @@ class _ReadBack:
         span = max(1, max(ends, default=1) - first)
         self._total = span * (len(ends) + 1)
         for name, reading in self._readings.items():
-            account = reading.read(events, lambda seq: self._tell(min(max(seq - first, 0), span)))
+            account = reading.read(
+                events,
+                lambda seq: self._tell(min(max(seq - first, 0), span)),
+                expired=self._expired,
+            )
             self._begins[name] = self._begin(account)
             self._done += span
         self.findings.hours = {

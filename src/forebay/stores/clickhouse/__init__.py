@@ -31,5 +31,11 @@ def _probe(config: StoreConfig) -> str:
 
 
 STORE = StoreKind(
-    name="clickhouse", open=_open, read=_read, audited=ClickHouseAudited, probe=_probe
+    name="clickhouse",
+    open=_open,
+    read=_read,
+    audited=ClickHouseAudited,
+    probe=_probe,
+    checkpoints=False,
+    arrival="received_ts",
 )

@@ -21,7 +21,7 @@ from forebay.errors import RowsRefused
 from forebay.journal import Position
 from forebay.stores.clickhouse import ddl
 from forebay.stores.clickhouse.lookups import among, between, column_as, ids_of, quoted
-from forebay.stores.clickhouse.plan import EVENTS, FLAGS, OTHERS, Part, ranked
+from forebay.stores.clickhouse.plan import EVENTS, FLAGS, OTHERS, IntentPart, ranked
 from forebay.stores.clickhouse.session import decoded, encoded
 from forebay.stores.lookups import times_of
 from forebay.stores.rows import AMBIGUOUS
@@ -43,7 +43,7 @@ class Intent:
     step: int
     version: int
     writer: str
-    parts: Sequence[Part] = field(repr=False, default=())
+    parts: Sequence[IntentPart] = field(repr=False, default=())
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class CommitLog:
         )
         ((version, writer, *lists),) = _plain(rows)
         parts = [
-            Part(
+            IntentPart(
                 kind.decode(),
                 table.decode(),
                 part.decode(),
@@ -189,13 +189,13 @@ class _Application:
             self._session.insert(part.table, names, part.body, token)
         return self._refused
 
-    def _of(self, kind: str) -> Iterator[Part]:
+    def _of(self, kind: str) -> Iterator[IntentPart]:
         return (part for part in self._intent.parts if part.kind == kind)
 
     def _token(self, *names: object) -> str:
         return ":".join([self._intent.writer, *map(str, names)])
 
-    def _insert_events(self, part: Part) -> None:
+    def _insert_events(self, part: IntentPart) -> None:
         try:
             self._insert(part, part.body)
         except RowsRefused:
@@ -206,7 +206,7 @@ class _Application:
             for low, high in ((0, half), (half, len(rows))):
                 self._insert_range(part, rows, low, high)
 
-    def _insert_range(self, part: Part, rows: pa.Table, low: int, high: int) -> None:
+    def _insert_range(self, part: IntentPart, rows: pa.Table, low: int, high: int) -> None:
         """Insert some rows of a part; those that are refused are halved until they are found."""
         if low == high:
             return
@@ -220,7 +220,7 @@ class _Application:
             self._insert_range(part, rows, low, half)
             self._insert_range(part, rows, half, high)
 
-    def _insert(self, part: Part, body: bytes, *numbers: int) -> None:
+    def _insert(self, part: IntentPart, body: bytes, *numbers: int) -> None:
         """Insert a block of events, and look whether it is there if it may have been tried.
 
         A server that is killed may remember a token without having kept the rows.
@@ -259,22 +259,36 @@ class _Application:
         table = ddl.rows_of(ddl.LETTERS)
         self._session.insert(table, letters.column_names, encoded(letters), token)
 
-    def _flag(self, part: Part) -> None:
+    def _flag(self, part: IntentPart) -> None:
         """Flag stored events as ambiguous, of which this commit tells that they are."""
         rows = decoded(part.body)
+        table, name = ddl.rows_of(part.table), self._session.name(ddl.rows_of(part.table))
         times = rows["event_ns"].to_numpy()
+        plain = (
+            f"{between(int(times.min()), int(times.max()))} AND event_id IN {among(ids_of(rows))} "
+            f"AND NOT has(splitByChar(',', flags), '{AMBIGUOUS}')"
+        )
+        if self._again and not self._owed(table, f"SELECT count() FROM {name} WHERE {plain}"):
+            return
         months = np.unique(times.astype("datetime64[ns]").astype("datetime64[M]"))
-        ids = ids_of(rows)
         for month in months.tolist():
             self._session.run(
-                f"ALTER TABLE {self._session.name(ddl.rows_of(part.table))} "
-                f"UPDATE flags = trimLeft(concat(flags, ',{AMBIGUOUS}'), ',') "
-                f"IN PARTITION {month:%Y%m} "
-                f"WHERE {between(int(times.min()), int(times.max()))} "
-                f"AND event_id IN {among(ids)} "
-                f"AND NOT has(splitByChar(',', flags), '{AMBIGUOUS}')",
+                f"ALTER TABLE {name} UPDATE flags = trimLeft(concat(flags, ',{AMBIGUOUS}'), ',') "
+                f"IN PARTITION {month:%Y%m} WHERE {plain}",
                 mutations_sync=2,
             )
+
+    def _owed(self, table: str, left: str) -> bool:
+        """Return whether rows are ``left`` to be changed that no mutation under way changes.
+
+        One that outlasts its request goes on; another one would only come after it.
+        """
+        answer = self._session.rows(
+            f"SELECT ({left}) AS owed, (SELECT count() FROM system.mutations WHERE NOT is_done "
+            f"AND database = {quoted(self._session.target.database)} "
+            f"AND table = {quoted(table)}) AS running"
+        )
+        return bool(answer["owed"][0].as_py()) and not answer["running"][0].as_py()
 
 
 def _plain(rows: pa.Table) -> list[tuple[Any, ...]]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 WINDOW: Final = 10_000
 """Inserts of a table that are recognised when they come again."""
+KEPT: Final = (
+    f"non_replicated_deduplication_window = {WINDOW}, "
+    "fsync_after_insert = 1, fsync_part_directory = 1"
+)
 COMMITS: Final = "commits"
 STATE: Final = "state"
 META: Final = "meta"
@@ -93,14 +97,13 @@ def statements(name: Callable[[str], str]) -> dict[str, str]:
     """Return what makes each table and view, by its name; ``name`` gives a whole name in SQL."""
     own = {META: "meta", COMMITS: "commits", STATE: "state"}
     made = {
-        table: STATEMENTS[key].format(**{key: name(table)}, window=WINDOW)
-        for table, key in own.items()
+        table: STATEMENTS[key].format(**{key: name(table)}, kept=KEPT) for table, key in own.items()
     }
     rows = {**{kind.table: "events" for kind in KINDS.values()}, LETTERS: LETTERS}
     for view, key in {**rows, CONFLICTS: CONFLICTS, LETTER_STATES: LETTER_STATES}.items():
         columns = ", ".join(map(_column, VIEWS[view]))
         table = rows_of(view)
-        made[table] = STATEMENTS[key].format(table=name(table), columns=columns, window=WINDOW)
+        made[table] = STATEMENTS[key].format(table=name(table), columns=columns, kept=KEPT)
     for view, fields in VIEWS.items():
         special = STATEMENTS.get(f"{view}_view")
         made[view] = (special or STATEMENTS["rows_view"]).format(

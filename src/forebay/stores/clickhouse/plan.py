@@ -45,7 +45,7 @@ def rank_of(version: int) -> int:
     return LAST - version
 
 
-class Part(NamedTuple):
+class IntentPart(NamedTuple):
     """What one request stores."""
 
     kind: str
@@ -62,7 +62,7 @@ class Part(NamedTuple):
 class Plan:
     """What is to be stored of a commit, and what is said of it afterwards."""
 
-    parts: list[Part] = field(default_factory=list)
+    parts: list[IntentPart] = field(default_factory=list)
     first: dict[str, Mask] = field(default_factory=dict)
     conflicts: int = 0
     letters: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Planner:
         flagged = _ambiguous(rows)
         plan.parts += _by_month(name, _flagged(rows, fresh, first, flagged), version)
         if len(plain := lookup.unflagged(flagged & known)):
-            plan.parts.append(Part(FLAGS, name, "all", encoded(plain)))
+            plan.parts.append(IntentPart(FLAGS, name, "all", encoded(plain)))
         plan.first[name] = fresh | begins & lookup.same_frame
         plan.conflicts += len(lookup.conflicts)
         return lookup.conflict_rows(name)
@@ -208,7 +208,7 @@ def ranked(rows: pa.Table, version: int) -> pa.Table:
     return rows.append_column("rank", rank)
 
 
-def _by_month(name: str, rows: pa.Table, version: int) -> Iterator[Part]:
+def _by_month(name: str, rows: pa.Table, version: int) -> Iterator[IntentPart]:
     """Yield rows by the month that they are kept with: one insert must not span several."""
     if not len(rows):
         return
@@ -217,11 +217,11 @@ def _by_month(name: str, rows: pa.Table, version: int) -> Iterator[Part]:
     for month in np.unique(months).tolist():
         mask = months == np.datetime64(month, "M")
         theirs = rows if mask.all() else rows.filter(pa.array(mask))
-        yield Part(EVENTS, name, f"{month:%Y%m}", encoded(theirs))
+        yield IntentPart(EVENTS, name, f"{month:%Y%m}", encoded(theirs))
 
 
-def _others(view: str, rows: pa.Table, version: int) -> Part:
-    return Part(OTHERS, rows_of(view), "all", encoded(ranked(rows, version)))
+def _others(view: str, rows: pa.Table, version: int) -> IntentPart:
+    return IntentPart(OTHERS, rows_of(view), "all", encoded(ranked(rows, version)))
 
 
 # ---------------------------------------------------------------------------------- state
@@ -233,7 +233,7 @@ def state_part(
     positions: Mapping[str, Position],
     coverage: Mapping[StreamKey, Coverage],
     ordinals: Mapping[StreamKey, bytes],
-) -> Part:
+) -> IntentPart:
     """Return what ends a commit: its streams, its cursors, and the ``mark`` that it is applied.
 
     The mark is its chain, its step and its writer.
@@ -246,7 +246,7 @@ def state_part(
     rows += [
         _row("ordinals", version, **key._asdict(), ordinals=told) for key, told in ordinals.items()
     ]
-    return Part(OTHERS, STATE, "all", encoded(pa.Table.from_pylist(rows, schema=STATE_ROWS)))
+    return IntentPart(OTHERS, STATE, "all", encoded(pa.Table.from_pylist(rows, schema=STATE_ROWS)))
 
 
 _TEXTS = ("kind", "consumer", "venue", "market", "channel", "symbol")

@@ -4,7 +4,8 @@
 -- Whoever reads asks the views, which have the names that tables have in every store. A view shows
 -- one row of each key even before the server has merged parts, and whatever its profile says.
 --
--- The window is how many of a table's last inserts are remembered by their token.
+-- {kept} are the settings of how rows are kept: how many of a table's last inserts are remembered by
+-- their token, and that an insert is on the disk when it is acknowledged.
 
 -- name: meta
 -- Which layout this is.
@@ -23,7 +24,7 @@ CREATE TABLE IF NOT EXISTS {commits} (
     sizes Array(Int64), bodies Array(String) CODEC(NONE)
 ) ENGINE = MergeTree ORDER BY (chain, step)
 TTL toDateTime(at) + INTERVAL 1 DAY
-SETTINGS non_replicated_deduplication_window = {window}, ttl_only_drop_parts = 1,
+SETTINGS {kept}, ttl_only_drop_parts = 1,
     max_bytes_to_merge_at_max_space_in_pool = 1000000000
 
 -- name: state
@@ -41,7 +42,7 @@ CREATE TABLE IF NOT EXISTS {state} (
     ordinals String
 ) ENGINE = ReplacingMergeTree(version)
 ORDER BY (kind, consumer, venue, market, channel, symbol)
-SETTINGS non_replicated_deduplication_window = {window}
+SETTINGS {kept}
 
 -- name: events
 -- Of each key the row with the greatest rank stays, which is the one that was stored first.
@@ -50,24 +51,24 @@ ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(event_ts)
 PRIMARY KEY (venue, market, symbol, event_ts)
 ORDER BY (venue, market, symbol, event_ts, event_id)
-SETTINGS non_replicated_deduplication_window = {window}
+SETTINGS {kept}
 
 -- name: dead_letters
 CREATE TABLE IF NOT EXISTS {table} ({columns}, rank Int64)
 ENGINE = ReplacingMergeTree(rank) ORDER BY letter_id
-SETTINGS non_replicated_deduplication_window = {window}
+SETTINGS {kept}
 
 -- name: letter_states
 CREATE TABLE IF NOT EXISTS {table} ({columns}, rank Int64)
 ENGINE = ReplacingMergeTree(rank) ORDER BY (letter_id, state, run)
-SETTINGS non_replicated_deduplication_window = {window}
+SETTINGS {kept}
 
 -- name: conflicts
 CREATE TABLE IF NOT EXISTS {table} (
     event_id UUID, `table` LowCardinality(String), received_ts DateTime64(9, 'UTC'),
     stored String, incoming String, rank Int64
 ) ENGINE = ReplacingMergeTree(rank) ORDER BY (event_id, incoming)
-SETTINGS non_replicated_deduplication_window = {window}
+SETTINGS {kept}
 
 -- name: rows_view
 CREATE VIEW IF NOT EXISTS {view} AS SELECT {columns} FROM {table} FINAL

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from forebay.errors import ConfigError
 from forebay.secret_files import read_secrets
 from forebay.stores.clickhouse.errors import translate
+from forebay.stores.clickhouse.replicas import replicated
 from forebay.text import identifier
 
 if TYPE_CHECKING:
@@ -39,10 +40,13 @@ ALWAYS: Final[Mapping[str, object]] = {
     "join_use_nulls": 0,
     "do_not_merge_across_partitions_select_final": 0,
     "final": 0,
+    "select_sequential_consistency": 1,  # of replicas: what a quorum has, read it
 }
 """Sent with every request, so that whatever an administrator set in a profile changes nothing."""
 INSERTING: Final[Mapping[str, object]] = {
     "async_insert": 0,  # acknowledged is stored, and one writer's bad row is no other's
+    "insert_quorum": "auto",  # of replicas: acknowledged is on most of them
+    "insert_quorum_parallel": 0,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "input_format_null_as_default": 0,  # a missing value is never silently 0
     "input_format_arrow_allow_missing_columns": 1,
@@ -66,6 +70,9 @@ class Target:
     password: str = field(default="", repr=False)
     options: Mapping[str, str] = field(default_factory=dict)
     """More for the client, by its own names."""
+    replicated: bool = False
+    cluster: str = ""
+    """On which servers tables are made, see :func:`~.replicas.replicated`."""
 
     def __post_init__(self) -> None:
         """Raise :class:`~forebay.errors.ConfigError` for an address that is none."""
@@ -82,7 +89,20 @@ class Target:
         secrets = read_secrets(config.credentials_file, config.name or config.kind)
         options = {**config.options, **secrets}
         user, password = options.pop("user", ""), options.pop("password", "")
-        return cls(config.url or LOCAL, config.database, user, password, options)
+        cluster, is_replicated = options.pop("cluster", ""), options.pop("replicated", "false")
+        return cls(
+            config.url or LOCAL,
+            config.database,
+            user,
+            password,
+            options,
+            replicated=bool(cluster) or is_replicated == "true",
+            cluster=cluster,
+        )
+
+    def made(self, statement: str) -> str:
+        """Return a statement that makes something, as it is for this target."""
+        return replicated(statement, self.cluster) if self.replicated else statement
 
     def _parts(self) -> SplitResult:
         return urlsplit(self.url if "://" in self.url else f"http://{self.url}")
@@ -173,6 +193,8 @@ class ClickHouseSession:
         names = ", ".join(map(identifier, columns))
         statement = f"INSERT INTO {self.name(table)} ({names}) FORMAT ArrowStream"
         once: dict[str, object] = {"insert_deduplicate": int(token is not None)}
+        if "deduplicate_insert" in self.client().server_settings:  # counts instead, since 26
+            once["deduplicate_insert"] = "disable" if token is None else "enable"
         if token is not None:
             once["insert_deduplication_token"] = token
         self.request(statement, body, events=events, settings={**INSERTING, **once})

@@ -15,7 +15,7 @@ from forebay.domain.digest import first_of_each_id
 from forebay.errors import ConfigError, CursorMoved, RowsRefused, TableUnavailable, Transient
 from forebay.ports import Committed, ReadableStore, Refused, StoreState
 from forebay.stores.clickhouse import ddl
-from forebay.stores.clickhouse.commits import CommitLog, Intent
+from forebay.stores.clickhouse.commits import CommitLog, Intent, Refusals
 from forebay.stores.clickhouse.lookups import ClickHouseLookup, column_as, ids_of, quoted
 from forebay.stores.clickhouse.plan import Planner, state_part
 from forebay.stores.clickhouse.query import ClickHouseReader
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.ports import Commit
-    from forebay.stores.clickhouse.commits import Heads, Refusals
+    from forebay.stores.clickhouse.commits import Heads
     from forebay.stores.clickhouse.plan import Plan
     from forebay.stores.clickhouse.session import Target
 
@@ -125,12 +125,13 @@ class ClickHouseStore(ReadableStore):
     def commit(self, commit: Commit) -> Committed:
         with self._committing:
             self._prepared()
-            chain, refused = next(iter(commit.positions)), dict[str, dict[bytes, str]]()
-            heads = self._log.heads(chain)
-            while step := heads.pending.get(chain):
+            chain = next(iter(commit.positions))
+            heads, refused = self._log.heads(chain), Refusals()
+            if step := heads.pending.get(chain):
                 intent = self._log.read(chain, step)
-                found = self._log.apply(intent, without_refused=commit.without_refused, again=True)
-                refused |= found
+                refused = self._log.apply(
+                    intent, without_refused=commit.without_refused, again=True
+                )
                 heads = self._log.heads(chain)
             plan = self._carry_out(commit, chain, heads, refused)
         return Committed(plan.first, plan.conflicts, plan.letters, _refused(commit, refused))
@@ -212,13 +213,14 @@ def prepare(session: ClickHouseSession) -> None:
         )
     )
     if not max(found["made"].to_pylist()):
-        session.run(f"CREATE DATABASE IF NOT EXISTS {identifier(database)}")
+        made = f"CREATE DATABASE IF NOT EXISTS {identifier(database)}"
+        session.run(session.target.made(made))
     if ddl.META in engines:
         _check_version(session)
     for table, statement in ddl.statements(session.name).items():
         engine = engines.get(table)
         if engine is None:
-            session.run(statement)
+            session.run(session.target.made(statement))
         elif (engine == "View") != (table in ddl.VIEWS):
             message = f"{database}.{table} is not one of our tables, but a {engine}."
             raise ConfigError(message, hint="Give Forebay a database of its own: store.database.")

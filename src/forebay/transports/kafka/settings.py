@@ -49,7 +49,7 @@ _CONSUMER: Settings = {
     "fetch.wait.max.ms": 100,
     "fetch.message.max.bytes": 4 << 20,
     "fetch.error.backoff.ms": 100,
-    "queued.max.messages.kbytes": 32 << 10,
+    "queued.max.messages.kbytes": 16 << 10,  # of each lane that is read
 }
 _MEMBER: Settings = {
     # Whoever keeps a lane reads on while others change hands.

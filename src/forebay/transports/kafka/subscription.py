@@ -64,7 +64,7 @@ class KafkaSubscription:
         self._identity = identity()
         self._consumer = consume()
         try:
-            self._begin(self._committed())
+            self._begin_as_committed()
         except BaseException:
             self._consumer.close()
             raise
@@ -149,11 +149,16 @@ class KafkaSubscription:
         if error is not None:
             self._met(error)
             return
-        value, offset = record.value() or b"", record.offset() or 0
-        self._weight += len(value) + len(record.key() or b"")
-        headers: list[tuple[str, bytes]] = record.headers() or []  # type: ignore[assignment]
+        key, value, offset = record.key(), record.value() or b"", record.offset() or 0
+        is_event = True
+        if key:
+            self._weight += len(key)
+        else:  # of a control record, or of a dead letter of no venue
+            headers: list[tuple[str, bytes]] = record.headers() or []  # type: ignore[assignment]
+            is_event = EVENT_ID in dict(headers)
+        self._weight += len(value)
         self._next = offset + 1
-        if received := self._assembler.add(offset, value, is_event=EVENT_ID in dict(headers)):
+        if received := self._assembler.add(offset, value, is_event=is_event):
             self._ready.append((received, self._weight))
             self._weight = 0
 
@@ -193,6 +198,12 @@ class KafkaSubscription:
         self._taken.clear()
         self._weight = 0
         self._looked_ns = self._clock.monotonic_ns()
+
+    def _begin_as_committed(self) -> None:
+        try:
+            self._begin(self._committed())
+        except CursorBeyondEnd:  # whoever knows better seeks
+            self._begin(None)
 
     def _edges(self) -> tuple[int, int]:
         """Return the offset of the oldest record, and that behind the newest."""

@@ -79,7 +79,7 @@ class KafkaTransport:
         return KafkaSubscription(consume, *_parts(lane), identity, self._clock)
 
     def join(self, topics: Sequence[str], group: str) -> KafkaMembership:
-        """See :class:`~forebay.ports.Transport`."""
+        """See :class:`~forebay.ports.SharedLanes`."""
         for topic in topics:
             self._topics.partitions(topic)
 

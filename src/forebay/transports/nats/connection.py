@@ -34,6 +34,8 @@ CONNECT_S = 2
 ANSWER_S = 5.0
 """A server that has not answered by then is taken for one that stands still."""
 CLOSE_S = 1.0
+HEADERS = 512
+"""Bytes of headers, at most: a server counts them, its client does not."""
 _CLOSED = "The transport is closed."
 _ONCE: Any = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
 """It would try for two minutes otherwise, without a word."""
@@ -113,6 +115,10 @@ class NatsConnection:
                 self.number += 1
             return self._client
 
+    async def largest(self) -> int:
+        """Return how many bytes a message may have."""
+        return (await self.client()).max_payload - HEADERS
+
     async def request(
         self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None
     ) -> Msg:
@@ -179,10 +185,14 @@ class NatsConnection:
         return await self.use(gather)
 
     async def send(self, entries: Iterable[Entry]) -> None:
-        """Send what nobody acknowledges; return once the server has read it."""
+        """Send what nobody acknowledges; return once the server has read it.
+
+        What is larger than it takes is left out.
+        """
+        largest = await self.largest()
 
         async def sent(client: Client) -> None:
-            for entry in entries:
+            for entry in (each for each in entries if each.size <= largest):
                 await client.publish(entry.subject, entry.value, headers=entry.headers)
             await client.flush(ceil(self.answer_s))
 

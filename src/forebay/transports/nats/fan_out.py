@@ -53,7 +53,7 @@ class NatsFanOut:
         raise _unread(topics, group)
 
     def close(self) -> None:
-        """See :class:`~forebay.ports.Transport`."""
+        """See :class:`~forebay.ports.SharedLanes`."""
         self._connection.close()
 
 

@@ -38,18 +38,23 @@ class Kept(NamedTuple):
     number: int = 0
 
 
-_NOTHING = Kept(GroupPlace())
-
-
 def subject_of(lane: str, group: str) -> str:
     """Return where it is kept."""
     return f"{GROUPS}.{token(lane)}.{token(group)}"
 
 
 async def kept_at(connection: NatsConnection, subject: str) -> Kept:
-    """Return what is kept there; raises :class:`~.errors.ServerRefused` without the stream."""
+    """Return what is kept there; raises :class:`~.errors.ServerRefused` without the stream.
+
+    What somebody else has written there says nothing.
+    """
     found = await last_at(connection, subject)
-    return Kept(msgspec.json.decode(found[0], type=GroupPlace), found[1]) if found else _NOTHING
+    if found is None:
+        return Kept(GroupPlace())
+    try:
+        return Kept(msgspec.json.decode(found[0], type=GroupPlace), found[1])
+    except msgspec.DecodeError:
+        return Kept(GroupPlace(), found[1])
 
 
 async def last_at(connection: NatsConnection, subject: str) -> tuple[bytes, int] | None:

@@ -69,6 +69,7 @@ class NatsMembership:
         self._group = group
         self._limits = limits
         self._clock = clock
+        self._session_ns = limits.session_ns
         self._made = False
         """Whether the streams are there in which it is kept, as far as we know."""
         self._name = new_id()
@@ -79,6 +80,7 @@ class NatsMembership:
         self._problem: Exception | None = None
         self._closing = asyncio.Event()
         self._turn = asyncio.Lock()
+        connection.run(self._begin())
         connection.start(self._take_part())
 
     def lanes(self) -> frozenset[str]:
@@ -113,15 +115,19 @@ class NatsMembership:
 
     # --------------------------------------------------------------- on the event loop
 
+    async def _begin(self) -> None:
+        async with self._turn:
+            await self._round()
+
     async def _take_part(self) -> None:
         while not self._closing.is_set():
-            wait_s = self._limits.session_ns / 1e9 / _ROUNDS
+            wait_s = self._session_ns / 1e9 / _ROUNDS
             try:
                 async with self._turn:
                     whole = await self._round()
                 self._problem = None
                 wait_s /= 1 if whole else _SOON
-            except (ServerRefused, Transient, msgspec.DecodeError, *DRIVER_ERRORS) as error:
+            except (ServerRefused, Transient, *DRIVER_ERRORS) as error:
                 self._problem = error
                 self._made = False
             with contextlib.suppress(TimeoutError):
@@ -131,7 +137,8 @@ class NatsMembership:
         """Say that we are there and settle what is whose; return whether all of that is done."""
         if not self._made:
             await made(self._connection, stream_of_groups(self._limits))
-            await made(self._connection, stream_of_members(self._limits))
+            info = await made(self._connection, stream_of_members(self._limits))
+            self._session_ns = info["config"]["max_age"]  # whoever made it has decided
             self._made = True
         begun_ns = self._clock.monotonic_ns()
         payload = msgspec.json.encode(self._lanes)
@@ -144,7 +151,7 @@ class NatsMembership:
             await self._settle(lane, is_ours=shared[lane] == self._name, others=readers, kept=each)
             for lane, each in kept.items()
         ]
-        self._until_ns = begun_ns + self._limits.session_ns
+        self._until_ns = begun_ns + self._session_ns
         return all(settled)
 
     async def _readers(self) -> dict[str, list[str]]:
@@ -153,8 +160,11 @@ class NatsMembership:
         info = await self._connection.ask(f"STREAM.INFO.{MEMBERS}", wanted)
         readers = {self._name: [*self._lanes]}
         for subject in info["state"].get("subjects") or {}:
-            if data := await last_at(self._connection, subject):
-                readers[subject.rpartition(".")[2]] = msgspec.json.decode(data[0], type=list[str])
+            found = await last_at(self._connection, subject)
+            with contextlib.suppress(msgspec.DecodeError):  # it is not one of ours
+                if found is not None:
+                    lanes = msgspec.json.decode(found[0], type=list[str])
+                    readers[subject.rpartition(".")[2]] = lanes
         return readers
 
     async def _settle(

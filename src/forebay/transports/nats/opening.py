@@ -16,7 +16,7 @@ from forebay.transports.nats.transport import NatsTransport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from forebay.ports import Transport
+    from forebay.ports import SharedLanes
     from forebay.telemetry import Observer
     from forebay.transports.kind import TransportConfig
 
@@ -33,7 +33,7 @@ TLS_OPTIONS = frozenset({"ca_file", "cert_file", "key_file"})
 STREAM_OPTIONS = frozenset({"max_bytes", "duplicate_window", "session"})
 
 
-def open_nats(config: TransportConfig, observer: Observer) -> Transport:
+def open_nats(config: TransportConfig, observer: Observer) -> SharedLanes:
     """Make a transport; see :class:`~forebay.transports.kind.TransportKind`."""
     mode = _mode(config)
     options = _options(config)

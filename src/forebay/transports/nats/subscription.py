@@ -14,6 +14,7 @@ import msgspec
 from forebay.errors import CursorBeyondEnd
 from forebay.journal import Position
 from forebay.ports import Extent
+from forebay.transports.nats.batches import PIECE, PieceReader
 from forebay.transports.nats.errors import NOT_FOUND, ServerRefused
 from forebay.transports.nats.groups import GroupPlace, keep, kept_at, subject_of
 from forebay.transports.nats.stream_calls import info_of, made, reaches
@@ -21,6 +22,8 @@ from forebay.transports.nats.streams import StreamLimits, identity_of, stream_of
 from forebay.transports.spelling import EVENT_ID, MessageAssembler
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from forebay.ports import Received
     from forebay.transports.nats.connection import NatsConnection
 
@@ -84,6 +87,7 @@ class NatsSubscription:
         self._identity = identity_of(info)
         self._offset: int = max(offset, info["state"]["first_seq"], 1)
         self._assembler = MessageAssembler()
+        self._pieces = PieceReader()
         self._ready: deque[tuple[Received, int]] = deque()
         """What was read and not given yet, and its bytes."""
         self._size = 0
@@ -122,11 +126,21 @@ class NatsSubscription:
                 break  # it came from a server that has not got all of the stream yet
             self._offset = offset + 1
             self._size += len(message.data)
-            received = self._assembler.add(offset, message.data, is_event=EVENT_ID in headers)
+            received = self._assembled(offset, message.data, headers)
             if received is not None:
                 self._ready.append((received, self._size))
                 self._size = 0
         return self._offset > before
+
+    def _assembled(self, offset: int, value: bytes, headers: Mapping[str, str]) -> Received | None:
+        is_event = EVENT_ID in headers
+        if PIECE in headers:
+            whole = self._pieces.add(offset, value, headers[PIECE])
+            if whole is None:
+                return None
+            # A message begins with the first piece of its control record.
+            offset, value = offset if is_event else whole[0], whole[1]
+        return self._assembler.add(offset, value, is_event=is_event)
 
     async def _check(self, info: dict[str, Any], identity: str, offset: int) -> None:
         """Raise if a stream is another one, or an older copy that ends before ``offset``."""

@@ -19,7 +19,7 @@ from forebay.errors import Transient
 from forebay.journal import new_id
 from forebay.telemetry import Observer, TopicDiffers, ignore
 from forebay.transports.nats.batches import Batch, batches_of
-from forebay.transports.nats.connection import NatsConnection, answered
+from forebay.transports.nats.connection import HEADERS, NatsConnection, answered
 from forebay.transports.nats.errors import (
     DRIVER_ERRORS,
     DUPLICATE,
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 ROOM_S = 5.0
 """How long a publisher waits for room before it is told to come again."""
 LOOK_S = 0.25
-_HEADERS = 512
-"""Bytes of headers, at most: a server counts them, its client does not."""
 _NOBODY = "nobody"
 _LOST = "has lost what it had acknowledged."
 _AGAIN = "It counts as another one, and is told all of it again."
@@ -106,7 +104,8 @@ class NatsTransport:
 
     def publish(self, lane: str, messages: Sequence[Message]) -> None:
         """See :class:`~forebay.ports.Transport`."""
-        for batch in batches_of(lane, messages):
+        largest = self._connection.run(self._connection.largest())
+        for batch in batches_of(lane, messages, largest):
             self._connection.run(self._publish(lane, batch))
 
     def subscribe(self, lane: str, group: str) -> NatsSubscription:
@@ -114,7 +113,7 @@ class NatsTransport:
         return NatsSubscription(self._connection, lane, group, self._limits)
 
     def join(self, topics: Sequence[str], group: str) -> NatsMembership:
-        """See :class:`~forebay.ports.Transport`."""
+        """See :class:`~forebay.ports.SharedLanes`."""
         lanes = [lane for topic in topics for lane in self.lanes(topic)]
         return NatsMembership(self._connection, lanes, group, self._limits, self._clock)
 
@@ -192,7 +191,7 @@ class NatsTransport:
         first = {"Nats-Expected-Stream": lane} | ({"Nats-Msg-Id": msg_id} if msg_id else {})
 
         async def sent(client: Client) -> Msg:
-            if max(entry.size for entry in batch.entries) + _HEADERS > client.max_payload:
+            if max(entry.size for entry in batch.entries) + HEADERS > client.max_payload:
                 raise MaxPayloadError  # the server would close the connection without a word
             headers: dict[str, str] = {}
             for number, entry in enumerate(batch.entries, 1):

@@ -111,8 +111,11 @@ def numbers(received: Sequence[Received]) -> list[int]:
 
 
 def test_it_begins_where_the_group_has_committed_in_this_very_partition() -> None:
-    for metadata, begins in (("id/0", 4), ("other/0", 0), ("", 0)):
-        rig = Rig(Client(committed=TopicPartition("t", 0, 4, metadata)))
+    for metadata, offset, begins in (
+        *(("id/0", 4, 4), ("other/0", 4, 0), ("", 4, 0)),
+        ("id/0", 11, 0),  # beyond the end: somebody has set it
+    ):
+        rig = Rig(Client(committed=TopicPartition("t", 0, offset, metadata)))
         assert rig.client.assigned == [begins], metadata
 
 
