@@ -125,6 +125,11 @@ CASES: dict[str, Case | Rise | Share] = {
         7200,
         ({'forebay_bars_unlike_source{difference="extra"}': 9},),
     ),
+    "ForebayBridgeLaneWaits": Case(
+        {'forebay_bridge_lane_waits_seconds{lane="quote_archive/0"}': (60.5, 60)}, 60
+    ),
+    "ForebayBridgeBehind": Case({'forebay_bridge_lag_seconds{lane="a"}': (300.5, 300)}, 60),
+    "ForebayBridgeLettersKept": Case({"forebay_bridge_letters_kept": (1, 0)}, 900),
     "ForebayNoWebsocket": Case({"forebay_ws_client_connected": (0, 1)}, 30),
     "ForebayWebsocketsMissing": Case(
         {"forebay_websocket_connections": (2, 3), "forebay_websocket_connections_wanted": (3, 3)},

@@ -1,4 +1,4 @@
-"""Several bridges of one group, of which each may be killed, frozen or not answered at any operation.
+"""Several bridges of one group: each may be killed, frozen or not answered at any operation.
 
 Who is frozen is out of its group, and the others go on, before it wakes in the middle of what it
 was doing. After each operation it is seen to that no cursor falls, and that the group has let go of
@@ -107,8 +107,8 @@ class Fleet(Crossing):
     ) -> None:
         """``trouble`` is how likely one of ``troubles`` is at each operation."""
         super().__init__(folder, parsers, MemoryStore(), partitions=partitions)
-        self.broker = HalfBroker(dice, partitions)
-        self.broker.half = trouble / 2
+        self._half = self.broker = HalfBroker(dice, partitions)
+        self._half.half = trouble / 2
         self.transport = MemoryTransport(self.broker)
         self.clock = ManualClock()
         self.happened: Counter[str] = Counter()
@@ -119,7 +119,7 @@ class Fleet(Crossing):
         self._chunks: deque[Chunk] = deque()
         self._asleep: list[int] = []
         self._bridges: list[Bridge | None] = [None] * bridges
-        self._seen: dict[str, Position] = {}
+        self._seen: Mapping[str, Position] = {}
         self._let_go: dict[str, int] = {}
         self._told_now = False
 
@@ -155,7 +155,7 @@ class Fleet(Crossing):
 
     def drain(self) -> None:
         """Let all go on until nothing is left, and nobody is killed any more."""
-        self._trouble = self.broker.half = 0.0
+        self._trouble = self._half.half = 0.0
         while self.publish():
             pass
         self._alive(lambda: self._publishing().tell_ends())
@@ -242,10 +242,8 @@ class Fleet(Crossing):
             now = positions[name]
             assert now.log_id != before.log_id or now.seq >= before.seq, f"{name} fell"
             if name.count("/") == 1 and name.startswith("journal/") and now != before:
-                ends = [
-                    each.seq for other, each in positions.items() if other.startswith(f"{name}/")
-                ]
-                assert now.seq <= min(filter(None, ends)), f"{name} is beyond a lane"
+                theirs = (positions[lane].seq for lane in positions if lane.startswith(f"{name}/"))
+                assert now.seq <= min(filter(None, theirs)), f"{name} is beyond a lane"
         self._seen = positions
         for lane in self._lanes():
             offset = self.broker._lanes[lane].committed.get(CONSUMER, 0)

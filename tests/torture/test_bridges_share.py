@@ -1,4 +1,4 @@
-"""Several bridges of one group, killed, frozen and woken at any moment: the store is as one alone's."""
+"""Several bridges, killed, frozen and woken at any moment: the store is as that of one alone."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ from forebay.errors import ConfigError, ForebayError, Unreachable
 from forebay.journal import OS_DISK, CursorFile, StateFile
 from forebay.journal.watermark import WatermarkReader
 from forebay.resilience.numbers import require_count
-from forebay.services.deliver import CONSUMER
 from forebay.text import counted, literal, nearest
 from forebay.times import in_sql, to_ns
 
@@ -165,7 +164,7 @@ class Queries:
             try:
                 return stores.query_store(
                     self.folder,
-                    place.config,
+                    place,
                     asked.query,
                     timeout_s=asked.timeout_s or MAX_QUERY_S,
                     memory_limit_mb=asked.memory_limit_mb,
@@ -189,7 +188,7 @@ class Queries:
 
     def _instead(self, first: FolderStore, place: FolderStore) -> str:
         """Return that it is not the first store that answered, and what the other one lacks."""
-        lacks = "; ".join(_lacks(self.folder, place.role))
+        lacks = "; ".join(_lacks(self.folder, place.consumer))
         return f"The store {first.name} cannot be reached: {place.name} answers; {lacks}."
 
     def _await_arrival(self) -> None:
@@ -218,9 +217,9 @@ class _Asked:
     limit: int | None
 
 
-def _lacks(folder: DataFolder, role: str) -> Iterator[str]:
+def _lacks(folder: DataFolder, consumer: str) -> Iterator[str]:
     """Return what a mirror may not have of what was captured."""
-    behind = captured_after(folder, role)
+    behind = captured_after(folder, consumer)
     if behind is None:
         yield "it is not known how far it has got"
     else:
@@ -230,9 +229,9 @@ def _lacks(folder: DataFolder, role: str) -> Iterator[str]:
             else ("it has all that is captured")
         )
     with contextlib.suppress(ForebayError):
-        if since := begun_at(folder, role).load():
+        if since := begun_at(folder, consumer).load():
             yield f"nothing from before {since.decode()}"
-    if Consumer(role, required=False) in folder.consumers():
+    if Consumer(consumer, required=False) in folder.consumers():
         yield "it is not required, so it may lack more"
 
 
@@ -241,19 +240,25 @@ def begun_at(folder: DataFolder, role: str) -> StateFile:
     return StateFile(folder.cursor(role).with_suffix(".since"))
 
 
-def captured_after(folder: DataFolder, role: str) -> int | None:
+def captured_after(folder: DataFolder, consumer: str) -> int | None:
     """Return how many frames are captured that a store has not, as far as its cursor tells.
 
     None if nobody knows.
     """
     try:
-        position = CursorFile(folder.cursor(CONSUMER if role == stores.DELIVER else role)).load()
+        position = CursorFile(folder.cursor(consumer)).load()
         mark = WatermarkReader(OS_DISK, folder.journal).read()
     except (ForebayError, OSError):
         return None
     if position is None or mark is None or position.log_id != mark.log_id.hex():
         return None
     return max(0, mark.next_seq - position.seq)
+
+
+def log_id_of(folder: DataFolder) -> str:
+    """Return which log the journal of a folder is; empty if it has none."""
+    mark = WatermarkReader(OS_DISK, folder.journal).read()
+    return mark.log_id.hex() if mark else ""
 
 
 def encode_arrow(table: pa.Table) -> bytes:

@@ -17,6 +17,7 @@ from forebay.app.querying import (
     instant,
     joined,
     levels,
+    log_id_of,
     overview_query,
     require_known,
     shaped,
@@ -356,10 +357,14 @@ class Data(Queries):
         """Compare journal, store and transports: :func:`forebay.services.audit.run_audit`."""
         from forebay.services.audit import run_audit  # noqa: PLC0415 - seldom needed
         from forebay.services.deliver import CONSUMER  # noqa: PLC0415
+        from forebay.services.lane_bridge import journal_cursor  # noqa: PLC0415
 
         install(self.folder)
+        consumer = CONSUMER
+        if self._first.role == stores.BRIDGE:  # whatever it reads, it knows how far each journal is
+            consumer = journal_cursor(log_id_of(self.folder))
         return run_audit(
-            stores.kind_of(self._first.config).audited(self._audit_query, CONSUMER),
+            stores.kind_of(self._first.config).audited(self._audit_query, consumer),
             self.folder.journal,
             parsers(),
             ledger_folder=self.folder.ledger,

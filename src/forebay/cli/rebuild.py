@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
 from forebay.cli.output import (
@@ -16,10 +19,18 @@ from forebay.cli.output import (
 )
 from forebay.cli.settings import offline_job
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forebay.app.wiring.stores import FolderStore
+
 
 def rebuild(
     *,
     data: DataOption = DEFAULT_DATA,
+    store: Annotated[
+        str | None, typer.Option("--store", help="Rebuild this store; else the first.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -29,17 +40,21 @@ def rebuild(
     hold any more, or cannot be read, it is kept beside the new one, with its Parquet files. A
     folder of an earlier layout is moved to this one so; its database is kept in any case.
 
+    A store on a server is fed once more with all that the journal has: what it lacks is stored,
+    and nothing is removed. To make one wholly anew, give it another database in the configuration.
+
     Exit code 1: the new one lacks something. Exit code 3: a capture runs.
 
     Example: forebay rebuild --data DIR
     """
-    from forebay.app.offline.rebuild import rebuild_database
+    from forebay.app.wiring import stores
     from forebay.clock import SystemClock
 
     settings, folder, observer = offline_job("rebuild", config, data)
+    place = stores.chosen(stores.stores_of(settings), store or "", "The configuration")
     with progress() as bars:
         task = bars.add_task("Rebuilding", total=None)
-        account = rebuild_database(
+        account = _rebuilder(place)(
             folder,
             settings,
             clock=SystemClock(),
@@ -61,6 +76,17 @@ def rebuild(
     if not account["complete"]:
         err.print("It has what the new one lacks, or cannot be read.")
         raise typer.Exit(1)
+
+
+def _rebuilder(place: FolderStore) -> Callable[..., dict[str, Any]]:
+    """Return what rebuilds a store: the database in a file is replaced, any other fed again."""
+    from forebay.app.offline.feeding_again import feed_again
+    from forebay.app.offline.rebuild import rebuild_database
+    from forebay.app.wiring import stores
+
+    if place.role == stores.DELIVER and stores.kind_of(place.config).embedded:
+        return rebuild_database
+    return partial(feed_again, place=place)
 
 
 _APART = ("stored", "not_in_journal", "complete", "kept")

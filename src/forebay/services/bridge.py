@@ -151,9 +151,8 @@ class Bridge:
         frames = self._round(hurry=hurry)
         if not frames and self._began_anew:  # there may be much behind
             frames = self._round(hurry=hurry)
-        if not frames or hurry:
-            self._reach.tell(now=hurry)
-            self.letters.tend()
+        self._reach.tell(now=hurry, idle=not frames)
+        self.letters.tend()
         return frames
 
     def _round(self, *, hurry: bool) -> int:

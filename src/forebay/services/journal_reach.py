@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 30.0
 """How often it is looked how far the lanes of others are stored, and which lanes there are."""
+BUSY_S = 5.0
+"""How often it is said at most while lanes have much to store."""
 
 
 class JournalReach:
@@ -35,12 +37,16 @@ class JournalReach:
         """Logs of which a lane has moved on since it was said."""
         self._said_ns = self._looked_ns = bridge.clock.monotonic_ns()
 
-    def tell(self, *, now: bool) -> None:
-        """Store it, if it moves on and it is time; no failure of that is one of the lanes."""
+    def tell(self, *, now: bool, idle: bool) -> None:
+        """Store it, if it moves on and it is time; no failure of that is one of the lanes.
+
+        It is time sooner if there is nothing else to store.
+        """
         bridge, now_ns = self._bridge, self._bridge.clock.monotonic_ns()
+        every_s = self._every_s if idle else max(self._every_s, BUSY_S)
         alone = bridge.all_lanes() <= bridge.lanes.keys()
         look = not alone and now_ns - self._looked_ns >= LOOK_S * 1e9
-        waits = now_ns - self._said_ns < self._every_s * 1e9 and not now
+        waits = now_ns - self._said_ns < every_s * 1e9 and not now
         if not look and (waits or not self.moved):
             return
         self._said_ns = now_ns

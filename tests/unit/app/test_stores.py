@@ -41,7 +41,9 @@ def test_the_default_store_is_opened_in_the_folder(tmp_path: Path) -> None:
         assert isinstance(store, DuckDBStore)
         store.commit(Commit({"store": Position(LOG, 7)}))
     assert folder.databases() == ["duckdb"]
-    told = stores.query_store(folder, StoreConfig(), "SELECT seq FROM cursors", timeout_s=10)
+    told = stores.query_store(
+        folder, stores.in_folder(folder)[0], "SELECT seq FROM cursors", timeout_s=10
+    )
     assert told["seq"].to_pylist() == [7]
 
 

@@ -319,7 +319,7 @@ def test_records_of_collectors_are_told_once_more_only_with_their_lost_step(
 def bridged(live: Recorded) -> dict[str, list[tuple[object, ...]]]:
     """Return what a bridge stores of the lanes, without how it came there."""
     store = MemoryStore()
-    bridge = Bridge(live.transport, store)
+    bridge = Bridge(MemoryTransport(live.broker), store)
     bridge.drain()
     bridge.close()
     found = content(store)

@@ -85,15 +85,15 @@ def rebuild_database(
         )
         end = writer.position.seq
         kind = stores.kind_of(config.store)
-        said, old = config.store, folder.database(kind.name)
+        wanted, old = config.store, folder.database(kind.name)
         new = _sibling(old, "rebuilding")
         _remove(new, kind)
         told = functools.partial(rebuild, folder.journal, parsers=parsers(), observer=observer)
-        with contextlib.closing(kind.open(said, new)) as store:
+        with contextlib.closing(kind.open(wanted, new)) as store:
             delivered = told(store, progress=lambda seq: progress(seq - 1, end - 1))
-            after = _said(store, kind)
+            after = said(store, kind)
         there = old.exists()
-        before = _state(old, kind, said, moves=moves) if there else None
+        before = _state(old, kind, wanted, moves=moves) if there else None
         missing = absences(before.arrived, after.arrived) if before else []
         lacks = there and (before is None or bool(missing) or before.exceeds(after))
         if lacks or moves:
@@ -125,7 +125,9 @@ class DatabaseState(NamedTuple):
         return more or bool(self.rarities - other.rarities)
 
 
-def _state(path: Path, kind: StoreKind, said: StoreConfig, *, moves: bool) -> DatabaseState | None:
+def _state(
+    path: Path, kind: StoreKind, wanted: StoreConfig, *, moves: bool
+) -> DatabaseState | None:
     """Return what a database has; None if it cannot be read.
 
     One of this layout is in one file afterwards, without log. In a folder that moves to it there
@@ -133,17 +135,18 @@ def _state(path: Path, kind: StoreKind, said: StoreConfig, *, moves: bool) -> Da
     """
     try:
         if moves:
-            with contextlib.closing(kind.read(said, path, said.memory_limit_mb)) as reader:
+            with contextlib.closing(kind.read(wanted, path, wanted.memory_limit_mb)) as reader:
                 earlier = _layout_1(functools.partial(reader.query, timeout_s=MAX_QUERY_S))
             if earlier is not None:
                 return earlier
-        with contextlib.closing(kind.open(said, path)) as store:
-            return _said(store, kind)
+        with contextlib.closing(kind.open(wanted, path)) as store:
+            return said(store, kind)
     except ForebayError:
         return None
 
 
-def _said(store: ReadableStore, kind: StoreKind) -> DatabaseState:
+def said(store: ReadableStore, kind: StoreKind) -> DatabaseState:
+    """Return what a database has, as it says itself."""
     with contextlib.closing(store.reader()) as reader:
         query = functools.partial(reader.query, timeout_s=MAX_QUERY_S)
         hours = kind.audited(query, CONSUMER).account(NO_HOUR).hours

@@ -14,6 +14,7 @@ from forebay.app.processes import samples
 from forebay.app.processes.local_socket import LocalServer
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.samples import CountingObserver
+from forebay.app.processes.store_delivery import StoreAnswers
 from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import bridges, stores, transports
 from forebay.app.wiring.data_folder import DataFolder
@@ -69,7 +70,9 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         f"{said.transport}-bridge-reading", lambda: guarded.trouble, depends_on=(bridges.ROLE,)
     )
     async with contextlib.AsyncExitStack() as beside:
-        handlers = guarding.handlers(running.tell)
+        place = stores.FolderStore(bridges.ROLE, said.store)
+        answers = StoreAnswers(store, place, guarding)
+        handlers = {"sql": answers.sql, **guarding.handlers(running.tell)}
         await beside.enter_async_context(
             LocalServer(folder.socket(bridges.ROLE), handlers).serving()
         )

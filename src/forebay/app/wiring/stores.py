@@ -11,11 +11,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from forebay.app.wiring.data_folder import STORE
 from forebay.errors import ConfigError, Unreachable
 from forebay.stores.kind import DEFAULT, StoreConfig, StoreKind
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
     from forebay.app.wiring.complaints import Complaints
@@ -23,9 +26,9 @@ if TYPE_CHECKING:
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.ports import ReadableStore
 
-DELIVER, MIRROR = "deliver", "mirror-"
-"""The role of the process of the first store, and how those of further ones begin; their name
-follows."""
+DELIVER, MIRROR, BRIDGE = "deliver", "mirror-", "bridge"
+"""The role of the process of the first store, how those of further ones begin, whose name follows,
+and that of a bridge."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 KINDS = {DEFAULT: "forebay.stores.duckdb:STORE", "clickhouse": "forebay.stores.clickhouse:STORE"}
 """Where the kinds of this tree are; all but the default one need the extra of their name."""
@@ -100,11 +103,25 @@ class FolderStore(NamedTuple):
         """What it is called."""
         return name_of(self.config)
 
+    @property
+    def consumer(self) -> str:
+        """Who has the cursor in the folder; in a store of its own each is called alike."""
+        return STORE.name if self.role == DELIVER else self.role
+
+    def path(self, folder: DataFolder, kind: StoreKind) -> Path:
+        """Return where its database is, if that is a file."""
+        if self.role == BRIDGE:
+            return folder.bridge_database(kind.name)
+        return folder.database(kind.name)
+
 
 def stores_of(config: Config) -> list[FolderStore]:
     """Return the stores that are configured; the first is the one whose answers count."""
+    bridged = [FolderStore(BRIDGE, _plain(config.bridge.store))] if config.bridge.transport else []
+    if bridged and not config.venues:  # nothing is captured here
+        return bridged
     mirrors = (FolderStore(MIRROR + name_of(each), _plain(each)) for each in config.mirrors)
-    return [FolderStore(DELIVER, _plain(config.store)), *mirrors]
+    return [FolderStore(DELIVER, _plain(config.store)), *mirrors, *bridged]
 
 
 def _plain(said: StoreConfig) -> StoreConfig:
@@ -131,13 +148,17 @@ def in_folder(folder: DataFolder, name: str = "") -> list[FolderStore]:
     """
     found = [FolderStore(*each) for each in folder.stores().items()]
     found = found or [FolderStore(DELIVER, StoreConfig(kind=_kind_there(folder)))]
-    if not name:
-        return found
-    if chosen := [each for each in found if each.name == name]:
-        return chosen
+    return [chosen(found, name, str(folder.root))] if name else found
+
+
+def chosen(found: Sequence[FolderStore], name: str, whose: str) -> FolderStore:
+    """Return the store that is called so, the first if none is named. Raises ConfigError."""
+    for each in found:
+        if name in ("", each.name):
+            return each
     names = [each.name for each in found]
     hint = did_you_mean(name, names, f"There is: {', '.join(names)}.")
-    raise ConfigError(f"{folder.root} has no store {name!r}.", hint=hint)
+    raise ConfigError(f"{whose} has no store {name!r}.", hint=hint)
 
 
 def _kind_there(folder: DataFolder) -> str:
@@ -170,7 +191,7 @@ def _place(said: StoreConfig) -> tuple[str, ...]:
     return (said.plugin or said.kind, said.url, said.database)
 
 
-def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:
+def open_store(folder: DataFolder, config: StoreConfig, role: str = DELIVER) -> ReadableStore:
     """Open or create the store of a folder, which only one process may do at a time.
 
     Raises :class:`~forebay.errors.Unreachable` while another process holds it,
@@ -178,12 +199,12 @@ def open_store(folder: DataFolder, config: StoreConfig) -> ReadableStore:
     it was written by a Forebay of other tables. One on a server is not asked yet.
     """
     kind = kind_of(config)
-    return kind.open(config, folder.database(kind.name))
+    return kind.open(config, FolderStore(role, config).path(folder, kind))
 
 
 def query_store(
     folder: DataFolder,
-    config: StoreConfig,
+    place: FolderStore,
     sql: str,
     *,
     timeout_s: float,
@@ -195,9 +216,9 @@ def query_store(
     Raises :class:`~forebay.errors.Unreachable` if there is none or it is held, otherwise as
     :meth:`forebay.ports.Reader.query`.
     """
-    kind = kind_of(config)
-    path = folder.database(kind.name)
-    with contextlib.closing(kind.read(config, path, memory_limit_mb)) as reader:
+    kind = kind_of(place.config)
+    path = place.path(folder, kind)
+    with contextlib.closing(kind.read(place.config, path, memory_limit_mb)) as reader:
         return reader.query(sql, timeout_s=timeout_s, limit=limit)
 
 
