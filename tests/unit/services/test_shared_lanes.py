@@ -32,7 +32,7 @@ from forebay.telemetry import (
     TelemetryEvent,
 )
 from tests.support.frames import LOG
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore, stored_gaps
 from tests.support.memory_transport import Broker, MemoryMembership, MemoryTransport
 from tests.unit.services.test_bridge import step, stored_ids
 
@@ -537,3 +537,20 @@ async def test_what_is_in_hand_when_it_is_stopped_is_stored_and_its_lanes_are_ot
     await rig.guarded.run(life)
     assert stored_ids(rig.store) == [1]
     assert rig.broker.members(CONSUMER) == []
+
+
+def test_a_lane_that_comes_disturbs_no_other_in_hand() -> None:
+    rig = Shared()
+    other = rig.another()
+    for bridge in (rig.bridge, other, rig.bridge, other):
+        bridge.step()
+    mine, theirs = (rig.bridge, other) if LANE in rig.bridge.lanes else (other, rig.bridge)
+    rig.publish(*step(1, 1, 2))
+    mine.drain()
+    theirs.close()
+    mine.step()
+    assert {*mine.lanes} == {*TOPICS}
+    rig.publish(*step(3, 5, 6))
+    mine.drain()
+    assert [(gap.first, gap.last) for gap in stored_gaps(rig.store)] == [(3, 4)]
+    assert LaneElsewhere not in rig.kinds()
