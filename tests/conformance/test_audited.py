@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.ports import Audited, Store
+    from tests.support.delivery import TableStore
 
 HOUR = T0 // HOUR_NS
 BEGIN = HOUR * HOUR_NS
@@ -119,18 +120,32 @@ def test_coverage_gaps_letters_and_conflicts_are_told(
     assert (account.letters, account.conflicts) == (2, 1)
 
 
-def test_what_became_of_letters_is_told(sat: tuple[TableStore, Audited]) -> None:
-    """Of four: one was replayed, one in vain, one discarded, and nothing became of one."""
+def test_letters_that_are_settled_are_told_apart(
+    sat: tuple[TableStore, Audited],
+) -> None:
     store, audited = sat
-    deliver(store, [[batch([b"a", b"b", b"c", b"d"])]])
-    ids = store.table("dead_letters")["letter_id"].to_pylist()
-    told = [(0, "replayed"), (1, "replayed"), (1, "failed"), (2, "discarded"), (0, "discarded")]
-    same = {"run": "r", "told_ts": T0, "by": "me", "reason": ""}
-    rows = [{"letter_id": UUID(str(ids[of])).bytes, "state": how, **same} for of, how in told]
-    states = pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
-    store.commit(Commit({"store": Position(LOG, 1000)}, letter_states=states))
+    deliver(store, [[batch([b"junk 1", b"junk 2", b"junk 3", b"junk 4"])]])
+    first, second, third, fourth = letter_ids(store)
+    told = [
+        *((each, "replayed", "run 1") for each in (first, second, third)),
+        (second, "failed", "run 1"),
+        *((each, "discarded", "") for each in (first, fourth)),
+    ]
+    for seq, states in enumerate((told, told), 1000):
+        store.commit(Commit({"store": Position(LOG, seq)}, letter_states=letter_states(*states)))
     account = audited.account(Span())
-    assert (account.letters, account.replayed, account.discarded) == (4, 1, 1)
+    assert (account.letters, account.replayed, account.discarded) == (4, 2, 1)
+
+
+def letter_ids(store: TableStore) -> list[bytes]:
+    found = store.table("dead_letters").sort_by("seq")["letter_id"].to_pylist()
+    return [UUID(str(each)).bytes for each in found]
+
+
+def letter_states(*told: tuple[bytes, str, str]) -> pa.Table:
+    about = {"told_ts": T0, "by": "me", "reason": ""}
+    rows = [{"letter_id": each, "state": state, "run": run, **about} for each, state, run in told]
+    return pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
 
 
 def test_connections_are_told_in_the_order_in_which_they_spoke_last(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -163,6 +164,24 @@ def test_dead_letters_come_back_with_their_bytes_and_once(store: TableStore) -> 
     assert letters.column_names == schema.DEAD_LETTERS.names
     assert sorted(letters["payload"].to_pylist()) == sorted(poison.payloads)
     assert sorted(letters["seq"].to_pylist()) == [5, 6, 7]
+
+
+def test_what_became_of_a_letter_is_stored_once(store: TableStore) -> None:
+    letter = UUID(int=7)
+    rows = [
+        {"letter_id": letter.bytes, "state": state, "run": run, "told_ts": T0, "by": "me"}
+        for state, run in (("replayed", "1"), ("failed", "1"), ("replayed", "2"))
+    ]
+    states = pa.Table.from_pylist(
+        [row | {"reason": "no"} for row in rows], schema=schema.LETTER_STATES
+    )
+    for seq in (1, 2):
+        store.commit(Commit({"store": Position(LOG, seq)}, letter_states=states))
+    told = store.table("letter_states")
+    assert told.column_names == schema.LETTER_STATES.names
+    assert {str(each) for each in told["letter_id"].to_pylist()} == {str(letter)}
+    kept = sorted((row["state"], row["run"]) for row in told.to_pylist())
+    assert kept == [("failed", "1"), ("replayed", "1"), ("replayed", "2")]
 
 
 def test_a_commit_says_which_dead_letters_it_told_first_however_often_it_is_repeated(

@@ -13,6 +13,7 @@ from forebay.clock import SystemClock
 from forebay.lab.drills.catalogue import DRILLS
 from forebay.lab.drills.plan import BridgedHeld, Bridging, Timing
 from forebay.lab.drills.run import run_drill
+from tests.drills.test_drills import SHORT, green
 from tests.support.servers import needs_clickhouse, needs_kafka
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SCALE = 12.5
 """What the documents' minute is shortened by: an outage of 6 s stands for one of 75 s."""
 SETTINGS = {"batch_rows": 160, "batch_s": 10 / SCALE, "recovery_s": 60 / SCALE}
-TIMING = Timing(healthy_s=2.0, fault_s=6.0, patience_s=30.0)
+TIMING = Timing(healthy_s=2.0, fault_s=6.0, patience_s=20.0)
 CONTROLS = (
     ("clickhouse-down-short", "clear on overflow"),
     ("clickhouse-down-short", "not committed, so Kafka retries"),
@@ -35,6 +36,21 @@ CONTROLS = (
     ("poison-in-outage", "three tries, then a dead letter"),
 )
 """Drills, and what the documents did that is red in them."""
+
+
+@pytest.mark.timeout(300)
+async def test_clickhouse_dies_and_comes_back_and_has_every_event_once(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    needs_kafka()
+    needs_clickhouse()
+    drill = DRILLS["clickhouse-down-short"]
+    report = await run_drill(drill, tmp_path, seed=7, timing=SHORT, clock=SystemClock())
+
+    green(report)
+    (held,) = report.bridged
+    record_property("summary", f"{figures(report, held)}, recovery {report.recovery_s:g} s")
+    assert held.raw == held.events == held.final == report.stored
 
 
 @pytest.mark.drill
@@ -56,8 +72,7 @@ async def test_what_the_documents_did_loses_or_doubles(
         replace(drill, bridging=wanted), tmp_path, seed=7, timing=TIMING, clock=SystemClock()
     )
 
-    held = report.bridged
-    assert held is not None
+    (held,) = report.bridged
     record_property("summary", f"{name}, {way}: {figures(report, held)}")
     assert not report.ok
     assert held.lost + held.doubled + held.doubled_raw + held.good_letters > 0

@@ -89,6 +89,16 @@ OFFENCES = [
     ),
     (
         "services/__init__.py",
+        "import clickhouse_connect",
+        "ClickHouse's client has one home, its store; what stands in for the server reads its bodies",
+    ),
+    (
+        "stores/__init__.py",
+        "import chdb",
+        "ClickHouse's engine is a server to all but what serves it",
+    ),
+    (
+        "services/__init__.py",
         "import picows",
         "picows has one home, the websocket shell; simulators serve with it",
     ),

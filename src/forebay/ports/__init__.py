@@ -17,6 +17,7 @@ from forebay.ports.audits import (
     Span,
     StoreAccount,
 )
+from forebay.ports.hours import HourFiles, HourNote
 from forebay.ports.transports import (
     Extent,
     Membership,
@@ -28,7 +29,6 @@ from forebay.ports.transports import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -371,35 +371,3 @@ class Readable(Protocol):
 
 class ReadableStore(Store, Readable, Protocol):
     """What delivery needs: it stores, and answers whoever asks meanwhile."""
-
-
-class HourNote(NamedTuple):
-    """An hour of a table whose rows are not all in its file."""
-
-    table: str
-    start_ns: int
-    """UTC nanoseconds."""
-    number: int
-    """Notes count up; a later one speaks of later rows."""
-
-
-@runtime_checkable
-class HourFiles(Protocol):
-    """A store that writes hours of its tables as Parquet, and notes which have to be written."""
-
-    def hours_to_write(self) -> Sequence[HourNote]:
-        """Return the hours of event tables that have rows which no file has, oldest first."""
-        ...
-
-    def export_hour(self, note: HourNote, path: Path) -> int:
-        """Write the rows of an hour to ``path`` as Parquet, beside commits; return their number.
-
-        They are sorted by venue, market, symbol, ``event_ts`` and id. The hour stays noted until
-        :meth:`hour_written`, which is for whoever has made the file durable. Raises as
-        :meth:`Store.commit`.
-        """
-        ...
-
-    def hour_written(self, note: HourNote) -> None:
-        """Remove the note of an hour whose file is durable."""
-        ...

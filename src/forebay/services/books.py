@@ -107,13 +107,14 @@ def base_at(
         for base in _bases(query, table, f"{stream.where}{until}")
     ]
     if at_ns is not None:
+        same = " AND ".join(f"d.{name} = b.{name}" for name in (*stream._fields, "epoch", "log_id"))
         soon = (
-            f"{stream.where} AND event_ts > {in_sql(at_ns)} AND exchange_ts IS NULL AND EXISTS ("  # noqa: S608
-            f"SELECT 1 FROM {DELTAS} d WHERE d.venue = s.venue AND d.market = s.market "
-            "AND d.symbol = s.symbol AND d.epoch = s.epoch AND d.log_id = s.log_id "
-            "AND d.seq > s.seq AND d.received_ts >= s.received_ts AND d.exchange_ts IS NOT NULL "
-            f"AND d.received_ts > {in_sql(at_ns)} "
-            f"AND d.event_ts <= {in_sql(at_ns)})"
+            f"{stream.where} AND event_ts > {in_sql(at_ns)} AND exchange_ts IS NULL "  # noqa: S608
+            f"AND (epoch, log_id, seq) IN (SELECT b.epoch, b.log_id, b.seq FROM {SNAPSHOTS} b "
+            f"JOIN {DELTAS} d ON {same} WHERE {_named('b', stream)} AND {_named('d', stream)} "
+            f"AND b.event_ts > {in_sql(at_ns)} AND b.exchange_ts IS NULL AND d.seq > b.seq "
+            "AND d.received_ts >= b.received_ts AND d.exchange_ts IS NOT NULL "
+            f"AND d.received_ts > {in_sql(at_ns)} AND d.event_ts <= {in_sql(at_ns)})"
         )
         found += _bases(query, SNAPSHOTS, soon)
     found.sort(key=lambda base: (base.received_ns, base.seq))
@@ -144,6 +145,12 @@ def is_stale(query: Query, stream: Stream, base: Base) -> bool:
         len(query(f"SELECT 1 FROM {DELTAS} WHERE {meanwhile} AND {later} LIMIT 1"))  # noqa: S608 - quoted
         for later in (f"log_id = {log} AND seq > {base.seq}", f"log_id <> {log}")
     )
+
+
+def _named(alias: str, stream: Stream) -> str:
+    """Return what rows of a stream fulfil, in a table with an alias."""
+    named = zip(stream._fields, stream, strict=True)
+    return " AND ".join(f"{alias}.{name} = {literal(text)}" for name, text in named)
 
 
 def _of(alias: str, stream: Stream, base: Base) -> str:

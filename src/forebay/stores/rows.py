@@ -70,3 +70,12 @@ def coverage_from(
         key: COVERAGES[units[key]].from_rows(theirs, spoke.get(key, []))
         for key, theirs in intervals.items()
     }
+
+
+def replayed_letters(states: str = "letter_states") -> str:
+    """Return a query, in any SQL, for the letters whose frames were repeated and yielded none."""
+    failed = f"SELECT letter_id, run FROM {states} WHERE state = 'failed'"  # noqa: S608 - ours
+    return (
+        f"SELECT letter_id FROM {states} "  # noqa: S608 - likewise
+        f"WHERE state = 'replayed' AND (letter_id, run) NOT IN ({failed})"
+    )

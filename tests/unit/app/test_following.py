@@ -78,6 +78,7 @@ class Store:
         return Follow(
             query=self.query,
             table="trades",
+            arrival="rowid",
             where=where,
             place=BEGINNING if after is None else position_of(after) if after else None,
             rows=rows,

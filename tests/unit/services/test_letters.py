@@ -174,7 +174,7 @@ def test_a_letter_that_was_given_up_is_told_no_more_and_stays_on_record() -> Non
     post.transport.gone = True
     post.box.put(TOPIC, letter(1))
     given_up = GivenUp("me", "a test", 7)
-    post.spool.give_up(*ids(letter(1)), given_up)
+    post.spool.give_up(ids(letter(1))[0], given_up)
     post.transport.gone = False
     assert post.again().deliver() == 0
     assert [each.given_up for _, each in post.spool.letters()] == [given_up]

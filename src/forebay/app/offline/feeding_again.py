@@ -46,7 +46,7 @@ def feed_again(
     with (
         folder.existing().owned(),
         contextlib.closing(open_journal(folder, config, clock, observer)) as writer,
-        contextlib.closing(stores.open_store(folder, place.config)) as store,
+        contextlib.closing(stores.open_store(folder, place.config, place.role)) as store,
     ):
         end, kind = writer.position.seq, stores.kind_of(place.config)
         store.load()  # what it lacks is made

@@ -21,7 +21,6 @@ from forebay.lab.drills.plan import ServerUsed
 from forebay.lab.drills.stage import environment, toml
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers import free_port
-from forebay.lab.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -42,6 +41,8 @@ UNMERGED = ", ".join(
 )
 """Settings with which every row lies as it was written: a merge would hide one that is doubled."""
 GROUP = "bridge"
+BEGIN_S = 120.0
+"""How long a bridge may take to begin, on a machine that is busy besides."""
 UNAVAILABLE = "store_unavailable"
 """What a bridge tells when it meets the fault of its store."""
 _SOON_S = 0.25
@@ -56,10 +57,6 @@ class BridgeProcess:
     folder: Path
     argv: Sequence[str]
     watch: Watch
-    port: int
-    """Where it finds ClickHouse."""
-    line: TcpProxy | None = None
-    """Its way there, if it has one of its own."""
     healthy_mb: float = 0.0
     _process: asyncio.subprocess.Process | None = None
     _watching: asyncio.Task[None] | None = None
@@ -136,22 +133,39 @@ class BridgeSide:
     """Those of one drill."""
 
     wanted: Bridging
-    server: ClickHouseServer
+    servers: Mapping[str, ClickHouseServer]
+    """By name; of several each has everything."""
     bridges: list[BridgeProcess] = field(default_factory=list)
     drained_per_s: float = 0.0
     """Rows, of a backlog that was measured."""
     poison: int = 0
     """Records that nobody can read, put among the events by the drill."""
+    republished: bool = False
+    """Whether the drill had events published again: they come behind later ones, and reading all
+    topics for that takes memory."""
 
-    async def answer(self, sql: str) -> str:
+    @property
+    def server(self) -> ClickHouseServer:
+        """The first."""
+        return next(iter(self.servers.values()))
+
+    async def answer(self, sql: str, server: ClickHouseServer | None = None) -> str:
         """Return what ClickHouse answers as text, nothing if it does not."""
         with contextlib.suppress(OSError, HTTPException, Unreachable):
-            return await asyncio.to_thread(self.server.ask, sql)
+            return await asyncio.to_thread((server or self.server).ask, sql)
         return ""
 
     async def rows(self) -> int | None:
-        """Return how many rows of trades lie there, None if that cannot be known."""
-        found = await self.answer(f"SELECT count() FROM {ROWS}")  # noqa: S608
+        """Return how many rows of trades lie there, None if that cannot be known.
+
+        Of several servers it is the one that has fewest.
+        """
+        found = [await self.rows_of(server) for server in self.servers.values()]
+        return None if None in found else min(each for each in found if each is not None)
+
+    async def rows_of(self, server: ClickHouseServer) -> int | None:
+        """Return how many rows of trades lie on one server, None if that cannot be known."""
+        found = await self.answer(f"SELECT count() FROM {ROWS}", server)  # noqa: S608
         return int(found) if found else None
 
     def met(self) -> int:
@@ -180,9 +194,10 @@ class BridgeSide:
         async def look() -> bool | None:
             return await self.rows() is not None or None
 
-        await until(stage.clock, look, "a table in ClickHouse", stage.timing.patience_s)
-        await self.answer(f"ALTER TABLE {ROWS} MODIFY SETTING {UNMERGED}")
-        await self.caught_up(stage)
+        await until(stage.clock, look, "a table in ClickHouse", BEGIN_S)
+        for server in self.servers.values():
+            await self.answer(f"ALTER TABLE {ROWS} MODIFY SETTING {UNMERGED}", server)
+        await self.caught_up(stage, BEGIN_S)
 
     def well(self) -> None:
         """Take what memory bridges have now for what they need when all is well."""
@@ -214,14 +229,15 @@ class BridgeSide:
 
     async def has_all(self, stage: Stage, events: int) -> None:
         """Wait until as many events are there, and nothing more comes."""
-        before = ""
+        before: list[str] = []
 
         async def look() -> bool | None:
             nonlocal before
-            found = await self.answer(f"SELECT uniqExact(event_id) FROM {ROWS}")  # noqa: S608
+            sql = f"SELECT uniqExact(event_id) FROM {ROWS}"  # noqa: S608
+            found = [await self.answer(sql, server) for server in self.servers.values()]
             same, before = found == before, found
             await stage.clock.sleep(_SOON_S)
-            return (same and bool(found) and int(found) >= events) or None
+            return (same and all(each and int(each) >= events for each in found)) or None
 
         await until(stage.clock, look, f"{events} events in ClickHouse", stage.timing.patience_s)
 
@@ -230,16 +246,20 @@ class BridgeSide:
 async def bridges_beside(stage: Stage, wanted: Bridging) -> AsyncIterator[BridgeSide]:
     """Run ClickHouse while the context is open; bridges are ended with it, killed if need be."""
     async with contextlib.AsyncExitStack() as stack:
-        folder = stage.root / STORE
-        if wanted.disk_mb:
-            await stack.enter_async_context(small_disk(folder, wanted.disk_mb))
-        server = await stack.enter_async_context(clickhouse(folder, clock=stage.clock))
-        used = ServerUsed("ClickHouse", server.version, substitute=SUBSTITUTE)
-        stage.report.servers.append(used)
-        side = BridgeSide(wanted, server)
-        for number in range(1, wanted.bridges + 1):
-            line = stack.enter_context(TcpProxy(server.port)) if wanted.proxied else None
-            side.bridges.append(_bridge(stage, wanted, f"bridge-{number}", server.port, line))
+        servers: dict[str, ClickHouseServer] = {}
+        for name in wanted.mirrors or (STORE,):
+            folder = stage.root / name
+            if wanted.disk_mb:
+                await stack.enter_async_context(small_disk(folder, wanted.disk_mb))
+            server = await stack.enter_async_context(clickhouse(folder, clock=stage.clock))
+            servers[name] = server
+            used = ServerUsed("ClickHouse", server.version, substitute=SUBSTITUTE)
+            stage.report.servers.append(used)
+        stage.mirrors = [{"name": name, **_table_of(servers[name].port)} for name in wanted.mirrors]
+        side = BridgeSide(wanted, servers)
+        port = side.server.port
+        for number in range(1, 1 + (0 if wanted.mirrors else wanted.bridges)):
+            side.bridges.append(_bridge(stage, wanted, f"bridge-{number}", port))
         stage.bridged = side
         try:
             yield side
@@ -247,21 +267,18 @@ async def bridges_beside(stage: Stage, wanted: Bridging) -> AsyncIterator[Bridge
             await asyncio.gather(*(each.end() for each in side.bridges))
 
 
-def _bridge(
-    stage: Stage, wanted: Bridging, name: str, port: int, line: TcpProxy | None
-) -> BridgeProcess:
+def _bridge(stage: Stage, wanted: Bridging, name: str, port: int) -> BridgeProcess:
     folder = stage.root / name
     folder.mkdir()
-    port = line.port if line else port
     watch = Watch(DataFolder(folder / "data"), stage.clock)
     table = stage.transports[wanted.via]
     if wanted.instead is not None:
         argv = wanted.instead(str(table["servers"]), port)
-        return BridgeProcess(name, folder, argv, watch, port, line)
+        return BridgeProcess(name, folder, argv, watch)
     config = folder / "forebay.toml"
     config.write_text(_config(folder / "data", wanted, table, port), encoding="utf-8")
     argv = (*stage.command, "run", "-c", str(config))
-    return BridgeProcess(name, folder, argv, watch, port, line)
+    return BridgeProcess(name, folder, argv, watch)
 
 
 def _config(data: Path, wanted: Bridging, table: Mapping[str, Value], port: int) -> str:
@@ -270,17 +287,17 @@ def _config(data: Path, wanted: Bridging, table: Mapping[str, Value], port: int)
         "resilience": {"check_interval_s": 1, "recovery_hold_s": 1},
         "resilience.clickhouse_bridge": _QUICK,
         "bridge": {"transport": wanted.via, "group": GROUP, "batch_s": 1.0},
-        "bridge.store": {
-            "kind": STORE,
-            "url": f"http://127.0.0.1:{port}",
-            "database": DATABASE,
-        },
+        "bridge.store": _table_of(port),
     }
     for name, more in wanted.config.items():
         tables[name] = {**tables.get(name, {}), **more}
     parts = [f"data = {json.dumps(str(data))}\n", toml("[[transports]]", table)]
     parts += [toml(f"[{name}]", each) for name, each in tables.items()]
     return "\n".join(parts)
+
+
+def _table_of(port: int) -> Mapping[str, Value]:
+    return {"kind": STORE, "url": f"http://127.0.0.1:{port}", "database": DATABASE}
 
 
 def children(pid: int) -> list[int]:

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import random
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from forebay.errors import Transient
+from forebay.lab.clickhouse_front import Tampering
 from forebay.lab.commands import until
-from forebay.lab.drills.bridge_side import DATABASE, GROUP
+from forebay.lab.drills.bridge_side import DATABASE, GROUP, UNAVAILABLE
 from forebay.lab.drills.broker_servers import KAFKA
 from forebay.lab.drills.brokers import TOPIC, kafka_leader_killed, publishing_goes_on
 from forebay.lab.drills.limits import cut_off, fill
@@ -107,6 +108,24 @@ async def _noticed(stage: Stage) -> None:
     await stage.goes_on()
 
 
+async def clickhouse_replica_lost(stage: Stage) -> None:
+    """One of two ClickHouses is killed, and later started again: each has all by itself."""
+    side = _side(stage)
+    (name, first), (_, second) = side.servers.items()
+    before, rows = len(stage.happened(UNAVAILABLE)), await side.rows_of(second) or 0
+    stage.say(f"killing {name}")
+    await asyncio.to_thread(first.kill)
+    try:
+        stage.check("it died", ok=not first.pid)
+        await stage.breaker(f"{name}-bridge", "open")
+        await stage.goes_on()
+        came = (await side.rows_of(second) or 0) - rows
+        stage.check(f"{came} rows came to the other one meanwhile", ok=came >= stage.drill.rate)
+    finally:
+        await first.start()
+    stage.fault_over(len(stage.happened(UNAVAILABLE)) - before)
+
+
 TIMES_LIVE = 5
 """So many times as fast as the market a backlog must drain."""
 
@@ -143,6 +162,7 @@ async def clickhouse_past_retention(stage: Stage) -> None:
     gaps = f"SELECT count() FROM {DATABASE}.gaps"  # noqa: S608
     await _says(stage, gaps, "what expired is a gap there")
     stage.say("publishing again what Kafka lacks")
+    side.republished = True
     code = await _repaired(stage)
     stage.check(f"`forebay verify --repair --expired` ends with {code}", ok=code == 0)
 
@@ -281,32 +301,50 @@ async def three_bridges(stage: Stage) -> None:
     stage.fault_over(stopped)
 
 
-ANSWERS = 3
-"""So many commits are held back, each of another owner."""
+WITHHELD: tuple[tuple[str, Literal["before", "after"]], ...] = (
+    ("trades_rows", "after"),
+    ("commits", "after"),
+    ("cursors", "after"),
+    ("commits", "before"),
+    ("trades_rows", "before"),
+)
+"""Tables whose insert is held back by turns: done already, or so that it comes when somebody else
+has gone on."""
+HELD_S = 600.0
 
 
 async def clickhouse_answer_withheld(stage: Stage) -> None:
     """ClickHouse has committed, its answer is held back, the owner killed: another takes over."""
     side = _side(stage)
+    server, (owner, heir) = side.server, side.bridges
+    await heir.kill()
     withheld = 0
-    for number in range(ANSWERS):
-        owner = side.bridges[number % len(side.bridges)]
-        line = owner.line
-        assert line is not None  # noqa: S101 - the drill wants lines
-        before = line.lost
-        line.deafen()
-        stage.say(f"answers to {owner.name} are lost")
-
-        async def look(before: int = before, number: int = number) -> bool | None:
-            line = side.bridges[number % len(side.bridges)].line
-            return (line is not None and line.lost > before) or None
-
-        await until(stage.clock, look, "an answer to be lost", stage.timing.patience_s)
-        await owner.kill()
-        withheld += 1
-        rows = await side.rows() or 0
-        line.open()
-        await _grows(stage, rows)
-        await owner.start()
-    stage.check(f"{withheld} owners died without an answer", ok=withheld == ANSWERS)
+    for table, at in WITHHELD:
+        if side.wanted.instead and table != "trades_rows":
+            continue
+        await _grows(stage, await side.rows() or 0)
+        tampering = Tampering(rf"INSERT INTO \S*{table}\b", at=at, hold_s=HELD_S)
+        await asyncio.to_thread(server.tamper, tampering)
+        try:
+            await _held(stage)
+            await owner.kill()
+            stage.say(f"an insert into {table} is held {at} it is done, {owner.name} is dead")
+            withheld += 1
+            await heir.start()
+            await _grows(stage, (await side.rows() or 0) + 1)
+        finally:
+            await asyncio.to_thread(server.forget)
+        owner, heir = heir, owner
+    await heir.start()
+    stage.check(f"{withheld} owners died without an answer", ok=withheld > 1)
     stage.fault_over(withheld)
+
+
+async def _held(stage: Stage) -> None:
+    """Wait until ClickHouse holds a request."""
+    server = _side(stage).server
+
+    async def look() -> bool | None:
+        return await asyncio.to_thread(lambda: server.held) > 0 or None
+
+    await until(stage.clock, look, "an insert to be held", stage.timing.patience_s)

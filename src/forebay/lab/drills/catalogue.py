@@ -63,7 +63,7 @@ def _broker(act: Act, requirements: str, *breakers: str, name: str = "", **more:
 
 def _bridge(act: Act, requirements: str, *breakers: str, **more: Any) -> Drill:  # noqa: ANN401
     """Return a drill of bridges to ClickHouse; ``more`` are its disk and the like."""
-    names = ("bridges", "disk_mb", "proxied")
+    names = ("bridges", "disk_mb")
     wanted = Bridging(**{name: more.pop(name) for name in names if name in more})
     about = more.pop("about", "")
     drill = _broker(act, requirements, **more)
@@ -227,7 +227,7 @@ _ALL = (
     _bridge(bridges.clickhouse_down_for_days, "D3", bridges.BREAKER, least_s=240.0),
     _bridge(bridges.clickhouse_disk_full, "D4", bridges.BREAKER, disk_mb=128),
     _bridge(bridges.clickhouse_partitioned, "D5", bridges.BREAKER, needs=limits.needs_firewall),
-    _bridge(bridges.clickhouse_past_retention, "D8", bridges.BREAKER),
+    _bridge(bridges.clickhouse_past_retention, "D8"),
     _bridge(
         bridges.leader_killed_under_bridges,
         "D11",
@@ -235,9 +235,16 @@ _ALL = (
         symbols=_SIX,
         brokers={**_THREE, **_LANES},
     ),
+    _drill(
+        bridges.clickhouse_replica_lost,
+        requirements="D11",
+        breakers=("first-bridge",),
+        config={"resilience.clickhouse_bridge": _QUICK, "store": _SMALL_STORE},
+        bridging=Bridging(mirrors=("first", "second")),
+    ),
     _bridge(bridges.bridge_killed, "O3"),
     _bridge(bridges.offsets_wrong, "Q7"),
-    _bridge(bridges.clickhouse_answer_withheld, "D5 O3", bridges=2, proxied=True),
+    _bridge(bridges.clickhouse_answer_withheld, "D5 O3", bridges=2),
     _bridge(bridges.three_bridges, "O3", bridges=3, symbols=_SIX, brokers=_LANES, least_s=20.0),
     _bridge(bridges.poison_in_outage, "D1 E3", bridges.BREAKER),
 )

@@ -70,10 +70,10 @@ class Bridging:
     via: str = "kafka"
     """Name of the transport that they read."""
     bridges: int = 1
+    mirrors: tuple[str, ...] = ()
+    """Names of as many ClickHouses that the capture itself fills, each alone; no bridge then."""
     disk_mb: int = 0
     """Size of a disk of ClickHouse's own, in MiB; 0 for none."""
-    proxied: bool = False
-    """Whether each bridge reaches ClickHouse over a line of its own, which may be cut or held."""
     config: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     """Tables of each bridge's ``forebay.toml`` beside those that every drill has."""
     instead: Callable[[str, int], Sequence[str]] | None = None
@@ -233,8 +233,8 @@ class DrillReport(msgspec.Struct, kw_only=True):
     servers: list[ServerUsed] = []
     transports: list[TransportHeld] = []
     """Of a capture that publishes."""
-    bridged: BridgedHeld | None = None
-    """Of what is published and bridged."""
+    bridged: list[BridgedHeld] = []
+    """Of each ClickHouse that is filled."""
     breakers: dict[str, list[str]] = {}
     """By breaker, the states it went to, in order."""
     states: list[str] = []

@@ -67,6 +67,8 @@ class Stage:
     """By name, tables of what is published to."""
     brokers: BrokerServers | None = None
     """Which the drill has started."""
+    mirrors: list[Mapping[str, Value]] = field(default_factory=list)
+    """Tables of further stores that the capture fills."""
     bridged: BridgeSide | None = None
     """Of what is published: ClickHouse, and who writes to it."""
     _over_ns: int | None = None
@@ -154,6 +156,7 @@ class Stage:
         parts += [toml(f"[{name}]", table) for name, table in tables.items()]
         parts += [toml("[[venues]]", each) for each in (venue, *self.beside)]
         parts += [toml("[[transports]]", each) for each in self.transports.values()]
+        parts += [toml("[[mirrors]]", each) for each in self.mirrors]
         text = "\n".join(parts)
         self.watch.transports = tuple(self.transports)
         self.config.write_text(text, encoding="utf-8")
@@ -301,7 +304,7 @@ class Stage:
             self.report.recovery_s = round((self.clock.monotonic_ns() - self._over_ns) / 1e9, 2)
 
     def _is_well(self, seen: Observation) -> bool:
-        names = () if self.bridged else self.drill.breakers
+        names = () if self.bridged and self.bridged.bridges else self.drill.breakers
         closed = all(seen.breakers.get(name) == "closed" for name in names)
         lag = seen.lag
         return closed and seen.state == "healthy" and lag is not None and lag < _LAG

@@ -101,6 +101,11 @@ class Watch:
     _moves: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
     """By breaker, when it went to which state, in the order in which that was seen."""
 
+    @property
+    def stored(self) -> int:
+        """Rows that deliver had stored when it was looked last."""
+        return (self.last.stored or 0) if self.last else 0
+
     async def run(self) -> None:
         """Look until cancelled."""
         looks = 0

@@ -24,7 +24,7 @@ from forebay.ports import (
     StoreAccount,
 )
 from forebay.stores.clickhouse.ddl import rows_of
-from forebay.stores.rows import coverage_from
+from forebay.stores.rows import coverage_from, replayed_letters
 from forebay.text import identifier
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ClickHouseAudited(Audited):
         streams = [row for row in state if row["kind"] == "coverage"]
         moment = _Moment.of([row for row in state if row["kind"] == "cursor"])
         hours = self._hours(span, moment)
-        (others,) = self._rows_of("others", ahead=moment.ahead)
+        (others,) = self._rows_of("others", ahead=moment.ahead, replayed=replayed_letters())
         return StoreAccount(
             position=moment.position,
             hours={

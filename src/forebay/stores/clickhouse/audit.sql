@@ -45,9 +45,7 @@ intDiv(ns, {length}) - (ns < 0 AND ns % {length} != 0)
 -- name: others
 -- What is not of one stream and hour.
 WITH known AS (SELECT DISTINCT letter_id FROM dead_letters_rows WHERE NOT ({ahead})),
-settled AS (
-    SELECT letter_id FROM letter_states WHERE state = 'replayed' AND (letter_id, run) NOT IN (
-        SELECT letter_id, run FROM letter_states WHERE state = 'failed'))
+settled AS ({replayed})
 SELECT (SELECT count() FROM known) AS letters,
     (SELECT count() FROM known WHERE letter_id IN settled) AS replayed,
     (SELECT count() FROM known WHERE letter_id NOT IN settled AND letter_id IN (

@@ -21,7 +21,7 @@ from forebay.stores.clickhouse.plan import Planner, state_part
 from forebay.stores.clickhouse.query import ClickHouseReader
 from forebay.stores.clickhouse.session import ClickHouseSession
 from forebay.stores.cursors import has_happened, moves_on
-from forebay.stores.rows import coverage_from
+from forebay.stores.rows import coverage_from, replayed_letters
 from forebay.text import identifier
 
 if TYPE_CHECKING:
@@ -101,9 +101,11 @@ class ClickHouseStore(ReadableStore):
 
     def rarities(self) -> frozenset[tuple[str, str]]:
         session = self._prepared()
-        letters, conflicts = (session.name(name) for name in (ddl.LETTERS, ddl.CONFLICTS))
+        names = ddl.LETTERS, ddl.CONFLICTS, ddl.LETTER_STATES
+        letters, conflicts, states = (session.name(name) for name in names)
         rows = session.rows(
             f"SELECT toString(letter_id) AS id, '' AS told FROM {letters} "
+            f"WHERE letter_id NOT IN ({replayed_letters(states)}) "
             f"UNION ALL SELECT toString(event_id), incoming FROM {conflicts}"
         )
         columns = (column.cast(pa.string()).to_pylist() for column in rows)

@@ -17,8 +17,7 @@ from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import AUDIT_COLUMNS, Audited, HourAccount, Minutes, Rows, StoreAccount
 from forebay.stores.duckdb import ddl
-from forebay.stores.duckdb.letters import REPLAYED
-from forebay.stores.rows import coverage_from
+from forebay.stores.rows import coverage_from, replayed_letters
 from forebay.text import identifier, literal
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class DuckDBAudited(Audited):
             hour=_statement("bucket", length=HOUR_NS),
             cursor=self._cursor,
             gap=", ".join(map(identifier, schema.GAPS.names)),
-            replayed=REPLAYED,
+            replayed=replayed_letters(),
         )
         (said,) = self._query(statement).to_pylist()
         hours, coverage, epochs = (said[name] or [] for name in ("hours", "coverage", "epochs"))

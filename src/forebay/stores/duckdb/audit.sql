@@ -30,18 +30,17 @@ hours AS (
         min(ns) AS first_ns, max(ns) AS last_ns,
         min(venue_seq) AS first_number, max(venue_seq) AS last_number,
         count(*) FILTER (flags LIKE '%ambiguous%') AS ambiguous
-    FROM keyed GROUP BY ALL),
-replayed AS ({replayed})
+    FROM keyed GROUP BY ALL)
 SELECT {cursor} AS cursor,
     (SELECT list(h) FROM hours h) AS hours,
     (SELECT list(g) FROM (SELECT {gap} FROM gaps) g) AS gaps,
     (SELECT list(c) FROM coverage c) AS coverage,
     (SELECT list(e) FROM stream_epochs e) AS epochs,
     (SELECT count(DISTINCT letter_id) FROM dead_letters) AS letters,
-    (SELECT count(DISTINCT letter_id) FROM dead_letters SEMI JOIN replayed USING (letter_id))
+    (SELECT count(DISTINCT letter_id) FROM dead_letters WHERE letter_id IN ({replayed}))
         AS replayed,
-    (SELECT count(DISTINCT letter_id) FROM dead_letters ANTI JOIN replayed USING (letter_id)
-        WHERE letter_id IN (SELECT letter_id FROM letter_states WHERE state = 'discarded'))
+    (SELECT count(DISTINCT letter_id) FROM dead_letters WHERE letter_id NOT IN ({replayed})
+        AND letter_id IN (SELECT letter_id FROM letter_states WHERE state = 'discarded'))
         AS discarded,
     (SELECT count(*) FROM conflicts) AS conflicts
 

@@ -11,12 +11,6 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLE = "letter_states"
-_FAILED = f"(SELECT letter_id, run FROM {TABLE} WHERE state = 'failed')"
-REPLAYED = (
-    f"SELECT DISTINCT letter_id FROM {TABLE} ANTI JOIN {_FAILED} USING (letter_id, run) "
-    "WHERE state = 'replayed'"
-)
-"""The letters whose frames were repeated and yielded none."""
 
 
 def show_letter_states(connection: duckdb.DuckDBPyConnection) -> None:

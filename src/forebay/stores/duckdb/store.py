@@ -20,11 +20,11 @@ from forebay.stores.duckdb.events import (
     insert_letters,
 )
 from forebay.stores.duckdb.hours import HourNotes, export_hour
-from forebay.stores.duckdb.letters import REPLAYED
 from forebay.stores.duckdb.query import READ_ONLY_SETTINGS, DuckDBReader
 from forebay.stores.duckdb.session import SqlSession
 from forebay.stores.duckdb.state import Written
 from forebay.stores.kind import address
+from forebay.stores.rows import replayed_letters
 from forebay.text import identifier
 
 if TYPE_CHECKING:
@@ -156,8 +156,8 @@ class DuckDBStore(ReadableStore, HourFiles):
     def rarities(self) -> frozenset[tuple[str, str]]:
         with self._transaction() as session:
             rows = session.run(
-                f"SELECT letter_id::VARCHAR, '' FROM dead_letters ANTI JOIN ({REPLAYED}) "
-                "USING (letter_id) "
+                "SELECT letter_id::VARCHAR, '' FROM dead_letters "
+                f"WHERE letter_id NOT IN ({replayed_letters()}) "
                 "UNION ALL SELECT event_id::VARCHAR, incoming FROM conflicts"
             )
         return frozenset(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from forebay.lab.clickhouse_front import Tampering
     from forebay.lab.drills.stage import Stage
 
 
@@ -35,6 +37,7 @@ class Server:
     folder: Path
     pid: int = 7
     port: int = 4711
+    held: int = 1
     did: list[str] = field(default_factory=list)
 
     def kill(self) -> None:
@@ -45,20 +48,14 @@ class Server:
         self.did.append("started")
         self.pid = 8
 
+    def tamper(self, tampering: Tampering) -> None:
+        tables = {table for table, _ in bridges.WITHHELD}
+        said = [f'INSERT INTO "forebay"."{table}" ("a") FORMAT' for table in tables]
+        assert [bool(re.search(tampering.pattern, each)) for each in said].count(True) == 1
+        self.did.append("tampered")
 
-@dataclass
-class Line:
-    """A way to ClickHouse, on which every answer is lost at once."""
-
-    lost: int = 0
-    did: list[str] = field(default_factory=list)
-
-    def deafen(self) -> None:
-        self.did.append("deaf")
-        self.lost += 1
-
-    def open(self) -> None:
-        self.did.append("open")
+    def forget(self) -> None:
+        self.did.append("forgot")
 
 
 @dataclass
@@ -67,7 +64,6 @@ class Process:
 
     name: str
     pids: list[int] = field(default_factory=lambda: [1, 2])
-    line: Line = field(default_factory=Line)
     did: list[str] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -97,12 +93,25 @@ class Side:
     drained_per_s: float = 0.0
     rate: float = 20_000.0
     wanted: Bridging = field(default_factory=Bridging)
+    other: Server = field(init=False)
     _rows: int = 0
     _met: int = 0
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        return {"first": self.server, "second": self.other}
+
+    async def rows_of(self, server: Server) -> int:
+        assert server is self.other, "the one that lives"
+        self._rows += 2000 * self.grows
+        return self._rows
 
     async def rows(self) -> int:
         self._rows += self.grows
         return self._rows
+
+    def __post_init__(self) -> None:
+        self.other = Server(self.server.folder / "other")
 
     def met(self) -> int:
         self._met += self.hits
@@ -139,6 +148,15 @@ class PlayedStage:
 
     def fault_over(self, hits: int) -> None:
         self.hits.append(hits)
+
+    def happened(self, event: str) -> list[int]:
+        self.bridged.met()
+        return [0] * self.bridged._met
+
+    async def breaker(self, name: str, state: str) -> None:
+        assert (name, state) == ("first-bridge", "open")
+        if not self.bridged.opens:
+            raise Transient("Waited in vain.")
 
     async def goes_on(self) -> None:
         await self.last()
@@ -244,11 +262,30 @@ async def test_a_bridge_is_killed_at_moments_of_the_seed(played: PlayedStage) ->
     assert played.hits == [bridges.KILLS]
 
 
-async def test_an_owner_without_an_answer_is_killed_and_its_line_opened(
-    played: PlayedStage,
-) -> None:
-    await acted(bridges.clickhouse_answer_withheld, played)
-    owners = played.bridged.bridges[: bridges.ANSWERS]
-    assert all(each.did == ["killed", "started"] for each in owners)
-    assert all(each.line.did == ["deaf", "open"] for each in owners)
+async def test_who_has_no_answer_is_killed_and_what_is_held_let_go(played: PlayedStage) -> None:
+    del played.bridged.bridges[2:]
+    assert await acted(bridges.clickhouse_answer_withheld, played)
+    first, second = played.bridged.bridges
+    kills = len(bridges.WITHHELD)
+    assert first.did == ["killed", "started"] * -(-kills // 2)
+    assert second.did == ["killed", "started"] * (1 + kills // 2)
+    assert played.bridged.server.did == ["tampered", "forgot"] * kills
     assert played.red == []
+
+
+async def test_what_is_held_is_let_go_whatever_happens(played: PlayedStage) -> None:
+    del played.bridged.bridges[2:]
+    played.bridged.server.held = 0
+    assert not await acted(bridges.clickhouse_answer_withheld, played)
+    assert played.bridged.server.did == ["tampered", "forgot"]
+
+
+@pytest.mark.parametrize(("opens", "grows"), [(True, True), (True, False), (False, True)])
+async def test_of_two_stores_the_other_goes_on_and_the_first_is_started_again(
+    played: PlayedStage, opens: bool, grows: bool
+) -> None:
+    played.bridged.opens, played.bridged.grows = opens, grows
+    assert await acted(bridges.clickhouse_replica_lost, played) == opens
+    assert played.bridged.server.did == ["killed", "started"]
+    assert played.bridged.other.did == []
+    assert played.red == ([] if grows else ["0 rows came to the other one meanwhile"])

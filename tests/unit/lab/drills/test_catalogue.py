@@ -70,7 +70,7 @@ def test_a_drill_is_complete(name: str) -> None:
     assert list(parse_faults(drill.faults)) == named
     assert all(0 < often <= 0.01 for often in parse_faults(drill.faults).values())
     transports = {"kafka", "nats"} if drill.brokers else set()
-    transports |= {"clickhouse-bridge"} if drill.bridging else set()
+    transports |= {"clickhouse-bridge", "first-bridge"} if drill.bridging else set()
     assert set(drill.breakers) <= {"store", "coinbase-rest", "coinbase-websocket"} | transports
 
 
