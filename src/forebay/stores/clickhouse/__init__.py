@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from forebay.stores.clickhouse.audit import ClickHouseAudited
+from forebay.stores.clickhouse.check import complaints
 from forebay.stores.clickhouse.query import ClickHouseReader
 from forebay.stores.clickhouse.session import ClickHouseSession, Target
 from forebay.stores.clickhouse.store import ClickHouseStore
@@ -30,12 +31,18 @@ def _probe(config: StoreConfig) -> str:
         return f"ClickHouse {session.client().server_version}"
 
 
+def _complaints(config: StoreConfig) -> list[str]:
+    with contextlib.closing(ClickHouseSession(Target.of(config))) as session:
+        return complaints(session)
+
+
 STORE = StoreKind(
     name="clickhouse",
     open=_open,
     read=_read,
     audited=ClickHouseAudited,
     probe=_probe,
+    complaints=_complaints,
     checkpoints=False,
     arrival="received_ts",
 )
