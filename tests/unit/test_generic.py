@@ -24,6 +24,7 @@ OWN_ROOMS = ("domain/kinds/", "lab/")
 READS_KINDS = {
     "app/wiring/config_template.py": "the template shows an example",
     "app/reader.py": "a notebook asks for each kind by name",
+    "app/statements.py": "of a bar that was told several times one is shown",
     "services/books.py": "an order book is folded from its two kinds",
     "cli/demo.py": "prints a query that a newcomer can type next",
     "cli/settings.py": "the help of a flag shows an example",

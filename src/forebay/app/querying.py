@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from forebay.app.processes.local_socket import NobodyServes, ask
+from forebay.app.store_reach import lacks
 from forebay.app.wiring import stores
-from forebay.app.wiring.data_folder import Consumer, DataFolder
+from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
-from forebay.domain.kinds import KINDS
 from forebay.domain.schema import DECIMAL, DECIMALS, TIME
-from forebay.errors import ConfigError, ForebayError, Unreachable
-from forebay.journal import OS_DISK, CursorFile, StateFile
-from forebay.journal.watermark import WatermarkReader
+from forebay.errors import ConfigError, Unreachable
 from forebay.resilience.numbers import require_count
-from forebay.text import counted, literal, nearest
+from forebay.text import literal, nearest
 from forebay.times import in_sql, to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from forebay.app.wiring.stores import FolderStore
@@ -188,8 +186,8 @@ class Queries:
 
     def _instead(self, first: FolderStore, place: FolderStore) -> str:
         """Return that it is not the first store that answered, and what the other one lacks."""
-        lacks = "; ".join(_lacks(self.folder, place.consumer))
-        return f"The store {first.name} cannot be reached: {place.name} answers; {lacks}."
+        missing = "; ".join(lacks(self.folder, place.consumer))
+        return f"The store {first.name} cannot be reached: {place.name} answers; {missing}."
 
     def _await_arrival(self) -> None:
         """Wait until what a venue has sent so far is captured and stored, if a capture runs."""
@@ -215,50 +213,6 @@ class _Asked:
     timeout_s: float | None
     memory_limit_mb: int | None
     limit: int | None
-
-
-def _lacks(folder: DataFolder, consumer: str) -> Iterator[str]:
-    """Return what a mirror may not have of what was captured."""
-    behind = captured_after(folder, consumer)
-    if behind is None:
-        yield "it is not known how far it has got"
-    else:
-        yield (
-            f"it lacks {counted(behind, 'frame')} of what is captured"
-            if behind
-            else ("it has all that is captured")
-        )
-    with contextlib.suppress(ForebayError):
-        if since := begun_at(folder, consumer).load():
-            yield f"nothing from before {since.decode()}"
-    if Consumer(consumer, required=False) in folder.consumers():
-        yield "it is not required, so it may lack more"
-
-
-def begun_at(folder: DataFolder, role: str) -> StateFile:
-    """Return the file that says of when the oldest frame was that a mirror could be fed."""
-    return StateFile(folder.cursor(role).with_suffix(".since"))
-
-
-def captured_after(folder: DataFolder, consumer: str) -> int | None:
-    """Return how many frames are captured that a store has not, as far as its cursor tells.
-
-    None if nobody knows.
-    """
-    try:
-        position = CursorFile(folder.cursor(consumer)).load()
-        mark = WatermarkReader(OS_DISK, folder.journal).read()
-    except (ForebayError, OSError):
-        return None
-    if position is None or mark is None or position.log_id != mark.log_id.hex():
-        return None
-    return max(0, mark.next_seq - position.seq)
-
-
-def log_id_of(folder: DataFolder) -> str:
-    """Return which log the journal of a folder is; empty if it has none."""
-    mark = WatermarkReader(OS_DISK, folder.journal).read()
-    return mark.log_id.hex() if mark else ""
 
 
 def encode_arrow(table: pa.Table) -> bytes:
@@ -342,13 +296,6 @@ def shaped(table: pa.Table, *, floats: bool, utc: bool) -> pa.Table:
     return table
 
 
-def symbols_query() -> str:
-    """Return the query for the symbols of all streams."""
-    tables = ("coverage", "gaps", *(kind.table for kind in KINDS.values()))
-    parts = (f"SELECT DISTINCT symbol FROM {table}" for table in tables)  # noqa: S608 - our own
-    return f"SELECT DISTINCT symbol FROM ({' UNION ALL '.join(parts)}) ORDER BY symbol"  # noqa: S608
-
-
 def require_known(wanted: Iterable[str], known: Collection[str]) -> None:
     """Raise :class:`~forebay.errors.ConfigError` for a symbol of which there is no stream.
 
@@ -361,19 +308,6 @@ def require_known(wanted: Iterable[str], known: Collection[str]) -> None:
             some = ", ".join(sorted(known)[:8]) + (", …" if len(known) > 8 else "")  # noqa: PLR2004
             hint = f"Did you mean {spelt[near]!r}?" if near else f"There are: {some}."
             raise ConfigError(f"Nothing of {name!r} is stored here.", hint=hint)
-
-
-def overview_query() -> str:
-    """Return the query for how many streams and rows there are, and from when to when."""
-    parts = (
-        f"SELECT count(*) AS c, min(event_ts) AS low, max(event_ts) AS high, "  # noqa: S608 - our own
-        f"count(DISTINCT (venue, market, symbol)) AS s FROM {kind.table}"
-        for kind in KINDS.values()
-    )
-    return (
-        "SELECT sum(s)::BIGINT AS streams, sum(c)::BIGINT AS n, min(low) AS low, "  # noqa: S608 - our own
-        f"max(high) AS high FROM ({' UNION ALL '.join(parts)}) AS parts WHERE c > 0"
-    )
 
 
 def levels(told: Mapping[str, Any]) -> pa.Table:

@@ -14,15 +14,13 @@ from forebay.app.querying import (
     MAX_QUERY_S,
     Queries,
     Wanted,
-    instant,
     joined,
     levels,
-    log_id_of,
-    overview_query,
     require_known,
     shaped,
-    symbols_query,
 )
+from forebay.app.statements import ONE_BAR, REVISED, beside_query, overview_query, symbols_query
+from forebay.app.store_reach import log_id_of
 from forebay.app.wiring import stores
 from forebay.app.wiring.venues import install, parsers
 from forebay.domain.book import text_of
@@ -58,17 +56,6 @@ _AUDIT_MEMORY_MB = (256, 1024, 4096)
 millions of events. Whole books of tens of megabytes are hashed many at once, and may need more."""
 _LOOK_S = 5.0
 """How long a look at the whole folder may take, for its ``repr``."""
-_OF_A_BAR = 'PARTITION BY venue, market, symbol, timeframe, session, "of", adjusted, open_ts'
-ONE_BAR = (
-    f" QUALIFY row_number() OVER ({_OF_A_BAR} ORDER BY state = 'final' DESC, revision DESC, "
-    "received_ts DESC, seq DESC, event_id) = 1"
-)
-_REVISED = (
-    " REPLACE (greatest(revision, CAST(count(DISTINCT (open, high, low, close, volume)) FILTER "
-    f"(WHERE state = 'final') OVER ({_OF_A_BAR}) AS BIGINT)) AS revision)"
-)
-"""A telling does not know of the others: how many different ones of a bar were final is counted."""
-_BESIDE = "event_id, venue_seq, event_ts, received_ts, collector, epoch"
 
 
 class Data(Queries):
@@ -259,7 +246,7 @@ class Data(Queries):
         where, once, how = wanted.where(), "", ""
         if timeframe is not None:
             where = [*where, f"timeframe = {literal(timeframe)}"]
-            once, how = ONE_BAR, _REVISED
+            once, how = ONE_BAR, REVISED
         some = " AND ".join(where) or "true"
         query = f"SELECT *{how} FROM {kind.table} WHERE {some}{once} ORDER BY event_ts, event_id"  # noqa: S608 - quoted
         found = self.sql(query + wanted.most(), floats=floats, utc=utc)
@@ -324,20 +311,7 @@ class Data(Queries):
 
         Raises as :meth:`sql`.
         """
-        named = f"venue = {literal(gap.venue)} AND market = {literal(gap.market)}"
-        named += f" AND symbol = {literal(gap.symbol)}"
-        if gap.unit == "time":
-            place, before, after = "received_ts", *map(instant, (gap.first, gap.last))
-        else:
-            place, before, after = "venue_seq", str(gap.first), str(gap.last)
-        if gap.epoch:
-            named += f" AND epoch = {literal(gap.epoch)}"
-        sides = [
-            f"(SELECT {_BESIDE} FROM {KINDS[gap.channel].table} WHERE {named} AND {place} {side} "  # noqa: S608 - quoted above
-            f"ORDER BY {place} {order} LIMIT 1)"
-            for side, order in ((f"< {before}", "DESC"), (f"> {after}", "ASC"))
-        ]
-        return self.sql(f"SELECT * FROM ({' UNION ALL '.join(sides)}) AS sides ORDER BY {place}")  # noqa: S608
+        return self.sql(beside_query(gap))
 
     def dead_letters(self) -> pa.Table:
         """Return every dead letter, with its bytes."""

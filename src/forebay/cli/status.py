@@ -174,10 +174,8 @@ def _details(
 def lines(told: SystemStatus | None, journal: Status | None, where: str) -> Iterator[str]:
     """Return what ``forebay status`` prints, no line wider than :data:`WIDTH`."""
     for label, text in _rows(told, journal, where):
-        indent = " " * _LABEL
-        yield from textwrap.wrap(
-            text, WIDTH, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=indent
-        )
+        first, others = f"{label:<{_LABEL}}", " " * _LABEL
+        yield from textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=others)
 
 
 def _rows(

@@ -66,8 +66,12 @@ class Stream(NamedTuple):
     @property
     def where(self) -> str:
         """What its rows fulfil, as SQL has it."""
+        return self.named("")
+
+    def named(self, table: str) -> str:
+        """Return the same of a table's rows, which has a name that ends in a point."""
         named = zip(self._fields, self, strict=True)
-        return " AND ".join(f"{name} = {literal(text)}" for name, text in named)
+        return " AND ".join(f"{table}{name} = {literal(text)}" for name, text in named)
 
 
 class Base(NamedTuple):
@@ -111,7 +115,7 @@ def base_at(
         soon = (
             f"{stream.where} AND event_ts > {in_sql(at_ns)} AND exchange_ts IS NULL "  # noqa: S608
             f"AND (epoch, log_id, seq) IN (SELECT b.epoch, b.log_id, b.seq FROM {SNAPSHOTS} b "
-            f"JOIN {DELTAS} d ON {same} WHERE {_named('b', stream)} AND {_named('d', stream)} "
+            f"JOIN {DELTAS} d ON {same} WHERE {stream.named('b.')} AND {stream.named('d.')} "
             f"AND b.event_ts > {in_sql(at_ns)} AND b.exchange_ts IS NULL AND d.seq > b.seq "
             "AND d.received_ts >= b.received_ts AND d.exchange_ts IS NOT NULL "
             f"AND d.received_ts > {in_sql(at_ns)} AND d.event_ts <= {in_sql(at_ns)})"
@@ -145,12 +149,6 @@ def is_stale(query: Query, stream: Stream, base: Base) -> bool:
         len(query(f"SELECT 1 FROM {DELTAS} WHERE {meanwhile} AND {later} LIMIT 1"))  # noqa: S608 - quoted
         for later in (f"log_id = {log} AND seq > {base.seq}", f"log_id <> {log}")
     )
-
-
-def _named(alias: str, stream: Stream) -> str:
-    """Return what rows of a stream fulfil, in a table with an alias."""
-    named = zip(stream._fields, stream, strict=True)
-    return " AND ".join(f"{alias}.{name} = {literal(text)}" for name, text in named)
 
 
 def _of(alias: str, stream: Stream, base: Base) -> str:

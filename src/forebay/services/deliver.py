@@ -323,16 +323,10 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
             self._sums.stop()
 
     def read_again(self) -> None:
-        """Begin at the oldest frame there is, though the store is further.
-
-        What it has is recognised by its ids, and what it lacks is stored. Raises as
-        :meth:`~forebay.services.pump.Pump.begin`.
-        """
+        """Begin at the oldest frame there is: what the store has is recognised by its ids."""
         if not self.begun:
             self.begin()
         self._book.begin_again()
-        if self._sums is not None:
-            self._sums.stop()
         self._feed.seek(None)
 
     def plan(self, piece: JournalPiece) -> Planned[JournalPiece]:

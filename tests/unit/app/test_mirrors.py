@@ -14,8 +14,9 @@ from forebay.app.offline.preflight import _store
 from forebay.app.processes.mirror_process import note_begin
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.store_delivery import StoreAnswers
-from forebay.app.querying import begun_at, decode_arrow
+from forebay.app.querying import decode_arrow
 from forebay.app.reader import Data
+from forebay.app.store_reach import begun_at
 from forebay.app.wiring import stores
 from forebay.app.wiring.config import Config, load
 from forebay.app.wiring.data_folder import Consumer, DataFolder
@@ -76,7 +77,7 @@ def test_the_next_one_answers_while_the_first_is_away_and_that_is_said(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_away(folder, "main")
-    monkeypatch.setattr("forebay.app.querying.captured_after", lambda *_: 2)
+    monkeypatch.setattr("forebay.app.store_reach.captured_after", lambda *_: 2)
     said: list[str] = []
     found = opened(folder, said).sql(WHERE)
     assert found["seq"].to_pylist() == [7]

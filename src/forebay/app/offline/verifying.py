@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from forebay.app.offline.download_plan import WantedBars, plan, venue_config
 from forebay.app.processes.history_pages import PagesByCapture
 from forebay.app.processes.local_socket import ask
-from forebay.app.reader import ONE_BAR
+from forebay.app.statements import ONE_BAR
 from forebay.app.wiring import venues
 from forebay.clock import SystemClock
 from forebay.domain.channels import SERIES

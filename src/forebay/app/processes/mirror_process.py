@@ -17,7 +17,7 @@ from forebay.app.processes.process_breakers import ProcessBreakers, served_by_jo
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.store_delivery import StoreAnswers, guarded
 from forebay.app.processes.worker import StopSignal, retry_while_locked
-from forebay.app.querying import begun_at
+from forebay.app.store_reach import begun_at
 from forebay.app.wiring import stores, venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
