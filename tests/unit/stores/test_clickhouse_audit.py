@@ -65,7 +65,7 @@ TIMES = st.one_of(
 TEXTS = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=6)
 """What DuckDB takes for a text; ClickHouse takes more."""
 SETTINGS = settings(
-    max_examples=count("rows of each kind") // 2, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=count("rows of each kind") // 3, suppress_health_check=[HealthCheck.too_slow]
 )
 QUOTED = """A"B'C\\|D%;--{E}\\'"""
 
