@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from forebay.errors import LaneLost, Transient
+from forebay.errors import LaneLost, Transient, Unreachable
 from forebay.transports.kafka.transport import KafkaTransport
 from forebay.transports.nats.connection import NatsConnection
 from forebay.transports.nats.streams import StreamLimits
@@ -163,6 +163,41 @@ def test_who_is_cut_off_from_kafka_for_long_is_a_member_again(
         node.thaw()
         has(member, *lanes)
         assert read(member.subscribe(lanes[0]), 2) == [1, 2]
+
+
+@pytest.mark.drill
+def test_a_commit_into_a_broker_that_stands_still_is_given_up_and_holds_up_nobody(
+    cluster: KafkaCluster, transport: KafkaTransport
+) -> None:
+    topic = kafka.a_topic()
+    lanes = transport.lanes(topic)
+    transport.publish(lanes[0], messages(0, 1, 2))
+    with joined(transport, topic) as member:
+        has(member, *lanes)
+        subscription = member.subscribe(lanes[0])
+        place = read_to(subscription, 1)
+        (node,) = cluster.nodes
+        node.freeze()
+        for _ in range(2):
+            with pytest.raises(Unreachable):
+                subscription.commit(place)
+        node.thaw()
+
+        def committed() -> bool | None:
+            with contextlib.suppress(Transient):
+                lane = member.subscribe(lanes[0])
+                lane.commit(place)
+                return True
+            return None
+
+        wait_for(committed, "it to be a member again", SOON_S)
+        other = transport.subscribe(lanes[0], GROUP)
+        assert read(other, 1) == [1]
+        other.close()
+        node.freeze()
+        with pytest.raises(Unreachable):
+            member.subscribe(lanes[1])
+    node.thaw()
 
 
 # ------------------------------------------------------------------------------- NATS

@@ -101,6 +101,7 @@ def require_all(place: Place, read: Read) -> None:
     assert row["error"] == "it is no €\nJSON"
 
 
+@pytest.mark.drill
 def test_plain_kafka_reads_a_topic_by_the_page_alone(place: Place) -> None:
     cluster = kafka.a_broker()
     admin = admin_of(cluster.bootstrap)

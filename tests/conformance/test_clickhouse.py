@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -283,9 +284,10 @@ def test_rows_that_a_killed_server_lost_are_stored_again(store: ClickHouseStore)
         store,
         "trades_rows",
         f"{intent.writer}:trades:202104",
-        f"(event_id, event_ts) SELECT generateUUIDv4(), fromUnixTimestamp64Nano(toInt64({T0}))",
+        f"(event_id, event_ts) VALUES ('{UUID(int=1)}', '2021-04-17 16:43:37')",
     )
     assert store.load().positions == {"store": at(1)}
+    assert len(store.table("trades")) == len(TRADES) + 1
     assert store.commit(commit(1, *TRADES)).inserted == len(TRADES)
     assert len(store.table("trades")) == len(TRADES) + 1
     owner.close()

@@ -90,11 +90,12 @@ def test_a_commit_that_is_cut_at_any_request_is_whole_or_absent(
             answered = True
         except Transient:
             answered = False
-        store.load()
-        found = content(store)
-        whole = found == content(after)
-        assert whole or (found == content(before) and not answered)
-        places.add((answered, whole))
+        if index % 2:  # otherwise the next commit is the first to find what is pending
+            store.load()
+            found = content(store)
+            whole = found == content(after)
+            assert whole or (found == content(before) and not answered)
+            places.add((answered, whole))
         assert told(store.commit(commit)) == expected
         assert content(store) == content(after)
         assert doubled(store) == {}

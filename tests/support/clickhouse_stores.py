@@ -71,16 +71,13 @@ def doubled(store: ClickHouseStore) -> dict[str, tuple[int, int]]:
     from forebay.domain.kinds import KINDS
     from forebay.stores.clickhouse.ddl import rows_of
 
-    found = {}
-    for kind in KINDS.values():
-        table = store._session.name(rows_of(kind.table))
-        answer = store._session.rows(
-            f"SELECT count() AS n, uniqExact(event_id) AS ids FROM {table}"  # noqa: S608
-        )
-        (pair,) = zip(*(column.to_pylist() for column in answer), strict=True)
-        if pair[0] != pair[1]:
-            found[kind.table] = pair
-    return found
+    counts = [
+        f"SELECT '{kind.table}' AS name, count() AS n, uniqExact(event_id) AS ids "  # noqa: S608
+        f"FROM {store._session.name(rows_of(kind.table))}"
+        for kind in KINDS.values()
+    ]
+    rows = store._session.rows(" UNION ALL ".join(counts)).to_pylist()
+    return {row["name"].decode(): (row["n"], row["ids"]) for row in rows if row["n"] != row["ids"]}
 
 
 def set_clickhouse_cursor(store: TableStore, consumer: str, position: Position) -> None:

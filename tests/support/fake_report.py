@@ -205,6 +205,12 @@ def publisher(kind: str, **changes: Any) -> ProcessReport:  # noqa: ANN401
     return ProcessReport(f"publish-{kind}", 4, "", samples=samples.publish(status), status=status)
 
 
+def mirror() -> ProcessReport:
+    """What the process of a further store tells."""
+    status = {"mirror": "third", "rows": 840, "backlog": 33, "lag_s": 3.5, "failed": 4}
+    return ProcessReport("mirror-third", 6, "", samples=samples.mirror(status), status=status)
+
+
 def bridge(*, alone: bool = False) -> ProcessReport:
     """What the process of a bridge tells."""
     status: dict[str, Any] = {
@@ -227,7 +233,7 @@ def bridge(*, alone: bool = False) -> ProcessReport:
 
 
 def processes() -> list[ProcessReport]:
-    """What capture, deliver, two publishers, a bridge and the supervisor tell."""
+    """What capture, deliver, two publishers, a bridge, a mirror and the supervisor tell."""
     reader, folder = FakeReader(), Path("data")
     capture = [
         *samples.capture(STATS, COUNTS, max_pending=4 << 20),
@@ -247,6 +253,7 @@ def processes() -> list[ProcessReport]:
         publisher("kafka"),
         publisher("nats", published=720, waited=30, flushed=29),
         bridge(),
+        mirror(),
         ProcessReport(
             "supervisor",
             3,

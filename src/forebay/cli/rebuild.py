@@ -41,7 +41,8 @@ def rebuild(
     folder of an earlier layout is moved to this one so; its database is kept in any case.
 
     A store on a server is fed once more with all that the journal has: what it lacks is stored,
-    and nothing is removed. To make one wholly anew, give it another database in the configuration.
+    and nothing is removed, but what is damaged is put aside. To make one wholly anew, give it
+    another database in the configuration.
 
     Exit code 1: the new one lacks something. Exit code 3: a capture runs.
 
@@ -70,6 +71,8 @@ def rebuild(
         absent = account["not_in_journal"]
         rows = [tuple(absence.values()) for absence in absent]
         print_table("Not in the journal any more", list(absent[0]), rows)
+    for told in account.get("set_aside", ()):
+        err.print(told)
     if account["kept"]:
         err.print(f"The old database is {account['kept']}.")
         err.print("If it had Parquet files, they are in a folder beside it.")
@@ -89,4 +92,4 @@ def _rebuilder(place: FolderStore) -> Callable[..., dict[str, Any]]:
     return partial(feed_again, place=place)
 
 
-_APART = ("stored", "not_in_journal", "complete", "kept")
+_APART = ("stored", "not_in_journal", "complete", "kept", "set_aside")

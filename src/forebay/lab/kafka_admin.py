@@ -70,6 +70,27 @@ def expire(bootstrap: str, topic: str) -> int:
     return sum(ends.values())
 
 
+def records_of(bootstrap: str, topic: str) -> Iterator[tuple[str, frozenset[str], bytes]]:
+    """Yield place, names of headers and value of every record that is in a topic now."""
+    from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition  # noqa: PLC0415
+
+    asked = {"bootstrap.servers": bootstrap, "group.id": "drill", "enable.partition.eof": True}
+    consumer = Consumer({**asked, "log_level": 0})
+    places = range(partitions_of(bootstrap, topic))
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in places])
+    ends = 0
+    try:
+        while ends < len(places):
+            record = consumer.poll(ASK_S)
+            if record is None or record.error() is not None:
+                ends += 1
+                continue
+            names = frozenset(dict(record.headers() or ()))
+            yield f"{record.partition()}/{record.offset()}", names, record.value() or b""
+    finally:
+        consumer.close()
+
+
 def forget_group(bootstrap: str, group: str) -> None:
     """Delete what a group has committed, once it has no member."""
     admin = admin_of(bootstrap)

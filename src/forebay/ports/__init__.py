@@ -67,6 +67,7 @@ __all__ = [
     "Received",
     "Refused",
     "Rows",
+    "SetsAside",
     "SharedLanes",
     "Source",
     "Span",
@@ -371,3 +372,15 @@ class Readable(Protocol):
 
 class ReadableStore(Store, Readable, Protocol):
     """What delivery needs: it stores, and answers whoever asks meanwhile."""
+
+
+@runtime_checkable
+class SetsAside(Protocol):
+    """A store of which a part may be damaged while the rest can be used."""
+
+    def set_aside_damaged(self) -> Sequence[str]:
+        """Take out of use what cannot be read, and tell each in a sentence; nothing is deleted.
+
+        Reads all of the store. Raises as :meth:`Store.load`.
+        """
+        ...

@@ -67,6 +67,8 @@ class StoreAccount:
     """Of the letters, those whose frames were repeated and yielded none: none need be left."""
     discarded: int = 0
     """Of the others, those that somebody gave up."""
+    damaged: Sequence[str] = ()
+    """What cannot be read, and is told here as not there: a sentence each, with its hours."""
 
 
 class Minutes(NamedTuple):

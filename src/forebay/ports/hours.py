@@ -1,4 +1,4 @@
-"""The socket of hourly files: a store that writes the hours of its tables as Parquet."""
+"""The socket of stores whose closed hours become files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HourFiles(Protocol):
 
         They are sorted by venue, market, symbol, ``event_ts`` and id. The hour stays noted until
         :meth:`hour_written`, which is for whoever has made the file durable. Raises as
-        :meth:`Store.commit`.
+        :meth:`forebay.ports.Store.commit`.
         """
         ...
 

@@ -7,7 +7,6 @@ bridge stays a member of its group: lanes are tended in every turn, whatever the
 from __future__ import annotations
 
 import contextlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from forebay.errors import ForebayError, Transient
 from forebay.resilience import CallRefused, CircuitBreaker, State, presets
 from forebay.resilience.backoff import Backoff
 from forebay.services.bridge import OF_A_LANE
-from forebay.services.guarded_delivery import DRAIN_S, LOOK_S
+from forebay.services.guarded_delivery import LOOK_S
 from forebay.services.one_thread import OneThread
 from forebay.telemetry import Observer, StoreUnavailable, TransportUnavailable, ignore
 
@@ -79,18 +78,16 @@ class GuardedBridge:
         bridge.guard = self._guarded
 
     async def run(self, life: StopRequest) -> None:
-        """Store until ``life.stop``, and then what is in hand, within :data:`DRAIN_S`.
+        """Store until ``life.stop``, and then once more what there is, however little.
 
-        What is not stored by then is in the transport. Raises what no waiting can heal.
+        What is not stored by then is in the transport, for whoever has its lane next. Raises what
+        no waiting can heal.
         """
-        deadline_ns = math.inf
         try:
             while not life.orphaned:
                 stopping = life.stop.is_set()
-                if stopping and deadline_ns == math.inf:
-                    deadline_ns = self._clock.monotonic_ns() + DRAIN_S * 1e9
-                wait_s, frames = await self.turn(hurry=stopping)
-                if stopping and (not frames or self._clock.monotonic_ns() > deadline_ns):
+                wait_s, _ = await self.turn(hurry=stopping)
+                if stopping:
                     return
                 if wait_s:
                     await sleep_unless(life.stop, wait_s, self._clock)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOOK_S = 30.0
 """How often it is looked how far the lanes of others are stored, and which lanes there are."""
 BUSY_S = 5.0
-"""How often it is said at most while lanes have much to store."""
+"""How often it is said at most while lanes have much to store, or others have some of them."""
 
 
 class JournalReach:
@@ -40,11 +40,11 @@ class JournalReach:
     def tell(self, *, now: bool, idle: bool) -> None:
         """Store it, if it moves on and it is time; no failure of that is one of the lanes.
 
-        It is time sooner if there is nothing else to store.
+        It is time sooner if there is nothing else to store, and nobody to be asked for.
         """
         bridge, now_ns = self._bridge, self._bridge.clock.monotonic_ns()
-        every_s = self._every_s if idle else max(self._every_s, BUSY_S)
         alone = bridge.all_lanes() <= bridge.lanes.keys()
+        every_s = self._every_s if idle and alone else max(self._every_s, BUSY_S)
         look = not alone and now_ns - self._looked_ns >= LOOK_S * 1e9
         waits = now_ns - self._said_ns < every_s * 1e9 and not now
         if not look and (waits or not self.moved):

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import contextlib
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
 
+import pyarrow as pa
 import pytest
 
 from forebay.app.dead_letters import LettersWanted, beginning, failed_in, listed, venues_of, whole
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.domain import schema
 from forebay.journal import Position
-from forebay.ports import Commit, Span
-from tests.conformance.test_audited import letter_ids, letter_states
+from forebay.ports import Commit
 from tests.support.clickhouse_stores import a_clickhouse_store
 from tests.support.delivery import deliver
-from tests.support.frames import LOG, batch
-
-pytest.importorskip("clickhouse_connect", exc_type=ImportError)
-
-from forebay.stores.clickhouse.audit import ClickHouseAudited
+from tests.support.frames import LOG, T0, batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    import pyarrow as pa
 
     from forebay.app.reader import Data
 
 OPEN = ("open", "kept")
 
 
+def letter_states(*told: tuple[bytes, str, str]) -> pa.Table:
+    about = {"told_ts": T0, "by": "me", "reason": ""}
+    rows = [{"letter_id": each, "state": state, "run": run, **about} for each, state, run in told]
+    return pa.Table.from_pylist(rows, schema=schema.LETTER_STATES)
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Iterator[Data]:
-    """What is asked of a folder whose store is ClickHouse: three letters, of which one is open."""
+    """What is asked of a folder whose store is ClickHouse: three letters, one of them open."""
     with a_clickhouse_store() as store, contextlib.closing(store.reader()) as reader:
         deliver(store, [[batch([b"\xff junk", b"junk 2", b"junk 3"])]])
-        first, second, third = letter_ids(store)
+        found = store.table("dead_letters").sort_by("seq")["letter_id"].to_pylist()
+        first, second, third = (UUID(str(each)).bytes for each in found)
         told = [(first, "replayed", "run"), (first, "failed", "run"), (second, "replayed", "run")]
         told.append((third, "discarded", ""))
         states = letter_states(*told)
@@ -49,9 +52,10 @@ def data(tmp_path: Path) -> Iterator[Data]:
         yield cast("Data", SimpleNamespace(sql=sql, folder=DataFolder(tmp_path)))
 
 
-def wanted(**filters: Any) -> LettersWanted:  # noqa: ANN401 - whatever a filter is
-    names = ("reason", "error", "venue", "since_ns", "until_ns")
-    return LettersWanted(*(filters.get(name) for name in names), filters.get("states", OPEN))
+def wanted(
+    *, reason: str | None = None, error: str | None = None, states: Sequence[str] = OPEN
+) -> LettersWanted:
+    return LettersWanted(reason, error, None, None, None, states)
 
 
 def test_letters_are_listed_found_and_settled(data: Data) -> None:
@@ -67,8 +71,3 @@ def test_letters_are_listed_found_and_settled(data: Data) -> None:
     assert (letter.payload, letter.log_id, letter.seq) == (b"\xff junk", LOG, 1)
     assert failed_in(data, "run").keys() == {row["letter"]}
     assert venues_of(data, [row["letter"]]) == {row["letter"]: "coinbase"}
-
-
-def test_the_audit_tells_them_apart(data: Data) -> None:
-    account = ClickHouseAudited(data.sql).account(Span())
-    assert (account.letters, account.replayed, account.discarded) == (3, 1, 1)

@@ -42,7 +42,10 @@ def ids(listed: list[dict[str, Any]]) -> list[str]:
 # -------------------------------------------------------------------------------- replay
 
 
-@pytest.mark.parametrize("identity", CLASSES)
+OTHERS = [pytest.param(each, marks=pytest.mark.drill) for each in CLASSES if each != "native"]
+
+
+@pytest.mark.parametrize("identity", ["native", *OTHERS])
 def test_a_replay_after_the_fix_stores_exactly_what_was_missing(
     identity: IdentityClass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +104,7 @@ def test_what_fails_again_keeps_its_letter_with_an_attempt_more(
     assert len(place.rows()) == len(rows) + 3
 
 
+@pytest.mark.drill
 def test_a_letter_tells_enough_where_the_journal_has_let_go_of_its_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +117,7 @@ def test_a_letter_tells_enough_where_the_journal_has_let_go_of_its_frame(
     assert place.rows() == right.rows()
 
 
+@pytest.mark.drill
 def test_only_what_is_asked_for_is_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +132,7 @@ def test_only_what_is_asked_for_is_replayed(
     assert len(place.listed()) == 2
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("mended", [True, False])
 def test_a_bridge_hears_what_became_of_letters(
     mended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

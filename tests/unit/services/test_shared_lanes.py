@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from forebay.telemetry import (
     TelemetryEvent,
 )
 from tests.support.frames import LOG
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore, stored_gaps
 from tests.support.memory_transport import Broker, MemoryMembership, MemoryTransport
 from tests.unit.services.test_bridge import step, stored_ids
 
@@ -423,8 +424,8 @@ def test_that_it_cannot_be_said_is_no_matter_of_the_lanes() -> None:
 class Guarded(Shared):
     """One bridge behind its breaker."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, batching: Batching | None = None) -> None:
+        super().__init__(batching)
         self.breaker = CircuitBreaker(
             "b", presets.CLICKHOUSE_BRIDGE, clock=self.clock, rng=random.Random(1)
         )
@@ -516,3 +517,40 @@ async def test_how_far_a_lane_is_behind_is_the_age_of_what_it_has_or_of_the_last
     lags = {each.lane: each.lag_s for each in rig.guarded.lanes()}
     assert lags[LANE] >= 100
     assert lags[QUOTES] >= 100, "nobody has looked"
+
+
+class Life:
+    """Is stopped by the test."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.orphaned = False
+
+
+async def test_what_is_in_hand_when_it_is_stopped_is_stored_and_its_lanes_are_others() -> None:
+    rig = Guarded(Batching(rows=1000, seconds=3600.0))
+    life = Life()
+    rig.publish(*step(1, 1))
+    await rig.turns(2)
+    assert stored_ids(rig.store) == []
+    life.stop.set()
+    await rig.guarded.run(life)
+    assert stored_ids(rig.store) == [1]
+    assert rig.broker.members(CONSUMER) == []
+
+
+def test_a_lane_that_comes_disturbs_no_other_in_hand() -> None:
+    rig = Shared()
+    other = rig.another()
+    for bridge in (rig.bridge, other, rig.bridge, other):
+        bridge.step()
+    mine, theirs = (rig.bridge, other) if LANE in rig.bridge.lanes else (other, rig.bridge)
+    rig.publish(*step(1, 1, 2))
+    mine.drain()
+    theirs.close()
+    mine.step()
+    assert {*mine.lanes} == {*TOPICS}
+    rig.publish(*step(3, 5, 6))
+    mine.drain()
+    assert [(gap.first, gap.last) for gap in stored_gaps(rig.store)] == [(3, 4)]
+    assert LaneElsewhere not in rig.kinds()

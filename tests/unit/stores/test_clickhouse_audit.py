@@ -18,6 +18,7 @@ from forebay.domain.digest import (
     HOUR_NS,
     MINUTE_NS,
     Digest,
+    StreamHour,
     audited_rows,
     canonical_rows,
     digests_by,
@@ -153,7 +154,7 @@ def duck(tables: Tables) -> Iterator[DuckDBAudited]:
 @SETTINGS
 @given(st.fixed_dictionaries({channel: any_rows(kind) for channel, kind in KINDS.items()}))
 def test_digests_are_those_of_python_and_of_duckdb(database: Database, tables: Tables) -> None:
-    hours = {}
+    hours: dict[StreamHour, Digest] = {}
     for channel, rows in tables.items():
         hours |= digests_by_hour(rows, KINDS[channel])
     with duck(tables) as duckdb, database.keeping(tables):

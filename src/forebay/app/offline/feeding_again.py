@@ -1,7 +1,8 @@
 """A store on a server fed once more with all that the journal has: what it lacks is stored.
 
 Nothing is removed. What is there is recognised by its ids, so this mends a store that lost rows, or
-that was restored to an earlier time; to make one wholly anew, give it another database.
+that was restored to an earlier time; what is damaged is taken out of use first. To make one wholly
+anew, give it another database.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from forebay.app.wiring.venues import parsers
 from forebay.domain.channels import kind_of
 from forebay.domain.kinds import KINDS
 from forebay.journal import CursorFile, JournalReader
+from forebay.ports import SetsAside
 from forebay.services.deliver import Deliverer
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def feed_again(
     ):
         end, kind = writer.position.seq, stores.kind_of(place.config)
         store.load()  # what it lacks is made
+        aside = store.set_aside_damaged() if isinstance(store, SetsAside) else ()
         before = said(store, kind)
         cursor = CursorFile(folder.cursor(place.consumer))
         # What was told once, as a gap or a letter, is not told again.
@@ -74,4 +77,5 @@ def feed_again(
         "not_in_journal": [],
         "complete": True,
         "kept": None,
+        "set_aside": list(aside),
     }

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from forebay.app.reader import Data
 from forebay.domain.kinds import KINDS
 from forebay.lab.drills.plan import BridgedHeld
-from forebay.lab.kafka_admin import partitions_of
+from forebay.lab.kafka_admin import records_of
 from forebay.transports.spelling import CONTROL
 
 if TYPE_CHECKING:
@@ -69,23 +69,9 @@ def letters_of(servers: str, topic: str, good: set[bytes]) -> tuple[int, int]:
 
 def _read(servers: str, topic: str) -> Iterator[tuple[str, bytes]]:
     """Yield the records of a topic, but for ours that control; each with what tells it apart."""
-    from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition  # noqa: PLC0415
-
-    asked = {"bootstrap.servers": servers, "group.id": "drill", "enable.partition.eof": True}
-    consumer = Consumer({**asked, "log_level": 0})
-    places = range(partitions_of(servers, topic))
-    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in places])
-    ends = 0
-    try:
-        while ends < len(places):
-            record = consumer.poll(_ASK_S)
-            if record is None or record.error() is not None:
-                ends += 1
-            elif CONTROL not in dict(record.headers() or ()):
-                value, place = record.value() or b"", f"{record.partition()}/{record.offset()}"
-                yield _named(value, "letter_id") or place, _payload(value)
-    finally:
-        consumer.close()
+    for place, headers, value in records_of(servers, topic):
+        if CONTROL not in headers:
+            yield _named(value, "letter_id") or place, _payload(value)
 
 
 def _named(value: bytes, name: str) -> str:

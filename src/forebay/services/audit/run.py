@@ -135,6 +135,8 @@ def _judge(case: Case, comparison: Comparison) -> None:
     if stored < ours or (left > ours and case.whole_journal):
         text = f"{stored} dead letters are stored and the journal has {ours}."
         case.problems.append(Problem("dead_letters", "", abs(stored - ours), [], text))
+    for text in case.account.damaged:
+        case.problems.append(Problem("damaged", "", 1, [], text))
     if case.truth and case.span.whole:
         case.truth.judge_letters(case)
     comparison.run()

@@ -109,10 +109,9 @@ def read_back(
 ) -> Findings:
     """Compare what the lanes of a transport hold with the journal, as far as it was told them.
 
-    What the transport has deleted because of its age is not missing, but with ``expired``. With
-    ``mending``, what is lacking is published once more, but to lanes that were made anew: those
-    the publisher tells everything. ``progress`` is told ``(done, total)`` frames; if it raises,
-    that is the end.
+    What the transport has deleted because of its age is missing with ``expired`` alone. With
+    ``mending``, what is lacking is published once more, but to lanes made anew: those the publisher
+    tells everything. ``progress`` is told ``(done, total)`` frames; if it raises, that is the end.
 
     Raises :class:`~forebay.errors.Transient` if the transport cannot be asked, or if a lane was
     made anew meanwhile.
@@ -175,12 +174,12 @@ class _ReadBack:
         first = max(self._journal.oldest, 1)
         span = max(1, max(ends, default=1) - first)
         self._total = span * (len(ends) + 1)
+
+        def tell(seq: int) -> None:
+            self._tell(min(max(seq - first, 0), span))
+
         for name, reading in self._readings.items():
-            account = reading.read(
-                events,
-                lambda seq: self._tell(min(max(seq - first, 0), span)),
-                expired=self._expired,
-            )
+            account = reading.read(events, tell, expired=self._expired)
             self._begins[name] = self._begin(account)
             self._done += span
         self.findings.hours = {

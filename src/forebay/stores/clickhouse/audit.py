@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from forebay.domain import schema
 from forebay.domain.coverage import Gap, StreamKey
 from forebay.domain.digest import HOUR_NS, MINUTE_NS, Digest
 from forebay.domain.kinds import KINDS
+from forebay.errors import Corrupt
 from forebay.journal import Position
 from forebay.ports import (
     AUDIT_COLUMNS,
@@ -24,6 +25,7 @@ from forebay.ports import (
     StoreAccount,
 )
 from forebay.stores.clickhouse.ddl import rows_of
+from forebay.stores.clickhouse.lookups import quoted
 from forebay.stores.rows import coverage_from, replayed_letters
 from forebay.text import identifier
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from forebay.domain.kinds import EventKind
     from forebay.ports import Span
 
+T = TypeVar("T")
 _Row = dict[str, Any]
 _STREAM = schema.STREAM.names
 _INTERVALS = ("origins", "epochs", "firsts", "lasts")
@@ -60,11 +63,6 @@ def _statement(name: str, **parts: object) -> str:
 
 
 _SUMS = _statement("sums")
-
-
-def text_literal(text: str) -> str:
-    """Return a text as ClickHouse's SQL has it, where a backslash has a meaning."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def canonical(kind: EventKind) -> str:
@@ -101,7 +99,7 @@ class _Moment(NamedTuple):
         if not cursors:
             return cls(None, _NOBODY)
         position = Position(cursors[0]["log_id"], cursors[0]["seq"])
-        log_id = text_literal(position.log_id)
+        log_id = quoted(position.log_id)
         return cls(position, _statement("ahead", log_id=log_id, seq=position.seq))
 
 
@@ -121,13 +119,15 @@ class ClickHouseAudited(Audited):
     def __init__(self, query: Callable[[str], pa.Table], consumer: str = "store") -> None:
         """``query`` runs one reading statement and returns its rows, from wherever."""
         self._query = query
-        self._consumer = text_literal(consumer)
+        self._consumer = quoted(consumer)
+        self._damaged: dict[str, list[_Row]] = {}
+        """By table, the parts that cannot be read, as far as they were met."""
 
     def account(self, span: Span) -> StoreAccount:
         state = self._rows_of("state", consumer=self._consumer)
         streams = [row for row in state if row["kind"] == "coverage"]
         moment = _Moment.of([row for row in state if row["kind"] == "cursor"])
-        hours = self._hours(span, moment)
+        hours = self._past_damage(lambda: self._hours(span, moment))
         (others,) = self._rows_of("others", ahead=moment.ahead, replayed=replayed_letters())
         return StoreAccount(
             position=moment.position,
@@ -142,6 +142,13 @@ class ClickHouseAudited(Audited):
             discarded=others["discarded"],
             conflicts=others["conflicts"],
             ambiguous=sum(row["ambiguous"] for row in hours),
+            damaged=[
+                f"The part {part['name']} of {table} cannot be read: it has events of the hours "
+                f"{part['first']} to {part['last']}. `forebay rebuild` puts it aside and stores "
+                "again what the journal has of them."
+                for table, parts in self._damaged.items()
+                for part in parts
+            ],
         )
 
     def _hours(self, span: Span, moment: _Moment) -> list[_Row]:
@@ -156,12 +163,14 @@ class ClickHouseAudited(Audited):
         moment, kind = self._now(), KINDS[stream.channel]
         if not self._has(kind):
             return Minutes(moment.position, {})
-        rows = self._rows_of(
-            "minutes",
-            minute=_statement("bucket", length=MINUTE_NS),
-            sums=_SUMS,
-            keyed=self._keyed(kind, "1", moment),
-            where=_of(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS),
+        rows = self._past_damage(
+            lambda: self._rows_of(
+                "minutes",
+                minute=_statement("bucket", length=MINUTE_NS),
+                sums=_SUMS,
+                keyed=self._keyed(kind, "1", moment),
+                where=_of(stream, hour * HOUR_NS, (hour + 1) * HOUR_NS),
+            )
         )
         return Minutes(moment.position, {row["minute"]: _digest(row) for row in rows})
 
@@ -169,15 +178,20 @@ class ClickHouseAudited(Audited):
         return self._rows(KINDS[stream.channel], _of(stream, begin_ns, end_ns))
 
     def find(self, channel: str, ids: Sequence[str]) -> Rows:
-        wanted = ", ".join(f"toUUID({text_literal(each)})" for each in ids)
+        wanted = ", ".join(f"toUUID({quoted(each)})" for each in ids)
         return self._rows(KINDS[channel], f"event_id IN ({wanted})" if wanted else _NOBODY)
 
     def _rows(self, kind: EventKind, where: str) -> Rows:
         moment = self._now()
         if not self._has(kind):
             return Rows(moment.position, _NO_ROWS)
-        parts = {"canonical": canonical(kind), "table": rows_of(kind.table), "where": where}
-        found = self._query(_statement("rows", ahead=moment.ahead, **parts))
+        table = rows_of(kind.table)
+        parts = {"canonical": canonical(kind), "table": table, "where": where}
+        found = self._past_damage(
+            lambda: self._query(
+                _statement("rows", ahead=moment.ahead, whole=self._whole(table), **parts)
+            )
+        )
         return Rows(moment.position, found.rename_columns(list(AUDIT_COLUMNS)))
 
     def _now(self) -> _Moment:
@@ -190,12 +204,35 @@ class ClickHouseAudited(Audited):
     def _keyed(self, kind: EventKind, hashed: str, moment: _Moment) -> str:
         return _statement(
             "keyed",
-            channel=text_literal(kind.channel),
+            channel=quoted(kind.channel),
             hashed=hashed,
             canonical=canonical(kind),
             table=rows_of(kind.table),
             ahead=moment.ahead,
+            whole=self._whole(rows_of(kind.table)),
         )
+
+    def _whole(self, table: str) -> str:
+        """Return the condition of rows that can be read."""
+        parts = ", ".join(quoted(part["name"]) for part in self._damaged.get(table, ()))
+        return f"_part NOT IN ({parts})" if parts else "1"
+
+    def _past_damage(self, ask: Callable[[], T]) -> T:
+        """Return an answer; if a part cannot be read, the answer without it."""
+        try:
+            return ask()
+        except Corrupt:
+            for table in (rows_of(kind.table) for kind in KINDS.values()):
+                parts = self._rows_of("parts", table=quoted(table))
+                self._damaged[table] = [p for p in parts if not self._can_read(table, p["name"])]
+            return ask()
+
+    def _can_read(self, table: str, part: str) -> bool:
+        try:
+            self._query(_statement("part", table=table, part=quoted(part)))
+        except Corrupt:
+            return False
+        return True
 
     def _has(self, kind: EventKind) -> bool:
         """Return whether there is a table of a kind, which may be newer than the database."""
@@ -240,7 +277,7 @@ def _inside(span: Span) -> str:
 def _of(stream: StreamKey, begin_ns: int, end_ns: int) -> str:
     """Return the condition of the rows of a stream between two times."""
     names = ("venue", "market", "symbol")
-    mine = " AND ".join(f"{name} = {text_literal(getattr(stream, name))}" for name in names)
+    mine = " AND ".join(f"{name} = {quoted(getattr(stream, name))}" for name in names)
     return f"{mine} AND event_ts >= {_time(begin_ns)} AND event_ts < {_time(end_ns)}"
 
 

@@ -9,6 +9,9 @@
 -- one insert; and of rows asked later, those that are {ahead} of that cursor are left out: frames
 -- of the journal that it reads, from where it goes on reading. Rows before it were all stored
 -- before it moved.
+--
+-- A part whose bytes are not what was written fails every statement that reads it. It counts as
+-- not there, so that the audit names the hours it had, and the rest is audited.
 
 -- name: state
 SELECT kind, log_id, seq, venue, market, channel, symbol, unit, origins, epochs, firsts, lasts,
@@ -29,7 +32,7 @@ count() AS events, toString(sum(id)) AS ids, toString(sum(hash)) AS hashes
 SELECT venue, market, {channel} AS channel, symbol, toUnixTimestamp64Nano(event_ts) AS ns,
     venue_seq, toUInt128(event_id) AS id, position(flags, 'ambiguous') > 0 AS is_ambiguous,
     if({hashed}, reinterpretAsUInt128(MD5({canonical})), toUInt128(0)) AS hash
-FROM {table} WHERE NOT ({ahead})
+FROM {table} WHERE NOT ({ahead}) AND {whole}
 
 -- name: hours
 -- Rows are added up as they come, by stream and hour; nothing is sorted or kept by event.
@@ -59,4 +62,14 @@ SELECT {minute} AS minute, {sums} FROM ({keyed} AND {where}) GROUP BY minute
 SELECT toString(event_id) AS id, {canonical} AS canonical, venue, market, symbol,
     toUnixTimestamp64Nano(event_ts) AS event_ns, toUnixTimestamp64Nano(received_ts) AS received_ns,
     venue_seq, seq
-FROM {table} WHERE NOT ({ahead}) AND {where}
+FROM {table} WHERE NOT ({ahead}) AND {whole} AND {where}
+
+-- name: parts
+SELECT name, formatDateTime(min_time, '%Y-%m-%dT%HZ', 'UTC') AS first,
+    formatDateTime(max_time, '%Y-%m-%dT%HZ', 'UTC') AS last
+FROM system.parts
+WHERE database = currentDatabase() AND table = {table} AND active ORDER BY name
+
+-- name: part
+-- Reads every column of a part.
+SELECT sum(cityHash64(*)) AS read FROM {table} WHERE _part = {part}

@@ -66,7 +66,8 @@ def translate(error: ClickHouseError, *, events: str = "") -> ForebayError:
     if code in ABSENT:
         return Unreachable(f"ClickHouse lets nobody in ({code}): {text}.", hint=hint)
     if code in DAMAGED:
-        hint = "See the server's log; `forebay verify --repair` stores again what it lost."
+        hint = "`forebay audit` names the hours; `forebay rebuild` puts damaged parts aside and "
+        hint += "stores again what they had."
         return Corrupt(f"Data of ClickHouse are damaged ({code}): {text}.", hint=hint)
     if events and code in REFUSED:
         return RowsRefused(f"ClickHouse refuses rows of {events} ({code}): {text}.", hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -45,6 +46,7 @@ ALWAYS: Final[Mapping[str, object]] = {
 """Sent with every request, so that whatever an administrator set in a profile changes nothing."""
 INSERTING: Final[Mapping[str, object]] = {
     "async_insert": 0,  # acknowledged is stored, and one writer's bad row is no other's
+    "insert_deduplicate": 1,
     "insert_quorum": "auto",  # of replicas: acknowledged is on most of them
     "insert_quorum_parallel": 0,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
@@ -86,8 +88,8 @@ class Target:
     @classmethod
     def of(cls, config: StoreConfig) -> Self:
         """Return whom a configuration names; raises :class:`~forebay.errors.ConfigError`."""
-        secrets = read_secrets(config.credentials_file, config.name or config.kind)
-        options = {**config.options, **secrets}
+        hidden = read_secrets(config.credentials_file, config.name or config.kind)
+        options = {**config.options, **hidden}
         user, password = options.pop("user", ""), options.pop("password", "")
         cluster, is_replicated = options.pop("cluster", ""), options.pop("replicated", "false")
         return cls(
@@ -168,8 +170,8 @@ class ClickHouseSession:
         try:
             if body is None:
                 return client.raw_query(statement, settings=sent, use_database=False)
-            # A client repeats what it knows for an insert by itself, but no command.
-            client.command(statement, data=body, settings=sent, use_database=False)
+            # The client repeats it once if the connection ends unanswered; the token sees to that.
+            client.raw_insert(insert_block=b"\n".join((statement.encode(), body)), settings=sent)
         except ClickHouseError as error:
             raise translate(error, events=events) from error
         return b""
@@ -189,15 +191,18 @@ class ClickHouseSession:
     def insert(
         self, table: str, columns: Sequence[str], body: bytes, token: str | None, events: str = ""
     ) -> None:
-        """Insert one block of rows; with a token, unless one was inserted with it lately."""
+        """Insert one block of rows, unless one was inserted with the token lately; None: always.
+
+        Without any token a server goes by the content, which is a token, too.
+        """
         names = ", ".join(map(identifier, columns))
         statement = f"INSERT INTO {self.name(table)} ({names}) FORMAT ArrowStream"
-        once: dict[str, object] = {"insert_deduplicate": int(token is not None)}
+        named: dict[str, object] = {
+            "insert_deduplication_token": secrets.token_hex(16) if token is None else token
+        }
         if "deduplicate_insert" in self.client().server_settings:  # counts instead, since 26
-            once["deduplicate_insert"] = "disable" if token is None else "enable"
-        if token is not None:
-            once["insert_deduplication_token"] = token
-        self.request(statement, body, events=events, settings={**INSERTING, **once})
+            named["deduplicate_insert"] = "enable"
+        self.request(statement, body, events=events, settings={**INSERTING, **named})
 
     def name(self, table: str) -> str:
         """Return a table's whole name."""

@@ -16,6 +16,7 @@ from forebay.errors import ConfigError, CursorMoved, RowsRefused, TableUnavailab
 from forebay.ports import Committed, ReadableStore, Refused, StoreState
 from forebay.stores.clickhouse import ddl
 from forebay.stores.clickhouse.commits import CommitLog, Intent, Refusals
+from forebay.stores.clickhouse.damage import set_aside_damaged
 from forebay.stores.clickhouse.lookups import ClickHouseLookup, column_as, ids_of, quoted
 from forebay.stores.clickhouse.plan import Planner, state_part
 from forebay.stores.clickhouse.query import ClickHouseReader
@@ -116,6 +117,9 @@ class ClickHouseStore(ReadableStore):
         lookup.find(np.arange(len(rows)), at=None)
         begins: npt.NDArray[np.bool_] = first_of_each_id(rows) == np.arange(len(rows))
         return lookup.same_frame & begins
+
+    def set_aside_damaged(self) -> list[str]:
+        return set_aside_damaged(self._prepared())
 
     def close(self) -> None:
         self._session.close()

@@ -13,15 +13,15 @@ import functools
 import itertools
 import threading
 from concurrent.futures import Future
-from queue import Empty, Queue
+from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from forebay.errors import ForebayError, LaneLost, Transient
+from forebay.errors import ForebayError, LaneLost, Transient, Unreachable
 from forebay.transports.held import HeldSubscription
 from forebay.transports.kafka.errors import reason, translated
-from forebay.transports.kafka.subscription import commit_place
+from forebay.transports.kafka.subscription import ASK_S, commit_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -90,8 +90,9 @@ class KafkaMembership:
         """See :class:`~forebay.ports.Membership`."""
         if not self._closed:
             self._closed = True
-            self._calls.put(None)
-            self._thread.join()
+            with contextlib.suppress(Full):
+                self._calls.put(None, timeout=ASK_S)
+            self._thread.join(ASK_S)  # it may wait for a broker that is away
 
     def _check(self, lane: str, claim: int) -> None:
         """Raise :class:`~forebay.errors.LaneLost` unless a claim is still good."""
@@ -110,21 +111,26 @@ class KafkaMembership:
 
         done: Future[None] = Future()
         if not self._closed:
-            self._calls.put((work, done))
+            with contextlib.suppress(Full):
+                self._calls.put((work, done), timeout=ASK_S)
         if self._closed:  # by now: perhaps nobody is there who would do it
             self._check(lane, 0)
-        done.result()
+        try:
+            done.result(ASK_S)
+        except TimeoutError:
+            # The client is in a commit that it tries for as long as the broker is away.
+            done.cancel()
+            message = f"Kafka: committing in {place.topic} is not answered."
+            raise Unreachable(message, hint="It is tried again; is the broker well?") from None
 
     # --------------------------------------------------------------------- in its thread
 
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            call: Call | None = (_nothing, Future())
+        while not self._closed:
+            call = None
             with contextlib.suppress(Empty):
                 call = self._calls.get(timeout=LOOK_S)
             self._poll()
-            open_ = call is not None
             if call is not None:
                 _carry_out(*call)
         with contextlib.suppress(KafkaException, RuntimeError):
@@ -165,11 +171,9 @@ class KafkaMembership:
         self._revoked(consumer, places)
 
 
-def _nothing() -> None:
-    """Do nothing: nobody has called."""
-
-
 def _carry_out(work: Callable[[], None], done: Future[None]) -> None:
+    if not done.set_running_or_notify_cancel():
+        return
     try:
         work()
     except Exception as error:  # noqa: BLE001 - whoever waits for it raises it

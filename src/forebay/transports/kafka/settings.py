@@ -54,7 +54,8 @@ _CONSUMER: Settings = {
 _MEMBER: Settings = {
     # Whoever keeps a lane reads on while others change hands.
     "partition.assignment.strategy": "cooperative-sticky",
-    "session.timeout.ms": 15_000,
+    "session.timeout.ms": 10_000,
+    "coordinator.query.interval.ms": 3_000,  # also how long a commit waits for a coordinator
     "heartbeat.interval.ms": 3_000,
 }
 _OURS = frozenset(
