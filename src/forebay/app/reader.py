@@ -335,7 +335,7 @@ class Data(Queries):
 
         install(self.folder)
         consumer = CONSUMER
-        if self._first.role == stores.BRIDGE:  # whatever it reads, it knows how far each journal is
+        if self._first.bridged:  # whatever it reads, it knows how far each journal is
             consumer = journal_cursor(log_id_of(self.folder))
         return run_audit(
             stores.kind_of(self._first.config).audited(self._audit_query, consumer),

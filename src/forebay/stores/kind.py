@@ -48,6 +48,8 @@ class MirrorConfig(StoreConfig, frozen=True, forbid_unknown_fields=True, kw_only
 
     required: bool = True
     """Whether the journal keeps what it has not stored; without it, it may miss some."""
+    bridged: bool = False
+    """Whether bridges feed it from a transport: then it is read and audited here, and not fed."""
 
 
 def nothing_amiss(config: StoreConfig) -> Sequence[str]:

@@ -14,23 +14,28 @@ from forebay.app.offline.preflight import _store
 from forebay.app.processes.mirror_process import note_begin
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.store_delivery import StoreAnswers
+from forebay.app.processes.worker import roles
 from forebay.app.querying import decode_arrow
 from forebay.app.reader import Data
-from forebay.app.store_reach import begun_at
+from forebay.app.store_reach import begun_at, log_id_of
 from forebay.app.wiring import stores
 from forebay.app.wiring.config import Config, load
 from forebay.app.wiring.data_folder import Consumer, DataFolder
 from forebay.app.wiring.transports import consumers
+from forebay.app.wiring.venues import parsers
 from forebay.clock import ManualClock
 from forebay.errors import ConfigError, ForebayError, Permanent, Transient, Unreachable
 from forebay.journal import CursorFile, JournalWriter, Position
 from forebay.ports import Commit
 from forebay.resilience import State
+from forebay.services.deliver import Deliverer
+from forebay.services.lane_bridge import journal_cursor
 from forebay.stores.kind import MirrorConfig, StoreConfig
 from forebay.telemetry import ignore
 from forebay.times import to_ns
 from tests.support.frames import LOG
 from tests.support.served_store import PLUGIN, away
+from tests.unit.app.test_rebuild import captured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -263,3 +268,25 @@ async def test_check_reaches_a_server_and_tells_what_would_do_harm(tmp_path: Pat
     (found,) = await _store(place)
     assert (found.part, found.exit_code) == ("store main", 3)
     assert await _store(stores.stores_of(Config())[0]) == [], "the data folder is looked at"
+
+
+# ----------------------------------------------------------------- fed by a bridge
+
+
+def test_a_store_that_bridges_feed_is_read_and_audited_and_has_no_process(
+    tmp_path: Path,
+) -> None:
+    said = MirrorConfig(name="far", plugin=PLUGIN, url=str(tmp_path / "far.db"), bridged=True)
+    config = Config(mirrors=(said,))
+    assert consumers(config) == []
+    assert roles(config) == ("capture", "deliver")
+    folder = captured(tmp_path / "data", 3)
+    stores.remember(folder, config)
+    with closing(stores.open_store(folder, folder.stores()["bridge-far"])) as store:
+        consumer = journal_cursor(log_id_of(folder))
+        Deliverer(folder.journal, store, parsers(), consumer=consumer).drain()
+    told: list[str] = []
+    here, there = (opened(folder, told, name).audit_report() for name in ("", "far"))
+    assert there.streams == here.streams
+    assert (there.undelivered, there.ok) == (0, here.ok)
+    assert told == []

@@ -53,7 +53,7 @@ def roles(config: Config) -> tuple[str, ...]:
     bridge = (bridges.ROLE,) if bridges.runs_bridge(config) else ()
     if not bridges.captures(config):
         return bridge
-    mirrors = (MIRROR + stores.name_of(each) for each in config.mirrors)
+    mirrors = (MIRROR + stores.name_of(each) for each in stores.fed(config))
     published = (ROLE + name_of(each) for each in config.transports)
     return (*ROLES, *mirrors, *published, *bridge)
 

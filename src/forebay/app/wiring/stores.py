@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from forebay.app.wiring.data_folder import STORE
 from forebay.errors import ConfigError, Unreachable
-from forebay.stores.kind import DEFAULT, StoreConfig, StoreKind
+from forebay.stores.kind import DEFAULT, MirrorConfig, StoreConfig, StoreKind
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ class FolderStore(NamedTuple):
         return name_of(self.config)
 
     @property
+    def bridged(self) -> bool:
+        """Whether a bridge feeds it, here or elsewhere."""
+        return self.role.partition("-")[0] == BRIDGE
+
+    @property
     def consumer(self) -> str:
         """Who has the cursor in the folder; in a store of its own each is called alike."""
         return STORE.name if self.role == DELIVER else self.role
@@ -120,8 +125,17 @@ def stores_of(config: Config) -> list[FolderStore]:
     bridged = [FolderStore(BRIDGE, _plain(config.bridge.store))] if config.bridge.transport else []
     if bridged and not config.venues:  # nothing is captured here
         return bridged
-    mirrors = (FolderStore(MIRROR + name_of(each), _plain(each)) for each in config.mirrors)
+    mirrors = (FolderStore(_role(each), _plain(each)) for each in config.mirrors)
     return [FolderStore(DELIVER, _plain(config.store)), *mirrors, *bridged]
+
+
+def fed(config: Config) -> list[MirrorConfig]:
+    """Return the mirrors that are fed here."""
+    return [each for each in config.mirrors if not each.bridged]
+
+
+def _role(said: MirrorConfig) -> str:
+    return f"{BRIDGE}-{name_of(said)}" if said.bridged else MIRROR + name_of(said)
 
 
 def _plain(said: StoreConfig) -> StoreConfig:

@@ -52,7 +52,9 @@ def consumers(config: Config) -> list[Consumer]:
     """Return who reads the journal beside the store: its mirrors, and the publishers."""
     if config.bridge.transport and not config.venues:  # there is no journal
         return []
-    mirrors = [Consumer(MIRROR + stores.name_of(each), each.required) for each in config.mirrors]
+    mirrors = [
+        Consumer(MIRROR + stores.name_of(each), each.required) for each in stores.fed(config)
+    ]
     published = [Consumer(ROLE + name_of(each), required(each)) for each in config.transports]
     return mirrors + published
 
