@@ -287,6 +287,7 @@ def test_rows_that_a_killed_server_lost_are_stored_again(store: ClickHouseStore)
         f"(event_id, event_ts) VALUES ('{UUID(int=1)}', '2021-04-17 16:43:37')",
     )
     assert store.load().positions == {"store": at(1)}
+    assert len(store.table("trades")) == len(TRADES) + 1
     assert store.commit(commit(1, *TRADES)).inserted == len(TRADES)
     assert len(store.table("trades")) == len(TRADES) + 1
     owner.close()

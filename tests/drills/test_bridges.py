@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SCALE = 12.5
 """What the documents' minute is shortened by: an outage of 12 s stands for one of 150 s."""
 SETTINGS = {"batch_rows": 160, "batch_s": 10 / SCALE, "recovery_s": 60 / SCALE}
-TIMING = Timing(healthy_s=2.0, fault_s=12.0, patience_s=20.0)
+TIMING = Timing(healthy_s=2.0, fault_s=12.0, patience_s=60.0)
 CONTROLS = (
     ("clickhouse-down-short", "clear on overflow"),
     ("clickhouse-down-short", "not committed, so Kafka retries"),

@@ -41,6 +41,11 @@ UNMERGED = ", ".join(
 )
 """Settings with which every row lies as it was written: a merge would hide one that is doubled."""
 GROUP = "bridge"
+STEADY_S = 10.0
+"""After so long processes have the memory that they need when all is well."""
+BACKLOG = 60_000
+"""Events, with which a bridge begins then: more than it takes at once of all lanes."""
+VAIN_S = 15.0
 BEGIN_S = 120.0
 """How long a bridge may take to begin, on a machine that is busy besides."""
 UNAVAILABLE = "store_unavailable"
@@ -188,6 +193,8 @@ class BridgeSide:
     async def begin(self, stage: Stage) -> None:
         """Start the bridges when something waits for them, and wait until they are through."""
         await stage.clock.sleep(stage.timing.healthy_s)
+        if stage.timing.healthy_s >= STEADY_S:  # memory is held against that of a backlog
+            await stage.until(lambda seen: (seen.stored or 0) >= BACKLOG, "a backlog", BEGIN_S)
         for bridge in self.bridges:
             await bridge.start()
 
@@ -222,7 +229,7 @@ class BridgeSide:
             last = rows
             return rows >= seen.stored - stage.drill.rate or None
 
-        patience_s = stage.timing.patience_s + more_s
+        patience_s = self._patience_s(stage) + more_s
         await until(stage.clock, look, "bridges to catch up", patience_s)
         took_s = (stage.clock.monotonic_ns() - began_ns) / 1e9
         return round((last - first) / took_s, 1) if took_s else 0.0
@@ -239,7 +246,12 @@ class BridgeSide:
             await stage.clock.sleep(_SOON_S)
             return (same and all(each and int(each) >= events for each in found)) or None
 
-        await until(stage.clock, look, f"{events} events in ClickHouse", stage.timing.patience_s)
+        patience_s = self._patience_s(stage)
+        await until(stage.clock, look, f"{events} events in ClickHouse", patience_s)
+
+    def _patience_s(self, stage: Stage) -> float:
+        """Return how long rows are waited for: of who is known to lose some, not for long."""
+        return VAIN_S if self.wanted.instead else stage.timing.patience_s
 
 
 @contextlib.asynccontextmanager

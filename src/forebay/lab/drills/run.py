@@ -13,7 +13,7 @@ import msgspec
 from forebay.errors import Transient, Unreachable
 from forebay.lab import servers
 from forebay.lab.commands import FOREBAY, until
-from forebay.lab.drills.bridge_side import DATABASE, bridges_beside
+from forebay.lab.drills.bridge_side import DATABASE, STEADY_S, bridges_beside
 from forebay.lab.drills.broker_servers import brokers_beside
 from forebay.lab.drills.brokers import TOPIC
 from forebay.lab.drills.held_against import hold_against, letters_of, stored_rows
@@ -40,8 +40,6 @@ FACTOR = 1 / 120
 """What the durations in the rules are shortened by: a minute is half a second."""
 WINDOW_S = 5.0
 """No window is shorter: what happens once a second must be in each."""
-STEADY_S = 10.0
-"""After so long processes have the memory that they need when all is well."""
 FLAT = 1.2
 """So many times that they may have in a fault, while the journal keeps what waits."""
 
