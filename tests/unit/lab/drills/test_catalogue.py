@@ -35,6 +35,9 @@ NOT_YET: Final[Mapping[str, str]] = MappingProxyType(
         "ForebayPublishBufferFilling": "no drill has a bound that a broker's outage fills",
         "ForebayBarsUnlikeSource": "it takes two hours, more than a drill has",
         "ForebayProcessClock": "all processes of a drill have the host's clock",
+        "ForebayBridgeLaneWaits": "a drill's Prometheus watches its capture, not its bridges",
+        "ForebayBridgeBehind": "a drill's Prometheus watches its capture, not its bridges",
+        "ForebayBridgeLettersKept": "a drill's Prometheus watches its capture, not its bridges",
         "ForebayCaptureBusy": "no simulated market is fast enough to keep capture busy",
     }
 )
