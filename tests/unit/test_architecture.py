@@ -90,8 +90,10 @@ OFFENCES = [
     (
         "services/__init__.py",
         "import clickhouse_connect",
-        "ClickHouse's client has one home, its store; "
-        "what stands in for the server reads its bodies",
+        (
+            "ClickHouse's client has one home, its store; "
+            "what stands in for the server reads its bodies"
+        ),
     ),
     (
         "stores/__init__.py",
