@@ -251,8 +251,14 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
     # --------------------------------------------------------------- what it has nothing of
 
     def without(self, log_id: str) -> bool:
-        """Whether it was read to its end once, and nothing of a journal is in hand."""
-        return self.caught_up and self._in_hand is None and not self.feed.has(log_id)
+        """Whether it was read to its end once, and nothing of a journal is in hand.
+
+        One that is nowhere yet must hold nothing at all: its cursor would be set behind that.
+        """
+        nowhere = self.position is None and self.feed.holds
+        return (
+            self.caught_up and self._in_hand is None and not nowhere and not self.feed.has(log_id)
+        )
 
     def say_without(self, log_ids: Iterable[str]) -> None:
         """Store that it was read to its end, with nothing of some journals. Raises as a commit."""

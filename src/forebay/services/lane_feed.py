@@ -108,7 +108,7 @@ class LaneFeed:
             self._held = False
         self._gather(subscription)
         now_ns = self._clock.monotonic_ns()
-        if not self._ready and not self._unreadable:
+        if not self.holds:
             if not self._received:
                 self.ended_ns = now_ns
             return None
@@ -151,8 +151,13 @@ class LaneFeed:
             return steps[-1].resume
         return self._steps.resume(self._resume)
 
+    @property
+    def holds(self) -> bool:
+        """Whether something is ready and was not given."""
+        return bool(self._ready or self._unreadable)
+
     def place(self) -> Position:
-        """Return where it goes on once all that was given is stored, with nothing left to give."""
+        """Return where it goes on once all that was given is stored; it must hold nothing."""
         subscription = self._subscribed()
         return subscription.position_at(self._steps.resume(self._resume or 0))
 
