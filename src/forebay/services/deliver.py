@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.domain.channels import declared_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
-from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
-from forebay.domain.intervals import IntervalSet
+from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND
 from forebay.errors import ConfigError
 from forebay.journal import OS_DISK, CursorFile, Disk, Position
 from forebay.ports import Commit, Committed, HistoryRequest, Parser, Store, StoreState
+from forebay.services.gap_news import gap_news
 from forebay.services.projection import (
     CoverageBook,
     Declared,
@@ -39,7 +39,7 @@ from forebay.telemetry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from forebay.services.clock_skew import SkewWatch
@@ -217,23 +217,14 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
             self._tell_gaps(key, stream)
 
     def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
-        """Tell of holes that are new, and of what became of them.
-
-        One that shrinks, splits or goes on is the same; so is what was closed of it before.
-        """
+        """Tell of holes that are new, and of what became of them."""
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
         self._gaps[key], self._streams[key] = now, stream
-        if before == now:
-            return
-        was, over, done = _parts(before), _over(before), _over(now)
-        ended = _parts(over)
-        for gap in sorted((now - before) | (done - over)):
-            where, sort = (gap.first, gap.last), _sort(gap)
-            named = key.venue, key.channel, key.symbol, *where, gap.reason
+        for gap in gap_news(before, now):
+            named = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
             if gap.state == "open":
-                if not was.get(sort, IntervalSet()).within(*where):
-                    self._observe(GapOpened(*named, key.market, gap.unit))
-            elif gap in done and ended.get(sort, IntervalSet()).holes(*where):
+                self._observe(GapOpened(*named, key.market, gap.unit))
+            else:
                 self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
 
     @property
@@ -353,37 +344,6 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
             "gaps": self.gap_counts(),
             "behind": self.behind,
         }
-
-
-_Sort: TypeAlias = tuple[str, str, bool, str]
-
-
-def _sort(gap: Gap, state: str = "") -> _Sort:
-    """Return what gaps have in common of which one can be a part of another."""
-    return gap.unit, gap.epoch, gap.reason in FAR, state or gap.state
-
-
-def _over(gaps: Iterable[Gap]) -> set[Gap]:
-    """Return what is over: of a hole that is being filled, nothing until no open part adjoins."""
-    goes_on = _parts(gap for gap in gaps if gap.state == "open")
-    return {
-        gap
-        for gap in gaps
-        if gap.state in ("permanent", "accepted")
-        or (
-            gap.state == "filled"
-            and not goes_on.get(_sort(gap, "open"), IntervalSet()).within(
-                gap.first - 1, gap.last + 1
-            )
-        )
-    }
-
-
-def _parts(gaps: Iterable[Gap]) -> dict[_Sort, IntervalSet]:
-    found: dict[_Sort, IntervalSet] = {}
-    for gap in gaps:
-        found.setdefault(_sort(gap), IntervalSet()).add(gap.first, gap.last)
-    return found
 
 
 def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declared) -> None:
