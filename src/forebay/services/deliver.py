@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from forebay.domain.channels import declared_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
 from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, RowsRefused, Transient
 from forebay.journal import OS_DISK, CursorFile, Disk, Position
 from forebay.ports import Commit, Committed, HistoryRequest, Parser, Store, StoreState
 from forebay.services.gap_news import gap_news
@@ -35,6 +35,7 @@ from forebay.telemetry import (
     GapOpened,
     LossFound,
     Observer,
+    RowsLeftOut,
     ignore,
 )
 
@@ -55,6 +56,8 @@ REST_S = 1.0
 """How long to let them gather at most, where they come slowly: so far the store lags behind."""
 ENOUGH_FRAMES = 512
 """So many in one commit are worth it: they are not waited for any longer than that takes."""
+TRIES = 3
+"""How often rows may be refused before they are left out."""
 BACKLOG_FRAMES = 4096
 """A step that found so many is followed by the next one at once."""
 
@@ -185,6 +188,13 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
     def _stored(self, plan: Planned[Given], done: Committed) -> None:
         """Hear of what has been stored."""
 
+    def _without_refused(self) -> None:
+        """Have what is in hand stored without the rows that are refused."""
+        held = self._in_hand
+        if held is not None:
+            commit = dataclasses.replace(held.plan.commit, without_refused=True)
+            held.plan = dataclasses.replace(held.plan, commit=commit)
+
     def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
         total = self.delivered
         told = {table: len(events.rows) for table, events in commit.events.items()}
@@ -192,7 +202,8 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         total.steps += 1
         total.frames += projected.frames.total()
         total.rows += done.inserted
-        total.duplicates += sum(told.values()) - done.inserted - done.conflicts
+        left_out = sum(map(len, done.refused.values()))
+        total.duplicates += sum(told.values()) - done.inserted - done.conflicts - left_out
         total.conflicts += done.conflicts
         total.flagged += projected.flagged
         total.dead_letters += sum(done.letters.values())
@@ -294,6 +305,8 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
         self._sums = sums
         self._skew = skew
         self._loaded = False
+        self._refusals = 0
+        """How often what is in hand was refused."""
         feed = JournalFeed(journal, cursor, observer, disk)
         super().__init__(feed, store, declared(parsers), consumer, observer)
 
@@ -324,7 +337,23 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
         projected = self._book.project(batches_of(piece.blocks))
         return self._planned(piece, projected, {self._consumer: piece.end}, piece.end)
 
+    def store(self) -> int:
+        """See :class:`~forebay.services.pump.Pump`; rows that are refused hold up the rest awhile.
+
+        After :data:`TRIES` they are left out, and the store has them as dead letters.
+        """
+        try:
+            return super().store()
+        except RowsRefused as error:
+            self._refusals += 1
+            if self._refusals >= TRIES:
+                self._without_refused()
+            raise Transient(error.message, hint=error.hint) from error
+
     def _stored(self, plan: Planned[JournalPiece], done: Committed) -> None:
+        self._refusals = 0
+        for table, refused in done.refused.items():
+            self._observe(RowsLeftOut(self._consumer, table, len(refused), refused[0].error))
         if self._skew is not None:
             self._skew.add(plan.projected.delays)
         if self._sums is not None:

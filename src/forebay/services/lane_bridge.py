@@ -6,7 +6,6 @@ All of a stream is in one lane, so each goes on by itself, whatever keeps anothe
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -212,10 +211,9 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         They are after ``tries`` of them.
         """
         self._failed = True
-        held = self._in_hand
-        if held is None or self._whole.letters.failed(self.lane, self.position, error) < tries:
+        if self._whole.letters.failed(self.lane, self.position, error) < tries:
             return False
-        held.plan = replace(held.plan, commit=replace(held.plan.commit, without_refused=True))
+        self._without_refused()
         return True
 
     def _stored(self, plan: Planned[LanePiece], done: Committed) -> None:
