@@ -249,7 +249,7 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
     # --------------------------------------------------------------- what it has nothing of
 
     def without(self, log_id: str) -> bool:
-        """Whether it was read to its end once, and nothing of a journal is in hand.
+        """Return whether it was read to its end once, and nothing of a journal is in hand.
 
         One that is nowhere yet must hold nothing at all: its cursor would be set behind that.
         """

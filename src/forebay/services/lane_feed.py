@@ -135,7 +135,7 @@ class LaneFeed:
                 self.weight += whole.weight
 
     def _taken(self, subscription: Subscription) -> LanePiece:
-        """Give up the steps that can be committed together."""
+        """Give up and return the steps that can be committed together."""
         steps: list[WholeStep] = []
         log_id = self._ready[0].step.log_id if self._ready else ""
         while self._ready and self._ready[0].step.log_id == log_id:
@@ -162,7 +162,7 @@ class LaneFeed:
         return subscription.position_at(self._steps.resume(self._resume or 0))
 
     def has(self, log_id: str) -> bool:
-        """Whether something of a journal was read and not given."""
+        """Return whether something of a journal was read and not given."""
         return self._steps.is_open(log_id) or any(
             whole.step.log_id == log_id for whole in self._ready
         )

@@ -15,10 +15,12 @@ from forebay.errors import RowsRefused, TableUnavailable, Transient
 from forebay.journal import Position, StateFile
 from forebay.ports import Committed, Refused
 from forebay.resilience import CircuitBreaker, State, presets
-from forebay.services.bridge import CONSUMER, Batching, Bridge, journal_cursor
+from forebay.services.bridge import CONSUMER, Bridge
 from forebay.services.bridge_letters import BridgeLetters
 from forebay.services.guarded_bridge import IDLE_S, GuardedBridge
 from forebay.services.journal_reach import LOOK_S
+from forebay.services.lane_bridge import journal_cursor
+from forebay.services.lane_feed import Batching
 from forebay.services.letters import Attempts, LetterBox, LetterSpool
 from forebay.telemetry import (
     LaneElsewhere,

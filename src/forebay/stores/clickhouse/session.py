@@ -120,7 +120,7 @@ class Target:
         return urlsplit(self.url if "://" in self.url else f"http://{self.url}")
 
     def connect(self) -> HttpClient:
-        """Connect. Raises :class:`~forebay.errors.ForebayError`."""
+        """Return a client that is connected. Raises :class:`~forebay.errors.ForebayError`."""
         parts = self._parts()
         secure = parts.scheme == "https"
         own: dict[str, Any] = {
@@ -177,7 +177,10 @@ class ClickHouseSession:
         events: str = "",
         settings: Mapping[str, object] = NOTHING,
     ) -> bytes:
-        """Every request comes through here; see :func:`~.errors.translate` for ``events``."""
+        """Return the answer; every request comes through here.
+
+        See :func:`~.errors.translate` for ``events``.
+        """
         client = self.client()
         sent = {**ALWAYS, **settings}
         try:

@@ -52,7 +52,10 @@ class ClickHouseStore(ReadableStore):
         self._ready = False
 
     def _prepared(self) -> ClickHouseSession:
-        """Make what is missing, once. Raises :class:`~forebay.errors.ForebayError`."""
+        """Return the session; what is missing is made, once.
+
+        Raises :class:`~forebay.errors.ForebayError`.
+        """
         with self._preparing:
             if not self._ready:
                 prepare(self._session)
@@ -81,7 +84,10 @@ class ClickHouseStore(ReadableStore):
         return list(zip(*(column.to_pylist() for column in self.table(view)), strict=True))
 
     def _finish_if_possible(self, chain: str, step: int) -> bool:
-        """Apply what somebody began; what the server refuses waits for its chain's next commit."""
+        """Apply what somebody began; return whether that could be.
+
+        What the server refuses waits for its chain's next commit.
+        """
         intent = self._log.read(chain, step)
         with contextlib.suppress(RowsRefused, TableUnavailable):
             self._log.apply(intent, without_refused=False, again=True)
