@@ -9,7 +9,7 @@ every column of every event.
 from __future__ import annotations
 
 import contextlib
-import time
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +103,7 @@ def bridge_over(transport: SharedLanes, server: ClickHouseServer, events: int) -
             try:
                 bridge.step(hurry=True)
             except Transient:  # its group is still sharing its lanes out
-                time.sleep(0.05)
+                threading.Event().wait(0.05)
         bridge.close()
     server.ask(f"DROP DATABASE {database} SYNC")
 
