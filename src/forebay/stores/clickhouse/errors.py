@@ -39,6 +39,8 @@ _HINTS = {
     516: "Check user and password in store.credentials_file.",
     999: "Check Keeper.",
 }
+_POOL = re.compile(r"HTTPS?ConnectionPool\(host='([^']*)', port=(\d+)\)")
+_WHY = re.compile(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([^'\")]+)|(timed out)")
 _NOISE = re.compile(r"\s*(\(version [^)]*\)|\(for url [^)]*\)|Stack trace:.*)", re.DOTALL)
 
 
@@ -52,6 +54,15 @@ def said(error: Exception) -> str:
     return " ".join((told or text).split())[:2000].rstrip(".")
 
 
+def _unanswered(error: Exception) -> str:
+    """Return whom the client could not reach, and why, without its chain of causes."""
+    text = said(error)
+    whom, why = _POOL.search(text), _WHY.search(text)
+    if whom is None or why is None:
+        return text
+    return f"{whom[1]}:{whom[2]}: {why[1] or why[2]}".rstrip(". ")
+
+
 def translate(error: ClickHouseError, *, events: str = "") -> ForebayError:
     """Return a driver's error as one of ours; ``events`` is the table whose events it is about.
 
@@ -61,7 +72,7 @@ def translate(error: ClickHouseError, *, events: str = "") -> ForebayError:
     text = said(error)
     if code is None:
         hint = "Check that ClickHouse runs, and store.url."
-        return Unreachable(f"ClickHouse does not answer: {text}.", hint=hint)
+        return Unreachable(f"ClickHouse does not answer: {_unanswered(error)}.", hint=hint)
     hint = _HINTS.get(code, "")
     if code in ABSENT:
         return Unreachable(f"ClickHouse lets nobody in ({code}): {text}.", hint=hint)
