@@ -7,14 +7,11 @@ import ipaddress
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 
-from tests.tiers import EXAMPLES, NOT_QUICK, SEED, TIER
-
-if TYPE_CHECKING:
-    import pytest
+from tests.tiers import DRILLS, EXAMPLES, NOT_QUICK, SEED, TIER
 
 # Where recordings are is no matter of the commands under test, which refuse what they do not know.
 if "FOREBAY_RECORDINGS" in os.environ:
@@ -65,8 +62,12 @@ def pytest_report_header() -> str:
     return f"tier: {TIER}, seeds follow TEST_SEED={SEED}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out of the inner loop what takes long."""
+    """Leave what takes long to the drills, and out of the inner loop."""
+    for item in items:
+        if item.nodeid.startswith(DRILLS):
+            item.add_marker(pytest.mark.drill)
     if TIER == "quick":
         left = [item for item in items if item.nodeid.startswith(NOT_QUICK)]
         items[:] = [item for item in items if not item.nodeid.startswith(NOT_QUICK)]

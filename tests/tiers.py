@@ -47,6 +47,21 @@ def examples(most: int) -> int:
 EXAMPLES = examples(100)
 """Of a property that does not say how many it needs."""
 
+DRILLS = (
+    "tests/acceptance/test_read_back.py::test_a_capture_that_runs_mends",
+    "tests/acceptance/test_replay.py::test_a_real_book_at_the_end",
+    "tests/acceptance/test_replay_damaged.py::test_a_rebuild_tells",
+    "tests/properties/test_reading_as_columns.py::test_every_byte_at_every_place[l2update]",
+    "tests/simulation/test_command.py::test_it_is_started_by_its_name",
+    "tests/simulation/test_command.py::test_processes_give_the_same_as_one",
+    "tests/simulation/test_controls.py::test_the_core_is_clean",
+    "tests/simulation/test_core.py::test_a_world_that_depends_on_more_than_its_seed_is_noticed[nam",
+    "tests/torture/test_kill_9.py::test_kills_lose_and_double_nothing[1]",
+    "tests/unit/app/test_alternatives.py::test_down_for_hours_both_venues_end_as_they_truly_are[X",
+    "tests/unit/app/test_download_mutants.py",
+)
+"""Files, or tests of them, that are with the drills: what they try, a shorter test tries, too."""
+
 NOT_QUICK = (
     "tests/acceptance/test_audit_at_scale.py",
     "tests/acceptance/test_audit_live.py",

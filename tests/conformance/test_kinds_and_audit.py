@@ -146,9 +146,20 @@ def test_rows_of_every_kind_come_back_and_are_digested_as_they_are(
 @given(st.data())
 def test_rows_of_every_kind_come_back_from_a_server(channel: str, data: st.DataObject) -> None:
     kind = KINDS[channel]
-    rows = data.draw(rows_of_kind(kind))
+    rows = without_null_lists(data.draw(rows_of_kind(kind)))
     with an_audited_clickhouse() as (store, audited):
         _comes_back(store, audited, kind, rows)
+
+
+def without_null_lists(rows: pa.Table) -> pa.Table:
+    """ClickHouse has no list that is null; such a one is stored as an empty one, its digest too."""
+    columns = [
+        pa.array([cell or [] for cell in column.to_pylist()], column.type)
+        if pa.types.is_list(column.type)
+        else column
+        for column in rows.columns
+    ]
+    return pa.Table.from_arrays(columns, schema=rows.schema)
 
 
 def _comes_back(store: TableStore, audited: Audited, kind: EventKind, rows: pa.Table) -> None:

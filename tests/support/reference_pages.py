@@ -155,3 +155,6 @@ PAGES = {
 if __name__ == "__main__":
     for name, page in PAGES.items():
         (FOLDER / f"{name}.md").write_text(page(), encoding="utf-8")
+    # What is deployed has the rules as they are now, too.
+    rules = FOLDER.parents[1] / "deploy" / "forebay.rules.yml"
+    rules.write_text(alerts.text(), encoding="utf-8")

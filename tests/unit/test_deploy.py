@@ -84,7 +84,7 @@ def test_the_configurations_are_sound_and_reach_the_services_by_their_names() ->
 
 def test_the_rules_are_those_that_the_program_prints() -> None:
     assert (DEPLOY / "forebay.rules.yml").read_text(encoding="utf-8") == text(), (
-        "run: forebay alerts > deploy/forebay.rules.yml"
+        "run: python -m tests.support.reference_pages"
     )
 
 

@@ -304,7 +304,7 @@ async def three_bridges(stage: Stage) -> None:
 WITHHELD: tuple[tuple[str, Literal["before", "after"]], ...] = (
     ("trades_rows", "after"),
     ("commits", "after"),
-    ("cursors", "after"),
+    ("state", "after"),
     ("commits", "before"),
     ("trades_rows", "before"),
 )
