@@ -10,6 +10,7 @@ from forebay.app.processes.process_breakers import LIVE
 from forebay.app.wiring.config import LISTS
 from forebay.app.wiring.config_layers import ALIASES, SERVERS
 from forebay.app.wiring.config_template import Key, Table, shown, tables
+from forebay.times import SPAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def _row(key: Key, many: bool) -> list[str]:
 
 def _default(key: Key) -> str:
     if key.default is NODEFAULT:
-        return "must be given"
+        return "" if isinstance(key.type, inspect.DictType) else "must be given"
     return "" if key.default in (None, "", ()) else f"`{shown(key.default)}`"
 
 
@@ -89,7 +90,7 @@ def _type(kind: inspect.Type) -> str:
         case inspect.DictType() | inspect.BoolType():
             return "true or false" if isinstance(kind, inspect.BoolType) else "table of texts"
         case inspect.StrType(pattern=pattern):
-            return "text" if pattern is None else "span, such as `12h`"
+            return "span, such as `12h`" if pattern == SPAN else "text"
         case inspect.IntType() | inspect.FloatType():
             name = "integer" if isinstance(kind, inspect.IntType) else "number"
             return " ".join([name, ", ".join(_bounds(kind))]).strip()

@@ -19,12 +19,15 @@ HEAD = """\
 What `forebay sql` and `forebay.open(DIR).sql` can ask for. The page is made from the code:
 `make docs`.
 
-Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places; the product of
-two is a DOUBLE, so that `sum(price * size) / sum(size)` works for any number of rows. `event_ts` is
+Times are UTC with nanoseconds. Prices and sizes are exact decimals with 18 places. `event_ts` is
 never null and is what ranges go by; a column that a venue does not tell is null. `DESCRIBE trades`
 tells the types as the store has them.
 
-The product of two stored decimals is a DOUBLE, right to 15 digits, so that
+**In ClickHouse the product of two of them is wrong without an error**: write
+`toDecimal256(price, 18) * size`, see
+[Store in ClickHouse](../how-to/clickhouse.md#without-a-broker).
+
+In DuckDB the product of two stored decimals is a DOUBLE, right to 15 digits, so that
 `sum(price * size) / sum(size)` does not overflow; sums, comparisons and `price * 2` stay exact. For
 exact products cast to fewer places: `price::DECIMAL(18, 8) * size::DECIMAL(18, 8)`. In a DuckDB of
 your own, on the database or the Parquet files, write `price::DOUBLE * size`.

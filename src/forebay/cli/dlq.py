@@ -26,6 +26,7 @@ from forebay.cli.settings import DataFlag, offline_job, reading, whoever
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -176,11 +177,20 @@ def replay(
     if as_json:
         print_json({"replayed": done, "failed": failed})
     else:
-        for letter, error in failed.items():
-            out.print(f"{letter}: {error}")
+        for error, letters in _by_error(failed).items():
+            more = f" and {len(letters) - 1:,} more" if len(letters) > 1 else ""
+            out.print(f"{letters[0]}{more}: {error}")
         err.print(f"{len(done):,} replayed, {len(failed):,} as dead as before")
     if failed:
         raise typer.Exit(1)
+
+
+def _by_error(failed: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the letters of each error, since hundreds may have the same."""
+    found: dict[str, list[str]] = {}
+    for letter, error in failed.items():
+        found.setdefault(error, []).append(letter)
+    return found
 
 
 @app.command("discard")

@@ -72,8 +72,9 @@ def sql(
     columns of one; side is the taker's, and event_ts is when it happened.
 
     Decimals, times and bytes are exact texts in JSON and CSV; NULL is nothing in CSV, and an
-    empty text is "". The product of two stored decimals is a DOUBLE, so that
-    sum(price * size) / sum(size) cannot overflow.
+    empty text is "". In DuckDB the product of two stored decimals is a DOUBLE, so that
+    sum(price * size) / sum(size) cannot overflow; in ClickHouse it is wrong without an error:
+    write toDecimal256(price, 18) * size.
 
     Example: forebay sql "SELECT symbol, count(*) AS n FROM trades GROUP BY ALL" --data DIR
     """

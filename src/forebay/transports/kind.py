@@ -89,4 +89,4 @@ def brought_in(module: str, driver: str, extra: str) -> ModuleType:
         if error.name is None or error.name.partition(".")[0] != driver:
             raise
         message = f"The driver {driver} is not installed."
-        raise ConfigError(message, hint=f'Run: pip install "forebay[{extra}]"') from error
+        raise ConfigError(message, hint=f'Run, in the clone: pip install ".[{extra}]"') from error

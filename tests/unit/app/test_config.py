@@ -81,6 +81,7 @@ def test_names_of_other_deployments_are_understood() -> None:
         ("[journal]\nlingerms = 1", "Did you mean 'linger_ms'?"),
         ('[[venues]]\nname = "coinbase"\nsymbol = ["A-B"]', "Did you mean 'symbols'?"),
         ('[[venues]]\nname = "coinbase"', "'venues[0].symbols' is missing"),
+        ('[transports]\nkind = "kafka"', "Write [[transports]]: there may be several."),
         ("[journal]\nlinger_ms = -1", "The value of 'journal.linger_ms'"),
         ('[journal]\nsegment_mb = "many"', "The value of 'journal.segment_mb'"),
         ('log_level = "loud"', "The value of 'log_level'"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from forebay.app import dead_letters
 from forebay.app.offline import letters
 from forebay.app.wiring import venues
 from forebay.errors import Unreachable
@@ -67,6 +68,19 @@ def test_a_replay_after_the_fix_stores_exactly_what_was_missing(
     assert invoked("rebuild", "--data", place.root, "--json").json["complete"]
     assert place.rows() == rows
     assert place.audit("frames")["dead_letters"] == 0
+
+
+def test_letters_that_are_refused_again_for_one_reason_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = captured(tmp_path)
+    poison = ids(place.listed())
+    monkeypatch.setattr(dead_letters, "failed_in", lambda *_: dict.fromkeys(poison, "as bad"))
+    answer = place.dlq("replay")
+    assert answer.code == 1
+    (line,) = answer.stdout.splitlines()
+    assert line.endswith(" and 2 more: as bad")
+    assert line.partition(" ")[0] in poison
 
 
 def test_a_replay_that_is_repeated_stores_nothing_twice(

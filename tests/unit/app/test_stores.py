@@ -96,4 +96,4 @@ def test_a_driver_that_is_not_installed_is_said_with_what_to_install(
     monkeypatch.setitem(stores.KINDS, "clickhouse", "a_driver_that_is_nowhere:STORE")
     with pytest.raises(ConfigError, match="The store second needs a driver") as refused:
         stores.kind_of(StoreConfig(kind="clickhouse", name="second"))
-    assert "pip install 'forebay[clickhouse]'" in refused.value.hint
+    assert "pip install '.[clickhouse]'" in refused.value.hint

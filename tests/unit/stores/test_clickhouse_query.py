@@ -17,8 +17,11 @@ from tests.support.commands import wait_for
 
 pytest.importorskip("clickhouse_connect", exc_type=ImportError)
 
+from clickhouse_connect.driver.exceptions import OperationalError
+
 from forebay.lab.clickhouse_front import Tampering
 from forebay.stores.clickhouse import query as query_module
+from forebay.stores.clickhouse.errors import translate
 from forebay.stores.clickhouse.query import ClickHouseReader
 from forebay.stores.clickhouse.session import Target
 
@@ -230,3 +233,28 @@ def test_a_database_that_is_not_there_is_said(server: ClickHouseServer) -> None:
     name = f"absent_{uuid.uuid4().hex}"
     with pytest.raises(Unreachable, match=name):
         ClickHouseReader(Target(server.url, name)).query("SELECT 1")
+
+
+def test_who_cannot_be_reached_is_said_in_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Unreachable) as caught:
+        ClickHouseReader(Target("http://127.0.0.1:1")).query("SELECT 1")
+    told = "ClickHouse does not answer: 127.0.0.1:1: Connection refused."
+    assert str(caught.value).startswith(told)
+    assert capfd.readouterr().err == "", "the client says nothing beside it"
+
+
+def test_a_host_without_an_address_is_said_in_a_line() -> None:
+    pool = "HTTPConnectionPool(host='ch', port=8123)"
+    why = "Failed to resolve 'ch' ([Errno -2] Name or service not known)"
+    error = OperationalError(f"Error {pool}: Max retries exceeded with url: / (Caused by {why})")
+    told = "ClickHouse does not answer: ch:8123: Name or service not known."
+    assert str(translate(error)).startswith(told)
+
+
+def test_decimals_that_are_too_long_say_how_they_are_widened(reader: ClickHouseReader) -> None:
+    long = "materialize(toDecimal128('61880.08', 18))"
+    with pytest.raises(Permanent, match=r"toDecimal256\(price, 18\)"):
+        reader.query(f"SELECT sum({long} * {long}) / sum({long})")
+    wide = f"sum(toDecimal256({long}, 18) * {long}) / sum({long})"
+    answer = reader.query(f"SELECT toString({wide}) AS it").to_pylist()
+    assert answer == [{"it": "61880.08"}]

@@ -80,7 +80,7 @@ def check_bridge(config: Config, complaints: Complaints) -> None:
     if not bridge.transport:
         return
     if bridge.transport not in names:
-        there = f"There is: {', '.join(names)}." if names else "There is no [[transports]] table."
+        there = f"There is: {', '.join(names)}." if names else "Add a [[transports]] table."
         message = f"There is no transport called {bridge.transport!r} (bridge.transport)."
         hint = did_you_mean(bridge.transport, names, there)
         complaints.errors.append(ConfigError(message, hint=hint))

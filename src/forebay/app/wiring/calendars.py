@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXCHANGE = "exchange:"
 """Before the name of an exchange, as the library has it: its ISO 10383 code, mostly."""
 BUILT_IN: dict[str, Calendar] = {"24/7": ALWAYS, "forex": FOREX}
-_EXTRA = "pip install 'forebay[calendars]' brings the library that knows exchanges."
+_EXTRA = "In the clone, pip install '.[calendars]' brings the library that knows exchanges."
 _MARGIN = timedelta(days=8)
 
 

@@ -363,6 +363,9 @@ class _Checker(NamedTuple):
         if isinstance(inner, types.StructType) and isinstance(value, list):
             below = (self.value(inner.cls, each, f"{key}[{n}]") for n, each in enumerate(value))
             return [each for each in below if each is not None]
+        if isinstance(inner, types.StructType) and isinstance(value, dict):
+            self._complain(f"[{key}] is one table", key, f"Write [[{key}]]: there may be several.")
+            return None
         try:
             msgspec.convert(value, kind, strict=False)
         except msgspec.ValidationError as error:

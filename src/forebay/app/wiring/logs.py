@@ -92,6 +92,8 @@ def configure(level: str, *, process: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(_STDERR),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,  # the level may change while it runs
     )
+    # What it tries again is raised in the end, and counted by a breaker.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     root = logging.getLogger()
     if not any(isinstance(handler, _Libraries) for handler in root.handlers):
         root.addHandler(_Libraries(logging.WARNING))

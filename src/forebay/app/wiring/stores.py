@@ -48,7 +48,7 @@ def kind_of(config: StoreConfig) -> StoreKind:
     except ConfigError as error:
         if isinstance(error.__cause__, ModuleNotFoundError):
             message = f"The store {name_of(config)} needs a driver: {error.__cause__}."
-            hint = f"Install it: pip install 'forebay[{config.kind}]'."
+            hint = f"Install it, in the clone: pip install '.[{config.kind}]'."
             raise ConfigError(message, hint=hint) from error
         raise
 

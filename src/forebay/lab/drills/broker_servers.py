@@ -82,7 +82,7 @@ async def brokers_beside(stage: Stage, wanted: Brokers) -> AsyncIterator[None]:
     """
     for name, client in _CLIENTS.items():
         if getattr(wanted, name) and importlib.util.find_spec(client) is None:
-            hint = f'Run: pip install "forebay[{name}]"'
+            hint = f'Run, in the clone: pip install ".[{name}]"'
             raise Unreachable(f"The client of {name} is not installed.", hint=hint)
     servers = stage.brokers = BrokerServers()
     async with contextlib.AsyncExitStack() as stack:

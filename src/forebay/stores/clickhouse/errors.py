@@ -22,8 +22,9 @@ UNAVAILABLE = frozenset({10, 16, 44, 48, 53, 60, 164, 218, 242, 369, 497})
 DAMAGED = frozenset({40, 226, 228, 229, 271, 354, 446})
 ABSENT = frozenset({81, 194, 192, 193, 279, 516})
 """Nobody who may use such a database answers there."""
+NO_DATABASE = 81
 _HINTS = {
-    81: "The database was dropped: restart, and it is made again; audit what it held.",
+    NO_DATABASE: "`forebay run` makes it; if it was dropped, `forebay rebuild` fills it again.",
     159: "The server is overloaded, or a setting of its profile is too strict.",
     201: "Raise the quota of the user.",
     202: "Raise max_concurrent_queries of the server.",
@@ -36,9 +37,11 @@ _HINTS = {
     286: "Check the replicas, or lower insert_quorum.",
     319: "Check the replicas and Keeper.",
     497: "Grant the user SELECT, INSERT, ALTER UPDATE, CREATE TABLE and CREATE VIEW.",
-    516: "Check user and password in store.credentials_file.",
+    516: "Check user and password in the credentials_file of the store.",
     999: "Check Keeper.",
 }
+_POOL = re.compile(r"HTTPS?ConnectionPool\(host='([^']*)', port=(\d+)\)")
+_WHY = re.compile(r"\[(?:Errno -?\d+|SSL[^\]]*)\] ([^'\")]+)|(timed out)")
 _NOISE = re.compile(r"\s*(\(version [^)]*\)|\(for url [^)]*\)|Stack trace:.*)", re.DOTALL)
 
 
@@ -52,6 +55,15 @@ def said(error: Exception) -> str:
     return " ".join((told or text).split())[:2000].rstrip(".")
 
 
+def _unanswered(error: Exception) -> str:
+    """Return whom the client could not reach, and why, without its chain of causes."""
+    text = said(error)
+    whom, why = _POOL.search(text), _WHY.search(text)
+    if whom is None or why is None:
+        return text
+    return f"{whom[1]}:{whom[2]}: {why[1] or why[2]}".rstrip(". ")
+
+
 def translate(error: ClickHouseError, *, events: str = "") -> ForebayError:
     """Return a driver's error as one of ours; ``events`` is the table whose events it is about.
 
@@ -60,11 +72,12 @@ def translate(error: ClickHouseError, *, events: str = "") -> ForebayError:
     code = error.code if isinstance(error, Error) else None
     text = said(error)
     if code is None:
-        hint = "Check that ClickHouse runs, and store.url."
-        return Unreachable(f"ClickHouse does not answer: {text}.", hint=hint)
+        hint = "Check that ClickHouse runs, and the url of the store."
+        return Unreachable(f"ClickHouse does not answer: {_unanswered(error)}.", hint=hint)
     hint = _HINTS.get(code, "")
     if code in ABSENT:
-        return Unreachable(f"ClickHouse lets nobody in ({code}): {text}.", hint=hint)
+        what = "has no such database" if code == NO_DATABASE else "lets nobody in"
+        return Unreachable(f"ClickHouse {what} ({code}): {text}.", hint=hint)
     if code in DAMAGED:
         hint = "`forebay audit` names the hours; `forebay rebuild` puts damaged parts aside and "
         hint += "stores again what they had."

@@ -44,6 +44,10 @@ _BUSY = {159, 173, 201, 202, 203, 209, 210, 236, 242, 243, 252, 319, 439, 745, 9
 _TOO_LATE, _TOO_MUCH, _STOPPED = 159, 241, 394
 _WRONG: Final[Mapping[int | None, tuple[str, str]]] = {
     62: ("The query cannot be parsed", ""),
+    407: (
+        "The query failed",
+        "Decimals have 38 digits: calculate with toFloat64(price) or toDecimal256(price, 18).",
+    ),
     164: (
         "The query is refused",
         "Only queries that read are answered, without settings of their own.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ INSERTING: Final[Mapping[str, object]] = {
 }
 
 NOTHING: Final[Mapping[str, object]] = {}
+
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it raises what it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,8 @@ class Target:
             raise translate(error) from error
         except (TypeError, ValueError) as error:
             message = f"The client of ClickHouse does not take its options: {error}."
-            raise ConfigError(message, hint="See [store.options].") from error
+            hint = "See `options` of the store, and its credentials_file, which has user, password "
+            raise ConfigError(message, hint=hint + "and other secrets of the client.") from error
         made = cast("HttpClient", client)
         made.http_retries = 0
         return made
