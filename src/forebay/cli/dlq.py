@@ -177,9 +177,9 @@ def replay(
     if as_json:
         print_json({"replayed": done, "failed": failed})
     else:
-        for error, theirs in _by_error(failed).items():
-            more = f" and {len(theirs) - 1:,} more" if len(theirs) > 1 else ""
-            out.print(f"{theirs[0]}{more}: {error}")
+        for error, ids_of in _by_error(failed).items():
+            more = f" and {len(ids_of) - 1:,} more" if len(ids_of) > 1 else ""
+            out.print(f"{ids_of[0]}{more}: {error}")
         err.print(f"{len(done):,} replayed, {len(failed):,} as dead as before")
     if failed:
         raise typer.Exit(1)
