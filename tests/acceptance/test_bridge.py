@@ -17,7 +17,7 @@ from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.venues import parsers
 from forebay.errors import ForebayError
 from forebay.services.audit import run_audit
-from forebay.services.bridge import journal_cursor
+from forebay.services.lane_bridge import journal_cursor
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from tests.support.commands import (
     Running,

@@ -9,7 +9,7 @@ import pytest
 
 from forebay.domain.kinds import KINDS
 from forebay.services import lane_bridge
-from forebay.services.bridge import journal_cursor
+from forebay.services.lane_bridge import journal_cursor
 from forebay.services.normalise import OrdinalAssigner
 from forebay.services.publisher import Publisher, Telling
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore

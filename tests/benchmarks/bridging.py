@@ -9,6 +9,7 @@ every column of every event.
 from __future__ import annotations
 
 import contextlib
+import threading
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from forebay.clock import SystemClock
 from forebay.domain.kinds import KINDS
+from forebay.errors import Transient
 from forebay.lab.clickhouse_server import clickhouse
 from forebay.lab.kafka_server import kafka as kafka_cluster
 from forebay.services.bridge import Bridge
@@ -98,7 +100,10 @@ def bridge_over(transport: SharedLanes, server: ClickHouseServer, events: int) -
     with contextlib.closing(STORE.open(config, Path())) as store:
         bridge = Bridge(transport, store, topics=[TOPIC], consumer=database)
         while bridge.delivered.rows < events:
-            bridge.step(hurry=True)
+            try:
+                bridge.step(hurry=True)
+            except Transient:  # its group is still sharing its lanes out
+                threading.Event().wait(0.05)
         bridge.close()
     server.ask(f"DROP DATABASE {database} SYNC")
 

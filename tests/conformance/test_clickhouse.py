@@ -267,6 +267,33 @@ def test_a_step_that_a_killed_server_lost_is_passed_over(store: ClickHouseStore)
     assert store.load().positions["store"] == at(2)
 
 
+def test_what_an_intent_has_stored_is_recognised_once_the_intent_is_too_old(
+    store: ClickHouseStore,
+) -> None:
+    """A server may be away for longer than it keeps the log."""
+    events = as_events(rows_of(*TRADES), vouched_new=[True] * len(TRADES))
+    wanted = Commit({"store": at(1)}, events={"trades": events})
+    owner = another_store()
+    insert = owner._session.insert
+
+    def until_state(table: str, *arguments: object, **more: object) -> None:
+        if table == "state":
+            raise Unreachable("It went.")
+        insert(table, *arguments, **more)  # type: ignore[arg-type]
+
+    owner._session.insert = until_state  # type: ignore[method-assign]
+    with pytest.raises(Unreachable):
+        owner.commit(wanted)
+    store._session.run(
+        f"ALTER TABLE {store._session.name('commits')} DELETE WHERE 1",
+        mutations_sync=2,
+    )
+    assert store.load().positions == {}
+    assert store.commit(wanted).inserted == len(TRADES)
+    assert doubled(store) == {}
+    owner.close()
+
+
 def test_rows_that_a_killed_server_lost_are_stored_again(store: ClickHouseStore) -> None:
     owner = another_store()
     owner.load()

@@ -16,7 +16,7 @@ import pytest
 from forebay.domain.kinds import KINDS
 from forebay.journal import Position
 from forebay.ports import Commit, Span
-from tests.support.clickhouse import running_clickhouse
+from tests.support.clickhouse import a_clickhouse, running_clickhouse
 from tests.support.delivery import as_events
 from tests.support.frames import LOG, Told, rows_of
 
@@ -24,7 +24,7 @@ pytest.importorskip("clickhouse_connect", exc_type=ImportError)
 
 from forebay.stores.clickhouse.audit import ClickHouseAudited
 from forebay.stores.clickhouse.check import complaints
-from forebay.stores.clickhouse.session import INSERTING, ClickHouseSession, Target, encoded
+from forebay.stores.clickhouse.session import ALWAYS, INSERTING, ClickHouseSession, Target, encoded
 from forebay.stores.clickhouse.store import ClickHouseStore
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ HARSH = {
     "join_use_nulls": "1",
     "session_timezone": "Asia/Kolkata",
 }
+UNNOTICED = [
+    {"limit": "1"},
+    {
+        "use_query_cache": "1",
+        "query_cache_nondeterministic_function_handling": "save",
+        "query_cache_system_table_handling": "save",
+    },
+]
+"""What would have an answer be a part of it, or an earlier one."""
 INSERT = "INSERT INTO forebay.others SETTINGS insert_deduplication_token = 'a'"
 OTHERS = (
     "CREATE TABLE forebay.others (n Int64) ENGINE = MergeTree ORDER BY n "
@@ -55,6 +64,14 @@ def test_every_insert_says_that_it_waits() -> None:
     assert INSERTING["async_insert"] == 0
 
 
+def test_an_answer_that_is_cut_short_is_an_error() -> None:
+    with contextlib.closing(ClickHouseSession(Target(a_clickhouse().url))) as session:
+        told = session.rows("SELECT name FROM system.settings WHERE name LIKE '%overflow_mode%'")
+    modes = {name.decode() for name in told["name"].to_pylist()}
+    assert len(modes) > 8
+    assert {name: ALWAYS.get(name) for name in modes} == dict.fromkeys(modes, "throw")
+
+
 def _again(session: ClickHouseSession) -> None:
     """Two inserts of one token are one, two without are two: a store relies on both."""
     row = encoded(pa.table({"n": [5]}))
@@ -64,10 +81,15 @@ def _again(session: ClickHouseSession) -> None:
     assert told["found"].to_pylist() == [3]
 
 
-def test_what_is_committed_is_there_whatever_the_profile_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "unnoticed", [UNNOTICED[0], pytest.param(UNNOTICED[1], marks=pytest.mark.drill)]
+)
+def test_what_is_committed_is_there_whatever_the_profile_says(
+    tmp_path: Path, unnoticed: dict[str, str]
+) -> None:
     rows = rows_of(*(Told(number) for number in range(1, 8)))
     commit = Commit({"store": Position(LOG, 9)}, events={KINDS["trade"].table: as_events(rows)})
-    with running_clickhouse(tmp_path, settings=HARSH) as server:
+    with running_clickhouse(tmp_path, settings=HARSH | unnoticed) as server:
         target = Target(server.url)
         server.ask("CREATE DATABASE forebay")
         server.ask(OTHERS)  # which has the profile as it is

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forebay.services.bridge import journal_cursor
 from forebay.services.deliver import Deliverer
+from forebay.services.lane_bridge import journal_cursor
 from forebay.stores.duckdb import DuckDBAudited, DuckDBStore
 from tests.exam.judging import audit
 from tests.exam.made.protocol import EDITIONS

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from forebay.clock import ManualClock
 from forebay.errors import Transient
-from forebay.services.bridge import CONSUMER, Batching, Bridge
+from forebay.services.bridge import CONSUMER, Bridge
 from forebay.services.journal_reach import LOOK_S
+from forebay.services.lane_feed import Batching
 from forebay.services.lanes import all_topics
 from tests.support.crossing import Crossing, Fuse, FusedBroker, Killed
 from tests.support.memory_store import MemoryStore

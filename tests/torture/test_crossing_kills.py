@@ -11,8 +11,8 @@ import pytest
 
 from forebay.errors import CursorMoved
 from forebay.services.audit import run_audit
-from forebay.services.bridge import journal_cursor
 from forebay.services.deliver import Deliverer
+from forebay.services.lane_bridge import journal_cursor
 from forebay.services.lanes import all_topics
 from tests.support.crossing import Crossing, Fuse, content, fused
 from tests.support.delivery import PARSERS

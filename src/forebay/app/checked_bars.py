@@ -15,7 +15,7 @@ from forebay.domain.calendars import ALWAYS
 from forebay.domain.calendars.grid import Grid
 from forebay.domain.channels import SERIES
 from forebay.domain.coverage import StreamKey, TimeCoverage
-from forebay.services.books import in_integers
+from forebay.services.book_bases import in_integers
 from forebay.services.gap_detector import BarSeries, StoredBars, WatchedBars
 from forebay.sources.history import ByBars
 from forebay.text import literal

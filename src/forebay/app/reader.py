@@ -69,7 +69,7 @@ class Data(Queries):
 
     def __repr__(self) -> str:
         """Return where it is, and how much of when is in it; nobody is waited for."""
-        from forebay.services.books import in_integers  # noqa: PLC0415 - seldom needed
+        from forebay.services.book_bases import in_integers  # noqa: PLC0415 - seldom needed
 
         try:
             found = self._query(overview_query(), _LOOK_S, patience_s=0.0)
@@ -192,7 +192,8 @@ class Data(Queries):
 
         ``at`` is a time of the venue's; without it, the book is the last one that is known.
         """
-        from forebay.services.books import Stream, book_at  # noqa: PLC0415 - seldom needed
+        from forebay.services.book_bases import Stream  # noqa: PLC0415 - seldom needed
+        from forebay.services.books import book_at  # noqa: PLC0415
 
         at_ns = None if at is None else to_ns(at)
 

@@ -25,15 +25,13 @@ from forebay.errors import (
     Transient,
 )
 from forebay.resilience.backoff import Backoff
-from forebay.services.deliver import Delivered
+from forebay.services.deliver import TRIES, Delivered
 from forebay.services.journal_reach import JournalReach, logs_in
 from forebay.services.lane_bridge import (
     LaneBridge,
     LaneLetters,
     NoLetters,
-    journal_cursor,
     lane_of_cursor,
-    listen,
 )
 from forebay.services.lane_feed import Batching, LaneFeed
 from forebay.services.lanes import all_topics, lane_of, topic_of
@@ -50,21 +48,8 @@ if TYPE_CHECKING:
     Guard = Callable[[Callable[[], Any]], Any]
     """Makes a call of the store, or refuses to."""
 
-__all__ = [
-    "CONSUMER",
-    "Batching",
-    "Bridge",
-    "LaneBridge",
-    "LaneFeed",
-    "LaneLetters",
-    "journal_cursor",
-    "listen",
-]
-
 CONSUMER = "bridge"
 """Name of the group that reads; with the lane behind it, of the cursor in that."""
-TRIES = 3
-"""How often rows may be refused before they are left out."""
 OF_A_LANE = (LaneLost, CursorMoved, TableUnavailable, RowsRefused)
 """What a store, or a lane, says of one lane: it is no failure of the store."""
 KNOWN_LOSSES = 1_000

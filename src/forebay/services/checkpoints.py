@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from forebay.domain import schema
 from forebay.domain.book import Book, levels_of, text_of
-from forebay.services.books import (
+from forebay.services.book_bases import (
     AROUND_NS,
     CHECKPOINTS,
     DELTAS,
@@ -27,13 +27,12 @@ from forebay.services.books import (
     PLACE,
     SNAPSHOTS,
     Base,
-    Parsers,
     Stream,
     bases,
     book_of,
     in_integers,
-    unreadable,
 )
+from forebay.services.books import Parsers, unreadable
 from forebay.text import literal
 from forebay.times import in_sql
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.domain.channels import declared_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
-from forebay.domain.coverage.gaps import FAR, FAR_AHEAD, FAR_BEHIND
-from forebay.domain.intervals import IntervalSet
-from forebay.errors import ConfigError
+from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND
+from forebay.errors import ConfigError, RowsRefused, Transient
 from forebay.journal import OS_DISK, CursorFile, Disk, Position
 from forebay.ports import Commit, Committed, HistoryRequest, Parser, Store, StoreState
+from forebay.services.gap_news import gap_news
 from forebay.services.projection import (
     CoverageBook,
     Declared,
@@ -35,11 +35,12 @@ from forebay.telemetry import (
     GapOpened,
     LossFound,
     Observer,
+    RowsLeftOut,
     ignore,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from forebay.services.clock_skew import SkewWatch
@@ -55,6 +56,8 @@ REST_S = 1.0
 """How long to let them gather at most, where they come slowly: so far the store lags behind."""
 ENOUGH_FRAMES = 512
 """So many in one commit are worth it: they are not waited for any longer than that takes."""
+TRIES = 3
+"""How often rows may be refused before they are left out."""
 BACKLOG_FRAMES = 4096
 """A step that found so many is followed by the next one at once."""
 
@@ -185,6 +188,13 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
     def _stored(self, plan: Planned[Given], done: Committed) -> None:
         """Hear of what has been stored."""
 
+    def _without_refused(self) -> None:
+        """Have what is in hand stored without the rows that are refused."""
+        held = self._in_hand
+        if held is not None:
+            commit = dataclasses.replace(held.plan.commit, without_refused=True)
+            held.plan = dataclasses.replace(held.plan, commit=commit)
+
     def _count(self, commit: Commit, projected: Projected, done: Committed) -> None:
         total = self.delivered
         told = {table: len(events.rows) for table, events in commit.events.items()}
@@ -192,7 +202,8 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         total.steps += 1
         total.frames += projected.frames.total()
         total.rows += done.inserted
-        total.duplicates += sum(told.values()) - done.inserted - done.conflicts
+        left_out = sum(map(len, done.refused.values()))
+        total.duplicates += sum(told.values()) - done.inserted - done.conflicts - left_out
         total.conflicts += done.conflicts
         total.flagged += projected.flagged
         total.dead_letters += sum(done.letters.values())
@@ -217,23 +228,14 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
             self._tell_gaps(key, stream)
 
     def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
-        """Tell of holes that are new, and of what became of them.
-
-        One that shrinks, splits or goes on is the same; so is what was closed of it before.
-        """
+        """Tell of holes that are new, and of what became of them."""
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
         self._gaps[key], self._streams[key] = now, stream
-        if before == now:
-            return
-        was, over, done = _parts(before), _over(before), _over(now)
-        ended = _parts(over)
-        for gap in sorted((now - before) | (done - over)):
-            where, sort = (gap.first, gap.last), _sort(gap)
-            named = key.venue, key.channel, key.symbol, *where, gap.reason
+        for gap in gap_news(before, now):
+            named = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
             if gap.state == "open":
-                if not was.get(sort, IntervalSet()).within(*where):
-                    self._observe(GapOpened(*named, key.market, gap.unit))
-            elif gap in done and ended.get(sort, IntervalSet()).holes(*where):
+                self._observe(GapOpened(*named, key.market, gap.unit))
+            else:
                 self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
 
     @property
@@ -303,6 +305,8 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
         self._sums = sums
         self._skew = skew
         self._loaded = False
+        self._refusals = 0
+        """How often what is in hand was refused."""
         feed = JournalFeed(journal, cursor, observer, disk)
         super().__init__(feed, store, declared(parsers), consumer, observer)
 
@@ -333,7 +337,23 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
         projected = self._book.project(batches_of(piece.blocks))
         return self._planned(piece, projected, {self._consumer: piece.end}, piece.end)
 
+    def store(self) -> int:
+        """See :class:`~forebay.services.pump.Pump`; rows that are refused hold up the rest awhile.
+
+        After :data:`TRIES` they are left out, and the store has them as dead letters.
+        """
+        try:
+            return super().store()
+        except RowsRefused as error:
+            self._refusals += 1
+            if self._refusals >= TRIES:
+                self._without_refused()
+            raise Transient(error.message, hint=error.hint) from error
+
     def _stored(self, plan: Planned[JournalPiece], done: Committed) -> None:
+        self._refusals = 0
+        for table, refused in done.refused.items():
+            self._observe(RowsLeftOut(self._consumer, table, len(refused), refused[0].error))
         if self._skew is not None:
             self._skew.add(plan.projected.delays)
         if self._sums is not None:
@@ -353,37 +373,6 @@ class Deliverer(StoreWriter[JournalPiece, Projection]):
             "gaps": self.gap_counts(),
             "behind": self.behind,
         }
-
-
-_Sort: TypeAlias = tuple[str, str, bool, str]
-
-
-def _sort(gap: Gap, state: str = "") -> _Sort:
-    """Return what gaps have in common of which one can be a part of another."""
-    return gap.unit, gap.epoch, gap.reason in FAR, state or gap.state
-
-
-def _over(gaps: Iterable[Gap]) -> set[Gap]:
-    """Return what is over: of a hole that is being filled, nothing until no open part adjoins."""
-    goes_on = _parts(gap for gap in gaps if gap.state == "open")
-    return {
-        gap
-        for gap in gaps
-        if gap.state in ("permanent", "accepted")
-        or (
-            gap.state == "filled"
-            and not goes_on.get(_sort(gap, "open"), IntervalSet()).within(
-                gap.first - 1, gap.last + 1
-            )
-        )
-    }
-
-
-def _parts(gaps: Iterable[Gap]) -> dict[_Sort, IntervalSet]:
-    found: dict[_Sort, IntervalSet] = {}
-    for gap in gaps:
-        found.setdefault(_sort(gap), IntervalSet()).add(gap.first, gap.last)
-    return found
 
 
 def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declared) -> None:

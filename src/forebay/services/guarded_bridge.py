@@ -125,7 +125,10 @@ class GuardedBridge:
     # --------------------------------------------------------------- in the thread
 
     def _guarded(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
-        """Make a call of the store; one that concerns a lane alone is answered, and so well."""
+        """Return what a call of the store returns.
+
+        One that concerns a lane alone is answered, and so the store is well.
+        """
 
         def answered() -> Any:  # noqa: ANN401
             try:

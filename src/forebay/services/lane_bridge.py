@@ -6,7 +6,6 @@ All of a stream is in one lane, so each goes on by itself, whatever keeps anothe
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -212,10 +211,9 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         They are after ``tries`` of them.
         """
         self._failed = True
-        held = self._in_hand
-        if held is None or self._whole.letters.failed(self.lane, self.position, error) < tries:
+        if self._whole.letters.failed(self.lane, self.position, error) < tries:
             return False
-        held.plan = replace(held.plan, commit=replace(held.plan.commit, without_refused=True))
+        self._without_refused()
         return True
 
     def _stored(self, plan: Planned[LanePiece], done: Committed) -> None:
@@ -251,8 +249,14 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
     # --------------------------------------------------------------- what it has nothing of
 
     def without(self, log_id: str) -> bool:
-        """Whether it was read to its end once, and nothing of a journal is in hand."""
-        return self.caught_up and self._in_hand is None and not self.feed.has(log_id)
+        """Return whether it was read to its end once, and nothing of a journal is in hand.
+
+        One that is nowhere yet must hold nothing at all: its cursor would be set behind that.
+        """
+        nowhere = self.position is None and self.feed.holds
+        return (
+            self.caught_up and self._in_hand is None and not nowhere and not self.feed.has(log_id)
+        )
 
     def say_without(self, log_ids: Iterable[str]) -> None:
         """Store that it was read to its end, with nothing of some journals. Raises as a commit."""

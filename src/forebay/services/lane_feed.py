@@ -108,7 +108,7 @@ class LaneFeed:
             self._held = False
         self._gather(subscription)
         now_ns = self._clock.monotonic_ns()
-        if not self._ready and not self._unreadable:
+        if not self.holds:
             if not self._received:
                 self.ended_ns = now_ns
             return None
@@ -135,7 +135,7 @@ class LaneFeed:
                 self.weight += whole.weight
 
     def _taken(self, subscription: Subscription) -> LanePiece:
-        """Give up the steps that can be committed together."""
+        """Give up and return the steps that can be committed together."""
         steps: list[WholeStep] = []
         log_id = self._ready[0].step.log_id if self._ready else ""
         while self._ready and self._ready[0].step.log_id == log_id:
@@ -151,13 +151,18 @@ class LaneFeed:
             return steps[-1].resume
         return self._steps.resume(self._resume)
 
+    @property
+    def holds(self) -> bool:
+        """Whether something is ready and was not given."""
+        return bool(self._ready or self._unreadable)
+
     def place(self) -> Position:
-        """Return where it goes on once all that was given is stored, with nothing left to give."""
+        """Return where it goes on once all that was given is stored; it must hold nothing."""
         subscription = self._subscribed()
         return subscription.position_at(self._steps.resume(self._resume or 0))
 
     def has(self, log_id: str) -> bool:
-        """Whether something of a journal was read and not given."""
+        """Return whether something of a journal was read and not given."""
         return self._steps.is_open(log_id) or any(
             whole.step.log_id == log_id for whole in self._ready
         )

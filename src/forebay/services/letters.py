@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from forebay.journal import Disk
     from forebay.ports import Transport
 
-TRIES = 3
-"""How often a step is tried before what cannot be stored of it becomes letters."""
 RETRY_S = 60.0
 """How often what is kept is tried again."""
 MOST = 10_000

@@ -72,5 +72,5 @@ class Steps:
         return min([offset, *(each.offset for each in self._open.values())])
 
     def is_open(self, log_id: str) -> bool:
-        """Whether a step of a journal has begun, and its mark has not come."""
+        """Return whether a step of a journal has begun, and its mark has not come."""
         return log_id in self._open

@@ -95,8 +95,9 @@ def iter_records(message: Message) -> Iterator[Record]:
     control = msgspec.json.encode(_Control(head, len(rows), _digest(rows)))
     ids = row_ids(rows)
     told = head.told
-    about = letter_headers(told.topic, rows) if isinstance(told, LettersTold) else repeat(())
-    spelled = zip(_keys(rows), spell_rows(rows, ids), listed(ids), about, strict=False)
+    plain = repeat((), len(rows))
+    about = letter_headers(told.topic, rows) if isinstance(told, LettersTold) else plain
+    spelled = zip(_keys(rows), spell_rows(rows, ids), listed(ids), about, strict=True)
     return itertools.chain([Record(b"", control, b"")], map(_record, spelled))
 
 

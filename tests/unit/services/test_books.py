@@ -12,7 +12,8 @@ import pytest
 
 from forebay.domain.book import text_of
 from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind, encode_control
-from forebay.services.books import Stream, book_at
+from forebay.services.book_bases import Stream
+from forebay.services.books import book_at
 from forebay.services.checkpoints import BookCheckpoints
 from forebay.stores.duckdb import DuckDBStore
 from tests.support.delivery import PARSERS, deliver

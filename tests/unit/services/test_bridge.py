@@ -14,7 +14,9 @@ from forebay.domain.messages import EventsTold, FrameOrigin, Head, Mark, Message
 from forebay.errors import ConfigError, Transient
 from forebay.journal import Position
 from forebay.ports import Received
-from forebay.services.bridge import Batching, Bridge, LaneBridge, LaneFeed, journal_cursor, listen
+from forebay.services.bridge import Bridge
+from forebay.services.lane_bridge import LaneBridge, journal_cursor, listen
+from forebay.services.lane_feed import Batching, LaneFeed
 from forebay.services.lanes import all_topics, lane_of, parts_of
 from forebay.services.normalise import Normalised, normalise
 from forebay.services.projection import declared

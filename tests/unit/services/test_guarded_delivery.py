@@ -12,20 +12,29 @@ import pytest
 
 from forebay.clock import ManualClock
 from forebay.domain.frames import FrameKind
-from forebay.errors import Corrupt, Permanent, Transient, Unreachable
+from forebay.errors import Corrupt, Permanent, RowsRefused, Transient, Unreachable
 from forebay.journal import JournalWriter, PendingBlock, Position
+from forebay.ports import Committed, Refused
 from forebay.resilience import CircuitBreaker, State, SystemState, presets
 from forebay.services.deliver import (
     BACKLOG_FRAMES,
+    CONSUMER,
     ENOUGH_FRAMES,
     PACE_S,
     REST_S,
+    TRIES,
     Deliverer,
     gathering_s,
 )
 from forebay.services.guarded_delivery import DRAIN_S, LOOK_S, GuardedDelivery
 from forebay.sources.coinbase.protocol import CoinbaseParser
-from forebay.telemetry import BreakerMoved, StoreUnavailable, StoreWriteRefused, TelemetryEvent
+from forebay.telemetry import (
+    BreakerMoved,
+    RowsLeftOut,
+    StoreUnavailable,
+    StoreWriteRefused,
+    TelemetryEvent,
+)
 from tests.support.frames import context, match
 from tests.support.memory_store import MemoryStore
 
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from forebay.ports import Commit, Committed, StoreState
+    from forebay.ports import Commit, StoreState
 
 WELL, EMERGENCY = SystemState.HEALTHY, SystemState.EMERGENCY
 
@@ -54,6 +63,8 @@ class Store(MemoryStore):
         super().__init__()
         self.away = False
         self.fails: Exception | None = None
+        self.is_picky = False
+        """Whether a rule of it refuses the first row of any commit."""
         self.lost_answers = 0
         self.lost_an_answer = False
         self.touched = 0
@@ -68,7 +79,11 @@ class Store(MemoryStore):
         self.touched += 1
         if self.fails is not None:
             raise self.fails
+        if self.is_picky and not commit.without_refused:
+            raise RowsRefused("CHECK price < 1")
         done = super().commit(commit)
+        if self.is_picky:
+            return Committed(done.first, refused={"trades": [Refused(0, "CHECK price < 1")]})
         if self.lost_answers:
             self.lost_answers -= 1
             self.lost_an_answer = True
@@ -194,6 +209,22 @@ async def test_what_is_captured_is_stored_and_counts_as_one_call(rig: Rig) -> No
     assert rig.breaker.snapshot().ok == 1
     measured = await rig.delivery.measure()
     assert (measured.backlog, measured.lag_s, measured.waited, measured.flushed) == (0, 0, 0, 0)
+
+
+async def test_rows_that_are_refused_over_and_over_are_left_out_and_delivery_goes_on(
+    rig: Rig,
+) -> None:
+    rig.store.is_picky = True
+    rig.capture(3)
+    await rig.steps(TRIES)
+    assert (rig.stored, rig.heard(RowsLeftOut)) == (0, [])
+    await rig.steps(1)
+    assert rig.heard(RowsLeftOut) == [RowsLeftOut(CONSUMER, "trades", 1, "CHECK price < 1")]
+    assert (rig.deliverer.position, rig.breaker.state) == (rig.writer.position, State.CLOSED)
+    rig.store.is_picky = False
+    rig.capture(1)
+    await rig.steps(1)
+    assert rig.stored == 4
 
 
 async def test_a_long_backlog_is_not_waited_for(rig: Rig) -> None:

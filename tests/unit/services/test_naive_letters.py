@@ -9,7 +9,8 @@ from forebay.clock import ManualClock
 from forebay.domain.letters import RecordPlace, unreadable_letter
 from forebay.errors import ForebayError, RowsRefused, Unreachable
 from forebay.journal import StateFile
-from forebay.services.letters import TRIES, Attempts, LetterBox, LetterSpool
+from forebay.services.deliver import TRIES
+from forebay.services.letters import Attempts, LetterBox, LetterSpool
 from tests.support.memory_transport import Broker, MemoryTransport
 
 if TYPE_CHECKING:

@@ -15,10 +15,12 @@ from forebay.errors import RowsRefused, TableUnavailable, Transient
 from forebay.journal import Position, StateFile
 from forebay.ports import Committed, Refused
 from forebay.resilience import CircuitBreaker, State, presets
-from forebay.services.bridge import CONSUMER, Batching, Bridge, journal_cursor
+from forebay.services.bridge import CONSUMER, Bridge
 from forebay.services.bridge_letters import BridgeLetters
 from forebay.services.guarded_bridge import IDLE_S, GuardedBridge
 from forebay.services.journal_reach import LOOK_S
+from forebay.services.lane_bridge import journal_cursor
+from forebay.services.lane_feed import Batching
 from forebay.services.letters import Attempts, LetterBox, LetterSpool
 from forebay.telemetry import (
     LaneElsewhere,
@@ -405,6 +407,27 @@ def test_bridges_say_together_how_far_a_journal_is_stored() -> None:
         for bridge in (rig.bridge, other):
             bridge.step()
     assert rig.reached() == 6
+
+
+def test_what_waits_to_be_enough_is_not_passed_over_when_a_lane_is_said_to_lack_a_journal() -> None:
+    rig = Shared(Batching(rows=8, seconds=10.0))
+    other = rig.another()
+    for bridge in (rig.bridge, other, rig.bridge, other):
+        bridge.step()
+    rig.publish(*step(1, 1, 2, 3))
+    for bridge in (rig.bridge, other):
+        bridge.step(hurry=True)
+    rig.clock.advance(LOOK_S)
+    rig.publish(*step(1, 4, log_id="another"), lane=QUOTES)
+    for bridge in (rig.bridge, other):
+        bridge.step()
+    assert stored_ids(rig.store) == [1, 2, 3]
+    for bridge in (rig.bridge, other):
+        rig.freeze(bridge)
+    third = rig.another()
+    for _ in range(2):
+        third.step(hurry=True)
+    assert stored_ids(rig.store) == [1, 2, 3, 4]
 
 
 def test_that_it_cannot_be_said_is_no_matter_of_the_lanes() -> None:

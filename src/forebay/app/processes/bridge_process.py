@@ -20,9 +20,10 @@ from forebay.app.wiring import bridges, stores, transports
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.journal import StateFile
-from forebay.services.bridge import Batching, Bridge
+from forebay.services.bridge import Bridge
 from forebay.services.bridge_letters import BridgeLetters
 from forebay.services.guarded_bridge import GuardedBridge
+from forebay.services.lane_feed import Batching
 from forebay.services.letters import Attempts, LetterBox, LetterSpool
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from forebay.clock import SystemClock
 from forebay.journal import CursorFile, JournalReader
 from forebay.journal.overview import overview
 from forebay.services.deliver import Deliverer
-from forebay.telemetry import CursorNotSaved
+from forebay.telemetry import CursorNotSaved, RowsLeftOut
 from forebay.times import to_text
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def run(config: Config, observer: Observer, name: str) -> dict[str, Any]:
 
     def hear(event: TelemetryEvent) -> None:
         """Pass on what is about the mirror: of what was captured, deliver tells."""
-        if isinstance(event, CursorNotSaved):
+        if isinstance(event, CursorNotSaved | RowsLeftOut):
             tally(event)
 
     cursor = CursorFile(folder.cursor(place.role))

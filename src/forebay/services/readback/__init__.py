@@ -5,9 +5,9 @@ their *tellings*, an event as one frame told it; only where those differ are sin
 at. Memory is bounded by the number of stretches, and by the rows of some of them.
 """
 
-from forebay.services.readback.findings import LaneFindings, StreamFindings
+from forebay.services.readback.findings import Findings, LaneFindings, StreamFindings
 from forebay.services.readback.mending import Mending, SharedTransport
-from forebay.services.readback.run import Findings, Published, TransportStage, read_back
+from forebay.services.readback.run import Published, TransportStage, read_back
 
 __all__ = [
     "Findings",

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from forebay.domain.intervals import IntervalSet
+
+if TYPE_CHECKING:
+    from forebay.domain.coverage import StreamKey
+    from forebay.domain.digest import Digest, StreamHour
 
 MAX_EXAMPLES = 20
 
@@ -60,3 +65,29 @@ class LaneFindings:
     unreadable: int = 0
     steps: IntervalSet = field(default_factory=IntervalSet)
     """Frames whose steps are not there whole."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found of one transport."""
+
+    name: str
+    hours: dict[StreamHour, Digest] = field(default_factory=dict)
+    """Digests of the events that its lanes hold, each once."""
+    streams: dict[StreamKey, StreamFindings] = field(default_factory=dict)
+    lanes: list[LaneFindings] = field(default_factory=list)
+    unseen: int = 0
+    """Rows whose frames the journal does not have any more; nothing is wrong."""
+    mended: int = 0
+    """Rows that were published once more."""
+    rows: int = 0
+    took_ms: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is lacking and nothing is otherwise than it was told."""
+        wrong = any(
+            found.missing.count or found.mutated.count or found.spurious.count
+            for found in self.streams.values()
+        )
+        return not wrong and not any(lane.steps for lane in self.lanes)

@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forebay.clock import Clock, SystemClock
-from forebay.domain.digest import HOUR_NS, Digest, StreamHour, difference
+from forebay.domain.digest import HOUR_NS, Digest, difference
 from forebay.domain.messages import Step
 from forebay.errors import CursorBeyondEnd, Transient
 from forebay.ports import Span
-from forebay.services.readback.findings import MAX_EXAMPLES, LaneFindings, StreamFindings
+from forebay.services.readback.findings import (
+    MAX_EXAMPLES,
+    Findings,
+    LaneFindings,
+    StreamFindings,
+)
 from forebay.services.readback.journal import JournalTellings
 from forebay.services.readback.lane import DistinctEvents, LaneReading
 from forebay.services.readback.mending import Mending, repaired
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from forebay.domain.coverage import StreamKey
     from forebay.domain.intervals import IntervalSet
     from forebay.domain.messages import Message
     from forebay.ports import Parser, Transport
@@ -57,32 +61,6 @@ class TransportStage:
     """Opens it for as long as the context is; raises :class:`~forebay.errors.ForebayError`."""
     insisted: bool = False
     """Whether it must be there; otherwise it is said that it was not looked at."""
-
-
-@dataclass(slots=True)
-class Findings:
-    """What was found of one transport."""
-
-    name: str
-    hours: dict[StreamHour, Digest] = field(default_factory=dict)
-    """Digests of the events that its lanes hold, each once."""
-    streams: dict[StreamKey, StreamFindings] = field(default_factory=dict)
-    lanes: list[LaneFindings] = field(default_factory=list)
-    unseen: int = 0
-    """Rows whose frames the journal does not have any more; nothing is wrong."""
-    mended: int = 0
-    """Rows that were published once more."""
-    rows: int = 0
-    took_ms: int = 0
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is lacking and nothing is otherwise than it was told."""
-        wrong = any(
-            found.missing.count or found.mutated.count or found.spurious.count
-            for found in self.streams.values()
-        )
-        return not wrong and not any(lane.steps for lane in self.lanes)
 
 
 @dataclass(slots=True)

@@ -59,7 +59,7 @@ class _Table(NamedTuple):
 
 
 def complaints(session: ClickHouseSession) -> list[str]:
-    """Ask a server about itself and a database of ours, and change nothing there.
+    """Return what is wrong with a server and a database of ours; nothing is changed there.
 
     Raises :class:`~forebay.errors.ForebayError` if it does not answer.
     """

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from forebay.domain import schema
 from forebay.domain.digest import first_of_each_id
-from forebay.ports import Committed
 from forebay.stores.clickhouse.ddl import (
     CONFLICT_ROWS,
     CONFLICTS,
@@ -66,9 +65,6 @@ class Plan:
     first: dict[str, Mask] = field(default_factory=dict)
     conflicts: int = 0
     letters: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def committed(self) -> Committed:
-        return Committed(self.first, self.conflicts, self.letters)
 
 
 class Planner:

@@ -33,6 +33,10 @@ LOCAL: Final = "http://localhost:8123"
 ANSWER_S: Final = 30
 """How long one request may take: a server that stands still is noticed after that."""
 CONNECT_S: Final = 5
+_MAY_BE_TOO_MUCH: Final = (
+    *("read", "result", "timeout", "transfer"),
+    *("group_by", "sort", "set", "join", "distinct"),
+)
 ALWAYS: Final[Mapping[str, object]] = {
     "wait_end_of_query": 1,
     "max_query_size": 64 << 20,  # ids that are looked for stand in the statement
@@ -43,6 +47,12 @@ ALWAYS: Final[Mapping[str, object]] = {
     "do_not_merge_across_partitions_select_final": 0,
     "final": 0,
     "select_sequential_consistency": 1,  # of replicas: what a quorum has, read it
+    "use_query_cache": 0,  # what is stored by now, not what once was
+    "limit": 0,
+    "offset": 0,
+    # An answer that is cut short is an error.
+    **{f"{what}_overflow_mode": "throw" for what in _MAY_BE_TOO_MUCH},
+    **{f"{what}_overflow_mode_leaf": "throw" for what in ("read", "timeout")},
 }
 """Sent with every request, so that whatever an administrator set in a profile changes nothing."""
 INSERTING: Final[Mapping[str, object]] = {
@@ -113,7 +123,7 @@ class Target:
         return urlsplit(self.url if "://" in self.url else f"http://{self.url}")
 
     def connect(self) -> HttpClient:
-        """Connect. Raises :class:`~forebay.errors.ForebayError`."""
+        """Return a client that is connected. Raises :class:`~forebay.errors.ForebayError`."""
         parts = self._parts()
         secure = parts.scheme == "https"
         own: dict[str, Any] = {
@@ -152,12 +162,15 @@ class ClickHouseSession:
         self.target = target
         self._lock = threading.Lock()
         self._client: HttpClient | None = None
+        self._deduplicating: Mapping[str, object] = NOTHING
 
     def client(self) -> HttpClient:
         """Return the client that all requests share."""
         with self._lock:
             if self._client is None:
-                self._client = self.target.connect()
+                client = self.target.connect()
+                self._deduplicating = _deduplicating(client)
+                self._client = client
             return self._client
 
     def request(
@@ -168,7 +181,10 @@ class ClickHouseSession:
         events: str = "",
         settings: Mapping[str, object] = NOTHING,
     ) -> bytes:
-        """Every request comes through here; see :func:`~.errors.translate` for ``events``."""
+        """Return the answer; every request comes through here.
+
+        See :func:`~.errors.translate` for ``events``.
+        """
         client = self.client()
         sent = {**ALWAYS, **settings}
         try:
@@ -201,11 +217,9 @@ class ClickHouseSession:
         """
         names = ", ".join(map(identifier, columns))
         statement = f"INSERT INTO {self.name(table)} ({names}) FORMAT ArrowStream"
-        named: dict[str, object] = {
-            "insert_deduplication_token": secrets.token_hex(16) if token is None else token
-        }
-        if "deduplicate_insert" in self.client().server_settings:  # counts instead, since 26
-            named["deduplicate_insert"] = "enable"
+        known = secrets.token_hex(16) if token is None else token
+        self.client()
+        named = {"insert_deduplication_token": known, **self._deduplicating}
         self.request(statement, body, events=events, settings={**INSERTING, **named})
 
     def name(self, table: str) -> str:
@@ -217,6 +231,16 @@ class ClickHouseSession:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+
+
+def _deduplicating(client: HttpClient) -> Mapping[str, object]:
+    """Return what has inserts known again; the client's own list of settings may be cut short."""
+    asked = "SELECT count() FROM system.settings WHERE name = 'deduplicate_insert'"
+    try:
+        found = client.raw_query(asked, settings=dict(ALWAYS), use_database=False)
+    except ClickHouseError as error:
+        raise translate(error) from error
+    return {"deduplicate_insert": "enable"} if int(found) else NOTHING  # it counts, since 26
 
 
 def encoded(rows: pa.Table) -> bytes:

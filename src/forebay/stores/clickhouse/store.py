@@ -52,7 +52,10 @@ class ClickHouseStore(ReadableStore):
         self._ready = False
 
     def _prepared(self) -> ClickHouseSession:
-        """Make what is missing, once. Raises :class:`~forebay.errors.ForebayError`."""
+        """Return the session; what is missing is made, once.
+
+        Raises :class:`~forebay.errors.ForebayError`.
+        """
         with self._preparing:
             if not self._ready:
                 prepare(self._session)
@@ -81,7 +84,10 @@ class ClickHouseStore(ReadableStore):
         return list(zip(*(column.to_pylist() for column in self.table(view)), strict=True))
 
     def _finish_if_possible(self, chain: str, step: int) -> bool:
-        """Apply what somebody began; what the server refuses waits for its chain's next commit."""
+        """Apply what somebody began; return whether that could be.
+
+        What the server refuses waits for its chain's next commit.
+        """
         intent = self._log.read(chain, step)
         with contextlib.suppress(RowsRefused, TableUnavailable):
             self._log.apply(intent, without_refused=False, again=True)
@@ -142,17 +148,23 @@ class ClickHouseStore(ReadableStore):
 
     def _carry_out(self, commit: Commit, chain: str, heads: Heads, refused: Refusals) -> Plan:
         happened = has_happened(commit, heads.positions)
+        trusted = moves_on(commit, heads.positions)
         version = max(heads.version, heads.now_ns) + 1 + secrets.randbelow(SPREAD)
-        plan = self._planner.plan(
-            commit,
-            version,
-            happened=happened,
-            trusted=moves_on(commit, heads.positions),
-            left_out=refused,
-        )
-        if happened and not plan.parts:
-            return plan
-        intent = self._written(commit, chain, heads, version, plan, happened=happened)
+        last = heads.applied.get(chain, 0)
+        for step in range(last + 1, last + 1 + TRIES):
+            plan = self._planner.plan(
+                commit, version, happened=happened, trusted=trusted, left_out=refused
+            )
+            if happened and not plan.parts:
+                return plan
+            intent = self._written(commit, (chain, step), version, plan, happened=happened)
+            if intent is not None:
+                break
+            # The server remembers the token and has lost the row: it was killed in between, or was
+            # away until the row was too old. In that case some events of it may be stored.
+            trusted = False
+        else:
+            raise Transient(f"ClickHouse loses what it acknowledges in {ddl.COMMITS}.")
         found = self._log.apply(intent, without_refused=commit.without_refused, again=False)
         for table, theirs in found.items():
             mask = np.array([each not in theirs for each in ids_of(commit.events[table].rows)])
@@ -161,28 +173,22 @@ class ClickHouseStore(ReadableStore):
         return plan
 
     def _written(
-        self, commit: Commit, chain: str, heads: Heads, version: int, plan: Plan, *, happened: bool
-    ) -> Intent:
-        """Write down what is about to be stored, as the next step of its chain.
+        self, commit: Commit, place: tuple[str, int], version: int, plan: Plan, *, happened: bool
+    ) -> Intent | None:
+        """Write down what is about to be stored, as a step of its chain; None if it does not stay.
 
         Raises :class:`~forebay.errors.CursorMoved` if somebody else has written one meanwhile.
         """
-        writer = secrets.token_hex(8)
+        (chain, step), writer = place, secrets.token_hex(8)
         coverage, ordinals = ({}, {}) if happened else (commit.coverage, commit.ordinals)
-        step = heads.applied.get(chain, 0)
-        for _ in range(TRIES):
-            step += 1
-            state = state_part((chain, step, writer), version, commit.positions, coverage, ordinals)
-            intent = Intent(chain, step, version, writer, [*plan.parts, state])
-            self._log.write(intent)
-            winner = self._log.winner(intent)
-            if winner == writer:
-                return intent
-            if winner is not None:
-                message = f"Somebody else has committed for {chain} meanwhile; nothing was stored."
-                raise CursorMoved(message)
-            # The server remembers the token and has lost the row: it was killed in between.
-        raise Transient(f"ClickHouse loses what it acknowledges in {ddl.COMMITS}.")
+        state = state_part((chain, step, writer), version, commit.positions, coverage, ordinals)
+        intent = Intent(chain, step, version, writer, [*plan.parts, state])
+        self._log.write(intent)
+        winner = self._log.winner(intent)
+        if winner not in {writer, None}:
+            message = f"Somebody else has committed for {chain} meanwhile; nothing was stored."
+            raise CursorMoved(message)
+        return intent if winner else None
 
 
 def _refused(commit: Commit, refused: Refusals) -> dict[str, list[Refused]]:

@@ -47,9 +47,9 @@ _CONSUMER: Settings = {
     "auto.offset.reset": "error",  # we decide
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
-    "fetch.message.max.bytes": 4 << 20,
+    "fetch.message.max.bytes": 2 << 20,
     "fetch.error.backoff.ms": 100,
-    "queued.max.messages.kbytes": 16 << 10,  # of each lane that is read
+    "queued.max.messages.kbytes": 4 << 10,  # of each lane that is read
 }
 _MEMBER: Settings = {
     # Whoever keeps a lane reads on while others change hands.
