@@ -38,7 +38,6 @@ CONTROLS = (
 """Drills, and what the documents did that is red in them."""
 
 
-@pytest.mark.drill
 @pytest.mark.timeout(400)
 async def test_clickhouse_dies_and_comes_back_and_has_every_event_once(
     tmp_path: Path, record_property: Callable[[str, object], None]

@@ -206,11 +206,14 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         return frames
 
     def leave_out(self, error: RowsRefused, tries: int) -> bool:
-        """Count that rows were refused; return whether they are to be left out from now on.
+        """Count that rows were refused; return whether they are to be left out at once.
 
-        They are after ``tries`` of them.
+        They are after ``tries`` of them. A store that refuses even then is waited for.
         """
         self._failed = True
+        held = self._in_hand
+        if held is None or held.plan.commit.without_refused:
+            return False
         if self._whole.letters.failed(self.lane, self.position, error) < tries:
             return False
         self._without_refused()

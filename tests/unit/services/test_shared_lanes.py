@@ -56,12 +56,14 @@ class PickyStore(MemoryStore):
         self.errors: dict[str, ForebayError] = {}
         """By the cursor that a commit is of; an empty name: of every commit."""
         self.asked: Counter[str] = Counter()
+        self.stubborn = False
+        """Whether it refuses rows that it may leave out."""
 
     def commit(self, commit: Commit) -> Committed:
         cursor = next(iter(commit.positions))
         self.asked[cursor] += 1
         error = self.errors.get(cursor, self.errors.get(""))
-        if isinstance(error, RowsRefused) and commit.without_refused:
+        if isinstance(error, RowsRefused) and commit.without_refused and not self.stubborn:
             done = super().commit(commit)
             return Committed(done.first, refused={"trades": [Refused(0, "CHECK price < 1")]})
         if error is not None:
@@ -299,6 +301,21 @@ def test_rows_that_are_refused_over_and_over_are_left_out_and_the_rest_is_stored
     rig.bridge.step()
     assert dead(rig) == [("refused_by_store", "trades: CHECK price < 1")]
     assert not rig.bridge.waiting
+
+
+def test_a_store_that_refuses_what_it_may_leave_out_is_not_asked_at_every_turn() -> None:
+    rig = Shared()
+    cursor = f"{CONSUMER}/{LANE}"
+    rig.store.errors[cursor], rig.store.stubborn = RowsRefused("A query is refused."), True
+    rig.publish(*step(1, 1))
+    for _ in range(4):
+        rig.bridge.step()
+        rig.clock.advance(40.0)
+    asked = rig.store.asked[cursor]
+    for _ in range(50):
+        rig.bridge.step()
+    assert rig.store.asked[cursor] <= asked + 1
+    assert LANE in rig.bridge.waiting
 
 
 def test_a_store_that_is_away_however_long_makes_no_letters(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class KafkaSubscription:
         """Take what the client has until a message is whole; return whether one is ready."""
         while not self._ready:
             if not self._taken:
-                self._taken.extend(self._consumer.consume(CHUNK, 0))
+                self._taken.extend(self._consumed())
             if not self._taken:
                 if self._clock.monotonic_ns() - self._looked_ns > IDLE_NS:
                     self._check()
@@ -143,6 +143,12 @@ class KafkaSubscription:
             while self._taken:  # one by one: what is behind an error is read after it
                 self._add(self._taken.popleft())
         return True
+
+    def _consumed(self) -> list[Consumed]:
+        try:
+            return self._consumer.consume(CHUNK, 0)
+        except KafkaException as error:
+            raise translated(error, f"reading {self._topic}") from error
 
     def _add(self, record: Consumed) -> None:
         error = record.error()
