@@ -85,7 +85,7 @@ def test_the_calendar_of_an_exchange_needs_the_extra(monkeypatch: pytest.MonkeyP
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"forebay\[calendars\]"):
+    with pytest.raises(ConfigError, match=r"pip install .\.\[calendars\]"):
         calendar_of("exchange:XNYS", Config())
 
 

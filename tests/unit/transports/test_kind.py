@@ -24,5 +24,5 @@ def test_a_driver_that_is_missing_is_named_with_what_installs_it(
             monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, driver, None)
     for ask in (lambda each: kind.open(each, ignore), kind.probe):
-        with pytest.raises(ConfigError, match=rf"{driver} is not.*forebay\[{kind.name}\]"):
+        with pytest.raises(ConfigError, match=rf"{driver} is not.*pip install .\.\[{kind.name}\]"):
             ask(TransportConfig(kind=kind.name))

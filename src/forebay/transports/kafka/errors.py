@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Meaning = tuple[type[ForebayError], str]
 
-_AWAY = "It is tried again; is the broker running?"
+_AWAY = "Is the broker running, and are its servers right? It is tried again."
 _SLOW = "Some of it may be in the topic, and it is sent again; is the broker well?"
 _WAIT = "It is tried again."
 _ELECTION = "Another node takes over; it is tried again."

@@ -38,7 +38,9 @@ async def test_a_client_that_is_not_installed_is_said_before_a_server_starts(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     stage = Stage(DRILLS["kafka-down"], tmp_path, 1, Timing(), ManualClock())
-    with pytest.raises(Unreachable, match=rf"client of {name} is not installed.*forebay\[{name}\]"):
+    with pytest.raises(
+        Unreachable, match=rf"client of {name} is not installed.*pip install .\.\[{name}\]"
+    ):
         async with brokers_beside(stage, wanted):
             pytest.fail("it began")
 
