@@ -98,7 +98,7 @@ def bridge_over(transport: SharedLanes, server: ClickHouseServer, events: int) -
     database = f"bench_{uuid.uuid4().hex}"
     config = StoreConfig(kind="clickhouse", url=server.url, database=database)
     with contextlib.closing(STORE.open(config, Path())) as store:
-        bridge = Bridge(transport, store, topics=[TOPIC], consumer=database)
+        bridge = Bridge(transport, store, topics=[TOPIC], group=database)
         while bridge.delivered.rows < events:
             try:
                 bridge.step(hurry=True)

@@ -74,7 +74,7 @@ class Bridge:
         store: Store,
         *,
         topics: Iterable[str] | None = None,
-        consumer: str = CONSUMER,
+        group: str = CONSUMER,
         observer: Observer = ignore,
         clock: Clock | None = None,
         batching: Batching | None = None,
@@ -86,7 +86,7 @@ class Bridge:
 
         Topics that are not there are made then; left out, they are those of every kind of event.
         """
-        self.consumer = consumer
+        self.group = group
         self.observer = observer
         self.letters = letters or NoLetters()
         self.guard: Guard = _called
@@ -211,7 +211,7 @@ class Bridge:
     def _tend(self) -> None:
         """See which lanes are this bridge's, and learn what is stored of those that are new."""
         if self._membership is None:
-            self._membership = self._transport.join(self._topics, self.consumer)
+            self._membership = self._transport.join(self._topics, self.group)
         try:
             held = self._membership.lanes()
             self.trouble = ""
@@ -278,7 +278,7 @@ class Bridge:
         self.coverage.update(theirs | ours)
 
         def is_ours(cursor: str) -> bool:
-            return lane_of_cursor(cursor, self.consumer) in begun
+            return lane_of_cursor(cursor) in begun
 
         kept = {name: where for name, where in self.positions.items() if is_ours(name)}
         new = {name: where for name, where in state.positions.items() if not is_ours(name)}

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     Owns = Callable[[StreamKey], bool]
     """Returns whether all of a stream is in a lane."""
 
+CURSOR = "bridge"
+"""What the cursor of a lane is called, with the lane behind it. Whatever group reads it, a store
+keeps one: so of two groups by mistake, each finds that the other has gone on."""
 _NOWHERE = Context(venue="", source="file", purpose="recording", collector="", epoch="")
 
 
@@ -124,7 +127,7 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         self.feed = feed
         self._topic = topic
         self.lane = lane
-        self.cursor = f"{whole.consumer}/{lane}"
+        self.cursor = f"{CURSOR}/{lane}"
         self._owns = owns
         self._owed: list[Callable[[], None]] = []
         """What is still to be told of what is stored."""
@@ -148,7 +151,7 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
         positions = {
             name: where
             for name, where in state.positions.items()
-            if lane_of_cursor(name, self._whole.consumer) == self.lane
+            if lane_of_cursor(name) == self.lane
         }
         coverage = {key: stream for key, stream in state.coverage.items() if self._owns(key)}
         return StoreState(positions, coverage)
@@ -279,10 +282,10 @@ class LaneBridge(StoreWriter[LanePiece, CoverageBook]):
             self._channels |= channels
 
 
-def lane_of_cursor(name: str, consumer: str) -> str:
+def lane_of_cursor(name: str) -> str:
     """Return the lane that a cursor is of; nothing if it is of none."""
-    if name.startswith(f"{consumer}/"):
-        return name.removeprefix(f"{consumer}/")
+    if name.startswith(f"{CURSOR}/"):
+        return name.removeprefix(f"{CURSOR}/")
     return name.split("/", 2)[2] if name.startswith("journal/") and name.count("/") > 1 else ""
 
 

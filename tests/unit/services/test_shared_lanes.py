@@ -86,11 +86,12 @@ class Shared:
             self.broker.join(topic, "somebody slow")  # what is read is kept for others
         self.bridge = self.another()
 
-    def another(self) -> Bridge:
+    def another(self, group: str = CONSUMER) -> Bridge:
         return Bridge(
             self.transport,
             self.store,
             topics=TOPICS,
+            group=group,
             observer=self.told.append,
             clock=self.clock,
             batching=self.batching,
@@ -209,6 +210,24 @@ def test_who_wakes_in_the_middle_of_a_commit_stores_nothing_and_lets_go_of_nothi
     assert rig.committed() == 4
     positions = rig.store.load().positions
     assert positions[journal_cursor(LOG, LANE)] == Position(LOG, 3)
+
+
+def test_of_two_groups_by_mistake_each_finds_that_the_other_has_gone_on() -> None:
+    rig = Shared()
+    other = rig.another("others")
+    rig.publish(*step(1, 1, 2))
+    assert rig.bridge.step() == 2
+    assert other.step() == 0
+    rig.publish(*step(3, 3))
+    assert other.step() == 1
+    rig.publish(*step(4, 4))
+    rig.bridge.step()  # what it planned is not what was stored
+    assert LaneElsewhere in rig.kinds()
+    rig.bridge.drain()
+    assert stored_ids(rig.store) == [1, 2, 3, 4]
+    assert {f"{CONSUMER}/{LANE}"} == {
+        name for name in rig.store.load().positions if not name.startswith("journal/")
+    }
 
 
 def test_that_lanes_move_is_told() -> None:

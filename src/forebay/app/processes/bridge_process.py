@@ -55,7 +55,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     bridge = Bridge(
         transport,
         store,
-        consumer=said.group,
+        group=said.group,
         observer=tally,
         clock=clock,
         batching=Batching(said.batch_rows, said.batch_s),
