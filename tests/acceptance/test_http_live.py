@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 LATER = (
     *("forebay_venue_clock_skew_seconds", "forebay_host_clock_skew_seconds"),
     *("forebay_bars_unlike_source", "forebay_publish_lag_seconds"),
-    "forebay_publish_waiting_share",
+    *("forebay_publish_waiting_share", "forebay_bridge_lag_seconds"),
+    *("forebay_bridge_lane_waits_seconds", "forebay_bridge_letters_kept"),
 )
-"""What is told once two minutes had events, the second of two venues, and others of downloads and
-of transports."""
+"""What is told once two minutes had events, the second of two venues, and others of downloads, of
+transports and of bridges."""
 OPENMETRICS = "application/openmetrics-text"
 TOKEN = "a long random word"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -175,6 +176,9 @@ def test_a_breaker_held_open_stops_the_store_and_loses_nothing(live: Live) -> No
         "/admin/circuit-breaker/store/force-open", headers=AUTH, json={"reason": "disk swap"}
     )
     assert (answer.status_code, answer.json()["changed"]) == (200, ["store"])
+    begun = live.running.told()
+    assert begun
+    live.running.captured(begun["capture"]["captured"] + 200)  # what was on its way is stored
     before = live.running.told()
     assert before
     live.running.captured(before["capture"]["captured"] + 500)

