@@ -49,6 +49,7 @@ _CONSUMER: Settings = {
     "fetch.wait.max.ms": 100,
     "fetch.message.max.bytes": 2 << 20,
     "fetch.error.backoff.ms": 100,
+    "fetch.queue.backoff.ms": 20,  # once its queue is full; a second would be most of the time
     "queued.max.messages.kbytes": 4 << 10,  # of each lane that is read
 }
 _MEMBER: Settings = {
