@@ -48,6 +48,7 @@ EXAMPLES = examples(100)
 """Of a property that does not say how many it needs."""
 
 DRILLS = (
+    "tests/acceptance/test_exam_transport.py::test_processes_on_both_sides",
     "tests/acceptance/test_read_back.py::test_a_capture_that_runs_mends",
     "tests/acceptance/test_replay.py::test_a_real_book_at_the_end",
     "tests/acceptance/test_replay_damaged.py::test_a_rebuild_tells",
