@@ -110,7 +110,7 @@ def outlives(
         assert leader(cluster, lane) is not node, "the fault was none"
     finally:
         node.thaw()
-        if not node.alive:
+        if not node.pid:
             kafka.restart(cluster, node.number)
     subscription = wait_for(lambda: subscribed(transport, lane), "a reader", 30)
     numbers = read(subscription, publishing.acknowledged)

@@ -257,6 +257,22 @@ def test_a_commit_of_nobody_takes_a_lane_from_its_member_who_takes_it_back(lab: 
             assert read(member.subscribe(topic), 2) == [2, 3]
 
 
+def test_an_answer_that_nobody_expects_ends_no_membership(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = "trade_archive"
+    with a_transport(lab) as transport, joined(transport, topic) as member:
+        has(member, topic)
+
+        async def odd(_: object) -> dict[str, list[str]]:
+            raise KeyError("state")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(member), "_readers", odd)
+            wait_for(lambda: known(member.lanes) is None or None, "it to notice", SOON_S)
+        has(member, topic)
+
+
 @pytest.mark.drill
 def test_who_is_cut_off_from_nats_for_long_is_a_member_again(lab: Lab) -> None:
     topic = "trade_archive"

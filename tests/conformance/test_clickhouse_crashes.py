@@ -197,8 +197,8 @@ def ended(store: ClickHouseStore, commit: Commit) -> type[ForebayError] | None:
 COMMITTER = """
 import sys
 from forebay.errors import Transient
-from forebay.stores.clickhouse import ClickHouseStore
 from forebay.stores.clickhouse.session import Target
+from forebay.stores.clickhouse.store import ClickHouseStore
 from tests.support.store_histories import history
 
 store = ClickHouseStore(Target(sys.argv[1], sys.argv[2]))

@@ -39,7 +39,7 @@ def a_broker() -> KafkaCluster:
     cluster = _broker()
     for node in cluster.nodes:  # a test that failed may have left it so
         node.thaw()
-        if not node.alive:
+        if not node.pid:
             restart(cluster)
     return cluster
 

@@ -13,16 +13,14 @@ import dataclasses
 import http.client
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import Unreachable
 from forebay.lab.commands import until
-from forebay.lab.servers import READY_S, STOP_S, TRIES, bound_to_us, free_port
+from forebay.lab.server_process import ServerProcess, started
+from forebay.lab.servers import READY_S, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -35,11 +33,6 @@ SUBSTITUTE: Final = "engine real, server ours"
 """What a report of a drill says beside the version."""
 _NEEDED = {"chdb": "chdb", "clickhouse_connect": "clickhouse-connect"}
 _ASK_S = 5.0
-_LOG_TAIL = 2000
-
-
-class _EndedInstead(Unreachable):
-    """It ended before it answered."""
 
 
 def needs_engine() -> None:
@@ -49,11 +42,10 @@ def needs_engine() -> None:
             raise Unreachable(f"There is no {package}.", hint=f"Run: pip install {package}")
 
 
-@dataclass(slots=True)
-class ClickHouseServer:
+@dataclass(slots=True, kw_only=True)
+class ClickHouseServer(ServerProcess):
     """One engine and its folder; it keeps its port while it is down."""
 
-    folder: Path
     clock: Clock
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of the profile that everybody has; whoever asks may set others."""
@@ -61,7 +53,6 @@ class ClickHouseServer:
     """Name and password, by a colon, of the one who may ask; empty: everybody may."""
     port: int = field(default_factory=free_port)
     version: str = ""
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
@@ -78,26 +69,12 @@ class ClickHouseServer:
         """Where its tables are."""
         return self.folder / "data"
 
-    @property
-    def log(self) -> Path:
-        """What it said."""
-        return self.folder / "server.log"
-
-    @property
-    def pid(self) -> int:
-        """Its process; 0 while it is down."""
-        return self.process.pid if self.process and self.process.poll() is None else 0
-
     async def start(self) -> None:
         """Start it and return once it answers; raises :class:`~forebay.errors.Unreachable`."""
         self.launch()
 
         async def look() -> str | None:
-            if not self.pid:
-                text = self.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
-                raise _EndedInstead(
-                    f"ClickHouse ended at its start: {text}", hint=f"See {self.log}."
-                )
+            self.require_running("ClickHouse")
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return await asyncio.to_thread(self.ask, "SELECT version()")
             return None
@@ -108,18 +85,9 @@ class ClickHouseServer:
         """Start its process and do not wait."""
         self.folder.mkdir(parents=True, exist_ok=True)
         options = [f"--set={name}={value}" for name, value in self.settings.items()]
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [
-                    *bound_to_us(),
-                    *(sys.executable, "-m", "forebay.lab.clickhouse_front"),
-                    *(str(self.port), str(self.data.resolve()), *options, f"--login={self.login}"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                process_group=0,
-            )
+        place = str(self.port), str(self.data.resolve())
+        program = sys.executable, "-m", "forebay.lab.clickhouse_front"
+        self.launch_program([*program, *place, *options, f"--login={self.login}"])
 
     def ask(self, sql: str) -> str:
         """Return the answer to a statement, as text without its last line's end.
@@ -150,26 +118,6 @@ class ClickHouseServer:
         told: dict[str, Any] = json.loads(self._post("/lab", b"")[1])
         return int(told["held"])
 
-    def kill(self) -> None:
-        """End its process at once, as if it had crashed."""
-        self._signal(signal.SIGKILL)
-        if self.process is not None:
-            self.process.wait(STOP_S)
-
-    def freeze(self) -> None:
-        """Let it hold its connections and do nothing, as a machine that stands still."""
-        if pid := self.pid:
-            os.kill(pid, signal.SIGSTOP)
-            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-
-    def thaw(self) -> None:
-        """Let it go on after :meth:`freeze`."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if pid := self.pid:
-            os.kill(pid, number)
-
     def _post(self, path: str, body: bytes) -> tuple[int, str]:
         name, _, word = self.login.partition(":")
         headers = {"X-ClickHouse-User": name, "X-ClickHouse-Key": word} if self.login else {}
@@ -191,25 +139,12 @@ async def clickhouse(
     :class:`~forebay.errors.Unreachable` if the engine is not installed or does not start.
     """
     needs_engine()
-    server = await _started(folder, clock, settings or {}, login)
+
+    def server() -> ClickHouseServer:
+        return ClickHouseServer(folder=folder, clock=clock, settings=settings or {}, login=login)
+
+    running = await started(server, ClickHouseServer.start)
     try:
-        yield server
+        yield running
     finally:
-        server.kill()
-
-
-async def _started(
-    folder: Path, clock: Clock, settings: Mapping[str, str], login: str
-) -> ClickHouseServer:
-    """Start one; on another port if somebody takes the free one before it does."""
-    for last in (False,) * (TRIES - 1) + (True,):
-        server = ClickHouseServer(folder, clock, settings, login)
-        try:
-            await server.start()
-        except BaseException as error:
-            server.kill()
-            if last or not isinstance(error, _EndedInstead):
-                raise
-        else:
-            return server
-    raise AssertionError
+        running.kill()

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
-import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forebay.errors import Unreachable
 from forebay.lab.commands import until
-from forebay.lab.servers import FOLDER, STOP_S, TRIES, bound_to_us, find, free_port, servers_folder
+from forebay.lab.server_process import ServerProcess, started
+from forebay.lab.servers import FOLDER, find, free_port, servers_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from confluent_kafka.admin import AdminClient
@@ -83,73 +81,24 @@ def jars() -> Path:
     return folder
 
 
-class _EndedAtStart(Unreachable):
-    """A node ended before it answered."""
-
-
-@dataclass(slots=True)
-class KafkaNode:
-    """One node; ``pid`` is 0 while it does not run."""
+@dataclass(slots=True, kw_only=True)
+class KafkaNode(ServerProcess):
+    """One node."""
 
     number: int
     port: int
-    folder: Path
     argv: Sequence[str]
     advertised: int
     """The port that clients are told: its own, or that of a proxy before it."""
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
 
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self.process.pid if self.alive and self.process else 0
-
-    @property
-    def alive(self) -> bool:
-        """Whether its process runs, or is frozen."""
-        return self.process is not None and self.process.poll() is None
-
     def launch(self) -> None:
         """Start its process; :meth:`KafkaCluster.start` also waits until it answers."""
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*bound_to_us(), *self.argv, "kafka.Kafka", "server.properties"],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                process_group=0,
-            )
-
-    @property
-    def log(self) -> Path:
-        """What it said."""
-        return self.folder / "server.log"
-
-    def kill(self) -> None:
-        """End its process at once, as if it had crashed."""
-        self._signal(signal.SIGKILL)
-        if self.process is not None:
-            self.process.wait(STOP_S)
-
-    def freeze(self) -> None:
-        """Stop it where it is: its connections stay, and nothing answers."""
-        if pid := self.pid:
-            os.kill(pid, signal.SIGSTOP)
-            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-
-    def thaw(self) -> None:
-        """Go on after :meth:`freeze`."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if pid := self.pid:
-            os.kill(pid, number)
+        self.launch_program([*self.argv, "kafka.Kafka", "server.properties"])
 
 
 @dataclass(slots=True)
@@ -179,9 +128,7 @@ class KafkaCluster:
         admin = admin_of(node.address)
 
         async def look() -> bool | None:
-            if not node.alive:
-                text = node.log.read_text(errors="replace")[-2000:].strip()
-                raise _EndedAtStart(f"Kafka ended at its start: {text}", hint=f"See {node.log}.")
+            node.require_running("Kafka")
             return await asyncio.to_thread(_brokers, admin) >= wanted or None
 
         await until(self.clock, look, f"Kafka node {node.number} to take part", READY_S)
@@ -238,29 +185,15 @@ async def kafka(
     def cluster() -> KafkaCluster:
         return KafkaCluster(_nodes(folder, nodes, argv, advertised), clock)
 
-    started = await _started(cluster, settings or {})
+    async def start(tried: KafkaCluster) -> None:
+        await _format(tried.nodes, settings or {})
+        await tried.start()
+
+    running = await started(cluster, start)
     try:
-        yield started
+        yield running
     finally:
-        started.kill()
-
-
-async def _started(
-    cluster: Callable[[], KafkaCluster], settings: Mapping[str, str]
-) -> KafkaCluster:
-    """Start one on ports of its own; on others if somebody takes a free one before it does."""
-    for last in (False,) * (TRIES - 1) + (True,):
-        tried = cluster()
-        try:
-            await _format(tried.nodes, settings)
-            await tried.start()
-        except BaseException as error:
-            tried.kill()
-            if last or not isinstance(error, _EndedAtStart):
-                raise
-        else:
-            return tried
-    raise AssertionError
+        running.kill()
 
 
 def _nodes(
@@ -268,7 +201,13 @@ def _nodes(
 ) -> list[KafkaNode]:
     ports = [free_port() for _ in range(count)]
     return [
-        KafkaNode(number, port, folder.resolve() / str(number), argv, told)
+        KafkaNode(
+            folder=folder.resolve() / str(number),
+            number=number,
+            port=port,
+            argv=argv,
+            advertised=told,
+        )
         for number, port, told in zip(range(1, count + 1), ports, advertised or ports, strict=True)
     ]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable  # noqa: TC003 - the configuration is read by its types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from forebay.errors import ConfigError
 from forebay.times import SPAN
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from forebay.ports import SharedLanes
     from forebay.telemetry import Observer
 
@@ -76,17 +72,3 @@ class TransportKind:
     """
     durable: Callable[[TransportConfig], bool]
     """Returns whether what is acknowledged is kept, also for who reads it later."""
-
-
-def brought_in(module: str, driver: str, extra: str) -> ModuleType:
-    """Return the module of a kind that has its driver, which ``extra`` installs.
-
-    Raises :class:`~forebay.errors.ConfigError` if it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != driver:
-            raise
-        message = f"The driver {driver} is not installed."
-        raise ConfigError(message, hint=f'Run, in the clone: pip install ".[{extra}]"') from error

@@ -88,12 +88,3 @@ def test_a_kind_that_there_is_not_is_refused_at_once(kind: str, hint: str) -> No
     with pytest.raises(ConfigError, match=f"no store of the kind '{kind}'") as refused:
         load(None, {"store": {"kind": kind}}, {})
     assert hint in refused.value.hint
-
-
-def test_a_driver_that_is_not_installed_is_said_with_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(stores.KINDS, "clickhouse", "a_driver_that_is_nowhere:STORE")
-    with pytest.raises(ConfigError, match="The store second needs a driver") as refused:
-        stores.kind_of(StoreConfig(kind="clickhouse", name="second"))
-    assert "pip install '.[clickhouse]'" in refused.value.hint

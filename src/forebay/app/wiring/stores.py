@@ -41,16 +41,7 @@ def name_of(config: StoreConfig) -> str:
 
 def kind_of(config: StoreConfig) -> StoreKind:
     """Return the kind of store that is configured. Raises :class:`~forebay.errors.ConfigError`."""
-    if config.plugin:
-        return _load(config.plugin)
-    try:
-        return _load(KINDS[check_kind(config.kind)])
-    except ConfigError as error:
-        if isinstance(error.__cause__, ModuleNotFoundError):
-            message = f"The store {name_of(config)} needs a driver: {error.__cause__}."
-            hint = f"Install it, in the clone: pip install '.[{config.kind}]'."
-            raise ConfigError(message, hint=hint) from error
-        raise
+    return _load(config.plugin or KINDS[check_kind(config.kind)])
 
 
 def check_kind(name: str) -> str:

@@ -146,8 +146,7 @@ class BridgeSide:
     poison: int = 0
     """Records that nobody can read, put among the events by the drill."""
     republished: bool = False
-    """Whether the drill had events published again: they come behind later ones, and reading all
-    topics for that takes memory."""
+    """Whether the drill had events published again: they come behind later ones."""
 
     @property
     def server(self) -> ClickHouseServer:

@@ -67,7 +67,7 @@ class BrokerServers:
     async def start(self, name: str) -> None:
         """Start every node of a broker that is down, and wait until all are ready."""
         if name == KAFKA and self.cluster is not None:
-            down = [node for node in self.cluster.nodes if not node.alive]
+            down = [node for node in self.cluster.nodes if not node.pid]
             if down:
                 await self.cluster.start(*down)
         elif name == NATS and self.nats is not None:

@@ -124,7 +124,7 @@ async def kafka_disk_full(stage: Stage) -> None:
             await _noticed(stage, KAFKA)
         finally:
             stranger.unlink(missing_ok=True)
-            if node.alive:
+            if node.pid:
                 await asyncio.to_thread(node.kill)
             await servers.start(KAFKA)
 
@@ -133,7 +133,7 @@ async def _dies(stage: Stage) -> bool:
     node = _servers(stage).node()
 
     async def look() -> bool | None:
-        return not node.alive or None
+        return not node.pid or None
 
     return await until(stage.clock, look, "Kafka to die", stage.timing.patience_s)
 

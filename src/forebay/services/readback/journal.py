@@ -13,6 +13,7 @@ from forebay.services.lanes import parts_of
 from forebay.services.ledger import read_ledger
 from forebay.services.normalise import OrdinalAssigner, batches_of
 from forebay.services.projection import declared
+from forebay.services.publisher import BITE
 from forebay.services.readback.tellings import STRETCH
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class JournalTellings:
         except CursorBeyondEnd:
             return
         try:
-            while reader.position.seq < end and (blocks := reader.read()):
+            while reader.position.seq < end and (blocks := reader.read(max_bytes=BITE)):
                 if blocks[0].log_id != self._log_id:
                     return
                 for piece in _stretches(blocks, end):

@@ -1,48 +1,18 @@
 """ClickHouse, a database on a server: for many readers, and more than one machine holds."""
 
-from __future__ import annotations
+from forebay.drivers import Driven
+from forebay.stores.kind import StoreKind
 
-import contextlib
-from typing import TYPE_CHECKING
-
-from forebay.stores.clickhouse.audit import ClickHouseAudited
-from forebay.stores.clickhouse.check import complaints
-from forebay.stores.clickhouse.query import ClickHouseReader
-from forebay.stores.clickhouse.session import ClickHouseSession, Target
-from forebay.stores.clickhouse.store import ClickHouseStore
-from forebay.stores.kind import StoreConfig, StoreKind
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["STORE", "ClickHouseAudited", "ClickHouseReader", "ClickHouseStore"]
-
-
-def _open(config: StoreConfig, _: Path) -> ClickHouseStore:
-    return ClickHouseStore(Target.of(config))
-
-
-def _read(config: StoreConfig, _: Path, most_mb: int | None) -> ClickHouseReader:
-    return ClickHouseReader(Target.of(config), memory_limit_mb=most_mb)
-
-
-def _probe(config: StoreConfig) -> str:
-    with contextlib.closing(ClickHouseSession(Target.of(config))) as session:
-        return f"ClickHouse {session.client().server_version}"
-
-
-def _complaints(config: StoreConfig) -> list[str]:
-    with contextlib.closing(ClickHouseSession(Target.of(config))) as session:
-        return complaints(session)
-
+__all__ = ["STORE"]
+_OPENING = Driven(f"{__name__}.opening", "clickhouse_connect", "clickhouse")
 
 STORE = StoreKind(
     name="clickhouse",
-    open=_open,
-    read=_read,
-    audited=ClickHouseAudited,
-    probe=_probe,
-    complaints=_complaints,
+    open=_OPENING.at("open_clickhouse"),
+    read=_OPENING.at("read_clickhouse"),
+    audited=_OPENING.at("ClickHouseAudited"),
+    probe=_OPENING.at("probe_clickhouse"),
+    complaints=_OPENING.at("complaints_of"),
     checkpoints=False,
     arrival="received_ts",
 )

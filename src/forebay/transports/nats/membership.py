@@ -19,7 +19,6 @@ from forebay.errors import ForebayError, LaneLost, Transient
 from forebay.journal import new_id
 from forebay.transports.held import HeldSubscription
 from forebay.transports.nats.errors import (
-    DRIVER_ERRORS,
     WRONG_SEQUENCE,
     ServerRefused,
 )
@@ -127,7 +126,7 @@ class NatsMembership:
                     whole = await self._round()
                 self._problem = None
                 wait_s /= 1 if whole else _SOON
-            except (ServerRefused, Transient, *DRIVER_ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 - it is told by lanes(), and tried again
                 self._problem = error
                 self._made = False
             with contextlib.suppress(TimeoutError):
