@@ -9,7 +9,7 @@ import pytest
 
 from forebay.clock import SystemClock
 from forebay.errors import Unreachable
-from forebay.lab import kafka_server
+from forebay.lab import kafka_server, server_process
 from forebay.lab.kafka_server import admin_of, kafka
 from tests.support.servers import needs_kafka
 
@@ -59,7 +59,7 @@ async def test_a_node_that_cannot_start_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], said: str
 ) -> None:
     needs_kafka()
-    monkeypatch.setattr(kafka_server, "TRIES", 1)
+    monkeypatch.setattr(server_process, "TRIES", 1)
     with pytest.raises(Unreachable, match=said):
         async with kafka(tmp_path, clock=CLOCK, settings=settings):
             pytest.fail("it started")
