@@ -20,6 +20,7 @@ from forebay.services.audit import run_audit
 from forebay.services.lane_bridge import journal_cursor
 from forebay.stores.duckdb import DuckDBAudited, DuckDBReader, DuckDBStore
 from tests.support.commands import (
+    TWO_SYMBOLS,
     Running,
     capture,
     connected,
@@ -39,15 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-CAPTURE = """
-data = "{data}"
-
-[[venues]]
-name = "coinbase"
-symbols = ["BTC-USD", "ETH-USD"]
-ws_url = "{lab.ws_url}"
-rest_url = "{lab.rest_url}"
-"""
 BRIDGE = """
 data = "{data}"
 
@@ -102,7 +94,7 @@ def captured(folder: Path, table: str, rate: int = 400) -> Iterator[Running]:
     """Run a capture that publishes."""
     file, data = folder / "forebay.toml", folder / "data"
     with simulator("--rate", rate, "--start", "now", seed=11) as lab:
-        file.write_text(CAPTURE.format(data=data, lab=lab) + table)
+        file.write_text(TWO_SYMBOLS.format(data=data, lab=lab) + table)
         with capture(data, file=file) as running:
             connected(running)
             yield running

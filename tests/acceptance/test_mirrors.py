@@ -12,7 +12,7 @@ from forebay.app.processes.local_socket import ask
 from forebay.app.wiring.data_folder import Consumer
 from forebay.errors import ForebayError
 from tests.support.clickhouse import running_clickhouse
-from tests.support.commands import capture, invoked, refused, simulator, wait_for
+from tests.support.commands import TWO_SYMBOLS, capture, invoked, refused, simulator, wait_for
 from tests.support.served_store import PLUGIN, away
 
 if TYPE_CHECKING:
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.commands import Answer, Running
 
-CONFIG = """
-data = "{data}"
-
-[[venues]]
-name = "coinbase"
-symbols = ["BTC-USD", "ETH-USD"]
-ws_url = "{lab.ws_url}"
-rest_url = "{lab.rest_url}"
-
+QUICK = """
 [resilience.clickhouse]
 recovery_timeout_s = 0.5
 [resilience.clickhouse_bridge]
@@ -56,7 +48,7 @@ def mirrored(folder: Path, kind: str, main: object, second: object) -> Iterator[
     file = folder / "forebay.toml"
     with simulator("--rate", 300, "--start", "now", seed=15) as lab:
         tables = TABLES.format(kind=kind, main=main, second=second)
-        file.write_text(CONFIG.format(data=folder / "data", lab=lab) + tables)
+        file.write_text(TWO_SYMBOLS.format(data=folder / "data", lab=lab) + QUICK + tables)
         with capture(folder / "data", file=file) as running:
             yield running
 

@@ -17,7 +17,7 @@ from forebay.app.processes.local_socket import ask
 from forebay.app.wiring.data_folder import Consumer
 from forebay.domain.messages import EventsTold
 from forebay.errors import ForebayError
-from tests.support.commands import capture, connected, forebay, simulator, wait_for
+from tests.support.commands import TWO_SYMBOLS, capture, connected, forebay, simulator, wait_for
 from tests.support.memory_socket import serving
 from tests.support.memory_transport import Broker, MemoryTransport
 from tests.support.socket_transport import PLUGIN
@@ -38,15 +38,6 @@ drain_every = "1s"
 [resilience.transport]
 failure_threshold = 2
 recovery_timeout_s = 0.5
-"""
-CONFIG = """
-data = "{data}"
-
-[[venues]]
-name = "coinbase"
-symbols = ["BTC-USD", "ETH-USD"]
-ws_url = "{lab.ws_url}"
-rest_url = "{lab.rest_url}"
 """
 
 
@@ -69,7 +60,7 @@ def publishing(folder: Path, socket: Path, rate: int = 400) -> Iterator[Running]
 
 def configured(file: Path, data: Path, lab: Lab, socket: Path) -> None:
     table = TABLE.format(plugin=PLUGIN, servers=socket)
-    file.write_text(CONFIG.format(data=data, lab=lab) + table)
+    file.write_text(TWO_SYMBOLS.format(data=data, lab=lab) + table)
 
 
 def status(running: Running) -> dict[str, Any] | None:

@@ -38,6 +38,16 @@ OURS = (
 )
 """Names that configure Forebay; a test's commands see only those that the test gives."""
 SLOW_S = 60.0
+TWO_SYMBOLS = """
+data = "{data}"
+
+[[venues]]
+name = "coinbase"
+symbols = ["BTC-USD", "ETH-USD"]
+ws_url = "{lab.ws_url}"
+rest_url = "{lab.rest_url}"
+"""
+"""A configuration that captures a simulator, with what it stands for put in by ``format``."""
 T = TypeVar("T")
 
 
