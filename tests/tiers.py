@@ -25,16 +25,16 @@ COUNTS = {
     "worlds in another process":            (      4,          4,        200),
     "runs of 5000 flipped bits":            (      1,          1,        110),
     "runs of 500 crash histories":          (      1,          1,         46),
-    "crash histories of a naive log":       (    100,        400,        400),
-    "kills of a writer":                    (      5,         15,        200),
+    "crash histories of a naive log":       (    100,        200,        400),
+    "kills of a writer":                    (      5,          8,        200),
     "kills of a crossing":                  (      8,          8,         40),
     "fleets of bridges":                    (      1,          2,        100),
-    "rows of a big store":                  (200_000,    300_000,  1_000_000),
-    "events of an audit":                   (100_000,    300_000, 20_000_000),
+    "rows of a big store":                  (200_000,    200_000,  1_000_000),
+    "events of an audit":                   (100_000,    150_000, 20_000_000),
     "rows of each kind":                    (      6,          6,         12),
-    "events of an edition":                 (  1_000,      2_000,    100_000),
+    "events of an edition":                 (  1_000,      1_000,    100_000),
     "calls of a route":                     (      3,          3,        400),
-    "any calls":                            (     50,         80,     20_000),
+    "any calls":                            (     50,         50,     20_000),
 }  # fmt: skip
 """So many in each tier."""
 
