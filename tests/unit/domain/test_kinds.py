@@ -57,8 +57,21 @@ GOOD: dict[str, Row] = {
     },
     "book_snapshot": LEVELS,
     "book_delta": LEVELS,
+    "market_series": {"change": "listed", "title": "Gold", "fee_multiplier": "1"},
+    "market_event": {"series_symbol": "GOLD", "strike_ts": BEGIN, "mutually_exclusive": "true"},
+    "market": {
+        "event_symbol": "GOLD-26",
+        "open_ts": BEGIN,
+        "close_ts": END,
+        "can_close_early": "false",
+        "floor_strike": "-4.5",
+        "cap_strike": "0.25",
+        "settlement_delay_s": 1,
+    },
 }
+STATEMENTS = ("market_series", "market_event", "market")
 OPTIONAL = {
+    **{kind: set(GOOD[kind]) for kind in STATEMENTS},
     "quote": {"bid_size", "ask_size"},
     "ticker": set(GOOD["ticker"]) - {"price"},
     "bar": {"trades", "vwap"},
@@ -175,7 +188,8 @@ def test_a_bad_row_is_a_dead_letter_with_its_reason(kind: str, reason: str, row:
 
 def test_every_kind_is_asked_here() -> None:
     assert set(GOOD) == set(KINDS)
-    assert {kind for kind, _, _ in BAD} == set(KINDS)
+    assert {kind for kind, _, _ in BAD} == set(KINDS) - {*STATEMENTS}
+    assert {name for name, kind in KINDS.items() if kind.holds} == {*STATEMENTS}
     assert all(kind_of_table(kind.table) is kind for kind in KINDS.values())
 
 

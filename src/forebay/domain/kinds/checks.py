@@ -62,6 +62,9 @@ class EventKind:
     idempotent: bool = False
     """Whether an event that is received again changes nothing, as what something is now does and
     what was exchanged does not: then of equal ones that came at an edge, none can be missed."""
+    holds: bool = False
+    """Whether it says what holds until something else is said, however long ago that began: then
+    it is never late."""
     schema: pa.Schema = field(init=False)
     """All columns of the table."""
     content: tuple[str, ...] = field(init=False)
@@ -77,7 +80,7 @@ class EventKind:
     @property
     def momentary(self) -> bool:
         """Whether its time is when it happened; one with times of its own is of a period."""
-        return schema.TIME not in self.columns.types
+        return not self.holds and schema.TIME not in self.columns.types
 
 
 class Checks:
@@ -169,7 +172,7 @@ class Checks:
     def integer(self, name: str, *, least: int = 0, optional: bool = False) -> pa.Array:
         """Read whole numbers from ``least`` on; ``optional`` ones may be null, others not."""
         column = self._raw(name, pa.int64())
-        values, missing, wrong = _integers(column)
+        values, missing, wrong = whole_cells(column)
         wrong = wrong | ~missing & (values < least)
         self.reject_where(wrong if optional else wrong | missing, "bad_value", column)
         self.columns[name] = pa.array(values, mask=missing | wrong)
@@ -248,7 +251,7 @@ def _plain(text: str) -> str:
 
 def whole_numbers(column: Column) -> tuple[Integers, Mask]:
     """Return integers in [0, 2**62), 0 for those that are not, and which those are; shape (n,)."""
-    values, missing, bad = _integers(column)
+    values, missing, bad = whole_cells(column)
     bad = missing | bad | (values < 0) | (values >= NATIVE_ID_LIMIT)
     return np.where(bad, 0, values), bad
 
@@ -260,7 +263,7 @@ def times(column: Any) -> tuple[pa.Array, Integers, Mask]:  # noqa: ANN401 - tex
     is null, and 0 among the integers. A leap second is the one behind it, as Unix time has it.
     """
     if isinstance(column, Moments):
-        values, missing, bad = _integers(column.values)
+        values, missing, bad = whole_cells(column.values)
         bad = missing | bad | (values < 0) | (values > np.iinfo(np.int64).max // column.unit_ns)
         ns = np.where(bad, 0, values) * column.unit_ns
         return pa.array(ns, mask=bad).cast(schema.TIME), ns, bad
@@ -293,7 +296,7 @@ def true_where(mask: pa.Array) -> Mask:
     return found
 
 
-def _integers(column: Column) -> tuple[Integers, Mask, Mask]:
+def whole_cells(column: Column) -> tuple[Integers, Mask, Mask]:
     """Return integers, where there is none, and where it has more than 64 bits; shape (n,)."""
     nowhere = np.zeros(len(column), dtype=np.bool_)
     if isinstance(column, pa.Array):
