@@ -40,6 +40,8 @@ class Heard(NamedTuple):
     until_ns: int
     why: str
     """What ended it."""
+    beside: tuple[Connection, ...] = ()
+    """Other connections that told of the book meanwhile, where each has a book of its own."""
 
 
 class _Hole(NamedTuple):
@@ -72,7 +74,7 @@ def heard(query: Query, stream: Stream, base: Base, changes: pa.Table, telling: 
     else:
         found = Heard(_recorded_until(query, stream, base, changes), _RECORDED)
     unread = unreadable(query, stream, base, found.until_ns, telling)
-    return found if unread is None else Heard(unread, _UNREAD)
+    return found if unread is None else Heard(unread, _UNREAD, found.beside)
 
 
 def lost_ns(query: Query, stream: Stream, base: Base) -> int | None:
@@ -83,16 +85,20 @@ def lost_ns(query: Query, stream: Stream, base: Base) -> int | None:
     return _lost(base.epoch, base.received_ns, _covered(query, stream, base.received_ns)[1])
 
 
-def others(query: Query, stream: Stream, base: Base, until: str) -> list[Connection]:
-    """Return the other connections that told of a book behind a base, under a condition."""
+def _beside(query: Query, stream: Stream, base: Base, until_ns: int) -> dict[Connection, int]:
+    """Return when other connections told of a book last, between a base and a moment."""
     parts = " UNION ALL ".join(
-        f"SELECT collector, epoch, log_id FROM {table} WHERE {stream.where} "  # noqa: S608 - quoted
-        f"AND received_ts > {in_sql(base.received_ns)} AND {until}"
+        f"SELECT collector, epoch, log_id, received_ts FROM {table} WHERE {stream.where} "  # noqa: S608 - quoted
+        f"AND received_ts > {in_sql(base.received_ns)} AND received_ts <= {in_sql(until_ns)}"
         for table in (SNAPSHOTS, DELTAS)
     )
-    rows = query(f"SELECT DISTINCT collector, epoch, log_id FROM ({parts})").to_pylist()  # noqa: S608
-    told = sorted((row["collector"], row["epoch"], row["log_id"]) for row in rows)
-    return [connection for connection in told if connection != base.connection]
+    rows = query(
+        f"SELECT collector, epoch, log_id, max(received_ts) AS last FROM ({parts}) "  # noqa: S608
+        "GROUP BY collector, epoch, log_id ORDER BY last"
+    )
+    told = (tuple(row.values()) for row in in_integers(rows).to_pylist())
+    return {(who, epoch, log): last for who, epoch, log, last in told
+            if (who, epoch, log) != base.connection}  # fmt: skip
 
 
 def _covered(query: Query, stream: Stream, since_ns: int) -> tuple[IntervalSet, list[_Hole]]:
@@ -117,17 +123,19 @@ def _lost(epoch: str, since_ns: int, holes: list[_Hole]) -> int | None:
 
 def _alone(query: Query, stream: Stream, base: Base, any_of: Heard, holes: list[_Hole]) -> Heard:
     """Return until when a book is known whose changes are its connection's own."""
+    beside = _beside(query, stream, base, any_of.until_ns)
     lost = _lost(base.epoch, base.received_ns, holes)
     if lost is not None and lost <= any_of.until_ns:
-        return Heard(lost, _LOST)
-    last = _last_received(query, stream, base.connection, base)
-    if last >= any_of.until_ns:
+        return Heard(lost, _LOST, (*beside,))
+    elsewhere = {hole.epoch for hole in holes} - {base.epoch}
+    if not (beside or elsewhere):
         return any_of
-    if others(query, stream, base, f"received_ts <= {in_sql(any_of.until_ns)}"):
-        return Heard(last, _OVER)
-    elsewhere = {hole.epoch for hole in holes}
-    lost = min((_lost(epoch, last, holes) or any_of.until_ns for epoch in elsewhere), default=None)
-    return any_of if lost is None else Heard(max(lost, last), _OVER)
+    last = _last_received(query, stream, base.connection, base)
+    if any(later > last for later in beside.values()):
+        return Heard(min(last, any_of.until_ns), _OVER, (*beside,))
+    behind = (_lost(epoch, last, holes) for epoch in elsewhere)
+    lost = min((ns for ns in behind if ns is not None), default=any_of.until_ns)
+    return Heard(min(max(lost, last), any_of.until_ns), _OVER, (*beside,))
 
 
 def _recorded_until(query: Query, stream: Stream, base: Base, changes: pa.Table) -> int:

@@ -22,7 +22,7 @@ from forebay.services.book_bases import (
     changes_behind,
     levels_at,
 )
-from forebay.services.book_hearing import Heard, heard, others
+from forebay.services.book_hearing import Heard, heard
 from forebay.services.book_telling import NO_PARSERS, Telling
 from forebay.text import literal
 from forebay.times import in_sql
@@ -68,14 +68,12 @@ def book_at(
     if base is None:
         when = "" if at_ns is None else " by then"
         return BookAt(Book(), at_ns, None, f"No snapshot of the book was received{when}.", 0)
-    found = _behind(query, stream, base, at_ns, telling)
-    if telling.alone and (found.reason or at_ns is None):
-        until = "true" if at_ns is None else f"event_ts <= {in_sql(at_ns)}"
-        for each in others(query, stream, base, until):
-            base = base_at(query, stream, at_ns, telling, each, checkpoints=checkpoints)
-            if base is not None:
-                other = _behind(query, stream, base, at_ns, telling)
-                found = max(found, other, key=lambda book: (not book.reason, book.as_of_ns))
+    found, beside = _behind(query, stream, base, at_ns, telling)
+    for each in beside if found.reason or at_ns is None else ():
+        base = base_at(query, stream, at_ns, telling, each, checkpoints=checkpoints)
+        if base is not None:
+            other, _ = _behind(query, stream, base, at_ns, telling)
+            found = max(found, other, key=lambda book: (not book.reason, book.as_of_ns))
     return found
 
 
@@ -90,15 +88,15 @@ def _behind(
     book, whole = _folded(query, stream, base, trusted, telling)
     if whole < len(trusted):
         until_ns = trusted["received_ts"][whole].as_py() - 1
-        trusted, hearing = trusted.slice(0, whole), Heard(until_ns, _BROKEN)
+        trusted, hearing = trusted.slice(0, whole), Heard(until_ns, _BROKEN, hearing.beside)
     last = trusted["event_ts"].slice(max(len(trusted) - 1, 0)).to_pylist()
     as_of = last[0] if last else base.event_ns
     if at_ns is not None and (
         len(trusted) < len(changes)
         or not _all_heard(query, stream, base, trusted, (at_ns, hearing.until_ns))
     ):
-        return BookAt(Book(), at_ns, as_of, hearing.why, read)
-    return BookAt(book, as_of if at_ns is None else at_ns, as_of, "", read)
+        return BookAt(Book(), at_ns, as_of, hearing.why, read), hearing.beside
+    return BookAt(book, as_of if at_ns is None else at_ns, as_of, "", read), hearing.beside
 
 
 def _folded(
