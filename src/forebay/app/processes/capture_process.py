@@ -145,15 +145,16 @@ async def _feed(
 def _wanted(venue: VenueConfig, collector: str) -> WantedStreams:
     """Return what the configuration asks for, for the record."""
     kinds = venues.kinds(venue)
+    market = venues.market_of(venue)
     context = Context(
         venue=venue.name,
         source="ws",
         purpose="live",
         collector=collector,
         epoch="",
-        market=venue.market,
+        market=market,
     )
-    streams = ((venue.market, kind, symbol) for kind in kinds for symbol in venue.symbols)
+    streams = ((market, kind, symbol) for kind in kinds for symbol in venue.symbols)
     return WantedStreams(context, tuple(streams))
 
 

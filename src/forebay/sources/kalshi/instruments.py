@@ -10,6 +10,8 @@ from forebay.ports import Instrument
 
 _MARKETS = "/markets?limit=1000"
 QUOTE = "USD"
+STATUSES = {word: f"&status={word}" for word in ("unopened", "open", "closed", "settled")}
+"""What can be asked for; answers say it in other words, and more finely."""
 
 
 class _Market(msgspec.Struct):
