@@ -16,8 +16,8 @@ from forebay.domain.calendars.weekly import NEW_YORK, moment_ns
 from forebay.domain.parsed import DeadLetter, Parsed
 from forebay.sources.kalshi.messages import (
     MISNAMED,
-    Sides,
     PageTrade,
+    Sides,
     contracts,
     dollars,
     page_trades,
