@@ -87,12 +87,18 @@ class PollFailed(TelemetryEvent, level="warning"):
 
 
 class RegistryFailed(TelemetryEvent, level="warning"):
-    """The list of a venue's markets could not be had; what is captured goes on, and it is asked
-    again."""
+    """A venue did not give its list of markets; what is captured goes on. It is asked again."""
 
     venue: str
     call: str
     """Method and path."""
+    reason: str
+
+
+class RegistryNotKept(TelemetryEvent, level="warning"):
+    """What the market registry knows could not be kept: after a crash it may miss what ended."""
+
+    venue: str
     reason: str
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from forebay.errors import Stuck, Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 MOST_PAGES: Final = 10_000
 """A list whose pages are more than these is an error, and not at its end."""
@@ -70,6 +72,8 @@ class Directory:
     """From path and answer of a page to path and query of the next one; empty after the last."""
     kinds: tuple[str, ...]
     """Kinds of event that answers tell."""
+    pushed: tuple[str, ...] = ()
+    """Kinds of event that tell of all markets over one connection, as they change."""
     names: int = 100
     """How many markets may be asked for by name together."""
     cost: int = 1

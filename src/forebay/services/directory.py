@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 JITTER: Final = 0.1
 """A wait is that share of it longer or shorter, so that collectors do not ask together."""
+SOONER: Final = 0.2
+"""A look comes after that share of the wait if the venue says that something changed, not what."""
 QUIET_S: Final = 1.0
 """So long lies between two askings for markets of which the venue said something."""
 PAGES_PER_FLUSH: Final = 4
@@ -81,24 +83,23 @@ class MarketDirectory:
         clock: Clock,
         rng: random.Random,
         observer: Observer = ignore,
-        asked: Callable[[], None] = lambda: None,
         remember: Callable[[RegistryMemory], None] = lambda _: None,
     ) -> None:
         """``context`` is that of live answers, ``kinds`` are owed of each market.
 
-        ``asked`` is called when others are wanted than before, so that it is put on record;
         ``remember`` keeps what is to survive the process, and may block.
         """
         self._directory = directory
         self.registry = registry
         self._source = source
         self._context = context
+        self.venue = context.venue
         self._kinds = tuple(kinds)
         self._refresh_s = refresh_s
         self._clock = clock
         self._rng = rng
         self._observe = observer
-        self._asked = asked
+        self._asked: Callable[[], None] = lambda: None
         self._remember = remember
         self.wanted = registry.wanted(clock.wall_ns())
         source.want(self.wanted)
@@ -122,17 +123,28 @@ class MarketDirectory:
         if self._whole or self._told:
             self._changed.set()
 
-    async def run(self, sink: FrameSink) -> None:
-        """Look until cancelled."""
+    async def run(self, sink: FrameSink, asked: Callable[[], None] = lambda: None) -> None:
+        """Look until cancelled; ``asked`` puts on record that others are wanted than before."""
+        self._asked = asked
         while True:
             await self._look(sink)
-            wait_s = self._refresh_s * (1 + JITTER * (2 * self._rng.random() - 1))
-            due_ns = self._clock.monotonic_ns() + round(wait_s * 1e9)
-            while not self._whole and (left_ns := due_ns - self._clock.monotonic_ns()) > 0:
+            await self._hear(sink)
+
+    async def _hear(self, sink: FrameSink) -> None:
+        """Ask for what the venue says something about, until the next look is due."""
+        began_ns = self._clock.monotonic_ns()
+        wait_s = self._refresh_s * (1 + JITTER * (2 * self._rng.random() - 1))
+        while True:
+            due_s = wait_s * SOONER if self._whole else wait_s
+            left_ns = began_ns + round(due_s * 1e9) - self._clock.monotonic_ns()
+            if left_ns <= 0:
+                return
+            if self._told:
+                await self._ask_told(sink)
+                await self._clock.sleep(QUIET_S)
+            else:
+                self._changed.clear()
                 await sleep_unless(self._changed, left_ns / 1e9, self._clock)
-                if not self._whole and self._changed.is_set():
-                    await self._ask_told(sink)
-                    await self._clock.sleep(QUIET_S)
 
     # -------------------------------------------------------------------------- looks
 
@@ -140,6 +152,7 @@ class MarketDirectory:
         """Ask for everything once; what cannot be had is asked for by the next look."""
         began_ns = self._clock.wall_ns()
         self._forget_told()
+        self._whole = False
         self._apply()
         try:
             queries = self.registry.queries(began_ns)
@@ -153,7 +166,7 @@ class MarketDirectory:
             self._failed(error)  # the others would not be answered either
         self._apply()
         if self.registry.left_out:
-            self._observe(MarketsLeftOut(self._context.venue, self.registry.left_out))
+            self._observe(MarketsLeftOut(self.venue, self.registry.left_out))
         self._follow(self.registry.pass_time(began_ns), sink)
         await self._keep(sink)
 
@@ -170,8 +183,6 @@ class MarketDirectory:
     def _forget_told(self) -> list[str]:
         names = sorted(self._told)
         self._told.clear()
-        self._whole = False
-        self._changed.clear()
         return names
 
     async def _keep(self, sink: FrameSink) -> None:
@@ -250,7 +261,7 @@ class MarketDirectory:
         """Tell the registry, and follow what it says."""
         if page.unreadable:
             count, first = len(page.unreadable), page.unreadable[0]
-            self._observe(MarketsUnreadable(self._context.venue, count, first))
+            self._observe(MarketsUnreadable(self.venue, count, first))
         self._follow(self.registry.tell(page.markets, self._clock.wall_ns()), sink)
         for market in page.markets:
             self._note_parts(market)
@@ -265,7 +276,7 @@ class MarketDirectory:
 
     def _follow(self, news: RegistryNews, sink: FrameSink) -> None:
         """Put on record what is owed, and say what is remarkable."""
-        venue = self._context.venue
+        venue = self.venue
         alike: dict[tuple[int | None, int | None], list[Owing]] = defaultdict(list)
         for owing in news.owing:
             alike[owing[1:]].append(owing)
@@ -289,7 +300,7 @@ class MarketDirectory:
         self._source.want(wanted)
         self._asked()
         added, removed = len(now - before), len(before - now)
-        self._observe(MarketsWanted(self._context.venue, len(wanted), added, removed))
+        self._observe(MarketsWanted(self.venue, len(wanted), added, removed))
 
     def _failed(self, error: ForebayError) -> None:
-        self._observe(RegistryFailed(self._context.venue, f"GET {self._asking}", str(error)))
+        self._observe(RegistryFailed(self.venue, f"GET {self._asking}", str(error)))

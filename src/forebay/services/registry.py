@@ -255,9 +255,7 @@ class Registry:
             since.append(self._asked[symbol])
         return min(since, default=None)
 
-    def _meet(
-        self, market: ListedMarket, asked_ns: int, now_ns: int, news: RegistryNews
-    ) -> None:
+    def _meet(self, market: ListedMarket, asked_ns: int, now_ns: int, news: RegistryNews) -> None:
         """Begin to know a market; one that ended before it was asked for is none of ours."""
         ended_ns = _end_of(market, now_ns) if market.state == "ended" else None
         if ended_ns is not None and ended_ns <= asked_ns and market.symbol not in self._exact:
@@ -275,9 +273,7 @@ class Registry:
             if known.since_ns is not None or ended_ns is not None:
                 news.owing.append(known.owing)
 
-    def _move(
-        self, known: KnownMarket, asked_ns: int, now_ns: int, news: RegistryNews
-    ) -> None:
+    def _move(self, known: KnownMarket, asked_ns: int, now_ns: int, news: RegistryNews) -> None:
         """Follow a market from one state into another."""
         market, owed = known.told, known.owing
         if market.state == "coming":

@@ -207,6 +207,13 @@ class LiveSource:
         lacking = await drive(history.plan(request), ask, answered)
         answered(AnsweredPart(request.last, lacking))
 
+    async def page(self, target: str, cost: int, context: Context, sink: FrameSink) -> bytes:
+        """Have one answer captured under ``context``, and return its body; raises as :meth:`fill`.
+
+        Each is an epoch of its own.
+        """
+        return await self._captured(target, cost, replaced(context, epoch=self._epoch()), sink)
+
     async def instruments(self) -> list[Instrument]:
         """What the venue lists; raises :class:`~forebay.errors.Transient`."""
         listing = self._venue.listing

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from forebay.domain.calendars import Calendar
     from forebay.domain.channels import Channel
     from forebay.domain.intervals import Interval
+    from forebay.domain.listing import Directory
     from forebay.ports import HistoryRequest, Instrument, Parser
 
 Stream: TypeAlias = tuple[str, str]
@@ -297,6 +298,8 @@ class Venue:
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """Kinds that come by REST and not over the connection."""
     listing: Listing | None = None
+    directory: Directory | None = None
+    """Where it tells of markets that come and go, if it can be asked for some of them."""
     probe: Callable[[str], str] | None = None
     """From a symbol to the path that asks for next to nothing; None: that of the listing."""
     sign: Sign | None = None

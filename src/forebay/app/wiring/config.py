@@ -45,7 +45,7 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     name: str
     """The venue, as `forebay symbols --venue` knows it."""
     symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """What to capture of it; `forebay symbols` lists what there is."""
+    """What to capture of it, see `forebay symbols`; where markets come and go, * and ? are wild."""
     channels: tuple[str, ...] = ()
     """Kinds of event, or "all"; left out: the venue's own choice."""
     market: Annotated[str, Meta(min_length=1)] = "spot"
@@ -64,6 +64,8 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The first wait between two tries to connect; full jitter, at most 30 s."""
     symbols_per_connection: AtLeastOne | None = None
     """How many symbols one connection carries; left out: the venue's own."""
+    refresh_s: Positive = 60.0
+    """How often to look for markets that are new or over, at a venue where they come and go."""
     calendar: str = ""
     """When bars are expected: 24/7, forex, exchange:XNYS, or yours; left out: the venue's own."""
     plugin: str = ""
