@@ -82,13 +82,13 @@ class FakeVenue:
         """Names that no list takes."""
         self.cursor: Callable[[int], str] = str
         self.asked: list[str] = []
-        self.wanted: list[tuple[str, ...]] = []
+        self.captured: list[str] = []
 
     def lists(self, symbol: str, state: str = "open", **said: object) -> None:
         self.markets[symbol] = {"symbol": symbol, "state": state, **said}
 
     def want(self, symbols: Iterable[str]) -> None:
-        self.wanted.append(tuple(symbols))
+        self.captured = list(symbols)
 
     async def page(self, target: str, cost: int, context: Context, sink: FrameSink) -> bytes:
         assert cost == 1
@@ -172,11 +172,11 @@ async def test_a_market_that_opens_is_captured_within_one_refresh_and_ends_when_
     venue.lists("M1")
     venue.lists("OTHER")
     async with rig.running():
-        assert venue.wanted[-1] == ("M1",)
+        assert venue.captured == ["M1"]
         opened = rig.clock.wall_ns() + 10 * S
         venue.lists("M2", open_ns=opened)
         await rig.look()
-        assert venue.wanted[-1] == ("M1", "M2")
+        assert venue.captured == ["M1", "M2"]
         streams = (("trade", "M2"), ("ticker", "M2"))
         assert rig.owed() == [StreamsOwed(streams, opened)]
         closed = rig.clock.wall_ns() + S
@@ -184,7 +184,7 @@ async def test_a_market_that_opens_is_captured_within_one_refresh_and_ends_when_
         await rig.look()
         assert rig.owed()[1:] == [StreamsOwed(streams, opened, closed)]
         await rig.look()
-        assert venue.wanted[-1] == ("M1",)
+        assert venue.captured == ["M1"]
     assert rig.records == 3, "each change of what is asked for is on record"
     assert [(event.added, event.removed) for event in rig.told(MarketsWanted)] == [
         *([(1, 0)] * 2),
@@ -202,7 +202,7 @@ async def test_what_the_venue_tells_of_is_asked_for_at_once_and_by_name() -> Non
         rig.directory.listed(frozenset({"KXMVE-1", "ELSEWHERE"}))
         await rig.kept_times(2)
         assert venue.asked[before:] == ["/markets?names=KXMVE-1"]
-        assert venue.wanted[-1] == ("KXMVE-1",)
+        assert venue.captured == ["KXMVE-1"]
 
 
 async def test_something_that_changed_brings_the_next_look_sooner() -> None:
@@ -220,14 +220,14 @@ async def test_a_venue_that_is_away_leaves_what_is_captured_and_is_asked_again()
         before = len(venue.asked)
         await rig.look()
         assert len(venue.asked) == before + 1, "the others would not be answered either"
-        assert venue.wanted[-1] == ("M1",)
+        assert venue.captured == ["M1"]
         assert rig.directory.looks == 1
         (failed,) = rig.told(RegistryFailed)
         assert failed.call == "GET /markets?head=M&state=coming"
         venue.down = None
         venue.lists("M2")
         await rig.look()
-        assert venue.wanted[-1] == ("M1", "M2")
+        assert venue.captured == ["M1", "M2"]
 
 
 async def test_pages_are_read_to_their_end_and_those_that_lead_back_are_left() -> None:
@@ -237,14 +237,14 @@ async def test_pages_are_read_to_their_end_and_those_that_lead_back_are_left() -
     for number in range(10):
         venue.lists(f"M{number}")
     async with rig.running():
-        assert len(venue.wanted[-1]) == 10
+        assert len(venue.captured) == 10
         venue.cursor = lambda start: str(min(start, 6))
         before = len(venue.asked)
         await rig.look()
         pages = [path for path in venue.asked[before:] if "state=open" in path]
         assert len(pages) == 3, "a cursor that repeats is not followed"
         assert "names a page twice" in rig.told(RegistryFailed)[0].reason
-        assert len(venue.wanted[-1]) == 10
+        assert len(venue.captured) == 10
         assert "/markets?names=M9" in venue.asked, "what the list did not tell is asked by name"
 
 
@@ -255,7 +255,7 @@ async def test_one_name_that_is_refused_costs_itself_alone() -> None:
     for name in names[:5] + names[6:]:
         venue.lists(name, "ended", ends_ns=[1])
     async with rig.running():
-        assert venue.wanted[-1] == ("M5",), "the others have ended"
+        assert venue.captured == ["M5"], "the others have ended"
         calls = [event.call for event in rig.told(RegistryFailed)]
         assert calls[-1] == "GET /markets?names=M5"
 
@@ -267,7 +267,7 @@ async def test_one_market_that_cannot_be_stops_nothing() -> None:
     venue.lists("M-BAD", impossible="close_ts")
     venue.markets["nameless"] = {"symbol": "", "state": "open"}
     async with rig.running():
-        assert len(venue.wanted[-1]) == 1000
+        assert len(venue.captured) == 1000
         assert [event.symbol for event in rig.told(MarketImpossible)] == ["M-BAD"]
         assert [event.value for event in rig.told(ValueUnknown)] == ["never_seen"]
         assert [event.rows for event in rig.told(MarketsUnreadable)] == [1]
