@@ -197,6 +197,20 @@ class RangeChecked(msgspec.Struct, frozen=True, tag="range_checked"):
     market: str = "spot"
 
 
+class StreamsOwed(msgspec.Struct, frozen=True, tag="streams_owed", omit_defaults=True):
+    """From when to when streams are owed that count by time; of several records the last holds.
+
+    Without it, a stream is owed from the first connection that was accepted for it on, and forever.
+    """
+
+    streams: tuple[tuple[str, str], ...]
+    """Kinds of event with symbols; their venue and market are the context's."""
+    since_ns: int | None = None
+    """What happened from then on is owed, though nobody was connected yet; UTC nanoseconds."""
+    until_ns: int | None = None
+    """Nothing is owed after; UTC nanoseconds."""
+
+
 class LettersSettled(msgspec.Struct, frozen=True, tag="letters_settled", omit_defaults=True):
     """What became of dead letters: their frames were repeated, or a person gave them up."""
 
@@ -227,6 +241,7 @@ Control = (
     | RangeChecked
     | Loss
     | StreamsAsked
+    | StreamsOwed
     | StreamsRefused
     | LettersSettled
 )
