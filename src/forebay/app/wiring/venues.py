@@ -56,7 +56,7 @@ def source(config: VenueConfig, wiring: Wiring) -> LiveSource:
         depth=config.depth,
         credentials=credentials(config),
     )
-    return _live(config, asked, wiring)
+    return _live(config, asked, wiring, connections=config.connections or 0)
 
 
 def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
@@ -73,7 +73,9 @@ def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
     return _live(config, asked, wiring)
 
 
-def _live(config: VenueConfig, asked: ConnectionPurpose, wiring: Wiring) -> LiveSource:
+def _live(
+    config: VenueConfig, asked: ConnectionPurpose, wiring: Wiring, *, connections: int = 0
+) -> LiveSource:
     from forebay.sources import live  # noqa: PLC0415 - only a capture needs sockets
     from forebay.sources.websocket import Timeouts  # noqa: PLC0415
 
@@ -89,6 +91,7 @@ def _live(config: VenueConfig, asked: ConnectionPurpose, wiring: Wiring) -> Live
         ),
         symbols_per_connection=config.symbols_per_connection,
         changing=venue.directory is not None,
+        connections=connections,
     )
 
 

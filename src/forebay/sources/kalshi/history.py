@@ -73,7 +73,9 @@ def cutoff_ns(body: bytes) -> int:
         raise ValueError(f"its cutoff is {told!r:.200}") from error
 
 
-def trades_path(symbol: str, first_s: int, last_s: int, cursor: str = "", *, old: bool = False) -> str:
+def trades_path(
+    symbol: str, first_s: int, last_s: int, cursor: str = "", *, old: bool = False
+) -> str:
     """Return path and query of the trades of a market between two seconds, both included."""
     span = f"ticker={symbol}&min_ts={first_s}&max_ts={last_s}&limit={MOST_TRADES}"
     following = f"&cursor={quote(cursor, safe='')}" if cursor else ""
@@ -93,7 +95,9 @@ class KalshiTrades:
         try:
             cutoff_s = cutoff_ns(body) // SECOND
         except ValueError as error:
-            message = f"The cutoff of {request.channel} of {request.symbol} cannot be read: {error}."
+            message = (
+                f"The cutoff of {request.channel} of {request.symbol} cannot be read: {error}."
+            )
             raise Unusable(message, hint="It is asked for again.") from error
         first = request.first // SECOND - MARGIN_S
         last = -(-request.last // SECOND) + MARGIN_S
