@@ -153,6 +153,11 @@ class Account:
         while self._windows and self._windows[0][0] <= settled:
             self._confirmed.merge(self._windows.popleft()[1])
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether nothing that was sent waits to be confirmed."""
+        return not (self._windows or self._current)
+
     def unconfirmed(self) -> IndexSets:
         sent = IndexSets()
         for each in (*(window for _, window in self._windows), self._current):

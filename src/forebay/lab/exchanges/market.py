@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from forebay.lab.exchanges.model import FEEDS, TRADE
 from forebay.lab.truth import DEFAULT_START_NS, DEFAULT_STEP_US, Trade, Trades
@@ -35,6 +36,8 @@ class MarketConfig:
     now_ns: int | None = None
     """Monotonic time of ``start_ns``, for a market that is to keep pace with the wall clock: its
     history ends when somebody first subscribes, however late that is."""
+    idle: tuple[str, ...] = ()
+    """Symbols that there are besides, of which nothing ever happens."""
     bars: Mapping[str, BarHistory] = field(default_factory=dict)
     """By symbol, the bars that REST answers with instead of what the market's trades make."""
 
@@ -44,14 +47,24 @@ class MarketConfig:
         A step is whole microseconds, so the rate gives way by up to a hundredth.
         """
         step_us = step_of(self.rate, len(self.symbols))
-        even = len(self.symbols) * 1e6 / step_us
+        even = max(1, len(self.symbols)) * 1e6 / step_us
         rate = even if abs(even - self.rate) <= self.rate / 100 else self.rate
         return dataclasses.replace(self, rate=rate, step_us=step_us)
 
 
 def step_of(rate: float, symbols: int) -> int:
     """Return the venue time from one event of a symbol to the next, µs."""
-    return max(1, round(symbols * 1e6 / rate))
+    return max(1, round(max(1, symbols) * 1e6 / rate))
+
+
+class TradesOf(Protocol):
+    """Makes all trades of a symbol."""
+
+    def __call__(self, seed: int, symbol: str, *, start_ns: int, step_us: int) -> Trades: ...
+
+
+def _trades(venue: str, seed: int, symbol: str, *, start_ns: int, step_us: int) -> Trades:
+    return Trades(seed, venue, symbol, start_ns=start_ns, step_us=step_us)
 
 
 class Market:
@@ -60,13 +73,15 @@ class Market:
     The clock starts when somebody first subscribes, so that nobody misses the first events.
     """
 
-    def __init__(self, venue: str, config: MarketConfig) -> None:
+    def __init__(self, venue: str, config: MarketConfig, make: TradesOf | None = None) -> None:
+        """``make`` returns all trades of a symbol, where those of every venue will not do."""
         self.config = config
+        self._make = make or functools.partial(_trades, venue)
         self.trades = {
-            symbol: Trades(
-                config.seed, venue, symbol, start_ns=config.start_ns, step_us=config.step_us
+            symbol: self._make(
+                config.seed, symbol, start_ns=config.start_ns, step_us=config.step_us
             )
-            for symbol in config.symbols
+            for symbol in (*config.symbols, *config.idle)
         }
         self.start_ns = config.start_ns
         """Venue time of event 0."""
@@ -75,7 +90,7 @@ class Market:
         self._started_ns: int | None = None
         self._happened = 0
         self._events = config.events
-        self._last = dict.fromkeys(config.symbols, HISTORY - 1)
+        self._last = dict.fromkeys(self.trades, HISTORY - 1)
 
     @property
     def clock_started(self) -> bool:
@@ -110,6 +125,7 @@ class Market:
         if self._events is not None:
             due = min(due, self._events)
         symbols = self.config.symbols
+        due = due if symbols else 0
         while self._happened < due:
             turn, at = divmod(self._happened, len(symbols))
             symbol = symbols[at]

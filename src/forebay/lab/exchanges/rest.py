@@ -36,7 +36,10 @@ class RestApi:
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
         told = self._exchange
-        app.router.add_routes(told.venue.routes(told.market, self._clock, told.switched))
+        app.router.add_routes(
+            web.route(each.method, told.venue.rest_path + each.path, each.handler)
+            for each in told.venue.routes(told.market, self._clock, told.switched)
+        )
         return app
 
     @web.middleware
@@ -46,7 +49,8 @@ class RestApi:
             return troubled
         if (roll := self._exchange.faults.of_request(self._exchange.rest_requests)) is not None:
             self._exchange.rate_limited += 1
-            return self._refusal(_TOO_MANY, wait=retry_after(roll))
+            told = self._exchange.venue.waits_told
+            return self._refusal(_TOO_MANY, wait=retry_after(roll) if told else 0)
         now_ns = self._clock.monotonic_ns()
         if self._limiter and not self._limiter.take(request.remote or "", now_ns):
             self._exchange.rate_limited += 1

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.rest import Rest
+from forebay.lab.exchanges.commands import CommandVenue, Request
 from forebay.lab.exchanges.limits import RestLimit
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Speaker, Topic, VenueModel
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Speaker, Topic, VenueModel
 from forebay.lab.truth import BookTruth, Tickers
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
 _COMPLAINTS: Final = MappingProxyType({404: "NotFound", 429: "Public rate limit exceeded"})
 
 
-class Coinbase(VenueModel):
+class Coinbase(CommandVenue):
     """See :class:`~forebay.lab.exchanges.model.VenueModel`."""
 
     name = "coinbase"
