@@ -87,8 +87,8 @@ class Voice(Speaker):
             return f"deal {trade.index} {trade.price}".encode()
         return self._top(trade.index) if trade.index % 2 else None
 
-    def heartbeat(self, channel: str, last: Trade) -> bytes | None:
-        return f"chime {last.index}".encode() if channel == "chimes" else None
+    def heartbeat(self, channel: str, last: int) -> bytes | None:
+        return f"chime {last}".encode() if channel == "chimes" else None
 
     def _top(self, index: int) -> bytes:
         (bid, _), (ask, _) = self._book.best(index)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from forebay.lab import faults
+from forebay.lab.exchanges.audience import Audience
 from forebay.lab.exchanges.line import Line
 from forebay.lab.exchanges.market import Market, MarketConfig
 from forebay.lab.exchanges.model import CHANNELS, FEEDS, TRADE, Feed
@@ -17,6 +18,7 @@ from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from forebay.lab.exchanges.audience import Listener
     from forebay.lab.exchanges.model import Announcement, Reply, Speaker, Topic, VenueModel
     from forebay.lab.exchanges.socket import Wire
     from forebay.lab.truth import Trade
@@ -27,9 +29,6 @@ MUTE_FOR_NS: Final = 60_000_000_000
 """A half-open connection that the peer does not leave is closed after this time."""
 MAX_BACKLOG: Final = 32 << 20
 """Bytes a connection may lag behind before the server gives it up."""
-
-Listener = tuple[Line, str]
-"""A connection, and the lane of it that carries an event."""
 
 _POLICY_VIOLATION = 1008
 _SERVICE_RESTART = 1012
@@ -57,9 +56,7 @@ class Exchange:
         self.switched = SwitchedFaults(config.venue.troubles)
         self.rate_limited = 0
         self.rest_requests = 0
-        self._lines: list[Line] = []
-        self._listeners: Mapping[tuple[Feed, str], Sequence[Listener]] | None = None
-        """Who is told what; None while that has to be found again."""
+        self._audience = Audience(config.venue)
         self._ageing_since_ns: int | None = None
         self._next_ping_ns = 0
         self._next_heartbeat_ns = 0
@@ -73,7 +70,7 @@ class Exchange:
 
     def connected(self, wire: Wire, now_ns: int) -> Line:
         line = Line(wire, self.ledger, now_ns, self.venue.dialogue(self.switched, now_ns))
-        self._lines.append(line)
+        self._audience.add(line)
         if self.venue.welcome:
             line.say(self.venue.welcome)
             wire.flush()
@@ -82,8 +79,7 @@ class Exchange:
     def disconnected(self, line: Line) -> None:
         """A connection is gone, whoever ended it."""
         line.over("closed by peer")
-        if line in self._lines:
-            self._remove(line)
+        self._audience.remove(line)
 
     def received(self, line: Line, raw: bytes, now_ns: int) -> None:
         if line.muted or line.ended:
@@ -95,12 +91,12 @@ class Exchange:
         for each in reply.said:
             line.say(each)
         if reply.over:
-            self._remove(line)
+            self._audience.remove(line)
             line.close(_POLICY_VIOLATION, "wrong key")
             return
         if line.topics != reply.topics:
             line.topics = reply.topics
-            self._listeners = None
+            self._audience.subscriptions_changed()
         line.subscribed_once |= reply.subscribed
         if reply.subscribed and self._troubled(line, now_ns):
             return
@@ -141,7 +137,7 @@ class Exchange:
         Raises :class:`~forebay.errors.ConfigError` if there is no such trouble or setting.
         """
         self.switched.switch(name, on=on, settings=settings)
-        for line in tuple(self._speaking()):
+        for line in tuple(self._audience.speaking()):
             self._troubled(line, now_ns)
 
     @property
@@ -158,7 +154,7 @@ class Exchange:
         for name, frame in self.venue.partings.items():
             if self.switched.strikes(name, now_ns):
                 line.say(frame)
-                self._remove(line)
+                self._audience.remove(line)
                 line.close(_POLICY_VIOLATION, name)
                 return True
         reply = line.dialogue.troubled(now_ns)
@@ -166,7 +162,7 @@ class Exchange:
             self._obey(line, reply, now_ns)
         closing = self.shut or self.switched.strikes(faults.FLAP, now_ns)
         if closing:
-            self._remove(line)
+            self._audience.remove(line)
             line.close(_SERVICE_RESTART, "trouble")
         return closing
 
@@ -174,17 +170,17 @@ class Exchange:
 
     def tick(self, now_ns: int) -> None:
         """Let happen all that is due."""
-        for line in tuple(self._lines):
-            self._tend(line, now_ns)
+        aged_ns = self._aged(now_ns)
+        for line in self._audience:
+            self._tend(line, now_ns, aged_ns)
         for trade in self.market.advance(now_ns):
+            self._skip()
             for feed in FEEDS:
                 self._emit(feed, trade, now_ns)
-        for line in self._lines if self.market.finished else ():
+        for line in self._audience if self.market.finished else ():
             line.release()  # there is no next event to change places with
-        for announcement in self.venue.due(self.market, now_ns):
-            self._announce(announcement)
         self._pings(now_ns)
-        for line in self._lines:
+        for line in self._audience:
             line.wire.flush()
 
     def _pings(self, now_ns: int) -> None:
@@ -194,7 +190,9 @@ class Exchange:
             self._heartbeats()
         if now_ns >= self._next_ping_ns:
             self._next_ping_ns = now_ns + PING_EVERY_NS
-            for line in self._speaking():
+            for told in self.venue.due(self.market, now_ns):
+                self._announce(told)
+            for line in self._audience.speaking():
                 self._ping(line, now_ns)
 
     def _ping(self, line: Line, now_ns: int) -> None:
@@ -209,14 +207,35 @@ class Exchange:
             line.pinged_ns = now_ns
             line.wire.ping(body)
 
+    def change(self, symbol: str, wanted: Mapping[str, object], now_ns: int) -> None:
+        """Change what becomes of a symbol's market, and tell those who subscribed to that.
+
+        Raises :class:`~forebay.errors.ConfigError` for what cannot be.
+        """
+        known = symbol in self.market.trades
+        told = self.venue.change(self.market, symbol, wanted, now_ns)
+        for line in self._audience.speaking() if not known else ():
+            reply = line.dialogue.created(symbol)
+            if reply is not None:
+                self._obey(line, reply, now_ns)
+        for each in told:
+            self._announce(each)
+
+    def _skip(self) -> None:
+        """Hold nothing against anybody that never happened."""
+        for symbol, first, last in self.market.skipped:
+            for feed in FEEDS:
+                self.ledger.nothing(stream_of(feed, symbol), first, last)
+        self.market.skipped.clear()
+
     def _announce(self, told: Announcement) -> None:
         """Tell something to all who subscribed to its channel."""
-        for line in self._speaking():
+        for line in self._audience.speaking():
             for channel, symbol in line.topics:
                 if self.venue.word(channel) == told.channel and symbol in ("", told.symbol):
                     line.say(line.dialogue.numbered(line.dialogue.lane(channel), told.frame))
 
-    def _tend(self, line: Line, now_ns: int) -> None:
+    def _tend(self, line: Line, now_ns: int, aged_ns: int | None) -> None:
         within_ns, waited_ns = self.venue.subscribe_within_ns, now_ns - line.opened_ns
         if line.muted_ns is not None:
             if now_ns - line.muted_ns >= MUTE_FOR_NS:
@@ -224,12 +243,12 @@ class Exchange:
         elif within_ns is not None and waited_ns >= within_ns and not line.subscribed_once:
             if self.venue.too_late:
                 line.say(self.venue.too_late)
-            self._remove(line)
+            self._audience.remove(line)
             line.close(_POLICY_VIOLATION, "no subscribe")
         elif line.wire.backlog() > MAX_BACKLOG:
             self._end(line, "slow consumer")
         else:
-            line.slow(self._aged(now_ns))
+            line.slow(aged_ns)
             line.tick(now_ns)
 
     def _aged(self, now_ns: int) -> int | None:
@@ -245,26 +264,18 @@ class Exchange:
         return now_ns + min(older_ns, told(faults.AGEING, "most_ms") * 1_000_000)
 
     def _end(self, line: Line, reason: str) -> None:
-        self._remove(line)
+        self._audience.remove(line)
         line.over(reason)
         line.wire.abort()
 
-    def _remove(self, line: Line) -> None:
-        self._lines.remove(line)
-        self._listeners = None
-
     def _heartbeats(self) -> None:
-        for line in self._speaking():
+        for line in self._audience.speaking():
             for channel, symbol in line.topics:
                 if symbol not in self.market.trades:
                     continue
-                last = self.market.last_trade(symbol)
-                frame = self._speaker(symbol).heartbeat(channel, last)
+                frame = self._speaker(symbol).heartbeat(channel, self.market.last(symbol))
                 if frame is not None:
                     line.say(frame)
-
-    def _speaking(self) -> list[Line]:
-        return [line for line in self._lines if not line.muted]
 
     def _emit(self, feed: Feed, trade: Trade, now_ns: int) -> None:
         """Send what one event brings about to its subscribers, unless a fault strikes it."""
@@ -272,7 +283,7 @@ class Exchange:
         if feed != TRADE and symbol not in self.market.owed[feed]:
             return  # nobody has ever asked for it
         stream = stream_of(feed, symbol)
-        listeners = self._listening(feed, symbol)
+        listeners = self._audience.listening(feed, symbol)
         speaking = [each for each in listeners if not each[0].muted]
         frame = self._speaker(symbol).frame(feed, trade)
         if frame is None:
@@ -289,20 +300,20 @@ class Exchange:
         ]
         fate = self._fate(sent[0][1], now_ns)
         if fate is None:
-            again = feed == TRADE and self.switched.strikes_event(faults.RESTATE, index, now_ns)
             for line, emission in sent:
                 line.send(emission)
-                if again:  # with another price, as no exchange should
-                    other = msgspec.structs.replace(trade, price=f"1{trade.price}")
-                    line.say(self._speaker(symbol).frame(TRADE, other) or b"")
+            if feed == TRADE and self.switched.strikes_event(faults.RESTATE, index, now_ns):
+                price = self.venue.another_price(trade.price)  # as no exchange should
+                other = msgspec.structs.replace(trade, price=price)
+                frame = self._speaker(symbol).frame(TRADE, other) or b""
+                for line, lane in speaking:
+                    line.say(line.dialogue.numbered(lane, frame))
             return
         fault, roll = fate
         self.ledger.note(stream, index, fault)
         self.ledger.count(stream, fault)
-        STRIKES[fault](Scene(sent, self._speaking(), roll, now_ns))
-        if any(line.ended for line in self._lines):
-            self._lines = [line for line in self._lines if not line.ended]
-            self._listeners = None
+        STRIKES[fault](Scene(sent, self._audience.speaking(), roll, now_ns))
+        self._audience.forget_ended()
 
     def _interrupt(
         self, feed: Feed, trade: Trade, speaking: Sequence[Listener], now_ns: int
@@ -330,18 +341,6 @@ class Exchange:
                 return fault, emission.index
         return self.faults.of_event(emission.symbol, emission.index, emission.feed)
 
-    def _listening(self, feed: Feed, symbol: str) -> Sequence[Listener]:
-        if self._listeners is None:
-            found: dict[tuple[Feed, str], dict[Listener, None]] = {}
-            for line in self._lines:
-                for channel, at in line.topics:
-                    carried = self.venue.feed(channel)
-                    if carried is not None:
-                        listener = line, line.dialogue.lane(channel)
-                        found.setdefault((carried, at), {})[listener] = None
-            self._listeners = {key: tuple(each) for key, each in found.items()}
-        return self._listeners.get((feed, symbol), ())
-
     # -------------------------------------------------------------- the truth
 
     def status(self) -> dict[str, Any]:
@@ -357,7 +356,7 @@ class Exchange:
             first = market.owed[feed]
             return {each: {"first": first.get(each), "last": market.last(each)} for each in symbols}
 
-        idle = not any(line.holding() for line in self._lines)
+        idle = not any(line.holding() for line in self._audience)
         return {
             "venue": self.venue.name,
             "seed": market.config.seed,
@@ -374,7 +373,7 @@ class Exchange:
             },
             "rate_limited": self.rate_limited,
             "rest_requests": self.rest_requests,
-            "connections": len(self._lines),
+            "connections": len(self._audience),
         }
 
     def withheld(self, feed: Feed = TRADE) -> dict[str, Withheld]:
@@ -382,7 +381,7 @@ class Exchange:
         reports = {}
         for symbol in self.market.trades:
             stream = stream_of(feed, symbol)
-            held = [each for line in self._lines for each in line.holding()]
+            held = [each for line in self._audience for each in line.holding()]
             last = self.market.last(symbol)
             first = self.market.owed[feed].get(symbol, last + 1)
             reports[symbol] = self.ledger.report(

@@ -120,8 +120,11 @@ class Speaker(abc.ABC):
         del channel, last
         return None
 
-    def heartbeat(self, channel: str, last: Trade) -> bytes | None:
-        """What subscribers of a channel are told each second, None if nothing."""
+    def heartbeat(self, channel: str, last: int) -> bytes | None:
+        """What subscribers of a channel are told each second, None if nothing.
+
+        ``last`` is the latest index.
+        """
         del channel, last
         return None
 
@@ -208,10 +211,19 @@ class VenueModel(abc.ABC):
         del market, wanted, now_ns
         raise ConfigError(f"Nothing becomes of {symbol} here.")
 
-    def due(self, market: Market, now_ns: int) -> Sequence[Announcement]:
+    def lives(self, market: Market) -> dict[str, object]:
+        """Return what has become of each symbol's market so far, where that is told."""
+        del market
+        return {}
+
+    def due(self, market: Market, now_ns: int) -> Iterable[Announcement]:
         """Let happen what is due in the lives of markets, and return what is told of it."""
         del market, now_ns
         return ()
+
+    def another_price(self, price: str) -> str:
+        """Return a price that a trade with this one does not have, and could have."""
+        return f"1{price}"
 
     def market_of(self, symbol: str) -> str:
         """Return the market type of a symbol, as event ids know it."""

@@ -57,8 +57,9 @@ class RestApi:
             return self._refusal(_TOO_MANY)
         try:
             return await handler(request)
-        except web.HTTPNotFound:
-            return self._refusal(404)
+        except (web.HTTPNotFound, web.HTTPUnauthorized) as error:
+            said = error.text if isinstance(error, web.HTTPUnauthorized) else None
+            return self._refusal(error.status, said or "")
         except BadQuery as error:
             return self._refusal(400, str(error))
 

@@ -93,8 +93,10 @@ class CoinbaseSpeaker(Speaker):
         due = self._tickers.due(trade.index)
         return messages.ticker(self._tickers.of(trade), trade) if due else None
 
-    def heartbeat(self, channel: str, last: Trade) -> bytes | None:
-        return messages.heartbeat(last) if channel == messages.HEARTBEAT else None
+    def heartbeat(self, channel: str, last: int) -> bytes | None:
+        if channel != messages.HEARTBEAT:
+            return None
+        return messages.heartbeat(self._trades.event(last))
 
 
 VENUE: Final[VenueModel] = Coinbase()

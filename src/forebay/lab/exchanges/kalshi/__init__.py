@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from forebay.lab.exchanges.kalshi import messages, truth
 from forebay.lab.exchanges.kalshi.account import WS_PATH, Account
 from forebay.lab.exchanges.kalshi.dialogue import KalshiDialogue, channel_of
+from forebay.lab.exchanges.kalshi.lives import Lives, told_lives
 from forebay.lab.exchanges.kalshi.rest import KalshiRest
 from forebay.lab.exchanges.kalshi.symbols import parse_tickers
 from forebay.lab.exchanges.kalshi.troubles import (
@@ -23,13 +24,14 @@ from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Speaker, VenueModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aiohttp import web
 
     from forebay.clock import Clock
     from forebay.lab.exchanges.market import Market
+    from forebay.lab.exchanges.model import Announcement
     from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth import Trade, Trades
 
@@ -95,6 +97,9 @@ class Kalshi(VenueModel):
     def parse_symbols(self, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return parse_tickers(text)
 
+    def another_price(self, price: str) -> str:
+        return truth.complement(price) if price != "0.5000" else "0.5100"
+
     def market_of(self, symbol: str) -> str:
         del symbol
         return truth.MARKET
@@ -117,6 +122,17 @@ class Kalshi(VenueModel):
         self, market: Market, clock: Clock, switched: SwitchedFaults
     ) -> Iterable[web.RouteDef]:
         return KalshiRest(market, clock, switched, self.keys).routes()
+
+    def change(
+        self, market: Market, symbol: str, wanted: Mapping[str, object], now_ns: int
+    ) -> Sequence[Announcement]:
+        return Lives(market, now_ns).change(symbol, wanted)
+
+    def due(self, market: Market, now_ns: int) -> Iterator[Announcement]:
+        return Lives(market, now_ns).due()
+
+    def lives(self, market: Market) -> dict[str, object]:
+        return told_lives(market)
 
     def complaint(self, status: int, message: str = "") -> object:
         if status == _TOO_MANY:

@@ -41,6 +41,11 @@ def _made_up(named: str) -> list[str]:
     return [f"{ticker}-T{number:0{max(4, len(count))}}" for number in range(1, int(count) + 1)]
 
 
+def is_ticker(text: str) -> bool:
+    """Return whether a text can be a market's."""
+    return _TICKER.fullmatch(text) is not None
+
+
 def series_of(ticker: str) -> str:
     """Return the series of a market or an event."""
     return ticker.partition("-")[0]

@@ -21,6 +21,7 @@ UNANSWERED: Final = "get-snapshot-unanswered"
 ERRORS: Final = "error-frames"
 ROW_AGAIN: Final = "cursor-row-again"
 MAINTENANCE: Final = "maintenance"
+HISTORICAL: Final = "historical"
 OLDER: Final = "schema-older"
 NEWER: Final = "schema-newer"
 
@@ -38,6 +39,7 @@ ABOUT: Final[Mapping[str, str]] = MappingProxyType(
         ROW_AGAIN: "a page of REST begins with the last row of the one before",
         MAINTENANCE: "REST answers 503, the exchange says that it is not active, and no websocket "
         "is open",
+        HISTORICAL: "what is older than `after_s` seconds has moved to the lists of the archive",
         OLDER: "REST speaks as before fixed point: whole contracts, no `_fp`; sizes are cut",
         NEWER: "REST leaves out the whole cents and contracts of before",
     }
@@ -48,6 +50,7 @@ TROUBLES: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         HOLE: {"every": 100},
         AGAIN: {"every": 100},
         ERRORS: {"every": 100},
+        HISTORICAL: {"after_s": 60},
         TOO_MANY: {"retry_after_s": 0, "form": 0},
     }
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
@@ -41,6 +42,8 @@ _TURN = 5
 _EMPTY = 7
 _COUNTS = 50_000
 _MS = 1_000_000
+_S = 1_000_000_000
+_DAY_NS = 86_400 * _S
 
 
 class Grid(NamedTuple):
@@ -58,6 +61,35 @@ GRIDS: Final = (Grid("linear_cent", 100, 8), Grid("deci_cent", 10, 40), Grid("ce
 """The last one is a word that nobody else knows: the venue invents such."""
 
 
+@dataclass(slots=True)
+class Life:
+    """What has become of one market, in venue time; moments are whole seconds but for some."""
+
+    created_ns: int
+    open_ns: int
+    close_ns: int
+    status: str = "active"
+    updated_ns: int = 0
+    result: str = ""
+    determined_ns: int | None = None
+    settled_ns: int | None = None
+    idle: bool = False
+    """Whether nothing happens in it even while it is open."""
+    determine_after_s: int | None = None
+    """So long after it has closed it is determined by itself, if at all."""
+    settle_after_s: int | None = None
+    """The same of settling, after it was determined."""
+    told: dict[str, object] = field(default_factory=dict)
+    """What else of it was changed, as REST has it."""
+
+    @classmethod
+    def of_old(cls, start_ns: int) -> Life:
+        """The life of a market that has been open for long and will be."""
+        at = start_ns // _S * _S
+        created_ns, open_ns, close_ns = at - 2 * _DAY_NS, at - _DAY_NS, at + 30 * _DAY_NS
+        return cls(created_ns, open_ns, close_ns, updated_ns=created_ns)
+
+
 class KalshiTrades(Trades):
     """All trades of one market."""
 
@@ -65,6 +97,7 @@ class KalshiTrades(Trades):
         super().__init__(seed, VENUE, symbol, start_ns=start_ns, step_us=step_us)
         character = zlib.crc32(symbol.encode())
         self.price_decimals = DECIMALS
+        self.life = Life.of_old(start_ns)
         self.grid = GRIDS[character % len(GRIDS)]
         self._low = WHOLE // self.grid.step * (35 + character // 3 % 23) // 100
 
@@ -210,7 +243,14 @@ class KalshiBook:
         return KalshiDelta(*self.trades.head(index), (change,))
 
     def snapshot(self, index: int) -> KalshiSnapshot:
-        return KalshiSnapshot(*self.trades.head(max(index, 0)), *self.sides(index))
+        """The whole book, which is empty while the market is halted."""
+        halted = self.trades.halted_ns is not None
+        sides = ((), ()) if halted else self.sides(index)
+        return KalshiSnapshot(*self.trades.head(max(index, 0)), *sides)
+
+    def before_halt(self, index: int) -> KalshiSnapshot:
+        """The whole book as of an index that happened."""
+        return KalshiSnapshot(*self.trades.head(index), *self.sides(index))
 
     def _levels(self, index: int, step: int) -> Iterator[tuple[str, str]]:
         """Bids if ``step`` is -1, asks if it is 1, best first."""
@@ -277,6 +317,11 @@ def _trades(trades: Trades) -> Source:
     return lambda index: told_trade(trades, trades.event(index))
 
 
+def _if_happened(trades: Trades, source: Source) -> Source:
+    """Leave out what never happened, because the market was halted."""
+    return lambda index: source(index) if trades.happened(index) else None
+
+
 def _bars(trades: Trades) -> Source:
     bars = Bars(trades)
 
@@ -299,10 +344,10 @@ def of_kalshi(trades: Trades) -> KalshiTrades:
 
 SOURCES: Final[Mapping[str, Callable[[Trades], Source]]] = MappingProxyType(
     {
-        "trade": _trades,
-        "ticker": lambda trades: KalshiTickers(of_kalshi(trades)).event,
-        "book_delta": lambda trades: KalshiBook(of_kalshi(trades)).delta,
-        "book_snapshot": lambda trades: KalshiBook(of_kalshi(trades)).snapshot,
+        "trade": lambda trades: _if_happened(trades, _trades(trades)),
+        "ticker": lambda trades: _if_happened(trades, KalshiTickers(of_kalshi(trades)).event),
+        "book_delta": lambda trades: _if_happened(trades, KalshiBook(of_kalshi(trades)).delta),
+        "book_snapshot": lambda trades: KalshiBook(of_kalshi(trades)).before_halt,
         "bar": _bars,
     }
 )
