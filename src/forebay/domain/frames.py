@@ -126,6 +126,18 @@ class StreamsRefused(msgspec.Struct, frozen=True, tag="streams_refused"):
     reason: str
 
 
+class StreamsEnded(msgspec.Struct, frozen=True, tag="streams_ended"):
+    """A connection that goes on does not carry some streams any more, since nobody wants them.
+
+    What is owed of them ends by :class:`StreamsAsked` and the like, not by this.
+    """
+
+    streams: tuple[tuple[str, str], ...]
+    """Kinds of event with symbols."""
+    silent_ns: int | None = None
+    """As of :class:`EpochClosed`."""
+
+
 class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
     """The connection is over; absent from the journal if the collector was killed."""
 
@@ -185,6 +197,20 @@ class RangeChecked(msgspec.Struct, frozen=True, tag="range_checked"):
     market: str = "spot"
 
 
+class StreamsOwed(msgspec.Struct, frozen=True, tag="streams_owed", omit_defaults=True):
+    """From when to when streams are owed that count by time; of several records the last holds.
+
+    Without it, a stream is owed from the first connection that was accepted for it on, and forever.
+    """
+
+    streams: tuple[tuple[str, str], ...]
+    """Kinds of event with symbols; their venue and market are the context's."""
+    since_ns: int | None = None
+    """What happened from then on is owed, though nobody was connected yet; UTC nanoseconds."""
+    until_ns: int | None = None
+    """Nothing is owed after; UTC nanoseconds."""
+
+
 class LettersSettled(msgspec.Struct, frozen=True, tag="letters_settled", omit_defaults=True):
     """What became of dead letters: their frames were repeated, or a person gave them up."""
 
@@ -208,12 +234,14 @@ class Loss(msgspec.Struct, frozen=True, tag="loss"):
 Control = (
     EpochOpened
     | EpochAccepted
+    | StreamsEnded
     | EpochClosed
     | HistoryFinished
     | GapAccepted
     | RangeChecked
     | Loss
     | StreamsAsked
+    | StreamsOwed
     | StreamsRefused
     | LettersSettled
 )

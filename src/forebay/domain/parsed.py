@@ -129,6 +129,24 @@ class RawEvents:
         return len(self.frame)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedMessages:
+    """Messages that a venue numbers one by one, over all streams of a connection's subscription.
+
+    One stream sees few of the numbers, so only the connection can tell that one is missing. A frame
+    that could not be read is left out: what it told is missing as if it had not come.
+    """
+
+    line: str
+    """The subscription, unique within the connection; what each line numbers is its own."""
+    kinds: tuple[str, ...]
+    """Kinds of event that it carries."""
+    frames: Numbers
+    """Index in the batch of each frame with a number, rising."""
+    numbers: Numbers
+    """Its number."""
+
+
 StreamName: TypeAlias = tuple[str, str, str]
 """Market, channel and symbol: a stream of the venue that a parser is of."""
 
@@ -147,6 +165,8 @@ class Parsed:
     known: dict[StreamName, IntervalSet] = field(default_factory=dict)
     """Ids that the venue said are the latest of a stream (heartbeats), those not far apart joined.
     """
+    counted: list[CountedMessages] = field(default_factory=list)
+    """Numbers of the connection, those of one line together."""
 
     def know(self, stream: StreamName, last: int) -> None:
         """Note that ``last`` is said to be the latest id of ``stream``."""

@@ -31,6 +31,7 @@ from forebay.domain.frames import (
     Loss,
     RangeChecked,
     StreamsAsked,
+    StreamsEnded,
     StreamsRefused,
 )
 from forebay.domain.roll import Answered, AskedFor, Roll
@@ -168,21 +169,29 @@ class CoverageBook:
             for key, unit in self._carried(context):
                 if not control.streams or (key.channel, key.symbol) in control.streams:
                     self._stream(key, unit, out).opened(context.epoch, now_ns)
-        elif isinstance(control, EpochClosed):
-            silent_ns = control.silent_ns
-            last_ns = None if silent_ns is None else now_ns - silent_ns
-            spoke = [
-                (key, held.unit)
-                for key, held in {**self.coverage, **out.coverage}.items()
-                if key.venue == context.venue
-                and held.unit in _HEARD
-                and context.epoch in held.epochs
-                and self.follows(key)
-            ]
-            for key, unit in spoke:
-                self._stream(key, unit, out).closed(context.epoch, last_ns)
+        elif isinstance(control, StreamsEnded | EpochClosed):
+            self._closed(context, control, now_ns, out)
         elif isinstance(control, Loss):
             out.losses.append(control)
+
+    def _closed(
+        self, context: Context, control: StreamsEnded | EpochClosed, now_ns: int, out: Projected
+    ) -> None:
+        """Have streams of a connection be heard up to its last frame, and by it no more."""
+        silent_ns = control.silent_ns
+        last_ns = None if silent_ns is None else now_ns - silent_ns
+        some = set(control.streams) if isinstance(control, StreamsEnded) else None
+        spoke = [
+            (key, held.unit)
+            for key, held in {**self.coverage, **out.coverage}.items()
+            if key.venue == context.venue
+            and held.unit in _HEARD
+            and context.epoch in held.epochs
+            and (some is None or (key.channel, key.symbol) in some)
+            and self.follows(key)
+        ]
+        for key, unit in spoke:
+            self._stream(key, unit, out).closed(context.epoch, last_ns)
 
     def _finished(self, venue: str, control: HistoryFinished, now_ns: int, out: Projected) -> None:
         key = StreamKey(venue, control.market, control.channel, control.symbol)
