@@ -12,20 +12,26 @@ from picows import WSMsgType
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
 from forebay.sources.roster import Roster
-from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict, PlainSession, Venue
+from forebay.sources.venue import (
+    NOTHING,
+    ConnectionPurpose,
+    Limits,
+    MessageVerdict,
+    PlainSession,
+    Venue,
+)
 from forebay.sources.websocket import Timeouts
 from forebay.sources.websocket.upgrade import UpgradeRefused
 from tests.simulation.loop import VirtualClock, VirtualLoop
 from tests.support.made_venue import MadeParser
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from picows import WSFrame, WSTransport
 
     from forebay.clock import Clock
     from forebay.ports import FrameSink
-    from forebay.sources.venue import Limits
     from forebay.sources.websocket import ConnectionPlan
     from forebay.sources.websocket.connection import Connection
     from forebay.telemetry import TelemetryEvent
@@ -50,11 +56,13 @@ class StiffSession(PlainSession):
             return MessageVerdict(accepted=streams)
         if word == "no":
             return MessageVerdict(refused=dict.fromkeys(streams, "it is unknown"))
+        if word == "gone":
+            return MessageVerdict(released=frozenset({symbol}))
         return MessageVerdict(listed=frozenset({symbol})) if word == "new" else NOTHING
 
 
 class SuppleSession(StiffSession):
-    """It can also say ``drop A B``, which is not answered."""
+    """It can also say ``drop A B``, which is answered by ``gone A``."""
 
     def change(self, added: Sequence[str], removed: Sequence[str], now_ns: int) -> Sequence[bytes]:
         del now_ns
@@ -111,6 +119,8 @@ class Line:
         word, *symbols = words.split()
         if word == "drop":
             self.symbols -= set(symbols)
+            for symbol in symbols:
+                self.say(f"gone {symbol}")
         for symbol in symbols if word == "add" and not self._venue.mute else ():
             bad = symbol in self._venue.bad
             if not bad:
@@ -218,7 +228,7 @@ class ChangingRig:
             parser=MadeParser("native"),
             session=session,
             default_channels=("trade",),
-            **({"limits": limits} if limits else {}),
+            limits=limits or Limits(),
         )
         self.source = LiveSource(
             described,
@@ -241,7 +251,7 @@ class ChangingRig:
         )
 
     @contextlib.asynccontextmanager
-    async def running(self, sink: FrameSink) -> Iterator[None]:
+    async def running(self, sink: FrameSink) -> AsyncIterator[None]:
         """Capture while the block runs."""
         task = asyncio.create_task(self.source.run(sink))
         try:

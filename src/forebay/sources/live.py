@@ -208,6 +208,13 @@ class LiveSource:
         lacking = await drive(history.plan(request), ask, answered)
         answered(AnsweredPart(request.last, lacking))
 
+    async def page(self, target: str, cost: int, context: Context, sink: FrameSink) -> bytes:
+        """Have one answer captured under ``context``, and return its body; raises as :meth:`fill`.
+
+        Each is an epoch of its own.
+        """
+        return await self._captured(target, cost, replaced(context, epoch=self._epoch()), sink)
+
     async def instruments(self, status: str = "") -> list[Instrument]:
         """What the venue lists, all of it or of one status, in its word for what can be asked for.
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from forebay.domain.calendars import Calendar
     from forebay.domain.channels import Channel
     from forebay.domain.intervals import Interval
+    from forebay.domain.listing import Directory
     from forebay.ports import HistoryRequest, Instrument, Parser
 
 Stream: TypeAlias = tuple[str, str]
@@ -59,6 +60,8 @@ class MessageVerdict:
     connections: no stream is blamed, and the same is asked for again."""
     send: Sequence[bytes] = ()
     """What to answer, as text messages."""
+    released: frozenset[str] = frozenset()
+    """Symbols that flow no more, as was asked for; who never says it is believed after a while."""
     listed: frozenset[str] = frozenset()
     """Symbols, asked for or not, of which the venue says that something about them has changed: one
     began, closes at another time, or ended. The empty text stands for some that are not named."""
@@ -129,9 +132,9 @@ class ChangeableSession(Protocol):
     def change(self, added: Sequence[str], removed: Sequence[str], now_ns: int) -> Sequence[bytes]:
         """Return what to say so that ``added`` symbols flow from here on and ``removed`` ones stop.
 
-        It is called when what was asked for before has been answered, or is overdue. Of what was
-        added it says later, as at the beginning, what is accepted and what refused; of what was
-        removed it says nothing.
+        It is called when what was asked for before has been answered, or is overdue. Later it says
+        of what was added, as at the beginning, what is accepted and what refused, and of what was
+        removed, when it is :attr:`~MessageVerdict.released`.
         """
         ...
 
@@ -329,6 +332,8 @@ class Venue:
     polls: Mapping[str, Poll] = field(default_factory=dict)
     """Kinds that come by REST and not over the connection, or by either way."""
     listing: Listing | None = None
+    directory: Directory | None = None
+    """Where it tells of markets that come and go, if it can be asked for some of them."""
     probe: Callable[[str], str] | None = None
     """From a symbol to the path that asks for next to nothing; None: that of the listing."""
     sign: Sign | None = None

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import STAND_INS
 from forebay.app.wiring.stores import load_plugin
+from forebay.domain.listing import is_pattern
 from forebay.errors import ConfigError
 from forebay.secret_files import read_secrets
 from forebay.sources import coinbase, kalshi, massive
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.config import VenueConfig
     from forebay.app.wiring.data_folder import DataFolder
-    from forebay.ports import Parser, Source
-    from forebay.sources.live import Wiring
+    from forebay.ports import Parser
+    from forebay.sources.live import LiveSource, Wiring
 
 VENUES: dict[str, Venue] = {
     venue.name: venue for venue in (coinbase.VENUE, massive.VENUE, kalshi.VENUE)
@@ -37,6 +38,8 @@ _OWN = frozenset(VENUES)
 ALL = "all"
 _MARKET = "spot"
 """Of a venue that nobody knows any more."""
+EVERY = "*"
+"""The symbol of what is told of all markets together."""
 
 
 def parsers() -> Mapping[str, Parser]:
@@ -44,24 +47,45 @@ def parsers() -> Mapping[str, Parser]:
     return {name: venue.parser for name, venue in VENUES.items()}
 
 
-def source(config: VenueConfig, wiring: Wiring) -> Source:
+def source(config: VenueConfig, wiring: Wiring) -> LiveSource:
     """Return the live source that ``config`` asks for; use it with ``async with``.
 
-    Raises :class:`~forebay.errors.ConfigError` if it cannot be.
+    Where symbols come and go, it begins with those that are written out. Raises
+    :class:`~forebay.errors.ConfigError` if it cannot be.
     """
-    from forebay.sources import live  # noqa: PLC0415 - only a capture needs sockets
-    from forebay.sources.websocket import Timeouts  # noqa: PLC0415
-
-    venue = VENUES[check_venue(config.name)]
-    stale_s = venue.stale_s if config.stale_after_s is None else config.stale_after_s
     asked = ConnectionPurpose(
-        symbols=config.symbols,
+        symbols=exact(config),
         channels=kinds(config),
         market=market_of(config),
         depth=config.depth,
         credentials=credentials(config),
         polled=polled(config),
     )
+    return _live(config, asked, wiring, connections=config.connections or 0)
+
+
+def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
+    """Return what hears a venue tell of all its markets as they change, if it does that."""
+    directory = VENUES[config.name].directory
+    if directory is None or not directory.pushed:
+        return None
+    asked = ConnectionPurpose(
+        symbols=(EVERY,),
+        channels=directory.pushed,
+        market=market_of(config),
+        credentials=credentials(config),
+    )
+    return _live(config, asked, wiring)
+
+
+def _live(
+    config: VenueConfig, asked: ConnectionPurpose, wiring: Wiring, *, connections: int = 0
+) -> LiveSource:
+    from forebay.sources import live  # noqa: PLC0415 - only a capture needs sockets
+    from forebay.sources.websocket import Timeouts  # noqa: PLC0415
+
+    venue = VENUES[check_venue(config.name)]
+    stale_s = venue.stale_s if config.stale_after_s is None else config.stale_after_s
     return live.LiveSource(
         venue,
         asked,
@@ -71,7 +95,16 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
             feed=Timeouts(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
         ),
         symbols_per_connection=config.symbols_per_connection,
+        changing=venue.directory is not None,
+        connections=connections,
     )
+
+
+def exact(config: VenueConfig) -> tuple[str, ...]:
+    """Return the symbols that are no patterns; a venue without a directory has none of those."""
+    if VENUES[check_venue(config.name)].directory is None:
+        return config.symbols
+    return tuple(symbol for symbol in config.symbols if not is_pattern(symbol))
 
 
 def page_rows(name: str) -> int:
@@ -135,7 +168,15 @@ def check(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError`, of all that is said of a venue and cannot be."""
     check_venue(config.name)
     complaints = Complaints()
-    for look in (check_addresses, _check_spelling, _check_book, kinds, polled, credentials):
+    for look in (
+        check_addresses,
+        _check_patterns,
+        _check_spelling,
+        _check_book,
+        kinds,
+        polled,
+        credentials,
+    ):
         with complaints.noted():
             look(config)
     complaints.tell()
@@ -156,10 +197,24 @@ def check_addresses(config: VenueConfig) -> None:
     complaints.tell()
 
 
+def _check_patterns(config: VenueConfig) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` for patterns where symbols do not come and go."""
+    venue = VENUES[config.name]
+    wrong = [each for each in config.symbols if is_pattern(each)]
+    if wrong and venue.directory is None and [*config.symbols] != STAND_INS["symbols"]:
+        there = [name for name, each in VENUES.items() if each.directory is not None]
+        hint = f"Write the symbols out; see `forebay symbols --venue {config.name}`."
+        if there:
+            hint += f" Patterns are for {', '.join(there)}."
+        message = f"{venue.title} takes no patterns: {', '.join(map(repr, wrong))}."
+        raise ConfigError(message, hint=hint)
+
+
 def _check_spelling(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if a symbol cannot be one of the venue's."""
     venue = VENUES[config.name]
-    wrong = [each for each in config.symbols if not re.fullmatch(venue.spelling, each)]
+    spelled = [each for each in config.symbols if not is_pattern(each)]
+    wrong = [each for each in spelled if not re.fullmatch(venue.spelling, each)]
     if not wrong or [*config.symbols] == STAND_INS["symbols"]:
         return
     meant = list(dict.fromkeys(filter(None, (_meant_symbol(each, venue) for each in wrong))))
@@ -230,6 +285,8 @@ def kinds(config: VenueConfig) -> tuple[str, ...]:
     """
     venue = VENUES[config.name]
     there = venue.market_channels.get(market_of(config), tuple(venue.channels))
+    if venue.directory is not None:  # what it tells comes with it
+        there = tuple(kind for kind in there if kind not in venue.directory.kinds)
     if not config.channels:
         return tuple(kind for kind in venue.default_channels if kind in there)
     meant = {kind for word in config.channels for kind in _meant(word, venue, there)}

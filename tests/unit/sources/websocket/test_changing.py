@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.domain.frames import EpochAccepted, EpochOpened, StreamsEnded
-from forebay.sources.venue import ConnectionPurpose
+from forebay.sources.venue import ConnectionPurpose, MessageVerdict
 from forebay.sources.websocket import Timeouts
 from forebay.sources.websocket.lots import Lots, Refusal, divided
 from tests.support.changing_venue import ChangingRig, StiffSession, in_virtual_time
@@ -37,6 +37,12 @@ def streams(*symbols: str) -> tuple[tuple[str, str], ...]:
 
 
 class Supple(Talk):
+    def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
+        word, _, symbol = payload.decode().partition(" ")
+        if word == "gone":
+            return MessageVerdict(released=frozenset({symbol}))
+        return super().received(payload, now_ns)
+
     def change(self, added: Sequence[str], removed: Sequence[str], now_ns: int) -> Sequence[bytes]:
         return [f"+{' '.join(added)} -{' '.join(removed)}".encode()]
 
@@ -64,9 +70,31 @@ def test_what_is_not_wanted_any_more_ends_on_record_and_the_rest_goes_on() -> No
     rig.tell(b"ok A", b"x")
     (epoch,) = rig.sink.epochs
     assert rig.transport.did == ["all", "+ -A"]
-    assert epoch.controls[-1] == StreamsEnded(streams("A"))
-    assert epoch.renewed[-1][1].symbols == ("B",)
+    last = epoch.controls[-1]
+    assert last == EpochAccepted(streams("B")), "what is lost until then is lost of A"
+    assert [each.symbols for _, each in epoch.renewed] == [("B", "A")]
+    rig.tell(b"y", b"gone A")
+    rig.tell(b"z")
+    assert epoch.controls[-1:] == [StreamsEnded(streams("A"))]
+    assert [each.symbols for _, each in epoch.renewed] == [("B", "A"), ("B",)]
+    assert epoch.renewed[-1][0] == len(epoch.frames) - 1
     assert not rig.connection.over
+
+
+def test_an_end_that_the_venue_never_confirms_is_believed_after_a_while() -> None:
+    rig = Rig(Supple, ASKED)
+    rig.tell(b"ok A", b"ok B")
+    rig.clock.advance(60)
+    rig.connection.change(replace(ASKED, symbols=("B", "C")))
+    rig.connection.change(replace(ASKED, symbols=("B", "A")))
+    rig.tell(b"no C")
+    assert rig.transport.did == ["all", "+C -A"]
+    rig.clock.advance(5.1)
+    rig.tell(b"x")
+    rig.connection.examine()
+    rig.connection.examine()
+    assert rig.sink.epochs[0].controls[-1] == StreamsEnded(streams("A"))
+    assert rig.transport.did == ["all", "+C -A", "+A -C"]
 
 
 def test_a_change_waits_until_what_was_asked_before_is_answered_and_the_last_one_counts() -> None:
