@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forebay.sources.history import Series, by_bars
 from forebay.sources.kalshi.connector import KalshiSession, check_credentials, sign
+from forebay.sources.kalshi.directory import DIRECTORY
 from forebay.sources.kalshi.history import (
     MOST_CANDLES,
     MOST_MARKETS,
@@ -62,6 +63,7 @@ VENUE = Venue(
         BARS.kind: Poll(None, 60.0, 4.0, asks=latest_candles_path, at_once=MOST_MARKETS),
     },
     listing=Listing(markets_path, parse_markets, next_markets, STATUSES),
+    directory=DIRECTORY,
     probe=probe_path,
     sign=sign,
     check_credentials=check_credentials,
