@@ -45,7 +45,9 @@ TRADES = Channel("trade", identity="native", unit="time", time_unit_ns=MILLISECO
 TICKERS = Channel("ticker", identity="content", unit="time", time_unit_ns=MILLISECOND)
 BOOK_SNAPSHOTS = Channel("book_snapshot", identity="content", unit="time")
 """It has no time of the venue's: that is the one of receipt, in nanoseconds."""
-BOOK_DELTAS = Channel("book_delta", identity="session", unit="time", time_unit_ns=MICROSECOND)
+BOOK_DELTAS = Channel(
+    "book_delta", identity="session", unit="time", time_unit_ns=MICROSECOND, relative=True
+)
 """Two that say the same are two: each is known by its number, which is its connection's."""
 BARS = Channel("bar", identity="content", unit="none", time_unit_ns=SECOND, history=True)
 """Candles are asked for by REST, whenever that is."""
