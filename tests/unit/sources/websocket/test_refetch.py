@@ -71,6 +71,15 @@ def test_a_book_that_stayed_whole_is_asked_for_at_once_when_it_breaks_again() ->
     assert books.due(62 * SECOND) == PAIRS[:1]
 
 
+def test_a_book_that_is_to_come_unasked_is_asked_for_if_it_does_not() -> None:
+    books = Refetch()
+    books.expected(PAIRS, 10 * SECOND)
+    assert books.due(9 * SECOND) == []
+    for pair in PAIRS[2:]:
+        books.arrived(pair, 9 * SECOND)
+    assert books.due(10 * SECOND) == PAIRS[:2]
+
+
 def test_what_is_not_awaited_may_arrive_and_what_is_forgotten_is_not_asked_for() -> None:
     books = Refetch()
     books.arrived("P-0", 0)
