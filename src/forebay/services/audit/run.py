@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from forebay.clock import Clock, SystemClock
 from forebay.domain.channels import kind_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
-from forebay.domain.coverage.gaps import FAR
+from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
@@ -263,7 +263,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
     if not sum(case.frames.values()):
         text = "The journal has no frames for what is stored, so nothing could be verified."
         problems.append(Problem("nothing_verified", "", 0, [], text))
-    streams = [key for key in streams if kind_of(key.channel) == key.channel]  # that have events
+    streams = [key for key in streams if _has_events(key)]
     # What came before a venue refused more is verified all the same.
     red = {each.stream for each in problems if each.kind not in (NOT_GIVEN, NEVER_HEARD)}
     problems += [problem for each in case.published for problem in problems_of_transport(each)]
@@ -291,6 +291,10 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
         verified_by=_sources(bool(case.journal.recorded), bool(case.journal.by_frames)),
         took_ms=took_ms,
     )
+
+
+def _has_events(key: StreamKey) -> bool:
+    return kind_of(key.channel) == key.channel and key.symbol != EVERY_SYMBOL
 
 
 def _concerns(case: Case, gap: Gap) -> bool:
