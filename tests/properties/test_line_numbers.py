@@ -15,6 +15,7 @@ from forebay.domain.coverage import Gap, SequenceCoverage, StreamKey
 from forebay.domain.coverage.gaps import Arrival
 from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind, encode_control
 from forebay.domain.intervals import IntervalSet
+from forebay.domain.lines import LINES, ConnectionLines
 from forebay.domain.messages import Message, Step
 from forebay.services.lane_bridge import LaneBook, listen
 from forebay.services.lanes import all_topics, lane_of, parts_of, topic_of
@@ -271,18 +272,21 @@ def test_what_comes_late_heals_as_far_as_it_comes(
     whole = projected([*steps, closed(origin)], restarts=True)
     never = {each.number for each in lost} - {each.number for each in some}
     came = {each.number for each in sent} - {each.number for each in lost}
-    ends = came | {each.number for each in some}
-    due = {n for n in never if ends and min(ends) < n < max(ends)}
+    came |= {each.number for each in some}
+    due = {n for n in never if came and min(came) < n < max(came)}
     declared_ = {
         n for gap in gaps_of(whole).get(TOGETHER, []) for n in range(gap.first, gap.last + 1)
     }
     assert declared_ == due
     if not due:
         assert gaps_of(whole) == {}
-    for key in STREAMS if due else ():
+    on_time = [each for each in sent if each not in lost]
+    for key in STREAMS:
         times = IntervalSet((gap.first, gap.last) for gap in whole[key].gaps(key))
-        for first, last in Model.of(sent).times if not some else ():
-            assert times.within(first, last) == IntervalSet([(first, last)])
+        for before, behind in pairwise(on_time):
+            if due & set(range(before.number, behind.number)):
+                ends = before.received_ns, behind.received_ns
+                assert times.within(*ends) == IntervalSet([ends])
     assert alike(in_lanes([*steps, closed(origin)], 2)) == alike(whole)
 
 
@@ -329,6 +333,19 @@ def test_a_thousand_silent_streams_cost_nothing_while_nothing_is_missing() -> No
         assert [key.symbol for key in out.coverage] == ["S-1"]
     lost = [Sent(40, T0 + 40, trade(40, "S-1"))]
     assert len(projection.project(cut(lost, [], many)[0]).coverage) == 2001
+
+
+def test_lines_are_remembered_while_their_connection_is_open() -> None:
+    origins = numbered("e1"), numbered("e2")
+    steps = [cut([Sent(1, T0, trade(1))], [], origin)[0] for origin in origins]
+    projection = Projection(PARSERS, {})
+    for step in (*steps, closed(origins[0])):
+        projection.adopt(out := projection.project(step))
+    (kept,) = (held for key, held in out.ordinals.items() if key == TOGETHER)
+    assert isinstance(kept, ConnectionLines)
+    assert [*kept.lines] == [f"e2/{LINE}"]
+    many = ConnectionLines({f"e{n}/{LINE}": [] for n in range(2 * LINES)})
+    assert [*many.copy().lines] == [*many.lines][LINES:]
 
 
 def test_a_filtered_recording_and_history_tell_of_no_hole() -> None:
