@@ -339,9 +339,9 @@ def test_lines_are_remembered_while_their_connection_is_open() -> None:
     origins = numbered("e1"), numbered("e2")
     steps = [cut([Sent(1, T0, trade(1))], [], origin)[0] for origin in origins]
     projection = Projection(PARSERS, {})
-    for step in (*steps, closed(origins[0])):
-        projection.adopt(out := projection.project(step))
-    (kept,) = (held for key, held in out.ordinals.items() if key == TOGETHER)
+    for step in steps:
+        projection.adopt(projection.project(step))
+    kept = projection.project(closed(origins[0])).ordinals[TOGETHER]
     assert isinstance(kept, ConnectionLines)
     assert [*kept.lines] == [f"e2/{LINE}"]
     many = ConnectionLines({f"e{n}/{LINE}": [] for n in range(2 * LINES)})

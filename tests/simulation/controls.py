@@ -320,6 +320,9 @@ class _ControlSink:
     def control(self, control: ControlRecord) -> None:
         """Connections are nothing to it."""
 
+    def renew(self, context: Context) -> None:
+        """Neither is what they carry."""
+
     def batch(self, kind: FrameKind, payloads: Sequence[bytes]) -> None:
         """Take frames."""
         for payload in payloads:

@@ -135,6 +135,10 @@ class _WatchedEpoch:
         self._taken.append(Frame(self._context, int(FrameKind.CONTROL), payload))
         self._take.control(control)
 
+    def renew(self, context: Context) -> None:
+        self._context = context.encode()
+        self._take.renew(context)
+
 
 class WatchedSource(SimSource):
     """The product's source, whose sink is held to what ``flushed()`` says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import neg
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -41,7 +42,7 @@ _DECIMALS = st.one_of(st.integers(0, 10**38 - 1), st.integers(0, 10**13))
 _TIMES = st.integers(1_230_768_000 * 10**9, 4_000_000_000 * 10**9)
 _CELLS: dict[Any, st.SearchStrategy[Any]] = {
     schema.DECIMAL: st.none() | _DECIMALS,
-    schema.DECIMALS: st.lists(_DECIMALS, max_size=3),
+    schema.DECIMALS: st.lists(_DECIMALS | _DECIMALS.map(neg), max_size=3),
     schema.TIME: _TIMES,
     schema.LABEL: _TEXTS,
     pa.string(): _TEXTS,
@@ -91,7 +92,8 @@ def _exact(units: int) -> Decimal:
 
 
 def _plain(units: int) -> str:
-    return f"{units // _UNIT}.{units % _UNIT:018d}"
+    whole, part = divmod(abs(units), _UNIT)
+    return f"{'-' * (units < 0)}{whole}.{part:018d}"
 
 
 def _spelled(cell: Any, kind: pa.DataType) -> str:  # noqa: ANN401

@@ -21,6 +21,8 @@ class RecordedEpoch:
     sink: RecordingSink
     context: Context
     frames: list[tuple[FrameKind, bytes]] = field(default_factory=list)
+    renewed: list[tuple[int, Context]] = field(default_factory=list)
+    """Behind so many frames, what was said instead of :attr:`context`."""
 
     def frame(self, kind: FrameKind, payload: bytes) -> None:
         self.batch(kind, (payload,))
@@ -32,6 +34,10 @@ class RecordedEpoch:
 
     def control(self, control: Control) -> None:
         self.frame(FrameKind.CONTROL, encode_control(control))
+
+    def renew(self, context: Context) -> None:
+        assert context.epoch == self.context.epoch
+        self.renewed.append((len(self.frames), context))
 
     @property
     def data(self) -> list[tuple[FrameKind, bytes]]:

@@ -54,7 +54,9 @@ NAME_VENUES = {
 }
 """Files outside their own folders that name a venue, and why: code that needs one is wiring."""
 
-WORDS = sorted({word for kind in KINDS.values() for word in (kind.channel, kind.table)})
+_ANYWHERE = {"market", "markets"}
+"""Also the part of a venue that every stream is of."""
+WORDS = sorted({word for kind in KINDS.values() for word in (kind.channel, kind.table)} - _ANYWHERE)
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})(?![a-z])")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TEXTS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}

@@ -42,6 +42,9 @@ class Channel:
     believed_after_s: tuple[int, ...] = (60, 600, 3600, 21_600)
     """That history lacks something is believed when it said so once more than there are waits:
     with at least the first one between the first two times, and so on."""
+    relative: bool = False
+    """Of changes of a book: whether a size is what is added to a level or taken from it, and not
+    what the level has from then on."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS_OF[self.identity]:

@@ -155,7 +155,7 @@ def _build(raw: Any, batch: FrameBatch) -> tuple[EventColumns, list[DeadLetter]]
         *(checks.columns[name] for name in kind.columns.names),
     ]
     table = pa.Table.from_arrays(columns, schema=kind.schema.remove(len(columns)))
-    flags = checks.flags | _flags(context, received_ns, exchange_ns)
+    flags = checks.flags | _flags(context, received_ns, exchange_ns, holds=kind.holds)
     if numbers is None:
         numbers = np.zeros(count, dtype=np.int64)
     places = symbols, codes, raw.frame, numbers, received_ns, raw.sequence is not None, flags
@@ -216,11 +216,15 @@ def _numbers(checks: Checks, natives: Integers | None) -> Integers | None:
     return numbers
 
 
-def _flags(context: Context, received_ns: Integers, exchange_ns: Integers) -> npt.NDArray[np.uint8]:
+def _flags(
+    context: Context, received_ns: Integers, exchange_ns: Integers, *, holds: bool
+) -> npt.NDArray[np.uint8]:
     """Return the flags that follow from an event's times and its way alone."""
     behind_ns = received_ns - exchange_ns
     if context.purpose == "history":
         flags = np.full(len(behind_ns), BACKFILL, dtype=np.uint8)
+    elif holds:
+        flags = np.zeros(len(behind_ns), dtype=np.uint8)
     else:
         flags = (behind_ns > LATE_AFTER_NS) * np.uint8(LATE)
     if context.partial:

@@ -126,6 +126,18 @@ class StreamsRefused(msgspec.Struct, frozen=True, tag="streams_refused"):
     reason: str
 
 
+class StreamsEnded(msgspec.Struct, frozen=True, tag="streams_ended"):
+    """A connection that goes on does not carry some streams any more, since nobody wants them.
+
+    What is owed of them ends by :class:`StreamsAsked` and the like, not by this.
+    """
+
+    streams: tuple[tuple[str, str], ...]
+    """Kinds of event with symbols."""
+    silent_ns: int | None = None
+    """As of :class:`EpochClosed`."""
+
+
 class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
     """The connection is over; absent from the journal if the collector was killed."""
 
@@ -248,6 +260,7 @@ class Loss(msgspec.Struct, frozen=True, tag="loss"):
 Control = (
     EpochOpened
     | EpochAccepted
+    | StreamsEnded
     | EpochClosed
     | HistoryFinished
     | GapAccepted

@@ -97,6 +97,10 @@ class EpochSink(Protocol):
         """Record something about the connection itself, in order with its frames."""
         ...
 
+    def renew(self, context: Context) -> None:
+        """Have what is given from here on carry ``context``, which is of the same epoch."""
+        ...
+
 
 class FrameSink(Protocol):
     """The journal as a source sees it."""

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, FrameKind, encode_control
+from forebay.domain.frames import (
+    EpochAccepted,
+    EpochClosed,
+    EpochOpened,
+    FrameKind,
+    StreamsEnded,
+    encode_control,
+)
 from forebay.errors import Transient
 from forebay.journal import JournalWriter, PendingBlock
 from forebay.resilience.backoff import Backoff
@@ -100,7 +107,7 @@ class EpochWriter:
 
     def control(self, control: Control) -> None:
         last_ns = self._last_ns
-        if isinstance(control, EpochClosed) and last_ns is not None:
+        if isinstance(control, EpochClosed | StreamsEnded) and last_ns is not None:
             control = msgspec.structs.replace(control, silent_ns=max(0, self._now() - last_ns))
         self.frame(FrameKind.CONTROL, encode_control(control))
         self._last_ns = last_ns  # a record of ours is no frame of the venue
@@ -114,6 +121,10 @@ class EpochWriter:
             counters.closed += 1
             counters.subscribed -= self._accepted
             self._accepted = False
+
+    def renew(self, context: Context) -> None:
+        self._context = context.encode()
+        self.detach()
 
     def detach(self) -> None:
         """The draft was taken away: the next frame begins another."""

@@ -40,6 +40,9 @@ class _Epoch:
         """Our own records are not kept."""
         del control
 
+    def renew(self, context: Context) -> None:
+        self.context = context
+
 
 class PagesInHand:
     """A :class:`~forebay.ports.FrameSink` that only holds what it is given."""

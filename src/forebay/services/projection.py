@@ -42,6 +42,7 @@ from forebay.domain.frames import (
     NumbersMissed,
     RangeChecked,
     StreamsAsked,
+    StreamsEnded,
     StreamsOwed,
     StreamsRefused,
 )
@@ -173,19 +174,8 @@ class CoverageBook:
             for key, unit in self._carried(context):
                 if not control.streams or (key.channel, key.symbol) in control.streams:
                     self._stream(key, unit, out).opened(context.epoch, now_ns)
-        elif isinstance(control, EpochClosed):
-            silent_ns = control.silent_ns
-            last_ns = None if silent_ns is None else now_ns - silent_ns
-            spoke = [
-                (key, held.unit)
-                for key, held in {**self.coverage, **out.coverage}.items()
-                if key.venue == context.venue
-                and held.unit in _HEARD
-                and context.epoch in held.epochs
-                and self.follows(key)
-            ]
-            for key, unit in spoke:
-                self._stream(key, unit, out).closed(context.epoch, last_ns)
+        elif isinstance(control, StreamsEnded | EpochClosed):
+            self._closed(context, control, now_ns, out)
         elif isinstance(control, NumbersMissed):
             self._missed(context, control, out)
         elif isinstance(control, Loss):
@@ -213,6 +203,25 @@ class CoverageBook:
             stream.accept(control.first, control.last, told)
         else:
             stream.checked(control.first, control.last, control.missing, control.stored)
+
+    def _closed(
+        self, context: Context, control: StreamsEnded | EpochClosed, now_ns: int, out: Projected
+    ) -> None:
+        """Have streams of a connection be heard up to its last frame, and by it no more."""
+        silent_ns = control.silent_ns
+        last_ns = None if silent_ns is None else now_ns - silent_ns
+        some = set(control.streams) if isinstance(control, StreamsEnded) else None
+        spoke = [
+            (key, held.unit)
+            for key, held in {**self.coverage, **out.coverage}.items()
+            if key.venue == context.venue
+            and held.unit in _HEARD
+            and context.epoch in held.epochs
+            and (some is None or (key.channel, key.symbol) in some)
+            and self.follows(key)
+        ]
+        for key, unit in spoke:
+            self._stream(key, unit, out).closed(context.epoch, last_ns)
 
     def _missed(self, context: Context, control: NumbersMissed, out: Projected) -> None:
         """Have every stream of a line miss what the line misses, and tell of it by itself."""

@@ -19,18 +19,20 @@ from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
 from forebay.sources.roster import Roster
 from forebay.sources.venue import AnsweredPart
 from forebay.sources.websocket import ConnectionPlan, Feeds, Timeouts, WebSocketFeed
+from forebay.sources.websocket.lots import divided
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from forebay.clock import Clock
     from forebay.domain.frames import StreamsRefused
     from forebay.ports import FrameSink, HistoryRequest, Instrument
     from forebay.sources.venue import ConnectionPurpose, Venue
-    from forebay.sources.websocket.connection import Connection, Ear
+    from forebay.sources.websocket.connection import Connection
+    from forebay.sources.websocket.ear import Ear
     from forebay.sources.websocket.feed import Dial
 
 
@@ -73,6 +75,8 @@ class Wiring:
     """See :attr:`~forebay.sources.rest.RestPolicy.receive_bytes`."""
     roster: Roster | None = None
     """Of the process: what becomes of each stream that its sources ask for."""
+    listed: Callable[[frozenset[str]], None] = lambda _: None
+    """Hears of what is :attr:`~forebay.sources.venue.MessageVerdict.listed`."""
 
 
 class LiveSource:
@@ -90,7 +94,13 @@ class LiveSource:
         addresses: Addresses | None = None,
         timings: Timings | None = None,
         symbols_per_connection: int | None = None,
+        connections: int = 0,
+        changing: bool = False,
     ) -> None:
+        """``connections``: among how many to divide the symbols, 0: as few as may be.
+
+        With ``changing`` there may be no symbols as yet, since :meth:`want` will say.
+        """
         addresses = addresses or Addresses()
         self._venue = venue
         self._asked = replace(asked, symbols=tuple(dict.fromkeys(asked.symbols)))
@@ -113,28 +123,33 @@ class LiveSource:
         self._attendance.ask(self._asked.streams)
         self._size = symbols_per_connection or venue.limits.symbols_per_connection
         self._answers = self._context()
-        self._feeds = Feeds(
-            self._chunks(),
-            self._feed,
-            self._attendance,
-            clock=wiring.clock,
-            rng=wiring.rng,
-            timeouts=self._timings.feed,
-            size=self._size,
-        )
+        if not (asked.symbols or changing):
+            message = f"No symbols to capture from {venue.name}."
+            raise ConfigError(message, hint="Name some with --symbols.")
+        self._feeds = self._connections(connections)
         self._pollers = [
             self._poller(kind, symbol)
             for kind in asked.channels
             if kind in venue.polls
             for symbol in self._asked.symbols
         ]
-        if self._pollers:
+        if not venue.polls.keys().isdisjoint(asked.channels):
             self._need_rest()
 
     @property
     def connections(self) -> int:
         """One for each group of symbols, and one for each symbol that is polled and not refused."""
         return self._feeds.lots.wanted + sum(not poller.refused for poller in self._pollers)
+
+    def want(self, symbols: Iterable[str]) -> None:
+        """Capture ``symbols`` from here on, and no others."""
+        before, wanted = self._asked, tuple(dict.fromkeys(symbols))
+        if wanted == before.symbols:
+            return
+        self._asked = replace(before, symbols=wanted)
+        self._attendance.forget(before.streams - self._asked.streams)
+        self._attendance.ask(self._asked.streams - before.streams)
+        self._feeds.want(wanted)
 
     async def run(self, sink: FrameSink) -> None:
         """Capture every symbol until cancelled, each connection on its own."""
@@ -212,7 +227,7 @@ class LiveSource:
 
     async def probe(self) -> None:
         """Ask for next to nothing, for a recovery that holds the REST breaker's permit itself."""
-        if self._venue.probe is not None:
+        if self._venue.probe is not None and self._asked.symbols:
             await self._need_rest().probe(self._venue.probe(self._asked.symbols[0]))
         elif self._venue.listing is not None:
             await self._need_rest().probe(self._venue.listing.first(self._asked.market))
@@ -271,21 +286,25 @@ class LiveSource:
 
         return paced if rates else dial
 
-    def _chunks(self) -> list[ConnectionPurpose]:
-        """What each connection is for: all channels that are not polled, of some symbols."""
-        asked, size = self._asked, self._size
-        if not asked.symbols:
-            message = f"No symbols to capture from {self._venue.name}."
-            raise ConfigError(message, hint="Name some with --symbols.")
-        spoken = tuple(kind for kind in asked.channels if kind not in self._venue.polls)
-        starts = range(0, len(asked.symbols), size) if spoken else ()
-        chunks = [
-            replace(asked, symbols=asked.symbols[start : start + size], channels=spoken)
-            for start in starts
-        ]
-        for chunk in chunks:
-            self._plan(chunk)  # an address that is none is told now
-        return chunks
+    def _connections(self, connections: int) -> Feeds:
+        """Return the connections, which are for all channels that are not polled."""
+        wiring, size = self._wiring, self._size
+        spoken = tuple(kind for kind in self._asked.channels if kind not in self._venue.polls)
+        whole = replace(self._asked, channels=spoken)
+        if spoken:
+            self._plan(whole)  # an address that is none is told now
+        return Feeds(
+            divided(whole, size, connections),
+            self._feed,
+            self._attendance,
+            clock=wiring.clock,
+            rng=wiring.rng,
+            timeouts=self._timings.feed,
+            size=size,
+            connections=connections,
+            whole=whole,
+            listed=wiring.listed,
+        )
 
     def _plan(self, asked: ConnectionPurpose) -> ConnectionPlan:
         venue = self._venue

@@ -96,12 +96,13 @@ def bars(
     timeframe: str,
     of: str,
     adjusted: bool,
+    session: str = "UTC",
     begins: Sequence[int],
     ends: Sequence[int],
     skew_ns: int,
     columns: Mapping[str, Sequence[Any]],
 ) -> RawEvents:
-    """Return bars of one time frame, whose days begin in UTC; ``columns`` are prices and volumes.
+    """Return bars of one time frame, whose days ``session`` names; the rest are ``columns``.
 
     Times are in the unit of the channel. A bar is final once it was over ``skew_ns`` before its
     receipt.
@@ -124,7 +125,7 @@ def bars(
         columns={
             **numbers,
             "timeframe": [timeframe] * count,
-            "session": ["UTC"] * count,
+            "session": [session] * count,
             "of": [of] * count,
             "adjusted": [str(adjusted).lower()] * count,
             "open_ts": opened,

@@ -38,8 +38,6 @@ class Standing:
     """Why the venue does not give it, as far as anybody knows."""
     refusals: int = 0
     """How often that was said in a row."""
-    told: int = 0
-    """How often it was said at all."""
     retry_ns: int | None = None
     """When it is asked for again, if that is later than with the next connection."""
 
@@ -52,10 +50,13 @@ class Roster:
         self.standings: dict[Place, Standing] = {}
         self.complaints: dict[str, int] = {}
         """By venue, how often it complained."""
+        self.refusals: dict[str, int] = {}
+        """By venue, how often it did not give a stream, whether anybody wants that still or not."""
 
     def of(self, venue: str, market: str, observer: Observer) -> Attendance:
         """Return the part of one venue and market; ``observer`` hears of refusals."""
         self.complaints.setdefault(venue, 0)
+        self.refusals.setdefault(venue, 0)
         return Attendance(self, venue, market, observer)
 
 
@@ -75,6 +76,11 @@ class Attendance:
         now_ns = self._roster.clock.wall_ns()
         for stream in streams:
             self._roster.standings.setdefault(self._place(stream), Standing(now_ns))
+
+    def forget(self, streams: Iterable[Stream]) -> None:
+        """Note that nobody wants ``streams`` any more."""
+        for stream in streams:
+            self._roster.standings.pop(self._place(stream), None)
 
     def acknowledge(self, streams: Iterable[Stream]) -> None:
         """Note that the venue gives ``streams`` from here on."""
@@ -98,7 +104,7 @@ class Attendance:
                 standing.acknowledged_ns = None
                 standing.refused, standing.retry_ns = reason, retry_ns
                 standing.refusals += 1
-                standing.told += 1
+                self._roster.refusals[self._venue] += 1
         for reason, some in alike.items():
             self.record(StreamsRefused(tuple(some), reason))
             for symbol in () if told else dict.fromkeys(symbol for _, symbol in some):

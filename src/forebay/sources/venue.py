@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from forebay.domain.calendars import Calendar
@@ -57,6 +57,9 @@ class MessageVerdict:
     connections: no stream is blamed, and the same is asked for again."""
     send: Sequence[bytes] = ()
     """What to answer, as text messages."""
+    listed: frozenset[str] = frozenset()
+    """Symbols, asked for or not, of which the venue says that something about them has changed: one
+    began, closes at another time, or ended. The empty text stands for some that are not named."""
 
 
 NOTHING = MessageVerdict()
@@ -111,6 +114,23 @@ class Session(Protocol):
 
     def tick(self, now_ns: int) -> Sequence[bytes]:
         """Return what to say now: the next part of a subscription, a ping."""
+        ...
+
+
+@runtime_checkable
+class ChangeableSession(Protocol):
+    """A session whose subscription can be changed while its connection lives.
+
+    One that cannot gets new symbols on connections of their own.
+    """
+
+    def change(self, added: Sequence[str], removed: Sequence[str], now_ns: int) -> Sequence[bytes]:
+        """Return what to say so that ``added`` symbols flow from here on and ``removed`` ones stop.
+
+        It is called when what was asked for before has been answered, or is overdue. Of what was
+        added it says later, as at the beginning, what is accepted and what refused; of what was
+        removed it says nothing.
+        """
         ...
 
 

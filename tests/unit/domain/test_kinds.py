@@ -57,8 +57,21 @@ GOOD: dict[str, Row] = {
     },
     "book_snapshot": LEVELS,
     "book_delta": LEVELS,
+    "market_series": {"change": "listed", "title": "Gold", "fee_multiplier": "1"},
+    "market_event": {"series_symbol": "GOLD", "strike_ts": BEGIN, "mutually_exclusive": "true"},
+    "market": {
+        "event_symbol": "GOLD-26",
+        "open_ts": BEGIN,
+        "close_ts": END,
+        "can_close_early": "false",
+        "floor_strike": "-4.5",
+        "cap_strike": "0.25",
+        "settlement_delay_s": 1,
+    },
 }
+STATEMENTS = ("market_series", "market_event", "market")
 OPTIONAL = {
+    **{kind: set(GOOD[kind]) for kind in STATEMENTS},
     "quote": {"bid_size", "ask_size"},
     "ticker": set(GOOD["ticker"]) - {"price"},
     "bar": {"trades", "vwap"},
@@ -67,12 +80,12 @@ OPTIONAL = {
 NOT_NUMBERS = ["NaN", "", "1,5", "-1", "1e400", "1" * 21]
 
 
-def raw(kind: str, rows: Sequence[Row]) -> RawEvents:
+def raw(kind: str, rows: Sequence[Row], *, relative: bool = False) -> RawEvents:
     """Build what a parser makes of one frame a row."""
     frames = list(range(len(rows)))
     names = dict.fromkeys(name for row in rows for name in row)
     return RawEvents(
-        channel=Channel(kind, "observation", "time"),
+        channel=Channel(kind, "observation", "time", relative=relative),
         frame=frames,
         item=[0] * len(rows),
         venue_symbol=["A-B"] * len(rows),
@@ -172,7 +185,8 @@ def test_a_bad_row_is_a_dead_letter_with_its_reason(kind: str, reason: str, row:
 
 def test_every_kind_is_asked_here() -> None:
     assert set(GOOD) == set(KINDS)
-    assert {kind for kind, _, _ in BAD} == set(KINDS)
+    assert {kind for kind, _, _ in BAD} == set(KINDS) - {*STATEMENTS}
+    assert {name for name, kind in KINDS.items() if kind.holds} == {*STATEMENTS}
     assert all(kind_of_table(kind.table) is kind for kind in KINDS.values())
 
 
@@ -263,6 +277,27 @@ def test_levels_stay_with_their_rows_when_others_are_refused() -> None:
     assert [letter.frame for letter in dead] == [0, 2]
     assert columns.table["bid_prices"].to_pylist() == [[Decimal("1.5"), Decimal("1.4")]] * 2
     assert columns.table["ask_sizes"].to_pylist() == [[Decimal("0.000000000000000001")]] * 2
+
+
+SIGNED = {"0.25": "0.25", "-0.25": "-0.25", "-1e-18": "-0.000000000000000001", "-0300.00": "-300"}
+UNSIGNED = ["0", "-0", "0.00", "-0e3", "--1", "+1", "- 1", "-", "-1e-19", "-" + "1" * 21]
+
+
+@pytest.mark.parametrize("side", ["bid", "ask"])
+@pytest.mark.parametrize("text", [*SIGNED, *UNSIGNED])
+def test_a_difference_has_a_sign_and_is_never_0(side: str, text: str) -> None:
+    sizes = [text] * len(LEVELS[f"{side}_prices"])
+    row = LEVELS | {"bid_sizes": ["3", "1"], f"{side}_sizes": sizes}
+    columns, dead = build_events(raw("book_delta", [row], relative=True), batch([b"x"]))
+    assert [letter.reason for letter in dead] == ["bad_size"] * (text in UNSIGNED)
+    told = {size for sizes in columns.table[f"{side}_sizes"].to_pylist() for size in sizes}
+    assert told == ({Decimal(SIGNED[text])} if text in SIGNED else set())
+
+
+def test_a_price_has_no_sign_wherever_sizes_have_one() -> None:
+    row = LEVELS | {"bid_sizes": ["3", "-1"], "ask_prices": ["-1.6"]}
+    _, dead = build_events(raw("book_delta", [row], relative=True), batch([b"x"]))
+    assert [letter.reason for letter in dead] == ["bad_price"]
 
 
 @pytest.mark.parametrize("name", ["open", "close"])

@@ -487,6 +487,6 @@ def test_only_what_a_connection_tells_as_it_happens_says_how_long_it_takes() -> 
     assert project(*elsewhere).delays == {}
 
 
-def test_bars_say_nothing_of_a_clock() -> None:
-    assert not KINDS["bar"].momentary
-    assert all(kind.momentary for name, kind in KINDS.items() if name != "bar")
+def test_bars_and_what_holds_say_nothing_of_a_clock() -> None:
+    held = {name for name, kind in KINDS.items() if kind.holds}
+    assert {name for name, kind in KINDS.items() if not kind.momentary} == {"bar", *held}

@@ -19,7 +19,7 @@ from forebay.resilience import CircuitBreaker, CircuitOpen, RetryConfig, presets
 from forebay.sources.live import LiveSource, Timings
 from forebay.sources.rest import RestPolicy
 from forebay.sources.venue import Limits, per_second
-from forebay.sources.websocket.connection import Ear
+from forebay.sources.websocket.ear import Ear
 from forebay.sources.websocket.upgrade import UpgradeRefused
 from tests.support.feed_rig import pass_time
 from tests.support.http_server import serving

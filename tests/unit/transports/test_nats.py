@@ -29,6 +29,7 @@ from forebay.transports.nats.streams import (
     subjects_of,
 )
 from forebay.transports.nats.transport import NatsTransport
+from forebay.transports.subjects import subject_prefix
 from tests.conformance.test_transport import message, message_of_rows
 from tests.support.frames import LOG, Told, rows_of
 from tests.support.pages import block, page, section, table, ticked
@@ -127,7 +128,7 @@ def test_no_subject_is_of_two_topics() -> None:
     found = [subject for topic in all_topics() for subject in subjects_of(topic)]
     assert len(found) == len(set(found))
     prefixes = {subject.partition(".")[0] for subject in found}
-    assert len(prefixes) == 1 + len({kind.topic for kind in KINDS.values()})
+    assert len(prefixes) == 1 + len({subject_prefix(kind) for kind in KINDS.values()})
 
 
 def test_every_event_fits_a_subject_of_its_topic() -> None:

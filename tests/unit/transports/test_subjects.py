@@ -81,7 +81,7 @@ def test_a_kind_that_was_added_has_subjects(monkeypatch: pytest.MonkeyPatch) -> 
 def test_prefixes_of_a_topic_are_those_of_its_kinds() -> None:
     assert prefixes_of("trade_archive") == ["trades"]
     assert prefixes_of("book_archive") == ["books"]
-    assert prefixes_of("market_archive") == []
+    assert prefixes_of("market_archive") == ["market_events", "market_series", "markets"]
 
 
 def test_what_is_no_event_has_no_subject() -> None:

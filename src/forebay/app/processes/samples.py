@@ -105,12 +105,9 @@ def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> 
 
 def roster(roster: Roster) -> list[Sample]:
     """Return how often each venue complained, and what it refused."""
-    refusals = Counter(dict.fromkeys(roster.complaints, 0))
-    for place, standing in roster.standings.items():
-        refusals[place.venue] += standing.told
     return [
         *labelled("forebay_venue_complaints", "venue", roster.complaints),
-        *labelled("forebay_streams_refused", "venue", refusals),
+        *labelled("forebay_streams_refused", "venue", roster.refusals),
     ]
 
 

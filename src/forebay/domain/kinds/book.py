@@ -1,8 +1,10 @@
 """Order books: a snapshot says all of a book, a delta what changed. One message is one row.
 
 Levels are lists of the same length, prices beside sizes, in the venue's order. A size is what is
-there now: in a delta, 0 takes the level away. Why a message is not a row a level is in
-``docs/adr/0020``.
+there now: in a delta, 0 takes the level away. Of a channel that is
+:attr:`~forebay.domain.channels.Channel.relative`, a delta's size is what is added, or taken away if
+it is negative: a level that has 0 is gone. Why a message is not a row a level is in
+``docs/adr/0020``, why a difference is stored as such in ``docs/adr/0065``.
 """
 
 from __future__ import annotations
@@ -27,18 +29,20 @@ _LEVELS = pa.schema(
 )
 
 
-def check_book(checks: Checks) -> None:
+def check_delta(checks: Checks) -> None:
     """Reject messages with a price that is not positive, or not as many sizes as prices.
 
     A side may be empty.
     """
-    checks.levels("bid_prices", "bid_sizes")
-    checks.levels("ask_prices", "ask_sizes")
+    relative = checks.raw.channel.relative
+    checks.levels("bid_prices", "bid_sizes", differences=relative)
+    checks.levels("ask_prices", "ask_sizes", differences=relative)
 
 
 def check_snapshot(checks: Checks) -> None:
-    """Reject as :func:`check_book`; flag those whose best bid is not below their best ask."""
-    check_book(checks)
+    """Reject as :func:`check_delta`; flag those whose best bid is not below their best ask."""
+    checks.levels("bid_prices", "bid_sizes")
+    checks.levels("ask_prices", "ask_sizes")
     bids, asks = _best(checks, "bid_prices", "max"), _best(checks, "ask_prices", "min")
     crossed = [row for row, bid in bids.items() if row in asks and bid >= asks[row]]
     mask = np.zeros(len(checks.flags), dtype=np.bool_)
@@ -61,4 +65,4 @@ def _best(checks: Checks, name: str, function: str) -> dict[int, Decimal]:
 
 _book = partial(EventKind, columns=_LEVELS, topic="book_archive", idempotent=True)
 BOOK_SNAPSHOT = _book("book_snapshot", "book_snapshots", check=check_snapshot)
-BOOK_DELTA = _book("book_delta", "book_deltas", check=check_book)
+BOOK_DELTA = _book("book_delta", "book_deltas", check=check_delta)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
     Integers = npt.NDArray[np.int64]
 
-_PLAIN_DECIMAL = r"^[0-9]{1,20}(\.[0-9]{1,18})?$"
-_WITH_EXPONENT = r"^[0-9]{1,38}(\.[0-9]{1,38})?[eE][+-]?[0-9]{1,2}$"
+_PLAIN_DECIMAL = r"[0-9]{1,20}(\.[0-9]{1,18})?$"
+_WITH_EXPONENT = r"[0-9]{1,38}(\.[0-9]{1,38})?[eE][+-]?[0-9]{1,2}$"
 _LEAP_SECOND = r"^(.{10}[T ][0-9]{2}:[0-9]{2}):60"
 _TEXT = pa.string()
 COMMON = ("venue", "market", "symbol", "event_ts")
@@ -62,6 +62,9 @@ class EventKind:
     idempotent: bool = False
     """Whether an event that is received again changes nothing, as what something is now does and
     what was exchanged does not: then of equal ones that came at an edge, none can be missed."""
+    holds: bool = False
+    """Whether it says what holds until something else is said, however long ago that began: then
+    it is never late."""
     schema: pa.Schema = field(init=False)
     """All columns of the table."""
     content: tuple[str, ...] = field(init=False)
@@ -77,7 +80,7 @@ class EventKind:
     @property
     def momentary(self) -> bool:
         """Whether its time is when it happened; one with times of its own is of a period."""
-        return schema.TIME not in self.columns.types
+        return not self.holds and schema.TIME not in self.columns.types
 
 
 class Checks:
@@ -139,17 +142,22 @@ class Checks:
         self.columns[name] = values
         return values
 
-    def levels(self, prices: str, sizes: str) -> tuple[pa.Array, pa.Array]:
-        """Read the lists of one side of a book: prices above 0, and as many sizes of 0 or above."""
+    def levels(
+        self, prices: str, sizes: str, *, differences: bool = False
+    ) -> tuple[pa.Array, pa.Array]:
+        """Read the lists of one side of a book: prices above 0, and as many sizes of 0 or above.
+
+        Of ``differences`` a size may be negative, and is never 0.
+        """
         raw = [self._raw(name, _LIST) for name in (prices, sizes)]
         counts = [pc.fill_null(pc.list_value_length(lists), -1).to_numpy() for lists in raw]
-        rights: tuple[tuple[Callable[..., pa.Array], Reason], ...] = (
-            (pc.greater, "bad_price"),
-            (pc.greater_equal, "bad_size"),
+        rights: tuple[tuple[Callable[..., pa.Array], Reason, bool], ...] = (
+            (pc.greater, "bad_price", False),
+            (pc.not_equal if differences else pc.greater_equal, "bad_size", differences),
         )
         read = []
-        for name, lists, (right, reason) in zip((prices, sizes), raw, rights, strict=True):
-            values = decimals(lists.flatten())
+        for name, lists, (right, reason, signed) in zip((prices, sizes), raw, rights, strict=True):
+            values = decimals(lists.flatten(), signed=signed)
             wrong = np.zeros(len(lists), dtype=np.bool_)
             parents = pc.list_parent_indices(lists).to_numpy()
             wrong[parents[~true_where(right(values, _ZERO))]] = True
@@ -164,7 +172,7 @@ class Checks:
     def integer(self, name: str, *, least: int = 0, optional: bool = False) -> pa.Array:
         """Read whole numbers from ``least`` on; ``optional`` ones may be null, others not."""
         column = self._raw(name, pa.int64())
-        values, missing, wrong = _integers(column)
+        values, missing, wrong = whole_cells(column)
         wrong = wrong | ~missing & (values < least)
         self.reject_where(wrong if optional else wrong | missing, "bad_value", column)
         self.columns[name] = pa.array(values, mask=missing | wrong)
@@ -214,20 +222,22 @@ _LIST = pa.list_(pa.string())
 _TOO_GREAT = 1 << 63
 
 
-def decimals(texts: pa.Array) -> pa.Array:
-    """Return exact decimals; what is none is null.
+def decimals(texts: pa.Array, *, signed: bool = False) -> pa.Array:
+    """Return exact decimals; what is none is null, and so is one below 0 unless ``signed``.
 
     Arrow is given plain digits only: what has more than 20 of them before the point, and some
     exponents, it casts to a wrong number without an error.
     """
-    plain = pc.match_substring_regex(texts, _PLAIN_DECIMAL)
+    begin = "^-?" if signed else "^"
+    plain = pc.match_substring_regex(texts, begin + _PLAIN_DECIMAL)
     if pc.all(plain).as_py():
         return texts.cast(schema.DECIMAL)
-    with_exponent = pc.fill_null(pc.match_substring_regex(texts, _WITH_EXPONENT), fill_value=False)
+    with_exponent = pc.match_substring_regex(texts, begin + _WITH_EXPONENT)
+    with_exponent = pc.fill_null(with_exponent, fill_value=False)
     if pc.any(with_exponent).as_py():
         written = pa.array(map(_plain, texts.filter(with_exponent).to_pylist()), _TEXT)
         texts = pc.replace_with_mask(texts, with_exponent, written)
-        plain = pc.match_substring_regex(texts, _PLAIN_DECIMAL)
+        plain = pc.match_substring_regex(texts, begin + _PLAIN_DECIMAL)
     return pc.if_else(plain, texts, pa.scalar(None, _TEXT)).cast(schema.DECIMAL)
 
 
@@ -241,7 +251,7 @@ def _plain(text: str) -> str:
 
 def whole_numbers(column: Column) -> tuple[Integers, Mask]:
     """Return integers in [0, 2**62), 0 for those that are not, and which those are; shape (n,)."""
-    values, missing, bad = _integers(column)
+    values, missing, bad = whole_cells(column)
     bad = missing | bad | (values < 0) | (values >= NATIVE_ID_LIMIT)
     return np.where(bad, 0, values), bad
 
@@ -253,7 +263,7 @@ def times(column: Any) -> tuple[pa.Array, Integers, Mask]:  # noqa: ANN401 - tex
     is null, and 0 among the integers. A leap second is the one behind it, as Unix time has it.
     """
     if isinstance(column, Moments):
-        values, missing, bad = _integers(column.values)
+        values, missing, bad = whole_cells(column.values)
         bad = missing | bad | (values < 0) | (values > np.iinfo(np.int64).max // column.unit_ns)
         ns = np.where(bad, 0, values) * column.unit_ns
         return pa.array(ns, mask=bad).cast(schema.TIME), ns, bad
@@ -286,7 +296,7 @@ def true_where(mask: pa.Array) -> Mask:
     return found
 
 
-def _integers(column: Column) -> tuple[Integers, Mask, Mask]:
+def whole_cells(column: Column) -> tuple[Integers, Mask, Mask]:
     """Return integers, where there is none, and where it has more than 64 bits; shape (n,)."""
     nowhere = np.zeros(len(column), dtype=np.bool_)
     if isinstance(column, pa.Array):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from forebay.services.readback.lane import LaneAccount
     from forebay.services.readback.tellings import RowTelling
 
-ROWS_IN_MEMORY = 50_000
+ROWS_IN_MEMORY = 20_000
 """Rows of either side that are compared at once, unless a single stretch has more."""
 _CLOCK = SystemClock()
 _WHOLE = Span()

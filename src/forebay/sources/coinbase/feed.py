@@ -33,6 +33,7 @@ from forebay.sources.coinbase.protocol import (
     UNBUILT,
     taken,
 )
+from forebay.sources.levels import by_side
 from forebay.sources.parsing import UNDECODABLE, reason_of
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _trade(rows: MatchedRows, buy: Mask) -> dict[str, Cells]:
 
 def _change(rows: MatchedRows, buy: Mask) -> dict[str, Cells]:
     places = np.arange(len(rows))
-    return messages.by_side(buy, rows.texts("price"), rows.texts("size"), places, len(rows))
+    return by_side(buy, rows.texts("price"), rows.texts("size"), places, len(rows))
 
 
 # ------------------------------------------------------------------------ frame by frame

@@ -14,6 +14,7 @@ from forebay.domain.events import EARLIEST_NS, LATEST_AHEAD_NS
 from forebay.domain.kinds.checks import times, true_where
 from forebay.domain.parsed import DeadLetter, RawEvents
 from forebay.sources.coinbase.protocol import BOOK_DELTAS, BOOK_SNAPSHOTS, QUOTES, TICKERS, TRADES
+from forebay.sources.levels import by_side, offsets_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -161,7 +162,7 @@ def snapshots(told: Told, received_ns: Integers) -> list[RawEvents]:
         for name in ("bid", "ask"):
             sides = [getattr(message, f"{name}s") or () for _, message in part]
             levels = [level for side in sides for level in side]
-            offsets = _offsets(np.array([len(side) for side in sides]))
+            offsets = offsets_of(np.array([len(side) for side in sides]))
             for at, what in enumerate(("prices", "sizes")):
                 texts = pa.array([level[at] for level in levels], pa.string())
                 columns[f"{name}_{what}"] = pa.ListArray.from_arrays(offsets, texts)
@@ -197,23 +198,6 @@ def _two_sided(told: Told, dead: list[DeadLetter]) -> Told:
         else:
             right.append(entry)
     return right
-
-
-def by_side(
-    buy: Mask, prices: pa.Array, sizes: pa.Array, message: Integers, messages: int
-) -> dict[str, pa.Array]:
-    """Return changes as lists by side; of each, its message by index, rising."""
-    columns = {}
-    for name, mask in (("bid", buy), ("ask", ~buy)):
-        offsets = _offsets(np.bincount(message[mask], minlength=messages))
-        for what, values in (("prices", prices), ("sizes", sizes)):
-            lists = pa.ListArray.from_arrays(offsets, values.filter(pa.array(mask)))
-            columns[f"{name}_{what}"] = lists
-    return columns
-
-
-def _offsets(counts: Integers) -> pa.Array:
-    return pa.array(np.concatenate(([0], np.cumsum(counts))).astype(np.int32))
 
 
 def _events(

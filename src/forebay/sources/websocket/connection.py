@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
-from forebay.domain.frames import Context, EpochAccepted, EpochClosed, EpochOpened, FrameKind
-from forebay.sources.venue import MessageVerdict
+from forebay.domain.frames import (
+    EpochAccepted,
+    EpochClosed,
+    EpochOpened,
+    FrameKind,
+    StreamsEnded,
+)
+from forebay.sources.venue import NOTHING, ChangeableSession, MessageVerdict
+from forebay.sources.websocket.ear import Ear, ToldComplaints
 from forebay.sources.websocket.messages import (
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,
@@ -32,41 +39,17 @@ from forebay.telemetry import (
 from forebay.visible import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from forebay.clock import Clock
     from forebay.ports import EpochSink, FrameSink
-    from forebay.sources.venue import Stream
+    from forebay.sources.venue import ConnectionPurpose, Stream
     from forebay.sources.websocket.upgrade import ConnectionPlan
 
-Fate: TypeAlias = Literal["venue", "asked", "last"]
-"""Of what a connection's end speaks: the venue, or what was asked for while others are served;
-``last``: that is asked for otherwise from here on."""
 _TEXT = WSMsgType.TEXT
 _REASON_BYTES = 120
 """A close frame holds 125 bytes, two of them the code (RFC 6455, section 5.5)."""
-_COMPLAINTS, _AGAIN_NS = 20, 60_000_000_000
-"""So many different complaints of a connection are told in so long, each of them once; the others
-are counted only."""
 _VIOLATIONS = {MESSAGE_TOO_BIG: "oversized", 1011: "crashed"}
-
-
-class Ear:
-    """Hears at once what becomes of a connection and its streams; this one does not listen."""
-
-    def accepted(self, streams: Collection[Stream]) -> None:
-        """The venue gives ``streams`` from here on."""
-
-    def left_out(self, streams: Mapping[Stream, str]) -> None:
-        """The venue does not give ``streams``, or says nothing of them; the others go on."""
-
-    def complained(self) -> None:
-        """The venue complained."""
-
-    def over(self, connection: Connection) -> Fate:
-        """A connection is over; return what that speaks of."""
-        del connection
-        return "venue"
 
 
 class Connection(WSListener):
@@ -104,6 +87,8 @@ class Connection(WSListener):
         self._unsubscribe: Callable[[], None] = lambda: None
         self._ahead_ns = clock.wall_ns() - clock.monotonic_ns()
         self.session = plan.session(plan.asked)
+        self.purpose = self._wanted = plan.asked
+        """What was asked for, and what is to be asked for instead as soon as that is answered."""
         self._asked = self._pending = plan.asked.streams
         """What was asked for, and what is neither accepted nor refused yet."""
         self._accepted: frozenset[Stream] = frozenset()
@@ -113,8 +98,7 @@ class Connection(WSListener):
         self._marks = self.session.marks
         self._quiet = self.session.quiet
         self._refused: dict[Stream, str] = {}
-        self._complaints: dict[str, int] = {}
-        """When words were passed on last."""
+        self._complaints = ToldComplaints()
         self.times = ConnectionTimes(0, 0)
         self.opened = False
         self.over = False
@@ -135,23 +119,10 @@ class Connection(WSListener):
         self.transport = transport
         now = self._clock.monotonic_ns()
         self.times = ConnectionTimes(opened_ns=now, seen_ns=now)
-        self._take = self._sink.open(
-            Context(
-                venue=self._plan.venue,
-                source="ws",
-                purpose="live",
-                collector=self._plan.collector,
-                epoch=self._epoch,
-                url=self._plan.url,
-                symbols=self._plan.asked.symbols,
-                market=self._plan.asked.market,
-                channels=self._plan.asked.channels,
-            )
-        )
+        self._take = self._sink.open(self._plan.context(self._epoch, self.purpose))
         self._take.control(EpochOpened())
         self.opened = True
-        for message in self.session.opened(self._now()):
-            transport.send(_TEXT, message)
+        self._say(self.session.opened(self._now()))
         self._observe(ConnectionOpened(self._plan.venue, self._plan.url, self._epoch))
         self._unsubscribe = self._sink.on_pressure(self._pressed)
 
@@ -197,8 +168,18 @@ class Connection(WSListener):
             return
         if self.session.asking:
             self.times.asked_ns = self._clock.monotonic_ns()
-        for message in self.session.tick(self._now()):
-            self.transport.send(_TEXT, message)
+        self._say(self.session.tick(self._now()))
+
+    @property
+    def changeable(self) -> bool:
+        """Whether it can be asked for other symbols while it lives."""
+        return isinstance(self.session, ChangeableSession)
+
+    def change(self, wanted: ConnectionPurpose) -> None:
+        """Ask for other symbols from here on, once what was asked for before is answered."""
+        self._wanted = wanted
+        if self.opened and not self.over:
+            self._change()
 
     def examine(self) -> None:
         """End the connection if it has been silent, or not accepted, for too long."""
@@ -213,6 +194,7 @@ class Connection(WSListener):
             self._overdue = True  # the others flow, and an answer may come yet
             late = f"no answer in {self._timeouts.accept_s:g} s"
             self._leave_out(dict.fromkeys(self._pending, late))
+            self._change()
 
     def _quicken(self, transport: WSTransport) -> None:
         """Go on without the driver where that is possible: its buffer is empty now."""
@@ -223,20 +205,30 @@ class Connection(WSListener):
     def _take_texts(self, messages: list[bytes]) -> None:
         """Whole, plain text messages that were read together. The hot path."""
         self._alive = True
-        if not self._hears and self._assembler.idle and not self.over:
+        if self.times.accepted_ns is not None and self._assembler.idle and not self.over:
             self.data = True
             self._take.batch(FrameKind.TEXT, messages)
-            for message in [each for each in messages if not each.startswith(self._quiet)]:
-                if self._marked(message) and not self.over:
-                    self._consider(message)
+            self._hear(messages)
             return
+        for message in messages:
+            if not self.over:
+                try:
+                    self._take_data(TEXT, message)
+                except Violation as violation:
+                    self._violated(violation.code, violation.reason)
+
+    def _hear(self, messages: list[bytes]) -> None:
+        """Let the session hear what it has to of messages that are taken."""
+        if not self._hears:
+            messages = [each for each in messages if not each.startswith(self._quiet)]
+        now_ns = self._now() if messages else 0
         for message in messages:
             if self.over:
                 return
-            try:
-                self._take_data(TEXT, message)
-            except Violation as violation:
-                self._violated(violation.code, violation.reason)
+            if self._hears or self._marked(message):
+                said = self.session.received(message, now_ns)
+                if said is not NOTHING:
+                    self._heed(said)
 
     def _marked(self, message: bytes) -> bool:
         return any(mark in message for mark in self._marks)
@@ -261,8 +253,7 @@ class Connection(WSListener):
             return
         self._take.frame(*message)
         self.data = self.data or self.times.accepted_ns is not None
-        if self._hears or self._marked(message[1]):
-            self._consider(message[1])
+        self._hear([message[1]])
 
     def _control(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is WSMsgType.PING:
@@ -273,11 +264,11 @@ class Connection(WSListener):
             said = f" {received.reason}" if received and received.reason else ""
             self.end(f"closed by the venue: {code}{said}")
 
-    def _consider(self, payload: bytes) -> None:
-        """Ask the session; the frame is taken already, whatever it says."""
-        said = self.session.received(payload, self._now())
-        for message in said.send:
-            self.transport.send(_TEXT, message)
+    def _heed(self, said: MessageVerdict) -> None:
+        """Do what the session says of a message, which is taken already, whatever it says."""
+        self._say(said.send)
+        if said.listed:
+            self._ear.listed(said.listed)
         if said.complaint:
             self._complain(said.complaint)
         if said.ended:
@@ -305,6 +296,30 @@ class Connection(WSListener):
         if fresh:
             self._accept(fresh)
         self._hears = bool(self._pending) or self.session.attentive
+        self._change()
+
+    def _change(self) -> None:
+        """Ask for what is wanted now, unless what was asked for is not answered and not overdue."""
+        session, before, wanted = self.session, self.purpose, self._wanted
+        waits = self._pending and not self._overdue
+        if wanted is before or waits or not isinstance(session, ChangeableSession):
+            return
+        added = tuple(each for each in wanted.symbols if each not in set(before.symbols))
+        removed = tuple(each for each in before.symbols if each not in set(wanted.symbols))
+        self.purpose = wanted
+        fresh, gone = wanted.streams - self._asked, self._asked - wanted.streams
+        self._asked = wanted.streams
+        self._pending = fresh or self._pending - gone  # who is overdue is asked for elsewhere
+        self._refused = {each: why for each, why in self._refused.items() if each not in gone}
+        if ended := self._accepted & gone:
+            self._take.control(StreamsEnded(tuple(sorted(ended))))
+        self._accepted -= gone
+        self._take.renew(self._plan.context(self._epoch, wanted))
+        self._hears = bool(self._pending) or self.session.attentive
+        if fresh:
+            self._overdue = False
+            self.times.asked_ns = self._clock.monotonic_ns()
+        self._say(session.change(added, removed, self._now()))
 
     def _reject(self, said: MessageVerdict) -> None:
         """The whole subscription is refused, perhaps because of some of its streams."""
@@ -314,13 +329,8 @@ class Connection(WSListener):
     def _complain(self, complaint: str) -> None:
         """Pass on what the venue complains of; the same words once in a while."""
         self._ear.complained()
-        now, complaint = self._clock.monotonic_ns(), shortened(complaint)
-        for earlier, told_ns in list(self._complaints.items()):  # in the order of their times
-            if now - told_ns < _AGAIN_NS:
-                break
-            del self._complaints[earlier]
-        if complaint not in self._complaints and len(self._complaints) < _COMPLAINTS:
-            self._complaints[complaint] = now
+        complaint = shortened(complaint)
+        if self._complaints.fresh(complaint, self._clock.monotonic_ns()):
             self._observe(VenueComplained(self._plan.venue, self._epoch, complaint))
 
     def _accept(self, streams: frozenset[Stream]) -> None:
@@ -340,6 +350,10 @@ class Connection(WSListener):
         if streams:
             self._ear.left_out(streams)
 
+    def _say(self, messages: Iterable[bytes]) -> None:
+        for message in messages:
+            self.transport.send(_TEXT, message)
+
     def _now(self) -> int:
         """UTC nanoseconds that never go back: the wall clock of our beginning, moved on."""
         return self._clock.monotonic_ns() + self._ahead_ns
@@ -353,9 +367,9 @@ class Connection(WSListener):
 
     def _pressed(self, on: bool) -> None:
         """Stop reading, so that TCP makes the venue wait, or read again."""
+        now = self._clock.monotonic_ns()
         if self.over or on is (self.times.paused_ns is not None):
             return
-        now = self._clock.monotonic_ns()
         if on:
             self.times.pause(now)
             self.transport.underlying_transport.pause_reading()

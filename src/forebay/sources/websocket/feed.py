@@ -17,7 +17,8 @@ from picows import WSProtocolError
 from forebay.errors import Transient, Unreachable
 from forebay.resilience import CircuitBreaker, CircuitOpen, Retry, State, presets
 from forebay.resilience.retry import asked_wait
-from forebay.sources.websocket.connection import Connection, Ear
+from forebay.sources.websocket.connection import Connection
+from forebay.sources.websocket.ear import Ear
 from forebay.sources.websocket.timeouts import Timeouts, settled
 from forebay.sources.websocket.upgrade import ConnectionPlan, UpgradeRefused, connect
 from forebay.telemetry import CallRetried, ConnectionFailed, Observer, ReconnectScheduled, ignore
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from forebay.clock import Clock
     from forebay.ports import FrameSink
     from forebay.resilience import Permit
+    from forebay.sources.venue import ConnectionPurpose
     from forebay.telemetry import TelemetryEvent
 
 Dial = Callable[[Connection, ConnectionPlan, "Clock", float], Awaitable[None]]
@@ -137,6 +139,7 @@ class WebSocketFeed:
             longest_asked=timeouts.retry_after_cap_s,
             asked=_asked,
         )
+        self._connection: Connection | None = None
         self._retry = Retry(config, name=plan.venue, rng=rng, clock=clock, listener=self._told)
 
     async def run(self, sink: FrameSink) -> None:
@@ -166,6 +169,17 @@ class WebSocketFeed:
         finally:
             unsubscribe()
 
+    @property
+    def changeable(self) -> bool:
+        """Whether it can ask for other symbols without a new connection."""
+        return self._connection is None or self._connection.changeable
+
+    def change(self, asked: ConnectionPurpose) -> None:
+        """Ask for ``asked`` from here on; a connection that cannot change is left as it is."""
+        self._plan = replace(self._plan, asked=asked)
+        if self._connection is not None:
+            self._connection.change(asked)
+
     def _longest_pause_s(self, short: int) -> float:
         """Seconds, after so many connections in a row that settled and did not live long."""
         grown = self._timeouts.backoff_base_s * 2.0 ** min(max(0, short - QUICK), 32)
@@ -178,7 +192,7 @@ class WebSocketFeed:
         """
         await flowing.wait()
         probation = Probation(self._breaker, self._timeouts, self._clock)
-        connection = Connection(
+        self._connection = connection = Connection(
             self._plan,
             sink,
             clock=self._clock,
@@ -205,6 +219,7 @@ class WebSocketFeed:
             raise
         finally:
             connection.end("stopped")
+            self._connection = None
             probation.drop()
         return (self._clock.monotonic_ns() - connection.times.opened_ns) / 1e9
 

@@ -4,10 +4,14 @@ A *lot* is what one connection asks for. A stream that the venue refuses by name
 it names none, the lot is halved until the culprit is alone. What was refused is asked for again,
 all that is due together, on a connection of its own: with growing pauses while the venue serves
 others, and soon while it serves nobody, which is then no stream's fault.
+
+What is wanted may change at any time: new symbols go to the smallest lots whose connections can
+be changed, or else make lots of their own; what nobody wants any more is forgotten wherever it is.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -17,7 +21,7 @@ from forebay.resilience.backoff import retry_delay
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from forebay.sources.venue import ConnectionPurpose, Stream
     from forebay.sources.websocket.timeouts import Timeouts
@@ -44,6 +48,25 @@ class Lot:
     strikes: int = 0
     accepted_ns: int | None = None
     """Since when a connection of it is accepted, on the monotonic clock."""
+
+    def without(self, gone: set[str]) -> bool:
+        """Ask for the symbols of ``gone`` no more; return whether it did before."""
+        kept = tuple(each for each in self.asked.symbols if each not in gone)
+        if len(kept) == len(self.asked.symbols):
+            return False
+        self.asked = replace(self.asked, symbols=kept)
+        self.left_out = {stream for stream in self.left_out if stream[1] not in gone}
+        self.elsewhere = {stream for stream in self.elsewhere if stream[1] not in gone}
+        return True
+
+
+class Rearranged(NamedTuple):
+    """What follows from other symbols being wanted; a lot is in one of these at most."""
+
+    begun: list[Lot]
+    changed: list[Lot]
+    ended: list[Lot]
+    """Of which nobody wants anything any more."""
 
 
 class Refusal(NamedTuple):
@@ -77,6 +100,22 @@ class _Aside:
     """When it is asked for again; None while it is."""
 
 
+def divided(asked: ConnectionPurpose, size: int, connections: int = 0) -> list[ConnectionPurpose]:
+    """Return what each of several connections is for: all channels, of some symbols each.
+
+    With ``connections``, among so many or, if one may carry no more than ``size``, among more, with
+    no two of them further apart than one symbol; otherwise each but the last has ``size``.
+    """
+    symbols, count = asked.symbols, len(asked.symbols)
+    if not symbols or not asked.channels:
+        return []
+    if not connections:
+        return [replace(asked, symbols=symbols[at : at + size]) for at in range(0, count, size)]
+    lots = min(count, max(connections, -(-count // size)))
+    ends = [count * lot // lots for lot in range(lots + 1)]
+    return [replace(asked, symbols=symbols[a:b]) for a, b in itertools.pairwise(ends)]
+
+
 class Lots:
     """The lots of one source."""
 
@@ -87,9 +126,17 @@ class Lots:
         rng: random.Random,
         *,
         size: int,
+        connections: int = 0,
+        whole: ConnectionPurpose | None = None,
     ) -> None:
+        """``size`` symbols are of a lot at most; ``connections`` is as of :func:`divided`.
+
+        ``whole`` is what is asked for, whatever its symbols; left out: as of the first.
+        """
         self.lots = [Lot(each) for each in asked]
-        self._asked = self.lots[0].asked if self.lots else None
+        self._asked = whole or (self.lots[0].asked if self.lots else None)
+        self._symbols = dict.fromkeys(name for lot in self.lots for name in lot.asked.symbols)
+        self._connections = connections
         self._timeouts = timeouts
         self._rng = rng
         self._size = size
@@ -99,7 +146,53 @@ class Lots:
     def wanted(self) -> int:
         """How many connections there should be."""
         lots = sum(not lot.again or lot.accepted_ns is not None for lot in self.lots)
-        return max(lots, bool(self._asked))
+        return max(lots, bool(self._symbols))
+
+    def want(self, symbols: Iterable[str], changeable: Callable[[Lot], bool]) -> Rearranged:
+        """Note what is wanted from here on; ``changeable`` lots may be given more symbols."""
+        wanted = dict.fromkeys(symbols)
+        fresh = [symbol for symbol in wanted if symbol not in self._symbols]
+        gone = self._symbols.keys() - wanted.keys()
+        self._symbols = wanted
+        changed: dict[Lot, None] = {}
+        ended: list[Lot] = []
+        if gone:
+            self._aside = {each: told for each, told in self._aside.items() if each[1] not in gone}
+            changed = {lot: None for lot in self.lots if lot.without(gone)}
+            ended = [lot for lot in changed if not lot.asked.symbols]
+            self.lots = [lot for lot in self.lots if lot.asked.symbols]
+        begun, grown = self._join(fresh, changeable)
+        changed |= dict.fromkeys(grown)
+        return Rearranged(begun, [lot for lot in changed if lot.asked.symbols], ended)
+
+    def _join(
+        self, fresh: list[str], changeable: Callable[[Lot], bool]
+    ) -> tuple[list[Lot], list[Lot]]:
+        """Put ``fresh`` symbols into lots; return the new ones, and the others that have some."""
+        whole = self._asked
+        if not fresh or whole is None or not whole.channels:
+            return [], []
+        full = [lot for lot in self.lots if lot.asked.channels == whole.channels and not lot.again]
+        # One whose connections end soon is being looked into.
+        rooms = {lot: [*lot.asked.symbols] for lot in full if not lot.strikes and changeable(lot)}
+        begun, grown, lots = list[Lot](), dict[Lot, None](), len(full)
+        for symbol in fresh:
+            room = min(rooms, key=lambda lot: len(rooms[lot]), default=None)
+            if lots < self._connections or room is None or len(rooms[room]) >= self._size:
+                room = Lot(replace(whole, symbols=()))
+                rooms[room] = []
+                begun.append(room)
+                lots += 1
+            rooms[room].append(symbol)
+            grown[room] = None
+        for lot in grown:
+            lot.asked = replace(lot.asked, symbols=tuple(rooms[lot]))
+        self.lots += begun
+        return begun, [lot for lot in grown if lot not in begun]
+
+    def wanted_of(self, streams: Mapping[Stream, str]) -> dict[Stream, str]:
+        """Return those of ``streams`` that somebody wants still."""
+        return {stream: why for stream, why in streams.items() if stream[1] in self._symbols}
 
     def serving(self, lot: Lot) -> bool:
         """Return whether another connection than that of ``lot`` gives something."""
@@ -115,7 +208,7 @@ class Lots:
             if aside is not None and aside.due_ns is not None:
                 del self._aside[stream]  # it is not waited for any more
             for other in self.lots:
-                if other is not lot and stream in other.left_out:
+                if stream in other.left_out and other is not lot:
                     other.elsewhere.add(stream)
 
     def left_out(self, lot: Lot, streams: Mapping[Stream, str], now_ns: int) -> float:
@@ -205,7 +298,8 @@ class Lots:
             Lot(replace(asked, symbols=tuple(symbols), channels=kinds), lot.again)
             for kinds, symbols in kept.items()
         ]
-        fresh = {stream: why for stream, why in blamed.items() if stream not in lot.elsewhere}
+        meant = self.wanted_of(blamed)
+        fresh = {stream: why for stream, why in meant.items() if stream not in lot.elsewhere}
         pause_s = self._set_aside(fresh, now_ns, proved=proved or bool(lots and refusal.named))
         self._replace(lot, lots)
         return Next(lots, fresh, pause_s)

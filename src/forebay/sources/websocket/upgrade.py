@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from picows import WSError, WSHandshakeError, ws_connect
 
+from forebay.domain.frames import Context
 from forebay.errors import ConfigError, Unreachable
 from forebay.resilience.backoff import parse_retry_after
 from forebay.sources.proxies import Proxy, authority, proxy_for
@@ -51,6 +52,20 @@ class ConnectionPlan:
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             message = f"{self.url!r} is not a websocket address."
             raise ConfigError(message, hint="Write ws://HOST:PORT/PATH or wss://HOST/PATH.")
+
+    def context(self, epoch: str, asked: ConnectionPurpose) -> Context:
+        """Return what the frames of one connection carry while ``asked`` is asked for."""
+        return Context(
+            venue=self.venue,
+            source="ws",
+            purpose="live",
+            collector=self.collector,
+            epoch=epoch,
+            url=self.url,
+            symbols=asked.symbols,
+            market=asked.market,
+            channels=asked.channels,
+        )
 
 
 class UpgradeRefused(Unreachable):

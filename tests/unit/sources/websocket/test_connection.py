@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from forebay.clock import ManualClock
 from forebay.sources.websocket import ConnectionPlan, Timeouts
-from forebay.sources.websocket.connection import Connection, Ear
+from forebay.sources.websocket.connection import Connection
+from forebay.sources.websocket.ear import Ear
 from forebay.telemetry import ConnectionOpened
 from tests.support.feed_rig import ASKED, YesOrNo
 from tests.support.sinks import RecordingSink

@@ -10,7 +10,8 @@ from forebay.clock import ManualClock
 from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
 from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict, PlainSession
 from forebay.sources.websocket import ConnectionPlan, Timeouts
-from forebay.sources.websocket.connection import Connection, Ear
+from forebay.sources.websocket.connection import Connection
+from forebay.sources.websocket.ear import Ear
 from forebay.telemetry import StreamRefused, SubscriptionAccepted, VenueComplained
 from tests.support.feed_rig import pass_time, running
 from tests.support.sinks import RecordingSink

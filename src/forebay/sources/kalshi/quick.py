@@ -1,0 +1,141 @@
+"""Changes of books and trades, as the venue writes them, read many at once as columns.
+
+What :class:`~forebay.domain.templates.Template` returns is what a JSON parser would find; what is
+written otherwise, or means something to refuse, is left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from forebay.domain.identity import NATIVE_ID_LIMIT
+from forebay.domain.parsed import Moments, RawEvents
+from forebay.domain.templates import Template
+from forebay.sources.kalshi.messages import complement
+from forebay.sources.kalshi.protocol import (
+    BOOK_DELTAS,
+    MARKET,
+    MILLISECOND,
+    SEQ_BITS,
+    TRADES,
+)
+from forebay.sources.levels import by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from forebay.domain.channels import Channel
+    from forebay.domain.parsed import Cells, Numbers, Texts
+    from forebay.domain.templates import MatchedRows
+
+    Integers = npt.NDArray[np.int64]
+    Mask = npt.NDArray[np.bool_]
+
+_DELTA = Template(
+    '{"type":"orderbook_delta","sid":<sid>,"seq":<seq>,"msg":{"market_ticker":"<market_ticker>"'
+    ',"market_id":"<market_id>","price_dollars":"<price>","delta_fp":"<delta>","side":"<side>"'
+    ',"ts":"<ts>","ts_ms":<ts_ms>}}'
+)
+_TRADE = (
+    '{"type":"trade","sid":<sid>,"seq":<seq>,"msg":{"trade_id":"<trade_id>"'
+    ',"market_ticker":"<market_ticker>","yes_price_dollars":"<price>"'
+    ',"no_price_dollars":"<no_price>","count_fp":"<count>","taker_side":"<taker_side>"'
+    ',"taker_outcome_side":"<side>","taker_book_side":"<book_side>"'
+)
+TRADE_TEMPLATES = (
+    Template(_TRADE + ',"ts":<ts>,"ts_ms":<ts_ms>}}'),
+    Template(_TRADE + ',"is_block_trade":false,"ts":<ts>,"ts_ms":<ts_ms>}}'),
+)
+
+
+class QuickPart(NamedTuple):
+    """Events that were read at once, and the numbers of their frames, of shape (n,)."""
+
+    events: RawEvents
+    sids: Integers
+    seqs: Integers
+
+
+def read_deltas(
+    payloads: Sequence[bytes], wanted: Callable[[set[str]], set[str]]
+) -> Iterator[QuickPart]:
+    """Return changes of those ``payloads`` that could be read, some thousands a part, in order.
+
+    ``wanted`` returns those of some markets that are taken.
+    """
+    for rows in _sifted(_DELTA, payloads, wanted):
+        sids, seqs = rows.numbers("sid"), rows.numbers("seq")
+        yes = rows.says("side", b"yes")
+        prices, places = rows.texts("price"), np.arange(len(rows))
+        prices = _on_one_axis(prices, yes)
+        columns = by_side(yes, prices, rows.texts("delta"), places, len(rows))
+        native = sids << SEQ_BITS | seqs
+        yield QuickPart(_events(BOOK_DELTAS, rows, native, rows.texts("ts"), columns), sids, seqs)
+
+
+def _on_one_axis(prices: pa.Array, yes: Mask) -> pa.Array:
+    """Return prices of YES; those of NO are turned round. There are few that differ."""
+    told = prices.dictionary_encode()
+    known: list[str] = told.dictionary.to_pylist()
+    both = pa.array([*known, *map(complement, known)], pa.string())
+    return both.take(pa.array(told.indices.to_numpy() + ~yes * len(known)))
+
+
+def read_trades(
+    payloads: Sequence[bytes], wanted: Callable[[set[str]], set[str]], template: Template
+) -> Iterator[QuickPart]:
+    """Return trades likewise."""
+    takers = pa.array(["sell", "buy"], pa.string())
+    for rows in _sifted(template, payloads, wanted):
+        bought = rows.says("side", b"yes")
+        columns = {
+            "price": rows.texts("price"),
+            "size": rows.texts("count"),
+            "side": takers.take(pa.array(bought.view(np.int8))),
+        }
+        times = Moments(rows.numbers("ts_ms"), MILLISECOND)
+        events = _events(TRADES, rows, rows.texts("trade_id"), times, columns)
+        yield QuickPart(events, rows.numbers("sid"), rows.numbers("seq"))
+
+
+def _sifted(
+    template: Template, payloads: Sequence[bytes], wanted: Callable[[set[str]], set[str]]
+) -> Iterator[MatchedRows]:
+    """Return rows of markets that are taken, on a side, with numbers that have room in an id."""
+    for rows in template.read(payloads):
+        markets = rows.texts("market_ticker").dictionary_encode()
+        names: list[str] = markets.dictionary.to_pylist()
+        mask = rows.says("side", b"yes") | rows.says("side", b"no")
+        mask &= rows.numbers("sid") < NATIVE_ID_LIMIT >> SEQ_BITS
+        mask &= rows.numbers("seq") < 1 << SEQ_BITS
+        if len(taken := wanted(set(names))) < len(names):
+            mask &= np.array([name in taken for name in names])[markets.indices.to_numpy()]
+        kept = rows.only(mask)
+        if len(kept):
+            yield kept
+
+
+def _events(
+    channel: Channel,
+    rows: MatchedRows,
+    native: Numbers | Texts,
+    times: Cells | Moments,
+    columns: dict[str, Cells],
+) -> RawEvents:
+    markets = rows.texts("market_ticker").dictionary_encode()
+    return RawEvents(
+        channel=channel,
+        market=MARKET,
+        frame=rows.index,
+        item=np.zeros(len(rows), dtype=np.int64),
+        venue_symbol=markets,
+        symbol=markets,
+        native=native,
+        time=times,
+        columns=columns,
+    )
