@@ -172,7 +172,8 @@ class World:
         queues: list[list[Fact]] = [
             connection.facts(f"e{number}") for number, connection in enumerate(self.connections)
         ]
-        queues += [[each] for each in (*self.asked, *self.missed, *self.owed)]
+        alone: list[Fact] = [*self.asked, *self.missed, *self.owed]
+        queues += [[each] for each in alone]
         turns = [place for place, queue in enumerate(queues) for _ in queue]
         if dice is not None:
             dice.shuffle(turns)
