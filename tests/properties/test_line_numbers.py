@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from forebay.domain.coverage import Gap, SequenceCoverage, StreamKey
 from forebay.domain.coverage.gaps import Arrival
-from forebay.domain.frames import EpochAccepted, EpochClosed, FrameKind, encode_control
+from forebay.domain.frames import (
+    EpochAccepted,
+    EpochClosed,
+    FrameKind,
+    StreamsOwed,
+    encode_control,
+)
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.lines import LINES, ConnectionLines
 from forebay.domain.messages import Message, Step
@@ -255,7 +261,9 @@ def test_coverage_behind_lanes_is_that_of_the_journal(
     sent: list[Sent], places: list[int], count: int
 ) -> None:
     origin = numbered()
+    owed = StreamsOwed(tuple((key.channel, key.symbol) for key in STREAMS), BEGIN - 9, END)
     steps = [opened(origin), *cut(sent, places, origin), closed(origin)]
+    steps.insert(1, [record(origin, owed, END + 1)])
     assert alike(in_lanes(steps, count)) == alike(projected(steps))
 
 
