@@ -33,7 +33,7 @@ LINES = 512
 leave some behind."""
 
 
-class Piece(NamedTuple):
+class LinePiece(NamedTuple):
     """Numbers that came, without a hole."""
 
     first: int
@@ -46,7 +46,7 @@ class Piece(NamedTuple):
 class ConnectionLines(msgspec.Struct, array_like=True):
     """What has come of the lines of one kind; :meth:`copy` shares no change."""
 
-    lines: dict[str, list[Piece]] = msgspec.field(default_factory=dict)
+    lines: dict[str, list[LinePiece]] = msgspec.field(default_factory=dict)
     """By :func:`name_of_line`, in the order in which they spoke last."""
 
     def copy(self) -> ConnectionLines:
@@ -64,7 +64,7 @@ class ConnectionLines(msgspec.Struct, array_like=True):
         earliest = np.minimum.reduceat(received_ns, begins).tolist()
         latest = np.maximum.reduceat(received_ns, begins).tolist()
         ends = zip(came, earliest, latest, strict=True)
-        pieces = [Piece(first, last, *times) for (first, last), *times in ends]
+        pieces = [LinePiece(first, last, *times) for (first, last), *times in ends]
         self.lines[name] = _joined([*self.lines.pop(name, ()), *pieces])
         return came
 
@@ -94,15 +94,15 @@ def name_of_line(epoch: str, line: str) -> str:
     return f"{epoch}/{line.replace('/', '|')}"
 
 
-def _joined(pieces: list[Piece]) -> list[Piece]:
+def _joined(pieces: list[LinePiece]) -> list[LinePiece]:
     """Return pieces in order; those that touch or overlap have become one."""
-    found: list[Piece] = []
+    found: list[LinePiece] = []
     for piece in sorted(pieces):
         last = found[-1] if found else None
         if last is None or piece.first > last.last + 1:
             found.append(piece)
             continue
-        found[-1] = Piece(
+        found[-1] = LinePiece(
             last.first,
             max(last.last, piece.last),
             min(last.earliest_ns, piece.earliest_ns),
@@ -111,7 +111,7 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
     return found
 
 
-def _between(before: Piece, behind: Piece) -> tuple[int, int]:
+def _between(before: LinePiece, behind: LinePiece) -> tuple[int, int]:
     """Return from when to when what lies between two pieces was sent, as receipts tell.
 
     If some of the earlier piece came late, nobody knows where in it the hole was seen.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Changed = dict[StreamKey, StreamOrdinals | ConnectionLines]
 
 
-class Come(NamedTuple):
+class LineArrival(NamedTuple):
     """Numbers of a line that came with one batch."""
 
     context: Context
@@ -39,10 +39,10 @@ class Come(NamedTuple):
     numbers: IntervalSet
 
 
-class Found(NamedTuple):
+class LineFinding(NamedTuple):
     """What is missing of a line has changed, and by which batch that was found."""
 
-    by: Come
+    by: LineArrival
     said: NumbersMissed
 
 
@@ -51,7 +51,7 @@ class _Touched:
     kinds: tuple[str, ...]
     before: list[MissedNumbers]
     """The holes that it had."""
-    came: list[Come] = field(default_factory=list)
+    came: list[LineArrival] = field(default_factory=list)
 
 
 class LineFollower:
@@ -83,14 +83,14 @@ class LineFollower:
         came = IntervalSet(lines.add(name, numbers, batch.received_ns[frames]))
         last = int(frames[-1])
         place = int(batch.received_ns[last]), int(batch.seqs[last])
-        touched.came.append(Come(context, batch.log_id, *place, came))
+        touched.came.append(LineArrival(context, batch.log_id, *place, came))
 
     def hear(self, context: Context, control: object) -> None:
         """Forget the lines of a connection that is over, once this step has been taken."""
         if isinstance(control, EpochClosed):
             self._closed.append(context)
 
-    def found(self) -> Iterator[Found]:
+    def found(self) -> Iterator[LineFinding]:
         """Return what has changed of what is missing, and forget the lines that are over."""
         for (key, name), touched in self._touched.items():
             yield from _found(name, touched, self._lines(key).holes(name))
@@ -108,7 +108,7 @@ class LineFollower:
         return held
 
 
-def _found(name: str, touched: _Touched, now: list[MissedNumbers]) -> Iterator[Found]:
+def _found(name: str, touched: _Touched, now: list[MissedNumbers]) -> Iterator[LineFinding]:
     """Return the holes that came and went, each by the batch that has what is behind the hole.
 
     If none of these has, it came earlier, and what is before the hole late: by the batch of that.
@@ -123,11 +123,11 @@ def _found(name: str, touched: _Touched, now: list[MissedNumbers]) -> Iterator[F
         new[-1] = []
     for place, holes in sorted(new.items()):
         said = NumbersMissed(name, touched.kinds, tuple(holes), over)
-        yield Found(touched.came[place], said)
+        yield LineFinding(touched.came[place], said)
         over = ()
 
 
-def _place(came: list[Come], hole: MissedNumbers) -> int:
+def _place(came: list[LineArrival], hole: MissedNumbers) -> int:
     for beside in (hole.last + 1, hole.first - 1):
         for place, each in enumerate(came):
             if beside in each.numbers:
