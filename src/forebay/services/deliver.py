@@ -177,7 +177,8 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         for (venue, reason), count in done.letters.items():
             self._observe(DeadLettered(count, reason, venue))
         for key, stream in plan.projected.coverage.items():
-            if stream.unit == "id":  # a number that is known to exist is a word of the venue's
+            # A number that is known to exist is a word of the venue's.
+            if stream.unit == "id" or stream.vouched:
                 self._heard.setdefault(key, 0)
         self._heard |= plan.projected.heard
         self._tell(plan.projected, plan.end.log_id)

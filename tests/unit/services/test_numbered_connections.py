@@ -14,6 +14,7 @@ from forebay.domain.frames import (
     FrameKind,
     GapAccepted,
     HistoryFinished,
+    StreamsAsked,
     StreamsOwed,
 )
 from forebay.journal import StateFile
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from forebay.ports import Parser, Store
+    from forebay.services.audit import Use
 
 PARSERS: dict[str, Parser] = {VENUE: NumberedParser()}
 TOGETHER = StreamKey(VENUE, "spot", CHANNELS[0], "*")
@@ -108,8 +110,9 @@ def test_a_loss_is_declared_filled_and_audited(recorded: Bench) -> None:
     fill(recorded)
     recorded.deliver()
     recorded.keep_ledger()
-    for source in ("frames", "auto"):
-        report = recorded.audit(source=source)  # type: ignore[arg-type]
+    sources: list[Use] = ["frames", "auto"]
+    for source in sources:
+        report = recorded.audit(source=source)
         assert report.ok, report.problems
         assert {gap.symbol for gap in report.gaps} == {*SYMBOLS, "*"}
         assert "*" not in {stream.symbol for stream in report.streams}
@@ -194,3 +197,26 @@ def test_the_table_of_gaps_says_when_and_who_accepted_it(recorded: Bench) -> Non
         (epoch, 7, 8, "permanent", None, before, behind, behind),
         (epoch, 12, 12, "accepted", "me", behind + 2, behind + 4, behind + 4),
     ]
+
+
+def test_a_market_in_which_nothing_happens_is_heard_if_it_is_said_to_be_there(
+    recorded: Bench,
+) -> None:
+    quiet, asked = SYMBOLS[2], numbered()
+    streams = [("spot", "trade", symbol) for symbol in (quiet, "A-GONE", "*")]
+    recorded.control(StreamsAsked(tuple(streams)), T0, asked)
+    recorded.control(EpochAccepted(), T0, asked)
+    tell(recorded, range(3, 5), 1)
+    tell(recorded, range(5, 7), 60)
+    recorded.deliver()
+
+    def silent() -> list[str]:
+        return [each.stream for each in recorded.audit().problems if each.kind == "never_heard"]
+
+    assert silent() == ["numbered/trade/A-D", "numbered/trade/A-GONE"]
+    assert StreamKey(VENUE, "spot", "trade", quiet) not in recorded.deliverer.heard
+    owed = StreamsOwed((("trade", quiet), ("trade", "A-GONE")), T0 + SECOND)
+    recorded.control(owed, T0 + 61 * SECOND, asked)
+    recorded.deliver()
+    assert silent() == ["numbered/trade/A-GONE"], "no connection carried it"
+    assert recorded.deliverer.heard[StreamKey(VENUE, "spot", "trade", quiet)] == 0

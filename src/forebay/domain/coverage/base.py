@@ -162,6 +162,14 @@ class Coverage:
         """
         return {}
 
+    @property
+    def vouched(self) -> bool:
+        """Whether somebody beside the connection says that the stream is, and it was listened to.
+
+        Then that nothing came of it is what happened.
+        """
+        return False
+
     def copy(self) -> Self:
         """Return an independent coverage with the same content, to go on with."""
         return type(self)()

@@ -110,6 +110,10 @@ class TimeCoverage(SetCoverage):
     missed: dict[MissedName, Interval] = field(default_factory=dict)
     owing: Owing = _ALWAYS
 
+    @property
+    def vouched(self) -> bool:
+        return self.owing != _ALWAYS and bool(self.live)
+
     def copy(self) -> Self:
         made = super(TimeCoverage, self).copy()
         made.missed, made.owing = self.missed.copy(), self.owing

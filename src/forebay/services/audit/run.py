@@ -13,6 +13,7 @@ from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.ports import Audited, Parser, Span
+from forebay.services.audit.asked import NEVER_HEARD, NOT_GIVEN, judge_asked
 from forebay.services.audit.case import (
     Case,
     Holes,
@@ -53,11 +54,6 @@ if TYPE_CHECKING:
 Use = Literal["auto", "frames", "ledger"]
 _CLOCK = SystemClock()
 _MILLISECOND_NS = 1_000_000
-NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
-GRACE_NS = 10_000_000_000
-"""So long after it was asked for, a stream need not have been heard."""
-POLLED_NS = 300_000_000_000
-"""So long one that counts no unit: those are polled, such as the bar of a minute that is over."""
 
 
 def run_audit(
@@ -166,39 +162,6 @@ def judge_stream(case: Case, key: StreamKey) -> None:
         case.say("gap_unfounded", key, _minus(declared, due), text)
         text = f"a gap in the journal, {state}, and not declared as that."
         case.say("gap_undeclared", key, _minus(due, declared), text)
-
-
-def judge_asked(case: Case) -> None:
-    """What was asked for and nobody hears is not complete, though no gap can say so."""
-    asked, since, until = case.roll.streams(), case.span.since, case.span.until
-    for key, at_ns in sorted(asked.items()):
-        if until is not None and at_ns >= until * HOUR_NS:
-            continue
-        if reason := case.roll.refusal(key):
-            told_ns = case.roll.answers[key].at_ns
-            said = f"refused, last at {iso(told_ns)}: {reason.rstrip('.')}"
-            text = f"{key.name}: asked for, and {said}. If it is a mistake, start again without it."
-            case.problems.append(Problem(NOT_GIVEN, key.name, 1, [], text))
-        elif (
-            since is None
-            and case.latest_ns - at_ns > _grace_ns(case, key)
-            and not _heard(case, key)
-        ):
-            text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
-            case.problems.append(Problem(NEVER_HEARD, key.name, 1, [], text))
-
-
-def _grace_ns(case: Case, key: StreamKey) -> int:
-    channel = case.channel(key)
-    return POLLED_NS if channel is not None and channel.unit == "none" else GRACE_NS
-
-
-def _heard(case: Case, key: StreamKey) -> bool:
-    """Return whether an event ever came, or a number that says that one exists."""
-    stored = any(stream == key for stream, _ in case.account.hours)
-    coverage = case.coverage.get(key)
-    told = coverage is not None and coverage.unit == "id" and any(coverage.rows())
-    return stored or told or bool(case.hours.get(key))
 
 
 def _still_open(case: Case, key: StreamKey, gaps: Iterable[Gap]) -> None:
