@@ -20,6 +20,7 @@ from forebay.sources.roster import Roster
 from forebay.sources.venue import AnsweredPart
 from forebay.sources.websocket import ConnectionPlan, Feeds, Timeouts, WebSocketFeed
 from forebay.sources.websocket.lots import divided
+from forebay.sources.websocket.turnstile import Turnstile
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
 
@@ -111,6 +112,7 @@ class LiveSource:
         self._budgets = wiring.budgets or Budgets(wiring.clock)
         self._rest = self._client() if self._rest_url else None
         self._dial = self._paced_dial()
+        self._turnstile = Turnstile(lambda: self._feeds.lots.wanted, wiring.clock)
         self._breaker = wiring.websocket_breaker or CircuitBreaker(
             f"{venue.name}-websocket",
             presets.WEBSOCKET,
@@ -327,6 +329,7 @@ class LiveSource:
             observer=wiring.observer,
             dial=self._dial,
             ear=ear,
+            turn=self._turnstile.turn,
         )
 
     def _poller(self, kind: str, symbol: str) -> Poller:
