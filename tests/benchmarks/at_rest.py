@@ -68,7 +68,7 @@ def roles(supervisor: int) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _command(*arguments: str, cwd: str, output: int) -> Iterator[subprocess.Popen[bytes]]:
+def command(*arguments: str, cwd: str, output: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run a ``forebay`` command while the block runs."""
     process = subprocess.Popen(
         [sys.executable, "-c", _COMMAND, *arguments],
@@ -104,14 +104,19 @@ async def _capturing(stack: contextlib.ExitStack, folder: str, rate: float) -> d
     """Capture a simulated exchange until ``stack`` ends; return the pids of the processes."""
     serve = "lab", "serve", "coinbase", "--seed", "1", "--start", "now", "--symbols", SYMBOLS
     pace = "--rate", str(rate), "--step-us", str(round(2e6 / rate))
-    lab = stack.enter_context(_command(*serve, *pace, cwd=folder, output=subprocess.PIPE))
+    lab = stack.enter_context(command(*serve, *pace, cwd=folder, output=subprocess.PIPE))
     assert lab.stdout is not None
     if not (line := lab.stdout.readline()):
         raise NotRun("the simulated exchange did not start")
     urls = json.loads(line)
     run = "run", "--venue", "coinbase", "--symbols", SYMBOLS, "--data", f"{folder}/data"
     where = "--ws-url", urls["ws_url"], "--rest-url", urls["rest_url"]
-    running = stack.enter_context(_command(*run, *where, cwd=folder, output=subprocess.DEVNULL))
+    running = stack.enter_context(command(*run, *where, cwd=folder, output=subprocess.DEVNULL))
+    return await started(running)
+
+
+async def started(running: subprocess.Popen[bytes]) -> dict[str, int]:
+    """Return the pids of the processes of a capture that was just started, by their names."""
     clock = SystemClock()
     deadline = clock.monotonic_ns() + _START_S * 1e9
     while len(pids := roles(running.pid)) < len(ROLES):

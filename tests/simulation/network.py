@@ -329,5 +329,6 @@ class SimSource(LiveSource):
             observer=observer,
         )
 
-    def _chunks(self) -> list[ConnectionPurpose]:
-        return [self._asked] * self._network.weather.feeds
+    def _chunks(self, whole: ConnectionPurpose, connections: int) -> list[ConnectionPurpose]:
+        del connections
+        return [whole] * self._network.weather.feeds

@@ -174,6 +174,8 @@ class ProcessReport:
     """What ``forebay status`` prints of it."""
     streams: Sequence[StreamReport] = ()
     """What it knows of streams: one process of asking, another of hearing."""
+    streams_mark: str = ""
+    """Names what these are, between processes: who knows the mark is not told them again."""
     hears: bool = False
     """Whether :attr:`streams` are all that was ever heard."""
     wall_ns: int | None = None

@@ -20,6 +20,7 @@ from forebay.sources.roster import Roster
 from forebay.sources.venue import AnsweredPart
 from forebay.sources.websocket import ConnectionPlan, Feeds, Timeouts, WebSocketFeed
 from forebay.sources.websocket.lots import divided
+from forebay.sources.websocket.turnstile import Turnstile
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
 
@@ -111,6 +112,7 @@ class LiveSource:
         self._budgets = wiring.budgets or Budgets(wiring.clock)
         self._rest = self._client() if self._rest_url else None
         self._dial = self._paced_dial()
+        self._turnstile = Turnstile(lambda: self._feeds.lots.wanted, wiring.clock)
         self._breaker = wiring.websocket_breaker or CircuitBreaker(
             f"{venue.name}-websocket",
             presets.WEBSOCKET,
@@ -286,6 +288,10 @@ class LiveSource:
 
         return paced if rates else dial
 
+    def _chunks(self, whole: ConnectionPurpose, connections: int) -> list[ConnectionPurpose]:
+        """Return what each connection is for."""
+        return divided(whole, self._size, connections)
+
     def _connections(self, connections: int) -> Feeds:
         """Return the connections, which are for all channels that are not polled."""
         wiring, size = self._wiring, self._size
@@ -294,7 +300,7 @@ class LiveSource:
         if spoken:
             self._plan(whole)  # an address that is none is told now
         return Feeds(
-            divided(whole, size, connections),
+            self._chunks(whole, connections),
             self._feed,
             self._attendance,
             clock=wiring.clock,
@@ -323,6 +329,7 @@ class LiveSource:
             observer=wiring.observer,
             dial=self._dial,
             ear=ear,
+            turn=self._turnstile.turn,
         )
 
     def _poller(self, kind: str, symbol: str) -> Poller:

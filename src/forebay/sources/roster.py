@@ -48,6 +48,8 @@ class Roster:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.standings: dict[Place, Standing] = {}
+        self.changes = 0
+        """Rises whenever one of these changes."""
         self.complaints: dict[str, int] = {}
         """By venue, how often it complained."""
         self.refusals: dict[str, int] = {}
@@ -74,11 +76,13 @@ class Attendance:
     def ask(self, streams: Iterable[Stream]) -> None:
         """Note that somebody wants ``streams``."""
         now_ns = self._roster.clock.wall_ns()
+        self._roster.changes += 1
         for stream in streams:
             self._roster.standings.setdefault(self._place(stream), Standing(now_ns))
 
     def forget(self, streams: Iterable[Stream]) -> None:
         """Note that nobody wants ``streams`` any more."""
+        self._roster.changes += 1
         for stream in streams:
             self._roster.standings.pop(self._place(stream), None)
 
@@ -119,5 +123,7 @@ class Attendance:
         return Place(self._venue, self._market, *stream)
 
     def _known(self, streams: Iterable[Stream]) -> Iterable[Standing]:
+        """Return how some streams stand, to be changed."""
+        self._roster.changes += 1
         found = (self._roster.standings.get(self._place(stream)) for stream in streams)
         return [standing for standing in found if standing is not None]

@@ -57,6 +57,8 @@ class MessageVerdict:
     connections: no stream is blamed, and the same is asked for again."""
     send: Sequence[bytes] = ()
     """What to answer, as text messages."""
+    released: frozenset[str] = frozenset()
+    """Symbols that flow no more, as was asked for; who never says it is believed after a while."""
     listed: frozenset[str] = frozenset()
     """Symbols, asked for or not, of which the venue says that something about them has changed: one
     began, closes at another time, or ended. The empty text stands for some that are not named."""
@@ -127,9 +129,9 @@ class ChangeableSession(Protocol):
     def change(self, added: Sequence[str], removed: Sequence[str], now_ns: int) -> Sequence[bytes]:
         """Return what to say so that ``added`` symbols flow from here on and ``removed`` ones stop.
 
-        It is called when what was asked for before has been answered, or is overdue. Of what was
-        added it says later, as at the beginning, what is accepted and what refused; of what was
-        removed it says nothing.
+        It is called when what was asked for before has been answered, or is overdue. Later it says
+        of what was added, as at the beginning, what is accepted and what refused, and of what was
+        removed, when it is :attr:`~MessageVerdict.released`.
         """
         ...
 

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 import pytest
+from msgspec.structs import replace
 
 from forebay.clock import ManualClock, SystemClock
 from forebay.domain.frames import (
@@ -16,6 +17,7 @@ from forebay.domain.frames import (
     EpochClosed,
     EpochOpened,
     FrameKind,
+    StreamsEnded,
     decode_control,
 )
 from forebay.errors import Corrupt, JournalFull, Unreachable
@@ -110,6 +112,29 @@ async def test_frames_are_committed_in_order_with_their_context_kind_and_time() 
     assert decode_control(drafts[0].payloads[0]) == EpochOpened()
     assert all(draft.anchor is None for draft in drafts)
     assert all(len(draft.payloads) == len(draft.mono_ns) for draft in drafts)
+
+
+async def test_a_context_that_is_renewed_is_carried_by_what_comes_from_then_on() -> None:
+    clock, more = ManualClock(), replace(context(), symbols=("A-B", "C-D"))
+    async with Rig(clock=clock) as rig:
+        take = rig.group.open(context())
+        take.control(EpochAccepted())
+        take.frame(TEXT, b"before")
+        clock.advance(2)
+        take.renew(more)
+        take.control(EpochAccepted((("trade", "C-D"),)))
+        take.frame(TEXT, b"behind")
+        clock.advance(1)
+        take.control(StreamsEnded((("trade", "A-B"),)))
+        await rig.group.flushed()
+        take.control(EpochClosed("gone"))
+    drafts = rig.journal.drafts
+    assert [draft.context for draft in drafts[:2]] == [context().encode()] * 2
+    assert {draft.context for draft in drafts[2:]} == {more.encode()}
+    assert rig.journal.payloads == [b"before", b"behind"]
+    ended = decode_control(drafts[4].payloads[0])
+    assert ended == StreamsEnded((("trade", "A-B"),), silent_ns=1_000_000_000)
+    assert rig.group.counters.subscribed == 0, "one connection, however often it was accepted"
 
 
 async def test_a_commit_never_runs_in_the_loop_and_always_in_one_thread() -> None:

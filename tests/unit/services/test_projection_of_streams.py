@@ -14,6 +14,7 @@ from forebay.domain.frames import (
     EpochClosed,
     FrameKind,
     HistoryFinished,
+    StreamsEnded,
     encode_control,
 )
 from forebay.domain.parsed import Parsed
@@ -228,6 +229,25 @@ def test_only_the_streams_that_were_accepted_were_heard_each_since_then() -> Non
         ("quote", "A-C"): [(20, 25)],
         ("book_delta", "A-B"): [(20, 25)],
     }
+
+
+def test_a_stream_that_was_left_was_heard_until_then_and_the_others_go_on() -> None:
+    three = made(symbols=("A-B", "A-C", "A-D"), channels=("quote", "book_delta"))
+    left = (("quote", "A-B"), ("book_delta", "A-C"), ("quote", "of another"))
+    ended = StreamsEnded(left, silent_ns=2 * SECOND)
+    assert carried(three, ACCEPTED, (ended, 20), CLOSED) == {
+        ("quote", "A-B"): [(10, 18)],
+        ("book_delta", "A-B"): [(10, 25)],
+        ("quote", "A-C"): [(10, 25)],
+        ("book_delta", "A-C"): [(10, 18)],
+        ("quote", "A-D"): [(10, 25)],
+        ("book_delta", "A-D"): [(10, 25)],
+    }
+    again = (EpochAccepted((("quote", "A-B"),)), 22)
+    assert carried(three, ACCEPTED, (ended, 20), again, CLOSED)["quote", "A-B"] == [
+        (10, 18),
+        (22, 25),
+    ]
 
 
 def test_an_acceptance_of_everything_is_written_as_ever() -> None:

@@ -17,6 +17,7 @@ from forebay.app.processes import samples
 from forebay.app.processes.local_socket import Handler, LocalServer, Request, ask
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.samples import CountingObserver
+from forebay.app.processes.stream_news import StreamsTold
 from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import venues
 from forebay.app.wiring.data_folder import DataFolder
@@ -182,16 +183,16 @@ def _handlers(
             ],
             buckets=samples.latency(running.sink.latency.totals()),
             status={**stats, "next_seq": running.sink.next_seq},
-            streams=[
-                StreamReport(
-                    **place._asdict(),
-                    **{name: getattr(standing, name) for name in _STANDING},
-                )
-                for place, standing in roster.standings.items()
-            ],
         )
 
-    return {"status": status, **guarding.handlers(tell)}
+    def standings() -> list[StreamReport]:
+        return [
+            StreamReport(**place._asdict(), **{name: getattr(each, name) for name in _STANDING})
+            for place, each in roster.standings.items()
+        ]
+
+    streams = StreamsTold(lambda: roster.changes, standings)
+    return {"status": status, **guarding.handlers(tell, streams=streams)}
 
 
 def _acceptor(running: Capture, collector: str) -> Handler:

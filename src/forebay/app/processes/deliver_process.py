@@ -24,6 +24,7 @@ from forebay.app.processes.maintenance import (
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.store_delivery import EMBEDDED, StoreAnswers, guarded
+from forebay.app.processes.stream_news import StreamsTold
 from forebay.app.processes.verification import BarVerification
 from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import stores, venues
@@ -89,7 +90,9 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         "sql": StoreAnswers(store, place, guarding).sql,
         **_reading(deliverer),
         "verify": verification.take,
-        **guarding.handlers(tell, lambda changed: journal.configure(changed.journal)),
+        **guarding.handlers(
+            tell, lambda changed: journal.configure(changed.journal), _heard(deliverer)
+        ),
     }
     pace, sheds = DeliveryPace(), guarding.sheds
     async with contextlib.AsyncExitStack() as beside:
@@ -135,6 +138,16 @@ def _reading(deliverer: Deliverer) -> dict[str, Handler]:
     return {"gaps": gaps, "coverage": coverage, "status": status}
 
 
+def _heard(deliverer: Deliverer) -> StreamsTold:
+    """Return what tells which streams were heard."""
+
+    def told() -> list[StreamReport]:
+        heard = deliverer.heard.items()
+        return [StreamReport(**key._asdict(), heard_ns=ns or None) for key, ns in heard]
+
+    return StreamsTold(lambda: deliverer.delivered.frames, told)
+
+
 def _answering(store: Readable) -> Callable[[str], pa.Table]:
     def answer(query: str) -> pa.Table:
         with contextlib.closing(store.reader()) as reader:
@@ -168,10 +181,6 @@ def _teller(
                 *samples.skews(skew.skews()),
                 *compared(),
                 *guarding.samples(counts),
-            ],
-            streams=[
-                StreamReport(**key._asdict(), heard_ns=ns or None)
-                for key, ns in deliverer.heard.items()
             ],
             hears=True,
             status={**status, "backlog": seen.backlog, "lag_s": round(seen.lag_s, 3)},

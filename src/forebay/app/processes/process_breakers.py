@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from forebay.app.processes.local_socket import Handler, Request
     from forebay.app.processes.samples import Counts
+    from forebay.app.processes.stream_news import StreamsTold
     from forebay.clock import Clock
     from forebay.resilience import CircuitBreaker, Snapshot
     from forebay.telemetry import Observer, TelemetryEvent
@@ -186,12 +187,15 @@ class ProcessBreakers:
         self,
         tell: Callable[[], Awaitable[ProcessReport]],
         changed: Callable[[Config], None] = lambda _: None,
+        streams: StreamsTold | None = None,
     ) -> dict[str, Handler]:
         """Return the handlers of this process's socket; ``changed`` hears of configurations."""
 
         async def report(request: Request) -> dict[str, Any]:
             self.manager.heed(SystemState(request.get("system", SystemState.HEALTHY)))
-            told: dict[str, Any] = msgspec.to_builtins(await tell())
+            report = await tell()
+            report = streams.added(report, request) if streams else report
+            told: dict[str, Any] = msgspec.to_builtins(report)
             return told
 
         async def order(request: Request) -> dict[str, Any]:

@@ -15,18 +15,11 @@ import msgspec
 from forebay.app.processes import samples
 from forebay.app.processes.local_socket import ask
 from forebay.app.processes.process_breakers import RuntimeSettings, reconciled
+from forebay.app.processes.stream_news import StreamCounts, StreamsKnown
 from forebay.app.wiring import bridges, logs
 from forebay.app.wiring.config import BreakerLimits, token_of
 from forebay.errors import ConfigError, ForebayError, Unreachable
-from forebay.ops.view import (
-    Action,
-    Check,
-    Outcome,
-    ProcessReport,
-    SystemReport,
-    UnknownName,
-    merged,
-)
+from forebay.ops.view import Action, Check, Outcome, ProcessReport, SystemReport, UnknownName
 from forebay.resilience import ServiceHealth, SystemState
 from forebay.resilience.dependencies import near
 from forebay.resilience.health import HealthMonitor
@@ -80,6 +73,7 @@ class RunningSystem:
     _limits: dict[str, BreakerLimits] = field(default_factory=dict)
     _forced_open: dict[str, str] = field(default_factory=dict)
     _waiting: tuple[str, ...] = ()
+    _streams: StreamCounts = field(default_factory=StreamCounts)
     _commanding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -127,8 +121,10 @@ class RunningSystem:
     async def _ask(self, seen: PolledProcess) -> None:
         began, wall = self.clock.monotonic_ns(), self.clock.wall_ns()
         try:
-            told = await self._request(seen, {"op": "report", "system": self.state})
+            request = {"op": "report", "system": self.state, **seen.streams.asked(began)}
+            told = await self._request(seen, request)
             report, answered_ns = msgspec.convert(told, ProcessReport), self.clock.wall_ns()
+            report = seen.streams.added(report, self.clock.monotonic_ns())
             if report.wall_ns is not None:
                 seen.skew_s = skew_within(report.wall_ns, wall, answered_ns)
             # One that was starting, or hung, while orders changed has not heard of it.
@@ -164,7 +160,7 @@ class RunningSystem:
         since = {"since": to_text(self._since[1])}
         told = [each.report for each in seen if each.report is not None and each.fresh]
         skews = {e.role: e.skew_s for e in seen if e.fresh and e.skew_s is not None}
-        measured = [*self._samples, *samples.streams(merged(told)), *samples.process_skews(skews)]
+        measured = [*self._samples, *self._streams.samples(told), *samples.process_skews(skews)]
         own = ProcessReport(SUPERVISOR, os.getpid(), "", samples=measured, status=since)
         return SystemReport(
             at_ns=at_ns,
@@ -307,6 +303,7 @@ class PolledProcess:
     """What it has done since the beginning, also before it was started again."""
     skew_s: float | None = None
     """How far its clock was ahead of ours when it answered last."""
+    streams: StreamsKnown = field(default_factory=StreamsKnown)
 
     @property
     def fresh(self) -> bool:

@@ -64,6 +64,8 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The first wait between two tries to connect; full jitter, at most 30 s."""
     symbols_per_connection: AtLeastOne | None = None
     """How many symbols one connection carries; left out: the venue's own."""
+    connections: AtLeastOne | None = None
+    """Among how many connections the symbols are divided; left out: as few as may be."""
     calendar: str = ""
     """When bars are expected: 24/7, forex, exchange:XNYS, or yours; left out: the venue's own."""
     plugin: str = ""

@@ -66,6 +66,7 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
             feed=Timeouts(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
         ),
         symbols_per_connection=config.symbols_per_connection,
+        connections=config.connections or 0,
     )
 
 

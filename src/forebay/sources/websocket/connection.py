@@ -14,6 +14,7 @@ from forebay.domain.frames import (
     StreamsEnded,
 )
 from forebay.sources.venue import NOTHING, ChangeableSession, MessageVerdict
+from forebay.sources.websocket.asking import Asking
 from forebay.sources.websocket.ear import Ear, ToldComplaints
 from forebay.sources.websocket.messages import (
     MESSAGE_TOO_BIG,
@@ -87,17 +88,11 @@ class Connection(WSListener):
         self._unsubscribe: Callable[[], None] = lambda: None
         self._ahead_ns = clock.wall_ns() - clock.monotonic_ns()
         self.session = plan.session(plan.asked)
-        self.purpose = self._wanted = plan.asked
-        """What was asked for, and what is to be asked for instead as soon as that is answered."""
-        self._asked = self._pending = plan.asked.streams
-        """What was asked for, and what is neither accepted nor refused yet."""
-        self._accepted: frozenset[Stream] = frozenset()
+        self._asking = Asking(plan.asked)
         self._hears = True
         """Whether the session is told each message: until all is settled, or for ever."""
-        self._overdue = False
         self._marks = self.session.marks
         self._quiet = self.session.quiet
-        self._refused: dict[Stream, str] = {}
         self._complaints = ToldComplaints()
         self.times = ConnectionTimes(0, 0)
         self.opened = False
@@ -119,7 +114,7 @@ class Connection(WSListener):
         self.transport = transport
         now = self._clock.monotonic_ns()
         self.times = ConnectionTimes(opened_ns=now, seen_ns=now)
-        self._take = self._sink.open(self._plan.context(self._epoch, self.purpose))
+        self._take = self._sink.open(self._plan.context(self._epoch, self._asking.carried))
         self._take.control(EpochOpened())
         self.opened = True
         self._say(self.session.opened(self._now()))
@@ -177,7 +172,7 @@ class Connection(WSListener):
 
     def change(self, wanted: ConnectionPurpose) -> None:
         """Ask for other symbols from here on, once what was asked for before is answered."""
-        self._wanted = wanted
+        self._asking.wanted = wanted
         if self.opened and not self.over:
             self._change()
 
@@ -190,11 +185,8 @@ class Connection(WSListener):
         reason = verdict(self.times, self._timeouts, now)
         if reason is not None:
             self.end(reason, WSCloseCode.GOING_AWAY)
-        elif self._hears and not self._overdue and unanswered(self.times, self._timeouts, now):
-            self._overdue = True  # the others flow, and an answer may come yet
-            late = f"no answer in {self._timeouts.accept_s:g} s"
-            self._leave_out(dict.fromkeys(self._pending, late))
-            self._change()
+        elif not self._asking.overdue and unanswered(self.times, self._timeouts, now):
+            self._overdue()
 
     def _quicken(self, transport: WSTransport) -> None:
         """Go on without the driver where that is possible: its buffer is empty now."""
@@ -278,48 +270,39 @@ class Connection(WSListener):
         if said.refusal:
             self._reject(said)
             return
-        if revoked := {each: why for each, why in said.refused.items() if each in self._accepted}:
-            # What is covered by time can be taken back only by an end.
-            self._reject(MessageVerdict(refused=revoked, refusal=next(iter(revoked.values()))))
+        answered = self._asking.hear(said)
+        if answered.rejection is not None:
+            self._reject(answered.rejection)
             return
-        fresh = (said.accepted & self._asked) - self._accepted
-        self._accepted |= fresh
-        waited = self._pending - fresh
-        refused = {each: why for each, why in said.refused.items() if each in waited}
-        self._pending = waited - refused.keys()
-        self._refused |= refused
-        if refused and not (self._pending or self._accepted):
-            reason = next(iter(refused.values()))
-            self._reject(MessageVerdict(refused=self._refused, refusal=reason))
-            return
-        self._leave_out(refused)
-        if fresh:
-            self._accept(fresh)
-        self._hears = bool(self._pending) or self.session.attentive
+        self._leave_out(answered.refused)
+        if answered.accepted:
+            self._accept(answered.accepted)
+        self._release(said.released)
+        self._change()
+
+    def _overdue(self) -> None:
+        """Wait no more for answers: the others flow, and one may come yet."""
+        self._asking.overdue = True
+        late = f"no answer in {self._timeouts.accept_s:g} s"
+        self._leave_out(dict.fromkeys(self._asking.pending, late))
+        self._release(self._asking.leaving)
         self._change()
 
     def _change(self) -> None:
-        """Ask for what is wanted now, unless what was asked for is not answered and not overdue."""
-        session, before, wanted = self.session, self.purpose, self._wanted
-        waits = self._pending and not self._overdue
-        if wanted is before or waits or not isinstance(session, ChangeableSession):
-            return
-        added = tuple(each for each in wanted.symbols if each not in set(before.symbols))
-        removed = tuple(each for each in before.symbols if each not in set(wanted.symbols))
-        self.purpose = wanted
-        fresh, gone = wanted.streams - self._asked, self._asked - wanted.streams
-        self._asked = wanted.streams
-        self._pending = fresh or self._pending - gone  # who is overdue is asked for elsewhere
-        self._refused = {each: why for each, why in self._refused.items() if each not in gone}
-        if ended := self._accepted & gone:
-            self._take.control(StreamsEnded(tuple(sorted(ended))))
-        self._accepted -= gone
-        self._take.renew(self._plan.context(self._epoch, wanted))
-        self._hears = bool(self._pending) or self.session.attentive
-        if fresh:
-            self._overdue = False
+        """Ask for what is wanted now, if what was asked for before is answered or overdue."""
+        session, asking = self.session, self._asking
+        if isinstance(session, ChangeableSession) and (changed := asking.change()):
+            self._take.renew(self._plan.context(self._epoch, asking.carried))
             self.times.asked_ns = self._clock.monotonic_ns()
-        self._say(session.change(added, removed, self._now()))
+            self._say(session.change(*changed, self._now()))
+        self._hears = asking.awaits or session.attentive
+
+    def _release(self, symbols: Iterable[str]) -> None:
+        """Record the end of streams that were left."""
+        if (ended := self._asking.release(symbols)) is not None:
+            if ended:
+                self._take.control(StreamsEnded(tuple(sorted(ended))))
+            self._take.renew(self._plan.context(self._epoch, self._asking.carried))
 
     def _reject(self, said: MessageVerdict) -> None:
         """The whole subscription is refused, perhaps because of some of its streams."""
@@ -335,7 +318,8 @@ class Connection(WSListener):
 
     def _accept(self, streams: frozenset[Stream]) -> None:
         """Record that ``streams`` flow from here on; none are named if all of them do."""
-        self._take.control(EpochAccepted(() if streams == self._asked else tuple(sorted(streams))))
+        all_of_them = streams == self._asking.streams and not self._asking.leaving
+        self._take.control(EpochAccepted(() if all_of_them else tuple(sorted(streams))))
         self._ear.accepted(streams)
         if self.times.accepted_ns is None:
             self.times.accepted_ns = self._clock.monotonic_ns()

@@ -12,6 +12,7 @@ The header is that of RFC 6455, section 5.2.
 from __future__ import annotations
 
 import asyncio
+import threading
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,20 @@ def other_size(data: bytes, at: int, end: int) -> int:
     return 10 + int(length)
 
 
+class _Room(threading.local):
+    """Where all connections of a thread read, one at a time.
+
+    An event loop reads into what it was given last and says so before it asks anybody else, so
+    that what is kept of each connection at rest is only the beginning of a frame.
+    """
+
+    def __init__(self) -> None:
+        self.memory = memoryview(bytearray(READ_BYTES + len(_MARGIN)))
+
+
+_room = _Room()
+
+
 class Splitter(asyncio.BufferedProtocol):
     """Reads for one connection from now on; what it does not know it hands to the driver.
 
@@ -97,8 +112,9 @@ class Splitter(asyncio.BufferedProtocol):
         self._transport = transport
         self._driver: asyncio.BufferedProtocol = transport.underlying_transport.get_protocol()  # type: ignore[assignment]
         self._take = take
-        self._memory = memoryview(bytearray(READ_BYTES + len(_MARGIN)))
-        self._filled = 0
+        self._memory = _room.memory
+        self._rest = b""
+        """What was read of a frame that is not whole."""
         self._owed = 0
         """Bytes that the driver still has to get of a frame."""
         transport.underlying_transport.set_protocol(self)
@@ -106,11 +122,13 @@ class Splitter(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the room behind what is left of the last read."""
         del sizehint
-        return self._memory[self._filled : READ_BYTES]
+        rest, memory = self._rest, self._memory
+        memory[: len(rest)] = rest
+        return memory[len(rest) : READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Work off everything that is whole."""
-        end = self._filled + nbytes
+        end = len(self._rest) + nbytes
         data = bytes(self._memory[: end + len(_MARGIN)])
         at = 0
         while at < end:
@@ -123,8 +141,7 @@ class Splitter(asyncio.BufferedProtocol):
             self._owed = other_size(data, at, end)
             if not self._owed:
                 break
-        self._filled = end - at
-        self._memory[: self._filled] = data[at:end]
+        self._rest = data[at:end]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the driver, which tells the connection."""

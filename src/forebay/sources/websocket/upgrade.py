@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from forebay.sources.venue import ConnectionPurpose, Session
     from forebay.sources.websocket.connection import Connection
 
-_READ_BUFFER_BYTES = 256 << 10
+_READ_BUFFER_BYTES = 16 << 10
+"""Of the driver, which reads the first messages of a connection and makes it larger if it must."""
 _ANSWER_BYTES = 64 << 10
 """A proxy's answer is not longer."""
 _SWITCHING = 101

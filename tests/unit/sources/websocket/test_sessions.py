@@ -109,6 +109,9 @@ class Rig:
     def heard(self, kind: type[TelemetryEvent]) -> list[TelemetryEvent]:
         return [event for event in self.said if isinstance(event, kind)]
 
+    def heard_refusals(self) -> list[StreamRefused]:
+        return [event for event in self.said if isinstance(event, StreamRefused)]
+
 
 def accepted(*symbols: str) -> EpochAccepted:
     return EpochAccepted(tuple((kind, symbol) for kind in ("quote", "trade") for symbol in symbols))
