@@ -15,7 +15,7 @@ from forebay.errors import ConfigError, Permanent
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.history import drive
 from forebay.sources.lists import ListedPart, ignored, instruments
-from forebay.sources.polls import Poller
+from forebay.sources.polls import Poller, Polls
 from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
 from forebay.sources.roster import Roster
 from forebay.sources.venue import AnsweredPart
@@ -128,19 +128,18 @@ class LiveSource:
             message = f"No symbols to capture from {venue.name}."
             raise ConfigError(message, hint="Name some with --symbols.")
         self._feeds = self._connections(connections)
-        self._pollers = [
-            self._poller(kind, symbol)
-            for kind in asked.channels
-            if kind in venue.polls
-            for symbol in self._asked.symbols
+        self._polls = [
+            Polls(venue.polls[kind].at_once, functools.partial(self._poller, kind), asked.symbols)
+            for kind in venue.polled(asked)
         ]
-        if not venue.polls.keys().isdisjoint(asked.channels):
+        if self._polls:
             self._need_rest()
 
     @property
     def connections(self) -> int:
-        """One for each group of symbols, and one for each symbol that is polled and not refused."""
-        return self._feeds.lots.wanted + sum(not poller.refused for poller in self._pollers)
+        """One for each group of symbols, connected or polled, that is not refused as a whole."""
+        polling = (poller for polls in self._polls for poller in polls.pollers)
+        return self._feeds.lots.wanted + sum(not poller.refused for poller in polling)
 
     def want(self, symbols: Iterable[str]) -> None:
         """Capture ``symbols`` from here on, and no others."""
@@ -151,6 +150,8 @@ class LiveSource:
         self._attendance.forget(before.streams - self._asked.streams)
         self._attendance.ask(self._asked.streams - before.streams)
         self._feeds.want(wanted)
+        for polls in self._polls:
+            polls.want(wanted)
 
     async def run(self, sink: FrameSink) -> None:
         """Capture every symbol until cancelled, each connection on its own."""
@@ -165,8 +166,8 @@ class LiveSource:
         self._attendance.record = record
         async with asyncio.TaskGroup() as group:
             group.create_task(self._feeds.run(sink), name=f"forebay-{self._venue.name}-feeds")
-            for poller in self._pollers:
-                group.create_task(poller.run(sink), name=f"forebay-{self._venue.name}-poll")
+            for polls in self._polls:
+                group.create_task(polls.run(sink), name=f"forebay-{self._venue.name}-polls")
 
     async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         """Have history paged for the request; every page is captured.
@@ -294,7 +295,8 @@ class LiveSource:
     def _connections(self, connections: int) -> Feeds:
         """Return the connections, which are for all channels that are not polled."""
         wiring, size = self._wiring, self._size
-        spoken = tuple(kind for kind in self._asked.channels if kind not in self._venue.polls)
+        polled = self._venue.polled(self._asked)
+        spoken = tuple(kind for kind in self._asked.channels if kind not in polled)
         whole = replace(self._asked, channels=spoken)
         if spoken:
             self._plan(whole)  # an address that is none is told now
@@ -330,10 +332,10 @@ class LiveSource:
             ear=ear,
         )
 
-    def _poller(self, kind: str, symbol: str) -> Poller:
+    def _poller(self, kind: str, symbols: tuple[str, ...]) -> Poller:
         return Poller(
             self._venue.polls[kind],
-            replaced(self._answers, symbols=(symbol,), channels=(kind,)),
+            replaced(self._answers, symbols=symbols, channels=(kind,)),
             ask=self._captured,
             epoch=self._epoch,
             told=self._attendance,

@@ -35,11 +35,11 @@ def directory_of(
     if directory is None:
         return None
     times = RegistryTimes(lead_ns=round(LEADS * config.refresh_s * 1e9))
-    memory = folder.registry(config.name, config.market)
+    memory = folder.registry(config.name, venues.market_of(config))
 
     def remember(memory: RegistryMemory) -> None:
         try:
-            folder.remember_registry(config.name, config.market, memory)
+            folder.remember_registry(config.name, venues.market_of(config), memory)
         except (OSError, ForebayError) as error:
             wiring.observer(RegistryNotKept(config.name, str(error)))
 
@@ -65,7 +65,7 @@ def wanted_of(
 
     def wanted() -> WantedStreams:
         symbols = config.symbols if directory is None else directory.wanted
-        streams = ((config.market, kind, symbol) for kind in kinds for symbol in symbols)
+        streams = ((venues.market_of(config), kind, symbol) for kind in kinds for symbol in symbols)
         return WantedStreams(context, tuple(streams))
 
     return wanted
@@ -79,7 +79,7 @@ def _context(config: VenueConfig, wiring: Wiring) -> Context:
         purpose="live",
         collector=wiring.collector,
         epoch="",
-        market=config.market,
+        market=venues.market_of(config),
     )
 
 

@@ -20,8 +20,10 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """What to capture of it, see `forebay symbols`; where markets come and go, * and ? are wild."""
     channels: tuple[str, ...] = ()
     """Kinds of event, or "all"; left out: the venue's own choice."""
-    market: Annotated[str, Meta(min_length=1)] = "spot"
-    """The part of the venue."""
+    polled: tuple[str, ...] = ()
+    """Kinds to ask for by REST again and again, though a connection brings them."""
+    market: str = ""
+    """The part of the venue; left out: its first."""
     depth: AtLeastOne | None = None
     """Levels of an order book a side, where the venue leaves the choice."""
     ws_url: str = ""

@@ -16,7 +16,7 @@ from forebay.app.wiring.stores import load_plugin
 from forebay.domain.listing import is_pattern
 from forebay.errors import ConfigError
 from forebay.secret_files import read_secrets
-from forebay.sources import coinbase, massive
+from forebay.sources import coinbase, kalshi, massive
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import ConnectionPurpose, Venue
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from forebay.ports import Parser
     from forebay.sources.live import LiveSource, Wiring
 
-VENUES: dict[str, Venue] = {venue.name: venue for venue in (coinbase.VENUE, massive.VENUE)}
+VENUES: dict[str, Venue] = {
+    venue.name: venue for venue in (coinbase.VENUE, massive.VENUE, kalshi.VENUE)
+}
 """Every venue by name; :func:`install` adds those from outside."""
 _OWN = frozenset(VENUES)
 ALL = "all"
+_MARKET = "spot"
+"""Of a venue that nobody knows any more."""
 EVERY = "*"
 """The symbol of what is told of all markets together."""
 
@@ -52,9 +56,10 @@ def source(config: VenueConfig, wiring: Wiring) -> LiveSource:
     asked = ConnectionPurpose(
         symbols=exact(config),
         channels=kinds(config),
-        market=config.market,
+        market=market_of(config),
         depth=config.depth,
         credentials=credentials(config),
+        polled=polled(config),
     )
     return _live(config, asked, wiring, connections=config.connections or 0)
 
@@ -67,7 +72,7 @@ def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
     asked = ConnectionPurpose(
         symbols=(EVERY,),
         channels=directory.pushed,
-        market=config.market,
+        market=market_of(config),
         credentials=credentials(config),
     )
     return _live(config, asked, wiring)
@@ -169,6 +174,7 @@ def check(config: VenueConfig) -> None:
         _check_spelling,
         _check_book,
         kinds,
+        polled,
         credentials,
     ):
         with complaints.noted():
@@ -238,13 +244,37 @@ def near(symbol: str, known: Iterable[str]) -> str:
 
 def _check_book(config: VenueConfig) -> None:
     venue = VENUES[config.name]
-    if config.market not in venue.markets:
+    if market_of(config) not in venue.markets:
         hint = f"There is: {', '.join(venue.markets)}."
         raise ConfigError(f"{venue.title} has no market {config.market!r}.", hint=hint)
     if config.depth is not None and config.depth not in venue.depths:
         depths = ", ".join(map(str, venue.depths))
         hint = f"There is: {depths}." if depths else "Leave depth out: there is no choice."
         raise ConfigError(f"{venue.title} has no books of depth {config.depth}.", hint=hint)
+
+
+def market_of(config: VenueConfig) -> str:
+    """Return the market that is meant: the venue's first, if none is said."""
+    return config.market or first_market(config.name)
+
+
+def first_market(venue: str) -> str:
+    """Return the market that is meant of a venue if none is said."""
+    return VENUES[venue].markets[0] if venue in VENUES else _MARKET
+
+
+def polled(config: VenueConfig) -> tuple[str, ...]:
+    """Return the kinds that the words of ``config.polled`` mean.
+
+    Raises :class:`~forebay.errors.ConfigError` if one is not asked for, or not had by REST.
+    """
+    venue, captured = VENUES[config.name], kinds(config)
+    there = tuple(kind for kind in captured if kind in venue.polls)
+    meant = {kind for word in config.polled for kind in _meant(word, venue, there)}
+    if "book_snapshot" in meant and "book_delta" in captured:
+        message = "A book that is polled has no changes, and channels names them."
+        raise ConfigError(message, hint='Write "book_snapshot" among the channels.')
+    return tuple(kind for kind in there if kind in meant)
 
 
 def kinds(config: VenueConfig) -> tuple[str, ...]:
@@ -254,7 +284,7 @@ def kinds(config: VenueConfig) -> tuple[str, ...]:
     Raises :class:`~forebay.errors.ConfigError` if it means nothing that the venue has.
     """
     venue = VENUES[config.name]
-    there = venue.market_channels.get(config.market, tuple(venue.channels))
+    there = venue.market_channels.get(market_of(config), tuple(venue.channels))
     if venue.directory is not None:  # what it tells comes with it
         there = tuple(kind for kind in there if kind not in venue.directory.kinds)
     if not config.channels:
@@ -279,7 +309,9 @@ def _meant(word: str, venue: Venue, there: Collection[str]) -> list[str]:
 
 def credentials(config: VenueConfig) -> Mapping[str, str]:
     """Return a venue's secrets by name. Raises :class:`~forebay.errors.ConfigError`."""
-    return read_secrets(config.credentials_file, config.name)
+    secrets = read_secrets(config.credentials_file, config.name)
+    VENUES[config.name].check_credentials(secrets)
+    return secrets
 
 
 def _is_address(url: str, schemes: tuple[str, ...]) -> bool:

@@ -69,7 +69,7 @@ class TimeCoverage(SetCoverage):
         if arrival.live and arrival.timed:
             times = arrival.received_ns
             self.heard(arrival.epoch, int(times.min()), int(times.max()))
-        elif arrival.live and arrival.outage is not None:
+        elif arrival.outage is not None:  # though what was filtered says nothing else
             self.outage.add(*arrival.outage)
         return super(TimeCoverage, self).see(arrival)
 

@@ -165,8 +165,9 @@ class KalshiSession(PlainSession):
             message = msgspec.json.decode(payload)
         except UNDECODABLE:
             return NOTHING
-        if not isinstance(message, dict):
-            return NOTHING
+        return self._replied(message) if isinstance(message, dict) else NOTHING
+
+    def _replied(self, message: Mapping[str, Any]) -> MessageVerdict:
         said = message.get("msg")
         said = said if isinstance(said, dict) else {}
         sent = self._sent.get(_whole(message.get("id")))

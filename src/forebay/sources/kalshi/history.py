@@ -16,12 +16,10 @@ import msgspec
 from forebay.errors import Unusable
 from forebay.sources.history import ByToken
 from forebay.sources.kalshi.pages import begin_of, candles_of
-from forebay.sources.kalshi.protocol import PERIODS_MIN, SECOND
+from forebay.sources.kalshi.protocol import PERIODS_MIN, SECOND, SESSION_OF
 from forebay.times import to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from forebay.ports import HistoryRequest
     from forebay.sources.venue import Pages, PollRound
 
@@ -124,8 +122,9 @@ def candles_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
     The venue is asked for those that *end* in a range, both ends included.
     """
     minutes = PERIODS_MIN[request.series]
-    first, last = begin_ns // SECOND + minutes * 60, -(-end_ns // SECOND) + minutes * 60
-    first -= 3600 if request.series == "1d" else 0  # of a day of 23 hours
+    bend = 3600 if request.series in SESSION_OF else 0  # a day may have 23 or 25 hours
+    first = -(-begin_ns // SECOND) + minutes * 60 - bend
+    last = (end_ns - 1) // SECOND + minutes * 60 + bend
     series = request.symbol.partition("-")[0]
     span = f"start_ts={first}&end_ts={last}&period_interval={minutes}"
     return f"/series/{series}/markets/{request.symbol}/candlesticks?{span}"
@@ -175,8 +174,3 @@ def probe_path(symbol: str) -> str:
     """Return path and query of next to nothing."""
     del symbol
     return "/exchange/status"
-
-
-def following_none(target: str, body: bytes) -> Sequence[str]:
-    del target, body
-    return ()

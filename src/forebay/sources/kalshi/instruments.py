@@ -10,6 +10,8 @@ from forebay.ports import Instrument
 
 _MARKETS = "/markets?limit=1000"
 QUOTE = "USD"
+STATUSES = {word: f"&status={word}" for word in ("unopened", "open", "closed", "settled")}
+"""What can be asked for; answers say it in other words, and more finely."""
 
 
 class _Market(msgspec.Struct):
@@ -53,3 +55,9 @@ def next_markets(body: bytes) -> str:
     """Return path and query of the page that follows; empty after the last."""
     cursor = _decode(body).cursor
     return f"{_MARKETS}&cursor={quote(cursor, safe='')}" if cursor else ""
+
+
+def series_of(head: str) -> str:
+    """Return what asks for the markets of one series, where symbols begin with all of its name."""
+    series, dash, _ = head.partition("-")
+    return f"&series_ticker={quote(series, safe='')}" if dash else ""
