@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.lab.exchanges.kalshi import messages
-from forebay.lab.exchanges.kalshi.troubles import FAILED, NO_SNAPSHOT, OVERFLOW, UNANSWERED
+from forebay.lab.exchanges.kalshi.troubles import (
+    FAILED,
+    NO_SNAPSHOT,
+    ONE_SIDED,
+    OVERFLOW,
+    UNANSWERED,
+)
 from forebay.lab.exchanges.model import Dialogue, Reply
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ class KalshiDialogue(Dialogue):
     def __init__(self, switched: SwitchedFaults, first_sid: int = 1) -> None:
         self._switched = switched
         self._next_sid = first_sid
+        self._now_ns = 0
         self._subscriptions: dict[int, Subscription] = {}
 
     def lane(self, channel: str) -> str:
@@ -76,11 +83,14 @@ class KalshiDialogue(Dialogue):
 
     def numbered(self, lane: str, frame: bytes) -> bytes:
         subscription = self._subscriptions[int(lane)]
+        if messages.is_snapshot(frame) and self._switched.strikes(ONE_SIDED, self._now_ns):
+            frame = messages.without_no(frame)
         if subscription.in_yes_prices and subscription.channel == messages.BOOK:
             frame = messages.in_yes_prices(frame)
         return messages.counted(frame, subscription.sid, subscription.next_seq())
 
     def answer(self, raw: bytes, symbols: Collection[str], now_ns: int) -> Reply:
+        self._now_ns = now_ns
         try:
             command = json.loads(raw)
         except ValueError:

@@ -39,6 +39,7 @@ PRIVATE: Final = (
 CHANNELS: Final = (BOOK, TRADES, TICKER, LIFECYCLE, COMBINED, *PRIVATE)
 
 _MESSAGE = b',"msg":'
+_SNAPSHOT = b'{"type":"orderbook_snapshot"'
 _MS = 1_000_000
 _S = 1_000_000_000
 
@@ -94,6 +95,18 @@ def snapshot(ticker: str, yes: list[list[str]], no: list[list[str]]) -> bytes:
     told = {"market_ticker": ticker, "market_id": market_id(ticker)}
     filled = {name: side for name, side in sides.items() if side}
     return encode({"type": "orderbook_snapshot", "msg": {**told, **filled}})
+
+
+def is_snapshot(frame: bytes) -> bool:
+    """Whether a frame tells a whole book."""
+    return frame.startswith(_SNAPSHOT)
+
+
+def without_no(frame: bytes) -> bytes:
+    """Return a snapshot without the side of NO."""
+    document = json.loads(frame)
+    document["msg"].pop("no_dollars_fp", None)
+    return encode(document)
 
 
 def ticker(told: KalshiTicker) -> bytes:
