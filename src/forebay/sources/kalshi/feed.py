@@ -188,7 +188,7 @@ def _quick_ways(
     if BOOK_DELTAS.kind in kinds:
         yield partial(quick.read_deltas, wanted=wanted)
     if TRADES.kind in kinds:
-        for template in quick.TRADE_TEMPLATES:
+        for template in quick.trade_templates(batch.payloads):
             yield partial(quick.read_trades, wanted=wanted, template=template)
 
 
