@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_IN_A_FILE = "_file"
+
+
 def read_secrets(file: str, whose: str) -> dict[str, str]:
     """Return the secrets of a ``credentials_file`` by name; none if no file is named.
+
+    ``NAME_file = "PATH"`` is the secret ``NAME`` that is in a file of its own, whose path begins
+    at the folder of the first.
 
     Raises :class:`~forebay.errors.ConfigError`, which never shows one, if it cannot be read.
     """
@@ -31,7 +37,21 @@ def read_secrets(file: str, whose: str) -> dict[str, str]:
     if not found or not all(isinstance(value, str) for value in found.values()):
         hint = 'Write one line for each, such as key = "…".'
         raise ConfigError(f"{told} holds no secrets as TOML texts.", hint=hint) from None
-    return found
+    return dict(_whole(found, Path(file).parent, told))
+
+
+def _whole(secrets: dict[str, str], folder: Path, told: str) -> Iterator[tuple[str, str]]:
+    """Return secrets with those that are in files of their own; ``told`` names their file."""
+    for name, value in secrets.items():
+        if not name.endswith(_IN_A_FILE):
+            yield name, value
+            continue
+        try:
+            yield name.removesuffix(_IN_A_FILE), (folder / value).read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            message = f"{told} names {value} as {name}, which cannot be read: {why}."
+            raise ConfigError(message, hint="Make it, readable by this user alone.") from None
 
 
 def _flat(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -86,6 +86,70 @@ class PollFailed(TelemetryEvent, level="warning"):
     reason: str
 
 
+class RegistryFailed(TelemetryEvent, level="warning"):
+    """A venue did not give its list of markets; what is captured goes on. It is asked again."""
+
+    venue: str
+    call: str
+    """Method and path."""
+    reason: str
+
+
+class RegistryNotKept(TelemetryEvent, level="warning"):
+    """What the market registry knows could not be kept: after a crash it may miss what ended."""
+
+    venue: str
+    reason: str
+
+
+class MarketsWanted(TelemetryEvent):
+    """Markets began or ended, so that others are captured from now on."""
+
+    venue: str
+    wanted: int
+    added: int
+    removed: int
+
+
+class MarketGone(TelemetryEvent, level="warning"):
+    """A venue does not list a market any more that had not ended; it is captured no longer."""
+
+    venue: str
+    symbol: str
+
+
+class MarketImpossible(TelemetryEvent, level="warning"):
+    """What a venue says of one market contradicts itself; it is stored so, and the others go on."""
+
+    venue: str
+    symbol: str
+    columns: str
+
+
+class ValueUnknown(TelemetryEvent, level="warning"):
+    """A venue used a word that is new to us; rows that have it are stored and say so."""
+
+    venue: str
+    column: str
+    value: str
+
+
+class MarketsUnreadable(TelemetryEvent, level="warning"):
+    """Rows of a list of markets could not be read; the others were."""
+
+    venue: str
+    rows: int
+    error: str
+    """Of the first one."""
+
+
+class MarketsLeftOut(TelemetryEvent, level="error"):
+    """More markets match what is asked for than can be known at once; narrow the patterns."""
+
+    venue: str
+    markets: int
+
+
 class ConnectionClosed(ConnectionEvent, level="warning"):
     """A connection ended, whoever ended it."""
 

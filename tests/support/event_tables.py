@@ -33,6 +33,13 @@ CONTENT = {
     ),
     "book_snapshot": LEVELS,
     "book_delta": LEVELS,
+    **{
+        kind.channel: tuple(
+            name for name in kind.columns.names if name not in {"unknown", "impossible"}
+        )
+        for kind in KINDS.values()
+        if kind.holds
+    },
 }
 """What of its own tells an event of each kind, behind venue, market, symbol and time."""
 
@@ -55,6 +62,8 @@ _CELLS: dict[Any, st.SearchStrategy[Any]] = {
 def rows_of(kind: str, *, most: int = 8) -> st.SearchStrategy[list[Row]]:
     """Draw rows of the table of ``kind``, of different events."""
     cells = {field.name: _CELLS[field.type] for field in KINDS[kind].schema}
+    if KINDS[kind].holds:
+        cells |= {name: st.none() | cells[name] for name in CONTENT[kind]}
     cells |= {"seq": st.integers(1, 2**62), "event_ts": _TIMES, "exchange_ts": st.none() | _TIMES}
     return st.lists(
         st.fixed_dictionaries(cells), max_size=most, unique_by=lambda row: row["event_id"]

@@ -80,7 +80,7 @@ OWN = {
     "low_24h": "lowest price of the last 24 hours",
     "vwap_24h": "mean price of the last 24 hours, by volume",
     "timeframe": "`1m`, `5m`, `15m`, `1h`, `4h`, `1d`, `1w`",
-    "session": "what a day is: `UTC`, or `NY17` from 17:00 in New York",
+    "session": "what a day is: `UTC`, or from 17:00 (`NY17`) or midnight (`NY00`) in New York",
     "of": "of which prices: `trade`, `bid`, `ask`, `mid`",
     "adjusted": "whether for splits and the like",
     "open_ts": "begin of the period",

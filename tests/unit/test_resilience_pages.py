@@ -90,7 +90,7 @@ def wired() -> dict[str, tuple[str, bool, tuple[str, ...]]]:
     capture, deliver = guarding("capture"), guarding("deliver")
     venue = VenueConfig(name="coinbase", symbols=("BTC-USD",))
     wiring = Wiring("c", ManualClock(), random.Random(1), ignore)
-    capture_process._source(venue, wiring, capture)
+    capture_process._guarded(venue, wiring, capture)
     found = {
         each.name: (role.process, each.critical, each.depends_on)
         for role in (capture, deliver)

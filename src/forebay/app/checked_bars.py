@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from forebay.app.wiring.config import Config
+    from forebay.app.wiring.config import Config, VenueConfig
     from forebay.domain.calendars import Calendar
     from forebay.domain.coverage import Gap
     from forebay.services.gap_detector import HeldCoverage
@@ -122,11 +122,12 @@ def _on_a_grid(found: StoredSeries) -> bool:
     return len(week.opens) > 0
 
 
+def _is_of(config: VenueConfig, found: StoredSeries) -> bool:
+    return config.name == found.venue and venues.market_of(config) == found.market
+
+
 def _captured(found: StoredSeries, config: Config) -> bool:
-    return any(
-        (venue.name, venue.market) == (found.venue, found.market) and found.symbol in venue.symbols
-        for venue in config.venues
-    )
+    return any(_is_of(venue, found) and found.symbol in venue.symbols for venue in config.venues)
 
 
 def _kept_up(found: StoredSeries, name: str, config: Config) -> bool:
@@ -139,7 +140,7 @@ def _kept_up(found: StoredSeries, name: str, config: Config) -> bool:
 
 def _calendar(found: StoredSeries, config: Config) -> Calendar:
     for captured in config.venues:
-        if (captured.name, captured.market) == found[:2] and captured.calendar:
+        if captured.calendar and _is_of(captured, found):
             return calendar_of(captured.calendar, config)
     venue = venues.VENUES.get(found.venue)
     return venue.calendars.get(found.market, ALWAYS) if venue is not None else ALWAYS

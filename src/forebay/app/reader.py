@@ -22,7 +22,7 @@ from forebay.app.querying import (
 from forebay.app.statements import ONE_BAR, REVISED, beside_query, overview_query, symbols_query
 from forebay.app.store_reach import log_id_of
 from forebay.app.wiring import stores
-from forebay.app.wiring.venues import install, parsers
+from forebay.app.wiring.venues import first_market, install, parsers
 from forebay.domain.book import text_of
 from forebay.domain.kinds import KINDS
 from forebay.domain.kinds.bar import BAR
@@ -161,7 +161,7 @@ class Data(Queries):
         at: datetime | str | None = None,
         depth: int | None = None,
         venue: str | None = None,
-        market: str = "spot",
+        market: str = "",
         *,
         floats: bool = False,
     ) -> pa.Table:
@@ -186,16 +186,18 @@ class Data(Queries):
         symbol: str,
         at: datetime | str | None = None,
         depth: int | None = None,
-        market: str = "spot",
+        market: str = "",
     ) -> dict[str, Any]:
         """Return what ``forebay book --json`` prints: see there. Raises as :meth:`sql`.
 
-        ``at`` is a time of the venue's; without it, the book is the last one that is known.
+        ``at`` is a time of the venue's; without it, the book is the last one that is known. Without
+        a market it is of the venue's first.
         """
         from forebay.services.book_bases import Stream  # noqa: PLC0415 - seldom needed
         from forebay.services.books import book_at  # noqa: PLC0415
 
         at_ns = None if at is None else to_ns(at)
+        market = market or first_market(venue)
 
         def look(place: FolderStore) -> BookAt:
             query = functools.partial(self._asked_of, place)
@@ -224,8 +226,9 @@ class Data(Queries):
     def _venue_of(self, symbol: str, market: str) -> str:
         """Return the one venue that has books of ``symbol``."""
         query = f"SELECT DISTINCT venue FROM {BOOK_SNAPSHOT.table} "  # noqa: S608 - our own name
-        where = f"WHERE symbol = {literal(symbol)} AND market = {literal(market)} ORDER BY ALL"
-        venues = self.sql(query + where)["venue"].to_pylist()
+        where = f"WHERE symbol = {literal(symbol)}"
+        named = f" AND market = {literal(market)}" if market else ""
+        venues = self.sql(f"{query}{where}{named} ORDER BY ALL")["venue"].to_pylist()
         if len(venues) == 1:
             return str(venues[0])
         require_known([symbol], self.symbols())

@@ -32,7 +32,7 @@ def book(
     depth: Annotated[
         int | None, typer.Option(min=1, help="Best levels of each side; else all, 10 in a table.")
     ] = None,
-    market: Annotated[str, typer.Option(help="Market type.")] = "spot",
+    market: Annotated[str, typer.Option(help="Market type; else the venue's first.")] = "",
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +31,13 @@ app = typer.Typer(
 
 Venue = Annotated[str, typer.Argument(help=f"Venue to simulate: {', '.join(NAMES)}.")]
 Seed = Annotated[int, typer.Option(help="Another seed is another market.")]
-Symbols = Annotated[str, typer.Option(help="Products, comma-separated.")]
+Symbols = Annotated[
+    str,
+    typer.Option(
+        help="Products, comma-separated; of kalshi tickers, NAME*COUNT for as many made-up ones, "
+        "and =idle behind those in which nothing happens."
+    ),
+]
 StepUs = Annotated[
     int | None,
     typer.Option(min=1, help="Venue time between two events of a symbol, µs; else as --rate says."),
@@ -83,6 +91,13 @@ def serve(
     rest_limit: Annotated[
         bool, typer.Option("--rest-limit", help="Limit REST requests as the venue does.")
     ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the account's keys, where the venue wants a signature; they are made "
+            "if need be. A private one for a while unless said.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a simulated exchange on loopback until stopped.
 
@@ -96,10 +111,14 @@ def serve(
     from forebay.lab.faults import parse_faults
     from forebay.lab.truth.histories import parse_histories
 
-    market = _market(seed, symbols, rate, start, step_us, events=events)
-    market = dataclasses.replace(market, bars=parse_histories(bars, seed))
-    exchange = ExchangeConfig(venue_named(venue), market, parse_faults(faults))
-    raise typer.Exit(_serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit)))
+    model = venue_named(venue)
+    names, idle = model.parse_symbols(symbols)
+    market = _market(seed, names, rate, start, step_us, events=events)
+    market = dataclasses.replace(market, idle=idle, bars=parse_histories(bars, seed))
+    with tempfile.TemporaryDirectory(prefix="forebay-lab-") as folder:
+        model = model.with_account(keys or Path(folder))
+        exchange = ExchangeConfig(model, market, parse_faults(faults))
+        raise typer.Exit(_serve(ServerConfig(exchange, port, rest_port, truth_port, rest_limit)))
 
 
 @app.command(
@@ -134,18 +153,17 @@ def truth(
     check_venue(venue)
     from forebay.lab.exchanges.market import step_of
     from forebay.lab.truth import (
-        Trades,
         TruthDigest,
         events,
         parse_start,
-        parse_symbols,
         source_named,
     )
 
-    start_ns, names = parse_start(start), parse_symbols(symbols)
+    model = venue_named(venue)
+    start_ns, (names, _) = parse_start(start), model.parse_symbols(symbols)
     step = step_us or step_of(rate or RATE * len(names), len(names))
-    markets = [Trades(seed, venue, symbol, start_ns=start_ns, step_us=step) for symbol in names]
-    sources = venue_named(venue).sources
+    markets = [model.trades(seed, symbol, start_ns=start_ns, step_us=step) for symbol in names]
+    sources = model.sources
     told = {m.symbol: events(source_named(channel, sources)(m), first, end) for m in markets}
     if digest:
         _print({symbol: TruthDigest.of(each).document() for symbol, each in told.items()})
@@ -157,7 +175,7 @@ def truth(
 
 def _market(
     seed: int,
-    symbols: str,
+    symbols: tuple[str, ...],
     rate: float | None,
     start: str,
     step_us: int | None,
@@ -166,13 +184,13 @@ def _market(
 ) -> MarketConfig:
     from forebay.clock import SystemClock
     from forebay.lab.exchanges.market import MarketConfig
-    from forebay.lab.truth import parse_start, parse_symbols
+    from forebay.lab.truth import parse_start
 
-    names, now_ns = parse_symbols(symbols), None
+    now_ns = None
     if start == "now":
         start, now_ns = str(SystemClock.wall_ns()), SystemClock.monotonic_ns()
-    rate = rate or RATE * len(names)
-    market = MarketConfig(seed, names, rate, events, parse_start(start), step_us or 1, now_ns)
+    rate = rate or RATE * max(1, len(symbols))
+    market = MarketConfig(seed, symbols, rate, events, parse_start(start), step_us or 1, now_ns)
     return market if step_us else market.in_step()
 
 
@@ -225,6 +243,7 @@ def _greet(server: Running) -> None:
         "seed": config.market.seed,
         "start": config.market.start_ns,
         "pid": os.getpid(),
+        **config.venue.account(),
     }
     _print(hello)
     sys.stdout.flush()

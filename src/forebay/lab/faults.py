@@ -59,9 +59,8 @@ class Emission:
 class Scene:
     """Where and when a fault strikes."""
 
-    emission: Emission
-    listeners: Sequence[Line]
-    """Connections that would get the frame; never empty."""
+    sent: Sequence[tuple[Line, Emission]]
+    """Connections that would get the event, each with it as it would be told; never empty."""
     everyone: Sequence[Line]
     """All connections that are alive; a half-open one is not."""
     roll: int
@@ -76,44 +75,42 @@ def disconnect(scene: Scene) -> None:
     """End every connection, in one of the ways servers do; the event itself reaches nobody."""
     endings = tuple(Ending)
     for line in scene.everyone:
-        line.end(endings[scene.roll % len(endings)], scene.emission)
+        line.end(endings[scene.roll % len(endings)], scene.sent[0][1])
 
 
 def half_open(scene: Scene) -> None:
     """Mute one listener, pings and pongs too, and leave it open; the others get the frame."""
-    victim = scene.listeners[scene.roll % len(scene.listeners)]
-    for line in scene.listeners:
-        if line is victim:
-            line.mute(scene.now_ns)
-        else:
-            line.send(scene.emission)
+    victim, _ = scene.sent[scene.roll % len(scene.sent)]
+    victim.mute(scene.now_ns)
+    for line, emission in scene.sent:
+        if line is not victim:
+            line.send(emission)
 
 
 def corrupt(scene: Scene) -> None:
     """Send a proper prefix of the frame, never empty: a poison frame that yields no event."""
-    length = 1 + scene.roll % (len(scene.emission.frame) - 1)
-    for line in scene.listeners:
-        line.send_torn(scene.emission, length)
+    for line, emission in scene.sent:
+        line.send_torn(emission, 1 + scene.roll % (len(emission.frame) - 1))
 
 
 def late(scene: Scene) -> None:
     """Hold the frame back for 50 to 500 ms, so that it arrives out of order."""
     delay_ms = _SHORTEST_MS + scene.roll % (_LONGEST_MS - _SHORTEST_MS + 1)
-    for line in scene.listeners:
-        line.hold(scene.emission, scene.now_ns + delay_ms * 1_000_000)
+    for line, emission in scene.sent:
+        line.hold(emission, scene.now_ns + delay_ms * 1_000_000)
 
 
 def reorder(scene: Scene) -> None:
     """Let the next frame of each connection go first."""
-    for line in scene.listeners:
-        line.swap(scene.emission)
+    for line, emission in scene.sent:
+        line.swap(emission)
 
 
 def duplicate(scene: Scene) -> None:
     """Send the frame twice in a row."""
-    for line in scene.listeners:
-        line.send(scene.emission)
-        line.send(scene.emission)
+    for line, emission in scene.sent:
+        line.send(emission)
+        line.send(emission)
 
 
 def retry_after(roll: int) -> int:
@@ -236,6 +233,7 @@ PAGE: Final = "rest-page"
 FLAP: Final = "websocket-flap"
 SILENCE: Final = "websocket-silence"
 NO_UPGRADE: Final = "websocket-refuse"
+AGEING: Final = "websocket-ageing"
 TEAR: Final = "websocket-tear"
 RESTATE: Final = "websocket-restate"
 
@@ -252,6 +250,8 @@ ABOUT: Final[Mapping[str, str]] = MappingProxyType(
         FLAP: "the websocket closes each connection right after it accepted its subscription",
         SILENCE: "the websocket stays open and is silent, pongs included",
         NO_UPGRADE: "the websocket closes, and answers every upgrade with 503",
+        AGEING: "what the websocket sends gets older, by `ms_per_s` milliseconds each second up to "
+        "`most_ms`, in the right order",
         TEAR: "every event whose index `every` divides arrives as JSON cut short",
         RESTATE: "every event whose index `every` divides comes again with another price",
     }
@@ -262,6 +262,7 @@ SETTINGS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         PAGE: {"status": 200},
         BROKEN: {"status": 500},
         BAN: {"ban_s": 3},
+        AGEING: {"ms_per_s": 500, "most_ms": 20_000},
         TEAR: {"every": 100},
         RESTATE: {"every": 100},
     }
@@ -323,6 +324,10 @@ class SwitchedFaults:
         """Whether a trouble of single events lasts and strikes this one, which is counted."""
         every = self._all[name].settings["every"]
         return self.on(name) and index % max(1, every) == 0 and self.strikes(name, now_ns)
+
+    def hits(self, name: str) -> int:
+        """How often a trouble struck so far."""
+        return self._all[name].hits
 
     def setting(self, name: str, key: str) -> int:
         return self._all[name].settings[key]

@@ -153,6 +153,11 @@ class Account:
         while self._windows and self._windows[0][0] <= settled:
             self._confirmed.merge(self._windows.popleft()[1])
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether nothing that was sent waits to be confirmed."""
+        return not (self._windows or self._current)
+
     def unconfirmed(self) -> IndexSets:
         sent = IndexSets()
         for each in (*(window for _, window in self._windows), self._current):
@@ -188,9 +193,12 @@ class DeliveryLedger:
     def count(self, stream: str, fault: str) -> None:
         self._counts[stream][fault] += 1
 
-    def nothing(self, stream: str, index: int) -> None:
-        """There is nothing to be told at this index, so that nothing of it can be withheld."""
-        self._confirmed[stream, False].add(index)
+    def nothing(self, stream: str, index: int, last: int | None = None) -> None:
+        """There is nothing to be told at this index, so that nothing of it can be withheld.
+
+        The same of all up to ``last``, if that is given.
+        """
+        self._confirmed[stream, False].add(index, last)
 
     def settled(self) -> bool:
         """Whether no open connection has anything unconfirmed."""

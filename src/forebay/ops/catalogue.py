@@ -26,7 +26,7 @@ OLDER_NAMES = {f"forebay_{name}": name for name in _WITHOUT_PREFIX.split()} | {
     "forebay_circuit_breaker_last_failure_timestamp_seconds": "circuit_breaker_last_failure_time",
     "forebay_collectors_ready": "healthy_gatherers",
     "forebay_collectors_wanted": "desired_gatherers",
-    "forebay_rest_errors": "market_registry_rest_errors",
+    "forebay_market_registry_rest_errors": "market_registry_rest_errors",
     "forebay_store_lag_seconds": "dedup_sync_lag_seconds",
 }
 """By metric, the name that dashboards of earlier systems know it by; each scrape has it as well."""
@@ -146,6 +146,18 @@ _CAPTURE = (
         "forebay_rest_errors",
         "Tries of REST calls that failed and may pass: no answer, 408, 418, 425, 429, 5xx.",
         "endpoint",
+    ),
+    _counter(
+        "forebay_market_registry_rest_errors",
+        "Calls for a venue's list of markets that failed, however often they were tried.",
+        "endpoint",
+    ),
+    _gauge(
+        "forebay_registry_markets",
+        "Markets that are asked for by name or pattern, by state: coming, open, ended, and wanted: "
+        "those that are captured now.",
+        "venue",
+        "state",
     ),
     _gauge("forebay_collectors_ready", "Collectors that run and are ready."),
     _gauge("forebay_collectors_wanted", "Collectors that should run."),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from forebay.journal import JournalWriter
     from forebay.ports import Source
     from forebay.services.alternatives import Fills
+    from forebay.services.directory import MarketDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,12 @@ class SourceFeed:
     open_gaps: OpenGaps | None = None
     page_rows: int = 1
     """Ids that one page of its history answers: so many are asked for together."""
-    asked: WantedStreams | None = None
-    """What it is to capture; on record from the beginning, whether anything comes or not."""
+    asked: Callable[[], WantedStreams] | None = None
+    """What it is to capture now; on record from the beginning, whether anything comes or not."""
     history: Fills | None = None
     """Who is asked to fill gaps, if not the source itself."""
+    directory: MarketDirectory | None = None
+    """What says which symbols it is to capture, where they come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +122,20 @@ class Capture:
         if self.sink.error is not None:
             raise self.sink.error
 
-    def _put_on_record(self) -> None:
-        """Have the journal say what is asked for of each venue."""
+    def _put_on_record(self, venue: str = "") -> None:
+        """Have the journal say what is asked for of each venue, or of one."""
         wanted: dict[str, list[WantedStreams]] = defaultdict(list)
-        for feed in self._feeds:
-            if feed.asked is not None:
-                wanted[feed.asked.context.venue].append(feed.asked)
+        for asked in (feed.asked() for feed in self._feeds if feed.asked is not None):
+            if venue in {"", asked.context.venue}:
+                wanted[asked.context.venue].append(asked)
         for parts in wanted.values():
             streams = tuple(sorted({stream for part in parts for stream in part.streams}))
             self.sink.open(parts[0].context).control(StreamsAsked(streams))
+
+    @property
+    def directories(self) -> list[MarketDirectory]:
+        """What says which symbols are captured, of each venue where they come and go."""
+        return [feed.directory for feed in self._feeds if feed.directory is not None]
 
     def stats(self, *, reset_latency: bool = False) -> dict[str, int | float | bool]:
         """Where capture stands; latencies are from receipt to CAPTURED."""
@@ -152,6 +160,9 @@ class Capture:
     def _parts(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
         for feed in self._feeds:
             yield feed.name, partial(feed.source.run, self.sink)
+            if feed.directory is not None:
+                put = partial(self._put_on_record, feed.directory.venue)
+                yield f"{feed.name}-registry", partial(feed.directory.run, self.sink, put)
             if feed.open_gaps is not None:
                 yield f"{feed.name}-filler", partial(self._fill, feed, feed.open_gaps)
 

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace as replaced
 
 from forebay.domain.frames import Context, FrameKind, HistoryFinished
-from forebay.errors import ConfigError, Permanent, Transient
+from forebay.errors import ConfigError, Permanent
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.history import drive
-from forebay.sources.polls import Poller
+from forebay.sources.lists import ListedPart, ignored, instruments
+from forebay.sources.polls import Poller, Polls
 from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
 from forebay.sources.roster import Roster
 from forebay.sources.venue import AnsweredPart
@@ -129,19 +130,18 @@ class LiveSource:
             message = f"No symbols to capture from {venue.name}."
             raise ConfigError(message, hint="Name some with --symbols.")
         self._feeds = self._connections(connections)
-        self._pollers = [
-            self._poller(kind, symbol)
-            for kind in asked.channels
-            if kind in venue.polls
-            for symbol in self._asked.symbols
+        self._polls = [
+            Polls(venue.polls[kind].at_once, functools.partial(self._poller, kind), asked.symbols)
+            for kind in venue.polled(asked)
         ]
-        if not venue.polls.keys().isdisjoint(asked.channels):
+        if self._polls:
             self._need_rest()
 
     @property
     def connections(self) -> int:
-        """One for each group of symbols, and one for each symbol that is polled and not refused."""
-        return self._feeds.lots.wanted + sum(not poller.refused for poller in self._pollers)
+        """One for each group of symbols, connected or polled, that is not refused as a whole."""
+        polling = (poller for polls in self._polls for poller in polls.pollers)
+        return self._feeds.lots.wanted + sum(not poller.refused for poller in polling)
 
     def want(self, symbols: Iterable[str]) -> None:
         """Capture ``symbols`` from here on, and no others."""
@@ -152,6 +152,8 @@ class LiveSource:
         self._attendance.forget(before.streams - self._asked.streams)
         self._attendance.ask(self._asked.streams - before.streams)
         self._feeds.want(wanted)
+        for polls in self._polls:
+            polls.want(wanted)
 
     async def run(self, sink: FrameSink) -> None:
         """Capture every symbol until cancelled, each connection on its own."""
@@ -166,8 +168,8 @@ class LiveSource:
         self._attendance.record = record
         async with asyncio.TaskGroup() as group:
             group.create_task(self._feeds.run(sink), name=f"forebay-{self._venue.name}-feeds")
-            for poller in self._pollers:
-                group.create_task(poller.run(sink), name=f"forebay-{self._venue.name}-poll")
+            for polls in self._polls:
+                group.create_task(polls.run(sink), name=f"forebay-{self._venue.name}-polls")
 
     async def fill(self, request: HistoryRequest, sink: FrameSink) -> None:
         """Have history paged for the request; every page is captured.
@@ -209,23 +211,23 @@ class LiveSource:
         lacking = await drive(history.plan(request), ask, answered)
         answered(AnsweredPart(request.last, lacking))
 
-    async def instruments(self) -> list[Instrument]:
-        """What the venue lists; raises :class:`~forebay.errors.Transient`."""
-        listing = self._venue.listing
-        if listing is None:
-            raise Permanent(f"{self._venue.title} does not list its symbols.")
-        found: list[Instrument] = []
-        asked, path = set[str](), listing.first(self._asked.market)
-        while path and path not in asked:
-            asked.add(path)
-            answer = await self._need_rest().get(path)
-            try:
-                found += listing.parse(answer.body)
-                path = listing.following(answer.body)
-            except (ValueError, RecursionError) as error:
-                message = f"The list of symbols of {self._venue.title} cannot be read: {error}."
-                raise Transient(message, hint="Check the venue's status page.") from error
-        return found
+    async def page(self, target: str, cost: int, context: Context, sink: FrameSink) -> bytes:
+        """Have one answer captured under ``context``, and return its body; raises as :meth:`fill`.
+
+        Each is an epoch of its own.
+        """
+        return await self._captured(target, cost, replaced(context, epoch=self._epoch()), sink)
+
+    async def instruments(
+        self, status: str = "", head: str = "", progress: Callable[[int], object] = ignored
+    ) -> list[Instrument]:
+        """What the venue lists; see :func:`~forebay.sources.lists.instruments`."""
+
+        async def ask(target: str) -> bytes:
+            return (await self._need_rest().get(target)).body
+
+        some = ListedPart(self._asked.market, status, head)
+        return await instruments(self._venue, some, ask, progress)
 
     async def probe(self) -> None:
         """Ask for next to nothing, for a recovery that holds the REST breaker's permit itself."""
@@ -295,7 +297,8 @@ class LiveSource:
     def _connections(self, connections: int) -> Feeds:
         """Return the connections, which are for all channels that are not polled."""
         wiring, size = self._wiring, self._size
-        spoken = tuple(kind for kind in self._asked.channels if kind not in self._venue.polls)
+        polled = self._venue.polled(self._asked)
+        spoken = tuple(kind for kind in self._asked.channels if kind not in polled)
         whole = replace(self._asked, channels=spoken)
         if spoken:
             self._plan(whole)  # an address that is none is told now
@@ -332,10 +335,10 @@ class LiveSource:
             turn=self._turnstile.turn,
         )
 
-    def _poller(self, kind: str, symbol: str) -> Poller:
+    def _poller(self, kind: str, symbols: tuple[str, ...]) -> Poller:
         return Poller(
             self._venue.polls[kind],
-            replaced(self._answers, symbols=(symbol,), channels=(kind,)),
+            replaced(self._answers, symbols=symbols, channels=(kind,)),
             ask=self._captured,
             epoch=self._epoch,
             told=self._attendance,

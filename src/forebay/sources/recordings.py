@@ -163,12 +163,14 @@ def read_recording(
     *,
     clock: Clock,
     partial: bool = False,
+    restarts: Callable[[bytes], bool] = lambda _: False,
     progress: Callable[[int], object] = lambda _: None,
     lose: Callable[[UnreadableLines], object] = lambda _: None,
 ) -> Iterator[Recorded]:
     """Return the frames of ``path`` in order; ``progress`` is told the bytes of the file read.
 
-    ``partial`` says that the recording was filtered, so that holes in it are no gaps. ``lose`` is
+    ``partial`` says that the recording was filtered, so that holes in it are no gaps. ``restarts``
+    tells of each frame, where lines tell of no connections, whether one began with it. ``lose`` is
     told of what could not be read at all. Raises :class:`~forebay.errors.ConfigError` if ``path``
     is no file that can be read.
     """
@@ -183,7 +185,7 @@ def read_recording(
         )
         written_ns, now_ns = os.fstat(file.fileno()).st_mtime_ns, clock.wall_ns()
         bare_ns = min(written_ns, now_ns) if written_ns >= EARLIEST_NS else now_ns
-        reader = _Reader(path.name, context, bare_ns)
+        reader = _Reader(path.name, context, bare_ns, restarts)
         lines = Lines(file)
         for number, line in lines:
             frame = reader.read(number, line)
@@ -224,10 +226,19 @@ def _identity(file: BufferedReader) -> str:
 class _Reader:
     """Reads one line after the other."""
 
-    def __init__(self, name: str, context: Context, bare_ns: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        context: Context,
+        bare_ns: int,
+        restarts: Callable[[bytes], bool] = lambda _: False,
+    ) -> None:
         self._name = name.encode(errors="backslashreplace").decode()
         self._file = self._connection = context
         self._bare_ns = bare_ns
+        self._restarts = restarts
+        self._tells = False
+        """Whether lines tell of connections."""
         self._connections = 0
         self._last_ns = 0
         """The latest receipt that a line of a connection told."""
@@ -268,6 +279,7 @@ class _Reader:
             if rest := _REST.fullmatch(line):
                 return self._rest(rest[1].decode(), _receipt(rest[2], "seconds"), rest[3])
             if opened := _OPENED.fullmatch(line):
+                self._tells = True
                 self._open(opened[1].decode(), _receipt(opened[2], "seconds"))
                 return None
         except ValueError as error:
@@ -322,9 +334,15 @@ class _Reader:
                 pass
             else:
                 received_ns = _receipt(bytes(timed.recv_ms).strip(b'"'), "milliseconds")
-                event = bytes(timed.event)
-                return Recorded(self._connection, FrameKind.TEXT, received_ns, event)
-        return Recorded(self._connection, FrameKind.TEXT, self._bare_ns, line)
+                return self._message(received_ns, bytes(timed.event))
+        return self._message(self._bare_ns, line)
+
+    def _message(self, received_ns: int, payload: bytes) -> Recorded:
+        """Return a frame that may be the first one of a connection."""
+        if not self._tells and self._restarts(payload):
+            self._open("", received_ns)
+        self._last_ns = max(self._last_ns, received_ns)
+        return Recorded(self._connection, FrameKind.TEXT, received_ns, payload)
 
     def _of_export(self, frame: ExportedFrame, context: Context) -> Recorded | None:
         if frame.kind == LOSS_KIND:  # it tells of frames and is none

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from forebay.domain.calendars import Calendar
     from forebay.domain.channels import Channel
     from forebay.domain.intervals import Interval
+    from forebay.domain.listing import Directory
     from forebay.ports import HistoryRequest, Instrument, Parser
 
 Stream: TypeAlias = tuple[str, str]
@@ -30,6 +31,8 @@ class ConnectionPurpose:
     market: str = "spot"
     depth: int | None = None
     """Levels of an order book a side, if the venue leaves the choice; None: its own default."""
+    polled: tuple[str, ...] = ()
+    """Kinds that are asked for by REST although a connection brings them."""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Secrets by the venue's own names; empty if there are none."""
 
@@ -219,6 +222,10 @@ class Listing:
     """Raises ``ValueError`` if the answer is no list."""
     following: Callable[[bytes], str] = lambda _: ""
     """From an answer that was parsed to path and query of the next page; empty after the last."""
+    statuses: Mapping[str, str] = field(default_factory=dict)
+    """By status that can be asked for, what is put behind the path of each page for it."""
+    beginning: Callable[[str], str] = lambda _: ""
+    """From how symbols begin to what is likewise put behind, where a page may be of those alone."""
 
     def first(self, market: str) -> str:
         """Return path and query of the first page."""
@@ -257,17 +264,45 @@ class History(Protocol):
         ...
 
 
+class PollRound(NamedTuple):
+    """What one call of a poll is to ask for."""
+
+    symbols: tuple[str, ...]
+    """In Forebay's spelling; at most :attr:`Poll.at_once`."""
+    since_ns: int
+    """When they were last asked for with success, UTC nanoseconds; else a period ago."""
+    now_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Poll:
     """A channel that is asked for by REST, again and again."""
 
-    request: Callable[[str, int], str]
+    request: Callable[[str, int], str] | None
     """From symbol and wall clock to path and query; it asks for more than one period, so that a
-    poll that failed costs nothing."""
+    poll that failed costs nothing. None where :attr:`asks` does."""
     every_s: float
     """A round begins :attr:`after_s` behind each whole multiple of it since the Unix epoch."""
     after_s: float = 0.0
     cost: int = 1
+    asks: Callable[[PollRound], str] | None = None
+    """Returns path and query for several symbols, or for what is new since the last answer."""
+    at_once: int = 1
+    """How many symbols :attr:`asks` can ask for together."""
+    following: Callable[[str, bytes], str] = lambda _target, _body: ""
+    """From path and query and their answer to those of its next page; empty after the last. Raises
+    ``ValueError`` if it is no page."""
+    optional: bool = False
+    """Whether a connection brings the kind too: it is polled only where that is asked for."""
+
+    def path(self, asked: PollRound) -> str:
+        """Return path and query of the first page."""
+        if self.asks is not None:
+            return self.asks(asked)
+        if self.request is None:
+            message = "a poll has neither request nor asks"
+            raise TypeError(message)
+        return self.request(asked.symbols[0], asked.now_ns)
 
 
 # --------------------------------------------------------------------- the venue
@@ -297,12 +332,19 @@ class Venue:
     history: Mapping[str, History] = field(default_factory=dict)
     """By kind of event."""
     polls: Mapping[str, Poll] = field(default_factory=dict)
-    """Kinds that come by REST and not over the connection."""
+    """Kinds that come by REST and not over the connection, or by either way."""
     listing: Listing | None = None
+    directory: Directory | None = None
+    """Where it tells of markets that come and go, if it can be asked for some of them."""
     probe: Callable[[str], str] | None = None
     """From a symbol to the path that asks for next to nothing; None: that of the listing."""
     sign: Sign | None = None
     """Used where credentials are configured."""
+    check_credentials: Callable[[Mapping[str, str]], None] = lambda _: None
+    """Raises :class:`~forebay.errors.ConfigError` if what is configured cannot be used."""
+    restarts: Callable[[], Callable[[bytes], bool]] = lambda: lambda _: False
+    """Makes what tells of each frame of a recording, in order, whether another connection began
+    with it; without it, frames do not tell."""
     limits: Limits = Limits()
     stale_s: float = 10.0
     """A connection that says nothing for so long is dead: the venue speaks more often."""
@@ -320,3 +362,11 @@ class Venue:
     def channels(self) -> Mapping[str, Channel]:
         """What the venue declares, by kind of event."""
         return self.parser.channels
+
+    def polled(self, asked: ConnectionPurpose) -> tuple[str, ...]:
+        """Return which of the kinds that are asked for come by REST."""
+        return tuple(
+            kind
+            for kind in asked.channels
+            if (poll := self.polls.get(kind)) and (not poll.optional or kind in asked.polled)
+        )

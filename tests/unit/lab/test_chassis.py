@@ -13,10 +13,11 @@ from aiohttp import web
 import forebay.lab.exchanges as chassis
 from forebay.clock import SystemClock
 from forebay.errors import ConfigError
+from forebay.lab.exchanges.commands import CommandVenue, Request
 from forebay.lab.exchanges.exchange import Exchange, ExchangeConfig
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.market import MarketConfig
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Speaker, Topic, VenueModel
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Speaker, Topic
 from forebay.lab.exchanges.queries import BadQuery
 from forebay.lab.exchanges.server import ServerConfig, running
 from forebay.lab.truth import BookTruth, Trades
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from forebay.lab.truth import Trade
 
 
-class Words(VenueModel):
+class Words(CommandVenue):
     """A venue that is asked for ``deals``, ``tops`` and ``chimes``, and answers in plain text."""
 
     name = "words"
@@ -86,8 +87,8 @@ class Voice(Speaker):
             return f"deal {trade.index} {trade.price}".encode()
         return self._top(trade.index) if trade.index % 2 else None
 
-    def heartbeat(self, channel: str, last: Trade) -> bytes | None:
-        return f"chime {last.index}".encode() if channel == "chimes" else None
+    def heartbeat(self, channel: str, last: int) -> bytes | None:
+        return f"chime {last}".encode() if channel == "chimes" else None
 
     def _top(self, index: int) -> bytes:
         (bid, _), (ask, _) = self._book.best(index)

@@ -117,7 +117,7 @@ def test_the_seed_can_be_left_out() -> None:
         ),
         (
             ("serve", "mtgox", "--seed", "1"),
-            "There is no simulator of 'mtgox'. There is coinbase, massive.",
+            "There is no simulator of 'mtgox'. There is coinbase, kalshi, massive.",
         ),
         (("serve", "coinbase", "--seed", "1", "--symbols", "btc"), "'btc' is not a symbol."),
         (("serve", "coinbase", "--seed", "1", "--faults", "dorp=1"), "Did you mean 'drop'?"),

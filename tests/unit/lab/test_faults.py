@@ -49,7 +49,7 @@ class FakeLine:
 def strike(name: str, roll: int = 0, listeners: int = 2, now_ns: int = 0) -> list[list[object]]:
     """What every line was told: the listeners, and last one that does not listen."""
     lines: Any = [FakeLine() for _ in range(listeners + 1)]
-    STRIKES[name](Scene(EMISSION, lines[:-1], lines, roll, now_ns))
+    STRIKES[name](Scene([(line, EMISSION) for line in lines[:-1]], lines, roll, now_ns))
     return [line.did for line in lines]
 
 

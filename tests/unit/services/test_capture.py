@@ -110,9 +110,10 @@ async def until(condition: Callable[[], bool], clock: ManualClock | None = None)
 
 
 async def test_what_is_asked_for_is_on_record_before_anything_comes() -> None:
-    def wanted(venue: str, *symbols: str) -> WantedStreams:
+    def wanted(venue: str, *symbols: str) -> Callable[[], WantedStreams]:
         context = Context(venue=venue, source="ws", purpose="live", collector="c", epoch="")
-        return WantedStreams(context, tuple(("spot", "trade", symbol) for symbol in symbols))
+        streams = tuple(("spot", "trade", symbol) for symbol in symbols)
+        return lambda: WantedStreams(context, streams)
 
     async def nothing(_: FrameSink) -> None:
         await asyncio.Event().wait()

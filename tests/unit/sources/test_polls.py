@@ -77,7 +77,7 @@ class Rig:
 
     async def round(self, number: int) -> None:
         """Wait until round ``number`` is over."""
-        flushes = number * len(self.source._pollers)
+        flushes = number * sum(len(polls.pollers) for polls in self.source._polls)
         async with asyncio.timeout(20):
             while len(self.sink.flushes) < flushes or not self.clock._sleepers:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0)

@@ -79,8 +79,10 @@ def venue_config(config: Config, wanted: WantedBars) -> VenueConfig:
     market = wanted.market or venues.VENUES[wanted.venue].markets[0]
     base = VenueConfig(name=wanted.venue, symbols=wanted.symbols, market=market)
     for configured in config.venues:
-        if configured.name == wanted.venue and configured.market == market:
-            base = msgspec.structs.replace(configured, symbols=wanted.symbols, channels=())
+        if configured.name == wanted.venue and venues.market_of(configured) == market:
+            base = msgspec.structs.replace(
+                configured, symbols=wanted.symbols, channels=(), market=market
+            )
     if wanted.rest_url:
         base = msgspec.structs.replace(base, rest_url=wanted.rest_url)
     venues.check(base)

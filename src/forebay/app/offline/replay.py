@@ -11,7 +11,7 @@ import msgspec
 
 from forebay.app.wiring import stores
 from forebay.app.wiring.journaling import open_journal
-from forebay.app.wiring.venues import check_venue, install, parsers
+from forebay.app.wiring.venues import VENUES, check_venue, install, parsers
 from forebay.journal import CursorFile, PendingBlock
 from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.deliver import CONSUMER, Deliverer
@@ -104,6 +104,7 @@ def replay(
                 venue,
                 clock=clock,
                 partial=partial,
+                restarts=VENUES[venue].restarts(),
                 progress=functools.partial(progress, file),
                 lose=lambda loss, file=file: lost.append({"file": str(file), **asdict(loss)}),  # type: ignore[misc]
             )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.app.control_records import RetoldFrame, SettledLetters, context_of
-from forebay.app.processes import samples
+from forebay.app.processes import market_registry, samples
 from forebay.app.processes.local_socket import Handler, LocalServer, Request, ask
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.samples import CountingObserver
@@ -23,10 +23,10 @@ from forebay.app.wiring import venues
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.app.wiring.journaling import open_journal
 from forebay.clock import SystemClock
-from forebay.domain.frames import Context, GapAccepted, RangeChecked
+from forebay.domain.frames import GapAccepted, RangeChecked
 from forebay.ops.view import StreamReport
 from forebay.ports import HistoryRequest
-from forebay.services.capture import Capture, CaptureSettings, SourceFeed, WantedStreams
+from forebay.services.capture import Capture, CaptureSettings, SourceFeed
 from forebay.services.group_commit import GroupLimits
 from forebay.sources.live import Wiring
 from forebay.sources.rest import Budgets
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from forebay.app.processes.local_socket import Reply
     from forebay.app.wiring.config import Config, VenueConfig
     from forebay.ops.view import ProcessReport
-    from forebay.ports import Source
     from forebay.resilience import CircuitBreaker
+    from forebay.sources.live import LiveSource
     from forebay.telemetry import Observer
 
 PROCESS, JOURNAL = "capture", "journal"
@@ -64,13 +64,19 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     roster = Roster(clock)
     wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
-        opened = [_source(venue, wiring, guarding) for venue in config.venues]
-        sources = [await stack.enter_async_context(each) for each in opened]
+        guarded = [_guarded(venue, wiring, guarding) for venue in config.venues]
+        sources = [await stack.enter_async_context(source) for source, _ in guarded]
         wiring = dataclasses.replace(wiring, rest_breakers=_rest_breakers(config, guarding))
         feeds = [
             await stack.enter_async_context(_feed(*each, wiring, config))
             for each in zip(config.venues, sources, strict=True)
         ]
+        for venue, feed, (_, theirs) in zip(config.venues, tuple(feeds), guarded, strict=True):
+            if feed.directory is not None:
+                heard = dataclasses.replace(theirs, listed=feed.directory.listed, roster=None)
+                if (source := venues.pushed(venue, heard)) is not None:
+                    await stack.enter_async_context(source)
+                    feeds.append(SourceFeed(f"{venue.name}-changes", source))
 
         def sheds() -> str:
             return "it stops" if life.stop.is_set() else guarding.sheds()
@@ -102,7 +108,9 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     return running.stats()
 
 
-def _source(venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers) -> Source:
+def _guarded(
+    venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers
+) -> tuple[LiveSource, Wiring]:
     """Wire a venue behind breakers of its own; the REST one is probed when nobody calls."""
 
     async def probe() -> None:
@@ -114,7 +122,7 @@ def _source(venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers) -> So
         websocket_breaker=guarding.breaker(f"{venue.name}-websocket", "websocket", critical=True),
     )
     source = venues.source(venue, guarded)
-    return source
+    return source, guarded
 
 
 def _rest_breakers(config: Config, guarding: ProcessBreakers) -> dict[str, CircuitBreaker]:
@@ -125,13 +133,15 @@ def _rest_breakers(config: Config, guarding: ProcessBreakers) -> dict[str, Circu
 
 @contextlib.asynccontextmanager
 async def _feed(
-    venue: VenueConfig, source: Source, wiring: Wiring, config: Config
+    venue: VenueConfig, source: LiveSource, wiring: Wiring, config: Config
 ) -> AsyncIterator[SourceFeed]:
     """Give a source, and who fills its gaps: it, and its alternatives while it is away."""
     folder = DataFolder(Path(config.data))
     asker = _gap_asker(folder, venue.name) if config.fill.enabled else None
-    rows, wanted = venues.page_rows(venue.name), _wanted(venue, config.collector)
-    feed = SourceFeed(venue.name, source, asker, rows, wanted)
+    directory = market_registry.directory_of(venue, source, wiring, folder)
+    wanted = market_registry.wanted_of(venue, wiring, directory)
+    rows = venues.page_rows(venue.name)
+    feed = SourceFeed(venue.name, source, asker, rows, wanted, directory=directory)
     if not config.alternatives:
         yield feed
         return
@@ -141,21 +151,6 @@ async def _feed(
     held = by_deliver(folder)
     async with with_alternatives(source, venue.name, config, guarded, held) as history:
         yield dataclasses.replace(feed, history=history)
-
-
-def _wanted(venue: VenueConfig, collector: str) -> WantedStreams:
-    """Return what the configuration asks for, for the record."""
-    kinds = venues.kinds(venue)
-    context = Context(
-        venue=venue.name,
-        source="ws",
-        purpose="live",
-        collector=collector,
-        epoch="",
-        market=venue.market,
-    )
-    streams = ((venue.market, kind, symbol) for kind in kinds for symbol in venue.symbols)
-    return WantedStreams(context, tuple(streams))
 
 
 def _handlers(
@@ -171,7 +166,7 @@ def _handlers(
 
     async def tell() -> ProcessReport:
         stats, counts = running.stats(), tally.counts()
-        not_ready = "" if running.sink.counters.subscribed else "no source is subscribed"
+        not_ready = _not_subscribed(running)
         if why := _why_not(running):
             not_ready = f"the journal takes no frames: {why}"
         return guarding.report(
@@ -179,6 +174,7 @@ def _handlers(
             samples=[
                 *samples.capture(stats, counts, max_pending=max_pending),
                 *samples.roster(roster),
+                *market_registry.samples(running.directories),
                 *guarding.samples(counts),
             ],
             buckets=samples.latency(running.sink.latency.totals()),
@@ -284,6 +280,15 @@ async def _handing_over(
     finally:
         for each in made:
             await each.close()
+
+
+def _not_subscribed(running: Capture) -> str:
+    """Why nothing can come now; nothing if it can, or if no market is open to come from."""
+    if running.sink.counters.subscribed:
+        return ""
+    if any(not each.looks for each in running.directories):
+        return "the list of markets was not had yet"
+    return "no source is subscribed" if running.stats()["wanted"] else ""
 
 
 def _why_not(running: Capture) -> str:

@@ -21,7 +21,13 @@ from forebay.domain.flags import FLAGS
 from forebay.domain.parsed import Reason
 from forebay.ops.view import Buckets, Sample, StreamState
 from forebay.services.clock_skew import host_skew_s
-from forebay.telemetry import CallRetried, DeadLettered, RestRetried, RetriesEnded
+from forebay.telemetry import (
+    CallRetried,
+    DeadLettered,
+    RegistryFailed,
+    RestRetried,
+    RetriesEnded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,6 +106,7 @@ def capture(stats: Mapping[str, float], counts: Counts, *, max_pending: int) -> 
         Sample("forebay_reconnections", stats["reconnects"]),
         _utilisation("memory", stats["pending_bytes"] / max_pending),
         *labelled("forebay_rest_errors", "endpoint", counts.rest_errors),
+        *labelled("forebay_market_registry_rest_errors", "endpoint", counts.registry_errors),
     ]
 
 
@@ -335,6 +342,7 @@ class Counts:
     dead_letters: dict[str, Counter[str]] = field(default_factory=dict)
     """By venue and reason."""
     rest_errors: Counter[str] = field(default_factory=Counter)
+    registry_errors: Counter[str] = field(default_factory=Counter)
     """Failed tries by endpoint."""
 
 
@@ -361,6 +369,8 @@ class CountingObserver:
                 ):
                     if found := endpoint(target):
                         self._add(counts.rest_errors, found, 1)
+                case RegistryFailed(call=target):
+                    self._add(counts.registry_errors, endpoint(target), 1)
         self._pass_on(event)
 
     def counts(self) -> Counts:

@@ -23,6 +23,10 @@ from forebay.app.wiring.data_folder import FILE_NAME, DataFolder
 from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Positive
 from forebay.app.wiring.stores import check_stores
 from forebay.app.wiring.transports import check_transports
+from forebay.app.wiring.venue_config import AtLeastOne
+from forebay.app.wiring.venue_config import (
+    VenueConfig as VenueConfig,  # noqa: PLC0414 - a part of the whole, which is here
+)
 from forebay.errors import ConfigError
 from forebay.stores.kind import MirrorConfig, StoreConfig
 from forebay.text import nearest
@@ -35,41 +39,6 @@ if TYPE_CHECKING:
 _SECRETS = ("http.token",)
 STARS = "***"
 """What is shown of a secret."""
-
-AtLeastOne = Annotated[int, Meta(ge=1)]
-
-
-class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to capture; repeat the table for more venues."""
-
-    name: str
-    """The venue, as `forebay symbols --venue` knows it."""
-    symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """What to capture of it; `forebay symbols` lists what there is."""
-    channels: tuple[str, ...] = ()
-    """Kinds of event, or "all"; left out: the venue's own choice."""
-    market: Annotated[str, Meta(min_length=1)] = "spot"
-    """The part of the venue."""
-    depth: AtLeastOne | None = None
-    """Levels of an order book a side, where the venue leaves the choice."""
-    ws_url: str = ""
-    """A websocket address other than the venue's public one."""
-    rest_url: str = ""
-    """A REST address other than the venue's public one."""
-    credentials_file: str = ""
-    """A TOML file of secrets, one KEY = "…" a line."""
-    stale_after_s: Positive | None = None
-    """A connection that is silent for longer is replaced; left out: the venue's own."""
-    reconnect_base_s: Positive = 0.5
-    """The first wait between two tries to connect; full jitter, at most 30 s."""
-    symbols_per_connection: AtLeastOne | None = None
-    """How many symbols one connection carries; left out: the venue's own."""
-    connections: AtLeastOne | None = None
-    """Among how many connections the symbols are divided; left out: as few as may be."""
-    calendar: str = ""
-    """When bars are expected: 24/7, forex, exchange:XNYS, or yours; left out: the venue's own."""
-    plugin: str = ""
-    """Where a venue of your own comes from: package.module:VENUE."""
 
 
 class JournalConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

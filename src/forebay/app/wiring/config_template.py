@@ -28,6 +28,8 @@ EXAMPLES: Final[dict[str, object]] = {
     "venues.name": "coinbase",
     "venues.symbols": ["BTC-USD", "ETH-USD"],
     "venues.channels": ["trade"],
+    "venues.polled": ["trade"],
+    "venues.market": "spot",
     "venues.depth": 50,
     "venues.ws_url": "wss://…",
     "venues.rest_url": "https://…",

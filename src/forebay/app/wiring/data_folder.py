@@ -14,12 +14,14 @@ import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
 from forebay.errors import ConfigError, JournalFull, Unreachable
 from forebay.journal import OS_DISK
 from forebay.journal.disk import write_all
+from forebay.services.registry import RegistryMemory
 from forebay.stores.kind import StoreConfig, address
 
 if TYPE_CHECKING:
@@ -214,8 +216,9 @@ class DataFolder:
         """Say that the folder has this layout, durably; all of it or nothing is said."""
         self._say(self._mark, f"Forebay data folder, layout {LAYOUT}\n".encode(), disk)
 
-    def _say(self, path: Path, content: bytes, disk: Disk) -> None:
-        making = self.root / _MAKING
+    def _say(self, path: Path, content: bytes, disk: Disk, making: Path | None = None) -> None:
+        """Write all of a file or nothing; ``making`` is where, if others write meanwhile."""
+        making = making or self.root / _MAKING
         making.unlink(missing_ok=True)
         fd = disk.open(making, create=True)
         try:
@@ -263,6 +266,25 @@ class DataFolder:
     def remember_stores(self, stores: Mapping[str, StoreConfig], disk: Disk = OS_DISK) -> None:
         """Keep where what is captured is stored, durably; only for who holds the folder."""
         self._say(self.root / _STORES, msgspec.json.encode(stores), disk)
+
+    def registry(self, venue: str, market: str) -> RegistryMemory:
+        """Return what a venue's market registry knew last. Raises ConfigError."""
+        path = self._registry(venue, market)
+        hint = "Remove it: what ended while nothing ran is then not known."
+        try:
+            return msgspec.convert(self._remembered(path.name, hint), RegistryMemory)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{path} cannot be read: {error}.", hint=hint) from error
+
+    def remember_registry(
+        self, venue: str, market: str, memory: RegistryMemory, disk: Disk = OS_DISK
+    ) -> None:
+        """Keep what a venue's market registry knows, durably; only for who holds the journal."""
+        path = self._registry(venue, market)
+        self._say(path, msgspec.json.encode(memory), disk, path.with_suffix(".making"))
+
+    def _registry(self, venue: str, market: str) -> Path:
+        return self.root / f"registry-{quote(venue, safe='')}-{quote(market, safe='')}.json"
 
     def _remembered(self, name: str, hint: str) -> dict[Any, Any]:
         path = self.root / name

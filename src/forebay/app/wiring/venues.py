@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import STAND_INS
 from forebay.app.wiring.stores import load_plugin
+from forebay.domain.listing import is_pattern
 from forebay.errors import ConfigError
 from forebay.secret_files import read_secrets
-from forebay.sources import coinbase, massive
+from forebay.sources import coinbase, kalshi, massive
 from forebay.sources.history import ById
 from forebay.sources.proxies import proxy_for
 from forebay.sources.venue import ConnectionPurpose, Venue
@@ -26,13 +27,19 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.config import VenueConfig
     from forebay.app.wiring.data_folder import DataFolder
-    from forebay.ports import Parser, Source
-    from forebay.sources.live import Wiring
+    from forebay.ports import Parser
+    from forebay.sources.live import LiveSource, Wiring
 
-VENUES: dict[str, Venue] = {venue.name: venue for venue in (coinbase.VENUE, massive.VENUE)}
+VENUES: dict[str, Venue] = {
+    venue.name: venue for venue in (coinbase.VENUE, massive.VENUE, kalshi.VENUE)
+}
 """Every venue by name; :func:`install` adds those from outside."""
 _OWN = frozenset(VENUES)
 ALL = "all"
+_MARKET = "spot"
+"""Of a venue that nobody knows any more."""
+EVERY = "*"
+"""The symbol of what is told of all markets together."""
 
 
 def parsers() -> Mapping[str, Parser]:
@@ -40,23 +47,45 @@ def parsers() -> Mapping[str, Parser]:
     return {name: venue.parser for name, venue in VENUES.items()}
 
 
-def source(config: VenueConfig, wiring: Wiring) -> Source:
+def source(config: VenueConfig, wiring: Wiring) -> LiveSource:
     """Return the live source that ``config`` asks for; use it with ``async with``.
 
-    Raises :class:`~forebay.errors.ConfigError` if it cannot be.
+    Where symbols come and go, it begins with those that are written out. Raises
+    :class:`~forebay.errors.ConfigError` if it cannot be.
     """
+    asked = ConnectionPurpose(
+        symbols=exact(config),
+        channels=kinds(config),
+        market=market_of(config),
+        depth=config.depth,
+        credentials=credentials(config),
+        polled=polled(config),
+    )
+    return _live(config, asked, wiring, connections=config.connections or 0)
+
+
+def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
+    """Return what hears a venue tell of all its markets as they change, if it does that."""
+    directory = VENUES[config.name].directory
+    if directory is None or not directory.pushed:
+        return None
+    asked = ConnectionPurpose(
+        symbols=(EVERY,),
+        channels=directory.pushed,
+        market=market_of(config),
+        credentials=credentials(config),
+    )
+    return _live(config, asked, wiring)
+
+
+def _live(
+    config: VenueConfig, asked: ConnectionPurpose, wiring: Wiring, *, connections: int = 0
+) -> LiveSource:
     from forebay.sources import live  # noqa: PLC0415 - only a capture needs sockets
     from forebay.sources.websocket import Timeouts  # noqa: PLC0415
 
     venue = VENUES[check_venue(config.name)]
     stale_s = venue.stale_s if config.stale_after_s is None else config.stale_after_s
-    asked = ConnectionPurpose(
-        symbols=config.symbols,
-        channels=kinds(config),
-        market=config.market,
-        depth=config.depth,
-        credentials=credentials(config),
-    )
     return live.LiveSource(
         venue,
         asked,
@@ -66,8 +95,16 @@ def source(config: VenueConfig, wiring: Wiring) -> Source:
             feed=Timeouts(stale_s=stale_s, backoff_base_s=config.reconnect_base_s)
         ),
         symbols_per_connection=config.symbols_per_connection,
-        connections=config.connections or 0,
+        changing=venue.directory is not None,
+        connections=connections,
     )
+
+
+def exact(config: VenueConfig) -> tuple[str, ...]:
+    """Return the symbols that are no patterns; a venue without a directory has none of those."""
+    if VENUES[check_venue(config.name)].directory is None:
+        return config.symbols
+    return tuple(symbol for symbol in config.symbols if not is_pattern(symbol))
 
 
 def page_rows(name: str) -> int:
@@ -131,7 +168,15 @@ def check(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError`, of all that is said of a venue and cannot be."""
     check_venue(config.name)
     complaints = Complaints()
-    for look in (check_addresses, _check_spelling, _check_book, kinds, credentials):
+    for look in (
+        check_addresses,
+        _check_patterns,
+        _check_spelling,
+        _check_book,
+        kinds,
+        polled,
+        credentials,
+    ):
         with complaints.noted():
             look(config)
     complaints.tell()
@@ -152,10 +197,24 @@ def check_addresses(config: VenueConfig) -> None:
     complaints.tell()
 
 
+def _check_patterns(config: VenueConfig) -> None:
+    """Raise :class:`~forebay.errors.ConfigError` for patterns where symbols do not come and go."""
+    venue = VENUES[config.name]
+    wrong = [each for each in config.symbols if is_pattern(each)]
+    if wrong and venue.directory is None and [*config.symbols] != STAND_INS["symbols"]:
+        there = [name for name, each in VENUES.items() if each.directory is not None]
+        hint = f"Write the symbols out; see `forebay symbols --venue {config.name}`."
+        if there:
+            hint += f" Patterns are for {', '.join(there)}."
+        message = f"{venue.title} takes no patterns: {', '.join(map(repr, wrong))}."
+        raise ConfigError(message, hint=hint)
+
+
 def _check_spelling(config: VenueConfig) -> None:
     """Raise :class:`~forebay.errors.ConfigError` if a symbol cannot be one of the venue's."""
     venue = VENUES[config.name]
-    wrong = [each for each in config.symbols if not re.fullmatch(venue.spelling, each)]
+    spelled = [each for each in config.symbols if not is_pattern(each)]
+    wrong = [each for each in spelled if not re.fullmatch(venue.spelling, each)]
     if not wrong or [*config.symbols] == STAND_INS["symbols"]:
         return
     meant = list(dict.fromkeys(filter(None, (_meant_symbol(each, venue) for each in wrong))))
@@ -185,13 +244,37 @@ def near(symbol: str, known: Iterable[str]) -> str:
 
 def _check_book(config: VenueConfig) -> None:
     venue = VENUES[config.name]
-    if config.market not in venue.markets:
+    if market_of(config) not in venue.markets:
         hint = f"There is: {', '.join(venue.markets)}."
         raise ConfigError(f"{venue.title} has no market {config.market!r}.", hint=hint)
     if config.depth is not None and config.depth not in venue.depths:
         depths = ", ".join(map(str, venue.depths))
         hint = f"There is: {depths}." if depths else "Leave depth out: there is no choice."
         raise ConfigError(f"{venue.title} has no books of depth {config.depth}.", hint=hint)
+
+
+def market_of(config: VenueConfig) -> str:
+    """Return the market that is meant: the venue's first, if none is said."""
+    return config.market or first_market(config.name)
+
+
+def first_market(venue: str) -> str:
+    """Return the market that is meant of a venue if none is said."""
+    return VENUES[venue].markets[0] if venue in VENUES else _MARKET
+
+
+def polled(config: VenueConfig) -> tuple[str, ...]:
+    """Return the kinds that the words of ``config.polled`` mean.
+
+    Raises :class:`~forebay.errors.ConfigError` if one is not asked for, or not had by REST.
+    """
+    venue, captured = VENUES[config.name], kinds(config)
+    there = tuple(kind for kind in captured if kind in venue.polls)
+    meant = {kind for word in config.polled for kind in _meant(word, venue, there)}
+    if "book_snapshot" in meant and "book_delta" in captured:
+        message = "A book that is polled has no changes, and channels names them."
+        raise ConfigError(message, hint='Write "book_snapshot" among the channels.')
+    return tuple(kind for kind in there if kind in meant)
 
 
 def kinds(config: VenueConfig) -> tuple[str, ...]:
@@ -201,7 +284,9 @@ def kinds(config: VenueConfig) -> tuple[str, ...]:
     Raises :class:`~forebay.errors.ConfigError` if it means nothing that the venue has.
     """
     venue = VENUES[config.name]
-    there = venue.market_channels.get(config.market, tuple(venue.channels))
+    there = venue.market_channels.get(market_of(config), tuple(venue.channels))
+    if venue.directory is not None:  # what it tells comes with it
+        there = tuple(kind for kind in there if kind not in venue.directory.kinds)
     if not config.channels:
         return tuple(kind for kind in venue.default_channels if kind in there)
     meant = {kind for word in config.channels for kind in _meant(word, venue, there)}
@@ -224,7 +309,9 @@ def _meant(word: str, venue: Venue, there: Collection[str]) -> list[str]:
 
 def credentials(config: VenueConfig) -> Mapping[str, str]:
     """Return a venue's secrets by name. Raises :class:`~forebay.errors.ConfigError`."""
-    return read_secrets(config.credentials_file, config.name)
+    secrets = read_secrets(config.credentials_file, config.name)
+    VENUES[config.name].check_credentials(secrets)
+    return secrets
 
 
 def _is_address(url: str, schemes: tuple[str, ...]) -> bool:

@@ -32,8 +32,9 @@ STEPS = {
 """Seconds of a bar, where clocks do not change."""
 _MONDAY_NS = 4 * DAY_NS
 """1970-01-05."""
-_CLOSE = 17 * 60
-_SUNDAY = 6
+_BEGINS = {"NY17": (6, 17 * 60), "NY00": (0, 0)}
+"""Of sessions by the clock of New York: the weekday with which a week begins, Monday being 0, and
+the minute at which a day does."""
 
 
 class GridBars(NamedTuple):
@@ -60,15 +61,15 @@ class Grid:
     """The bars of one time frame, whether or not the market is open.
 
     Bars up to four hours begin on one grid from midnight UTC, whatever the session is and clocks
-    do. Days begin at midnight UTC or at 17:00 in New York, and then some have 23 or 25 hours; weeks
-    begin with the day of which most is Monday.
+    do. Days begin at midnight UTC, or at 17:00 or midnight in New York, and then some have 23 or 25
+    hours; weeks begin with the day of which most is Monday.
     """
 
     timeframe: str
     session: str = "UTC"
 
     def __post_init__(self) -> None:
-        if self.timeframe not in STEPS or self.session not in ("UTC", "NY17"):
+        if self.timeframe not in STEPS or self.session not in ("UTC", *_BEGINS):
             message = f"There is no time frame {self.timeframe!r} by {self.session!r}"
             raise ValueError(message)
 
@@ -80,7 +81,7 @@ class Grid:
     @property
     def bends(self) -> bool:
         """Whether the length of a bar depends on where it is."""
-        return self.session == "NY17" and self.timeframe in ("1d", "1w")
+        return self.session in _BEGINS and self.timeframe in ("1d", "1w")
 
     def bars(self, begin_ns: int, end_ns: int) -> GridBars:
         """Return the bars that begin at ``begin_ns`` or later, and before ``end_ns``."""
@@ -95,14 +96,15 @@ class Grid:
         return GridBars(opens, opens + step)
 
     def _borders(self, begin_ns: int, end_ns: int) -> Times:
-        """Return 17:00 in New York of days or weeks, from before a range to behind it."""
+        """Return when days or weeks begin in New York, from before a range to behind it."""
+        weekday, minute = _BEGINS[self.session]
         step = 7 if self.timeframe == "1w" else 1
         day = day_of(begin_ns) - timedelta(days=step + 1)
         if step > 1:
-            day -= timedelta(days=(day.weekday() - _SUNDAY) % 7)
+            day -= timedelta(days=(day.weekday() - weekday) % 7)
         days = (day_of(max(begin_ns, end_ns)) - day).days + 2 * (step + 1)
         closes = [
-            moment_ns(day + timedelta(days=each), _CLOSE, NEW_YORK) for each in range(0, days, step)
+            moment_ns(day + timedelta(days=each), minute, NEW_YORK) for each in range(0, days, step)
         ]
         return np.array(closes, dtype=np.int64)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from forebay.domain.calendars import Calendar
 
 TIMEFRAMES = ("1s", "1m", "5m", "15m", "1h", "4h", "1d", "1w")
-SESSIONS = ("UTC", "NY17")
-"""What a day is: from midnight UTC, or from 17:00 in New York."""
+SESSIONS = ("UTC", "NY17", "NY00")
+"""What a day is: from midnight UTC, or from 17:00 or midnight in New York."""
 OF = ("trade", "bid", "ask", "mid", "quote")
 """``quote`` where a venue makes them of quotes and does not say of which side."""
 ORIGINS = ("venue", "aggregated", "backfill")

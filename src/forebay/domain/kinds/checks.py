@@ -65,6 +65,9 @@ class EventKind:
     holds: bool = False
     """Whether it says what holds until something else is said, however long ago that began: then
     it is never late."""
+    begins: str = ""
+    """Of what holds: the column that says when what it is about began, if one name may stand for
+    one thing after another."""
     schema: pa.Schema = field(init=False)
     """All columns of the table."""
     content: tuple[str, ...] = field(init=False)
@@ -76,6 +79,11 @@ class EventKind:
         object.__setattr__(self, "schema", pa.schema(columns))
         own = self.telling or tuple(self.columns.names)
         object.__setattr__(self, "content", (*COMMON, *own))
+
+    @property
+    def states(self) -> str:
+        """The view of from when to when what it says held; nothing if it does not hold."""
+        return f"{self.channel}_states" if self.holds else ""
 
     @property
     def momentary(self) -> bool:

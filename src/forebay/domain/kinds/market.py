@@ -63,6 +63,7 @@ MARKET = statement(
     ("open_ts", "determined_ts"),
     ("open_ts", "settled_ts"),
     ("floor_strike", "cap_strike"),
+    begins="created_ts",
 )
 """What can be traded, as its symbol. ``price_ranges``, ``custom_strike`` and ``extra`` are JSON,
 ``tick_size`` is the smallest step of the ranges; how much one contract pays is ``notional_value``,

@@ -32,12 +32,18 @@ LISTED = "listed"
 """The ``change`` of a whole statement, as a list of the venue makes it; others state a part."""
 _HEAD = pa.schema([("change", pa.string()), ("changed_ts", schema.TIME)])
 _MARKS = pa.schema([("unknown", pa.string()), ("impossible", pa.string())])
+OF_ONE = (*_HEAD.names, *_MARKS.names)
+"""Columns that are about one statement, and say nothing of what holds."""
 _NO_TIME = "0001-01-01T00:00:00"
 """The zero of a widespread language's times: how many servers write that there is none."""
 
 
 def statement(
-    channel: str, table: str, columns: Sequence[tuple[str, pa.DataType]], *rising: tuple[str, str]
+    channel: str,
+    table: str,
+    columns: Sequence[tuple[str, pa.DataType]],
+    *rising: tuple[str, str],
+    begins: str = "",
 ) -> EventKind:
     """Return a kind of statements with ``columns`` of its own, each of which may be null.
 
@@ -52,6 +58,7 @@ def statement(
         telling=tuple(field.name for field in own),
         idempotent=True,
         holds=True,
+        begins=begins,
     )
 
 

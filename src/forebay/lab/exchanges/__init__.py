@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = (
     "coinbase",
+    "kalshi",
     "massive",
 )  # fmt: skip
 """A venue each, whose folder is called so."""

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from forebay.lab import faults
+from forebay.lab.exchanges.audience import Audience
 from forebay.lab.exchanges.line import Line
 from forebay.lab.exchanges.market import Market, MarketConfig
-from forebay.lab.exchanges.model import CHANNELS, FEEDS, TRADE, Feed, Login, Request, VenueModel
+from forebay.lab.exchanges.model import CHANNELS, FEEDS, TRADE, Feed
 from forebay.lab.faults import STRIKES, Emission, Faults, Scene, SwitchedFaults, stream_of
 from forebay.lab.ledger import OUTAGE, DeliveryLedger, Withheld
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from forebay.lab.exchanges.audience import Listener
+    from forebay.lab.exchanges.model import Announcement, Reply, Speaker, Topic, VenueModel
     from forebay.lab.exchanges.socket import Wire
     from forebay.lab.truth import Trade
 
@@ -46,17 +49,15 @@ class Exchange:
     def __init__(self, config: ExchangeConfig) -> None:
         self.config = config
         self.venue = config.venue
-        self.market = Market(config.venue.name, config.market)
-        self._speakers = {
-            symbol: config.venue.speaker(trades) for symbol, trades in self.market.trades.items()
-        }
+        self.market = Market(config.venue.name, config.market, config.venue.trades)
+        self._speakers: dict[str, Speaker] = {}
         self.faults = Faults(config.market.seed, config.faults)
         self.ledger = DeliveryLedger()
         self.switched = SwitchedFaults(config.venue.troubles)
         self.rate_limited = 0
         self.rest_requests = 0
-        self._lines: list[Line] = []
-        self._listeners: dict[tuple[Feed, str], tuple[Line, ...]] = {}
+        self._audience = Audience(config.venue)
+        self._ageing_since_ns: int | None = None
         self._next_ping_ns = 0
         self._next_heartbeat_ns = 0
 
@@ -68,8 +69,8 @@ class Exchange:
     # ------------------------------------------------------------ what arrives
 
     def connected(self, wire: Wire, now_ns: int) -> Line:
-        line = Line(wire, self.ledger, now_ns)
-        self._lines.append(line)
+        line = Line(wire, self.ledger, now_ns, self.venue.dialogue(self.switched, now_ns))
+        self._audience.add(line)
         if self.venue.welcome:
             line.say(self.venue.welcome)
             wire.flush()
@@ -78,62 +79,53 @@ class Exchange:
     def disconnected(self, line: Line) -> None:
         """A connection is gone, whoever ended it."""
         line.over("closed by peer")
-        if line in self._lines:
-            self._lines.remove(line)
-        self._listeners.clear()
+        self._audience.remove(line)
 
     def received(self, line: Line, raw: bytes, now_ns: int) -> None:
         if line.muted or line.ended:
             return
-        self._obey(line, raw, now_ns)
+        self._obey(line, line.dialogue.answer(raw, self.market.trades, now_ns), now_ns)
         line.wire.flush()
 
-    def _obey(self, line: Line, raw: bytes, now_ns: int) -> None:
-        request = self.venue.understand(raw, self.market.trades)
-        if isinstance(request, Login):
-            self._log_in(line, request)
-            return
-        if not isinstance(request, Request):
-            line.say(request)
-            return
-        if self.venue.without_key and not line.admitted:
-            line.say(self.venue.without_key)
-            return
-        if request.refused:
-            line.say(request.refused)
-        self._listeners.clear()
-        before = {*line.topics}
-        if request.subscribe:
-            line.topics.update(dict.fromkeys(request.topics))
-            line.subscribed_once = True
-        else:
-            for topic in request.topics:
-                line.topics.pop(topic, None)
-        new = [topic for topic in line.topics if topic not in before]
-        line.say(self.venue.acknowledgement(list(line.topics), new))
-        if request.subscribe and not self._troubled(line, now_ns):
-            for channel, symbol in new:
-                self._begin(line, channel, symbol, now_ns)
-
-    def _log_in(self, line: Line, login: Login) -> None:
-        line.admitted = login.right
-        line.say(login.answer)
-        if not login.right:
-            self._remove(line)
+    def _obey(self, line: Line, reply: Reply, now_ns: int) -> None:
+        for each in reply.said:
+            line.say(each)
+        if reply.over:
+            self._audience.remove(line)
             line.close(_POLICY_VIOLATION, "wrong key")
-
-    def _begin(self, line: Line, channel: str, symbol: str, now_ns: int) -> None:
-        feed = self.venue.feed(channel)
-        if feed is None:
             return
-        self.market.subscribed(symbol, now_ns, feed)
-        greeting = self._speakers[symbol].greeting(channel, self.market.last(symbol))
+        if line.topics != reply.topics:
+            line.topics = reply.topics
+            self._audience.subscriptions_changed()
+        line.subscribed_once |= reply.subscribed
+        if reply.subscribed and self._troubled(line, now_ns):
+            return
+        for channel, symbol in reply.begun:
+            feed = self.venue.feed(channel)
+            if feed is not None and symbol in self.market.trades:
+                self.market.subscribed(symbol, now_ns, feed)
+        for topic in reply.whole:
+            self._greet(line, topic)
+
+    def _greet(self, line: Line, topic: Topic) -> None:
+        """Tell somebody at once what a topic is about."""
+        channel, symbol = topic
+        feed = self.venue.feed(channel)
+        if feed is None or symbol not in self.market.trades:
+            return
+        greeting = self._speaker(symbol).greeting(channel, self.market.last(symbol))
         if greeting is None:
             return
+        frame = line.dialogue.numbered(line.dialogue.lane(channel), greeting.frame)
         if greeting.index is None:
-            line.say(greeting.frame)
+            line.say(frame)
         else:
-            line.send(Emission(symbol, greeting.index, greeting.frame, feed))
+            line.send(Emission(symbol, greeting.index, frame, feed))
+
+    def _speaker(self, symbol: str) -> Speaker:
+        if symbol not in self._speakers:
+            self._speakers[symbol] = self.venue.speaker(self.market.trades[symbol])
+        return self._speakers[symbol]
 
     # ------------------------------------------------------------------ switched faults
 
@@ -145,8 +137,13 @@ class Exchange:
         Raises :class:`~forebay.errors.ConfigError` if there is no such trouble or setting.
         """
         self.switched.switch(name, on=on, settings=settings)
-        for line in tuple(self._speaking()):
+        for line in tuple(self._audience.speaking()):
             self._troubled(line, now_ns)
+
+    @property
+    def shut(self) -> bool:
+        """Whether no websocket is open now."""
+        return any(map(self.switched.on, (faults.NO_UPGRADE, *self.venue.shutting)))
 
     def _troubled(self, line: Line, now_ns: int) -> bool:
         """Whether a trouble took this connection: it is muted or closed then."""
@@ -157,12 +154,15 @@ class Exchange:
         for name, frame in self.venue.partings.items():
             if self.switched.strikes(name, now_ns):
                 line.say(frame)
-                self._remove(line)
+                self._audience.remove(line)
                 line.close(_POLICY_VIOLATION, name)
                 return True
-        closing = self.switched.on(faults.NO_UPGRADE) or self.switched.strikes(faults.FLAP, now_ns)
+        reply = line.dialogue.troubled(now_ns)
+        if reply is not None:
+            self._obey(line, reply, now_ns)
+        closing = self.shut or self.switched.strikes(faults.FLAP, now_ns)
         if closing:
-            self._remove(line)
+            self._audience.remove(line)
             line.close(_SERVICE_RESTART, "trouble")
         return closing
 
@@ -170,25 +170,72 @@ class Exchange:
 
     def tick(self, now_ns: int) -> None:
         """Let happen all that is due."""
-        for line in tuple(self._lines):
-            self._tend(line, now_ns)
+        aged_ns = self._aged(now_ns)
+        for line in self._audience:
+            self._tend(line, now_ns, aged_ns)
         for trade in self.market.advance(now_ns):
+            self._skip()
             for feed in FEEDS:
                 self._emit(feed, trade, now_ns)
-        if self.market.finished:
-            for line in self._lines:
-                line.release()  # there is no next event to change places with
+        for line in self._audience if self.market.finished else ():
+            line.release()  # there is no next event to change places with
+        self._pings(now_ns)
+        for line in self._audience:
+            line.wire.flush()
+
+    def _pings(self, now_ns: int) -> None:
+        """Give signs of life that are due, and ask for some."""
         if now_ns >= self._next_heartbeat_ns:
             self._next_heartbeat_ns = now_ns + HEARTBEAT_EVERY_NS
             self._heartbeats()
         if now_ns >= self._next_ping_ns:
             self._next_ping_ns = now_ns + PING_EVERY_NS
-            for line in self._speaking():
-                line.ping(now_ns)
-        for line in self._lines:
-            line.wire.flush()
+            for told in self.venue.due(self.market, now_ns):
+                self._announce(told)
+            for line in self._audience.speaking():
+                self._ping(line, now_ns)
 
-    def _tend(self, line: Line, now_ns: int) -> None:
+    def _ping(self, line: Line, now_ns: int) -> None:
+        """Ask what the peer has read, which is not needed where it is known already."""
+        if self.venue.heartbeat is None:
+            line.ping(now_ns)
+            return
+        if not line.confirmed:
+            line.ping(now_ns)
+        every_ns, body = self.venue.heartbeat
+        if now_ns - line.pinged_ns >= every_ns:
+            line.pinged_ns = now_ns
+            line.wire.ping(body)
+
+    def change(self, symbol: str, wanted: Mapping[str, object], now_ns: int) -> None:
+        """Change what becomes of a symbol's market, and tell those who subscribed to that.
+
+        Raises :class:`~forebay.errors.ConfigError` for what cannot be.
+        """
+        known = symbol in self.market.trades
+        told = self.venue.change(self.market, symbol, wanted, now_ns)
+        for line in self._audience.speaking() if not known else ():
+            reply = line.dialogue.created(symbol)
+            if reply is not None:
+                self._obey(line, reply, now_ns)
+        for each in told:
+            self._announce(each)
+
+    def _skip(self) -> None:
+        """Hold nothing against anybody that never happened."""
+        for symbol, first, last in self.market.skipped:
+            for feed in FEEDS:
+                self.ledger.nothing(stream_of(feed, symbol), first, last)
+        self.market.skipped.clear()
+
+    def _announce(self, told: Announcement) -> None:
+        """Tell something to all who subscribed to its channel."""
+        for line in self._audience.speaking():
+            for channel, symbol in line.topics:
+                if self.venue.word(channel) == told.channel and symbol in ("", told.symbol):
+                    line.say(line.dialogue.numbered(line.dialogue.lane(channel), told.frame))
+
+    def _tend(self, line: Line, now_ns: int, aged_ns: int | None) -> None:
         within_ns, waited_ns = self.venue.subscribe_within_ns, now_ns - line.opened_ns
         if line.muted_ns is not None:
             if now_ns - line.muted_ns >= MUTE_FOR_NS:
@@ -196,32 +243,39 @@ class Exchange:
         elif within_ns is not None and waited_ns >= within_ns and not line.subscribed_once:
             if self.venue.too_late:
                 line.say(self.venue.too_late)
-            self._remove(line)
+            self._audience.remove(line)
             line.close(_POLICY_VIOLATION, "no subscribe")
         elif line.wire.backlog() > MAX_BACKLOG:
             self._end(line, "slow consumer")
         else:
+            line.slow(aged_ns)
             line.tick(now_ns)
 
+    def _aged(self, now_ns: int) -> int | None:
+        """Return when what is sent now arrives, None for at once."""
+        if not self.switched.on(faults.AGEING):
+            self._ageing_since_ns = None
+            return None
+        if self._ageing_since_ns is None:
+            self._ageing_since_ns = now_ns
+            self.switched.strikes(faults.AGEING, now_ns)
+        told = self.switched.setting
+        older_ns = (now_ns - self._ageing_since_ns) * told(faults.AGEING, "ms_per_s") // 1_000
+        return now_ns + min(older_ns, told(faults.AGEING, "most_ms") * 1_000_000)
+
     def _end(self, line: Line, reason: str) -> None:
-        self._remove(line)
+        self._audience.remove(line)
         line.over(reason)
         line.wire.abort()
 
-    def _remove(self, line: Line) -> None:
-        self._lines.remove(line)
-        self._listeners.clear()
-
     def _heartbeats(self) -> None:
-        for line in self._speaking():
+        for line in self._audience.speaking():
             for channel, symbol in line.topics:
-                last = self.market.last_trade(symbol)
-                frame = self._speakers[symbol].heartbeat(channel, last)
+                if symbol not in self.market.trades:
+                    continue
+                frame = self._speaker(symbol).heartbeat(channel, self.market.last(symbol))
                 if frame is not None:
                     line.say(frame)
-
-    def _speaking(self) -> list[Line]:
-        return [line for line in self._lines if not line.muted]
 
     def _emit(self, feed: Feed, trade: Trade, now_ns: int) -> None:
         """Send what one event brings about to its subscribers, unless a fault strikes it."""
@@ -229,50 +283,63 @@ class Exchange:
         if feed != TRADE and symbol not in self.market.owed[feed]:
             return  # nobody has ever asked for it
         stream = stream_of(feed, symbol)
-        listeners = self._listening(feed, symbol)
-        speaking = [line for line in listeners if not line.muted]
-        frame = self._speakers[symbol].frame(feed, trade)
+        listeners = self._audience.listening(feed, symbol)
+        speaking = [each for each in listeners if not each[0].muted]
+        frame = self._speaker(symbol).frame(feed, trade)
         if frame is None:
             self.ledger.nothing(stream, index)
             return
         if not speaking:
             self.ledger.note(stream, index, faults.HALF_OPEN if listeners else OUTAGE)
             return
-        emission = Emission(symbol, index, frame, feed)
-        fate = self._fate(emission, now_ns)
+        self._interrupt(feed, trade, speaking, now_ns)
+        # Numbered before a fault strikes, so that what does not arrive leaves a hole.
+        sent = [
+            (line, Emission(symbol, index, line.dialogue.numbered(lane, frame), feed))
+            for line, lane in speaking
+        ]
+        fate = self._fate(sent[0][1], now_ns)
         if fate is None:
-            again = feed == TRADE and self.switched.strikes_event(faults.RESTATE, index, now_ns)
-            for line in speaking:
+            for line, emission in sent:
                 line.send(emission)
-                if again:  # with another price, as no exchange should
-                    other = msgspec.structs.replace(trade, price=f"1{trade.price}")
-                    line.say(self._speakers[symbol].frame(TRADE, other) or b"")
+            if feed == TRADE and self.switched.strikes_event(faults.RESTATE, index, now_ns):
+                price = self.venue.another_price(trade.price)  # as no exchange should
+                other = msgspec.structs.replace(trade, price=price)
+                frame = self._speaker(symbol).frame(TRADE, other) or b""
+                for line, lane in speaking:
+                    line.say(line.dialogue.numbered(lane, frame))
             return
         fault, roll = fate
         self.ledger.note(stream, index, fault)
         self.ledger.count(stream, fault)
-        STRIKES[fault](Scene(emission, speaking, self._speaking(), roll, now_ns))
-        if any(line.ended for line in self._lines):
-            self._lines = [line for line in self._lines if not line.ended]
-            self._listeners.clear()
+        STRIKES[fault](Scene(sent, self._audience.speaking(), roll, now_ns))
+        self._audience.forget_ended()
+
+    def _interrupt(
+        self, feed: Feed, trade: Trade, speaking: Sequence[Listener], now_ns: int
+    ) -> None:
+        """Say before an event what troubles of the venue's own have said unasked."""
+        for name, noise in self.venue.noises.items():
+            if feed == TRADE and self.switched.strikes_event(name, trade.index, now_ns):
+                for line in dict.fromkeys(line for line, _ in speaking):
+                    line.say(noise)
+        for name, channel in self.venue.repeated.items():
+            if feed != self.venue.feed(channel):
+                continue
+            if self.switched.strikes_event(name, trade.index, now_ns):
+                said = self._speaker(trade.symbol).greeting(channel, trade.index - 1)
+                for line, lane in speaking:
+                    line.say(line.dialogue.numbered(lane, said.frame if said else b""))
 
     def _fate(self, emission: Emission, now_ns: int) -> tuple[str, int] | None:
         """The fault that strikes, and a number to choose details with."""
         tears = self.switched.strikes_event
         if emission.feed == TRADE and tears(faults.TEAR, emission.index, now_ns):
             return faults.CORRUPT, len(emission.frame) - 3  # two bytes short of a whole one
+        for name, (fault, feeds) in self.venue.striking.items():
+            if emission.feed in feeds and tears(name, emission.index, now_ns):
+                return fault, emission.index
         return self.faults.of_event(emission.symbol, emission.index, emission.feed)
-
-    def _listening(self, feed: Feed, symbol: str) -> tuple[Line, ...]:
-        listeners = self._listeners.get((feed, symbol))
-        if listeners is None:
-            listeners = tuple(
-                line
-                for line in self._lines
-                if any(at == symbol and self.venue.feed(topic) == feed for topic, at in line.topics)
-            )
-            self._listeners[feed, symbol] = listeners
-        return listeners
 
     # -------------------------------------------------------------- the truth
 
@@ -289,7 +356,7 @@ class Exchange:
             first = market.owed[feed]
             return {each: {"first": first.get(each), "last": market.last(each)} for each in symbols}
 
-        idle = not any(line.holding() for line in self._lines)
+        idle = not any(line.holding() for line in self._audience)
         return {
             "venue": self.venue.name,
             "seed": market.config.seed,
@@ -306,7 +373,7 @@ class Exchange:
             },
             "rate_limited": self.rate_limited,
             "rest_requests": self.rest_requests,
-            "connections": len(self._lines),
+            "connections": len(self._audience),
         }
 
     def withheld(self, feed: Feed = TRADE) -> dict[str, Withheld]:
@@ -314,7 +381,7 @@ class Exchange:
         reports = {}
         for symbol in self.market.trades:
             stream = stream_of(feed, symbol)
-            held = [each for line in self._lines for each in line.holding()]
+            held = [each for line in self._audience for each in line.holding()]
             last = self.market.last(symbol)
             first = self.market.owed[feed].get(symbol, last + 1)
             reports[symbol] = self.ledger.report(

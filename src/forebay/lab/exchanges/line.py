@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from typing import TYPE_CHECKING
 
 from forebay.lab.faults import Ending
 
 if TYPE_CHECKING:
-    from forebay.lab.exchanges.model import Topic
+    from forebay.lab.exchanges.model import Dialogue, Topic
     from forebay.lab.exchanges.socket import Wire
     from forebay.lab.faults import Emission
     from forebay.lab.ledger import DeliveryLedger
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 class Line:
     """One connection."""
 
-    def __init__(self, wire: Wire, ledger: DeliveryLedger, now_ns: int) -> None:
+    def __init__(self, wire: Wire, ledger: DeliveryLedger, now_ns: int, dialogue: Dialogue) -> None:
         self.wire = wire
         self.opened_ns = now_ns
-        self.topics: dict[Topic, None] = {}
-        self.admitted = False
-        """Whether a right key was shown."""
+        self.dialogue = dialogue
+        self.topics: tuple[Topic, ...] = ()
+        """What it is sent, each once."""
+        self.pinged_ns = now_ns
+        """When it last got a heartbeat of the venue's."""
         self.subscribed_once = False
         self.ended = False
         self.muted_ns: int | None = None
@@ -31,6 +34,8 @@ class Line:
         self._swapped: dict[str, Emission] = {}  # by feed: trades change places with trades
         self._held: list[tuple[int, int, Emission]] = []
         self._holds = 0
+        self._slow_until_ns: int | None = None
+        self._slow: deque[tuple[int, Emission | bytes]] = deque()
 
     @property
     def muted(self) -> bool:
@@ -39,7 +44,17 @@ class Line:
 
     def say(self, payload: bytes) -> None:
         """Send a message that is no event."""
-        self.wire.text(payload)
+        if self._slow_until_ns is None and not self._slow:
+            self.wire.text(payload)
+        else:
+            self._slow.append((self._slow_until_ns or 0, payload))
+
+    def slow(self, until_ns: int | None) -> None:
+        """Send what comes from now on when the monotonic clock is there, in order; None: at once.
+
+        It never gets earlier from one call to the next, but for None.
+        """
+        self._slow_until_ns = until_ns
 
     def send(self, emission: Emission) -> None:
         """Send the whole frame now, and what waited for it."""
@@ -90,8 +105,20 @@ class Line:
 
     def tick(self, now_ns: int) -> None:
         """Send what was held back long enough."""
+        until_ns = self._slow_until_ns
+        while self._slow and (until_ns is None or self._slow[0][0] <= now_ns):
+            _, waiting = self._slow.popleft()
+            if isinstance(waiting, bytes):
+                self.wire.text(waiting)
+            else:
+                self._write(waiting)
         while self._held and self._held[0][0] <= now_ns:
             self._put(heapq.heappop(self._held)[2])
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the peer has proved that it read all it was sent."""
+        return self._account.confirmed
 
     def ping(self, now_ns: int) -> None:
         """Ask the peer to prove what it has read."""
@@ -110,12 +137,20 @@ class Line:
 
     def holding(self) -> list[Emission]:
         """What is kept back and will be sent if the connection lives."""
-        return [*(emission for _, _, emission in self._held), *self._swapped.values()]
+        slow = [each for _, each in self._slow if not isinstance(each, bytes)]
+        return [*slow, *(emission for _, _, emission in self._held), *self._swapped.values()]
 
     def _put(self, emission: Emission) -> None:
+        if self._slow_until_ns is None and not self._slow:
+            self._write(emission)
+        else:
+            self._slow.append((self._slow_until_ns or 0, emission))
+
+    def _write(self, emission: Emission) -> None:
         self.wire.text(emission.frame)
         self._account.wrote(emission.stream, emission.index)
 
     def _forget(self) -> None:
         self._swapped.clear()
         self._held.clear()
+        self._slow.clear()

@@ -36,7 +36,10 @@ class RestApi:
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
         told = self._exchange
-        app.router.add_routes(told.venue.routes(told.market, self._clock, told.switched))
+        app.router.add_routes(
+            web.route(each.method, told.venue.rest_path + each.path, each.handler)
+            for each in told.venue.routes(told.market, self._clock, told.switched)
+        )
         return app
 
     @web.middleware
@@ -46,15 +49,17 @@ class RestApi:
             return troubled
         if (roll := self._exchange.faults.of_request(self._exchange.rest_requests)) is not None:
             self._exchange.rate_limited += 1
-            return self._refusal(_TOO_MANY, wait=retry_after(roll))
+            told = self._exchange.venue.waits_told
+            return self._refusal(_TOO_MANY, wait=retry_after(roll) if told else 0)
         now_ns = self._clock.monotonic_ns()
         if self._limiter and not self._limiter.take(request.remote or "", now_ns):
             self._exchange.rate_limited += 1
             return self._refusal(_TOO_MANY)
         try:
             return await handler(request)
-        except web.HTTPNotFound:
-            return self._refusal(404)
+        except (web.HTTPNotFound, web.HTTPUnauthorized) as error:
+            said = error.text if isinstance(error, web.HTTPUnauthorized) else None
+            return self._refusal(error.status, said or "")
         except BadQuery as error:
             return self._refusal(400, str(error))
 

@@ -66,8 +66,8 @@ async def running(config: ServerConfig, clock: Clock) -> AsyncIterator[Running]:
         ticking = await stack.enter_async_context(_task(_tick(exchange, clock)))
         yield Running(
             exchange,
-            ws_url=f"ws://{HOST}:{server.sockets[0].getsockname()[1]}",
-            rest_url=f"http://{HOST}:{rest_port}",
+            ws_url=f"ws://{HOST}:{server.sockets[0].getsockname()[1]}{exchange.venue.ws_path}",
+            rest_url=f"http://{HOST}:{rest_port}{exchange.venue.rest_path}",
             truth_url=f"http://{HOST}:{truth_port}",
             ticking=ticking,
         )

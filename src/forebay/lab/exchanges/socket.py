@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,11 @@ class _Listener(WSListener):
             self._exchange.received(line, raw, self._clock.monotonic_ns())
 
 
+def _refused(status: int, body: bytes) -> WSUpgradeResponseWithListener:
+    refusal = WSUpgradeResponse.create_error_response(status, body)
+    return WSUpgradeResponseWithListener(refusal, None)
+
+
 async def serve_websocket(
     exchange: Exchange, clock: Clock, *, host: str, port: int
 ) -> asyncio.Server:
@@ -137,10 +143,14 @@ async def serve_websocket(
     connection must not answer.
     """
 
-    def listener(_: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
-        if exchange.switched.strikes(NO_UPGRADE, clock.monotonic_ns()):
-            refusal = WSUpgradeResponse.create_error_response(503, b"trouble")
-            return WSUpgradeResponseWithListener(refusal, None)
+    def listener(asked: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
+        if exchange.shut:
+            exchange.switched.strikes(NO_UPGRADE, clock.monotonic_ns())
+            return _refused(503, b"trouble")
+        path = asked.path.decode("latin-1").partition("?")[0]
+        refusal = exchange.venue.admits(asked.headers, path, clock.wall_ns())
+        if refusal is not None:
+            return _refused(401, json.dumps(refusal).encode())
         return _Listener(exchange, clock)
 
     return await ws_create_server(

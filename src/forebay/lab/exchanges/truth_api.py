@@ -5,6 +5,9 @@ Every range takes ``channel``: ``trade`` if none is named, ``ticker``, ``quote``
 ``since`` included to ``until`` excluded, and gives what belongs to them.
 ``GET /book`` is a book as of a moment.
 
+``GET /markets`` says what has become of each symbol's market, where a venue has such lives, and
+``POST /markets/SYMBOL`` has something become of it: ``{"do": "close"}`` and the like.
+
 ``PUT /faults/NAME`` switches a fault on, with its settings as a JSON object, ``DELETE`` off;
 ``GET /faults`` says how often each struck. ``POST /close`` ends the market.
 """
@@ -19,7 +22,7 @@ from aiohttp import web
 from forebay.errors import ConfigError
 from forebay.lab.exchanges.model import CHANNELS
 from forebay.lab.exchanges.queries import BadQuery, number
-from forebay.lab.truth import CHANNEL, BookTruth, Trade, TruthDigest, events
+from forebay.lab.truth import CHANNEL, Trade, TruthDigest, events
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -56,6 +59,8 @@ class TruthApi:
         app.router.add_put("/faults/{name}", self._switch)
         app.router.add_delete("/faults/{name}", self._switch)
         app.router.add_post("/close", self._close)
+        app.router.add_get("/markets", self._lives)
+        app.router.add_post("/markets/{symbol}", self._change)
         return app
 
     @web.middleware
@@ -120,7 +125,10 @@ class TruthApi:
         index = min(trades.index_at(at), self._exchange.market.last(trades.symbol))
         if index < 0:
             raise BadQuery(f"{trades.symbol} had no book yet at {at}")
-        bids, asks = BookTruth(trades).sides(index)
+        book = self._source(trades, "book_snapshot")(index)
+        bids, asks = getattr(book, "bids", ()), getattr(book, "asks", ())
+        if trades.halted_ns is not None and at >= trades.halted_ns:
+            bids, asks = (), ()
         told = {"symbol": trades.symbol, "at": at, "index": index, "bids": bids, "asks": asks}
         return web.json_response(told)
 
@@ -128,15 +136,18 @@ class TruthApi:
         return web.json_response(self._exchange.switched.document())
 
     async def _switch(self, request: web.Request) -> web.Response:
-        try:
-            settings = json.loads(await request.read() or "{}")
-        except ValueError:
-            settings = None
-        if not isinstance(settings, dict):
-            raise BadQuery("The settings of a trouble are a JSON object")
+        settings = await _object(request)
         name, now_ns = request.match_info["name"], self._clock.monotonic_ns()
         self._exchange.switch(name, now_ns, on=request.method == "PUT", settings=settings)
         return await self._switched(request)
+
+    async def _lives(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._exchange.venue.lives(self._exchange.market))
+
+    async def _change(self, request: web.Request) -> web.Response:
+        wanted, symbol = await _object(request), request.match_info["symbol"]
+        self._exchange.change(symbol, wanted, self._clock.monotonic_ns())
+        return web.json_response(self._exchange.venue.lives(self._exchange.market)[symbol])
 
     async def _close(self, request: web.Request) -> web.Response:
         self._exchange.market.close()
@@ -152,14 +163,18 @@ class TruthApi:
     def _range(self, request: web.Request) -> tuple[Source, int, int]:
         trades = self._symbol(request)
         channel = request.query.get("channel", CHANNEL)
+        source = self._source(trades, channel)
+        first, end = self._indices(request, trades)
+        return source, first, end
+
+    def _source(self, trades: Trades, channel: str) -> Source:
         sources = self._exchange.venue.sources
         if channel not in sources:
             raise BadQuery(f"There is no channel {channel!r}; there are {', '.join(sources)}")
-        first, end = self._indices(request, trades)
         source = self._sources.get((channel, trades.symbol))
         if source is None:
             source = self._sources[channel, trades.symbol] = sources[channel](trades)
-        return source, first, end
+        return source
 
     def _indices(self, request: web.Request, trades: Trades) -> tuple[int, int]:
         since, until, first, end = (
@@ -173,6 +188,17 @@ class TruthApi:
         if end > happened:
             raise BadQuery(f"{trades.symbol} has not come to index {end - 1} yet")
         return first, end
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    """Return the JSON object of a body, empty if there is none."""
+    try:
+        document = json.loads(await request.read() or "{}")
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise BadQuery("The body is to be a JSON object")
+    return document
 
 
 def _told(event: TruthEvent) -> dict[str, Any]:

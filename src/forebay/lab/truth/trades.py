@@ -91,6 +91,9 @@ class Trades:
             symbol, (2 + character % 7, 200_000 + character % 5_000_000)
         )
         self._block = (-1, False)  # the last one looked at: events mostly come in order
+        self.halted_ns: int | None = None
+        """Venue time since which nothing happens, None while something does."""
+        self._never: list[tuple[int, int]] = []
 
     def event(self, index: int) -> Trade:
         """The trade with this index, 0 or more."""
@@ -110,6 +113,14 @@ class Trades:
     def head(self, index: int) -> tuple[int, str, str, int]:
         """Index, venue, symbol and venue time of what belongs to an index."""
         return index, self.venue, self.symbol, self.time_ns(index)
+
+    def skip(self, first: int, last: int) -> None:
+        """Say that ``first`` to ``last`` never happened: their market was halted."""
+        self._never.append((first, last))
+
+    def happened(self, index: int) -> bool:
+        """Whether an index that has passed was an event."""
+        return not any(first <= index <= last for first, last in self._never)
 
     def begin_at(self, start_ns: int) -> None:
         """Have event 0 at another time, and all others as long after it as before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from forebay.domain.coverage import StreamKey
     from forebay.services.audit.case import Case
+    from forebay.services.audit.compare import Rows
+
+_OF_CONNECTION = 18
+"""Characters of an id that all events of one connection have in common, dashes included."""
 
 LOST = ("open", "permanent", "accepted")
 """States of gaps whose ids the store does not have."""
@@ -113,7 +117,7 @@ class TruthStage:
         """Find what the store of one stream has not as it happened, and the wrong gaps."""
         bounds, later = self.before.bounds.get(key), self.after.bounds.get(key)
         if bounds is not None and later is not None:
-            kind = _Numbered if self._numbered(key) else _Stream
+            kind = _Numbered if self._numbered(key) else _kind_of(case, key)
             stream = kind(self._truth, case, key, bounds, later.last, self._possible(key))
             if isinstance(stream, _Numbered):
                 self._judge_gaps(case, key, stream.base, later.last)
@@ -167,6 +171,8 @@ class _Stream:
     excused: IntervalSet
     """Indices that may be missing."""
     numbered: ClassVar[bool] = False
+    every: ClassVar[bool] = False
+    """Whether rows are compared even where digests agree, or cannot."""
 
     def compare(self, comparison: Comparison) -> Digest:
         """Compare hours, then minutes, then events; return the digest of the audited hours."""
@@ -179,14 +185,16 @@ class _Stream:
             right = hours.get(hour, {})
             whole = sum(right.values(), Digest())
             total += whole
-            if whole != stored.get(hour, Digest()):
-                for minutes in stretches(comparison.minutes(self.key, hour), right):
-                    self._compare_rows(comparison, minutes)
+            if self.every or whole != stored.get(hour, Digest()):
+                ours = comparison.minutes(self.key, hour)
+                for minutes in stretches(ours, right, every=self.every):
+                    table = comparison.rows(self.key, minutes)
+                    table = table.filter(pc.less(table["seq"], self.case.seq))
+                    self.compare_rows(by_id(table, self.key.channel), minutes)
         return total
 
-    def _compare_rows(self, comparison: Comparison, minutes: tuple[int, int]) -> None:
-        table = comparison.rows(self.key, minutes)
-        rows = by_id(table.filter(pc.less(table["seq"], self.case.seq)), self.key.channel)
+    def compare_rows(self, rows: Rows, minutes: tuple[int, int]) -> None:
+        """Find what is wrong with the rows of some minutes."""
         right = {event.event_id: event for event in self.events(minutes)}
         found = self.case.found[self.key]
         for event_id, each in rows.items():
@@ -223,6 +231,34 @@ class _Stream:
         first = self.bounds.first
         inside = first is not None and first <= event.index <= self.bounds.last
         return inside and event.index not in self.excused
+
+
+@dataclass(slots=True)
+class _Session(_Stream):
+    """One stream whose events are known by the connection that told them.
+
+    Nobody else can know their ids, so what is compared is what they say, and how often: each
+    connection may tell every event once, and one of them must.
+    """
+
+    every: ClassVar[bool] = True
+
+    def compare_rows(self, rows: Rows, minutes: tuple[int, int]) -> None:
+        told: dict[str, list[TrueEvent]] = defaultdict(list)
+        for event in self.events(minutes):
+            told[_content(event.row)].append(event)
+        stored: dict[str, Counter[str]] = defaultdict(Counter)
+        found = self.case.found[self.key]
+        for event_id, each in rows.items():
+            says = _content(each[0].canonical)
+            connection = event_id[:_OF_CONNECTION]
+            stored[says][connection] += 1
+            if stored[says][connection] > len(told.get(says, ())):
+                found.spurious[event_id] = None
+        for says, events in told.items():
+            owed = [event for event in events if self.owes(event)]
+            for nth, event in enumerate(owed[stored[says].total() :]):
+                found.missing[f"{event.event_id}+{nth}" if nth else event.event_id] = None
 
 
 @dataclass(slots=True)
@@ -276,6 +312,16 @@ class _Numbered(_Stream):
             return None
         (event,) = self.truth.events(self.key, index, index + 1)
         return event if event.event_id == event_id else None
+
+
+def _kind_of(case: Case, key: StreamKey) -> type[_Stream]:
+    channel = case.channel(key)
+    return _Session if channel is not None and channel.identity == "session" else _Stream
+
+
+def _content(row: str) -> str:
+    """Return what a canonical row says beside its id."""
+    return row.partition("|")[2]
 
 
 def _ids(base: int, indices: IntervalSet) -> IntervalSet:

@@ -81,7 +81,20 @@ def _ask(price: str | None) -> str | None:
 # -------------------------------------------------------------------------- messages
 
 
-class _Traded(msgspec.Struct, kw_only=True):
+class _Timed(msgspec.Struct, kw_only=True):
+    """``ts`` counts seconds, or is a text; ``ts_ms`` milliseconds."""
+
+    ts: int | str | None = None
+    ts_ms: int | None = None
+
+    @property
+    def milliseconds(self) -> int | None:
+        """When it happened, None if it does not say."""
+        seconds = self.ts if isinstance(self.ts, int) else None
+        return seconds * 1000 if self.ts_ms is None and seconds is not None else self.ts_ms
+
+
+class _Traded(_Timed, kw_only=True):
     """What a trade says of itself on both ways; block trades say more."""
 
     trade_id: str
@@ -112,26 +125,13 @@ class _Traded(msgspec.Struct, kw_only=True):
         return _BOOK_SIDES.get(self.taker_book_side or "", "unknown")
 
 
-class _Timed(msgspec.Struct, kw_only=True):
-    """``ts`` counts seconds, or is a text; ``ts_ms`` milliseconds."""
-
-    ts: int | str | None = None
-    ts_ms: int | None = None
-
-    @property
-    def milliseconds(self) -> int | None:
-        """When it happened, None if it does not say."""
-        seconds = self.ts if isinstance(self.ts, int) else None
-        return seconds * 1000 if self.ts_ms is None and seconds is not None else self.ts_ms
-
-
-class TradeMessage(_Traded, _Timed, kw_only=True):
+class TradeMessage(_Traded, kw_only=True):
     """A trade over the websocket."""
 
     market_ticker: str
 
 
-class TradeRow(_Traded, kw_only=True):
+class PageTrade(_Traded, kw_only=True):
     """A trade of a page."""
 
     ticker: str

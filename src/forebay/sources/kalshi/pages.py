@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs
 
 import msgspec
 
@@ -17,8 +16,8 @@ from forebay.domain.calendars.weekly import NEW_YORK, moment_ns
 from forebay.domain.parsed import DeadLetter, Parsed
 from forebay.sources.kalshi.messages import (
     MISNAMED,
+    PageTrade,
     Sides,
-    TradeRow,
     contracts,
     dollars,
     page_trades,
@@ -35,6 +34,7 @@ from forebay.sources.kalshi.protocol import (
     TRADES,
     taken,
 )
+from forebay.sources.kalshi.statements import FORMS, Statement, listed, read_statements
 from forebay.sources.parsing import SKEW_NS, UNDECODABLE, PageReader, bars, reason_of
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ _BOOKS = re.compile(r"/markets/(?:orderbooks|([^/]+)/orderbook)")
 _CANDLES = re.compile(
     r"/markets/candlesticks|/(?:series/[^/]+|historical)/markets/([^/]+)/candlesticks"
 )
+_STATEMENTS = re.compile(r"/(?:historical/)?(?:markets|events|series)(?:/[^/]+)?")
+_OF_MARKETS = ("/markets/trades", "/markets/orderbooks", "/markets/candlesticks")
+"""What is not called like a market."""
+_PERIOD = re.compile(r"(?:^|&)period_interval=([0-9]{1,9})(?=&|$)")
 _NAMED = re.compile(r"(?<=/)[A-Z0-9][^/]*")
 _SYMBOL = re.compile(TICKER)
 _LATEST_S = 253_402_300_800
@@ -62,8 +66,8 @@ class _Book(msgspec.Struct):
     """The older name of the book is ``orderbook``."""
 
     ticker: str = ""
-    orderbook_fp: msgspec.Raw | None = None
-    orderbook: msgspec.Raw | None = None
+    orderbook_fp: msgspec.Raw = msgspec.Raw()
+    orderbook: msgspec.Raw = msgspec.Raw()
 
 
 class _Distribution(msgspec.Struct):
@@ -120,7 +124,7 @@ def _reader(row: type, page: str) -> PageReader:
     return PageReader(row, made, lambda read: getattr(read, page) or ())
 
 
-_trade_pages = _reader(TradeRow, "trades")
+_trade_pages = _reader(PageTrade, "trades")
 _book_pages = _reader(_Book, "orderbooks")
 _candle_rows = PageReader(Candle)
 _sides = msgspec.json.Decoder(Sides | None).decode
@@ -133,13 +137,19 @@ class AskedPage(NamedTuple):
     """What a request asks for."""
 
     path: str
-    query: dict[str, list[str]]
+    query: str
+
+    @property
+    def timeframe(self) -> str | None:
+        """Of candles; None if it is none that has a name here."""
+        minutes = _PERIOD.findall(self.query)
+        return TIMEFRAMES.get(int(minutes[-1])) if minutes else None
 
 
 def asked_page(request: str) -> AskedPage:
     """Return path, without what every one begins with, and query of a request."""
     found = _ASKED.fullmatch(request)
-    return AskedPage(found[1], parse_qs(found[2] or "")) if found else AskedPage("", {})
+    return AskedPage(found[1], found[2] or "") if found else AskedPage("", "")
 
 
 def read_pages(batch: FrameBatch) -> Parsed:
@@ -151,7 +161,9 @@ def read_pages(batch: FrameBatch) -> Parsed:
     elif (books := _BOOKS.fullmatch(asked.path)) and BOOK_SNAPSHOTS.kind in kinds:
         reading.books(books[1] or "")
     elif (candles := _CANDLES.fullmatch(asked.path)) and BARS.kind in kinds:
-        reading.candles(candles[1] or "", asked.query)
+        reading.candles(candles[1] or "", asked.timeframe)
+    elif _STATEMENTS.fullmatch(asked.path) and not asked.path.startswith(_OF_MARKETS):
+        reading.statements({*kinds})
     else:
         reading.other(asked.path)
     return reading.parsed
@@ -190,7 +202,7 @@ class _Reading:
     def _snapshots(self, told: Told, dead: list[DeadLetter]) -> list[RawEvents]:
         books = []
         for frame, item, symbol, row in told:
-            raw = bytes(row.orderbook_fp or row.orderbook or b"null")
+            raw = bytes(row.orderbook_fp) or bytes(row.orderbook) or b"null"
             try:
                 book = _sides(raw)
             except UNDECODABLE as error:
@@ -216,12 +228,23 @@ class _Reading:
                 told += [(frame, item, named(row), row) for frame, item, row in read.rows]
         self._keep(made(self._asked_for(told), self.parsed.dead))
 
+    def statements(self, kinds: set[str]) -> None:
+        """Read what is said of series, events and markets, those of some kinds."""
+        received_ns = dict(enumerate(self.batch.received_ns.tolist()))
+        told: dict[str, list[Statement]] = {name: [] for name in FORMS}
+        for frame, payload in enumerate(self.batch.payloads):
+            try:
+                for name, rows in read_statements(frame, payload).items():
+                    told[name] += rows
+            except UNDECODABLE as error:
+                self._bury(frame, error)
+        taken_of = [name for name, form in FORMS.items() if form.channel.kind in kinds]
+        self._keep([part for name in taken_of for part in listed(name, told[name], received_ns)])
+
     # ------------------------------------------------------------------------ candles
 
-    def candles(self, symbol: str, query: dict[str, list[str]]) -> None:
+    def candles(self, symbol: str, timeframe: str | None) -> None:
         """Read candles of ``symbol``, or of several markets that say which they are of."""
-        period = query.get("period_interval", [""])[-1]
-        timeframe = TIMEFRAMES.get(int(period)) if period.isdecimal() else None
         if timeframe is None:
             self.other("/candlesticks")
             return
@@ -310,6 +333,15 @@ class _Reading:
         telling = {int(frame) for part in events for frame in part.frame}
         telling |= {letter.frame for letter in self.parsed.dead}
         self.parsed.control += len(self.batch) - len(telling)
+
+
+def candles_of(body: bytes) -> list[Candle]:
+    """Return the candles of one market that can be read; ``ValueError`` if the page is none."""
+    dead: list[DeadLetter] = []
+    read = _candle_rows.read(0, bytes(_candles(body).candlesticks), dead)
+    if read is None:
+        raise ValueError(dead[0].error)
+    return [row for *_, row in read.rows]
 
 
 def begin_of(timeframe: str, end_s: int) -> int | None:

@@ -11,9 +11,12 @@ import pyarrow as pa
 from forebay.domain import schema
 from forebay.domain.kinds import KINDS
 from forebay.stores.rows import EPOCHS, ORDINALS
+from forebay.stores.states import state_columns, state_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from forebay.domain.kinds import EventKind
 
 SCHEMA_VERSION: Final = 1
 WINDOW: Final = 10_000
@@ -50,6 +53,7 @@ VIEWS: Final[dict[str, pa.Schema]] = {
     "gaps": schema.GAPS,
     "stream_epochs": EPOCHS,
     "stream_ordinals": ORDINALS,
+    **{kind.states: state_columns(kind) for kind in KINDS.values() if kind.holds},
 }
 """What whoever reads may ask, by name."""
 STATEMENTS: Final[dict[str, str]] = dict(
@@ -104,7 +108,11 @@ def statements(name: Callable[[str], str]) -> dict[str, str]:
         columns = ", ".join(map(_column, VIEWS[view]))
         table = rows_of(view)
         made[table] = STATEMENTS[key].format(table=name(table), columns=columns, kept=KEPT)
+    held = {kind.states: kind for kind in KINDS.values() if kind.holds}
     for view, fields in VIEWS.items():
+        if view in held:
+            made[view] = _states(held[view], name)
+            continue
         special = STATEMENTS.get(f"{view}_view")
         made[view] = (special or STATEMENTS["rows_view"]).format(
             view=name(view),
@@ -113,3 +121,10 @@ def statements(name: Callable[[str], str]) -> dict[str, str]:
             columns=", ".join(f"`{field}`" for field in fields.names),
         )
     return made
+
+
+def _states(kind: EventKind, name: Callable[[str], str]) -> str:
+    query = state_query(
+        kind, name(kind.table), lambda column: f"`{column}`", lambda column: f"anyLast({column})"
+    )
+    return f"CREATE VIEW IF NOT EXISTS {name(kind.states)} AS {query}"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
 from forebay.domain import schema
 from forebay.domain.kinds import KINDS
 from forebay.stores.rows import EPOCHS, ORDINALS
+from forebay.stores.states import state_query
 from forebay.text import identifier
+
+if TYPE_CHECKING:
+    from forebay.domain.kinds import EventKind
 
 SCHEMA_VERSION = 3
 """3: every event row has its envelope, streams have a market, and coverage has a unit."""
@@ -65,4 +71,15 @@ def statements() -> list[str]:
         "stream_ordinals": ORDINALS,
     }
     made = [_create(name, fields) for name, fields in tables.items()]
-    return [META, *made, CONFLICTS, CURSORS, HOURS]
+    return [META, *made, CONFLICTS, CURSORS, HOURS, *map(_states, _held())]
+
+
+def _held() -> list[EventKind]:
+    return [kind for kind in KINDS.values() if kind.holds]
+
+
+def _states(kind: EventKind) -> str:
+    query = state_query(
+        kind, identifier(kind.table), identifier, lambda name: f"last_value({name} IGNORE NULLS)"
+    )
+    return f"CREATE OR REPLACE VIEW {identifier(kind.states)} AS {query}"

@@ -202,7 +202,9 @@ def test_each_market_has_its_address_and_kinds() -> None:
     with pytest.raises(ConfigError, match="no channel 'trades'"):
         kinds("forex", "trades")
     with pytest.raises(ConfigError, match="no market 'spot'"):
-        venues.check(VenueConfig(name="massive", symbols=("EUR-USD",)))
+        venues.check(VenueConfig(name="massive", symbols=("EUR-USD",), market="spot"))
+    left_out = VenueConfig(name="massive", symbols=("EUR-USD",))
+    assert venues.market_of(left_out) == "forex", "the venue's first"
 
 
 def test_the_list_of_tickers_is_read() -> None:

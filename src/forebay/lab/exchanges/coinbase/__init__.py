@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from forebay.lab.exchanges.coinbase import messages
 from forebay.lab.exchanges.coinbase.rest import Rest
+from forebay.lab.exchanges.commands import CommandVenue, Request
 from forebay.lab.exchanges.limits import RestLimit
-from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Request, Speaker, Topic, VenueModel
+from forebay.lab.exchanges.model import TRADE, Feed, Greeting, Speaker, Topic, VenueModel
 from forebay.lab.truth import BookTruth, Tickers
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _FEEDS: Final[Mapping[str, Feed]] = MappingProxyType(
 _COMPLAINTS: Final = MappingProxyType({404: "NotFound", 429: "Public rate limit exceeded"})
 
 
-class Coinbase(VenueModel):
+class Coinbase(CommandVenue):
     """See :class:`~forebay.lab.exchanges.model.VenueModel`."""
 
     name = "coinbase"
@@ -92,8 +93,10 @@ class CoinbaseSpeaker(Speaker):
         due = self._tickers.due(trade.index)
         return messages.ticker(self._tickers.of(trade), trade) if due else None
 
-    def heartbeat(self, channel: str, last: Trade) -> bytes | None:
-        return messages.heartbeat(last) if channel == messages.HEARTBEAT else None
+    def heartbeat(self, channel: str, last: int) -> bytes | None:
+        if channel != messages.HEARTBEAT:
+            return None
+        return messages.heartbeat(self._trades.event(last))
 
 
 VENUE: Final[VenueModel] = Coinbase()

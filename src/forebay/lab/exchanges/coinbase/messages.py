@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from forebay.lab.exchanges.model import Request
+from forebay.lab.exchanges.commands import Request
 from forebay.lab.truth.book import ASK, BID
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
+from forebay.lab.exchanges.commands import CommandVenue, Login, Request
 from forebay.lab.exchanges.limits import RestLimit
 from forebay.lab.exchanges.massive import messages, truth
 from forebay.lab.exchanges.massive.rest import TROUBLES, MassiveRest
-from forebay.lab.exchanges.model import TRADE, Feed, Login, Request, Speaker, Topic, VenueModel
+from forebay.lab.exchanges.model import TRADE, Feed, Speaker, Topic, VenueModel
 from forebay.lab.truth import Bars, Tickers
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _COMPLAINTS: Final = {
 }
 
 
-class Massive(VenueModel):
+class Massive(CommandVenue):
     """See :class:`~forebay.lab.exchanges.model.VenueModel`."""
 
     name = "massive"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from forebay.lab.exchanges.commands import Login, Request
 from forebay.lab.exchanges.massive.truth import CRYPTO, EXCHANGE, FOREX, market_of
-from forebay.lab.exchanges.model import Login, Request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -1,0 +1,176 @@
+"""Kalshi, pure: which pages to ask for.
+
+Facts from the venue's published OpenAPI document. ``min_ts`` and ``max_ts`` are whole seconds. What
+was traded before ``trades_created_ts`` of ``/historical/cutoff`` is under ``/historical`` alone,
+and likewise the candles of markets that were settled before ``market_settled_ts``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from forebay.errors import Unusable
+from forebay.sources.history import ByToken
+from forebay.sources.kalshi.pages import begin_of, candles_of
+from forebay.sources.kalshi.protocol import PERIODS_MIN, SECOND, SESSION_OF
+from forebay.times import to_ns
+
+if TYPE_CHECKING:
+    from forebay.ports import HistoryRequest
+    from forebay.sources.venue import Pages, PollRound
+
+MOST_TRADES = 1000
+"""Of a page."""
+MOST_CANDLES = 5000
+"""Of an answer on one market."""
+MOST_MARKETS = 100
+"""Of an answer on several, by candles and by books."""
+MARGIN_S = 2
+"""A gap is in receipts, history in the venue's own time."""
+CUTOFF = "/historical/cutoff"
+OVERLAP_S = 86_400
+"""What is so near to the cutoff is asked for on both of its sides: it moves."""
+
+
+class _Following(msgspec.Struct):
+    """Paging needs no more: a row that is poison must not stop a fill."""
+
+    trades: list[msgspec.Raw] | None
+    cursor: str | None = None
+
+
+class _Cutoff(msgspec.Struct):
+    trades_created_ts: str | int
+
+
+_following = msgspec.json.Decoder(_Following).decode
+_cutoff = msgspec.json.Decoder(_Cutoff).decode
+
+
+def next_cursor(body: bytes) -> str:
+    """Return what names the page of trades that follows, empty after the last.
+
+    Raises ``ValueError`` if the page is none.
+    """
+    return _following(body).cursor or ""
+
+
+def cutoff_ns(body: bytes) -> int:
+    """Return before when trades are elsewhere, UTC nanoseconds; ``ValueError`` if it is not said.
+
+    A number counts seconds.
+    """
+    told = _cutoff(body).trades_created_ts
+    try:
+        return told * SECOND if isinstance(told, int) else to_ns(told)
+    except Exception as error:
+        raise ValueError(f"its cutoff is {told!r:.200}") from error
+
+
+def trades_path(
+    symbol: str, first_s: int, last_s: int, cursor: str = "", *, old: bool = False
+) -> str:
+    """Return path and query of the trades of a market between two seconds, both included."""
+    span = f"ticker={symbol}&min_ts={first_s}&max_ts={last_s}&limit={MOST_TRADES}"
+    following = f"&cursor={quote(cursor, safe='')}" if cursor else ""
+    return f"/{'historical' if old else 'markets'}/trades?{span}{following}"
+
+
+@dataclass(frozen=True, slots=True)
+class KalshiTrades:
+    """Trades by time: those before the cutoff are asked for where they were moved to."""
+
+    cost: int = 1
+    unit: Literal["id", "time"] = "time"
+
+    def plan(self, request: HistoryRequest) -> Pages:
+        """See :class:`~forebay.sources.venue.History`."""
+        body = yield CUTOFF
+        try:
+            cutoff_s = cutoff_ns(body) // SECOND
+        except ValueError as error:
+            message = (
+                f"The cutoff of {request.channel} of {request.symbol} cannot be read: {error}."
+            )
+            raise Unusable(message, hint="It is asked for again.") from error
+        first = request.first // SECOND - MARGIN_S
+        last = -(-request.last // SECOND) + MARGIN_S
+        if last >= cutoff_s - OVERLAP_S:
+            yield from _paged(request, max(first, cutoff_s - OVERLAP_S), last, old=False)
+        if first <= cutoff_s:
+            yield from _paged(request, first, min(last, cutoff_s), old=True)
+        return ()
+
+
+def _paged(request: HistoryRequest, first_s: int, last_s: int, *, old: bool) -> Pages:
+    def path(asked: HistoryRequest, cursor: str) -> str:
+        return trades_path(asked.symbol, first_s, last_s, cursor, old=old)
+
+    return (yield from ByToken(path=path, token=next_cursor).plan(request))
+
+
+# ----------------------------------------------------------------------------- candles
+
+
+def candles_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
+    """Return path and query of the candles of a series that begin in a range, its end excluded.
+
+    The venue is asked for those that *end* in a range, both ends included.
+    """
+    minutes = PERIODS_MIN[request.series]
+    bend = 3600 if request.series in SESSION_OF else 0  # a day may have 23 or 25 hours
+    first = -(-begin_ns // SECOND) + minutes * 60 - bend
+    last = (end_ns - 1) // SECOND + minutes * 60 + bend
+    series = request.symbol.partition("-")[0]
+    span = f"start_ts={first}&end_ts={last}&period_interval={minutes}"
+    return f"/series/{series}/markets/{request.symbol}/candlesticks?{span}"
+
+
+def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
+    """Return when the bars of a page began and ended; raises ``ValueError`` if it is none."""
+    ends = [candle.end_period_ts for candle in candles_of(body) if candle.traded]
+    begun = ((begin_of(request.series, end), end) for end in ends)
+    return [(begin * SECOND, end * SECOND) for begin, end in begun if begin is not None]
+
+
+# ------------------------------------------------------------------------------- polls
+
+_AGAIN_S = 30
+"""What is asked for overlaps with what was: nothing is late by more."""
+_CANDLES = 5
+"""So many closed candles are asked for: one poll in five is enough."""
+
+
+def latest_trades_path(asked: PollRound) -> str:
+    """Return path and query of what a market traded since it was asked for last."""
+    first = asked.since_ns // SECOND - _AGAIN_S
+    return trades_path(asked.symbols[0], first, asked.now_ns // SECOND + _AGAIN_S)
+
+
+def following_trades(target: str, body: bytes) -> str:
+    """Return path and query of the page of trades that follows; ``ValueError`` if this is none."""
+    cursor = next_cursor(body)
+    begun = target.partition("&cursor=")[0]
+    return f"{begun}&cursor={quote(cursor, safe='')}" if cursor else ""
+
+
+def books_path(asked: PollRound) -> str:
+    """Return path and query of the books of some markets."""
+    return "/markets/orderbooks?" + "&".join(f"tickers={each}" for each in asked.symbols)
+
+
+def latest_candles_path(asked: PollRound) -> str:
+    """Return path and query of the last minutes of some markets that are over."""
+    last = asked.now_ns // SECOND // 60 * 60
+    span = f"start_ts={last - (_CANDLES - 1) * 60}&end_ts={last}&period_interval=1"
+    return f"/markets/candlesticks?market_tickers={','.join(asked.symbols)}&{span}"
+
+
+def probe_path(symbol: str) -> str:
+    """Return path and query of next to nothing."""
+    del symbol
+    return "/exchange/status"
