@@ -60,6 +60,9 @@ DRILLS = (
     "tests/torture/test_kill_9.py::test_kills_lose_and_double_nothing[1]",
     "tests/unit/app/test_alternatives.py::test_down_for_hours_both_venues_end_as_they_truly_are[X",
     "tests/unit/app/test_download_mutants.py",
+    "tests/unit/sources/websocket/test_changing.py::test_ten_thousand_markets_come_and_go[0",
+    "tests/unit/sources/websocket/test_coming_back.py::test_after_an_hour_all_reconnect[free-sil",
+    "tests/unit/sources/websocket/test_coming_back.py::test_after_an_hour_all_reconnect[paced",
 )
 """Files, or tests of them, that are with the drills: what they try, a shorter test tries, too."""
 

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 
 from forebay.domain import schema
-from forebay.domain.coverage import IdCoverage, StreamKey
+from forebay.domain.coverage import IdCoverage, SequenceCoverage, StreamKey, TimeCoverage
+from forebay.domain.frames import MissedNumbers
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
+from forebay.domain.lines import ConnectionLines, LinePiece
 from forebay.journal import Position
 from forebay.ports import Commit, Committed
 from forebay.services.normalise import normalise
@@ -135,6 +137,39 @@ def test_state_comes_back_whole(store: TableStore) -> None:
         (tuple(getattr(gap, name) for name in schema.GAPS.names) for gap in coverage().gaps(KEY)),
         key=repr,
     )
+
+
+def test_holes_in_the_numbers_of_a_connection_come_back(store: TableStore) -> None:
+    """What a stream misses by them, what is owed of it, and what all miss together."""
+    stream, together = KEY._replace(channel="quote"), KEY._replace(channel="quote", symbol="*")
+    missed, over = MissedNumbers(7, 9, T0 + 5, T0 + 8), MissedNumbers(4, 4, T0 + 1, T0 + 2)
+    quotes, every = TimeCoverage(), SequenceCoverage()
+    quotes.opened("e1", T0)
+    quotes.heard("e1", T0 + 20, T0 + 20)
+    quotes.owe(T0 + 40, T0 - 9, T0 + 30)
+    for held in (quotes, every):
+        held.miss("e1/2", [over, missed], [])
+    lines = ConnectionLines(
+        {"e1/2": [LinePiece(1, 6, T0, T0 + 5), LinePiece(10, 12, T0 + 8, T0 + 9)]}
+    )
+    changed = {stream: quotes, together: every}
+    for seq, ordinals in enumerate(({together: lines.encode()}, {}), 1):
+        store.commit(Commit({"store": Position(LOG, seq)}, coverage=changed, ordinals=ordinals))
+        for held in (quotes, every):
+            held.miss("e1/2", [], [over])
+    state = store.load()
+    every.miss("e1/2", [], [over])
+    assert {key: sorted(each.rows()) for key, each in state.coverage.items()} == {
+        key: sorted(each.rows()) for key, each in changed.items()
+    }
+    assert stored_gaps(store) == sorted([*quotes.gaps(stream), *every.gaps(together)])
+    assert [(gap.symbol, gap.first, gap.last) for gap in stored_gaps(store)] == [
+        ("*", 7, 9),
+        (KEY.symbol, T0 - 9, T0 - 1),
+        (KEY.symbol, T0 + 5, T0 + 8),
+        (KEY.symbol, T0 + 21, T0 + 30),
+    ]
+    assert ConnectionLines.decode(state.ordinals[together]) == lines
 
 
 def test_new_coverage_replaces_that_of_its_stream_only(store: TableStore) -> None:

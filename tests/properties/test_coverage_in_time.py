@@ -19,6 +19,7 @@ from forebay.domain.coverage import (
     StreamKey,
     TimeCoverage,
 )
+from forebay.domain.frames import MissedNumbers
 
 if TYPE_CHECKING:
     import random
@@ -83,7 +84,32 @@ class Asked:
         coverage.finished(self.first, self.last, self.absent)
 
 
-Fact: TypeAlias = Opened | Came | Closed | Asked
+@dataclass(frozen=True)
+class Missed:
+    """A hole in the numbers that the connection gives all its streams together."""
+
+    number: int
+    since: int
+    until: int
+
+    def tell(self, coverage: Coverage) -> None:
+        hole = MissedNumbers(self.number, self.number, self.since, self.until)
+        coverage.miss("e1/7", [hole], [])
+
+
+@dataclass(frozen=True)
+class Owed:
+    """From when to when the stream is owed, and when that was said."""
+
+    told: int
+    since: int | None
+    until: int | None
+
+    def tell(self, coverage: Coverage) -> None:
+        coverage.owe(self.told, self.since, self.until)
+
+
+Fact: TypeAlias = Opened | Came | Closed | Asked | Missed | Owed
 
 
 @dataclass(frozen=True)
@@ -137,13 +163,17 @@ class World:
 
     connections: list[Connection]
     asked: list[Asked] = field(default_factory=list)
+    missed: list[Missed] = field(default_factory=list)
+    owed: list[Owed] = field(default_factory=list)
+    """Each said at another time."""
 
     def facts(self, dice: random.Random | None = None) -> list[Fact]:
         """Return everything, each connection in its order; shuffled against each other."""
         queues: list[list[Fact]] = [
             connection.facts(f"e{number}") for number, connection in enumerate(self.connections)
         ]
-        queues += [[asked] for asked in self.asked]
+        alone: list[Fact] = [*self.asked, *self.missed, *self.owed]
+        queues += [[each] for each in alone]
         turns = [place for place, queue in enumerate(queues) for _ in queue]
         if dice is not None:
             dice.shuffle(turns)
@@ -158,18 +188,31 @@ class World:
             lacking = {n for first, last in asked.absent for n in range(first, last + 1)}
             fill |= set(range(asked.first, asked.last + 1)) - lacking
             absent |= lacking
+        missed = {n for each in self.missed for n in range(each.since, each.until + 1)}
         names: dict[int, Name] = {}
-        for moment in set(range(min(live), max(live))) - live if live else ():
+        for moment in self.due(live) - (live - missed):
+            why = "in_connection" if moment in missed else "between_connections"
             if moment in fill:
-                names[moment] = ("between_connections", "filled")
+                names[moment] = (why, "filled")
             elif moment in absent:
                 names[moment] = ("absent_from_history", "permanent")
             else:
-                names[moment] = ("between_connections", "open")
+                names[moment] = (why, "open")
         return sorted(
             Gap(*KEY, "time", "", first, last, *name)  # type: ignore[arg-type]  # a state
             for (first, last), name in runs(names)
         )
+
+    def due(self, live: set[int]) -> set[int]:
+        """Return every moment at which the stream must have been heard."""
+        last = max(self.owed, key=lambda each: each.told, default=Owed(0, None, None))
+        over = last.until is not None and last.until <= last.told
+        begins = [min(live)] if live and last.since is None else [last.since]
+        ends = [last.until] if over else [max(live)] if live else [None]
+        if begins[0] is None or ends[0] is None:
+            return set()
+        due = range(begins[0], ends[0] + 1)
+        return {n for n in due if last.until is None or n <= last.until}
 
     def holes(self) -> list[Gap]:
         """Return the numbers that connections left out."""
@@ -196,7 +239,15 @@ ASKED = st.builds(
     RANGES,
     st.lists(RANGES, max_size=2),
 )
-WORLDS = st.builds(World, st.lists(connections(), max_size=6), st.lists(ASKED, max_size=3))
+MISSED = st.builds(lambda number, ends: Missed(number, *ends), st.integers(0, 99), RANGES)
+OWED = st.builds(Owed, st.integers(0, 2 * END), st.none() | TIMES, st.none() | TIMES)
+WORLDS = st.builds(
+    World,
+    st.lists(connections(), max_size=6),
+    st.lists(ASKED, max_size=3),
+    st.lists(MISSED, max_size=2, unique_by=lambda each: each.number),
+    st.lists(OWED, max_size=2, unique_by=lambda each: each.told),
+)
 COUNTED: list[type[Coverage]] = [TimeCoverage, SequenceCoverage]
 
 
@@ -231,7 +282,7 @@ def test_how_connections_alternate_and_what_is_repeated_does_not_matter(
 ) -> None:
     facts = world.facts(dice)
     again = [facts[place] for place in places if place < len(facts)]
-    arrived_twice: list[Fact] = [fact for fact in again if isinstance(fact, Came | Asked)]
+    arrived_twice: list[Fact] = [fact for fact in again if not isinstance(fact, Opened | Closed)]
     plain = told(kind, world.facts())
     assert sorted(told(kind, facts).rows()) == sorted(plain.rows())
     assert sorted(told(kind, facts + arrived_twice).rows()) == sorted(plain.rows())
@@ -266,7 +317,8 @@ def test_a_copy_lives_its_own_life(kind: type[Coverage], world: World) -> None:
     coverage = told(kind, world.facts())
     before, clone = list(coverage.rows()), coverage.copy()
     assert clone == coverage
-    for fact in (Opened("x", 100), Came("e0", ((50, 120),)), Closed("x", 110), Asked(0, 200, ())):
+    changes = Opened("x", 100), Came("e0", ((50, 120),)), Closed("x", 110), Asked(0, 200, ())
+    for fact in (*changes, Missed(100, 1, 2), Owed(99, 1, 2)):
         fact.tell(clone)
     assert list(coverage.rows()) == before
     assert list(clone.rows()) != before
@@ -314,6 +366,27 @@ def test_an_event_on_another_connection_that_was_heard_leaves_no_gap(kind: type[
     one: list[Fact] = [Opened("e1", 10), Came("e1", ((1, 15), (2, 20)))]
     other: list[Fact] = [Opened("e2", 12), Came("e2", ((7, 40),))]
     assert told(kind, one + other).gaps(KEY) == []
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_what_lies_ahead_is_not_owed_yet(kind: type[Coverage]) -> None:
+    heard: list[Fact] = [Opened("e1", 10), Came("e1", ((1, 20),))]
+    assert told(kind, [*heard, Owed(21, 10, 90)]).gaps(KEY) == []
+    assert told(kind, [*heard, Owed(21, 10, 90), Owed(91, 10, 90)]).gaps(KEY) == [
+        Gap(*KEY, "time", "", 21, 90, "between_connections", "open")
+    ]
+    assert told(kind, [*heard, Owed(91, 10, 90), Closed("e1", 95)]).gaps(KEY) == []
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_a_stream_that_was_never_heard_is_missing_as_a_whole_once_it_ended(
+    kind: type[Coverage],
+) -> None:
+    whole = [Gap(*KEY, "time", "", 5, 90, "between_connections", "open")]
+    assert told(kind, [Owed(90, 5, 90)]).gaps(KEY) == whole
+    assert told(kind, [Owed(90, 5, 90), Owed(91, 5, 99)]).gaps(KEY) == [], "it was extended"
+    assert told(kind, [Owed(99, 5, None)]).gaps(KEY) == []
+    assert told(kind, [Owed(99, None, 90)]).gaps(KEY) == []
 
 
 def test_history_without_a_connection_owes_nothing() -> None:

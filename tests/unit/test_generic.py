@@ -26,7 +26,7 @@ READS_KINDS = {
     "app/reader.py": "a notebook asks for each kind by name",
     "app/statements.py": "of a bar that was told several times one is shown",
     "services/book_bases.py": "an order book is folded from its two kinds",
-    "services/books.py": "likewise: what may have been a change is one of them",
+    "services/book_telling.py": "likewise: how a venue tells its changes",
     "cli/demo.py": "prints a query that a newcomer can type next",
     "cli/settings.py": "the help of a flag shows an example",
     "cli/lab.py": "tells the truth of a simulated market, which is one of trades",

@@ -45,6 +45,14 @@ COUNTED = {"id": "ids", "seq": "numbers of one connection", "time": "nanoseconds
 """What a gap's unit counts."""
 
 
+ALL_TOGETHER = (
+    "The venue numbers what it sends over a connection, whatever symbol it is of, and gives no "
+    "message again by its number. What may have been lost are the gaps in time, in_connection, of "
+    "the streams that the connection carried."
+)
+"""What a gap of every symbol together is."""
+
+
 GapState = StrEnum("GapState", "all open permanent accepted filled")
 """What became of a gap."""
 ORDER = [state.value for state in GapState][1:]
@@ -233,13 +241,15 @@ def _elsewhere(data: Path, config: Path | None, gap: dict[str, Any]) -> dict[str
 
 
 def _filling(data: Path, gap: dict[str, Any]) -> str:
-    """Say whether an open gap can be filled; nothing of others."""
+    """Say whether an open gap can be filled, or where to look instead; nothing of others."""
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.app.wiring.venues import install, parsers
     from forebay.domain.channels import declared_of
-    from forebay.domain.coverage.gaps import FAR_BEHIND
+    from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR_BEHIND
 
     install(DataFolder(data))
+    if gap["symbol"] == EVERY_SYMBOL:
+        return ALL_TOGETHER
     parser = parsers().get(gap["venue"])
     channel = declared_of(parser.channels, gap["channel"]) if parser else None
     if gap["state"] != "open":

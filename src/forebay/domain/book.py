@@ -2,7 +2,8 @@
 
 Prices and sizes are integers in units of 10**-18, as the columns of events have them
 (:data:`~forebay.domain.schema.DECIMAL_PLACES`): of all exact numbers they are the quickest to
-hash and to compare. A size is what a level has from now on; 0 takes it away.
+hash and to compare. A size is what a level has from now on, and 0 takes it away; or it is what is
+added to the level, and one that has nothing left is gone.
 """
 
 from __future__ import annotations
@@ -72,6 +73,33 @@ class Side:
                 insort(order, key)
                 self._moved += 1
 
+    def add(self, levels: Levels) -> bool:
+        """Add to the sizes of levels, one after the other.
+
+        Return False where more would be taken from one than it has; nothing behind it is done.
+        """
+        prices, told = levels
+        if self._order is not None and len(prices) + self._moved > UNSORTED_AFTER:
+            self._order = None
+        order, sizes, sign = self._order, self._sizes, self._sign
+        for at, change in enumerate(told):
+            key = prices[at] if sign > 0 else -prices[at]
+            before = sizes.get(key, 0)
+            size = before + change
+            if size < 0:
+                return False
+            if order is None:
+                sizes[key] = size
+            elif size:
+                sizes[key] = size
+                if not before:
+                    insort(order, key)
+                    self._moved += 1
+            elif before:
+                del sizes[key], order[bisect_left(order, key)]
+                self._moved += 1
+        return True
+
     def best(self, count: int | None = None) -> list[Level]:
         """Return the ``count`` best levels that there are, or all of them, best first."""
         order, sizes, sign = self._sorted(), self._sizes, self._sign
@@ -108,11 +136,14 @@ class Book:
     """A book of one market; nothing is known of it before its first snapshot.
 
     A venue that tells the ``depth`` best levels of each side alone says nothing when a level
-    leaves them, so those behind are forgotten; None: it tells the whole book.
+    leaves them, so those behind are forgotten; None: it tells the whole book. Where it tells
+    ``relative`` changes, one that takes more from a level than it has shows that something is
+    missing: the book is unknown then, until its next snapshot.
     """
 
-    def __init__(self, depth: int | None = None) -> None:
+    def __init__(self, depth: int | None = None, *, relative: bool = False) -> None:
         self._depth = depth
+        self._relative = relative
         self._partly = [False, False]
         self.state: Literal["known", "unknown"] = "unknown"
         self.bids, self.asks = Side(1), Side(-1)
@@ -122,16 +153,27 @@ class Book:
         self.bids, self.asks, self.state = Side(1), Side(-1), "known"
         depth = self._depth
         self._partly = [depth is not None and len(side.prices) >= depth for side in (bids, asks)]
-        self.apply(bids, asks)
+        self.bids.apply(bids)
+        self.asks.apply(asks)
+        self._keep_depth()
 
     def apply(self, bids: Levels, asks: Levels) -> None:
         """Take changes; before the first snapshot they say nothing of the book."""
         if self.state == "unknown":
             return
-        if bids.prices:
-            self.bids.apply(bids)
-        if asks.prices:
-            self.asks.apply(asks)
+        if self._relative:
+            told = not bids.prices or self.bids.add(bids)
+            if not (told and (not asks.prices or self.asks.add(asks))):
+                self.bids, self.asks, self.state = Side(1), Side(-1), "unknown"
+        else:
+            if bids.prices:
+                self.bids.apply(bids)
+            if asks.prices:
+                self.asks.apply(asks)
+        if self._depth is not None:
+            self._keep_depth()
+
+    def _keep_depth(self) -> None:
         if self._depth is not None:
             self._partly[0] |= self.bids.keep(self._depth)
             self._partly[1] |= self.asks.keep(self._depth)

@@ -44,11 +44,14 @@ class Channel:
     with at least the first one between the first two times, and so on."""
     relative: bool = False
     """Of changes of a book: whether a size is what is added to a level or taken from it, and not
-    what the level has from then on."""
+    what the level has from then on. Only those of one connection add up."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS_OF[self.identity]:
             message = f"a channel of class {self.identity} cannot count in the unit {self.unit}"
+            raise ValueError(message)
+        if self.relative and self.identity != "session":
+            message = f"differences of class {self.identity} fit no other connection's snapshot"
             raise ValueError(message)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -211,6 +211,32 @@ class StreamsOwed(msgspec.Struct, frozen=True, tag="streams_owed", omit_defaults
     """Nothing is owed after; UTC nanoseconds."""
 
 
+class MissedNumbers(NamedTuple):
+    """Numbers of a connection's line that did not come, both ends included."""
+
+    first: int
+    last: int
+    since_ns: int
+    """Receipt of what came before, UTC nanoseconds."""
+    until_ns: int
+    """Receipt of what came behind, not before that."""
+
+
+class NumbersMissed(msgspec.Struct, frozen=True, tag="numbers_missed", omit_defaults=True):
+    """What is missing of the numbers of a connection's line has changed.
+
+    No collector says so: it follows from the frames, and is told to those who have some of them.
+    """
+
+    line: str
+    """As :func:`~forebay.domain.lines.name_of_line` calls it."""
+    kinds: tuple[str, ...]
+    """Kinds of event that the line carries, for all symbols of the context."""
+    missed: tuple[MissedNumbers, ...] = ()
+    over: tuple[MissedNumbers, ...] = ()
+    """Holes that are none any more, or not these."""
+
+
 class LettersSettled(msgspec.Struct, frozen=True, tag="letters_settled", omit_defaults=True):
     """What became of dead letters: their frames were repeated, or a person gave them up."""
 
@@ -240,6 +266,7 @@ Control = (
     | GapAccepted
     | RangeChecked
     | Loss
+    | NumbersMissed
     | StreamsAsked
     | StreamsOwed
     | StreamsRefused

@@ -94,8 +94,9 @@ def base_id(identity: IdentityClass, *parts: str) -> UUID:
 
 def digest_ids(texts: list[str]) -> npt.NDArray[np.uint64]:
     """Return :func:`digest_id` of SHA-256 over each text as halves, shape (n, 2)."""
-    digests = b"".join([hashlib.sha256(text.encode()).digest()[:16] for text in texts])
-    raw = np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+    sha256 = hashlib.sha256
+    digests = b"".join([sha256(text.encode()).digest() for text in texts])
+    raw = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)[:, :2].astype(np.uint64)
     # 128 bits as 48, 12, 62 and 6 that are not used: version and variant come between.
     high, low = raw[:, 0], raw[:, 1]
     halves = np.empty_like(raw)

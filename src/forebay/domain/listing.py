@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from forebay.errors import Stuck, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable
 
 MOST_PAGES: Final = 10_000
 """A list whose pages are more than these is an error, and not at its end."""
@@ -79,13 +79,17 @@ class Directory:
     cost: int = 1
 
 
-def pages(
-    directory: Directory, query: ListQuery, take: Callable[[ListPage], object]
-) -> Generator[str, bytes, None]:
-    """Yield path and query of one page after the other, take its body and have it taken.
+async def read_pages(
+    directory: Directory,
+    query: ListQuery,
+    ask: Callable[[str], Awaitable[bytes]],
+    take: Callable[[ListPage], object],
+) -> None:
+    """Ask for one page after the other, and have each taken.
 
     Neither a short page nor an empty one is the end. Raises :class:`~forebay.errors.Unusable` if a
-    page is none, and :class:`~forebay.errors.Stuck` if pages do not advance or do not end.
+    page is none, :class:`~forebay.errors.Stuck` if pages do not advance or do not end, and what
+    ``ask`` raises.
     """
     asked = set[str]()
     target = directory.first(query)
@@ -95,7 +99,7 @@ def pages(
             message = f"The list of markets {what}."
             raise Stuck(message, hint="The source is not advancing; it is asked again later.")
         asked.add(target)
-        body = yield target
+        body = await ask(target)
         try:
             page, target = directory.read(body), directory.following(target, body)
         except (ValueError, RecursionError) as error:

@@ -118,7 +118,9 @@ class Template:
     def _read(self, first: int, payloads: Payloads) -> MatchedRows:
         text, ends = b"".join((payloads.data, self._padding)), payloads.ends
         starts = np.concatenate(([0], ends[:-1]))
-        likely = np.flatnonzero(_plain(text, ends) & _stands(text, self._steps[0][0], starts))
+        begun = _stands(text, self._steps[0][0], starts)
+        # Of a batch with none of this type, no more is looked at.
+        likely = np.flatnonzero(begun & _plain(text, ends)) if begun.any() else starts[:0]
         fit = np.ones(len(likely), dtype=np.bool_)
         at, bounds = starts[likely], {}
         for constant, name in self._steps:

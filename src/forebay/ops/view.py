@@ -210,6 +210,8 @@ def merged(processes: Sequence[ProcessReport]) -> list[StreamReport]:
     """Return every stream that one of ``processes`` asks for, with what the others heard of it."""
     told = [stream for process in processes for stream in process.streams]
     heard = {_name(stream): stream for stream in told if stream.asked_ns is None}
+    last = sorted(heard.values(), key=lambda stream: stream.heard_ns or 0)
+    every = {_name(stream)[:3]: stream for stream in last}
     hearing = any(process.hears for process in processes)
     found = []
     for stream in sorted((each for each in told if each.asked_ns is not None), key=_name):
@@ -217,6 +219,8 @@ def merged(processes: Sequence[ProcessReport]) -> list[StreamReport]:
             found.append(stream)
             continue
         other = heard.get(_name(stream))
+        if other is None and stream.symbol == "*":  # whatever it tells of
+            other = every.get(_name(stream)[:3])
         found.append(
             replace(
                 stream,

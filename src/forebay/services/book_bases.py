@@ -10,6 +10,9 @@ the one that told it first; so the changes behind a base are not only those of i
 
 Within a connection the order is the journal's. Between connections it is the venue's time, which
 does not go back within one.
+
+Where a change is its connection's own, as one is that says a difference, only those of the base's
+connection are behind it.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from forebay.domain.book import Book, levels_of
+from forebay.domain.book import levels_of
 from forebay.text import literal
 from forebay.times import in_sql
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from forebay.domain.book import Levels
+    from forebay.services.book_telling import Telling
 
     Integers = npt.NDArray[np.int64]
 
@@ -81,25 +87,32 @@ class Base(NamedTuple):
 
 
 def base_at(
-    query: Query, stream: Stream, at_ns: int | None, *, checkpoints: bool = True
+    query: Query,
+    stream: Stream,
+    at_ns: int | None,
+    telling: Telling,
+    connection: Connection | None = None,
+    *,
+    checkpoints: bool = True,
 ) -> Base | None:
     """Return the last snapshot at or before a moment, or a later checkpoint; None: there is none.
 
-    Not every store has ``checkpoints``.
+    It is that of a ``connection``, or of any. Not every store has ``checkpoints``.
 
     A snapshot mostly has no time but that of receipt, which is behind the venue's: it also counts
     if its connection told a change behind it that had happened by then.
     """
+    of = stream.where if connection is None else f"{stream.where} AND {told_by(connection)}"
     until = "" if at_ns is None else f" AND event_ts <= {in_sql(at_ns)}"
     found = [
         base
         for table in (SNAPSHOTS, *([CHECKPOINTS] if checkpoints else []))
-        for base in _bases(query, table, f"{stream.where}{until}")
+        for base in _bases(query, table, f"{of}{until}")
     ]
     if at_ns is not None:
         same = " AND ".join(f"d.{name} = b.{name}" for name in (*stream._fields, "epoch", "log_id"))
         soon = (
-            f"{stream.where} AND event_ts > {in_sql(at_ns)} AND exchange_ts IS NULL "  # noqa: S608
+            f"{of} AND event_ts > {in_sql(at_ns)} AND exchange_ts IS NULL "  # noqa: S608
             f"AND (epoch, log_id, seq) IN (SELECT b.epoch, b.log_id, b.seq FROM {SNAPSHOTS} b "
             f"JOIN {DELTAS} d ON {same} WHERE {stream.named('b.')} AND {stream.named('d.')} "
             f"AND b.event_ts > {in_sql(at_ns)} AND b.exchange_ts IS NULL AND d.seq > b.seq "
@@ -108,9 +121,15 @@ def base_at(
         )
         found += _bases(query, SNAPSHOTS, soon)
     found.sort(key=lambda base: (base.received_ns, base.seq))
-    while found and found[-1].table == CHECKPOINTS and is_stale(query, stream, found[-1]):
+    while found and found[-1].table == CHECKPOINTS and is_stale(query, stream, found[-1], telling):
         found.pop()
     return found[-1] if found else None
+
+
+def told_by(connection: Connection) -> str:
+    """Return what the rows of a connection fulfil, as SQL has it."""
+    named = zip(("collector", "epoch", "log_id"), connection, strict=True)
+    return " AND ".join(f"{name} = {literal(text)}" for name, text in named)
 
 
 def _bases(query: Query, table: str, where: str) -> list[Base]:
@@ -124,16 +143,19 @@ def bases(query: Query, table: str, where: str) -> list[Base]:
     return [Base(table, *row.values()) for row in in_integers(rows).to_pylist()]
 
 
-def is_stale(query: Query, stream: Stream, base: Base) -> bool:
+def is_stale(query: Query, stream: Stream, base: Base, telling: Telling) -> bool:
     """Return whether changes that belong before a checkpoint came after it was made."""
     meanwhile = (
         f"{stream.where} AND received_ts > {in_sql(base.began_ns)} "
         f"AND received_ts < {in_sql(base.received_ns)}"
     )
     log = literal(base.log_id)
+    later = [f"log_id = {log} AND seq > {base.seq}", f"log_id <> {log}"]
+    if telling.alone:
+        later = [f"{told_by(base.connection)} AND seq > {base.seq}"]
     return any(
-        len(query(f"SELECT 1 FROM {DELTAS} WHERE {meanwhile} AND {later} LIMIT 1"))  # noqa: S608 - quoted
-        for later in (f"log_id = {log} AND seq > {base.seq}", f"log_id <> {log}")
+        len(query(f"SELECT 1 FROM {DELTAS} WHERE {meanwhile} AND {each} LIMIT 1"))  # noqa: S608 - quoted
+        for each in later
     )
 
 
@@ -154,14 +176,17 @@ def in_integers(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def changes_behind(query: Query, stream: Stream, base: Base, at_ns: int | None) -> pa.Table:
+def changes_behind(
+    query: Query, stream: Stream, base: Base, at_ns: int | None, telling: Telling
+) -> pa.Table:
     """Return the changes behind a base that had happened by a moment, in the venue's order."""
-    collector, epoch, log_id = map(literal, base.connection)
     until = "" if at_ns is None else f"AND event_ts <= {in_sql(at_ns)} "
+    behind = f"seq > {base.seq}"
+    own = told_by(base.connection)
+    behind = f"{own} AND {behind}" if telling.alone else f"({behind} OR NOT ({own}))"
     rows = query(
         f"SELECT {PLACE}, {LEVELS} FROM {DELTAS} WHERE {stream.where} {until}"  # noqa: S608
-        f"AND received_ts > {in_sql(base.received_ns - AROUND_NS)} AND (seq > {base.seq} OR "
-        f"collector <> {collector} OR epoch <> {epoch} OR log_id <> {log_id})"
+        f"AND received_ts > {in_sql(base.received_ns - AROUND_NS)} AND {behind}"
     )
     return _in_order(in_integers(rows), base)
 
@@ -214,9 +239,7 @@ def behind_ns(rows: pa.Table, base: Base | None = None) -> int:
     return 0
 
 
-def book_of(query: Query, stream: Stream, base: Base) -> Book:
-    """Return the book that a base says."""
+def levels_at(query: Query, stream: Stream, base: Base) -> tuple[Levels, Levels]:
+    """Return bids and asks of the book that a base says."""
     rows = query(f"SELECT {LEVELS} FROM {base.table} b WHERE {_of('b', stream, base)} LIMIT 1")  # noqa: S608 - quoted
-    book = Book()
-    book.replace(levels_of(rows, "bid"), levels_of(rows, "ask"))
-    return book
+    return levels_of(rows, "bid"), levels_of(rows, "ask")

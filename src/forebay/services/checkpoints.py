@@ -2,9 +2,10 @@
 
 Without them, reading a book hours after its last snapshot would fold all changes of these hours.
 They are made of the changes of one connection alone, in the order of the journal. Where another
-one told changes of the book meanwhile, or a message could not be read, none is made before the next
-snapshot: reading begins there, and says what is not known. A checkpoint is worth at least as many
-changes as it has levels, so together they take no more room than the changes do.
+one told changes of the book meanwhile that belong to it, or a message could not be read or was
+lost, none is made before the next snapshot: reading begins there, and says what is not known. A
+checkpoint is worth at least as many changes as it has levels, so together they take no more room
+than the changes do.
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ from forebay.services.book_bases import (
     Base,
     Stream,
     bases,
-    book_of,
     in_integers,
+    levels_at,
+    told_by,
 )
-from forebay.services.books import Parsers, unreadable
+from forebay.services.book_hearing import lost_ns, unreadable
+from forebay.services.book_telling import Telling
 from forebay.text import literal
 from forebay.times import in_sql
 
 if TYPE_CHECKING:
     from forebay.ports import Reader
+    from forebay.services.book_bases import Connection
+    from forebay.services.book_telling import Parsers
 
 FEWEST = 10_000
 """Changes of levels between two checkpoints, or as many as the book has levels if it has more."""
@@ -63,16 +68,11 @@ class _Line(NamedTuple):
     """A book as one connection told it."""
 
     stream: Stream
-    connection: tuple[str, str, str]
-
-    @property
-    def own(self) -> str:
-        named = zip(("collector", "epoch", "log_id"), self.connection, strict=True)
-        return " AND ".join(f"{name} = {literal(text)}" for name, text in named)
+    connection: Connection
 
     @property
     def where(self) -> str:
-        return f"{self.stream.where} AND {self.own}"
+        return f"{self.stream.where} AND {told_by(self.connection)}"
 
 
 class BookCheckpoints:
@@ -137,16 +137,18 @@ class BookCheckpoints:
         None if there is nothing to begin at, or not enough behind it yet.
         """
         base = self._begun.get(line) or self._begin(line)
+        telling = Telling.of(self._parsers, line.stream.venue)
         while base is not None:
             self._begun[line] = base
             after = self._next_snapshot(line, base.seq)
-            book = book_of(self.query, line.stream, base)
+            book = Book(relative=telling.relative)
+            book.replace(*levels_at(self.query, line.stream, base))
             wanted = max(self._fewest, len(book.bids) + len(book.asks))
             rows = self._changes(line, base.seq, after.seq if after else _LAST, wanted)
             if rows is not None:
                 place = _place(base, rows)
-                if self._all_told(line, base, place):
-                    book.apply(levels_of(rows, "bid"), levels_of(rows, "ask"))
+                book.apply(levels_of(rows, "bid"), levels_of(rows, "ask"))
+                if book.state == "known" and self._all_told(line, base, place, telling):
                     self._store.derive(CHECKPOINTS, _row(line.stream, place, book))
                     self._begun[line] = place
                     return wanted
@@ -173,13 +175,17 @@ class BookCheckpoints:
         enough = np.flatnonzero(np.cumsum(told) >= wanted)
         return in_integers(rows.slice(0, int(enough[0]) + 1)) if len(enough) else None
 
-    def _all_told(self, line: _Line, base: Base, place: Base) -> bool:
-        """Return whether no other connection told a change meanwhile, and all could be read."""
-        until = place.received_ns, self._parsers
-        if unreadable(self.query, line.stream, base, *until) is not None:
+    def _all_told(self, line: _Line, base: Base, place: Base, telling: Telling) -> bool:
+        """Return whether all that changed the book meanwhile was read, of this connection alone."""
+        of = self.query, line.stream, base
+        if unreadable(*of, place.received_ns, telling) is not None:
             return False
+        if telling.alone:
+            lost = lost_ns(*of)
+            return lost is None or lost >= place.received_ns
         others = self.query(
-            f"SELECT 1 FROM {DELTAS} WHERE {line.stream.where} AND NOT ({line.own}) "  # noqa: S608 - quoted
+            f"SELECT 1 FROM {DELTAS} WHERE {line.stream.where} "  # noqa: S608 - quoted
+            f"AND NOT ({told_by(line.connection)}) "
             f"AND received_ts > {in_sql(base.began_ns - AROUND_NS)} "
             f"AND received_ts <= {in_sql(place.received_ns)} LIMIT 1"
         )

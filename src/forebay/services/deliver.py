@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.domain.channels import declared_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
-from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND
+from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR_AHEAD, FAR_BEHIND, unit_of
 from forebay.errors import ConfigError, RowsRefused, Transient
 from forebay.journal import OS_DISK, CursorFile, Disk, Position
 from forebay.ports import Commit, Committed, HistoryRequest, Parser, Store, StoreState
@@ -138,7 +138,7 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         state = self._look()
         refuse_other_units(state.coverage, self._channels)
         for key, stream in state.coverage.items():
-            if any(stream.rows()):
+            if key.symbol != EVERY_SYMBOL and any(stream.rows()):
                 self._heard.setdefault(key, 0)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         self._streams = dict(state.coverage)
@@ -177,7 +177,8 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         for (venue, reason), count in done.letters.items():
             self._observe(DeadLettered(count, reason, venue))
         for key, stream in plan.projected.coverage.items():
-            if stream.unit == "id":  # a number that is known to exist is a word of the venue's
+            # A number that is known to exist is a word of the venue's.
+            if stream.unit == "id" or stream.vouched:
                 self._heard.setdefault(key, 0)
         self._heard |= plan.projected.heard
         self._tell(plan.projected, plan.end.log_id)
@@ -382,7 +383,7 @@ def refuse_other_units(coverage: Mapping[StreamKey, Coverage], channels: Declare
     """
     for key, held in coverage.items():
         declared = declared_of(channels.get(key.venue, {}), key.channel)
-        if declared is not None and declared.unit != held.unit:
+        if declared is not None and (unit := unit_of(key, declared)) != held.unit:
             counted = f"{key.name} is counted by {held.unit}"
             hint = "`forebay rebuild --data DIR` makes the database anew from the journal."
-            raise ConfigError(f"{counted} and declared to be by {declared.unit}.", hint=hint)
+            raise ConfigError(f"{counted} and declared to be by {unit}.", hint=hint)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from forebay.clock import sleep_unless
 from forebay.domain.frames import StreamsOwed
-from forebay.domain.listing import ListQuery, pages
+from forebay.domain.listing import ListQuery, read_pages
 from forebay.errors import Permanent, Transient, Unusable
 from forebay.telemetry import (
     MarketGone,
@@ -230,17 +230,16 @@ class MarketDirectory:
             met.update(market.symbol for market in page.markets)
             self._take(page, sink)
 
-        plan, count = pages(self._directory, query, take), 0
-        try:
-            target = next(plan)
-            while True:
-                body = await self._page(target, sink)
-                count += 1
-                if count % PAGES_PER_FLUSH == 0:
-                    await sink.flushed()
-                target = plan.send(body)
-        except StopIteration:
-            pass
+        count = 0
+
+        async def ask(target: str) -> bytes:
+            nonlocal count
+            if count and count % PAGES_PER_FLUSH == 0:
+                await sink.flushed()
+            count += 1
+            return await self._page(target, sink)
+
+        await read_pages(self._directory, query, ask, take)
 
     async def _page(self, target: str, sink: FrameSink) -> bytes:
         self._asking = target

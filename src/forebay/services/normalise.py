@@ -1,8 +1,9 @@
 """Frames to events with ids, dead letters, control records and high waters: pure, no coverage.
 
-What a frame says does not depend on what was told before it, but for the ordinals of the class
-``content``, which :class:`OrdinalAssigner` adds: which of several equal events each is. What is
-made of it by whoever keeps coverage is in :mod:`forebay.services.projection`.
+What a frame says does not depend on what was told before it, but for what :class:`OrdinalAssigner`
+adds: the ordinals of the class ``content``, which of several equal events each is, and what is
+missing of the numbers of a connection. What is made of it by whoever keeps coverage is in
+:mod:`forebay.services.projection`.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import pyarrow as pa
 
 from forebay.domain import schema
 from forebay.domain.coverage import StreamKey
+from forebay.domain.coverage.gaps import EVERY_SYMBOL
 from forebay.domain.events import EventColumns, build_events, contents_of, with_ordinals
 from forebay.domain.flags import AMBIGUOUS, CLOSED_HOURS
 from forebay.domain.frames import Context, EpochClosed, FrameBatch, FrameKind, decode_control
 from forebay.domain.identity import digest_id
+from forebay.domain.lines import ConnectionLines
 from forebay.domain.ordinals import StreamOrdinals, count_page
 from forebay.domain.parsed import DeadLetter, Parsed, Reason, StreamName, UnreadLine
 from forebay.errors import Corrupt
 from forebay.payloads import Payloads
 from forebay.ports import KnowsHours
+from forebay.services.line_numbers import LineFollower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.frames import Control
     from forebay.domain.intervals import IntervalSet
+    from forebay.domain.parsed import CountedMessages
     from forebay.journal import Block
     from forebay.ports import Parser
 
@@ -49,7 +54,8 @@ _rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NOWHERE = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
 _KINDS = frozenset(FrameKind)
-Ordinals = dict[StreamKey, StreamOrdinals]
+Ordinals = dict[StreamKey, StreamOrdinals | ConnectionLines]
+"""By stream its ordinals; of every symbol together, the lines of connections."""
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OUR_OWN = (FrameKind.CONTROL, FrameKind.LOSS)
 
@@ -81,6 +87,10 @@ class Normalised:
     frames: Counter[str] = field(default_factory=Counter)
     """Frames by outcome: ``yielding``, ``control``, ``dead``; control records are not counted."""
     unbuilt: Counter[str] = field(default_factory=Counter)
+    counted: list[CountedMessages] = field(default_factory=list)
+    """Numbers of the connection."""
+    dead: set[int] = field(default_factory=set)
+    """Which frames of the batch nothing could be made of."""
 
 
 def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
@@ -162,7 +172,7 @@ def _frames(batch: FrameBatch, parser: Parser | None, told: Normalised) -> None:
     dead = {letter.frame for letter in parsed.dead}
     if dead:
         dead.difference_update(np.flatnonzero(yielding).tolist())
-    told.unbuilt = parsed.unbuilt
+    told.unbuilt, told.counted, told.dead = parsed.unbuilt, parsed.counted, dead
     told.frames.update(yielding=int(yielding.sum()), control=parsed.control, dead=len(dead))
 
 
@@ -185,18 +195,26 @@ def _bury(batch: FrameBatch, letters: list[DeadLetter], parser: str, told: Norma
 
 
 class OrdinalAssigner:
-    """The ordinals of all streams as of the last commit; what changes them is held apart."""
+    """The ordinals of all streams as of the last commit; what changes them is held apart.
+
+    So are the numbers of connections, :mod:`forebay.services.line_numbers`.
+    """
 
     def __init__(self, stored: Mapping[StreamKey, bytes]) -> None:
-        self._stored = {key: StreamOrdinals.decode(raw) for key, raw in stored.items()}
-        self._anew = False
+        self._stored: dict[StreamKey, StreamOrdinals] = {}
+        self._lines: dict[StreamKey, ConnectionLines] = {}
+        self.adopt({key: _remembered(key).decode(raw) for key, raw in stored.items()})
 
     def changed(self) -> Ordinals:
         """Return the change to begin with: none, or that everything is forgotten."""
-        return {key: StreamOrdinals() for key in self._stored} if self._anew else {}
+        return {key: _remembered(key)() for key in (*self._stored, *self._lines) if self._anew}
 
     def adopt(self, changed: Ordinals) -> None:
-        self._stored |= changed
+        for key, held in changed.items():
+            if isinstance(held, ConnectionLines):
+                self._lines[key] = held
+            else:
+                self._stored[key] = held
         self._anew = False
 
     def begin_again(self) -> None:
@@ -207,10 +225,18 @@ class OrdinalAssigner:
         self, batches: Iterable[FrameBatch], parsers: Mapping[str, Parser], changed: Ordinals
     ) -> Iterator[Normalised]:
         """Return what each of ``batches`` amounts to; its ids are whole."""
+        lines = LineFollower(self._lines, changed)
         for batch in batches:
             told = normalise(batch, parsers)
             self._number(batch, told, changed)
+            for counted in told.counted:
+                lines.add(batch, counted, told.dead)
+            for said in told.controls:
+                lines.hear(told.context, said.control)
             yield told
+        for by, missed in lines.found():
+            said = Said(missed, by.received_ns, by.seq)
+            yield Normalised(by.context, by.log_id, (by.seq, by.seq), controls=[said])
 
     def _number(self, batch: FrameBatch, told: Normalised, changed: Ordinals) -> None:
         """Make the ids whole of what ``batch`` was normalised to, and follow its connections."""
@@ -222,11 +248,11 @@ class OrdinalAssigner:
                 self.close(told.context, changed)
 
     def close(self, context: Context, changed: Ordinals) -> None:
-        for key in {**self._stored, **changed}:
-            if key.venue == context.venue:
-                stream = changed.get(key) or self._stored[key]
-                if _epoch(context) in stream.epochs:
-                    self._stream(key, changed).close(_epoch(context))
+        held = {**self._stored, **changed}.items()
+        ours = [(k, each) for k, each in held if k.venue == context.venue]
+        for key, stream in ours:
+            if isinstance(stream, StreamOrdinals) and _epoch(context) in stream.epochs:
+                self._stream(key, changed).close(_epoch(context))
 
     def assign(self, batch: FrameBatch, columns: EventColumns, changed: Ordinals) -> None:
         """Add to the ids of ``columns`` their ordinals, and the flag of those at an edge.
@@ -252,10 +278,15 @@ class OrdinalAssigner:
         columns.table = table.set_column(0, table.field(0), with_ordinals(ids, ordinals.tolist()))
 
     def _stream(self, key: StreamKey, changed: Ordinals) -> StreamOrdinals:
-        if key not in changed:
+        held = changed.get(key)
+        if not isinstance(held, StreamOrdinals):
             known = self._stored.get(key)
-            changed[key] = known.copy() if known else StreamOrdinals()
-        return changed[key]
+            held = changed[key] = known.copy() if known else StreamOrdinals()
+        return held
+
+
+def _remembered(key: StreamKey) -> type[StreamOrdinals | ConnectionLines]:
+    return ConnectionLines if key.symbol == EVERY_SYMBOL else StreamOrdinals
 
 
 def _epoch(context: Context) -> str:

@@ -17,7 +17,17 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain.channels import declared_of, kind_of
-from forebay.domain.coverage import COVERAGES, Acceptance, Arrival, Coverage, Look, StreamKey
+from forebay.domain.coverage import (
+    COVERAGES,
+    Acceptance,
+    Arrival,
+    Coverage,
+    Look,
+    StreamKey,
+    TimeCoverage,
+)
+from forebay.domain.coverage.gaps import EVERY_SYMBOL, unit_of
+from forebay.domain.coverage.time import MissedName
 from forebay.domain.digest import codes_of
 from forebay.domain.flags import FLAGS, OUT_OF_ORDER
 from forebay.domain.frames import (
@@ -29,9 +39,11 @@ from forebay.domain.frames import (
     GapAccepted,
     HistoryFinished,
     Loss,
+    NumbersMissed,
     RangeChecked,
     StreamsAsked,
     StreamsEnded,
+    StreamsOwed,
     StreamsRefused,
 )
 from forebay.domain.roll import Answered, AskedFor, Roll
@@ -156,23 +168,41 @@ class CoverageBook:
     def _control(self, context: Context, control: Control, now_ns: int, out: Projected) -> None:
         if isinstance(control, HistoryFinished):
             self._finished(context.venue, control, now_ns, out)
-        elif isinstance(control, GapAccepted):
-            key = StreamKey(context.venue, control.market, control.channel, control.symbol)
-            unit = self._declared(context.venue, control.channel)
-            told = Acceptance(now_ns, control.epoch, control.by, control.reason)
-            self._stream(key, unit, out).accept(control.first, control.last, told)
-        elif isinstance(control, RangeChecked):
-            key = StreamKey(context.venue, control.market, control.channel, control.symbol)
-            stream = self._stream(key, self._declared(context.venue, control.channel), out)
-            stream.checked(control.first, control.last, control.missing, control.stored)
+        elif isinstance(control, GapAccepted | RangeChecked | StreamsOwed):
+            self._of_streams(context, control, now_ns, out)
         elif isinstance(control, EpochAccepted):
             for key, unit in self._carried(context):
                 if not control.streams or (key.channel, key.symbol) in control.streams:
                     self._stream(key, unit, out).opened(context.epoch, now_ns)
         elif isinstance(control, StreamsEnded | EpochClosed):
             self._closed(context, control, now_ns, out)
+        elif isinstance(control, NumbersMissed):
+            self._missed(context, control, out)
         elif isinstance(control, Loss):
             out.losses.append(control)
+
+    def _of_streams(
+        self,
+        context: Context,
+        control: GapAccepted | RangeChecked | StreamsOwed,
+        now_ns: int,
+        out: Projected,
+    ) -> None:
+        """Take a record that names its streams."""
+        if isinstance(control, StreamsOwed):
+            for name in control.streams:
+                key = StreamKey(context.venue, context.market, *name)
+                if self.follows(key) and self._unit(key) in _HEARD:
+                    owed = self._stream(key, self._unit(key), out)
+                    owed.owe(now_ns, control.since_ns, control.until_ns)
+            return
+        key = StreamKey(context.venue, control.market, control.channel, control.symbol)
+        stream = self._stream(key, self._unit(key), out)
+        if isinstance(control, GapAccepted):
+            told = Acceptance(now_ns, control.epoch, control.by, control.reason)
+            stream.accept(control.first, control.last, told)
+        else:
+            stream.checked(control.first, control.last, control.missing, control.stored)
 
     def _closed(
         self, context: Context, control: StreamsEnded | EpochClosed, now_ns: int, out: Projected
@@ -192,6 +222,19 @@ class CoverageBook:
         ]
         for key, unit in spoke:
             self._stream(key, unit, out).closed(context.epoch, last_ns)
+
+    def _missed(self, context: Context, control: NumbersMissed, out: Projected) -> None:
+        """Have every stream of a line miss what the line misses, and tell of it by itself."""
+        if control.over:  # whatever the connection carried when it was found
+            names = {MissedName(control.line, hole.first, hole.last) for hole in control.over}
+            for key, held in {**self.coverage, **out.coverage}.items():
+                if isinstance(held, TimeCoverage) and not names.isdisjoint(held.missed):
+                    self._stream(key, held.unit, out).miss(control.line, (), control.over)
+        if control.missed:
+            together = StreamKey(context.venue, context.market, control.kinds[0], EVERY_SYMBOL)
+            hit = [key for key, _ in self._carried(context) if key.channel in control.kinds]
+            for key in [*hit, *([together] if self.follows(together) else [])]:
+                self._stream(key, self._unit(key), out).miss(control.line, control.missed, ())
 
     def _finished(self, venue: str, control: HistoryFinished, now_ns: int, out: Projected) -> None:
         key = StreamKey(venue, control.market, control.channel, control.symbol)
@@ -222,9 +265,9 @@ class CoverageBook:
                     if self.follows(key):
                         yield key, channel.unit
 
-    def _declared(self, venue: str, channel: str) -> Unit:
-        found = declared_of(self._channels.get(venue, {}), channel)
-        return found.unit if found else "none"
+    def _unit(self, key: StreamKey) -> Unit:
+        found = declared_of(self._channels.get(key.venue, {}), key.channel)
+        return unit_of(key, found)
 
     def _events(self, context: Context, columns: EventColumns, out: Projected) -> Events:
         """Cover what arrived, and return its rows."""
@@ -255,9 +298,8 @@ class CoverageBook:
             return
         for (market, channel, symbol), known in item.known.items():
             key = StreamKey(item.context.venue, market, channel, symbol)
-            unit = self._declared(item.context.venue, channel)
             for near in known:
-                self._stream(key, unit, out).know(item.context.epoch, *near)
+                self._stream(key, self._unit(key), out).know(item.context.epoch, *near)
 
 
 class Projection(CoverageBook):

@@ -11,15 +11,17 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace as replaced
 
 from forebay.domain.frames import Context, FrameKind, HistoryFinished
-from forebay.errors import ConfigError, Permanent, Transient
+from forebay.errors import ConfigError, Permanent
 from forebay.resilience import CircuitBreaker, presets
 from forebay.sources.history import drive
+from forebay.sources.lists import ListedPart, ignored, instruments
 from forebay.sources.polls import Poller, Polls
 from forebay.sources.rest import Budgets, RestClient, RestPolicy, parse_base
 from forebay.sources.roster import Roster
 from forebay.sources.venue import AnsweredPart
 from forebay.sources.websocket import ConnectionPlan, Feeds, Timeouts, WebSocketFeed
 from forebay.sources.websocket.lots import divided
+from forebay.sources.websocket.turnstile import Turnstile
 from forebay.sources.websocket.upgrade import connect
 from forebay.telemetry import Observer, ignore
 
@@ -111,6 +113,7 @@ class LiveSource:
         self._budgets = wiring.budgets or Budgets(wiring.clock)
         self._rest = self._client() if self._rest_url else None
         self._dial = self._paced_dial()
+        self._turnstile = Turnstile(lambda: self._feeds.lots.wanted, wiring.clock)
         self._breaker = wiring.websocket_breaker or CircuitBreaker(
             f"{venue.name}-websocket",
             presets.WEBSOCKET,
@@ -215,27 +218,16 @@ class LiveSource:
         """
         return await self._captured(target, cost, replaced(context, epoch=self._epoch()), sink)
 
-    async def instruments(self, status: str = "") -> list[Instrument]:
-        """What the venue lists, all of it or of one status, in its word for what can be asked for.
+    async def instruments(
+        self, status: str = "", head: str = "", progress: Callable[[int], object] = ignored
+    ) -> list[Instrument]:
+        """What the venue lists; see :func:`~forebay.sources.lists.instruments`."""
 
-        Raises :class:`~forebay.errors.Transient`.
-        """
-        listing = self._venue.listing
-        if listing is None:
-            raise Permanent(f"{self._venue.title} does not list its symbols.")
-        found: list[Instrument] = []
-        asked, path = set[str](), listing.first(self._asked.market)
-        behind = listing.statuses[status] if status else ""
-        while path and path not in asked:
-            asked.add(path)
-            answer = await self._need_rest().get(path + behind)
-            try:
-                found += listing.parse(answer.body)
-                path = listing.following(answer.body)
-            except (ValueError, RecursionError) as error:
-                message = f"The list of symbols of {self._venue.title} cannot be read: {error}."
-                raise Transient(message, hint="Check the venue's status page.") from error
-        return found
+        async def ask(target: str) -> bytes:
+            return (await self._need_rest().get(target)).body
+
+        some = ListedPart(self._asked.market, status, head)
+        return await instruments(self._venue, some, ask, progress)
 
     async def probe(self) -> None:
         """Ask for next to nothing, for a recovery that holds the REST breaker's permit itself."""
@@ -340,6 +332,7 @@ class LiveSource:
             observer=wiring.observer,
             dial=self._dial,
             ear=ear,
+            turn=self._turnstile.turn,
         )
 
     def _poller(self, kind: str, symbols: tuple[str, ...]) -> Poller:

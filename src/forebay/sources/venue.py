@@ -224,6 +224,8 @@ class Listing:
     """From an answer that was parsed to path and query of the next page; empty after the last."""
     statuses: Mapping[str, str] = field(default_factory=dict)
     """By status that can be asked for, what is put behind the path of each page for it."""
+    beginning: Callable[[str], str] = lambda _: ""
+    """From how symbols begin to what is likewise put behind, where a page may be of those alone."""
 
     def first(self, market: str) -> str:
         """Return path and query of the first page."""

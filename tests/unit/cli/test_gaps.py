@@ -8,7 +8,9 @@ import pytest
 
 from forebay.app.wiring import venues
 from forebay.app.wiring.data_folder import DataFolder
+from forebay.cli.gaps import ALL_TOGETHER
 from forebay.domain.kinds import KINDS
+from forebay.services.deliver import Deliverer
 from forebay.stores.duckdb import DuckDBStore
 from forebay.times import to_text
 from tests.exam import made
@@ -16,7 +18,10 @@ from tests.exam.made.protocol import Edition
 from tests.exam.offline import journal, received_ns, stored, tell
 from tests.exam.ping import PING
 from tests.exam.wire import STREAMS, lines
+from tests.support.audit_bench import bench
 from tests.support.commands import invoked
+from tests.support.numbered_venue import LINE
+from tests.unit.services.test_numbered_connections import PARSERS, capture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,3 +219,23 @@ def test_where_there_are_no_gaps_it_says_so(tmp_path: Path) -> None:
     DuckDBStore(folder.database("duckdb")).close()
     answer = invoked("gaps", "list", "--data", folder.root)
     assert " ".join(answer.stdout.split()) == f"No gaps in {folder.root}."
+
+
+def test_what_all_symbols_of_a_connection_miss_together_is_told(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data").create()
+    with bench(folder.journal, delivering=PARSERS) as recorded:
+        capture(recorded)
+    store = DuckDBStore(folder.database("duckdb"))
+    Deliverer(folder.journal, store, PARSERS).drain()
+    store.close()
+    where = "--data", folder.root
+    shown = invoked("gaps", "list", *where, "--state", "permanent").stdout.splitlines()
+    begins = shown.index(f"permanent numbered trade * e1/{LINE} 7 to 8")
+    assert shown[begins + 1 : begins + 3] == [
+        "  2021-04-17T16:43:38Z to 2021-04-17T16:43:39Z, 2 missing",
+        "  in_connection, opened 2021-04-17T16:43:39Z",
+    ]
+    told = invoked("gaps", "explain", "*", 7, *where, "--json").json
+    assert (told["epoch"], told["count"], told["filling"]) == (f"e1/{LINE}", 2, ALL_TOGETHER)
+    said = " ".join(invoked("gaps", "explain", "*", 8, *where).stdout.split())
+    assert f"trade * e1/{LINE}: 2 numbers of one connection, 7 to 8" in said

@@ -47,6 +47,20 @@ class Naive:
         return sorted(bids, reverse=True)[:count], sorted(asks)[:count]
 
 
+class Sums(Naive):
+    """Two dictionaries to whose values is added."""
+
+    def tell(self, what: str, *told: Told) -> None:
+        if what == "replace":
+            super().tell(what, *told)
+            return
+        for side, changes in zip(self.sides, told, strict=True):
+            for price, change in changes if self.known else ():
+                side[price] = side.get(price, 0) + change
+                if side[price] < 0:
+                    self.known, self.sides = False, [{}, {}]
+
+
 SOME = st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), max_size=6)
 STEPS = st.tuples(st.sampled_from(["apply"] * 5 + ["replace"]), SOME, SOME, st.integers(0, 5))
 
@@ -73,6 +87,45 @@ def test_a_book_is_what_a_dictionary_is(steps: list[tuple[str, Told, Told, int]]
         assert book.known_to == (None, None)
     finally:
         module.UNSORTED_AFTER = before
+
+
+CHANGES = st.lists(st.tuples(st.integers(1, 8), st.integers(-3, 4).filter(bool)), max_size=6)
+RELATIVE = st.tuples(st.sampled_from(["add"] * 7 + ["replace"]), CHANGES, CHANGES, st.booleans())
+
+
+@given(st.lists(RELATIVE, max_size=40), st.integers(0, 8))
+def test_a_book_of_differences_is_the_sum_of_them_or_unknown(
+    steps: list[tuple[str, Told, Told, bool]], few: int
+) -> None:
+    """It is unknown from the first one on that takes more than there is, until a snapshot."""
+    book, sums = Book(relative=True), Sums()
+    module.UNSORTED_AFTER, before = few, module.UNSORTED_AFTER
+    try:
+        for what, *changes, look in steps:
+            told = [[(p, abs(size)) for p, size in side] for side in changes]
+            if what == "replace":
+                book.replace(*map(levels, told))
+            else:
+                book.apply(*map(levels, changes))
+            sums.tell(what, *(told if what == "replace" else changes))
+            if look:
+                assert (book.state == "known") is sums.known
+                assert (book.bids.best(), book.asks.best()) == sums.best()
+                assert (len(book.bids), len(book.asks)) == tuple(map(len, sums.best()))
+        assert (book.state == "known") is sums.known
+        assert (book.bids.best(), book.asks.best()) == sums.best()
+    finally:
+        module.UNSORTED_AFTER = before
+
+
+def test_a_level_that_is_used_up_exactly_is_gone_and_its_neighbour_is_another() -> None:
+    """0.10 and 0.20 come, 0.30 goes; 0.5500 and 0.5509 are two levels."""
+    book, part = Book(relative=True), 10**16
+    book.replace(NOTHING, NOTHING)
+    for change in (10, 20, -30):
+        book.apply(levels([(48 * part, change * part)]), NOTHING)
+    book.apply(levels([(5500 * 10**14, 1), (5509 * 10**14, 2)]), NOTHING)
+    assert book.bids.best() == [(5509 * 10**14, 2), (5500 * 10**14, 1)]
 
 
 def test_a_snapshot_replaces_all_that_was_before() -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace as replaced
+
 from forebay.app.processes.maintenance import GIGABYTE, needed, rules
 from forebay.app.wiring import stores, transports, venues
 from forebay.app.wiring.config import token_of
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
-from forebay.domain.frames import EpochAccepted, StreamsRefused
+from forebay.domain.frames import Context, EpochAccepted, StreamsRefused
+from forebay.domain.listing import ListQuery, head_of, is_pattern, matcher, read_pages
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
 from forebay.sources.live import Wiring
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 
     from forebay.app.wiring.config import Config, VenueConfig
     from forebay.app.wiring.stores import FolderStore
-    from forebay.domain.frames import Context, Control
+    from forebay.domain.frames import Control
+    from forebay.domain.listing import Directory, ListPage
+    from forebay.sources.live import LiveSource
     from forebay.sources.venue import Stream
     from forebay.telemetry import Observer, TelemetryEvent
     from forebay.transports.kind import TransportConfig
@@ -42,6 +47,8 @@ _SHOWN = 20
 """Names of one complaint that are listed."""
 REFUSED = "refused: "
 """How the reason of a connection that the venue closed on our subscription begins."""
+SUBSCRIBED = 10
+"""Markets that are subscribed to for a try, where they come and go."""
 TRIES = 3
 """A part that failed so often in a row is not reached: waiting longer would tell no more."""
 
@@ -62,7 +69,11 @@ async def check_all(config: Config) -> list[PartFinding]:
     """
     found = check_here(config)
     for venue in config.venues:
-        found += await asyncio.gather(_rest(venue), _websocket(venue))
+        directory = venues.VENUES[venue.name].directory
+        if directory is None:
+            found += await asyncio.gather(_rest(venue), _websocket(venue))
+        else:
+            found += await _markets(venue, directory)
     for findings in await asyncio.gather(*map(_store, stores.stores_of(config))):
         found += findings
     found += await asyncio.gather(*map(_transport, config.transports))
@@ -170,6 +181,56 @@ async def _rest(config: VenueConfig) -> PartFinding:
         text = f"there is no {_listed(unknown)}. {hint}See `forebay symbols --venue {config.name}`."
         return PartFinding(part, text, 2)
     return PartFinding(part, f"answers, {counted(len(known), 'symbol')}")
+
+
+async def _markets(config: VenueConfig, directory: Directory) -> list[PartFinding]:
+    """Return what is found of a venue whose markets come and go: a few of them are subscribed."""
+    part, failures = f"{config.name} REST", _Failures()
+    async with venues.source(config, _wiring(failures)) as source:
+        asking = asyncio.create_task(_listed_now(config, directory, source))
+        await _first_of(asking, failures)
+        if not asking.done():
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            late = f"no answer within {SUBSCRIBE_S:g} s. Check rest_url and the network."
+            return [PartFinding(part, failures.last or late, 3)]
+        try:
+            there = asking.result()
+        except ForebayError as error:
+            return [PartFinding(part, str(error), error.exit_code)]
+    exact = venues.exact(config)
+    if unknown := [name for name in exact if name not in there]:
+        text = f"there is no {_listed(unknown)}. See `forebay symbols --venue {config.name}`."
+        return [PartFinding(part, text, 2)]
+    found = [PartFinding(part, f"answers, {counted(len(there), 'market')} now")]
+    some = (*exact, *(name for name in there if name not in exact))[:SUBSCRIBED]
+    if not some:
+        text = "no market is open now that could be subscribed to; one is as soon as it opens"
+        return [*found, PartFinding(f"{config.name} websocket", text)]
+    return [*found, await _websocket(replaced(config, symbols=some))]
+
+
+async def _listed_now(config: VenueConfig, directory: Directory, source: LiveSource) -> list[str]:
+    """Return the open markets that the symbols stand for, and those written out that there are."""
+    exact, patterns = venues.exact(config), [each for each in config.symbols if is_pattern(each)]
+    queries = [ListQuery(head=head_of(pattern)) for pattern in patterns]
+    queries += [ListQuery(names=exact)] if exact else []
+    wanted = [matcher(each) for each in config.symbols]
+    met: dict[str, None] = {}
+
+    def take(page: ListPage) -> None:
+        for market in page.markets:
+            if any(matches(market.symbol) for matches in wanted):
+                met[market.symbol] = None
+
+    context = Context(venue=config.name, source="rest", purpose="live", collector="check", epoch="")
+
+    async def ask(target: str) -> bytes:
+        return await source.page(target, 1, context, _Probe(()))  # type: ignore[arg-type]
+
+    for query in queries:
+        await read_pages(directory, query, ask, take)
+    return list(met)
 
 
 async def _store(place: FolderStore) -> list[PartFinding]:

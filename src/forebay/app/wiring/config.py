@@ -24,7 +24,9 @@ from forebay.app.wiring.history_config import AlternativeConfig, FillConfig, Pos
 from forebay.app.wiring.stores import check_stores
 from forebay.app.wiring.transports import check_transports
 from forebay.app.wiring.venue_config import AtLeastOne
-from forebay.app.wiring.venue_config import VenueConfig as VenueConfig
+from forebay.app.wiring.venue_config import (
+    VenueConfig as VenueConfig,  # noqa: PLC0414 - a part of the whole, which is here
+)
 from forebay.errors import ConfigError
 from forebay.stores.kind import MirrorConfig, StoreConfig
 from forebay.text import nearest

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
+    from forebay.domain.frames import MissedNumbers
 
 LOOKED, ACCEPTED = "looked", "accepted"
 """Origins of rows; their ``epoch`` is the text of a :class:`Count` or an :class:`Acceptance`."""
-_BETWEEN = "\x1f"
+BETWEEN = "\x1f"
+"""Between the parts of what rows have in the place of an epoch."""
 
 
 class Look(NamedTuple):
@@ -43,7 +45,7 @@ class Count(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Count:
-        looks, at_ns = text.split(_BETWEEN)
+        looks, at_ns = text.split(BETWEEN)
         return cls(int(looks), int(at_ns))
 
 
@@ -58,12 +60,12 @@ class Acceptance(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Acceptance:
-        at_ns, epoch, by, reason = text.split(_BETWEEN, 3)
+        at_ns, epoch, by, reason = text.split(BETWEEN, 3)
         return cls(int(at_ns), epoch, by, reason)
 
 
 def _row(origin: str, head: tuple[object, ...], interval: tuple[int, int]) -> Row:
-    return Row(origin, _BETWEEN.join(map(str, head)), *interval)
+    return Row(origin, BETWEEN.join(map(str, head)), *interval)
 
 
 @dataclass(slots=True)
@@ -160,6 +162,14 @@ class Coverage:
         """
         return {}
 
+    @property
+    def vouched(self) -> bool:
+        """Whether somebody beside the connection says that the stream is, and it was listened to.
+
+        Then that nothing came of it is what happened.
+        """
+        return False
+
     def copy(self) -> Self:
         """Return an independent coverage with the same content, to go on with."""
         return type(self)()
@@ -196,6 +206,14 @@ class Coverage:
 
     def accept(self, first: int, last: int, told: Acceptance) -> None:
         """Note that somebody accepted that a gap stays."""
+
+    def miss(
+        self, line: str, missed: Iterable[MissedNumbers], over: Iterable[MissedNumbers]
+    ) -> None:
+        """Note what is missing, and what is not any more, of a line that carries the stream."""
+
+    def owe(self, told_ns: int, since_ns: int | None, until_ns: int | None) -> None:
+        """Note from when to when the stream is owed, as was said at ``told_ns``."""
 
     def looks(self, first: int, last: int) -> Count:
         """Return how many looks at a hole counted, and when the last one was."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from forebay.domain.channels import Channel
+
     Numbers = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
@@ -21,6 +23,8 @@ EPOCHS = 8
 FAR = FAR_AHEAD, FAR_BEHIND = "far_ahead", "far_behind"
 """Reasons of holes that nobody owes yet: see :attr:`Gap.reason`."""
 NOT_STORED = "not_stored"
+EVERY_SYMBOL = "*"
+"""In the place of a symbol: all of a connection together."""
 
 
 class StreamKey(NamedTuple):
@@ -38,6 +42,13 @@ class StreamKey(NamedTuple):
         return "/".join(part for part in self if part != "spot")
 
 
+def unit_of(key: StreamKey, channel: Channel | None) -> Unit:
+    """Return what a stream of a channel counts; what all have together are numbers."""
+    if key.symbol == EVERY_SYMBOL:
+        return "seq"
+    return channel.unit if channel else "none"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Gap:
     """A hole in a stream's live coverage, ``first`` to ``last``, both included."""
@@ -49,7 +60,8 @@ class Gap:
     unit: Unit
     """What ``first`` and ``last`` are: ids, numbers of one connection, UTC nanoseconds."""
     epoch: str
-    """The connection that numbers of the unit ``seq`` are of, otherwise empty."""
+    """The connection that numbers of the unit ``seq`` are of, otherwise empty; where it numbers
+    what it tells of all symbols together, also which line of it, behind a slash."""
     first: int
     last: int
     reason: str

@@ -10,12 +10,21 @@ absent     times of which the venue's history says that it has nothing
 lost       holes of a channel that has no history to be asked
 outage     times between two connections of a recording, the later of which carries the stream
 owed       times of which a calendar said that the store lacked something
+missed     by its name, from when to when a hole in a connection's numbers was
+owing      from when to when the stream is owed at all
 =========  ===============================================================
 
 Times are receipts, UTC nanoseconds; of a series, such as bars of a minute, they are the market's.
 A gap is a hole of ``live``, or an outage that no live connection bridged, or what is owed. A
 connection that ended without a word, since its collector was killed, counts
 up to the last event of the stream.
+
+Where a venue numbers what it tells over a whole connection, a hole in these numbers may be of any
+of its streams, so none of them counts as heard meanwhile, whoever else heard it.
+
+A stream is owed from the first connection that was accepted for it, as long as one is heard. If it
+is said from when on it is owed, it is missing from then to that acceptance. If it is said until
+when, then from the last hearing up to there, once that was over when it was said.
 
 Where a venue numbers what it tells over a connection, one by one and anew with the next, a hole
 between two numbers of one connection is a gap of the unit ``seq`` besides, named with its epoch.
@@ -25,12 +34,13 @@ Between two connections nobody can count: what is lost there is a gap in time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from forebay.domain.coverage.base import Acceptance, Look, SetCoverage, Verdict
+from forebay.domain.coverage.base import BETWEEN, Acceptance, Look, SetCoverage, Verdict
 from forebay.domain.coverage.gaps import (
+    EVERY_SYMBOL,
     NOT_STORED,
     Arrival,
     Gap,
@@ -47,10 +57,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from forebay.domain.channels import Unit
+    from forebay.domain.frames import MissedNumbers
 
 _NUMBERS = "live"
 _TIME = "time_"
 """Origins of rows: numbers, and what precedes the name of a set of times."""
+_MISSED, _OWING = "missed", "owing"
+"""Origins of rows; their ``epoch`` is a :class:`MissedName`, or when it was said."""
+_DAWN, _DUSK = -(1 << 62), 1 << 62
+"""Stand for no bound."""
+
+
+class MissedName(NamedTuple):
+    """A hole in the numbers of a connection."""
+
+    line: str
+    first: int
+    last: int
+
+    @property
+    def text(self) -> str:
+        return BETWEEN.join(map(str, self))
+
+    @classmethod
+    def of(cls, text: str) -> MissedName:
+        line, first, last = text.rsplit(BETWEEN, 2)
+        return cls(line, int(first), int(last))
+
+
+class Owing(NamedTuple):
+    """From when to when a stream is owed, both included, and when that was said."""
+
+    told_ns: int
+    since_ns: int = _DAWN
+    until_ns: int = _DUSK
+
+
+_ALWAYS = Owing(_DAWN)
+"""Nobody said so."""
 
 
 @dataclass(slots=True)
@@ -63,6 +107,17 @@ class TimeCoverage(SetCoverage):
     lost: IntervalSet = field(default_factory=IntervalSet)
     outage: IntervalSet = field(default_factory=IntervalSet)
     owed: IntervalSet = field(default_factory=IntervalSet)
+    missed: dict[MissedName, Interval] = field(default_factory=dict)
+    owing: Owing = _ALWAYS
+
+    @property
+    def vouched(self) -> bool:
+        return self.owing != _ALWAYS and bool(self.live)
+
+    def copy(self) -> Self:
+        made = super(TimeCoverage, self).copy()
+        made.missed, made.owing = self.missed.copy(), self.owing
+        return made
 
     def see(self, arrival: Arrival) -> PriorKnowledge:
         """See :class:`~.base.Coverage`; it cannot tell one event from another."""
@@ -111,16 +166,42 @@ class TimeCoverage(SetCoverage):
     def give_up(self) -> None:
         self.lost = self._holes() - self.fill - self.absent
 
+    def miss(
+        self, line: str, missed: Iterable[MissedNumbers], over: Iterable[MissedNumbers]
+    ) -> None:
+        for hole in over:
+            self.missed.pop(MissedName(line, hole.first, hole.last), None)
+        for hole in missed:
+            name = MissedName(line, hole.first, hole.last)
+            self.missed[name] = hole.since_ns, hole.until_ns
+
+    def owe(self, told_ns: int, since_ns: int | None, until_ns: int | None) -> None:
+        """See :class:`~.base.Coverage`; of several, what was said last holds."""
+        ends = _DAWN if since_ns is None else since_ns, _DUSK if until_ns is None else until_ns
+        self.owing = max(self.owing, Owing(told_ns, *ends))
+
     def arrived(self) -> dict[tuple[Unit, str], IntervalSet]:
-        return {("time", ""): self.live | self.fill}
+        return {("time", ""): self._heard() | self.fill}
+
+    def _heard(self) -> IntervalSet:
+        return self.live - IntervalSet(self.missed.values()) if self.missed else self.live
+
+    def _ends(self) -> Interval | None:
+        """Return from when to when the stream must have been heard; None: nobody knows."""
+        told_ns, since_ns, until_ns = self.owing
+        first = since_ns if since_ns > _DAWN else self.live.first if self.live else _DUSK
+        last = self.live.last if self.live else _DAWN
+        last = until_ns if until_ns <= told_ns else last
+        return (first, last) if first <= last else None
 
     def _holes(self) -> IntervalSet:
-        live = self.live
-        holes = live.holes(live.first, live.last) if live else IntervalSet()
-        return holes | (self.outage - live) | self.owed
+        heard, ends = self._heard(), self._ends()
+        holes = heard.holes(*ends) if ends else IntervalSet()
+        holes |= (self.outage - heard) | self.owed
+        return holes.within(self.owing.since_ns, self.owing.until_ns)
 
     def gaps(self, key: StreamKey) -> list[Gap]:
-        holes = self._holes()
+        holes, missed = self._holes(), IntervalSet(self.missed.values())
         lacking = holes - self.fill
         found: list[Gap] = []
 
@@ -128,8 +209,10 @@ class TimeCoverage(SetCoverage):
             found.extend(Gap(*key, "time", "", *hole, reason, state, *who) for hole in part)
 
         def because(part: IntervalSet, state: GapState, *who: str) -> None:
-            declare(part - self.owed, "between_connections", state, *who)
             declare(part & self.owed, NOT_STORED, state, *who)
+            part -= self.owed
+            declare(part & missed, "in_connection", state, *who)
+            declare(part - missed, "between_connections", state, *who)
 
         because(holes & self.fill, "filled")
         for told, members in self.verdict.accepted.items():
@@ -143,12 +226,36 @@ class TimeCoverage(SetCoverage):
         declare(lacking & self.absent, "absent_from_history", "permanent")
         return sorted(found)
 
+    def rows(self) -> Iterator[Row]:
+        for name, times in self.missed.items():
+            yield Row(_MISSED, name.text, *times)
+        if self.owing != _ALWAYS:
+            yield Row(_OWING, str(self.owing.told_ns), *self.owing[1:])
+        yield from super(TimeCoverage, self).rows()
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Row], epochs: Sequence[tuple[str, int]]) -> Self:
+        missed, owing, others = dict[MissedName, Interval](), _ALWAYS, []
+        for row in rows:
+            if row.origin == _MISSED:
+                missed[MissedName.of(row.epoch)] = row.first, row.last
+            elif row.origin == _OWING:
+                owing = Owing(int(row.epoch), row.first, row.last)
+            else:
+                others.append(row)
+        found = super(TimeCoverage, cls).from_rows(others, epochs)
+        found.missed, found.owing = missed, owing
+        return found
+
 
 @dataclass(slots=True)
 class SequenceCoverage(TimeCoverage):
     """The numbers of each connection of one stream, and when it was heard.
 
-    History knows times, never a connection's numbers; one that is missing stays a loss.
+    History knows times, never a connection's numbers; one that is missing stays a loss. What is
+    missing of those that a connection has over all its streams is told of
+    :data:`~.gaps.EVERY_SYMBOL`. Nobody can be asked for it either, and whether an event was lost
+    with it is said by the streams.
     """
 
     unit: ClassVar[Unit] = "seq"
@@ -190,20 +297,28 @@ class SequenceCoverage(TimeCoverage):
 
     def gaps(self, key: StreamKey) -> list[Gap]:
         found = super(SequenceCoverage, self).gaps(key)
-        for epoch, numbers in self.numbers.items():
-            holes = numbers.holes(numbers.first, numbers.last)
+        left: GapState = "permanent" if key.symbol == EVERY_SYMBOL else "open"
+        for epoch, holes in self._left_out(key).items():
 
             def declare(part: IntervalSet, epoch: str, state: GapState, *who: str) -> None:
                 found.extend(
                     Gap(*key, "seq", epoch, *hole, "in_connection", state, *who) for hole in part
                 )
 
+            rest = holes
             for told, members in self.of_numbers.accepted.items():
                 if told.epoch == epoch:
-                    declare(holes & members, epoch, "accepted", told.by, told.reason)
-                    holes -= members
-            declare(holes, epoch, "open")
+                    declare(rest & members, epoch, "accepted", told.by, told.reason)
+                    rest -= members
+            declare(rest, epoch, left)
         return sorted(found)
+
+    def _left_out(self, key: StreamKey) -> dict[str, IntervalSet]:
+        """Return the holes in numbers by connection, or by the line of one."""
+        found = {epoch: each.holes(each.first, each.last) for epoch, each in self.numbers.items()}
+        for name in self.missed if key.symbol == EVERY_SYMBOL else ():
+            found.setdefault(name.line, IntervalSet()).add(name.first, name.last)
+        return found
 
     def rows(self) -> Iterator[Row]:
         for epoch, numbers in self.numbers.items():

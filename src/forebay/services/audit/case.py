@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from forebay.domain.channels import Channel, Unit, declared_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
+from forebay.domain.coverage.gaps import unit_of
 from forebay.domain.digest import HOUR_NS, Digest, StreamHour
 from forebay.domain.identity import native_id, stream_prefix
 from forebay.domain.intervals import IntervalSet
@@ -155,7 +156,7 @@ class Case:
 
     def unit(self, key: StreamKey) -> Unit:
         if (channel := self.channel(key)) is not None:
-            return channel.unit
+            return unit_of(key, channel)
         coverage = self.coverage.get(key) or self.account.coverage.get(key)
         return coverage.unit if coverage else "none"
 

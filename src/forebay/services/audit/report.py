@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from forebay.domain.coverage import Gap, StreamKey
-from forebay.domain.coverage.gaps import FAR
+from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR
 from forebay.services.audit.transport_report import (
     TRANSPORT_COLUMNS,
     TransportAudit,
@@ -166,8 +166,7 @@ def _gone(report: AuditReport) -> str:
     """Return what even a clean record lacks, so that the sentence does not lie."""
     clauses = []
     for state, said in (("permanent", "declared as gone for good"), ("accepted", "accepted")):
-        sums = [each for each in gap_sums(report) if each.state == state]
-        gone = [each for each in sums if each.reason not in FAR]
+        gone = [each for each in _sums(_lost(report)) if each.state == state]
         told = [
             f"{each.size} of {each.unit}" if each.unit == "time" else each.size for each in gone
         ]
@@ -175,8 +174,8 @@ def _gone(report: AuditReport) -> str:
             clauses.append(f", and {' and '.join(told)} {said}")
     who = {
         f"{gap.accepted_by}: {gap.accepted_reason}"
-        for gap in report.gaps
-        if gap.state == "accepted" and gap.reason not in FAR
+        for gap in _lost(report)
+        if gap.state == "accepted"
     }
     return "".join(clauses) + (f" as missing (by {'; by '.join(sorted(who))})" if who else "")
 
@@ -188,10 +187,19 @@ def _disputed(report: AuditReport) -> str:
     return f"; {report.conflicts:,} were told again with other content (table conflicts)"
 
 
+def _lost(report: AuditReport) -> list[Gap]:
+    """Return the gaps that lack something: what a connection's numbers do, its streams say."""
+    return [gap for gap in report.gaps if gap.reason not in FAR and gap.symbol != EVERY_SYMBOL]
+
+
 def gap_sums(report: AuditReport) -> list[GapSum]:
     """Return how many gaps there are by state, reason and unit, and how large they are."""
+    return _sums(report.gaps)
+
+
+def _sums(gaps: Iterable[Gap]) -> list[GapSum]:
     sums: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for gap in report.gaps:
+    for gap in gaps:
         sums[gap.state, gap.reason, gap.unit].append(gap.last - gap.first + 1)
     return [
         GapSum(*key, len(sizes), _size(key[2], sum(sizes))) for key, sizes in sorted(sums.items())

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from forebay.clock import Clock, SystemClock
 from forebay.domain.channels import kind_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
-from forebay.domain.coverage.gaps import FAR
+from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR
 from forebay.domain.digest import HOUR_NS, Digest
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.ports import Audited, Parser, Span
+from forebay.services.audit.asked import NEVER_HEARD, NOT_GIVEN, judge_asked
 from forebay.services.audit.case import (
     Case,
     Holes,
@@ -53,11 +54,6 @@ if TYPE_CHECKING:
 Use = Literal["auto", "frames", "ledger"]
 _CLOCK = SystemClock()
 _MILLISECOND_NS = 1_000_000
-NOT_GIVEN, NEVER_HEARD = "not_given", "never_heard"
-GRACE_NS = 10_000_000_000
-"""So long after it was asked for, a stream need not have been heard."""
-POLLED_NS = 300_000_000_000
-"""So long one that counts no unit: those are polled, such as the bar of a minute that is over."""
 
 
 def run_audit(
@@ -168,39 +164,6 @@ def judge_stream(case: Case, key: StreamKey) -> None:
         case.say("gap_undeclared", key, _minus(due, declared), text)
 
 
-def judge_asked(case: Case) -> None:
-    """What was asked for and nobody hears is not complete, though no gap can say so."""
-    asked, since, until = case.roll.streams(), case.span.since, case.span.until
-    for key, at_ns in sorted(asked.items()):
-        if until is not None and at_ns >= until * HOUR_NS:
-            continue
-        if reason := case.roll.refusal(key):
-            told_ns = case.roll.answers[key].at_ns
-            said = f"refused, last at {iso(told_ns)}: {reason.rstrip('.')}"
-            text = f"{key.name}: asked for, and {said}. If it is a mistake, start again without it."
-            case.problems.append(Problem(NOT_GIVEN, key.name, 1, [], text))
-        elif (
-            since is None
-            and case.latest_ns - at_ns > _grace_ns(case, key)
-            and not _heard(case, key)
-        ):
-            text = f"{key.name}: asked for since {iso(at_ns)}, and nothing of it was ever heard."
-            case.problems.append(Problem(NEVER_HEARD, key.name, 1, [], text))
-
-
-def _grace_ns(case: Case, key: StreamKey) -> int:
-    channel = case.channel(key)
-    return POLLED_NS if channel is not None and channel.unit == "none" else GRACE_NS
-
-
-def _heard(case: Case, key: StreamKey) -> bool:
-    """Return whether an event ever came, or a number that says that one exists."""
-    stored = any(stream == key for stream, _ in case.account.hours)
-    coverage = case.coverage.get(key)
-    told = coverage is not None and coverage.unit == "id" and any(coverage.rows())
-    return stored or told or bool(case.hours.get(key))
-
-
 def _still_open(case: Case, key: StreamKey, gaps: Iterable[Gap]) -> None:
     """A gap that is still open is a loss that may yet be mended.
 
@@ -263,7 +226,7 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
     if not sum(case.frames.values()):
         text = "The journal has no frames for what is stored, so nothing could be verified."
         problems.append(Problem("nothing_verified", "", 0, [], text))
-    streams = [key for key in streams if kind_of(key.channel) == key.channel]  # that have events
+    streams = [key for key in streams if _has_events(key)]
     # What came before a venue refused more is verified all the same.
     red = {each.stream for each in problems if each.kind not in (NOT_GIVEN, NEVER_HEARD)}
     problems += [problem for each in case.published for problem in problems_of_transport(each)]
@@ -291,6 +254,10 @@ def report_of(case: Case, took_ms: int) -> AuditReport:
         verified_by=_sources(bool(case.journal.recorded), bool(case.journal.by_frames)),
         took_ms=took_ms,
     )
+
+
+def _has_events(key: StreamKey) -> bool:
+    return kind_of(key.channel) == key.channel and key.symbol != EVERY_SYMBOL
 
 
 def _concerns(case: Case, gap: Gap) -> bool:

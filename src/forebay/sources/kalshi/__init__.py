@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forebay.sources.history import Series, by_bars
 from forebay.sources.kalshi.connector import KalshiSession, check_credentials, sign
+from forebay.sources.kalshi.directory import DIRECTORY
 from forebay.sources.kalshi.history import (
     MOST_CANDLES,
     MOST_MARKETS,
@@ -16,7 +17,13 @@ from forebay.sources.kalshi.history import (
     latest_trades_path,
     probe_path,
 )
-from forebay.sources.kalshi.instruments import STATUSES, markets_path, next_markets, parse_markets
+from forebay.sources.kalshi.instruments import (
+    STATUSES,
+    markets_path,
+    next_markets,
+    parse_markets,
+    series_of,
+)
 from forebay.sources.kalshi.protocol import (
     BARS,
     BOOK_SNAPSHOTS,
@@ -61,7 +68,8 @@ VENUE = Venue(
         BOOK_SNAPSHOTS.kind: Poll(None, 15.0, asks=books_path, at_once=MOST_MARKETS, optional=True),
         BARS.kind: Poll(None, 60.0, 4.0, asks=latest_candles_path, at_once=MOST_MARKETS),
     },
-    listing=Listing(markets_path, parse_markets, next_markets, STATUSES),
+    listing=Listing(markets_path, parse_markets, next_markets, STATUSES, series_of),
+    directory=DIRECTORY,
     probe=probe_path,
     sign=sign,
     check_credentials=check_credentials,

@@ -15,7 +15,7 @@ import msgspec
 from forebay.drivers import Driven
 from forebay.errors import ConfigError
 from forebay.sources.kalshi.ages import Ages
-from forebay.sources.kalshi.protocol import BOOK_KINDS, KINDS_OF_TYPE, MILLISECOND
+from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND
 from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 
@@ -33,14 +33,24 @@ CHANNELS: Mapping[str, tuple[str, ...]] = {
     "trade": ("trade",),
     "ticker": ("ticker",),
 }
-"""By the venue's channel, the kinds of events that it tells."""
+"""By the venue's channel of markets, the kinds of events that it tells."""
+LIFECYCLES: Mapping[str, tuple[str, ...]] = {
+    "market_lifecycle_v2": ("market", "market_event"),
+    "multivariate_market_lifecycle": (),
+}
+"""Channels of all markets together. The second one tells of multivariate ones alone, and its
+refusal refuses nothing."""
+EVERY = "*"
+"""The symbol that stands for all markets together."""
+_KINDS = {**CHANNELS, **LIFECYCLES}
 OF_MARKETS = frozenset({14, 16, 26})
 """Errors that are about markets: one is wanted, unknown, or they are too many."""
 ENDINGS = frozenset({1, 9, 10, 17, 18, 25, 27})
 """Errors after which a subscription is over, whatever it was for: the venue cannot, the key is not
 taken, a channel failed, it was too slow or we were, it was asked too often."""
 _HINT = "List what there is with `forebay symbols --venue kalshi --status open`."
-_DATA = re.compile(rb'\{"type":"(?:%s)"' % b"|".join(name.encode() for name in KINDS_OF_TYPE))
+_DATA = re.compile(rb'\{"type":"(?:trade|ticker|orderbook_snapshot|orderbook_delta)"')
+_OF_LIFE = ("market_lifecycle_v2", "multivariate_market_lifecycle")
 _SENT_MS = re.compile(rb'"ts_ms":([0-9]{13})[,}]')
 _TAIL = 96
 """Bytes at the end of a message in which its time is."""
@@ -77,6 +87,8 @@ class SentCommand:
     symbols: tuple[str, ...]
     sid: int | None = None
     """Of a subscription that was changed."""
+    leaving: bool = False
+    """Whether the markets were taken out of it."""
 
 
 class KalshiSession(PlainSession):
@@ -95,6 +107,8 @@ class KalshiSession(PlainSession):
         self._ids = 0
         self._sids: dict[int, str] = {}
         """The channel of each subscription."""
+        self._leaving: dict[str, int] = {}
+        """How many subscriptions did not acknowledge yet that a market leaves them."""
         self._ages = Ages()
 
     def headers(self, now_ns: int) -> Mapping[str, str]:
@@ -106,6 +120,8 @@ class KalshiSession(PlainSession):
     def opened(self, now_ns: int) -> Sequence[bytes]:
         """Subscribe to everything at once."""
         del now_ns
+        if self._symbols == (EVERY,):
+            return [self._subscribe(tuple(LIFECYCLES), self._symbols)]
         channels = tuple(name for name, kinds in CHANNELS.items() if self._wants(kinds))
         return [self._subscribe(channels, self._symbols)] if channels and self._symbols else []
 
@@ -117,6 +133,7 @@ class KalshiSession(PlainSession):
         told = [*self._sids.items()]
         send = [self._update(sid, "add_markets", tuple(added)) for sid, _ in told if added]
         send += [self._update(sid, "delete_markets", tuple(removed)) for sid, _ in told if removed]
+        self._leaving.update(dict.fromkeys(removed, len(told)))
         given = {*self._sids.values()}
         missing = [name for name, kinds in CHANNELS.items() if self._wants(kinds)]
         send += [self._subscribe((name,), tuple(added)) for name in missing
@@ -127,11 +144,9 @@ class KalshiSession(PlainSession):
         return not {*self.asked.channels}.isdisjoint(kinds)
 
     def _subscribe(self, channels: tuple[str, ...], symbols: tuple[str, ...]) -> bytes:
-        params: dict[str, Any] = {
-            "channels": list(channels),
-            "market_tickers": list(symbols),
-            "use_yes_price": False,
-        }
+        params: dict[str, Any] = {"channels": list(channels)}
+        if symbols != (EVERY,):
+            params |= {"market_tickers": list(symbols), "use_yes_price": False}
         if "orderbook_delta" in channels:
             params["send_initial_snapshot"] = True
         sent = SentCommand(self._streams(channels, symbols), channels, symbols)
@@ -141,11 +156,12 @@ class KalshiSession(PlainSession):
         params = {"sids": [sid], "action": action, "market_tickers": list(symbols)}
         added = symbols if action == "add_markets" else ()
         channels = (self._sids[sid],)
-        sent = SentCommand(self._streams(channels, added), channels, symbols, sid)
+        streams = self._streams(channels, added)
+        sent = SentCommand(streams, channels, symbols, sid, leaving=not added)
         return self._command("update_subscription", params, sent)
 
     def _streams(self, channels: Sequence[str], symbols: Sequence[str]) -> frozenset[Stream]:
-        kinds = {kind for name in channels for kind in CHANNELS[name]}
+        kinds = {kind for name in channels for kind in _KINDS[name]}
         wanted = kinds.intersection(self.asked.channels)
         return frozenset((kind, symbol) for kind in wanted for symbol in symbols)
 
@@ -178,11 +194,23 @@ class KalshiSession(PlainSession):
             return self._error(message, said, sent)
         if kind == "ok" and sent is not None:
             del self._sent[message["id"]]
-            return MessageVerdict(accepted=sent.streams)
+            return MessageVerdict(accepted=sent.streams, released=self._left(sent))
+        if kind in _OF_LIFE and isinstance(ticker := said.get("market_ticker"), str):
+            return MessageVerdict(listed=frozenset({ticker}))
         if kind == "unsubscribed":
             why = "a subscription was taken back"
             return MessageVerdict(ended=why, complaint=why)
         return NOTHING
+
+    def _left(self, sent: SentCommand) -> frozenset[str]:
+        """Return the markets that have left the last subscription, by a reply to a command."""
+        gone = []
+        for symbol in sent.symbols if sent.leaving else ():
+            self._leaving[symbol] = self._leaving.get(symbol, 1) - 1
+            if self._leaving[symbol] < 1:
+                del self._leaving[symbol]
+                gone.append(symbol)
+        return frozenset(gone)
 
     def _aged(self, payload: bytes, now_ns: int) -> MessageVerdict:
         """Look how old a message is; the venue has sent old ones over one connection only."""
@@ -193,7 +221,7 @@ class KalshiSession(PlainSession):
     def _subscribed(self, sent: SentCommand | None, said: Mapping[str, Any]) -> MessageVerdict:
         """One reply a channel, each with the id of the command."""
         channel, sid = said.get("channel"), _whole(said.get("sid"))
-        if channel not in CHANNELS or sid < 0:
+        if channel not in _KINDS or sid < 0:
             return NOTHING
         self._sids[sid] = str(channel)
         symbols = self._symbols if sent is None else sent.symbols
@@ -221,7 +249,9 @@ class KalshiSession(PlainSession):
 
     def _unchanged(self, sent: SentCommand, words: str) -> MessageVerdict:
         """A subscription does not take markets; of several, it is asked for one by one."""
-        if sent.sid is None or not sent.streams or len(sent.symbols) == 1:
+        if sent.leaving:
+            return MessageVerdict(complaint=words, released=self._left(sent))
+        if sent.sid is None or len(sent.symbols) == 1:
             return MessageVerdict(refused=dict.fromkeys(sent.streams, words), complaint=words)
         again = [self._update(sent.sid, "add_markets", (symbol,)) for symbol in sent.symbols]
         return MessageVerdict(complaint=words, send=again)

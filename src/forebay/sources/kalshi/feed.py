@@ -29,6 +29,7 @@ from forebay.sources.kalshi.protocol import (
     UNBUILT,
     taken,
 )
+from forebay.sources.kalshi.statements import Statement, changes, event_changes
 from forebay.sources.parsing import UNDECODABLE, reason_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,24 @@ class _Delta(_Frame, tag="orderbook_delta"):
     msg: messages.DeltaMessage
 
 
+class _Lifecycle(_Frame):
+    """Of any market: nobody asks for one market's alone."""
+
+    msg: dict[str, msgspec.Raw]
+
+
+class _OfMarket(_Lifecycle, tag="market_lifecycle_v2"):
+    pass
+
+
+class _OfCombined(_Lifecycle, tag="multivariate_market_lifecycle"):
+    pass
+
+
+class _OfEvent(_Lifecycle, tag="event_lifecycle"):
+    pass
+
+
 def _named(name: str, base: type) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"Kalshi_{name}", [], bases=(base,), tag=name)
 
@@ -80,7 +99,12 @@ _ways: dict[type, Callable[[messages.Told, list[DeadLetter]], list[RawEvents]]] 
     _Snapshot: messages.snapshots,
     _Delta: messages.deltas,
 }
-_types: list[type[msgspec.Struct]] = [*_ways, *_REPLIES, *_unbuilt_types]
+_lifecycles: dict[type, Callable[[Sequence[Statement]], list[RawEvents]]] = {
+    _OfMarket: changes,
+    _OfCombined: changes,
+    _OfEvent: event_changes,
+}
+_types: list[type[msgspec.Struct]] = [*_ways, *_lifecycles, *_REPLIES, *_unbuilt_types]
 _KNOWN = {each.__struct_config__.tag for each in _types}
 _decode = cast("Callable[[bytes], Any]", msgspec.json.Decoder(reduce(or_, _types)).decode)
 
@@ -164,7 +188,7 @@ def _quick_ways(
     if BOOK_DELTAS.kind in kinds:
         yield partial(quick.read_deltas, wanted=wanted)
     if TRADES.kind in kinds:
-        for template in quick.TRADE_TEMPLATES:
+        for template in quick.trade_templates(batch.payloads):
             yield partial(quick.read_trades, wanted=wanted, template=template)
 
 
@@ -205,14 +229,23 @@ def _read(
         if kinds.isdisjoint(tells):
             parsed.control += len(entries)
         else:
-            asked = _asked_for(batch, _shaped(each, entries, parsed.dead), parsed.dead)
-            found = _ways[each](asked, parsed.dead) if asked else []
+            found = _found(batch, each, entries, parsed.dead)
             events += found
             yielding = {frame for part in found for frame in part.frame}
             parsed.control += len(entries) - len(yielding) - (len(parsed.dead) - letters)
         lost = {letter.frame for letter in parsed.dead[letters:]}
         _count(lines, tells, [entry for entry in entries if entry[0] not in lost])
     return events
+
+
+def _found(
+    batch: FrameBatch, each: type, entries: Sequence[tuple[int, Any]], dead: list[DeadLetter]
+) -> list[RawEvents]:
+    """Return the events of messages of one type."""
+    if each in _lifecycles:
+        return _lifecycles[each]([Statement(frame, 0, told.msg) for frame, told in entries])
+    asked = _asked_for(batch, _shaped(each, entries, dead), dead)
+    return _ways[each](asked, dead) if asked else []
 
 
 def _shaped(

@@ -55,3 +55,9 @@ def next_markets(body: bytes) -> str:
     """Return path and query of the page that follows; empty after the last."""
     cursor = _decode(body).cursor
     return f"{_MARKETS}&cursor={quote(cursor, safe='')}" if cursor else ""
+
+
+def series_of(head: str) -> str:
+    """Return what asks for the markets of one series, where symbols begin with all of its name."""
+    series, dash, _ = head.partition("-")
+    return f"&series_ticker={quote(series, safe='')}" if dash else ""

@@ -34,6 +34,7 @@ from forebay.sources.kalshi.protocol import (
     TRADES,
     taken,
 )
+from forebay.sources.kalshi.statements import FORMS, Statement, listed, read_statements
 from forebay.sources.parsing import SKEW_NS, UNDECODABLE, PageReader, bars, reason_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ _BOOKS = re.compile(r"/markets/(?:orderbooks|([^/]+)/orderbook)")
 _CANDLES = re.compile(
     r"/markets/candlesticks|/(?:series/[^/]+|historical)/markets/([^/]+)/candlesticks"
 )
+_STATEMENTS = re.compile(r"/(?:historical/)?(?:markets|events|series)(?:/[^/]+)?")
+_OF_MARKETS = ("/markets/trades", "/markets/orderbooks", "/markets/candlesticks")
+"""What is not called like a market."""
 _PERIOD = re.compile(r"(?:^|&)period_interval=([0-9]{1,9})(?=&|$)")
 _NAMED = re.compile(r"(?<=/)[A-Z0-9][^/]*")
 _SYMBOL = re.compile(TICKER)
@@ -62,8 +66,8 @@ class _Book(msgspec.Struct):
     """The older name of the book is ``orderbook``."""
 
     ticker: str = ""
-    orderbook_fp: msgspec.Raw | None = None
-    orderbook: msgspec.Raw | None = None
+    orderbook_fp: msgspec.Raw = msgspec.Raw()
+    orderbook: msgspec.Raw = msgspec.Raw()
 
 
 class _Distribution(msgspec.Struct):
@@ -158,6 +162,8 @@ def read_pages(batch: FrameBatch) -> Parsed:
         reading.books(books[1] or "")
     elif (candles := _CANDLES.fullmatch(asked.path)) and BARS.kind in kinds:
         reading.candles(candles[1] or "", asked.timeframe)
+    elif _STATEMENTS.fullmatch(asked.path) and not asked.path.startswith(_OF_MARKETS):
+        reading.statements({*kinds})
     else:
         reading.other(asked.path)
     return reading.parsed
@@ -196,7 +202,7 @@ class _Reading:
     def _snapshots(self, told: Told, dead: list[DeadLetter]) -> list[RawEvents]:
         books = []
         for frame, item, symbol, row in told:
-            raw = bytes(row.orderbook_fp or row.orderbook or b"null")
+            raw = bytes(row.orderbook_fp) or bytes(row.orderbook) or b"null"
             try:
                 book = _sides(raw)
             except UNDECODABLE as error:
@@ -221,6 +227,19 @@ class _Reading:
             if read is not None:
                 told += [(frame, item, named(row), row) for frame, item, row in read.rows]
         self._keep(made(self._asked_for(told), self.parsed.dead))
+
+    def statements(self, kinds: set[str]) -> None:
+        """Read what is said of series, events and markets, those of some kinds."""
+        received_ns = dict(enumerate(self.batch.received_ns.tolist()))
+        told: dict[str, list[Statement]] = {name: [] for name in FORMS}
+        for frame, payload in enumerate(self.batch.payloads):
+            try:
+                for name, rows in read_statements(frame, payload).items():
+                    told[name] += rows
+            except UNDECODABLE as error:
+                self._bury(frame, error)
+        taken_of = [name for name, form in FORMS.items() if form.channel.kind in kinds]
+        self._keep([part for name in taken_of for part in listed(name, told[name], received_ns)])
 
     # ------------------------------------------------------------------------ candles
 

@@ -51,8 +51,16 @@ BOOK_DELTAS = Channel(
 """Two that say the same are two: each is known by its number, which is its connection's."""
 BARS = Channel("bar", identity="content", unit="none", time_unit_ns=SECOND, history=True)
 """Candles are asked for by REST, whenever that is."""
+MARKETS = Channel("market", identity="content", unit="none")
+"""What the venue says of its markets and their kin whenever it is asked, or something changes."""
+EVENTS = Channel("market_event", identity="content", unit="none")
+SERIES = Channel("market_series", identity="content", unit="none")
 CHANNELS: Mapping[str, Channel] = {
-    channel.kind: channel for channel in (TRADES, TICKERS, BOOK_SNAPSHOTS, BOOK_DELTAS, BARS)
+    channel.kind: channel
+    for channel in (
+        *(TRADES, TICKERS, BOOK_SNAPSHOTS, BOOK_DELTAS, BARS),
+        *(MARKETS, EVENTS, SERIES),
+    )
 }
 """By kind of event."""
 
@@ -68,12 +76,12 @@ KINDS_OF_TYPE: Mapping[str, tuple[str, ...]] = {
     "ticker": (TICKERS.kind,),
     "orderbook_snapshot": (BOOK_SNAPSHOTS.kind,),
     "orderbook_delta": (BOOK_DELTAS.kind,),
+    "market_lifecycle_v2": (MARKETS.kind,),
+    "multivariate_market_lifecycle": (MARKETS.kind,),
+    "event_lifecycle": (EVENTS.kind,),
 }
 """By type of message, the kinds of events that it tells; all others tell none."""
 UNBUILT = (
-    "market_lifecycle_v2",
-    "multivariate_market_lifecycle",
-    "event_lifecycle",
     "event_fee_update",
     "fill",
     "market_position",

@@ -47,7 +47,7 @@ _TRADE = (
     ',"no_price_dollars":"<no_price>","count_fp":"<count>","taker_side":"<taker_side>"'
     ',"taker_outcome_side":"<side>","taker_book_side":"<book_side>"'
 )
-TRADE_TEMPLATES = (
+_TEMPLATES = (
     Template(_TRADE + ',"ts":<ts>,"ts_ms":<ts_ms>}}'),
     Template(_TRADE + ',"is_block_trade":false,"ts":<ts>,"ts_ms":<ts_ms>}}'),
 )
@@ -59,6 +59,16 @@ class QuickPart(NamedTuple):
     events: RawEvents
     sids: Integers
     seqs: Integers
+
+
+_BEGIN, _BLOCK = b'{"type":"trade"', b'"is_block_trade"'
+_SAMPLE = 512
+
+
+def trade_templates(payloads: Sequence[bytes]) -> Sequence[Template]:
+    """Return the forms of a trade, first the one that is likely: a connection uses one."""
+    first = next((each for each in payloads[:_SAMPLE] if each.startswith(_BEGIN)), b"")
+    return _TEMPLATES[::-1] if _BLOCK in first else _TEMPLATES
 
 
 def read_deltas(
@@ -108,6 +118,8 @@ def _sifted(
 ) -> Iterator[MatchedRows]:
     """Return rows of markets that are taken, on a side, with numbers that have room in an id."""
     for rows in template.read(payloads):
+        if not len(rows):
+            continue
         markets = rows.texts("market_ticker").dictionary_encode()
         names: list[str] = markets.dictionary.to_pylist()
         mask = rows.says("side", b"yes") | rows.says("side", b"no")

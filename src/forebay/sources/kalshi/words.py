@@ -35,6 +35,14 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
 }
 """By column."""
 
+CHANGES: Final = frozenset(
+    {
+        *("created", "activated", "deactivated", "close_date_updated", "determined", "settled"),
+        *("price_level_structure_updated", "metadata_updated"),
+    }
+)
+"""What the websocket says that has become of a market."""
+
 
 def unknown_words(said: Mapping[str, str | None]) -> list[tuple[str, str]]:
     """Return the columns of an open set with the values that are not known; nothing is none."""

@@ -25,6 +25,7 @@ from forebay.telemetry import CallRetried, ConnectionFailed, Observer, Reconnect
 
 if TYPE_CHECKING:
     import random
+    from contextlib import AbstractAsyncContextManager
 
     from forebay.clock import Clock
     from forebay.ports import FrameSink
@@ -122,8 +123,11 @@ class WebSocketFeed:
         observer: Observer = ignore,
         dial: Dial = connect,
         ear: Ear | None = None,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
     ) -> None:
+        """``turn`` is entered for each dial."""
         self._dial = dial
+        self._turn = turn
         self._ear = ear or Ear()
         self._plan = plan
         self._clock = clock
@@ -191,37 +195,46 @@ class WebSocketFeed:
         Raises Transient unless it had settled.
         """
         await flowing.wait()
-        probation = Probation(self._breaker, self._timeouts, self._clock)
-        self._connection = connection = Connection(
-            self._plan,
-            sink,
-            clock=self._clock,
-            epoch=f"{self._rng.getrandbits(128):032x}",
-            timeouts=self._timeouts,
-            observer=self._observe,
-            ear=self._ear,
-        )
-        try:
-            connect_s = self._timeouts.connect_s
-            within_s = min(connect_s, self._breaker.config.timeout or connect_s)
-            await self._dial(connection, self._plan, self._clock, within_s)
-            await self._live(connection, probation)
-            fate = self._ear.over(connection)
-            if fate != "venue":
+        async with contextlib.AsyncExitStack() as turn:
+            await turn.enter_async_context(self._turn())
+            probation = Probation(self._breaker, self._timeouts, self._clock)
+            self._connection = connection = Connection(
+                self._plan,
+                sink,
+                clock=self._clock,
+                epoch=f"{self._rng.getrandbits(128):032x}",
+                timeouts=self._timeouts,
+                observer=self._observe,
+                ear=self._ear,
+            )
+            try:
+                connect_s = self._timeouts.connect_s
+                within_s = min(connect_s, self._breaker.config.timeout or connect_s)
+                await self._dial(connection, self._plan, self._clock, within_s)
+                await turn.aclose()
+                if not await self._lived(connection, probation):
+                    return None
+            except (UpgradeRefused, Unsettled) as failed:
+                if isinstance(failed, UpgradeRefused):
+                    self._observe(ConnectionFailed(self._plan.venue, self._plan.url, str(failed)))
+                probation.fail(failed)
+                raise
+            finally:
+                connection.end("stopped")
+                self._connection = None
                 probation.drop()
-            if fate == "last":
-                return None
-            probation.end(connection, self._plan.url)
-        except (UpgradeRefused, Unsettled) as failed:
-            if isinstance(failed, UpgradeRefused):
-                self._observe(ConnectionFailed(self._plan.venue, self._plan.url, str(failed)))
-            probation.fail(failed)
-            raise
-        finally:
-            connection.end("stopped")
-            self._connection = None
+            return (self._clock.monotonic_ns() - connection.times.opened_ns) / 1e9
+
+    async def _lived(self, connection: Connection, probation: Probation) -> bool:
+        """See a connection to its end; return whether another is to follow. Raises Unsettled."""
+        await self._live(connection, probation)
+        fate = self._ear.over(connection)
+        if fate != "venue":
             probation.drop()
-        return (self._clock.monotonic_ns() - connection.times.opened_ns) / 1e9
+        if fate == "last":
+            return False
+        probation.end(connection, self._plan.url)
+        return True
 
     def _told(self, event: TelemetryEvent) -> None:
         if isinstance(event, CallRetried):

@@ -8,14 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from forebay.domain.listing import ListPage, ListQuery, pages
+from forebay.domain.listing import ListPage, ListQuery, read_pages
 from forebay.errors import Stuck, Unusable
 from forebay.sources.kalshi.directory import DIRECTORY
 from forebay.times import to_ns
 from tests.support.recordings import DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 TICKER = "KXGOLD15M-26AUG050800-00"
@@ -67,34 +66,34 @@ def test_a_page_that_follows_is_of_the_same_list() -> None:
     assert DIRECTORY.following(third, page()) == DIRECTORY.following(third, b"{}") == ""
 
 
-def driven(bodies: Iterable[bytes]) -> int:
+async def told(*bodies: bytes) -> int:
     """Page through ``bodies``; return how many markets were told."""
     found: list[ListPage] = []
-    plan = pages(DIRECTORY, ListQuery(head="A-"), found.append)
-    next(plan)
-    *all_but_last, last = bodies
-    for body in all_but_last:
-        plan.send(body)
-    with pytest.raises(StopIteration):
-        plan.send(last)
+    left = list(bodies)
+
+    async def ask(_: str) -> bytes:
+        return left.pop(0)
+
+    await read_pages(DIRECTORY, ListQuery(head="A-"), ask, found.append)
+    assert not left
     return sum(len(each.markets) for each in found)
 
 
-def test_only_a_missing_cursor_ends_a_list() -> None:
+async def test_only_a_missing_cursor_ends_a_list() -> None:
     """HD02: pages of 170, 0, 3 and 500 rows with a token each are all read."""
     counts = (170, 0, 3, 500)
     made = [
         page(*({**ROW, "ticker": f"A-{n}-{m}"} for m in range(count)), cursor=str(n))
         for n, count in enumerate(counts)
     ]
-    assert driven([*made, page()]) == sum(counts)
+    assert await told(*made, page()) == sum(counts)
 
 
-def test_a_cursor_that_repeats_and_an_answer_that_is_none_are_errors() -> None:
+async def test_a_cursor_that_repeats_and_an_answer_that_is_none_are_errors() -> None:
     with pytest.raises(Stuck):
-        driven([page(ROW, cursor=str(n)) for n in (1, 2, 3, 2)])
+        await told(*(page(ROW, cursor=str(n)) for n in (1, 2, 3, 2)))
     with pytest.raises(Unusable):
-        driven([b"<html>"])
+        await told(b"<html>")
 
 
 @pytest.mark.parametrize(

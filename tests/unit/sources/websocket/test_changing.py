@@ -304,7 +304,7 @@ def test_what_the_venue_lists_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("connections", [0, 8])
-def test_ten_thousand_markets_come_and_go_and_leave_nothing_behind(connections: int) -> None:
+def test_ten_thousand_markets_come_and_go(connections: int) -> None:
     """Of each hundred two are refused, and a connection breaks now and then."""
 
     async def script() -> None:
