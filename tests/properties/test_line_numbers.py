@@ -21,7 +21,7 @@ from forebay.domain.frames import (
     encode_control,
 )
 from forebay.domain.intervals import IntervalSet
-from forebay.domain.lines import LINES, ConnectionLines
+from forebay.domain.lines import LINES, ConnectionLines, Line
 from forebay.domain.messages import Message, Step
 from forebay.services.lane_bridge import LaneBook, listen
 from forebay.services.lanes import all_topics, lane_of, parts_of, topic_of
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 PARSERS: dict[str, Parser] = {VENUE: NumberedParser()}
 DECLARED = declared(PARSERS)
 STREAMS = [StreamKey(VENUE, "spot", kind, symbol) for kind in CHANNELS for symbol in SYMBOLS]
-TOGETHER = StreamKey(VENUE, "spot", CHANNELS[0], "*")
+TOGETHER = StreamKey(VENUE, "spot", min(CHANNELS), "*")
 Steps = list[list["FrameBatch"]]
 Held = dict[StreamKey, "Coverage"]
 
@@ -349,10 +349,10 @@ def test_lines_are_remembered_while_their_connection_is_open() -> None:
     projection = Projection(PARSERS, {})
     for step in steps:
         projection.adopt(projection.project(step))
-    kept = projection.project(closed(origins[0])).ordinals[TOGETHER]
+    kept = projection.project(closed(origins[0])).ordinals[TOGETHER._replace(channel="")]
     assert isinstance(kept, ConnectionLines)
     assert [*kept.lines] == [f"e2/{LINE}"]
-    many = ConnectionLines({f"e{n}/{LINE}": [] for n in range(2 * LINES)})
+    many = ConnectionLines({f"e{n}/{LINE}": Line() for n in range(2 * LINES)})
     assert [*many.copy().lines] == [*many.lines][LINES:]
 
 

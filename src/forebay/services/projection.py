@@ -230,7 +230,7 @@ class CoverageBook:
             for key, held in {**self.coverage, **out.coverage}.items():
                 if isinstance(held, TimeCoverage) and not names.isdisjoint(held.missed):
                     self._stream(key, held.unit, out).miss(control.line, (), control.over)
-        if control.missed:
+        if control.missed and control.kinds:
             together = StreamKey(context.venue, context.market, control.kinds[0], EVERY_SYMBOL)
             hit = [key for key, _ in self._carried(context) if key.channel in control.kinds]
             for key in [*hit, *([together] if self.follows(together) else [])]:
