@@ -48,9 +48,10 @@ from forebay.domain.frames import (
 )
 from forebay.domain.roll import Answered, AskedFor, Roll
 from forebay.ports import Events, Parser
+from forebay.services.batches import batches_of
 from forebay.services.clock_skew import NO_DELAYS, Delays
 from forebay.services.letter_states import states_of
-from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals, batches_of
+from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals
 from forebay.services.venue_totals import Sources, VenueTotals, count_letters, plus, way
 
 if TYPE_CHECKING:
