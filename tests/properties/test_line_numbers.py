@@ -62,6 +62,7 @@ STREAMS = [StreamKey(VENUE, "spot", kind, symbol) for kind in CHANNELS for symbo
 TOGETHER = StreamKey(VENUE, "spot", min(CHANNELS), "*")
 Steps = list[list["FrameBatch"]]
 Held = dict[StreamKey, "Coverage"]
+Told = list[tuple["Context", "Control | bytes"]]
 
 
 class Sent(NamedTuple):
@@ -379,14 +380,15 @@ def test_where_a_step_ends_does_not_matter_to_streams_that_end(
     few, more = numbered(symbols=SYMBOLS[:2]), numbered()
     added = tuple((kind, SYMBOLS[2]) for kind in CHANNELS)
     accepted, ended = EpochAccepted(added), StreamsEnded(added, silent_ns=0)
-    told: list[tuple[Context, Control | bytes]] = [
+    anew: Told = [(more, accepted), (more, trade(4, SYMBOLS[2]))]
+    told: Told = [
         (few, EpochAccepted()),
         (few, trade(1)),
         (more, accepted),
         (more, trade(2, SYMBOLS[2])),
         (more, ended),
         (few, trade(3)),
-        *([(more, accepted), (more, trade(4, SYMBOLS[2]))] if again else []),
+        *(anew if again else []),
         (more if again else few, EpochClosed("done", silent_ns=0)),
     ]
     blocks = [block_of(place, *each) for place, each in enumerate(told, 1)]

@@ -25,8 +25,8 @@ _ENDED = b'"streams_ended"'
 def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
     """Join blocks of the same context and kind; control records come after what they follow.
 
-    They keep their order, whatever context they are in, and nothing of a connection that came after
-    some of its streams ended is told before that: it may carry them anew.
+    Nothing that came after streams of a connection ended is told before that: it may carry them
+    anew, in a context that it had before.
     """
     batches: list[FrameBatch] = []
     some: list[Block] = []
@@ -39,13 +39,9 @@ def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
 
 
 def _joined(blocks: Iterable[Block]) -> list[FrameBatch]:
-    groups: dict[tuple[bytes, int, str, int], list[Block]] = {}
-    records, last = 0, None
+    groups: dict[tuple[bytes, int, str], list[Block]] = {}
     for block in blocks:
-        key = block.context, block.kind, block.log_id
-        if block.kind in OUR_OWN:
-            records, last = records + (key != last), key
-        groups.setdefault((*key, records if block.kind in OUR_OWN else 0), []).append(block)
+        groups.setdefault((block.context, block.kind, block.log_id), []).append(block)
     batches = [
         FrameBatch(
             context=_context(context, kind),
@@ -57,7 +53,7 @@ def _joined(blocks: Iterable[Block]) -> list[FrameBatch]:
                 [block.first_seq + np.arange(len(block.payloads)) for block in group]
             ),
         )
-        for (context, kind, log_id, _), group in groups.items()
+        for (context, kind, log_id), group in groups.items()
     ]
     return sorted(batches, key=lambda batch: batch.kind >= FrameKind.CONTROL)
 
