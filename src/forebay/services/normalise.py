@@ -95,6 +95,26 @@ class Normalised:
 
 def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
     """Join blocks of the same context and kind; control records come after what they follow."""
+    # Nothing is joined over a moment at which a connection began to carry something else.
+    return [batch for part in _between_changes(blocks) for batch in _joined(part)]
+
+
+def _between_changes(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    part: list[Block] = []
+    carried, epochs = dict[str, bytes](), dict[bytes, str]()
+    for block in blocks:
+        raw = block.context
+        if raw not in epochs:
+            context = _context(raw, block.kind)
+            epochs[raw] = context.epoch if context.source == "ws" and not context.run else ""
+        if (epoch := epochs[raw]) and carried.setdefault(epoch, raw) != raw:
+            yield part
+            part, carried = [], {epoch: raw}
+        part.append(block)
+    yield part
+
+
+def _joined(blocks: Iterable[Block]) -> list[FrameBatch]:
     groups: dict[tuple[bytes, int, str], list[Block]] = {}
     for block in blocks:
         groups.setdefault((block.context, block.kind, block.log_id), []).append(block)
