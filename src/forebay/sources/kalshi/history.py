@@ -15,7 +15,6 @@ import msgspec
 
 from forebay.errors import Unusable
 from forebay.sources.history import ByToken
-from forebay.sources.kalshi.pages import begin_of, candles_of
 from forebay.sources.kalshi.protocol import PERIODS_MIN, SECOND, SESSION_OF
 from forebay.times import to_ns
 
@@ -132,6 +131,8 @@ def candles_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
 
 def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
     """Return when the bars of a page began and ended; raises ``ValueError`` if it is none."""
+    from forebay.sources.kalshi.pages import begin_of, candles_of  # noqa: PLC0415 - Arrow
+
     ends = [candle.end_period_ts for candle in candles_of(body) if candle.traded]
     begun = ((begin_of(request.series, end), end) for end in ends)
     return [(begin * SECOND, end * SECOND) for begin, end in begun if begin is not None]
