@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.domain.channels import declared_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
-from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR_AHEAD, FAR_BEHIND, unit_of
+from forebay.domain.coverage.gaps import FAR_AHEAD, FAR_BEHIND, unit_of
 from forebay.errors import ConfigError, RowsRefused, Transient
 from forebay.journal import OS_DISK, CursorFile, Disk, Position
 from forebay.ports import Commit, Committed, HistoryRequest, Parser, Store, StoreState
@@ -138,7 +138,8 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         state = self._look()
         refuse_other_units(state.coverage, self._channels)
         for key, stream in state.coverage.items():
-            if key.symbol != EVERY_SYMBOL and any(stream.rows()):
+            counted = stream.unit == "id" and any(stream.rows())
+            if counted or any(stream.arrived().values()):
                 self._heard.setdefault(key, 0)
         self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
         self._streams = dict(state.coverage)

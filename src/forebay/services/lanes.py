@@ -15,7 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from forebay.domain.channels import kind_of
-from forebay.domain.frames import LETTERS, GapAccepted, HistoryFinished, RangeChecked
+from forebay.domain.frames import (
+    LETTERS,
+    GapAccepted,
+    HistoryFinished,
+    NumbersMissed,
+    RangeChecked,
+    StreamsOwed,
+)
 from forebay.domain.kinds import KINDS
 from forebay.domain.kinds.checks import OTHER_TOPIC
 from forebay.domain.messages import (
@@ -110,6 +117,11 @@ def _lanes_of_record(
     """Return the lanes of the stream that a record names, or of all that it may be about."""
     if isinstance(control, HistoryFinished | GapAccepted | RangeChecked):
         return [lane_of(lanes(topic_of(control.channel)), context.venue, control.symbol)]
+    if isinstance(control, StreamsOwed):
+        theirs = {(topic_of(channel), symbol) for channel, symbol in control.streams}
+        return sorted({lane_of(lanes(topic), context.venue, each) for topic, each in theirs})
+    if isinstance(control, NumbersMissed):
+        return [lane for topic in sorted({*map(topic_of, control.kinds)}) for lane in lanes(topic)]
     venues = channels.values() if not context.venue else [channels.get(context.venue, {})]
     topics = sorted({topic_of(name) for declared in venues for name in declared}) or [OTHER_TOPIC]
     return [lane for topic in topics for lane in lanes(topic)]

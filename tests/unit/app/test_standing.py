@@ -41,3 +41,16 @@ def test_what_was_asked_for_and_never_heard_is_silent_once_somebody_listens() ->
     before = replace(deliver, streams=[known])
     (stream,) = merged([capture, before])
     assert (stream.state, stream.heard_ns) == ("heard", None), "before the process began"
+
+
+def test_what_is_asked_for_of_every_symbol_is_heard_with_any() -> None:
+    asked = StreamReport(venue="v", market="spot", channel="trade", symbol="*", asked_ns=5)
+    told = [
+        replace(asked, symbol=symbol, asked_ns=None, heard_ns=ns)
+        for symbol, ns in (("A", 8), ("B", 9), ("C", None))
+    ]
+    other = replace(told[0], channel="quote")
+    for heard, state, ns in (([other], "silent", None), ([other, *told], "heard", 9)):
+        deliver = ProcessReport("deliver", 2, "", streams=heard, hears=True)
+        (stream,) = merged([ProcessReport("capture", 1, "", streams=[asked]), deliver])
+        assert (stream.state, stream.heard_ns) == (state, ns)

@@ -207,7 +207,7 @@ def test_a_market_in_which_nothing_happens_is_heard_if_it_is_said_to_be_there(
     recorded.control(StreamsAsked(tuple(streams)), T0, asked)
     recorded.control(EpochAccepted(), T0, asked)
     tell(recorded, range(3, 5), 1)
-    tell(recorded, range(5, 7), 60)
+    tell(recorded, range(6, 8), 60)
     recorded.deliver()
 
     def silent() -> list[str]:
@@ -219,4 +219,7 @@ def test_a_market_in_which_nothing_happens_is_heard_if_it_is_said_to_be_there(
     recorded.control(owed, T0 + 61 * SECOND, asked)
     recorded.deliver()
     assert silent() == ["numbered/trade/A-GONE"], "no connection carried it"
-    assert recorded.deliverer.heard[StreamKey(VENUE, "spot", "trade", quiet)] == 0
+    for deliverer in (recorded.deliverer, Deliverer(recorded.folder, recorded.store, PARSERS)):
+        assert deliverer.heard[StreamKey(VENUE, "spot", "trade", quiet)] == 0
+        heard = {key.symbol for key in deliverer.heard if key.channel == "trade"}
+        assert heard == set(SYMBOLS), "neither that which is only owed, nor all together"
