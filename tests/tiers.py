@@ -53,6 +53,7 @@ DRILLS = (
     "tests/acceptance/test_replay.py::test_a_real_book_at_the_end",
     "tests/acceptance/test_replay_kalshi.py::test_recorded_days",
     "tests/acceptance/test_replay_damaged.py::test_a_rebuild_tells",
+    "tests/acceptance/test_secrets.py",
     "tests/properties/test_reading_as_columns.py::test_every_byte_at_every_place[l2update]",
     "tests/simulation/test_command.py::test_it_is_started_by_its_name",
     "tests/simulation/test_command.py::test_processes_give_the_same_as_one",

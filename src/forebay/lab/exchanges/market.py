@@ -115,8 +115,9 @@ class Market:
         """Return the venue time of a moment: it passes as fast as events come."""
         config = self.config
         if self._started_ns is None:
-            past_ns = 0 if config.now_ns is None else now_ns - config.now_ns
-            return self.start_ns + past_ns
+            if config.now_ns is not None:
+                return self.start_ns + now_ns - config.now_ns
+            return self.start_ns + HISTORY * config.step_us * 1_000
         turns = (now_ns - self._started_ns) * config.rate / 1e9 / max(1, len(config.symbols))
         return self.start_ns + int((HISTORY + turns) * config.step_us) * 1_000
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -27,6 +26,7 @@ _KEY, _TIME, _SIGNATURE = (
 )
 _SEED: Final = b"anybody may know this key of lab"
 _RSA_BITS: Final = 2048
+_DIGITS: Final = 20
 _RSA, _ED25519 = "rsa", "ed25519"
 
 PrivateKey = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -81,14 +81,14 @@ class Account:
         if key is None:
             return "key_not_found"
         timestamp = headers[_TIME]
-        if not (timestamp.isascii() and timestamp.isdecimal()):
+        if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) < _DIGITS):
             return "header_timestamp_invalid"
         if abs(int(timestamp) - wall_ns // 1_000_000) > CLOCK_MS:
             return "header_timestamp_expired"
         try:
             signature = base64.b64decode(headers[_SIGNATURE], validate=True)
             _verify(key, signature, f"{timestamp}{method}{path}".encode())
-        except (InvalidSignature, binascii.Error):
+        except (InvalidSignature, ValueError):
             return "incorrect_api_key_signature"
         return ""
 
