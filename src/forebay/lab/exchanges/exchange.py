@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,9 @@ MUTE_FOR_NS: Final = 60_000_000_000
 MAX_BACKLOG: Final = 32 << 20
 """Bytes a connection may lag behind before the server gives it up."""
 
+KEPT: Final = 10_000
+"""Moments of connections that are kept."""
+
 _POLICY_VIOLATION = 1008
 _SERVICE_RESTART = 1012
 
@@ -56,6 +60,8 @@ class Exchange:
         self.switched = SwitchedFaults(config.venue.troubles)
         self.rate_limited = 0
         self.rest_requests = 0
+        self.opened_ns: deque[int] = deque(maxlen=KEPT)
+        """When connections were accepted, as monotonic nanoseconds; the oldest go first."""
         self._audience = Audience(config.venue)
         self._ageing_since_ns: int | None = None
         self._next_ping_ns = 0
@@ -71,6 +77,7 @@ class Exchange:
     def connected(self, wire: Wire, now_ns: int) -> Line:
         line = Line(wire, self.ledger, now_ns, self.venue.dialogue(self.switched, now_ns))
         self._audience.add(line)
+        self.opened_ns.append(now_ns)
         if self.venue.welcome:
             line.say(self.venue.welcome)
             wire.flush()
