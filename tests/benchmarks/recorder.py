@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,8 +22,9 @@ from forebay.domain.frames import Context, FrameKind
 from forebay.journal import JournalWriter
 from forebay.services.capture import Capture, SourceFeed
 from forebay.sources import coinbase
+from forebay.sources.coinbase.connector import CoinbaseSession
 from forebay.sources.live import Addresses, LiveSource, Wiring
-from forebay.sources.venue import ConnectionPurpose
+from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict
 from tests.benchmarks.frames import SYMBOLS
 from tests.benchmarks.harness import cpu_seconds
 
@@ -32,6 +34,20 @@ if TYPE_CHECKING:
     from forebay.ports import FrameSink, HistoryRequest, Instrument
 
 _POLL_S = 0.005
+
+
+class HearingSession(CoinbaseSession):
+    """Hears every message, for ever, and has nothing to say of what is common."""
+
+    attentive = True
+
+    def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
+        if payload.startswith(self.quiet):
+            return NOTHING
+        return super().received(payload, now_ns)
+
+
+HEARD = replace(coinbase.VENUE, session=HearingSession)
 
 
 class WebsocketsSource:
@@ -79,12 +95,12 @@ async def capture(
     writer = JournalWriter.open(Path(folder), clock=clock)
     source = (
         LiveSource(
-            coinbase.VENUE,
+            HEARD if driver == "heard" else coinbase.VENUE,
             ConnectionPurpose(tuple(SYMBOLS), coinbase.VENUE.default_channels),
             Wiring("c", clock, rng),
             addresses=Addresses(ws_url=url),
         )
-        if driver == "picows"
+        if driver in ("picows", "heard")
         else WebsocketsSource(url)
     )
     capture = Capture(writer, [SourceFeed("coinbase", source)], clock=clock, rng=rng)

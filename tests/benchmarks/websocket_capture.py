@@ -43,7 +43,9 @@ def run(*, count: int = 400_000) -> Iterator[Row]:
                 return measured
 
             rounds = alternate({OURS: once("picows"), "websockets": once("websockets")})
+            heard = alternate({OURS: once("heard")}, 3)
     yield rounds.row("websocket -> captured", "frames/CPU s", Goal(least=500_000), "websockets")
+    yield heard.row("websocket -> captured, each heard by its session", "frames/CPU s", None)
 
 
 def latency(*, count: int = 300_000) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forebay.domain.columns import as_arrays
+from forebay.domain.parsed import Moments
 from forebay.services.projection import Projection
 from forebay.sources.coinbase.feed import read_matches, read_updates
 from forebay.sources.coinbase.protocol import CoinbaseParser
@@ -44,6 +45,7 @@ def outcome(parsed: Parsed) -> list[object]:
 
 
 def as_list(column: Any) -> list[Any] | None:  # noqa: ANN401 - any of the columns
+    column = column.values if isinstance(column, Moments) else column
     found: list[Any] | None = None if column is None else column.tolist()
     return found
 

@@ -30,7 +30,7 @@ from forebay.times import in_sql
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from forebay.services.book_bases import Base, Query, Stream
+    from forebay.services.book_bases import Base, Connection, Query, Stream
     from forebay.services.book_telling import Parsers
 
 LATE_NS = SECOND
@@ -79,8 +79,8 @@ def book_at(
 
 def _behind(
     query: Query, stream: Stream, base: Base, at_ns: int | None, telling: Telling
-) -> BookAt:
-    """Return the book that a base and the changes behind it say."""
+) -> tuple[BookAt, tuple[Connection, ...]]:
+    """Return the book that a base and the changes behind it say, and who told it besides."""
     changes = changes_behind(query, stream, base, at_ns, telling)
     hearing = heard(query, stream, base, changes, telling)
     trusted = changes.filter(pc.less_equal(changes["received_ts"], hearing.until_ns))

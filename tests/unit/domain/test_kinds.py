@@ -85,9 +85,7 @@ def raw(kind: str, rows: Sequence[Row], *, relative: bool = False) -> RawEvents:
     frames = list(range(len(rows)))
     names = dict.fromkeys(name for row in rows for name in row)
     return RawEvents(
-        channel=Channel(
-            kind, "session" if relative else "observation", "time", relative=relative
-        ),
+        channel=Channel(kind, "session" if relative else "observation", "time", relative=relative),
         native=frames if relative else None,
         frame=frames,
         item=[0] * len(rows),

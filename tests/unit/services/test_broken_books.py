@@ -179,7 +179,7 @@ def test_between_two_connections_nothing_is_known() -> None:
 def test_differences_are_of_the_class_session_alone() -> None:
     for identity in ("native", "content", "observation"):
         with pytest.raises(ValueError, match="fit no other connection's snapshot"):
-            Channel("book_delta", identity, "time", relative=True)  # type: ignore[arg-type]
+            Channel("book_delta", identity, "time", relative=True)
 
 
 def test_one_book_that_cannot_be_had_for_ten_minutes_costs_the_others_nothing() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.clock import ManualClock
-from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened
+from forebay.domain.frames import EpochAccepted, EpochClosed, EpochOpened, StreamsEnded
 from forebay.errors import ConfigError
 from forebay.resilience import RetryConfig
 from forebay.sources.live import LiveSource, Timings
@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 MINUTE = 60_000_000_000
 POLL = Poll(lambda symbol, now_ns: f"/bars/{symbol}?at={now_ns}", every_s=60.0, after_s=2.0)
 VENUE = replace(UNPACED, name="polled", polls={"bar": POLL})
+SEVERAL = Poll(
+    None,
+    60.0,
+    2.0,
+    asks=lambda asked: f"/bars/{','.join(asked.symbols)}?since={asked.since_ns}",
+    at_once=3,
+    following=lambda target, body: target + "&more" if body == b"more" else "",
+)
 ONCE = Timings(rest=RestPolicy(RetryConfig(attempts=1)))
 
 
@@ -50,24 +58,29 @@ class Bars:
         self.asked: list[str] = []
         self.status: dict[str, int] = {}
         self.slow: set[str] = set()
+        self.pages = 1
+        """Of each answer."""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.raw_path)
-        symbol = request.path.rpartition("/")[2]
-        if symbol in self.slow:
+        named = request.path.rpartition("/")[2]
+        symbols = named.split(",")
+        if not self.slow.isdisjoint(symbols):
             await asyncio.Event().wait()
-        return web.Response(status=self.status.get(symbol, 200), text=f"bar of {symbol}")
+        status = max(self.status.get(symbol, 200) for symbol in symbols)
+        more = self.pages > request.raw_path.count("more") + 1
+        return web.Response(status=status, text="more" if more else f"bar of {named}")
 
 
 class Rig:
-    def __init__(self, url: str, bars: Bars, *symbols: str) -> None:
+    def __init__(self, url: str, bars: Bars, *symbols: str, poll: Poll = POLL) -> None:
         self.bars = bars
         self.clock = ManualClock(wall_ns=100 * MINUTE + 30_000_000_000)
         self.sink = RecordingSink()
         self.said: list[TelemetryEvent] = []
         self.source = live(
             symbols,
-            venue=VENUE,
+            venue=replace(VENUE, polls={"bar": poll}),
             channels=("bar",),
             rest_url=url,
             clock=self.clock,
@@ -92,10 +105,10 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def running(*symbols: str) -> AsyncIterator[Rig]:
+async def running(*symbols: str, poll: Poll = POLL) -> AsyncIterator[Rig]:
     bars = Bars()
     async with serving(bars.answer) as url:
-        rig = Rig(url, bars, *symbols)
+        rig = Rig(url, bars, *symbols, poll=poll)
         async with rig.source as source:
             task = asyncio.create_task(source.run(rig.sink))
             try:
@@ -213,3 +226,83 @@ def test_a_poll_needs_an_address() -> None:
     source = live(["A"], venue=nowhere, channels=("trade",))
     with pytest.raises(ConfigError, match="Set rest_url"):
         LiveSource(nowhere, replace(source._asked, channels=("bar",)), source._wiring)
+
+
+# ------------------------------------------------------------------- several symbols together
+
+
+def paths(rig: Rig) -> list[str]:
+    return [path.partition("?")[0].removeprefix("/bars/") for path in rig.bars.asked]
+
+
+async def test_symbols_are_asked_for_together_and_since_the_last_answer() -> None:
+    async with running(*"ABCD", poll=SEVERAL) as rig:
+        await rig.round(1)
+        rig.clock.advance(32)
+        await rig.round(2)
+        assert rig.source.connections == 2
+    assert sorted(paths(rig)) == ["A,B,C", "A,B,C", "D", "D"]
+    begun = 100 * MINUTE + 30_000_000_000
+    since = {int(path.partition("=")[2]) for path in rig.bars.asked}
+    assert since == {begun - MINUTE, begun}, "a period before, and when it was asked for last"
+    together = EpochAccepted((("bar", "A"), ("bar", "B"), ("bar", "C")))
+    assert rig.controls("A") == [EpochOpened(), together, EpochClosed("stopped")]
+
+
+async def test_a_symbol_that_is_refused_is_found_among_others_and_costs_them_nothing() -> None:
+    async with running(*"ABC", poll=SEVERAL) as rig:
+        await rig.round(1)
+        rig.bars.status["B"] = 404
+        rig.clock.advance(32)
+        await rig.round(2)
+        rig.clock.advance(60)
+        await rig.round(3)
+        rig.bars.status.clear()
+        rig.clock.advance(60)
+        await rig.round(4)
+    assert paths(rig) == ["A,B,C", "A,B,C", "A", "B,C", "B", "C", "A,C", "A,C", "B"]
+    assert rig.controls()[2:4] == [StreamsEnded((("bar", "B"),)), EpochAccepted((("bar", "B"),))]
+    assert [type(each) for each in rig.controls()].count(EpochClosed) == 1
+    told = [each for each in rig.said if isinstance(each, StreamRefused)]
+    assert [each.symbol for each in told] == ["B"]
+
+
+async def test_pages_are_followed_to_their_end_and_no_page_is_asked_for_twice() -> None:
+    async with running("A", poll=SEVERAL) as rig:
+        rig.bars.pages = 3
+        async with asyncio.timeout(20):
+            while EpochAccepted((("bar", "A"),)) not in rig.controls():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+        assert [path.count("more") for path in rig.bars.asked] == [0, 1, 2]
+    around = replace(SEVERAL, following=lambda target, _: target)
+    async with running("A", poll=around) as rig:
+        await rig.round(1)
+        assert len(rig.bars.asked) == 1
+        assert [type(each) for each in rig.said if isinstance(each, PollFailed)] == [PollFailed]
+
+
+async def test_what_is_wanted_changes_while_it_is_polled() -> None:
+    async with running(*"ABCD", poll=SEVERAL) as rig:
+        await rig.round(1)
+        rig.source.want("ACEF")
+        async with asyncio.timeout(20):
+            while "E,F" not in paths(rig) or len(rig.sink.flushes) < 3:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+        rig.bars.asked.clear()
+        rig.clock.advance(32)
+        async with asyncio.timeout(20):
+            while len(rig.bars.asked) < 2:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+    assert sorted(paths(rig)) == ["A,C", "E,F"]
+    assert StreamsEnded((("bar", "B"),)) in rig.controls()
+    assert rig.controls("D")[-1] == EpochClosed("stopped")
+
+
+def test_a_kind_that_a_connection_brings_too_is_polled_only_if_that_is_asked_for() -> None:
+    either = replace(VENUE, polls={"trade": replace(POLL, optional=True)})
+    source = live(["A"], venue=either, channels=("trade",))
+    assert not source._polls
+    asked = replace(source._asked, polled=("trade",))
+    polling = LiveSource(either, asked, source._wiring)
+    assert len(polling._polls) == 1
+    assert polling.connections == 1

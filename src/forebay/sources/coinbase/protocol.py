@@ -93,7 +93,7 @@ class CoinbaseParser:
         self._fewest = fewest
 
     def may_tell(self, payload: bytes, kinds: Collection[str], symbol: str) -> bool:
-        """See :class:`~forebay.services.book_telling.Guesses`: a frame that is torn says how it began."""
+        """See :class:`~forebay.services.book_telling.Guesses`: what is torn says how it began."""
         begun, product = _TYPE.match(payload), _OF_PRODUCT.search(payload)
         told = kinds if begun is None else KINDS_OF_TYPE.get(begun[1], set()) & {*kinds}
         return bool(told) and (product is None or product[1] == symbol.encode())

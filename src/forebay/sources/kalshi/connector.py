@@ -15,6 +15,7 @@ import msgspec
 from forebay.drivers import Driven
 from forebay.errors import ConfigError
 from forebay.sources.kalshi.ages import Ages
+from forebay.sources.kalshi.awaited import AwaitedBooks
 from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND
 from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
@@ -28,8 +29,9 @@ SOCKET_PATH = "/trade-api/ws/v2"
 """What the upgrade is signed for."""
 KEY_ID, PRIVATE_KEY = "key_id", "private_key"
 """What the secrets are called in a file of credentials."""
+OF_BOOKS = "orderbook_delta"
 CHANNELS: Mapping[str, tuple[str, ...]] = {
-    "orderbook_delta": BOOK_KINDS,
+    OF_BOOKS: BOOK_KINDS,
     "trade": ("trade",),
     "ticker": ("ticker",),
 }
@@ -48,6 +50,10 @@ OF_MARKETS = frozenset({14, 16, 26})
 ENDINGS = frozenset({1, 9, 10, 17, 18, 25, 27})
 """Errors after which a subscription is over, whatever it was for: the venue cannot, the key is not
 taken, a channel failed, it was too slow or we were, it was asked too often."""
+FAILED = frozenset({9, 10, 25})
+"""Those of them that are about a whole subscription, whatever command they answer."""
+UNANSWERED = 100
+"""So many commands for books are remembered that were not answered."""
 _HINT = "List what there is with `forebay symbols --venue kalshi --status open`."
 _DATA = re.compile(rb'\{"type":"(?:trade|ticker|orderbook_snapshot|orderbook_delta)"')
 _OF_LIFE = ("market_lifecycle_v2", "multivariate_market_lifecycle")
@@ -89,15 +95,18 @@ class SentCommand:
     """Of a subscription that was changed."""
     leaving: bool = False
     """Whether the markets were taken out of it."""
+    again: bool = False
+    """Whether the books of the markets were asked for once more."""
 
 
 class KalshiSession(PlainSession):
     """One subscription of all channels, which is asked for channel by channel if it is refused.
 
-    It hears each message, to know how old they are when they come.
+    It hears each message, to know how old they are when they come, and which are missing.
     """
 
     attentive = True
+    tick_s = 1.0
 
     def __init__(self, asked: ConnectionPurpose) -> None:
         super().__init__(asked)
@@ -110,6 +119,7 @@ class KalshiSession(PlainSession):
         self._leaving: dict[str, int] = {}
         """How many subscriptions did not acknowledge yet that a market leaves them."""
         self._ages = Ages()
+        self._books = AwaitedBooks()
 
     def headers(self, now_ns: int) -> Mapping[str, str]:
         """Return the signature of the upgrade."""
@@ -134,11 +144,26 @@ class KalshiSession(PlainSession):
         send = [self._update(sid, "add_markets", tuple(added)) for sid, _ in told if added]
         send += [self._update(sid, "delete_markets", tuple(removed)) for sid, _ in told if removed]
         self._leaving.update(dict.fromkeys(removed, len(told)))
+        self._books.left(removed)
         given = {*self._sids.values()}
         missing = [name for name, kinds in CHANNELS.items() if self._wants(kinds)]
         send += [self._subscribe((name,), tuple(added)) for name in missing
                  if added and name not in given]  # fmt: skip
         return send
+
+    def tick(self, now_ns: int) -> Sequence[bytes]:
+        """Ask once more for books that are due; commands that nobody answers are forgotten."""
+        due = self._books.due(now_ns)
+        for old in [at for at, sent in self._sent.items() if due and sent.again][:-UNANSWERED]:
+            del self._sent[old]
+        return [
+            self._command(
+                "update_subscription",
+                {"sids": [sid], "action": "get_snapshot", "market_tickers": list(symbols)},
+                SentCommand(frozenset(), (self._sids[sid],), symbols, sid, again=True),
+            )
+            for sid, symbols in due.items()
+        ]
 
     def _wants(self, kinds: Sequence[str]) -> bool:
         return not {*self.asked.channels}.isdisjoint(kinds)
@@ -147,7 +172,7 @@ class KalshiSession(PlainSession):
         params: dict[str, Any] = {"channels": list(channels)}
         if symbols != (EVERY,):
             params |= {"market_tickers": list(symbols), "use_yes_price": False}
-        if "orderbook_delta" in channels:
+        if OF_BOOKS in channels:
             params["send_initial_snapshot"] = True
         sent = SentCommand(self._streams(channels, symbols), channels, symbols)
         return self._command("subscribe", params, sent)
@@ -176,24 +201,31 @@ class KalshiSession(PlainSession):
     def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
         """Tell what is given and what is not, and whether messages get older and older."""
         if _DATA.match(payload):
+            if self._books.heard(payload, now_ns):
+                return MessageVerdict(send=self.tick(now_ns))
+            if self._books.over:
+                return MessageVerdict(ended=self._books.over, complaint=self._books.over)
             return self._aged(payload, now_ns) if now_ns >= self._ages.due_ns else NOTHING
         try:
             message = msgspec.json.decode(payload)
         except UNDECODABLE:
             return NOTHING
-        return self._replied(message) if isinstance(message, dict) else NOTHING
+        return self._replied(message, now_ns) if isinstance(message, dict) else NOTHING
 
-    def _replied(self, message: Mapping[str, Any]) -> MessageVerdict:
+    def _replied(self, message: Mapping[str, Any], now_ns: int) -> MessageVerdict:
+        self._books.counted(_whole(message.get("sid")), _whole(message.get("seq")), now_ns)
         said = message.get("msg")
         said = said if isinstance(said, dict) else {}
         sent = self._sent.get(_whole(message.get("id")))
         kind = message.get("type")
         if kind == "subscribed":
-            return self._subscribed(sent, said)
+            return self._subscribed(sent, said, now_ns)
         if kind == "error":
             return self._error(message, said, sent)
         if kind == "ok" and sent is not None:
             del self._sent[message["id"]]
+            if sent.sid is not None and sent.streams:
+                self._books.expect(sent.sid, sent.symbols, now_ns)
             return MessageVerdict(accepted=sent.streams, released=self._left(sent))
         if kind in _OF_LIFE and isinstance(ticker := said.get("market_ticker"), str):
             return MessageVerdict(listed=frozenset({ticker}))
@@ -218,13 +250,17 @@ class KalshiSession(PlainSession):
         why = self._ages.look(int(sent[1]) * MILLISECOND, now_ns) if sent else ""
         return MessageVerdict(ended=why, complaint=why) if why else NOTHING
 
-    def _subscribed(self, sent: SentCommand | None, said: Mapping[str, Any]) -> MessageVerdict:
+    def _subscribed(
+        self, sent: SentCommand | None, said: Mapping[str, Any], now_ns: int
+    ) -> MessageVerdict:
         """One reply a channel, each with the id of the command."""
         channel, sid = said.get("channel"), _whole(said.get("sid"))
         if channel not in _KINDS or sid < 0:
             return NOTHING
         self._sids[sid] = str(channel)
         symbols = self._symbols if sent is None else sent.symbols
+        if channel == OF_BOOKS:
+            self._books.subscribed(sid, symbols, now_ns)
         return MessageVerdict(accepted=self._streams((str(channel),), symbols))
 
     def _error(
@@ -233,7 +269,8 @@ class KalshiSession(PlainSession):
         """Find out what is refused: the venue names the command, and neither channel nor market."""
         code = _whole(said.get("code"))
         words = f"error {said.get('code')}: {said.get('msg') or 'no reason given'}"
-        if code in ENDINGS or (sent is None and _whole(message.get("sid")) in self._sids):
+        endings = FAILED if sent is not None and sent.again else ENDINGS
+        if code in endings or (sent is None and _whole(message.get("sid")) in self._sids):
             return MessageVerdict(ended=words, complaint=words)
         if sent is None:
             return MessageVerdict(complaint=words)
@@ -249,6 +286,8 @@ class KalshiSession(PlainSession):
 
     def _unchanged(self, sent: SentCommand, words: str) -> MessageVerdict:
         """A subscription does not take markets; of several, it is asked for one by one."""
+        if sent.again:
+            return MessageVerdict(complaint=words)
         if sent.leaving:
             return MessageVerdict(complaint=words, released=self._left(sent))
         if sent.sid is None or len(sent.symbols) == 1:

@@ -118,7 +118,7 @@ class KalshiParser:
         self._fewest = fewest
 
     def may_tell(self, payload: bytes, kinds: Collection[str], symbol: str) -> bool:
-        """See :class:`~forebay.services.books.Guesses`: a frame that is torn says how it began."""
+        """See :class:`~forebay.services.book_telling.Guesses`: what is torn says how it began."""
         begun, market = _TYPE.match(payload), _OF_MARKET.search(payload)
         told = {*kinds}
         if begun is not None:

@@ -61,11 +61,20 @@ class Refetch:
             else:
                 book.arrived_ns = None
 
+    def expected(self, symbols: Iterable[str], due_ns: int) -> None:
+        """Note that books are to come unasked until a moment; they are broken if they do not."""
+        for symbol in symbols:
+            self._books.setdefault(symbol, _Broken(due_ns))
+
     def arrived(self, symbol: str, now_ns: int) -> None:
         """Note that a book has come whole; an empty one is one, too."""
         book = self._books.get(symbol)
-        if book is not None:
+        if book is None:
+            return
+        if book.tries:
             book.arrived_ns = now_ns
+        else:
+            del self._books[symbol]
 
     def forget(self, symbols: Iterable[str]) -> None:
         """Note that books are not wanted any more."""

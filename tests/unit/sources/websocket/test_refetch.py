@@ -42,9 +42,9 @@ def test_a_book_that_never_comes_is_asked_for_ten_times_with_growing_pauses() ->
     assert all(later == 2 * sooner for sooner, later in pairwise(pauses))
     last_s = 10**6 + LONGEST_S
     assert books.due(round((last_s - 1) * SECOND)) == []
-    assert books.exhausted == ()
+    assert len(books.exhausted) == 0
     assert books.due(round(last_s * SECOND)) == []
-    assert books.exhausted == ("P-0",)
+    assert [*books.exhausted] == ["P-0"]
 
 
 def test_a_book_that_comes_and_breaks_at_once_is_asked_for_no_more_often() -> None:
@@ -69,6 +69,15 @@ def test_a_book_that_stayed_whole_is_asked_for_at_once_when_it_breaks_again() ->
     books.broken(PAIRS[:1], 61 * SECOND)
     assert books.due(61 * SECOND) == []
     assert books.due(62 * SECOND) == PAIRS[:1]
+
+
+def test_a_book_that_is_to_come_unasked_is_asked_for_if_it_does_not() -> None:
+    books = Refetch()
+    books.expected(PAIRS, 10 * SECOND)
+    assert books.due(9 * SECOND) == []
+    for pair in PAIRS[2:]:
+        books.arrived(pair, 9 * SECOND)
+    assert books.due(10 * SECOND) == PAIRS[:2]
 
 
 def test_what_is_not_awaited_may_arrive_and_what_is_forgotten_is_not_asked_for() -> None:

@@ -1,0 +1,127 @@
+"""The books of one connection to Kalshi: which of them may lack something, and what to ask for.
+
+``seq`` rises by one with each message of a subscription, over all its markets, so a hole may be of
+any of them: all their books are asked for anew (``get_snapshot``). So is one that did not come with
+the subscription. Of a message of books only the head is read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from forebay.sources.parsing import UNDECODABLE
+from forebay.sources.websocket.refetch import Refetch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WITHIN_NS = 10_000_000_000
+"""For so long the books of a new subscription may be on their way."""
+_BOOK = re.compile(
+    rb'\{"type":"orderbook_(delta|snapshot)","sid":([0-9]{1,15}),"seq":([0-9]{1,15})'
+    rb',"msg":\{"market_ticker":"([^"\\]{1,100})"'
+)
+_OF_BOOKS = b'{"type":"orderbook_'
+
+
+class _Told(msgspec.Struct):
+    market_ticker: str
+
+
+class _Message(msgspec.Struct):
+    """What is read of a message that is written otherwise than usual."""
+
+    type: str
+    sid: int
+    seq: int
+    msg: _Told
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class AwaitedBooks:
+    """Pure. Times are nanoseconds that never go back."""
+
+    def __init__(self) -> None:
+        self._markets: dict[int, dict[str, bool]] = {}
+        """Of each subscription, the markets, and whether their books have come once."""
+        self._last: dict[int, int] = {}
+        """The last number of each of them."""
+        self._refetch = Refetch()
+        self.over = ""
+        """Why the connection is to be ended, if it is."""
+
+    def subscribed(self, sid: int, symbols: Iterable[str], now_ns: int) -> None:
+        """Note a new subscription to books, which come with it."""
+        self._markets[sid] = {}
+        self._last.pop(sid, None)
+        self.expect(sid, symbols, now_ns)
+
+    def expect(self, sid: int, symbols: Iterable[str], now_ns: int) -> None:
+        """Note that a subscription has more markets, if it is one to books."""
+        markets = self._markets.get(sid)
+        if markets is not None:
+            new = [symbol for symbol in symbols if symbol not in markets]
+            markets.update(dict.fromkeys(new, False))
+            self._refetch.expected(new, now_ns + WITHIN_NS)
+
+    def left(self, symbols: Iterable[str]) -> None:
+        """Note that markets are not wanted any more."""
+        gone = [*symbols]
+        self._refetch.forget(gone)
+        for markets in self._markets.values():
+            for symbol in gone:
+                markets.pop(symbol, None)
+
+    def heard(self, payload: bytes, now_ns: int) -> bool:
+        """Look at a message of data; return whether it shows that books are broken."""
+        if not payload.startswith(_OF_BOOKS):
+            return False
+        head = _BOOK.match(payload)
+        if head is not None:
+            kind, sid, seq, symbol = head[1], int(head[2]), int(head[3]), head[4]
+            broken = self.counted(sid, seq, now_ns)
+            if kind == b"snapshot":
+                self._came(sid, symbol.decode(), now_ns)
+            return broken
+        try:
+            message = _decode(payload)
+        except UNDECODABLE:
+            return False
+        broken = self.counted(message.sid, message.seq, now_ns)
+        if message.type == "orderbook_snapshot":
+            self._came(message.sid, message.msg.market_ticker, now_ns)
+        return broken
+
+    def counted(self, sid: int, seq: int, now_ns: int) -> bool:
+        """Note the number of a message; return whether one before it is missing."""
+        markets = self._markets.get(sid)
+        if markets is None or seq < 0:
+            return False
+        last, self._last[sid] = self._last.get(sid), seq
+        if last is None or seq == last + 1:
+            return False
+        self._refetch.broken(markets, now_ns)
+        return True
+
+    def due(self, now_ns: int) -> dict[int, tuple[str, ...]]:
+        """Return the markets whose books are to be asked for now, by subscription."""
+        due = {*self._refetch.due(now_ns)}
+        for symbol in self._refetch.exhausted:
+            self._refetch.forget([symbol])
+            if any(markets.get(symbol) for markets in self._markets.values()):
+                self.over = f"the book of {symbol} could not be had again"
+        asked = {
+            sid: tuple(symbol for symbol in markets if symbol in due)
+            for sid, markets in self._markets.items()
+        }
+        return {sid: symbols for sid, symbols in asked.items() if symbols}
+
+    def _came(self, sid: int, symbol: str, now_ns: int) -> None:
+        self._refetch.arrived(symbol, now_ns)
+        if symbol in self._markets.get(sid, ()):
+            self._markets[sid][symbol] = True
