@@ -100,9 +100,9 @@ _BOTH = {"nats": 1}
 _WEEK = 7 * 1440
 _MANY = tuple(f"KXSIM-26DEC31-T{number:04}" for number in range(1, 401))
 _ALL_FAULTS = (
-    "drop=0.002,duplicate=0.002,reorder=0.002,late=0.002,corrupt=0.001,disconnect=0.0001"
-    ",halfopen=0.0001,book_drop=0.002,book_duplicate=0.002,book_reorder=0.002,book_late=0.002"
-    ",book_corrupt=0.001,book_disconnect=0.0001,book_halfopen=0.0001,ticker_disconnect=0.0001"
+    "drop=0.0001,duplicate=0.001,reorder=0.0002,late=0.0002,corrupt=0.0001,disconnect=0.00002"
+    ",halfopen=0.00001,book_drop=0.0002,book_duplicate=0.001,book_reorder=0.0002,book_late=0.0002"
+    ",book_corrupt=0.0001,book_disconnect=0.00002,book_halfopen=0.00001,ticker_disconnect=0.00002"
 )
 _ALL = (
     _drill(

@@ -24,18 +24,18 @@ SHARE: Final = 0.1
 _S = 1_000_000_000
 _EVERY = 400
 _ROUNDS: Final[tuple[Mapping[str, Mapping[str, int]], ...]] = (
-    {troubles.HOLE: {"every": 70}, troubles.AGAIN: {"every": 90}},
+    {troubles.HOLE: {"every": 1_500}, troubles.AGAIN: {"every": 500}},
     {troubles.NEW_SIDS: {}, troubles.OVERFLOW: {}, faults.TOO_MANY: {}},
-    {troubles.UNANSWERED: {}, troubles.NO_SNAPSHOT: {}, troubles.HOLE: {"every": 110}},
+    {troubles.UNANSWERED: {}, troubles.NO_SNAPSHOT: {}, troubles.HOLE: {"every": 1_100}},
     {
-        troubles.ERRORS: {"every": 80},
+        troubles.ERRORS: {"every": 400},
         troubles.ROW_AGAIN: {},
         troubles.HISTORICAL: {"after_s": 5},
         troubles.NEWER: {},
-        faults.TEAR: {"every": 130},
+        faults.TEAR: {"every": 1_900},
     },
     {troubles.FAILED: {}, faults.BROKEN: {}},
-    {faults.AGEING: {"ms_per_s": 300}, troubles.ONE_SIDED: {}, troubles.HOLE: {"every": 60}},
+    {faults.AGEING: {"ms_per_s": 300}, troubles.ONE_SIDED: {}, troubles.HOLE: {"every": 1_300}},
     {troubles.MAINTENANCE: {}},
 )
 """What goes wrong at the same time, one round after the other."""

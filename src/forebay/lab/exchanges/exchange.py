@@ -147,10 +147,10 @@ class Exchange:
         for line in tuple(self._audience.speaking()):
             self._troubled(line, now_ns)
 
-    @property
-    def shut(self) -> bool:
-        """Whether no websocket is open now."""
-        return any(map(self.switched.on, (faults.NO_UPGRADE, *self.venue.shutting)))
+    def shuts(self, now_ns: int) -> bool:
+        """Whether a trouble has no websocket open now; if so it struck, and that is counted."""
+        names = (faults.NO_UPGRADE, *self.venue.shutting)
+        return any([self.switched.strikes(name, now_ns) for name in names])
 
     def _troubled(self, line: Line, now_ns: int) -> bool:
         """Whether a trouble took this connection: it is muted or closed then."""
@@ -167,7 +167,7 @@ class Exchange:
         reply = line.dialogue.troubled(now_ns)
         if reply is not None:
             self._obey(line, reply, now_ns)
-        closing = self.shut or self.switched.strikes(faults.FLAP, now_ns)
+        closing = self.shuts(now_ns) or self.switched.strikes(faults.FLAP, now_ns)
         if closing:
             self._audience.remove(line)
             line.close(_SERVICE_RESTART, "trouble")
