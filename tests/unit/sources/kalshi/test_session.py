@@ -155,7 +155,7 @@ def test_lifecycles_come_over_a_connection_of_their_own() -> None:
 
 
 def test_a_connection_whose_messages_get_older_and_older_is_ended() -> None:
-    session, said, tenth = Talk().session, NOTHING, 0
+    session, said, tenth, late_ms = Talk().session, NOTHING, 0, 0
     while not said.ended and tenth < 600:
         late_ms = max(0, tenth - 100) * 50
         message = delta(tenth, ts_ms=T0 + tenth * 100 - late_ms)
