@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from forebay.services.registry import RegistryMemory
     from forebay.sources.live import LiveSource, Wiring
 
-LEADS = 2.0
-"""A market is captured so many refreshes before it opens."""
+LEADS, LINGERS = 2.0, 0.5
+"""A market is captured so many refreshes before it opens, and so many after its end was noticed."""
 
 
 def directory_of(
@@ -34,7 +34,8 @@ def directory_of(
     directory = venues.VENUES[config.name].directory
     if directory is None:
         return None
-    times = RegistryTimes(lead_ns=round(LEADS * config.refresh_s * 1e9))
+    refresh_ns = config.refresh_s * 1e9
+    times = RegistryTimes(lead_ns=round(LEADS * refresh_ns), linger_ns=round(LINGERS * refresh_ns))
     memory = folder.registry(config.name, venues.market_of(config))
 
     def remember(memory: RegistryMemory) -> None:
