@@ -17,12 +17,16 @@ from forebay.domain.frames import (
     EpochAccepted,
     EpochClosed,
     FrameKind,
+    StreamsEnded,
     StreamsOwed,
     encode_control,
 )
 from forebay.domain.intervals import IntervalSet
-from forebay.domain.lines import LINES, ConnectionLines
+from forebay.domain.lines import LINES, ConnectionLines, Line
 from forebay.domain.messages import Message, Step
+from forebay.journal import Block
+from forebay.payloads import Payloads
+from forebay.services.batches import batches_of
 from forebay.services.lane_bridge import LaneBook, listen
 from forebay.services.lanes import all_topics, lane_of, parts_of, topic_of
 from forebay.services.normalise import OrdinalAssigner
@@ -55,9 +59,10 @@ if TYPE_CHECKING:
 PARSERS: dict[str, Parser] = {VENUE: NumberedParser()}
 DECLARED = declared(PARSERS)
 STREAMS = [StreamKey(VENUE, "spot", kind, symbol) for kind in CHANNELS for symbol in SYMBOLS]
-TOGETHER = StreamKey(VENUE, "spot", CHANNELS[0], "*")
+TOGETHER = StreamKey(VENUE, "spot", min(CHANNELS), "*")
 Steps = list[list["FrameBatch"]]
 Held = dict[StreamKey, "Coverage"]
+Told = list[tuple["Context", "Control | bytes"]]
 
 
 class Sent(NamedTuple):
@@ -349,10 +354,10 @@ def test_lines_are_remembered_while_their_connection_is_open() -> None:
     projection = Projection(PARSERS, {})
     for step in steps:
         projection.adopt(projection.project(step))
-    kept = projection.project(closed(origins[0])).ordinals[TOGETHER]
+    kept = projection.project(closed(origins[0])).ordinals[TOGETHER._replace(channel="")]
     assert isinstance(kept, ConnectionLines)
     assert [*kept.lines] == [f"e2/{LINE}"]
-    many = ConnectionLines({f"e{n}/{LINE}": [] for n in range(2 * LINES)})
+    many = ConnectionLines({f"e{n}/{LINE}": Line() for n in range(2 * LINES)})
     assert [*many.copy().lines] == [*many.lines][LINES:]
 
 
@@ -362,3 +367,43 @@ def test_a_filtered_recording_and_history_tell_of_no_hole() -> None:
     for changed in ({"partial": True}, {"purpose": "history"}, {"purpose": "recording"}):
         origin = msgspec.structs.replace(numbered(), **changed)
         assert TOGETHER not in projected(cut(sent, [], origin))
+
+
+# ----------------------------------------------------- symbols that come and go meanwhile
+
+
+@given(cuts=st.lists(st.integers(1, 20), max_size=6), again=st.booleans())
+def test_where_a_step_ends_does_not_matter_to_streams_that_end(
+    cuts: list[int], *, again: bool
+) -> None:
+    """The connection's context without them is the one that it began with."""
+    few, more = numbered(symbols=SYMBOLS[:2]), numbered()
+    added = tuple((kind, SYMBOLS[2]) for kind in CHANNELS)
+    accepted, ended = EpochAccepted(added), StreamsEnded(added, silent_ns=0)
+    anew: Told = [(more, accepted), (more, trade(4, SYMBOLS[2]))]
+    told: Told = [
+        (few, EpochAccepted()),
+        (few, trade(1)),
+        (more, accepted),
+        (more, trade(2, SYMBOLS[2])),
+        (more, ended),
+        (few, trade(3)),
+        *(anew if again else []),
+        (more if again else few, EpochClosed("done", silent_ns=0)),
+    ]
+    blocks = [block_of(place, *each) for place, each in enumerate(told, 1)]
+    ends = sorted({0, len(blocks), *(cut % len(blocks) for cut in cuts)})
+    steps = [batches_of(blocks[low:high]) for low, high in pairwise(ends)]
+    whole = projected(steps, restarts=True)
+    assert alike(projected([batches_of(blocks)])) == alike(whole)
+    (held,) = (whole[key] for key in STREAMS[2:3])
+    live = [(row.first - T0, row.last - T0) for row in held.rows() if row.origin == "live"]
+    assert live == [(3, 5), *([(7, 9)] if again else [])]
+
+
+def block_of(place: int, origin: Context, told: Control | bytes) -> Block:
+    frame = isinstance(told, bytes)
+    payload = told if isinstance(told, bytes) else encode_control(told)
+    kind = FrameKind.TEXT if frame else FrameKind.CONTROL
+    received = np.array([T0 + place], dtype=np.int64)
+    return Block(LOG, place, kind, origin.encode(), received, Payloads.of([payload]))

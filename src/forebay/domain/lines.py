@@ -20,7 +20,7 @@ from forebay.domain.coverage.ids import runs
 from forebay.domain.frames import MissedNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.int64]
 
-LINES = 512
-"""Lines of one kind that are remembered at once, those that spoke last: collectors that were killed
-leave some behind."""
+LINES = 1024
+"""Lines of a venue's market that are remembered at once, those that spoke last: collectors that
+were killed leave some behind."""
 
 
 class LinePiece(NamedTuple):
@@ -43,10 +43,18 @@ class LinePiece(NamedTuple):
     """Receipts, UTC nanoseconds."""
 
 
-class ConnectionLines(msgspec.Struct, array_like=True):
-    """What has come of the lines of one kind; :meth:`copy` shares no change."""
+class Line(msgspec.Struct, array_like=True, frozen=True):
+    """What has come of one line."""
 
-    lines: dict[str, list[LinePiece]] = msgspec.field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    """Kinds of event that it was said to carry, in order."""
+    pieces: tuple[LinePiece, ...] = ()
+
+
+class ConnectionLines(msgspec.Struct, array_like=True):
+    """What has come of the lines of one venue's market; :meth:`copy` shares no change."""
+
+    lines: dict[str, Line] = msgspec.field(default_factory=dict)
     """By :func:`name_of_line`, in the order in which they spoke last."""
 
     def copy(self) -> ConnectionLines:
@@ -54,8 +62,16 @@ class ConnectionLines(msgspec.Struct, array_like=True):
         kept = islice(self.lines.items(), max(len(self.lines) - LINES, 0), None)
         return ConnectionLines(dict(kept))
 
+    def carry(self, name: str, kinds: Iterable[str]) -> None:
+        """Note that a line carries some kinds, besides those that it was said to before."""
+        line = self.lines.pop(name, Line())
+        self.lines[name] = Line(tuple(sorted({*line.kinds, *kinds})), line.pieces)
+
     def add(self, name: str, numbers: Numbers, received_ns: Numbers) -> list[Interval]:
-        """Add numbers of a line with their receipts, both of shape (n,); return them as runs."""
+        """Add numbers of a line with their receipts, both of shape (n,); return them as runs.
+
+        There is at least one, and :meth:`carry` was called before.
+        """
         if (numbers[1:] < numbers[:-1]).any():
             order = np.argsort(numbers, kind="stable")
             numbers, received_ns = numbers[order], received_ns[order]
@@ -65,12 +81,13 @@ class ConnectionLines(msgspec.Struct, array_like=True):
         latest = np.maximum.reduceat(received_ns, begins).tolist()
         ends = zip(came, earliest, latest, strict=True)
         pieces = [LinePiece(first, last, *times) for (first, last), *times in ends]
-        self.lines[name] = _joined([*self.lines.pop(name, ()), *pieces])
+        line = self.lines[name]
+        self.lines[name] = Line(line.kinds, tuple(_joined([*line.pieces, *pieces])))
         return came
 
     def holes(self, name: str) -> list[MissedNumbers]:
         """Return what is missing of a line, each with the receipts of what is beside it."""
-        pieces = self.lines.get(name, ())
+        pieces = self.lines[name].pieces if name in self.lines else ()
         return [
             MissedNumbers(a.last + 1, b.first - 1, *_between(a, b)) for a, b in pairwise(pieces)
         ]

@@ -140,9 +140,10 @@ class CountedMessages:
     line: str
     """The subscription, unique within the connection; what each line numbers is its own."""
     kinds: tuple[str, ...]
-    """Kinds of event that it carries."""
+    """Kinds of event that it carries; those that are said to over time are added up."""
     frames: Numbers
-    """Index in the batch of each frame with a number, rising."""
+    """Index in the batch of each frame with a number, rising; none where only the kinds are said,
+    as by the answer to a subscription."""
     numbers: Numbers
     """Its number."""
 

@@ -48,7 +48,6 @@ class LineFinding(NamedTuple):
 
 @dataclass(slots=True)
 class _Touched:
-    kinds: tuple[str, ...]
     before: list[MissedNumbers]
     """The holes that it had."""
     came: list[LineArrival] = field(default_factory=list)
@@ -68,22 +67,22 @@ class LineFollower:
         context = batch.context
         if context.purpose != "live" or context.partial:
             return
+        key = StreamKey(context.venue, context.market, "", EVERY_SYMBOL)
+        name = name_of_line(context.epoch, counted.line)
+        lines = self._lines(key)
+        if (touched := self._touched.get((key, name))) is None:
+            touched = self._touched[key, name] = _Touched(lines.holes(name))
+        lines.carry(name, counted.kinds)
         frames = np.asarray(counted.frames, dtype=np.int64)
         numbers = np.asarray(counted.numbers, dtype=np.int64)
         if dead:
             alive = ~np.isin(frames, list(dead))
             frames, numbers = frames[alive], numbers[alive]
-        if not len(frames):
-            return
-        key = StreamKey(context.venue, context.market, counted.kinds[0], EVERY_SYMBOL)
-        name = name_of_line(context.epoch, counted.line)
-        lines = self._lines(key)
-        if (touched := self._touched.get((key, name))) is None:
-            touched = self._touched[key, name] = _Touched(counted.kinds, lines.holes(name))
-        came = IntervalSet(lines.add(name, numbers, batch.received_ns[frames]))
-        last = int(frames[-1])
-        place = int(batch.received_ns[last]), int(batch.seqs[last])
-        touched.came.append(LineArrival(context, batch.log_id, *place, came))
+        if len(frames):
+            came = IntervalSet(lines.add(name, numbers, batch.received_ns[frames]))
+            last = int(frames[-1])
+            place = int(batch.received_ns[last]), int(batch.seqs[last])
+            touched.came.append(LineArrival(context, batch.log_id, *place, came))
 
     def hear(self, context: Context, control: object) -> None:
         """Forget the lines of a connection that is over, once this step has been taken."""
@@ -93,7 +92,8 @@ class LineFollower:
     def found(self) -> Iterator[LineFinding]:
         """Return what has changed of what is missing, and forget the lines that are over."""
         for (key, name), touched in self._touched.items():
-            yield from _found(name, touched, self._lines(key).holes(name))
+            lines = self._lines(key)
+            yield from _found(name, touched, lines.lines[name].kinds, lines.holes(name))
         for context in self._closed:
             for key, held in {**self._stored, **self._changed}.items():
                 if key.venue == context.venue and isinstance(held, ConnectionLines):
@@ -108,10 +108,13 @@ class LineFollower:
         return held
 
 
-def _found(name: str, touched: _Touched, now: list[MissedNumbers]) -> Iterator[LineFinding]:
+def _found(
+    name: str, touched: _Touched, kinds: tuple[str, ...], now: list[MissedNumbers]
+) -> Iterator[LineFinding]:
     """Return the holes that came and went, each by the batch that has what is behind the hole.
 
     If none of these has, it came earlier, and what is before the hole late: by the batch of that.
+    Of a line of which nobody said what it carries, it may be all that the connection does.
     """
     before = touched.before
     over = tuple(hole for hole in before if hole not in now)
@@ -122,8 +125,9 @@ def _found(name: str, touched: _Touched, now: list[MissedNumbers]) -> Iterator[L
     if over and not new:
         new[-1] = []
     for place, holes in sorted(new.items()):
-        said = NumbersMissed(name, touched.kinds, tuple(holes), over)
-        yield LineFinding(touched.came[place], said)
+        by = touched.came[place]
+        said = NumbersMissed(name, kinds or by.context.channels, tuple(holes), over)
+        yield LineFinding(by, said)
         over = ()
 
 

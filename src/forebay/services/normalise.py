@@ -28,9 +28,8 @@ from forebay.domain.identity import digest_id
 from forebay.domain.lines import ConnectionLines
 from forebay.domain.ordinals import StreamOrdinals, count_page
 from forebay.domain.parsed import DeadLetter, Parsed, Reason, StreamName, UnreadLine
-from forebay.errors import Corrupt
-from forebay.payloads import Payloads
 from forebay.ports import KnowsHours
+from forebay.services.batches import OUR_OWN
 from forebay.services.line_numbers import LineFollower
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from forebay.domain.frames import Control
     from forebay.domain.intervals import IntervalSet
     from forebay.domain.parsed import CountedMessages
-    from forebay.journal import Block
     from forebay.ports import Parser
 
 _UNREADABLE: dict[FrameKind, tuple[Reason, str]] = {
@@ -52,12 +50,10 @@ _UNREADABLE: dict[FrameKind, tuple[Reason, str]] = {
 _NO_PARSER = "none"
 _rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_NOWHERE = Context(venue="", source="file", purpose="recording", collector="journal", epoch="")
-_KINDS = frozenset(FrameKind)
+
 Ordinals = dict[StreamKey, StreamOrdinals | ConnectionLines]
 """By stream its ordinals; of every symbol together, the lines of connections."""
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_OUR_OWN = (FrameKind.CONTROL, FrameKind.LOSS)
 
 
 class Said(NamedTuple):
@@ -93,42 +89,11 @@ class Normalised:
     """Which frames of the batch nothing could be made of."""
 
 
-def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
-    """Join blocks of the same context and kind; control records come after what they follow."""
-    groups: dict[tuple[bytes, int, str], list[Block]] = {}
-    for block in blocks:
-        groups.setdefault((block.context, block.kind, block.log_id), []).append(block)
-    batches = [
-        FrameBatch(
-            context=_context(context, kind),
-            kind=FrameKind(kind) if kind in _KINDS else FrameKind.BINARY,
-            payloads=Payloads.joined([block.payloads for block in group]),
-            received_ns=np.concatenate([block.received_ns for block in group]),
-            log_id=log_id,
-            seqs=np.concatenate(
-                [block.first_seq + np.arange(len(block.payloads)) for block in group]
-            ),
-        )
-        for (context, kind, log_id), group in groups.items()
-    ]
-    return sorted(batches, key=lambda batch: batch.kind >= FrameKind.CONTROL)
-
-
-def _context(raw: bytes, kind: int) -> Context:
-    """Whence frames are; one that cannot be read must not stop what comes behind it."""
-    if kind == FrameKind.LOSS:
-        return _NOWHERE
-    try:
-        return Context.decode(raw)
-    except Corrupt:
-        return _NOWHERE
-
-
 def normalise(batch: FrameBatch, parsers: Mapping[str, Parser]) -> Normalised:
     """Account for every frame of ``batch``; ids of class ``content`` have no ordinals yet."""
     ends = (int(batch.seqs[0]), int(batch.seqs[-1])) if len(batch) else (0, 0)
     told = Normalised(batch.context, batch.log_id, ends)
-    if batch.kind in _OUR_OWN:
+    if batch.kind in OUR_OWN:
         _controls(batch, told)
     else:
         _frames(batch, parsers.get(batch.context.venue), told)

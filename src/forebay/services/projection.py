@@ -48,9 +48,10 @@ from forebay.domain.frames import (
 )
 from forebay.domain.roll import Answered, AskedFor, Roll
 from forebay.ports import Events, Parser
+from forebay.services.batches import batches_of
 from forebay.services.clock_skew import NO_DELAYS, Delays
 from forebay.services.letter_states import states_of
-from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals, batches_of
+from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals
 from forebay.services.venue_totals import Sources, VenueTotals, count_letters, plus, way
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class CoverageBook:
             for key, held in {**self.coverage, **out.coverage}.items():
                 if isinstance(held, TimeCoverage) and not names.isdisjoint(held.missed):
                     self._stream(key, held.unit, out).miss(control.line, (), control.over)
-        if control.missed:
+        if control.missed and control.kinds:
             together = StreamKey(context.venue, context.market, control.kinds[0], EVERY_SYMBOL)
             hit = [key for key, _ in self._carried(context) if key.channel in control.kinds]
             for key in [*hit, *([together] if self.follows(together) else [])]:

@@ -23,8 +23,9 @@ from forebay.domain.coverage import StreamKey
 from forebay.domain.messages import EventsTold, Head, Mark, Message, Step
 from forebay.errors import Corrupt, CursorMoved, ForebayError, Permanent, Transient
 from forebay.journal import OS_DISK, CursorFile, Disk, Position, StateFile
+from forebay.services.batches import batches_of
 from forebay.services.lanes import parts_of
-from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals, batches_of
+from forebay.services.normalise import Normalised, OrdinalAssigner, Ordinals
 from forebay.services.projection import declared
 from forebay.services.pump import JournalFeed, JournalPiece, Pump
 from forebay.telemetry import Observer, PublishRefused, TopicMadeAnew, ignore

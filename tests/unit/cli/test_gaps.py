@@ -230,7 +230,7 @@ def test_what_all_symbols_of_a_connection_miss_together_is_told(tmp_path: Path) 
     store.close()
     where = "--data", folder.root
     shown = invoked("gaps", "list", *where, "--state", "permanent").stdout.splitlines()
-    begins = shown.index(f"permanent numbered trade * e1/{LINE} 7 to 8")
+    begins = shown.index(f"permanent numbered quote * e1/{LINE} 7 to 8")
     assert shown[begins + 1 : begins + 3] == [
         "  2021-04-17T16:43:38Z to 2021-04-17T16:43:39Z, 2 missing",
         "  in_connection, opened 2021-04-17T16:43:39Z",
@@ -238,4 +238,4 @@ def test_what_all_symbols_of_a_connection_miss_together_is_told(tmp_path: Path) 
     told = invoked("gaps", "explain", "*", 7, *where, "--json").json
     assert (told["epoch"], told["count"], told["filling"]) == (f"e1/{LINE}", 2, ALL_TOGETHER)
     said = " ".join(invoked("gaps", "explain", "*", 8, *where).stdout.split())
-    assert f"trade * e1/{LINE}: 2 numbers of one connection, 7 to 8" in said
+    assert f"quote * e1/{LINE}: 2 numbers of one connection, 7 to 8" in said

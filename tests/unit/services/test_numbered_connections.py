@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from forebay.services.audit import Use
 
 PARSERS: dict[str, Parser] = {VENUE: NumberedParser()}
-TOGETHER = StreamKey(VENUE, "spot", CHANNELS[0], "*")
+TOGETHER = StreamKey(VENUE, "spot", min(CHANNELS), "*")
 STREAMS = [StreamKey(VENUE, "spot", kind, symbol) for kind in CHANNELS for symbol in SYMBOLS]
 HISTORY = context("rest", "fill", venue=VENUE)
 
@@ -182,7 +182,7 @@ def test_behind_a_transport_it_is_the_same(
 def test_the_table_of_gaps_says_when_and_who_accepted_it(recorded: Bench) -> None:
     capture(recorded)
     epoch = f"e1/{LINE}"
-    accepted = GapAccepted("trade", "*", 12, 12, "me", "a typo", unit="seq", epoch=epoch)
+    accepted = GapAccepted("quote", "*", 12, 12, "me", "a typo", unit="seq", epoch=epoch)
     recorded.control(accepted, T0 + 20 * SECOND, HISTORY)
     recorded.deliver()
     with recorded.store.connection() as connection:

@@ -65,9 +65,12 @@ def source(config: VenueConfig, wiring: Wiring) -> LiveSource:
 
 
 def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
-    """Return what hears a venue tell of all its markets as they change, if it does that."""
+    """Return what hears a venue tell of all its markets as they change, if it does that.
+
+    Where all that is asked for is polled, nothing connects, and looking has to do.
+    """
     directory = VENUES[config.name].directory
-    if directory is None or not directory.pushed:
+    if directory is None or not directory.pushed or not _connects(config):
         return None
     asked = ConnectionPurpose(
         symbols=(EVERY,),
@@ -76,6 +79,12 @@ def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
         credentials=credentials(config),
     )
     return _live(config, asked, wiring)
+
+
+def _connects(config: VenueConfig) -> bool:
+    """Return whether anything that is asked for comes over a connection."""
+    asked = ConnectionPurpose((), kinds(config), polled=polled(config))
+    return len(VENUES[config.name].polled(asked)) < len(asked.channels)
 
 
 def _live(

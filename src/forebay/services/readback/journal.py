@@ -9,9 +9,10 @@ from forebay.domain.ledger import record_of
 from forebay.errors import CursorBeyondEnd
 from forebay.journal import LOSS_KIND, OS_DISK, Block, JournalReader, Position
 from forebay.journal.segments import list_segments
+from forebay.services.batches import batches_of
 from forebay.services.lanes import parts_of
 from forebay.services.ledger import read_ledger
-from forebay.services.normalise import OrdinalAssigner, batches_of
+from forebay.services.normalise import OrdinalAssigner
 from forebay.services.projection import declared
 from forebay.services.publisher import BITE
 from forebay.services.readback.tellings import STRETCH

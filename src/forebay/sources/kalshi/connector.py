@@ -48,10 +48,10 @@ _KINDS = {**CHANNELS, **LIFECYCLES}
 OF_MARKETS = frozenset({14, 16, 26})
 """Errors that are about markets: one is wanted, unknown, or they are too many."""
 ENDINGS = frozenset({1, 9, 10, 17, 18, 25, 27})
-"""Errors after which a subscription is over, whatever it was for: the venue cannot, the key is not
-taken, a channel failed, it was too slow or we were, it was asked too often."""
+"""Answers after which there is no subscription, whatever it was for: the venue cannot, the key is
+not taken, a channel failed, it was too slow or we were, it was asked too often."""
 FAILED = frozenset({9, 10, 25})
-"""Those of them that are about a whole subscription, whatever command they answer."""
+"""Those of them that end one that there is, whatever command they answer, if any."""
 UNANSWERED = 100
 """So many commands for books are remembered that were not answered."""
 _HINT = "List what there is with `forebay symbols --venue kalshi --status open`."
@@ -269,7 +269,7 @@ class KalshiSession(PlainSession):
         """Find out what is refused: the venue names the command, and neither channel nor market."""
         code = _whole(said.get("code"))
         words = f"error {said.get('code')}: {said.get('msg') or 'no reason given'}"
-        endings = FAILED if sent is not None and sent.again else ENDINGS
+        endings = FAILED if sent is None or sent.again else ENDINGS
         if code in endings or (sent is None and _whole(message.get("sid")) in self._sids):
             return MessageVerdict(ended=words, complaint=words)
         if sent is None:

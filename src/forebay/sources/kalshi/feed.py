@@ -22,7 +22,7 @@ from forebay.domain.parsed import CountedMessages, DeadLetter, Parsed, RawEvents
 from forebay.sources.kalshi import messages, quick
 from forebay.sources.kalshi.protocol import (
     BOOK_DELTAS,
-    BOOK_KINDS,
+    KINDS_OF_CHANNEL,
     KINDS_OF_TYPE,
     TICKER,
     TRADES,
@@ -86,11 +86,23 @@ class _OfEvent(_Lifecycle, tag="event_lifecycle"):
     pass
 
 
+class _Subscribed(_Frame, tag="subscribed"):
+    """Says which subscription is of which channel, ahead of all that comes of it."""
+
+    msg: Any = None
+
+    def line(self) -> tuple[int, tuple[str, ...]] | None:
+        """Return the subscription, and the kinds of event that it tells."""
+        said = self.msg if isinstance(self.msg, dict) else {}
+        sid, kinds = said.get("sid"), KINDS_OF_CHANNEL.get(str(said.get("channel")))
+        return (sid, kinds) if isinstance(sid, int) and kinds else None
+
+
 def _named(name: str, base: type) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"Kalshi_{name}", [], bases=(base,), tag=name)
 
 
-_REPLIES = [_named(name, _Frame) for name in ("subscribed", "unsubscribed", "ok", "error")]
+_REPLIES = [_named(name, _Frame) for name in ("unsubscribed", "ok", "error")]
 _unbuilt_types = {_named(name, _Frame): name for name in UNBUILT}
 """Message types of channels that are not captured: counted, and kept in the journal."""
 _ways: dict[type, Callable[[messages.Told, list[DeadLetter]], list[RawEvents]]] = {
@@ -104,7 +116,13 @@ _lifecycles: dict[type, Callable[[Sequence[Statement]], list[RawEvents]]] = {
     _OfCombined: changes,
     _OfEvent: event_changes,
 }
-_types: list[type[msgspec.Struct]] = [*_ways, *_lifecycles, *_REPLIES, *_unbuilt_types]
+_types: list[type[msgspec.Struct]] = [
+    *_ways,
+    *_lifecycles,
+    _Subscribed,
+    *_REPLIES,
+    *_unbuilt_types,
+]
 _KNOWN = {each.__struct_config__.tag for each in _types}
 _decode = cast("Callable[[bytes], Any]", msgspec.json.Decoder(reduce(or_, _types)).decode)
 
@@ -121,22 +139,26 @@ class _Lines:
         """Add frames with their numbers; all of shape (n,)."""
         for sid in np.unique(sids).tolist():
             mask = sids == sid
-            self.kinds.setdefault(sid, set()).update(kinds)
+            self.carry(sid, kinds)
             self.frames.setdefault(sid, []).append(frames[mask])
             self.numbers.setdefault(sid, []).append(seqs[mask])
 
+    def carry(self, sid: int, kinds: Sequence[str]) -> None:
+        """Note which kinds a subscription tells, whatever has come of it."""
+        self.kinds.setdefault(sid, set()).update(kinds)
+
     def told(self) -> list[CountedMessages]:
         """Return what was noted, a subscription each."""
-        found = []
-        for sid in sorted(self.frames):
-            frames = np.concatenate(self.frames[sid])
+        found, none = [], np.empty(0, dtype=np.int64)
+        for sid in sorted(self.kinds):
+            frames = np.concatenate(self.frames.get(sid, [none]))
             order = np.argsort(frames, kind="stable")
             found.append(
                 CountedMessages(
                     line=str(sid),
                     kinds=tuple(sorted(self.kinds[sid])),
                     frames=frames[order],
-                    numbers=np.concatenate(self.numbers[sid])[order],
+                    numbers=np.concatenate(self.numbers.get(sid, [none]))[order],
                 )
             )
         return found
@@ -166,7 +188,7 @@ def read_feed(batch: FrameBatch, fewest: int) -> Parsed:
 
 def _line_kinds(kind: str) -> tuple[str, ...]:
     """Return what a subscription carries that carries ``kind``."""
-    return BOOK_KINDS if kind in BOOK_KINDS else (kind,)
+    return next((kinds for kinds in KINDS_OF_CHANNEL.values() if kind in kinds), (kind,))
 
 
 def _joined(parts: Sequence[RawEvents]) -> Iterator[RawEvents]:
@@ -233,6 +255,9 @@ def _read(
             events += found
             yielding = {frame for part in found for frame in part.frame}
             parsed.control += len(entries) - len(yielding) - (len(parsed.dead) - letters)
+        for _, told_line in entries if each is _Subscribed else ():
+            if (line := told_line.line()) is not None:
+                lines.carry(*line)
         lost = {letter.frame for letter in parsed.dead[letters:]}
         _count(lines, tells, [entry for entry in entries if entry[0] not in lost])
     return events

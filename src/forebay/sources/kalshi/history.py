@@ -15,7 +15,6 @@ import msgspec
 
 from forebay.errors import Unusable
 from forebay.sources.history import ByToken
-from forebay.sources.kalshi.pages import begin_of, candles_of
 from forebay.sources.kalshi.protocol import PERIODS_MIN, SECOND, SESSION_OF
 from forebay.times import to_ns
 
@@ -29,8 +28,9 @@ MOST_CANDLES = 5000
 """Of an answer on one market."""
 MOST_MARKETS = 100
 """Of an answer on several, by candles and by books."""
-MARGIN_S = 2
-"""A gap is in receipts, history in the venue's own time."""
+EARLIER_S, LATER_S = 60, 10
+"""A gap is in receipts, history in the venue's own time: by so much it is asked for more. The last
+message of a connection that got behind may have been sent long before it came."""
 CUTOFF = "/historical/cutoff"
 OVERLAP_S = 86_400
 """What is so near to the cutoff is asked for on both of its sides: it moves."""
@@ -97,8 +97,8 @@ class KalshiTrades:
                 f"The cutoff of {request.channel} of {request.symbol} cannot be read: {error}."
             )
             raise Unusable(message, hint="It is asked for again.") from error
-        first = request.first // SECOND - MARGIN_S
-        last = -(-request.last // SECOND) + MARGIN_S
+        first = request.first // SECOND - EARLIER_S
+        last = -(-request.last // SECOND) + LATER_S
         if last >= cutoff_s - OVERLAP_S:
             yield from _paged(request, max(first, cutoff_s - OVERLAP_S), last, old=False)
         if first <= cutoff_s:
@@ -132,6 +132,8 @@ def candles_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
 
 def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
     """Return when the bars of a page began and ended; raises ``ValueError`` if it is none."""
+    from forebay.sources.kalshi.pages import begin_of, candles_of  # noqa: PLC0415 - Arrow
+
     ends = [candle.end_period_ts for candle in candles_of(body) if candle.traded]
     begun = ((begin_of(request.series, end), end) for end in ends)
     return [(begin * SECOND, end * SECOND) for begin, end in begun if begin is not None]

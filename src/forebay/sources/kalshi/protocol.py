@@ -81,6 +81,13 @@ KINDS_OF_TYPE: Mapping[str, tuple[str, ...]] = {
     "event_lifecycle": (EVENTS.kind,),
 }
 """By type of message, the kinds of events that it tells; all others tell none."""
+KINDS_OF_CHANNEL: Mapping[str, tuple[str, ...]] = {
+    "orderbook_delta": BOOK_KINDS,
+    "trade": (TRADES.kind,),
+    "market_lifecycle_v2": (MARKETS.kind, EVENTS.kind),
+    "multivariate_market_lifecycle": (MARKETS.kind, EVENTS.kind),
+}
+"""By channel whose messages are numbered, all kinds of events that a subscription to it tells."""
 UNBUILT = (
     "event_fee_update",
     "fill",

@@ -121,6 +121,24 @@ def test_every_number_of_a_subscription_is_told_acknowledgements_included() -> N
     assert sorted(letter.reason for letter in found.dead) == ["missing_field", "not_json"]
 
 
+def test_what_a_subscription_carries_is_said_before_anything_of_it_comes() -> None:
+    """So that a loss shows between replies alone: of a market in which nothing happens."""
+    replies = [
+        b'{"id":1,"type":"subscribed","msg":{"channel":"orderbook_delta","sid":1}}',
+        b'{"id":1,"type":"subscribed","msg":{"channel":"market_lifecycle_v2","sid":2}}',
+        b'{"id":1,"type":"subscribed","msg":{"channel":"ticker","sid":3}}',
+        b'{"id":1,"type":"subscribed","msg":[]}',
+    ]
+    found = parsed(*replies)
+    assert (found.control, found.dead) == (4, [])
+    assert [(each.line, each.kinds, len(each.frames)) for each in found.counted] == [
+        ("1", ("book_delta", "book_snapshot"), 0),
+        ("2", ("market", "market_event"), 0),
+    ]
+    (reply,) = parsed(b'{"id":2,"sid":1,"seq":9,"type":"ok"}').counted
+    assert (reply.kinds, list(reply.numbers)) == ((), [9])
+
+
 def test_what_is_not_captured_is_counted_and_what_is_not_known_is_a_dead_letter() -> None:
     found = parsed(b'{"type":"fill","sid":9,"msg":{}}', b'{"type":"quake","sid":9,"msg":{}}',
                    b'{"type":"subscribed","id":1,"msg":{"channel":"trade","sid":1}}')  # fmt: skip

@@ -227,7 +227,8 @@ def test_trades_are_asked_for_where_they_are(moved: str, asked: list[str]) -> No
     empty: dict[str, list[dict[str, Any]]] = {NEW: [{"trades": []}], OLD: [{"trades": []}]}
     told_paths = pages(request(NOW_S - 3600, NOW_S), cutoff(moved) | empty, "trade")
     assert [path.partition("?")[0] for path in told_paths] == [CUTOFF, *asked]
-    assert f"ticker={MARKET}&min_ts={NOW_S - 3602}" in told_paths[-1]
+    assert f"ticker={MARKET}&min_ts={NOW_S - 3660}&" in told_paths[-1], "from a minute before"
+    assert asked[0] == OLD or f"&max_ts={NOW_S + 10}&" in told_paths[1]
 
 
 def test_pages_of_any_length_go_on_until_there_is_no_cursor() -> None:

@@ -86,10 +86,11 @@ def test_of_several_channels_the_one_that_is_refused_is_found() -> None:
     assert refused.complaint == "error 8: so"
 
 
-@pytest.mark.parametrize("code", [9, 10, 18, 25])
+@pytest.mark.parametrize("code", [9, 10, 25, 1, 17, 18, 27])
 def test_what_ends_a_subscription_ends_the_connection(code: int) -> None:
-    assert Talk().error(code).ended == f"error {code}: so"
-    assert Talk().error(code, 1).ended
+    assert Talk().error(code, 1).ended == f"error {code}: so"
+    assert bool(Talk().error(code).ended) is (code in (9, 10, 25)), "no command of ours"
+    assert Talk().error(code).complaint
 
 
 def test_what_is_taken_back_ends_the_connection() -> None:
