@@ -202,8 +202,8 @@ def _table(kind: EventKind) -> str:
 
 def _states(kind: EventKind) -> str:
     return (
-        f"The view `{kind.states}` says from when to when each held: `valid_from`, `valid_to` (null "
-        "while nothing else was said) and what was said last of each column by then."
+        f"The view `{kind.states}` says from when to when each held: `valid_from`, `valid_to` "
+        "(null while nothing else was said) and what was said last of each column by then."
     )
 
 
