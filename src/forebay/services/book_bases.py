@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forebay.domain.book import levels_of
+from forebay.domain.identity import NATIVE_ID_LIMIT, base_id
 from forebay.text import literal
 from forebay.times import in_sql
 
@@ -43,6 +45,9 @@ SECOND = 1_000_000_000
 AROUND_NS = 2 * SECOND
 """What other connections told so shortly before a base may not be in it yet: the venue made the
 base before it was received. What already is in it, it may be received again."""
+_BEFORE = 256
+"""So many changes before a snapshot are looked at: what comes late does so by less."""
+_CHANGES = "book_delta"
 SNAPSHOTS, DELTAS, CHECKPOINTS = "book_snapshots", "book_deltas", "book_checkpoints"
 PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
 LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"
@@ -185,10 +190,44 @@ def changes_behind(
     own = told_by(base.connection)
     behind = f"{own} AND {behind}" if telling.alone else f"({behind} OR NOT ({own}))"
     rows = query(
-        f"SELECT {PLACE}, {LEVELS} FROM {DELTAS} WHERE {stream.where} {until}"  # noqa: S608
+        f"SELECT {PLACE}, event_id, {LEVELS} FROM {DELTAS} WHERE {stream.where} {until}"  # noqa: S608
         f"AND received_ts > {in_sql(base.received_ns - AROUND_NS)} AND {behind}"
     )
+    if telling.alone:
+        rows = without_late(query, stream, base, rows)
     return _in_order(in_integers(rows), base)
+
+
+def without_late(query: Query, stream: Stream, base: Base, rows: pa.Table) -> pa.Table:
+    """Return the changes of a base's own connection without those that came late.
+
+    One whose number is below another's that came before the snapshot is in the snapshot already.
+    """
+    own, begun = told_by(base.connection), base.seq
+    if base.table == CHECKPOINTS:
+        of = f"{stream.where} AND {own} AND received_ts = {in_sql(base.began_ns)}"
+        begun = max((each.seq for each in bases(query, SNAPSHOTS, of)), default=0)
+    before = query(
+        f"SELECT symbol, event_id FROM {DELTAS} WHERE venue = {literal(stream.venue)} "  # noqa: S608
+        f"AND market = {literal(stream.market)} AND {own} AND seq < {begun} "
+        f"AND received_ts > {in_sql(base.began_ns - AROUND_NS)} ORDER BY seq DESC LIMIT {_BEFORE}"
+    )
+    last = max(_numbers(stream, base, before, before["symbol"].to_pylist()), default=-1)
+    return rows.filter(pa.array(_numbers(stream, base, rows, [stream.symbol]) > last))
+
+
+def _numbers(stream: Stream, base: Base, rows: pa.Table, symbols: list[str]) -> Integers:
+    """Return the venue's numbers of changes, which their ids are made of.
+
+    ``symbols`` has that of each row, or of all of them.
+    """
+    digits = pc.replace_substring(rows["event_id"].cast(pa.string()), "-", "").to_pylist()
+    low = np.frombuffer(bytes.fromhex("".join(digits)), ">u8").reshape(-1, 2)[:, 1]
+    of = stream.venue, stream.market, _CHANGES
+    ids = [base_id("session", *of, symbol, *base.connection[:2]).int for symbol in symbols]
+    begins = np.array([number % NATIVE_ID_LIMIT for number in ids], dtype=np.uint64)
+    found: Integers = ((low - begins) % np.uint64(NATIVE_ID_LIMIT)).astype(np.int64)
+    return found
 
 
 def _in_order(rows: pa.Table, base: Base) -> pa.Table:

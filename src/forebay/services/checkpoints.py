@@ -33,6 +33,7 @@ from forebay.services.book_bases import (
     in_integers,
     levels_at,
     told_by,
+    without_late,
 )
 from forebay.services.book_hearing import lost_ns, unreadable
 from forebay.services.book_telling import Telling
@@ -147,6 +148,8 @@ class BookCheckpoints:
             rows = self._changes(line, base.seq, after.seq if after else _LAST, wanted)
             if rows is not None:
                 place = _place(base, rows)
+                if telling.alone:
+                    rows = without_late(self.query, line.stream, base, rows)
                 book.apply(levels_of(rows, "bid"), levels_of(rows, "ask"))
                 if book.state == "known" and self._all_told(line, base, place, telling):
                     self._store.derive(CHECKPOINTS, _row(line.stream, place, book))
@@ -166,7 +169,7 @@ class BookCheckpoints:
     def _changes(self, line: _Line, after: int, before: int, wanted: int) -> pa.Table | None:
         """Return messages with so many changes of levels in all; None if there are not so many."""
         rows = self.query(
-            f"SELECT {PLACE}, {LEVELS} FROM {DELTAS} WHERE {line.where} "  # noqa: S608 - quoted
+            f"SELECT {PLACE}, event_id, {LEVELS} FROM {DELTAS} WHERE {line.where} "  # noqa: S608 - quoted
             f"AND seq > {after} AND seq < {before} ORDER BY seq LIMIT {wanted}"
         )
         told = sum(

@@ -120,6 +120,25 @@ def test_a_snapshot_that_comes_unasked_replaces_all_and_breaks_nothing() -> None
     assert gaps(books) == []
 
 
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_a_change_that_came_late_is_not_added_to_a_snapshot_that_has_it(checkpoints: bool) -> None:
+    """Its number says so: it is below another one that came before the snapshot."""
+    line = Line().opened(0).book(1, ({5: 1}, {}))
+    wire = line.wire
+    wire.tell("A", Change(ns(2), 0, 5, 10))
+    late = wire._under_way.pop()
+    line.adds(2.5, 5, 1, "B").book(3, ({5: 11}, {}))
+    wire._under_way.append(late)
+    for second in (4, 4.5, 5, 6):
+        line.adds(second, 5, 1)
+    books = stored(line.closed(9))
+    if checkpoints:
+        assert BookCheckpoints(books.store, PARSERS, fewest=2).all() > 0
+    assert [said(books, second) for second in (3.5, 4, 5, 6)] == [
+        {5: 11}, {5: 12}, {5: 14}, {5: 15}
+    ]  # fmt: skip
+
+
 def test_a_book_that_breaks_although_nothing_is_missing_is_unknown_from_there() -> None:
     line = Line().opened(0).book(1, ({5: 3}, {})).adds(2, 5, -1).adds(3, 5, -5).adds(4, 5, 9)
     books = stored(line.closed(9))
