@@ -1,7 +1,9 @@
 """Many connections at rest: what ``forebay run`` costs while hundreds of markets say nothing.
 
 A venue of its own process acknowledges what is subscribed, sends a ping every ten seconds, and
-nothing else. CPU time and memory are of the supervisor, of capture and of deliver together.
+nothing else; or it is the simulated Kalshi, whose markets are found by a pattern and have nothing
+to tell: trades, tickers and books. CPU time and memory are of the supervisor, of capture and of
+deliver together.
 ``python -m tests.benchmarks.many_connections`` prints each process; ``--symbols``,
 ``--connections``, ``--seconds`` and ``--warm-up`` are its own.
 """
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forebay.clock import SystemClock
 from tests.benchmarks.at_rest import Usage, command, report, started, total, usage
@@ -33,19 +35,7 @@ WARM_UP_S, SECONDS = 45.0, 60.0
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _PING = b"\x89\x09heartbeat"
 _PING_S = 10.0
-_CONFIG = """
-data = {data}
-[[venues]]
-name = "coinbase"
-symbols = {symbols}
-channels = ["trade"]
-connections = {connections}
-ws_url = {url}
-rest_url = "http://127.0.0.1:9"
-stale_after_s = 30
-[http]
-port = 0
-"""
+_HTTP = "[http]\nport = 0\n"
 
 
 # ---------------------------------------------------------------------------------- the venue
@@ -97,25 +87,26 @@ async def _serve() -> None:
 
 
 async def measure(
-    symbols: int, connections: int, warm_up_s: float, seconds: float
+    venue: str, symbols: int, connections: int, warm_up_s: float, seconds: float
 ) -> dict[str, Usage]:
     """Return what each process used in ``seconds`` and holds at their end, by its name."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-"))
-        venue, port = _venue(stack)
+        told = VENUES[venue](stack, symbols)
+        server = told.pop("pid")
+        told["connections"] = connections
         config = Path(folder) / "forebay.toml"
-        url = f"ws://127.0.0.1:{port}/"
-        names = [f"M{number:04}-USD" for number in range(symbols)]
-        told = {"data": f"{folder}/data", "symbols": names, "url": url}
-        said = {name: json.dumps(value) for name, value in told.items()}
-        config.write_text(_CONFIG.format(**said, connections=connections), encoding="utf-8")
+        lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
+        data = f"data = {json.dumps(f'{folder}/data')}"
+        text = "\n".join([data, "[[venues]]", *lines, _HTTP])
+        config.write_text(text, encoding="utf-8")
         running = stack.enter_context(
             command("run", "--config", str(config), cwd=folder, output=subprocess.DEVNULL)
         )
         pids = await started(running)
         clock = SystemClock()
         await clock.sleep(warm_up_s)
-        if (alive := _connected(venue)) != min(symbols, connections):
+        if (alive := _connected(server)) < min(symbols, connections):
             raise NotRun(f"{alive} connections, not {connections}")
         before = {role: usage(pid) for role, pid in pids.items()}
         await clock.sleep(seconds)
@@ -126,8 +117,8 @@ async def measure(
     }
 
 
-def _venue(stack: contextlib.ExitStack) -> tuple[int, int]:
-    """Serve until ``stack`` ends; return process and port."""
+def _bare(stack: contextlib.ExitStack, symbols: int) -> dict[str, Any]:
+    """Serve until ``stack`` ends; return the process, and what its part of the file says."""
     venue = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.many_connections", "--serve"],
         cwd=ROOT,
@@ -137,7 +128,35 @@ def _venue(stack: contextlib.ExitStack) -> tuple[int, int]:
     stack.callback(venue.communicate)
     stack.callback(venue.terminate)
     assert venue.stdout is not None
-    return venue.pid, int(venue.stdout.readline())
+    return {
+        "pid": venue.pid,
+        "name": "coinbase",
+        "symbols": [f"M{number:04}-USD" for number in range(symbols)],
+        "channels": ["trade"],
+        "ws_url": f"ws://127.0.0.1:{int(venue.stdout.readline())}/",
+        "rest_url": "http://127.0.0.1:9",
+        "stale_after_s": 30,
+    }
+
+
+def _kalshi(stack: contextlib.ExitStack, symbols: int) -> dict[str, Any]:
+    """As :func:`_bare`, of markets in which nothing happens."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-"))
+    asked = "--symbols", f"KXIDLE-26DEC31*{symbols}=idle", "--start", "now"
+    serve = command("lab", "serve", "kalshi", *asked, cwd=folder, output=subprocess.PIPE)
+    lab = stack.enter_context(serve)
+    assert lab.stdout is not None
+    told = json.loads(lab.stdout.readline())
+    return {
+        "pid": lab.pid,
+        "name": "kalshi",
+        "symbols": ["KXIDLE-*"],
+        "channels": ["trade", "ticker", "book"],
+        **{name: told[name] for name in ("ws_url", "rest_url", "credentials_file")},
+    }
+
+
+VENUES = {"bare": _bare, "kalshi": _kalshi}
 
 
 def _connected(venue: int) -> int:
@@ -151,24 +170,27 @@ _OWN_SOCKETS = 3
 
 
 def run() -> Iterator[Row]:
-    """Measure 150 connections, and a thousand markets beside two."""
-    for symbols, connections, cpu, memory in ((150, 150, 10, 300), (1000, 10, None, None)):
-        used = asyncio.run(measure(symbols, connections, WARM_UP_S, SECONDS))
-        whole = total(used)
-        what = f"{symbols} idle markets, {connections} connections"
-        for unit, figure, goal in (
-            ("% of a core", whole.cpu_s / SECONDS * 100, cpu),
-            ("MB", whole.pss_mb, memory),
-        ):
-            most = Goal(most=goal) if goal else None
-            reached = most.reached(figure, None) if most else None
-            yield Row(what, unit, str(most or ""), figure, reached=reached, rounds=1)
+    """Measure 150 connections, and how much more a thousand markets cost than one."""
+    used = {
+        size: total(asyncio.run(measure("kalshi", *size, WARM_UP_S, SECONDS)))
+        for size in ((150, 150), (1000, 10), (1, 1))
+    }
+    share = {size: one.cpu_s / SECONDS * 100 for size, one in used.items()}
+    idle = share[1000, 10] - share[1, 1]
+    for what, unit, figure, most in (
+        ("150 connections at rest", "% of a core", share[150, 150], 10),
+        ("150 connections at rest", "MB", used[150, 150].pss_mb, 300),
+        ("1000 idle markets, beside one", "% of a core", idle, 1),
+    ):
+        goal = Goal(most=most)
+        yield Row(what, unit, str(goal), figure, reached=goal.reached(figure, None), rounds=1)
 
 
 def main() -> None:
     """Measure as the arguments say, or be the venue."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="be the venue")
+    parser.add_argument("--venue", choices=VENUES, default="bare")
     parser.add_argument("--symbols", type=int, default=150)
     parser.add_argument("--connections", type=int, default=150)
     parser.add_argument("--warm-up", type=float, default=WARM_UP_S, help="seconds not counted")
@@ -177,7 +199,8 @@ def main() -> None:
     if asked.serve:
         asyncio.run(_serve())
         return
-    used = asyncio.run(measure(asked.symbols, asked.connections, asked.warm_up, asked.seconds))
+    size = asked.symbols, asked.connections
+    used = asyncio.run(measure(asked.venue, *size, asked.warm_up, asked.seconds))
     sys.stdout.write(report(used, asked.seconds) + "\n")
 
 

@@ -48,7 +48,14 @@ TABLES = {
     "tickers": "A venue's summary of a market, with the last trade.",
     "bars": "What a market did in one period, as the venue told it.",
     "book_snapshots": "Whole order books; `forebay book` folds the changes into them.",
-    "book_deltas": "Changes of order books: the new size of a price, 0 if it is gone.",
+    "book_deltas": "Changes of order books: the new size of a price, 0 if it is gone. Where a "
+    "venue tells differences, what is added to a price's size, or taken from it if it is negative.",
+    "market_series": "What a venue says of its series: what comes again and again, an event at a "
+    "time; `symbol` is the series. See [Market registry](../explanation/registry.md).",
+    "market_events": "What a venue says of its events: happenings that one or more markets are "
+    "about; `symbol` is the event.",
+    "markets": "What a venue says of its markets, whole (`change` is `listed`) or in part: what is "
+    "not said is null. Prices and volumes are in other tables.",
 }
 ENVELOPE = {
     "event_id": "identity: of the stream and the venue's own id, never of the time of receipt",
@@ -99,7 +106,57 @@ OWN = {
     "bid_sizes": "a list: how much there is at each of them",
     "ask_prices": "a list of prices",
     "ask_sizes": "a list: how much there is at each of them",
+    "change": "`listed` if all is said, else the venue's word for what changed",
+    "changed_ts": "when that changed, by the venue; null if it does not say",
+    "unknown": "columns with words that this version does not know, joined by commas",
+    "impossible": "columns that contradict others or could not be read, joined by commas",
+    "title": "what it is about",
+    "subtitle": "more of it",
+    "category": "the venue's",
+    "tags": "JSON: the venue's",
+    "frequency": "how often there is an event",
+    "fee_type": "how fees are reckoned",
+    "fee_multiplier": "by how much they are multiplied",
+    "terms_url": "where the terms are",
+    "settlement_sources": "JSON: who says what happened",
+    "extra": "JSON: what the venue says besides, and does not change with every trade",
+    "series_symbol": "the series that it is of: `symbol` of `market_series`",
+    "event_symbol": "the event that it is of: `symbol` of `market_events`",
+    "status": "the venue's word",
+    "mutually_exclusive": "whether at most one of its markets can pay",
+    "collateral_return_type": "the venue's word",
+    "strike_ts": "when it happens",
+    "strike_period": "in which period it happens",
+    "market_type": "`binary`, or another word of the venue",
+    "yes_title": "what YES means",
+    "no_title": "what NO means",
+    "result": "`yes` or `no`, once it is known",
+    "created_ts": "when the market was made",
+    "expected_expiration_ts": "when the result should be known",
+    "latest_expiration_ts": "when it is known at the latest",
+    "determined_ts": "when it was determined",
+    "settled_ts": "when it was paid",
+    "can_close_early": "whether trading may end before it is scheduled to",
+    "early_close_condition": "when it may",
+    "price_level_structure": "the venue's word for its price steps",
+    "price_ranges": "JSON: the steps of prices, by range",
+    "tick_size": "the smallest of them",
+    "notional_value": "how much one contract pays at most",
+    "strike_type": "how the strikes are meant",
+    "floor_strike": "the lower strike",
+    "cap_strike": "the upper strike",
+    "custom_strike": "JSON: strikes of another kind",
+    "settlement_value": "how much one YES contract paid",
+    "expiration_value": "what was measured",
+    "settlement_delay_s": "seconds from the determination to the payment",
+    "rules_primary": "the rules",
+    "rules_secondary": "more of them",
 }
+IN_MARKETS = {
+    "open_ts": "when trading begins",
+    "close_ts": "when it ends; until then, when it is scheduled to",
+}
+"""Columns that mean something else there."""
 FLAG = {
     "backfill": "came from the venue's history, not from a live connection",
     "late": "received more than 60 s after it happened",
@@ -137,7 +194,17 @@ def page() -> str:
 
 
 def _table(kind: EventKind) -> str:
-    return f"\n## {kind.table}\n\n{TABLES[kind.table]}\n\n{_columns(kind.columns, OWN)}"
+    meanings = OWN | IN_MARKETS if kind.table == "markets" else OWN
+    states = f"\n\n{_states(kind)}" if kind.holds else ""
+    columns = _columns(kind.columns, meanings)
+    return f"\n## {kind.table}\n\n{TABLES[kind.table]}{states}\n\n{columns}"
+
+
+def _states(kind: EventKind) -> str:
+    return (
+        f"The view `{kind.states}` says from when to when each held: `valid_from`, `valid_to` "
+        "(null while nothing else was said) and what was said last of each column by then."
+    )
 
 
 def _columns(fields: pa.Schema, meanings: dict[str, str]) -> str:

@@ -57,6 +57,11 @@ class _Hole(NamedTuple):
         return received_ns < self.until_ns + at_once
 
     @property
+    def before_until_ns(self) -> int:
+        """The last moment of it, at which nothing behind it has come yet."""
+        return max(self.since_ns, self.until_ns - 1)
+
+    @property
     def before_ns(self) -> int:
         """The last moment at which nothing of what was lost was due."""
         return self.since_ns - (self.since_ns == self.until_ns)
@@ -65,6 +70,8 @@ class _Hole(NamedTuple):
 def heard(query: Query, stream: Stream, base: Base, changes: pa.Table, telling: Telling) -> Heard:
     """Return until when all that changed a book was heard, since its base."""
     live, holes = _covered(query, stream, base.received_ns)
+    if not telling.alone:
+        live -= IntervalSet([(hole.since_ns, hole.before_until_ns) for hole in holes])
     if base.received_ns in live:
         found = Heard(live.end_of(base.received_ns), _OVER)
         if telling.alone:

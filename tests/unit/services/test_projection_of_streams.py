@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from forebay.domain.channels import UNITS_OF, Channel
@@ -19,7 +20,9 @@ from forebay.domain.frames import (
 )
 from forebay.domain.parsed import Parsed
 from forebay.errors import Corrupt
-from forebay.services.projection import Projected, Projection
+from forebay.journal import Block
+from forebay.payloads import Payloads
+from forebay.services.projection import Projected, Projection, batches_of
 from tests.support.delivery import deliver
 from tests.support.frames import SECOND, T0, batch, context
 from tests.support.made_venue import MADE, PAIRS, SYMBOL, Deal, MadeParser, frame
@@ -291,6 +294,19 @@ def test_only_what_follows_the_market_is_heard(changed: dict[str, Any]) -> None:
     assert carried(made(**changed), ACCEPTED, CLOSED) == {}
 
 
+def test_what_a_connection_that_got_behind_did_not_send_any_more_is_missing() -> None:
+    origin = made(channels=("quote",))
+    late = EpochClosed("it got behind", silent_ns=0, late_ns=9 * SECOND)
+    controls = [control(origin, each, at) for each, at in (ACCEPTED, (late, 30))]
+    again = control(made("e2", channels=("quote",)), EpochAccepted(), 31)
+    ((key, coverage),) = project(TwoChannels(), *controls, again).coverage.items()
+    gaps = coverage.gaps(key)
+    assert gaps[0].first == T0 + 21 * SECOND, "from 9 s before its end"
+    assert [gap.reason for gap in gaps] == ["in_connection", "between_connections"]
+    assert gaps[-1].last == T0 + 31 * SECOND - 1
+    assert COVERAGES["time"].from_rows(coverage.rows(), ()).gaps(key) == gaps
+
+
 @pytest.mark.parametrize(("history", "state"), [(True, "open"), (False, "permanent")])
 def test_between_two_connections_is_a_gap_in_time(history: bool, state: str) -> None:
     said = [
@@ -358,3 +374,37 @@ def test_coverage_of_every_unit_has_its_name() -> None:
     for identity, unit in PAIRS:
         (coverage,) = project(MadeParser(identity, unit), told(made(), 1)).coverage.values()
         assert type(coverage) is COVERAGES[unit]
+
+
+# -------------------------------------------------------- connections that carry other symbols
+
+
+def test_symbols_that_come_and_go_are_covered_alike_however_a_journal_is_cut() -> None:
+    """A market that comes, goes and comes again within one epoch, in one step and in many."""
+    few, more = made(symbols=("A-B",)), made(symbols=("A-B", "C-D"))
+    ours, line = FrameKind.CONTROL, FrameKind.TEXT
+    came = EpochAccepted((("trade", "C-D"),))
+    gone = StreamsEnded((("trade", "C-D"),), silent_ns=SECOND)
+    script: list[tuple[Context, FrameKind, bytes, int]] = [
+        (few, ours, encode_control(EpochAccepted()), 0),
+        (few, line, frame(Deal(symbol="A-B", micros=1)), 1),
+        (more, ours, encode_control(came), 2),
+        (more, line, frame(Deal(symbol="C-D", micros=3)), 3),
+        (more, ours, encode_control(gone), 5),
+        (few, line, frame(Deal(symbol="A-B", micros=6)), 6),
+        (more, ours, encode_control(came), 8),
+        (more, line, frame(Deal(symbol="C-D", micros=9)), 9),
+        (more, ours, encode_control(gone), 11),
+        (few, line, frame(Deal(symbol="A-B", micros=14)), 14),
+        (few, ours, encode_control(EpochClosed("over", silent_ns=SECOND)), 20),
+    ]
+    blocks = [
+        Block("log", seq, kind, origin.encode(), np.array([T0 + at * SECOND]), Payloads.of([told]))
+        for seq, (origin, kind, told, at) in enumerate(script, 1)
+    ]
+    for size in (1, 2, 3, 5, len(blocks)):
+        projection = Projection({VENUE: MadeParser("content")}, {})
+        for begin in range(0, len(blocks), size):
+            projection.adopt(projection.project(batches_of(blocks[begin : begin + size])))
+        found = {key.symbol: heard(held) for key, held in projection.coverage.items()}
+        assert found == {"A-B": [(0, 19)], "C-D": [(2, 4), (8, 10)]}, f"{size} blocks a step"

@@ -64,19 +64,7 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     roster = Roster(clock)
     wiring = Wiring(config.collector, clock, rng, tally, budgets=Budgets(clock), roster=roster)
     async with contextlib.AsyncExitStack() as stack:
-        guarded = [_guarded(venue, wiring, guarding) for venue in config.venues]
-        sources = [await stack.enter_async_context(source) for source, _ in guarded]
-        wiring = dataclasses.replace(wiring, rest_breakers=_rest_breakers(config, guarding))
-        feeds = [
-            await stack.enter_async_context(_feed(*each, wiring, config))
-            for each in zip(config.venues, sources, strict=True)
-        ]
-        for venue, feed, (_, theirs) in zip(config.venues, tuple(feeds), guarded, strict=True):
-            if feed.directory is not None:
-                heard = dataclasses.replace(theirs, listed=feed.directory.listed, roster=None)
-                if (source := venues.pushed(venue, heard)) is not None:
-                    await stack.enter_async_context(source)
-                    feeds.append(SourceFeed(f"{venue.name}-changes", source))
+        feeds, wiring = await _feeds(stack, config, wiring, guarding)
 
         def sheds() -> str:
             return "it stops" if life.stop.is_set() else guarding.sheds()
@@ -106,6 +94,28 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         await stack.enter_async_context(guarding.recovering())
         await running.run(life.stop)
     return running.stats()
+
+
+async def _feeds(
+    stack: contextlib.AsyncExitStack, config: Config, wiring: Wiring, guarding: ProcessBreakers
+) -> tuple[list[SourceFeed], Wiring]:
+    """Open a feed for each venue, and for what one tells of all its markets.
+
+    They end with ``stack``; the wiring that is returned has the breakers of their REST.
+    """
+    guarded = [_guarded(venue, wiring, guarding) for venue in config.venues]
+    sources = [await stack.enter_async_context(source) for source, _ in guarded]
+    wiring = dataclasses.replace(wiring, rest_breakers=_rest_breakers(config, guarding))
+    feeds, beside = [], []
+    for venue, source, (_, theirs) in zip(config.venues, sources, guarded, strict=True):
+        feed = await stack.enter_async_context(_feed(venue, source, wiring, config))
+        feeds.append(feed)
+        if feed.directory is not None:
+            heard = dataclasses.replace(theirs, listed=feed.directory.listed, roster=None)
+            if (pushed := venues.pushed(venue, heard)) is not None:
+                await stack.enter_async_context(pushed)
+                beside.append(SourceFeed(f"{venue.name}-changes", pushed))
+    return [*feeds, *beside], wiring
 
 
 def _guarded(
@@ -174,7 +184,9 @@ def _handlers(
             samples=[
                 *samples.capture(stats, counts, max_pending=max_pending),
                 *samples.roster(roster),
-                *market_registry.samples(running.directories),
+                *market_registry.samples(
+                    (each.venue, each.counts()) for each in running.directories
+                ),
                 *guarding.samples(counts),
             ],
             buckets=samples.latency(running.sink.latency.totals()),

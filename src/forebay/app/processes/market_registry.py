@@ -16,15 +16,15 @@ from forebay.services.registry import Registry, RegistryTimes
 from forebay.telemetry import RegistryNotKept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from forebay.app.wiring.config import VenueConfig
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.services.registry import RegistryMemory
     from forebay.sources.live import LiveSource, Wiring
 
-LEADS = 2.0
-"""A market is captured so many refreshes before it opens."""
+LEADS, LINGERS = 2.0, 0.5
+"""A market is captured so many refreshes before it opens, and so many after its end was noticed."""
 
 
 def directory_of(
@@ -34,7 +34,8 @@ def directory_of(
     directory = venues.VENUES[config.name].directory
     if directory is None:
         return None
-    times = RegistryTimes(lead_ns=round(LEADS * config.refresh_s * 1e9))
+    refresh_ns = config.refresh_s * 1e9
+    times = RegistryTimes(lead_ns=round(LEADS * refresh_ns), linger_ns=round(LINGERS * refresh_ns))
     memory = folder.registry(config.name, venues.market_of(config))
 
     def remember(memory: RegistryMemory) -> None:
@@ -83,14 +84,12 @@ def _context(config: VenueConfig, wiring: Wiring) -> Context:
     )
 
 
-def samples(directories: Iterable[MarketDirectory]) -> list[Sample]:
-    """Return how many markets of each venue are known, by state, and how many are wanted."""
+def samples(told: Iterable[tuple[str, Mapping[str, int]]]) -> list[Sample]:
+    """Return how many markets of each venue are known and wanted; ``told`` are counts by state."""
     counts: dict[tuple[str, str], int] = {}
-    for each in directories:
-        told = {**each.registry.counts(), "wanted": len(each.wanted)}
-        for state, count in told.items():
-            place = each.venue, state
-            counts[place] = counts.get(place, 0) + count
+    for venue, states in told:
+        for state, count in states.items():
+            counts[venue, state] = counts.get((venue, state), 0) + count
     return [
         Sample("forebay_registry_markets", count, {"venue": venue, "state": state})
         for (venue, state), count in sorted(counts.items())

@@ -284,7 +284,8 @@ class DataFolder:
         self._say(path, msgspec.json.encode(memory), disk, path.with_suffix(".making"))
 
     def _registry(self, venue: str, market: str) -> Path:
-        return self.root / f"registry-{quote(venue, safe='')}-{quote(market, safe='')}.json"
+        names = "-".join(quote(name, safe="") for name in (venue, market))
+        return self.root / f"registry-{names}.json"
 
     def _remembered(self, name: str, hint: str) -> dict[Any, Any]:
         path = self.root / name

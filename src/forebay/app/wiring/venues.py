@@ -65,9 +65,12 @@ def source(config: VenueConfig, wiring: Wiring) -> LiveSource:
 
 
 def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
-    """Return what hears a venue tell of all its markets as they change, if it does that."""
+    """Return what hears a venue tell of all its markets as they change, if it does that.
+
+    Where all that is asked for is polled, nothing connects, and looking has to do.
+    """
     directory = VENUES[config.name].directory
-    if directory is None or not directory.pushed:
+    if directory is None or not directory.pushed or not _connects(config):
         return None
     asked = ConnectionPurpose(
         symbols=(EVERY,),
@@ -76,6 +79,12 @@ def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
         credentials=credentials(config),
     )
     return _live(config, asked, wiring)
+
+
+def _connects(config: VenueConfig) -> bool:
+    """Return whether anything that is asked for comes over a connection."""
+    asked = ConnectionPurpose((), kinds(config), polled=polled(config))
+    return len(VENUES[config.name].polled(asked)) < len(asked.channels)
 
 
 def _live(
@@ -223,6 +232,15 @@ def _check_spelling(config: VenueConfig) -> None:
         hint = f"Did you mean {', '.join(map(repr, meant))}?"
     message = f"{venue.title} has no symbol {', '.join(map(repr, wrong))}."
     raise ConfigError(message, hint=hint)
+
+
+def spelled(name: str, word: str) -> str:
+    """Return a symbol as somebody typed it, in capitals only if it cannot be one as it is."""
+    venue = VENUES.get(name)
+    right = venue is not None and (
+        re.fullmatch(venue.spelling, word) or (is_pattern(word) and venue.directory is not None)
+    )
+    return word if right else word.upper()
 
 
 def _meant_symbol(word: str, venue: Venue) -> str:

@@ -32,7 +32,7 @@ MARKET_EVENT = statement(
         *((name, _TEXT) for name in ("strike_period", "settlement_sources", "extra")),
     ],
 )
-"""One happening that one or more markets are about."""
+"""What one or more markets are about."""
 
 MARKET = statement(
     "market",

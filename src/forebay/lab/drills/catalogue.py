@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.errors import ConfigError
-from forebay.lab.drills import acts, bridges, brokers, history, limits, saturation
+from forebay.lab.drills import acts, bridges, brokers, history, kalshi, limits, saturation
 from forebay.lab.drills.broker_servers import KAFKA, NATS
 from forebay.lab.drills.plan import REST, WEBSOCKET, Bridging, Brokers, Drill
+from forebay.lab.exchanges.kalshi.truth import VENUE as KALSHI
 from forebay.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _history(act: HistoryAct, requirements: str, bars: int = 15_000, **rest: flo
         bars=bars,
         requirements=requirements,
         symbols=("EUR-USD", "GBP-USD"),
+        exchange=history.HistoryStage.served,
         config={"resilience.rest": {**_QUICK, **rest}},
     )
 
@@ -70,6 +72,24 @@ def _bridge(act: Act, requirements: str, *breakers: str, **more: Any) -> Drill: 
     return replace(drill, bridging=wanted, breakers=breakers, about=about or drill.about)
 
 
+def _kalshi(act: Act, requirements: str, **more: Any) -> Drill:  # noqa: ANN401
+    """Return a drill of a venue that numbers messages; ``more`` are its markets and the like."""
+    told: dict[str, Any] = {
+        "exchange": KALSHI,
+        "symbols": ("KXA-26DEC31-T1", "KXB-26DEC31-T2"),
+        "gaps": True,
+        "lasting": True,
+        "checked": kalshi.hold_against_truth,
+        "config": {"resilience.websocket": _QUICK},
+        **more,
+    }
+    # It gives a sign of life each ten seconds, and one of the connections carries nothing else.
+    usual = {"channels": ["trade", "ticker", "book"], "stale_after_s": 12.0}
+    venue = {**usual, **told.pop("venue", {})}
+    name = f"kalshi-{act.__name__.replace('_', '-')}"
+    return _drill(act, name=name, requirements=requirements, venue=venue, **told)
+
+
 _THREE = {"kafka": 3}
 _LANES = {"tables": {KAFKA: {"partitions": 4}}}
 """So that each of three bridges has some."""
@@ -78,6 +98,12 @@ _HOUR = {"log.retention.ms": "3600000"}
 """What Kafka gives a topic of which nobody says how long it keeps events."""
 _BOTH = {"nats": 1}
 _WEEK = 7 * 1440
+_MANY = tuple(f"KXSIM-26DEC31-T{number:04}" for number in range(1, 401))
+_ALL_FAULTS = (
+    "drop=0.0001,duplicate=0.001,reorder=0.0002,late=0.0002,corrupt=0.0001,disconnect=0.00002"
+    ",halfopen=0.00001,book_drop=0.0002,book_duplicate=0.001,book_reorder=0.0002,book_late=0.0002"
+    ",book_corrupt=0.0001,book_disconnect=0.00002,book_halfopen=0.00001,ticker_disconnect=0.00002"
+)
 _ALL = (
     _drill(
         acts.store_read_only,
@@ -247,6 +273,15 @@ _ALL = (
     _bridge(bridges.clickhouse_answer_withheld, "D5 O3", bridges=2),
     _bridge(bridges.three_bridges, "O3", bridges=3, symbols=_SIX, brokers=_LANES, least_s=20.0),
     _bridge(bridges.poison_in_outage, "D1 E3", bridges.BREAKER),
+    _kalshi(kalshi.sequence_holes, "E4", checked=kalshi.hold_numbers),
+    _kalshi(kalshi.all_faults, "E1 E3 E4 E5 G4", faults=_ALL_FAULTS),
+    _kalshi(
+        kalshi.venue_down,
+        "G6",
+        symbols=_MANY,
+        venue={"connections": 200},
+        least_s=30.0,
+    ),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
 

@@ -44,7 +44,7 @@ _STORED = "SELECT event_id::VARCHAR AS id, symbol, epoch_ms(open_ts) AS opened F
 class HistoryStage(Stage):
     """One run of a drill whose act is a download."""
 
-    venue: ClassVar[str] = MASSIVE.name
+    served: ClassVar[str] = MASSIVE.name
     download: asyncio.subprocess.Process | None = field(default=None, repr=False)
     """The command that was begun last."""
 
@@ -85,7 +85,7 @@ class HistoryStage(Stage):
         secrets = root / "secrets.toml"
         secrets.write_text(toml("", dict(MASSIVE.secrets)), encoding="utf-8")
         return {
-            "name": cls.venue,
+            "name": cls.served,
             "market": "forex",
             "symbols": list(pairs),
             "ws_url": f"{urls['ws_url']}/{{market}}",
@@ -99,7 +99,7 @@ class HistoryStage(Stage):
         ends = (to_text(ms * _MS) for ms in (BEGIN_MS, BEGIN_MS + bars * MINUTE_MS))
         symbols = [word for each in pairs for word in ("--symbol", each)]
         since, until = ends
-        told = ("--venue", cls.venue, "--market", "forex", "--timeframe", "1m", *symbols)
+        told = ("--venue", cls.served, "--market", "forex", "--timeframe", "1m", *symbols)
         return *told, "--from", since, "--to", until
 
     # ------------------------------------------------------------ our commands

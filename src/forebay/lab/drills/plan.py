@@ -13,6 +13,7 @@ from forebay.lab.exchanges import NAMES
 if TYPE_CHECKING:
     from forebay.lab.drills.history import HistoryStage
     from forebay.lab.drills.stage import Stage
+    from forebay.services.audit import AuditReport
 
 VENUE: Final = NAMES[0]
 """The simulated venue that drills capture."""
@@ -26,8 +27,16 @@ Act = Callable[["Stage"], Awaitable[None]]
 """Brings the fault about, watches what must happen meanwhile, and takes the fault away."""
 
 
+Check = Callable[["Stage", "AuditReport"], Awaitable[None]]
+"""Holds what is stored against what happened, beside the audit."""
+
 HistoryAct = Callable[["HistoryStage"], Awaitable[None]]
 """The same around a download of history."""
+
+
+async def no_check(stage: Stage, audit: AuditReport) -> None:
+    """Leave it at the audit."""
+    del stage, audit
 
 
 async def no_act(stage: Stage) -> None:
@@ -93,6 +102,10 @@ class Drill:
     """Those that must trip, and be CLOSED again at the end."""
     alerts: tuple[str, ...] = ()
     """Those that must fire and clear."""
+    exchange: str = VENUE
+    """The simulated venue."""
+    checked: Check = no_check
+    """What is held against the truth at the end."""
     requirements: str = ""
     """Identifiers of the failures that this is the drill of."""
     rate: int = 2000
@@ -112,6 +125,8 @@ class Drill:
     """The fault goes on for so long at least, whatever :attr:`Timing.fault_s` says."""
     gaps: bool = False
     """Whether the fault makes holes that must be declared, and filled from history."""
+    lasting: bool = False
+    """Whether there are holes beside them that no history can fill."""
     history: HistoryAct | None = None
     """Instead of :attr:`act`: no market is captured then, history is downloaded."""
     bars: int = 0

@@ -36,7 +36,7 @@ async def history_beside(stage: Stage) -> AsyncIterator[None]:
     bars = ",".join(f"{each}={stage.drill.bars}" for each in PAIRS)
     seeded = ("--seed", str(stage.seed), "--start", "now", "--rate", "4")
     market = (*seeded, "--symbols", ",".join((*PAIRS, *LIVE)), "--bars", bars)
-    async with running("lab", "serve", HistoryStage.venue, *market) as lab:
+    async with running("lab", "serve", HistoryStage.served, *market) as lab:
         assert lab.stdout is not None  # noqa: S101 - it was asked for
         urls = json.loads(await asyncio.wait_for(lab.stdout.readline(), START_S))
         await ask(f"{urls['truth_url']}/faults/{SHORT}", "PUT", {"rows": ROWS})

@@ -9,13 +9,13 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from forebay.app.reader import Data
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.errors import ForebayError, Permanent, Transient, Unreachable
 from forebay.lab.commands import FOREBAY, ask, running, stop, until
-from forebay.lab.drills.plan import VENUE, DrillCheck, DrillReport
+from forebay.lab.drills.plan import DrillCheck, DrillReport
 from forebay.lab.drills.watch import Watch
 from forebay.lab.servers import free_port
 from forebay.lab.truth_client import TruthClient
@@ -44,7 +44,6 @@ _LAG = 1000
 class Stage:
     """One run of a drill; :meth:`exchange` and :meth:`capture` set it up and take it down."""
 
-    venue: ClassVar[str] = VENUE
     drill: Drill
     root: Path
     """An empty folder: configuration, logs and the data folder."""
@@ -76,6 +75,11 @@ class Stage:
     def __post_init__(self) -> None:
         self.watch = Watch(self.data, self.clock)
         self.report = DrillReport(name=self.drill.name, seed=self.seed, folder=str(self.root))
+
+    @property
+    def venue(self) -> str:
+        """The simulated venue."""
+        return self.drill.exchange
 
     @property
     def data(self) -> DataFolder:
@@ -138,12 +142,13 @@ class Stage:
 
     def _configure(self, urls: Mapping[str, Any]) -> None:
         venue = {
-            "name": VENUE,
+            "name": self.venue,
             "symbols": list(self.drill.symbols),
             "ws_url": urls["ws_url"],
             "rest_url": urls["rest_url"],
             "stale_after_s": 2.5,
             "reconnect_base_s": 0.2,
+            **{name: urls[name] for name in ("credentials_file",) if name in urls},
             **self.drill.venue,
         }
         tables: dict[str, Mapping[str, Value]] = {
@@ -187,6 +192,19 @@ class Stage:
     async def hits(self, name: str) -> list[int]:
         """Return when a trouble struck, as nanoseconds of one clock."""
         return list((await self._control("GET", "/faults"))[name]["moments_ns"])
+
+    async def opened(self) -> list[int]:
+        """Return when connections were accepted, as nanoseconds of one clock."""
+        return list((await self._control("GET", "/connections"))["opened_ns"])
+
+    async def came_back(self, connections: int) -> None:
+        """Wait until so many are connected."""
+
+        async def look() -> bool | None:
+            return (await self.truth())["connections"] >= connections or None
+
+        patience_s = self.timing.patience_s
+        await until(self.clock, look, f"{connections} connections", patience_s)
 
     async def truth(self) -> dict[str, Any]:
         """Return what the exchange says of itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,9 @@ MUTE_FOR_NS: Final = 60_000_000_000
 MAX_BACKLOG: Final = 32 << 20
 """Bytes a connection may lag behind before the server gives it up."""
 
+KEPT: Final = 10_000
+"""Moments of connections that are kept."""
+
 _POLICY_VIOLATION = 1008
 _SERVICE_RESTART = 1012
 
@@ -56,9 +60,12 @@ class Exchange:
         self.switched = SwitchedFaults(config.venue.troubles)
         self.rate_limited = 0
         self.rest_requests = 0
+        self.opened_ns: deque[int] = deque(maxlen=KEPT)
+        """When connections were accepted, as monotonic nanoseconds; the oldest go first."""
         self._audience = Audience(config.venue)
         self._ageing_since_ns: int | None = None
         self._next_ping_ns = 0
+        self._shutting = (faults.NO_UPGRADE, *config.venue.shutting)
         self._next_heartbeat_ns = 0
 
     @property
@@ -71,6 +78,7 @@ class Exchange:
     def connected(self, wire: Wire, now_ns: int) -> Line:
         line = Line(wire, self.ledger, now_ns, self.venue.dialogue(self.switched, now_ns))
         self._audience.add(line)
+        self.opened_ns.append(now_ns)
         if self.venue.welcome:
             line.say(self.venue.welcome)
             wire.flush()
@@ -140,10 +148,9 @@ class Exchange:
         for line in tuple(self._audience.speaking()):
             self._troubled(line, now_ns)
 
-    @property
-    def shut(self) -> bool:
-        """Whether no websocket is open now."""
-        return any(map(self.switched.on, (faults.NO_UPGRADE, *self.venue.shutting)))
+    def refuses(self, now_ns: int) -> bool:
+        """Whether a trouble refuses a connection now; if so it struck, and that is counted."""
+        return sum(self.switched.strikes(name, now_ns) for name in self._shutting) > 0
 
     def _troubled(self, line: Line, now_ns: int) -> bool:
         """Whether a trouble took this connection: it is muted or closed then."""
@@ -160,7 +167,8 @@ class Exchange:
         reply = line.dialogue.troubled(now_ns)
         if reply is not None:
             self._obey(line, reply, now_ns)
-        closing = self.shut or self.switched.strikes(faults.FLAP, now_ns)
+        shut = any(map(self.switched.on, self._shutting))
+        closing = shut or self.switched.strikes(faults.FLAP, now_ns)
         if closing:
             self._audience.remove(line)
             line.close(_SERVICE_RESTART, "trouble")

@@ -15,8 +15,6 @@ from picows import (
     ws_create_server,
 )
 
-from forebay.lab.faults import NO_UPGRADE
-
 if TYPE_CHECKING:
     import asyncio
 
@@ -144,8 +142,7 @@ async def serve_websocket(
     """
 
     def listener(asked: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
-        if exchange.shut:
-            exchange.switched.strikes(NO_UPGRADE, clock.monotonic_ns())
+        if exchange.refuses(clock.monotonic_ns()):
             return _refused(503, b"trouble")
         path = asked.path.decode("latin-1").partition("?")[0]
         refusal = exchange.venue.admits(asked.headers, path, clock.wall_ns())

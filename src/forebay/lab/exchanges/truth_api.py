@@ -9,7 +9,8 @@ Every range takes ``channel``: ``trade`` if none is named, ``ticker``, ``quote``
 ``POST /markets/SYMBOL`` has something become of it: ``{"do": "close"}`` and the like.
 
 ``PUT /faults/NAME`` switches a fault on, with its settings as a JSON object, ``DELETE`` off;
-``GET /faults`` says how often each struck. ``POST /close`` ends the market.
+``GET /faults`` says how often each struck. ``GET /connections`` says when each was accepted, and
+``POST /close`` ends the market.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class TruthApi:
         app.router.add_put("/faults/{name}", self._switch)
         app.router.add_delete("/faults/{name}", self._switch)
         app.router.add_post("/close", self._close)
+        app.router.add_get("/connections", self._connections)
         app.router.add_get("/markets", self._lives)
         app.router.add_post("/markets/{symbol}", self._change)
         return app
@@ -140,6 +142,9 @@ class TruthApi:
         name, now_ns = request.match_info["name"], self._clock.monotonic_ns()
         self._exchange.switch(name, now_ns, on=request.method == "PUT", settings=settings)
         return await self._switched(request)
+
+    async def _connections(self, _request: web.Request) -> web.Response:
+        return web.json_response({"opened_ns": list(self._exchange.opened_ns)})
 
     async def _lives(self, _request: web.Request) -> web.Response:
         return web.json_response(self._exchange.venue.lives(self._exchange.market))

@@ -102,8 +102,9 @@ class AwaitedBooks:
         markets = self._markets.get(sid)
         if markets is None or seq < 0:
             return False
-        last, self._last[sid] = self._last.get(sid), seq
-        if last is None or seq == last + 1:
+        last = self._last.get(sid, seq - 1)
+        self._last[sid] = max(last, seq)
+        if seq <= last + 1:  # what comes late or twice leaves no new hole
             return False
         self._refetch.broken(markets, now_ns)
         return True

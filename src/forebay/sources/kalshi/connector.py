@@ -16,7 +16,7 @@ from forebay.drivers import Driven
 from forebay.errors import ConfigError
 from forebay.sources.kalshi.ages import Ages
 from forebay.sources.kalshi.awaited import AwaitedBooks
-from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND
+from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND, SECOND
 from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 
@@ -48,10 +48,10 @@ _KINDS = {**CHANNELS, **LIFECYCLES}
 OF_MARKETS = frozenset({14, 16, 26})
 """Errors that are about markets: one is wanted, unknown, or they are too many."""
 ENDINGS = frozenset({1, 9, 10, 17, 18, 25, 27})
-"""Errors after which a subscription is over, whatever it was for: the venue cannot, the key is not
-taken, a channel failed, it was too slow or we were, it was asked too often."""
+"""Answers after which there is no subscription, whatever it was for: the venue cannot, the key is
+not taken, a channel failed, it was too slow or we were, it was asked too often."""
 FAILED = frozenset({9, 10, 25})
-"""Those of them that are about a whole subscription, whatever command they answer."""
+"""Those of them that end one that there is, whatever command they answer, if any."""
 UNANSWERED = 100
 """So many commands for books are remembered that were not answered."""
 _HINT = "List what there is with `forebay symbols --venue kalshi --status open`."
@@ -247,8 +247,9 @@ class KalshiSession(PlainSession):
     def _aged(self, payload: bytes, now_ns: int) -> MessageVerdict:
         """Look how old a message is; the venue has sent old ones over one connection only."""
         sent = _SENT_MS.search(payload, max(0, len(payload) - _TAIL))
-        why = self._ages.look(int(sent[1]) * MILLISECOND, now_ns) if sent else ""
-        return MessageVerdict(ended=why, complaint=why) if why else NOTHING
+        late_ns = self._ages.look(int(sent[1]) * MILLISECOND, now_ns) if sent else 0
+        why = f"its messages come {late_ns / SECOND:.1f} s later than they did"
+        return MessageVerdict(ended=why, complaint=why, late_ns=late_ns) if late_ns else NOTHING
 
     def _subscribed(
         self, sent: SentCommand | None, said: Mapping[str, Any], now_ns: int
@@ -269,7 +270,7 @@ class KalshiSession(PlainSession):
         """Find out what is refused: the venue names the command, and neither channel nor market."""
         code = _whole(said.get("code"))
         words = f"error {said.get('code')}: {said.get('msg') or 'no reason given'}"
-        endings = FAILED if sent is not None and sent.again else ENDINGS
+        endings = FAILED if sent is None or sent.again else ENDINGS
         if code in endings or (sent is None and _whole(message.get("sid")) in self._sids):
             return MessageVerdict(ended=words, complaint=words)
         if sent is None:

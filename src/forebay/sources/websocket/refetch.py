@@ -51,8 +51,8 @@ class Refetch:
     def broken(self, symbols: Iterable[str], now_ns: int) -> None:
         """Note that something may be missing of books, until they arrive anew.
 
-        One that broke again so soon after it came is asked for when it would have been if it had
-        not come.
+        One that broke again so soon after it came that it may never have been whole is asked for
+        when it would have been if it had not come.
         """
         for symbol in symbols:
             book = self._books.get(symbol)
@@ -67,7 +67,7 @@ class Refetch:
             self._books.setdefault(symbol, _Broken(due_ns))
 
     def arrived(self, symbol: str, now_ns: int) -> None:
-        """Note that a book has come whole; an empty one is one, too."""
+        """Note that a book has come whole, as far as can be seen; an empty one is one, too."""
         book = self._books.get(symbol)
         if book is None:
             return
@@ -109,5 +109,5 @@ class Refetch:
         return len(self._books)
 
     def _settled(self, book: _Broken, now_ns: int) -> bool:
-        """Return whether a book that came stayed whole until it would have been asked for."""
-        return book.arrived_ns is not None and now_ns >= book.due_ns
+        """Return whether a book that came stayed whole for a while."""
+        return book.arrived_ns is not None and now_ns - book.arrived_ns >= self._first_ns

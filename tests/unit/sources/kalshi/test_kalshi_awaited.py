@@ -105,6 +105,12 @@ def test_a_message_that_is_written_otherwise_counts() -> None:
     assert not told.hear(book(5, kind="delta")).send
 
 
+def test_a_message_that_comes_twice_or_late_asks_for_nothing() -> None:
+    told = Conversation().begun()
+    for seq in (4, 4, 2, 5):
+        assert not told.hear(book(seq, kind="delta")).send
+
+
 def test_a_book_that_does_not_come_with_its_subscription_is_asked_for() -> None:
     told = Conversation()
     told.hear(book(2, TICKERS[1]))

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from forebay.lab.exchanges.kalshi import messages, truth
 from forebay.lab.exchanges.kalshi.lives import price_ranges, settlement_value, title
 from forebay.lab.exchanges.kalshi.symbols import event_of, series_of
-from forebay.lab.exchanges.kalshi.troubles import NEWER, OLDER
 from forebay.lab.truth.texts import iso_micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from forebay.lab.exchanges.kalshi.truth import KalshiTrades
-    from forebay.lab.faults import SwitchedFaults
     from forebay.lab.truth import Trade
 
 DOLLARS: Final = "_dollars"
@@ -50,13 +48,12 @@ def both(**fields: str) -> dict[str, Any]:
     return {**old, **fields}
 
 
-def as_asked(document: Any, switched: SwitchedFaults) -> Any:  # noqa: ANN401 - JSON
-    """Return an answer with one schema alone, if a trouble wants that."""
-    older, newer = switched.on(OLDER), switched.on(NEWER)
+def as_asked(document: Any, *, older: bool, newer: bool) -> Any:  # noqa: ANN401 - JSON
+    """Return an answer with one schema alone, if that is wanted."""
     if not (older or newer):
         return document
     if isinstance(document, list):
-        return [as_asked(each, switched) for each in document]
+        return [as_asked(each, older=older, newer=newer) for each in document]
     if not isinstance(document, dict):
         return document
     names = {*document}
@@ -65,7 +62,7 @@ def as_asked(document: Any, switched: SwitchedFaults) -> Any:  # noqa: ANN401 - 
         has_new = bool(names & {name + DOLLARS, name + COUNT})
         if (newer and has_new) or (older and name.endswith(COUNT)):
             continue
-        kept[name] = as_asked(value, switched)
+        kept[name] = as_asked(value, older=older, newer=newer)
     if older and kept.get("status") in _OLD_WORDS:
         kept["status"] = _OLD_WORDS[kept["status"]]
     return kept

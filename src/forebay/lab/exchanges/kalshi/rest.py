@@ -8,7 +8,7 @@ from aiohttp import web
 
 from forebay.lab.exchanges.kalshi import candles, documents, pages
 from forebay.lab.exchanges.kalshi.symbols import event_of, series_of
-from forebay.lab.exchanges.kalshi.troubles import HISTORICAL, MAINTENANCE
+from forebay.lab.exchanges.kalshi.troubles import HISTORICAL, MAINTENANCE, NEWER, OLDER
 from forebay.lab.exchanges.kalshi.truth import of_kalshi
 from forebay.lab.exchanges.queries import BadQuery, number
 from forebay.lab.truth.texts import iso_micros
@@ -96,7 +96,8 @@ class KalshiRest:
         return self._switched.strikes(name, self._clock.monotonic_ns())
 
     def _json(self, document: object) -> web.Response:
-        return web.json_response(documents.as_asked(document, self._switched))
+        older, newer = self._strikes(OLDER), self._strikes(NEWER)
+        return web.json_response(documents.as_asked(document, older=older, newer=newer))
 
     # -------------------------------------------------------------- what is asked for
 
@@ -114,7 +115,7 @@ class KalshiRest:
 
     def _cutoff_ns(self) -> int:
         """Venue time before which things have moved to ``/historical``."""
-        if self._switched.on(HISTORICAL):
+        if self._strikes(HISTORICAL):
             after_s = self._switched.setting(HISTORICAL, "after_s")
             moment_ns = self._market.moment_ns(self._clock.monotonic_ns())
             return (moment_ns // _S - after_s) * _S
