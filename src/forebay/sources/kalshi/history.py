@@ -112,8 +112,9 @@ class KalshiTrades:
         last = -(-request.last // SECOND) + LATER_S
         if last >= cutoff_s - OVERLAP_S:
             yield from _paged(request, max(first, cutoff_s - OVERLAP_S), last, old=False)
-        if first <= cutoff_s:
-            yield from _paged(request, first, min(last, cutoff_s), old=True)
+        # After that, since what is moved meanwhile was in neither list before.
+        if first <= cutoff_s + OVERLAP_S:
+            yield from _paged(request, first, min(last, cutoff_s + OVERLAP_S), old=True)
         return ()
 
 

@@ -220,7 +220,8 @@ OLD, NEW = "/historical/trades", "/markets/trades"
         ("2026-05-01T00:00:00Z", [NEW]),
         ("2026-09-01T00:00:00Z", [OLD]),
         ("2026-08-11T00:00:00Z", [NEW, OLD]),
-        ("2026-08-10T12:00:00Z", [NEW]),
+        ("2026-08-10T12:00:00Z", [NEW, OLD]),
+        ("2026-08-09T12:00:00Z", [NEW]),
     ],
 )
 def test_trades_are_asked_for_where_they_are(moved: str, asked: list[str]) -> None:
