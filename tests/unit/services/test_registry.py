@@ -88,7 +88,9 @@ def test_what_opened_while_it_was_asked_for_is_owed_from_its_opening() -> None:
 
 def test_what_was_open_before_is_owed_from_its_acceptance() -> None:
     made = registry()
-    assert not made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], NOW).owing
+    told = [market("KXGOLD15M-A", "open", NOW - MINUTE)]
+    assert made.tell(told, NOW).owing == [Owing("KXGOLD15M-A", None)]
+    assert not made.tell(told, NOW + MINUTE).owing, "that it is listed has been said"
     assert made.wanted(NOW) == ("KXGOLD15M-A",)
 
 
@@ -250,7 +252,7 @@ def test_a_pattern_that_is_new_is_asked_for_from_now_on() -> None:
     owing = made.tell(
         [market("KXGOLD15M-A", "open", opened), market("KXNEW-1", "open", opened)], NOW
     )
-    assert owing.owing == [Owing("KXGOLD15M-A", opened)]
+    assert owing.owing == [Owing("KXGOLD15M-A", opened), Owing("KXNEW-1", None)]
 
 
 STATES = st.sampled_from(["coming", "open", "ended"])
