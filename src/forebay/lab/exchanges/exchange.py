@@ -65,6 +65,7 @@ class Exchange:
         self._audience = Audience(config.venue)
         self._ageing_since_ns: int | None = None
         self._next_ping_ns = 0
+        self._shutting = (faults.NO_UPGRADE, *config.venue.shutting)
         self._next_heartbeat_ns = 0
 
     @property
@@ -147,10 +148,9 @@ class Exchange:
         for line in tuple(self._audience.speaking()):
             self._troubled(line, now_ns)
 
-    def shuts(self, now_ns: int) -> bool:
-        """Whether a trouble has no websocket open now; if so it struck, and that is counted."""
-        names = (faults.NO_UPGRADE, *self.venue.shutting)
-        return any([self.switched.strikes(name, now_ns) for name in names])
+    def refuses(self, now_ns: int) -> bool:
+        """Whether a trouble refuses a connection now; if so it struck, and that is counted."""
+        return sum(self.switched.strikes(name, now_ns) for name in self._shutting) > 0
 
     def _troubled(self, line: Line, now_ns: int) -> bool:
         """Whether a trouble took this connection: it is muted or closed then."""
@@ -167,7 +167,8 @@ class Exchange:
         reply = line.dialogue.troubled(now_ns)
         if reply is not None:
             self._obey(line, reply, now_ns)
-        closing = self.shuts(now_ns) or self.switched.strikes(faults.FLAP, now_ns)
+        shut = any(map(self.switched.on, self._shutting))
+        closing = shut or self.switched.strikes(faults.FLAP, now_ns)
         if closing:
             self._audience.remove(line)
             line.close(_SERVICE_RESTART, "trouble")

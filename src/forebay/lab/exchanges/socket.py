@@ -142,7 +142,7 @@ async def serve_websocket(
     """
 
     def listener(asked: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
-        if exchange.shuts(clock.monotonic_ns()):
+        if exchange.refuses(clock.monotonic_ns()):
             return _refused(503, b"trouble")
         path = asked.path.decode("latin-1").partition("?")[0]
         refusal = exchange.venue.admits(asked.headers, path, clock.wall_ns())

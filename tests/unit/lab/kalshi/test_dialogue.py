@@ -210,7 +210,7 @@ def test_under_maintenance_nobody_is_connected() -> None:
     _, wire = subscribed(exchange, "trade")
     exchange.switch(troubles.MAINTENANCE, 0, on=True)
     assert wire.last() == ("close", 1012)
-    assert exchange.shuts(0)
+    assert exchange.refuses(0)
 
 
 def test_pings_have_the_venue_s_body_each_ten_seconds_and_proofs_only_while_needed() -> None:
