@@ -241,12 +241,10 @@ class Registry:
         known = self.known.get(symbol)
         if known is None:
             return unknown
-        if known.until_ns is not None:
-            return now_ns < known.lingers_ns
         if known.told.state == "coming" and symbol not in self._exact:
             open_ns = known.told.open_ns
             return open_ns is not None and open_ns - now_ns <= self._times.lead_ns
-        return True
+        return known.until_ns is None or now_ns < known.lingers_ns
 
     def _asked_ns(self, symbol: str) -> int | None:
         """Return since when a market is asked for; None: it is not."""
@@ -276,7 +274,7 @@ class Registry:
         """Follow a market from one state into another."""
         market, owed = known.told, known.owing
         if market.state == "coming":
-            return
+            return  # one that ended is owed again when it opens
         if known.since_ns is None:
             known.since_ns = _since(market, asked_ns, now_ns)
         if market.state == "open":
