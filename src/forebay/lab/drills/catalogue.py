@@ -99,7 +99,7 @@ _HOUR = {"log.retention.ms": "3600000"}
 """What Kafka gives a topic of which nobody says how long it keeps events."""
 _BOTH = {"nats": 1}
 _WEEK = 7 * 1440
-_MANY = tuple(f"KXSIM-26DEC31-T{number:04}" for number in range(1, 401))
+_MANY = tuple(f"KXSIM-26DEC31-T{number:04}" for number in range(1, 201))
 _ALL_FAULTS = (
     "drop=0.001,duplicate=0.005,reorder=0.002,late=0.002,corrupt=0.001,disconnect=0.0001"
     ",halfopen=0.00005,book_drop=0.001,book_duplicate=0.005,book_reorder=0.002,book_late=0.002"
@@ -280,8 +280,8 @@ _ALL = (
         kalshi.venue_down,
         "G6",
         symbols=_MANY,
-        venue={"connections": 200},
-        least_s=30.0,
+        venue={"connections": 200, "channels": ["trade"]},
+        least_s=20.0,
     ),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})
