@@ -235,6 +235,9 @@ def test_symbols_of_a_simulator() -> None:
             ("BTC-USD", "USD"),
             ("SOL-USD", "USD"),
         ]
+        some = forebay("symbols", *flags, "--json", "--match", "S*-US?", "--status", "online")
+        assert [row["symbol"] for row in some.json] == ["SOL-USD"]
+        refused(forebay("symbols", *flags, "--status", "asleep"), 2, "asleep", "online")
 
 
 def answering(data: Path) -> Answer:

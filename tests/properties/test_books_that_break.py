@@ -8,12 +8,13 @@ from collections import Counter
 import pytest
 
 from forebay.services.checkpoints import BookCheckpoints
-from tests.support.made_books import PARSERS, TICK_NS, Days, Market, Stored, Wire
+from tests.support.clickhouse_stores import a_clickhouse_store
+from tests.support.made_books import PARSERS, TICK_NS, Days, Market, Stored, StoredIn, Wire
 
 SYMBOLS = ["A", "B", "C"]
 
 
-def verdicts(stored: Stored, market: Market, moments: list[tuple[str, int]]) -> Counter[str]:
+def verdicts(stored: StoredIn, market: Market, moments: list[tuple[str, int]]) -> Counter[str]:
     """Compare books with the truth; return how many were known, or unknown for which reason."""
     found: Counter[str] = Counter()
     for symbol, at_ns in moments:
@@ -62,6 +63,18 @@ def test_a_book_is_the_truth_or_unknown_whatever_is_lost(loss: float) -> None:
 def test_many_books_are_the_truth_or_unknown_whatever_is_lost(loss: float) -> None:
     found = sum((examined(seed, loss, 25) for seed in range(100, 106)), Counter())
     assert found["known"] > sum(found.values()) * (0.5 - loss), found
+
+
+@pytest.mark.drill
+def test_clickhouse_reads_the_same_books() -> None:
+    days, wires = played(2, 0.02)
+    some = drawn_moments(days, days.market.moments("A")[0], 30)
+    plain = Stored(*wires)
+    with a_clickhouse_store() as store:
+        found = StoredIn(store, *wires)
+        for symbol, at_ns in some:
+            assert found.said(symbol, at_ns) == plain.said(symbol, at_ns), (symbol, at_ns)
+            assert found.said(symbol, None) == plain.said(symbol, None)
 
 
 def examined(seed: int, loss: float, count: int) -> Counter[str]:

@@ -182,6 +182,9 @@ class World:
     def gaps(self) -> list[Gap]:
         """Return the gaps in time, found one moment after the other."""
         live = {moment for connection in self.connections for moment in connection.heard()}
+        of_line = self.connections[1] if len(self.connections) > 1 else None
+        if of_line is not None and of_line.closed < 0 and (heard := of_line.heard()):
+            live |= {n for each in self.missed for n in range(max(heard), each.until + 1)}
         fill: set[int] = set()
         absent: set[int] = set()
         for asked in self.asked:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from forebay.app.processes import samples
+from forebay.app.processes import market_registry, samples
 from forebay.app.processes.samples import Counts
 from forebay.clock import ManualClock
 from forebay.ops.view import (
@@ -73,6 +73,7 @@ COUNTS = Counts(
     errors=4,
     dead_letters={"coinbase": Counter(oversized=2)},
     rest_errors=Counter({"/products/*/trades": 3}),
+    registry_errors=Counter({"/markets": 2}),
 )
 
 
@@ -238,6 +239,7 @@ def processes() -> list[ProcessReport]:
     capture = [
         *samples.capture(STATS, COUNTS, max_pending=4 << 20),
         *samples.roster(asked()),
+        *market_registry.samples([("v", {"open": 1, "wanted": 2})]),
         *samples.process("capture", reader),
     ]
     deliver = [

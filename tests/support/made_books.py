@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from forebay.domain.frames import FrameBatch
-    from forebay.ports import Parser
+    from forebay.ports import Parser, ReadableStore
     from forebay.services.books import BookAt
 
 VENUE = "made-books"
@@ -246,25 +246,28 @@ def journal(*wires: Wire) -> Iterator[FrameBatch]:
         at = end
 
 
-class Stored:
+class StoredIn:
     """What wires received, in a store, delivered in pieces if there is a die to throw."""
 
-    def __init__(self, *wires: Wire, dice: random.Random | None = None) -> None:
-        self.store = DuckDBStore(None)
+    def __init__(
+        self, store: ReadableStore, *wires: Wire, dice: random.Random | None = None
+    ) -> None:
         batches = [*journal(*wires)]
         runs: list[list[FrameBatch]] = []
         while batches:
             count = dice.randint(5, 60) if dice else len(batches)
             runs.append(batches[:count])
             batches = batches[count:]
-        deliver(self.store, runs, PARSERS)
-        self._reader = self.store.reader()
+        deliver(store, runs, PARSERS)
+        self._reader = store.reader()
+        self._checkpoints = isinstance(store, DuckDBStore)
 
     def query(self, statement: str) -> pa.Table:
         return self._reader.query(statement, timeout_s=60.0)
 
     def at(self, symbol: str, at_ns: int | None) -> BookAt:
-        return book_at(self.query, Stream(VENUE, "spot", symbol), at_ns, PARSERS)
+        stream = Stream(VENUE, "spot", symbol)
+        return book_at(self.query, stream, at_ns, PARSERS, checkpoints=self._checkpoints)
 
     def said(self, symbol: str, at_ns: int | None) -> Book | str:
         """Return the sizes by price, or why they are unknown."""
@@ -277,6 +280,14 @@ class Stored:
             for side in (told.book.bids, told.book.asks)
         )
         return bids, asks
+
+
+class Stored(StoredIn):
+    """The same in a DuckDB in memory."""
+
+    def __init__(self, *wires: Wire, dice: random.Random | None = None) -> None:
+        self.store = DuckDBStore(None)
+        super().__init__(self.store, *wires, dice=dice)
 
 
 @dataclass

@@ -48,7 +48,8 @@ TABLES = {
     "tickers": "A venue's summary of a market, with the last trade.",
     "bars": "What a market did in one period, as the venue told it.",
     "book_snapshots": "Whole order books; `forebay book` folds the changes into them.",
-    "book_deltas": "Changes of order books: the new size of a price, 0 if it is gone.",
+    "book_deltas": "Changes of order books: the new size of a price, 0 if it is gone. Where a "
+    "venue tells differences, what is added to a price's size, or taken from it if it is negative.",
     "market_series": "What a venue says of its series: what comes again and again, an event at a "
     "time; `symbol` is the series. See [Market registry](../explanation/registry.md).",
     "market_events": "What a venue says of its events: happenings that one or more markets are "
@@ -201,8 +202,8 @@ def _table(kind: EventKind) -> str:
 
 def _states(kind: EventKind) -> str:
     return (
-        f"The view `{kind.states}` says from when to when each held: `valid_from`, `valid_to` (null "
-        "while nothing else was said) and what was said last of each column by then."
+        f"The view `{kind.states}` says from when to when each held: `valid_from`, `valid_to` "
+        "(null while nothing else was said) and what was said last of each column by then."
     )
 
 

@@ -192,7 +192,7 @@ def capture_config(
         flags["venues"] = [
             {
                 "name": given.venue,
-                "symbols": [word.upper() for word in _words(given.symbols)],
+                "symbols": [venues.spelled(given.venue, each) for each in _words(given.symbols)],
                 "channels": _words(given.channels or ""),
                 "ws_url": given.ws_url or "",
                 "rest_url": given.rest_url or "",

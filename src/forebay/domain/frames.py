@@ -138,13 +138,16 @@ class StreamsEnded(msgspec.Struct, frozen=True, tag="streams_ended"):
     """As of :class:`EpochClosed`."""
 
 
-class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed"):
+class EpochClosed(msgspec.Struct, frozen=True, tag="epoch_closed", omit_defaults=True):
     """The connection is over; absent from the journal if the collector was killed."""
 
     reason: str
     silent_ns: int | None = None
     """How long before this record its last frame was received; None if there was none, or
     nobody noted it."""
+    late_ns: int = 0
+    """By how much later than before its last frames came, where that is why it ended: what was sent
+    in that time before its end has not come."""
 
 
 class HistoryFinished(msgspec.Struct, frozen=True, tag="fill_finished"):

@@ -123,6 +123,10 @@ class MarketDirectory:
         if self._whole or self._told:
             self._changed.set()
 
+    def counts(self) -> dict[str, int]:
+        """Return how many markets are known, by state, and how many are ``wanted`` now."""
+        return {**self.registry.counts(), "wanted": len(self.wanted)}
+
     async def run(self, sink: FrameSink, asked: Callable[[], None] = lambda: None) -> None:
         """Look until cancelled; ``asked`` puts on record that others are wanted than before."""
         self._asked = asked

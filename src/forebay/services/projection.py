@@ -39,6 +39,7 @@ from forebay.domain.frames import (
     GapAccepted,
     HistoryFinished,
     Loss,
+    MissedNumbers,
     NumbersMissed,
     RangeChecked,
     StreamsAsked,
@@ -209,8 +210,7 @@ class CoverageBook:
         self, context: Context, control: StreamsEnded | EpochClosed, now_ns: int, out: Projected
     ) -> None:
         """Have streams of a connection be heard up to its last frame, and by it no more."""
-        silent_ns = control.silent_ns
-        last_ns = None if silent_ns is None else now_ns - silent_ns
+        last_ns = None if control.silent_ns is None else now_ns - control.silent_ns
         some = set(control.streams) if isinstance(control, StreamsEnded) else None
         spoke = [
             (key, held.unit)
@@ -221,8 +221,13 @@ class CoverageBook:
             and (some is None or (key.channel, key.symbol) in some)
             and self.follows(key)
         ]
+        late_ns = control.late_ns if isinstance(control, EpochClosed) else 0
         for key, unit in spoke:
-            self._stream(key, unit, out).closed(context.epoch, last_ns)
+            stream = self._stream(key, unit, out)
+            stream.closed(context.epoch, last_ns)
+            if late_ns and last_ns is not None:
+                late = MissedNumbers(0, 0, last_ns - late_ns, last_ns)
+                stream.miss(f"{context.epoch}/late", (late,), ())
 
     def _missed(self, context: Context, control: NumbersMissed, out: Projected) -> None:
         """Have every stream of a line miss what the line misses, and tell of it by itself."""

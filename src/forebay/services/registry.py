@@ -270,8 +270,7 @@ class Registry:
         if market.state != "coming":
             known.since_ns = _since(market, asked_ns, now_ns)
             known.until_ns = ended_ns
-            if known.since_ns is not None or ended_ns is not None:
-                news.owing.append(known.owing)
+            news.owing.append(known.owing)  # also of one that is listed, and no more than that
 
     def _move(self, known: KnownMarket, asked_ns: int, now_ns: int, news: RegistryNews) -> None:
         """Follow a market from one state into another."""

@@ -58,6 +58,8 @@ class MessageVerdict:
     ended: str = ""
     """Why the venue ends the connection whatever was asked for, such as a wrong key or too many
     connections: no stream is blamed, and the same is asked for again."""
+    late_ns: int = 0
+    """By how much later than before messages come, where that is why it is ended."""
     send: Sequence[bytes] = ()
     """What to answer, as text messages."""
     released: frozenset[str] = frozenset()

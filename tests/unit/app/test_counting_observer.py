@@ -14,6 +14,7 @@ from forebay.telemetry import (
     DeadLettered,
     LossFound,
     ReconnectScheduled,
+    RegistryFailed,
     RestRetried,
     RetriesEnded,
     ignore,
@@ -53,6 +54,14 @@ def test_failed_tries_of_rest_calls_are_counted_by_endpoint() -> None:
     tally(RetriesEnded("GET /products", 5, "attempts"))
     tally(CallRetried("connect to the venue", 1.0, 2, "slow"))
     assert tally.counts().rest_errors == {"/products/*/trades": 2, "/products": 1}
+
+
+def test_failed_calls_of_the_market_registry_are_counted_by_endpoint() -> None:
+    tally = CountingObserver(ignore)
+    for path in ("/markets?tickers=A-1", "/markets?status=open", "/events/KXGOLD15M-26AUG"):
+        tally(RegistryFailed("v", f"GET {path}", "slow"))
+    assert tally.counts().registry_errors == {"/markets": 2, "/events/*": 1}
+    assert not tally.counts().rest_errors
 
 
 def test_labels_that_others_choose_are_bounded() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from forebay.app.processes.stream_news import StreamCounts, StreamsKnown, StreamsTold
+from forebay.app.processes.stream_news import (
+    MOST_TOLD,
+    StreamCounts,
+    StreamsKnown,
+    StreamsTold,
+    reports_of_heard,
+)
+from forebay.domain.coverage import StreamKey
 from forebay.ops.view import ProcessReport, StreamReport
 
 if TYPE_CHECKING:
@@ -84,3 +91,10 @@ def test_states_are_counted_anew_when_a_report_has_changed() -> None:
     assert states(1) == states(2) == {"asked": 2}
     process.change()
     assert states(3) == {"asked": 1, "refused": 1}
+
+
+def test_of_more_streams_than_can_be_told_those_heard_last_are_told() -> None:
+    heard = {StreamKey("v", "m", "trade", f"S{each}"): each for each in range(MOST_TOLD + 5)}
+    told = reports_of_heard(heard)
+    assert len(told) == MOST_TOLD
+    assert min(each.heard_ns or 0 for each in told) == 5

@@ -14,6 +14,7 @@ from forebay.app.wiring.config import VenueConfig
 from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import ManualClock
 from forebay.domain.channels import Channel
+from forebay.domain.listing import Directory, ListPage
 from forebay.errors import ConfigError
 from forebay.sources import coinbase
 from forebay.sources.live import LiveSource, Wiring
@@ -250,3 +251,71 @@ def test_a_proxy_that_cannot_be_is_refused_once(monkeypatch: pytest.MonkeyPatch)
         venues.check(VenueConfig(name="coinbase", symbols=("BTC-USD",)))
     assert str(caught.value).count("HTTPS_PROXY") == 1
     assert "secret" not in str(caught.value)
+
+
+# -------------------------------------------------------- markets that come and go
+
+
+@pytest.fixture
+def listing(many: None) -> None:
+    directory = Directory(
+        first=lambda query: f"/m?{query.head}",
+        read=lambda _: ListPage(()),
+        following=lambda *_: "",
+        kinds=("book_snapshot",),
+        pushed=("book_snapshot",),
+    )
+    venues.VENUES["listing"] = replace(venues.VENUES["many"], name="listing", directory=directory)
+
+
+@pytest.mark.usefixtures("listing")
+def test_patterns_are_for_venues_that_list_what_comes_and_goes() -> None:
+    for name in ("coinbase", "many"):
+        with pytest.raises(ConfigError, match=r"takes no patterns: 'A-\*'") as told:
+            venues.check(VenueConfig(name=name, symbols=("A-*", "B-C")))
+        assert "listing" in str(told.value), "and says for which they are"
+    config = VenueConfig(name="listing", symbols=("A-*", "B-?", "B-C"))
+    venues.check(config)
+    assert venues.exact(config) == ("B-C",)
+    with pytest.raises(ConfigError, match="has no symbol 'b'"):
+        venues.check(VenueConfig(name="listing", symbols=("A-*", "b")))
+
+
+@pytest.mark.usefixtures("listing")
+def test_what_a_list_tells_is_not_asked_for_by_name() -> None:
+    asked = VenueConfig(name="listing", symbols=("A-*",), channels=("all",))
+    assert venues.kinds(asked) == ("trade", "quote", "book_delta")
+    with pytest.raises(ConfigError):
+        venues.kinds(VenueConfig(name="listing", symbols=("A-*",), channels=("book_snapshot",)))
+
+
+@pytest.mark.usefixtures("listing")
+def test_a_source_of_patterns_begins_with_what_is_written_out() -> None:
+    wiring = Wiring("c", ManualClock(), random.Random(1))
+    for symbols, connections in ((("A-*",), 0), (("A-*", "B-C"), 1)):
+        config = VenueConfig(name="listing", symbols=symbols, channels=("trade",))
+        assert venues.source(config, wiring).connections == connections
+        heard = venues.pushed(config, wiring)
+        assert heard is not None
+        assert heard.connections == 1, "all markets over one"
+    assert venues.pushed(VenueConfig(name="many", symbols=("B-C",)), wiring) is None
+
+
+@pytest.mark.usefixtures("listing")
+@pytest.mark.parametrize(
+    ("venue", "word", "symbol"),
+    [
+        ("coinbase", "btc-usd", "BTC-USD"),
+        ("coinbase", "BTC-USD", "BTC-USD"),
+        ("listing", "kx-*", "kx-*"),
+        ("nobody", "a", "A"),
+    ],
+)
+def test_a_symbol_is_typed_as_it_is_or_in_small_letters(venue: str, word: str, symbol: str) -> None:
+    assert venues.spelled(venue, word) == symbol
+
+
+def test_a_name_of_mixed_case_is_kept_byte_for_byte() -> None:
+    """CN10: ``AAPLx/USD`` is another name than ``AAPLX/USD``."""
+    venues.VENUES["mixed"] = replace(coinbase.VENUE, name="mixed", spelling=r"\S+")
+    assert venues.spelled("mixed", "AAPLx/USD") == "AAPLx/USD"

@@ -109,6 +109,44 @@ async def until(condition: Callable[[], bool], clock: ManualClock | None = None)
             await asyncio.sleep(0)
 
 
+def asked_in(journal: FakeJournal) -> list[StreamsAsked]:
+    """Return what the journal says is asked for, in order."""
+    payloads = [payload for draft in journal.drafts for payload in draft.payloads]
+    told = [decode_control(payload) for payload in payloads]
+    return [control for control in told if isinstance(control, StreamsAsked)]
+
+
+async def test_what_is_asked_for_is_on_record_again_when_markets_begin_and_end() -> None:
+    wanted = ["A"]
+
+    class Directory:
+        venue = "v"
+
+        async def run(self, sink: FrameSink, asked: Callable[[], None]) -> None:
+            wanted.append("B")
+            asked()
+            await asyncio.Event().wait()
+
+    async def nothing(_: FrameSink) -> None:
+        await asyncio.Event().wait()
+
+    def streams() -> WantedStreams:
+        context = Context(venue="v", source="ws", purpose="live", collector="c", epoch="")
+        return WantedStreams(context, tuple(("spot", "trade", symbol) for symbol in wanted))
+
+    journal, directory = FakeJournal(), Directory()
+    feed = SourceFeed("v", FakeSource(nothing), asked=streams, directory=directory)  # type: ignore[arg-type]
+    whole, stop = capture(journal, feed), asyncio.Event()
+    running = asyncio.create_task(whole.run(stop))
+    await until(lambda: len(asked_in(journal)) == 2)
+    stop.set()
+    await running
+    assert [[symbol for _, _, symbol in asked.streams] for asked in asked_in(journal)] == [
+        ["A"],
+        ["A", "B"],
+    ]
+
+
 async def test_what_is_asked_for_is_on_record_before_anything_comes() -> None:
     def wanted(venue: str, *symbols: str) -> Callable[[], WantedStreams]:
         context = Context(venue=venue, source="ws", purpose="live", collector="c", epoch="")

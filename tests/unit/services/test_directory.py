@@ -177,12 +177,12 @@ async def test_a_market_that_opens_is_captured_within_one_refresh_and_ends_when_
         venue.lists("M2", open_ns=opened)
         await rig.look()
         assert venue.captured == ["M1", "M2"]
-        streams = (("trade", "M2"), ("ticker", "M2"))
-        assert rig.owed() == [StreamsOwed(streams, opened)]
+        old, streams = ((("trade", name), ("ticker", name)) for name in ("M1", "M2"))
+        assert rig.owed() == [StreamsOwed(old), StreamsOwed(streams, opened)]
         closed = rig.clock.wall_ns() + S
         venue.lists("M2", "ended", open_ns=opened, ends_ns=[closed, closed + 10**15])
         await rig.look()
-        assert rig.owed()[1:] == [StreamsOwed(streams, opened, closed)]
+        assert rig.owed()[2:] == [StreamsOwed(streams, opened, closed)]
         await rig.look()
         assert venue.captured == ["M1"]
     assert rig.records == 3, "each change of what is asked for is on record"

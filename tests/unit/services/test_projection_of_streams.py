@@ -294,6 +294,19 @@ def test_only_what_follows_the_market_is_heard(changed: dict[str, Any]) -> None:
     assert carried(made(**changed), ACCEPTED, CLOSED) == {}
 
 
+def test_what_a_connection_that_got_behind_did_not_send_any_more_is_missing() -> None:
+    origin = made(channels=("quote",))
+    late = EpochClosed("it got behind", silent_ns=0, late_ns=9 * SECOND)
+    controls = [control(origin, each, at) for each, at in (ACCEPTED, (late, 30))]
+    again = control(made("e2", channels=("quote",)), EpochAccepted(), 31)
+    ((key, coverage),) = project(TwoChannels(), *controls, again).coverage.items()
+    gaps = coverage.gaps(key)
+    assert gaps[0].first == T0 + 21 * SECOND, "from 9 s before its end"
+    assert [gap.reason for gap in gaps] == ["in_connection", "between_connections"]
+    assert gaps[-1].last == T0 + 31 * SECOND - 1
+    assert COVERAGES["time"].from_rows(coverage.rows(), ()).gaps(key) == gaps
+
+
 @pytest.mark.parametrize(("history", "state"), [(True, "open"), (False, "permanent")])
 def test_between_two_connections_is_a_gap_in_time(history: bool, state: str) -> None:
     said = [

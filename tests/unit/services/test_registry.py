@@ -88,7 +88,9 @@ def test_what_opened_while_it_was_asked_for_is_owed_from_its_opening() -> None:
 
 def test_what_was_open_before_is_owed_from_its_acceptance() -> None:
     made = registry()
-    assert not made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], NOW).owing
+    told = [market("KXGOLD15M-A", "open", NOW - MINUTE)]
+    assert made.tell(told, NOW).owing == [Owing("KXGOLD15M-A", None)]
+    assert not made.tell(told, NOW + MINUTE).owing, "that it is listed has been said"
     assert made.wanted(NOW) == ("KXGOLD15M-A",)
 
 
@@ -142,13 +144,14 @@ def test_a_market_that_is_told_no_more_is_gone() -> None:
     """CN10: one that is removed ends, and what is left goes on."""
     made = registry()
     made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE), market("KXGOLD15M-B")], NOW)
-    for look in range(1, MISSED + 1):
-        now = NOW + look * MINUTE
+    assert MISSED == 2
+    for now, gone in ((NOW + MINUTE, []), (NOW + 2 * MINUTE, ["KXGOLD15M-A"])):
         made.tell([market("KXGOLD15M-B")], now)
         assert made.unseen(now) == ["KXGOLD15M-A"]
         news = made.untold(["KXGOLD15M-A"], now)
-        assert news.gone == (["KXGOLD15M-A"] if look == MISSED else [])
-    assert news.owing == [Owing("KXGOLD15M-A", None, NOW)]
+        assert news.gone == gone
+        assert news.owing == [Owing(symbol, None, NOW) for symbol in gone]
+    now = NOW + 2 * MINUTE
     assert made.wanted(now) == ("KXGOLD15M-B",)
     made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], now + 1)
     assert "KXGOLD15M-A" in made.wanted(now + 1), "it was a mistake of the venue's"
@@ -249,7 +252,7 @@ def test_a_pattern_that_is_new_is_asked_for_from_now_on() -> None:
     owing = made.tell(
         [market("KXGOLD15M-A", "open", opened), market("KXNEW-1", "open", opened)], NOW
     )
-    assert owing.owing == [Owing("KXGOLD15M-A", opened)]
+    assert owing.owing == [Owing("KXGOLD15M-A", opened), Owing("KXNEW-1", None)]
 
 
 STATES = st.sampled_from(["coming", "open", "ended"])
@@ -273,6 +276,6 @@ def test_whatever_is_told_an_end_is_behind_its_begin_and_holds_only_what_is_over
             last[owing.symbol] = owing
             assert owing.until_ns is None or owing.until_ns <= now
             assert None in owing[1:] or owing.since_ns <= owing.until_ns  # type: ignore[operator]
-    for symbol, known in made.known.items():
-        assert last.get(symbol, Owing(symbol, None)) == known.owing, "what holds is on record"
+    for name, known in made.known.items():
+        assert last.get(name, Owing(name, None)) == known.owing, "what holds is on record"
         assert (known.until_ns is not None) == (known.told.state == "ended")

@@ -25,6 +25,7 @@ from forebay.domain.listing import ListQuery, head_of, is_pattern, matcher, read
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
 from forebay.sources.live import Wiring
+from forebay.sources.websocket.turnstile import start_s
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
 from forebay.text import counted
 
@@ -269,11 +270,12 @@ def _listed(names: Sequence[str], between: str = ", ") -> str:
     return between.join(names[:_SHOWN]) + more
 
 
-async def _first_of(task: asyncio.Task[Any], failures: _Failures) -> None:
-    """Wait until ``task`` ends, or it failed too often, or for :data:`SUBSCRIBE_S`."""
+async def _first_of(task: asyncio.Task[Any], failures: _Failures, more_s: float = 0.0) -> None:
+    """Wait until ``task`` ends, or it failed too often, or for :data:`SUBSCRIBE_S` and more."""
     enough = asyncio.create_task(failures.enough.wait())
+    within_s = SUBSCRIBE_S + more_s
     try:
-        await asyncio.wait({task, enough}, timeout=SUBSCRIBE_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, enough}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         enough.cancel()
         await asyncio.gather(enough, return_exceptions=True)
@@ -327,7 +329,7 @@ async def _websocket(config: VenueConfig) -> PartFinding:
     async with venues.source(config, _wiring(failures)) as source:
         running = asyncio.create_task(source.run(probe))  # type: ignore[arg-type]
         settled = asyncio.create_task(probe.settled.wait())
-        await _first_of(settled, failures)
+        await _first_of(settled, failures, start_s(source.connections))
         reason = failures.last  # what is told after this is of our own making
         for task in (running, settled):
             task.cancel()

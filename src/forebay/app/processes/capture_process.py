@@ -184,7 +184,9 @@ def _handlers(
             samples=[
                 *samples.capture(stats, counts, max_pending=max_pending),
                 *samples.roster(roster),
-                *market_registry.samples(running.directories),
+                *market_registry.samples(
+                    (each.venue, each.counts()) for each in running.directories
+                ),
                 *guarding.samples(counts),
             ],
             buckets=samples.latency(running.sink.latency.totals()),

@@ -24,7 +24,7 @@ from forebay.app.processes.maintenance import (
 from forebay.app.processes.process_breakers import ProcessBreakers
 from forebay.app.processes.samples import CountingObserver
 from forebay.app.processes.store_delivery import EMBEDDED, StoreAnswers, guarded
-from forebay.app.processes.stream_news import StreamsTold
+from forebay.app.processes.stream_news import StreamsTold, reports_of_heard
 from forebay.app.processes.verification import BarVerification
 from forebay.app.processes.worker import StopSignal, retry_while_locked
 from forebay.app.wiring import stores, venues
@@ -32,7 +32,6 @@ from forebay.app.wiring.data_folder import DataFolder
 from forebay.clock import SystemClock
 from forebay.domain.coverage import StreamKey
 from forebay.journal import CursorFile
-from forebay.ops.view import StreamReport
 from forebay.ports import HourFiles
 from forebay.services.checkpoints import BookCheckpoints, Derives
 from forebay.services.clock_skew import SkewWatch
@@ -86,13 +85,14 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         inherited=(await delivery.measure()).backlog,
         compared=verification.samples,
     )
+    heard = StreamsTold(
+        lambda: deliverer.delivered.frames, lambda: reports_of_heard(deliverer.heard)
+    )
     handlers = {
         "sql": StoreAnswers(store, place, guarding).sql,
         **_reading(deliverer),
         "verify": verification.take,
-        **guarding.handlers(
-            tell, lambda changed: journal.configure(changed.journal), _heard(deliverer)
-        ),
+        **guarding.handlers(tell, lambda changed: journal.configure(changed.journal), heard),
     }
     pace, sheds = DeliveryPace(), guarding.sheds
     async with contextlib.AsyncExitStack() as beside:
@@ -136,16 +136,6 @@ def _reading(deliverer: Deliverer) -> dict[str, Handler]:
         return {"pid": os.getpid(), **deliverer.status()}
 
     return {"gaps": gaps, "coverage": coverage, "status": status}
-
-
-def _heard(deliverer: Deliverer) -> StreamsTold:
-    """Return what tells which streams were heard."""
-
-    def told() -> list[StreamReport]:
-        heard = deliverer.heard.items()
-        return [StreamReport(**key._asdict(), heard_ns=ns or None) for key, ns in heard]
-
-    return StreamsTold(lambda: deliverer.delivered.frames, told)
 
 
 def _answering(store: Readable) -> Callable[[str], pa.Table]:

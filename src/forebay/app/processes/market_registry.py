@@ -16,7 +16,7 @@ from forebay.services.registry import Registry, RegistryTimes
 from forebay.telemetry import RegistryNotKept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from forebay.app.wiring.config import VenueConfig
     from forebay.app.wiring.data_folder import DataFolder
@@ -84,14 +84,12 @@ def _context(config: VenueConfig, wiring: Wiring) -> Context:
     )
 
 
-def samples(directories: Iterable[MarketDirectory]) -> list[Sample]:
-    """Return how many markets of each venue are known, by state, and how many are wanted."""
+def samples(told: Iterable[tuple[str, Mapping[str, int]]]) -> list[Sample]:
+    """Return how many markets of each venue are known and wanted; ``told`` are counts by state."""
     counts: dict[tuple[str, str], int] = {}
-    for each in directories:
-        told = {**each.registry.counts(), "wanted": len(each.wanted)}
-        for state, count in told.items():
-            place = each.venue, state
-            counts[place] = counts.get(place, 0) + count
+    for venue, states in told:
+        for state, count in states.items():
+            counts[venue, state] = counts.get((venue, state), 0) + count
     return [
         Sample("forebay_registry_markets", count, {"venue": venue, "state": state})
         for (venue, state), count in sorted(counts.items())

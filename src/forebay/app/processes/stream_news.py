@@ -6,24 +6,38 @@ that say nothing for hours.
 
 from __future__ import annotations
 
+import heapq
+import operator
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from forebay.app.processes import samples
-from forebay.ops.view import merged
+from forebay.ops.view import StreamReport, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from forebay.ops.view import ProcessReport, Sample, StreamReport
+    from forebay.domain.coverage import StreamKey
+    from forebay.ops.view import ProcessReport, Sample
 
 KNOWN = "streams_known"
 """The part of a request for a report that names what the asker knows of streams."""
 LATER = "later"
 """It wants to know no more now."""
+MOST_TOLD = 20_000
+"""Streams that are told of what was heard; a process that took longer would seem to be down."""
 STREAMS_PER_S = 500
 """So many are told in a second at most: of a thousand that all change, all in each other one."""
+
+
+def reports_of_heard(heard: Mapping[StreamKey, int]) -> list[StreamReport]:
+    """Return when each stream was heard last, of too many those that were heard last.
+
+    Markets of a quarter of an hour leave hundreds of thousands behind. 0: none since the start.
+    """
+    told = heapq.nlargest(MOST_TOLD, heard.items(), key=operator.itemgetter(1))
+    return [StreamReport(**key._asdict(), heard_ns=ns or None) for key, ns in told]
 
 
 @dataclass(frozen=True, slots=True)

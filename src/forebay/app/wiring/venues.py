@@ -234,6 +234,15 @@ def _check_spelling(config: VenueConfig) -> None:
     raise ConfigError(message, hint=hint)
 
 
+def spelled(name: str, word: str) -> str:
+    """Return a symbol as somebody typed it, in capitals only if it cannot be one as it is."""
+    venue = VENUES.get(name)
+    right = venue is not None and (
+        re.fullmatch(venue.spelling, word) or (is_pattern(word) and venue.directory is not None)
+    )
+    return word if right else word.upper()
+
+
 def _meant_symbol(word: str, venue: Venue) -> str:
     """Return the spelling that ``word`` is probably meant to be; nothing if there is none."""
     plain = word.strip()

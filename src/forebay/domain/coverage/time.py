@@ -183,14 +183,27 @@ class TimeCoverage(SetCoverage):
     def arrived(self) -> dict[tuple[Unit, str], IntervalSet]:
         return {("time", ""): self._heard() | self.fill}
 
+    def _carried(self) -> IntervalSet:
+        """Return when a connection carried the stream: also up to a hole in an open one's numbers.
+
+        What is behind the hole came over it, though it is of other streams.
+        """
+        reached = self.epochs
+        spans = (
+            (reached.get(name.line.rpartition("/")[0], _DUSK), until_ns)
+            for name, (_, until_ns) in self.missed.items()
+        )
+        return self.live | IntervalSet(spans) if self.missed else self.live
+
     def _heard(self) -> IntervalSet:
-        return self.live - IntervalSet(self.missed.values()) if self.missed else self.live
+        return self._carried() - IntervalSet(self.missed.values()) if self.missed else self.live
 
     def _ends(self) -> Interval | None:
         """Return from when to when the stream must have been heard; None: nobody knows."""
+        carried = self._carried()
         told_ns, since_ns, until_ns = self.owing
-        first = since_ns if since_ns > _DAWN else self.live.first if self.live else _DUSK
-        last = self.live.last if self.live else _DAWN
+        first = since_ns if since_ns > _DAWN else carried.first if carried else _DUSK
+        last = carried.last if carried else _DAWN
         last = until_ns if until_ns <= told_ns else last
         return (first, last) if first <= last else None
 

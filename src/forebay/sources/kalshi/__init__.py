@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from forebay.sources.history import Series, by_bars
+from forebay.sources.history import Series
 from forebay.sources.kalshi.connector import KalshiSession, check_credentials, sign
 from forebay.sources.kalshi.directory import DIRECTORY
 from forebay.sources.kalshi.history import (
     MOST_CANDLES,
     MOST_MARKETS,
+    KalshiBars,
     KalshiTrades,
     bar_times,
     books_path,
@@ -50,7 +51,7 @@ VENUE = Venue(
     default_channels=(TRADES.kind,),
     history={
         TRADES.kind: KalshiTrades(),
-        BARS.kind: by_bars(
+        BARS.kind: KalshiBars(
             series={
                 name: Series(
                     minutes * 60, MOST_CANDLES * minutes * 60, session=SESSION_OF.get(name, "UTC")

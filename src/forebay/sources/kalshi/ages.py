@@ -28,8 +28,11 @@ class Ages:
         """Since when it is behind."""
         self._old = 0
 
-    def look(self, sent_ns: int, now_ns: int) -> str:
-        """Look at a message that was sent then; return why its connection is to end, if it is."""
+    def look(self, sent_ns: int, now_ns: int) -> int:
+        """Look at a message that was sent then.
+
+        Return by how much messages are late, if their connection is to end for that; otherwise 0.
+        """
         self.due_ns = now_ns + EVERY_NS
         age_ns = now_ns - sent_ns
         if self._youngest_ns is None or age_ns < self._youngest_ns:
@@ -37,9 +40,9 @@ class Ages:
         behind_ns = age_ns - self._youngest_ns
         if behind_ns <= BOUND_NS:
             self._since_ns, self._old = None, 0
-            return ""
+            return 0
         self._since_ns = now_ns if self._since_ns is None else self._since_ns
         self._old += 1
         if self._old < FEWEST or now_ns - self._since_ns < BEHIND_NS:
-            return ""
-        return f"its messages come {behind_ns / _S:.1f} s later than they did"
+            return 0
+        return behind_ns

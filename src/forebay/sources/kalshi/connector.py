@@ -16,7 +16,7 @@ from forebay.drivers import Driven
 from forebay.errors import ConfigError
 from forebay.sources.kalshi.ages import Ages
 from forebay.sources.kalshi.awaited import AwaitedBooks
-from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND
+from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND, SECOND
 from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 
@@ -247,8 +247,9 @@ class KalshiSession(PlainSession):
     def _aged(self, payload: bytes, now_ns: int) -> MessageVerdict:
         """Look how old a message is; the venue has sent old ones over one connection only."""
         sent = _SENT_MS.search(payload, max(0, len(payload) - _TAIL))
-        why = self._ages.look(int(sent[1]) * MILLISECOND, now_ns) if sent else ""
-        return MessageVerdict(ended=why, complaint=why) if why else NOTHING
+        late_ns = self._ages.look(int(sent[1]) * MILLISECOND, now_ns) if sent else 0
+        why = f"its messages come {late_ns / SECOND:.1f} s later than they did"
+        return MessageVerdict(ended=why, complaint=why, late_ns=late_ns) if late_ns else NOTHING
 
     def _subscribed(
         self, sent: SentCommand | None, said: Mapping[str, Any], now_ns: int

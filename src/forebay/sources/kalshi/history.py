@@ -7,18 +7,20 @@ and likewise the candles of markets that were settled before ``market_settled_ts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 import msgspec
 
-from forebay.errors import Unusable
-from forebay.sources.history import ByToken
+from forebay.errors import ConfigError, Unusable
+from forebay.sources.history import ByBars, ByToken
 from forebay.sources.kalshi.protocol import PERIODS_MIN, SECOND, SESSION_OF
 from forebay.times import to_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from forebay.ports import HistoryRequest
     from forebay.sources.venue import Pages, PollRound
 
@@ -43,12 +45,24 @@ class _Following(msgspec.Struct):
     cursor: str | None = None
 
 
-class _Cutoff(msgspec.Struct):
+class _Moved(msgspec.Struct):
+    """Times before which things are elsewhere."""
+
     trades_created_ts: str | int
+    market_settled_ts: str | int = 0
+
+
+class _Ticker(msgspec.Struct):
+    ticker: str
+
+
+class _OldMarkets(msgspec.Struct):
+    markets: list[_Ticker] | None
 
 
 _following = msgspec.json.Decoder(_Following).decode
-_cutoff = msgspec.json.Decoder(_Cutoff).decode
+_moved = msgspec.json.Decoder(_Moved).decode
+_old_markets = msgspec.json.Decoder(_OldMarkets).decode
 
 
 def next_cursor(body: bytes) -> str:
@@ -59,16 +73,20 @@ def next_cursor(body: bytes) -> str:
     return _following(body).cursor or ""
 
 
-def cutoff_ns(body: bytes) -> int:
-    """Return before when trades are elsewhere, UTC nanoseconds; ``ValueError`` if it is not said.
-
-    A number counts seconds.
-    """
-    told = _cutoff(body).trades_created_ts
+def _cutoff_s(told: str | int) -> int:
+    """Return a cutoff in Unix seconds; a number counts them."""
     try:
-        return told * SECOND if isinstance(told, int) else to_ns(told)
-    except Exception as error:
-        raise ValueError(f"its cutoff is {told!r:.200}") from error
+        return told if isinstance(told, int) else to_ns(told) // SECOND
+    except (ConfigError, OverflowError) as error:
+        raise Unusable(f"Kalshi's cutoff cannot be read: {told!r:.200}.") from error
+
+
+def _asked_cutoff() -> Generator[str, bytes, _Moved]:
+    body = yield CUTOFF
+    try:
+        return _moved(body)
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"Kalshi's cutoff cannot be read: {error}.") from error
 
 
 def trades_path(
@@ -89,14 +107,7 @@ class KalshiTrades:
 
     def plan(self, request: HistoryRequest) -> Pages:
         """See :class:`~forebay.sources.venue.History`."""
-        body = yield CUTOFF
-        try:
-            cutoff_s = cutoff_ns(body) // SECOND
-        except ValueError as error:
-            message = (
-                f"The cutoff of {request.channel} of {request.symbol} cannot be read: {error}."
-            )
-            raise Unusable(message, hint="It is asked for again.") from error
+        cutoff_s = _cutoff_s((yield from _asked_cutoff()).trades_created_ts)
         first = request.first // SECOND - EARLIER_S
         last = -(-request.last // SECOND) + LATER_S
         if last >= cutoff_s - OVERLAP_S:
@@ -129,6 +140,34 @@ def candles_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
     series = request.symbol.partition("-")[0]
     span = f"start_ts={first}&end_ts={last}&period_interval={minutes}"
     return f"/series/{series}/markets/{request.symbol}/candlesticks?{span}"
+
+
+def old_candles_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str:
+    """Return the same of a market that was settled before the cutoff."""
+    query = candles_path(request, begin_ns, end_ns).partition("?")[2]
+    return f"/historical/markets/{request.symbol}/candlesticks?{query}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KalshiBars(ByBars):
+    """Bars by time: those of markets that were settled before the cutoff are elsewhere."""
+
+    def plan(self, request: HistoryRequest) -> Pages:
+        """See :class:`~forebay.sources.venue.History`."""
+        old = yield from self._has_moved(request)
+        pages = replace(self, path=old_candles_path) if old else self
+        return (yield from ByBars.plan(pages, request))
+
+    def _has_moved(self, request: HistoryRequest) -> Generator[str, bytes, bool]:
+        cutoff_s = _cutoff_s((yield from _asked_cutoff()).market_settled_ts)
+        if request.first > cutoff_s * SECOND:
+            return False  # it was not settled by then
+        body = yield f"/historical/markets?tickers={request.symbol}&limit=1"
+        try:
+            listed = _old_markets(body).markets or ()
+        except (ValueError, RecursionError) as error:
+            raise Unusable(f"Kalshi's old markets cannot be read: {error}.") from error
+        return any(each.ticker == request.symbol for each in listed)
 
 
 def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:

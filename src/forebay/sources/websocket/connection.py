@@ -141,7 +141,7 @@ class Connection(WSListener):
         else:  # picows itself closes when it cannot parse a frame
             self._violated(sent.code.value, sent.reason)
 
-    def end(self, reason: str, code: WSCloseCode = WSCloseCode.OK) -> None:
+    def end(self, reason: str, code: WSCloseCode = WSCloseCode.OK, *, late_ns: int = 0) -> None:
         """Close the epoch now and the socket at once; before the upgrade, none begins any more."""
         if self.over:
             return
@@ -149,7 +149,7 @@ class Connection(WSListener):
             self.over = True
             return
         text = reason.encode("ascii", "replace")[:_REASON_BYTES]
-        self._close(reason)
+        self._close(reason, late_ns)
         self.transport.send_close(code, text)
         self.transport.disconnect(graceful=False)
 
@@ -265,7 +265,7 @@ class Connection(WSListener):
             self._complain(said.complaint)
         if said.ended:
             self.blameless = True
-            self.end(f"ended by the venue: {said.ended}")
+            self.end(f"ended by the venue: {said.ended}", late_ns=said.late_ns)
             return
         if said.refusal:
             self._reject(said)
@@ -363,12 +363,12 @@ class Connection(WSListener):
             self.transport.underlying_transport.resume_reading()
             self._observe(ReadingResumed(self._plan.venue, self._epoch))
 
-    def _close(self, reason: str) -> None:
+    def _close(self, reason: str, late_ns: int = 0) -> None:
         if self.over:
             return
         self.over = True
         self.reason = reason = shortened(reason)
         self._unsubscribe()
-        self._take.control(EpochClosed(reason))
+        self._take.control(EpochClosed(reason, late_ns=late_ns))
         closed = ConnectionStopped if reason == "stopped" else ConnectionClosed
         self._observe(closed(self._plan.venue, self._epoch, reason))

@@ -20,6 +20,11 @@ SHARE = 1 / 20
 twice as many are tried, or get through, though all waited for the same moment."""
 
 
+def start_s(connections: int) -> float:
+    """Return how long so many connections take to be dialled, in seconds."""
+    return 1 / SHARE if connections >= MANY else 0.0
+
+
 class Turnstile:
     """Lets dials through one after the other; first come, first served."""
 

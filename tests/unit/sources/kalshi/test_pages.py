@@ -248,11 +248,22 @@ def test_a_cursor_that_is_told_again_is_a_source_that_does_not_advance() -> None
         pages(request(NOW_S, NOW_S + 1), {CUTOFF: [{"error": "odd"}]}, "trade")
 
 
-def test_bars_are_asked_for_by_their_ends() -> None:
-    path = f"/series/KXA/markets/{MARKET}/candlesticks"
-    answers = {path: [{"candlesticks": [candle(1_700_000_100)]}]}
-    (target,) = pages(request(1_700_000_040, 1_700_000_099, "bar:1m"), answers, "bar")
+@pytest.mark.parametrize("moved", [False, True])
+def test_bars_are_asked_for_by_their_ends_and_where_they_are(moved: bool) -> None:
+    path = "/historical" if moved else "/series/KXA"
+    path += f"/markets/{MARKET}/candlesticks"
+    listed = {"markets": [{"ticker": MARKET}] if moved else []}
+    answers = {
+        **cutoff("2023-11-14T23:00:00Z"),
+        "/historical/markets": [listed],
+        path: [{"candlesticks": [candle(1_700_000_100)]}],
+    }
+    asked = request(1_700_000_040, 1_700_000_099, "bar:1m")
+    *before, target = pages(asked, answers, "bar")
     assert target == f"{path}?start_ts=1700000100&end_ts=1700000159&period_interval=1"
+    assert before == [CUTOFF, f"/historical/markets?tickers={MARKET}&limit=1"]
+    later = pages(asked, answers | cutoff("2023-11-14T20:00:00Z"), "bar") if not moved else []
+    assert moved or later == [CUTOFF, target], "it was not settled by then"
 
 
 def test_polls_ask_for_what_is_new_and_for_many_at_once() -> None:
