@@ -74,6 +74,7 @@ NOT_QUICK = (
     "tests/acceptance/test_bad_frames.py",
     "tests/acceptance/test_blocked_log.py",
     "tests/acceptance/test_books_live.py",
+    "tests/acceptance/test_kalshi_books_live.py",
     "tests/acceptance/test_ccxt_watches_simulator.py",
     "tests/acceptance/test_cli.py",
     "tests/acceptance/test_cli_edges.py",

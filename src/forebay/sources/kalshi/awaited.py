@@ -10,9 +10,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.websocket.refetch import Refetch
 
 if TYPE_CHECKING:
@@ -20,27 +17,11 @@ if TYPE_CHECKING:
 
 WITHIN_NS = 10_000_000_000
 """For so long the books of a new subscription may be on their way."""
-_BOOK = re.compile(
-    rb'\{"type":"orderbook_(delta|snapshot)","sid":([0-9]{1,15}),"seq":([0-9]{1,15})'
-    rb',"msg":\{"market_ticker":"([^"\\]{1,100})"'
-)
-_OF_BOOKS = b'{"type":"orderbook_'
-
-
-class _Told(msgspec.Struct):
-    market_ticker: str
-
-
-class _Message(msgspec.Struct):
-    """What is read of a message that is written otherwise than usual."""
-
-    type: str
-    sid: int
-    seq: int
-    msg: _Told
-
-
-_decode = msgspec.json.Decoder(_Message).decode
+BOOKS = b'{"type":"orderbook_'
+"""How messages of books begin."""
+_WHOLE = b'{"type":"orderbook_s'
+_HEAD = re.compile(rb'\{"type":"orderbook_\w+","sid":([0-9]{1,15}),"seq":([0-9]{1,15}),"msg":')
+_TICKER = re.compile(rb'\{"market_ticker":"([^"\\]{1,100})"')
 
 
 class AwaitedBooks:
@@ -77,24 +58,21 @@ class AwaitedBooks:
             for symbol in gone:
                 markets.pop(symbol, None)
 
-    def heard(self, payload: bytes, now_ns: int) -> bool:
-        """Look at a message of data; return whether it shows that books are broken."""
-        if not payload.startswith(_OF_BOOKS):
-            return False
-        head = _BOOK.match(payload)
-        if head is not None:
-            kind, sid, seq, symbol = head[1], int(head[2]), int(head[3]), head[4]
-            broken = self.counted(sid, seq, now_ns)
-            if kind == b"snapshot":
-                self._came(sid, symbol.decode(), now_ns)
-            return broken
-        try:
-            message = _decode(payload)
-        except UNDECODABLE:
-            return False
-        broken = self.counted(message.sid, message.seq, now_ns)
-        if message.type == "orderbook_snapshot":
-            self._came(message.sid, message.msg.market_ticker, now_ns)
+    def heard(self, payload: bytes, now_ns: int) -> bool | None:
+        """Look at a message of books; return whether it shows that some are broken.
+
+        None if it is not written as usual: then nothing is done.
+        """
+        head = _HEAD.match(payload)
+        if head is None:
+            return None
+        if not payload.startswith(_WHOLE):
+            return self.counted(int(head[1]), int(head[2]), now_ns)
+        ticker = _TICKER.match(payload, head.end())
+        if ticker is None:
+            return None
+        broken = self.counted(int(head[1]), int(head[2]), now_ns)
+        self.came(int(head[1]), ticker[1].decode(), now_ns)
         return broken
 
     def counted(self, sid: int, seq: int, now_ns: int) -> bool:
@@ -122,7 +100,8 @@ class AwaitedBooks:
         }
         return {sid: symbols for sid, symbols in asked.items() if symbols}
 
-    def _came(self, sid: int, symbol: str, now_ns: int) -> None:
+    def came(self, sid: int, symbol: str, now_ns: int) -> None:
+        """Note that the book of a market has come."""
         self._refetch.arrived(symbol, now_ns)
         if symbol in self._markets.get(sid, ()):
             self._markets[sid][symbol] = True

@@ -15,7 +15,7 @@ import msgspec
 from forebay.drivers import Driven
 from forebay.errors import ConfigError
 from forebay.sources.kalshi.ages import Ages
-from forebay.sources.kalshi.awaited import AwaitedBooks
+from forebay.sources.kalshi.awaited import BOOKS, AwaitedBooks
 from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND, SECOND
 from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
@@ -55,7 +55,7 @@ FAILED = frozenset({9, 10, 25})
 UNANSWERED = 100
 """So many commands for books are remembered that were not answered."""
 _HINT = "List what there is with `forebay symbols --venue kalshi --status open`."
-_DATA = re.compile(rb'\{"type":"(?:trade|ticker|orderbook_snapshot|orderbook_delta)"')
+_DATA = re.compile(rb'\{"type":"(?:trade|ticker)"')
 _OF_LIFE = ("market_lifecycle_v2", "multivariate_market_lifecycle")
 _SENT_MS = re.compile(rb'"ts_ms":([0-9]{13})[,}]')
 _TAIL = 96
@@ -200,9 +200,13 @@ class KalshiSession(PlainSession):
 
     def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
         """Tell what is given and what is not, and whether messages get older and older."""
-        if _DATA.match(payload):
-            if self._books.heard(payload, now_ns):
+        usual = False
+        if payload.startswith(BOOKS):
+            broken = self._books.heard(payload, now_ns)
+            if broken:
                 return MessageVerdict(send=self.tick(now_ns))
+            usual = broken is not None
+        if usual or _DATA.match(payload):
             if self._books.over:
                 return MessageVerdict(ended=self._books.over, complaint=self._books.over)
             return self._aged(payload, now_ns) if now_ns >= self._ages.due_ns else NOTHING
@@ -213,9 +217,11 @@ class KalshiSession(PlainSession):
         return self._replied(message, now_ns) if isinstance(message, dict) else NOTHING
 
     def _replied(self, message: Mapping[str, Any], now_ns: int) -> MessageVerdict:
-        self._books.counted(_whole(message.get("sid")), _whole(message.get("seq")), now_ns)
-        said = message.get("msg")
+        sid, said = _whole(message.get("sid")), message.get("msg")
         said = said if isinstance(said, dict) else {}
+        self._books.counted(sid, _whole(message.get("seq")), now_ns)
+        if message.get("type") == "orderbook_snapshot":
+            self._books.came(sid, str(said.get("market_ticker")), now_ns)
         sent = self._sent.get(_whole(message.get("id")))
         kind = message.get("type")
         if kind == "subscribed":

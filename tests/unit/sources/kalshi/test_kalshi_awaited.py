@@ -102,7 +102,19 @@ def test_replies_have_numbers_and_trades_have_their_own() -> None:
 def test_a_message_that_is_written_otherwise_counts() -> None:
     told = Conversation().begun()
     assert not told.hear(book(4, kind="delta", spaced=True)).send
-    assert not told.hear(book(5, kind="delta")).send
+    assert told.hear(book(6, kind="delta")).send
+    for seq, ticker in enumerate(TICKERS, 7):
+        told.hear(book(seq, ticker, spaced=True), 1)
+    assert told.tick(60) == []
+    turned = {"type": "orderbook_delta", "seq": 10, "sid": SID, "msg": {"market_ticker": "KXA-1"}}
+    told.reply(turned)
+    assert not told.hear(book(11, kind="delta")).send
+
+
+def test_a_book_that_comes_with_a_hole_before_it_is_whole() -> None:
+    told = Conversation().begun()
+    told.hear(book(5, TICKERS[0]), 1)
+    assert [c["params"]["market_tickers"] for c in told.tick(5)] == [[*TICKERS[1:]]]
 
 
 def test_a_message_that_comes_twice_or_late_asks_for_nothing() -> None:
