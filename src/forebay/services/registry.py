@@ -44,7 +44,7 @@ class RegistryTimes:
     """So far behind the last look it is asked what ended: lists lag, and clocks differ."""
 
 
-class Owing(NamedTuple):
+class MarketOwing(NamedTuple):
     """From when to when a market is owed; None: from its first acceptance, and to no end."""
 
     symbol: str
@@ -79,15 +79,15 @@ class KnownMarket:
     """How many looks in a row asked for it by name, and were not told of it."""
 
     @property
-    def owing(self) -> Owing:
-        return Owing(self.told.symbol, self.since_ns, self.until_ns)
+    def owing(self) -> MarketOwing:
+        return MarketOwing(self.told.symbol, self.since_ns, self.until_ns)
 
 
 @dataclass(slots=True)
 class RegistryNews:
     """What followed from what was told."""
 
-    owing: list[Owing] = field(default_factory=list)
+    owing: list[MarketOwing] = field(default_factory=list)
     """What is owed now, where that changed."""
     gone: list[str] = field(default_factory=list)
     """Markets of which the venue does not tell any more."""
