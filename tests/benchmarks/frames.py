@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
 APPENDED_BYTES = 250
+_MARKET = "KXGOLD15M-26AUG102030-30"
 
 
 def matches(count: int) -> Iterator[bytes]:
@@ -22,6 +23,33 @@ def matches(count: int) -> Iterator[bytes]:
     for index in range(count):
         turn, at = divmod(index, len(markets))
         yield messages.match(markets[at].event(turn))
+
+
+def kalshi_trades(count: int) -> Iterator[bytes]:
+    """Trades of a market as Kalshi writes them, with ids of their own."""
+    for number in range(1, count + 1):
+        at_ms = 1_767_225_600_000 + number
+        yield (
+            f'{{"type":"trade","sid":2,"seq":{number},"msg":{{"trade_id"'
+            f':"e0689eae-74d2-776c-57f3-{number:012x}","market_ticker":"{_MARKET}"'
+            ',"yes_price_dollars":"0.4800","no_price_dollars":"0.5200"'
+            f',"count_fp":"{number % 97 + 1}.74","taker_side":"yes"'
+            ',"taker_outcome_side":"yes","taker_book_side":"bid"'
+            f',"ts":{at_ms // 1000},"ts_ms":{at_ms}}}}}'
+        ).encode()
+
+
+def kalshi_changes(count: int) -> Iterator[bytes]:
+    """Changes of a market's book likewise, on both sides in turn."""
+    for number in range(1, count + 1):
+        yield (
+            f'{{"type":"orderbook_delta","sid":1,"seq":{number},"msg":{{"market_ticker"'
+            f':"{_MARKET}","market_id":"2c0a84d8-9df7-4965-8be3-0a230f12c02e"'
+            f',"price_dollars":"0.{number % 99 * 100 + 100:04d}"'
+            f',"delta_fp":"-{number % 97 + 1}.25","side":"{("no", "yes")[number % 2]}"'
+            f',"ts":"2026-01-01T00:00:{number % 60:02d}.463921Z"'
+            f',"ts_ms":{1_767_225_600_000 + number}}}}}'
+        ).encode()
 
 
 def greeting() -> bytes:

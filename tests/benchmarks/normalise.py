@@ -22,12 +22,17 @@ from forebay.journal import Block
 from forebay.payloads import Payloads
 from forebay.services.projection import Projection, batches_of
 from forebay.sources.coinbase.protocol import VENUE, CoinbaseParser
-from tests.benchmarks.frames import matches
+from forebay.sources.kalshi.protocol import VENUE as KALSHI
+from forebay.sources.kalshi.protocol import KalshiParser
+from tests.benchmarks.frames import kalshi_changes, kalshi_trades, matches
 from tests.benchmarks.harness import OURS, alternate, cpu_seconds
 
 FRAMES = 28_000
 PEER = "frame by frame"
-_CONTEXT = Context(venue=VENUE, source="ws", purpose="live", collector="bench", epoch="e1").encode()
+_PARSERS: dict[str, type[CoinbaseParser | KalshiParser]] = {
+    VENUE: CoinbaseParser,
+    KALSHI: KalshiParser,
+}
 _ID = re.compile(rb'"trade_id":\d+')
 
 
@@ -35,6 +40,13 @@ _ID = re.compile(rb'"trade_id":\d+')
 def made_block(frames: int = FRAMES) -> Block:
     """A journal's block of matches by the simulator, all received as they happened."""
     return _block(list(matches(frames)))
+
+
+@cache
+def kalshi_block(table: str, frames: int = FRAMES) -> Block:
+    """Likewise of trades, or of changes of a book, of Kalshi."""
+    made = kalshi_trades if table == "trades" else kalshi_changes
+    return _block(list(made(frames)), KALSHI)
 
 
 def recorded_block(path: Path, frames: int = FRAMES) -> Block:
@@ -45,18 +57,22 @@ def recorded_block(path: Path, frames: int = FRAMES) -> Block:
     return _block([_ID.sub(one, found[at % len(found)]) for at, one in enumerate(ids)])
 
 
-def _block(payloads: list[bytes]) -> Block:
+def _block(payloads: list[bytes], venue: str = VENUE) -> Block:
+    about = Context(venue=venue, source="ws", purpose="live", collector="bench", epoch="e1")
     received = np.full(len(payloads), 1_767_225_700 * 10**9)  # beside the simulator's own time
-    return Block("a" * 32, 1, FrameKind.TEXT, _CONTEXT, received, Payloads.of(payloads))
+    return Block("a" * 32, 1, FrameKind.TEXT, about.encode(), received, Payloads.of(payloads))
 
 
-def frames_per_cpu_second(block: Block | None = None, *, quick: bool = True) -> float:
-    """Project one block from nothing; ``quick`` reads matches as columns where it can."""
+def frames_per_cpu_second(
+    block: Block | None = None, *, quick: bool = True, table: str = "trades"
+) -> float:
+    """Project one block from nothing; ``quick`` reads messages as columns where it can."""
     block = made_block() if block is None else block
-    parser = CoinbaseParser() if quick else CoinbaseParser(fewest=len(block.payloads) + 1)
-    projection = Projection({VENUE: parser}, {})
+    venue = Context.decode(block.context).venue
+    parser = _PARSERS[venue]() if quick else _PARSERS[venue](fewest=len(block.payloads) + 1)
+    projection = Projection({venue: parser}, {})
     began = cpu_seconds()
-    rows = projection.project(batches_of([block])).events["trades"].rows
+    rows = projection.project(batches_of([block])).events[table].rows
     took = cpu_seconds() - began
     assert len(rows) == len(block.payloads)
     return len(block.payloads) / took

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MUTANTS = Path(__file__).parents[1] / "support" / "mutant_commands.py"
 SHORT = Timing(healthy_s=0.5, fault_s=1.0)
 LONG = Timing(healthy_s=10.0, fault_s=20.0, patience_s=120.0)
-SHORT_ONES = ("store-read-only", "rest-500", "websocket-flap")
+SHORT_ONES = ("store-read-only", "rest-500", "websocket-flap", "kalshi-sequence-holes")
 """One of each family of captures."""
 
 

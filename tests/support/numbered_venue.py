@@ -42,7 +42,8 @@ class NumberedParser(MadeParser):
                 frames.append(index)
                 numbers.append(int(payload[1:] if payload.startswith(b"#") else fields[1]))
         if frames:
-            counted = CountedMessages(line=LINE, kinds=CHANNELS, frames=frames, numbers=numbers)
+            kinds = CHANNELS if parsed.events else ()  # replies alone do not say
+            counted = CountedMessages(line=LINE, kinds=kinds, frames=frames, numbers=numbers)
             parsed.counted.append(counted)
         return parsed
 

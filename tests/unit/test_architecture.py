@@ -226,9 +226,11 @@ def strangers(venue: str, others: Iterable[str]) -> Callable[[ast.AST], Iterator
 
     def found(tree: ast.AST) -> Iterator[str]:
         for node in ast.walk(tree):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
             module = getattr(node, "module", None) or ""
-            names = [f"{module}.{alias.name}" for alias in getattr(node, "names", ())]
-            for name in names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            for alias in node.names:
+                name = f"{module}.{alias.name}"
                 if any(f"sources.{other}" in name for other in others if other != venue):
                     yield name
 

@@ -21,7 +21,7 @@ from forebay.cli.output import (
     print_json,
     print_table,
 )
-from forebay.cli.status_flows import bridged, fed
+from forebay.cli.status_flows import bridged, fed, listed
 from forebay.errors import ConfigError, Unreachable
 from forebay.ops.view import SystemReport
 from forebay.sources.proxies import proxy_for
@@ -188,6 +188,7 @@ def _rows(
         found = statuses(told)
         if capture := found.get("capture"):
             yield "connected", _connected(capture, told.report.streams())
+            yield from (("markets", text) for text in listed(capture))
         if "capture" in found:
             yield "events", _flow(found["capture"], found["deliver"])
         yield from (("mirrored", text) for text in fed(found, "mirror"))

@@ -21,6 +21,13 @@ def fed(found: Statuses, what: str) -> Iterator[str]:
             yield f"{each[what]}: {each.get('events_per_s') or 0:,.0f}/s, {behind}"
 
 
+def listed(capture: Mapping[str, Any]) -> Iterator[str]:
+    """Return a line for each venue where markets come and go."""
+    for venue, counts in capture.get("markets", {}).items():
+        known = ", ".join(f"{counts[state]:,} {state}" for state in ("open", "coming", "ended"))
+        yield f"{venue}: {known}; {counts['wanted']:,} captured"
+
+
 def bridged(found: Statuses) -> Iterator[str]:
     """Return a line for a bridge, and one for each lane that waits, the first of them."""
     for each in found.values():

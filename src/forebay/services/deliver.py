@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -127,6 +128,7 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         self._consumer = consumer
         self._positions: dict[str, Position] = {}
         self._gaps: dict[StreamKey, set[Gap]] = {}
+        self._counts: Counter[str] = Counter()
         self._streams: dict[StreamKey, Coverage] = {}
         self._heard: dict[StreamKey, int] = {}
         self.delivered = Delivered()
@@ -141,7 +143,9 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
             counted = stream.unit == "id" and any(stream.rows())
             if counted or any(stream.arrived().values()):
                 self._heard.setdefault(key, 0)
-        self._gaps = {key: set(stream.gaps(key)) for key, stream in state.coverage.items()}
+        self._gaps, self._counts = {}, Counter()
+        for key, stream in state.coverage.items():
+            self._hold(key, set(stream.gaps(key)))
         self._streams = dict(state.coverage)
         self._positions = dict(state.positions)
         self._book = self._book_of(state)
@@ -232,13 +236,23 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
     def _tell_gaps(self, key: StreamKey, stream: Coverage) -> None:
         """Tell of holes that are new, and of what became of them."""
         before, now = self._gaps.get(key, set()), set(stream.gaps(key))
-        self._gaps[key], self._streams[key] = now, stream
+        self._hold(key, now)
+        self._streams[key] = stream
         for gap in gap_news(before, now):
             named = key.venue, key.channel, key.symbol, gap.first, gap.last, gap.reason
             if gap.state == "open":
                 self._observe(GapOpened(*named, key.market, gap.unit))
             else:
                 self._observe(GapClosed(*named, gap.state, key.market, gap.unit))
+
+    def _hold(self, key: StreamKey, gaps: set[Gap]) -> None:
+        counts = self._counts.copy()  # another thread may read it
+        counts.subtract(gap.state for gap in self._gaps.get(key, ()))
+        counts.update(gap.state for gap in gaps)
+        self._counts = counts
+        self._gaps[key] = gaps
+        if not gaps:  # of thousands of streams that ended, nobody asks each second
+            del self._gaps[key]
 
     @property
     def heard(self) -> Mapping[StreamKey, int]:
@@ -279,11 +293,7 @@ class StoreWriter(Pump[Given, Planned[Given]], Generic[Given, Book]):
         return self._streams.get(key)
 
     def gap_counts(self) -> dict[str, int]:
-        counts = dict.fromkeys(map(str, GAP_STATES), 0)
-        for gaps in list(self._gaps.values()):
-            for gap in gaps:
-                counts[gap.state] += 1
-        return counts
+        return {state: self._counts[state] for state in map(str, GAP_STATES)}
 
 
 class Deliverer(StoreWriter[JournalPiece, Projection]):

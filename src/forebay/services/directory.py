@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from forebay.domain.listing import Directory, ListedMarket, ListPage
     from forebay.errors import ForebayError
     from forebay.ports import FrameSink
-    from forebay.services.registry import Owing, Registry, RegistryMemory, RegistryNews
+    from forebay.services.registry import MarketOwing, Registry, RegistryMemory, RegistryNews
     from forebay.telemetry import Observer
 
 JITTER: Final = 0.1
@@ -280,7 +280,7 @@ class MarketDirectory:
     def _follow(self, news: RegistryNews, sink: FrameSink) -> None:
         """Put on record what is owed, and say what is remarkable."""
         venue = self.venue
-        alike: dict[tuple[int | None, int | None], list[Owing]] = defaultdict(list)
+        alike: dict[tuple[int | None, int | None], list[MarketOwing]] = defaultdict(list)
         for owing in news.owing:
             alike[owing[1:]].append(owing)
         for (since_ns, until_ns), some in alike.items():

@@ -126,7 +126,7 @@ def _found(
         new[-1] = []
     for place, holes in sorted(new.items()):
         by = touched.came[place]
-        said = NumbersMissed(name, kinds or by.context.channels, tuple(holes), over)
+        said = NumbersMissed(name, kinds or tuple(sorted(by.context.channels)), tuple(holes), over)
         yield LineFinding(by, said)
         over = ()
 

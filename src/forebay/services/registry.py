@@ -44,7 +44,7 @@ class RegistryTimes:
     """So far behind the last look it is asked what ended: lists lag, and clocks differ."""
 
 
-class Owing(NamedTuple):
+class MarketOwing(NamedTuple):
     """From when to when a market is owed; None: from its first acceptance, and to no end."""
 
     symbol: str
@@ -79,15 +79,15 @@ class KnownMarket:
     """How many looks in a row asked for it by name, and were not told of it."""
 
     @property
-    def owing(self) -> Owing:
-        return Owing(self.told.symbol, self.since_ns, self.until_ns)
+    def owing(self) -> MarketOwing:
+        return MarketOwing(self.told.symbol, self.since_ns, self.until_ns)
 
 
 @dataclass(slots=True)
 class RegistryNews:
     """What followed from what was told."""
 
-    owing: list[Owing] = field(default_factory=list)
+    owing: list[MarketOwing] = field(default_factory=list)
     """What is owed now, where that changed."""
     gone: list[str] = field(default_factory=list)
     """Markets of which the venue does not tell any more."""
@@ -241,12 +241,10 @@ class Registry:
         known = self.known.get(symbol)
         if known is None:
             return unknown
-        if known.until_ns is not None:
-            return now_ns < known.lingers_ns
         if known.told.state == "coming" and symbol not in self._exact:
             open_ns = known.told.open_ns
             return open_ns is not None and open_ns - now_ns <= self._times.lead_ns
-        return True
+        return known.until_ns is None or now_ns < known.lingers_ns
 
     def _asked_ns(self, symbol: str) -> int | None:
         """Return since when a market is asked for; None: it is not."""
@@ -276,7 +274,7 @@ class Registry:
         """Follow a market from one state into another."""
         market, owed = known.told, known.owing
         if market.state == "coming":
-            return
+            return  # one that ended is owed again when it opens
         if known.since_ns is None:
             known.since_ns = _since(market, asked_ns, now_ns)
         if market.state == "open":

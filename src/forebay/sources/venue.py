@@ -296,6 +296,8 @@ class Poll:
     ``ValueError`` if it is no page."""
     optional: bool = False
     """Whether a connection brings the kind too: it is polled only where that is asked for."""
+    instead_of: tuple[str, ...] = ()
+    """Kinds that cannot be had beside it, such as changes of what a connection began with."""
 
     def path(self, asked: PollRound) -> str:
         """Return path and query of the first page."""

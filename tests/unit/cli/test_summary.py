@@ -10,6 +10,7 @@ import pytest
 
 from forebay.cli.run import shown
 from forebay.cli.status import SystemStatus, fitting, flat, line, lines, span
+from forebay.cli.status_flows import listed
 from forebay.ops.view import ProcessReport, StreamReport, SystemReport
 from forebay.resilience import ServiceHealth, SystemHealth, assess
 from forebay.telemetry import Stopped
@@ -229,3 +230,11 @@ def test_details_are_written_as_people_write_them() -> None:
         ("names", "a, b"),
         ("seq", "7"),
     ]
+
+
+def test_markets_that_come_and_go_are_counted_by_venue() -> None:
+    counts = {"open": 1200, "coming": 3, "ended": 0, "wanted": 1201}
+    assert [*listed({"markets": {"kalshi": counts}})] == [
+        "kalshi: 1,200 open, 3 coming, 0 ended; 1,201 captured"
+    ]
+    assert not [*listed({"connected": 1})], "a venue of fixed symbols says nothing of them"

@@ -11,7 +11,7 @@ from forebay.domain.listing import ListedMarket
 from forebay.services.registry import (
     MISSED,
     MOST_KNOWN,
-    Owing,
+    MarketOwing,
     Registry,
     RegistryMemory,
     RegistryTimes,
@@ -81,15 +81,15 @@ def test_what_opened_while_it_was_asked_for_is_owed_from_its_opening() -> None:
     made = registry()
     assert not made.tell([market("KXGOLD15M-A", "coming", NOW + MINUTE)], NOW).owing
     opened = made.tell([market("KXGOLD15M-A", "open", NOW + MINUTE)], NOW + 2 * MINUTE)
-    assert opened.owing == [Owing("KXGOLD15M-A", NOW + MINUTE)]
+    assert opened.owing == [MarketOwing("KXGOLD15M-A", NOW + MINUTE)]
     met = made.tell([market("KXGOLD15M-B", "open", NOW + MINUTE)], NOW + 2 * MINUTE)
-    assert met.owing == [Owing("KXGOLD15M-B", NOW + MINUTE)], "nobody told of it before"
+    assert met.owing == [MarketOwing("KXGOLD15M-B", NOW + MINUTE)], "nobody told of it before"
 
 
 def test_what_was_open_before_is_owed_from_its_acceptance() -> None:
     made = registry()
     told = [market("KXGOLD15M-A", "open", NOW - MINUTE)]
-    assert made.tell(told, NOW).owing == [Owing("KXGOLD15M-A", None)]
+    assert made.tell(told, NOW).owing == [MarketOwing("KXGOLD15M-A", None)]
     assert not made.tell(told, NOW + MINUTE).owing, "that it is listed has been said"
     assert made.wanted(NOW) == ("KXGOLD15M-A",)
 
@@ -100,12 +100,12 @@ def test_an_early_settlement_ends_what_is_owed_at_its_actual_close() -> None:
     made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE, scheduled)], NOW)
     settled = market("KXGOLD15M-A", "ended", NOW - MINUTE, scheduled, NOW + MINUTE)
     assert made.tell([settled], NOW + 5 * MINUTE).owing == [
-        Owing("KXGOLD15M-A", None, NOW + MINUTE)
+        MarketOwing("KXGOLD15M-A", None, NOW + MINUTE)
     ]
     later = NOW + 5 * MINUTE + TIMES.linger_ns
     assert made.wanted(later - 1) == ("KXGOLD15M-A",), "the last words are captured"
     assert made.wanted(later) == ()
-    assert made.pass_time(later).owing == [Owing("KXGOLD15M-A", None, NOW + MINUTE)]
+    assert made.pass_time(later).owing == [MarketOwing("KXGOLD15M-A", None, NOW + MINUTE)]
     assert not made.pass_time(later + 1).owing, "and that is all"
 
 
@@ -113,14 +113,16 @@ def test_an_end_is_neither_before_the_opening_nor_to_come() -> None:
     made = registry()
     made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], NOW)
     wrong = market("KXGOLD15M-A", "ended", NOW - MINUTE, NOW - 2 * MINUTE, NOW + 9 * MINUTE)
-    assert made.tell([wrong], NOW + MINUTE).owing == [Owing("KXGOLD15M-A", None, NOW + MINUTE)]
+    assert made.tell([wrong], NOW + MINUTE).owing == [
+        MarketOwing("KXGOLD15M-A", None, NOW + MINUTE)
+    ]
 
 
 def test_what_opened_and_ended_between_two_looks_is_owed_whole() -> None:
     made = registry()
     over = market("KXGOLD15M-A", "ended", NOW + MINUTE, NOW + 2 * MINUTE)
     assert made.tell([over], NOW + 3 * MINUTE).owing == [
-        Owing("KXGOLD15M-A", NOW + MINUTE, NOW + 2 * MINUTE)
+        MarketOwing("KXGOLD15M-A", NOW + MINUTE, NOW + 2 * MINUTE)
     ]
     assert made.wanted(NOW + 3 * MINUTE) == (), "there is nothing to capture any more"
 
@@ -136,7 +138,7 @@ def test_a_market_that_opens_again_is_wanted_and_owed_again() -> None:
     made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], NOW)
     made.tell([market("KXGOLD15M-A", "ended", NOW - MINUTE, NOW)], NOW + 1)
     again = made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], NOW + 90 * S)
-    assert again.owing == [Owing("KXGOLD15M-A", None, None)]
+    assert again.owing == [MarketOwing("KXGOLD15M-A", None, None)]
     assert made.wanted(NOW + 90 * S) == ("KXGOLD15M-A",)
 
 
@@ -150,7 +152,7 @@ def test_a_market_that_is_told_no_more_is_gone() -> None:
         assert made.unseen(now) == ["KXGOLD15M-A"]
         news = made.untold(["KXGOLD15M-A"], now)
         assert news.gone == gone
-        assert news.owing == [Owing(symbol, None, NOW) for symbol in gone]
+        assert news.owing == [MarketOwing(symbol, None, NOW) for symbol in gone]
     now = NOW + 2 * MINUTE
     assert made.wanted(now) == ("KXGOLD15M-B",)
     made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], now + 1)
@@ -238,9 +240,9 @@ def test_after_a_restart_what_was_open_is_captured_and_what_ended_meanwhile_is_o
         market("KXGOLD15M-C", "open", closed),
     ]
     assert second.tell(told, back).owing == [
-        Owing("KXGOLD15M-A", NOW + S, NOW + 10 * MINUTE),
-        Owing("KXGOLD15M-B", opened, closed),
-        Owing("KXGOLD15M-C", closed),
+        MarketOwing("KXGOLD15M-A", NOW + S, NOW + 10 * MINUTE),
+        MarketOwing("KXGOLD15M-B", opened, closed),
+        MarketOwing("KXGOLD15M-C", closed),
     ]
 
 
@@ -252,7 +254,7 @@ def test_a_pattern_that_is_new_is_asked_for_from_now_on() -> None:
     owing = made.tell(
         [market("KXGOLD15M-A", "open", opened), market("KXNEW-1", "open", opened)], NOW
     )
-    assert owing.owing == [Owing("KXGOLD15M-A", opened), Owing("KXNEW-1", None)]
+    assert owing.owing == [MarketOwing("KXGOLD15M-A", opened), MarketOwing("KXNEW-1", None)]
 
 
 STATES = st.sampled_from(["coming", "open", "ended"])
@@ -267,7 +269,7 @@ def test_whatever_is_told_an_end_is_behind_its_begin_and_holds_only_what_is_over
     told: list[tuple[int, MarketState, int, int]],
 ) -> None:
     made, now = registry("M*"), NOW
-    last: dict[str, Owing] = {}
+    last: dict[str, MarketOwing] = {}
     for symbol, state, opens, waits in told:
         now += waits * MINUTE
         open_ns = NOW + opens * MINUTE
@@ -277,5 +279,5 @@ def test_whatever_is_told_an_end_is_behind_its_begin_and_holds_only_what_is_over
             assert owing.until_ns is None or owing.until_ns <= now
             assert None in owing[1:] or owing.since_ns <= owing.until_ns  # type: ignore[operator]
     for name, known in made.known.items():
-        assert last.get(name, Owing(name, None)) == known.owing, "what holds is on record"
-        assert (known.until_ns is not None) == (known.told.state == "ended")
+        assert last.get(name, MarketOwing(name, None)) == known.owing, "what holds is on record"
+        assert known.told.state != ("open" if known.until_ns is not None else "ended")

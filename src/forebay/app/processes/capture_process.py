@@ -172,7 +172,8 @@ def _handlers(
 ) -> dict[str, Handler]:
     async def status(request: Request) -> dict[str, Any]:
         stats = running.stats(reset_latency=bool(request.get("reset_latency")))
-        return {"pid": os.getpid(), **stats, "next_seq": running.sink.next_seq}
+        markets = market_registry.told_of(running.directories)
+        return {"pid": os.getpid(), **stats, "next_seq": running.sink.next_seq, **markets}
 
     async def tell() -> ProcessReport:
         stats, counts = running.stats(), tally.counts()
@@ -190,7 +191,11 @@ def _handlers(
                 *guarding.samples(counts),
             ],
             buckets=samples.latency(running.sink.latency.totals()),
-            status={**stats, "next_seq": running.sink.next_seq},
+            status={
+                **stats,
+                "next_seq": running.sink.next_seq,
+                **market_registry.told_of(running.directories),
+            },
         )
 
     def standings() -> list[StreamReport]:

@@ -85,14 +85,11 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         inherited=(await delivery.measure()).backlog,
         compared=verification.samples,
     )
-    heard = StreamsTold(
-        lambda: deliverer.delivered.frames, lambda: reports_of_heard(deliverer.heard)
-    )
     handlers = {
         "sql": StoreAnswers(store, place, guarding).sql,
         **_reading(deliverer),
         "verify": verification.take,
-        **guarding.handlers(tell, lambda changed: journal.configure(changed.journal), heard),
+        **guarding.handlers(tell, lambda now: journal.configure(now.journal), _heard(deliverer)),
     }
     pace, sheds = DeliveryPace(), guarding.sheds
     async with contextlib.AsyncExitStack() as beside:
@@ -136,6 +133,13 @@ def _reading(deliverer: Deliverer) -> dict[str, Handler]:
         return {"pid": os.getpid(), **deliverer.status()}
 
     return {"gaps": gaps, "coverage": coverage, "status": status}
+
+
+def _heard(deliverer: Deliverer) -> StreamsTold:
+    """Return what tells which streams were heard."""
+    return StreamsTold(
+        lambda: deliverer.delivered.frames, lambda: reports_of_heard(deliverer.heard)
+    )
 
 
 def _answering(store: Readable) -> Callable[[str], pa.Table]:

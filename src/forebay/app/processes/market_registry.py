@@ -84,6 +84,12 @@ def _context(config: VenueConfig, wiring: Wiring) -> Context:
     )
 
 
+def told_of(directories: Iterable[MarketDirectory]) -> dict[str, dict[str, dict[str, int]]]:
+    """Return what a status says of them: nothing if there are none."""
+    told = {each.venue: each.counts() for each in directories}
+    return {"markets": told} if told else {}
+
+
 def samples(told: Iterable[tuple[str, Mapping[str, int]]]) -> list[Sample]:
     """Return how many markets of each venue are known and wanted; ``told`` are counts by state."""
     counts: dict[tuple[str, str], int] = {}

@@ -289,9 +289,11 @@ def polled(config: VenueConfig) -> tuple[str, ...]:
     venue, captured = VENUES[config.name], kinds(config)
     there = tuple(kind for kind in captured if kind in venue.polls)
     meant = {kind for word in config.polled for kind in _meant(word, venue, there)}
-    if "book_snapshot" in meant and "book_delta" in captured:
-        message = "A book that is polled has no changes, and channels names them."
-        raise ConfigError(message, hint='Write "book_snapshot" among the channels.')
+    for kind in meant:
+        if beside := {*venue.polls[kind].instead_of} & {*captured}:
+            named = ", ".join(sorted(beside))
+            message = f"Where {kind} is polled there is no {named}, and channels names it."
+            raise ConfigError(message, hint=f'Write "{kind}" among the channels.')
     return tuple(kind for kind in there if kind in meant)
 
 

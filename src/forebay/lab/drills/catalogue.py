@@ -76,6 +76,7 @@ def _kalshi(act: Act, requirements: str, **more: Any) -> Drill:  # noqa: ANN401
     """Return a drill of a venue that numbers messages; ``more`` are its markets and the like."""
     told: dict[str, Any] = {
         "exchange": KALSHI,
+        "rate": 400,
         "symbols": ("KXA-26DEC31-T1", "KXB-26DEC31-T2"),
         "gaps": True,
         "lasting": True,
@@ -98,11 +99,11 @@ _HOUR = {"log.retention.ms": "3600000"}
 """What Kafka gives a topic of which nobody says how long it keeps events."""
 _BOTH = {"nats": 1}
 _WEEK = 7 * 1440
-_MANY = tuple(f"KXSIM-26DEC31-T{number:04}" for number in range(1, 401))
+_MANY = tuple(f"KXSIM-26DEC31-T{number:04}" for number in range(1, 201))
 _ALL_FAULTS = (
-    "drop=0.0001,duplicate=0.001,reorder=0.0002,late=0.0002,corrupt=0.0001,disconnect=0.00002"
-    ",halfopen=0.00001,book_drop=0.0002,book_duplicate=0.001,book_reorder=0.0002,book_late=0.0002"
-    ",book_corrupt=0.0001,book_disconnect=0.00002,book_halfopen=0.00001,ticker_disconnect=0.00002"
+    "drop=0.001,duplicate=0.005,reorder=0.002,late=0.002,corrupt=0.001,disconnect=0.0001"
+    ",halfopen=0.00005,book_drop=0.001,book_duplicate=0.005,book_reorder=0.002,book_late=0.002"
+    ",book_corrupt=0.001,book_disconnect=0.0001,book_halfopen=0.00005,ticker_disconnect=0.0001"
 )
 _ALL = (
     _drill(
@@ -279,8 +280,8 @@ _ALL = (
         kalshi.venue_down,
         "G6",
         symbols=_MANY,
-        venue={"connections": 200},
-        least_s=30.0,
+        venue={"connections": 200, "channels": ["trade"]},
+        least_s=20.0,
     ),
 )
 DRILLS: Final[Mapping[str, Drill]] = MappingProxyType({drill.name: drill for drill in _ALL})

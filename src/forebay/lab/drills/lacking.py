@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forebay.domain.coverage import Gap, StreamKey
     from forebay.services.audit.truth import TrueEvent
 
-LATENCY_NS: Final = 1_500_000_000
+LATENCY_NS: Final = 2_500_000_000
 """So much later than it happened is anything received at most: the machine is busy in a drill."""
 _EVER_NS = 1 << 62
 _TIME = 4  # where a canonical row has it

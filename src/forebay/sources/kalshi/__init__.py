@@ -8,8 +8,8 @@ from forebay.sources.kalshi.directory import DIRECTORY
 from forebay.sources.kalshi.history import (
     MOST_CANDLES,
     MOST_MARKETS,
-    KalshiBars,
-    KalshiTrades,
+    PagedBars,
+    PagedTrades,
     bar_times,
     books_path,
     candles_path,
@@ -27,6 +27,7 @@ from forebay.sources.kalshi.instruments import (
 )
 from forebay.sources.kalshi.protocol import (
     BARS,
+    BOOK_DELTAS,
     BOOK_SNAPSHOTS,
     MARKET,
     PERIODS_MIN,
@@ -50,8 +51,8 @@ VENUE = Venue(
     spelling=TICKER,
     default_channels=(TRADES.kind,),
     history={
-        TRADES.kind: KalshiTrades(),
-        BARS.kind: KalshiBars(
+        TRADES.kind: PagedTrades(),
+        BARS.kind: PagedBars(
             series={
                 name: Series(
                     minutes * 60, MOST_CANDLES * minutes * 60, session=SESSION_OF.get(name, "UTC")
@@ -66,7 +67,14 @@ VENUE = Venue(
         TRADES.kind: Poll(
             None, 15.0, asks=latest_trades_path, following=following_trades, optional=True
         ),
-        BOOK_SNAPSHOTS.kind: Poll(None, 15.0, asks=books_path, at_once=MOST_MARKETS, optional=True),
+        BOOK_SNAPSHOTS.kind: Poll(
+            None,
+            15.0,
+            asks=books_path,
+            at_once=MOST_MARKETS,
+            optional=True,
+            instead_of=(BOOK_DELTAS.kind,),
+        ),
         BARS.kind: Poll(None, 60.0, 4.0, asks=latest_candles_path, at_once=MOST_MARKETS),
     },
     listing=Listing(markets_path, parse_markets, next_markets, STATUSES, series_of),

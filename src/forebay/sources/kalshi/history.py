@@ -99,7 +99,7 @@ def trades_path(
 
 
 @dataclass(frozen=True, slots=True)
-class KalshiTrades:
+class PagedTrades:
     """Trades by time: those before the cutoff are asked for where they were moved to."""
 
     cost: int = 1
@@ -149,7 +149,7 @@ def old_candles_path(request: HistoryRequest, begin_ns: int, end_ns: int) -> str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KalshiBars(ByBars):
+class PagedBars(ByBars):
     """Bars by time: those of markets that were settled before the cutoff are elsewhere."""
 
     def plan(self, request: HistoryRequest) -> Pages:

@@ -78,14 +78,12 @@ def read_deltas(
 
     ``wanted`` returns those of some markets that are taken.
     """
-    for rows in _sifted(_DELTA, payloads, wanted):
-        sids, seqs = rows.numbers("sid"), rows.numbers("seq")
-        yes = rows.says("side", b"yes")
-        prices, places = rows.texts("price"), np.arange(len(rows))
-        prices = _on_one_axis(prices, yes)
+    for sifted in _sifted(_DELTA, payloads, wanted):
+        rows, yes = sifted.rows, sifted.yes
+        prices, places = _on_one_axis(rows.texts("price"), yes), np.arange(len(rows))
         columns = by_side(yes, prices, rows.texts("delta"), places, len(rows))
-        native = sids << SEQ_BITS | seqs
-        yield QuickPart(_events(BOOK_DELTAS, rows, native, rows.texts("ts"), columns), sids, seqs)
+        native = sifted.sids << SEQ_BITS | sifted.seqs
+        yield sifted.part(BOOK_DELTAS, native, rows.texts("ts"), columns)
 
 
 def _on_one_axis(prices: pa.Array, yes: Mask) -> pa.Array:
@@ -101,53 +99,65 @@ def read_trades(
 ) -> Iterator[QuickPart]:
     """Return trades likewise."""
     takers = pa.array(["sell", "buy"], pa.string())
-    for rows in _sifted(template, payloads, wanted):
-        bought = rows.says("side", b"yes")
+    for sifted in _sifted(template, payloads, wanted):
+        rows = sifted.rows
         columns = {
             "price": rows.texts("price"),
             "size": rows.texts("count"),
-            "side": takers.take(pa.array(bought.view(np.int8))),
+            "side": takers.take(pa.array(sifted.yes.view(np.int8))),
         }
         times = Moments(rows.numbers("ts_ms"), MILLISECOND)
-        events = _events(TRADES, rows, rows.texts("trade_id"), times, columns)
-        yield QuickPart(events, rows.numbers("sid"), rows.numbers("seq"))
+        yield sifted.part(TRADES, rows.texts("trade_id"), times, columns)
+
+
+class SiftedRows(NamedTuple):
+    """Rows of markets that are taken, on a side; what was read to know that, of shape (n,)."""
+
+    rows: MatchedRows
+    markets: pa.Array
+    sids: Integers
+    seqs: Integers
+    yes: Mask
+    """Whether they are on the side of YES."""
+
+    def part(
+        self,
+        channel: Channel,
+        native: Numbers | Texts,
+        times: Cells | Moments,
+        columns: dict[str, Cells],
+    ) -> QuickPart:
+        """Return them as events."""
+        events = RawEvents(
+            channel=channel,
+            market=MARKET,
+            frame=self.rows.index,
+            item=np.zeros(len(self.rows), dtype=np.int64),
+            venue_symbol=self.markets,
+            symbol=self.markets,
+            native=native,
+            time=times,
+            columns=columns,
+        )
+        return QuickPart(events, self.sids, self.seqs)
 
 
 def _sifted(
     template: Template, payloads: Sequence[bytes], wanted: Callable[[set[str]], set[str]]
-) -> Iterator[MatchedRows]:
+) -> Iterator[SiftedRows]:
     """Return rows of markets that are taken, on a side, with numbers that have room in an id."""
     for rows in template.read(payloads):
         if not len(rows):
             continue
         markets = rows.texts("market_ticker").dictionary_encode()
         names: list[str] = markets.dictionary.to_pylist()
-        mask = rows.says("side", b"yes") | rows.says("side", b"no")
-        mask &= rows.numbers("sid") < NATIVE_ID_LIMIT >> SEQ_BITS
-        mask &= rows.numbers("seq") < 1 << SEQ_BITS
+        sids, seqs, yes = rows.numbers("sid"), rows.numbers("seq"), rows.says("side", b"yes")
+        mask = (yes | rows.says("side", b"no")) & (sids < NATIVE_ID_LIMIT >> SEQ_BITS)
+        mask &= seqs < 1 << SEQ_BITS
         if len(taken := wanted(set(names))) < len(names):
             mask &= np.array([name in taken for name in names])[markets.indices.to_numpy()]
-        kept = rows.only(mask)
-        if len(kept):
-            yield kept
-
-
-def _events(
-    channel: Channel,
-    rows: MatchedRows,
-    native: Numbers | Texts,
-    times: Cells | Moments,
-    columns: dict[str, Cells],
-) -> RawEvents:
-    markets = rows.texts("market_ticker").dictionary_encode()
-    return RawEvents(
-        channel=channel,
-        market=MARKET,
-        frame=rows.index,
-        item=np.zeros(len(rows), dtype=np.int64),
-        venue_symbol=markets,
-        symbol=markets,
-        native=native,
-        time=times,
-        columns=columns,
-    )
+        if mask.all():
+            yield SiftedRows(rows, markets, sids, seqs, yes)
+        elif mask.any():
+            kept = markets.filter(pa.array(mask))
+            yield SiftedRows(rows.only(mask), kept, sids[mask], seqs[mask], yes[mask])

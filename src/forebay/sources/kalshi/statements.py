@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -145,13 +146,11 @@ def read_statements(frame: int, payload: bytes) -> dict[str, list[Statement]]:
     """
     page = _row(payload)
     found: dict[str, list[Statement]] = {name: [] for name in FORMS}
-    items = 0
+    items = count()
 
     def add(name: str, raw: bytes) -> None:
-        nonlocal items
         row = _row(raw)
-        found[name].append(Statement(frame, items, row))
-        items += 1
+        found[name].append(Statement(frame, next(items), row))
         if name == "events" and "markets" in row:
             for each in _rows(row["markets"]) or ():
                 add("markets", bytes(each))
