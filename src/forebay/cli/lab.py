@@ -54,6 +54,13 @@ Bars = Annotated[
         "comma-separated."
     ),
 ]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the account's keys, where the venue wants a signature; they are made if "
+        "need be. A private one for a while unless said.",
+    ),
+]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 is any free one.")]
 
 
@@ -91,13 +98,7 @@ def serve(
     rest_limit: Annotated[
         bool, typer.Option("--rest-limit", help="Limit REST requests as the venue does.")
     ] = False,
-    keys: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the account's keys, where the venue wants a signature; they are made "
-            "if need be. A private one for a while unless said.",
-        ),
-    ] = None,
+    keys: Keys = None,
 ) -> None:
     """Serve a simulated exchange on loopback until stopped.
 

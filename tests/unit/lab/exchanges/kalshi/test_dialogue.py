@@ -13,8 +13,8 @@ from forebay.lab import faults
 from forebay.lab.exchanges.kalshi import troubles
 from forebay.lab.exchanges.kalshi.messages import ERRORS, market_id
 from forebay.lab.exchanges.kalshi.truth import KalshiBook, of_kalshi
+from tests.unit.lab.exchanges.kalshi.bench import A, B, build, connected, say, subscribed, told
 from tests.unit.lab.fakes import SECOND, pass_time
-from tests.unit.lab.kalshi.bench import A, B, build, connected, say, subscribed, told
 
 if TYPE_CHECKING:
     from forebay.lab.exchanges.exchange import Exchange

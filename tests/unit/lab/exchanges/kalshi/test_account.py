@@ -22,7 +22,7 @@ from forebay.lab.exchanges.kalshi.account import (
 )
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import ServerConfig, running
-from tests.unit.lab.kalshi.bench import A
+from tests.unit.lab.exchanges.kalshi.bench import A
 
 NOW_NS = 1_786_407_333_623_000_000
 KEYS = (RSA_KEY_ID, ED25519_KEY_ID)

@@ -17,8 +17,8 @@ from forebay.lab.exchanges.kalshi.truth import SOURCES, of_kalshi
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import ServerConfig, running
 from forebay.lab.truth import DEFAULT_START_NS
+from tests.unit.lab.exchanges.kalshi.bench import A, B, build, say, subscribed, told
 from tests.unit.lab.fakes import SECOND, pass_time
-from tests.unit.lab.kalshi.bench import A, B, build, say, subscribed, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
