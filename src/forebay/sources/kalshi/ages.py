@@ -23,7 +23,8 @@ class Ages:
     def __init__(self) -> None:
         self.due_ns = 0
         """When to look again."""
-        self._youngest_ns: int | None = None
+        self._youngest_ns: list[int] = []
+        """The ages of the two youngest; one may be a message that says a time to come."""
         self._since_ns: int | None = None
         """Since when it is behind."""
         self._old = 0
@@ -35,9 +36,8 @@ class Ages:
         """
         self.due_ns = now_ns + EVERY_NS
         age_ns = now_ns - sent_ns
-        if self._youngest_ns is None or age_ns < self._youngest_ns:
-            self._youngest_ns = age_ns
-        behind_ns = age_ns - self._youngest_ns
+        self._youngest_ns = sorted([*self._youngest_ns, age_ns])[:2]
+        behind_ns = age_ns - self._youngest_ns[-1]
         if behind_ns <= BOUND_NS:
             self._since_ns, self._old = None, 0
             return 0

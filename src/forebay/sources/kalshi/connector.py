@@ -141,7 +141,13 @@ class KalshiSession(PlainSession):
         left = [symbol for symbol in self._symbols if symbol not in {*removed}]
         self._symbols = tuple(dict.fromkeys([*left, *added]))
         told = [*self._sids.items()]
-        send = [self._update(sid, "add_markets", tuple(added)) for sid, _ in told if added]
+        # Of a channel that was asked for twice one subscription takes them, or all is told twice.
+        taking = {channel: sid for sid, channel in reversed(told)}
+        send = [
+            self._update(sid, "add_markets", tuple(added))
+            for sid in sorted(taking.values())
+            if added
+        ]
         send += [self._update(sid, "delete_markets", tuple(removed)) for sid, _ in told if removed]
         self._leaving.update(dict.fromkeys(removed, len(told)))
         self._books.left(removed)
@@ -289,7 +295,8 @@ class KalshiSession(PlainSession):
         if code in OF_MARKETS:
             return MessageVerdict(refusal=f"Kalshi refused the subscription: {words}. {_HINT}")
         if len(sent.channels) > 1:
-            again = [self._subscribe((name,), sent.symbols) for name in sent.channels]
+            left = [name for name in sent.channels if name not in self._sids.values()]
+            again = [self._subscribe((name,), sent.symbols) for name in left]
             return MessageVerdict(complaint=words, send=again)
         return MessageVerdict(refused=dict.fromkeys(sent.streams, words), complaint=words)
 

@@ -86,6 +86,19 @@ def test_of_several_channels_the_one_that_is_refused_is_found() -> None:
     assert refused.complaint == "error 8: so"
 
 
+def test_a_channel_that_is_given_is_not_asked_for_a_second_time() -> None:
+    """Its changes would be told twice, and each would be an event of its own."""
+    talk = Talk()
+    talk.subscribed("orderbook_delta", 1)
+    talk.error(8, 1)
+    assert [each["params"]["channels"] for each in talk.sent[1:]] == [["trade"], ["ticker"]]
+    talk.subscribed("orderbook_delta", 4)
+    talk.change(("KC",), ("KA",))
+    actions = [(each["params"]["action"], each["params"]["sids"]) for each in talk.sent
+               if each["cmd"] == "update_subscription"]  # fmt: skip
+    assert actions == [("add_markets", [1]), ("delete_markets", [1]), ("delete_markets", [4])]
+
+
 @pytest.mark.parametrize("code", [9, 10, 25, 1, 17, 18, 27])
 def test_what_ends_a_subscription_ends_the_connection(code: int) -> None:
     assert Talk().error(code, 1).ended == f"error {code}: so"
@@ -146,7 +159,7 @@ def test_lifecycles_come_over_a_connection_of_their_own() -> None:
     assert talk.subscribed("market_lifecycle_v2", 1).accepted == {
         ("market", "*"), ("market_event", "*")}  # fmt: skip
     talk.error(8, 1)
-    assert not talk.error(8, talk.sent[2]["id"]).refused, "the second channel is no loss"
+    assert not talk.error(8, talk.sent[1]["id"]).refused, "the second channel is no loss"
     told = {"type": "multivariate_market_lifecycle", "sid": 2, "msg": {"market_ticker": "KXMVE-1"}}
     assert talk.hear(told).listed == {"KXMVE-1"}
 
@@ -174,6 +187,14 @@ def test_clocks_that_differ_and_a_message_that_is_old_by_itself_end_nothing() ->
         message = trade(tenth, ts_ms=T0 + tenth * 100 - late_ms)
         assert not session.received(message, NOW + tenth * SECOND // 10).ended
     assert session.received(snapshot(), NOW + 3600 * SECOND) is NOTHING
+
+
+def test_a_message_that_says_a_time_to_come_makes_the_others_no_older() -> None:
+    session = Talk().session
+    for tenth in range(600):
+        early_ms = 3_600_000 if tenth == 51 else 0
+        message = trade(tenth, ts_ms=T0 + tenth * 100 + early_ms)
+        assert not session.received(message, NOW + tenth * SECOND // 10).ended
 
 
 # -------------------------------------------------------------------------- recordings
