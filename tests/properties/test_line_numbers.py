@@ -22,7 +22,7 @@ from forebay.domain.frames import (
     encode_control,
 )
 from forebay.domain.intervals import IntervalSet
-from forebay.domain.lines import LINES, ConnectionLines, Line
+from forebay.domain.lines import LINES, PIECES, ConnectionLines, Line
 from forebay.domain.messages import Message, Step
 from forebay.journal import Block
 from forebay.payloads import Payloads
@@ -359,6 +359,24 @@ def test_lines_are_remembered_while_their_connection_is_open() -> None:
     assert [*kept.lines] == [f"e2/{LINE}"]
     many = ConnectionLines({f"e{n}/{LINE}": Line() for n in range(2 * LINES)})
     assert [*many.copy().lines] == [*many.lines][LINES:]
+
+
+def test_a_connection_that_loses_something_all_the_time_costs_no_more_and_more() -> None:
+    count, projection, size = PIECES + 64, Projection(PARSERS, {}), 0
+    for begin in range(0, count, 16):
+        sent = [Sent(2 * n, T0 + n, trade(2 * n)) for n in range(begin, begin + 16)]
+        out = projection.project(cut(sent, [], numbered())[0])
+        projection.adopt(out)
+        kept = out.ordinals[TOGETHER._replace(channel="")]
+        assert isinstance(kept, ConnectionLines)
+        size = max(size, *(len(line.pieces) for line in kept.lines.values()))
+    assert size <= PIECES + 16
+    late = [Sent(n, T0 + count, trade(n)) for n in (3, 2 * count - 3)]
+    projection.adopt(projection.project(cut(late, [], numbered())[0]))
+    missing = [gap.first for gap in gaps_of(projection.coverage)[TOGETHER]]
+    assert missing == [n for n in range(1, 2 * count - 2, 2) if n != 2 * count - 3], (
+        "all is declared still, and what comes very late closes nothing"
+    )
 
 
 def test_a_filtered_recording_and_history_tell_of_no_hole() -> None:

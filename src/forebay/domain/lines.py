@@ -5,12 +5,14 @@ these numbers that something was lost, and not of which stream. What has come of
 *pieces* without a hole, each with the earliest and the latest receipt in it: nothing that depends
 on the order in which the numbers came, or on how often. The first number of a line may be any.
 
-Lines are kept while their connection is open. Holes do not live here, but in coverage.
+Lines are kept while their connection is open. Holes do not live here, but in coverage: where a
+connection loses something all the time, what is missing long ago is closed by nothing any more.
 """
 
 from __future__ import annotations
 
 from itertools import islice, pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -32,6 +34,10 @@ LINES = 1024
 """Lines of a venue's market that are remembered at once, those that spoke last: collectors that
 were killed leave some behind."""
 
+PIECES = 256
+"""Pieces of a line that are remembered, those with the highest numbers: of those before them only
+that they were."""
+
 
 class LinePiece(NamedTuple):
     """Numbers that came, without a hole."""
@@ -43,12 +49,24 @@ class LinePiece(NamedTuple):
     """Receipts, UTC nanoseconds."""
 
 
+_EARLIEST, _LATEST = attrgetter("earliest_ns"), attrgetter("latest_ns")
+
+
 class Line(msgspec.Struct, array_like=True, frozen=True):
     """What has come of one line."""
 
     kinds: tuple[str, ...] = ()
     """Kinds of event that it was said to carry, in order."""
     pieces: tuple[LinePiece, ...] = ()
+
+    def short(self) -> Line:
+        """Return the same with no more than so many pieces: the first of them have become one."""
+        if len(self.pieces) <= PIECES:
+            return self
+        old, kept = self.pieces[: 1 - PIECES], self.pieces[1 - PIECES :]
+        earliest, latest = min(old, key=_EARLIEST), max(old, key=_LATEST)
+        times = earliest.earliest_ns, latest.latest_ns
+        return Line(self.kinds, (LinePiece(old[0].first, old[-1].last, *times), *kept))
 
 
 class ConnectionLines(msgspec.Struct, array_like=True):
@@ -58,9 +76,9 @@ class ConnectionLines(msgspec.Struct, array_like=True):
     """By :func:`name_of_line`, in the order in which they spoke last."""
 
     def copy(self) -> ConnectionLines:
-        """Return an independent copy; lines are forgotten here, and never within a step."""
+        """Return an independent copy; what is forgotten is so here, and never within a step."""
         kept = islice(self.lines.items(), max(len(self.lines) - LINES, 0), None)
-        return ConnectionLines(dict(kept))
+        return ConnectionLines({name: line.short() for name, line in kept})
 
     def carry(self, name: str, kinds: Iterable[str]) -> None:
         """Note that a line carries some kinds, besides those that it was said to before."""
