@@ -48,6 +48,8 @@ base before it was received. What already is in it, it may be received again."""
 _BEFORE = 256
 """So many changes before a snapshot are looked at: what comes late does so by less."""
 _CHANGES = "book_delta"
+SKEW_NS = 60 * SECOND
+"""Our clock is behind the venue's by no more than this."""
 SNAPSHOTS, DELTAS, CHECKPOINTS = "book_snapshots", "book_deltas", "book_checkpoints"
 PLACE = "collector, epoch, log_id, seq, event_ts, exchange_ts, received_ts"
 LEVELS = "bid_prices, bid_sizes, ask_prices, ask_sizes"
@@ -265,6 +267,23 @@ def _made_ns(base: Base, rows: pa.Table) -> int:
     if base.exchange_ns is not None:
         return base.exchange_ns
     return base.received_ns - behind_ns(rows) - AROUND_NS
+
+
+def is_later(query: Query, stream: Stream, base: Base, at_ns: int) -> bool:
+    """Return whether a base was made behind a moment of the venue's, as far as can be seen.
+
+    A snapshot mostly has no time but that of receipt, which may be before the venue's, since our
+    clock may be behind: the next change that its connection told shows by how much.
+    """
+    if base.exchange_ns is not None or at_ns - base.received_ns > SKEW_NS:
+        return False
+    rows = query(
+        f"SELECT received_ts, event_ts FROM {DELTAS} WHERE {stream.where} "  # noqa: S608 - quoted
+        f"AND {told_by(base.connection)} AND seq > {base.seq} AND exchange_ts IS NOT NULL "
+        "ORDER BY seq LIMIT 1"
+    )
+    ahead = (row["event_ts"] - row["received_ts"] for row in in_integers(rows).to_pylist())
+    return any(each > 0 and at_ns < base.received_ns + each for each in ahead)
 
 
 def behind_ns(rows: pa.Table, base: Base | None = None) -> int:

@@ -20,6 +20,7 @@ from forebay.services.book_bases import (
     base_at,
     behind_ns,
     changes_behind,
+    is_later,
     levels_at,
 )
 from forebay.services.book_hearing import Heard, heard
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 LATE_NS = SECOND
 """A message may come so much later behind its time than the one before it."""
+_LATER = "The snapshot that it begins with was made later."
 _BROKEN = "A change before it took more from a level than it had."
 
 
@@ -81,6 +83,8 @@ def _behind(
     query: Query, stream: Stream, base: Base, at_ns: int | None, telling: Telling
 ) -> tuple[BookAt, tuple[Connection, ...]]:
     """Return the book that a base and the changes behind it say, and who told it besides."""
+    if at_ns is not None and is_later(query, stream, base, at_ns):
+        return BookAt(Book(), at_ns, base.event_ns, _LATER, 1), ()
     changes = changes_behind(query, stream, base, at_ns, telling)
     hearing = heard(query, stream, base, changes, telling)
     trusted = changes.filter(pc.less_equal(changes["received_ts"], hearing.until_ns))

@@ -32,12 +32,13 @@ class Line:
     epoch: str = "e1"
     drops: set[int] = field(default_factory=set)
     """Numbers of messages that are lost."""
+    lag_ns: int = LAG_NS
 
     def __post_init__(self) -> None:
         self.wire = Wire(Market(["A", "B"]), self.epoch, lost=lambda m: m.number in self.drops)
 
     def opened(self, second: float) -> Line:
-        self.wire.open(ns(second) + LAG_NS)
+        self.wire.open(ns(second) + self.lag_ns)
         self.wire._answers = []
         return self
 
@@ -50,11 +51,11 @@ class Line:
         return self._received(second)
 
     def closed(self, second: float) -> Line:
-        self.wire.close(ns(second) + LAG_NS)
+        self.wire.close(ns(second) + self.lag_ns)
         return self
 
     def _received(self, second: float) -> Line:
-        self.wire.receive(ns(second) + LAG_NS)
+        self.wire.receive(ns(second) + self.lag_ns)
         return self
 
 
@@ -84,6 +85,14 @@ def test_changes_are_added_up() -> None:
     expected = [BEFORE, {5: 10, 6: 1}, {5: 6, 6: 1}, {5: 6}, {5: 6, 7: 2}, {5: 6, 7: 2}, OVER]
     assert [said(books, second) for second in (0.5, 1.5, 2, 3.5, 4, 7.9, 8.5)] == expected
     assert said(books, None) == {5: 6, 7: 2}
+
+
+def test_a_clock_that_is_behind_the_venues_makes_no_snapshot_an_earlier_one() -> None:
+    line = Line(lag_ns=-2 * SECOND).opened(0).book(3, ({5: 1}, {})).adds(4, 5, 1)
+    books = stored(line.book(8, ({5: 9}, {})).adds(9, 5, 1).closed(14))
+    found = [said(books, second) for second in (0.5, 2, 3.5, 4.5, 7, 8.5, 9.5)]
+    later = "The snapshot that it begins with was made later."
+    assert found == [BEFORE, later, {5: 1}, {5: 2}, later, {5: 9}, {5: 10}]
 
 
 def test_a_lost_message_leaves_a_hole_in_each_of_its_books_until_the_next_snapshot() -> None:
