@@ -14,7 +14,7 @@ from forebay.domain.coverage import IdCoverage, SequenceCoverage, StreamKey, Tim
 from forebay.domain.frames import MissedNumbers
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
-from forebay.domain.lines import ConnectionLines, NumberedLine, LinePiece
+from forebay.domain.lines import ConnectionLines, LinePiece, NumberedLine
 from forebay.journal import Position
 from forebay.ports import Commit, Committed
 from forebay.services.normalise import normalise
