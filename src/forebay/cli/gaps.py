@@ -245,7 +245,8 @@ def _filling(data: Path, gap: dict[str, Any]) -> str:
     from forebay.app.wiring.data_folder import DataFolder
     from forebay.app.wiring.venues import install, parsers
     from forebay.domain.channels import declared_of
-    from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR_BEHIND
+    from forebay.domain.coverage.gaps import FAR_BEHIND
+    from forebay.domain.frames import EVERY_SYMBOL
 
     install(DataFolder(data))
     if gap["symbol"] == EVERY_SYMBOL:

@@ -44,6 +44,8 @@ Purpose = Literal["live", "history", "recording"]
 _PURPOSE_OF_LAYOUT_1: dict[str, Purpose] = {"ws": "live", "rest": "history", "file": "recording"}
 
 
+EVERY_SYMBOL = "*"
+"""In the place of a symbol: all of a venue's market, or of a connection, together."""
 LETTERS = "letters/"
 """How the :attr:`Context.run` of frames begins that are repeated for their dead letters."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.errors import Permanent
 from forebay.resilience.health import ServiceHealth, SystemHealth
 from forebay.times import to_text
@@ -219,7 +220,7 @@ def merged(processes: Sequence[ProcessReport]) -> list[StreamReport]:
             found.append(stream)
             continue
         other = heard.get(_name(stream))
-        if other is None and stream.symbol == "*":  # whatever it tells of
+        if other is None and stream.symbol == EVERY_SYMBOL:  # whatever it tells of
             other = every.get(_name(stream)[:3])
         found.append(
             replace(

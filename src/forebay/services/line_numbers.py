@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from forebay.domain.coverage import StreamKey
-from forebay.domain.coverage.gaps import EVERY_SYMBOL
-from forebay.domain.frames import EpochClosed, NumbersMissed
+from forebay.domain.frames import EVERY_SYMBOL, EpochClosed, NumbersMissed
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.lines import ConnectionLines, name_of_line
 

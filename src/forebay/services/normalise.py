@@ -20,10 +20,16 @@ import pyarrow as pa
 
 from forebay.domain import schema
 from forebay.domain.coverage import StreamKey
-from forebay.domain.coverage.gaps import EVERY_SYMBOL
 from forebay.domain.events import EventColumns, build_events, contents_of, with_ordinals
 from forebay.domain.flags import AMBIGUOUS, CLOSED_HOURS
-from forebay.domain.frames import Context, EpochClosed, FrameBatch, FrameKind, decode_control
+from forebay.domain.frames import (
+    EVERY_SYMBOL,
+    Context,
+    EpochClosed,
+    FrameBatch,
+    FrameKind,
+    decode_control,
+)
 from forebay.domain.identity import digest_id
 from forebay.domain.lines import ConnectionLines
 from forebay.domain.ordinals import StreamOrdinals, count_page

@@ -26,11 +26,12 @@ from forebay.domain.coverage import (
     StreamKey,
     TimeCoverage,
 )
-from forebay.domain.coverage.gaps import EVERY_SYMBOL, unit_of
+from forebay.domain.coverage.gaps import unit_of
 from forebay.domain.coverage.time import MissedName
 from forebay.domain.digest import codes_of
 from forebay.domain.flags import FLAGS, OUT_OF_ORDER
 from forebay.domain.frames import (
+    EVERY_SYMBOL,
     Context,
     Control,
     EpochAccepted,

@@ -290,10 +290,6 @@ class LiveSource:
 
         return paced if rates else dial
 
-    def _chunks(self, whole: ConnectionPurpose, connections: int) -> list[ConnectionPurpose]:
-        """Return what each connection is for."""
-        return divided(whole, self._size, connections)
-
     def _connections(self, connections: int) -> Feeds:
         """Return the connections, which are for all channels that are not polled."""
         wiring, size = self._wiring, self._size
@@ -303,7 +299,7 @@ class LiveSource:
         if spoken:
             self._plan(whole)  # an address that is none is told now
         return Feeds(
-            self._chunks(whole, connections),
+            divided(whole, size, connections),
             self._feed,
             self._attendance,
             clock=wiring.clock,

@@ -1,9 +1,9 @@
 """From statements to states: from when to when what was said held, as a view in any SQL.
 
 A statement says all of something or a part of it. Its state is what was said last of each column,
-and holds until the next statement. It begins when the venue changed it, if it tells that and the
-change is newer than what was told before, and otherwise when it was received; the first one begins
-with what it is about. Under one name there may be one thing after another: see
+and holds until the next statement. It begins when the venue changed it, or when it was received if
+that is not told, or is the latest change that was told before; the first one begins with what it is
+about. Under one name there may be one thing after another: see
 :attr:`~forebay.domain.kinds.checks.EventKind.begins`.
 """
 

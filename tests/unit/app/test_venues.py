@@ -282,6 +282,13 @@ def test_patterns_are_for_venues_that_list_what_comes_and_goes() -> None:
 
 
 @pytest.mark.usefixtures("listing")
+def test_looking_for_markets_is_for_venues_that_list_what_comes_and_goes() -> None:
+    venues.check(VenueConfig(name="listing", symbols=("A-*",), refresh_s=60.0))
+    with pytest.raises(ConfigError, match="refresh_s has no effect"):
+        venues.check(VenueConfig(name="many", symbols=("B-C",), refresh_s=60.0))
+
+
+@pytest.mark.usefixtures("listing")
 def test_what_a_list_tells_is_not_asked_for_by_name() -> None:
     asked = VenueConfig(name="listing", symbols=("A-*",), channels=("all",))
     assert venues.kinds(asked) == ("trade", "quote", "book_delta")

@@ -12,7 +12,7 @@ from forebay.lab.exchanges.coinbase.messages import CommandRefused, parse_reques
 from forebay.lab.truth import Trades
 
 if TYPE_CHECKING:
-    from forebay.lab.exchanges.model import Request
+    from forebay.lab.exchanges.commands import Request
 
 PRODUCTS = ("BTC-USD", "ETH-USD")
 TRADES = Trades(1, "coinbase", "BTC-USD")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from forebay.services.registry import RegistryMemory
     from forebay.sources.live import LiveSource, Wiring
 
+REFRESH_S = 60.0
+"""Between two looks, if nothing is said."""
 LEADS, LINGERS = 2.0, 0.5
 """A market is captured so many refreshes before it opens, and so many after its end was noticed."""
 
@@ -34,7 +36,8 @@ def directory_of(
     directory = venues.VENUES[config.name].directory
     if directory is None:
         return None
-    refresh_ns = config.refresh_s * 1e9
+    refresh_s = config.refresh_s or REFRESH_S
+    refresh_ns = refresh_s * 1e9
     times = RegistryTimes(lead_ns=round(LEADS * refresh_ns), linger_ns=round(LINGERS * refresh_ns))
     memory = folder.registry(config.name, venues.market_of(config))
 
@@ -50,7 +53,7 @@ def directory_of(
         source,
         replaced(_context(config, wiring), source="rest", channels=directory.kinds),
         kinds=venues.kinds(config),
-        refresh_s=config.refresh_s,
+        refresh_s=refresh_s,
         clock=wiring.clock,
         rng=wiring.rng,
         observer=wiring.observer,

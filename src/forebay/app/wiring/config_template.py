@@ -36,6 +36,7 @@ EXAMPLES: Final[dict[str, object]] = {
     "venues.credentials_file": "venue.toml",
     "venues.stale_after_s": 10.0,
     "venues.symbols_per_connection": 100,
+    "venues.refresh_s": 60.0,
     "venues.connections": 10,
     "venues.plugin": "package.module:VENUE",
     "venues.calendar": "24/7",

@@ -38,8 +38,8 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The first wait between two tries to connect; full jitter, at most 30 s."""
     symbols_per_connection: AtLeastOne | None = None
     """How many symbols one connection carries; left out: the venue's own."""
-    refresh_s: Positive = 60.0
-    """How often to look for markets that are new or over, at a venue where they come and go."""
+    refresh_s: Positive | None = None
+    """How often to look for markets that are new or over, where they come and go; left out: 60."""
     connections: AtLeastOne | None = None
     """Among how many connections the symbols are divided; left out: as few as may be."""
     calendar: str = ""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from forebay.app.wiring.complaints import Complaints
 from forebay.app.wiring.config import STAND_INS
 from forebay.app.wiring.stores import load_plugin
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.domain.listing import is_pattern
 from forebay.errors import ConfigError
 from forebay.secret_files import read_secrets
@@ -38,8 +39,6 @@ _OWN = frozenset(VENUES)
 ALL = "all"
 _MARKET = "spot"
 """Of a venue that nobody knows any more."""
-EVERY = "*"
-"""The symbol of what is told of all markets together."""
 
 
 def parsers() -> Mapping[str, Parser]:
@@ -73,7 +72,7 @@ def pushed(config: VenueConfig, wiring: Wiring) -> LiveSource | None:
     if directory is None or not directory.pushed or not _connects(config):
         return None
     asked = ConnectionPurpose(
-        symbols=(EVERY,),
+        symbols=(EVERY_SYMBOL,),
         channels=directory.pushed,
         market=market_of(config),
         credentials=credentials(config),
@@ -180,6 +179,7 @@ def check(config: VenueConfig) -> None:
     for look in (
         check_addresses,
         _check_patterns,
+        _check_refresh,
         _check_spelling,
         _check_book,
         kinds,
@@ -217,6 +217,13 @@ def _check_patterns(config: VenueConfig) -> None:
             hint += f" Patterns are for {', '.join(there)}."
         message = f"{venue.title} takes no patterns: {', '.join(map(repr, wrong))}."
         raise ConfigError(message, hint=hint)
+
+
+def _check_refresh(config: VenueConfig) -> None:
+    venue = VENUES[config.name]
+    if config.refresh_s is not None and venue.directory is None:
+        message = f"{venue.title} lists no markets that come and go, so refresh_s has no effect."
+        raise ConfigError(message, hint="Leave refresh_s out.")
 
 
 def _check_spelling(config: VenueConfig) -> None:

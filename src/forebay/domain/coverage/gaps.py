@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from forebay.domain.channels import Unit  # noqa: TC001 - a report with gaps is read back by it
+from forebay.domain.frames import EVERY_SYMBOL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +24,6 @@ EPOCHS = 8
 FAR = FAR_AHEAD, FAR_BEHIND = "far_ahead", "far_behind"
 """Reasons of holes that nobody owes yet: see :attr:`Gap.reason`."""
 NOT_STORED = "not_stored"
-EVERY_SYMBOL = "*"
-"""In the place of a symbol: all of a connection together."""
 
 
 class StreamKey(NamedTuple):

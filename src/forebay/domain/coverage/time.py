@@ -40,7 +40,6 @@ import numpy as np
 
 from forebay.domain.coverage.base import BETWEEN, Acceptance, Look, SetCoverage, Verdict
 from forebay.domain.coverage.gaps import (
-    EVERY_SYMBOL,
     NOT_STORED,
     Arrival,
     Gap,
@@ -51,6 +50,7 @@ from forebay.domain.coverage.gaps import (
     reach,
 )
 from forebay.domain.coverage.ids import runs
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.domain.intervals import Interval, IntervalSet
 
 if TYPE_CHECKING:
@@ -267,8 +267,8 @@ class SequenceCoverage(TimeCoverage):
 
     History knows times, never a connection's numbers; one that is missing stays a loss. What is
     missing of those that a connection has over all its streams is told of
-    :data:`~.gaps.EVERY_SYMBOL`. Nobody can be asked for it either, and whether an event was lost
-    with it is said by the streams.
+    :data:`~forebay.domain.frames.EVERY_SYMBOL`. Nobody can be asked for it either, and whether an
+    event was lost with it is said by the streams.
     """
 
     unit: ClassVar[Unit] = "seq"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forebay.domain.coverage.gaps import EVERY_SYMBOL
 from forebay.domain.digest import HOUR_NS
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.services.audit.report import Problem, iso
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from forebay.domain.coverage import Gap, StreamKey
-from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR
+from forebay.domain.coverage.gaps import FAR
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.services.audit.transport_report import (
     TRANSPORT_COLUMNS,
     TransportAudit,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from forebay.clock import Clock, SystemClock
 from forebay.domain.channels import kind_of
 from forebay.domain.coverage import GAP_STATES, Coverage, Gap, StreamKey
-from forebay.domain.coverage.gaps import EVERY_SYMBOL, FAR
+from forebay.domain.coverage.gaps import FAR
 from forebay.domain.digest import HOUR_NS, Digest
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.domain.intervals import IntervalSet
 from forebay.errors import ConfigError
 from forebay.ports import Audited, Parser, Span

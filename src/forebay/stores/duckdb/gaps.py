@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from forebay.domain import schema
-from forebay.domain.coverage.gaps import EVERY_SYMBOL
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.domain.kinds import KINDS
 from forebay.text import identifier
 
