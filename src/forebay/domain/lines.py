@@ -49,14 +49,10 @@ class LinePiece(NamedTuple):
     """Receipts, UTC nanoseconds."""
 
 
-<<<<<<< HEAD
 _EARLIEST, _LATEST = attrgetter("earliest_ns"), attrgetter("latest_ns")
 
 
-class Line(msgspec.Struct, array_like=True, frozen=True):
-=======
 class NumberedLine(msgspec.Struct, array_like=True, frozen=True):
->>>>>>> wire16
     """What has come of one line."""
 
     kinds: tuple[str, ...] = ()
