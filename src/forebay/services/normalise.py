@@ -53,6 +53,8 @@ _UNREADABLE: dict[FrameKind, tuple[Reason, str]] = {
     FrameKind.BINARY: ("binary", "a binary message where text was expected"),
     FrameKind.COMPRESSED: ("compressed", "a compressed message though none was negotiated"),
 }
+_OF_OTHERS: frozenset[Reason] = frozenset({"unknown_symbol"})
+"""Why a frame is dead that is missing of nothing that is wanted."""
 _NO_PARSER = "none"
 _rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -91,8 +93,8 @@ class Normalised:
     unbuilt: Counter[str] = field(default_factory=Counter)
     counted: list[CountedMessages] = field(default_factory=list)
     """Numbers of the connection."""
-    dead: set[int] = field(default_factory=set)
-    """Which frames of the batch nothing could be made of."""
+    lost: set[int] = field(default_factory=set)
+    """Which frames of the batch nothing could be made of, though they may be of what is wanted."""
 
 
 def normalise(batch: FrameBatch, parsers: Mapping[str, Parser]) -> Normalised:
@@ -143,7 +145,10 @@ def _frames(batch: FrameBatch, parser: Parser | None, told: Normalised) -> None:
     dead = {letter.frame for letter in parsed.dead}
     if dead:
         dead.difference_update(np.flatnonzero(yielding).tolist())
-    told.unbuilt, told.counted, told.dead = parsed.unbuilt, parsed.counted, dead
+    told.unbuilt, told.counted = parsed.unbuilt, parsed.counted
+    told.lost = dead.intersection(
+        letter.frame for letter in parsed.dead if letter.reason not in _OF_OTHERS
+    )
     told.frames.update(yielding=int(yielding.sum()), control=parsed.control, dead=len(dead))
 
 
@@ -201,7 +206,7 @@ class OrdinalAssigner:
             told = normalise(batch, parsers)
             self._number(batch, told, changed)
             for counted in told.counted:
-                lines.add(batch, counted, told.dead)
+                lines.add(batch, counted, told.lost)
             for said in told.controls:
                 lines.hear(told.context, said.control)
             yield told

@@ -264,7 +264,8 @@ def _read(
         for frame, told_line in entries if each is _Subscribed else ():
             if (line := told_line.line()) is not None:
                 lines.begin(frame, *line)
-        lost = {letter.frame for letter in parsed.dead[letters:]}
+        fresh = parsed.dead[letters:]
+        lost = {letter.frame for letter in fresh if letter.reason != "unknown_symbol"}
         _count(lines, tells, [entry for entry in entries if entry[0] not in lost])
     return events
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.services.projection import Projection
 from forebay.sources.kalshi.messages import complement
 from forebay.sources.kalshi.protocol import KalshiParser
-from tests.support.kalshi import MARKET, delta, parsed, snapshot, ticker, told, trade
+from tests.support.kalshi import MARKET, batch, delta, parsed, snapshot, ticker, told, trade
 
 D = Decimal
 
@@ -139,6 +140,16 @@ def test_what_a_subscription_carries_is_said_before_anything_of_it_comes() -> No
     ], "the first message has the number 1, and may be lost as well as any other"
     (reply,) = parsed(b'{"id":2,"sid":1,"seq":9,"type":"ok"}').counted
     assert (reply.kinds, list(reply.numbers)) == ((), [9])
+
+
+def test_what_comes_of_a_market_that_is_not_wanted_is_missing_of_no_other() -> None:
+    """Such as one that the venue goes on to tell of, whatever it was asked."""
+    frames = [trade(1), trade(2, market_ticker="KXB-1"), trade(3), b"torn", trade(5)]
+    projection = Projection({"kalshi": KalshiParser()}, {})
+    told = projection.project([batch(frames, (MARKET,), channels=("trade",))])
+    assert told.reasons == {"unknown_symbol": 1, "not_json": 1}
+    gaps = [gap for key, held in told.coverage.items() for gap in held.gaps(key) if gap.epoch]
+    assert [(gap.symbol, gap.first, gap.last) for gap in gaps] == [("*", 4, 4)]
 
 
 def test_what_is_not_captured_is_counted_and_what_is_not_known_is_a_dead_letter() -> None:
