@@ -344,4 +344,5 @@ async def _websocket(config: VenueConfig) -> PartFinding:
     if reason.startswith(REFUSED):
         return PartFinding(part, reason.removeprefix(REFUSED), 2)
     text = reason.rstrip(".") or f"no subscription was accepted within {SUBSCRIBE_S:g} s"
-    return PartFinding(part, f"{text}. Check ws_url and the network.", 3)
+    advice = "" if "credentials_file" in text else " Check ws_url and the network."
+    return PartFinding(part, f"{text}.{advice}", 3)
