@@ -201,9 +201,14 @@ async def _markets(config: VenueConfig, directory: Directory) -> list[PartFindin
             return [PartFinding(part, str(error), error.exit_code)]
     exact = venues.exact(config)
     if unknown := [name for name in exact if name not in there]:
-        text = f"there is no {_listed(unknown)}. See `forebay symbols --venue {config.name}`."
+        text = (
+            f'there is no {_listed(unknown)}; all of a series are "{unknown[0]}-*". '
+            f"See `forebay symbols --venue {config.name}`."
+        )
         return [PartFinding(part, text, 2)]
-    found = [PartFinding(part, f"answers, {counted(len(there), 'market')} now")]
+    idle = [each for each in config.symbols if not any(map(matcher(each), there))]
+    none = f", none of {_listed(idle)}: upper and lower case differ" if idle else ""
+    found = [PartFinding(part, f"answers, {counted(len(there), 'market')} now{none}")]
     some = (*exact, *(name for name in there if name not in exact))[:SUBSCRIBED]
     if not some:
         text = "no market is open now that could be subscribed to; one is as soon as it opens"
