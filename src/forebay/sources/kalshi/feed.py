@@ -95,8 +95,9 @@ class _Subscribed(_Frame, tag="subscribed"):
         """Return the subscription, and the kinds of event that it tells."""
         said = self.msg if isinstance(self.msg, dict) else {}
         sid, kinds = said.get("sid"), KINDS_OF_CHANNEL.get(str(said.get("channel")))
-        fits = isinstance(sid, int) and 0 <= sid < NATIVE_ID_LIMIT
-        return (sid, kinds) if fits and kinds else None
+        if not isinstance(sid, int) or not 0 <= sid < NATIVE_ID_LIMIT or not kinds:
+            return None
+        return sid, kinds
 
 
 def _named(name: str, base: type) -> type[msgspec.Struct]:
