@@ -153,3 +153,12 @@ def test_a_pattern_that_stands_for_nothing_and_a_series_are_named(
     parts = {part["part"]: part for part in invoked("check", "--json").json["parts"]}
     assert parts["kalshi REST"]["ok"] is ok
     assert str(parts["kalshi REST"]["text"]).startswith(said)
+
+
+def test_secrets_that_everybody_may_read_are_warned_of(here: Path) -> None:
+    (here / "secrets.toml").write_text('key = "top secret"\n')
+    (here / "secrets.toml").chmod(0o644)
+    (here / "forebay.toml").write_text(VENUE + NOWHERE + 'credentials_file = "secrets.toml"\n')
+    said = {part["part"]: part for part in invoked("check", "--json").json["parts"]}["secrets"]
+    assert said["ok"] is True
+    assert str(said["text"]).endswith("Run: chmod 600 secrets.toml")

@@ -130,8 +130,8 @@ def test_a_book_of_a_symbol_that_is_not_here_names_the_one_that_is(data: Path) -
 def test_a_book_without_levels_is_said_to_be_empty(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"state": "known", "venue": "kalshi", "symbol": "KXA-1", "at": "then", "as_of": "then"}
-    told |= {"bids": [], "asks": [], "crossed": False}
+    told: dict[str, object] = {"state": "known", "bids": [], "asks": [], "crossed": False}
+    told |= {"venue": "kalshi", "symbol": "KXA-1", "at": "then", "as_of": "then"}
     opened = SimpleNamespace(book_at=lambda *_: told)
     monkeypatch.setattr(book, "reading", lambda _: opened)
     said = invoked("book", "kalshi", "KXA-1", "--data", data)

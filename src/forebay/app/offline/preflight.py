@@ -24,6 +24,7 @@ from forebay.domain.frames import Context, EpochAccepted, StreamsRefused
 from forebay.domain.listing import ListQuery, head_of, is_pattern, matcher, read_pages
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
+from forebay.secret_files import open_to_all
 from forebay.sources.live import Wiring
 from forebay.sources.websocket.turnstile import start_s
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
@@ -86,7 +87,17 @@ def check_here(config: Config) -> list[PartFinding]:
     found = [_folder(config), _descriptors(), _administration(config)]
     if found[0].exit_code == 0:
         found += _retention(config)
-    return found
+    return found + _secrets(config)
+
+
+def _secrets(config: Config) -> list[PartFinding]:
+    """Warn of secrets that every user of this machine may read; no reason not to start."""
+    named = [each.credentials_file for each in config.venues]
+    named += [each.credentials_file for each in config.transports]
+    named += [each.credentials_file for each in (config.store, *config.mirrors)]
+    files = dict.fromkeys(name for each in named for name in open_to_all(each))
+    text = "may be read by every user here. Run: chmod 600"
+    return [PartFinding("secrets", f"{name} {text} {name}") for name in files]
 
 
 def _folder(config: Config) -> PartFinding:
