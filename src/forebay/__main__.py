@@ -1,6 +1,6 @@
 """``python -m forebay`` is ``forebay``."""
 
-from forebay.cli.main import main
+from forebay.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 
 class Driven(NamedTuple):
@@ -27,11 +28,15 @@ class Driven(NamedTuple):
         """
 
         def call(*arguments: object) -> Any:  # noqa: ANN401 - whatever it returns
-            return getattr(self._brought_in(), name)(*arguments)
+            return getattr(self.brought_in(), name)(*arguments)
 
         return call
 
-    def _brought_in(self) -> object:
+    def brought_in(self) -> ModuleType:
+        """Return the module.
+
+        Raises :class:`~forebay.errors.ConfigError` if the driver is not installed.
+        """
         try:
             return importlib.import_module(self.module)
         except ModuleNotFoundError as error:

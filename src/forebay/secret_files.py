@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,20 @@ def read_secrets(file: str, whose: str) -> dict[str, str]:
         hint = 'Write one line for each, such as key = "…".'
         raise ConfigError(f"{told} holds no secrets as TOML texts.", hint=hint) from None
     return dict(_whole(found, Path(file).parent, told))
+
+
+def open_to_all(file: str) -> list[str]:
+    """Return which of a ``credentials_file`` and those that it names every user here may read.
+
+    A file that cannot be read is none of them.
+    """
+    try:
+        first = Path(file)
+        found = _flat(tomllib.loads(first.read_text(encoding="utf-8-sig")))
+        named = [first.parent / str(value) for name, value in found if name.endswith(_IN_A_FILE)]
+        return [str(each) for each in (first, *named) if each.stat().st_mode & stat.S_IROTH]
+    except (OSError, ValueError):
+        return []
 
 
 def _whole(secrets: dict[str, str], folder: Path, told: str) -> Iterator[tuple[str, str]]:

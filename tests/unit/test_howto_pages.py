@@ -58,7 +58,8 @@ def invocations() -> list[list[str]]:
     """Every command of ours on the pages, up to what the shell does with it."""
     inline = re.findall(r"`forebay ([a-z][^`]*)`", OPERATE)
     found = [shlex.split(text) for text in inline]
-    for text in (OPERATE, README, page("tutorial/first-capture")):
+    pages = (page(name) for name in ("tutorial/first-capture", "how-to/prediction-markets"))
+    for text in (OPERATE, README, *pages):
         for words in lines(text):
             starts = [at for at, word in enumerate(words) if word == "forebay"]
             for start in starts if words[0] != "kill" else []:

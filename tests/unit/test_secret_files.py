@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forebay.errors import ConfigError
-from forebay.secret_files import read_secrets
+from forebay.secret_files import open_to_all, read_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,3 +34,16 @@ def test_a_file_without_secrets_is_refused_and_not_shown(tmp_path: Path, text: s
     file.unlink()
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_secrets(str(file), "v")
+
+
+def test_secrets_that_everybody_may_read_are_named(tmp_path: Path) -> None:
+    file, key = tmp_path / "secret.toml", tmp_path / "key.pem"
+    file.write_text('id = "k"\nkey_file = "key.pem"\n')
+    key.write_text("top secret")
+    for mode, seen in ((0o600, []), (0o640, []), (0o644, [str(key)])):
+        file.chmod(0o600)
+        key.chmod(mode)
+        assert open_to_all(str(file)) == seen
+    file.chmod(0o604)
+    assert open_to_all(str(file)) == [str(file), str(key)]
+    assert open_to_all("") == []

@@ -63,5 +63,6 @@ def _print(told: dict[str, Any], depth: int) -> None:
         return
     sides = zip_longest(told["bids"][:depth], told["asks"][:depth], fillvalue=("", ""))
     rows = [(*reversed(bid), *ask) for bid, ask in sides]
-    title = f"{name}, as of {told['as_of']}{', crossed' if told['crossed'] else ''}"
+    state = ", crossed" if told["crossed"] else "" if rows else ", empty"
+    title = f"{name}, as of {told['as_of']}{state}"
     print_table(title, ("size", "bid", "ask", "size"), rows)

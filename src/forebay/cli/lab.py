@@ -251,9 +251,11 @@ def _greet(server: Running) -> None:
     last = " or after the last event" if config.market.events else ""
     what = f"--venue {config.venue.name} --symbols {','.join(config.market.symbols)}"
     where = f"--ws-url {server.ws_url} --rest-url {server.rest_url}"
-    if config.venue.secrets:
+    if files := _files(server):
         what, where = "-c lab.toml", ""
-        err.print(f"Two files say what to capture:\n\n{_files(server)}\n", markup=False)
+        says = "One file says" if len(files) == 1 else "Two files say"
+        text = "\n".join(files)
+        err.print(f"{says} what to capture:\n\n{text}\n", markup=False)
     err.print(
         f"In a second terminal capture it; in a third, while that runs{last}, compare:\n\n"
         f"  {' '.join(f'{command()} run {what} {where} --data lab-data'.split())}\n"
@@ -262,23 +264,29 @@ def _greet(server: Running) -> None:
     )
 
 
-def _files(server: Running) -> str:
-    """Return commands that write a configuration and the secrets of a venue that wants some."""
+def _files(server: Running) -> list[str]:
+    """Return commands that write a configuration, and secrets that are in no file yet.
+
+    There are none of a venue that wants no secrets.
+    """
     config = server.exchange.config
+    secret = [f"{name} = {json.dumps(value)}" for name, value in config.venue.secrets.items()]
+    there = config.venue.account().get("credentials_file")
+    if not secret and not there:
+        return []
     told = {
         "name": config.venue.name,
         "market": server.exchange.market_type,
         "symbols": config.market.symbols,
         "ws_url": server.ws_url,
         "rest_url": server.rest_url,
-        "credentials_file": "lab-secrets.toml",
+        "credentials_file": there or "lab-secrets.toml",
     }
     lines = ["[[venues]]", *(f"{name} = {json.dumps(value)}" for name, value in told.items())]
-    secrets = [f"{name} = {json.dumps(value)}" for name, value in config.venue.secrets.items()]
-    files = {"lab.toml": lines, "lab-secrets.toml": secrets}
-    return "\n".join(
+    files = {"lab.toml": lines, **({} if there else {"lab-secrets.toml": secret})}
+    return [
         f"  cat > {name} <<'EOF'\n{chr(10).join(content)}\nEOF" for name, content in files.items()
-    )
+    ]
 
 
 def _print(document: Mapping[str, object]) -> None:

@@ -133,3 +133,32 @@ def test_values_are_explained_as_people_write_them(here: Path) -> None:
     rows = {row["key"]: row["value"] for row in invoked("check", "--explain", "--json").json}
     assert rows["resilience.websocket.failure_threshold"] == 3
     assert rows["venues"][0]["symbols"] == ["BTC-USD"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "ok", "said"),
+    [
+        ("KXB", False, 'there is no KXB; all of a series are "KXB-*". See `forebay symbols'),
+        ("kxa-*", True, "answers, 0 markets now, none of kxa-*: upper and lower case differ"),
+    ],
+)
+def test_a_pattern_that_stands_for_nothing_and_a_series_are_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, symbol: str, ok: bool, said: str
+) -> None:
+    async def nothing(*_: object) -> list[str]:
+        return []
+
+    monkeypatch.setattr(preflight, "_listed_now", nothing)
+    (here / "forebay.toml").write_text(f'[[venues]]\nname = "kalshi"\nsymbols = ["{symbol}"]\n')
+    parts = {part["part"]: part for part in invoked("check", "--json").json["parts"]}
+    assert parts["kalshi REST"]["ok"] is ok
+    assert str(parts["kalshi REST"]["text"]).startswith(said)
+
+
+def test_secrets_that_everybody_may_read_are_warned_of(here: Path) -> None:
+    (here / "secrets.toml").write_text('key = "top secret"\n')
+    (here / "secrets.toml").chmod(0o644)
+    (here / "forebay.toml").write_text(VENUE + NOWHERE + 'credentials_file = "secrets.toml"\n')
+    said = {part["part"]: part for part in invoked("check", "--json").json["parts"]}["secrets"]
+    assert said["ok"] is True
+    assert str(said["text"]).endswith("Run: chmod 600 secrets.toml")

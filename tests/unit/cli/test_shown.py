@@ -8,6 +8,7 @@ import pty
 import subprocess
 import termios
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from forebay.app.wiring import logs
-from forebay.cli import output
+from forebay.cli import book, output
 from forebay.cli.main import main
 from forebay.cli.output import layout, print_table
 from forebay.lab.commands import FOREBAY
@@ -124,6 +125,17 @@ def test_a_book_of_a_symbol_that_is_not_here_names_the_one_that_is(data: Path) -
     said = invoked("book", "coinbase", "BTC-USDX", "--data", data)
     refused(said, 2, "Nothing of 'BTC-USDX' is stored here. Did you mean 'BTC-USD'?")
     assert "unknown" in invoked("book", "coinbase", "BTC-USD", "--data", data).stderr
+
+
+def test_a_book_without_levels_is_said_to_be_empty(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, object] = {"state": "known", "bids": [], "asks": [], "crossed": False}
+    told |= {"venue": "kalshi", "symbol": "KXA-1", "at": "then", "as_of": "then"}
+    opened = SimpleNamespace(book_at=lambda *_: told)
+    monkeypatch.setattr(book, "reading", lambda _: opened)
+    said = invoked("book", "kalshi", "KXA-1", "--data", data)
+    assert said.stdout.startswith("kalshi KXA-1 at then, as of then, empty\n")
 
 
 @pytest.mark.parametrize("command", ["rebuild", "audit"])

@@ -68,3 +68,9 @@ def test_what_cannot_be_seen_is_said(
     assert "another content" in altered
     assert len(said) == len(clauses)
     assert all(clause in text for clause, text in zip(clauses, said, strict=True))
+
+
+def test_what_is_numbered_over_all_symbols_cannot_be_left_out_unseen() -> None:
+    said = Channel("trade", "native", "time", numbered=True).unseeable
+    assert said.startswith("an event that the venue did not number")
+    assert "while a connection was heard" not in said

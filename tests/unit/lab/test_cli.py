@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from forebay.app.wiring import venues
+from forebay.app.wiring.config import load
 from forebay.cli.main import app
 from forebay.lab.exchanges.market import Market, MarketConfig
 from forebay.lab.truth import SOURCES, Trades, TruthDigest, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PROCESS = [sys.executable, "-c", "from forebay.cli.main import main; main()", "lab"]
 
@@ -209,6 +212,38 @@ def test_serve_says_where_it_is_in_one_line_and_stops_when_told(
     addresses = f"--ws-url {said['ws_url']} --rest-url {said['rest_url']}"
     assert f" run --venue coinbase --symbols BTC-USD,ETH-USD {addresses} --data lab-data\n" in hint
     assert f" audit --data lab-data --truth {said['truth_url']}\n" in hint
+
+
+def test_what_is_said_to_capture_kalshi_with_signs_as_it_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("kalshi", "--symbols", "KXA-1,KXA-2", "--keys", str(tmp_path / "keys"))
+    with process("serve", *arguments) as server:
+        said = hello(server)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+        assert server.stderr is not None
+        hint = server.stderr.read()
+    assert " run -c lab.toml --data lab-data\n" in hint
+    (tmp_path / "lab.toml").write_text(hint.split("<<'EOF'\n")[1].split("EOF\n")[0])
+    monkeypatch.chdir(tmp_path)
+    venue = load(tmp_path / "lab.toml", {})[0].venues[0]
+    assert (venue.name, venue.ws_url, venue.symbols) == (
+        "kalshi",
+        said["ws_url"],
+        ("KXA-1", "KXA-2"),
+    )
+    assert venues.credentials(venue)["key_id"] == said["key_id"]
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    needing = ("cryptography", "forebay.lab.exchanges.kalshi")
+    for name in [each for each in sys.modules if each.startswith(needing)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    code, _, said = lab("serve", "kalshi")
+    assert (code, said.startswith("error: The driver cryptography is not installed.")) == (2, True)
+    assert said.endswith('pip install ".[kalshi]"\n')
 
 
 def test_serve_says_when_the_market_has_closed() -> None:

@@ -24,6 +24,7 @@ from forebay.domain.frames import Context, EpochAccepted, StreamsRefused
 from forebay.domain.listing import ListQuery, head_of, is_pattern, matcher, read_pages
 from forebay.errors import ConfigError, ForebayError
 from forebay.journal.overview import overview
+from forebay.secret_files import open_to_all
 from forebay.sources.live import Wiring
 from forebay.sources.websocket.turnstile import start_s
 from forebay.telemetry import ConnectionClosed, ConnectionFailed, RestRetried, ignore
@@ -86,7 +87,17 @@ def check_here(config: Config) -> list[PartFinding]:
     found = [_folder(config), _descriptors(), _administration(config)]
     if found[0].exit_code == 0:
         found += _retention(config)
-    return found
+    return found + _secrets(config)
+
+
+def _secrets(config: Config) -> list[PartFinding]:
+    """Warn of secrets that every user of this machine may read; no reason not to start."""
+    named = [each.credentials_file for each in config.venues]
+    named += [each.credentials_file for each in config.transports]
+    named += [each.credentials_file for each in (config.store, *config.mirrors)]
+    files = dict.fromkeys(name for each in named for name in open_to_all(each))
+    text = "may be read by every user here. Run: chmod 600"
+    return [PartFinding("secrets", f"{name} {text} {name}") for name in files]
 
 
 def _folder(config: Config) -> PartFinding:
@@ -201,9 +212,14 @@ async def _markets(config: VenueConfig, directory: Directory) -> list[PartFindin
             return [PartFinding(part, str(error), error.exit_code)]
     exact = venues.exact(config)
     if unknown := [name for name in exact if name not in there]:
-        text = f"there is no {_listed(unknown)}. See `forebay symbols --venue {config.name}`."
+        text = (
+            f'there is no {_listed(unknown)}; all of a series are "{unknown[0]}-*". '
+            f"See `forebay symbols --venue {config.name}`."
+        )
         return [PartFinding(part, text, 2)]
-    found = [PartFinding(part, f"answers, {counted(len(there), 'market')} now")]
+    idle = [each for each in config.symbols if not any(map(matcher(each), there))]
+    none = f", none of {_listed(idle)}: upper and lower case differ" if idle else ""
+    found = [PartFinding(part, f"answers, {counted(len(there), 'market')} now{none}")]
     some = (*exact, *(name for name in there if name not in exact))[:SUBSCRIBED]
     if not some:
         text = "no market is open now that could be subscribed to; one is as soon as it opens"
@@ -344,4 +360,5 @@ async def _websocket(config: VenueConfig) -> PartFinding:
     if reason.startswith(REFUSED):
         return PartFinding(part, reason.removeprefix(REFUSED), 2)
     text = reason.rstrip(".") or f"no subscription was accepted within {SUBSCRIBE_S:g} s"
-    return PartFinding(part, f"{text}. Check ws_url and the network.", 3)
+    advice = "" if "credentials_file" in text else " Check ws_url and the network."
+    return PartFinding(part, f"{text}.{advice}", 3)

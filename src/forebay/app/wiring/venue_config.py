@@ -31,7 +31,7 @@ class VenueConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     rest_url: str = ""
     """A REST address other than the venue's public one."""
     credentials_file: str = ""
-    """A TOML file of secrets, one KEY = "…" a line."""
+    """A TOML file of secrets, one KEY = "…" a line; its path begins at the current folder."""
     stale_after_s: Positive | None = None
     """A connection that is silent for longer is replaced; left out: the venue's own."""
     reconnect_base_s: Positive = 0.5

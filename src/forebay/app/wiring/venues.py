@@ -295,7 +295,7 @@ def polled(config: VenueConfig) -> tuple[str, ...]:
     """
     venue, captured = VENUES[config.name], kinds(config)
     there = tuple(kind for kind in captured if kind in venue.polls)
-    meant = {kind for word in config.polled for kind in _meant(word, venue, there)}
+    meant = {kind for word in config.polled for kind in _meant(word, venue, there, "polled")}
     for kind in meant:
         if beside := {*venue.polls[kind].instead_of} & {*captured}:
             named = ", ".join(sorted(beside))
@@ -320,7 +320,7 @@ def kinds(config: VenueConfig) -> tuple[str, ...]:
     return tuple(kind for kind in venue.channels if kind in meant)
 
 
-def _meant(word: str, venue: Venue, there: Collection[str]) -> list[str]:
+def _meant(word: str, venue: Venue, there: Collection[str], how: str = "") -> list[str]:
     singular = word.lower().removesuffix("s")
     found = [
         kind
@@ -330,7 +330,7 @@ def _meant(word: str, venue: Venue, there: Collection[str]) -> list[str]:
     if not found:
         words = dict.fromkeys(kind.partition("_")[0] for kind in there)
         hint = did_you_mean(word.lower(), words, f"There is: {', '.join(words)}, {ALL}.")
-        raise ConfigError(f"{venue.title} has no channel {word!r}.", hint=hint)
+        raise ConfigError(f"{venue.title} has no {how and f'{how} '}channel {word!r}.", hint=hint)
     return found
 
 

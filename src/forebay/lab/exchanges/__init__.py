@@ -5,9 +5,9 @@ A venue is a :class:`~forebay.lab.exchanges.model.VenueModel`, and a line here.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Final
 
+from forebay.drivers import Driven
 from forebay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ NAMES: Final = (
     "massive",
 )  # fmt: skip
 """A venue each, whose folder is called so."""
+_SIGNING: Final = "cryptography"
+"""The one driver that some of them need."""
 
 
 def check_venue(name: str) -> None:
@@ -29,7 +31,11 @@ def check_venue(name: str) -> None:
 
 
 def venue_named(name: str) -> VenueModel:
-    """What is the venue's own; raises :class:`~forebay.errors.ConfigError` if there is none."""
+    """What is the venue's own.
+
+    Raises :class:`~forebay.errors.ConfigError` if there is none, or if it needs a driver that is
+    not installed: the extra of the same name has it.
+    """
     check_venue(name)
-    model: VenueModel = importlib.import_module(f"{__name__}.{name}").VENUE
+    model: VenueModel = Driven(f"{__name__}.{name}", _SIGNING, name).brought_in().VENUE
     return model

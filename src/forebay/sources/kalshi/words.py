@@ -1,7 +1,7 @@
 """Kalshi: the words of its open sets that are known; others are kept, and said to be unknown.
 
 From the venue's OpenAPI and AsyncAPI documents, its changelog and recorded answers. The sets grow:
-of ``price_level_structure`` alone at least eight values came in the summer of 2026.
+of ``price_level_structure`` alone nine values came from July to September of 2026.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "status": frozenset(STATES),
     "result": frozenset({"yes", "no", "scalar"}),
     "market_type": frozenset({"binary", "scalar"}),
-    "price_level_structure": frozenset({"linear_cent", "deci_cent", "tapered_deci_cent"}),
+    "price_level_structure": frozenset(
+        {
+            *("linear_cent", "deci_cent", "tapered_deci_cent"),
+            *(f"center_whole_edge_{edge}_cent" for edge in ("half", "quint")),
+            *(f"center_half_edge_{edge}_cent" for edge in ("half", "quint", "deci")),
+            *(f"center_quint_edge_{edge}_cent" for edge in ("quint", "deci")),
+            *(f"center_{center}_edge_centi_cent" for center in ("centi", "deci")),
+        }
+    ),
     "strike_type": frozenset(
         {
             *("greater", "greater_or_equal", "less", "less_or_equal", "between"),

@@ -325,5 +325,5 @@ def _hint(status: int) -> str:
     return {
         401: "The venue wants credentials for this call.",
         403: "The venue refuses this address; a proxy or another region may be needed.",
-        404: "Check the symbol with `forebay symbols`.",
+        404: "Check the symbol with `forebay symbols`, and the path of rest_url.",
     }.get(status, "Check the address and the parameters.")

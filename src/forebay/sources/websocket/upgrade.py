@@ -29,6 +29,8 @@ _READ_BUFFER_BYTES = 16 << 10
 """Of the driver, which reads the first messages of a connection and makes it larger if it must."""
 _ANSWER_BYTES = 64 << 10
 """A proxy's answer is not longer."""
+_SHOWN = 200
+"""Bytes of a refusal's body that are told."""
 _SWITCHING = 101
 """The status that a successful upgrade has, so no reason of a failed one."""
 _SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 - nobody configures it
@@ -197,13 +199,17 @@ def _refusal(error: Exception, url: str, wall_ns: int) -> UpgradeRefused:
         return UpgradeRefused(f"{url} cannot be reached: {error or type(error).__name__}.")
     location = response.headers.get("Location")
     hint = {
-        401: "The venue wants credentials for this feed.",
+        401: "The venue wants a credentials_file with the right key, and a clock that is right.",
         403: "The venue refuses this address; a proxy or another region may be needed.",
     }.get(status, "")
     if location:
         hint = f"The feed has moved to {location}; configure that address."
+    body = (error.raw_body or b"") if isinstance(error, WSHandshakeError) else b""
+    told = " ".join(body[:_SHOWN].decode("utf-8", "replace").split())
+    page = told.startswith("<")  # one for people
+    why = f": {told}" if told and not page else ""
     return UpgradeRefused(
-        f"{url} refused the upgrade with HTTP {status}.",
+        f"{url} refused the upgrade with HTTP {status}{why}.",
         hint=hint,
         retry_after=parse_retry_after(response.headers.get("Retry-After"), wall_ns),
     )

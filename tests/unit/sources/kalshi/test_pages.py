@@ -168,6 +168,22 @@ def test_recorded_statements_are_whole() -> None:
     assert not told(recorded("exchange_status"), request="/exchange/status")[0]
 
 
+@pytest.mark.parametrize(
+    ("structure", "unknown"),
+    [
+        ("tapered_deci_cent", ""),
+        ("center_half_edge_half_cent", ""),
+        ("center_deci_edge_centi_cent", ""),
+        ("center_half_edge_centi_cent", "price_level_structure"),
+    ],
+)
+def test_grids_of_prices_are_known_by_their_names(structure: str, unknown: str) -> None:
+    market = {"ticker": "KXA-1", "price_level_structure": structure}
+    page = as_json({"markets": [market], "cursor": ""})
+    (row,) = told(page, request="/markets")[0]["market"]
+    assert (row["price_level_structure"], row["unknown"]) == (structure, unknown)
+
+
 def test_what_nobody_knows_and_what_cannot_be_is_kept_and_said() -> None:
     market = {"ticker": "KXA-1", "event_ticker": "KXA", "status": "quaking", "open_time": "soon",
               "updated_time": "2026-08-11T00:15:33Z", "price_level_structure": "new_cent",

@@ -310,7 +310,7 @@ def test_kinds_are_polled_that_say_so_and_those_without_a_channel() -> None:
     assert asked(("trade", "book_snapshot"), ("trades", "book")) == ("trade", "book_snapshot")
     with pytest.raises(ConfigError, match="there is no book_delta"):
         asked(("book",), ("book",))
-    with pytest.raises(ConfigError, match="no channel 'ticker'"):
+    with pytest.raises(ConfigError, match="no polled channel 'ticker'"):
         asked(("ticker",), ("ticker",))
 
 

@@ -124,7 +124,12 @@ async def test_a_long_pause_ends_the_epoch_and_connects_only_afterwards() -> Non
     ("answer", "words"),
     [
         (http("403 Forbidden"), "HTTP 403. The venue refuses this address"),
-        (http("401 Unauthorized"), "HTTP 401. The venue wants credentials"),
+        (http("401 Unauthorized"), "HTTP 401. The venue wants a credentials_file"),
+        (
+            http("401 No", body=b'{"of": "an\nold key"}'),
+            'HTTP 401: {"of": "an old key"}. The venue',
+        ),
+        (http("404 Not Found", body=b"<html>for people</html>"), "HTTP 404."),
         (http("503 Service Unavailable", body=b"busy"), "HTTP 503"),
         (http("301 Moved", "Location: ws://elsewhere/"), "moved to ws://elsewhere/"),
         (http("200 OK"), "HTTP 200"),
