@@ -53,7 +53,7 @@ def plain(servers: str, topic: str, port: int, events: int) -> None:
 
 
 async def _plain(servers: str, topic: str, port: int, events: int) -> None:
-    from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
+    from aiokafka import AIOKafkaConsumer
 
     client = connected(port)
     table = make_table(client)

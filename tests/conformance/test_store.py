@@ -14,7 +14,7 @@ from forebay.domain.coverage import IdCoverage, SequenceCoverage, StreamKey, Tim
 from forebay.domain.frames import MissedNumbers
 from forebay.domain.intervals import IntervalSet
 from forebay.domain.kinds import KINDS
-from forebay.domain.lines import ConnectionLines, Line, LinePiece
+from forebay.domain.lines import ConnectionLines, LinePiece, NumberedLine
 from forebay.journal import Position
 from forebay.ports import Commit, Committed
 from forebay.services.normalise import normalise
@@ -150,7 +150,7 @@ def test_holes_in_the_numbers_of_a_connection_come_back(store: TableStore) -> No
     for held in (quotes, every):
         held.miss("e1/2", [over, missed], [])
     pieces = LinePiece(1, 6, T0, T0 + 5), LinePiece(10, 12, T0 + 8, T0 + 9)
-    lines = ConnectionLines({"e1/2": Line(("quote",), pieces)})
+    lines = ConnectionLines({"e1/2": NumberedLine(("quote",), pieces)})
     changed = {stream: quotes, together: every}
     for seq, ordinals in enumerate(({together: lines.encode()}, {}), 1):
         store.commit(Commit({"store": Position(LOG, seq)}, coverage=changed, ordinals=ordinals))

@@ -22,7 +22,7 @@ from forebay.domain.frames import (
     encode_control,
 )
 from forebay.domain.intervals import IntervalSet
-from forebay.domain.lines import LINES, ConnectionLines, Line
+from forebay.domain.lines import LINES, ConnectionLines, NumberedLine
 from forebay.domain.messages import Message, Step
 from forebay.journal import Block
 from forebay.payloads import Payloads
@@ -357,7 +357,7 @@ def test_lines_are_remembered_while_their_connection_is_open() -> None:
     kept = projection.project(closed(origins[0])).ordinals[TOGETHER._replace(channel="")]
     assert isinstance(kept, ConnectionLines)
     assert [*kept.lines] == [f"e2/{LINE}"]
-    many = ConnectionLines({f"e{n}/{LINE}": Line() for n in range(2 * LINES)})
+    many = ConnectionLines({f"e{n}/{LINE}": NumberedLine() for n in range(2 * LINES)})
     assert [*many.copy().lines] == [*many.lines][LINES:]
 
 

@@ -43,7 +43,7 @@ class LinePiece(NamedTuple):
     """Receipts, UTC nanoseconds."""
 
 
-class Line(msgspec.Struct, array_like=True, frozen=True):
+class NumberedLine(msgspec.Struct, array_like=True, frozen=True):
     """What has come of one line."""
 
     kinds: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Line(msgspec.Struct, array_like=True, frozen=True):
 class ConnectionLines(msgspec.Struct, array_like=True):
     """What has come of the lines of one venue's market; :meth:`copy` shares no change."""
 
-    lines: dict[str, Line] = msgspec.field(default_factory=dict)
+    lines: dict[str, NumberedLine] = msgspec.field(default_factory=dict)
     """By :func:`name_of_line`, in the order in which they spoke last."""
 
     def copy(self) -> ConnectionLines:
@@ -64,8 +64,8 @@ class ConnectionLines(msgspec.Struct, array_like=True):
 
     def carry(self, name: str, kinds: Iterable[str]) -> None:
         """Note that a line carries some kinds, besides those that it was said to before."""
-        line = self.lines.pop(name, Line())
-        self.lines[name] = Line(tuple(sorted({*line.kinds, *kinds})), line.pieces)
+        line = self.lines.pop(name, NumberedLine())
+        self.lines[name] = NumberedLine(tuple(sorted({*line.kinds, *kinds})), line.pieces)
 
     def add(self, name: str, numbers: Numbers, received_ns: Numbers) -> list[Interval]:
         """Add numbers of a line with their receipts, both of shape (n,); return them as runs.
@@ -82,7 +82,7 @@ class ConnectionLines(msgspec.Struct, array_like=True):
         ends = zip(came, earliest, latest, strict=True)
         pieces = [LinePiece(first, last, *times) for (first, last), *times in ends]
         line = self.lines[name]
-        self.lines[name] = Line(line.kinds, tuple(_joined([*line.pieces, *pieces])))
+        self.lines[name] = NumberedLine(line.kinds, tuple(_joined([*line.pieces, *pieces])))
         return came
 
     def holes(self, name: str) -> list[MissedNumbers]:

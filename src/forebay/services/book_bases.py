@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.domain.book import Levels
-    from forebay.services.book_telling import Telling
+    from forebay.services.book_telling import BookTelling
 
     Integers = npt.NDArray[np.int64]
 
@@ -95,7 +95,7 @@ def base_at(
     query: Query,
     stream: Stream,
     at_ns: int | None,
-    telling: Telling,
+    telling: BookTelling,
     connection: Connection | None = None,
     *,
     checkpoints: bool = True,
@@ -148,7 +148,7 @@ def bases(query: Query, table: str, where: str) -> list[Base]:
     return [Base(table, *row.values()) for row in in_integers(rows).to_pylist()]
 
 
-def is_stale(query: Query, stream: Stream, base: Base, telling: Telling) -> bool:
+def is_stale(query: Query, stream: Stream, base: Base, telling: BookTelling) -> bool:
     """Return whether changes that belong before a checkpoint came after it was made."""
     meanwhile = (
         f"{stream.where} AND received_ts > {in_sql(base.began_ns)} "
@@ -182,7 +182,7 @@ def in_integers(rows: pa.Table) -> pa.Table:
 
 
 def changes_behind(
-    query: Query, stream: Stream, base: Base, at_ns: int | None, telling: Telling
+    query: Query, stream: Stream, base: Base, at_ns: int | None, telling: BookTelling
 ) -> pa.Table:
     """Return the changes behind a base that had happened by a moment, in the venue's order."""
     until = "" if at_ns is None else f"AND event_ts <= {in_sql(at_ns)} "

@@ -22,7 +22,7 @@ from forebay.times import in_sql
 
 if TYPE_CHECKING:
     from forebay.services.book_bases import Base, Connection, Query, Stream
-    from forebay.services.book_telling import Telling
+    from forebay.services.book_telling import BookTelling
 
 SPLICED_NS = 10 * SECOND
 """Recordings say nothing of what their connections carried. One that begins so shortly after the
@@ -67,7 +67,9 @@ class _Hole(NamedTuple):
         return self.since_ns - (self.since_ns == self.until_ns)
 
 
-def heard(query: Query, stream: Stream, base: Base, changes: pa.Table, telling: Telling) -> Heard:
+def heard(
+    query: Query, stream: Stream, base: Base, changes: pa.Table, telling: BookTelling
+) -> Heard:
     """Return until when all that changed a book was heard, since its base."""
     live, holes = _covered(query, stream, base.received_ns)
     if not telling.alone:
@@ -174,7 +176,7 @@ def _last_received(query: Query, stream: Stream, connection: Connection, base: B
 
 
 def unreadable(
-    query: Query, stream: Stream, base: Base, until_ns: int, telling: Telling
+    query: Query, stream: Stream, base: Base, until_ns: int, telling: BookTelling
 ) -> int | None:
     """Return just before when something came over the connection that may have been a change.
 

@@ -21,7 +21,7 @@ class Guesses(Protocol):
         ...
 
 
-class Telling(NamedTuple):
+class BookTelling(NamedTuple):
     """How changes of books are told."""
 
     parser: object = None
@@ -32,7 +32,7 @@ class Telling(NamedTuple):
     """Whether a change is its connection's own, so that it belongs to no other one's snapshot."""
 
     @classmethod
-    def of(cls, parsers: Parsers, venue: str) -> Telling:
+    def of(cls, parsers: Parsers, venue: str) -> BookTelling:
         """Return how a venue tells; without a parser, as most do."""
         parser = parsers.get(venue)
         declared = getattr(parser, "channels", {}).get("book_delta")

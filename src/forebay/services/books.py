@@ -23,7 +23,7 @@ from forebay.services.book_bases import (
     levels_at,
 )
 from forebay.services.book_hearing import Heard, heard
-from forebay.services.book_telling import NO_PARSERS, Telling
+from forebay.services.book_telling import NO_PARSERS, BookTelling
 from forebay.text import literal
 from forebay.times import in_sql
 
@@ -63,7 +63,7 @@ def book_at(
     checkpoints: bool = True,
 ) -> BookAt:
     """Return the book as it was at a moment of the venue's time; None: the last one known."""
-    telling = Telling.of(parsers, stream.venue)
+    telling = BookTelling.of(parsers, stream.venue)
     base = base_at(query, stream, at_ns, telling, checkpoints=checkpoints)
     if base is None:
         when = "" if at_ns is None else " by then"
@@ -78,7 +78,7 @@ def book_at(
 
 
 def _behind(
-    query: Query, stream: Stream, base: Base, at_ns: int | None, telling: Telling
+    query: Query, stream: Stream, base: Base, at_ns: int | None, telling: BookTelling
 ) -> tuple[BookAt, tuple[Connection, ...]]:
     """Return the book that a base and the changes behind it say, and who told it besides."""
     changes = changes_behind(query, stream, base, at_ns, telling)
@@ -100,7 +100,7 @@ def _behind(
 
 
 def _folded(
-    query: Query, stream: Stream, base: Base, changes: pa.Table, telling: Telling
+    query: Query, stream: Stream, base: Base, changes: pa.Table, telling: BookTelling
 ) -> tuple[Book, int]:
     """Return the book after as many of some changes as there can be, and how many those are."""
     snapshot = levels_at(query, stream, base)

@@ -36,7 +36,7 @@ from forebay.services.book_bases import (
     without_late,
 )
 from forebay.services.book_hearing import lost_ns, unreadable
-from forebay.services.book_telling import Telling
+from forebay.services.book_telling import BookTelling
 from forebay.text import literal
 from forebay.times import in_sql
 
@@ -138,7 +138,7 @@ class BookCheckpoints:
         None if there is nothing to begin at, or not enough behind it yet.
         """
         base = self._begun.get(line) or self._begin(line)
-        telling = Telling.of(self._parsers, line.stream.venue)
+        telling = BookTelling.of(self._parsers, line.stream.venue)
         while base is not None:
             self._begun[line] = base
             after = self._next_snapshot(line, base.seq)
@@ -178,7 +178,7 @@ class BookCheckpoints:
         enough = np.flatnonzero(np.cumsum(told) >= wanted)
         return in_integers(rows.slice(0, int(enough[0]) + 1)) if len(enough) else None
 
-    def _all_told(self, line: _Line, base: Base, place: Base, telling: Telling) -> bool:
+    def _all_told(self, line: _Line, base: Base, place: Base, telling: BookTelling) -> bool:
         """Return whether all that changed the book meanwhile was read, of this connection alone."""
         of = self.query, line.stream, base
         if unreadable(*of, place.received_ns, telling) is not None:

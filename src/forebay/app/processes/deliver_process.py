@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +66,8 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
     outages = Outages(tally)
     place = stores.stores_of(config)[0]
     guarding = ProcessBreakers(place.role, config, clock=clock, rng=rng, observer=tally)
-    store = await retry_while_locked(
-        clock, life.stop, lambda: stores.open_store(folder, place.config)
-    )
+    opening = partial(stores.open_store, folder, place.config)
+    store = await retry_while_locked(clock, life.stop, opening)
     sums, skew = LiveSums(), SkewWatch(clock)
     cursor = CursorFile(folder.cursor(CONSUMER))
     parts = folder.journal, store, venues.parsers()
@@ -99,11 +99,10 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
         for task in _tasks(config, folder, store, clock):
             await beside.enter_async_context(run_maintenance(task, pace, clock, tally, sheds))
         checks = BarChecks(config, store, deliverer, outages, clock)
-        for checking in (checks, verification):
-            await beside.enter_async_context(checking.beside(pace, sheds))
+        await beside.enter_async_context(checks.beside(pace, sheds))
+        await beside.enter_async_context(verification.beside(pace, sheds))
         await delivery.run(life, pace)
-    found = await delivery.measure()
-    last = {**deliverer.status(), "backlog": found.backlog}
+    last = {**deliverer.status(), "backlog": (await delivery.measure()).backlog}
     await asyncio.to_thread(store.close)
     return last
 

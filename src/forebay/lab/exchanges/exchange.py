@@ -326,7 +326,7 @@ class Exchange:
     def _interrupt(
         self, feed: Feed, trade: Trade, speaking: Sequence[Listener], now_ns: int
     ) -> None:
-        """Say before an event what troubles of the venue's own have said unasked."""
+        """Say before an event what switched faults of the venue have said unasked."""
         for name, noise in self.venue.noises.items():
             if feed == TRADE and self.switched.strikes_event(name, trade.index, now_ns):
                 for line in dict.fromkeys(line for line, _ in speaking):

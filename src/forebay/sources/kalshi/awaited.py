@@ -2,7 +2,7 @@
 
 ``seq`` rises by one with each message of a subscription, over all its markets, so a hole may be of
 any of them: all their books are asked for anew (``get_snapshot``). So is one that did not come with
-the subscription. Of a message of books only the head is read.
+the subscription. Of a message of books only the head is read; one that is no JSON has not come.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.websocket.refetch import Refetch
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ BOOKS = b'{"type":"orderbook_'
 _WHOLE = b'{"type":"orderbook_s'
 _HEAD = re.compile(rb'\{"type":"orderbook_\w+","sid":([0-9]{1,15}),"seq":([0-9]{1,15}),"msg":')
 _TICKER = re.compile(rb'\{"market_ticker":"([^"\\]{1,100})"')
+BEHIND = 3
+"""After so many numbers in a row that are not above the last one, that was none."""
+_read_over = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class AwaitedBooks:
@@ -32,6 +38,8 @@ class AwaitedBooks:
         """Of each subscription, the markets, and whether their books have come once."""
         self._last: dict[int, int] = {}
         """The last number of each of them."""
+        self._behind: dict[int, int] = {}
+        """How many numbers in a row were not above the last one."""
         self._refetch = Refetch()
         self.over = ""
         """Why the connection is to be ended, if it is."""
@@ -61,19 +69,17 @@ class AwaitedBooks:
     def heard(self, payload: bytes, now_ns: int) -> bool | None:
         """Look at a message of books; return whether it shows that some are broken.
 
-        None if it is not written as usual: then nothing is done.
+        None if it is not written as usual, or torn: then nothing is done.
         """
         head = _HEAD.match(payload)
-        if head is None:
+        if head is None or not _is_json(payload):
             return None
         if not payload.startswith(_WHOLE):
             return self.counted(int(head[1]), int(head[2]), now_ns)
         ticker = _TICKER.match(payload, head.end())
         if ticker is None:
             return None
-        broken = self.counted(int(head[1]), int(head[2]), now_ns)
-        self.came(int(head[1]), ticker[1].decode(), now_ns)
-        return broken
+        return self.snapshot(int(head[1]), int(head[2]), ticker[1].decode(), now_ns)
 
     def counted(self, sid: int, seq: int, now_ns: int) -> bool:
         """Note the number of a message; return whether one before it is missing."""
@@ -81,11 +87,29 @@ class AwaitedBooks:
         if markets is None or seq < 0:
             return False
         last = self._last.get(sid, seq - 1)
-        self._last[sid] = max(last, seq)
-        if seq <= last + 1:  # what comes late or twice leaves no new hole
+        if seq <= last:  # what comes late or twice leaves no new hole
+            self._behind[sid] = self._behind.get(sid, 0) + 1
+            if self._behind[sid] >= BEHIND:
+                self._last[sid] = seq
+            return False
+        self._last[sid], self._behind[sid] = seq, 0
+        if seq == last + 1:
             return False
         self._refetch.broken(markets, now_ns)
         return True
+
+    def snapshot(self, sid: int, seq: int, symbol: str, now_ns: int) -> bool:
+        """Note a whole book; return whether one is to be asked for.
+
+        One that comes late or twice says how the book was before changes that came already.
+        """
+        late = 0 <= seq <= self._last.get(sid, -1)
+        broken = self.counted(sid, seq, now_ns)
+        self.came(sid, symbol, now_ns)
+        if late and symbol in self._markets.get(sid, ()):
+            self._refetch.broken([symbol], now_ns)
+            return True
+        return broken
 
     def due(self, now_ns: int) -> dict[int, tuple[str, ...]]:
         """Return the markets whose books are to be asked for now, by subscription."""
@@ -105,3 +129,11 @@ class AwaitedBooks:
         self._refetch.arrived(symbol, now_ns)
         if symbol in self._markets.get(sid, ()):
             self._markets[sid][symbol] = True
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        _read_over(payload)
+    except UNDECODABLE:
+        return False
+    return True

@@ -219,9 +219,11 @@ class KalshiSession(PlainSession):
     def _replied(self, message: Mapping[str, Any], now_ns: int) -> MessageVerdict:
         sid, said = _whole(message.get("sid")), message.get("msg")
         said = said if isinstance(said, dict) else {}
-        self._books.counted(sid, _whole(message.get("seq")), now_ns)
+        seq = _whole(message.get("seq"))
         if message.get("type") == "orderbook_snapshot":
-            self._books.came(sid, str(said.get("market_ticker")), now_ns)
+            self._books.snapshot(sid, seq, str(said.get("market_ticker")), now_ns)
+        else:
+            self._books.counted(sid, seq, now_ns)
         sent = self._sent.get(_whole(message.get("id")))
         kind = message.get("type")
         if kind == "subscribed":

@@ -95,7 +95,9 @@ class _Subscribed(_Frame, tag="subscribed"):
         """Return the subscription, and the kinds of event that it tells."""
         said = self.msg if isinstance(self.msg, dict) else {}
         sid, kinds = said.get("sid"), KINDS_OF_CHANNEL.get(str(said.get("channel")))
-        return (sid, kinds) if isinstance(sid, int) and kinds else None
+        if not isinstance(sid, int) or not 0 <= sid < NATIVE_ID_LIMIT or not kinds:
+            return None
+        return sid, kinds
 
 
 def _named(name: str, base: type) -> type[msgspec.Struct]:
@@ -143,8 +145,12 @@ class _Lines:
             self.frames.setdefault(sid, []).append(frames[mask])
             self.numbers.setdefault(sid, []).append(seqs[mask])
 
+    def begin(self, frame: int, sid: int, kinds: Sequence[str]) -> None:
+        """Note a subscription, whatever has come of it; what comes is numbered from 1."""
+        self.note(kinds, *np.array([[frame], [sid], [0]], dtype=np.int64))
+
     def carry(self, sid: int, kinds: Sequence[str]) -> None:
-        """Note which kinds a subscription tells, whatever has come of it."""
+        """Note which kinds a subscription tells."""
         self.kinds.setdefault(sid, set()).update(kinds)
 
     def told(self) -> list[CountedMessages]:
@@ -255,9 +261,9 @@ def _read(
             events += found
             yielding = {frame for part in found for frame in part.frame}
             parsed.control += len(entries) - len(yielding) - (len(parsed.dead) - letters)
-        for _, told_line in entries if each is _Subscribed else ():
+        for frame, told_line in entries if each is _Subscribed else ():
             if (line := told_line.line()) is not None:
-                lines.carry(*line)
+                lines.begin(frame, *line)
         lost = {letter.frame for letter in parsed.dead[letters:]}
         _count(lines, tells, [entry for entry in entries if entry[0] not in lost])
     return events

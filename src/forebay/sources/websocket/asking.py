@@ -81,12 +81,15 @@ class Asking:
         return added, removed
 
     def release(self, symbols: Iterable[str]) -> frozenset[Stream] | None:
-        """Return which streams end with the symbols that leave; None if none of them does."""
+        """Return which streams end with the symbols that leave; None if none of them does.
+
+        Also those that were never accepted: they may have flowed all the same.
+        """
         gone = set(self.leaving).intersection(symbols)
         if not gone:
             return None
         self.leaving = tuple(each for each in self.leaving if each not in gone)
-        ended = frozenset(stream for stream in self.accepted if stream[1] in gone)
+        ended = replace(self.purpose, symbols=tuple(gone)).streams
         self.accepted -= ended
         return ended
 

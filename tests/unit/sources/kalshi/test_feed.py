@@ -128,13 +128,15 @@ def test_what_a_subscription_carries_is_said_before_anything_of_it_comes() -> No
         b'{"id":1,"type":"subscribed","msg":{"channel":"market_lifecycle_v2","sid":2}}',
         b'{"id":1,"type":"subscribed","msg":{"channel":"ticker","sid":3}}',
         b'{"id":1,"type":"subscribed","msg":[]}',
+        b'{"id":1,"type":"subscribed","msg":{"channel":"trade","sid":%d}}' % (1 << 70),
+        b'{"id":1,"type":"subscribed","msg":{"channel":"trade","sid":-1}}',
     ]
     found = parsed(*replies)
-    assert (found.control, found.dead) == (4, [])
-    assert [(each.line, each.kinds, len(each.frames)) for each in found.counted] == [
-        ("1", ("book_delta", "book_snapshot"), 0),
-        ("2", ("market", "market_event"), 0),
-    ]
+    assert (found.control, found.dead) == (6, [])
+    assert [(each.line, each.kinds, [*each.frames], [*each.numbers]) for each in found.counted] == [
+        ("1", ("book_delta", "book_snapshot"), [0], [0]),
+        ("2", ("market", "market_event"), [1], [0]),
+    ], "the first message has the number 1, and may be lost as well as any other"
     (reply,) = parsed(b'{"id":2,"sid":1,"seq":9,"type":"ok"}').counted
     assert (reply.kinds, list(reply.numbers)) == ((), [9])
 

@@ -186,3 +186,37 @@ def test_commands_that_nobody_answers_do_not_add_up() -> None:
         told.hear(book(number * 10), number * 1000)
         told.tick(number * 1000 + 1)
     assert len(told.session._sent) <= UNANSWERED + 2
+
+
+def test_a_torn_message_has_not_come() -> None:
+    told = Conversation().begun()
+    for whole in (book(4, kind="delta"), book(4)):
+        assert not told.hear(whole[:-1]).send
+    (command,) = commands(told.hear(book(5, kind="delta"), 1).send)
+    assert command["params"] == asked(*TICKERS)
+    torn = book(6, TICKERS[0])[:-2]
+    assert not told.hear(torn, 1).send
+    for seq, ticker in enumerate(TICKERS[1:], 7):
+        told.hear(book(seq, ticker), 1)
+    assert [each["params"] for each in told.tick(3)] == [asked(TICKERS[0])]
+
+
+def test_a_book_that_comes_late_or_twice_is_asked_for_again() -> None:
+    told = Conversation().begun()
+    told.hear(book(4, kind="delta"))
+    (command,) = commands(told.hear(book(3, TICKERS[2]), 1).send)
+    assert command["params"] == asked(TICKERS[2])
+    told.hear(book(5, TICKERS[2]), 1)
+    assert told.tick(9) == []
+    assert not told.hear(book(6, kind="delta"), 9).send
+
+
+def test_a_number_that_was_none_hides_no_hole_for_long() -> None:
+    told = Conversation().begun()
+    assert told.hear(book(4_000_000, kind="delta")).send
+    for seq in (5, 6, 7):
+        assert not told.hear(book(seq, kind="delta")).send
+    for seq, ticker in enumerate(TICKERS, 8):
+        assert not told.hear(book(seq, ticker), 1).send
+    assert not told.hear(book(11, kind="delta"), 9).send
+    assert told.hear(book(13, kind="delta"), 9).send

@@ -81,6 +81,17 @@ def test_what_is_not_wanted_any_more_ends_on_record_and_the_rest_goes_on() -> No
     assert not rig.connection.over
 
 
+def test_what_flowed_without_an_answer_ends_on_record_too() -> None:
+    rig = Rig(Supple, ASKED)
+    rig.tell(b"ok A")
+    rig.clock.advance(5.1)
+    rig.connection.examine()
+    rig.tell(b"of B")
+    rig.connection.change(replace(ASKED, symbols=("A",)))
+    rig.tell(b"gone B", b"x")
+    assert rig.sink.epochs[0].controls[-1] == StreamsEnded(streams("B"))
+
+
 def test_an_end_that_the_venue_never_confirms_is_believed_after_a_while() -> None:
     rig = Rig(Supple, ASKED)
     rig.tell(b"ok A", b"ok B")

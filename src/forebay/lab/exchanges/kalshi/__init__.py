@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
 from forebay.lab.exchanges.kalshi import messages, truth
-from forebay.lab.exchanges.kalshi.account import WS_PATH, Account
+from forebay.lab.exchanges.kalshi.account import WS_PATH, LabAccount
 from forebay.lab.exchanges.kalshi.dialogue import KalshiDialogue, channel_of
 from forebay.lab.exchanges.kalshi.lives import Lives, told_lives
 from forebay.lab.exchanges.kalshi.rest import KalshiRest
@@ -71,16 +71,16 @@ class Kalshi(VenueModel):
     heartbeat: tuple[int, bytes] | None = (10_000_000_000, b"heartbeat")
     waits_told = False
 
-    def __init__(self, account: Account | None = None) -> None:
+    def __init__(self, account: LabAccount | None = None) -> None:
         self._account = account
 
     @functools.cached_property
-    def keys(self) -> Account:
+    def keys(self) -> LabAccount:
         """The one account."""
-        return self._account or Account()
+        return self._account or LabAccount()
 
     def with_account(self, folder: Path) -> Kalshi:
-        return Kalshi(Account.at(folder))
+        return Kalshi(LabAccount.at(folder))
 
     def account(self) -> Mapping[str, str]:
         return self.keys.files

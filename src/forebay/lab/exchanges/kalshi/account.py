@@ -32,7 +32,7 @@ _RSA, _ED25519 = "rsa", "ed25519"
 PrivateKey = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
-class Account:
+class LabAccount:
     """Knows whether a request is signed by one of the account's keys, and at about what time."""
 
     def __init__(self, keys: Mapping[str, PrivateKey] | None = None) -> None:
@@ -43,7 +43,7 @@ class Account:
         """What those are told who are to use it."""
 
     @classmethod
-    def at(cls, folder: Path) -> Account:
+    def at(cls, folder: Path) -> LabAccount:
         """Return the account of a folder, whose keys and credentials are written if need be."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys: dict[str, PrivateKey] = {}

@@ -38,7 +38,7 @@ class CommandFailed(Exception):
 
 
 @dataclass(slots=True)
-class Subscription:
+class ChannelSubscription:
     """One channel of one ``subscribe``."""
 
     sid: int
@@ -76,7 +76,7 @@ class KalshiDialogue(Dialogue):
         self._switched = switched
         self._next_sid = first_sid
         self._now_ns = 0
-        self._subscriptions: dict[int, Subscription] = {}
+        self._subscriptions: dict[int, ChannelSubscription] = {}
 
     def lane(self, channel: str) -> str:
         return channel.partition(_OWN)[2]
@@ -137,7 +137,7 @@ class KalshiDialogue(Dialogue):
         quiet = self._switched.strikes(NO_SNAPSHOT, now_ns)
         for channel in channels:
             sid, self._next_sid = self._next_sid, self._next_sid + 1
-            made = self._subscriptions[sid] = Subscription(sid, channel)
+            made = self._subscriptions[sid] = ChannelSubscription(sid, channel)
             if channel in (messages.BOOK, messages.TRADES, messages.TICKER):
                 made.everything = not named
                 made.markets = dict.fromkeys(named or symbols)
@@ -193,7 +193,11 @@ class KalshiDialogue(Dialogue):
         return Reply((ok,), self._topics(), new, whole, subscribed=bool(new))
 
     def _snapshot(
-        self, identifier: object, subscription: Subscription, named: Iterable[str], now_ns: int
+        self,
+        identifier: object,
+        subscription: ChannelSubscription,
+        named: Iterable[str],
+        now_ns: int,
     ) -> Reply:
         if subscription.channel != messages.BOOK:
             raise CommandFailed(13)
@@ -203,7 +207,7 @@ class KalshiDialogue(Dialogue):
         name = f"{subscription.channel}{_OWN}{subscription.sid}"
         return Reply((said,), self._topics(), (), tuple((name, market) for market in named))
 
-    def _only(self, params: dict[str, Any]) -> Subscription:
+    def _only(self, params: dict[str, Any]) -> ChannelSubscription:
         """Return the one subscription that an update is of."""
         sids = params["sids"] if "sids" in params else [params.get("sid")]
         if not isinstance(sids, list) or len(sids) != 1 or sids[0] is None:
@@ -228,7 +232,7 @@ class KalshiDialogue(Dialogue):
         return None
 
     def _told(
-        self, identifier: object, subscription: Subscription, kind: str, told: object = None
+        self, identifier: object, subscription: ChannelSubscription, kind: str, told: object = None
     ) -> bytes:
         """A reply that counts among the frames of its subscription."""
         seq = subscription.next_seq()

@@ -71,7 +71,7 @@ class Window(NamedTuple):
     until_ns: int
 
 
-class TradeRow(NamedTuple):
+class ListedTrade(NamedTuple):
     """A trade where a list of all markets' trades has it: the newest first."""
 
     behind_ns: int
@@ -87,7 +87,7 @@ def trades_page(
     query: Mapping[str, str],
     switched: SwitchedFaults,
     now_ns: int,
-) -> tuple[list[TradeRow], str]:
+) -> tuple[list[ListedTrade], str]:
     """Return a page of trades of markets, each with its latest index, and the next one's cursor."""
     limit, after = limit_of(query), places_of(query, 3)
     again = after is not None and switched.strikes(ROW_AGAIN, now_ns)
@@ -109,7 +109,7 @@ def trades_page(
 
 def _newest_first(
     rank: int, trades: KalshiTrades, last: int, window: Window, after: Sequence[int] | None
-) -> Iterator[TradeRow]:
+) -> Iterator[ListedTrade]:
     until_ns = window.until_ns if after is None else min(window.until_ns, -after[0])
     last = min(last, trades.index_at(until_ns))
     for index in range(last, -1, -1):
@@ -118,7 +118,7 @@ def _newest_first(
         trade = trades.event(index)
         if trade.event_ts < window.since_ns:
             return
-        yield TradeRow(-trade.event_ts, rank, -index, trades, trade)
+        yield ListedTrade(-trade.event_ts, rank, -index, trades, trade)
 
 
 def window_of(query: Mapping[str, str]) -> Window:

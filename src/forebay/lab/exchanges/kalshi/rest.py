@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from forebay.clock import Clock
-    from forebay.lab.exchanges.kalshi.account import Account
+    from forebay.lab.exchanges.kalshi.account import LabAccount
     from forebay.lab.exchanges.kalshi.truth import KalshiTrades
     from forebay.lab.exchanges.market import Market
     from forebay.lab.faults import SwitchedFaults
@@ -48,7 +48,7 @@ class KalshiRest:
     """Handlers; a key is wanted for what is the account's own."""
 
     def __init__(
-        self, market: Market, clock: Clock, switched: SwitchedFaults, account: Account
+        self, market: Market, clock: Clock, switched: SwitchedFaults, account: LabAccount
     ) -> None:
         self._market = market
         self._clock = clock

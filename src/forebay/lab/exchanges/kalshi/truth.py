@@ -46,7 +46,7 @@ _S = 1_000_000_000
 _DAY_NS = 86_400 * _S
 
 
-class Grid(NamedTuple):
+class PriceGrid(NamedTuple):
     """Which prices a market has."""
 
     structure: str
@@ -57,7 +57,11 @@ class Grid(NamedTuple):
     """How many lines the middle walks up before it walks down again."""
 
 
-GRIDS: Final = (Grid("linear_cent", 100, 8), Grid("deci_cent", 10, 40), Grid("centi_cent", 1, 90))
+GRIDS: Final = (
+    PriceGrid("linear_cent", 100, 8),
+    PriceGrid("deci_cent", 10, 40),
+    PriceGrid("centi_cent", 1, 90),
+)
 """The last one is a word that nobody else knows: the venue invents such."""
 
 

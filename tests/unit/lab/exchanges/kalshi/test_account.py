@@ -18,7 +18,7 @@ from forebay.lab.exchanges.kalshi.account import (
     ED25519_KEY_ID,
     RSA_KEY_ID,
     WS_PATH,
-    Account,
+    LabAccount,
 )
 from forebay.lab.exchanges.market import MarketConfig
 from forebay.lab.exchanges.server import ServerConfig, running
@@ -30,12 +30,12 @@ NAMES = ("KALSHI-ACCESS-KEY", "KALSHI-ACCESS-TIMESTAMP", "KALSHI-ACCESS-SIGNATUR
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Account:
-    return Account.at(tmp_path_factory.mktemp("keys"))
+def account(tmp_path_factory: pytest.TempPathFactory) -> LabAccount:
+    return LabAccount.at(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.mark.parametrize("key_id", KEYS)
-def test_what_a_key_signed_is_accepted_and_nothing_else(account: Account, key_id: str) -> None:
+def test_what_a_key_signed_is_accepted_and_nothing_else(account: LabAccount, key_id: str) -> None:
     signed = account.headers("GET", WS_PATH, NOW_NS, key_id)
 
     def refusal(
@@ -62,10 +62,10 @@ def test_what_a_key_signed_is_accepted_and_nothing_else(account: Account, key_id
 
 
 def test_keys_of_a_folder_stay_and_are_nobody_else_s(tmp_path: Path) -> None:
-    first = Account.at(tmp_path / "keys")
+    first = LabAccount.at(tmp_path / "keys")
     signed = first.headers("GET", WS_PATH, NOW_NS)
-    assert Account.at(tmp_path / "keys").refusal(signed, "GET", WS_PATH, NOW_NS) == ""
-    other = Account.at(tmp_path / "others").refusal(signed, "GET", WS_PATH, NOW_NS)
+    assert LabAccount.at(tmp_path / "keys").refusal(signed, "GET", WS_PATH, NOW_NS) == ""
+    other = LabAccount.at(tmp_path / "others").refusal(signed, "GET", WS_PATH, NOW_NS)
     assert other == "incorrect_api_key_signature"
     for name in ("credentials_file", "credentials_file_ed25519"):
         path = Path(first.files[name])
@@ -77,7 +77,7 @@ def test_keys_of_a_folder_stay_and_are_nobody_else_s(tmp_path: Path) -> None:
 
 
 async def test_a_websocket_is_for_who_signs_and_public_rest_for_all(tmp_path: Path) -> None:
-    venue = Kalshi(Account.at(tmp_path))
+    venue = Kalshi(LabAccount.at(tmp_path))
     config = ExchangeConfig(venue, MarketConfig(5, (A,)))
     clock = SystemClock()
     async with (
